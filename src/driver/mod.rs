@@ -1,0 +1,1 @@
+//! The one place that touches mio and the clock.

@@ -1,0 +1,20 @@
+//! WebRTC on a loop you own.
+//!
+//! A map of the crate, bottom to top:
+//!
+//! - [`proto`]: the sans-IO core. [`proto::peer::Peer`] is one peer connection; it is told the time
+//!   and what arrived, and says what to send and when to wake it. No socket, clock or thread.
+//! - `driver`: [`driver::EventLoop`], the one place that touches mio and the clock.
+//! - `signaling`: what is said before media flows.
+//!
+//! With `default-features = false` only [`proto`] is built.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod proto;
+
+#[cfg(feature = "driver")]
+pub mod driver;
+
+#[cfg(feature = "signaling")]
+pub mod signaling;

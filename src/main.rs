@@ -1,0 +1,2 @@
+//! The `looprtc` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Candidates and how they are found.

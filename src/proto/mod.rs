@@ -1,0 +1,11 @@
+//! The sans-IO core: no sockets, no clock, no threads, no I/O.
+//!
+//! Every machine here has the same three verbs: `handle_input` (a datagram, a timeout, a socket
+//! opened or lost), `poll_output` (what to send, which socket to open, an event, and last the next
+//! timeout: drained) and the verbs of its own, which take `now`.
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod ice;
+pub mod net;
+pub mod peer;
+pub mod signal;

@@ -1,0 +1,81 @@
+//! What passes between a protocol machine and whoever drives it.
+
+use std::net::SocketAddr;
+
+/// The transport a datagram came by or goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// One UDP datagram, one message.
+    Udp,
+}
+
+/// A datagram that arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// The transport it came by.
+    pub protocol: Protocol,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// The local address it was sent to: a concrete address, never the wildcard.
+    pub destination: SocketAddr,
+    /// The payload.
+    pub contents: &'a [u8],
+}
+
+/// A datagram to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// The transport to send it by.
+    pub protocol: Protocol,
+    /// The local address to send it from: one that was announced to the machine.
+    pub source: SocketAddr,
+    /// Where to.
+    pub destination: SocketAddr,
+    /// The payload.
+    pub contents: Vec<u8>,
+}
+
+/// Names a socket from the request for it to its closing. Unique within one machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub u32);
+
+/// A machine's wish for a socket. The driver answers with [`SocketReply`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketRequest {
+    /// The name under which the answer comes back.
+    pub id: SocketId,
+    /// The transport.
+    pub protocol: Protocol,
+    /// Whether a port shared with other machines will do.
+    pub port: PortPolicy,
+}
+
+/// Whose UDP port a peer uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PortPolicy {
+    /// One port for all peers of a loop: one hole in a firewall, one socket to poll. A datagram finds
+    /// its peer by its remote address, so two peers with the *same* remote address need [`Own`](Self::Own).
+    #[default]
+    Shared,
+    /// A port of its own, chosen by the system.
+    Own,
+}
+
+/// The driver's answer to a [`SocketRequest`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketReply {
+    /// Open, and reachable at these local addresses (one for each usable interface address).
+    Opened(Vec<InterfaceAddress>),
+    /// It could not be opened; the text says why.
+    Failed(String),
+}
+
+/// A local address at which an open socket can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The interface's name as the system gives it, as `eth0`.
+    pub interface: String,
+    /// The address and the bound port.
+    pub address: SocketAddr,
+}

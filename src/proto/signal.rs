@@ -1,0 +1,1 @@
+//! The signaling messages: offer, answer, candidate, bye.
