@@ -39,16 +39,6 @@ def description_from(message):
     return GstWebRTC.WebRTCSessionDescription.new(kinds[message["type"]], sdp)
 
 
-# Nothing but NULL is sent as an empty message should be (RFC 8831, 6.6); an empty string or buffer goes
-# to the SCTP stack with no byte at all, which fails and takes the whole element with it.
-def send_text(channel, text):
-    channel.emit("send-string", text or None)
-
-
-def send_binary(channel, data):
-    channel.emit("send-data", GLib.Bytes.new(data) if data else None)
-
-
 class Peer:
     def __init__(self, role, echo):
         self.echo = echo
@@ -119,15 +109,17 @@ class Peer:
 
         def on_text(_channel, text):
             emit({"type": "message", "label": label, "text": text or ""})
-            if self.echo:
-                send_text(channel, text)
+            # Version 1.22 cannot send an empty message: it hands SCTP no byte at all, where RFC 8831
+            # (6.6) wants one, and the error takes the channel with it. So none is echoed.
+            if self.echo and text:
+                channel.emit("send-string", text)
 
         def on_data(_channel, data):
             content = (data.get_data() if data is not None else None) or b""
             digest = hashlib.sha256(content).hexdigest()
             emit({"type": "message", "label": label, "binary": len(content), "sha256": digest})
-            if self.echo:
-                send_binary(channel, content)
+            if self.echo and content:
+                channel.emit("send-data", data)
 
         channel.connect("on-open", on_open)
         channel.connect("on-message-string", on_text)
@@ -196,12 +188,12 @@ class Peer:
     def on_send(self, message):
         channel = self.channels[message["label"]]
         if "random" not in message:
-            send_text(channel, message["text"])
+            channel.emit("send-string", message["text"])
             return
         data = os.urandom(message["random"])
         digest = hashlib.sha256(data).hexdigest()
         emit({"type": "sent", "label": message["label"], "binary": len(data), "sha256": digest})
-        send_binary(channel, data)
+        channel.emit("send-data", GLib.Bytes.new(data))
 
     def on_create(self, message):
         names = {

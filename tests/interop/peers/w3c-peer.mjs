@@ -129,10 +129,16 @@ export async function startPeer({ RTCPeerConnection, config, role, echo, sendsEm
   }
   const offer = async (options) => describe(await pc.createOffer(options));
 
+  // pion's candidates carry an empty sdpMid beside the right sdpMLineIndex, GStreamer's a null one;
+  // not every implementation then looks at the index.
+  function withoutEmptyMid(candidate) {
+    const { sdpMid, ...rest } = candidate;
+    return sdpMid ? candidate : rest;
+  }
+
   async function addCandidate(candidate) {
     try {
-      // pion's candidates carry an empty sdpMid beside the right sdpMLineIndex; no section is called so.
-      await (candidate ? pc.addIceCandidate({ ...candidate, sdpMid: candidate.sdpMid || null }) : pc.addIceCandidate());
+      await (candidate ? pc.addIceCandidate(withoutEmptyMid(candidate)) : pc.addIceCandidate());
     } catch (e) {
       // Not every implementation knows the end of candidates; all can do without it.
       if (candidate) fail('candidate')(e);
