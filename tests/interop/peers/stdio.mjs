@@ -1,6 +1,9 @@
 // Carries the messages of a peer over stdin and stdout, one JSON object a line.
 import { createInterface } from 'node:readline';
 import { writeSync } from 'node:fs';
+import { webcrypto } from 'node:crypto';
+
+globalThis.crypto ??= webcrypto; // Debian's Node 18 does not have it there by itself
 
 const DEFAULT_MAX_SECONDS = 120;
 
