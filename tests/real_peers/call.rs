@@ -225,10 +225,10 @@ impl Call {
         self.note("looprtc", format!("{event:?}"));
         match event {
             PeerEvent::IceCandidate(candidate) => {
+                // The index alone names the media section: the peer chooses its own mid.
                 let candidate = candidate.map(|c| {
                     json!({
                         "candidate": c.to_sdp_line(),
-                        "sdpMid": "0",
                         "sdpMLineIndex": 0,
                         "usernameFragment": c.username_fragment,
                     })
