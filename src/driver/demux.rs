@@ -120,11 +120,15 @@ impl Demux {
         }
     }
 
-    /// Forgets a peer. Its transactions go when their time has come.
-    pub fn drop_peer(&mut self, peer: usize) {
-        self.addresses.retain(|_, o| o.peer != peer);
-        self.ufrags.retain(|_, p| *p != peer);
-        self.transactions.retain(|_, p| *p != peer);
+    /// Forgets a peer, given what it was known by. Its transactions go when their time has come: an
+    /// answer that finds another peer meanwhile has the wrong integrity there.
+    pub fn drop_peer(&mut self, peer: usize, ufrags: &[String], addresses: &[(usize, SocketAddr)]) {
+        for ufrag in ufrags {
+            self.drop_ufrag(ufrag, peer);
+        }
+        for (socket, address) in addresses {
+            self.drop_address(*socket, *address, peer);
+        }
     }
 }
 
@@ -189,9 +193,8 @@ mod tests {
         let mut d = Demux::new(Duration::from_secs(5));
         d.add_ufrag("aaaa".into(), 1);
         d.claim(0, addr(1), 1, t);
-        d.note_sent(1, &stun(1, 9, "x:aaaa"), t);
-        d.drop_peer(1);
-        assert!(d.addresses.is_empty() && d.ufrags.is_empty() && d.transactions.is_empty());
+        d.drop_peer(1, &["aaaa".into()], &[(0, addr(1))]);
+        assert!(d.addresses.is_empty() && d.ufrags.is_empty());
     }
 
     #[test]

@@ -95,7 +95,11 @@ impl Udp {
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
+        registry.register(
+            &mut self.socket,
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        )
     }
 
     pub fn deregister(&mut self, registry: &Registry) {
@@ -122,7 +126,11 @@ impl Udp {
         buffers: &mut RecvBuffers,
         mut each: impl FnMut(SocketAddr, SocketAddr, &[u8]),
     ) -> io::Result<Read> {
-        let RecvBuffers { data, each: size, metas } = buffers;
+        let RecvBuffers {
+            data,
+            each: size,
+            metas,
+        } = buffers;
         let mut chunks = data.chunks_exact_mut(*size);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
