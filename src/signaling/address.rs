@@ -21,6 +21,13 @@ pub struct Address {
 }
 
 impl Address {
+    /// `host` is a name, an IP address without brackets, or empty for all interfaces. It is taken as it
+    /// is.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+
     /// The host: a name or an IP address without brackets; empty for all interfaces.
     #[must_use]
     pub fn host(&self) -> &str {

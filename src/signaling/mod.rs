@@ -6,12 +6,14 @@
 //!   response.
 //! - [`client`]: [`client::Poster`], which posts to the other end, in order and with retries,
 //!   without ever blocking the loop.
+//! - [`pion`]: both joined to a peer, as pion's pion-to-pion does it.
 //!
 //! The messages themselves are parsed and written by [`crate::proto::signal`].
 
 pub mod address;
 pub mod client;
 pub mod http;
+pub mod pion;
 
 /// The content type of every message, as pion's pion-to-pion sends it.
 pub const CONTENT_TYPE: &str = "application/json; charset=utf-8";
