@@ -25,7 +25,10 @@ impl Address {
     /// is.
     #[must_use]
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port }
+        Self {
+            host: host.into(),
+            port,
+        }
     }
 
     /// The host: a name or an IP address without brackets; empty for all interfaces.

@@ -185,7 +185,9 @@ impl PionSignaling {
         }
         let offer = peer.negotiate(now).map_err(PionError::Peer)?;
         if self.trickle {
-            self.poster.post_description(&offer).map_err(PionError::Post)?;
+            self.poster
+                .post_description(&offer)
+                .map_err(PionError::Post)?;
         }
         Ok(())
     }
@@ -199,7 +201,9 @@ impl PionSignaling {
             // The end of candidates is not said in this protocol.
             PeerEvent::IceCandidate(Some(candidate)) if self.trickle => {
                 let candidate = IceCandidateInit::new(candidate.to_string());
-                self.poster.post_candidate(&candidate).map_err(PionError::Post)
+                self.poster
+                    .post_candidate(&candidate)
+                    .map_err(PionError::Post)
             }
             PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                 self.on_gathered(peer)
@@ -227,11 +231,15 @@ impl PionSignaling {
 
     /// All candidates are in the local description now.
     fn on_gathered(&mut self, peer: &Peer) -> Result<(), PionError> {
-        let Some(description) = peer.local_description() else { return Ok(()) };
+        let Some(description) = peer.local_description() else {
+            return Ok(());
+        };
         if let Some(request) = self.waiting_offer.take() {
             request.answer(&description);
         } else if !self.trickle && description.kind == SdpType::Offer {
-            self.poster.post_description(&description).map_err(PionError::Post)?;
+            self.poster
+                .post_description(&description)
+                .map_err(PionError::Post)?;
         }
         Ok(())
     }
@@ -257,7 +265,8 @@ impl PionSignaling {
                     request.reject(Status::Conflict, text);
                 }
                 (Role::Offer, kind) => {
-                    let text = format!("this end offers and takes answers; {kind} has no place here");
+                    let text =
+                        format!("this end offers and takes answers; {kind} has no place here");
                     request.reject(Status::Conflict, text);
                 }
             },
@@ -278,10 +287,16 @@ impl PionSignaling {
         now: Instant,
     ) -> Result<(), PionError> {
         if peer.remote_description().is_some() || self.waiting_offer.is_some() {
-            request.reject(Status::Conflict, "a session stands already; this end takes one offer");
+            request.reject(
+                Status::Conflict,
+                "a session stands already; this end takes one offer",
+            );
             return Ok(());
         }
-        let one_exchange = offer.sdp.lines().any(|line| line.starts_with("a=candidate:"));
+        let one_exchange = offer
+            .sdp
+            .lines()
+            .any(|line| line.starts_with("a=candidate:"));
         let answer = match peer.receive(offer, now) {
             Ok(Some(answer)) => answer,
             Ok(None) => {
@@ -302,7 +317,9 @@ impl PionSignaling {
             request.answer(&answer);
         } else {
             request.accept();
-            self.poster.post_description(&answer).map_err(PionError::Post)?;
+            self.poster
+                .post_description(&answer)
+                .map_err(PionError::Post)?;
         }
         Ok(())
     }
@@ -316,9 +333,9 @@ impl PionSignaling {
         let offered = posted.kind == PostKind::Description(SdpType::Offer);
         let unanswered = peer.signaling_state() == SignalingState::HaveLocalOffer;
         match (posted.kind, posted.outcome) {
-            (PostKind::Description(_), Ok(Some(answer))) if offered && unanswered => {
-                peer.set_remote_description(answer, now).map_err(PionError::BadAnswer)
-            }
+            (PostKind::Description(_), Ok(Some(answer))) if offered && unanswered => peer
+                .set_remote_description(answer, now)
+                .map_err(PionError::BadAnswer),
             (PostKind::Description(_), Ok(None))
                 if offered && unanswered && self.flow == Flow::OneExchange =>
             {
@@ -418,3 +435,6 @@ impl std::error::Error for PionError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
