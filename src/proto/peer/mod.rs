@@ -1,1 +1,5 @@
 //! One peer connection.
+
+mod crypto;
+
+pub use crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};

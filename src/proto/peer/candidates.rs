@@ -1,0 +1,239 @@
+//! The pending-candidate queue: what comes before its time is held, in order, and never lost.
+//!
+//! ```text
+//!  local:   found ──► our offer unanswered? ──yes──► held ──answer──► out, in order
+//!                              └─no──────────────────────────────────► out
+//!  remote:  arrived ──► ufrag of the description in force, or none ──► to the ICE agent
+//!                   ├─► ufrag of a generation gone by ───────────────► dropped, counted
+//!                   └─► no description yet, or a ufrag not seen yet ──► held ──description──► again
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::proto::ice::IceCandidate;
+
+/// Generations remembered as gone by. A restart a second for a quarter of a minute; an older candidate
+/// than that would be held until it is pushed out.
+const MAX_OLD_GENERATIONS: usize = 16;
+
+/// What the queue has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CandidateCounts {
+    /// Local candidates held now.
+    pub local_held: usize,
+    /// Remote candidates held now.
+    pub remote_held: usize,
+    /// Local candidates dropped because the queue was full.
+    pub local_dropped: u64,
+    /// Remote candidates dropped because the queue was full.
+    pub remote_dropped: u64,
+    /// Remote candidates dropped because their ICE generation is gone by.
+    pub stale: u64,
+    /// Remote candidates given to the ICE agent.
+    pub applied: u64,
+    /// Remote candidates over the limit of one generation.
+    pub over_limit: u64,
+    /// Remote candidates that cannot be used here: a name that is not resolved yet, TCP, RTCP.
+    pub unusable: u64,
+}
+
+/// Both directions of the queue.
+#[derive(Debug)]
+pub struct PendingCandidates {
+    max_local: usize,
+    max_remote: usize,
+    local: VecDeque<Option<IceCandidate>>,
+    remote: VecDeque<IceCandidate>,
+    generation: Option<String>,
+    gone_by: VecDeque<String>,
+    pub(super) counts: CandidateCounts,
+}
+
+/// What to do with a remote candidate.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// Give it to the ICE agent.
+    Apply(IceCandidate),
+    /// It is held until its description comes.
+    Held,
+    /// Its generation is gone by.
+    Stale,
+}
+
+impl PendingCandidates {
+    /// Empty, with a limit for each direction.
+    pub fn new(max_local: usize, max_remote: usize) -> Self {
+        Self {
+            max_local,
+            max_remote,
+            local: VecDeque::new(),
+            remote: VecDeque::new(),
+            generation: None,
+            gone_by: VecDeque::new(),
+            counts: CandidateCounts::default(),
+        }
+    }
+
+    /// A local candidate was found (`None`: gathering is done) and must wait.
+    pub fn hold_local(&mut self, candidate: Option<IceCandidate>) {
+        // The end mark is always kept: it is what the other side may be waiting for.
+        if candidate.is_some() && self.local.len() >= self.max_local {
+            self.counts.local_dropped += 1;
+            return;
+        }
+        self.local.push_back(candidate);
+        self.counts.local_held = self.local.len();
+    }
+
+    /// The held local candidates, in the order they were found.
+    pub fn release_local(&mut self) -> impl Iterator<Item = Option<IceCandidate>> + use<> {
+        self.counts.local_held = 0;
+        std::mem::take(&mut self.local).into_iter()
+    }
+
+    /// Forgets held local candidates of a generation that was rolled back.
+    pub fn drop_local(&mut self, ufrag: &str) {
+        self.local.retain(|c| match c {
+            Some(c) => c.username_fragment.as_deref() != Some(ufrag),
+            None => false,
+        });
+        self.counts.local_held = self.local.len();
+    }
+
+    /// A remote candidate has arrived.
+    pub fn remote(&mut self, candidate: IceCandidate) -> Remote {
+        match self.place(&candidate) {
+            Place::Now => Remote::Apply(candidate),
+            Place::Stale => {
+                self.counts.stale += 1;
+                Remote::Stale
+            }
+            Place::Later => {
+                if self.remote.len() >= self.max_remote {
+                    self.remote.pop_front();
+                    self.counts.remote_dropped += 1;
+                }
+                if self.max_remote > 0 {
+                    self.remote.push_back(candidate);
+                }
+                self.counts.remote_held = self.remote.len();
+                Remote::Held
+            }
+        }
+    }
+
+    /// A remote description with this ufrag is now in force. Returns what waited for it, in order.
+    pub fn set_generation(&mut self, ufrag: &str) -> Vec<IceCandidate> {
+        if self.generation.as_deref() != Some(ufrag) {
+            if let Some(old) = self.generation.replace(ufrag.to_owned()) {
+                if self.gone_by.len() >= MAX_OLD_GENERATIONS {
+                    self.gone_by.pop_front();
+                }
+                self.gone_by.push_back(old);
+            }
+        }
+        let mut ready = Vec::new();
+        for candidate in std::mem::take(&mut self.remote) {
+            match self.place(&candidate) {
+                Place::Now => ready.push(candidate),
+                Place::Stale => self.counts.stale += 1,
+                Place::Later => self.remote.push_back(candidate),
+            }
+        }
+        self.counts.remote_held = self.remote.len();
+        ready
+    }
+
+    fn place(&self, candidate: &IceCandidate) -> Place {
+        let Some(generation) = &self.generation else {
+            return Place::Later;
+        };
+        match &candidate.username_fragment {
+            // A bare line, as pion sends it, is taken for the description in force.
+            None => Place::Now,
+            Some(ufrag) if ufrag == generation => Place::Now,
+            Some(ufrag) if self.gone_by.contains(ufrag) => Place::Stale,
+            Some(_) => Place::Later,
+        }
+    }
+}
+
+enum Place {
+    Now,
+    Later,
+    Stale,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(port: u16, ufrag: Option<&str>) -> IceCandidate {
+        let mut c =
+            IceCandidate::parse(&format!("candidate:1 1 udp 1 192.0.2.1 {port} typ host")).unwrap();
+        c.username_fragment = ufrag.map(Into::into);
+        c
+    }
+
+    #[test]
+    fn local_candidates_keep_their_order() {
+        let mut q = PendingCandidates::new(8, 8);
+        for port in 1..=3 {
+            q.hold_local(Some(candidate(port, None)));
+        }
+        q.hold_local(None);
+        assert_eq!(q.counts.local_held, 4);
+        let out: Vec<_> = q.release_local().map(|c| c.map(|c| c.port)).collect();
+        assert_eq!(out, [Some(1), Some(2), Some(3), None]);
+        assert_eq!(q.release_local().count(), 0);
+    }
+
+    #[test]
+    fn a_full_local_queue_counts_and_keeps_the_end_mark() {
+        let mut q = PendingCandidates::new(2, 8);
+        for port in 1..=3 {
+            q.hold_local(Some(candidate(port, None)));
+        }
+        q.hold_local(None);
+        assert_eq!(q.counts.local_dropped, 1);
+        assert_eq!(q.release_local().last(), Some(None));
+    }
+
+    #[test]
+    fn early_remote_candidates_wait_for_their_description() {
+        let mut q = PendingCandidates::new(8, 8);
+        assert_eq!(q.remote(candidate(1, None)), Remote::Held);
+        assert_eq!(q.remote(candidate(2, Some("gen1"))), Remote::Held);
+        assert_eq!(q.remote(candidate(3, Some("gen2"))), Remote::Held);
+        let ports = |v: Vec<IceCandidate>| v.iter().map(|c| c.port).collect::<Vec<_>>();
+        assert_eq!(ports(q.set_generation("gen1")), [1, 2]);
+        assert!(matches!(q.remote(candidate(4, Some("gen1"))), Remote::Apply(_)));
+        // The one that came before its ICE restart is applied after it.
+        assert_eq!(ports(q.set_generation("gen2")), [3]);
+        assert_eq!(q.remote(candidate(5, Some("gen1"))), Remote::Stale);
+        assert_eq!(q.counts.stale, 1);
+        assert_eq!(q.counts.remote_held, 0);
+    }
+
+    #[test]
+    fn a_full_remote_queue_loses_the_oldest_and_counts_it() {
+        let mut q = PendingCandidates::new(8, 2);
+        for port in 1..=3 {
+            q.remote(candidate(port, None));
+        }
+        assert_eq!(q.counts.remote_dropped, 1);
+        let ports: Vec<_> = q.set_generation("g").iter().map(|c| c.port).collect();
+        assert_eq!(ports, [2, 3]);
+    }
+
+    #[test]
+    fn a_rolled_back_generation_is_not_signalled() {
+        let mut q = PendingCandidates::new(8, 8);
+        q.hold_local(Some(candidate(1, Some("old"))));
+        q.hold_local(Some(candidate(2, Some("new"))));
+        q.hold_local(None);
+        q.drop_local("new");
+        assert_eq!(q.release_local().count(), 1);
+    }
+}

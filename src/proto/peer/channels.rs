@@ -1,0 +1,566 @@
+//! Data channels (W3C WebRTC §6, RFC 8831, RFC 8832).
+//!
+//! What the application sends is accepted up to a limit and kept here; the core gets only as much as
+//! keeps its own queue short, because its cost grows with that queue. Nothing accepted is lost while
+//! the connection lives: a channel that is closed is first emptied.
+
+use std::collections::{HashMap, VecDeque};
+
+use str0m::Rtc;
+use str0m::channel::{ChannelConfig as CoreConfig, ChannelId as CoreId, Reliability};
+
+use super::config::Limits;
+use super::error::PeerError;
+use super::state::{Message, PeerEvent};
+
+/// Bytes that the core is given to hold, for each channel.
+const CORE_HIGH_WATER: usize = 256 * 1024;
+
+/// The largest message that this side receives, in bytes: what its descriptions announce as
+/// `a=max-message-size` (RFC 8841 §6).
+pub const MAX_RECEIVE_MESSAGE: usize = 256 * 1024;
+
+/// The core's own limit over all channels. Above the sum of what is fed to it in practice; when it is
+/// reached, feeding waits.
+pub(super) const CORE_BUFFER: usize = 2 * 1024 * 1024;
+
+/// Stream ids go up to 65,534 (RFC 8832 §6).
+const MAX_STREAM_ID: u16 = 65_534;
+
+/// Names a data channel within its peer. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelId(pub(super) u32);
+
+/// How a channel is to be (W3C `RTCDataChannelInit`). Reliable and ordered by default.
+///
+/// ```
+/// use looprtc::proto::peer::ChannelConfig;
+/// let telemetry = ChannelConfig::new("telemetry").ordered(false).max_retransmits(0);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelConfig {
+    /// A name for the application; need not be unique.
+    pub label: String,
+    /// A subprotocol, as registered for WebSocket.
+    pub protocol: String,
+    /// Whether messages arrive in the order they were sent.
+    pub ordered: bool,
+    /// A message is given up after this many retransmissions. Not together with a lifetime.
+    pub max_retransmits: Option<u16>,
+    /// A message is given up after this many milliseconds. Not together with retransmissions.
+    pub max_packet_lifetime: Option<u16>,
+    /// Both sides make the channel with this id, and nothing is said on the wire (0 to 65,534).
+    pub negotiated: Option<u16>,
+}
+
+impl ChannelConfig {
+    /// A reliable, ordered channel of this name.
+    pub fn new(label: impl Into<String>) -> Self {
+        Self {
+            label: label.into(),
+            protocol: String::new(),
+            ordered: true,
+            max_retransmits: None,
+            max_packet_lifetime: None,
+            negotiated: None,
+        }
+    }
+
+    /// Sets [`protocol`](Self::protocol).
+    #[must_use]
+    pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
+        self.protocol = protocol.into();
+        self
+    }
+
+    /// Sets [`ordered`](Self::ordered).
+    #[must_use]
+    pub fn ordered(mut self, ordered: bool) -> Self {
+        self.ordered = ordered;
+        self
+    }
+
+    /// Sets [`max_retransmits`](Self::max_retransmits).
+    #[must_use]
+    pub fn max_retransmits(mut self, retransmits: u16) -> Self {
+        self.max_retransmits = Some(retransmits);
+        self
+    }
+
+    /// Sets [`max_packet_lifetime`](Self::max_packet_lifetime), in milliseconds.
+    #[must_use]
+    pub fn max_packet_lifetime(mut self, milliseconds: u16) -> Self {
+        self.max_packet_lifetime = Some(milliseconds);
+        self
+    }
+
+    /// Sets [`negotiated`](Self::negotiated).
+    #[must_use]
+    pub fn negotiated(mut self, stream_id: u16) -> Self {
+        self.negotiated = Some(stream_id);
+        self
+    }
+
+    fn check(&self, limits: &Limits) -> Result<(), PeerError> {
+        let bad = |why: &str| Err(PeerError::BadChannel(why.to_owned()));
+        if self.max_retransmits.is_some() && self.max_packet_lifetime.is_some() {
+            return bad("max_retransmits and max_packet_lifetime exclude each other (W3C §6.1)");
+        }
+        if self.negotiated.is_some_and(|id| id > MAX_STREAM_ID) {
+            return bad("a negotiated id is at most 65534 (RFC 8832 §6)");
+        }
+        if self.label.len() + self.protocol.len() > limits.max_label_size {
+            return Err(PeerError::LimitReached {
+                limit: "max_label_size",
+                value: limits.max_label_size,
+            });
+        }
+        Ok(())
+    }
+
+    fn to_core(&self) -> CoreConfig {
+        let reliability = match (self.max_retransmits, self.max_packet_lifetime) {
+            (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
+            (None, Some(lifetime)) => Reliability::MaxPacketLifetime { lifetime },
+            (None, None) => Reliability::Reliable,
+        };
+        CoreConfig {
+            label: self.label.clone(),
+            ordered: self.ordered,
+            reliability,
+            negotiated: self.negotiated,
+            protocol: self.protocol.clone(),
+        }
+    }
+
+    fn from_core(core: &CoreConfig) -> Self {
+        let mut config = Self::new(core.label.clone())
+            .protocol(core.protocol.clone())
+            .ordered(core.ordered);
+        match core.reliability {
+            Reliability::Reliable => {}
+            Reliability::MaxRetransmits { retransmits } => {
+                config.max_retransmits = Some(retransmits);
+            }
+            Reliability::MaxPacketLifetime { lifetime } => {
+                config.max_packet_lifetime = Some(lifetime);
+            }
+        }
+        config.negotiated = core.negotiated;
+        config
+    }
+}
+
+/// Where a channel stands (W3C `RTCDataChannelState`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelState {
+    /// Not open yet.
+    Connecting,
+    /// Ready.
+    Open,
+    /// Being emptied, then closed.
+    Closing,
+}
+
+/// What can be asked of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelInfo {
+    /// As it was made.
+    pub config: ChannelConfig,
+    /// Where it stands.
+    pub state: ChannelState,
+    /// The SCTP stream id, once it is known (W3C `id`).
+    pub stream_id: Option<u16>,
+    /// Bytes accepted and not yet acknowledged by the other side.
+    pub buffered_amount: usize,
+    /// See [`Peer::set_buffered_amount_low_threshold`](super::Peer::set_buffered_amount_low_threshold).
+    pub buffered_amount_low_threshold: usize,
+}
+
+#[derive(Debug)]
+struct Channel {
+    config: ChannelConfig,
+    state: ChannelState,
+    core: Option<CoreId>,
+    queue: VecDeque<(bool, Vec<u8>)>,
+    queued: usize,
+    in_core: usize,
+    low_threshold: usize,
+    above_low: bool,
+    reset_sent: bool,
+}
+
+impl Channel {
+    fn new(config: ChannelConfig, core: Option<CoreId>, state: ChannelState) -> Self {
+        Self {
+            config,
+            state,
+            core,
+            queue: VecDeque::new(),
+            queued: 0,
+            in_core: 0,
+            low_threshold: 0,
+            above_low: false,
+            reset_sent: false,
+        }
+    }
+
+    fn buffered(&self) -> usize {
+        self.queued + self.in_core
+    }
+}
+
+/// All channels of a peer.
+#[derive(Debug)]
+pub(super) struct Channels {
+    next: u32,
+    channels: HashMap<ChannelId, Channel>,
+    by_core: HashMap<CoreId, ChannelId>,
+    /// Those with something to send or to close, so that idle ones cost nothing.
+    active: Vec<ChannelId>,
+    /// Made before there was an association to open them on, in the order they were made.
+    waiting: VecDeque<ChannelId>,
+    /// Bytes accepted and not acknowledged, over all channels.
+    buffered: usize,
+    max_message: usize,
+}
+
+impl Channels {
+    pub fn new() -> Self {
+        Self {
+            next: 0,
+            channels: HashMap::new(),
+            by_core: HashMap::new(),
+            active: Vec::new(),
+            waiting: VecDeque::new(),
+            buffered: 0,
+            max_message: 64 * 1024,
+        }
+    }
+
+    /// Takes a new channel of ours. It waits until [`open_waiting`](Self::open_waiting).
+    pub fn create(&mut self, config: ChannelConfig, limits: &Limits) -> Result<ChannelId, PeerError> {
+        config.check(limits)?;
+        if self.channels.len() >= limits.max_channels {
+            return Err(PeerError::LimitReached {
+                limit: "max_channels",
+                value: limits.max_channels,
+            });
+        }
+        if let Some(id) = config.negotiated {
+            let taken = self.channels.values().any(|c| c.config.negotiated == Some(id));
+            if taken {
+                return Err(PeerError::BadChannel(format!("id {id} is in use")));
+            }
+        }
+        let id = self.next_id();
+        self.channels
+            .insert(id, Channel::new(config, None, ChannelState::Connecting));
+        self.waiting.push_back(id);
+        Ok(id)
+    }
+
+    fn next_id(&mut self) -> ChannelId {
+        let id = ChannelId(self.next);
+        self.next += 1;
+        id
+    }
+
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// The first waiting channel, for an offer that has to announce data channels at all.
+    pub fn take_first_waiting(&mut self) -> Option<(ChannelId, CoreConfig)> {
+        while let Some(id) = self.waiting.pop_front() {
+            if let Some(channel) = self.channels.get(&id) {
+                return Some((id, channel.config.to_core()));
+            }
+        }
+        None
+    }
+
+    /// The core knows this channel under that id.
+    pub fn bind(&mut self, id: ChannelId, core: CoreId) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.core = Some(core);
+            self.by_core.insert(core, id);
+        }
+    }
+
+    /// Opens all that waited: there is an association now, or will be without a further offer.
+    pub fn open_waiting(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>) {
+        while let Some((id, config)) = self.take_first_waiting() {
+            // The core panics when an id is asked for twice. Ours are checked in `create`; the other
+            // side may have taken this one meanwhile.
+            let taken = config.negotiated.is_some_and(|stream| {
+                let api = rtc.direct_api();
+                api.channel_id_by_sctp_stream_id(stream).is_some()
+            });
+            if taken {
+                self.remove(id, events);
+                continue;
+            }
+            let core = rtc.direct_api().create_data_channel(config);
+            self.bind(id, core);
+        }
+    }
+
+    /// The largest message that the other side takes.
+    pub fn set_max_message(&mut self, bytes: usize) {
+        self.max_message = bytes;
+    }
+
+    pub fn max_message(&self) -> usize {
+        self.max_message
+    }
+
+    pub fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    pub fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    pub fn ids(&self) -> Vec<ChannelId> {
+        let mut ids: Vec<ChannelId> = self.channels.keys().copied().collect();
+        ids.sort();
+        ids
+    }
+
+    pub fn info(&self, id: ChannelId, rtc: &mut Rtc) -> Option<ChannelInfo> {
+        let c = self.channels.get(&id)?;
+        let stream_id = c
+            .core
+            .and_then(|core| rtc.direct_api().sctp_stream_id_by_channel_id(core))
+            .or(c.config.negotiated);
+        Some(ChannelInfo {
+            config: c.config.clone(),
+            state: c.state,
+            stream_id,
+            buffered_amount: c.buffered(),
+            buffered_amount_low_threshold: c.low_threshold,
+        })
+    }
+
+    pub fn buffered_amount(&self, id: ChannelId) -> Option<usize> {
+        self.channels.get(&id).map(Channel::buffered)
+    }
+
+    pub fn set_low_threshold(&mut self, id: ChannelId, bytes: usize) -> Result<(), PeerError> {
+        let channel = self.channels.get_mut(&id).ok_or(PeerError::NoSuchChannel)?;
+        channel.low_threshold = bytes;
+        channel.above_low = channel.buffered() > bytes;
+        Ok(())
+    }
+
+    /// Accepts a message, or says why not. Nothing of a refused message is kept.
+    pub fn send(
+        &mut self,
+        rtc: &mut Rtc,
+        id: ChannelId,
+        binary: bool,
+        data: &[u8],
+        limits: &Limits,
+    ) -> Result<(), PeerError> {
+        let channel = self.channels.get_mut(&id).ok_or(PeerError::NoSuchChannel)?;
+        match channel.state {
+            ChannelState::Open => {}
+            ChannelState::Connecting => return Err(PeerError::ChannelNotOpen),
+            ChannelState::Closing => return Err(PeerError::NoSuchChannel),
+        }
+        if data.len() > self.max_message {
+            return Err(PeerError::MessageTooLarge {
+                size: data.len(),
+                limit: self.max_message,
+            });
+        }
+        if self.buffered + data.len() > limits.max_send_buffer {
+            // The caller waits for the event now, whatever the threshold was crossed by.
+            channel.above_low = true;
+            return Err(PeerError::BufferFull {
+                buffered: self.buffered,
+                limit: limits.max_send_buffer,
+            });
+        }
+        let direct = channel.queue.is_empty() && channel.in_core < CORE_HIGH_WATER;
+        if direct && write(rtc, channel, binary, data) {
+            channel.in_core += data.len();
+        } else {
+            channel.queue.push_back((binary, data.to_vec()));
+            channel.queued += data.len();
+        }
+        self.buffered += data.len();
+        if channel.buffered() > channel.low_threshold {
+            channel.above_low = true;
+        }
+        if !self.active.contains(&id) {
+            self.active.push(id);
+        }
+        Ok(())
+    }
+
+    /// Closes a channel once it has been emptied (W3C §6.2 `close`). Closing twice is fine.
+    pub fn close(&mut self, id: ChannelId, events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
+        let channel = self.channels.get_mut(&id).ok_or(PeerError::NoSuchChannel)?;
+        if channel.core.is_none() {
+            self.remove(id, events);
+            return Ok(());
+        }
+        if channel.state != ChannelState::Closing {
+            channel.state = ChannelState::Closing;
+            if !self.active.contains(&id) {
+                self.active.push(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// After the core was drained: counts what has been acknowledged, feeds more, says what fell below
+    /// its threshold, closes what is empty. Returns whether the core was touched and has to be drained.
+    pub fn settle(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>) -> bool {
+        let mut touched = false;
+        let mut index = 0;
+        while index < self.active.len() {
+            let id = self.active[index];
+            let Some(channel) = self.channels.get_mut(&id) else {
+                self.active.swap_remove(index);
+                continue;
+            };
+            let before = channel.buffered();
+            if channel.in_core > 0 {
+                channel.in_core = in_core(rtc, channel);
+            }
+            touched |= feed(rtc, channel);
+            let buffered = channel.buffered();
+            self.buffered = self.buffered.saturating_sub(before.saturating_sub(buffered));
+            if channel.above_low && buffered <= channel.low_threshold {
+                channel.above_low = false;
+                events.push(PeerEvent::ChannelBufferedAmountLow(id));
+            }
+            let is_closing = channel.state == ChannelState::Closing;
+            if buffered == 0 && is_closing && !channel.reset_sent {
+                if let Some(core) = channel.core {
+                    rtc.direct_api().close_data_channel(core);
+                    channel.reset_sent = true;
+                    touched = true;
+                }
+            }
+            if buffered == 0 {
+                self.active.swap_remove(index);
+            } else {
+                index += 1;
+            }
+        }
+        touched
+    }
+
+    /// The core says that a channel is open: one of ours, or one that the other side has made.
+    pub fn on_open(&mut self, rtc: &mut Rtc, core: CoreId, limits: &Limits, events: &mut Vec<PeerEvent>) {
+        if let Some(&id) = self.by_core.get(&core) {
+            if let Some(channel) = self.channels.get_mut(&id) {
+                if channel.state == ChannelState::Connecting {
+                    channel.state = ChannelState::Open;
+                    events.push(PeerEvent::ChannelOpen(id));
+                } else if !self.active.contains(&id) {
+                    // Closed before it opened: the reset goes out with the next settling.
+                    channel.reset_sent = false;
+                    self.active.push(id);
+                }
+            }
+            return;
+        }
+        let config = rtc
+            .channel(core)
+            .and_then(|c| c.config().map(ChannelConfig::from_core))
+            .unwrap_or_else(|| ChannelConfig::new(""));
+        if self.channels.len() >= limits.max_channels {
+            log::warn!("data channel {:?} refused: max_channels reached", config.label);
+            rtc.direct_api().close_data_channel(core);
+            return;
+        }
+        let id = self.next_id();
+        self.channels
+            .insert(id, Channel::new(config, Some(core), ChannelState::Open));
+        self.by_core.insert(core, id);
+        events.push(PeerEvent::DataChannel(id));
+        events.push(PeerEvent::ChannelOpen(id));
+    }
+
+    pub fn on_data(&mut self, core: CoreId, binary: bool, data: Vec<u8>, events: &mut Vec<PeerEvent>) {
+        if let Some(&channel) = self.by_core.get(&core) {
+            let message = Message::received(binary, data);
+            events.push(PeerEvent::ChannelMessage { channel, message });
+        }
+    }
+
+    pub fn on_closed(&mut self, core: CoreId, events: &mut Vec<PeerEvent>) {
+        if let Some(&id) = self.by_core.get(&core) {
+            self.remove(id, events);
+        }
+    }
+
+    /// The connection is gone, and all channels with it.
+    pub fn close_all(&mut self, events: &mut Vec<PeerEvent>) {
+        for id in self.ids() {
+            self.remove(id, events);
+        }
+        self.active = Vec::new();
+        self.waiting = VecDeque::new();
+    }
+
+    fn remove(&mut self, id: ChannelId, events: &mut Vec<PeerEvent>) {
+        if let Some(channel) = self.channels.remove(&id) {
+            self.buffered = self.buffered.saturating_sub(channel.buffered());
+            if let Some(core) = channel.core {
+                self.by_core.remove(&core);
+            }
+            events.push(PeerEvent::ChannelClosed(id));
+        }
+    }
+}
+
+fn write(rtc: &mut Rtc, channel: &Channel, binary: bool, data: &[u8]) -> bool {
+    let Some(mut core) = channel.core.and_then(|id| rtc.channel(id)) else {
+        return false;
+    };
+    match core.write(binary, data) {
+        Ok(accepted) => accepted,
+        Err(e) => {
+            log::debug!("data channel write: {e}");
+            false
+        }
+    }
+}
+
+fn in_core(rtc: &mut Rtc, channel: &Channel) -> usize {
+    channel
+        .core
+        .and_then(|id| rtc.channel(id))
+        .map_or(0, |mut c| c.buffered_amount())
+}
+
+/// Gives the core what fits, a batch at a time. Returns whether anything was given.
+fn feed(rtc: &mut Rtc, channel: &mut Channel) -> bool {
+    // Half full first: one larger batch is cheaper than a message for each acknowledgement.
+    if channel.queue.is_empty() || channel.in_core > CORE_HIGH_WATER / 2 {
+        return false;
+    }
+    let mut fed = false;
+    while channel.in_core < CORE_HIGH_WATER {
+        let Some((binary, data)) = channel.queue.pop_front() else {
+            break;
+        };
+        if !write(rtc, channel, binary, &data) {
+            channel.queue.push_front((binary, data));
+            break;
+        }
+        channel.queued -= data.len();
+        channel.in_core += data.len();
+        fed = true;
+    }
+    fed
+}

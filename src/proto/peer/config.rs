@@ -1,0 +1,201 @@
+//! What a peer can be told before it begins. Every default is explained here.
+
+use std::time::Duration;
+
+use super::crypto::{Certificate, CryptoBackend, DtlsVersion};
+use crate::proto::ice::GatherConfig;
+
+/// Configuration of one [`Peer`](super::Peer).
+///
+/// ```
+/// use looprtc::proto::peer::{PeerConfig, Politeness};
+/// let config = PeerConfig::default().politeness(Politeness::Polite).include_loopback(true);
+/// assert!(config.gather.include_loopback);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PeerConfig {
+    /// Which addresses become host candidates, and on whose port.
+    pub gather: GatherConfig,
+    /// Who gives way when both sides make an offer at once. [`Politeness::Polite`] by default.
+    pub politeness: Politeness,
+    /// When local candidates are given to the application.
+    /// [`CandidatePolicy::HoldUntilAnswered`] by default.
+    pub candidates: CandidatePolicy,
+    /// The identity shown in DTLS. `None` lets the peer make one, which costs 0.1–1.3 ms by backend;
+    /// share one among peers to save that (the event loop does).
+    pub certificate: Option<Certificate>,
+    /// Who does the cryptography. `None` takes the default of this build.
+    pub crypto: Option<CryptoBackend>,
+    /// Which DTLS versions are spoken. [`DtlsVersion::Auto`] by default: 1.3 with those that know it.
+    pub dtls: DtlsVersion,
+    /// Answer connectivity checks but make none (RFC 8445 §2.5): for servers with a public address.
+    pub ice_lite: bool,
+    /// When silence becomes *disconnected*, *failed* and *closed*.
+    pub timing: Timing,
+    /// What is bounded, and where.
+    pub limits: Limits,
+    /// The size of datagrams that DTLS and SCTP aim for, in bytes of UDP payload. 1,200 by default:
+    /// what crosses every path that carries IPv6 (RFC 8831 §5). Between 1,100 and 1,500.
+    pub mtu: usize,
+    /// Fixes ICE credentials and DTLS randomness, so that a run can be replayed. **Only for tests**: a
+    /// peer with a known seed has no secrets.
+    pub seed: Option<u64>,
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            gather: GatherConfig::default(),
+            politeness: Politeness::Polite,
+            candidates: CandidatePolicy::HoldUntilAnswered,
+            certificate: None,
+            crypto: None,
+            dtls: DtlsVersion::Auto,
+            ice_lite: false,
+            timing: Timing::default(),
+            limits: Limits::default(),
+            mtu: 1200,
+            seed: None,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $type:ty => $($path:ident).+;)*) => {$(
+        $(#[$doc])*
+        #[must_use]
+        pub fn $name(mut self, value: $type) -> Self {
+            self.$($path).+ = value;
+            self
+        }
+    )*};
+}
+
+impl PeerConfig {
+    setters! {
+        /// Sets [`gather`](Self::gather).
+        gather: GatherConfig => gather;
+        /// Sets [`GatherConfig::include_loopback`]: for two peers on one machine.
+        include_loopback: bool => gather.include_loopback;
+        /// Sets [`GatherConfig::port`].
+        port: crate::proto::net::PortPolicy => gather.port;
+        /// Sets [`politeness`](Self::politeness).
+        politeness: Politeness => politeness;
+        /// Sets [`candidates`](Self::candidates).
+        candidates: CandidatePolicy => candidates;
+        /// Sets [`certificate`](Self::certificate).
+        certificate: Option<Certificate> => certificate;
+        /// Sets [`crypto`](Self::crypto).
+        crypto: Option<CryptoBackend> => crypto;
+        /// Sets [`dtls`](Self::dtls).
+        dtls: DtlsVersion => dtls;
+        /// Sets [`ice_lite`](Self::ice_lite).
+        ice_lite: bool => ice_lite;
+        /// Sets [`timing`](Self::timing).
+        timing: Timing => timing;
+        /// Sets [`limits`](Self::limits).
+        limits: Limits => limits;
+        /// Sets [`mtu`](Self::mtu).
+        mtu: usize => mtu;
+        /// Sets [`seed`](Self::seed).
+        seed: Option<u64> => seed;
+    }
+}
+
+/// The two roles of perfect negotiation (W3C WebRTC §10.7). Give each side another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Politeness {
+    /// Takes its own offer back when the other side's crosses it.
+    #[default]
+    Polite,
+    /// Ignores an offer that crosses its own.
+    Impolite,
+}
+
+/// When a local candidate reaches the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CandidatePolicy {
+    /// While our offer is unanswered they are held, then given in the order they were found. The other
+    /// side may not know of this connection before it has answered, and refuse what comes early.
+    #[default]
+    HoldUntilAnswered,
+    /// At once, as browsers do: for signaling that keeps the order and does not lose what comes early.
+    Immediately,
+}
+
+/// When silence becomes a state. The defaults are pion's.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Timing {
+    /// Nothing heard for this long: *disconnected*. 5 s.
+    pub disconnected: Duration,
+    /// Disconnected (or checking without success) for this much longer: *failed*. 25 s, which makes the
+    /// 30 s of consent freshness (RFC 7675 §5.1).
+    pub failed: Duration,
+    /// Failed for this much longer without an ICE restart: *closed*, and all is freed. 60 s.
+    pub closed: Duration,
+    /// How often a path in use is checked. 2 s.
+    pub keepalive: Duration,
+    /// The handshake (DTLS) has this long once ICE is connected. 30 s.
+    pub handshake: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            disconnected: Duration::from_secs(5),
+            failed: Duration::from_secs(25),
+            closed: Duration::from_secs(60),
+            keepalive: Duration::from_secs(2),
+            handshake: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What is bounded in one peer.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of one session description. 256 KiB; above it: error.
+    pub max_sdp_size: usize,
+    /// m-lines of one session description. 128; above it: error.
+    pub max_m_lines: usize,
+    /// Local candidates held back. 64; above it the newest is dropped and counted.
+    pub max_pending_local: usize,
+    /// Remote candidates held until their description comes. 64; above it the oldest is dropped and
+    /// counted.
+    pub max_pending_remote: usize,
+    /// Remote candidates used in one ICE generation. 100; above it the candidate is dropped and counted.
+    pub max_remote_candidates: usize,
+    /// Open data channels, of both sides together. 1,024; above it: error for ours, a reset for theirs.
+    pub max_channels: usize,
+    /// Bytes of label and protocol together of one channel. 1,024; above it: error.
+    pub max_label_size: usize,
+    /// Bytes accepted for sending and not yet acknowledged, over all channels. 4 MiB; above it:
+    /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
+    pub max_send_buffer: usize,
+    /// Remote addresses that have proved themselves (a correct STUN integrity). 16; above it the one
+    /// longest unheard is forgotten.
+    pub max_validated_addresses: usize,
+    /// Outputs of one drain of the core. 50,000; above it the core is taken to be in an endless loop and
+    /// the peer is closed.
+    pub max_drain: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_sdp_size: 256 * 1024,
+            max_m_lines: 128,
+            max_pending_local: 64,
+            max_pending_remote: 64,
+            max_remote_candidates: 100,
+            max_channels: 1024,
+            max_label_size: 1024,
+            max_send_buffer: 4 * 1024 * 1024,
+            max_validated_addresses: 16,
+            max_drain: 50_000,
+        }
+    }
+}

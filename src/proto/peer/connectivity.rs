@@ -1,0 +1,279 @@
+//! Which addresses have proved themselves, and what silence means.
+//!
+//! ```text
+//!             both descriptions                 a pair works
+//!       New ───────────────────► Checking ────────────────────► Connected ⇄ Completed
+//!                                   │                            │     ▲
+//!                      30 s without │            5 s of silence  ▼     │ heard again
+//!                            a path │                        Disconnected
+//!                                   ▼                            │ 25 s more
+//!                                Failed ◄────────────────────────┘
+//!                                   │ 60 s without an ICE restart
+//!                                   ▼
+//!                                Closed
+//! ```
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::IceConnectionState as CoreState;
+
+use super::config::Timing;
+use super::state::IceConnectionState;
+
+/// The ICE connection state, from what the core says and from what was heard.
+#[derive(Debug)]
+pub(super) struct Connectivity {
+    timing: Timing,
+    core: CoreState,
+    /// When the present generation began to look for a path.
+    since: Option<Instant>,
+    /// When a validated address was last heard, in this generation.
+    heard: Option<Instant>,
+    /// When the other side last agreed to receive (RFC 7675): a verified answer to one of our checks.
+    consent: Option<Instant>,
+    failed: Option<Instant>,
+    ice_lite: bool,
+}
+
+impl Connectivity {
+    pub fn new(timing: Timing, ice_lite: bool) -> Self {
+        Self {
+            timing,
+            core: CoreState::New,
+            since: None,
+            heard: None,
+            consent: None,
+            failed: None,
+            ice_lite,
+        }
+    }
+
+    pub fn core_state(&mut self, state: CoreState) {
+        self.core = state;
+    }
+
+    /// Both descriptions are set: the search begins, or begins anew after an ICE restart.
+    pub fn start(&mut self, now: Instant, restart: bool) {
+        if self.since.is_none() || restart {
+            self.since = Some(now);
+            self.failed = None;
+            if restart {
+                self.consent = None;
+                self.heard = None;
+            }
+        }
+    }
+
+    /// Something came from a validated address.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
+    /// A verified answer to one of our checks came.
+    pub fn consented(&mut self, now: Instant) {
+        self.consent = Some(now);
+    }
+
+    pub fn is_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Marks the connection as failed for another reason than silence.
+    pub fn fail(&mut self, now: Instant) {
+        self.failed.get_or_insert(now);
+    }
+
+    /// The state at this time, and why, if it has just failed.
+    pub fn evaluate(&mut self, now: Instant) -> (IceConnectionState, Option<String>) {
+        use IceConnectionState as S;
+        if self.failed.is_some() {
+            return (S::Failed, None);
+        }
+        let Some(since) = self.since else {
+            return (S::New, None);
+        };
+        let patience = self.timing.disconnected + self.timing.failed;
+        let is_up = matches!(self.core, CoreState::Connected | CoreState::Completed);
+        let Some(heard) = self.heard.filter(|_| is_up || self.consent.is_some()) else {
+            if now >= since + patience {
+                self.failed = Some(now);
+                return (S::Failed, Some(no_path(patience)));
+            }
+            return (S::Checking, None);
+        };
+        // An ICE-lite peer asks nothing, so it is the other side's checks that show consent.
+        let consent = if self.ice_lite { heard } else { self.consent.unwrap_or(since) };
+        if now >= heard + patience || now >= consent + patience {
+            self.failed = Some(now);
+            return (S::Failed, Some(silent(patience)));
+        }
+        if now >= heard + self.timing.disconnected {
+            return (S::Disconnected, None);
+        }
+        match self.core {
+            CoreState::Completed => (S::Completed, None),
+            CoreState::Connected => (S::Connected, None),
+            CoreState::Disconnected => (S::Disconnected, None),
+            // The core looks for a better pair after one has worked; that one still carries data.
+            CoreState::New | CoreState::Checking => (S::Connected, None),
+        }
+    }
+
+    /// Whether the time to close a failed connection has come.
+    pub fn is_expired(&self, now: Instant) -> bool {
+        self.failed.is_some_and(|t| now >= t + self.timing.closed)
+    }
+
+    /// When the state could next change without anything arriving.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        if let Some(failed) = self.failed {
+            return Some(failed + self.timing.closed);
+        }
+        let since = self.since?;
+        let patience = self.timing.disconnected + self.timing.failed;
+        let heard = self.heard.unwrap_or(since);
+        let consent = if self.ice_lite { heard } else { self.consent.unwrap_or(since) };
+        [
+            heard + self.timing.disconnected,
+            heard + patience,
+            consent + patience,
+            since + patience,
+        ]
+        .into_iter()
+        .filter(|t| *t > now)
+        .min()
+    }
+}
+
+fn no_path(after: Duration) -> String {
+    format!(
+        "no path to the other side within {} s. Check that candidates reach it, and that a firewall \
+         lets UDP through; between two NATs a TURN server may be needed",
+        after.as_secs()
+    )
+}
+
+fn silent(after: Duration) -> String {
+    format!(
+        "nothing heard from the other side for {} s (consent expired, RFC 7675)",
+        after.as_secs()
+    )
+}
+
+/// The remote addresses that have shown a correct STUN integrity. Only they reach DTLS, SRTP, SCTP.
+#[derive(Debug)]
+pub(super) struct ValidatedAddresses {
+    max: usize,
+    list: Vec<(SocketAddr, Instant)>,
+}
+
+impl ValidatedAddresses {
+    pub fn new(max: usize) -> Self {
+        Self {
+            max: max.max(1),
+            list: Vec::new(),
+        }
+    }
+
+    /// Whether this address is validated; notes that it was heard.
+    pub fn touch(&mut self, address: SocketAddr, now: Instant) -> bool {
+        match self.list.iter().position(|(a, _)| *a == address) {
+            Some(index) => {
+                self.list[index].1 = now;
+                self.list.swap(0, index);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Adds an address that has just proved itself. Returns the one that had to make room.
+    pub fn insert(&mut self, address: SocketAddr, now: Instant) -> Option<SocketAddr> {
+        let evicted = (self.list.len() >= self.max).then(|| {
+            let oldest = (0..self.list.len()).min_by_key(|i| self.list[*i].1);
+            self.list.swap_remove(oldest.unwrap_or(0)).0
+        });
+        self.list.push((address, now));
+        evicted
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.list.iter().map(|(a, _)| *a)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(s: u64) -> Duration {
+        Duration::from_secs(s)
+    }
+
+    fn connected(t0: Instant) -> Connectivity {
+        let mut c = Connectivity::new(Timing::default(), false);
+        assert_eq!(c.evaluate(t0).0, IceConnectionState::New);
+        c.start(t0, false);
+        assert_eq!(c.evaluate(t0).0, IceConnectionState::Checking);
+        c.core_state(CoreState::Connected);
+        c.heard(t0);
+        c.consented(t0);
+        assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
+        c
+    }
+
+    #[test]
+    fn silence_disconnects_then_fails_then_closes() {
+        let t0 = Instant::now();
+        let mut c = connected(t0);
+        assert_eq!(c.deadline(t0), Some(t0 + secs(5)));
+        assert_eq!(c.evaluate(t0 + secs(5)).0, IceConnectionState::Disconnected);
+        c.heard(t0 + secs(6));
+        assert_eq!(c.evaluate(t0 + secs(6)).0, IceConnectionState::Connected);
+        let (state, why) = c.evaluate(t0 + secs(36));
+        assert_eq!(state, IceConnectionState::Failed);
+        assert!(why.unwrap().contains("30 s"));
+        assert_eq!(c.evaluate(t0 + secs(37)), (IceConnectionState::Failed, None));
+        assert!(!c.is_expired(t0 + secs(95)));
+        assert!(c.is_expired(t0 + secs(96)));
+    }
+
+    #[test]
+    fn data_without_consent_is_not_enough() {
+        let t0 = Instant::now();
+        let mut c = connected(t0);
+        for s in 1..30 {
+            c.heard(t0 + secs(s));
+            assert_eq!(c.evaluate(t0 + secs(s)).0, IceConnectionState::Connected);
+        }
+        c.heard(t0 + secs(30));
+        assert_eq!(c.evaluate(t0 + secs(30)).0, IceConnectionState::Failed);
+    }
+
+    #[test]
+    fn no_path_fails_and_a_restart_begins_anew() {
+        let t0 = Instant::now();
+        let mut c = Connectivity::new(Timing::default(), false);
+        c.start(t0, false);
+        assert_eq!(c.evaluate(t0 + secs(29)).0, IceConnectionState::Checking);
+        let (state, why) = c.evaluate(t0 + secs(30));
+        assert_eq!(state, IceConnectionState::Failed);
+        assert!(why.unwrap().contains("no path"));
+        c.start(t0 + secs(31), true);
+        assert_eq!(c.evaluate(t0 + secs(31)).0, IceConnectionState::Checking);
+    }
+
+    #[test]
+    fn the_oldest_address_makes_room() {
+        let t0 = Instant::now();
+        let a = |n: u8| SocketAddr::from(([192, 0, 2, n], 1));
+        let mut v = ValidatedAddresses::new(2);
+        assert_eq!(v.insert(a(1), t0), None);
+        assert_eq!(v.insert(a(2), t0 + secs(1)), None);
+        assert!(v.touch(a(1), t0 + secs(2)));
+        assert_eq!(v.insert(a(3), t0 + secs(3)), Some(a(2)));
+        assert!(!v.touch(a(2), t0 + secs(4)));
+        assert_eq!(v.iter().count(), 2);
+    }
+}

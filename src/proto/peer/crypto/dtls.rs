@@ -1,0 +1,151 @@
+//! DTLS by dimpl, its configuration shared between peers.
+//!
+//! `dimpl::ConfigBuilder::build` proves the crypto provider right each time (key exchange,
+//! signatures, every cipher): some milliseconds that depend on nothing but the provider. Here it is
+//! done once for each MTU.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use str0m::crypto::CryptoError;
+use str0m::crypto::dtls::{
+    DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
+};
+
+/// How many MTUs are remembered. The one that came first goes first; a peer built with an MTU that
+/// is not remembered merely pays for the proof again.
+pub(super) const MAX_CONFIGS: usize = 8;
+
+/// When a DTLS flight is first sent again, doubled each time.
+///
+/// RFC 6347 section 4.2.4.1 says 1 s, but for paths about which nothing is known. Here ICE has just
+/// had an answer over the path, and a lost flight is what the user waits for.
+const FIRST_RETRANSMIT: Duration = Duration::from_millis(400);
+
+/// With `FIRST_RETRANSMIT`: the last flight goes out some 25 s after the first.
+const RETRANSMITS: usize = 6;
+
+/// A DTLS provider for `str0m` over one dimpl provider.
+pub(super) struct SharedDtls {
+    /// Gives dimpl's provider.
+    pub(super) provider: fn() -> dimpl::crypto::CryptoProvider,
+    /// Makes a certificate.
+    pub(super) generate: fn() -> Option<DtlsCert>,
+    /// Seeds what dimpl draws outside of cryptography; simulations only.
+    pub(super) seed: Option<u64>,
+    /// The configurations in use, by MTU; at most `MAX_CONFIGS`.
+    pub(super) configs: Mutex<Vec<Arc<dimpl::Config>>>,
+}
+
+impl SharedDtls {
+    pub(super) fn config(&self, mtu: Option<usize>) -> Result<Arc<dimpl::Config>, dimpl::Error> {
+        // Nothing in the vector can be half changed, so a poisoned lock is as good as another.
+        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        let default_mtu = 1150; // dimpl's own
+        let mtu = mtu.unwrap_or(default_mtu);
+        if let Some(config) = configs.iter().find(|config| config.mtu() == mtu) {
+            return Ok(config.clone());
+        }
+        let mut builder = dimpl::Config::builder()
+            .with_crypto_provider((self.provider)())
+            .mtu(mtu)
+            .flight_start_rto(FIRST_RETRANSMIT)
+            .flight_retries(RETRANSMITS)
+            // A cookie proves that the sender's address is real. ICE has proven it already: no
+            // DTLS comes here from an address that is not validated.
+            .use_server_cookie(false);
+        if let Some(seed) = self.seed {
+            builder = builder.dangerously_set_rng_seed(seed);
+        }
+        let config = Arc::new(builder.build()?);
+        if configs.len() >= MAX_CONFIGS {
+            configs.remove(0);
+        }
+        configs.push(config.clone());
+        Ok(config)
+    }
+}
+
+impl fmt::Debug for SharedDtls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedDtls")
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DtlsProvider for SharedDtls {
+    fn generate_certificate(&self) -> Option<DtlsCert> {
+        (self.generate)()
+    }
+
+    fn new_dtls(
+        &self,
+        cert: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let config = self.config(mtu)?;
+        let cert = cert.clone();
+        let dtls = match version {
+            DtlsVersion::Dtls12 => dimpl::Dtls::new_12(config, cert, now),
+            DtlsVersion::Dtls13 => dimpl::Dtls::new_13(config, cert, now),
+            DtlsVersion::Auto => dimpl::Dtls::new_auto(config, cert, now),
+            other => return Err(CryptoError::Other(format!("{other} is not known here"))),
+        };
+        Ok(Box::new(Dimpl(dtls)))
+    }
+}
+
+/// One DTLS connection.
+struct Dimpl(dimpl::Dtls);
+
+impl fmt::Debug for Dimpl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dimpl")
+    }
+}
+
+impl DtlsInstance for Dimpl {
+    fn set_active(&mut self, active: bool) {
+        self.0.set_active(active);
+    }
+
+    fn is_active(&self) -> bool {
+        self.0.is_active()
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.0.handle_packet(packet)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.0.handle_timeout(now)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<(), DtlsImplError> {
+        self.0.send_application_data(data)
+    }
+
+    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        self.0.poll_output(buf)
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.0.protocol_version()
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.0.close()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.0.is_closing()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}

@@ -1,0 +1,110 @@
+//! What can go wrong with a peer, and what to do about it.
+
+use std::fmt;
+
+use super::crypto::CryptoError;
+use super::state::SignalingState;
+use crate::proto::ice::CandidateError;
+
+/// An error of a [`Peer`](super::Peer).
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// A configuration value is out of its range.
+    Config(String),
+    /// The crypto backend is missing or refused to start.
+    Crypto(CryptoError),
+    /// The peer is closed.
+    Closed,
+    /// This call does not fit the signaling state (W3C: `InvalidStateError`).
+    WrongState {
+        /// What was asked for.
+        operation: &'static str,
+        /// The state it met.
+        state: SignalingState,
+    },
+    /// The session description cannot be used; nothing was changed. The text names line or attribute.
+    BadDescription(String),
+    /// The candidate cannot be parsed; nothing was changed.
+    BadCandidate(CandidateError),
+    /// There is no such channel, or it has closed.
+    NoSuchChannel,
+    /// The channel is not open yet.
+    ChannelNotOpen,
+    /// The channel cannot be made as asked for.
+    BadChannel(String),
+    /// The message is larger than the other side takes.
+    MessageTooLarge {
+        /// Bytes in the message.
+        size: usize,
+        /// Bytes the other side takes (`a=max-message-size`, RFC 8841 §6).
+        limit: usize,
+    },
+    /// The send buffer is full; nothing of this message was taken. Send it again after
+    /// [`ChannelBufferedAmountLow`](super::PeerEvent::ChannelBufferedAmountLow).
+    BufferFull {
+        /// Bytes buffered now.
+        buffered: usize,
+        /// The limit ([`Limits::max_send_buffer`](super::Limits::max_send_buffer)).
+        limit: usize,
+    },
+    /// A configured limit was reached.
+    LimitReached {
+        /// Its name in [`Limits`](super::Limits).
+        limit: &'static str,
+        /// Its value.
+        value: usize,
+    },
+    /// The DTLS handshake failed.
+    Handshake(String),
+    /// No path was found, or the path in use went silent.
+    IceFailed(String),
+    /// The core reported a fault and the connection was closed.
+    Core(String),
+}
+
+impl fmt::Display for PeerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(why) => write!(f, "configuration: {why}"),
+            Self::Crypto(e) => write!(f, "crypto: {e}"),
+            Self::Closed => f.write_str("the peer connection is closed"),
+            Self::WrongState { operation, state } => {
+                write!(f, "{operation} does not fit signaling state \"{state}\"")
+            }
+            Self::BadDescription(why) => write!(f, "session description: {why}"),
+            Self::BadCandidate(e) => e.fmt(f),
+            Self::NoSuchChannel => f.write_str("no such data channel, or it has closed"),
+            Self::ChannelNotOpen => {
+                f.write_str("the data channel is not open yet; wait for ChannelOpen")
+            }
+            Self::BadChannel(why) => write!(f, "data channel: {why}"),
+            Self::MessageTooLarge { size, limit } => write!(
+                f,
+                "message of {size} bytes is over the {limit} that the other side takes"
+            ),
+            Self::BufferFull { buffered, limit } => write!(
+                f,
+                "send buffer full ({buffered} of {limit} bytes); wait for ChannelBufferedAmountLow"
+            ),
+            Self::LimitReached { limit, value } => write!(f, "{limit} of {value} reached"),
+            Self::Handshake(why) => write!(f, "DTLS handshake: {why}"),
+            Self::IceFailed(why) => write!(f, "ICE: {why}"),
+            Self::Core(why) => write!(f, "{why}"),
+        }
+    }
+}
+
+impl std::error::Error for PeerError {}
+
+impl From<CryptoError> for PeerError {
+    fn from(e: CryptoError) -> Self {
+        Self::Crypto(e)
+    }
+}
+
+impl From<CandidateError> for PeerError {
+    fn from(e: CandidateError) -> Self {
+        Self::BadCandidate(e)
+    }
+}

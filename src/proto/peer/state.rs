@@ -1,0 +1,142 @@
+//! The four state machines of a peer connection (W3C WebRTC §4.3), and their events.
+
+use std::fmt;
+
+use super::channels::ChannelId;
+use super::error::PeerError;
+use crate::proto::ice::IceCandidate;
+
+macro_rules! named_states {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)* }
+
+        impl fmt::Display for $name {
+            /// The name that W3C gives it.
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $text,)* })
+            }
+        }
+    )*};
+}
+
+named_states! {
+    /// Where offer and answer stand (W3C §4.3.1).
+    SignalingState {
+        /// No offer is under way.
+        Stable = "stable",
+        /// Our offer awaits its answer.
+        HaveLocalOffer = "have-local-offer",
+        /// Their offer awaits our answer.
+        HaveRemoteOffer = "have-remote-offer",
+        /// No more.
+        Closed = "closed",
+    }
+    /// How far gathering is (W3C §4.3.2).
+    IceGatheringState {
+        /// Not begun.
+        New = "new",
+        /// Under way.
+        Gathering = "gathering",
+        /// Done, for this generation.
+        Complete = "complete",
+    }
+    /// Whether a path has been found (W3C §4.3.4).
+    IceConnectionState {
+        /// Not both descriptions are set yet.
+        New = "new",
+        /// Looking for a path.
+        Checking = "checking",
+        /// A path works.
+        Connected = "connected",
+        /// A path works and no other is being tried.
+        Completed = "completed",
+        /// The path has gone silent; it may come back.
+        Disconnected = "disconnected",
+        /// No path; only an ICE restart can help.
+        Failed = "failed",
+        /// No more.
+        Closed = "closed",
+    }
+    /// ICE and DTLS together (W3C §4.3.3).
+    ConnectionState {
+        /// Not begun.
+        New = "new",
+        /// Looking for a path, or shaking hands.
+        Connecting = "connecting",
+        /// Ready for data.
+        Connected = "connected",
+        /// The path has gone silent; it may come back.
+        Disconnected = "disconnected",
+        /// Lost; only an ICE restart can help, and not after a failed handshake.
+        Failed = "failed",
+        /// No more; everything has been freed.
+        Closed = "closed",
+    }
+}
+
+/// What a peer tells the application.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum PeerEvent {
+    /// Something has changed that the other side must agree to: make an offer
+    /// ([`Peer::negotiate`](super::Peer::negotiate)).
+    NegotiationNeeded,
+    /// See [`SignalingState`].
+    SignalingStateChange(SignalingState),
+    /// See [`IceGatheringState`].
+    IceGatheringStateChange(IceGatheringState),
+    /// A local candidate to be sent to the other side; `None`: there will be no more in this
+    /// generation (RFC 8838 §13).
+    IceCandidate(Option<IceCandidate>),
+    /// A way of gathering failed; the text says which, and what to check.
+    IceCandidateError(String),
+    /// See [`IceConnectionState`].
+    IceConnectionStateChange(IceConnectionState),
+    /// See [`ConnectionState`].
+    ConnectionStateChange(ConnectionState),
+    /// The other side has made a channel. [`ChannelOpen`](Self::ChannelOpen) follows.
+    DataChannel(ChannelId),
+    /// A channel, ours or theirs, is ready to send and receive.
+    ChannelOpen(ChannelId),
+    /// A message has come.
+    ChannelMessage {
+        /// On which channel.
+        channel: ChannelId,
+        /// What.
+        message: Message,
+    },
+    /// The bytes buffered for sending have fallen to the channel's low threshold.
+    ChannelBufferedAmountLow(ChannelId),
+    /// The channel is closed, by either side or with the connection.
+    ChannelClosed(ChannelId),
+    /// Why the connection is about to fail or close. A normal close has none.
+    Error(PeerError),
+}
+
+/// A message of a data channel (RFC 8831 §6.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// UTF-8 text. What a peer sent as text without being UTF-8 arrives as [`Binary`](Self::Binary).
+    Text(String),
+    /// Bytes.
+    Binary(Vec<u8>),
+}
+
+impl Message {
+    /// The payload, whichever kind it is.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    pub(super) fn received(binary: bool, data: Vec<u8>) -> Self {
+        if binary {
+            return Self::Binary(data);
+        }
+        String::from_utf8(data).map_or_else(|e| Self::Binary(e.into_bytes()), Self::Text)
+    }
+}
