@@ -8,4 +8,4 @@ pub mod gatherer;
 pub mod stun;
 
 pub use candidate::{CandidateError, CandidateType, IceCandidate};
-pub use gatherer::{AddressFilter, GatherConfig, Gatherer};
+pub use gatherer::{AddressFilter, GatherConfig, GatherOutput, Gatherer};

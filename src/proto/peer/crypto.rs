@@ -198,7 +198,10 @@ impl fmt::Display for CryptoError {
                  rust-crypto or aws-lc"
             ),
             Self::CertificateGeneration(backend) => {
-                write!(f, "the crypto backend {backend} could not make a certificate")
+                write!(
+                    f,
+                    "the crypto backend {backend} could not make a certificate"
+                )
             }
             Self::CertificateNotUsable { backend, reason } => write!(
                 f,

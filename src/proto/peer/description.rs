@@ -146,7 +146,7 @@ pub(super) fn own_attribute(sdp: &str, name: &str) -> Option<String> {
 pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: bool) -> String {
     let mut out = String::with_capacity(sdp.len() + candidates.len() * 80);
     let mut sections = 0;
-    let mut add = |out: &mut String| {
+    let add = |out: &mut String| {
         for c in candidates {
             *out += &format!("a={}\r\n", c.to_sdp_line());
         }

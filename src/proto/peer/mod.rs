@@ -1,5 +1,479 @@
-//! One peer connection.
+//! One peer connection, sans-IO (W3C WebRTC §4, over one [`str0m::Rtc`]).
+//!
+//! ```text
+//!   application ── create_offer, set_local_description, add_ice_candidate, send, close ──┐
+//!                                                                                       ▼
+//!   driver ── handle_input: datagram, timeout, socket opened ──► [ negotiation  candidates ]
+//!                                                                [ channels   connectivity ]
+//!   driver ◄─ poll_output: Transmit, OpenSocket, Route, Event ── [        str0m::Rtc       ]
+//!             … and last Timeout: drained
+//! ```
+//!
+//! str0m asks that it be drained after each mutation; every method here sees to that. A drain is
+//! bounded: one that does not end closes this peer, and only this one.
 
+mod candidates;
+mod channels;
+mod config;
+mod connectivity;
+mod core;
 mod crypto;
+mod description;
+mod error;
+mod negotiation;
+mod state;
+mod stats;
 
-pub use crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::crypto::CryptoProvider;
+use str0m::{IceCreds, Rtc};
+
+use self::candidates::PendingCandidates;
+use self::channels::Channels;
+use self::connectivity::{Connectivity, ValidatedAddresses};
+use self::negotiation::Negotiation;
+use super::ice::{GatherOutput, Gatherer, IceCandidate};
+use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
+
+pub use self::candidates::CandidateCounts;
+pub use self::channels::{ChannelConfig, ChannelId, ChannelInfo, ChannelState, MAX_RECEIVE_MESSAGE};
+pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
+pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
+pub use self::error::PeerError;
+pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
+pub use self::state::{Message, PeerEvent, SignalingState};
+pub use self::stats::PeerStats;
+pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
+
+/// What a peer is told.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A datagram has come.
+    Receive {
+        /// When.
+        now: Instant,
+        /// What.
+        received: Received<'a>,
+    },
+    /// The time of the last [`Output::Timeout`] has come. Always allowed, also early.
+    Timeout(Instant),
+    /// The answer to [`Output::OpenSocket`].
+    Socket {
+        /// When.
+        now: Instant,
+        /// Which request is answered.
+        id: SocketId,
+        /// How.
+        reply: SocketReply,
+    },
+}
+
+/// What a peer wants. Poll until [`Output::Timeout`].
+#[derive(Debug)]
+pub enum Output {
+    /// Send this.
+    Transmit(Transmit),
+    /// Open a socket and answer with [`Input::Socket`].
+    OpenSocket(SocketRequest),
+    /// This socket is not needed any more.
+    CloseSocket(SocketId),
+    /// How datagrams find this peer has changed.
+    Route(Route),
+    /// For the application.
+    Event(PeerEvent),
+    /// Drained. Give [`Input::Timeout`] at this time, if there is one.
+    Timeout(Option<Instant>),
+}
+
+/// How datagrams on a shared port find their peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// STUN requests for this local ufrag are for this peer.
+    Ufrag(String),
+    /// No longer: the generation is gone by.
+    DropUfrag(String),
+    /// All that comes from this remote address is for this peer: it has proved itself.
+    Address(SocketAddr),
+    /// No longer.
+    DropAddress(SocketAddr),
+}
+
+/// The handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dtls {
+    New,
+    Connected,
+    Failed,
+}
+
+/// Local ufrags that are routed at once: the one in force, the one offered, the one before.
+const MAX_UFRAGS: usize = 3;
+
+/// The shortest time between two timeouts of a core that wants one at once, over and over.
+const MIN_TIMEOUT_STEP: Duration = Duration::from_millis(1);
+
+/// One peer connection. See the [module](self) for how it is driven.
+pub struct Peer {
+    config: PeerConfig,
+    provider: Arc<CryptoProvider>,
+    backend: CryptoBackend,
+    rtc: Rtc,
+    now: Instant,
+    out: VecDeque<Output>,
+    events: Vec<PeerEvent>,
+    dirty: bool,
+    core_deadline: Option<Instant>,
+    local_creds: IceCreds,
+    remote_creds: Option<IceCreds>,
+    ufrags: VecDeque<String>,
+    negotiation: Negotiation,
+    pending: PendingCandidates,
+    gatherer: Gatherer,
+    gathering: IceGatheringState,
+    gathered: Vec<IceCandidate>,
+    channels: Channels,
+    connectivity: Connectivity,
+    validated: ValidatedAddresses,
+    dtls: Dtls,
+    dtls_fault: Option<String>,
+    handshake_since: Option<Instant>,
+    ice_state: IceConnectionState,
+    state: ConnectionState,
+    stats: stats::Counters,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("signaling", &self.signaling_state())
+            .field("ice", &self.ice_state)
+            .field("state", &self.state)
+            .field("channels", &self.channels.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Peer {
+    /// A new peer. Nothing is sent or gathered before a local description is set.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Config`] and [`PeerError::Crypto`].
+    pub fn new(config: PeerConfig, now: Instant) -> Result<Self, PeerError> {
+        let core = core::build(&config, now)?;
+        let limits = &config.limits;
+        let mut peer = Self {
+            provider: core.provider,
+            backend: core.backend,
+            rtc: core.rtc,
+            now,
+            out: VecDeque::new(),
+            events: Vec::new(),
+            dirty: true,
+            core_deadline: None,
+            ufrags: VecDeque::new(),
+            local_creds: core.creds,
+            remote_creds: None,
+            negotiation: Negotiation::new(),
+            pending: PendingCandidates::new(limits.max_pending_local, limits.max_pending_remote),
+            gatherer: Gatherer::new(config.gather.clone()),
+            gathering: IceGatheringState::New,
+            gathered: Vec::new(),
+            channels: Channels::new(),
+            connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
+            validated: ValidatedAddresses::new(limits.max_validated_addresses),
+            dtls: Dtls::New,
+            dtls_fault: None,
+            handshake_since: None,
+            ice_state: IceConnectionState::New,
+            state: ConnectionState::New,
+            stats: stats::Counters::default(),
+            config,
+        };
+        peer.route_ufrag(peer.local_creds.ufrag.clone());
+        Ok(peer)
+    }
+
+    /// Something happened. See [`Input`].
+    ///
+    /// What a datagram contains is never an error: junk is counted ([`stats`](Self::stats)) and dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Closed`] once the peer is closed. A fault of the connection is an event.
+    pub fn handle_input(&mut self, input: Input<'_>) -> Result<(), PeerError> {
+        if self.is_closed() {
+            return Err(PeerError::Closed);
+        }
+        self.settle();
+        match input {
+            Input::Receive { now, received } => {
+                self.advance(now);
+                self.on_datagram(&received);
+            }
+            Input::Timeout(now) => {
+                self.advance(now);
+                self.core_timeout();
+            }
+            Input::Socket { now, id, reply } => {
+                self.advance(now);
+                self.gatherer.handle_socket(id, &reply);
+                self.on_gathered();
+            }
+        }
+        self.dirty = true;
+        self.settle();
+        Ok(())
+    }
+
+    /// The next thing to do. [`Output::Timeout`] comes last and means: drained.
+    pub fn poll_output(&mut self) -> Output {
+        self.settle();
+        match self.out.pop_front() {
+            Some(output) => output,
+            None => Output::Timeout(self.deadline()),
+        }
+    }
+
+    /// Closes the connection (W3C §4.4.2 `close`): says goodbye to the other side (SCTP shutdown, DTLS
+    /// `close_notify`), frees everything. What is still buffered for sending is lost. Closing twice is
+    /// fine.
+    pub fn close(&mut self, now: Instant) {
+        if self.is_closed() {
+            return;
+        }
+        self.settle();
+        self.advance(now);
+        self.shut_down();
+    }
+
+    /// Whether the peer is closed. It then only has outputs left to be polled.
+    pub fn is_closed(&self) -> bool {
+        self.state == ConnectionState::Closed
+    }
+
+    /// See [`ConnectionState`].
+    pub fn connection_state(&self) -> ConnectionState {
+        self.state
+    }
+
+    /// See [`IceConnectionState`].
+    pub fn ice_connection_state(&self) -> IceConnectionState {
+        self.ice_state
+    }
+
+    /// See [`IceGatheringState`].
+    pub fn ice_gathering_state(&self) -> IceGatheringState {
+        self.gathering
+    }
+
+    /// The remote addresses that have proved themselves.
+    pub fn validated_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.validated.iter()
+    }
+
+    /// Makes a data channel (W3C §6.1 `createDataChannel`). The first one needs an offer
+    /// ([`PeerEvent::NegotiationNeeded`]); further ones do not.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::BadChannel`], [`PeerError::LimitReached`], [`PeerError::Closed`].
+    pub fn create_data_channel(
+        &mut self,
+        config: ChannelConfig,
+        now: Instant,
+    ) -> Result<ChannelId, PeerError> {
+        self.begin(now)?;
+        let id = self.channels.create(config, &self.config.limits)?;
+        if self.negotiation.has_application() {
+            self.channels.open_waiting(&mut self.rtc, &mut self.events);
+            // The core opens channels in its timeout.
+            self.core_timeout();
+        }
+        self.check_negotiation_needed();
+        Ok(id)
+    }
+
+    /// Sends text. See [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_text(&mut self, channel: ChannelId, text: &str, now: Instant) -> Result<(), PeerError> {
+        self.send(channel, false, text.as_bytes(), now)
+    }
+
+    /// Sends bytes. See [`send`](Self::send).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_binary(&mut self, channel: ChannelId, data: &[u8], now: Instant) -> Result<(), PeerError> {
+        self.send(channel, true, data, now)
+    }
+
+    /// Accepts a message for sending, or says why not; a refused message leaves nothing behind.
+    /// It goes out when the peer is polled, so that several in a row share datagrams.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::NoSuchChannel`], [`PeerError::ChannelNotOpen`], [`PeerError::MessageTooLarge`], and
+    /// [`PeerError::BufferFull`]: try again after [`PeerEvent::ChannelBufferedAmountLow`].
+    pub fn send(
+        &mut self,
+        channel: ChannelId,
+        binary: bool,
+        data: &[u8],
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        if self.is_closed() {
+            return Err(PeerError::Closed);
+        }
+        self.advance(now);
+        self.channels
+            .send(&mut self.rtc, channel, binary, data, &self.config.limits)?;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Closes a channel once what it holds has been sent. [`PeerEvent::ChannelClosed`] follows.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::NoSuchChannel`], [`PeerError::Closed`].
+    pub fn close_data_channel(&mut self, channel: ChannelId, now: Instant) -> Result<(), PeerError> {
+        self.begin(now)?;
+        self.channels.close(channel, &mut self.events)
+    }
+
+    /// What is known of a channel; `None` when there is none of that name (any more).
+    pub fn channel(&mut self, channel: ChannelId) -> Option<ChannelInfo> {
+        self.channels.info(channel, &mut self.rtc)
+    }
+
+    /// All channels that are not closed, in the order they were made.
+    pub fn channels(&self) -> Vec<ChannelId> {
+        self.channels.ids()
+    }
+
+    /// Bytes accepted on this channel and not yet acknowledged (W3C `bufferedAmount`); 0 for a closed one.
+    pub fn buffered_amount(&self, channel: ChannelId) -> usize {
+        self.channels.buffered_amount(channel).unwrap_or(0)
+    }
+
+    /// Bytes accepted on all channels and not yet acknowledged.
+    pub fn total_buffered_amount(&self) -> usize {
+        self.channels.buffered()
+    }
+
+    /// The largest message that the other side takes, in bytes.
+    pub fn max_message_size(&self) -> usize {
+        self.channels.max_message()
+    }
+
+    /// [`PeerEvent::ChannelBufferedAmountLow`] comes when the buffered amount falls to this many bytes
+    /// from above (W3C `bufferedAmountLowThreshold`). 0 by default.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::NoSuchChannel`].
+    pub fn set_buffered_amount_low_threshold(
+        &mut self,
+        channel: ChannelId,
+        bytes: usize,
+    ) -> Result<(), PeerError> {
+        self.channels.set_low_threshold(channel, bytes)
+    }
+
+    /// Every verb begins with this: not closed, drained, and at this time.
+    fn begin(&mut self, now: Instant) -> Result<(), PeerError> {
+        if self.is_closed() {
+            return Err(PeerError::Closed);
+        }
+        self.settle();
+        self.advance(now);
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Time never goes back, whatever the caller says.
+    fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    fn event(&mut self, event: PeerEvent) {
+        self.events.push(event);
+    }
+
+    fn route_ufrag(&mut self, ufrag: String) {
+        if self.ufrags.contains(&ufrag) {
+            return;
+        }
+        if self.ufrags.len() >= MAX_UFRAGS {
+            if let Some(old) = self.ufrags.pop_front() {
+                self.out.push_back(Output::Route(Route::DropUfrag(old)));
+            }
+        }
+        self.ufrags.push_back(ufrag.clone());
+        self.out.push_back(Output::Route(Route::Ufrag(ufrag)));
+    }
+
+    /// Passes on what the gatherer has found.
+    fn on_gathered(&mut self) {
+        while let Some(output) = self.gatherer.poll_output() {
+            match output {
+                GatherOutput::OpenSocket(request) => {
+                    self.out.push_back(Output::OpenSocket(request));
+                }
+                GatherOutput::Host(address) => self.on_host_address(address),
+                GatherOutput::Failed(why) => self.event(PeerEvent::IceCandidateError(why)),
+                GatherOutput::Complete => {
+                    self.signal_candidate(None);
+                    self.set_gathering(IceGatheringState::Complete);
+                }
+            }
+        }
+    }
+
+    fn on_host_address(&mut self, address: SocketAddr) {
+        let known = self
+            .gathered
+            .iter()
+            .find(|c| c.socket_addr() == Some(address))
+            .cloned();
+        let candidate = match known {
+            Some(candidate) => Some(candidate),
+            None => core::add_local_candidate(&mut self.rtc, address),
+        };
+        let Some(mut candidate) = candidate else {
+            return;
+        };
+        candidate.username_fragment = Some(self.negotiation.gathering_ufrag(&self.local_creds));
+        if !self.gathered.iter().any(|c| c.socket_addr() == Some(address)) {
+            self.gathered.push(candidate.clone());
+        }
+        self.signal_candidate(Some(candidate));
+    }
+
+    /// Gives a local candidate to the application, or holds it (see [`CandidatePolicy`]).
+    fn signal_candidate(&mut self, candidate: Option<IceCandidate>) {
+        let hold = self.config.candidates == CandidatePolicy::HoldUntilAnswered
+            && self.signaling_state() == SignalingState::HaveLocalOffer;
+        if hold {
+            self.pending.hold_local(candidate);
+        } else {
+            self.event(PeerEvent::IceCandidate(candidate));
+        }
+    }
+
+    fn set_gathering(&mut self, state: IceGatheringState) {
+        if self.gathering != state {
+            self.gathering = state;
+            self.event(PeerEvent::IceGatheringStateChange(state));
+        }
+    }
+}

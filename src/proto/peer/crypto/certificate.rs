@@ -129,10 +129,7 @@ fn check(backend: CryptoBackend, cert: &DtlsCert) -> Result<(), CryptoError> {
 
 /// Signs with the key and verifies with the certificate, as a handshake does.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
-fn check_dimpl(
-    provider: &dimpl::crypto::CryptoProvider,
-    cert: &DtlsCert,
-) -> Result<(), String> {
+fn check_dimpl(provider: &dimpl::crypto::CryptoProvider, cert: &DtlsCert) -> Result<(), String> {
     const SAMPLE: &[u8] = b"does this key belong to this certificate?";
     let mut key = provider
         .key_provider
@@ -150,7 +147,5 @@ fn check_dimpl(
     provider
         .signature_verification
         .verify_signature(&cert.certificate, SAMPLE, &signature, hash, algorithm)
-        .map_err(|error| {
-            format!("the certificate does not verify what its key signed ({error})")
-        })
+        .map_err(|error| format!("the certificate does not verify what its key signed ({error})"))
 }

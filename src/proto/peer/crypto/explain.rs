@@ -1,8 +1,64 @@
 //! What a DTLS failure means.
 
 use str0m::RtcError;
+
 use super::CryptoBackend;
 
+/// Says in plain words what a failed handshake most likely means, where that is known.
+///
+/// dimpl (all backends but OpenSSL) knows ECDSA certificates only, while some peers have RSA ones.
+/// Neither side says so: an RSA server finds no cipher suite that fits its certificate among those
+/// offered and sends the alert `handshake_failure`; an RSA client is asked for an ECDSA certificate
+/// and, having none, sends none.
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
+#[allow(dead_code, reason = "for Peer")]
+pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Option<String> {
+    use dimpl::{CertificateError, CryptoError, SecurityError};
+
+    if backend == CryptoBackend::OpenSsl {
+        return None;
+    }
+    let RtcError::Dtls(error) = error else {
+        return None;
+    };
+    // str0m turns dimpl's error into text, so it is recognised by its text.
+    let text = error.to_string();
+    let is = |known: &[dimpl::Error]| known.iter().any(|known| text.contains(&known.to_string()));
+    let handshake_failure = 40; // RFC 5246 section 7.2.2
+    let what = if is(&[SecurityError::FatalAlert {
+        description: handshake_failure,
+    }
+    .into()])
+    {
+        "the other side found nothing in common with us (alert handshake_failure)"
+    } else if is(&[CertificateError::NoClientCertificateReceived.into()]) {
+        "the other side sent no certificate when asked for an ECDSA one"
+    } else if is(&[
+        SecurityError::NoMutuallyAcceptableCipherSuite.into(),
+        SecurityError::NoCommonCipherSuite.into(),
+    ]) {
+        "the other side offers no cipher suite for an ECDSA certificate"
+    } else if is(&[
+        CryptoError::UnsupportedSignatureAlgorithm(dimpl::SignatureAlgorithm::RSA).into(),
+        CryptoError::UnsupportedPublicKeyAlgorithm.into(),
+        CryptoError::SignatureAlgorithmNotOfferedByClient.into(),
+        CertificateError::MissingEcCurveParameter.into(),
+        CertificateError::InvalidEcCurveParameter.into(),
+    ]) {
+        "the other side's certificate or signature is not ECDSA"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "DTLS failed: {what}. Most likely its certificate is RSA, and the crypto backend {backend} \
+         knows ECDSA (P-256, P-384) only: give the other side an ECDSA certificate, or use the \
+         backend openssl here (cargo feature `openssl`)"
+    ))
+}
+
+/// Without dimpl there is nothing to explain.
+#[cfg(not(any(feature = "rust-crypto", feature = "aws-lc")))]
+#[allow(dead_code, reason = "for Peer")]
 pub(crate) fn explain_dtls_error(_error: &RtcError, _backend: CryptoBackend) -> Option<String> {
     None
 }

@@ -1,7 +1,8 @@
 //! The `openssl` backend: OpenSSL's own DTLS, fenced in.
 //!
-//! Unlike dimpl it reads the clock, knows DTLS 1.2 only, and `str0m-openssl` panics when a
-//! connection that has failed is given another datagram. [`Fenced`] answers that with an error.
+//! Unlike dimpl it reads the clock and knows DTLS 1.2 only. Two things in `str0m-openssl` 0.6 are
+//! put right by [`Fenced`]: it panics when a connection that has failed is given another datagram,
+//! and it never sends a lost flight again.
 
 use std::time::Instant;
 
@@ -37,6 +38,7 @@ impl DtlsProvider for OpenSslDtls {
         Ok(Box::new(Fenced {
             inner,
             failed: None,
+            connected: false,
         }))
     }
 }
@@ -46,6 +48,7 @@ impl DtlsProvider for OpenSslDtls {
 struct Fenced {
     inner: Box<dyn DtlsInstance>,
     failed: Option<DtlsImplError>,
+    connected: bool,
 }
 
 impl Fenced {
@@ -78,7 +81,16 @@ impl DtlsInstance for Fenced {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.run(|inner| inner.handle_timeout(now))
+        let connected = self.connected;
+        self.run(|inner| {
+            inner.handle_timeout(now)?;
+            if connected {
+                return Ok(());
+            }
+            // An empty datagram makes OpenSSL go on with the handshake, and so look at its own
+            // timer: what was not answered is sent again.
+            inner.handle_packet(&[])
+        })
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<(), DtlsImplError> {
@@ -87,7 +99,9 @@ impl DtlsInstance for Fenced {
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         // Reads queues only, also after a failure.
-        self.inner.poll_output(buf)
+        let output = self.inner.poll_output(buf);
+        self.connected |= matches!(output, DtlsOutput::Connected);
+        output
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {

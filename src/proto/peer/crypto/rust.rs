@@ -113,10 +113,8 @@ impl CounterMode {
     fn apply(&self, iv: &[u8; 16], input: &[u8], output: &mut [u8]) -> Result<(), CryptoError> {
         let output = output.get_mut(..input.len()).ok_or_else(too_small)?;
         output.copy_from_slice(input);
-        let core = ctr::CtrCore::<_, ctr::flavors::Ctr128BE>::inner_iv_init(
-            self.0.clone(),
-            iv.into(),
-        );
+        let core =
+            ctr::CtrCore::<_, ctr::flavors::Ctr128BE>::inner_iv_init(self.0.clone(), iv.into());
         aes::cipher::StreamCipherCoreWrapper::from_core(core).apply_keystream(output);
         Ok(())
     }

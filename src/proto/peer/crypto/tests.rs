@@ -16,7 +16,10 @@ fn a_missing_backend_is_named_with_its_feature() {
         let error = provider(backend, None).unwrap_err();
         assert_eq!(error, CryptoError::NotCompiledIn(backend));
         let text = error.to_string();
-        assert!(text.contains(&format!("feature `{}`", backend.name())), "{text}");
+        assert!(
+            text.contains(&format!("feature `{}`", backend.name())),
+            "{text}"
+        );
         assert_eq!(Certificate::generate(backend).unwrap_err(), error);
     }
 }
@@ -27,7 +30,10 @@ fn names_read_back() {
         assert_eq!(backend.name().parse(), Ok(backend));
     }
     let error = "nss".parse::<CryptoBackend>().unwrap_err().to_string();
-    assert!(error.contains("nss") && error.contains("rust-crypto"), "{error}");
+    assert!(
+        error.contains("nss") && error.contains("rust-crypto"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -62,7 +68,10 @@ fn providers_are_shared_and_seeds_bounded() {
         }
         let seeded = provider(backend, Some(7)).unwrap();
         assert!(!Arc::ptr_eq(&one, &seeded));
-        assert!(Arc::ptr_eq(&seeded, &provider(backend, Some(7 + SEED_CLASSES)).unwrap()));
+        assert!(Arc::ptr_eq(
+            &seeded,
+            &provider(backend, Some(7 + SEED_CLASSES)).unwrap()
+        ));
         for seed in 0..10 * SEED_CLASSES {
             provider(backend, Some(seed)).unwrap();
         }
@@ -82,7 +91,10 @@ fn a_configuration_is_built_once_for_each_mtu() {
         assert_eq!(dtls.config(Some(mtu)).unwrap().mtu(), mtu);
     }
     assert_eq!(dtls.configs.lock().unwrap().len(), dtls::MAX_CONFIGS);
-    assert!(dtls.config(Some(3)).is_err(), "an MTU of 3 bytes cannot work");
+    assert!(
+        dtls.config(Some(3)).is_err(),
+        "an MTU of 3 bytes cannot work"
+    );
 }
 
 /// A DTLS provider of its own, sharing nothing.

@@ -77,16 +77,38 @@ fn openssl_reads_and_verifies_our_certificate() {
     std::fs::write(&path, pem.replace(&body, &fold(&body))).unwrap();
     let run = |args: &[&str]| super::openssl_cli(&dir, args);
     let printed = run(&["x509", "-in", "certificate.pem", "-noout", "-text"]);
-    for expected in ["Version: 3", "ecdsa-with-SHA256", "CN = WebRTC", "NIST CURVE: P-256"] {
+    for expected in [
+        "Version: 3",
+        "ecdsa-with-SHA256",
+        "CN = WebRTC",
+        "NIST CURVE: P-256",
+    ] {
         assert!(printed.contains(expected), "{expected} not in:\n{printed}");
     }
-    let printed = run(&["x509", "-in", "certificate.pem", "-noout", "-fingerprint", "-sha256"]);
+    let printed = run(&[
+        "x509",
+        "-in",
+        "certificate.pem",
+        "-noout",
+        "-fingerprint",
+        "-sha256",
+    ]);
     assert!(printed.contains(made.fingerprint_sha256()), "{printed}");
-    run(&["verify", "-CAfile", "certificate.pem", "-check_ss_sig", "certificate.pem"]);
+    run(&[
+        "verify",
+        "-CAfile",
+        "certificate.pem",
+        "-check_ss_sig",
+        "certificate.pem",
+    ]);
 }
 
 #[cfg(feature = "rust-crypto")]
 fn fold(base64: &str) -> String {
-    let lines: Vec<_> = base64.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    let lines: Vec<_> = base64
+        .as_bytes()
+        .chunks(64)
+        .map(String::from_utf8_lossy)
+        .collect();
     lines.join("\n")
 }

@@ -72,7 +72,11 @@ impl Pair {
         change.add_channel("data".into());
         let (offer, pending) = change.apply().unwrap();
         let answer: SdpAnswer = ends[1].rtc.sdp_api().accept_offer(offer).unwrap();
-        ends[0].rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        ends[0]
+            .rtc
+            .sdp_api()
+            .accept_answer(pending, answer)
+            .unwrap();
         Self {
             ends,
             start: now,
@@ -96,7 +100,9 @@ impl Pair {
                         destination: to,
                         contents: (&data[..]).try_into().unwrap(),
                     };
-                    peer.rtc.handle_input(Input::Receive(self.now, input)).unwrap();
+                    peer.rtc
+                        .handle_input(Input::Receive(self.now, input))
+                        .unwrap();
                 }
             }
             if !moved {
@@ -137,14 +143,20 @@ impl Pair {
     /// Until both ends have the channel open; how much virtual time it took.
     pub fn connect(&mut self) -> Duration {
         while self.ends.iter().any(|end| end.open.is_none()) {
-            assert!(self.now - self.start < Duration::from_secs(20), "not connected");
+            assert!(
+                self.now - self.start < Duration::from_secs(20),
+                "not connected"
+            );
             self.step();
         }
         self.now - self.start
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "a test needs some instant to start from")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a test needs some instant to start from"
+)]
 pub(super) fn wall_clock() -> Instant {
     Instant::now()
 }

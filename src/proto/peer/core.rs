@@ -1,0 +1,470 @@
+//! Driving the core: datagrams in, drains, and what its silence or faults mean.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::crypto::CryptoProvider;
+use str0m::crypto::dtls::ProtocolVersion;
+use str0m::ice::StunMessage;
+use str0m::net::{Protocol as CoreProtocol, Receive};
+use str0m::{Candidate, Event, IceConnectionState as CoreState, IceCreds, Rtc};
+
+use super::channels::CORE_BUFFER;
+use super::config::{PeerConfig, Timing};
+use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion};
+use super::error::PeerError;
+use super::state::{ConnectionState, IceConnectionState, PeerEvent};
+use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer, Route};
+use crate::proto::ice::{Gatherer, IceCandidate, stun};
+use crate::proto::net::{Protocol, Received, Transmit};
+
+/// How often in a row the core may want a timeout at once.
+const MAX_IMMEDIATE_TIMEOUTS: usize = 8;
+
+/// How often in a row channels may feed the core that has just been drained.
+const MAX_FEEDS: usize = 64;
+
+/// A deadline further away than this is none.
+const FAR: Duration = Duration::from_secs(24 * 3600);
+
+/// What [`Peer::new`] needs of the core.
+pub(super) struct Core {
+    pub rtc: Rtc,
+    pub provider: Arc<CryptoProvider>,
+    pub backend: CryptoBackend,
+    pub creds: IceCreds,
+}
+
+/// Builds the core from the configuration.
+pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError> {
+    if !(1100..=1500).contains(&config.mtu) {
+        return Err(PeerError::Config(format!(
+            "mtu of {} bytes is not between 1100 and 1500",
+            config.mtu
+        )));
+    }
+    let backend = config
+        .crypto
+        .or_else(CryptoBackend::default_backend)
+        .ok_or(PeerError::Crypto(CryptoError::NotCompiledIn(CryptoBackend::AwsLc)))?;
+    let provider = crypto::provider(backend, config.seed)?;
+    let dtls = match config.dtls {
+        // A backend that knows only one version has nothing to choose from.
+        DtlsVersion::Auto if !backend.supports(DtlsVersion::Auto) => DtlsVersion::V1_2,
+        version => version,
+    };
+    backend.check_version(dtls)?;
+    let certificate = match &config.certificate {
+        Some(certificate) => certificate.clone(),
+        None => Certificate::generate(backend)?,
+    };
+    let creds = match config.seed {
+        Some(seed) => seeded_credentials(seed),
+        None => IceCreds::new(),
+    };
+    let mut core = str0m::RtcConfig::new()
+        .set_crypto_provider(provider.clone())
+        .set_dtls_cert(certificate.as_dtls_cert())
+        .set_dtls_version(dtls.into())
+        .set_local_ice_credentials(creds.clone())
+        .set_ice_lite(config.ice_lite)
+        .set_sctp_max_buffered_amount(CORE_BUFFER)
+        .set_mtu(config.mtu..=config.mtu + 100)
+        .set_stats_interval(None);
+    core.set_max_stun_rto(config.timing.keepalive);
+    core.set_max_stun_retransmits(stun_retransmits(&config.timing));
+    Ok(Core {
+        rtc: core.build(now),
+        provider,
+        backend,
+        creds,
+    })
+}
+
+/// As many checks as it takes for the core to keep a silent path until we call it failed.
+fn stun_retransmits(timing: &Timing) -> usize {
+    let patience = (timing.disconnected + timing.failed).as_millis();
+    let step = timing.keepalive.as_millis().max(1);
+    usize::try_from(patience / step).unwrap_or(100).clamp(9, 100) + 3
+}
+
+/// SplitMix64 over the alphabet of `ice-char`: enough for a run that is to be replayed, and only for that.
+fn seeded_credentials(seed: u64) -> IceCreds {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut state = seed;
+    let mut text = |len: usize| -> String {
+        (0..len)
+            .map(|_| {
+                state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+                let mut z = state;
+                z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+                z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+                char::from(ALPHABET[((z ^ (z >> 31)) % 32) as usize])
+            })
+            .collect()
+    };
+    IceCreds {
+        ufrag: text(8),
+        pass: text(24),
+    }
+}
+
+/// Tells the core of a host address. `None` when it does not want it.
+pub(super) fn add_local_candidate(rtc: &mut Rtc, address: SocketAddr) -> Option<IceCandidate> {
+    let candidate = match Candidate::host(address, CoreProtocol::Udp) {
+        Ok(candidate) => candidate,
+        Err(e) => {
+            log::debug!("host candidate {address} not usable: {e}");
+            return None;
+        }
+    };
+    let line = rtc.add_local_candidate(candidate)?.to_sdp_string();
+    IceCandidate::parse(&line)
+        .inspect_err(|e| log::warn!("own candidate {line:?}: {e}"))
+        .ok()
+}
+
+impl Peer {
+    pub(super) fn on_datagram(&mut self, received: &Received<'_>) {
+        self.stats.datagrams_received += 1;
+        self.stats.bytes_received += received.contents.len() as u64;
+        if stun::is_stun(received.contents) {
+            if !self.on_stun(received) {
+                return;
+            }
+        } else if self.validated.touch(received.source, self.now) {
+            self.connectivity.heard(self.now);
+        } else {
+            // Only who has shown the right password may speak to DTLS, SRTP and SCTP.
+            self.stats.unvalidated_dropped += 1;
+            return;
+        }
+        let Protocol::Udp = received.protocol;
+        let receive = Receive::new(
+            CoreProtocol::Udp,
+            received.source,
+            received.destination,
+            received.contents,
+        );
+        match receive {
+            Ok(receive) => {
+                let input = str0m::Input::Receive(self.now, receive);
+                if let Err(e) = self.rtc.handle_input(input) {
+                    self.on_core_fault(&e);
+                }
+            }
+            Err(e) => {
+                self.stats.malformed_dropped += 1;
+                log::trace!("datagram from {}: {e}", received.source);
+            }
+        }
+    }
+
+    /// Verifies a STUN message. Whether the core is to see it.
+    fn on_stun(&mut self, received: &Received<'_>) -> bool {
+        let Ok(message) = StunMessage::parse(received.contents) else {
+            self.stats.malformed_dropped += 1;
+            return false;
+        };
+        let is_request = message.is_binding_request();
+        let password = if is_request {
+            Some(self.local_creds.pass.as_str())
+        } else {
+            self.remote_creds.as_ref().map(|c| c.pass.as_str())
+        };
+        let hmac = self.provider.sha1_hmac_provider;
+        let verified = password.is_some_and(|password| {
+            message.verify(password.as_bytes(), |key, data| hmac.sha1_hmac(key, data))
+        });
+        if !verified {
+            self.stats.stun_rejected += 1;
+            return false;
+        }
+        self.connectivity.heard(self.now);
+        if message.is_successful_binding_response() {
+            self.connectivity.consented(self.now);
+        }
+        if !self.validated.touch(received.source, self.now) {
+            if let Some(evicted) = self.validated.insert(received.source, self.now) {
+                self.out.push_back(Output::Route(Route::DropAddress(evicted)));
+            }
+            self.out.push_back(Output::Route(Route::Address(received.source)));
+        }
+        true
+    }
+
+    /// Tells the core the time.
+    pub(super) fn core_timeout(&mut self) {
+        if let Err(e) = self.rtc.handle_input(str0m::Input::Timeout(self.now)) {
+            self.on_core_fault(&e);
+        }
+        self.dirty = true;
+    }
+
+    /// An error on input. A bad datagram is not the end: anybody who can forge a source address could
+    /// end a session that way (RFC 6347 §4.1.2.7). A handshake that cannot succeed is.
+    fn on_core_fault(&mut self, error: &str0m::RtcError) {
+        self.stats.core_errors += 1;
+        log::debug!("core: {error}");
+        if self.dtls == Dtls::Connected {
+            return;
+        }
+        match crypto::explain_dtls_error(error, self.backend) {
+            Some(why) => self.fail_handshake(why),
+            None => self.dtls_fault = Some(error.to_string()),
+        }
+    }
+
+    pub(super) fn fail_handshake(&mut self, why: String) {
+        if self.dtls == Dtls::New {
+            self.dtls = Dtls::Failed;
+            self.event(PeerEvent::Error(PeerError::Handshake(why)));
+            self.connectivity.fail(self.now);
+        }
+    }
+
+    /// Drains the core, lets channels feed it, works out the states, and queues what came of it.
+    /// Cheap when nothing has changed.
+    pub(super) fn settle(&mut self) {
+        if !self.dirty || self.is_closed() {
+            return;
+        }
+        self.dirty = false;
+        let mut budget = self.config.limits.max_drain;
+        for _ in 0..MAX_FEEDS {
+            if !self.drain(&mut budget) {
+                return;
+            }
+            if !self.channels.settle(&mut self.rtc, &mut self.events) {
+                break;
+            }
+        }
+        self.evaluate();
+        self.flush_events();
+    }
+
+    /// Returns false when the peer did not survive it.
+    fn drain(&mut self, budget: &mut usize) -> bool {
+        let mut immediate = 0;
+        loop {
+            if *budget == 0 {
+                self.die(format!(
+                    "the core gave {} outputs without coming to an end",
+                    self.config.limits.max_drain
+                ));
+                return false;
+            }
+            *budget -= 1;
+            match self.rtc.poll_output() {
+                Ok(str0m::Output::Timeout(at)) => {
+                    if at > self.now || immediate >= MAX_IMMEDIATE_TIMEOUTS || !self.rtc.is_alive() {
+                        let at = at.max(self.now + MIN_TIMEOUT_STEP);
+                        self.core_deadline = (at < self.now + FAR).then_some(at);
+                        break;
+                    }
+                    immediate += 1;
+                    self.core_timeout();
+                }
+                Ok(str0m::Output::Transmit(transmit)) => self.on_transmit(transmit),
+                Ok(str0m::Output::Event(event)) => self.on_core_event(event),
+                Err(e) => {
+                    self.on_core_end(&e);
+                    break;
+                }
+            }
+        }
+        self.dirty = false;
+        if !self.rtc.is_alive() {
+            self.on_core_dead();
+            return false;
+        }
+        true
+    }
+
+    fn on_transmit(&mut self, transmit: str0m::net::Transmit) {
+        let contents: Vec<u8> = transmit.contents.into();
+        // Consent is gone: nothing but checks may go there (RFC 7675 §5.1).
+        if self.connectivity.is_failed() && !stun::is_stun(&contents) {
+            return;
+        }
+        if !stun::is_stun(&contents) {
+            self.stats.path = Some((transmit.source, transmit.destination));
+        }
+        self.stats.datagrams_sent += 1;
+        self.stats.bytes_sent += contents.len() as u64;
+        self.out.push_back(Output::Transmit(Transmit {
+            protocol: Protocol::Udp,
+            source: transmit.source,
+            destination: transmit.destination,
+            contents,
+        }));
+    }
+
+    fn on_core_event(&mut self, event: Event) {
+        match event {
+            Event::IceConnectionStateChange(state) => {
+                self.connectivity.core_state(state);
+                if matches!(state, CoreState::Connected | CoreState::Completed) {
+                    self.handshake_since.get_or_insert(self.now);
+                }
+            }
+            Event::Connected => {
+                self.dtls = Dtls::Connected;
+                self.stats.dtls_version = negotiated_version(&mut self.rtc);
+            }
+            Event::ChannelOpen(id, _label) => {
+                let limits = &self.config.limits;
+                self.channels
+                    .on_open(&mut self.rtc, id, limits, &mut self.events);
+            }
+            Event::ChannelData(data) => {
+                self.stats.messages_received += 1;
+                self.channels
+                    .on_data(data.id, data.binary, data.data, &mut self.events);
+            }
+            Event::ChannelClose(id) => self.channels.on_closed(id, &mut self.events),
+            // The core now sends its own goodbye and then dies; see `on_core_dead`.
+            Event::Closed => log::debug!("closed by the other side"),
+            other => log::trace!("unused event of the core: {other:?}"),
+        }
+    }
+
+    /// The core gave an error instead of an output. It has closed itself, or is of no use any more.
+    fn on_core_end(&mut self, error: &str0m::RtcError) {
+        log::debug!("core ended: {error}");
+        if self.dtls == Dtls::New {
+            let why = crypto::explain_dtls_error(error, self.backend)
+                .unwrap_or_else(|| error.to_string());
+            self.fail_handshake(why);
+        } else {
+            self.event(PeerEvent::Error(PeerError::Core(error.to_string())));
+        }
+        self.rtc.disconnect();
+    }
+
+    /// The core is dead: closed by the other side, or by a fault that has been reported.
+    fn on_core_dead(&mut self) {
+        if self.dtls == Dtls::Failed {
+            // W3C §4.3.3: a failed handshake is "failed" before it is "closed".
+            self.set_states(IceConnectionState::Failed, ConnectionState::Failed);
+        }
+        self.finish();
+    }
+
+    /// A fault of the core itself: this peer is over, the others are not touched.
+    fn die(&mut self, why: String) {
+        log::error!("peer closed: {why}");
+        self.event(PeerEvent::Error(PeerError::Core(why)));
+        self.rtc.disconnect();
+        self.finish();
+    }
+
+    /// Says goodbye and frees everything.
+    pub(super) fn shut_down(&mut self) {
+        if self.rtc.close().is_ok() {
+            let mut budget = self.config.limits.max_drain;
+            while budget > 0 && self.rtc.is_alive() {
+                budget -= 1;
+                match self.rtc.poll_output() {
+                    Ok(str0m::Output::Transmit(transmit)) => self.on_transmit(transmit),
+                    Ok(str0m::Output::Event(_)) => {}
+                    Ok(str0m::Output::Timeout(_)) | Err(_) => break,
+                }
+            }
+        }
+        self.rtc.disconnect();
+        self.finish();
+    }
+
+    /// The last state. Only outputs are left.
+    fn finish(&mut self) {
+        self.channels.close_all(&mut self.events);
+        self.negotiation.close(&mut self.events);
+        self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
+        self.flush_events();
+        self.out.push_back(Output::CloseSocket(Gatherer::HOST_SOCKET));
+        self.core_deadline = None;
+    }
+
+    /// Works out the ICE and the connection state, and says what has changed.
+    fn evaluate(&mut self) {
+        let (ice, why) = self.connectivity.evaluate(self.now);
+        if let Some(why) = why {
+            self.event(PeerEvent::Error(PeerError::IceFailed(why)));
+        }
+        let late = self
+            .handshake_since
+            .is_some_and(|t| self.now >= t + self.config.timing.handshake);
+        if late && self.dtls == Dtls::New {
+            let fault = self.dtls_fault.take().map(|f| format!(" (last error: {f})"));
+            self.fail_handshake(format!(
+                "not finished within {} s{}",
+                self.config.timing.handshake.as_secs(),
+                fault.unwrap_or_default()
+            ));
+        }
+        let state = connection_state(ice, self.dtls);
+        self.set_states(ice, state);
+        if self.connectivity.is_expired(self.now) {
+            self.shut_down();
+        }
+    }
+
+    fn set_states(&mut self, ice: IceConnectionState, state: ConnectionState) {
+        if self.ice_state != ice {
+            self.ice_state = ice;
+            self.event(PeerEvent::IceConnectionStateChange(ice));
+        }
+        if self.state != state {
+            self.state = state;
+            self.event(PeerEvent::ConnectionStateChange(state));
+        }
+    }
+
+    fn flush_events(&mut self) {
+        self.out.extend(self.events.drain(..).map(Output::Event));
+    }
+
+    /// When this peer next wants to be woken.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        if self.is_closed() {
+            return None;
+        }
+        let handshake = self
+            .handshake_since
+            .filter(|_| self.dtls == Dtls::New)
+            .map(|t| t + self.config.timing.handshake);
+        [
+            self.core_deadline,
+            self.connectivity.deadline(self.now),
+            handshake,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        // A time gone by has been dealt with; it must not make a busy loop.
+        .map(|t| t.max(self.now + MIN_TIMEOUT_STEP))
+    }
+}
+
+fn negotiated_version(rtc: &mut Rtc) -> Option<DtlsVersion> {
+    match rtc.direct_api().dtls_protocol_version()? {
+        ProtocolVersion::DTLS1_2 => Some(DtlsVersion::V1_2),
+        ProtocolVersion::DTLS1_3 => Some(DtlsVersion::V1_3),
+        _ => None,
+    }
+}
+
+/// W3C WebRTC §4.3.3.
+fn connection_state(ice: IceConnectionState, dtls: Dtls) -> ConnectionState {
+    use IceConnectionState as I;
+    match (ice, dtls) {
+        (I::Closed, _) => ConnectionState::Closed,
+        (I::Failed, _) | (_, Dtls::Failed) => ConnectionState::Failed,
+        (I::Disconnected, _) => ConnectionState::Disconnected,
+        (I::New, _) => ConnectionState::New,
+        (I::Connected | I::Completed, Dtls::Connected) => ConnectionState::Connected,
+        (I::Checking | I::Connected | I::Completed, _) => ConnectionState::Connecting,
+    }
+}

@@ -1,0 +1,674 @@
+//! Offers and answers (W3C WebRTC §4.3.1, RFC 8829), glare, rollback, remote candidates.
+//!
+//! ```text
+//!                    set_local(offer)                     set_remote(answer)
+//!         ┌────────────────────────► HaveLocalOffer ───────────────────────┐
+//!         │                            │ rollback, or their offer          │
+//!         │                            │ when we are polite                ▼
+//!      Stable ◄────────────────────────┴──────────────────────────────► Stable
+//!         │                                                                ▲
+//!         └────────────────────────► HaveRemoteOffer ──────────────────────┘
+//!                    set_remote(offer)                    set_local(answer)
+//! ```
+//!
+//! The core applies an offer and makes its answer in one step, so that step is taken in
+//! `create_answer`; until then a remote offer can be rolled back.
+
+use std::time::Instant;
+
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::net::Protocol as CoreProtocol;
+use str0m::{Candidate, IceCreds};
+
+use super::candidates::Remote;
+use super::config::Politeness;
+use super::description::{Description, MediaLine, own_attribute, own_media_lines, with_candidates};
+use super::error::PeerError;
+use super::state::{IceGatheringState, PeerEvent, SignalingState};
+use super::{IceCandidateInit, Peer, SdpType, SessionDescription};
+use crate::proto::ice::IceCandidate;
+
+/// Where offer and answer stand, and what is kept for the next step.
+pub(super) struct Negotiation {
+    signaling: SignalingState,
+    local: Descriptions,
+    remote: Descriptions,
+    /// The offer made last, and what it takes to accept its answer.
+    created: Option<Created>,
+    /// The core's changes of an offer that was taken back; they go into the next one.
+    taken_back: Option<SdpPendingOffer>,
+    /// Their offer, until it is answered.
+    remote_offer: Option<Description>,
+    /// The answer made for it.
+    answer: Option<String>,
+    /// The m-lines negotiated last.
+    lines: Vec<MediaLine>,
+    application: bool,
+    /// The core has been asked for the application m-line; it is in every offer until it is accepted.
+    application_offered: bool,
+    restart_wanted: bool,
+    needed: bool,
+    ignoring: bool,
+    remote_in_generation: usize,
+}
+
+/// W3C's current and pending description of one side.
+#[derive(Debug, Default)]
+struct Descriptions {
+    current: Option<SessionDescription>,
+    pending: Option<SessionDescription>,
+}
+
+struct Created {
+    sdp: String,
+    core: SdpPendingOffer,
+    /// The core was tricked into an offer without changes; there is nothing to keep of it.
+    unchanged: bool,
+    ufrag: String,
+}
+
+impl Negotiation {
+    pub fn new() -> Self {
+        Self {
+            signaling: SignalingState::Stable,
+            local: Descriptions::default(),
+            remote: Descriptions::default(),
+            created: None,
+            taken_back: None,
+            remote_offer: None,
+            answer: None,
+            lines: Vec::new(),
+            application: false,
+            application_offered: false,
+            restart_wanted: false,
+            needed: false,
+            ignoring: false,
+            remote_in_generation: 0,
+        }
+    }
+
+    /// Whether data channels have been negotiated.
+    pub fn has_application(&self) -> bool {
+        self.application
+    }
+
+    /// The ufrag under which candidates are gathered now: that of an offer under way, if there is one.
+    pub fn gathering_ufrag(&self, local: &IceCreds) -> String {
+        match &self.created {
+            Some(created) if self.signaling == SignalingState::HaveLocalOffer => {
+                created.ufrag.clone()
+            }
+            _ => local.ufrag.clone(),
+        }
+    }
+
+    pub fn close(&mut self, events: &mut Vec<PeerEvent>) {
+        if self.signaling != SignalingState::Closed {
+            *self = Self {
+                signaling: SignalingState::Closed,
+                ..Self::new()
+            };
+            events.push(PeerEvent::SignalingStateChange(SignalingState::Closed));
+        }
+    }
+}
+
+impl Peer {
+    /// See [`SignalingState`].
+    pub fn signaling_state(&self) -> SignalingState {
+        self.negotiation.signaling
+    }
+
+    /// The local description with the candidates gathered so far (W3C `localDescription`): for
+    /// signaling without trickle, once [`IceGatheringState::Complete`] has come.
+    pub fn local_description(&self) -> Option<SessionDescription> {
+        let local = &self.negotiation.local;
+        let description = local.pending.as_ref().or(local.current.as_ref())?;
+        let complete = self.gathering == IceGatheringState::Complete;
+        Some(SessionDescription {
+            kind: description.kind,
+            sdp: with_candidates(&description.sdp, &self.gathered, complete),
+        })
+    }
+
+    /// The remote description, as it was given (W3C `remoteDescription`).
+    pub fn remote_description(&self) -> Option<&SessionDescription> {
+        let remote = &self.negotiation.remote;
+        remote.pending.as_ref().or(remote.current.as_ref())
+    }
+
+    /// Makes an offer (W3C §4.4.2 `createOffer`). It does nothing until it is
+    /// [set](Self::set_local_description).
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::WrongState`] outside *stable*, [`PeerError::BadDescription`] when there is nothing to
+    /// offer yet.
+    pub fn create_offer(&mut self, now: Instant) -> Result<SessionDescription, PeerError> {
+        self.begin(now)?;
+        if self.signaling_state() != SignalingState::Stable {
+            return Err(self.wrong_state("create_offer"));
+        }
+        let created = self.core_offer()?;
+        let description = SessionDescription {
+            kind: SdpType::Offer,
+            sdp: with_candidates(&created.sdp, &self.gathered, false),
+        };
+        self.negotiation.created = Some(created);
+        Ok(description)
+    }
+
+    fn core_offer(&mut self) -> Result<Created, PeerError> {
+        // What an earlier offer asked for and was not answered goes into this one.
+        let earlier = match self.negotiation.created.take() {
+            Some(created) if !created.unchanged => Some(created.core),
+            _ => self.negotiation.taken_back.take(),
+        };
+        let restart = self.negotiation.restart_wanted;
+        let mut api = self.rtc.sdp_api();
+        if !self.negotiation.application && !self.negotiation.application_offered {
+            if let Some((id, config)) = self.channels.take_first_waiting() {
+                self.negotiation.application_offered = true;
+                let core = api.add_channel_with_config(config);
+                self.channels.bind(id, core);
+            }
+        }
+        if restart {
+            api.ice_restart(true);
+        }
+        if let Some(earlier) = earlier {
+            api.merge(earlier);
+        }
+        if let Some((offer, core)) = api.apply() {
+            let sdp = offer.to_sdp_string();
+            let ufrag = own_attribute(&sdp, "ice-ufrag").unwrap_or_default();
+            return Ok(Created {
+                sdp,
+                core,
+                unchanged: false,
+                ufrag,
+            });
+        }
+        self.unchanged_offer()
+    }
+
+    /// The core makes no offer when nothing has changed, W3C does. So it is asked for a restart, and the
+    /// old credentials are put back: an offer that changes nothing, with an answer it will accept.
+    fn unchanged_offer(&mut self) -> Result<Created, PeerError> {
+        if self.negotiation.lines.is_empty() {
+            return Err(PeerError::BadDescription(
+                "nothing to offer: create a data channel first".into(),
+            ));
+        }
+        let mut api = self.rtc.sdp_api();
+        let fresh = api.ice_restart(true);
+        let Some((offer, core)) = api.apply() else {
+            return Err(PeerError::Core("the core made no offer".into()));
+        };
+        let sdp = offer
+            .to_sdp_string()
+            .replace(
+                &format!("a=ice-ufrag:{}\r\n", fresh.ufrag),
+                &format!("a=ice-ufrag:{}\r\n", self.local_creds.ufrag),
+            )
+            .replace(
+                &format!("a=ice-pwd:{}\r\n", fresh.pass),
+                &format!("a=ice-pwd:{}\r\n", self.local_creds.pass),
+            );
+        Ok(Created {
+            sdp,
+            core,
+            unchanged: true,
+            ufrag: self.local_creds.ufrag.clone(),
+        })
+    }
+
+    /// Answers their offer (W3C §4.4.2 `createAnswer`). The offer takes effect here; it can no longer be
+    /// rolled back.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::WrongState`] outside *have-remote-offer*, [`PeerError::BadDescription`] when the core
+    /// does not accept the offer.
+    pub fn create_answer(&mut self, now: Instant) -> Result<SessionDescription, PeerError> {
+        self.begin(now)?;
+        if self.signaling_state() != SignalingState::HaveRemoteOffer {
+            return Err(self.wrong_state("create_answer"));
+        }
+        if self.negotiation.answer.is_none() {
+            let Some(offer) = self.negotiation.remote_offer.take() else {
+                return Err(self.wrong_state("create_answer"));
+            };
+            match self.accept_offer(offer) {
+                Ok(answer) => self.negotiation.answer = Some(answer),
+                Err(e) => {
+                    self.negotiation.remote.pending = None;
+                    self.set_signaling(SignalingState::Stable);
+                    return Err(e);
+                }
+            }
+        }
+        let sdp = self.negotiation.answer.as_deref().unwrap_or_default();
+        Ok(SessionDescription {
+            kind: SdpType::Answer,
+            sdp: with_candidates(sdp, &self.gathered, false),
+        })
+    }
+
+    fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
+        let parsed = SdpOffer::from_sdp_string(&offer.text).map_err(bad_sdp)?;
+        let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;
+        let sdp = answer.to_sdp_string();
+        self.negotiated(&offer);
+        if let Some(earlier) = self.negotiation.taken_back.take() {
+            let mut api = self.rtc.sdp_api();
+            api.merge(earlier);
+            if let Some((_, core)) = api.apply() {
+                self.negotiation.taken_back = Some(core);
+            }
+        }
+        self.after_negotiation(&offer);
+        Ok(sdp)
+    }
+
+    /// Sets a local description (W3C §4.4.2 `setLocalDescription`): the one last created, or a rollback.
+    /// With `None`, what fits the state is created first. Gathering begins here.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::WrongState`]; [`PeerError::BadDescription`] for a text other than the one created.
+    pub fn set_local_description(
+        &mut self,
+        description: Option<SessionDescription>,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.begin(now)?;
+        let description = match (description, self.signaling_state()) {
+            (Some(description), _) => description,
+            (None, SignalingState::HaveRemoteOffer) => self.create_answer(now)?,
+            (None, _) => self.create_offer(now)?,
+        };
+        match description.kind {
+            SdpType::Offer => self.set_local_offer(&description),
+            SdpType::Answer => self.set_local_answer(&description),
+            SdpType::Rollback => self.roll_back("set_local_description(rollback)"),
+            SdpType::PrAnswer => Err(no_pranswer()),
+        }
+    }
+
+    fn set_local_offer(&mut self, description: &SessionDescription) -> Result<(), PeerError> {
+        if self.signaling_state() != SignalingState::Stable {
+            return Err(self.wrong_state("set_local_description(offer)"));
+        }
+        let Some(created) = &self.negotiation.created else {
+            return Err(self.wrong_state("set_local_description(offer) without create_offer"));
+        };
+        check_own(&created.sdp, &description.sdp)?;
+        let sdp = created.sdp.clone();
+        let ufrag = created.ufrag.clone();
+        let is_restart = ufrag != self.local_creds.ufrag;
+        self.negotiation.local.pending = Some(SessionDescription {
+            kind: SdpType::Offer,
+            sdp,
+        });
+        self.negotiation.restart_wanted = false;
+        self.set_signaling(SignalingState::HaveLocalOffer);
+        self.route_ufrag(ufrag);
+        self.gather(is_restart);
+        Ok(())
+    }
+
+    fn set_local_answer(&mut self, description: &SessionDescription) -> Result<(), PeerError> {
+        if self.signaling_state() != SignalingState::HaveRemoteOffer {
+            return Err(self.wrong_state("set_local_description(answer)"));
+        }
+        let Some(answer) = self.negotiation.answer.take() else {
+            return Err(self.wrong_state("set_local_description(answer) without create_answer"));
+        };
+        if let Err(e) = check_own(&answer, &description.sdp) {
+            self.negotiation.answer = Some(answer);
+            return Err(e);
+        }
+        let ufrag = |d: &SessionDescription| own_attribute(&d.sdp, "ice-ufrag");
+        let before = self.negotiation.local.current.as_ref().and_then(ufrag);
+        let is_restart = before.is_some_and(|b| b != self.local_creds.ufrag);
+        self.negotiation.local.current = Some(SessionDescription {
+            kind: SdpType::Answer,
+            sdp: answer,
+        });
+        let negotiation = &mut self.negotiation;
+        negotiation.remote.current = negotiation.remote.pending.take();
+        negotiation.local.pending = None;
+        negotiation.created = None;
+        self.set_signaling(SignalingState::Stable);
+        self.gather(is_restart);
+        self.check_negotiation_needed();
+        Ok(())
+    }
+
+    fn gather(&mut self, is_restart: bool) {
+        if self.gathering == IceGatheringState::New || is_restart {
+            self.set_gathering(IceGatheringState::Gathering);
+            self.gatherer.start();
+            self.on_gathered();
+        }
+    }
+
+    /// Sets a remote description (W3C §4.4.2 `setRemoteDescription`). An offer that crosses our own
+    /// takes ours back; see [`receive`](Self::receive) for the choice between the two.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::WrongState`], [`PeerError::BadDescription`], [`PeerError::LimitReached`]. Nothing was
+    /// changed then.
+    pub fn set_remote_description(
+        &mut self,
+        description: SessionDescription,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.begin(now)?;
+        match description.kind {
+            SdpType::Offer => self.set_remote_offer(description),
+            SdpType::Answer => self.set_remote_answer(description),
+            SdpType::Rollback => self.roll_back("set_remote_description(rollback)"),
+            SdpType::PrAnswer => Err(no_pranswer()),
+        }
+    }
+
+    fn set_remote_offer(&mut self, description: SessionDescription) -> Result<(), PeerError> {
+        if self.negotiation.answer.is_some() {
+            return Err(self.wrong_state("set_remote_description(offer) before the last is answered"));
+        }
+        let offer = Description::parse(&description.sdp, &self.config.limits)?;
+        offer.check_follows(&self.negotiation.lines)?;
+        if self.config.ice_lite && offer.ice_lite {
+            return Err(PeerError::BadDescription(
+                "both sides are ICE-lite: neither would look for a path".into(),
+            ));
+        }
+        // Parsed again when it is answered; here it is only found out whether it can be.
+        SdpOffer::from_sdp_string(&offer.text).map_err(bad_sdp)?;
+        if self.signaling_state() == SignalingState::HaveLocalOffer {
+            self.take_back_offer();
+        }
+        self.negotiation.remote.pending = Some(description);
+        self.negotiation.remote_offer = Some(offer);
+        self.set_signaling(SignalingState::HaveRemoteOffer);
+        Ok(())
+    }
+
+    fn set_remote_answer(&mut self, description: SessionDescription) -> Result<(), PeerError> {
+        if self.signaling_state() != SignalingState::HaveLocalOffer {
+            return Err(self.wrong_state("set_remote_description(answer)"));
+        }
+        let answer = Description::parse(&description.sdp, &self.config.limits)?;
+        let offered = self.negotiation.local.pending.as_ref();
+        let lines = offered.map(|d| own_media_lines(&d.sdp)).unwrap_or_default();
+        answer.check_answers(&lines)?;
+        let parsed = SdpAnswer::from_sdp_string(&answer.text).map_err(bad_sdp)?;
+        let Some(created) = self.negotiation.created.take() else {
+            return Err(self.wrong_state("set_remote_description(answer)"));
+        };
+        let accepted = self.rtc.sdp_api().accept_answer(created.core, parsed);
+        if let Err(e) = accepted {
+            // The core has used the offer up; the next one begins from what is in force.
+            self.negotiation.local.pending = None;
+            self.set_signaling(SignalingState::Stable);
+            return Err(bad_sdp(e));
+        }
+        let negotiation = &mut self.negotiation;
+        negotiation.local.current = negotiation.local.pending.take();
+        negotiation.remote.current = Some(description);
+        negotiation.remote.pending = None;
+        self.set_signaling(SignalingState::Stable);
+        self.negotiated(&answer);
+        self.after_negotiation(&answer);
+        self.check_negotiation_needed();
+        Ok(())
+    }
+
+    /// The core has taken a remote description: credentials may be new.
+    fn negotiated(&mut self, remote: &Description) {
+        self.local_creds = self.rtc.direct_api().local_ice_credentials();
+        self.route_ufrag(self.local_creds.ufrag.clone());
+        let before = self.remote_creds.replace(IceCreds {
+            ufrag: remote.ufrag.clone(),
+            pass: remote.pwd.clone(),
+        });
+        let is_restart = before.is_some_and(|b| b.ufrag != remote.ufrag || b.pass != remote.pwd);
+        if is_restart {
+            self.negotiation.remote_in_generation = 0;
+        }
+        self.connectivity.start(self.now, is_restart);
+        self.negotiation.lines = remote.lines.clone();
+    }
+
+    fn after_negotiation(&mut self, remote: &Description) {
+        if let Some(bytes) = remote.max_message_size {
+            self.channels.set_max_message(bytes);
+        }
+        self.negotiation.application = remote.has_application();
+        if self.negotiation.application {
+            self.channels.open_waiting(&mut self.rtc, &mut self.events);
+        }
+        self.pending.counts.unusable += remote.candidates_unreadable as u64;
+        for candidate in self.pending.set_generation(&remote.ufrag) {
+            self.apply_remote_candidate(&candidate);
+        }
+        for candidate in remote.candidates.clone() {
+            self.take_remote_candidate(candidate);
+        }
+        // The core looks at time before it looks at candidates.
+        self.core_timeout();
+    }
+
+    /// Takes back our offer, or drops theirs (RFC 8829 §4.1.10.2).
+    fn roll_back(&mut self, operation: &'static str) -> Result<(), PeerError> {
+        match self.signaling_state() {
+            SignalingState::HaveLocalOffer => {
+                self.take_back_offer();
+                self.set_signaling(SignalingState::Stable);
+                self.check_negotiation_needed();
+                Ok(())
+            }
+            SignalingState::HaveRemoteOffer if self.negotiation.answer.is_none() => {
+                self.negotiation.remote.pending = None;
+                self.negotiation.remote_offer = None;
+                self.set_signaling(SignalingState::Stable);
+                self.check_negotiation_needed();
+                Ok(())
+            }
+            _ => Err(self.wrong_state(operation)),
+        }
+    }
+
+    fn take_back_offer(&mut self) {
+        self.negotiation.local.pending = None;
+        let Some(created) = self.negotiation.created.take() else {
+            return;
+        };
+        if created.ufrag != self.local_creds.ufrag {
+            // The restart is still wanted; its candidates are not.
+            self.pending.drop_local(&created.ufrag);
+            self.negotiation.restart_wanted = true;
+        }
+        if !created.unchanged {
+            self.negotiation.taken_back = Some(created.core);
+        }
+        self.negotiation.needed = false;
+    }
+
+    /// Perfect negotiation, sending (W3C §10.7): makes an offer, sets it, and returns it for the other
+    /// side. Call it on [`PeerEvent::NegotiationNeeded`].
+    ///
+    /// # Errors
+    ///
+    /// As [`create_offer`](Self::create_offer).
+    pub fn negotiate(&mut self, now: Instant) -> Result<SessionDescription, PeerError> {
+        let offer = self.create_offer(now)?;
+        self.set_local_description(Some(offer.clone()), now)?;
+        Ok(offer)
+    }
+
+    /// Perfect negotiation, receiving (W3C §10.7): takes a description from the other side and returns
+    /// the answer to send back, if there is one. When offers cross, the polite side takes its own back
+    /// and the impolite side ignores the other's, together with the candidates that belong to it.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_remote_description`](Self::set_remote_description).
+    pub fn receive(
+        &mut self,
+        description: SessionDescription,
+        now: Instant,
+    ) -> Result<Option<SessionDescription>, PeerError> {
+        let is_offer = description.kind == SdpType::Offer;
+        let collides = is_offer && self.signaling_state() != SignalingState::Stable;
+        let ignore = collides && self.config.politeness == Politeness::Impolite;
+        if ignore {
+            self.negotiation.ignoring = true;
+            log::debug!("ignoring an offer that crosses ours");
+            return Ok(None);
+        }
+        self.set_remote_description(description, now)?;
+        self.negotiation.ignoring = false;
+        if !is_offer {
+            return Ok(None);
+        }
+        let answer = self.create_answer(now)?;
+        self.set_local_description(Some(answer.clone()), now)?;
+        Ok(Some(answer))
+    }
+
+    /// Asks for an ICE restart (W3C §4.4.2 `restartIce`): the next offer has new credentials.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Closed`].
+    pub fn restart_ice(&mut self, now: Instant) -> Result<(), PeerError> {
+        self.begin(now)?;
+        self.negotiation.restart_wanted = true;
+        self.check_negotiation_needed();
+        Ok(())
+    }
+
+    /// Takes a remote candidate (W3C §4.4.2 `addIceCandidate`). One that comes before its description is
+    /// held; one of a generation gone by is dropped and counted; neither is an error. `None`, or an empty
+    /// candidate, ends them.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::BadCandidate`]; [`PeerError::Closed`].
+    pub fn add_ice_candidate(
+        &mut self,
+        candidate: Option<&IceCandidateInit>,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.begin(now)?;
+        let Some(init) = candidate.filter(|c| !c.candidate.is_empty()) else {
+            // The core goes on looking until it finds a path or time is up, whatever is announced.
+            return Ok(());
+        };
+        let mut parsed = IceCandidate::parse(&init.candidate)?;
+        if let Some(ufrag) = &init.username_fragment {
+            parsed.username_fragment = Some(ufrag.clone());
+        }
+        let ignored = self.negotiation.ignoring
+            && parsed.username_fragment.as_ref() != self.remote_creds.as_ref().map(|c| &c.ufrag);
+        if !ignored {
+            self.take_remote_candidate(parsed);
+            self.core_timeout();
+        }
+        Ok(())
+    }
+
+    fn take_remote_candidate(&mut self, candidate: IceCandidate) {
+        match self.pending.remote(candidate) {
+            Remote::Apply(candidate) => self.apply_remote_candidate(&candidate),
+            Remote::Held | Remote::Stale => {}
+        }
+    }
+
+    fn apply_remote_candidate(&mut self, candidate: &IceCandidate) {
+        let counts = &mut self.pending.counts;
+        if candidate.socket_addr().is_none()
+            || candidate.component != 1
+            || candidate.protocol != "udp"
+        {
+            counts.unusable += 1;
+            log::debug!("candidate of no use here: {candidate}");
+            return;
+        }
+        if self.negotiation.remote_in_generation >= self.config.limits.max_remote_candidates {
+            counts.over_limit += 1;
+            return;
+        }
+        // Protocol, address and port are known to be good; what else the core dislikes is its choice.
+        match Candidate::from_sdp_string(&candidate.to_sdp_line()) {
+            Ok(parsed) => {
+                debug_assert_eq!(parsed.proto(), CoreProtocol::Udp);
+                self.negotiation.remote_in_generation += 1;
+                counts.applied += 1;
+                self.rtc.add_remote_candidate(parsed);
+            }
+            Err(e) => {
+                counts.unusable += 1;
+                log::debug!("candidate {candidate}: {e}");
+            }
+        }
+    }
+
+    fn set_signaling(&mut self, state: SignalingState) {
+        if self.negotiation.signaling == state {
+            return;
+        }
+        self.negotiation.signaling = state;
+        self.event(PeerEvent::SignalingStateChange(state));
+        if state == SignalingState::Stable && self.negotiation.remote.current.is_some() {
+            for candidate in self.pending.release_local() {
+                self.event(PeerEvent::IceCandidate(candidate));
+            }
+        }
+    }
+
+    /// W3C §4.7.3: says so once, until an offer has been made.
+    pub(super) fn check_negotiation_needed(&mut self) {
+        let n = &mut self.negotiation;
+        if n.signaling != SignalingState::Stable {
+            n.needed = false;
+            return;
+        }
+        let needed = n.restart_wanted
+            || n.taken_back.is_some()
+            || (self.channels.has_waiting() && !n.application);
+        if needed && !n.needed {
+            self.events.push(PeerEvent::NegotiationNeeded);
+        }
+        n.needed = needed;
+    }
+
+    fn wrong_state(&self, operation: &'static str) -> PeerError {
+        PeerError::WrongState {
+            operation,
+            state: self.signaling_state(),
+        }
+    }
+}
+
+fn bad_sdp(error: impl std::fmt::Display) -> PeerError {
+    PeerError::BadDescription(error.to_string())
+}
+
+fn no_pranswer() -> PeerError {
+    PeerError::BadDescription("provisional answers (pranswer) are not supported".into())
+}
+
+/// A local description is set as it was created, but for the candidates in it.
+fn check_own(created: &str, given: &str) -> Result<(), PeerError> {
+    if with_candidates(created, &[], false) == with_candidates(given, &[], false) {
+        return Ok(());
+    }
+    Err(PeerError::BadDescription(
+        "not the description that was created; changing it by hand is not supported".into(),
+    ))
+}
