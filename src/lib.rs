@@ -13,6 +13,9 @@
 
 pub mod proto;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 #[cfg(feature = "driver")]
 pub mod driver;
 

@@ -10,6 +10,7 @@ use str0m::Rtc;
 use str0m::channel::{ChannelConfig as CoreConfig, ChannelId as CoreId, Reliability};
 
 use super::config::Limits;
+use super::empty;
 use super::error::PeerError;
 use super::state::{Message, PeerEvent};
 
@@ -26,6 +27,25 @@ pub(super) const CORE_BUFFER: usize = 2 * 1024 * 1024;
 
 /// Stream ids go up to 65,534 (RFC 8832 §6).
 const MAX_STREAM_ID: u16 = 65_534;
+
+/// A message of the application.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Payload<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+}
+
+impl<'a> Payload<'a> {
+    /// As the core is to be given it: whether it is binary, and what.
+    fn to_core(self) -> (bool, &'a [u8]) {
+        match self {
+            Self::Text("") => (false, empty::EMPTY_TEXT),
+            Self::Binary([]) => (false, empty::EMPTY_BINARY),
+            Self::Text(text) => (false, text.as_bytes()),
+            Self::Binary(bytes) => (true, bytes),
+        }
+    }
+}
 
 /// Names a data channel within its peer. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -362,10 +382,10 @@ impl Channels {
         &mut self,
         rtc: &mut Rtc,
         id: ChannelId,
-        binary: bool,
-        data: &[u8],
+        payload: Payload<'_>,
         limits: &Limits,
     ) -> Result<(), PeerError> {
+        let (binary, data) = payload.to_core();
         let channel = self.channels.get_mut(&id).ok_or(PeerError::NoSuchChannel)?;
         match channel.state {
             ChannelState::Open => {}

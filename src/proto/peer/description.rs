@@ -31,7 +31,6 @@ pub(super) struct Description {
     pub lines: Vec<MediaLine>,
     pub candidates: Vec<IceCandidate>,
     pub candidates_unreadable: usize,
-    pub end_of_candidates: bool,
     /// Bytes of the largest message the other side takes; `None` without an application m-line.
     pub max_message_size: Option<usize>,
     pub ice_lite: bool,
@@ -68,7 +67,6 @@ impl Description {
             .find(|m| m.media == "application" && m.port != 0);
         Ok(Self {
             text: normalise(sdp, &session, &lines),
-            end_of_candidates: everywhere(&session).any(|a| a.attribute == "end-of-candidates"),
             ice_lite: session.attributes.iter().any(|a| a.attribute == "ice-lite"),
             max_message_size: application.map(max_message_size),
             ufrag,
@@ -316,7 +314,7 @@ mod tests {
         let d = parse(DATA).unwrap();
         assert_eq!((d.ufrag.as_str(), d.max_message_size), ("1lju", Some(262_144)));
         assert_eq!(d.candidates[0].username_fragment.as_deref(), Some("1lju"));
-        assert!(d.end_of_candidates && d.has_application());
+        assert!(d.has_application());
         assert!(!d.text.contains("candidate"));
     }
 

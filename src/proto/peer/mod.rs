@@ -19,6 +19,7 @@ mod connectivity;
 mod core;
 mod crypto;
 mod description;
+mod empty;
 mod error;
 mod negotiation;
 mod state;
@@ -33,7 +34,7 @@ use str0m::crypto::CryptoProvider;
 use str0m::{IceCreds, Rtc};
 
 use self::candidates::PendingCandidates;
-use self::channels::Channels;
+use self::channels::{Channels, Payload};
 use self::connectivity::{Connectivity, ValidatedAddresses};
 use self::negotiation::Negotiation;
 use super::ice::{GatherOutput, Gatherer, IceCandidate};
@@ -298,36 +299,30 @@ impl Peer {
         Ok(id)
     }
 
-    /// Sends text. See [`send`](Self::send).
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    pub fn send_text(&mut self, channel: ChannelId, text: &str, now: Instant) -> Result<(), PeerError> {
-        self.send(channel, false, text.as_bytes(), now)
-    }
-
-    /// Sends bytes. See [`send`](Self::send).
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
-    pub fn send_binary(&mut self, channel: ChannelId, data: &[u8], now: Instant) -> Result<(), PeerError> {
-        self.send(channel, true, data, now)
-    }
-
-    /// Accepts a message for sending, or says why not; a refused message leaves nothing behind.
-    /// It goes out when the peer is polled, so that several in a row share datagrams.
+    /// Accepts text for sending, or says why not; a refused message leaves nothing behind. It goes out
+    /// when the peer is polled, so that several in a row share datagrams.
     ///
     /// # Errors
     ///
     /// [`PeerError::NoSuchChannel`], [`PeerError::ChannelNotOpen`], [`PeerError::MessageTooLarge`], and
     /// [`PeerError::BufferFull`]: try again after [`PeerEvent::ChannelBufferedAmountLow`].
-    pub fn send(
+    pub fn send_text(&mut self, channel: ChannelId, text: &str, now: Instant) -> Result<(), PeerError> {
+        self.send(channel, Payload::Text(text), now)
+    }
+
+    /// Accepts bytes for sending, as [`send_text`](Self::send_text) does.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_text`](Self::send_text).
+    pub fn send_binary(&mut self, channel: ChannelId, data: &[u8], now: Instant) -> Result<(), PeerError> {
+        self.send(channel, Payload::Binary(data), now)
+    }
+
+    fn send(
         &mut self,
         channel: ChannelId,
-        binary: bool,
-        data: &[u8],
+        payload: Payload<'_>,
         now: Instant,
     ) -> Result<(), PeerError> {
         if self.is_closed() {
@@ -335,7 +330,7 @@ impl Peer {
         }
         self.advance(now);
         self.channels
-            .send(&mut self.rtc, channel, binary, data, &self.config.limits)?;
+            .send(&mut self.rtc, channel, payload, &self.config.limits)?;
         self.dirty = true;
         Ok(())
     }

@@ -13,6 +13,8 @@ use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
 };
 
+use crate::proto::peer::empty;
+
 /// How many MTUs are remembered. The one that came first goes first; a peer built with an MTU that
 /// is not remembered merely pays for the proof again.
 pub(super) const MAX_CONFIGS: usize = 8;
@@ -126,7 +128,7 @@ impl DtlsInstance for Dimpl {
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.send_application_data(data)
+        self.0.send_application_data(&empty::put_right(data))
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {

@@ -13,6 +13,8 @@ use str0m::crypto::dtls::{
 };
 use str0m::crypto::{CryptoError, CryptoProvider};
 
+use crate::proto::peer::empty;
+
 /// A DTLS provider over `str0m-openssl`'s.
 #[derive(Debug)]
 pub(super) struct OpenSslDtls;
@@ -94,7 +96,7 @@ impl DtlsInstance for Fenced {
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<(), DtlsImplError> {
-        self.run(|inner| inner.send_application_data(data))
+        self.run(|inner| inner.send_application_data(&empty::put_right(data)))
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {

@@ -1,0 +1,480 @@
+//! A simulated network and clock: peers, a link between them that loses, delays, reorders and
+//! duplicates, and nothing else. A seed replays exactly.
+//!
+//! ```
+//! # #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))] {
+//! use looprtc::proto::peer::{ChannelConfig, ConnectionState};
+//! use looprtc::testing::{Link, Simulation};
+//!
+//! let mut sim = Simulation::new(7, Link::default().loss(0.2));
+//! let (a, b) = sim.pair();
+//! sim.with(a, |peer, now| peer.create_data_channel(ChannelConfig::new("data"), now)).unwrap();
+//! assert!(sim.run_until(60_000, |sim| {
+//!     [a, b].iter().all(|p| sim.peer(*p).connection_state() == ConnectionState::Connected)
+//! }));
+//! # }
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::proto::net::{InterfaceAddress, Protocol, Received, SocketReply, Transmit};
+use crate::proto::peer::{Certificate, CryptoBackend, IceCandidateInit, Input, Output, Peer};
+use crate::proto::peer::{PeerConfig, PeerError, PeerEvent, Politeness, SessionDescription};
+
+/// Most datagrams under way at once; more are dropped, as a full queue of a router would.
+const MAX_IN_FLIGHT: usize = 100_000;
+
+/// Most events kept for each peer; a test that reads them never meets it.
+const MAX_EVENTS: usize = 1_000_000;
+
+/// A small, fast, seeded generator (SplitMix64). Not for secrets.
+#[derive(Debug, Clone)]
+pub struct Rng(u64);
+
+impl Rng {
+    /// The generator of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n` (0 for `n` = 0).
+    pub fn below(&mut self, n: u64) -> u64 {
+        if n == 0 { 0 } else { self.next_u64() % n }
+    }
+
+    /// True with this probability.
+    pub fn chance(&mut self, probability: f64) -> bool {
+        // 53 bits: all that an f64 can tell apart.
+        ((self.next_u64() >> 11) as f64) / ((1u64 << 53) as f64) < probability
+    }
+}
+
+/// What the network does to each datagram.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Link {
+    /// The probability that it is lost.
+    pub loss: f64,
+    /// The probability that it arrives twice.
+    pub duplicate: f64,
+    /// How long it takes, in milliseconds.
+    pub delay_ms: u64,
+    /// How much longer at most, in milliseconds; differences reorder.
+    pub jitter_ms: u64,
+}
+
+impl Default for Link {
+    /// 10 ms, and nothing is lost.
+    fn default() -> Self {
+        Self {
+            loss: 0.0,
+            duplicate: 0.0,
+            delay_ms: 10,
+            jitter_ms: 0,
+        }
+    }
+}
+
+impl Link {
+    /// Sets [`loss`](Self::loss).
+    #[must_use]
+    pub fn loss(mut self, probability: f64) -> Self {
+        self.loss = probability;
+        self
+    }
+
+    /// Sets [`duplicate`](Self::duplicate).
+    #[must_use]
+    pub fn duplicate(mut self, probability: f64) -> Self {
+        self.duplicate = probability;
+        self
+    }
+
+    /// Sets [`delay_ms`](Self::delay_ms) and [`jitter_ms`](Self::jitter_ms).
+    #[must_use]
+    pub fn delay(mut self, delay_ms: u64, jitter_ms: u64) -> Self {
+        self.delay_ms = delay_ms;
+        self.jitter_ms = jitter_ms;
+        self
+    }
+}
+
+/// A peer of a [`Simulation`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Node(usize);
+
+struct Place {
+    peer: Peer,
+    address: SocketAddr,
+    events: VecDeque<PeerEvent>,
+    /// The node that signaling goes to; `None`: the test carries it itself.
+    partner: Option<Node>,
+    unplugged: bool,
+}
+
+/// What is on its way.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Parcel {
+    Datagram {
+        from: SocketAddr,
+        to: SocketAddr,
+        contents: Vec<u8>,
+    },
+    Description {
+        to: Node,
+        kind: &'static str,
+        sdp: String,
+    },
+    Candidate {
+        to: Node,
+        line: String,
+        ufrag: Option<String>,
+    },
+}
+
+/// The network, the clock and the peers.
+pub struct Simulation {
+    now: Instant,
+    start: Instant,
+    rng: Rng,
+    link: Link,
+    places: Vec<Place>,
+    parcels: BinaryHeap<Reverse<(Instant, u64, Parcel)>>,
+    sequence: u64,
+    trace: u64,
+    steps: u64,
+    /// Milliseconds that a signaling message takes. It is never lost, and keeps its order.
+    pub signaling_ms: u64,
+}
+
+impl Simulation {
+    /// An empty network at time zero.
+    pub fn new(seed: u64, link: Link) -> Self {
+        // The one look at the real clock: an `Instant` cannot be made otherwise.
+        let start = Instant::now();
+        Self {
+            now: start,
+            start,
+            rng: Rng::new(seed),
+            link,
+            places: Vec::new(),
+            parcels: BinaryHeap::new(),
+            sequence: 0,
+            trace: 0xcbf2_9ce4_8422_2325,
+            steps: 0,
+            signaling_ms: 5,
+        }
+    }
+
+    /// A polite and an impolite peer that signal to each other by perfect negotiation.
+    pub fn pair(&mut self) -> (Node, Node) {
+        self.pair_with(PeerConfig::default(), PeerConfig::default())
+    }
+
+    /// As [`pair`](Self::pair), from these configurations. Politeness, seed and certificate are set here.
+    pub fn pair_with(&mut self, a: PeerConfig, b: PeerConfig) -> (Node, Node) {
+        let a = self.add(a.politeness(Politeness::Polite));
+        let b = self.add(b.politeness(Politeness::Impolite));
+        self.places[a.0].partner = Some(b);
+        self.places[b.0].partner = Some(a);
+        (a, b)
+    }
+
+    /// A peer that nobody signals to. It lives at `10.0.0.n`.
+    ///
+    /// # Panics
+    ///
+    /// When the configuration is refused.
+    pub fn add(&mut self, config: PeerConfig) -> Node {
+        let config = config.seed(Some(self.rng.next_u64()));
+        let certificate = config.certificate.clone().or_else(shared_certificate);
+        let config = config.certificate(certificate);
+        let peer = Peer::new(config, self.now).expect("a configuration that a peer accepts");
+        let node = Node(self.places.len());
+        let host = u8::try_from(self.places.len() % 250 + 1).unwrap_or(1);
+        let net = u8::try_from(self.places.len() / 250).unwrap_or(255);
+        self.places.push(Place {
+            peer,
+            address: SocketAddr::from(([10, 0, net, host], 5000)),
+            events: VecDeque::new(),
+            partner: None,
+            unplugged: false,
+        });
+        self.flush(node);
+        node
+    }
+
+    /// The peer, to look at.
+    pub fn peer(&self, node: Node) -> &Peer {
+        &self.places[node.0].peer
+    }
+
+    /// The address it lives at.
+    pub fn address(&self, node: Node) -> SocketAddr {
+        self.places[node.0].address
+    }
+
+    /// The simulated time.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Simulated milliseconds since the start.
+    pub fn elapsed_ms(&self) -> u64 {
+        u64::try_from((self.now - self.start).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A hash over everything that was sent: when, from where to where, how long. Two runs of one seed
+    /// have the same.
+    pub fn trace(&self) -> u64 {
+        self.trace
+    }
+
+    /// Steps taken so far: datagrams, signaling messages and timeouts.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Changes the network from here on.
+    pub fn set_link(&mut self, link: Link) {
+        self.link = link;
+    }
+
+    /// Takes a peer off the network, or puts it back.
+    pub fn unplug(&mut self, node: Node, unplugged: bool) {
+        self.places[node.0].unplugged = unplugged;
+    }
+
+    /// Does something with a peer, and with what comes of it.
+    pub fn with<R>(&mut self, node: Node, f: impl FnOnce(&mut Peer, Instant) -> R) -> R {
+        let now = self.now;
+        let result = f(&mut self.places[node.0].peer, now);
+        self.flush(node);
+        result
+    }
+
+    /// The next event of a peer, without letting time pass.
+    pub fn next_event(&mut self, node: Node) -> Option<PeerEvent> {
+        self.places[node.0].events.pop_front()
+    }
+
+    /// Puts a datagram on the network as if it came from `from`.
+    pub fn forge(&mut self, from: SocketAddr, to: Node, contents: Vec<u8>) {
+        let to = self.places[to.0].address;
+        self.post(self.now, Parcel::Datagram { from, to, contents });
+    }
+
+    /// Lets time pass until `done`, or for so many simulated milliseconds. Whether it was done.
+    pub fn run_until(&mut self, milliseconds: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + Duration::from_millis(milliseconds);
+        loop {
+            if done(self) {
+                return true;
+            }
+            if !self.step(end) {
+                return done(self);
+            }
+        }
+    }
+
+    /// Lets so many simulated milliseconds pass.
+    pub fn run_for(&mut self, milliseconds: u64) {
+        self.run_until(milliseconds, |_| false);
+    }
+
+    /// The next thing that happens before `end`. False when nothing does; the time is `end` then.
+    fn step(&mut self, end: Instant) -> bool {
+        let parcel = self.parcels.peek().map(|Reverse((at, ..))| *at);
+        let timeout = (0..self.places.len())
+            .filter_map(|i| self.timeout_of(Node(i)).map(|t| (t, i)))
+            .min();
+        let next = parcel.into_iter().chain(timeout.map(|(t, _)| t)).min();
+        let Some(next) = next.filter(|t| *t <= end) else {
+            self.now = end;
+            return false;
+        };
+        self.now = self.now.max(next);
+        self.steps += 1;
+        if parcel.is_some_and(|at| at <= next) {
+            if let Some(Reverse((_, _, parcel))) = self.parcels.pop() {
+                self.deliver(parcel);
+            }
+        } else if let Some((_, index)) = timeout {
+            self.input(Node(index), Input::Timeout(self.now));
+        }
+        true
+    }
+
+    fn timeout_of(&mut self, node: Node) -> Option<Instant> {
+        match self.places[node.0].peer.poll_output() {
+            Output::Timeout(at) => at,
+            other => panic!("a drained peer gave {other:?}"),
+        }
+    }
+
+    fn deliver(&mut self, parcel: Parcel) {
+        match parcel {
+            Parcel::Datagram { from, to, contents } => {
+                let Some(index) = self.places.iter().position(|p| p.address == to) else {
+                    return;
+                };
+                if self.places[index].unplugged {
+                    return;
+                }
+                let received = Received {
+                    protocol: Protocol::Udp,
+                    source: from,
+                    destination: to,
+                    contents: &contents,
+                };
+                let now = self.now;
+                self.input(Node(index), Input::Receive { now, received });
+            }
+            Parcel::Description { to, kind, sdp } => {
+                let description = match kind {
+                    "offer" => SessionDescription::offer(sdp),
+                    _ => SessionDescription::answer(sdp),
+                };
+                let answer = self.with(to, |peer, now| peer.receive(description, now));
+                match answer {
+                    Ok(Some(answer)) => self.signal(to, &answer),
+                    Ok(None) => {}
+                    Err(PeerError::WrongState { .. } | PeerError::Closed) => {}
+                    Err(e) => panic!("signaling between our own peers: {e}"),
+                }
+            }
+            Parcel::Candidate { to, line, ufrag } => {
+                let mut init = IceCandidateInit::new(line);
+                init.username_fragment = ufrag;
+                let _ = self.with(to, |peer, now| peer.add_ice_candidate(Some(&init), now));
+            }
+        }
+    }
+
+    fn input(&mut self, node: Node, input: Input<'_>) {
+        let _ = self.places[node.0].peer.handle_input(input);
+        self.flush(node);
+    }
+
+    /// Polls a peer until it is drained.
+    fn flush(&mut self, node: Node) {
+        loop {
+            let output = self.places[node.0].peer.poll_output();
+            match output {
+                Output::Timeout(_) => return,
+                Output::Transmit(transmit) => self.transmit(node, transmit),
+                Output::OpenSocket(request) => {
+                    let reply = SocketReply::Opened(vec![InterfaceAddress {
+                        interface: "sim0".into(),
+                        address: self.places[node.0].address,
+                    }]);
+                    let input = Input::Socket {
+                        now: self.now,
+                        id: request.id,
+                        reply,
+                    };
+                    let _ = self.places[node.0].peer.handle_input(input);
+                }
+                Output::CloseSocket(_) | Output::Route(_) => {}
+                Output::Event(event) => self.on_event(node, event),
+            }
+        }
+    }
+
+    fn on_event(&mut self, node: Node, event: PeerEvent) {
+        let partner = self.places[node.0].partner;
+        match (&event, partner) {
+            (PeerEvent::NegotiationNeeded, Some(_)) => {
+                let offer = self.places[node.0].peer.negotiate(self.now);
+                if let Ok(offer) = offer {
+                    self.signal(node, &offer);
+                }
+            }
+            (PeerEvent::IceCandidate(Some(candidate)), Some(to)) => {
+                let parcel = Parcel::Candidate {
+                    to,
+                    line: candidate.to_sdp_line(),
+                    ufrag: candidate.username_fragment.clone(),
+                };
+                self.post(self.now + Duration::from_millis(self.signaling_ms), parcel);
+            }
+            _ => {}
+        }
+        let events = &mut self.places[node.0].events;
+        if events.len() < MAX_EVENTS {
+            events.push_back(event);
+        }
+    }
+
+    /// Sends a description to the partner.
+    pub fn signal(&mut self, from: Node, description: &SessionDescription) {
+        if let Some(to) = self.places[from.0].partner {
+            let parcel = Parcel::Description {
+                to,
+                kind: description.kind.as_str(),
+                sdp: description.sdp.clone(),
+            };
+            self.post(self.now + Duration::from_millis(self.signaling_ms), parcel);
+        }
+    }
+
+    fn transmit(&mut self, from: Node, transmit: Transmit) {
+        self.note(&transmit);
+        if self.places[from.0].unplugged || self.rng.chance(self.link.loss) {
+            return;
+        }
+        let copies = 1 + usize::from(self.rng.chance(self.link.duplicate));
+        for _ in 0..copies {
+            let delay = self.link.delay_ms + self.rng.below(self.link.jitter_ms + 1);
+            let parcel = Parcel::Datagram {
+                from: transmit.source,
+                to: transmit.destination,
+                contents: transmit.contents.clone(),
+            };
+            self.post(self.now + Duration::from_millis(delay), parcel);
+        }
+    }
+
+    fn post(&mut self, at: Instant, parcel: Parcel) {
+        if self.parcels.len() < MAX_IN_FLIGHT {
+            self.sequence += 1;
+            self.parcels.push(Reverse((at, self.sequence, parcel)));
+        }
+    }
+
+    /// FNV-1a over what makes a run this run and no other.
+    fn note(&mut self, transmit: &Transmit) {
+        let mut eat = |value: u64| {
+            for byte in value.to_le_bytes() {
+                self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        };
+        eat(u64::try_from((self.now - self.start).as_micros()).unwrap_or(0));
+        eat(u64::from(transmit.destination.port()));
+        eat(transmit.contents.len() as u64);
+    }
+}
+
+/// One certificate for all simulated peers: it is dear to make, and says nothing here.
+fn shared_certificate() -> Option<Certificate> {
+    use std::sync::OnceLock;
+    static SHARED: OnceLock<Option<Certificate>> = OnceLock::new();
+    SHARED
+        .get_or_init(|| Certificate::generate(CryptoBackend::default_backend()?).ok())
+        .clone()
+}
+
+#[cfg(test)]
+mod tests;
