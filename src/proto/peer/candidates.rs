@@ -208,7 +208,10 @@ mod tests {
         assert_eq!(q.remote(candidate(3, Some("gen2"))), Remote::Held);
         let ports = |v: Vec<IceCandidate>| v.iter().map(|c| c.port).collect::<Vec<_>>();
         assert_eq!(ports(q.set_generation("gen1")), [1, 2]);
-        assert!(matches!(q.remote(candidate(4, Some("gen1"))), Remote::Apply(_)));
+        assert!(matches!(
+            q.remote(candidate(4, Some("gen1"))),
+            Remote::Apply(_)
+        ));
         // The one that came before its ICE restart is applied after it.
         assert_eq!(ports(q.set_generation("gen2")), [3]);
         assert_eq!(q.remote(candidate(5, Some("gen1"))), Remote::Stale);

@@ -41,7 +41,9 @@ use super::ice::{GatherOutput, Gatherer, IceCandidate};
 use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
 
 pub use self::candidates::CandidateCounts;
-pub use self::channels::{ChannelConfig, ChannelId, ChannelInfo, ChannelState, MAX_RECEIVE_MESSAGE};
+pub use self::channels::{
+    ChannelConfig, ChannelId, ChannelInfo, ChannelState, MAX_RECEIVE_MESSAGE,
+};
 pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
 pub use self::error::PeerError;
@@ -306,7 +308,12 @@ impl Peer {
     ///
     /// [`PeerError::NoSuchChannel`], [`PeerError::ChannelNotOpen`], [`PeerError::MessageTooLarge`], and
     /// [`PeerError::BufferFull`]: try again after [`PeerEvent::ChannelBufferedAmountLow`].
-    pub fn send_text(&mut self, channel: ChannelId, text: &str, now: Instant) -> Result<(), PeerError> {
+    pub fn send_text(
+        &mut self,
+        channel: ChannelId,
+        text: &str,
+        now: Instant,
+    ) -> Result<(), PeerError> {
         self.send(channel, Payload::Text(text), now)
     }
 
@@ -315,7 +322,12 @@ impl Peer {
     /// # Errors
     ///
     /// As [`send_text`](Self::send_text).
-    pub fn send_binary(&mut self, channel: ChannelId, data: &[u8], now: Instant) -> Result<(), PeerError> {
+    pub fn send_binary(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        now: Instant,
+    ) -> Result<(), PeerError> {
         self.send(channel, Payload::Binary(data), now)
     }
 
@@ -340,7 +352,11 @@ impl Peer {
     /// # Errors
     ///
     /// [`PeerError::NoSuchChannel`], [`PeerError::Closed`].
-    pub fn close_data_channel(&mut self, channel: ChannelId, now: Instant) -> Result<(), PeerError> {
+    pub fn close_data_channel(
+        &mut self,
+        channel: ChannelId,
+        now: Instant,
+    ) -> Result<(), PeerError> {
         self.begin(now)?;
         self.channels.close(channel, &mut self.events)
     }
@@ -448,7 +464,11 @@ impl Peer {
             return;
         };
         candidate.username_fragment = Some(self.negotiation.gathering_ufrag(&self.local_creds));
-        if !self.gathered.iter().any(|c| c.socket_addr() == Some(address)) {
+        if !self
+            .gathered
+            .iter()
+            .any(|c| c.socket_addr() == Some(address))
+        {
             self.gathered.push(candidate.clone());
         }
         self.signal_candidate(Some(candidate));

@@ -377,7 +377,9 @@ impl Peer {
 
     fn set_remote_offer(&mut self, description: SessionDescription) -> Result<(), PeerError> {
         if self.negotiation.answer.is_some() {
-            return Err(self.wrong_state("set_remote_description(offer) before the last is answered"));
+            return Err(
+                self.wrong_state("set_remote_description(offer) before the last is answered")
+            );
         }
         let offer = Description::parse(&description.sdp, &self.config.limits)?;
         offer.check_follows(&self.negotiation.lines)?;
