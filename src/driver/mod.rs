@@ -1,1 +1,367 @@
 //! The one place that touches mio and the clock.
+//!
+//! An [`EventLoop`] owns the poll, the sockets, the deadlines and the peers, on one thread. The
+//! application pulls events from it; nothing calls back:
+//!
+//! ```no_run
+//! use looprtc::driver::{EventLoop, LoopConfig};
+//! use looprtc::proto::peer::{ChannelConfig, PeerConfig, PeerEvent};
+//!
+//! let mut net = EventLoop::new(LoopConfig::default())?;
+//! let id = net.add_peer(PeerConfig::default())?;
+//! net.peer(id)?.create_data_channel(ChannelConfig::new("data"))?;
+//! while let Some((id, event)) = net.next_event(None)? {
+//!     match event {
+//!         PeerEvent::NegotiationNeeded => {
+//!             let offer = net.peer(id)?.negotiate()?;
+//!             println!("for the other side: {}", offer.sdp);
+//!         }
+//!         PeerEvent::ChannelMessage { message, .. } => println!("{message:?}"),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! One turn does bounded work: so many datagrams a socket, so many posted jobs, each due deadline once.
+//! What is left over is remembered, and the next turn does not wait. To live inside another loop, wait
+//! for its descriptor ([`AsRawFd`](std::os::fd::AsRawFd)) to become readable or for
+//! [`next_deadline`](EventLoop::next_deadline), then call [`turn`](EventLoop::turn) with no wait and
+//! take the events with [`poll_event`](EventLoop::poll_event).
+
+mod config;
+mod deadlines;
+mod demux;
+mod error;
+mod handle;
+mod interfaces;
+mod peers;
+mod sockets;
+mod udp;
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token};
+
+use self::demux::Demux;
+use self::peers::Peers;
+use self::sockets::Sockets;
+use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
+
+pub use self::config::LoopConfig;
+pub use self::error::LoopError;
+pub use self::handle::{LoopHandle, PostError};
+pub use self::peers::{PeerId, PeerMut};
+
+/// The waker's token; sockets are numbered from 0.
+const WAKER: Token = Token(usize::MAX);
+
+/// Readiness events taken from the system in one turn.
+const EVENTS: usize = 256;
+
+/// What a loop has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct LoopStats {
+    /// Turns.
+    pub turns: u64,
+    /// Datagrams read.
+    pub datagrams_received: u64,
+    /// Datagrams queued for sending.
+    pub datagrams_sent: u64,
+    /// Datagrams that belong to no peer.
+    pub unroutable: u64,
+    /// Datagrams dropped because the system took no more, or refused them.
+    pub send_dropped: u64,
+    /// Claims of a remote address that another peer was using.
+    pub address_conflicts: u64,
+    /// Peers closed because they panicked.
+    pub panics: u64,
+}
+
+/// Peers, sockets and time on one thread. See the [module](self).
+pub struct EventLoop {
+    poll: Poll,
+    ready: Events,
+    handle: LoopHandle,
+    sockets: Sockets,
+    demux: Demux,
+    peers: Peers,
+    config: LoopConfig,
+    backend: CryptoBackend,
+    certificate: Certificate,
+    events: VecDeque<(PeerId, PeerEvent)>,
+    /// Peers with outputs to be polled.
+    touched: Vec<usize>,
+    stats: LoopStats,
+}
+
+impl std::fmt::Debug for EventLoop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EventLoop")
+            .field("peers", &self.peers.len())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl EventLoop {
+    /// A loop without peers. Sockets are opened when the first peer needs them.
+    ///
+    /// # Errors
+    ///
+    /// [`LoopError::Io`] and [`LoopError::Crypto`].
+    pub fn new(config: LoopConfig) -> Result<Self, LoopError> {
+        let poll = Poll::new().map_err(|e| LoopError::Io("creating the poll", e))?;
+        let waker = handle::waker(poll.registry(), WAKER)
+            .map_err(|e| LoopError::Io("creating the waker", e))?;
+        let backend = config
+            .crypto
+            .or_else(CryptoBackend::default_backend)
+            .unwrap_or(CryptoBackend::AwsLc);
+        let certificate = match &config.certificate {
+            Some(certificate) => certificate.clone(),
+            None => Certificate::generate(backend)?,
+        };
+        Ok(Self {
+            poll,
+            ready: Events::with_capacity(EVENTS),
+            handle: LoopHandle::new(waker, config.max_posted),
+            sockets: Sockets::new(&config),
+            demux: Demux::new(config.address_hold),
+            peers: Peers::default(),
+            backend,
+            certificate,
+            events: VecDeque::new(),
+            touched: Vec::new(),
+            stats: LoopStats::default(),
+            config,
+        })
+    }
+
+    /// Adds a peer. It has the loop's certificate and crypto backend unless it brings its own.
+    ///
+    /// # Errors
+    ///
+    /// [`LoopError::LimitReached`], [`LoopError::Peer`].
+    pub fn add_peer(&mut self, config: PeerConfig) -> Result<PeerId, LoopError> {
+        if self.peers.len() >= self.config.max_peers {
+            return Err(LoopError::LimitReached {
+                limit: "max_peers",
+                value: self.config.max_peers,
+            });
+        }
+        let backend = config.crypto.unwrap_or(self.backend);
+        let shared = (backend == self.backend).then(|| self.certificate.clone());
+        let certificate = config.certificate.clone().or(shared);
+        let config = config.crypto(Some(backend)).certificate(certificate);
+        let id = self.peers.add(config, Instant::now())?;
+        self.touched.push(id.index());
+        Ok(id)
+    }
+
+    /// A peer, to do something with. What it wants to send goes out in the next turn.
+    ///
+    /// # Errors
+    ///
+    /// [`LoopError::NoSuchPeer`].
+    pub fn peer(&mut self, id: PeerId) -> Result<PeerMut<'_>, LoopError> {
+        if !self.peers.contains(id) {
+            return Err(LoopError::NoSuchPeer);
+        }
+        Ok(PeerMut { net: self, id })
+    }
+
+    /// The peers that are not closed.
+    pub fn peer_ids(&self) -> Vec<PeerId> {
+        self.peers.ids()
+    }
+
+    /// The next event of any peer. Waits for it at most so long (`None`: for ever). `Ok(None)`: the time
+    /// has passed, or [`LoopHandle::wake`] was called.
+    ///
+    /// A peer whose state has become *closed* is gone once that event has been given.
+    ///
+    /// # Errors
+    ///
+    /// [`LoopError::Io`]: the system refuses to wait; the loop is of no use any more.
+    pub fn next_event(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Result<Option<(PeerId, PeerEvent)>, LoopError> {
+        let end = timeout.and_then(|t| Instant::now().checked_add(t));
+        loop {
+            if let Some(event) = self.poll_event() {
+                return Ok(Some(event));
+            }
+            if self.handle.take_wake() {
+                return Ok(None);
+            }
+            let wait = end.map(|end| end.saturating_duration_since(Instant::now()));
+            self.turn(wait)?;
+            if wait == Some(Duration::ZERO) && self.events.is_empty() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The next event that is there already.
+    pub fn poll_event(&mut self) -> Option<(PeerId, PeerEvent)> {
+        self.events.pop_front()
+    }
+
+    /// One turn: sends what peers want to send, waits for something to happen (at most so long), deals
+    /// with it. Bounded, but for the wait.
+    ///
+    /// # Errors
+    ///
+    /// [`LoopError::Io`], as [`next_event`](Self::next_event).
+    pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<(), LoopError> {
+        self.stats.turns += 1;
+        self.flush();
+        let wait = self.wait(max_wait);
+        match self.poll.poll(&mut self.ready, wait) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(LoopError::Io("waiting for events", e)),
+        }
+        let mut posted = self.handle.has_jobs();
+        for event in &self.ready {
+            match event.token() {
+                WAKER => posted = true,
+                Token(socket) => {
+                    self.sockets
+                        .on_ready(socket, event.is_readable(), event.is_writable());
+                }
+            }
+        }
+        if posted {
+            for job in self.handle.take(self.config.max_posted) {
+                job(self);
+            }
+        }
+        let now = Instant::now();
+        self.read(now);
+        self.peers.fire(now, &mut self.touched, &mut self.stats);
+        self.flush();
+        Ok(())
+    }
+
+    /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.has_leftovers() {
+            return Some(Instant::now());
+        }
+        self.peers.next_deadline()
+    }
+
+    /// Lets other threads reach this loop.
+    pub fn handle(&self) -> LoopHandle {
+        self.handle.clone()
+    }
+
+    /// What has been counted so far.
+    pub fn stats(&self) -> LoopStats {
+        LoopStats {
+            send_dropped: self.sockets.dropped(),
+            ..self.stats
+        }
+    }
+
+    /// Ends well: waits until what peers have accepted for sending has been acknowledged, at most so
+    /// long, then closes them all and sends their goodbyes. Events can still be taken afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`LoopError::Io`], as [`next_event`](Self::next_event).
+    pub fn shutdown(&mut self, timeout: Duration) -> Result<(), LoopError> {
+        let end = Instant::now() + timeout;
+        while self.peers.has_buffered() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            self.turn(Some(left))?;
+        }
+        for id in self.peers.ids() {
+            if let Ok(mut peer) = self.peer(id) {
+                peer.close();
+            }
+        }
+        self.flush();
+        while self.sockets.has_queued() && Instant::now() < end {
+            self.turn(Some(Duration::from_millis(5)))?;
+        }
+        Ok(())
+    }
+
+    fn has_leftovers(&self) -> bool {
+        !self.touched.is_empty()
+            || !self.events.is_empty()
+            || self.sockets.has_readable()
+            || self.handle.has_jobs()
+            || self.handle.is_wake_asked()
+    }
+
+    fn wait(&self, max_wait: Option<Duration>) -> Option<Duration> {
+        if self.has_leftovers() {
+            return Some(Duration::ZERO);
+        }
+        let deadline = self.peers.next_deadline();
+        let until = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        match (until, max_wait) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Reads what has arrived, up to the budget of each socket.
+    fn read(&mut self, now: Instant) {
+        let (demux, peers) = (&mut self.demux, &mut self.peers);
+        let (touched, stats) = (&mut self.touched, &mut self.stats);
+        self.sockets.read(|socket, owner, from, local, datagram| {
+            stats.datagrams_received += 1;
+            let peer = match owner {
+                Some(owner) => Some(owner),
+                None => demux.route(socket, from, datagram, now),
+            };
+            match peer {
+                Some(peer) => peers.receive(peer, now, from, local, datagram, touched),
+                None => stats.unroutable += 1,
+            }
+        });
+    }
+
+    /// Polls every touched peer until it is drained, and sends what came of it.
+    fn flush(&mut self) {
+        // What a peer wants can touch a peer again (a socket was opened), so until there is no more.
+        while let Some(index) = self.touched.pop() {
+            self.drain_peer(index);
+        }
+        self.sockets.flush(self.poll.registry());
+    }
+}
+
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        self.handle.close();
+    }
+}
+
+#[cfg(unix)]
+impl std::os::fd::AsRawFd for EventLoop {
+    /// Readable when a [`turn`](EventLoop::turn) has something to do.
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.poll)
+    }
+}
+
+/// Whether this is the last event of a peer.
+fn is_last(event: &PeerEvent) -> bool {
+    matches!(
+        event,
+        PeerEvent::ConnectionStateChange(ConnectionState::Closed)
+    )
+}

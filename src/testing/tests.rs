@@ -3,7 +3,9 @@ use crate::proto::peer::{ChannelConfig, ChannelId, ConnectionState, Message};
 
 fn connect(sim: &mut Simulation, a: Node, b: Node) -> (ChannelId, ChannelId) {
     let ca = sim
-        .with(a, |p, now| p.create_data_channel(ChannelConfig::new("data"), now))
+        .with(a, |p, now| {
+            p.create_data_channel(ChannelConfig::new("data"), now)
+        })
         .unwrap();
     let up = |sim: &Simulation| {
         [a, b].iter().all(|n| {
@@ -11,7 +13,12 @@ fn connect(sim: &mut Simulation, a: Node, b: Node) -> (ChannelId, ChannelId) {
                 && sim.peer(*n).channels().len() == 1
         })
     };
-    assert!(sim.run_until(60_000, up), "{:?} {:?}", sim.peer(a), sim.peer(b));
+    assert!(
+        sim.run_until(60_000, up),
+        "{:?} {:?}",
+        sim.peer(a),
+        sim.peer(b)
+    );
     let cb = sim.peer(b).channels()[0];
     sim.run_for(500);
     (ca, cb)

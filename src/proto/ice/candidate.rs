@@ -275,7 +275,9 @@ mod tests {
         ] {
             assert_eq!(IceCandidate::parse(line).unwrap().to_string(), line);
             assert_eq!(
-                IceCandidate::parse(&format!("a={line}\r\n")).unwrap().to_string(),
+                IceCandidate::parse(&format!("a={line}\r\n"))
+                    .unwrap()
+                    .to_string(),
                 line
             );
         }

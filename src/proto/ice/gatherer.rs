@@ -150,7 +150,8 @@ impl Gatherer {
             SocketReply::Opened(addresses) => {
                 self.hosts = self.choose(addresses);
                 if self.hosts.is_empty() {
-                    self.out.push_back(GatherOutput::Failed(no_address(addresses)));
+                    self.out
+                        .push_back(GatherOutput::Failed(no_address(addresses)));
                 }
             }
             SocketReply::Failed(why) => {
@@ -276,10 +277,7 @@ mod tests {
     #[test]
     fn offers_what_others_can_reach() {
         let out = gather(GatherConfig::default(), &machine());
-        assert_eq!(
-            hosts(&out),
-            ["192.0.2.2:9", "[fd00::2]:9", "172.17.0.1:9"]
-        );
+        assert_eq!(hosts(&out), ["192.0.2.2:9", "[fd00::2]:9", "172.17.0.1:9"]);
         assert_eq!(out.last(), Some(&GatherOutput::Complete));
     }
 
@@ -304,7 +302,10 @@ mod tests {
 
     #[test]
     fn says_why_there_is_nothing_to_offer() {
-        let out = gather(GatherConfig::default(), &addresses(&[("lo", "127.0.0.1:9")]));
+        let out = gather(
+            GatherConfig::default(),
+            &addresses(&[("lo", "127.0.0.1:9")]),
+        );
         let GatherOutput::Failed(why) = &out[0] else {
             panic!("{out:?}")
         };

@@ -125,13 +125,13 @@ impl PendingCandidates {
 
     /// A remote description with this ufrag is now in force. Returns what waited for it, in order.
     pub fn set_generation(&mut self, ufrag: &str) -> Vec<IceCandidate> {
-        if self.generation.as_deref() != Some(ufrag) {
-            if let Some(old) = self.generation.replace(ufrag.to_owned()) {
-                if self.gone_by.len() >= MAX_OLD_GENERATIONS {
-                    self.gone_by.pop_front();
-                }
-                self.gone_by.push_back(old);
+        if self.generation.as_deref() != Some(ufrag)
+            && let Some(old) = self.generation.replace(ufrag.to_owned())
+        {
+            if self.gone_by.len() >= MAX_OLD_GENERATIONS {
+                self.gone_by.pop_front();
             }
+            self.gone_by.push_back(old);
         }
         let mut ready = Vec::new();
         for candidate in std::mem::take(&mut self.remote) {
@@ -208,7 +208,10 @@ mod tests {
         assert_eq!(q.remote(candidate(3, Some("gen2"))), Remote::Held);
         let ports = |v: Vec<IceCandidate>| v.iter().map(|c| c.port).collect::<Vec<_>>();
         assert_eq!(ports(q.set_generation("gen1")), [1, 2]);
-        assert!(matches!(q.remote(candidate(4, Some("gen1"))), Remote::Apply(_)));
+        assert!(matches!(
+            q.remote(candidate(4, Some("gen1"))),
+            Remote::Apply(_)
+        ));
         // The one that came before its ICE restart is applied after it.
         assert_eq!(ports(q.set_generation("gen2")), [3]);
         assert_eq!(q.remote(candidate(5, Some("gen1"))), Remote::Stale);

@@ -261,7 +261,11 @@ impl Channels {
     }
 
     /// Takes a new channel of ours. It waits until [`open_waiting`](Self::open_waiting).
-    pub fn create(&mut self, config: ChannelConfig, limits: &Limits) -> Result<ChannelId, PeerError> {
+    pub fn create(
+        &mut self,
+        config: ChannelConfig,
+        limits: &Limits,
+    ) -> Result<ChannelId, PeerError> {
         config.check(limits)?;
         if self.channels.len() >= limits.max_channels {
             return Err(PeerError::LimitReached {
@@ -270,7 +274,10 @@ impl Channels {
             });
         }
         if let Some(id) = config.negotiated {
-            let taken = self.channels.values().any(|c| c.config.negotiated == Some(id));
+            let taken = self
+                .channels
+                .values()
+                .any(|c| c.config.negotiated == Some(id));
             if taken {
                 return Err(PeerError::BadChannel(format!("id {id} is in use")));
             }
@@ -456,18 +463,22 @@ impl Channels {
             }
             touched |= feed(rtc, channel);
             let buffered = channel.buffered();
-            self.buffered = self.buffered.saturating_sub(before.saturating_sub(buffered));
+            self.buffered = self
+                .buffered
+                .saturating_sub(before.saturating_sub(buffered));
             if channel.above_low && buffered <= channel.low_threshold {
                 channel.above_low = false;
                 events.push(PeerEvent::ChannelBufferedAmountLow(id));
             }
             let is_closing = channel.state == ChannelState::Closing;
-            if buffered == 0 && is_closing && !channel.reset_sent {
-                if let Some(core) = channel.core {
-                    rtc.direct_api().close_data_channel(core);
-                    channel.reset_sent = true;
-                    touched = true;
-                }
+            if buffered == 0
+                && is_closing
+                && !channel.reset_sent
+                && let Some(core) = channel.core
+            {
+                rtc.direct_api().close_data_channel(core);
+                channel.reset_sent = true;
+                touched = true;
             }
             if buffered == 0 {
                 self.active.swap_remove(index);
@@ -479,7 +490,13 @@ impl Channels {
     }
 
     /// The core says that a channel is open: one of ours, or one that the other side has made.
-    pub fn on_open(&mut self, rtc: &mut Rtc, core: CoreId, limits: &Limits, events: &mut Vec<PeerEvent>) {
+    pub fn on_open(
+        &mut self,
+        rtc: &mut Rtc,
+        core: CoreId,
+        limits: &Limits,
+        events: &mut Vec<PeerEvent>,
+    ) {
         if let Some(&id) = self.by_core.get(&core) {
             if let Some(channel) = self.channels.get_mut(&id) {
                 if channel.state == ChannelState::Connecting {
@@ -498,7 +515,10 @@ impl Channels {
             .and_then(|c| c.config().map(ChannelConfig::from_core))
             .unwrap_or_else(|| ChannelConfig::new(""));
         if self.channels.len() >= limits.max_channels {
-            log::warn!("data channel {:?} refused: max_channels reached", config.label);
+            log::warn!(
+                "data channel {:?} refused: max_channels reached",
+                config.label
+            );
             rtc.direct_api().close_data_channel(core);
             return;
         }
@@ -510,7 +530,13 @@ impl Channels {
         events.push(PeerEvent::ChannelOpen(id));
     }
 
-    pub fn on_data(&mut self, core: CoreId, binary: bool, data: Vec<u8>, events: &mut Vec<PeerEvent>) {
+    pub fn on_data(
+        &mut self,
+        core: CoreId,
+        binary: bool,
+        data: Vec<u8>,
+        events: &mut Vec<PeerEvent>,
+    ) {
         if let Some(&channel) = self.by_core.get(&core) {
             let message = Message::received(binary, data);
             events.push(PeerEvent::ChannelMessage { channel, message });

@@ -103,7 +103,11 @@ impl Connectivity {
             return (S::Checking, None);
         };
         // An ICE-lite peer asks nothing, so it is the other side's checks that show consent.
-        let consent = if self.ice_lite { heard } else { self.consent.unwrap_or(since) };
+        let consent = if self.ice_lite {
+            heard
+        } else {
+            self.consent.unwrap_or(since)
+        };
         if now >= heard + patience || now >= consent + patience {
             self.failed = Some(now);
             return (S::Failed, Some(silent(patience)));
@@ -133,7 +137,11 @@ impl Connectivity {
         let since = self.since?;
         let patience = self.timing.disconnected + self.timing.failed;
         let heard = self.heard.unwrap_or(since);
-        let consent = if self.ice_lite { heard } else { self.consent.unwrap_or(since) };
+        let consent = if self.ice_lite {
+            heard
+        } else {
+            self.consent.unwrap_or(since)
+        };
         [
             heard + self.timing.disconnected,
             heard + patience,
@@ -234,7 +242,10 @@ mod tests {
         let (state, why) = c.evaluate(t0 + secs(36));
         assert_eq!(state, IceConnectionState::Failed);
         assert!(why.unwrap().contains("30 s"));
-        assert_eq!(c.evaluate(t0 + secs(37)), (IceConnectionState::Failed, None));
+        assert_eq!(
+            c.evaluate(t0 + secs(37)),
+            (IceConnectionState::Failed, None)
+        );
         assert!(!c.is_expired(t0 + secs(95)));
         assert!(c.is_expired(t0 + secs(96)));
     }

@@ -47,7 +47,9 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
     let backend = config
         .crypto
         .or_else(CryptoBackend::default_backend)
-        .ok_or(PeerError::Crypto(CryptoError::NotCompiledIn(CryptoBackend::AwsLc)))?;
+        .ok_or(PeerError::Crypto(CryptoError::NotCompiledIn(
+            CryptoBackend::AwsLc,
+        )))?;
     let provider = crypto::provider(backend, config.seed)?;
     let dtls = match config.dtls {
         // A backend that knows only one version has nothing to choose from.
@@ -86,7 +88,10 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
 fn stun_retransmits(timing: &Timing) -> usize {
     let patience = (timing.disconnected + timing.failed).as_millis();
     let step = timing.keepalive.as_millis().max(1);
-    usize::try_from(patience / step).unwrap_or(100).clamp(9, 100) + 3
+    usize::try_from(patience / step)
+        .unwrap_or(100)
+        .clamp(9, 100)
+        + 3
 }
 
 /// SplitMix64 over the alphabet of `ice-char`: enough for a run that is to be replayed, and only for that.
@@ -187,9 +192,11 @@ impl Peer {
         }
         if !self.validated.touch(received.source, self.now) {
             if let Some(evicted) = self.validated.insert(received.source, self.now) {
-                self.out.push_back(Output::Route(Route::DropAddress(evicted)));
+                self.out
+                    .push_back(Output::Route(Route::DropAddress(evicted)));
             }
-            self.out.push_back(Output::Route(Route::Address(received.source)));
+            self.out
+                .push_back(Output::Route(Route::Address(received.source)));
         }
         true
     }
@@ -258,7 +265,8 @@ impl Peer {
             *budget -= 1;
             match self.rtc.poll_output() {
                 Ok(str0m::Output::Timeout(at)) => {
-                    if at > self.now || immediate >= MAX_IMMEDIATE_TIMEOUTS || !self.rtc.is_alive() {
+                    if at > self.now || immediate >= MAX_IMMEDIATE_TIMEOUTS || !self.rtc.is_alive()
+                    {
                         let at = at.max(self.now + MIN_TIMEOUT_STEP);
                         self.core_deadline = (at < self.now + FAR).then_some(at);
                         break;
@@ -383,7 +391,8 @@ impl Peer {
         self.negotiation.close(&mut self.events);
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
         self.flush_events();
-        self.out.push_back(Output::CloseSocket(Gatherer::HOST_SOCKET));
+        self.out
+            .push_back(Output::CloseSocket(Gatherer::HOST_SOCKET));
         self.core_deadline = None;
     }
 
@@ -397,7 +406,10 @@ impl Peer {
             .handshake_since
             .is_some_and(|t| self.now >= t + self.config.timing.handshake);
         if late && self.dtls == Dtls::New {
-            let fault = self.dtls_fault.take().map(|f| format!(" (last error: {f})"));
+            let fault = self
+                .dtls_fault
+                .take()
+                .map(|f| format!(" (last error: {f})"));
             self.fail_handshake(format!(
                 "not finished within {} s{}",
                 self.config.timing.handshake.as_secs(),

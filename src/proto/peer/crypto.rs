@@ -6,6 +6,7 @@
 mod certificate;
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 mod dtls;
+mod explain;
 #[cfg(feature = "openssl")]
 mod openssl;
 #[cfg(feature = "rust-crypto")]
@@ -22,8 +23,6 @@ use str0m::crypto::CryptoProvider;
 
 pub use certificate::Certificate;
 pub(crate) use explain::explain_dtls_error;
-
-mod explain;
 
 /// A library that does the cryptography.
 ///
@@ -227,8 +226,9 @@ const SEED_CLASSES: u64 = 64;
 
 /// Providers made so far, by backend and class of seed; never more than
 /// 3 * (1 + [`SEED_CLASSES`]).
-static PROVIDERS: Mutex<BTreeMap<(CryptoBackend, Option<u64>), Arc<CryptoProvider>>> =
-    Mutex::new(BTreeMap::new());
+static PROVIDERS: Mutex<Providers> = Mutex::new(BTreeMap::new());
+
+type Providers = BTreeMap<(CryptoBackend, Option<u64>), Arc<CryptoProvider>>;
 
 /// The provider for `str0m::RtcConfig::set_crypto_provider`, the same one for every peer with the
 /// same arguments: the dear part of building a peer is shared through it.

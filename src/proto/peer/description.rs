@@ -179,9 +179,8 @@ fn bad(why: &str) -> PeerError {
 fn media_lines(session: &Session) -> Result<Vec<MediaLine>, PeerError> {
     let mut lines: Vec<MediaLine> = Vec::with_capacity(session.medias.len());
     for (index, media) in session.medias.iter().enumerate() {
-        let mid = attribute(media, "mid").ok_or_else(|| {
-            bad(&format!("m-line {index} ({}) has no a=mid", media.media))
-        })?;
+        let mid = attribute(media, "mid")
+            .ok_or_else(|| bad(&format!("m-line {index} ({}) has no a=mid", media.media)))?;
         if lines.iter().any(|l| l.mid == mid) {
             return Err(bad(&format!("two m-lines have mid {mid:?}")));
         }
@@ -312,7 +311,10 @@ mod tests {
     #[test]
     fn reads_a_data_offer() {
         let d = parse(DATA).unwrap();
-        assert_eq!((d.ufrag.as_str(), d.max_message_size), ("1lju", Some(262_144)));
+        assert_eq!(
+            (d.ufrag.as_str(), d.max_message_size),
+            ("1lju", Some(262_144))
+        );
         assert_eq!(d.candidates[0].username_fragment.as_deref(), Some("1lju"));
         assert!(d.has_application());
         assert!(!d.text.contains("candidate"));
@@ -343,7 +345,10 @@ mod tests {
         };
         assert!(matches!(
             Description::parse(DATA, &limits),
-            Err(PeerError::LimitReached { limit: "max_sdp_size", .. })
+            Err(PeerError::LimitReached {
+                limit: "max_sdp_size",
+                ..
+            })
         ));
         let limits = Limits {
             max_m_lines: 0,
@@ -351,7 +356,10 @@ mod tests {
         };
         assert!(matches!(
             Description::parse(DATA, &limits),
-            Err(PeerError::LimitReached { limit: "max_m_lines", .. })
+            Err(PeerError::LimitReached {
+                limit: "max_m_lines",
+                ..
+            })
         ));
     }
 
@@ -379,7 +387,12 @@ mod tests {
         assert!(d.check_answers(&d.lines).is_ok());
         let mut other = d.lines.clone();
         other[0].mid = "x".into();
-        assert!(d.check_answers(&other).unwrap_err().to_string().contains("m-line 0"));
+        assert!(
+            d.check_answers(&other)
+                .unwrap_err()
+                .to_string()
+                .contains("m-line 0")
+        );
         assert!(d.check_answers(&[]).is_err());
         assert!(d.check_follows(&other).is_err());
         assert!(d.check_follows(&[]).is_ok());
@@ -398,10 +411,17 @@ mod tests {
     #[test]
     fn real_offers_are_read() {
         for dir in ["tests/sdp"] {
-            let Ok(files) = std::fs::read_dir(dir) else { continue };
+            let Ok(files) = std::fs::read_dir(dir) else {
+                continue;
+            };
             for file in files.flatten() {
                 let sdp = std::fs::read_to_string(file.path()).unwrap();
-                assert!(parse(&sdp).is_ok(), "{:?}: {:?}", file.path(), parse(&sdp).err());
+                assert!(
+                    parse(&sdp).is_ok(),
+                    "{:?}: {:?}",
+                    file.path(),
+                    parse(&sdp).err()
+                );
             }
         }
     }

@@ -34,7 +34,11 @@ pub(super) fn put_right(packet: &[u8]) -> Cow<'_, [u8]> {
     let found: Vec<usize> = placeholders(&packet).collect();
     for at in found {
         let is_text = packet[at + DATA_HEADER] == EMPTY_TEXT[0];
-        let ppid = if is_text { PPID_STRING_EMPTY } else { PPID_BINARY_EMPTY };
+        let ppid = if is_text {
+            PPID_STRING_EMPTY
+        } else {
+            PPID_BINARY_EMPTY
+        };
         packet[at + 12..at + 16].copy_from_slice(&ppid);
         packet[at + DATA_HEADER] = 0;
     }
@@ -60,7 +64,9 @@ fn placeholders(packet: &[u8]) -> impl Iterator<Item = usize> + '_ {
                 && chunk[1] & WHOLE == WHOLE
                 && length == DATA_HEADER + 1
                 && chunk.get(12..16) == Some(&PPID_STRING)
-                && chunk.get(16).is_some_and(|b| [*b] == EMPTY_TEXT || [*b] == EMPTY_BINARY);
+                && chunk
+                    .get(16)
+                    .is_some_and(|b| [*b] == EMPTY_TEXT || [*b] == EMPTY_BINARY);
             if is_placeholder {
                 return Some(start);
             }

@@ -41,7 +41,9 @@ use super::ice::{GatherOutput, Gatherer, IceCandidate};
 use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
 
 pub use self::candidates::CandidateCounts;
-pub use self::channels::{ChannelConfig, ChannelId, ChannelInfo, ChannelState, MAX_RECEIVE_MESSAGE};
+pub use self::channels::{
+    ChannelConfig, ChannelId, ChannelInfo, ChannelState, MAX_RECEIVE_MESSAGE,
+};
 pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
 pub use self::error::PeerError;
@@ -145,6 +147,8 @@ pub struct Peer {
     ice_state: IceConnectionState,
     state: ConnectionState,
     stats: stats::Counters,
+    #[cfg(test)]
+    pub(crate) panics: bool,
 }
 
 impl std::fmt::Debug for Peer {
@@ -193,6 +197,8 @@ impl Peer {
             ice_state: IceConnectionState::New,
             state: ConnectionState::New,
             stats: stats::Counters::default(),
+            #[cfg(test)]
+            panics: false,
             config,
         };
         peer.route_ufrag(peer.local_creds.ufrag.clone());
@@ -210,6 +216,8 @@ impl Peer {
         if self.is_closed() {
             return Err(PeerError::Closed);
         }
+        #[cfg(test)]
+        assert!(!self.panics, "as asked for by a test");
         self.settle();
         match input {
             Input::Receive { now, received } => {
@@ -306,7 +314,12 @@ impl Peer {
     ///
     /// [`PeerError::NoSuchChannel`], [`PeerError::ChannelNotOpen`], [`PeerError::MessageTooLarge`], and
     /// [`PeerError::BufferFull`]: try again after [`PeerEvent::ChannelBufferedAmountLow`].
-    pub fn send_text(&mut self, channel: ChannelId, text: &str, now: Instant) -> Result<(), PeerError> {
+    pub fn send_text(
+        &mut self,
+        channel: ChannelId,
+        text: &str,
+        now: Instant,
+    ) -> Result<(), PeerError> {
         self.send(channel, Payload::Text(text), now)
     }
 
@@ -315,7 +328,12 @@ impl Peer {
     /// # Errors
     ///
     /// As [`send_text`](Self::send_text).
-    pub fn send_binary(&mut self, channel: ChannelId, data: &[u8], now: Instant) -> Result<(), PeerError> {
+    pub fn send_binary(
+        &mut self,
+        channel: ChannelId,
+        data: &[u8],
+        now: Instant,
+    ) -> Result<(), PeerError> {
         self.send(channel, Payload::Binary(data), now)
     }
 
@@ -340,7 +358,11 @@ impl Peer {
     /// # Errors
     ///
     /// [`PeerError::NoSuchChannel`], [`PeerError::Closed`].
-    pub fn close_data_channel(&mut self, channel: ChannelId, now: Instant) -> Result<(), PeerError> {
+    pub fn close_data_channel(
+        &mut self,
+        channel: ChannelId,
+        now: Instant,
+    ) -> Result<(), PeerError> {
         self.begin(now)?;
         self.channels.close(channel, &mut self.events)
     }
@@ -408,10 +430,10 @@ impl Peer {
         if self.ufrags.contains(&ufrag) {
             return;
         }
-        if self.ufrags.len() >= MAX_UFRAGS {
-            if let Some(old) = self.ufrags.pop_front() {
-                self.out.push_back(Output::Route(Route::DropUfrag(old)));
-            }
+        if self.ufrags.len() >= MAX_UFRAGS
+            && let Some(old) = self.ufrags.pop_front()
+        {
+            self.out.push_back(Output::Route(Route::DropUfrag(old)));
         }
         self.ufrags.push_back(ufrag.clone());
         self.out.push_back(Output::Route(Route::Ufrag(ufrag)));
@@ -448,7 +470,11 @@ impl Peer {
             return;
         };
         candidate.username_fragment = Some(self.negotiation.gathering_ufrag(&self.local_creds));
-        if !self.gathered.iter().any(|c| c.socket_addr() == Some(address)) {
+        if !self
+            .gathered
+            .iter()
+            .any(|c| c.socket_addr() == Some(address))
+        {
             self.gathered.push(candidate.clone());
         }
         self.signal_candidate(Some(candidate));

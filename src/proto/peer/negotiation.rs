@@ -166,12 +166,13 @@ impl Peer {
         };
         let restart = self.negotiation.restart_wanted;
         let mut api = self.rtc.sdp_api();
-        if !self.negotiation.application && !self.negotiation.application_offered {
-            if let Some((id, config)) = self.channels.take_first_waiting() {
-                self.negotiation.application_offered = true;
-                let core = api.add_channel_with_config(config);
-                self.channels.bind(id, core);
-            }
+        if !self.negotiation.application
+            && !self.negotiation.application_offered
+            && let Some((id, config)) = self.channels.take_first_waiting()
+        {
+            self.negotiation.application_offered = true;
+            let core = api.add_channel_with_config(config);
+            self.channels.bind(id, core);
         }
         if restart {
             api.ice_restart(true);
@@ -377,7 +378,9 @@ impl Peer {
 
     fn set_remote_offer(&mut self, description: SessionDescription) -> Result<(), PeerError> {
         if self.negotiation.answer.is_some() {
-            return Err(self.wrong_state("set_remote_description(offer) before the last is answered"));
+            return Err(
+                self.wrong_state("set_remote_description(offer) before the last is answered")
+            );
         }
         let offer = Description::parse(&description.sdp, &self.config.limits)?;
         offer.check_follows(&self.negotiation.lines)?;

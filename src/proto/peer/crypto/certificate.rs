@@ -81,7 +81,8 @@ impl Certificate {
         if self.0.checked.load(Ordering::Relaxed) & bit != 0 {
             return Ok(());
         }
-        check(backend, &self.0.cert)?;
+        examine(backend, &self.0.cert)
+            .map_err(|reason| CryptoError::CertificateNotUsable { backend, reason })?;
         self.0.checked.fetch_or(bit, Ordering::Relaxed);
         Ok(())
     }
@@ -108,28 +109,26 @@ impl fmt::Debug for Certificate {
     }
 }
 
-fn check(backend: CryptoBackend, cert: &DtlsCert) -> Result<(), CryptoError> {
-    let result: Result<(), String> = match backend {
+/// What `backend` does not like about it.
+fn examine(backend: CryptoBackend, cert: &DtlsCert) -> Result<(), String> {
+    let _ = cert; // unused in a build without backends
+    match backend {
         #[cfg(feature = "rust-crypto")]
         CryptoBackend::RustCrypto => {
-            check_dimpl(&dimpl::crypto::rust_crypto::default_provider(), cert)
+            examine_dimpl(&dimpl::crypto::rust_crypto::default_provider(), cert)
         }
         #[cfg(feature = "aws-lc")]
-        CryptoBackend::AwsLc => check_dimpl(&dimpl::crypto::aws_lc_rs::default_provider(), cert),
+        CryptoBackend::AwsLc => examine_dimpl(&dimpl::crypto::aws_lc_rs::default_provider(), cert),
         #[cfg(feature = "openssl")]
-        CryptoBackend::OpenSsl => super::openssl::check_certificate(cert),
+        CryptoBackend::OpenSsl => super::openssl::examine(cert),
         #[allow(unreachable_patterns, reason = "reached where a feature is off")]
-        missing => {
-            let _ = cert; // unused without backends
-            return Err(CryptoError::NotCompiledIn(missing));
-        }
-    };
-    result.map_err(|reason| CryptoError::CertificateNotUsable { backend, reason })
+        missing => Err(CryptoError::NotCompiledIn(missing).to_string()),
+    }
 }
 
 /// Signs with the key and verifies with the certificate, as a handshake does.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
-fn check_dimpl(provider: &dimpl::crypto::CryptoProvider, cert: &DtlsCert) -> Result<(), String> {
+fn examine_dimpl(provider: &dimpl::crypto::CryptoProvider, cert: &DtlsCert) -> Result<(), String> {
     const SAMPLE: &[u8] = b"does this key belong to this certificate?";
     let mut key = provider
         .key_provider

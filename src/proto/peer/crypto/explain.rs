@@ -11,7 +11,6 @@ use super::CryptoBackend;
 /// offered and sends the alert `handshake_failure`; an RSA client is asked for an ECDSA certificate
 /// and, having none, sends none.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
-#[allow(dead_code, reason = "for Peer")]
 pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Option<String> {
     use dimpl::{CertificateError, CryptoError, SecurityError};
 
@@ -58,7 +57,6 @@ pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Op
 
 /// Without dimpl there is nothing to explain.
 #[cfg(not(any(feature = "rust-crypto", feature = "aws-lc")))]
-#[allow(dead_code, reason = "for Peer")]
 pub(crate) fn explain_dtls_error(_error: &RtcError, _backend: CryptoBackend) -> Option<String> {
     None
 }

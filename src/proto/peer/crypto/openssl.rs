@@ -125,7 +125,7 @@ impl DtlsInstance for Fenced {
 }
 
 /// Whether the key belongs to the certificate; any kind of key that OpenSSL knows.
-pub(super) fn check_certificate(cert: &DtlsCert) -> Result<(), String> {
+pub(super) fn examine(cert: &DtlsCert) -> Result<(), String> {
     let x509 = X509::from_der(&cert.certificate)
         .map_err(|error| format!("the certificate is not X.509 in DER ({error})"))?;
     let key = PKey::private_key_from_der(&cert.private_key)

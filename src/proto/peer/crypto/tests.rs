@@ -3,7 +3,7 @@ use super::*;
 mod certificate;
 mod connect;
 mod measure;
-#[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl"))]
 mod rsa;
 
 #[test]
@@ -119,6 +119,7 @@ fn shared_dtls() -> dtls::SharedDtls {
 }
 
 /// An empty directory for one test.
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl"))]
 fn scratch_dir(name: &str) -> std::path::PathBuf {
     let dir = std::env::temp_dir().join(format!("looprtc-crypto-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
@@ -126,6 +127,7 @@ fn scratch_dir(name: &str) -> std::path::PathBuf {
 }
 
 /// Runs the `openssl` program. Fails loudly where it is not installed.
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl"))]
 fn openssl_cli(dir: &std::path::Path, args: &[&str]) -> String {
     let output = std::process::Command::new("openssl")
         .args(args)

@@ -1,0 +1,91 @@
+//! What a loop can be told before it begins.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use crate::proto::peer::{Certificate, CryptoBackend};
+
+/// Configuration of an [`EventLoop`](super::EventLoop).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoopConfig {
+    /// Local addresses to bind. The wildcards of both families by default: one socket each, which
+    /// serves all interfaces. A family that the system does not have is left out.
+    pub bind: Vec<IpAddr>,
+    /// The UDP port shared by peers with [`PortPolicy::Shared`](crate::proto::net::PortPolicy). 0, the
+    /// default, lets the system choose one.
+    pub port: u16,
+    /// Who does the cryptography for peers that do not say. `None` takes the default of this build.
+    pub crypto: Option<CryptoBackend>,
+    /// The identity of peers that have none of their own. `None`: one is made with the loop.
+    pub certificate: Option<Certificate>,
+    /// Peers at once. 10,000; above it: [`LoopError::LimitReached`](super::LoopError).
+    pub max_peers: usize,
+    /// Datagrams read from one socket in one turn; what is left waits for the next. 512.
+    pub read_budget: usize,
+    /// Datagrams waiting in one socket for the system to take them. 4,096; more are dropped and counted,
+    /// as a full network queue would.
+    pub max_send_queue: usize,
+    /// Jobs waiting in a [`LoopHandle`](super::LoopHandle). 1,024; above it the poster is told.
+    pub max_posted: usize,
+    /// What the system is asked to buffer for each socket and direction, in bytes. 2 MiB; the system may
+    /// give less.
+    pub socket_buffer: usize,
+    /// How long a remote address belongs to the peer that last heard from it, when another peer claims
+    /// it. 5 s.
+    pub address_hold: Duration,
+}
+
+impl Default for LoopConfig {
+    fn default() -> Self {
+        Self {
+            bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            port: 0,
+            crypto: None,
+            certificate: None,
+            max_peers: 10_000,
+            read_budget: 512,
+            max_send_queue: 4096,
+            max_posted: 1024,
+            socket_buffer: 2 * 1024 * 1024,
+            address_hold: Duration::from_secs(5),
+        }
+    }
+}
+
+impl LoopConfig {
+    /// Sets [`port`](Self::port).
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Sets [`bind`](Self::bind).
+    #[must_use]
+    pub fn bind(mut self, addresses: impl Into<Vec<IpAddr>>) -> Self {
+        self.bind = addresses.into();
+        self
+    }
+
+    /// Sets [`crypto`](Self::crypto).
+    #[must_use]
+    pub fn crypto(mut self, backend: Option<CryptoBackend>) -> Self {
+        self.crypto = backend;
+        self
+    }
+
+    /// Sets [`certificate`](Self::certificate).
+    #[must_use]
+    pub fn certificate(mut self, certificate: Option<Certificate>) -> Self {
+        self.certificate = certificate;
+        self
+    }
+
+    /// Sets [`max_peers`](Self::max_peers).
+    #[must_use]
+    pub fn max_peers(mut self, peers: usize) -> Self {
+        self.max_peers = peers;
+        self
+    }
+}

@@ -1,0 +1,211 @@
+//! Which peer a datagram on a shared port belongs to, in constant time.
+//!
+//! | what came | it belongs to |
+//! |---|---|
+//! | a STUN request | the peer with the ufrag before the colon of its USERNAME |
+//! | a STUN response | the peer that sent the request of this transaction |
+//! | anything else | the peer that the remote address has proved itself to |
+//!
+//! What belongs to nobody is counted and dropped. A remote address has one peer: while that peer hears
+//! from it, no other can claim it, or one peer could take another's traffic.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::proto::ice::stun::{self, StunPeek};
+
+/// How long the answer to a STUN request is waited for. Beyond the last retransmission of one request.
+const TRANSACTION_LIFETIME: Duration = Duration::from_secs(10);
+
+/// STUN requests waiting for their answers; the oldest makes room.
+const MAX_TRANSACTIONS: usize = 65_536;
+
+/// The table. Peers are small numbers.
+#[derive(Debug)]
+pub(super) struct Demux {
+    addresses: HashMap<(usize, SocketAddr), Owner>,
+    ufrags: HashMap<String, usize>,
+    transactions: HashMap<[u8; 12], usize>,
+    order: VecDeque<(Instant, [u8; 12])>,
+    hold: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    peer: usize,
+    heard: Instant,
+}
+
+impl Demux {
+    /// An empty table; `hold` is how long a silent peer keeps an address that another one claims.
+    pub fn new(hold: Duration) -> Self {
+        Self {
+            addresses: HashMap::new(),
+            ufrags: HashMap::new(),
+            transactions: HashMap::new(),
+            order: VecDeque::new(),
+            hold,
+        }
+    }
+
+    /// Whose datagram this is.
+    pub fn route(
+        &mut self,
+        socket: usize,
+        from: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+    ) -> Option<usize> {
+        if stun::is_stun(datagram) {
+            return match stun::peek(datagram)? {
+                StunPeek::Request { local_ufrag } => self.ufrags.get(local_ufrag).copied(),
+                StunPeek::Response { transaction, .. } => {
+                    self.transactions.get(&transaction).copied()
+                }
+                StunPeek::Other => None,
+            };
+        }
+        let owner = self.addresses.get_mut(&(socket, from))?;
+        owner.heard = now;
+        Some(owner.peer)
+    }
+
+    /// A peer sends this: notes STUN requests, so that their answers find back.
+    pub fn note_sent(&mut self, peer: usize, datagram: &[u8], now: Instant) {
+        let Some(id) = stun::request_transaction(datagram) else {
+            return;
+        };
+        while let Some((at, old)) = self.order.front().copied() {
+            if now < at + TRANSACTION_LIFETIME && self.order.len() < MAX_TRANSACTIONS {
+                break;
+            }
+            self.order.pop_front();
+            self.transactions.remove(&old);
+        }
+        if self.transactions.insert(id, peer).is_none() {
+            self.order.push_back((now, id));
+        }
+    }
+
+    pub fn add_ufrag(&mut self, ufrag: String, peer: usize) {
+        self.ufrags.insert(ufrag, peer);
+    }
+
+    pub fn drop_ufrag(&mut self, ufrag: &str, peer: usize) {
+        if self.ufrags.get(ufrag) == Some(&peer) {
+            self.ufrags.remove(ufrag);
+        }
+    }
+
+    /// The address has proved itself to this peer. False when it belongs to another that still hears
+    /// from it.
+    pub fn claim(&mut self, socket: usize, address: SocketAddr, peer: usize, now: Instant) -> bool {
+        let hold = self.hold;
+        let owner = self
+            .addresses
+            .entry((socket, address))
+            .or_insert(Owner { peer, heard: now });
+        if owner.peer != peer && now < owner.heard + hold {
+            return false;
+        }
+        *owner = Owner { peer, heard: now };
+        true
+    }
+
+    pub fn drop_address(&mut self, socket: usize, address: SocketAddr, peer: usize) {
+        let key = (socket, address);
+        if self.addresses.get(&key).is_some_and(|o| o.peer == peer) {
+            self.addresses.remove(&key);
+        }
+    }
+
+    /// Forgets a peer, given what it was known by. Its transactions go when their time has come: an
+    /// answer that finds another peer meanwhile has the wrong integrity there.
+    pub fn drop_peer(&mut self, peer: usize, ufrags: &[String], addresses: &[(usize, SocketAddr)]) {
+        for ufrag in ufrags {
+            self.drop_ufrag(ufrag, peer);
+        }
+        for (socket, address) in addresses {
+            self.drop_address(*socket, *address, peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addr(n: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, n], 5000))
+    }
+
+    fn stun(kind: u16, transaction: u8, username: &str) -> Vec<u8> {
+        let mut body = Vec::new();
+        if !username.is_empty() {
+            body.extend([0, 6]);
+            body.extend((username.len() as u16).to_be_bytes());
+            body.extend(username.bytes());
+            body.resize(body.len().next_multiple_of(4), 0);
+        }
+        let mut m = kind.to_be_bytes().to_vec();
+        m.extend((body.len() as u16).to_be_bytes());
+        m.extend([0x21, 0x12, 0xA4, 0x42]);
+        m.extend([transaction; 12]);
+        m.extend(body);
+        m
+    }
+
+    #[test]
+    fn finds_the_peer_by_ufrag_transaction_and_address() {
+        let t = Instant::now();
+        let mut d = Demux::new(Duration::from_secs(5));
+        d.add_ufrag("aaaa".into(), 1);
+        d.add_ufrag("bbbb".into(), 2);
+        assert_eq!(d.route(0, addr(1), &stun(1, 1, "bbbb:x"), t), Some(2));
+        assert_eq!(d.route(0, addr(1), &stun(1, 1, "cccc:x"), t), None);
+        d.note_sent(1, &stun(1, 9, "x:aaaa"), t);
+        assert_eq!(d.route(0, addr(3), &stun(0x0101, 9, ""), t), Some(1));
+        assert_eq!(d.route(0, addr(3), &stun(0x0101, 8, ""), t), None);
+        assert_eq!(d.route(0, addr(1), &[20, 0, 0], t), None);
+        assert!(d.claim(0, addr(1), 2, t));
+        assert_eq!(d.route(0, addr(1), &[20, 0, 0], t), Some(2));
+        assert_eq!(d.route(1, addr(1), &[20, 0, 0], t), None);
+    }
+
+    #[test]
+    fn an_address_in_use_cannot_be_taken() {
+        let t = Instant::now();
+        let s = Duration::from_secs;
+        let mut d = Demux::new(s(5));
+        assert!(d.claim(0, addr(1), 1, t));
+        assert!(!d.claim(0, addr(1), 2, t + s(4)));
+        d.route(0, addr(1), &[20], t + s(4));
+        assert!(!d.claim(0, addr(1), 2, t + s(8)));
+        assert!(d.claim(0, addr(1), 2, t + s(9)));
+        d.drop_address(0, addr(1), 1);
+        assert_eq!(d.route(0, addr(1), &[20], t + s(9)), Some(2));
+    }
+
+    #[test]
+    fn a_peer_that_goes_leaves_nothing() {
+        let t = Instant::now();
+        let mut d = Demux::new(Duration::from_secs(5));
+        d.add_ufrag("aaaa".into(), 1);
+        d.claim(0, addr(1), 1, t);
+        d.drop_peer(1, &["aaaa".into()], &[(0, addr(1))]);
+        assert!(d.addresses.is_empty() && d.ufrags.is_empty());
+    }
+
+    #[test]
+    fn transactions_expire() {
+        let t = Instant::now();
+        let mut d = Demux::new(Duration::from_secs(5));
+        for n in 0..200 {
+            d.note_sent(1, &stun(1, n, "x:y"), t);
+        }
+        d.note_sent(1, &stun(1, 201, "x:y"), t + TRANSACTION_LIFETIME);
+        assert_eq!(d.transactions.len(), 1);
+        assert_eq!(d.order.len(), 1);
+    }
+}

@@ -1,0 +1,62 @@
+//! What can go wrong with a loop.
+
+use std::fmt;
+use std::io;
+
+use crate::proto::peer::{CryptoError, PeerError};
+
+/// An error of an [`EventLoop`](super::EventLoop).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LoopError {
+    /// The system refused something; the text says what was tried.
+    Io(&'static str, io::Error),
+    /// There is no such peer, or it has closed.
+    NoSuchPeer,
+    /// A configured limit was reached.
+    LimitReached {
+        /// Its name in [`LoopConfig`](super::LoopConfig).
+        limit: &'static str,
+        /// Its value.
+        value: usize,
+    },
+    /// The peer did not accept its configuration.
+    Peer(PeerError),
+    /// The crypto backend is missing or refused to start.
+    Crypto(CryptoError),
+}
+
+impl fmt::Display for LoopError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(what, e) => write!(f, "{what}: {e}"),
+            Self::NoSuchPeer => f.write_str("no such peer, or it has closed"),
+            Self::LimitReached { limit, value } => write!(f, "{limit} of {value} reached"),
+            Self::Peer(e) => e.fmt(f),
+            Self::Crypto(e) => write!(f, "crypto: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for LoopError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(_, e) => Some(e),
+            Self::Peer(e) => Some(e),
+            Self::Crypto(e) => Some(e),
+            Self::NoSuchPeer | Self::LimitReached { .. } => None,
+        }
+    }
+}
+
+impl From<PeerError> for LoopError {
+    fn from(e: PeerError) -> Self {
+        Self::Peer(e)
+    }
+}
+
+impl From<CryptoError> for LoopError {
+    fn from(e: CryptoError) -> Self {
+        Self::Crypto(e)
+    }
+}

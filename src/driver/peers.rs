@@ -1,0 +1,425 @@
+//! The peers of a loop: their names, their deadlines, and the fence around each.
+
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use slab::Slab;
+
+use super::deadlines::Deadlines;
+use super::{EventLoop, LoopError, LoopStats, is_last};
+use crate::proto::net::{Protocol, Received, SocketReply};
+use crate::proto::peer::{
+    ChannelConfig, ChannelId, ChannelInfo, ConnectionState, IceCandidateInit, Input, Output, Peer,
+    PeerConfig, PeerError, PeerEvent, Route, SessionDescription,
+};
+
+/// Names a peer of a loop. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId {
+    index: u32,
+    generation: u32,
+}
+
+impl PeerId {
+    pub(super) fn index(self) -> usize {
+        self.index as usize
+    }
+}
+
+impl std::fmt::Display for PeerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+pub(super) struct Entry {
+    id: PeerId,
+    peer: Box<Peer>,
+    sockets: Vec<usize>,
+    /// What the demultiplexer knows it by.
+    ufrags: Vec<String>,
+    addresses: Vec<(usize, SocketAddr)>,
+    /// It is in the list of those to be polled already.
+    touched: bool,
+    /// It panicked; what it was when it did, nobody knows.
+    broken: Option<String>,
+}
+
+/// All peers, in slots that are used again under new names.
+#[derive(Default)]
+pub(super) struct Peers {
+    entries: Slab<Entry>,
+    generation: u32,
+    deadlines: Deadlines,
+}
+
+impl Peers {
+    pub fn add(&mut self, config: PeerConfig, now: Instant) -> Result<PeerId, LoopError> {
+        let peer = Box::new(Peer::new(config, now)?);
+        self.generation = self.generation.wrapping_add(1);
+        let slot = self.entries.vacant_entry();
+        let id = PeerId {
+            // The slab is bounded by `max_peers`; its keys are dense.
+            index: u32::try_from(slot.key()).unwrap_or(u32::MAX),
+            generation: self.generation,
+        };
+        slot.insert(Entry {
+            id,
+            peer,
+            sockets: Vec::new(),
+            ufrags: Vec::new(),
+            addresses: Vec::new(),
+            touched: true,
+            broken: None,
+        });
+        Ok(id)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn ids(&self) -> Vec<PeerId> {
+        self.entries.iter().map(|(_, e)| e.id).collect()
+    }
+
+    pub fn contains(&self, id: PeerId) -> bool {
+        self.entries.get(id.index()).is_some_and(|e| e.id == id)
+    }
+
+    pub fn has_buffered(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|(_, e)| e.peer.total_buffered_amount() > 0)
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// Gives a datagram to a peer.
+    pub fn receive(
+        &mut self,
+        index: usize,
+        now: Instant,
+        source: SocketAddr,
+        destination: SocketAddr,
+        contents: &[u8],
+        touched: &mut Vec<usize>,
+    ) {
+        let received = Received {
+            protocol: Protocol::Udp,
+            source,
+            destination,
+            contents,
+        };
+        self.input(index, Input::Receive { now, received }, touched);
+    }
+
+    /// Tells every peer whose time has come, each once.
+    pub fn fire(&mut self, now: Instant, touched: &mut Vec<usize>, _stats: &mut LoopStats) {
+        // A peer's next deadline is set when it is polled, after this; so this comes to an end.
+        while let Some(index) = self.deadlines.pop_due(now) {
+            self.input(index, Input::Timeout(now), touched);
+        }
+    }
+
+    fn input(&mut self, index: usize, input: Input<'_>, touched: &mut Vec<usize>) {
+        let Some(entry) = self.entries.get_mut(index) else {
+            return;
+        };
+        entry.fenced(|peer| {
+            // Closed is the only error, and it is an event as well.
+            let _ = peer.handle_input(input);
+        });
+        if !entry.touched {
+            entry.touched = true;
+            touched.push(index);
+        }
+    }
+}
+
+impl Entry {
+    /// Runs this in the peer; a panic breaks this peer and no other.
+    fn fenced<R>(&mut self, f: impl FnOnce(&mut Peer) -> R) -> Option<R> {
+        if self.broken.is_some() {
+            return None;
+        }
+        let peer = &mut self.peer;
+        match catch_unwind(AssertUnwindSafe(|| f(peer))) {
+            Ok(result) => Some(result),
+            Err(payload) => {
+                let text = payload
+                    .downcast_ref::<&str>()
+                    .map(ToString::to_string)
+                    .or_else(|| payload.downcast_ref::<String>().cloned())
+                    .unwrap_or_default();
+                log::error!("peer {} panicked and is closed: {text}", self.id);
+                self.broken = Some(text);
+                None
+            }
+        }
+    }
+}
+
+impl EventLoop {
+    /// Polls a peer until it is drained.
+    pub(super) fn drain_peer(&mut self, index: usize) {
+        let now = Instant::now();
+        let mut is_closed = false;
+        loop {
+            let Some(entry) = self.peers.entries.get_mut(index) else {
+                return;
+            };
+            entry.touched = false;
+            let Some(output) = entry.fenced(Peer::poll_output) else {
+                self.remove_broken(index);
+                return;
+            };
+            match output {
+                Output::Transmit(transmit) => {
+                    self.stats.datagrams_sent += 1;
+                    self.demux.note_sent(index, &transmit.contents, now);
+                    self.sockets.send(&entry.sockets, transmit);
+                }
+                Output::Event(event) => {
+                    is_closed |= is_last(&event);
+                    self.events.push_back((entry.id, event));
+                }
+                Output::Route(route) => self.on_route(index, route, now),
+                Output::OpenSocket(request) => {
+                    let registry = self.poll.registry();
+                    let opened = self.sockets.open(request.port, index, registry, now);
+                    let reply = match opened {
+                        Ok((sockets, addresses)) => {
+                            entry.sockets = sockets;
+                            SocketReply::Opened(addresses)
+                        }
+                        Err(why) => SocketReply::Failed(why),
+                    };
+                    let id = request.id;
+                    self.peers
+                        .input(index, Input::Socket { now, id, reply }, &mut self.touched);
+                }
+                Output::CloseSocket(_) => is_closed = true,
+                Output::Timeout(at) => {
+                    self.peers.deadlines.set(index, at);
+                    break;
+                }
+            }
+        }
+        if is_closed {
+            self.remove(index);
+        }
+    }
+
+    fn on_route(&mut self, index: usize, route: Route, now: Instant) {
+        let Some(entry) = self.peers.entries.get_mut(index) else {
+            return;
+        };
+        match route {
+            Route::Ufrag(ufrag) => {
+                entry.ufrags.push(ufrag.clone());
+                self.demux.add_ufrag(ufrag, index);
+            }
+            Route::DropUfrag(ufrag) => {
+                entry.ufrags.retain(|u| *u != ufrag);
+                self.demux.drop_ufrag(&ufrag, index);
+            }
+            Route::Address(address) => {
+                let sockets = &self.sockets;
+                let shared = entry.sockets.iter();
+                for socket in shared.filter(|s| sockets.is_shared_with(**s, address)) {
+                    entry.addresses.push((*socket, address));
+                    if !self.demux.claim(*socket, address, index, now) {
+                        self.stats.address_conflicts += 1;
+                        log::warn!(
+                            "peer {}: {address} is in use by another peer; two peers with the same \
+                             remote address need PortPolicy::Own",
+                            entry.id
+                        );
+                        break;
+                    }
+                }
+            }
+            Route::DropAddress(address) => {
+                entry.addresses.retain(|(_, a)| *a != address);
+                for socket in &entry.sockets {
+                    self.demux.drop_address(*socket, address, index);
+                }
+            }
+        }
+    }
+
+    fn remove_broken(&mut self, index: usize) {
+        let Some(entry) = self.peers.entries.get(index) else {
+            return;
+        };
+        self.stats.panics += 1;
+        let id = entry.id;
+        let why = format!(
+            "the peer panicked: {}",
+            entry.broken.as_deref().unwrap_or_default()
+        );
+        for event in [
+            PeerEvent::Error(PeerError::Core(why)),
+            PeerEvent::ConnectionStateChange(ConnectionState::Closed),
+        ] {
+            self.events.push_back((id, event));
+        }
+        self.remove(index);
+    }
+
+    fn remove(&mut self, index: usize) {
+        let Some(entry) = self.peers.entries.try_remove(index) else {
+            return;
+        };
+        self.peers.deadlines.set(index, None);
+        self.demux.drop_peer(index, &entry.ufrags, &entry.addresses);
+        self.sockets.close(&entry.sockets, self.poll.registry());
+        // What is left of a broken peer may panic when it is dropped, too.
+        if catch_unwind(AssertUnwindSafe(|| drop(entry))).is_err() {
+            log::error!("dropping a peer panicked");
+        }
+    }
+}
+
+/// A peer of a loop, borrowed to do something with. The verbs are those of [`Peer`], with the loop's
+/// time; see there. To look at it, it derefs to [`Peer`].
+pub struct PeerMut<'a> {
+    pub(super) net: &'a mut EventLoop,
+    pub(super) id: PeerId,
+}
+
+macro_rules! verbs {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),*) -> $ret:ty;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Errors
+        ///
+        /// As the verb of [`Peer`] that it stands for.
+        pub fn $name(&mut self, $($arg: $type),*) -> Result<$ret, PeerError> {
+            self.run(|peer, now| peer.$name($($arg,)* now))?
+        }
+    )*};
+}
+
+impl PeerMut<'_> {
+    verbs! {
+        /// See [`Peer::create_offer`].
+        create_offer() -> SessionDescription;
+        /// See [`Peer::create_answer`].
+        create_answer() -> SessionDescription;
+        /// See [`Peer::set_local_description`].
+        set_local_description(description: Option<SessionDescription>) -> ();
+        /// See [`Peer::set_remote_description`].
+        set_remote_description(description: SessionDescription) -> ();
+        /// See [`Peer::add_ice_candidate`].
+        add_ice_candidate(candidate: Option<&IceCandidateInit>) -> ();
+        /// See [`Peer::negotiate`].
+        negotiate() -> SessionDescription;
+        /// See [`Peer::receive`].
+        receive(description: SessionDescription) -> Option<SessionDescription>;
+        /// See [`Peer::restart_ice`].
+        restart_ice() -> ();
+        /// See [`Peer::create_data_channel`].
+        create_data_channel(config: ChannelConfig) -> ChannelId;
+        /// See [`Peer::send_text`].
+        send_text(channel: ChannelId, text: &str) -> ();
+        /// See [`Peer::send_binary`].
+        send_binary(channel: ChannelId, data: &[u8]) -> ();
+        /// See [`Peer::close_data_channel`].
+        close_data_channel(channel: ChannelId) -> ();
+    }
+
+    /// See [`Peer::set_buffered_amount_low_threshold`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn set_buffered_amount_low_threshold(
+        &mut self,
+        channel: ChannelId,
+        bytes: usize,
+    ) -> Result<(), PeerError> {
+        self.run(|peer, _| peer.set_buffered_amount_low_threshold(channel, bytes))?
+    }
+
+    /// See [`Peer::channel`].
+    pub fn channel(&mut self, channel: ChannelId) -> Option<ChannelInfo> {
+        self.run(|peer, _| peer.channel(channel)).ok().flatten()
+    }
+
+    /// See [`Peer::close`]. The peer is gone with the event that follows.
+    pub fn close(&mut self) {
+        // A peer that broke instead is closed, too.
+        let _ = self.run(|peer, now| peer.close(now));
+    }
+
+    /// Its name.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    fn run<R>(&mut self, f: impl FnOnce(&mut Peer, Instant) -> R) -> Result<R, PeerError> {
+        let index = self.id.index();
+        let Some(entry) = self.net.peers.entries.get_mut(index) else {
+            return Err(PeerError::Closed);
+        };
+        let now = Instant::now();
+        let result = entry.fenced(|peer| f(peer, now));
+        if !entry.touched {
+            entry.touched = true;
+            self.net.touched.push(index);
+        }
+        result.ok_or_else(|| PeerError::Core("the peer panicked; it is closed".into()))
+    }
+}
+
+impl std::ops::Deref for PeerMut<'_> {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        // `EventLoop::peer` has found the entry, and the loop is borrowed since.
+        &self.net.peers.entries[self.id.index()].peer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LoopConfig;
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn one_peers_panic_is_its_own() {
+        let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+        let config = PeerConfig::default().include_loopback(true);
+        let broken = net.add_peer(config.clone()).unwrap();
+        let sound = net.add_peer(config).unwrap();
+        net.turn(Some(Duration::ZERO)).unwrap();
+        net.peers.entries[broken.index()].peer.panics = true;
+        // Opening the socket is an input.
+        let mut peer = net.peer(broken).unwrap();
+        peer.create_data_channel(ChannelConfig::new("x")).unwrap();
+        peer.negotiate().unwrap();
+        net.turn(Some(Duration::ZERO)).unwrap();
+        let events: Vec<_> = std::iter::from_fn(|| net.poll_event())
+            .filter(|(id, _)| *id == broken)
+            .map(|(_, e)| e)
+            .collect();
+        let [.., PeerEvent::Error(PeerError::Core(why)), last] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert!(why.contains("as asked for by a test"));
+        assert!(is_last(last));
+        assert_eq!(net.peer_ids(), [sound]);
+        assert_eq!(net.stats().panics, 1);
+        let mut peer = net.peer(sound).unwrap();
+        peer.create_data_channel(ChannelConfig::new("x")).unwrap();
+        peer.negotiate().unwrap();
+        net.turn(Some(Duration::ZERO)).unwrap();
+        assert!(net.peer(sound).unwrap().local_description().is_some());
+    }
+}

@@ -1,0 +1,246 @@
+//! The sockets of a loop: shared ones, and those of single peers.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+use mio::{Registry, Token};
+use slab::Slab;
+
+use super::config::LoopConfig;
+use super::interfaces::Interfaces;
+use super::udp::{Read, RecvBuffers, Udp};
+use crate::proto::net::{InterfaceAddress, PortPolicy, Transmit};
+
+/// All sockets, by the numbers that are their mio tokens.
+pub(super) struct Sockets {
+    bind: Vec<IpAddr>,
+    port: u16,
+    buffer: usize,
+    max_queue: usize,
+    read_budget: usize,
+    udp: Slab<Udp>,
+    shared: Vec<usize>,
+    interfaces: Interfaces,
+    buffers: RecvBuffers,
+    /// Sockets that may have more to read. mio is edge-triggered: nobody will say so again.
+    readable: VecDeque<usize>,
+    /// Sockets with something queued.
+    queued: Vec<usize>,
+    dropped: u64,
+}
+
+impl Sockets {
+    pub fn new(config: &LoopConfig) -> Self {
+        Self {
+            bind: config.bind.clone(),
+            port: config.port,
+            buffer: config.socket_buffer,
+            max_queue: config.max_send_queue,
+            read_budget: config.read_budget,
+            udp: Slab::new(),
+            shared: Vec::new(),
+            interfaces: Interfaces::default(),
+            buffers: RecvBuffers::new(),
+            readable: VecDeque::new(),
+            queued: Vec::new(),
+            dropped: 0,
+        }
+    }
+
+    /// The sockets for a peer, and the addresses at which they can be reached.
+    pub fn open(
+        &mut self,
+        policy: PortPolicy,
+        peer: usize,
+        registry: &Registry,
+        now: Instant,
+    ) -> Result<(Vec<usize>, Vec<InterfaceAddress>), String> {
+        let sockets = match policy {
+            PortPolicy::Shared if !self.shared.is_empty() => self.shared.clone(),
+            PortPolicy::Shared => {
+                self.shared = self.bind_all(self.port, None, registry)?;
+                self.shared.clone()
+            }
+            PortPolicy::Own => self.bind_all(0, Some(peer), registry)?,
+        };
+        let mut addresses = Vec::new();
+        for socket in &sockets {
+            let Some(udp) = self.udp.get(*socket) else {
+                continue;
+            };
+            match self.interfaces.reachable(udp.bound(), now) {
+                Ok(list) => addresses.extend(list),
+                Err(e) => return Err(format!("listing network interfaces: {e}")),
+            }
+        }
+        Ok((sockets, addresses))
+    }
+
+    fn bind_all(
+        &mut self,
+        port: u16,
+        owner: Option<usize>,
+        registry: &Registry,
+    ) -> Result<Vec<usize>, String> {
+        let mut bound = Vec::new();
+        let mut failures = Vec::new();
+        for ip in self.bind.clone() {
+            let address = SocketAddr::new(ip, port);
+            match self.bind_one(address, owner, registry) {
+                Ok(index) => bound.push(index),
+                Err(e) => {
+                    // A system without IPv6 is not worth a word; one without anything is.
+                    log::debug!("binding UDP {address}: {e}");
+                    failures.push(format!("binding UDP {address}: {e}"));
+                }
+            }
+        }
+        if bound.is_empty() {
+            return Err(failures.join("; "));
+        }
+        Ok(bound)
+    }
+
+    fn bind_one(
+        &mut self,
+        address: SocketAddr,
+        owner: Option<usize>,
+        registry: &Registry,
+    ) -> io::Result<usize> {
+        let mut udp = Udp::bind(address, self.buffer, self.max_queue)?;
+        udp.owner = owner;
+        let entry = self.udp.vacant_entry();
+        let index = entry.key();
+        udp.register(registry, Token(index))?;
+        entry.insert(udp);
+        Ok(index)
+    }
+
+    pub fn on_ready(&mut self, socket: usize, readable: bool, writable: bool) {
+        let Some(udp) = self.udp.get_mut(socket) else {
+            return;
+        };
+        if writable {
+            udp.writable();
+        }
+        if readable && !self.readable.contains(&socket) {
+            self.readable.push_back(socket);
+        }
+    }
+
+    /// Reads from each readable socket up to its budget. `each` is given the socket, its single owner
+    /// if it has one, the sender, the local address and the datagram.
+    pub fn read(
+        &mut self,
+        mut each: impl FnMut(usize, Option<usize>, SocketAddr, SocketAddr, &[u8]),
+    ) {
+        for _ in 0..self.readable.len() {
+            let Some(index) = self.readable.pop_front() else {
+                return;
+            };
+            let Some(udp) = self.udp.get_mut(index) else {
+                continue;
+            };
+            let owner = udp.owner;
+            let mut left = self.read_budget;
+            loop {
+                let read = udp.read(&mut self.buffers, |from, local, datagram| {
+                    each(index, owner, from, local, datagram);
+                });
+                match read {
+                    Ok(Read::Some(n)) if n < left => left -= n,
+                    Ok(Read::Some(_)) => {
+                        self.readable.push_back(index);
+                        break;
+                    }
+                    Ok(Read::Empty) => break,
+                    Err(e) => {
+                        // As ECONNREFUSED from an ICMP message: it says nothing about what else waits.
+                        log::debug!("reading a socket: {e}");
+                        left = left.saturating_sub(1);
+                        if left == 0 {
+                            self.readable.push_back(index);
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Queues a datagram on the socket of this list that has its source address.
+    pub fn send(&mut self, sockets: &[usize], transmit: Transmit) {
+        let found = sockets.iter().copied().find(|s| {
+            self.udp
+                .get(*s)
+                .is_some_and(|udp| udp.serves(transmit.source))
+        });
+        let Some((index, udp)) = found.and_then(|i| Some((i, self.udp.get_mut(i)?))) else {
+            self.dropped += 1;
+            return;
+        };
+        if udp.push(transmit) && !self.queued.contains(&index) {
+            self.queued.push(index);
+        }
+    }
+
+    /// Sends what is queued, as far as the system takes it. Closes what is to be closed and is empty.
+    pub fn flush(&mut self, registry: &Registry) {
+        let mut waiting = Vec::new();
+        for index in self.queued.drain(..) {
+            let Some(udp) = self.udp.get_mut(index) else {
+                continue;
+            };
+            udp.flush();
+            if udp.has_queued() {
+                waiting.push(index);
+            } else if udp.closing {
+                udp.deregister(registry);
+                self.dropped += udp.dropped;
+                self.udp.remove(index);
+            }
+        }
+        self.queued = waiting;
+    }
+
+    /// These sockets have lost their peer. Shared ones stay.
+    pub fn close(&mut self, sockets: &[usize], registry: &Registry) {
+        for index in sockets {
+            if self.shared.contains(index) {
+                continue;
+            }
+            let Some(udp) = self.udp.get_mut(*index) else {
+                continue;
+            };
+            udp.owner = None;
+            udp.closing = true;
+            if !udp.has_queued() {
+                udp.deregister(registry);
+                self.dropped += udp.dropped;
+                self.udp.remove(*index);
+            }
+        }
+    }
+
+    /// Whether datagrams from this address on this socket have to be told apart: not on a socket with
+    /// a single owner, and not of the other family.
+    pub fn is_shared_with(&self, socket: usize, remote: SocketAddr) -> bool {
+        self.udp
+            .get(socket)
+            .is_some_and(|udp| udp.owner.is_none() && udp.bound().is_ipv4() == remote.is_ipv4())
+    }
+
+    pub fn has_readable(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    pub fn has_queued(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
+    pub fn dropped(&self) -> u64 {
+        self.dropped + self.udp.iter().map(|(_, u)| u.dropped).sum::<u64>()
+    }
+}

@@ -1,0 +1,271 @@
+//! Batched datagrams: several in one system call, both ways, where the kernel can (`recvmmsg`, GRO, GSO).
+
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+
+use mio::{Interest, Registry, Token};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::proto::net::Transmit;
+
+/// The largest payload of a UDP datagram.
+const MAX_UDP: usize = 65_507;
+
+/// Buffers for one batch of received datagrams, shared by all sockets of a loop.
+pub(super) struct RecvBuffers {
+    data: Vec<u8>,
+    each: usize,
+    metas: [RecvMeta; BATCH_SIZE],
+}
+
+impl RecvBuffers {
+    /// Room for `BATCH_SIZE` receives, each with as much as the kernel may have joined together.
+    pub fn new() -> Self {
+        let each = 65_536;
+        Self {
+            // Pages that no datagram reaches are never touched, and so cost no memory.
+            data: vec![0; each * BATCH_SIZE],
+            each,
+            metas: [RecvMeta::default(); BATCH_SIZE],
+        }
+    }
+}
+
+/// One bound UDP socket.
+pub(super) struct Udp {
+    socket: mio::net::UdpSocket,
+    state: UdpSocketState,
+    bound: SocketAddr,
+    /// The one peer that uses it, if it is not shared.
+    pub owner: Option<usize>,
+    queue: VecDeque<Transmit>,
+    max_queue: usize,
+    scratch: Vec<u8>,
+    /// The system took no more; it will say when it does.
+    blocked: bool,
+    /// The peer is gone; the socket goes when its queue is empty.
+    pub closing: bool,
+    pub dropped: u64,
+}
+
+/// What came of one read.
+pub(super) enum Read {
+    /// So many datagrams; there may be more.
+    Some(usize),
+    /// Nothing is left.
+    Empty,
+}
+
+impl Udp {
+    /// Binds a socket. `buffer` is what the system is asked to buffer, in bytes.
+    pub fn bind(address: SocketAddr, buffer: usize, max_queue: usize) -> io::Result<Self> {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        if address.is_ipv6() {
+            // Each family has a socket of its own, so that addresses stay what they are.
+            socket.set_only_v6(true)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        let std_socket: std::net::UdpSocket = socket.into();
+        let bound = std_socket.local_addr()?;
+        let state = UdpSocketState::new(UdpSockRef::from(&std_socket))?;
+        for result in [
+            state.set_recv_buffer_size(UdpSockRef::from(&std_socket), buffer),
+            state.set_send_buffer_size(UdpSockRef::from(&std_socket), buffer),
+        ] {
+            if let Err(e) = result {
+                log::debug!("socket buffer of {buffer} bytes: {e}");
+            }
+        }
+        Ok(Self {
+            socket: mio::net::UdpSocket::from_std(std_socket),
+            state,
+            bound,
+            owner: None,
+            queue: VecDeque::new(),
+            max_queue,
+            scratch: Vec::new(),
+            blocked: false,
+            closing: false,
+            dropped: 0,
+        })
+    }
+
+    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(
+            &mut self.socket,
+            token,
+            Interest::READABLE | Interest::WRITABLE,
+        )
+    }
+
+    pub fn deregister(&mut self, registry: &Registry) {
+        if let Err(e) = registry.deregister(&mut self.socket) {
+            log::debug!("deregistering a socket: {e}");
+        }
+    }
+
+    /// The address it is bound to; may be a wildcard.
+    pub fn bound(&self) -> SocketAddr {
+        self.bound
+    }
+
+    /// Whether this socket can send from this local address.
+    pub fn serves(&self, local: SocketAddr) -> bool {
+        let ip = self.bound.ip();
+        self.bound.port() == local.port()
+            && (ip == local.ip() || (ip.is_unspecified() && ip.is_ipv4() == local.is_ipv4()))
+    }
+
+    /// Reads one batch and gives each datagram to `each`: sender, local address, contents.
+    pub fn read(
+        &mut self,
+        buffers: &mut RecvBuffers,
+        mut each: impl FnMut(SocketAddr, SocketAddr, &[u8]),
+    ) -> io::Result<Read> {
+        let RecvBuffers {
+            data,
+            each: size,
+            metas,
+        } = buffers;
+        let mut chunks = data.chunks_exact_mut(*size);
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+            std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+        let (socket, state) = (&self.socket, &self.state);
+        let received = socket.try_io(|| state.recv(UdpSockRef::from(socket), &mut slices, metas));
+        let received = match received {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Empty),
+            Err(e) => return Err(e),
+        };
+        let mut count = 0;
+        for (slice, meta) in slices.iter().zip(metas.iter()).take(received) {
+            let local = SocketAddr::new(meta.dst_ip.unwrap_or(self.bound.ip()), self.bound.port());
+            let joined = slice.get(..meta.len).unwrap_or_default();
+            for datagram in joined.chunks(meta.stride.max(1)) {
+                each(meta.addr, local, datagram);
+                count += 1;
+            }
+        }
+        Ok(Read::Some(count))
+    }
+
+    /// Queues a datagram. False when the queue is full and it was dropped.
+    pub fn push(&mut self, transmit: Transmit) -> bool {
+        if self.queue.len() >= self.max_queue {
+            // Waiting for the system is what the queue is for, so give it a chance first.
+            self.flush();
+            if self.queue.len() >= self.max_queue {
+                self.dropped += 1;
+                return false;
+            }
+        }
+        self.queue.push_back(transmit);
+        true
+    }
+
+    /// The system takes datagrams again.
+    pub fn writable(&mut self) {
+        self.blocked = false;
+    }
+
+    pub fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Sends what is queued, as far as the system takes it.
+    pub fn flush(&mut self) {
+        while !self.blocked {
+            let Some((count, segment)) = self.next_batch() else {
+                return;
+            };
+            match self.send_batch(count, segment) {
+                Ok(()) => drop(self.queue.drain(..count)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.blocked = true,
+                Err(e) => {
+                    if let Some(t) = self.queue.front() {
+                        log::debug!("sending from {} to {}: {e}", t.source, t.destination);
+                    }
+                    // Unreachable, too large, …: it is lost, as it would be further on. A batch may have
+                    // failed as a batch: then one by one, since the socket now knows that it cannot.
+                    if count == 1 {
+                        self.queue.pop_front();
+                        self.dropped += 1;
+                    } else {
+                        self.send_one_by_one(count);
+                    }
+                }
+            }
+        }
+    }
+
+    fn send_one_by_one(&mut self, count: usize) {
+        for _ in 0..count {
+            let size = self.queue.front().map_or(0, |t| t.contents.len());
+            match self.send_batch(1, size) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return;
+                }
+                Err(_) => self.dropped += 1,
+                Ok(()) => {}
+            }
+            self.queue.pop_front();
+        }
+    }
+
+    /// How many datagrams at the head of the queue can go in one call: same way, same size, but for
+    /// the last, which may be shorter.
+    fn next_batch(&self) -> Option<(usize, usize)> {
+        let first = self.queue.front()?;
+        let size = first.contents.len();
+        let most = self.state.max_gso_segments().max(1);
+        let mut count = 1;
+        let mut total = size;
+        for next in self.queue.iter().skip(1).take(most - 1) {
+            let len = next.contents.len();
+            let same_way = next.destination == first.destination && next.source == first.source;
+            if !same_way || len > size || len == 0 || total + len > MAX_UDP {
+                break;
+            }
+            count += 1;
+            total += len;
+            if len < size {
+                break;
+            }
+        }
+        Some((count, size))
+    }
+
+    fn send_batch(&mut self, count: usize, segment: usize) -> io::Result<()> {
+        let Some(first) = self.queue.front() else {
+            return Ok(());
+        };
+        let contents = if count == 1 {
+            &first.contents
+        } else {
+            self.scratch.clear();
+            for t in self.queue.iter().take(count) {
+                self.scratch.extend_from_slice(&t.contents);
+            }
+            &self.scratch
+        };
+        let transmit = quinn_udp::Transmit {
+            destination: first.destination,
+            ecn: None,
+            contents,
+            segment_size: (count > 1).then_some(segment),
+            src_ip: source_ip(self.bound.ip(), first.source.ip()),
+        };
+        let (socket, state) = (&self.socket, &self.state);
+        socket.try_io(|| state.try_send(UdpSockRef::from(socket), &transmit))
+    }
+}
+
+/// A wildcard socket is told which of its addresses to send from.
+fn source_ip(bound: IpAddr, source: IpAddr) -> Option<IpAddr> {
+    (bound.is_unspecified() && !source.is_unspecified()).then_some(source)
+}
