@@ -77,7 +77,10 @@ pub fn ready(profile: &Profile) -> bool {
         return true;
     };
     assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
-    eprintln!("\n########## NOT TESTED against {}: {why} ##########\n", profile.name);
+    eprintln!(
+        "\n########## NOT TESTED against {}: {why} ##########\n",
+        profile.name
+    );
     false
 }
 
@@ -133,7 +136,7 @@ pub fn ice_restarts(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     let mut call = connect(profile, offerer, config);
     hello(&mut call, "interop");
     call.wait_restart(|call| {
-        let restarted = call.ours.with(|peer, now| peer.restart_ice(now));
+        let restarted = call.ours.peer().restart_ice();
         assert_eq!(restarted, Ok(()));
         call.offer();
     });
@@ -173,7 +176,10 @@ pub fn rsa_is_refused(profile: &Profile) {
                 Some(e) => e.to_string(),
                 None => call.fail("failed without an error"),
             };
-            assert!(why.contains("RSA") && why.contains("openssl"), "{offerer:?} offers: {why}");
+            assert!(
+                why.contains("RSA") && why.contains("openssl"),
+                "{offerer:?} offers: {why}"
+            );
         }
     }
 }
@@ -321,7 +327,10 @@ fn from_them(call: &mut Call, label: &str, what: &Value) {
         None => call.wait_report("sent", &[("label", label)]),
     };
     if !matches!(heard, Message::Binary(_)) || sent["binary"] != heard.as_bytes().len() {
-        call.fail(&format!("they sent {sent}, we heard {} bytes", heard.as_bytes().len()));
+        call.fail(&format!(
+            "they sent {sent}, we heard {} bytes",
+            heard.as_bytes().len()
+        ));
     }
     call.send(label, &heard);
     let returned = call.wait_report("message", &[("label", label)]);
@@ -335,7 +344,9 @@ fn expect_message(call: &mut Call, label: &str, message: &Message) {
     let got = call.wait_message(label);
     if got != *message {
         let (got, message) = (got.as_bytes().len(), message.as_bytes().len());
-        call.fail(&format!("the echo of {message} bytes is another message ({got} bytes)"));
+        call.fail(&format!(
+            "the echo of {message} bytes is another message ({got} bytes)"
+        ));
     }
 }
 
@@ -347,5 +358,7 @@ fn too_large(call: &mut Call, limit: usize) {
 }
 
 fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|i| (i.wrapping_mul(2654435761) >> 13) as u8).collect()
+    (0..size)
+        .map(|i| (i.wrapping_mul(2654435761) >> 13) as u8)
+        .collect()
 }
