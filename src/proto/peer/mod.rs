@@ -147,6 +147,8 @@ pub struct Peer {
     ice_state: IceConnectionState,
     state: ConnectionState,
     stats: stats::Counters,
+    #[cfg(test)]
+    pub(crate) panics: bool,
 }
 
 impl std::fmt::Debug for Peer {
@@ -195,6 +197,8 @@ impl Peer {
             ice_state: IceConnectionState::New,
             state: ConnectionState::New,
             stats: stats::Counters::default(),
+            #[cfg(test)]
+            panics: false,
             config,
         };
         peer.route_ufrag(peer.local_creds.ufrag.clone());
@@ -212,6 +216,8 @@ impl Peer {
         if self.is_closed() {
             return Err(PeerError::Closed);
         }
+        #[cfg(test)]
+        assert!(!self.panics, "as asked for by a test");
         self.settle();
         match input {
             Input::Receive { now, received } => {
@@ -424,10 +430,10 @@ impl Peer {
         if self.ufrags.contains(&ufrag) {
             return;
         }
-        if self.ufrags.len() >= MAX_UFRAGS {
-            if let Some(old) = self.ufrags.pop_front() {
-                self.out.push_back(Output::Route(Route::DropUfrag(old)));
-            }
+        if self.ufrags.len() >= MAX_UFRAGS
+            && let Some(old) = self.ufrags.pop_front()
+        {
+            self.out.push_back(Output::Route(Route::DropUfrag(old)));
         }
         self.ufrags.push_back(ufrag.clone());
         self.out.push_back(Output::Route(Route::Ufrag(ufrag)));

@@ -166,12 +166,13 @@ impl Peer {
         };
         let restart = self.negotiation.restart_wanted;
         let mut api = self.rtc.sdp_api();
-        if !self.negotiation.application && !self.negotiation.application_offered {
-            if let Some((id, config)) = self.channels.take_first_waiting() {
-                self.negotiation.application_offered = true;
-                let core = api.add_channel_with_config(config);
-                self.channels.bind(id, core);
-            }
+        if !self.negotiation.application
+            && !self.negotiation.application_offered
+            && let Some((id, config)) = self.channels.take_first_waiting()
+        {
+            self.negotiation.application_offered = true;
+            let core = api.add_channel_with_config(config);
+            self.channels.bind(id, core);
         }
         if restart {
             api.ice_restart(true);
