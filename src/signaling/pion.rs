@@ -24,6 +24,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use super::address::Address;
 use super::client::{PostError, PostKind, Posted, Poster, PosterConfig};
@@ -51,6 +52,20 @@ pub enum Flow {
     AnswerInResponse,
     /// The answer in the response to the offer, candidates inside both. The offerer listens nowhere.
     OneExchange,
+}
+
+impl FromStr for Flow {
+    type Err = &'static str;
+
+    /// Reads `trickle`, `response` and `one-exchange`.
+    fn from_str(name: &str) -> Result<Self, &'static str> {
+        match name {
+            "trickle" => Ok(Self::Trickle),
+            "response" => Ok(Self::AnswerInResponse),
+            "one-exchange" => Ok(Self::OneExchange),
+            _ => Err("expected trickle, response or one-exchange"),
+        }
+    }
 }
 
 /// What a [`PionSignaling`] is to do.
