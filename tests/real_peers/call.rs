@@ -159,7 +159,10 @@ impl Call {
 
     pub fn wait_closed(&mut self, label: &str) {
         self.wait(&format!("our {label} to close"), |call| {
-            call.closed.iter().any(|closed| closed == label).then_some(())
+            call.closed
+                .iter()
+                .any(|closed| closed == label)
+                .then_some(())
         });
     }
 
@@ -260,7 +263,10 @@ impl Call {
 
     fn label_of(&self, channel: ChannelId) -> String {
         let known = self.channels.iter().find(|(_, id)| **id == channel);
-        known.map_or_else(|| "a channel that never opened".to_owned(), |(l, _)| l.clone())
+        known.map_or_else(
+            || "a channel that never opened".to_owned(),
+            |(l, _)| l.clone(),
+        )
     }
 
     fn on_report(&mut self, report: Value) {
@@ -268,7 +274,9 @@ impl Call {
         match report["type"].as_str() {
             Some("description") => self.on_description(&report["description"]),
             Some("candidate") => self.on_candidate(&report["candidate"]),
-            Some("error") => self.fail(&format!("the peer reports an error: {}", report["message"])),
+            Some("error") => {
+                self.fail(&format!("the peer reports an error: {}", report["message"]))
+            }
             _ => self.reports.push_back(report),
         }
     }
@@ -282,7 +290,9 @@ impl Call {
         let sdp = description["sdp"].as_str().unwrap_or_default().to_owned();
         let ufrag = sdp.lines().find_map(|l| l.strip_prefix("a=ice-ufrag:"));
         self.ufrags.push(ufrag.unwrap_or_default().to_owned());
-        let announced = sdp.lines().find_map(|l| l.strip_prefix("a=max-message-size:"));
+        let announced = sdp
+            .lines()
+            .find_map(|l| l.strip_prefix("a=max-message-size:"));
         self.announced = announced.map_or(65536, |n| n.trim().parse().expect("a number"));
         let description = SessionDescription { kind, sdp };
         match self.ours.with(|peer, now| peer.receive(description, now)) {
@@ -293,14 +303,16 @@ impl Call {
     }
 
     fn on_candidate(&mut self, candidate: &Value) {
-        let init = candidate["candidate"].as_str().map(|line| IceCandidateInit {
-            candidate: line.to_owned(),
-            sdp_mid: candidate["sdpMid"].as_str().map(str::to_owned),
-            sdp_m_line_index: candidate["sdpMLineIndex"]
-                .as_u64()
-                .and_then(|i| u16::try_from(i).ok()),
-            username_fragment: candidate["usernameFragment"].as_str().map(str::to_owned),
-        });
+        let init = candidate["candidate"]
+            .as_str()
+            .map(|line| IceCandidateInit {
+                candidate: line.to_owned(),
+                sdp_mid: candidate["sdpMid"].as_str().map(str::to_owned),
+                sdp_m_line_index: candidate["sdpMLineIndex"]
+                    .as_u64()
+                    .and_then(|i| u16::try_from(i).ok()),
+                username_fragment: candidate["usernameFragment"].as_str().map(str::to_owned),
+            });
         let added = self
             .ours
             .with(|peer, now| peer.add_ice_candidate(init.as_ref(), now));

@@ -71,7 +71,10 @@ pub fn ready(profile: &Profile) -> bool {
         return true;
     };
     assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
-    eprintln!("\n########## NOT TESTED against {}: {why} ##########\n", profile.name);
+    eprintln!(
+        "\n########## NOT TESTED against {}: {why} ##########\n",
+        profile.name
+    );
     false
 }
 
@@ -167,7 +170,10 @@ pub fn rsa_is_refused(profile: &Profile) {
                 Some(e) => e.to_string(),
                 None => call.fail("failed without an error"),
             };
-            assert!(why.contains("RSA") && why.contains("openssl"), "{offerer:?} offers: {why}");
+            assert!(
+                why.contains("RSA") && why.contains("openssl"),
+                "{offerer:?} offers: {why}"
+            );
         }
     }
 }
@@ -182,7 +188,11 @@ pub fn connect(profile: &Profile, offerer: Offerer, config: PeerConfig) -> Call 
 
 /// All kinds and sizes of messages, both ways.
 fn exchange(call: &mut Call, profile: &Profile, label: &str) {
-    for text in ["hello", "grüße, 世界 \u{1F600} \"\\\n\0", &"text ".repeat(4000)] {
+    for text in [
+        "hello",
+        "grüße, 世界 \u{1F600} \"\\\n\0",
+        &"text ".repeat(4000),
+    ] {
         from_us(call, label, &Message::Text(text.to_owned()));
         from_them(call, label, &json!({"text": text}));
     }
@@ -310,7 +320,10 @@ fn from_them(call: &mut Call, label: &str, what: &Value) {
         None => call.wait_report("sent", &[("label", label)]),
     };
     if !matches!(heard, Message::Binary(_)) || sent["binary"] != heard.as_bytes().len() {
-        call.fail(&format!("they sent {sent}, we heard {} bytes", heard.as_bytes().len()));
+        call.fail(&format!(
+            "they sent {sent}, we heard {} bytes",
+            heard.as_bytes().len()
+        ));
     }
     call.send(label, &heard);
     let returned = call.wait_report("message", &[("label", label)]);
@@ -324,7 +337,9 @@ fn expect_message(call: &mut Call, label: &str, message: &Message) {
     let got = call.wait_message(label);
     if got != *message {
         let (got, message) = (got.as_bytes().len(), message.as_bytes().len());
-        call.fail(&format!("the echo of {message} bytes is another message ({got} bytes)"));
+        call.fail(&format!(
+            "the echo of {message} bytes is another message ({got} bytes)"
+        ));
     }
 }
 
@@ -336,5 +351,7 @@ fn too_large(call: &mut Call, limit: usize) {
 }
 
 fn pattern(size: usize) -> Vec<u8> {
-    (0..size).map(|i| (i.wrapping_mul(2654435761) >> 13) as u8).collect()
+    (0..size)
+        .map(|i| (i.wrapping_mul(2654435761) >> 13) as u8)
+        .collect()
 }
