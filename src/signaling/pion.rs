@@ -472,5 +472,8 @@ impl std::error::Error for PionError {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(
+    test,
+    any(feature = "aws-lc", feature = "rust-crypto", feature = "openssl")
+))]
 mod tests;
