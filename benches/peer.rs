@@ -44,9 +44,15 @@ fn round_trip(c: &mut Criterion) {
 fn throughput(c: &mut Criterion) {
     let config = shared_config();
     let mut group = c.benchmark_group("peer/throughput");
-    group.sample_size(20).measurement_time(Duration::from_secs(4));
+    group
+        .sample_size(20)
+        .measurement_time(Duration::from_secs(4));
     for size in [64, 1_200, 16 * 1024, 64 * 1024] {
-        let total = if size < 1_000 { 256 * 1024 } else { 4 * 1024 * 1024 };
+        let total = if size < 1_000 {
+            256 * 1024
+        } else {
+            4 * 1024 * 1024
+        };
         let total = total / size * size;
         group.throughput(Throughput::Bytes(total as u64));
         group.bench_with_input(BenchmarkId::from_parameter(size), &size, |b, &size| {

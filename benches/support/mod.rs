@@ -85,7 +85,9 @@ impl End {
                 self.bytes += message.as_bytes().len();
             }
             PeerEvent::ChannelBufferedAmountLow(_) => self.low = true,
-            PeerEvent::IceCandidate(Some(candidate)) => self.candidates.push(IceCandidateInit::new(candidate.to_sdp_line())),
+            PeerEvent::IceCandidate(Some(candidate)) => self
+                .candidates
+                .push(IceCandidateInit::new(candidate.to_sdp_line())),
             PeerEvent::Error(e) => panic!("the peer reports: {e}"),
             _ => {}
         }
@@ -151,10 +153,14 @@ impl Wire {
         a.poll(now);
         b.poll(now);
         for candidate in std::mem::take(&mut a.candidates) {
-            b.peer.add_ice_candidate(Some(&candidate), now).expect("a candidate");
+            b.peer
+                .add_ice_candidate(Some(&candidate), now)
+                .expect("a candidate");
         }
         for candidate in std::mem::take(&mut b.candidates) {
-            a.peer.add_ice_candidate(Some(&candidate), now).expect("a candidate");
+            a.peer
+                .add_ice_candidate(Some(&candidate), now)
+                .expect("a candidate");
         }
         a.poll(now);
         b.poll(now);
