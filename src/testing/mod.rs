@@ -484,7 +484,11 @@ impl Simulation {
         if let Some(recorded) = self.recorded.as_mut().filter(|r| r.len() < MAX_IN_FLIGHT) {
             recorded.push(transmit.clone());
         }
-        if self.filter.as_mut().is_some_and(|passes| !passes(&transmit)) {
+        if self
+            .filter
+            .as_mut()
+            .is_some_and(|passes| !passes(&transmit))
+        {
             return;
         }
         if self.places[from.0].unplugged || self.rng.chance(self.link.loss) {

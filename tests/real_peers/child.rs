@@ -68,10 +68,15 @@ impl RealPeer {
         let stdout = child.stdout.take().expect("stdout is piped");
         let stderr = child.stderr.take().expect("stderr is piped");
         read_lines(stdout, sender.clone(), |line| {
-            serde_json::from_str(line)
-                .unwrap_or_else(|e| json!({"type": "error", "message": format!("not JSON ({e}): {line}")}))
+            serde_json::from_str(line).unwrap_or_else(
+                |e| json!({"type": "error", "message": format!("not JSON ({e}): {line}")}),
+            )
         });
-        read_lines(stderr, sender, |line| json!({"type": "log", "message": line}));
+        read_lines(
+            stderr,
+            sender,
+            |line| json!({"type": "log", "message": line}),
+        );
         Self {
             name: name.to_owned(),
             child,
@@ -100,7 +105,10 @@ impl RealPeer {
             panic!("the peer {} has been ended", self.name);
         };
         let line = format!("{message}\n");
-        if let Err(e) = stdin.write_all(line.as_bytes()).and_then(|()| stdin.flush()) {
+        if let Err(e) = stdin
+            .write_all(line.as_bytes())
+            .and_then(|()| stdin.flush())
+        {
             panic!("telling the peer {} {message}: {e}", self.name);
         }
     }

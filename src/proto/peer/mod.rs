@@ -116,6 +116,9 @@ enum Dtls {
 /// Local ufrags that are routed at once: the one in force, the one offered, the one before.
 const MAX_UFRAGS: usize = 3;
 
+/// Outputs for which room is kept while there are none.
+const MAX_IDLE_OUTPUTS: usize = 256;
+
 /// The shortest time between two timeouts of a core that wants one at once, over and over.
 const MIN_TIMEOUT_STEP: Duration = Duration::from_millis(1);
 
@@ -144,6 +147,7 @@ pub struct Peer {
     dtls: Dtls,
     dtls_fault: Option<String>,
     handshake_since: Option<Instant>,
+    handshake_failed: Option<Instant>,
     ice_state: IceConnectionState,
     state: ConnectionState,
     stats: stats::Counters,
@@ -194,6 +198,7 @@ impl Peer {
             dtls: Dtls::New,
             dtls_fault: None,
             handshake_since: None,
+            handshake_failed: None,
             ice_state: IceConnectionState::New,
             state: ConnectionState::New,
             stats: stats::Counters::default(),
@@ -242,10 +247,14 @@ impl Peer {
     /// The next thing to do. [`Output::Timeout`] comes last and means: drained.
     pub fn poll_output(&mut self) -> Output {
         self.settle();
-        match self.out.pop_front() {
-            Some(output) => output,
-            None => Output::Timeout(self.deadline()),
+        if let Some(output) = self.out.pop_front() {
+            return output;
         }
+        if self.out.capacity() > MAX_IDLE_OUTPUTS {
+            // A burst is over; a thousand idle peers must not keep what one burst took.
+            self.out = VecDeque::new();
+        }
+        Output::Timeout(self.deadline())
     }
 
     /// Closes the connection (W3C §4.4.2 `close`): says goodbye to the other side (SCTP shutdown, DTLS

@@ -212,7 +212,10 @@ fn every_version_lives_for_minutes() {
             while pair.now - pair.start < Duration::from_secs(180) {
                 pair.step();
             }
-            assert!(pair.ends.iter().all(|end| end.rtc.is_alive()), "{backend}, {version}");
+            assert!(
+                pair.ends.iter().all(|end| end.rtc.is_alive()),
+                "{backend}, {version}"
+            );
         }
     }
 }
