@@ -559,6 +559,7 @@ impl Channels {
     }
 
     fn remove(&mut self, id: ChannelId, events: &mut Vec<PeerEvent>) {
+        self.waiting.retain(|waiting| *waiting != id);
         if let Some(channel) = self.channels.remove(&id) {
             self.buffered = self.buffered.saturating_sub(channel.buffered());
             if let Some(core) = channel.core {
