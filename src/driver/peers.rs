@@ -385,3 +385,41 @@ impl std::ops::Deref for PeerMut<'_> {
         &self.net.peers.entries[self.id.index()].peer
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::LoopConfig;
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn one_peers_panic_is_its_own() {
+        let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+        let config = PeerConfig::default().include_loopback(true);
+        let broken = net.add_peer(config.clone()).unwrap();
+        let sound = net.add_peer(config).unwrap();
+        net.turn(Some(Duration::ZERO)).unwrap();
+        net.peers.entries[broken.index()].peer.panics = true;
+        // Opening the socket is an input.
+        let mut peer = net.peer(broken).unwrap();
+        peer.create_data_channel(ChannelConfig::new("x")).unwrap();
+        peer.negotiate().unwrap();
+        net.turn(Some(Duration::ZERO)).unwrap();
+        let events: Vec<_> = std::iter::from_fn(|| net.poll_event())
+            .filter(|(id, _)| *id == broken)
+            .map(|(_, e)| e)
+            .collect();
+        let [.., PeerEvent::Error(PeerError::Core(why)), last] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert!(why.contains("as asked for by a test"));
+        assert!(is_last(last));
+        assert_eq!(net.peer_ids(), [sound]);
+        assert_eq!(net.stats().panics, 1);
+        let mut peer = net.peer(sound).unwrap();
+        peer.create_data_channel(ChannelConfig::new("x")).unwrap();
+        peer.negotiate().unwrap();
+        net.turn(Some(Duration::ZERO)).unwrap();
+        assert!(net.peer(sound).unwrap().local_description().is_some());
+    }
+}

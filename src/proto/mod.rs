@@ -3,7 +3,8 @@
 //! Every machine here has the same three verbs: `handle_input` (a datagram, a timeout, a socket
 //! opened or lost), `poll_output` (what to send, which socket to open, an event, and last the next
 //! timeout: drained) and the verbs of its own, which take `now`.
-#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+// Tests may look at the clock to have a time to tell.
+#![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub mod ice;
 pub mod net;

@@ -125,13 +125,13 @@ impl PendingCandidates {
 
     /// A remote description with this ufrag is now in force. Returns what waited for it, in order.
     pub fn set_generation(&mut self, ufrag: &str) -> Vec<IceCandidate> {
-        if self.generation.as_deref() != Some(ufrag) {
-            if let Some(old) = self.generation.replace(ufrag.to_owned()) {
-                if self.gone_by.len() >= MAX_OLD_GENERATIONS {
-                    self.gone_by.pop_front();
-                }
-                self.gone_by.push_back(old);
+        if self.generation.as_deref() != Some(ufrag)
+            && let Some(old) = self.generation.replace(ufrag.to_owned())
+        {
+            if self.gone_by.len() >= MAX_OLD_GENERATIONS {
+                self.gone_by.pop_front();
             }
+            self.gone_by.push_back(old);
         }
         let mut ready = Vec::new();
         for candidate in std::mem::take(&mut self.remote) {

@@ -471,12 +471,14 @@ impl Channels {
                 events.push(PeerEvent::ChannelBufferedAmountLow(id));
             }
             let is_closing = channel.state == ChannelState::Closing;
-            if buffered == 0 && is_closing && !channel.reset_sent {
-                if let Some(core) = channel.core {
-                    rtc.direct_api().close_data_channel(core);
-                    channel.reset_sent = true;
-                    touched = true;
-                }
+            if buffered == 0
+                && is_closing
+                && !channel.reset_sent
+                && let Some(core) = channel.core
+            {
+                rtc.direct_api().close_data_channel(core);
+                channel.reset_sent = true;
+                touched = true;
             }
             if buffered == 0 {
                 self.active.swap_remove(index);

@@ -79,11 +79,6 @@ impl Connectivity {
         self.failed.is_some()
     }
 
-    /// Marks the connection as failed for another reason than silence.
-    pub fn fail(&mut self, now: Instant) {
-        self.failed.get_or_insert(now);
-    }
-
     /// The state at this time, and why, if it has just failed.
     pub fn evaluate(&mut self, now: Instant) -> (IceConnectionState, Option<String>) {
         use IceConnectionState as S;

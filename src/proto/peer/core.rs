@@ -227,7 +227,7 @@ impl Peer {
         if self.dtls == Dtls::New {
             self.dtls = Dtls::Failed;
             self.event(PeerEvent::Error(PeerError::Handshake(why)));
-            self.connectivity.fail(self.now);
+            self.handshake_failed = Some(self.now);
         }
     }
 
@@ -418,7 +418,10 @@ impl Peer {
         }
         let state = connection_state(ice, self.dtls);
         self.set_states(ice, state);
-        if self.connectivity.is_expired(self.now) {
+        let over = self
+            .handshake_failed
+            .is_some_and(|t| self.now >= t + self.config.timing.closed);
+        if over || self.connectivity.is_expired(self.now) {
             self.shut_down();
         }
     }
@@ -451,6 +454,7 @@ impl Peer {
             self.core_deadline,
             self.connectivity.deadline(self.now),
             handshake,
+            self.handshake_failed.map(|t| t + self.config.timing.closed),
         ]
         .into_iter()
         .flatten()

@@ -82,6 +82,13 @@ impl Description {
         self.max_message_size.is_some()
     }
 
+    /// Whether there is an application m-line, and it is refused (RFC 3264 §6).
+    pub fn rejects_application(&self) -> bool {
+        self.lines
+            .iter()
+            .any(|l| l.kind == "application" && l.rejected)
+    }
+
     /// An answer repeats the m-lines of its offer, in their order (RFC 3264 §6).
     pub fn check_answers(&self, offer: &[MediaLine]) -> Result<(), PeerError> {
         if self.lines.len() != offer.len() {

@@ -116,6 +116,9 @@ enum Dtls {
 /// Local ufrags that are routed at once: the one in force, the one offered, the one before.
 const MAX_UFRAGS: usize = 3;
 
+/// Outputs for which room is kept while there are none.
+const MAX_IDLE_OUTPUTS: usize = 256;
+
 /// The shortest time between two timeouts of a core that wants one at once, over and over.
 const MIN_TIMEOUT_STEP: Duration = Duration::from_millis(1);
 
@@ -144,9 +147,12 @@ pub struct Peer {
     dtls: Dtls,
     dtls_fault: Option<String>,
     handshake_since: Option<Instant>,
+    handshake_failed: Option<Instant>,
     ice_state: IceConnectionState,
     state: ConnectionState,
     stats: stats::Counters,
+    #[cfg(test)]
+    pub(crate) panics: bool,
 }
 
 impl std::fmt::Debug for Peer {
@@ -192,9 +198,12 @@ impl Peer {
             dtls: Dtls::New,
             dtls_fault: None,
             handshake_since: None,
+            handshake_failed: None,
             ice_state: IceConnectionState::New,
             state: ConnectionState::New,
             stats: stats::Counters::default(),
+            #[cfg(test)]
+            panics: false,
             config,
         };
         peer.route_ufrag(peer.local_creds.ufrag.clone());
@@ -212,6 +221,8 @@ impl Peer {
         if self.is_closed() {
             return Err(PeerError::Closed);
         }
+        #[cfg(test)]
+        assert!(!self.panics, "as asked for by a test");
         self.settle();
         match input {
             Input::Receive { now, received } => {
@@ -236,10 +247,14 @@ impl Peer {
     /// The next thing to do. [`Output::Timeout`] comes last and means: drained.
     pub fn poll_output(&mut self) -> Output {
         self.settle();
-        match self.out.pop_front() {
-            Some(output) => output,
-            None => Output::Timeout(self.deadline()),
+        if let Some(output) = self.out.pop_front() {
+            return output;
         }
+        if self.out.capacity() > MAX_IDLE_OUTPUTS {
+            // A burst is over; a thousand idle peers must not keep what one burst took.
+            self.out = VecDeque::new();
+        }
+        Output::Timeout(self.deadline())
     }
 
     /// Closes the connection (W3C §4.4.2 `close`): says goodbye to the other side (SCTP shutdown, DTLS
@@ -424,10 +439,10 @@ impl Peer {
         if self.ufrags.contains(&ufrag) {
             return;
         }
-        if self.ufrags.len() >= MAX_UFRAGS {
-            if let Some(old) = self.ufrags.pop_front() {
-                self.out.push_back(Output::Route(Route::DropUfrag(old)));
-            }
+        if self.ufrags.len() >= MAX_UFRAGS
+            && let Some(old) = self.ufrags.pop_front()
+        {
+            self.out.push_back(Output::Route(Route::DropUfrag(old)));
         }
         self.ufrags.push_back(ufrag.clone());
         self.out.push_back(Output::Route(Route::Ufrag(ufrag)));

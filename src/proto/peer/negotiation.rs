@@ -166,12 +166,13 @@ impl Peer {
         };
         let restart = self.negotiation.restart_wanted;
         let mut api = self.rtc.sdp_api();
-        if !self.negotiation.application && !self.negotiation.application_offered {
-            if let Some((id, config)) = self.channels.take_first_waiting() {
-                self.negotiation.application_offered = true;
-                let core = api.add_channel_with_config(config);
-                self.channels.bind(id, core);
-            }
+        if !self.negotiation.application
+            && !self.negotiation.application_offered
+            && let Some((id, config)) = self.channels.take_first_waiting()
+        {
+            self.negotiation.application_offered = true;
+            let core = api.add_channel_with_config(config);
+            self.channels.bind(id, core);
         }
         if restart {
             api.ice_restart(true);
@@ -452,6 +453,11 @@ impl Peer {
         self.negotiation.application = remote.has_application();
         if self.negotiation.application {
             self.channels.open_waiting(&mut self.rtc, &mut self.events);
+        } else if self.negotiation.application_offered && remote.rejects_application() {
+            self.event(PeerEvent::Error(PeerError::BadDescription(
+                "the other side rejects data channels (its m=application has port 0)".into(),
+            )));
+            self.channels.close_all(&mut self.events);
         }
         self.pending.counts.unusable += remote.candidates_unreadable as u64;
         for candidate in self.pending.set_generation(&remote.ufrag) {

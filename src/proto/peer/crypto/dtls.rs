@@ -28,6 +28,11 @@ const FIRST_RETRANSMIT: Duration = Duration::from_millis(400);
 /// With `FIRST_RETRANSMIT`: the last flight goes out some 25 s after the first.
 const RETRANSMITS: usize = 6;
 
+/// dimpl's limit for the whole handshake: none that anybody lives to see. The peer has its own
+/// (`Timing::handshake`), which begins when there is a path. dimpl 0.7 begins to count when the peer is
+/// built, and as a DTLS 1.3 client never stops: every connection would end after 40 s.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// A DTLS provider for `str0m` over one dimpl provider.
 pub(super) struct SharedDtls {
     /// Gives dimpl's provider.
@@ -54,6 +59,7 @@ impl SharedDtls {
             .mtu(mtu)
             .flight_start_rto(FIRST_RETRANSMIT)
             .flight_retries(RETRANSMITS)
+            .handshake_timeout(HANDSHAKE_TIMEOUT)
             // A cookie proves that the sender's address is real. ICE has proven it already: no
             // DTLS comes here from an address that is not validated.
             .use_server_cookie(false);

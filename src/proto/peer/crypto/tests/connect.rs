@@ -199,6 +199,27 @@ fn every_version_connects() {
     }
 }
 
+/// dimpl's clock for the handshake does not end a connection that has long been made.
+#[test]
+fn every_version_lives_for_minutes() {
+    for backend in CryptoBackend::available() {
+        for version in [DtlsVersion::V1_2, DtlsVersion::V1_3, DtlsVersion::Auto] {
+            if !backend.supports(version) {
+                continue;
+            }
+            let mut pair = Pair::new(&Setup::same(backend, None, version), wall_clock());
+            pair.connect();
+            while pair.now - pair.start < Duration::from_secs(180) {
+                pair.step();
+            }
+            assert!(
+                pair.ends.iter().all(|end| end.rtc.is_alive()),
+                "{backend}, {version}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_seeded_handshake_takes_the_same_time_again() {
     for backend in CryptoBackend::available() {

@@ -1,0 +1,239 @@
+//! What the benches share: two peers on a wire without sockets.
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use looprtc::proto::net::{InterfaceAddress, Protocol, Received, SocketReply, Transmit};
+use looprtc::proto::peer::{
+    Certificate, ChannelConfig, ChannelId, CryptoBackend, IceCandidateInit, Input, Output, Peer,
+    PeerConfig, PeerError, PeerEvent,
+};
+
+/// The default configuration with a certificate that all peers of a bench share, as all peers of an
+/// event loop do.
+pub fn shared_config() -> PeerConfig {
+    let backend = CryptoBackend::default_backend().expect("a crypto backend is compiled in");
+    let certificate = Certificate::generate(backend).expect("a certificate");
+    PeerConfig::default()
+        .certificate(Some(certificate))
+        .crypto(Some(backend))
+}
+
+/// One end of the wire.
+pub struct End {
+    pub peer: Peer,
+    pub address: SocketAddr,
+    /// The channel, once it is open.
+    pub open: Option<ChannelId>,
+    pub deadline: Option<Instant>,
+    pub messages: usize,
+    pub bytes: usize,
+    pub low: bool,
+    sent: VecDeque<Transmit>,
+    candidates: Vec<IceCandidateInit>,
+}
+
+impl End {
+    pub fn new(index: u8, config: PeerConfig, now: Instant) -> Self {
+        Self {
+            peer: Peer::new(config, now).expect("a valid configuration"),
+            address: SocketAddr::from(([10, 0, 0, 1 + index], 5000)),
+            open: None,
+            deadline: None,
+            messages: 0,
+            bytes: 0,
+            low: false,
+            sent: VecDeque::new(),
+            candidates: Vec::new(),
+        }
+    }
+
+    /// Polls until there is no more; answers requests for sockets.
+    pub fn poll(&mut self, now: Instant) {
+        loop {
+            match self.peer.poll_output() {
+                Output::Timeout(at) => {
+                    self.deadline = at;
+                    return;
+                }
+                Output::Transmit(transmit) => self.sent.push_back(transmit),
+                Output::OpenSocket(request) => {
+                    let address = InterfaceAddress {
+                        interface: "wire".into(),
+                        address: self.address,
+                    };
+                    let input = Input::Socket {
+                        now,
+                        id: request.id,
+                        reply: SocketReply::Opened(vec![address]),
+                    };
+                    self.peer.handle_input(input).expect("the peer is open");
+                }
+                Output::Event(event) => self.on_event(event),
+                Output::CloseSocket(_) | Output::Route(_) => {}
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::ChannelOpen(id) => self.open = Some(id),
+            PeerEvent::ChannelMessage { message, .. } => {
+                self.messages += 1;
+                self.bytes += message.as_bytes().len();
+            }
+            PeerEvent::ChannelBufferedAmountLow(_) => self.low = true,
+            PeerEvent::IceCandidate(Some(candidate)) => self
+                .candidates
+                .push(IceCandidateInit::new(candidate.to_sdp_line())),
+            PeerEvent::Error(e) => panic!("the peer reports: {e}"),
+            _ => {}
+        }
+    }
+
+    fn receive(&mut self, transmit: &Transmit, now: Instant) {
+        let received = Received {
+            protocol: Protocol::Udp,
+            source: transmit.source,
+            destination: transmit.destination,
+            contents: &transmit.contents,
+        };
+        self.peer
+            .handle_input(Input::Receive { now, received })
+            .expect("the peer is open");
+        self.poll(now);
+    }
+}
+
+/// Two peers; what one sends the other has at once. Time is virtual.
+pub struct Wire {
+    pub ends: [End; 2],
+    pub now: Instant,
+}
+
+impl Wire {
+    /// Two peers with an open channel.
+    pub fn connect(config: &PeerConfig) -> Self {
+        let now = Instant::now();
+        let ends = [0, 1].map(|index| End::new(index, config.clone(), now));
+        let mut wire = Self { ends, now };
+        wire.negotiate();
+        for _ in 0..10_000 {
+            wire.exchange();
+            if wire.ends.iter().all(|end| end.open.is_some()) {
+                return wire;
+            }
+            wire.wait();
+        }
+        panic!("the channel does not open");
+    }
+
+    fn negotiate(&mut self) {
+        let now = self.now;
+        let [a, b] = &mut self.ends;
+        a.peer
+            .create_data_channel(ChannelConfig::new("data"), now)
+            .expect("a channel");
+        let offer = a.peer.negotiate(now).expect("an offer");
+        let answer = b
+            .peer
+            .receive(offer, now)
+            .expect("a good offer")
+            .expect("an answer");
+        a.peer.receive(answer, now).expect("a good answer");
+        self.candidates();
+    }
+
+    /// Hands every candidate gathered so far to the other end.
+    pub fn candidates(&mut self) {
+        let now = self.now;
+        let [a, b] = &mut self.ends;
+        a.poll(now);
+        b.poll(now);
+        for candidate in std::mem::take(&mut a.candidates) {
+            b.peer
+                .add_ice_candidate(Some(&candidate), now)
+                .expect("a candidate");
+        }
+        for candidate in std::mem::take(&mut b.candidates) {
+            a.peer
+                .add_ice_candidate(Some(&candidate), now)
+                .expect("a candidate");
+        }
+        a.poll(now);
+        b.poll(now);
+    }
+
+    /// One datagram after the other, until nobody has anything to send.
+    pub fn exchange(&mut self) {
+        while self.hop(0) | self.hop(1) {}
+    }
+
+    /// One datagram from this end to the other. Whether there was one.
+    pub fn hop(&mut self, from: usize) -> bool {
+        let Some(transmit) = self.ends[from].sent.pop_front() else {
+            return false;
+        };
+        self.ends[1 - from].receive(&transmit, self.now);
+        true
+    }
+
+    /// On to the next deadline.
+    pub fn wait(&mut self) {
+        let next = self.ends.iter().filter_map(|end| end.deadline).min();
+        let step = Duration::from_millis(1);
+        self.now = next.unwrap_or(self.now + step).max(self.now + step);
+        for end in &mut self.ends {
+            if end.deadline.is_some_and(|at| at <= self.now) {
+                end.peer
+                    .handle_input(Input::Timeout(self.now))
+                    .expect("the peer is open");
+                end.poll(self.now);
+            }
+        }
+    }
+
+    pub fn send(&mut self, from: usize, data: &[u8]) -> Result<(), PeerError> {
+        let end = &mut self.ends[from];
+        let id = end.open.expect("an open channel");
+        end.peer.send_binary(id, data, self.now)
+    }
+
+    /// A message there and back.
+    pub fn round_trip(&mut self, data: &[u8]) {
+        for (from, to) in [(0, 1), (1, 0)] {
+            let before = self.ends[to].messages;
+            self.send(from, data).expect("room for a message");
+            self.ends[from].poll(self.now);
+            while self.ends[to].messages == before {
+                if !(self.hop(from) | self.hop(to)) {
+                    self.wait();
+                }
+            }
+        }
+        self.now += Duration::from_micros(50);
+    }
+
+    /// As many messages one way as make up `total` bytes, the sender filling up to `high` bytes
+    /// whenever it is at `high / 2` or below.
+    pub fn transfer(&mut self, data: &[u8], total: usize, high: usize) {
+        let id = self.ends[0].open.expect("an open channel");
+        let goal = self.ends[1].bytes + total;
+        let mut sent = 0;
+        while self.ends[1].bytes < goal {
+            if self.ends[0].peer.buffered_amount(id) <= high / 2 {
+                while self.ends[0].peer.buffered_amount(id) < high && sent < total {
+                    self.send(0, data).expect("room for a message");
+                    sent += data.len();
+                }
+                self.ends[0].poll(self.now);
+            }
+            if !(self.hop(0) | self.hop(1)) {
+                self.wait();
+            }
+            self.now += Duration::from_micros(10);
+        }
+    }
+}

@@ -1,0 +1,500 @@
+//! Posting to the other end: in order, with retries, never blocking the loop.
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError};
+use std::sync::mpsc::{channel, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::CONTENT_TYPE;
+use super::address::Address;
+use super::http::Wake;
+use crate::proto::signal::{
+    IceCandidateInit, MAX_BODY, SdpType, SessionDescription, SignalError, SignalMessage,
+};
+
+/// How much of a refusal's text is kept, in characters.
+const MAX_REASON: usize = 300;
+
+/// The limits of a [`Poster`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PosterConfig {
+    /// How many posts may wait; [`PostError::QueueFull`] beyond. Default: 256. At least 1.
+    pub max_waiting: usize,
+    /// The pause after the first failed attempt; each further one is twice as long. Default: 50 ms.
+    pub first_pause: Duration,
+    /// The longest pause between attempts. Default: 2 s.
+    pub longest_pause: Duration,
+    /// How long attempts are made while the other end is not up. Default: 60 s.
+    pub give_up_after: Duration,
+    /// How long one exchange may take, connecting included. Default: 15 s, more than the other end's
+    /// application may take for its verdict ([`super::http::HttpConfig::verdict_deadline`]).
+    pub exchange_deadline: Duration,
+}
+
+impl Default for PosterConfig {
+    fn default() -> Self {
+        Self {
+            max_waiting: 256,
+            first_pause: Duration::from_millis(50),
+            longest_pause: Duration::from_secs(2),
+            give_up_after: Duration::from_secs(60),
+            exchange_deadline: Duration::from_secs(15),
+        }
+    }
+}
+
+impl PosterConfig {
+    /// Sets [`max_waiting`](Self::max_waiting).
+    #[must_use]
+    pub fn max_waiting(mut self, posts: usize) -> Self {
+        self.max_waiting = posts;
+        self
+    }
+
+    /// Sets [`first_pause`](Self::first_pause).
+    #[must_use]
+    pub fn first_pause(mut self, pause: Duration) -> Self {
+        self.first_pause = pause;
+        self
+    }
+
+    /// Sets [`longest_pause`](Self::longest_pause).
+    #[must_use]
+    pub fn longest_pause(mut self, pause: Duration) -> Self {
+        self.longest_pause = pause;
+        self
+    }
+
+    /// Sets [`give_up_after`](Self::give_up_after).
+    #[must_use]
+    pub fn give_up_after(mut self, time: Duration) -> Self {
+        self.give_up_after = time;
+        self
+    }
+
+    /// Sets [`exchange_deadline`](Self::exchange_deadline).
+    #[must_use]
+    pub fn exchange_deadline(mut self, time: Duration) -> Self {
+        self.exchange_deadline = time;
+        self
+    }
+}
+
+/// Posts messages to one destination from a thread of its own, one after the other, in the order in
+/// which they were given: a candidate never overtakes the description before it.
+///
+/// While the other end is not up (the connection is refused, the name or the network is not there,
+/// or it says 503), a post is repeated after a growing pause. A request that may have reached the
+/// application is never repeated: an offer that comes twice is not the same as one that comes once.
+/// Proxies of the environment are not used.
+///
+/// Dropping it ends the thread after the exchange under way; what waits is not sent.
+#[derive(Debug)]
+pub struct Poster {
+    jobs: SyncSender<Job>,
+    results: Receiver<Posted>,
+    destination: Address,
+    max_waiting: usize,
+    /// Dropped with the poster, which calls the thread off its pause.
+    _alive: std::sync::mpsc::Sender<()>,
+}
+
+/// What a post was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostKind {
+    /// A description, to `/sdp`.
+    Description(SdpType),
+    /// A candidate, to `/candidate`.
+    Candidate,
+}
+
+/// What became of a post.
+#[derive(Debug)]
+pub struct Posted {
+    /// What it was.
+    pub kind: PostKind,
+    /// `Ok` when the other end took it; with a description when its response carried one (the answer
+    /// to an offer, in pion-to-pion's older form).
+    pub outcome: Result<Option<SessionDescription>, PostError>,
+}
+
+impl Poster {
+    /// Starts the thread. `wake` is called from it whenever a result waits.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(destination: Address, config: PosterConfig, wake: Wake) -> io::Result<Self> {
+        let max_waiting = config.max_waiting.max(1);
+        let (jobs, queue) = sync_channel(max_waiting);
+        let (sender, results) = sync_channel(max_waiting);
+        let (alive, poster_gone) = channel();
+        let worker = Worker {
+            agent: agent(&config),
+            destination: destination.clone(),
+            config,
+            queue,
+            results: sender,
+            poster_gone,
+            wake,
+        };
+        thread::Builder::new()
+            .name("signaling-post".to_owned())
+            .spawn(move || worker.run())?;
+        Ok(Self {
+            jobs,
+            results,
+            destination,
+            max_waiting,
+            _alive: alive,
+        })
+    }
+
+    /// Where it posts to.
+    #[must_use]
+    pub fn destination(&self) -> &Address {
+        &self.destination
+    }
+
+    /// Posts a description to `/sdp`. Never blocks.
+    ///
+    /// # Errors
+    /// [`PostError::QueueFull`], or [`PostError::Stopped`] when the thread has ended.
+    pub fn post_description(&self, description: &SessionDescription) -> Result<(), PostError> {
+        self.post(Job {
+            kind: PostKind::Description(description.kind),
+            path: "/sdp",
+            body: description.to_json(),
+        })
+    }
+
+    /// Posts a candidate to `/candidate` as the bare line. Never blocks.
+    ///
+    /// pion's example panics at a candidate that comes before its remote description is set: post
+    /// none before the other end's description was received or the post of one's own was taken.
+    ///
+    /// # Errors
+    /// As [`post_description`](Self::post_description).
+    pub fn post_candidate(&self, candidate: &IceCandidateInit) -> Result<(), PostError> {
+        let body = candidate.candidate.clone();
+        self.post(Job {
+            kind: PostKind::Candidate,
+            path: "/candidate",
+            body,
+        })
+    }
+
+    /// The next result, if there is one. Never blocks. Results come in the order of the posts; the
+    /// thread waits while [`PosterConfig::max_waiting`] of them are not taken.
+    #[must_use]
+    pub fn next_result(&self) -> Option<Posted> {
+        self.results.try_recv().ok()
+    }
+
+    /// Waits for the next result: for programs without a loop.
+    #[must_use]
+    pub fn wait_for_result(&self, timeout: Duration) -> Option<Posted> {
+        self.results.recv_timeout(timeout).ok()
+    }
+
+    fn post(&self, job: Job) -> Result<(), PostError> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => PostError::QueueFull {
+                limit: self.max_waiting,
+            },
+            TrySendError::Disconnected(_) => PostError::Stopped,
+        })
+    }
+}
+
+/// Why a message did not get to the other end.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PostError {
+    /// As many posts wait as may.
+    QueueFull {
+        /// How many that is.
+        limit: usize,
+    },
+    /// The posting thread has ended.
+    Stopped,
+    /// The other end was not up for as long as was tried.
+    NotUp {
+        /// The URL.
+        url: String,
+        /// How long was tried.
+        tried: Duration,
+        /// How often.
+        attempts: u32,
+        /// What happened last.
+        last: String,
+    },
+    /// The other end refused the message.
+    Refused {
+        /// The URL.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it says, shortened.
+        reason: String,
+    },
+    /// The exchange broke off. The other end may or may not have got the message.
+    Broken {
+        /// The URL.
+        url: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The other end took the message, but its response is no description.
+    BadReply {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        error: SignalError,
+    },
+}
+
+impl fmt::Display for PostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::QueueFull { limit } => {
+                write!(
+                    f,
+                    "{limit} posts wait already: the other end takes none or is slow"
+                )
+            }
+            Self::Stopped => write!(f, "the posting thread has ended"),
+            Self::NotUp {
+                url,
+                tried,
+                attempts,
+                last,
+            } => write!(
+                f,
+                "nobody answers at {url}: gave up after {attempts} attempts in {:.1} s, the last: \
+                 {last} (is the other end started, and the address right?)",
+                tried.as_secs_f32()
+            ),
+            Self::Refused {
+                url,
+                status,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "{url} refused the message with status {status}: {reason}"
+                )
+            }
+            Self::Broken { url, reason } => {
+                write!(f, "the exchange with {url} broke off: {reason}")
+            }
+            Self::BadReply { url, error } => {
+                write!(
+                    f,
+                    "the response of {url} is no session description: {error}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for PostError {}
+
+struct Job {
+    kind: PostKind,
+    path: &'static str,
+    body: String,
+}
+
+struct Worker {
+    agent: ureq::Agent,
+    destination: Address,
+    config: PosterConfig,
+    queue: Receiver<Job>,
+    results: SyncSender<Posted>,
+    poster_gone: Receiver<()>,
+    wake: Wake,
+}
+
+/// What one attempt came to.
+enum Attempt {
+    Done(Result<Option<SessionDescription>, PostError>),
+    /// The message certainly did not reach an application.
+    Again {
+        why: String,
+        refused: Option<PostError>,
+    },
+}
+
+impl Worker {
+    fn run(self) {
+        while let Ok(job) = self.queue.recv() {
+            let Some(outcome) = self.post(&job) else {
+                return;
+            };
+            if let Err(error) = &outcome {
+                log::debug!("{error}");
+            }
+            if self
+                .results
+                .send(Posted {
+                    kind: job.kind,
+                    outcome,
+                })
+                .is_err()
+            {
+                return;
+            }
+            (self.wake)();
+        }
+    }
+
+    /// `None` when the poster is gone.
+    fn post(&self, job: &Job) -> Option<Result<Option<SessionDescription>, PostError>> {
+        let url = format!("http://{}{}", self.destination.authority(), job.path);
+        let start = Instant::now();
+        let mut pause = self.config.first_pause;
+        for attempts in 1.. {
+            if let Err(TryRecvError::Disconnected) = self.poster_gone.try_recv() {
+                return None;
+            }
+            let (why, refused) = match self.attempt(&url, job) {
+                Attempt::Done(outcome) => return Some(outcome),
+                Attempt::Again { why, refused } => (why, refused),
+            };
+            let tried = start.elapsed();
+            if tried + pause > self.config.give_up_after {
+                let not_up = PostError::NotUp {
+                    url,
+                    tried,
+                    attempts,
+                    last: why,
+                };
+                return Some(Err(refused.unwrap_or(not_up)));
+            }
+            if attempts == 1 {
+                log::info!("{url}: {why}; trying again until it is up");
+            }
+            if let Err(RecvTimeoutError::Disconnected) = self.poster_gone.recv_timeout(pause) {
+                return None;
+            }
+            pause = (pause * 2).min(self.config.longest_pause);
+        }
+        None
+    }
+
+    fn attempt(&self, url: &str, job: &Job) -> Attempt {
+        // Looked up before, because the HTTP client's error does not tell this case from others.
+        if let Err(error) = self.destination.resolve() {
+            return Attempt::Again {
+                why: error.to_string(),
+                refused: None,
+            };
+        }
+        let sent = self
+            .agent
+            .post(url)
+            .header("Content-Type", CONTENT_TYPE)
+            .send(&job.body);
+        let response = match sent {
+            Ok(response) => response,
+            Err(error) if never_connected(&error) => {
+                return Attempt::Again {
+                    why: error.to_string(),
+                    refused: None,
+                };
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                return Attempt::Done(Err(PostError::Broken {
+                    url: url.to_owned(),
+                    reason,
+                }));
+            }
+        };
+        let status = response.status().as_u16();
+        let read = response
+            .into_body()
+            .into_with_config()
+            .limit(MAX_BODY as u64)
+            .lossy_utf8(true)
+            .read_to_string();
+        match (status, read) {
+            (200..=299, Ok(body)) => Attempt::Done(reply(url, &body)),
+            (200..=299, Err(error)) => {
+                let reason = format!("the response cannot be read: {error}");
+                Attempt::Done(Err(PostError::Broken {
+                    url: url.to_owned(),
+                    reason,
+                }))
+            }
+            (status, read) => {
+                let reason: String = read
+                    .unwrap_or_default()
+                    .trim()
+                    .chars()
+                    .take(MAX_REASON)
+                    .collect();
+                let error = PostError::Refused {
+                    url: url.to_owned(),
+                    status,
+                    reason,
+                };
+                match status {
+                    503 => Attempt::Again {
+                        why: error.to_string(),
+                        refused: Some(error),
+                    },
+                    _ => Attempt::Done(Err(error)),
+                }
+            }
+        }
+    }
+}
+
+fn agent(config: &PosterConfig) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_global(Some(config.exchange_deadline))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        // A connection each: one kept from before may be dead, and then it could not be told whether
+        // the other end got the message.
+        .max_idle_connections(0)
+        .max_idle_connections_per_host(0)
+        .user_agent(concat!("looprtc/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
+fn never_connected(error: &ureq::Error) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    match error {
+        ureq::Error::Io(error) => matches!(
+            error.kind(),
+            ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable
+        ),
+        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        _ => false,
+    }
+}
+
+/// What the body of a successful response means. Only one that is meant as JSON is looked at: some
+/// servers say a friendly word.
+fn reply(url: &str, body: &str) -> Result<Option<SessionDescription>, PostError> {
+    if !body.trim_start().starts_with('{') {
+        return Ok(None);
+    }
+    SignalMessage::parse_description(body.as_bytes())
+        .map(Some)
+        .map_err(|error| PostError::BadReply {
+            url: url.to_owned(),
+            error,
+        })
+}
+
+#[cfg(test)]
+mod tests;

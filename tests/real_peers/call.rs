@@ -1,0 +1,332 @@
+//! One connection between looprtc and a real peer: signaling, and waiting for things to happen.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use looprtc::proto::peer::{
+    ChannelConfig, ChannelId, ChannelInfo, ConnectionState, IceCandidateInit, Message, PeerConfig,
+    PeerError, PeerEvent, SdpType, SessionDescription,
+};
+use serde_json::{Value, json};
+
+use crate::child::RealPeer;
+use crate::ours::Ours;
+
+/// How long one step may take; a browser on a busy machine is slow.
+const STEP: Duration = Duration::from_secs(30);
+
+/// How long one turn waits for an event of ours before it looks at the other side.
+const TURN: Duration = Duration::from_millis(2);
+
+/// Who makes the first offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offerer {
+    Looprtc,
+    RealPeer,
+}
+
+pub struct Call {
+    pub ours: Ours,
+    pub theirs: RealPeer,
+    /// Open channels of ours, by label.
+    channels: HashMap<String, ChannelId>,
+    /// Messages that have come to us.
+    messages: VecDeque<(String, Message)>,
+    /// Labels of channels that have closed on our side.
+    closed: Vec<String>,
+    pub state: ConnectionState,
+    /// What our side said of its end, if anything.
+    pub error: Option<PeerError>,
+    /// What they announce as their largest message, in bytes; 64 KiB if nothing (RFC 8841 §6.1).
+    announced: usize,
+    /// The ufrags of their descriptions, in the order they came.
+    ufrags: Vec<String>,
+    /// What the other side reported, besides descriptions and candidates.
+    reports: VecDeque<Value>,
+    /// Everything that happened, for a test that fails.
+    story: Vec<String>,
+    begun: Instant,
+}
+
+impl Call {
+    pub fn start(name: &str, args: &[&str], offerer: Offerer, config: PeerConfig) -> Self {
+        let role = match offerer {
+            Offerer::Looprtc => "answer",
+            Offerer::RealPeer => "offer",
+        };
+        let mut call = Self {
+            ours: Ours::new(config),
+            theirs: RealPeer::start(name, role, args),
+            channels: HashMap::new(),
+            messages: VecDeque::new(),
+            closed: Vec::new(),
+            state: ConnectionState::New,
+            error: None,
+            announced: 65536,
+            ufrags: Vec::new(),
+            reports: VecDeque::new(),
+            story: Vec::new(),
+            begun: Instant::now(),
+        };
+        if offerer == Offerer::Looprtc {
+            call.create(ChannelConfig::new("interop"));
+            call.offer();
+        }
+        call
+    }
+
+    pub fn offer(&mut self) {
+        let offer = self.ours.peer().negotiate();
+        let offer = offer.unwrap_or_else(|e| self.fail(&format!("our offer: {e}")));
+        self.describe(&offer);
+    }
+
+    pub fn create(&mut self, config: ChannelConfig) {
+        let label = config.label.clone();
+        let made = self.ours.peer().create_data_channel(config);
+        if let Err(e) = made {
+            self.fail(&format!("creating {label}: {e}"));
+        }
+    }
+
+    pub fn try_send(&mut self, label: &str, message: &Message) -> Result<(), PeerError> {
+        let channel = self.channel(label);
+        let mut peer = self.ours.peer();
+        match message {
+            Message::Text(text) => peer.send_text(channel, text),
+            Message::Binary(data) => peer.send_binary(channel, data),
+        }
+    }
+
+    pub fn send(&mut self, label: &str, message: &Message) {
+        if let Err(e) = self.try_send(label, message) {
+            self.fail(&format!("sending on {label}: {e}"));
+        }
+    }
+
+    pub fn close_channel(&mut self, label: &str) {
+        let channel = self.channel(label);
+        if let Err(e) = self.ours.peer().close_data_channel(channel) {
+            self.fail(&format!("closing {label}: {e}"));
+        }
+    }
+
+    pub fn close(&mut self) {
+        self.ours.peer().close();
+    }
+
+    pub fn info(&mut self, label: &str) -> ChannelInfo {
+        let channel = self.channel(label);
+        let info = self.ours.peer().channel(channel);
+        info.unwrap_or_else(|| self.fail(&format!("nothing is known of channel {label}")))
+    }
+
+    fn channel(&self, label: &str) -> ChannelId {
+        match self.channels.get(label) {
+            Some(channel) => *channel,
+            None => self.fail(&format!("channel {label} is not open")),
+        }
+    }
+
+    pub fn announced_limit(&self) -> usize {
+        self.announced
+    }
+
+    pub fn wait_open(&mut self, label: &str) {
+        self.wait(&format!("our {label} to open"), |call| {
+            call.channels.contains_key(label).then_some(())
+        });
+    }
+
+    pub fn wait_message(&mut self, label: &str) -> Message {
+        let (on, message) = self.wait(&format!("a message on {label}"), |call| {
+            call.messages.pop_front()
+        });
+        if on != label {
+            self.fail(&format!("a message for {label} has come on {on}"));
+        }
+        message
+    }
+
+    pub fn wait_closed(&mut self, label: &str) {
+        self.wait(&format!("our {label} to close"), |call| {
+            call.closed
+                .iter()
+                .any(|closed| closed == label)
+                .then_some(())
+        });
+    }
+
+    pub fn wait_state(&mut self, state: ConnectionState) {
+        self.wait(&format!("our side to be {state:?}"), |call| {
+            (call.state == state).then_some(())
+        });
+    }
+
+    /// Does something, and waits for the other side's next description, which must have another ufrag.
+    pub fn wait_restart(&mut self, begin: impl FnOnce(&mut Self)) {
+        let before = self.ufrags.len();
+        begin(self);
+        let (old, new) = self.wait("their next description", |call| {
+            let new = call.ufrags.get(before)?;
+            Some((call.ufrags[before - 1].clone(), new.clone()))
+        });
+        if old == new {
+            self.fail("their ICE credentials are still the old ones");
+        }
+    }
+
+    /// Waits for a report of this type that has these fields; others of the type are passed over.
+    pub fn wait_report(&mut self, kind: &str, fields: &[(&str, &str)]) -> Value {
+        let what = format!("their report {kind} {fields:?}");
+        self.wait(&what, |call| {
+            let fits = |report: &Value| {
+                report["type"] == kind && fields.iter().all(|(k, v)| report[*k] == *v)
+            };
+            let at = call.reports.iter().position(fits)?;
+            call.reports.remove(at)
+        })
+    }
+
+    pub fn wait<T>(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let end = Instant::now() + STEP;
+        loop {
+            if let Some(done) = done(self) {
+                return done;
+            }
+            if Instant::now() >= end {
+                self.fail(&format!("waited {} s for {what}", STEP.as_secs()));
+            }
+            self.turn();
+        }
+    }
+
+    /// Lets both sides go on for a while.
+    pub fn turn(&mut self) {
+        if let Some(event) = self.ours.event(TURN) {
+            self.on_event(event);
+        }
+        loop {
+            match self.theirs.report() {
+                Ok(Some(report)) => self.on_report(report),
+                Ok(None) => break,
+                Err(why) => self.fail(&why),
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: PeerEvent) {
+        self.note("looprtc", format!("{event:?}"));
+        match event {
+            PeerEvent::IceCandidate(candidate) => {
+                // The index alone names the media section: the peer chooses its own mid.
+                let candidate = candidate.map(|c| {
+                    json!({
+                        "candidate": c.to_sdp_line(),
+                        "sdpMLineIndex": 0,
+                        "usernameFragment": c.username_fragment,
+                    })
+                });
+                self.theirs
+                    .say(&json!({"type": "candidate", "candidate": candidate}));
+            }
+            PeerEvent::ConnectionStateChange(state) => self.state = state,
+            PeerEvent::ChannelOpen(channel) => {
+                let info = self.ours.peer().channel(channel);
+                let Some(info) = info else {
+                    self.fail("a channel that opened is not known");
+                };
+                let label = info.config.label;
+                self.channels.insert(label, channel);
+            }
+            PeerEvent::ChannelClosed(channel) => {
+                let label = self.label_of(channel);
+                self.closed.push(label);
+            }
+            PeerEvent::ChannelMessage { channel, message } => {
+                let label = self.label_of(channel);
+                self.messages.push_back((label, message));
+            }
+            PeerEvent::Error(e) => self.error = Some(e),
+            _ => {}
+        }
+    }
+
+    fn label_of(&self, channel: ChannelId) -> String {
+        let known = self.channels.iter().find(|(_, id)| **id == channel);
+        known.map_or_else(
+            || "a channel that never opened".to_owned(),
+            |(l, _)| l.clone(),
+        )
+    }
+
+    fn on_report(&mut self, report: Value) {
+        self.note("peer", report.to_string());
+        match report["type"].as_str() {
+            Some("description") => self.on_description(&report["description"]),
+            Some("candidate") => self.on_candidate(&report["candidate"]),
+            Some("error") => {
+                self.fail(&format!("the peer reports an error: {}", report["message"]))
+            }
+            _ => self.reports.push_back(report),
+        }
+    }
+
+    fn on_description(&mut self, description: &Value) {
+        let kind = match description["type"].as_str() {
+            Some("offer") => SdpType::Offer,
+            Some("answer") => SdpType::Answer,
+            other => self.fail(&format!("a description of type {other:?}")),
+        };
+        let sdp = description["sdp"].as_str().unwrap_or_default().to_owned();
+        let ufrag = sdp.lines().find_map(|l| l.strip_prefix("a=ice-ufrag:"));
+        self.ufrags.push(ufrag.unwrap_or_default().to_owned());
+        let announced = sdp
+            .lines()
+            .find_map(|l| l.strip_prefix("a=max-message-size:"));
+        self.announced = announced.map_or(65536, |n| n.trim().parse().expect("a number"));
+        let description = SessionDescription { kind, sdp };
+        match self.ours.peer().receive(description) {
+            Ok(Some(answer)) => self.describe(&answer),
+            Ok(None) => {}
+            Err(e) => self.fail(&format!("their {} is refused: {e}", kind.as_str())),
+        }
+    }
+
+    fn on_candidate(&mut self, candidate: &Value) {
+        let init = candidate["candidate"]
+            .as_str()
+            .map(|line| IceCandidateInit {
+                candidate: line.to_owned(),
+                sdp_mid: candidate["sdpMid"].as_str().map(str::to_owned),
+                sdp_m_line_index: candidate["sdpMLineIndex"]
+                    .as_u64()
+                    .and_then(|i| u16::try_from(i).ok()),
+                username_fragment: candidate["usernameFragment"].as_str().map(str::to_owned),
+            });
+        let added = self.ours.peer().add_ice_candidate(init.as_ref());
+        if let Err(e) = added {
+            self.fail(&format!("their candidate {candidate} is refused: {e}"));
+        }
+    }
+
+    fn describe(&mut self, description: &SessionDescription) {
+        self.note("looprtc", description.to_json());
+        self.theirs.say(&json!({
+            "type": "description",
+            "description": {"type": description.kind.as_str(), "sdp": description.sdp},
+        }));
+    }
+
+    fn note(&mut self, who: &str, what: String) {
+        // A message of 256 KiB need not be told in full.
+        let what: String = what.chars().take(2000).collect();
+        let line = format!("{:7.3} {who}: {what}", self.begun.elapsed().as_secs_f64());
+        self.story.push(line);
+    }
+
+    pub fn fail(&self, why: &str) -> ! {
+        let last = self.story.len().saturating_sub(200);
+        panic!("{why}\nWhat happened:\n{}", self.story[last..].join("\n"));
+    }
+}

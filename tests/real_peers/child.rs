@@ -1,0 +1,155 @@
+//! A real peer in a process of its own, spoken to in lines of JSON (tests/interop/README.md).
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// No peer outlives this, whatever becomes of the test.
+const LIFETIME_SECONDS: u64 = 150;
+
+/// How long a peer may take to leave once its stdin is closed. A browser needs a while.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// The exit code of `tests/interop/peer` for "not installed".
+const NOT_INSTALLED: i32 = 77;
+
+pub struct RealPeer {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    reports: Receiver<Value>,
+}
+
+/// Whether the peer is installed; if not, why. Says so loudly, since a test that is left out looks like
+/// one that has passed.
+pub fn installed(name: &str) -> Result<(), String> {
+    let check = Command::new(script())
+        .args([name, "--check"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| format!("{}: {e}", script().display()))?;
+    if check.status.code() != Some(NOT_INSTALLED) && !check.status.success() {
+        return Err(format!("peer {name} --check: {}", check.status));
+    }
+    if check.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&check.stderr).trim().to_owned())
+}
+
+fn script() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "interop", "peer"]
+        .iter()
+        .collect()
+}
+
+impl RealPeer {
+    pub fn start(name: &str, role: &str, args: &[&str]) -> Self {
+        let mut child = Command::new("timeout")
+            .args(["-k", "5", &LIFETIME_SECONDS.to_string()])
+            .arg(script())
+            .args([name, "--role", role])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own, so that all of it can be ended together.
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|e| panic!("starting the peer {name}: {e}"));
+        let (sender, reports) = channel();
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        let stderr = child.stderr.take().expect("stderr is piped");
+        read_lines(stdout, sender.clone(), |line| {
+            serde_json::from_str(line).unwrap_or_else(
+                |e| json!({"type": "error", "message": format!("not JSON ({e}): {line}")}),
+            )
+        });
+        read_lines(
+            stderr,
+            sender,
+            |line| json!({"type": "log", "message": line}),
+        );
+        Self {
+            name: name.to_owned(),
+            child,
+            stdin,
+            reports,
+        }
+    }
+
+    /// The next report that has come, if one has. `Err` once the process has closed its outputs.
+    pub fn report(&mut self) -> Result<Option<Value>, String> {
+        match self.reports.try_recv() {
+            Ok(report) => Ok(Some(report)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => {
+                let how = match self.child.try_wait() {
+                    Ok(Some(status)) => status.to_string(),
+                    _ => "its outputs are closed".to_owned(),
+                };
+                Err(format!("the peer {} has left: {how}", self.name))
+            }
+        }
+    }
+
+    pub fn say(&mut self, message: &Value) {
+        let Some(stdin) = &mut self.stdin else {
+            panic!("the peer {} has been ended", self.name);
+        };
+        let line = format!("{message}\n");
+        if let Err(e) = stdin
+            .write_all(line.as_bytes())
+            .and_then(|()| stdin.flush())
+        {
+            panic!("telling the peer {} {message}: {e}", self.name);
+        }
+    }
+
+    /// Closes its stdin, waits for it to leave, and ends it if it does not.
+    fn end(&mut self) -> Option<ExitStatus> {
+        drop(self.stdin.take());
+        let end = Instant::now() + LEAVE;
+        while Instant::now() < end {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Some(status);
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        None
+    }
+}
+
+impl Drop for RealPeer {
+    fn drop(&mut self) {
+        if self.end().is_some() {
+            return;
+        }
+        eprintln!("the peer {} does not leave; killing it", self.name);
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = self.child.wait();
+    }
+}
+
+fn read_lines(
+    from: impl Read + Send + 'static,
+    to: Sender<Value>,
+    parse: impl Fn(&str) -> Value + Send + 'static,
+) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines() {
+            let Ok(line) = line else { break };
+            if to.send(parse(&line)).is_err() {
+                break;
+            }
+        }
+    });
+}

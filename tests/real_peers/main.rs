@@ -1,0 +1,113 @@
+//! looprtc against real WebRTC implementations (tests/interop), each a process of its own.
+//!
+//! `tests/setup` installs them. One that is missing is said loudly, and fails the test where the
+//! environment variable `CI` is set.
+
+#![cfg(feature = "driver")]
+
+mod call;
+mod child;
+mod ours;
+mod scenario;
+
+use call::Offerer::{Looprtc, RealPeer};
+use looprtc::proto::peer::{CryptoBackend, DtlsVersion};
+use scenario::{AIORTC, CHROMIUM, GSTREAMER, LIBDATACHANNEL, LIBWEBRTC, PION, WERIFT};
+use scenario::{config, full, ice_restarts, they_close};
+
+/// The same four tests for each peer.
+macro_rules! peer_tests {
+    ($($name:ident: $profile:expr, $config:expr;)*) => {$(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn looprtc_offers() {
+                full(&$profile, Looprtc, $config);
+            }
+
+            #[test]
+            fn looprtc_answers() {
+                full(&$profile, RealPeer, $config);
+            }
+
+            #[test]
+            fn looprtc_offers_they_close() {
+                they_close(&$profile, Looprtc, $config);
+            }
+
+            #[test]
+            fn looprtc_answers_they_close() {
+                they_close(&$profile, RealPeer, $config);
+            }
+        }
+    )*};
+}
+
+peer_tests! {
+    pion: PION, config();
+    libwebrtc: LIBWEBRTC, config();
+    chromium: CHROMIUM, config();
+    aiortc: AIORTC, config();
+    werift: WERIFT, config();
+    libdatachannel: LIBDATACHANNEL, config();
+}
+
+#[cfg(feature = "openssl")]
+peer_tests! {
+    gstreamer: GSTREAMER, scenario::openssl();
+    chromium_openssl: CHROMIUM, scenario::openssl();
+    pion_openssl: PION, scenario::openssl();
+}
+
+/// The two versions of DTLS with the one browser that knows both.
+mod dtls {
+    use super::*;
+
+    #[test]
+    fn chromium_negotiates_1_3() {
+        scenario::dtls_version(&CHROMIUM, config(), "1.3");
+    }
+
+    #[test]
+    fn chromium_negotiates_1_2() {
+        scenario::dtls_version(&CHROMIUM, config().dtls(DtlsVersion::V1_2), "1.2");
+    }
+
+    #[test]
+    fn every_backend_with_pion_and_chromium() {
+        for backend in CryptoBackend::available() {
+            let version = match backend {
+                CryptoBackend::OpenSsl => DtlsVersion::V1_2,
+                _ => DtlsVersion::Auto,
+            };
+            let config = config().crypto(Some(backend)).dtls(version);
+            full(&PION, RealPeer, config.clone());
+            full(&CHROMIUM, Looprtc, config);
+        }
+    }
+
+    #[test]
+    fn an_rsa_certificate_is_named_as_the_reason() {
+        scenario::rsa_is_refused(&GSTREAMER);
+    }
+}
+
+mod restart {
+    use super::*;
+
+    #[test]
+    fn chromium() {
+        ice_restarts(&CHROMIUM, Looprtc, config());
+    }
+
+    #[test]
+    fn libwebrtc() {
+        ice_restarts(&scenario::LIBWEBRTC, RealPeer, config());
+    }
+
+    #[test]
+    fn pion() {
+        ice_restarts(&PION, RealPeer, config());
+    }
+}

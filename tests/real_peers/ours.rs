@@ -1,0 +1,30 @@
+//! Our side: an event loop with one peer.
+
+use std::time::Duration;
+
+use looprtc::driver::{EventLoop, LoopConfig, PeerId, PeerMut};
+use looprtc::proto::peer::{PeerConfig, PeerEvent};
+
+pub struct Ours {
+    net: EventLoop,
+    id: PeerId,
+}
+
+impl Ours {
+    pub fn new(config: PeerConfig) -> Self {
+        let mut net = EventLoop::new(LoopConfig::default()).expect("a loop");
+        let id = net.add_peer(config).expect("a peer");
+        Self { net, id }
+    }
+
+    /// Panics once the peer is closed.
+    pub fn peer(&mut self) -> PeerMut<'_> {
+        self.net.peer(self.id).expect("the peer is not closed")
+    }
+
+    /// The next event, if one comes within this time.
+    pub fn event(&mut self, wait: Duration) -> Option<PeerEvent> {
+        let event = self.net.next_event(Some(wait)).expect("the loop goes on");
+        event.map(|(_, event)| event)
+    }
+}
