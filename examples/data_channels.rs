@@ -64,20 +64,19 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
             match event {
                 // All candidates are known now, so the answer can go.
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
-                    let Some(answer) = net.peer(id)?.local_description() else {
-                        continue;
-                    };
+                    let answer = net.peer(id).ok().and_then(|p| p.local_description());
+                    let answer = answer.map(|a| a.to_json()).unwrap_or_default();
                     match waiting.remove(&id) {
-                        Some(ask) => ask.reply(&answer.to_json(), None),
-                        None => println!("{}", BASE64_STANDARD.encode(answer.to_json())),
+                        Some(ask) => ask.reply(&answer, None),
+                        None => println!("{}", BASE64_STANDARD.encode(answer)),
                     }
                 }
                 PeerEvent::ConnectionStateChange(state) => {
+                    // One that has failed closes by itself after a while.
                     println!("Peer {id}: connection {state}");
-                    if state == ConnectionState::Failed {
-                        net.peer(id)?.close();
-                    }
-                    if state == ConnectionState::Closed && options.paste {
+                    let is_over =
+                        matches!(state, ConnectionState::Failed | ConnectionState::Closed);
+                    if options.paste && is_over {
                         return Ok(());
                     }
                 }
@@ -113,8 +112,10 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
             if *due <= Instant::now() {
                 let text = random_text();
                 println!("Sending '{text}'");
-                // An error would say that the channel has just closed; its event is on the way.
-                let _ = net.peer(*id)?.send_text(*channel, &text);
+                // Peer or channel may have closed just now; the event that says so is on the way.
+                if let Ok(mut peer) = net.peer(*id) {
+                    let _ = peer.send_text(*channel, &text);
+                }
                 *due += options.interval;
             }
         }

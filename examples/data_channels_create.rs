@@ -6,7 +6,7 @@
 //! `data_channels` the other way round. The page asks for an offer and is told where its answer goes.
 //! Text goes both ways then: a random one from here every five seconds, and what the page sends is printed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
@@ -50,8 +50,9 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     } else {
         println!("Open {url} in a browser");
     }
-    // Pages that wait for an offer, and open channels with the time of their next text.
+    // Pages that wait for an offer, peers that wait for an answer, channels and their next text.
     let mut waiting: HashMap<PeerId, page::Ask> = HashMap::new();
+    let mut offered: VecDeque<PeerId> = VecDeque::new();
     let mut channels: Vec<(PeerId, ChannelId, Instant)> = Vec::new();
     loop {
         let due = channels.iter().map(|(.., due)| *due).min();
@@ -59,18 +60,18 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         if let Some((id, event)) = net.next_event(timeout)? {
             match event {
                 // The new channel has to be offered. Setting the offer begins to gather candidates …
-                PeerEvent::NegotiationNeeded => drop(net.peer(id)?.negotiate()?),
+                PeerEvent::NegotiationNeeded => {
+                    net.peer(id)?.negotiate()?;
+                }
                 // … and now they are all in it.
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
-                    let Some(offer) = net.peer(id)?.local_description() else {
-                        continue;
-                    };
-                    let answer_to = Some(format!("/answer/{id}"));
+                    let offer = net.peer(id).ok().and_then(|p| p.local_description());
+                    let offer = offer.map(|o| o.to_json()).unwrap_or_default();
                     match waiting.remove(&id) {
-                        Some(ask) => ask.reply(&offer.to_json(), answer_to),
+                        Some(ask) => ask.reply(&offer, Some(format!("/answer/{id}"))),
                         None => {
                             println!("Open {url}#paste in a browser, and give it this offer:");
-                            println!("{}", BASE64_STANDARD.encode(offer.to_json()));
+                            println!("{}", BASE64_STANDARD.encode(offer));
                             println!("Paste the page's answer here:");
                             let mut line = String::new();
                             std::io::stdin().read_line(&mut line)?;
@@ -79,11 +80,11 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                     }
                 }
                 PeerEvent::ConnectionStateChange(state) => {
+                    // One that has failed closes by itself after a while.
                     println!("Peer {id}: connection {state}");
-                    if state == ConnectionState::Failed {
-                        net.peer(id)?.close();
-                    }
-                    if state == ConnectionState::Closed && options.paste {
+                    let is_over =
+                        matches!(state, ConnectionState::Failed | ConnectionState::Closed);
+                    if options.paste && is_over {
                         return Ok(());
                     }
                 }
@@ -92,10 +93,8 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                     channels.push((id, channel, Instant::now() + options.interval));
                 }
                 PeerEvent::ChannelMessage { message, .. } => {
-                    println!(
-                        "Peer {id}: '{}'",
-                        String::from_utf8_lossy(message.as_bytes())
-                    );
+                    let text = String::from_utf8_lossy(message.as_bytes());
+                    println!("Peer {id}: '{text}'");
                 }
                 PeerEvent::ChannelClosed(channel) => {
                     channels.retain(|(peer, c, _)| (*peer, *c) != (id, channel));
@@ -106,31 +105,39 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         }
         for ask in asked.try_iter() {
             if ask.path == "/offer" {
-                // An offer nobody answers: the peer fails after a while, and is closed above.
-                match add_peer(&mut net) {
-                    Ok(id) => drop(waiting.insert(id, ask)),
-                    Err(why) => ask.refuse("503 Service Unavailable", why),
+                let id = add_peer(&mut net)?;
+                waiting.insert(id, ask);
+                // An offer that nobody answers would stay for ever; so many may.
+                offered.push_back(id);
+                if offered.len() > 16 {
+                    let oldest = offered.pop_front().unwrap_or(id);
+                    net.peer(oldest)?.close();
                 }
                 continue;
             }
-            let mut peers = net.peer_ids().into_iter();
-            match peers.find(|id| ask.path == format!("/answer/{id}")) {
-                Some(id) => match accept(&mut net, id, &ask.body) {
-                    Ok(()) => ask.reply("{}", None),
-                    Err(why) => ask.refuse("400 Bad Request", why),
-                },
-                None => ask.refuse(
-                    "404 Not Found",
-                    "this offer is not waiting for an answer any more",
-                ),
+            let known = offered
+                .iter()
+                .find(|id| ask.path == format!("/answer/{id}"));
+            let Some(id) = known.copied() else {
+                ask.refuse("404 Not Found", "this offer does not wait for an answer");
+                continue;
+            };
+            match accept(&mut net, id, &ask.body) {
+                Ok(()) => {
+                    offered.retain(|o| *o != id);
+                    ask.reply("{}", None);
+                }
+                Err(why) => ask.refuse("400 Bad Request", why),
             }
         }
         for (id, channel, due) in &mut channels {
             if *due <= Instant::now() {
                 let text = random_text();
                 println!("Sending '{text}'");
-                // An error would say that the channel has just closed; its event is on the way.
-                let _ = net.peer(*id)?.send_text(*channel, &text);
+                // Peer or channel may have closed just now; the event that says so is on the way.
+                if let Ok(mut peer) = net.peer(*id) {
+                    let _ = peer.send_text(*channel, &text);
+                }
                 *due += options.interval;
             }
         }

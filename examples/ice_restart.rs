@@ -13,9 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
-use looprtc::proto::peer::{
-    ChannelId, ConnectionState, IceConnectionState, IceGatheringState, PeerConfig, PeerEvent,
-};
+use looprtc::proto::peer::{ChannelId, ConnectionState, IceGatheringState, PeerConfig, PeerEvent};
 use looprtc::proto::signal::SignalMessage;
 
 #[path = "support/page.rs"]
@@ -65,13 +63,12 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                     reply(&mut net, id, waiting.remove(&id));
                 }
                 PeerEvent::IceConnectionStateChange(state) => {
-                    println!("Peer {id}: ICE {state}");
-                    if state == IceConnectionState::Connected
-                        || state == IceConnectionState::Completed
-                    {
-                        if let Some((local, remote)) = net.peer(id)?.stats().path {
-                            println!("Peer {id}: from {local} to {remote}");
+                    let path = net.peer(id).ok().and_then(|peer| peer.stats().path);
+                    match path {
+                        Some((here, there)) => {
+                            println!("Peer {id}: ICE {state}, {here} to {there}")
                         }
+                        None => println!("Peer {id}: ICE {state}"),
                     }
                 }
                 // A failed connection is kept for a minute: a restart may bring it back.
@@ -107,8 +104,10 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                 sender.lines += 1;
                 sender.due += options.interval;
                 let text = format!("{} at {}", sender.lines, utc());
-                // An error would say that the channel has just closed; its event is on the way.
-                let _ = net.peer(sender.peer)?.send_text(sender.channel, &text);
+                // Peer or channel may have closed just now; the event that says so is on the way.
+                if let Ok(mut peer) = net.peer(sender.peer) {
+                    let _ = peer.send_text(sender.channel, &text);
+                }
             }
         }
     }

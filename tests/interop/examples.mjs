@@ -107,8 +107,12 @@ const scenarios = {
       assert.match(await answer.text(), /\w/);
     }
     assert.equal((await fetch(`${url}elsewhere`)).status, 404);
-    await converses(await open(url), example);
-    await shows(page, '#state', /^Connected$/);
+    const second = await open(url);
+    await converses(second, example);
+    // One that leaves does not take the other with it.
+    await second.close();
+    await example.line(/^Peer .*: connection closed/);
+    await converses(page, example);
     await photograph(page, 'data_channels');
   },
 
@@ -129,6 +133,10 @@ const scenarios = {
     const url = await example.url();
     const page = await open(url);
     await converses(page, example);
+    const { status, headers } = await fetch(`${url}offer`);
+    assert.equal(status, 200);
+    const bad = await fetch(new URL(headers.get('Location'), url), { method: 'POST', body: 'nonsense' });
+    assert.equal(bad.status, 400);
     const answer = await fetch(`${url}answer/9.9`, { method: 'POST', body: '{"type":"answer","sdp":"v=0"}' });
     assert.equal(answer.status, 404);
     await photograph(page, 'data_channels_create');
