@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
 use looprtc::proto::net::PortPolicy;
 use looprtc::proto::peer::{
-    ChannelConfig, ChannelId, ConnectionState, DtlsVersion, IceCandidateInit, IceGatheringState, PeerConfig,
-    PeerError, PeerEvent, SessionDescription,
+    ChannelConfig, ChannelId, ConnectionState, DtlsVersion, IceCandidateInit, IceGatheringState,
+    PeerConfig, PeerError, PeerEvent, SessionDescription,
 };
 use serde_json::{Value, json};
 
@@ -44,7 +44,11 @@ fn new_loop() -> Result<EventLoop> {
 /// The offerers have a port of their own: on a shared one a datagram finds its peer by its remote
 /// address, and all answerers have the same.
 fn peer_config(options: &Options, is_offerer: bool) -> PeerConfig {
-    let port = if is_offerer { PortPolicy::Own } else { PortPolicy::Shared };
+    let port = if is_offerer {
+        PortPolicy::Own
+    } else {
+        PortPolicy::Shared
+    };
     let config = PeerConfig::default()
         .include_loopback(true)
         .port(port)
@@ -75,7 +79,9 @@ fn connect(net: &mut EventLoop, options: &Options, own_certificates: bool) -> Re
     };
     let offerer = net.add_peer(with_certificate(peer_config(options, true))?)?;
     let answerer = net.add_peer(with_certificate(peer_config(options, false))?)?;
-    let near = net.peer(offerer)?.create_data_channel(ChannelConfig::new("data"))?;
+    let near = net
+        .peer(offerer)?
+        .create_data_channel(ChannelConfig::new("data"))?;
     let offer = net.peer(offerer)?.negotiate()?;
     let answer = net.peer(answerer)?.receive(offer)?.ok_or("no answer")?;
     net.peer(offerer)?.receive(answer)?;
@@ -84,7 +90,12 @@ fn connect(net: &mut EventLoop, options: &Options, own_certificates: bool) -> Re
     let (mut near_open, mut far_open) = (false, None);
     loop {
         if let (true, Some(far)) = (near_open, far_open) {
-            return Ok(Pair { offerer, answerer, near, far });
+            return Ok(Pair {
+                offerer,
+                answerer,
+                near,
+                far,
+            });
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -150,7 +161,9 @@ impl Distant {
     fn connect(options: &Options, far: Far) -> Result<Self> {
         let mut net = new_loop()?;
         let offerer = net.add_peer(peer_config(options, true))?;
-        let near = net.peer(offerer)?.create_data_channel(ChannelConfig::new("data"))?;
+        let near = net
+            .peer(offerer)?
+            .create_data_channel(ChannelConfig::new("data"))?;
         net.peer(offerer)?.negotiate()?;
         let offer = gathered(&mut net, offerer)?;
         let (to_near, answers) = mpsc::channel();
@@ -160,7 +173,14 @@ impl Distant {
         let thread = thread::spawn(move || {
             answer(config, offer, &to_near, far, &count, &flag).map_err(|e| e.to_string())
         });
-        let mut pair = Self { net, offerer, near, received, stop, thread: Some(thread) };
+        let mut pair = Self {
+            net,
+            offerer,
+            near,
+            received,
+            stop,
+            thread: Some(thread),
+        };
         let answer = answers.recv_timeout(TIMEOUT).map_err(|_| "no answer")?;
         pair.net.peer(offerer)?.receive(answer)?;
         pair.wait(|event| matches!(event, PeerEvent::ChannelOpen(_)))?;
@@ -263,7 +283,9 @@ fn bench_round_trip(options: &Options, bench: &str, idle: usize) -> Result<()> {
                 Some((id, PeerEvent::ChannelMessage { message, .. })) if id == pair.answerer => {
                     net.peer(id)?.send_binary(pair.far, message.as_bytes())?;
                 }
-                Some((id, PeerEvent::ChannelMessage { message: back, .. })) if id == pair.offerer => {
+                Some((id, PeerEvent::ChannelMessage { message: back, .. }))
+                    if id == pair.offerer =>
+                {
                     if back.as_bytes() != message {
                         return Err("something else came back".into());
                     }
@@ -289,7 +311,9 @@ fn bench_round_trip_two_loops(options: &Options) -> Result<()> {
     let mut pair = Distant::connect(options, Far::Echo)?;
     let message = [7u8; 64];
     let mut report = time_round_trips(options, || {
-        pair.net.peer(pair.offerer)?.send_binary(pair.near, &message)?;
+        pair.net
+            .peer(pair.offerer)?
+            .send_binary(pair.near, &message)?;
         pair.wait(|event| matches!(event, PeerEvent::ChannelMessage { .. }))?;
         Ok(())
     })?;
@@ -342,7 +366,13 @@ impl<'a> Transfer<'a> {
         let mut sender = net.peer(offerer)?;
         sender.set_buffered_amount_low_threshold(near, options.low)?;
         let message = vec![7u8; size];
-        let transfer = Self { options, offerer, near, message, received: 0 };
+        let transfer = Self {
+            options,
+            offerer,
+            near,
+            message,
+            received: 0,
+        };
         transfer.fill(net)?;
         Ok(transfer)
     }
@@ -465,9 +495,12 @@ fn rest(net: &mut EventLoop, time: Duration) -> Result<usize> {
         match net.next_event(Some(left))? {
             Some((_, PeerEvent::ChannelMessage { .. })) => messages += 1,
             Some((_, PeerEvent::Error(e))) => return Err(e.into()),
-            Some((_, PeerEvent::ConnectionStateChange(
-                state @ (ConnectionState::Disconnected | ConnectionState::Failed),
-            ))) => return Err(format!("an idle peer became {state}").into()),
+            Some((
+                _,
+                PeerEvent::ConnectionStateChange(
+                    state @ (ConnectionState::Disconnected | ConnectionState::Failed),
+                ),
+            )) => return Err(format!("an idle peer became {state}").into()),
             _ => {}
         }
     }
@@ -510,7 +543,9 @@ impl Options {
     fn parse() -> Result<Self> {
         use lexopt::prelude::*;
         let mut options = Self {
-            benches: ["connect", "rtt", "idle", "throughput", "memory"].map(Into::into).into(),
+            benches: ["connect", "rtt", "idle", "throughput", "memory"]
+                .map(Into::into)
+                .into(),
             n: 200,
             seconds: Duration::from_secs(3),
             sizes: vec![64, 1_200, 16_384, 65_535],
@@ -534,7 +569,10 @@ impl Options {
                 Long("seconds") => options.seconds = seconds(&parser.value()?.string()?)?,
                 Long("sizes") => {
                     let list = parser.value()?.string()?;
-                    let sizes = list.split(',').map(str::parse).collect::<std::result::Result<_, _>>();
+                    let sizes = list
+                        .split(',')
+                        .map(str::parse)
+                        .collect::<std::result::Result<_, _>>();
                     options.sizes = sizes?;
                 }
                 Long("high") => options.high = parser.value()?.parse()?,
@@ -612,5 +650,9 @@ fn main() -> ExitCode {
             }
         }
     }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }

@@ -122,7 +122,11 @@ struct Place {
     /// The node that signaling goes to; `None`: the test carries it itself.
     partner: Option<Node>,
     unplugged: bool,
+    timeouts: u64,
 }
+
+/// Decides about each datagram, before the link does: `false` drops it.
+type Filter = Box<dyn FnMut(&Transmit) -> bool>;
 
 /// What is on its way.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,6 +159,8 @@ pub struct Simulation {
     sequence: u64,
     trace: u64,
     steps: u64,
+    filter: Option<Filter>,
+    recorded: Option<Vec<Transmit>>,
     /// Milliseconds that a signaling message takes. It is never lost, and keeps its order.
     pub signaling_ms: u64,
 }
@@ -174,6 +180,8 @@ impl Simulation {
             sequence: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             steps: 0,
+            filter: None,
+            recorded: None,
             signaling_ms: 5,
         }
     }
@@ -211,6 +219,7 @@ impl Simulation {
             events: VecDeque::new(),
             partner: None,
             unplugged: false,
+            timeouts: 0,
         });
         self.flush(node);
         node
@@ -250,6 +259,34 @@ impl Simulation {
     /// Changes the network from here on.
     pub fn set_link(&mut self, link: Link) {
         self.link = link;
+    }
+
+    /// Asks this about each datagram that a peer sends; `false` drops it.
+    pub fn set_filter(&mut self, filter: impl FnMut(&Transmit) -> bool + 'static) {
+        self.filter = Some(Box::new(filter));
+    }
+
+    /// Lets all datagrams pass again.
+    pub fn clear_filter(&mut self) {
+        self.filter = None;
+    }
+
+    /// Keeps a copy of each datagram sent from here on, as somebody on the path could.
+    pub fn record(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    /// What was recorded since the last call, oldest first.
+    pub fn recorded(&mut self) -> Vec<Transmit> {
+        self.recorded
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// How often a peer was given a timeout.
+    pub fn timeouts(&self, node: Node) -> u64 {
+        self.places[node.0].timeouts
     }
 
     /// Takes a peer off the network, or puts it back.
@@ -312,6 +349,7 @@ impl Simulation {
                 self.deliver(parcel);
             }
         } else if let Some((_, index)) = timeout {
+            self.places[index].timeouts += 1;
             self.input(Node(index), Input::Timeout(self.now));
         }
         true
@@ -368,12 +406,17 @@ impl Simulation {
         self.flush(node);
     }
 
-    /// Polls a peer until it is drained.
+    /// Polls a peer until it is drained. A peer that wants to be woken at once would make a busy loop of
+    /// whoever drives it: no simulation lets that pass.
     fn flush(&mut self, node: Node) {
         loop {
             let output = self.places[node.0].peer.poll_output();
             match output {
-                Output::Timeout(_) => return,
+                Output::Timeout(at) => {
+                    let late = at.is_some_and(|at| at <= self.now);
+                    assert!(!late, "a peer asks for a timeout that has been");
+                    return;
+                }
                 Output::Transmit(transmit) => self.transmit(node, transmit),
                 Output::OpenSocket(request) => {
                     let reply = SocketReply::Opened(vec![InterfaceAddress {
@@ -432,6 +475,16 @@ impl Simulation {
 
     fn transmit(&mut self, from: Node, transmit: Transmit) {
         self.note(&transmit);
+        if let Some(recorded) = self.recorded.as_mut().filter(|r| r.len() < MAX_IN_FLIGHT) {
+            recorded.push(transmit.clone());
+        }
+        if self
+            .filter
+            .as_mut()
+            .is_some_and(|passes| !passes(&transmit))
+        {
+            return;
+        }
         if self.places[from.0].unplugged || self.rng.chance(self.link.loss) {
             return;
         }

@@ -76,16 +76,14 @@ impl Call {
     }
 
     pub fn offer(&mut self) {
-        let offer = self.ours.with(|peer, now| peer.negotiate(now));
+        let offer = self.ours.peer().negotiate();
         let offer = offer.unwrap_or_else(|e| self.fail(&format!("our offer: {e}")));
         self.describe(&offer);
     }
 
     pub fn create(&mut self, config: ChannelConfig) {
         let label = config.label.clone();
-        let made = self
-            .ours
-            .with(|peer, now| peer.create_data_channel(config, now));
+        let made = self.ours.peer().create_data_channel(config);
         if let Err(e) = made {
             self.fail(&format!("creating {label}: {e}"));
         }
@@ -93,10 +91,11 @@ impl Call {
 
     pub fn try_send(&mut self, label: &str, message: &Message) -> Result<(), PeerError> {
         let channel = self.channel(label);
-        self.ours.with(|peer, now| match message {
-            Message::Text(text) => peer.send_text(channel, text, now),
-            Message::Binary(data) => peer.send_binary(channel, data, now),
-        })
+        let mut peer = self.ours.peer();
+        match message {
+            Message::Text(text) => peer.send_text(channel, text),
+            Message::Binary(data) => peer.send_binary(channel, data),
+        }
     }
 
     pub fn send(&mut self, label: &str, message: &Message) {
@@ -107,27 +106,19 @@ impl Call {
 
     pub fn close_channel(&mut self, label: &str) {
         let channel = self.channel(label);
-        let done = self
-            .ours
-            .with(|peer, now| peer.close_data_channel(channel, now));
-        if let Err(e) = done {
+        if let Err(e) = self.ours.peer().close_data_channel(channel) {
             self.fail(&format!("closing {label}: {e}"));
         }
     }
 
     pub fn close(&mut self) {
-        let _ = self.ours.with(|peer, now| {
-            peer.close(now);
-            Ok(())
-        });
+        self.ours.peer().close();
     }
 
     pub fn info(&mut self, label: &str) -> ChannelInfo {
         let channel = self.channel(label);
-        let info = self.ours.with(|peer, _| Ok(peer.channel(channel)));
-        info.ok()
-            .flatten()
-            .unwrap_or_else(|| self.fail(&format!("nothing is known of channel {label}")))
+        let info = self.ours.peer().channel(channel);
+        info.unwrap_or_else(|| self.fail(&format!("nothing is known of channel {label}")))
     }
 
     fn channel(&self, label: &str) -> ChannelId {
@@ -228,10 +219,10 @@ impl Call {
         self.note("looprtc", format!("{event:?}"));
         match event {
             PeerEvent::IceCandidate(candidate) => {
+                // The index alone names the media section: the peer chooses its own mid.
                 let candidate = candidate.map(|c| {
                     json!({
                         "candidate": c.to_sdp_line(),
-                        "sdpMid": "0",
                         "sdpMLineIndex": 0,
                         "usernameFragment": c.username_fragment,
                     })
@@ -241,11 +232,11 @@ impl Call {
             }
             PeerEvent::ConnectionStateChange(state) => self.state = state,
             PeerEvent::ChannelOpen(channel) => {
-                let info = self.ours.with(|peer, _| Ok(peer.channel(channel)));
-                let label = match info {
-                    Ok(Some(info)) => info.config.label,
-                    other => self.fail(&format!("a channel that opened is not known: {other:?}")),
+                let info = self.ours.peer().channel(channel);
+                let Some(info) = info else {
+                    self.fail("a channel that opened is not known");
                 };
+                let label = info.config.label;
                 self.channels.insert(label, channel);
             }
             PeerEvent::ChannelClosed(channel) => {
@@ -295,7 +286,7 @@ impl Call {
             .find_map(|l| l.strip_prefix("a=max-message-size:"));
         self.announced = announced.map_or(65536, |n| n.trim().parse().expect("a number"));
         let description = SessionDescription { kind, sdp };
-        match self.ours.with(|peer, now| peer.receive(description, now)) {
+        match self.ours.peer().receive(description) {
             Ok(Some(answer)) => self.describe(&answer),
             Ok(None) => {}
             Err(e) => self.fail(&format!("their {} is refused: {e}", kind.as_str())),
@@ -313,9 +304,7 @@ impl Call {
                     .and_then(|i| u16::try_from(i).ok()),
                 username_fragment: candidate["usernameFragment"].as_str().map(str::to_owned),
             });
-        let added = self
-            .ours
-            .with(|peer, now| peer.add_ice_candidate(init.as_ref(), now));
+        let added = self.ours.peer().add_ice_candidate(init.as_ref());
         if let Err(e) = added {
             self.fail(&format!("their candidate {candidate} is refused: {e}"));
         }
