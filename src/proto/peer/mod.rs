@@ -29,6 +29,7 @@ mod error;
 mod negotiation;
 mod state;
 mod stats;
+mod window;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -138,6 +139,8 @@ pub struct Peer {
     events: Vec<PeerEvent>,
     dirty: bool,
     core_deadline: Option<Instant>,
+    /// What the core takes for the time.
+    core_now: Instant,
     local_creds: IceCreds,
     remote_creds: Option<IceCreds>,
     ufrags: VecDeque<String>,
@@ -189,6 +192,7 @@ impl Peer {
             events: Vec::new(),
             dirty: true,
             core_deadline: None,
+            core_now: now,
             ufrags: VecDeque::new(),
             local_creds: core.creds,
             remote_creds: None,
@@ -361,8 +365,10 @@ impl Peer {
             return Err(PeerError::Closed);
         }
         self.advance(now);
+        self.refresh_core_time();
+        let limits = &self.config.limits;
         self.channels
-            .send(&mut self.rtc, channel, payload, &self.config.limits)?;
+            .send(&mut self.rtc, channel, payload, limits, self.now)?;
         self.dirty = true;
         Ok(())
     }
