@@ -25,6 +25,9 @@ const MAX_IMMEDIATE_TIMEOUTS: usize = 8;
 /// How often in a row channels may feed the core that has just been drained.
 const MAX_FEEDS: usize = 64;
 
+/// What the core is given to send may be timed wrongly by this much.
+const MAX_CORE_LAG: Duration = Duration::from_millis(1);
+
 /// A deadline further away than this is none.
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
@@ -154,6 +157,7 @@ impl Peer {
         );
         match receive {
             Ok(receive) => {
+                self.core_now = self.now;
                 let input = str0m::Input::Receive(self.now, receive);
                 if let Err(e) = self.rtc.handle_input(input) {
                     self.on_core_fault(&e);
@@ -201,8 +205,20 @@ impl Peer {
         true
     }
 
+    /// Tells the core the time if it has not been told for a while, so that what is sent now is not
+    /// timed from then: the core would take it for lost as soon as it hears the time again, and send
+    /// slowly for long (RFC 9260 §6.3.3, §7.2.3).
+    pub(super) fn refresh_core_time(&mut self) {
+        if self.now.saturating_duration_since(self.core_now) >= MAX_CORE_LAG {
+            self.settle();
+            self.core_timeout();
+            self.settle();
+        }
+    }
+
     /// Tells the core the time.
     pub(super) fn core_timeout(&mut self) {
+        self.core_now = self.now;
         if let Err(e) = self.rtc.handle_input(str0m::Input::Timeout(self.now)) {
             self.on_core_fault(&e);
         }
@@ -243,7 +259,8 @@ impl Peer {
             if !self.drain(&mut budget) {
                 return;
             }
-            if !self.channels.settle(&mut self.rtc, &mut self.events) {
+            let events = &mut self.events;
+            if !self.channels.settle(&mut self.rtc, events, self.now) {
                 break;
             }
         }

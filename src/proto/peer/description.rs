@@ -28,6 +28,7 @@ pub(super) struct Description {
     pub text: String,
     pub ufrag: String,
     pub pwd: String,
+    pub fingerprint: String,
     pub lines: Vec<MediaLine>,
     pub candidates: Vec<IceCandidate>,
     pub candidates_unreadable: usize,
@@ -59,7 +60,10 @@ impl Description {
         let ufrag = required(&session, "ice-ufrag")?;
         let pwd = required(&session, "ice-pwd")?;
         check_credentials(&ufrag, &pwd)?;
-        check_fingerprint(&required(&session, "fingerprint")?)?;
+        let fingerprint = required(&session, "fingerprint")?;
+        check_fingerprint(&fingerprint)?;
+        check_group(&session, &lines)?;
+        check_application(&lines)?;
         let (candidates, candidates_unreadable) = candidates(&session, &ufrag);
         let application = session
             .medias
@@ -71,6 +75,7 @@ impl Description {
             max_message_size: application.map(max_message_size),
             ufrag,
             pwd,
+            fingerprint,
             lines,
             candidates,
             candidates_unreadable,
@@ -119,14 +124,26 @@ impl Description {
             )));
         }
         for (index, (new, old)) in self.lines.iter().zip(before).enumerate() {
-            if new.mid != old.mid && !old.rejected {
+            let is_same = new.mid == old.mid && new.kind == old.kind;
+            if !is_same && !old.rejected {
                 return Err(bad(&format!(
-                    "m-line {index} was mid {:?} and is now {:?}",
-                    old.mid, new.mid
+                    "m-line {index} was {} (mid {:?}) and is now {} (mid {:?})",
+                    old.kind, old.mid, new.kind, new.mid
                 )));
             }
         }
         Ok(())
+    }
+
+    /// The other side is who it was. A new fingerprint would mean a new DTLS association (RFC 8842 §4),
+    /// which the core does not know; it would go on with the old one, and say nothing.
+    pub fn check_fingerprint(&self, before: &Option<String>) -> Result<(), PeerError> {
+        match before {
+            Some(before) if !before.eq_ignore_ascii_case(&self.fingerprint) => Err(bad(
+                "a=fingerprint has changed: this is another peer. Use a new peer connection for it",
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -230,6 +247,32 @@ fn check_credentials(ufrag: &str, pwd: &str) -> Result<(), PeerError> {
     }
     if !(22..=256).contains(&pwd.len()) {
         return Err(bad("a=ice-pwd must have 22 to 256 characters"));
+    }
+    Ok(())
+}
+
+/// The core takes the m-lines in the order of the BUNDLE group, and finds out late when they are not.
+fn check_group(session: &Session, lines: &[MediaLine]) -> Result<(), PeerError> {
+    let group = session.attributes.iter().find(|a| a.attribute == "group");
+    let Some(group) = group.and_then(|a| a.value.as_deref()) else {
+        return Ok(());
+    };
+    let mids = group.split_ascii_whitespace().skip(1);
+    for (mid, line) in mids.zip(lines) {
+        if mid != line.mid {
+            return Err(bad(&format!(
+                "a=group:BUNDLE has mid {mid:?} where the m-lines have {:?}",
+                line.mid
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// One SCTP association is all that the core knows.
+fn check_application(lines: &[MediaLine]) -> Result<(), PeerError> {
+    if lines.iter().filter(|l| l.kind == "application").count() > 1 {
+        return Err(bad("more than one m=application"));
     }
     Ok(())
 }

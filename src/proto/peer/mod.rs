@@ -29,6 +29,7 @@ mod error;
 mod negotiation;
 mod state;
 mod stats;
+mod window;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -138,6 +139,8 @@ pub struct Peer {
     events: Vec<PeerEvent>,
     dirty: bool,
     core_deadline: Option<Instant>,
+    /// What the core takes for the time.
+    core_now: Instant,
     local_creds: IceCreds,
     remote_creds: Option<IceCreds>,
     ufrags: VecDeque<String>,
@@ -189,6 +192,7 @@ impl Peer {
             events: Vec::new(),
             dirty: true,
             core_deadline: None,
+            core_now: now,
             ufrags: VecDeque::new(),
             local_creds: core.creds,
             remote_creds: None,
@@ -361,8 +365,10 @@ impl Peer {
             return Err(PeerError::Closed);
         }
         self.advance(now);
+        self.refresh_core_time();
+        let limits = &self.config.limits;
         self.channels
-            .send(&mut self.rtc, channel, payload, &self.config.limits)?;
+            .send(&mut self.rtc, channel, payload, limits, self.now)?;
         self.dirty = true;
         Ok(())
     }
@@ -378,7 +384,9 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        self.channels.close(channel, &mut self.events)
+        self.channels.close(channel, &mut self.events)?;
+        self.check_negotiation_needed();
+        Ok(())
     }
 
     /// What is known of a channel; `None` when there is none of that name (any more).
@@ -444,13 +452,22 @@ impl Peer {
         if self.ufrags.contains(&ufrag) {
             return;
         }
-        if self.ufrags.len() >= MAX_UFRAGS
-            && let Some(old) = self.ufrags.pop_front()
-        {
-            self.out.push_back(Output::Route(Route::DropUfrag(old)));
+        if self.ufrags.len() >= MAX_UFRAGS {
+            let in_force = &self.local_creds.ufrag;
+            if let Some(old) = self.ufrags.iter().find(|u| *u != in_force).cloned() {
+                self.unroute_ufrag(&old);
+            }
         }
         self.ufrags.push_back(ufrag.clone());
         self.out.push_back(Output::Route(Route::Ufrag(ufrag)));
+    }
+
+    fn unroute_ufrag(&mut self, ufrag: &str) {
+        if let Some(index) = self.ufrags.iter().position(|u| u == ufrag) {
+            self.ufrags.remove(index);
+            let gone = Route::DropUfrag(ufrag.to_owned());
+            self.out.push_back(Output::Route(gone));
+        }
     }
 
     /// Passes on what the gatherer has found.
