@@ -21,6 +21,7 @@ mod crypto;
 mod description;
 mod empty;
 mod error;
+mod joined;
 mod negotiation;
 mod state;
 mod stats;
@@ -145,6 +146,7 @@ pub struct Peer {
     gathering: IceGatheringState,
     gathered: Vec<IceCandidate>,
     channels: Channels,
+    joined: joined::Joined,
     connectivity: Connectivity,
     validated: ValidatedAddresses,
     dtls: Dtls,
@@ -197,6 +199,7 @@ impl Peer {
             gathering: IceGatheringState::New,
             gathered: Vec::new(),
             channels: Channels::new(),
+            joined: joined::Joined::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
             dtls: Dtls::New,
@@ -227,17 +230,19 @@ impl Peer {
         }
         #[cfg(test)]
         assert!(!self.panics, "as asked for by a test");
-        self.settle();
         match input {
             Input::Receive { now, received } => {
                 self.advance(now);
                 self.on_datagram(&received);
+                return Ok(());
             }
             Input::Timeout(now) => {
+                self.settle();
                 self.advance(now);
                 self.core_timeout();
             }
             Input::Socket { now, id, reply } => {
+                self.settle();
                 self.advance(now);
                 self.gatherer.handle_socket(id, &reply);
                 self.on_gathered();
