@@ -524,7 +524,11 @@ impl Simulation {
         eat(u64::from(transmit.destination.port()));
         // The first byte tells STUN from the rest (RFC 7983).
         let is_stun = transmit.contents.first().is_some_and(|b| *b < 4);
-        eat(if is_stun { transmit.contents.len() as u64 } else { 0 });
+        eat(if is_stun {
+            transmit.contents.len() as u64
+        } else {
+            0
+        });
     }
 }
 

@@ -165,15 +165,28 @@ impl Rig {
         }
         for side in 0..2 {
             let peer = self.sim.peer(self.nodes[side]);
-            assert_eq!(peer.signaling_state(), SignalingState::Stable, "side {side}");
+            assert_eq!(
+                peer.signaling_state(),
+                SignalingState::Stable,
+                "side {side}"
+            );
             assert_eq!(
                 peer.connection_state(),
                 ConnectionState::Connected,
                 "side {side}: {:?}",
                 self.logs[side].errors
             );
-            assert_eq!(self.open(side), channels, "side {side}: {:?}", self.logs[side]);
-            assert!(self.logs[side].errors.is_empty(), "{:?}", self.logs[side].errors);
+            assert_eq!(
+                self.open(side),
+                channels,
+                "side {side}: {:?}",
+                self.logs[side]
+            );
+            assert!(
+                self.logs[side].errors.is_empty(),
+                "{:?}",
+                self.logs[side].errors
+            );
         }
         self.talk();
     }
@@ -218,12 +231,16 @@ fn connected_rig(seed: u64) -> Rig {
 
 #[test]
 fn random_interleavings_settle() {
-    let one: Option<u64> = std::env::var("LOOPRTC_SEED").ok().and_then(|s| s.parse().ok());
+    let one: Option<u64> = std::env::var("LOOPRTC_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok());
     let seeds = one.map_or(0..400, |seed| seed..seed + 1);
     let mut failed = vec![];
     for seed in seeds {
         if catch_unwind(AssertUnwindSafe(|| interleave(seed))).is_err() {
-            eprintln!("SEED {seed} FAILED; again: LOOPRTC_SEED={seed} cargo test --test simulation random_interleavings");
+            eprintln!(
+                "SEED {seed} FAILED; again: LOOPRTC_SEED={seed} cargo test --test simulation random_interleavings"
+            );
             failed.push(seed);
         }
     }
@@ -232,7 +249,10 @@ fn random_interleavings_settle() {
 
 fn interleave(seed: u64) {
     let mut rng = Rng::new(seed);
-    let policy = [CandidatePolicy::HoldUntilAnswered, CandidatePolicy::Immediately];
+    let policy = [
+        CandidatePolicy::HoldUntilAnswered,
+        CandidatePolicy::Immediately,
+    ];
     let config = PeerConfig::default().candidates(policy[rng.below(2) as usize]);
     let mut rig = Rig::new(seed, config);
     let mut channels = 0;
@@ -241,7 +261,11 @@ fn interleave(seed: u64) {
         let side = rng.below(2) as usize;
         let what = rng.below(10);
         if trace {
-            println!("{what} on {side} ({}, {})", rig.signaling(0), rig.signaling(1));
+            println!(
+                "{what} on {side} ({}, {})",
+                rig.signaling(0),
+                rig.signaling(1)
+            );
         }
         match what {
             0 if channels < 6 => {
@@ -304,7 +328,12 @@ fn offers_without_changes_change_nothing() {
     let mut rig = connected_rig(2);
     let before = rig.logs[0].states.len();
     let ufrag = |rig: &Rig, side: usize| {
-        let sdp = rig.sim.peer(rig.nodes[side]).local_description().unwrap().sdp;
+        let sdp = rig
+            .sim
+            .peer(rig.nodes[side])
+            .local_description()
+            .unwrap()
+            .sdp;
         let line = sdp.lines().find(|l| l.starts_with("a=ice-ufrag:")).unwrap();
         line.to_owned()
     };
@@ -324,7 +353,10 @@ fn local_offers_can_be_rolled_back() {
     let mut rig = Rig::new(3, PeerConfig::default());
     rig.create(0, "first");
     for _ in 0..5 {
-        assert!(std::mem::take(&mut rig.wanted[0]), "negotiation is still needed");
+        assert!(
+            std::mem::take(&mut rig.wanted[0]),
+            "negotiation is still needed"
+        );
         rig.sim.with(rig.nodes[0], |p, now| {
             p.negotiate(now).unwrap();
             p.set_local_description(Some(rollback()), now).unwrap();
@@ -450,7 +482,10 @@ fn negotiation_needed_is_said_once() {
     assert_eq!(rig.logs[0].negotiation_needed, 1);
     rig.check(5);
     assert_eq!(rig.logs[0].negotiation_needed, 1, "answered: not again");
-    assert_eq!(rig.logs[1].negotiation_needed, 0, "the answerer needs nothing");
+    assert_eq!(
+        rig.logs[1].negotiation_needed, 0,
+        "the answerer needs nothing"
+    );
     // Further channels need none, from neither side.
     rig.create(0, "more");
     rig.create(1, "more");
@@ -589,8 +624,7 @@ fn candidates_of_other_generations_are_held_or_dropped() {
     };
     let old = ufrag_of(&rig, b);
     let candidate = |port: u16, ufrag: &str| {
-        let mut c =
-            IceCandidateInit::new(format!("candidate:1 1 udp 5 10.9.9.9 {port} typ host"));
+        let mut c = IceCandidateInit::new(format!("candidate:1 1 udp 5 10.9.9.9 {port} typ host"));
         c.username_fragment = Some(ufrag.to_owned());
         c
     };
@@ -616,12 +650,16 @@ fn candidates_of_other_generations_are_held_or_dropped() {
     // A flood of them stays within its bound.
     for port in 1..2_000 {
         let c = candidate(port, "never-seen");
-        rig.sim.with(a, |p, now| p.add_ice_candidate(Some(&c), now)).unwrap();
+        rig.sim
+            .with(a, |p, now| p.add_ice_candidate(Some(&c), now))
+            .unwrap();
     }
     assert_eq!(rig.sim.peer(a).stats().candidates.remote_held, 64);
     for port in 1..2_000 {
         let c = candidate(port, &ufrag_of(&rig, b));
-        rig.sim.with(a, |p, now| p.add_ice_candidate(Some(&c), now)).unwrap();
+        rig.sim
+            .with(a, |p, now| p.add_ice_candidate(Some(&c), now))
+            .unwrap();
     }
     let counts = rig.sim.peer(a).stats().candidates;
     assert!(counts.over_limit > 1_800, "{counts:?}");
@@ -634,10 +672,7 @@ fn descriptions_at_the_wrong_moment() {
     let mut rig = connected_rig(14);
     let [a, b] = rig.nodes;
     let answer = |p: &looprtc::proto::peer::Peer| p.remote_description().cloned().unwrap();
-    let (old_answer, old_offer) = (
-        answer(rig.sim.peer(a)),
-        answer(rig.sim.peer(b)),
-    );
+    let (old_answer, old_offer) = (answer(rig.sim.peer(a)), answer(rig.sim.peer(b)));
     rig.sim.with(a, |p, now| {
         let e = p.set_remote_description(old_answer.clone(), now);
         assert!(matches!(e, Err(PeerError::WrongState { .. })), "{e:?}");
@@ -645,7 +680,10 @@ fn descriptions_at_the_wrong_moment() {
         assert!(matches!(e, Err(PeerError::WrongState { .. })), "{e:?}");
         assert!(p.create_answer(now).is_err());
         assert!(p.set_local_description(Some(rollback()), now).is_err());
-        assert!(p.set_local_description(Some(old_offer.clone()), now).is_err());
+        assert!(
+            p.set_local_description(Some(old_offer.clone()), now)
+                .is_err()
+        );
     });
     rig.collect();
     // The same offer once more is a renegotiation without changes.
@@ -682,4 +720,168 @@ fn descriptions_at_the_wrong_moment() {
     assert!(result.is_err(), "{result:?}");
     rig.collect();
     rig.check(1);
+}
+
+/// Real offers, mutated at random, as first offers, as later ones and as answers: refused or taken, but
+/// never a panic, and one that is refused changes nothing.
+#[test]
+fn bad_descriptions_change_nothing() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdp");
+    let mut offers: Vec<(String, String)> = std::fs::read_dir(dir)
+        .expect("tests/sdp")
+        .map(|f| f.expect("a file").path())
+        .map(|p| {
+            (
+                p.display().to_string(),
+                std::fs::read_to_string(&p).expect("text"),
+            )
+        })
+        .collect();
+    offers.sort();
+    assert!(offers.len() > 10);
+    let mut refused = 0;
+    let mut taken = 0;
+    for (n, (name, offer)) in offers.iter().enumerate() {
+        for round in 0..60 {
+            let mut rng = Rng::new((n * 1_000 + round) as u64);
+            let mutated = mutate(&mut rng, offer);
+            let mut rig = Rig::new(1, PeerConfig::default());
+            let b = rig.nodes[1];
+            let result = rig.sim.with(b, |p, now| {
+                let result =
+                    p.set_remote_description(SessionDescription::offer(mutated.clone()), now);
+                match result {
+                    Ok(()) => p.create_answer(now).map(drop),
+                    Err(e) => Err(e),
+                }
+            });
+            rig.run(100);
+            match result {
+                Ok(()) => taken += 1,
+                Err(e) => {
+                    refused += 1;
+                    assert_eq!(
+                        rig.signaling(1),
+                        SignalingState::Stable,
+                        "{name} {round}: {e}"
+                    );
+                    assert!(rig.sim.peer(b).remote_description().is_none());
+                    // And it can still be called.
+                    rig.create(0, "x");
+                    rig.check(1);
+                }
+            }
+        }
+    }
+    println!("{refused} refused, {taken} taken");
+    assert!(refused > 100 && taken > 100);
+}
+
+/// The offers and answers of a standing session, mutated: it goes on whatever becomes of them.
+#[test]
+fn bad_descriptions_leave_the_session_standing() {
+    let mut refused = 0;
+    for seed in 0..150 {
+        let mut rng = Rng::new(seed);
+        let mut rig = connected_rig(seed);
+        let [a, b] = rig.nodes;
+        let ufrag = rig.sim.peer(b).local_description();
+        let restart = rng.chance(0.5);
+        if restart {
+            rig.sim.with(a, |p, now| p.restart_ice(now)).unwrap();
+        }
+        rig.collect();
+        rig.negotiate(0).unwrap();
+        let offer = rig.descriptions[1].pop_front().unwrap();
+        for _ in 0..10 {
+            let mut mutated = offer.clone();
+            mutated.sdp = mutate(&mut rng, &offer.sdp);
+            let result = rig.sim.with(b, |p, now| {
+                match p.set_remote_description(mutated.clone(), now) {
+                    Ok(()) => p.set_remote_description(rollback(), now).map(|()| false),
+                    Err(_) => Ok(true),
+                }
+            });
+            refused += u32::from(result.expect("rollback"));
+            assert_eq!(rig.sim.peer(b).local_description(), ufrag);
+        }
+        // The answer as well.
+        let answer = rig
+            .sim
+            .with(b, |p, now| p.receive(offer.clone(), now))
+            .expect("the offer itself is sound")
+            .expect("an answer");
+        rig.collect();
+        for _ in 0..10 {
+            let mut mutated = answer.clone();
+            mutated.sdp = mutate_structure(&mut rng, &answer.sdp, restart);
+            let result = rig.sim.with(a, |p, now| p.receive(mutated.clone(), now));
+            let state = rig.signaling(0);
+            match result {
+                Ok(_) => break,
+                Err(e) => {
+                    refused += 1;
+                    assert_eq!(
+                        state,
+                        SignalingState::HaveLocalOffer,
+                        "{e}: {}",
+                        mutated.sdp
+                    );
+                }
+            }
+        }
+        if rig.signaling(0) == SignalingState::HaveLocalOffer {
+            rig.descriptions[0].push_back(answer);
+        }
+        rig.collect();
+        rig.check(1);
+    }
+    println!("{refused} refused");
+    assert!(refused > 500);
+}
+
+/// A few random changes: lines dropped, doubled, swapped, cut, characters changed.
+fn mutate(rng: &mut Rng, sdp: &str) -> String {
+    let mut lines: Vec<String> = sdp.lines().map(str::to_owned).collect();
+    for _ in 0..1 + rng.below(4) {
+        let at = rng.below(lines.len() as u64) as usize;
+        let to = rng.below(lines.len() as u64) as usize;
+        match rng.below(6) {
+            0 if lines.len() > 1 => {
+                lines.remove(at);
+            }
+            0 | 1 => lines.insert(to, lines[at].clone()),
+            2 => lines.swap(at, to),
+            3 => {
+                let len = lines[at].chars().count() as u64;
+                let keep = rng.below(len + 1) as usize;
+                lines[at] = lines[at].chars().take(keep).collect();
+            }
+            4 => {
+                let mut chars: Vec<char> = lines[at].chars().collect();
+                if !chars.is_empty() {
+                    let i = rng.below(chars.len() as u64) as usize;
+                    chars[i] =
+                        ['0', '9', ' ', ':', 'z', '\u{fffd}', '-', '\0'][rng.below(8) as usize];
+                    lines[at] = chars.into_iter().collect();
+                }
+            }
+            _ => lines.truncate(at.max(1)),
+        }
+    }
+    lines.join("\r\n") + "\r\n"
+}
+
+/// Changes that show: in what must be there, and must be what it was.
+fn mutate_structure(rng: &mut Rng, sdp: &str, restart: bool) -> String {
+    match rng.below(6) {
+        // A wrong password in an answer to a restart cannot be told from a right one.
+        3 if restart => sdp.replace("a=ice-pwd:", "a=ice-pw:"),
+        0 => sdp.replace("a=mid:", "a=mid:x"),
+        1 => sdp.replace("a=fingerprint:", "a=finger:"),
+        2 => sdp.replace("m=application", "m=audio"),
+        3 => sdp.replace("a=ice-pwd:", "a=ice-pwd:x"),
+        4 => sdp.replace("sha-256 ", "sha-256 00:"),
+        _ => sdp.chars().take(sdp.len() / 2).collect(),
+    }
 }
