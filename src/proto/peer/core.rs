@@ -14,6 +14,7 @@ use super::channels::CORE_BUFFER;
 use super::config::{PeerConfig, Timing};
 use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion};
 use super::error::PeerError;
+use super::joined;
 use super::state::{ConnectionState, IceConnectionState, PeerEvent};
 use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer, Route};
 use crate::proto::ice::{Gatherer, IceCandidate, stun};
@@ -148,6 +149,42 @@ impl Peer {
             self.stats.unvalidated_dropped += 1;
             return;
         }
+        if joined::is_joined(received.contents) {
+            self.stats.malformed_dropped += 1;
+            return;
+        }
+        if self.may_join(received) && self.joined.push(received) {
+            return;
+        }
+        self.settle();
+        if self.may_join(received) && self.joined.push(received) {
+            return;
+        }
+        self.core_receive(received);
+        self.settle();
+    }
+
+    /// Whether a datagram can wait for others, to be given to the core together: DTLS (RFC 7983 §7) that
+    /// is ours, after the handshake.
+    fn may_join(&self, received: &Received<'_>) -> bool {
+        self.dtls == Dtls::Connected
+            && self.backend != CryptoBackend::OpenSsl
+            && matches!(received.contents.first(), Some(20..=63))
+    }
+
+    /// Gives the core what has been joined.
+    fn receive_joined(&mut self) {
+        if let Some((source, destination, contents)) = self.joined.take() {
+            self.core_receive(&Received {
+                protocol: Protocol::Udp,
+                source,
+                destination,
+                contents: &contents,
+            });
+        }
+    }
+
+    fn core_receive(&mut self, received: &Received<'_>) {
         let Protocol::Udp = received.protocol;
         let receive = Receive::new(
             CoreProtocol::Udp,
@@ -158,6 +195,7 @@ impl Peer {
         match receive {
             Ok(receive) => {
                 self.core_now = self.now;
+                self.dirty = true;
                 let input = str0m::Input::Receive(self.now, receive);
                 if let Err(e) = self.rtc.handle_input(input) {
                     self.on_core_fault(&e);
@@ -247,9 +285,17 @@ impl Peer {
         }
     }
 
-    /// Drains the core, lets channels feed it, works out the states, and queues what came of it.
-    /// Cheap when nothing has changed.
+    /// Gives the core what has come, drains it, lets channels feed it, works out the states, and queues
+    /// what came of it. Cheap when nothing has changed.
     pub(super) fn settle(&mut self) {
+        self.settle_core();
+        if !self.joined.is_empty() {
+            self.receive_joined();
+            self.settle_core();
+        }
+    }
+
+    fn settle_core(&mut self) {
         if !self.dirty || self.is_closed() {
             return;
         }

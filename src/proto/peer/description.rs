@@ -62,7 +62,7 @@ impl Description {
         check_credentials(&ufrag, &pwd)?;
         let fingerprint = required(&session, "fingerprint")?;
         check_fingerprint(&fingerprint)?;
-        check_group(&session, &lines)?;
+        let bundle = bundle(&session, &lines)?;
         check_application(&lines)?;
         let (candidates, candidates_unreadable) = candidates(&session, &ufrag);
         let application = session
@@ -70,7 +70,7 @@ impl Description {
             .iter()
             .find(|m| m.media == "application" && m.port != 0);
         Ok(Self {
-            text: normalise(sdp, &session, &lines),
+            text: normalise(sdp, &bundle),
             ice_lite: session.attributes.iter().any(|a| a.attribute == "ice-lite"),
             max_message_size: application.map(max_message_size),
             ufrag,
@@ -205,6 +205,13 @@ fn media_lines(session: &Session) -> Result<Vec<MediaLine>, PeerError> {
     for (index, media) in session.medias.iter().enumerate() {
         let mid = attribute(media, "mid")
             .ok_or_else(|| bad(&format!("m-line {index} ({}) has no a=mid", media.media)))?;
+        // RFC 5888 §4: a token; what else it may look like, the core and we would not agree upon.
+        let is_token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&c);
+        if mid.is_empty() || !mid.bytes().all(is_token) {
+            return Err(bad(&format!(
+                "mid {mid:?} of m-line {index} is not a token"
+            )));
+        }
         if lines.iter().any(|l| l.mid == mid) {
             return Err(bad(&format!("two m-lines have mid {mid:?}")));
         }
@@ -251,22 +258,32 @@ fn check_credentials(ufrag: &str, pwd: &str) -> Result<(), PeerError> {
     Ok(())
 }
 
-/// The core takes the m-lines in the order of the BUNDLE group, and finds out late when they are not.
-fn check_group(session: &Session, lines: &[MediaLine]) -> Result<(), PeerError> {
-    let group = session.attributes.iter().find(|a| a.attribute == "group");
-    let Some(group) = group.and_then(|a| a.value.as_deref()) else {
-        return Ok(());
+/// The BUNDLE group (RFC 9143), which the core needs, in the order of the m-lines; it would find out late
+/// when it is not so. A single m-line has nothing to be bundled with, so some leave the group out.
+fn bundle(session: &Session, lines: &[MediaLine]) -> Result<Vec<String>, PeerError> {
+    let groups = session.attributes.iter().filter(|a| a.attribute == "group");
+    let mids: Option<Vec<&str>> = groups
+        .filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE "))
+        .map(|mids| mids.split_ascii_whitespace().collect())
+        .next();
+    let mids = match mids {
+        Some(mids) if !mids.is_empty() => mids,
+        _ if lines.len() == 1 => vec![lines[0].mid.as_str()],
+        _ => {
+            return Err(bad(
+                "a=group:BUNDLE is missing; m-lines that are not bundled are not supported",
+            ));
+        }
     };
-    let mids = group.split_ascii_whitespace().skip(1);
-    for (mid, line) in mids.zip(lines) {
-        if mid != line.mid {
+    for (mid, line) in mids.iter().zip(lines) {
+        if *mid != line.mid {
             return Err(bad(&format!(
                 "a=group:BUNDLE has mid {mid:?} where the m-lines have {:?}",
                 line.mid
             )));
         }
     }
-    Ok(())
+    Ok(mids.into_iter().map(str::to_owned).collect())
 }
 
 /// One SCTP association is all that the core knows.
@@ -320,17 +337,16 @@ fn max_message_size(application: &Media) -> usize {
     }
 }
 
-fn normalise(sdp: &str, session: &Session, lines: &[MediaLine]) -> String {
-    let has_group = session.attributes.iter().any(|a| a.attribute == "group");
+fn normalise(sdp: &str, bundle: &[String]) -> String {
     let mut out = String::with_capacity(sdp.len());
     let mut in_media = false;
     for line in sdp.lines().filter(|l| !is_candidate_line(l)) {
+        if line.starts_with("a=group:") && !in_media {
+            continue;
+        }
         if line.starts_with("m=") && !in_media {
             in_media = true;
-            // Nothing to bundle with, so some leave the group out; the core asks for it.
-            if !has_group && lines.len() == 1 {
-                out += &format!("a=group:BUNDLE {}\r\n", lines[0].mid);
-            }
+            out += &format!("a=group:BUNDLE {}\r\n", bundle.join(" "));
         }
         out += line;
         out += "\r\n";

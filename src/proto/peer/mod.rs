@@ -26,6 +26,7 @@ mod description;
 )]
 mod empty;
 mod error;
+mod joined;
 mod negotiation;
 mod state;
 mod stats;
@@ -150,6 +151,7 @@ pub struct Peer {
     gathering: IceGatheringState,
     gathered: Vec<IceCandidate>,
     channels: Channels,
+    joined: joined::Joined,
     connectivity: Connectivity,
     validated: ValidatedAddresses,
     dtls: Dtls,
@@ -202,6 +204,7 @@ impl Peer {
             gathering: IceGatheringState::New,
             gathered: Vec::new(),
             channels: Channels::new(),
+            joined: joined::Joined::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
             dtls: Dtls::New,
@@ -232,17 +235,19 @@ impl Peer {
         }
         #[cfg(test)]
         assert!(!self.panics, "as asked for by a test");
-        self.settle();
         match input {
             Input::Receive { now, received } => {
                 self.advance(now);
                 self.on_datagram(&received);
+                return Ok(());
             }
             Input::Timeout(now) => {
+                self.settle();
                 self.advance(now);
                 self.core_timeout();
             }
             Input::Socket { now, id, reply } => {
+                self.settle();
                 self.advance(now);
                 self.gatherer.handle_socket(id, &reply);
                 self.on_gathered();
