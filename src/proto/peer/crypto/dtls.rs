@@ -13,7 +13,7 @@ use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
 };
 
-use crate::proto::peer::empty;
+use crate::proto::peer::{empty, joined};
 
 /// How many MTUs are remembered. The one that came first goes first; a peer built with an MTU that
 /// is not remembered merely pays for the proof again.
@@ -206,7 +206,13 @@ impl DtlsInstance for Dimpl {
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.dtls.handle_packet(packet)
+        if !joined::is_joined(packet) {
+            return self.dtls.handle_packet(packet);
+        }
+        // A bad datagram takes nothing from those that came with it.
+        joined::split(packet)
+            .map(|datagram| self.dtls.handle_packet(datagram))
+            .fold(Ok(()), Result::and)
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
