@@ -8,6 +8,8 @@
 //! Every result is one line of JSON on standard output; a bench that fails prints a line with
 //! `"error"` and makes the program exit with status 1.
 
+#[path = "compare.rs"]
+mod compare;
 #[path = "../support/cpu.rs"]
 mod cpu;
 
@@ -406,7 +408,7 @@ impl<'a> Transfer<'a> {
 }
 
 /// Counted at the receiver, after a second's warm-up.
-fn bench_throughput(options: &Options, size: usize) -> Result<()> {
+fn bench_throughput(options: &Options, size: usize, variant: &str) -> Result<()> {
     let mut net = new_loop()?;
     let pair = connect(&mut net, options, false)?;
     let mut transfer = Transfer::start(&mut net, options, pair.offerer, pair.near, size)?;
@@ -421,7 +423,7 @@ fn bench_throughput(options: &Options, size: usize) -> Result<()> {
         (stats.datagrams_sent - turns.datagrams_sent) as f64 / (stats.turns - turns.turns) as f64
     );
     report["send_dropped"] = json!(stats.send_dropped);
-    report["variant"] = json!(format!("{size} B"));
+    report["variant"] = json!(variant);
     emit(report);
     Ok(())
 }
@@ -524,6 +526,7 @@ fn emit(mut result: Value) {
     println!("{result}");
 }
 
+#[derive(Clone)]
 struct Options {
     benches: Vec<String>,
     n: usize,
@@ -601,6 +604,10 @@ fn seconds(text: &str) -> Result<Duration> {
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "compare") {
+        return compare::main(&arguments[1..]);
+    }
     let options = match Options::parse() {
         Ok(options) => options,
         Err(e) => {
@@ -634,9 +641,27 @@ fn main() -> ExitCode {
             }
             "throughput" => {
                 for &size in &options.sizes {
-                    report(bench, format!("{size} B"), bench_throughput(&options, size));
+                    let variant = format!("{size} B");
+                    report(
+                        bench,
+                        variant.clone(),
+                        bench_throughput(&options, size, &variant),
+                    );
                     let result = bench_throughput_two_loops(&options, size);
                     report(bench, format!("{size} B, 2 loops"), result);
+                    if size == 1_200 && options.mtu.is_none() {
+                        // One message in one datagram, as pion has it.
+                        let options = Options {
+                            mtu: Some(1_288),
+                            ..options.clone()
+                        };
+                        let variant = format!("{size} B, mtu 1288");
+                        report(
+                            bench,
+                            variant.clone(),
+                            bench_throughput(&options, size, &variant),
+                        );
+                    }
                 }
             }
             "memory" => {
