@@ -114,8 +114,8 @@ fn run(seed: u64) -> Run {
         sim.run_for(50);
         take(&mut sim, [a, b], &mut logs);
         assert!(
-            sim.elapsed_ms() < end,
-            "not open: {:?} {:?}",
+            sim.elapsed_ms() < end && !sim.peer(a).is_closed(),
+            "not open: {:?} {:?} {logs:#?}",
             sim.peer(a),
             sim.peer(b)
         );
@@ -248,9 +248,13 @@ fn seeds() {
 
 #[test]
 fn a_seed_replays() {
-    for seed in 0..10 {
-        assert_eq!(run(seed).trace, run(seed).trace, "seed {seed}");
-    }
+    let different: Vec<u64> = (0..20)
+        .filter(|seed| {
+            let (one, two) = (run(*seed), run(*seed));
+            (one.trace, one.steps) != (two.trace, two.steps)
+        })
+        .collect();
+    assert!(different.is_empty(), "two runs differ: seeds {different:?}");
 }
 
 /// The events of a run as well, not only its datagrams.

@@ -1,4 +1,6 @@
 //! Peers on a simulated network and clock: hours pass in seconds, and a failing seed replays.
 
+mod channels;
 mod common;
 mod lossy;
+mod negotiation;

@@ -569,6 +569,7 @@ impl Channels {
     }
 
     fn remove(&mut self, id: ChannelId, events: &mut Vec<PeerEvent>) {
+        self.waiting.retain(|waiting| *waiting != id);
         if let Some(channel) = self.channels.remove(&id) {
             self.buffered = self.buffered.saturating_sub(channel.buffered());
             self.window.forget(channel.in_core);

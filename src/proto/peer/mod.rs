@@ -19,6 +19,11 @@ mod connectivity;
 mod core;
 mod crypto;
 mod description;
+// Called by the crypto backends, of which the core alone has none.
+#[cfg_attr(
+    not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
+    allow(dead_code)
+)]
 mod empty;
 mod error;
 mod joined;
@@ -384,7 +389,9 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        self.channels.close(channel, &mut self.events)
+        self.channels.close(channel, &mut self.events)?;
+        self.check_negotiation_needed();
+        Ok(())
     }
 
     /// What is known of a channel; `None` when there is none of that name (any more).
@@ -450,13 +457,22 @@ impl Peer {
         if self.ufrags.contains(&ufrag) {
             return;
         }
-        if self.ufrags.len() >= MAX_UFRAGS
-            && let Some(old) = self.ufrags.pop_front()
-        {
-            self.out.push_back(Output::Route(Route::DropUfrag(old)));
+        if self.ufrags.len() >= MAX_UFRAGS {
+            let in_force = &self.local_creds.ufrag;
+            if let Some(old) = self.ufrags.iter().find(|u| *u != in_force).cloned() {
+                self.unroute_ufrag(&old);
+            }
         }
         self.ufrags.push_back(ufrag.clone());
         self.out.push_back(Output::Route(Route::Ufrag(ufrag)));
+    }
+
+    fn unroute_ufrag(&mut self, ufrag: &str) {
+        if let Some(index) = self.ufrags.iter().position(|u| u == ufrag) {
+            self.ufrags.remove(index);
+            let gone = Route::DropUfrag(ufrag.to_owned());
+            self.out.push_back(Output::Route(gone));
+        }
     }
 
     /// Passes on what the gatherer has found.
