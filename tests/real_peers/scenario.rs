@@ -149,7 +149,7 @@ pub fn ice_restarts(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     let mut call = connect(profile, offerer, config);
     hello(&mut call, "interop");
     call.wait_restart(|call| {
-        let restarted = call.ours.peer().restart_ice();
+        let restarted = call.peer().restart_ice();
         assert_eq!(restarted, Ok(()));
         call.offer();
     });
