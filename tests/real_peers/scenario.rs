@@ -103,6 +103,7 @@ pub fn config() -> PeerConfig {
 }
 
 /// OpenSSL's DTLS, which knows RSA certificates and version 1.2.
+#[cfg(feature = "openssl")]
 pub fn openssl() -> PeerConfig {
     config()
         .crypto(Some(CryptoBackend::OpenSsl))
