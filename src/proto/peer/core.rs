@@ -394,7 +394,9 @@ impl Peer {
                 self.channels
                     .on_data(data.id, data.binary, data.data, &mut self.events);
             }
-            Event::ChannelClose(id) => self.channels.on_closed(id, &mut self.events),
+            Event::ChannelClose(id) => {
+                self.channels.on_closed(&mut self.rtc, id, &mut self.events);
+            }
             // The core now sends its own goodbye and then dies; see `on_core_dead`.
             Event::Closed => log::debug!("closed by the other side"),
             other => log::trace!("unused event of the core: {other:?}"),
