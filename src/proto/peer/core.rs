@@ -410,7 +410,7 @@ impl Peer {
             let why = crypto::explain_dtls_error(error, self.backend)
                 .unwrap_or_else(|| error.to_string());
             self.fail_handshake(why);
-        } else {
+        } else if self.dtls == Dtls::Connected {
             self.event(PeerEvent::Error(PeerError::Core(error.to_string())));
         }
         self.rtc.disconnect();
@@ -454,6 +454,11 @@ impl Peer {
     fn finish(&mut self) {
         self.channels.close_all(&mut self.events);
         self.negotiation.close(&mut self.events);
+        self.pending.clear();
+        self.validated.clear();
+        self.gathered = Vec::new();
+        self.ufrags.clear();
+        self.remote_creds = None;
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
         self.flush_events();
         self.out
