@@ -53,7 +53,7 @@ fn a_peer_that_vanishes_is_noticed_at_the_configured_times() {
     fast.timing.closed = std::time::Duration::from_secs(5);
     fast.timing.keepalive = std::time::Duration::from_millis(500);
     for (config, at) in [
-        (PeerConfig::default(), [5_000, 30_000, 90_000]),
+        (PeerConfig::default(), [5_000_u64, 30_000, 90_000]),
         (fast, [2_000, 10_000, 15_000]),
     ] {
         let mut sim = Simulation::new(1, Link::default());
