@@ -140,6 +140,10 @@ impl Call {
         }
     }
 
+    pub fn is_open(&self, label: &str) -> bool {
+        self.channels.contains_key(label)
+    }
+
     pub fn announced_limit(&self) -> usize {
         self.announced
     }
@@ -231,12 +235,13 @@ impl Call {
         self.note("looprtc", format!("{event:?}"));
         match event {
             PeerEvent::IceCandidate(candidate) => {
-                // The index alone names the media section: the peer chooses its own mid.
                 let candidate = candidate.map(|c| {
+                    let init = c.to_init();
                     json!({
-                        "candidate": c.to_sdp_line(),
-                        "sdpMLineIndex": 0,
-                        "usernameFragment": c.username_fragment,
+                        "candidate": init.candidate,
+                        "sdpMid": init.sdp_mid,
+                        "sdpMLineIndex": init.sdp_m_line_index,
+                        "usernameFragment": init.username_fragment,
                     })
                 });
                 self.theirs

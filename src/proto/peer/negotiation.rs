@@ -93,6 +93,12 @@ impl Negotiation {
         self.application
     }
 
+    /// The mid that candidates are signalled with: all sections are bundled with the first.
+    pub fn first_mid(&self) -> Option<String> {
+        let local = self.local.pending.as_ref().or(self.local.current.as_ref());
+        own_attribute(&local?.sdp, "mid")
+    }
+
     /// The ufrag under which candidates are gathered now: that of an offer under way, if there is one.
     pub fn gathering_ufrag(&self, local: &IceCreds) -> String {
         match &self.created {
@@ -150,7 +156,9 @@ impl Peer {
         if self.signaling_state() != SignalingState::Stable {
             return Err(self.wrong_state("create_offer"));
         }
-        let created = self.core_offer()?;
+        let mut created = self.core_offer()?;
+        let setup = self.config.dtls_role.in_offer();
+        created.sdp = created.sdp.replace("a=setup:actpass", setup);
         let description = SessionDescription {
             kind: SdpType::Offer,
             sdp: with_candidates(&created.sdp, &self.gathered, false),
@@ -267,7 +275,9 @@ impl Peer {
     }
 
     fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
-        let parsed = SdpOffer::from_sdp_string(&offer.text).map_err(bad_sdp)?;
+        let setup = self.config.dtls_role.in_their_offer();
+        let text = offer.text.replace("a=setup:actpass", setup);
+        let parsed = SdpOffer::from_sdp_string(&text).map_err(bad_sdp)?;
         let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;
         let sdp = answer.to_sdp_string();
         self.negotiated(&offer);
