@@ -33,16 +33,23 @@ fn every_reliability_mode_both_ways() {
         ChannelConfig::new("reliable"),
         ChannelConfig::new("unordered").ordered(false),
         ChannelConfig::new("retransmits 0").max_retransmits(0),
-        ChannelConfig::new("retransmits 3").max_retransmits(3).ordered(false),
+        ChannelConfig::new("retransmits 3")
+            .max_retransmits(3)
+            .ordered(false),
         ChannelConfig::new("lifetime").max_packet_lifetime(100),
-        ChannelConfig::new("lifetime, unordered").max_packet_lifetime(100).ordered(false),
+        ChannelConfig::new("lifetime, unordered")
+            .max_packet_lifetime(100)
+            .ordered(false),
         ChannelConfig::new("protocol").protocol("chat.example"),
         ChannelConfig::new("žluťoučký kůň 🐎").protocol("ünï"),
         ChannelConfig::new(""),
     ];
     let mut sim = Simulation::new(1, lossy(0.1));
     let (a, b) = sim.pair();
-    let ours: Vec<ChannelId> = configs.iter().map(|c| create(&mut sim, a, c.clone())).collect();
+    let ours: Vec<ChannelId> = configs
+        .iter()
+        .map(|c| create(&mut sim, a, c.clone()))
+        .collect();
     connected(&mut sim, a, b);
     sim.run_for(60_000);
     let (mut log_a, mut log_b) = (Log::of(&mut sim, a), Log::of(&mut sim, b));
@@ -53,7 +60,11 @@ fn every_reliability_mode_both_ways() {
         .iter()
         .map(|c| {
             let is_it = |id: &&ChannelId| sim.with(b, |p, _| p.channel(**id).unwrap().config) == *c;
-            *log_b.remote.iter().find(is_it).unwrap_or_else(|| panic!("no {c:?}"))
+            *log_b
+                .remote
+                .iter()
+                .find(is_it)
+                .unwrap_or_else(|| panic!("no {c:?}"))
         })
         .collect();
     for n in 0..100u8 {
@@ -77,7 +88,11 @@ fn every_reliability_mode_both_ways() {
                 })
                 .collect();
             let label = &config.label;
-            assert_eq!(got.iter().collect::<HashSet<_>>().len(), got.len(), "{label}: twice");
+            assert_eq!(
+                got.iter().collect::<HashSet<_>>().len(),
+                got.len(),
+                "{label}: twice"
+            );
             if config.ordered {
                 assert!(got.is_sorted(), "{label}: {got:?}");
             }
@@ -151,10 +166,15 @@ fn large_messages_and_the_limit_of_the_other_side() {
         let b = sim.add(PeerConfig::default());
         let channel = create(&mut sim, a, ChannelConfig::new("x"));
         let offer = sim.with(a, |p, now| p.negotiate(now)).unwrap();
-        let mut answer = sim.with(b, |p, now| p.receive(offer, now)).unwrap().unwrap();
+        let mut answer = sim
+            .with(b, |p, now| p.receive(offer, now))
+            .unwrap()
+            .unwrap();
         let from = "a=max-message-size:262144";
         assert!(answer.sdp.contains(from));
-        answer.sdp = answer.sdp.replace(from, &format!("a=max-message-size:{announced}"));
+        answer.sdp = answer
+            .sdp
+            .replace(from, &format!("a=max-message-size:{announced}"));
         sim.with(a, |p, now| p.receive(answer, now)).unwrap();
         carry_candidates(&mut sim, a, b);
         sim.run_for(3_000);
@@ -163,7 +183,10 @@ fn large_messages_and_the_limit_of_the_other_side() {
         if limit == 1_000 {
             send(&mut sim, a, channel, &[7; 1_000]);
             let over = sim.with(a, |p, now| p.send_binary(channel, &[7; 1_001], now));
-            assert!(matches!(over, Err(PeerError::MessageTooLarge { limit: 1_000, .. })));
+            assert!(matches!(
+                over,
+                Err(PeerError::MessageTooLarge { limit: 1_000, .. })
+            ));
             sim.run_for(1_000);
             let log = Log::of(&mut sim, b);
             assert_eq!(binary(&log, log.opened[0]), [vec![7; 1_000]]);
@@ -178,7 +201,8 @@ fn carry_candidates(sim: &mut Simulation, a: Node, b: Node) {
         for event in log.all {
             if let PeerEvent::IceCandidate(Some(c)) = event {
                 let init = looprtc::proto::peer::IceCandidateInit::new(c.to_sdp_line());
-                sim.with(to, |p, now| p.add_ice_candidate(Some(&init), now)).unwrap();
+                sim.with(to, |p, now| p.add_ice_candidate(Some(&init), now))
+                    .unwrap();
             }
         }
     }
@@ -232,7 +256,10 @@ fn back_pressure_loses_nothing() {
         .map(|m| u32::from_be_bytes(m[..4].try_into().unwrap()))
         .collect();
     assert_eq!(got, (0..COUNT).collect::<Vec<_>>());
-    assert!(refused > 3 && lows >= refused, "{refused} refused, {lows} low events");
+    assert!(
+        refused > 3 && lows >= refused,
+        "{refused} refused, {lows} low events"
+    );
 }
 
 #[test]
@@ -257,13 +284,15 @@ fn the_low_event_comes_when_the_threshold_is_crossed() {
     sim.run_for(5_000);
     assert!(Log::of(&mut sim, a).low.is_empty());
     // 0, the default: when all is acknowledged.
-    sim.with(a, |p, _| p.set_buffered_amount_low_threshold(ca, 0)).unwrap();
+    sim.with(a, |p, _| p.set_buffered_amount_low_threshold(ca, 0))
+        .unwrap();
     send(&mut sim, a, ca, &[0; 10]);
     sim.run_for(1_000);
     assert_eq!(Log::of(&mut sim, a).low, [ca]);
     // And not for a channel that is gone.
     assert_eq!(
-        sim.with(a, |p, _| p.set_buffered_amount_low_threshold(ChannelId::clone(&ca), 1)),
+        sim.with(a, |p, _| p
+            .set_buffered_amount_low_threshold(ChannelId::clone(&ca), 1)),
         Ok(())
     );
 }
@@ -283,20 +312,28 @@ fn closing_sends_what_is_buffered() {
         for n in 0..40u8 {
             send(&mut sim, from, out, &vec![n; 2_500]);
         }
-        sim.with(from, |p, now| p.close_data_channel(out, now)).unwrap();
+        sim.with(from, |p, now| p.close_data_channel(out, now))
+            .unwrap();
         let info = sim.with(from, |p, _| p.channel(out)).expect("closing");
         assert_eq!(info.state, ChannelState::Closing);
         let more = sim.with(from, |p, now| p.send_text(out, "late", now));
         assert!(more.is_err());
         // Twice is fine.
-        sim.with(from, |p, now| p.close_data_channel(out, now)).unwrap();
+        sim.with(from, |p, now| p.close_data_channel(out, now))
+            .unwrap();
         sim.run_for(120_000);
         let log = Log::of(&mut sim, to);
         let got: Vec<u8> = binary(&log, into).iter().map(|m| m[0]).collect();
         assert_eq!(got, (0..40).collect::<Vec<u8>>(), "seed {seed}");
         assert_eq!(log.closed, [into], "seed {seed}");
-        let last = log.all.iter().rposition(|e| matches!(e, PeerEvent::ChannelMessage { .. }));
-        let closed = log.all.iter().position(|e| matches!(e, PeerEvent::ChannelClosed(_)));
+        let last = log
+            .all
+            .iter()
+            .rposition(|e| matches!(e, PeerEvent::ChannelMessage { .. }));
+        let closed = log
+            .all
+            .iter()
+            .position(|e| matches!(e, PeerEvent::ChannelClosed(_)));
         assert!(last < closed);
         assert_eq!(Log::of(&mut sim, from).closed, [out]);
         for node in [a, b] {
@@ -355,10 +392,11 @@ fn hundreds_of_channels_one_after_the_other() {
                     break;
                 }
             }
-            let theirs = *log.opened.first().unwrap_or_else(|| panic!("{label}: not open"));
-            let opened = sim.run_until(30_000, |sim| {
-                sim.peer(from).channels().contains(&ours)
-            });
+            let theirs = *log
+                .opened
+                .first()
+                .unwrap_or_else(|| panic!("{label}: not open"));
+            let opened = sim.run_until(30_000, |sim| sim.peer(from).channels().contains(&ours));
             assert!(opened);
             for _ in 0..600 {
                 let mut mine = Log::default();
@@ -372,11 +410,16 @@ fn hundreds_of_channels_one_after_the_other() {
             ids.insert(info.stream_id.expect("known when open"));
             send(&mut sim, from, ours, label.as_bytes());
             // Closed by the one, then by the other.
-            let closer = if n % 2 == 0 { (from, ours) } else { (to, theirs) };
+            let closer = if n % 2 == 0 {
+                (from, ours)
+            } else {
+                (to, theirs)
+            };
             if n % 2 == 1 {
                 sim.run_for(3_000);
             }
-            sim.with(closer.0, |p, now| p.close_data_channel(closer.1, now)).unwrap();
+            sim.with(closer.0, |p, now| p.close_data_channel(closer.1, now))
+                .unwrap();
             let gone = sim.run_until(60_000, |sim| {
                 sim.peer(from).channels().len() == 1 && sim.peer(to).channels().len() == 1
             });
@@ -384,7 +427,11 @@ fn hundreds_of_channels_one_after_the_other() {
             log.take(&mut sim, to);
             assert_eq!(binary(&log, theirs), [label.as_bytes()], "{label}");
         }
-        assert!(ids.len() < rounds / 2, "{} ids for {rounds} channels", ids.len());
+        assert!(
+            ids.len() < rounds / 2,
+            "{} ids for {rounds} channels",
+            ids.len()
+        );
     }
 }
 
@@ -393,7 +440,11 @@ fn five_hundred_channels_at_once() {
     let mut sim = Simulation::new(8, Link::default().loss(0.02));
     let (a, b) = sim.pair();
     for n in 0..500 {
-        create(&mut sim, if n % 2 == 0 { a } else { b }, ChannelConfig::new(format!("{n}")));
+        create(
+            &mut sim,
+            if n % 2 == 0 { a } else { b },
+            ChannelConfig::new(format!("{n}")),
+        );
     }
     connected(&mut sim, a, b);
     let (mut log_a, mut log_b) = (Log::default(), Log::default());
@@ -408,7 +459,8 @@ fn five_hundred_channels_at_once() {
     assert_eq!((log_a.opened.len(), log_b.opened.len()), (500, 500));
     for channel in sim.peer(a).channels() {
         let label = sim.with(a, |p, _| p.channel(channel).unwrap().config.label);
-        sim.with(a, |p, now| p.send_text(channel, &label, now)).unwrap();
+        sim.with(a, |p, now| p.send_text(channel, &label, now))
+            .unwrap();
     }
     sim.run_for(60_000);
     log_b.take(&mut sim, b);
@@ -417,12 +469,18 @@ fn five_hundred_channels_at_once() {
         assert_eq!(log_b.on(channel), [Message::Text(label)]);
     }
     for channel in sim.peer(a).channels() {
-        sim.with(a, |p, now| p.close_data_channel(channel, now)).unwrap();
+        sim.with(a, |p, now| p.close_data_channel(channel, now))
+            .unwrap();
     }
     let gone = sim.run_until(120_000, |sim| {
         sim.peer(a).channels().is_empty() && sim.peer(b).channels().is_empty()
     });
-    assert!(gone, "{} {}", sim.peer(a).channels().len(), sim.peer(b).channels().len());
+    assert!(
+        gone,
+        "{} {}",
+        sim.peer(a).channels().len(),
+        sim.peer(b).channels().len()
+    );
 }
 
 #[test]
@@ -451,7 +509,11 @@ fn negotiated_ids_on_both_sides() {
             sim.with(a, |p, now| p.send_text(*x, "to b", now)).unwrap();
             sim.with(b, |p, now| p.send_text(*y, "to a", now)).unwrap();
         }
-        let other = sim.with(a, |p, _| p.channel(in_band)).unwrap().stream_id.unwrap();
+        let other = sim
+            .with(a, |p, _| p.channel(in_band))
+            .unwrap()
+            .stream_id
+            .unwrap();
         assert!(![id_a, id_b].contains(&other));
         sim.run_for(20_000);
         let (log_a, log_b) = (Log::of(&mut sim, a), Log::of(&mut sim, b));
@@ -486,7 +548,10 @@ fn a_negotiated_id_made_later_than_the_first_message() {
     sim.with(a, |p, now| p.send_text(x, "to b", now)).unwrap();
     sim.run_for(1_000);
     assert_eq!(Log::of(&mut sim, a).on(x), [Message::Text("to a".into())]);
-    assert_eq!(Log::of(&mut sim, b).on(y).last(), Some(&Message::Text("to b".into())));
+    assert_eq!(
+        Log::of(&mut sim, b).on(y).last(),
+        Some(&Message::Text("to b".into()))
+    );
 }
 
 #[test]
@@ -499,7 +564,8 @@ fn a_negotiated_id_can_be_used_again() {
         let x = create(&mut sim, a, config.clone());
         let y = create(&mut sim, b, config.clone());
         sim.run_for(1_000);
-        sim.with(a, |p, now| p.send_text(x, "hi", now)).unwrap_or_else(|e| panic!("{round}: {e}"));
+        sim.with(a, |p, now| p.send_text(x, "hi", now))
+            .unwrap_or_else(|e| panic!("{round}: {e}"));
         sim.run_for(500);
         assert_eq!(Log::of(&mut sim, b).on(y).len(), 1, "round {round}");
         sim.with(a, |p, now| p.close_data_channel(x, now)).unwrap();
@@ -518,12 +584,20 @@ fn what_cannot_be_made_is_refused() {
             .expect_err("refused")
     };
     let long = "x".repeat(1_025);
-    assert!(matches!(refused(ChannelConfig::new(&long)), PeerError::LimitReached { .. }));
+    assert!(matches!(
+        refused(ChannelConfig::new(&long)),
+        PeerError::LimitReached { .. }
+    ));
     let both = ChannelConfig::new("x".repeat(600)).protocol("y".repeat(425));
     assert!(matches!(refused(both), PeerError::LimitReached { .. }));
-    let modes = ChannelConfig::new("").max_retransmits(1).max_packet_lifetime(1);
+    let modes = ChannelConfig::new("")
+        .max_retransmits(1)
+        .max_packet_lifetime(1);
     assert!(matches!(refused(modes), PeerError::BadChannel(_)));
-    assert!(matches!(refused(ChannelConfig::new("").negotiated(65_535)), PeerError::BadChannel(_)));
+    assert!(matches!(
+        refused(ChannelConfig::new("").negotiated(65_535)),
+        PeerError::BadChannel(_)
+    ));
     // A label at the limit arrives whole; one that the core could not hold is refused whatever is allowed.
     let mut limits = Limits::default();
     limits.max_label_size = 100_000;
@@ -539,7 +613,10 @@ fn what_cannot_be_made_is_refused() {
     connected(&mut sim, a, b);
     sim.run_for(2_000);
     let log = Log::of(&mut sim, b);
-    assert_eq!(sim.with(b, |p, _| p.channel(log.remote[0])).unwrap().config, config);
+    assert_eq!(
+        sim.with(b, |p, _| p.channel(log.remote[0])).unwrap().config,
+        config
+    );
 }
 
 #[test]
@@ -549,11 +626,13 @@ fn closed_before_it_opens() {
         let mut sim = Simulation::new(14, Link::default());
         let (a, b) = sim.pair();
         let keep = create(&mut sim, a, ChannelConfig::new("keep"));
-        let gone: Vec<ChannelId> =
-            (0..3).map(|n| create(&mut sim, a, ChannelConfig::new(format!("gone{n}")))).collect();
+        let gone: Vec<ChannelId> = (0..3)
+            .map(|n| create(&mut sim, a, ChannelConfig::new(format!("gone{n}"))))
+            .collect();
         sim.run_for(wait);
         for id in &gone {
-            sim.with(a, |p, now| p.close_data_channel(*id, now)).unwrap();
+            sim.with(a, |p, now| p.close_data_channel(*id, now))
+                .unwrap();
         }
         connected(&mut sim, a, b);
         sim.run_for(20_000);
@@ -562,14 +641,20 @@ fn closed_before_it_opens() {
         assert_eq!(closed, gone.iter().copied().collect(), "after {wait} ms");
         assert_eq!(log.closed.len(), 3, "after {wait} ms");
         assert_eq!(sim.peer(a).channels(), [keep], "after {wait} ms");
-        assert_eq!(sim.peer(b).channels().len(), 1, "after {wait} ms: {:?}", Log::of(&mut sim, b));
+        assert_eq!(
+            sim.peer(b).channels().len(),
+            1,
+            "after {wait} ms: {:?}",
+            Log::of(&mut sim, b)
+        );
         // The first of all, the one that carried the offer.
         let mut sim = Simulation::new(15, Link::default());
         let (a, b) = sim.pair();
         let first = create(&mut sim, a, ChannelConfig::new("first"));
         let keep = create(&mut sim, a, ChannelConfig::new("keep"));
         sim.run_for(wait);
-        sim.with(a, |p, now| p.close_data_channel(first, now)).unwrap();
+        sim.with(a, |p, now| p.close_data_channel(first, now))
+            .unwrap();
         connected(&mut sim, a, b);
         sim.run_for(20_000);
         assert_eq!(Log::of(&mut sim, a).closed, [first], "after {wait} ms");
@@ -584,19 +669,34 @@ fn too_many_channels_from_the_other_side() {
     limits.max_channels = 10;
     let mut sim = Simulation::new(16, Link::default());
     let (a, b) = sim.pair_with(PeerConfig::default(), PeerConfig::default().limits(limits));
-    let made: Vec<ChannelId> =
-        (0..50).map(|n| create(&mut sim, a, ChannelConfig::new(format!("{n}")))).collect();
+    let made: Vec<ChannelId> = (0..50)
+        .map(|n| create(&mut sim, a, ChannelConfig::new(format!("{n}"))))
+        .collect();
     connected(&mut sim, a, b);
     sim.run_for(60_000);
     assert_eq!(sim.peer(b).channels().len(), 10);
     let log = Log::of(&mut sim, a);
     assert_eq!(log.closed.len(), 40, "the others were reset");
-    let over = sim.with(b, |p, now| p.create_data_channel(ChannelConfig::new("more"), now));
-    assert!(matches!(over, Err(PeerError::LimitReached { limit: "max_channels", .. })));
+    let over = sim.with(b, |p, now| {
+        p.create_data_channel(ChannelConfig::new("more"), now)
+    });
+    assert!(matches!(
+        over,
+        Err(PeerError::LimitReached {
+            limit: "max_channels",
+            ..
+        })
+    ));
     // What is there works; and room that is made is used.
-    let left: Vec<ChannelId> = made.iter().copied().filter(|c| !log.closed.contains(c)).collect();
-    sim.with(a, |p, now| p.send_text(left[3], "hi", now)).unwrap();
-    sim.with(a, |p, now| p.close_data_channel(left[0], now)).unwrap();
+    let left: Vec<ChannelId> = made
+        .iter()
+        .copied()
+        .filter(|c| !log.closed.contains(c))
+        .collect();
+    sim.with(a, |p, now| p.send_text(left[3], "hi", now))
+        .unwrap();
+    sim.with(a, |p, now| p.close_data_channel(left[0], now))
+        .unwrap();
     sim.run_for(5_000);
     create(&mut sim, a, ChannelConfig::new("after"));
     sim.run_for(5_000);
@@ -614,16 +714,23 @@ fn calls_on_channels_that_are_not_there() {
     assert_eq!(not_open, Err(PeerError::ChannelNotOpen));
     connected(&mut sim, a, b);
     sim.run_for(2_000);
-    sim.with(a, |p, now| p.close_data_channel(early, now)).unwrap();
+    sim.with(a, |p, now| p.close_data_channel(early, now))
+        .unwrap();
     sim.run_for(2_000);
     sim.with(a, |p, now| {
         assert_eq!(p.channel(early), None);
         assert_eq!(p.send_text(early, "", now), Err(PeerError::NoSuchChannel));
-        assert_eq!(p.close_data_channel(early, now), Err(PeerError::NoSuchChannel));
+        assert_eq!(
+            p.close_data_channel(early, now),
+            Err(PeerError::NoSuchChannel)
+        );
         assert_eq!(p.buffered_amount(early), 0);
         p.close(now);
         assert_eq!(p.send_text(early, "", now), Err(PeerError::Closed));
-        assert_eq!(p.create_data_channel(ChannelConfig::new("x"), now), Err(PeerError::Closed));
+        assert_eq!(
+            p.create_data_channel(ChannelConfig::new("x"), now),
+            Err(PeerError::Closed)
+        );
     });
     let _ = SessionDescription::offer("");
 }
