@@ -114,6 +114,13 @@ mod dtls {
     }
 }
 
+/// A browser that hides its addresses is reached all the same: its checks come to us.
+#[test]
+fn chromium_with_mdns_names() {
+    scenario::they_close(&scenario::CHROMIUM_MDNS, Looprtc, config());
+    scenario::they_close(&scenario::CHROMIUM_MDNS, RealPeer, config());
+}
+
 mod restart {
     use super::*;
 

@@ -2,5 +2,6 @@
 
 mod channels;
 mod common;
+mod connectivity;
 mod lossy;
 mod negotiation;

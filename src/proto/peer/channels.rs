@@ -24,6 +24,10 @@ pub const MAX_RECEIVE_MESSAGE: usize = 256 * 1024;
 /// reached, feeding waits.
 pub(super) const CORE_BUFFER: usize = 2 * 1024 * 1024;
 
+/// The core writes a channel's announcement into 1,500 bytes, and panics when it does not fit: bytes that
+/// label and protocol may have together, whatever the configuration says.
+const CORE_LABEL: usize = 1_400;
+
 /// Stream ids go up to 65,534 (RFC 8832 §6).
 const MAX_STREAM_ID: u16 = 65_534;
 
@@ -129,10 +133,11 @@ impl ChannelConfig {
         if self.negotiated.is_some_and(|id| id > MAX_STREAM_ID) {
             return bad("a negotiated id is at most 65534 (RFC 8832 §6)");
         }
-        if self.label.len() + self.protocol.len() > limits.max_label_size {
+        let max = limits.max_label_size.min(CORE_LABEL);
+        if self.label.len() + self.protocol.len() > max {
             return Err(PeerError::LimitReached {
                 limit: "max_label_size",
-                value: limits.max_label_size,
+                value: max,
             });
         }
         Ok(())
