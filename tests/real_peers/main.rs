@@ -66,7 +66,7 @@ mod werift {
     }
 
     // str0m 0.24 begins SCTP only as DTLS client, werift only as the controlling ICE agent, so that
-    // here neither begins. RFC 8841 (section 9.3) has both begin.
+    // here neither begins. RFC 8841 has both begin.
     #[test]
     #[ignore = "neither side begins SCTP: see the comment"]
     fn looprtc_offers() {

@@ -26,7 +26,7 @@ pub struct Profile {
     pub unordered_and_limited: bool,
     /// Whether it tells how reliable a channel is that we made.
     pub tells_reliability: bool,
-    /// Whether it hears our close (a DTLS alert).
+    /// Whether it always hears our close (a DTLS alert).
     pub hears_goodbye: bool,
     /// Whether the connection ends on our side at once when it closes. Otherwise only by silence.
     pub says_goodbye: bool,
@@ -69,6 +69,7 @@ pub const WERIFT: Profile = Profile {
     largest: 65536,
     sends_empty: false,
     unordered_and_limited: false,
+    hears_goodbye: false,
     says_goodbye: false,
     ..Profile::new("werift")
 };
@@ -150,7 +151,7 @@ pub fn ice_restarts(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     let mut call = connect(profile, offerer, config);
     hello(&mut call, "interop");
     call.wait_restart(|call| {
-        let restarted = call.ours.peer().restart_ice();
+        let restarted = call.peer().restart_ice();
         assert_eq!(restarted, Ok(()));
         call.offer();
     });

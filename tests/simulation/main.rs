@@ -3,5 +3,6 @@
 mod channels;
 mod common;
 mod connectivity;
+mod gate;
 mod lossy;
 mod negotiation;

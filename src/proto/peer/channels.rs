@@ -28,6 +28,10 @@ pub(super) const CORE_BUFFER: usize = 2 * 1024 * 1024;
 /// label and protocol may have together, whatever the configuration says.
 const CORE_LABEL: usize = 1_400;
 
+/// How often a channel of ours is opened anew when it is reset before it was open. The core may use a
+/// stream id again while the other side's reset of it is still on its way (RFC 6525 §5.2.2 wants both).
+const MAX_ATTEMPTS: u8 = 10;
+
 /// Stream ids go up to 65,534 (RFC 8832 §6).
 const MAX_STREAM_ID: u16 = 65_534;
 
@@ -214,6 +218,7 @@ struct Channel {
     low_threshold: usize,
     above_low: bool,
     reset_sent: bool,
+    attempts: u8,
 }
 
 impl Channel {
@@ -228,6 +233,7 @@ impl Channel {
             low_threshold: 0,
             above_low: false,
             reset_sent: false,
+            attempts: 0,
         }
     }
 
@@ -246,6 +252,8 @@ pub(super) struct Channels {
     active: Vec<ChannelId>,
     /// Made before there was an association to open them on, in the order they were made.
     waiting: VecDeque<ChannelId>,
+    /// Negotiated ones that are not open yet. The core does not always say when they are.
+    opening: Vec<ChannelId>,
     /// Bytes accepted and not acknowledged, over all channels.
     buffered: usize,
     max_message: usize,
@@ -260,6 +268,7 @@ impl Channels {
             by_core: HashMap::new(),
             active: Vec::new(),
             waiting: VecDeque::new(),
+            opening: Vec::new(),
             buffered: 0,
             max_message: 64 * 1024,
             window: SendWindow::new(),
@@ -319,6 +328,9 @@ impl Channels {
     pub fn bind(&mut self, id: ChannelId, core: CoreId) {
         if let Some(channel) = self.channels.get_mut(&id) {
             channel.core = Some(core);
+            if channel.config.negotiated.is_some() {
+                self.opening.push(id);
+            }
             self.by_core.insert(core, id);
         }
     }
@@ -458,6 +470,7 @@ impl Channels {
     /// After the core was drained: counts what has been acknowledged, feeds more, says what fell below
     /// its threshold, closes what is empty. Returns whether the core was touched and has to be drained.
     pub fn settle(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>, now: Instant) -> bool {
+        self.open_negotiated(rtc, events);
         let mut touched = false;
         let mut index = 0;
         let senders = self.active.len();
@@ -470,7 +483,8 @@ impl Channels {
             let before = channel.buffered();
             if channel.in_core > 0 {
                 let held = channel.in_core;
-                channel.in_core = in_core(rtc, channel);
+                // The core counts the announcement of the channel (RFC 8832) as well.
+                channel.in_core = in_core(rtc, channel).min(held);
                 let flowing = channel.in_core > 0 || !channel.queue.is_empty();
                 let released = held.saturating_sub(channel.in_core);
                 self.window.on_released(released, flowing, now);
@@ -502,6 +516,23 @@ impl Channels {
             }
         }
         touched
+    }
+
+    /// When the other side has sent on a negotiated id before we asked for it, the core opens it without a
+    /// word.
+    fn open_negotiated(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>) {
+        let channels = &mut self.channels;
+        self.opening.retain(|id| {
+            let Some(channel) = channels.get_mut(id) else {
+                return false;
+            };
+            let is_open = channel.core.is_some_and(|core| rtc.channel(core).is_some());
+            if is_open && channel.state == ChannelState::Connecting {
+                channel.state = ChannelState::Open;
+                events.push(PeerEvent::ChannelOpen(*id));
+            }
+            channel.state == ChannelState::Connecting
+        });
     }
 
     /// The core says that a channel is open: one of ours, or one that the other side has made.
@@ -553,15 +584,35 @@ impl Channels {
         events: &mut Vec<PeerEvent>,
     ) {
         if let Some(&channel) = self.by_core.get(&core) {
+            if let Some(c) = self.channels.get_mut(&channel)
+                && c.state == ChannelState::Connecting
+                && c.config.negotiated.is_some()
+            {
+                c.state = ChannelState::Open;
+                events.push(PeerEvent::ChannelOpen(channel));
+            }
             let message = Message::received(binary, data);
             events.push(PeerEvent::ChannelMessage { channel, message });
         }
     }
 
-    pub fn on_closed(&mut self, core: CoreId, events: &mut Vec<PeerEvent>) {
-        if let Some(&id) = self.by_core.get(&core) {
-            self.remove(id, events);
+    pub fn on_closed(&mut self, rtc: &mut Rtc, core: CoreId, events: &mut Vec<PeerEvent>) {
+        let Some(id) = self.by_core.remove(&core) else {
+            return;
+        };
+        let again = self.channels.get_mut(&id).filter(|c| {
+            c.state == ChannelState::Connecting
+                && c.config.negotiated.is_none()
+                && c.attempts < MAX_ATTEMPTS
+        });
+        if let Some(channel) = again {
+            channel.attempts += 1;
+            let config = channel.config.to_core();
+            let core = rtc.direct_api().create_data_channel(config);
+            self.bind(id, core);
+            return;
         }
+        self.remove(id, events);
     }
 
     /// The connection is gone, and all channels with it.
@@ -571,6 +622,7 @@ impl Channels {
         }
         self.active = Vec::new();
         self.waiting = VecDeque::new();
+        self.opening = Vec::new();
     }
 
     fn remove(&mut self, id: ChannelId, events: &mut Vec<PeerEvent>) {

@@ -394,7 +394,9 @@ impl Peer {
                 self.channels
                     .on_data(data.id, data.binary, data.data, &mut self.events);
             }
-            Event::ChannelClose(id) => self.channels.on_closed(id, &mut self.events),
+            Event::ChannelClose(id) => {
+                self.channels.on_closed(&mut self.rtc, id, &mut self.events);
+            }
             // The core now sends its own goodbye and then dies; see `on_core_dead`.
             Event::Closed => log::debug!("closed by the other side"),
             other => log::trace!("unused event of the core: {other:?}"),
@@ -408,7 +410,7 @@ impl Peer {
             let why = crypto::explain_dtls_error(error, self.backend)
                 .unwrap_or_else(|| error.to_string());
             self.fail_handshake(why);
-        } else {
+        } else if self.dtls == Dtls::Connected {
             self.event(PeerEvent::Error(PeerError::Core(error.to_string())));
         }
         self.rtc.disconnect();
@@ -452,6 +454,11 @@ impl Peer {
     fn finish(&mut self) {
         self.channels.close_all(&mut self.events);
         self.negotiation.close(&mut self.events);
+        self.pending.clear();
+        self.validated.clear();
+        self.gathered = Vec::new();
+        self.ufrags.clear();
+        self.remote_creds = None;
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
         self.flush_events();
         self.out

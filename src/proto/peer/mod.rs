@@ -26,6 +26,10 @@ mod description;
 )]
 mod empty;
 mod error;
+#[cfg_attr(
+    not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
+    allow(dead_code)
+)]
 mod joined;
 mod negotiation;
 mod state;
