@@ -297,6 +297,9 @@ impl Contestant {
         let mut lines = 0;
         for line in String::from_utf8_lossy(&output.stdout).lines() {
             println!("{line}");
+            if !line.starts_with('{') {
+                continue; // pion's log
+            }
             lines += 1;
             match serde_json::from_str::<Value>(line) {
                 Ok(result) => self.take(&result),
