@@ -49,8 +49,29 @@ peer_tests! {
     libwebrtc: LIBWEBRTC, config();
     chromium: CHROMIUM, config();
     aiortc: AIORTC, config();
-    werift: WERIFT, config();
     libdatachannel: LIBDATACHANNEL, config();
+}
+
+mod werift {
+    use super::*;
+
+    #[test]
+    fn looprtc_answers() {
+        full(&WERIFT, RealPeer, config());
+    }
+
+    #[test]
+    fn looprtc_answers_they_close() {
+        they_close(&WERIFT, RealPeer, config());
+    }
+
+    // str0m 0.24 begins SCTP only as DTLS client, werift only as the controlling ICE agent, so that
+    // here neither begins. RFC 8841 (section 9.3) has both begin.
+    #[test]
+    #[ignore = "neither side begins SCTP: see the comment"]
+    fn looprtc_offers() {
+        full(&WERIFT, Looprtc, config());
+    }
 }
 
 #[cfg(feature = "openssl")]
@@ -91,6 +112,13 @@ mod dtls {
     fn an_rsa_certificate_is_named_as_the_reason() {
         scenario::rsa_is_refused(&GSTREAMER);
     }
+}
+
+/// A browser that hides its addresses is reached all the same: its checks come to us.
+#[test]
+fn chromium_with_mdns_names() {
+    scenario::they_close(&scenario::CHROMIUM_MDNS, Looprtc, config());
+    scenario::they_close(&scenario::CHROMIUM_MDNS, RealPeer, config());
 }
 
 mod restart {

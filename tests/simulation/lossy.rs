@@ -114,8 +114,8 @@ fn run(seed: u64) -> Run {
         sim.run_for(50);
         take(&mut sim, [a, b], &mut logs);
         assert!(
-            sim.elapsed_ms() < end,
-            "not open: {:?} {:?}",
+            sim.elapsed_ms() < end && !sim.peer(a).is_closed(),
+            "not open: {:?} {:?} {logs:#?}",
             sim.peer(a),
             sim.peer(b)
         );
@@ -136,7 +136,7 @@ fn run(seed: u64) -> Run {
             .iter()
             .all(|n| sim.peer(*n).total_buffered_amount() == 0)
     };
-    assert!(sim.run_until(PATIENCE, done), "data stuck");
+    assert!(sim.run_until(5 * PATIENCE, done), "data stuck");
     // Acknowledged is not yet read in order; and what was given up has its last chance.
     sim.run_for(20_000);
     take(&mut sim, [a, b], &mut logs);
@@ -248,9 +248,13 @@ fn seeds() {
 
 #[test]
 fn a_seed_replays() {
-    for seed in 0..10 {
-        assert_eq!(run(seed).trace, run(seed).trace, "seed {seed}");
-    }
+    let different: Vec<u64> = (0..20)
+        .filter(|seed| {
+            let (one, two) = (run(*seed), run(*seed));
+            (one.trace, one.steps) != (two.trace, two.steps)
+        })
+        .collect();
+    assert!(different.is_empty(), "two runs differ: seeds {different:?}");
 }
 
 /// The events of a run as well, not only its datagrams.

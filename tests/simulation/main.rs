@@ -1,4 +1,7 @@
 //! Peers on a simulated network and clock: hours pass in seconds, and a failing seed replays.
 
+mod channels;
 mod common;
+mod connectivity;
 mod lossy;
+mod negotiation;

@@ -5,6 +5,7 @@
 //! the connection lives: a channel that is closed is first emptied.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
 use str0m::Rtc;
 use str0m::channel::{ChannelConfig as CoreConfig, ChannelId as CoreId, Reliability};
@@ -13,9 +14,7 @@ use super::config::Limits;
 use super::empty;
 use super::error::PeerError;
 use super::state::{Message, PeerEvent};
-
-/// Bytes that the core is given to hold, for each channel.
-const CORE_HIGH_WATER: usize = 256 * 1024;
+use super::window::SendWindow;
 
 /// The largest message that this side receives, in bytes: what its descriptions announce as
 /// `a=max-message-size` (RFC 8841 §6).
@@ -24,6 +23,10 @@ pub const MAX_RECEIVE_MESSAGE: usize = 256 * 1024;
 /// The core's own limit over all channels. Above the sum of what is fed to it in practice; when it is
 /// reached, feeding waits.
 pub(super) const CORE_BUFFER: usize = 2 * 1024 * 1024;
+
+/// The core writes a channel's announcement into 1,500 bytes, and panics when it does not fit: bytes that
+/// label and protocol may have together, whatever the configuration says.
+const CORE_LABEL: usize = 1_400;
 
 /// Stream ids go up to 65,534 (RFC 8832 §6).
 const MAX_STREAM_ID: u16 = 65_534;
@@ -130,10 +133,11 @@ impl ChannelConfig {
         if self.negotiated.is_some_and(|id| id > MAX_STREAM_ID) {
             return bad("a negotiated id is at most 65534 (RFC 8832 §6)");
         }
-        if self.label.len() + self.protocol.len() > limits.max_label_size {
+        let max = limits.max_label_size.min(CORE_LABEL);
+        if self.label.len() + self.protocol.len() > max {
             return Err(PeerError::LimitReached {
                 limit: "max_label_size",
-                value: limits.max_label_size,
+                value: max,
             });
         }
         Ok(())
@@ -245,6 +249,7 @@ pub(super) struct Channels {
     /// Bytes accepted and not acknowledged, over all channels.
     buffered: usize,
     max_message: usize,
+    window: SendWindow,
 }
 
 impl Channels {
@@ -257,6 +262,7 @@ impl Channels {
             waiting: VecDeque::new(),
             buffered: 0,
             max_message: 64 * 1024,
+            window: SendWindow::new(),
         }
     }
 
@@ -391,6 +397,7 @@ impl Channels {
         id: ChannelId,
         payload: Payload<'_>,
         limits: &Limits,
+        now: Instant,
     ) -> Result<(), PeerError> {
         let (binary, data) = payload.to_core();
         let channel = self.channels.get_mut(&id).ok_or(PeerError::NoSuchChannel)?;
@@ -413,9 +420,11 @@ impl Channels {
                 limit: limits.max_send_buffer,
             });
         }
-        let direct = channel.queue.is_empty() && channel.in_core < CORE_HIGH_WATER;
+        let share = self.window.share(self.active.len());
+        let direct = channel.queue.is_empty() && channel.in_core < share;
         if direct && write(rtc, channel, binary, data) {
             channel.in_core += data.len();
+            self.window.on_fed(data.len(), now);
         } else {
             channel.queue.push_back((binary, data.to_vec()));
             channel.queued += data.len();
@@ -448,9 +457,10 @@ impl Channels {
 
     /// After the core was drained: counts what has been acknowledged, feeds more, says what fell below
     /// its threshold, closes what is empty. Returns whether the core was touched and has to be drained.
-    pub fn settle(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>) -> bool {
+    pub fn settle(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>, now: Instant) -> bool {
         let mut touched = false;
         let mut index = 0;
+        let senders = self.active.len();
         while index < self.active.len() {
             let id = self.active[index];
             let Some(channel) = self.channels.get_mut(&id) else {
@@ -459,9 +469,14 @@ impl Channels {
             };
             let before = channel.buffered();
             if channel.in_core > 0 {
+                let held = channel.in_core;
                 channel.in_core = in_core(rtc, channel);
+                let flowing = channel.in_core > 0 || !channel.queue.is_empty();
+                let released = held.saturating_sub(channel.in_core);
+                self.window.on_released(released, flowing, now);
             }
-            touched |= feed(rtc, channel);
+            let share = self.window.share(senders);
+            touched |= feed(rtc, channel, &mut self.window, share, now);
             let buffered = channel.buffered();
             self.buffered = self
                 .buffered
@@ -559,8 +574,10 @@ impl Channels {
     }
 
     fn remove(&mut self, id: ChannelId, events: &mut Vec<PeerEvent>) {
+        self.waiting.retain(|waiting| *waiting != id);
         if let Some(channel) = self.channels.remove(&id) {
             self.buffered = self.buffered.saturating_sub(channel.buffered());
+            self.window.forget(channel.in_core);
             if let Some(core) = channel.core {
                 self.by_core.remove(&core);
             }
@@ -590,13 +607,19 @@ fn in_core(rtc: &mut Rtc, channel: &Channel) -> usize {
 }
 
 /// Gives the core what fits, a batch at a time. Returns whether anything was given.
-fn feed(rtc: &mut Rtc, channel: &mut Channel) -> bool {
+fn feed(
+    rtc: &mut Rtc,
+    channel: &mut Channel,
+    window: &mut SendWindow,
+    share: usize,
+    now: Instant,
+) -> bool {
     // Half full first: one larger batch is cheaper than a message for each acknowledgement.
-    if channel.queue.is_empty() || channel.in_core > CORE_HIGH_WATER / 2 {
+    if channel.queue.is_empty() || channel.in_core > share / 2 {
         return false;
     }
     let mut fed = false;
-    while channel.in_core < CORE_HIGH_WATER {
+    while channel.in_core < share {
         let Some((binary, data)) = channel.queue.pop_front() else {
             break;
         };
@@ -606,6 +629,7 @@ fn feed(rtc: &mut Rtc, channel: &mut Channel) -> bool {
         }
         channel.queued -= data.len();
         channel.in_core += data.len();
+        window.on_fed(data.len(), now);
         fed = true;
     }
     fed

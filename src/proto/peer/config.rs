@@ -170,7 +170,7 @@ pub struct Limits {
     pub max_remote_candidates: usize,
     /// Open data channels, of both sides together. 1,024; above it: error for ours, a reset for theirs.
     pub max_channels: usize,
-    /// Bytes of label and protocol together of one channel. 1,024; above it: error.
+    /// Bytes of label and protocol together of one channel. 1,024; above it, or above 1,400: error.
     pub max_label_size: usize,
     /// Bytes accepted for sending and not yet acknowledged, over all channels. 4 MiB; above it:
     /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
