@@ -15,6 +15,9 @@
 //! # }
 //! ```
 
+#[doc(hidden)]
+pub mod fuzz;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;

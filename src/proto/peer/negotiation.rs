@@ -590,12 +590,18 @@ impl Peer {
     }
 
     /// Asks for an ICE restart (W3C §4.4.2 `restartIce`): the next offer has new credentials.
+    /// Before the first local description there is nothing to restart, and nothing happens.
     ///
     /// # Errors
     ///
     /// [`PeerError::Closed`].
     pub fn restart_ice(&mut self, now: Instant) -> Result<(), PeerError> {
         self.begin(now)?;
+        let local = &self.negotiation.local;
+        if local.current.is_none() && local.pending.is_none() {
+            // Nothing to restart yet, and maybe nothing to offer either.
+            return Ok(());
+        }
         // W3C: it is the credentials of the descriptions set so far that are to be replaced.
         let local = &self.negotiation.local;
         if local.current.is_some() || local.pending.is_some() {
