@@ -11,7 +11,7 @@ mod ours;
 mod scenario;
 
 use call::Offerer::{Looprtc, RealPeer};
-use looprtc::proto::peer::{CryptoBackend, DtlsRole, DtlsVersion};
+use looprtc::proto::peer::{CryptoBackend, DtlsVersion};
 use scenario::{AIORTC, CHROMIUM, GSTREAMER, LIBDATACHANNEL, LIBWEBRTC, PION, WERIFT};
 use scenario::{config, full, ice_restarts, they_close};
 
@@ -66,26 +66,10 @@ mod werift {
     }
 
     /// A known limitation, held here so that it is noticed when it goes: the core begins SCTP only as
-    /// DTLS client, werift only as the controlling ICE agent, and as the answerer it is `active` whatever the
-    /// offer says. So neither begins, where RFC 8841 §9.3 has both.
+    /// DTLS client, werift only as the controlling ICE agent, so neither begins, where RFC 8841 §9.3 has both.
     #[test]
     fn looprtc_offers_and_no_channel_opens() {
         scenario::connects_without_channel(&WERIFT, config());
-    }
-}
-
-/// `DtlsRole`, with a peer that does as the offer says and one that has a mind of its own.
-mod dtls_role {
-    use super::*;
-
-    #[test]
-    fn the_client_and_the_server_of_every_handshake() {
-        for role in [DtlsRole::Client, DtlsRole::Server] {
-            for profile in [&PION, &LIBWEBRTC] {
-                full(profile, Looprtc, config().dtls_role(role));
-                full(profile, RealPeer, config().dtls_role(role));
-            }
-        }
     }
 }
 

@@ -29,8 +29,6 @@ pub struct PeerConfig {
     pub crypto: Option<CryptoBackend>,
     /// Which DTLS versions are spoken. [`DtlsVersion::Auto`] by default: 1.3 with those that know it.
     pub dtls: DtlsVersion,
-    /// Which side of the DTLS handshake we take. [`DtlsRole::Auto`] by default.
-    pub dtls_role: DtlsRole,
     /// Answer connectivity checks but make none (RFC 8445 §2.5): for servers with a public address.
     pub ice_lite: bool,
     /// When silence becomes *disconnected*, *failed* and *closed*.
@@ -54,7 +52,6 @@ impl Default for PeerConfig {
             certificate: None,
             crypto: None,
             dtls: DtlsVersion::Auto,
-            dtls_role: DtlsRole::Auto,
             ice_lite: false,
             timing: Timing::default(),
             limits: Limits::default(),
@@ -93,8 +90,6 @@ impl PeerConfig {
         crypto: Option<CryptoBackend> => crypto;
         /// Sets [`dtls`](Self::dtls).
         dtls: DtlsVersion => dtls;
-        /// Sets [`dtls_role`](Self::dtls_role).
-        dtls_role: DtlsRole => dtls_role;
         /// Sets [`ice_lite`](Self::ice_lite).
         ice_lite: bool => ice_lite;
         /// Sets [`timing`](Self::timing).
@@ -116,39 +111,6 @@ pub enum Politeness {
     Polite,
     /// Ignores an offer that crosses its own.
     Impolite,
-}
-
-/// Which side of the DTLS handshake a peer takes (RFC 8842 §5, `a=setup`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DtlsRole {
-    /// What the other side leaves: `actpass` in offers, `passive` in answers to such.
-    #[default]
-    Auto,
-    /// The client, `active`. The core begins SCTP only as the client; a peer that as the answerer waits for
-    /// the other side to begin (werift does) opens no channel otherwise.
-    Client,
-    /// The server, `passive`.
-    Server,
-}
-
-impl DtlsRole {
-    /// What an offer of ours says instead of `actpass`.
-    pub(super) fn in_offer(self) -> &'static str {
-        match self {
-            Self::Auto => "a=setup:actpass",
-            Self::Client => "a=setup:active",
-            Self::Server => "a=setup:passive",
-        }
-    }
-
-    /// What the core is told that an offer says, when the choice is ours.
-    pub(super) fn in_their_offer(self) -> &'static str {
-        match self {
-            Self::Auto => "a=setup:actpass",
-            Self::Client => "a=setup:passive",
-            Self::Server => "a=setup:active",
-        }
-    }
 }
 
 /// When a local candidate reaches the application.

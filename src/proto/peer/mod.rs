@@ -55,7 +55,7 @@ pub use self::candidates::CandidateCounts;
 pub use self::channels::{
     ChannelConfig, ChannelId, ChannelInfo, ChannelState, MAX_RECEIVE_MESSAGE,
 };
-pub use self::config::{CandidatePolicy, DtlsRole, Limits, PeerConfig, Politeness, Timing};
+pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
 pub use self::error::PeerError;
 pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};

@@ -156,9 +156,7 @@ impl Peer {
         if self.signaling_state() != SignalingState::Stable {
             return Err(self.wrong_state("create_offer"));
         }
-        let mut created = self.core_offer()?;
-        let setup = self.config.dtls_role.in_offer();
-        created.sdp = created.sdp.replace("a=setup:actpass", setup);
+        let created = self.core_offer()?;
         let description = SessionDescription {
             kind: SdpType::Offer,
             sdp: with_candidates(&created.sdp, &self.gathered, false),
@@ -275,9 +273,7 @@ impl Peer {
     }
 
     fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
-        let setup = self.config.dtls_role.in_their_offer();
-        let text = offer.text.replace("a=setup:actpass", setup);
-        let parsed = SdpOffer::from_sdp_string(&text).map_err(bad_sdp)?;
+        let parsed = SdpOffer::from_sdp_string(&offer.text).map_err(bad_sdp)?;
         let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;
         let sdp = answer.to_sdp_string();
         self.negotiated(&offer);
