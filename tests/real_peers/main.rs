@@ -65,11 +65,15 @@ mod werift {
         they_close(&WERIFT, RealPeer, config());
     }
 
-    /// A known limitation, held here so that it is noticed when it goes: the core begins SCTP only as
-    /// DTLS client, werift only as the controlling ICE agent, so neither begins, where RFC 8841 §9.3 has both.
+    // werift begins SCTP only as the controlling ICE agent, so as the answerer never.
     #[test]
-    fn looprtc_offers_and_no_channel_opens() {
-        scenario::connects_without_channel(&WERIFT, config());
+    fn looprtc_offers() {
+        full(&WERIFT, Looprtc, config().begin_sctp(true));
+    }
+
+    #[test]
+    fn looprtc_offers_they_close() {
+        they_close(&WERIFT, Looprtc, config().begin_sctp(true));
     }
 }
 

@@ -156,7 +156,10 @@ fn large_messages_and_the_limit_of_the_other_side() {
         })
     );
     sim.run_for(600_000);
-    assert_eq!(binary(&Log::of(&mut sim, a), ca), [big.clone()]);
+    assert_eq!(
+        binary(&Log::of(&mut sim, a), ca),
+        std::slice::from_ref(&big)
+    );
     assert_eq!(binary(&Log::of(&mut sim, b), cb), [big]);
 
     // A peer that takes little, and one that takes anything.

@@ -433,6 +433,9 @@ impl Peer {
         let Some(created) = self.negotiation.created.take() else {
             return Err(self.wrong_state("set_remote_description(answer)"));
         };
+        if self.config.begin_sctp && answer.has_application() && !self.negotiation.application {
+            self.rtc.direct_api().start_sctp(true);
+        }
         let accepted = self.rtc.sdp_api().accept_answer(created.core, parsed);
         if let Err(e) = accepted {
             // The core has used the offer up; the next one begins from what is in force.
@@ -491,7 +494,13 @@ impl Peer {
 
     fn after_negotiation(&mut self, remote: &Description) {
         if let Some(bytes) = remote.max_message_size {
-            self.channels.set_max_message(bytes);
+            // An association that was begun before the answer was read has the core's default.
+            let most = if self.config.begin_sctp {
+                64 * 1024
+            } else {
+                usize::MAX
+            };
+            self.channels.set_max_message(bytes.min(most));
         }
         self.negotiation.application = remote.has_application();
         if self.negotiation.application {
