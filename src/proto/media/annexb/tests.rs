@@ -9,7 +9,7 @@ fn read(codec: Codec, file: &[u8], limits: Limits) -> (Vec<Frame>, Option<MediaE
         drain(&mut Reader::AnnexB(Box::new(reader)), file, chunk)
     });
     assert!(results.iter().all(|result| *result == results[0]));
-    std::mem::replace(&mut results[0], (Vec::new(), None))
+    std::mem::take(&mut results[0])
 }
 
 #[test]

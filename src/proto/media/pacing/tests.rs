@@ -395,7 +395,7 @@ fn keyframe_index() {
     let frame = |n: u64| Frame {
         time: ms(n * 10),
         duration: ms(10),
-        keyframe: n % 3 == 0,
+        keyframe: n.is_multiple_of(3),
         offset: n,
         data: vec![],
     };
