@@ -140,10 +140,6 @@ impl Call {
         }
     }
 
-    pub fn is_open(&self, label: &str) -> bool {
-        self.channels.contains_key(label)
-    }
-
     pub fn announced_limit(&self) -> usize {
         self.announced
     }

@@ -1,7 +1,6 @@
 //! What every real peer goes through with looprtc.
 
 use std::io::Write;
-use std::time::{Duration, Instant};
 
 #[cfg(feature = "openssl")]
 use looprtc::proto::peer::DtlsVersion;
@@ -208,23 +207,6 @@ pub fn connect(profile: &Profile, offerer: Offerer, config: PeerConfig) -> Call 
     call.wait_report("open", &[("label", "interop")]);
     call.wait_state(ConnectionState::Connected);
     call
-}
-
-/// ICE and DTLS succeed, and within three seconds no channel opens.
-pub fn connects_without_channel(profile: &Profile, config: PeerConfig) {
-    if !ready(profile) {
-        return;
-    }
-    let mut call = Call::start(profile.name, profile.args, Offerer::Looprtc, config);
-    call.wait_state(ConnectionState::Connected);
-    let end = Instant::now() + Duration::from_secs(3);
-    while Instant::now() < end {
-        call.turn();
-    }
-    assert!(
-        !call.is_open("interop"),
-        "it works now: make it a full test"
-    )
 }
 
 /// All kinds and sizes of messages, both ways.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use looprtc::proto::peer::{
     ChannelConfig, ChannelId, ChannelState, ConnectionState, Limits, Message, PeerConfig,
-    PeerError, PeerEvent, SessionDescription,
+    PeerError, PeerEvent,
 };
 use looprtc::testing::{Link, Node, Rng, Simulation};
 
@@ -156,10 +156,7 @@ fn large_messages_and_the_limit_of_the_other_side() {
         })
     );
     sim.run_for(600_000);
-    assert_eq!(
-        binary(&Log::of(&mut sim, a), ca),
-        std::slice::from_ref(&big)
-    );
+    assert!(binary(&Log::of(&mut sim, a), ca) == std::slice::from_ref(&big));
     assert_eq!(binary(&Log::of(&mut sim, b), cb), [big]);
 
     // A peer that takes little, and one that takes anything.
@@ -294,8 +291,7 @@ fn the_low_event_comes_when_the_threshold_is_crossed() {
     assert_eq!(Log::of(&mut sim, a).low, [ca]);
     // And not for a channel that is gone.
     assert_eq!(
-        sim.with(a, |p, _| p
-            .set_buffered_amount_low_threshold(ChannelId::clone(&ca), 1)),
+        sim.with(a, |p, _| p.set_buffered_amount_low_threshold(ca, 1)),
         Ok(())
     );
 }
@@ -754,5 +750,4 @@ fn calls_on_channels_that_are_not_there() {
             Err(PeerError::Closed)
         );
     });
-    let _ = SessionDescription::offer("");
 }

@@ -415,7 +415,7 @@ mod tests {
         let mut results =
             [1, 7, usize::MAX].map(|chunk| read(WavReader::new(Limits::default()), file, chunk));
         assert!(results.iter().all(|result| *result == results[0]));
-        std::mem::replace(&mut results[0], (Vec::new(), None))
+        std::mem::take(&mut results[0])
     }
 
     fn sample(bytes: usize, patched: bool) -> Vec<u8> {

@@ -192,6 +192,16 @@ pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: 
     out
 }
 
+/// A local description is set as it was created, but for the candidates in it.
+pub(super) fn check_own(created: &str, given: &str) -> Result<(), PeerError> {
+    if with_candidates(created, &[], false) == with_candidates(given, &[], false) {
+        return Ok(());
+    }
+    Err(PeerError::BadDescription(
+        "not the description that was created; changing it by hand is not supported".into(),
+    ))
+}
+
 fn is_candidate_line(line: &str) -> bool {
     line.starts_with("a=candidate:") || line.starts_with("a=end-of-candidates")
 }

@@ -13,6 +13,7 @@
 //! bounded: one that does not end closes this peer, and only this one.
 
 mod candidates;
+mod channel_config;
 mod channels;
 mod config;
 mod connectivity;
@@ -32,8 +33,10 @@ mod error;
 )]
 mod joined;
 mod negotiation;
+mod perfect;
 mod state;
 mod stats;
+mod trickle;
 mod window;
 
 use std::collections::VecDeque;
@@ -52,9 +55,8 @@ use super::ice::{GatherOutput, Gatherer, IceCandidate};
 use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
 
 pub use self::candidates::CandidateCounts;
-pub use self::channels::{
-    ChannelConfig, ChannelId, ChannelInfo, ChannelState, MAX_RECEIVE_MESSAGE,
-};
+pub use self::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
+pub use self::channels::{ChannelId, MAX_RECEIVE_MESSAGE};
 pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
 pub use self::error::PeerError;

@@ -43,7 +43,7 @@ fn read(file: &[u8]) -> (Vec<Frame>, Option<MediaError>) {
         drain(&mut Reader::Ogg(Box::new(reader)), file, chunk)
     });
     assert!(results.iter().all(|result| *result == results[0]));
-    std::mem::replace(&mut results[0], (Vec::new(), None))
+    std::mem::take(&mut results[0])
 }
 
 fn sizes(frames: &[Frame]) -> Vec<usize> {
