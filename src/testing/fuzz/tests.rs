@@ -1,4 +1,5 @@
 use super::*;
+use crate::proto::peer::PeerError;
 use crate::testing::Rng;
 
 const BODIES: [fn(&[u8]); 6] = [stun_peek, candidate, signal, sdp, peer_datagrams, sequence];
@@ -118,4 +119,19 @@ fn a_gap_in_a_handshake_flight() {
         });
         assert!(up, "byte {at}: {:?} {:?}", sim.peer(a), sim.peer(b));
     }
+}
+
+/// An impolite peer with an offer under way ignores another, but not the time, nor that it is closed.
+#[test]
+fn an_ignored_offer() {
+    let mut sim = Simulation::new(4, Link::default());
+    let (_, impolite) = sim.pair();
+    let config = ChannelConfig::new("data");
+    let made = sim.with(impolite, |peer, now| peer.create_data_channel(config, now));
+    made.unwrap();
+    let offer = || SessionDescription::offer("v=0\r\n");
+    let receive = |sim: &mut Simulation| sim.with(impolite, |peer, now| peer.receive(offer(), now));
+    assert_eq!(receive(&mut sim), Ok(None));
+    sim.with(impolite, |peer, now| peer.close(now));
+    assert_eq!(receive(&mut sim), Err(PeerError::Closed));
 }
