@@ -6,9 +6,7 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use looprtc::proto::peer::{
-    ChannelConfig, ChannelId, DtlsVersion, Message, PeerConfig, PeerEvent,
-};
+use looprtc::proto::peer::{ChannelConfig, ChannelId, DtlsVersion, Message, PeerConfig, PeerEvent};
 use looprtc::testing::{Link, Node, Rng, Simulation};
 
 use crate::common::{Log, PATIENCE, create};
@@ -43,7 +41,11 @@ impl Kind {
     }
 
     fn of(config: &ChannelConfig) -> Self {
-        match (config.ordered, config.max_retransmits, config.max_packet_lifetime) {
+        match (
+            config.ordered,
+            config.max_retransmits,
+            config.max_packet_lifetime,
+        ) {
             (true, None, None) => Self::Ordered,
             (false, None, None) => Self::Unordered,
             (false, Some(0), None) => Self::UnorderedNoRetransmit,
@@ -59,9 +61,15 @@ impl Kind {
 
 /// Message `n` of a channel: its number, and bytes that follow from it.
 fn message(label: &str, n: u32) -> Vec<u8> {
-    let mut rng = Rng::new(label.bytes().fold(u64::from(n), |h, b| h.wrapping_mul(31).wrapping_add(u64::from(b))));
+    let mut rng = Rng::new(label.bytes().fold(u64::from(n), |h, b| {
+        h.wrapping_mul(31).wrapping_add(u64::from(b))
+    }));
     // Every tenth is larger than a datagram.
-    let len = if n % 10 == 7 { rng.below(6_000) } else { rng.below(300) };
+    let len = if n % 10 == 7 {
+        rng.below(6_000)
+    } else {
+        rng.below(300)
+    };
     let mut bytes = n.to_be_bytes().to_vec();
     bytes.extend((0..len).map(|_| rng.next_u64() as u8));
     bytes
@@ -124,7 +132,9 @@ fn run(seed: u64) -> Run {
         sim.run_for(rng.below(60));
     }
     let done = |sim: &Simulation| {
-        [a, b].iter().all(|n| sim.peer(*n).total_buffered_amount() == 0)
+        [a, b]
+            .iter()
+            .all(|n| sim.peer(*n).total_buffered_amount() == 0)
     };
     assert!(sim.run_until(PATIENCE, done), "data stuck");
     // Acknowledged is not yet read in order; and what was given up has its last chance.
@@ -154,8 +164,7 @@ fn take(sim: &mut Simulation, nodes: [Node; 2], logs: &mut [Log; 2]) {
 
 /// What came on one channel against what was sent on it.
 fn check(sim: &mut Simulation, node: Node, sender: usize, log: &Log, channel: ChannelId) {
-    let config = sim
-        .with(node, |p, _| p.channel(channel).expect("open").config);
+    let config = sim.with(node, |p, _| p.channel(channel).expect("open").config);
     let kind = Kind::of(&config);
     let label = format!("{sender}>{}", config.label);
     let mut numbers = vec![];
@@ -164,16 +173,27 @@ fn check(sim: &mut Simulation, node: Node, sender: usize, log: &Log, channel: Ch
             panic!("{label}: text");
         };
         let n = u32::from_be_bytes(bytes[..4].try_into().expect("four bytes"));
-        assert!(*bytes == message(&label, n), "{label}: message {n} corrupted");
+        assert!(
+            *bytes == message(&label, n),
+            "{label}: message {n} corrupted"
+        );
         numbers.push(n);
     }
     if matches!(kind, Kind::Ordered | Kind::OrderedLifetime) {
         assert!(numbers.is_sorted(), "{label}: out of order: {numbers:?}");
     }
     let different: HashSet<u32> = numbers.iter().copied().collect();
-    assert_eq!(different.len(), numbers.len(), "{label}: twice: {numbers:?}");
+    assert_eq!(
+        different.len(),
+        numbers.len(),
+        "{label}: twice: {numbers:?}"
+    );
     if kind.is_reliable() {
-        assert_eq!(numbers.len(), MESSAGES as usize, "{label}: only {numbers:?}");
+        assert_eq!(
+            numbers.len(),
+            MESSAGES as usize,
+            "{label}: only {numbers:?}"
+        );
     }
 }
 
@@ -202,7 +222,9 @@ fn seeds() {
                     simulated.fetch_add(run.simulated_ms, Ordering::Relaxed);
                 }
                 Err(_) => {
-                    eprintln!("SEED {seed} FAILED; again: LOOPRTC_SEED={seed} cargo test --test simulation seeds -- --nocapture");
+                    eprintln!(
+                        "SEED {seed} FAILED; again: LOOPRTC_SEED={seed} cargo test --test simulation seeds -- --nocapture"
+                    );
                     failed.push(seed);
                 }
             }
@@ -210,7 +232,10 @@ fn seeds() {
     };
     let failed: Vec<u64> = std::thread::scope(|s| {
         let threads = [s.spawn(work), s.spawn(work)];
-        threads.into_iter().flat_map(|t| t.join().expect("joins")).collect()
+        threads
+            .into_iter()
+            .flat_map(|t| t.join().expect("joins"))
+            .collect()
     });
     println!(
         "{SEEDS} seeds, {} steps, {} simulated minutes, in {:.1} s",
@@ -241,7 +266,13 @@ fn a_seed_replays_its_events() {
         create(&mut sim, a, ChannelConfig::new("x"));
         sim.run_for(30_000);
         let name = |e: PeerEvent| format!("{:?}", std::mem::discriminant(&e));
-        [a, b].map(|n| Log::of(&mut sim, n).all.into_iter().map(name).collect::<Vec<_>>())
+        [a, b].map(|n| {
+            Log::of(&mut sim, n)
+                .all
+                .into_iter()
+                .map(name)
+                .collect::<Vec<_>>()
+        })
     };
     assert_eq!(events(), events());
 }

@@ -3,3 +3,4 @@
 mod common;
 mod lossy;
 mod negotiation;
+mod tracks;

@@ -165,15 +165,28 @@ impl Rig {
         }
         for side in 0..2 {
             let peer = self.sim.peer(self.nodes[side]);
-            assert_eq!(peer.signaling_state(), SignalingState::Stable, "side {side}");
+            assert_eq!(
+                peer.signaling_state(),
+                SignalingState::Stable,
+                "side {side}"
+            );
             assert_eq!(
                 peer.connection_state(),
                 ConnectionState::Connected,
                 "side {side}: {:?}",
                 self.logs[side].errors
             );
-            assert_eq!(self.open(side), channels, "side {side}: {:?}", self.logs[side]);
-            assert!(self.logs[side].errors.is_empty(), "{:?}", self.logs[side].errors);
+            assert_eq!(
+                self.open(side),
+                channels,
+                "side {side}: {:?}",
+                self.logs[side]
+            );
+            assert!(
+                self.logs[side].errors.is_empty(),
+                "{:?}",
+                self.logs[side].errors
+            );
         }
         self.talk();
     }
@@ -218,12 +231,16 @@ fn connected_rig(seed: u64) -> Rig {
 
 #[test]
 fn random_interleavings_settle() {
-    let one: Option<u64> = std::env::var("LOOPRTC_SEED").ok().and_then(|s| s.parse().ok());
+    let one: Option<u64> = std::env::var("LOOPRTC_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok());
     let seeds = one.map_or(0..400, |seed| seed..seed + 1);
     let mut failed = vec![];
     for seed in seeds {
         if catch_unwind(AssertUnwindSafe(|| interleave(seed))).is_err() {
-            eprintln!("SEED {seed} FAILED; again: LOOPRTC_SEED={seed} cargo test --test simulation random_interleavings");
+            eprintln!(
+                "SEED {seed} FAILED; again: LOOPRTC_SEED={seed} cargo test --test simulation random_interleavings"
+            );
             failed.push(seed);
         }
     }
@@ -232,7 +249,10 @@ fn random_interleavings_settle() {
 
 fn interleave(seed: u64) {
     let mut rng = Rng::new(seed);
-    let policy = [CandidatePolicy::HoldUntilAnswered, CandidatePolicy::Immediately];
+    let policy = [
+        CandidatePolicy::HoldUntilAnswered,
+        CandidatePolicy::Immediately,
+    ];
     let config = PeerConfig::default().candidates(policy[rng.below(2) as usize]);
     let mut rig = Rig::new(seed, config);
     let mut channels = 0;
@@ -241,7 +261,11 @@ fn interleave(seed: u64) {
         let side = rng.below(2) as usize;
         let what = rng.below(10);
         if trace {
-            println!("{what} on {side} ({}, {})", rig.signaling(0), rig.signaling(1));
+            println!(
+                "{what} on {side} ({}, {})",
+                rig.signaling(0),
+                rig.signaling(1)
+            );
         }
         match what {
             0 if channels < 6 => {
@@ -304,7 +328,12 @@ fn offers_without_changes_change_nothing() {
     let mut rig = connected_rig(2);
     let before = rig.logs[0].states.len();
     let ufrag = |rig: &Rig, side: usize| {
-        let sdp = rig.sim.peer(rig.nodes[side]).local_description().unwrap().sdp;
+        let sdp = rig
+            .sim
+            .peer(rig.nodes[side])
+            .local_description()
+            .unwrap()
+            .sdp;
         let line = sdp.lines().find(|l| l.starts_with("a=ice-ufrag:")).unwrap();
         line.to_owned()
     };
@@ -324,7 +353,10 @@ fn local_offers_can_be_rolled_back() {
     let mut rig = Rig::new(3, PeerConfig::default());
     rig.create(0, "first");
     for _ in 0..5 {
-        assert!(std::mem::take(&mut rig.wanted[0]), "negotiation is still needed");
+        assert!(
+            std::mem::take(&mut rig.wanted[0]),
+            "negotiation is still needed"
+        );
         rig.sim.with(rig.nodes[0], |p, now| {
             p.negotiate(now).unwrap();
             p.set_local_description(Some(rollback()), now).unwrap();
@@ -450,7 +482,10 @@ fn negotiation_needed_is_said_once() {
     assert_eq!(rig.logs[0].negotiation_needed, 1);
     rig.check(5);
     assert_eq!(rig.logs[0].negotiation_needed, 1, "answered: not again");
-    assert_eq!(rig.logs[1].negotiation_needed, 0, "the answerer needs nothing");
+    assert_eq!(
+        rig.logs[1].negotiation_needed, 0,
+        "the answerer needs nothing"
+    );
     // Further channels need none, from neither side.
     rig.create(0, "more");
     rig.create(1, "more");
@@ -589,8 +624,7 @@ fn candidates_of_other_generations_are_held_or_dropped() {
     };
     let old = ufrag_of(&rig, b);
     let candidate = |port: u16, ufrag: &str| {
-        let mut c =
-            IceCandidateInit::new(format!("candidate:1 1 udp 5 10.9.9.9 {port} typ host"));
+        let mut c = IceCandidateInit::new(format!("candidate:1 1 udp 5 10.9.9.9 {port} typ host"));
         c.username_fragment = Some(ufrag.to_owned());
         c
     };
@@ -616,12 +650,16 @@ fn candidates_of_other_generations_are_held_or_dropped() {
     // A flood of them stays within its bound.
     for port in 1..2_000 {
         let c = candidate(port, "never-seen");
-        rig.sim.with(a, |p, now| p.add_ice_candidate(Some(&c), now)).unwrap();
+        rig.sim
+            .with(a, |p, now| p.add_ice_candidate(Some(&c), now))
+            .unwrap();
     }
     assert_eq!(rig.sim.peer(a).stats().candidates.remote_held, 64);
     for port in 1..2_000 {
         let c = candidate(port, &ufrag_of(&rig, b));
-        rig.sim.with(a, |p, now| p.add_ice_candidate(Some(&c), now)).unwrap();
+        rig.sim
+            .with(a, |p, now| p.add_ice_candidate(Some(&c), now))
+            .unwrap();
     }
     let counts = rig.sim.peer(a).stats().candidates;
     assert!(counts.over_limit > 1_800, "{counts:?}");
@@ -634,10 +672,7 @@ fn descriptions_at_the_wrong_moment() {
     let mut rig = connected_rig(14);
     let [a, b] = rig.nodes;
     let answer = |p: &looprtc::proto::peer::Peer| p.remote_description().cloned().unwrap();
-    let (old_answer, old_offer) = (
-        answer(rig.sim.peer(a)),
-        answer(rig.sim.peer(b)),
-    );
+    let (old_answer, old_offer) = (answer(rig.sim.peer(a)), answer(rig.sim.peer(b)));
     rig.sim.with(a, |p, now| {
         let e = p.set_remote_description(old_answer.clone(), now);
         assert!(matches!(e, Err(PeerError::WrongState { .. })), "{e:?}");
@@ -645,7 +680,10 @@ fn descriptions_at_the_wrong_moment() {
         assert!(matches!(e, Err(PeerError::WrongState { .. })), "{e:?}");
         assert!(p.create_answer(now).is_err());
         assert!(p.set_local_description(Some(rollback()), now).is_err());
-        assert!(p.set_local_description(Some(old_offer.clone()), now).is_err());
+        assert!(
+            p.set_local_description(Some(old_offer.clone()), now)
+                .is_err()
+        );
     });
     rig.collect();
     // The same offer once more is a renegotiation without changes.

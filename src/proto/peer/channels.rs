@@ -452,12 +452,7 @@ impl Channels {
 
     /// After the core was drained: counts what has been acknowledged, feeds more, says what fell below
     /// its threshold, closes what is empty. Returns whether the core was touched and has to be drained.
-    pub fn settle(
-        &mut self,
-        rtc: &mut Rtc,
-        events: &mut Vec<PeerEvent>,
-        now: Instant,
-    ) -> bool {
+    pub fn settle(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>, now: Instant) -> bool {
         let mut touched = false;
         let mut index = 0;
         let senders = self.active.len();

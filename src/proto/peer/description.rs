@@ -163,11 +163,13 @@ pub(super) fn own_attribute(sdp: &str, name: &str) -> Option<String> {
     })
 }
 
-/// One of our own descriptions with the candidates gathered so far in its first m-section
-/// (all the others are bundled with it, RFC 8843 §7.3.1).
+/// One of our own descriptions with the candidates gathered so far in its first m-section that is not
+/// rejected (all the others are bundled with it, RFC 8843 §7.3.1).
 pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: bool) -> String {
     let mut out = String::with_capacity(sdp.len() + candidates.len() * 80);
-    let mut sections = 0;
+    // Candidates stand at the end of the section, so they are written when the next one begins.
+    let mut is_due = false;
+    let mut done = false;
     let add = |out: &mut String| {
         for c in candidates {
             *out += &format!("a={}\r\n", c.to_sdp_line());
@@ -178,15 +180,16 @@ pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: 
     };
     for line in sdp.lines().filter(|l| !is_candidate_line(l)) {
         if line.starts_with("m=") {
-            sections += 1;
-            if sections == 2 {
+            if is_due {
                 add(&mut out);
+                done = true;
             }
+            is_due = !done && line.split_ascii_whitespace().nth(1) != Some("0");
         }
         out += line;
         out += "\r\n";
     }
-    if sections == 1 {
+    if is_due {
         add(&mut out);
     }
     out
@@ -257,14 +260,14 @@ fn check_group(session: &Session, lines: &[MediaLine]) -> Result<(), PeerError> 
     let Some(group) = group.and_then(|a| a.value.as_deref()) else {
         return Ok(());
     };
-    let mids = group.split_ascii_whitespace().skip(1);
-    for (mid, line) in mids.zip(lines) {
-        if mid != line.mid {
-            return Err(bad(&format!(
-                "a=group:BUNDLE has mid {mid:?} where the m-lines have {:?}",
-                line.mid
-            )));
-        }
+    let mids: Vec<&str> = group.split_ascii_whitespace().skip(1).collect();
+    // A rejected m-line is in no group (RFC 8843 §7.3.3).
+    let grouped = lines.iter().filter(|l| mids.contains(&l.mid.as_str()));
+    let found: Vec<&str> = grouped.map(|l| l.mid.as_str()).collect();
+    if found != mids {
+        return Err(bad(&format!(
+            "a=group:BUNDLE names {mids:?} where the m-lines are {found:?}"
+        )));
     }
     Ok(())
 }
@@ -324,11 +327,20 @@ fn normalise(sdp: &str, session: &Session, lines: &[MediaLine]) -> String {
     let has_group = session.attributes.iter().any(|a| a.attribute == "group");
     let mut out = String::with_capacity(sdp.len());
     let mut in_media = false;
+    // The core wants the first group, of whatever kind, to name the m-lines from the first on; that of a
+    // description with rejected m-lines does not. So it gets one that does, and means nothing to it.
+    let mut leader = lines
+        .iter()
+        .any(|l| l.rejected)
+        .then(|| format!("a=group:LS {}\r\n", lines[0].mid));
     for line in sdp.lines().filter(|l| !is_candidate_line(l)) {
+        if line.starts_with("m=") || line.starts_with("a=group:") {
+            out += &leader.take().unwrap_or_default();
+        }
         if line.starts_with("m=") && !in_media {
             in_media = true;
             // Nothing to bundle with, so some leave the group out; the core asks for it.
-            if !has_group && lines.len() == 1 {
+            if !has_group && lines.len() == 1 && !lines[0].rejected {
                 out += &format!("a=group:BUNDLE {}\r\n", lines[0].mid);
             }
         }

@@ -29,6 +29,7 @@ mod error;
 mod negotiation;
 mod state;
 mod stats;
+mod tracks;
 mod window;
 
 use std::collections::VecDeque;
@@ -43,6 +44,7 @@ use self::candidates::PendingCandidates;
 use self::channels::{Channels, Payload};
 use self::connectivity::{Connectivity, ValidatedAddresses};
 use self::negotiation::Negotiation;
+use self::tracks::Tracks;
 use super::ice::{GatherOutput, Gatherer, IceCandidate};
 use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
 
@@ -56,6 +58,11 @@ pub use self::error::PeerError;
 pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
 pub use self::state::{Message, PeerEvent, SignalingState};
 pub use self::stats::PeerStats;
+pub use self::tracks::{
+    Codec, CodecParameters, Codecs, Direction, EncodedFrame, FrameTime, KeyframeRequestKind,
+    MediaKind, ReceivedFrame, RemoteTrack, SenderReport, TransceiverConfig, TransceiverId,
+    TransceiverInfo,
+};
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
 
 /// What a peer is told.
@@ -150,6 +157,7 @@ pub struct Peer {
     gathering: IceGatheringState,
     gathered: Vec<IceCandidate>,
     channels: Channels,
+    tracks: Tracks,
     connectivity: Connectivity,
     validated: ValidatedAddresses,
     dtls: Dtls,
@@ -183,6 +191,7 @@ impl Peer {
     pub fn new(config: PeerConfig, now: Instant) -> Result<Self, PeerError> {
         let core = core::build(&config, now)?;
         let limits = &config.limits;
+        let tracks = Tracks::new(config.codecs.clone(), &core.creds.ufrag);
         let mut peer = Self {
             provider: core.provider,
             backend: core.backend,
@@ -202,6 +211,7 @@ impl Peer {
             gathering: IceGatheringState::New,
             gathered: Vec::new(),
             channels: Channels::new(),
+            tracks,
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
             dtls: Dtls::New,
