@@ -8,11 +8,13 @@
 //! Every result is one line of JSON on standard output; a bench that fails prints a line with
 //! `"error"` and makes the program exit with status 1.
 
+#[path = "compare.rs"]
+mod compare;
 #[path = "../support/cpu.rs"]
 mod cpu;
+#[path = "../support/pair.rs"]
+mod pair;
 
-use std::error::Error;
-use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,124 +22,18 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use looprtc::driver::{EventLoop, LoopConfig, PeerId};
-use looprtc::proto::net::PortPolicy;
+use looprtc::driver::{EventLoop, PeerId};
 use looprtc::proto::peer::{
-    ChannelConfig, ChannelId, ConnectionState, DtlsVersion, IceCandidateInit, IceGatheringState,
-    PeerConfig, PeerError, PeerEvent, SessionDescription,
+    ChannelConfig, ChannelId, ConnectionState, DtlsVersion, IceGatheringState, PeerConfig,
+    PeerEvent, SessionDescription,
 };
 use serde_json::{Value, json};
 
 use cpu::{cpu_time, resident_bytes};
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
-
-const TIMEOUT: Duration = Duration::from_secs(20);
-
-// ---- a pair of peers in one loop ------------------------------------------------------------
-
-fn new_loop() -> Result<EventLoop> {
-    let config = LoopConfig::default().bind([Ipv4Addr::LOCALHOST.into()]);
-    Ok(EventLoop::new(config)?)
-}
-
-/// The offerers have a port of their own: on a shared one a datagram finds its peer by its remote
-/// address, and all answerers have the same.
-fn peer_config(options: &Options, is_offerer: bool) -> PeerConfig {
-    let port = if is_offerer {
-        PortPolicy::Own
-    } else {
-        PortPolicy::Shared
-    };
-    let config = PeerConfig::default()
-        .include_loopback(true)
-        .port(port)
-        .dtls(options.dtls);
-    match options.mtu {
-        Some(mtu) => config.mtu(mtu),
-        None => config,
-    }
-}
-
-struct Pair {
-    offerer: PeerId,
-    answerer: PeerId,
-    /// The same channel, seen from the offerer and from the answerer; open on both sides.
-    near: ChannelId,
-    far: ChannelId,
-}
-
-/// Builds two peers and returns when the channel is open on both ends.
-fn connect(net: &mut EventLoop, options: &Options, own_certificates: bool) -> Result<Pair> {
-    let with_certificate = |config: PeerConfig| -> Result<PeerConfig> {
-        if !own_certificates {
-            return Ok(config); // the loop's
-        }
-        let backend = looprtc::proto::peer::CryptoBackend::default_backend().ok_or("no crypto")?;
-        let certificate = looprtc::proto::peer::Certificate::generate(backend)?;
-        Ok(config.certificate(Some(certificate)))
-    };
-    let offerer = net.add_peer(with_certificate(peer_config(options, true))?)?;
-    let answerer = net.add_peer(with_certificate(peer_config(options, false))?)?;
-    let near = net
-        .peer(offerer)?
-        .create_data_channel(ChannelConfig::new("data"))?;
-    let offer = net.peer(offerer)?.negotiate()?;
-    let answer = net.peer(answerer)?.receive(offer)?.ok_or("no answer")?;
-    net.peer(offerer)?.receive(answer)?;
-
-    let deadline = Instant::now() + TIMEOUT;
-    let (mut near_open, mut far_open) = (false, None);
-    loop {
-        if let (true, Some(far)) = (near_open, far_open) {
-            return Ok(Pair {
-                offerer,
-                answerer,
-                near,
-                far,
-            });
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(format!("the channel did not open within {TIMEOUT:?}").into());
-        }
-        let Some((id, event)) = net.next_event(Some(left))? else {
-            continue;
-        };
-        let other = if id == offerer { answerer } else { offerer };
-        match event {
-            PeerEvent::IceCandidate(Some(candidate)) if id == offerer || id == answerer => {
-                let init = IceCandidateInit::new(candidate.to_sdp_line());
-                net.peer(other)?.add_ice_candidate(Some(&init))?;
-            }
-            PeerEvent::ChannelOpen(_) if id == offerer => near_open = true,
-            PeerEvent::ChannelOpen(channel) if id == answerer => far_open = Some(channel),
-            PeerEvent::Error(e) => return Err(e.into()),
-            _ => {}
-        }
-    }
-}
-
-fn close(net: &mut EventLoop, pair: &Pair) -> Result<()> {
-    for id in [pair.offerer, pair.answerer] {
-        if let Ok(mut peer) = net.peer(id) {
-            peer.close();
-        }
-    }
-    while net.peer(pair.offerer).is_ok() || net.peer(pair.answerer).is_ok() {
-        net.next_event(Some(Duration::from_millis(10)))?;
-    }
-    Ok(())
-}
-
-fn connect_many(net: &mut EventLoop, options: &Options, n: usize) -> Result<Vec<Pair>> {
-    let mut pairs = Vec::with_capacity(n);
-    for i in 1..=n {
-        let pair = connect(net, options, false).map_err(|e| format!("pair {i} of {n}: {e}"))?;
-        pairs.push(pair);
-    }
-    Ok(pairs)
-}
+use pair::{
+    PeerOptions, Result, TIMEOUT, Transfer, close, connect, connect_many, new_loop, peer_config,
+    round_trip,
+};
 
 // ---- a peer in a loop and a thread of its own -----------------------------------------------
 
@@ -160,7 +56,7 @@ struct Distant {
 impl Distant {
     fn connect(options: &Options, far: Far) -> Result<Self> {
         let mut net = new_loop()?;
-        let offerer = net.add_peer(peer_config(options, true))?;
+        let offerer = net.add_peer(peer_config(&options.peers, true))?;
         let near = net
             .peer(offerer)?
             .create_data_channel(ChannelConfig::new("data"))?;
@@ -169,7 +65,11 @@ impl Distant {
         let (to_near, answers) = mpsc::channel();
         let received = Arc::new(AtomicU64::new(0));
         let stop = Arc::new(AtomicBool::new(false));
-        let (config, count, flag) = (peer_config(options, false), received.clone(), stop.clone());
+        let (config, count, flag) = (
+            peer_config(&options.peers, false),
+            received.clone(),
+            stop.clone(),
+        );
         let thread = thread::spawn(move || {
             answer(config, offer, &to_near, far, &count, &flag).map_err(|e| e.to_string())
         });
@@ -249,14 +149,14 @@ fn answer(
 fn bench_connect(options: &Options, variant: &str, own_certificates: bool) -> Result<()> {
     let mut net = new_loop()?;
     for _ in 0..5 {
-        let pair = connect(&mut net, options, own_certificates)?;
+        let pair = connect(&mut net, &options.peers, own_certificates)?;
         close(&mut net, &pair)?;
     }
     let mut wall = Vec::new();
     let cpu = cpu_time();
     for _ in 0..options.n {
         let start = Instant::now();
-        let pair = connect(&mut net, options, own_certificates)?;
+        let pair = connect(&mut net, &options.peers, own_certificates)?;
         wall.push(start.elapsed());
         close(&mut net, &pair)?;
     }
@@ -273,32 +173,10 @@ fn bench_connect(options: &Options, variant: &str, own_certificates: bool) -> Re
 /// One 64-byte message there and back, over and over, with `idle` other connected pairs in the loop.
 fn bench_round_trip(options: &Options, bench: &str, idle: usize) -> Result<()> {
     let mut net = new_loop()?;
-    let _others = connect_many(&mut net, options, idle)?;
-    let pair = connect(&mut net, options, false)?;
-    let message = [7u8; 64];
-    let once = |net: &mut EventLoop| -> Result<()> {
-        net.peer(pair.offerer)?.send_binary(pair.near, &message)?;
-        loop {
-            match net.next_event(Some(TIMEOUT))? {
-                Some((id, PeerEvent::ChannelMessage { message, .. })) if id == pair.answerer => {
-                    net.peer(id)?.send_binary(pair.far, message.as_bytes())?;
-                }
-                Some((id, PeerEvent::ChannelMessage { message: back, .. }))
-                    if id == pair.offerer =>
-                {
-                    if back.as_bytes() != message {
-                        return Err("something else came back".into());
-                    }
-                    return Ok(());
-                }
-                Some((_, PeerEvent::Error(e))) => return Err(e.into()),
-                Some(_) => {}
-                None => return Err(format!("no echo within {TIMEOUT:?}").into()),
-            }
-        }
-    };
+    let _others = connect_many(&mut net, &options.peers, idle)?;
+    let pair = connect(&mut net, &options.peers, false)?;
     let turns = net.stats().turns;
-    let mut report = time_round_trips(options, || once(&mut net))?;
+    let mut report = time_round_trips(options, || round_trip(&mut net, &pair, &[7u8; 64]))?;
     report["turns"] = json!(net.stats().turns - turns);
     report["bench"] = json!(bench);
     report["variant"] = json!(format!("{idle} idle"));
@@ -344,72 +222,11 @@ fn time_round_trips(options: &Options, mut once: impl FnMut() -> Result<()>) -> 
     }))
 }
 
-/// One way, reliable and ordered: the sender fills up to the high water mark and goes on when the
-/// buffered amount is low.
-struct Transfer<'a> {
-    options: &'a Options,
-    offerer: PeerId,
-    near: ChannelId,
-    message: Vec<u8>,
-    /// Bytes that have arrived at a receiver in the same loop.
-    received: u64,
-}
-
-impl<'a> Transfer<'a> {
-    fn start(
-        net: &mut EventLoop,
-        options: &'a Options,
-        offerer: PeerId,
-        near: ChannelId,
-        size: usize,
-    ) -> Result<Self> {
-        let mut sender = net.peer(offerer)?;
-        sender.set_buffered_amount_low_threshold(near, options.low)?;
-        let message = vec![7u8; size];
-        let transfer = Self {
-            options,
-            offerer,
-            near,
-            message,
-            received: 0,
-        };
-        transfer.fill(net)?;
-        Ok(transfer)
-    }
-
-    fn fill(&self, net: &mut EventLoop) -> Result<()> {
-        let mut peer = net.peer(self.offerer)?;
-        while peer.buffered_amount(self.near) < self.options.high {
-            match peer.send_binary(self.near, &self.message) {
-                Ok(()) => {}
-                Err(PeerError::BufferFull { .. }) => break,
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Ok(())
-    }
-
-    fn run(&mut self, net: &mut EventLoop, time: Duration) -> Result<()> {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            match net.next_event(Some(Duration::from_millis(50)))? {
-                Some((_, PeerEvent::ChannelMessage { message, .. })) => {
-                    self.received += message.as_bytes().len() as u64;
-                }
-                Some((_, PeerEvent::ChannelBufferedAmountLow(_))) => self.fill(net)?,
-                Some((_, PeerEvent::Error(e))) => return Err(e.into()),
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Counted at the receiver, after a second's warm-up.
-fn bench_throughput(options: &Options, size: usize) -> Result<()> {
+fn bench_throughput(options: &Options, size: usize, variant: &str) -> Result<()> {
     let mut net = new_loop()?;
-    let pair = connect(&mut net, options, false)?;
-    let mut transfer = Transfer::start(&mut net, options, pair.offerer, pair.near, size)?;
+    let pair = connect(&mut net, &options.peers, false)?;
+    let mut transfer = Transfer::start(&mut net, options.marks(), pair.offerer, pair.near, size)?;
     transfer.run(&mut net, Duration::from_secs(1))?;
     let (before, turns) = (transfer.received, net.stats());
     let (cpu, began) = (cpu_time(), Instant::now());
@@ -421,7 +238,7 @@ fn bench_throughput(options: &Options, size: usize) -> Result<()> {
         (stats.datagrams_sent - turns.datagrams_sent) as f64 / (stats.turns - turns.turns) as f64
     );
     report["send_dropped"] = json!(stats.send_dropped);
-    report["variant"] = json!(format!("{size} B"));
+    report["variant"] = json!(variant);
     emit(report);
     Ok(())
 }
@@ -429,7 +246,7 @@ fn bench_throughput(options: &Options, size: usize) -> Result<()> {
 fn bench_throughput_two_loops(options: &Options, size: usize) -> Result<()> {
     let mut pair = Distant::connect(options, Far::Count)?;
     let (offerer, near) = (pair.offerer, pair.near);
-    let mut transfer = Transfer::start(&mut pair.net, options, offerer, near, size)?;
+    let mut transfer = Transfer::start(&mut pair.net, options.marks(), offerer, near, size)?;
     transfer.run(&mut pair.net, Duration::from_secs(1))?;
     let before = pair.received.load(Ordering::Relaxed);
     let (cpu, began) = (cpu_time(), Instant::now());
@@ -458,13 +275,13 @@ fn throughput(size: usize, bytes: u64, wall: Duration, cpu: Duration) -> Result<
 /// is one peer with one open channel that has carried one message.
 fn bench_memory(options: &Options) -> Result<()> {
     let mut net = new_loop()?;
-    for pair in connect_many(&mut net, options, 10)? {
+    for pair in connect_many(&mut net, &options.peers, 10)? {
         close(&mut net, &pair)?;
     }
     rest(&mut net, Duration::from_secs(1))?;
     let before = resident_bytes()?;
     let cpu = cpu_time();
-    let pairs = connect_many(&mut net, options, options.pairs)?;
+    let pairs = connect_many(&mut net, &options.peers, options.pairs)?;
     for pair in &pairs {
         net.peer(pair.offerer)?.send_binary(pair.near, &[7u8; 64])?;
     }
@@ -524,6 +341,7 @@ fn emit(mut result: Value) {
     println!("{result}");
 }
 
+#[derive(Clone)]
 struct Options {
     benches: Vec<String>,
     n: usize,
@@ -534,11 +352,15 @@ struct Options {
     pairs: usize,
     idle: usize,
     settle: Duration,
-    mtu: Option<usize>,
-    dtls: DtlsVersion,
+    peers: PeerOptions,
 }
 
 impl Options {
+    /// The sender's water marks.
+    fn marks(&self) -> (usize, usize) {
+        (self.high, self.low)
+    }
+
     /// The same names as in `pion/main.go`.
     fn parse() -> Result<Self> {
         use lexopt::prelude::*;
@@ -554,8 +376,7 @@ impl Options {
             pairs: 300,
             idle: 500,
             settle: Duration::from_secs(5),
-            mtu: None,
-            dtls: PeerConfig::default().dtls,
+            peers: PeerOptions::default(),
         };
         let mut parser = lexopt::Parser::from_env();
         while let Some(arg) = parser.next()? {
@@ -580,14 +401,15 @@ impl Options {
                 Long("pairs") => options.pairs = parser.value()?.parse()?,
                 Long("idle") => options.idle = parser.value()?.parse()?,
                 Long("settle") => options.settle = seconds(&parser.value()?.string()?)?,
-                Long("mtu") => options.mtu = Some(parser.value()?.parse()?),
+                Long("mtu") => options.peers.mtu = Some(parser.value()?.parse()?),
                 Long("dtls") => {
-                    options.dtls = match parser.value()?.string()?.as_str() {
+                    let version = match parser.value()?.string()?.as_str() {
                         "1.2" => DtlsVersion::V1_2,
                         "1.3" => DtlsVersion::V1_3,
                         "auto" => DtlsVersion::Auto,
                         other => return Err(format!("no such DTLS: {other:?}").into()),
-                    }
+                    };
+                    options.peers.dtls = Some(version);
                 }
                 other => return Err(other.unexpected().into()),
             }
@@ -601,6 +423,10 @@ fn seconds(text: &str) -> Result<Duration> {
 }
 
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "compare") {
+        return compare::main(&arguments[1..]);
+    }
     let options = match Options::parse() {
         Ok(options) => options,
         Err(e) => {
@@ -634,9 +460,25 @@ fn main() -> ExitCode {
             }
             "throughput" => {
                 for &size in &options.sizes {
-                    report(bench, format!("{size} B"), bench_throughput(&options, size));
+                    let variant = format!("{size} B");
+                    report(
+                        bench,
+                        variant.clone(),
+                        bench_throughput(&options, size, &variant),
+                    );
                     let result = bench_throughput_two_loops(&options, size);
                     report(bench, format!("{size} B, 2 loops"), result);
+                    if size == 1_200 && options.peers.mtu.is_none() {
+                        // One message in one datagram, as pion has it.
+                        let mut options = options.clone();
+                        options.peers.mtu = Some(1_288);
+                        let variant = format!("{size} B, mtu 1288");
+                        report(
+                            bench,
+                            variant.clone(),
+                            bench_throughput(&options, size, &variant),
+                        );
+                    }
                 }
             }
             "memory" => {

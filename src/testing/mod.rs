@@ -15,6 +15,9 @@
 //! # }
 //! ```
 
+#[doc(hidden)]
+pub mod fuzz;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
@@ -168,8 +171,10 @@ pub struct Simulation {
 impl Simulation {
     /// An empty network at time zero.
     pub fn new(seed: u64, link: Link) -> Self {
-        // The one look at the real clock: an `Instant` cannot be made otherwise.
-        let start = Instant::now();
+        // The one look at the real clock: an `Instant` cannot be made otherwise. Ahead of it, because
+        // sctp-proto reads the real clock when an association begins: the timer of its first INIT has then
+        // always run out, instead of depending on how fast the simulation is (one INIT more is sent).
+        let start = Instant::now() + Duration::from_secs(24 * 3600);
         // What the core draws for ICE (tie-breakers, transaction and pair ids) comes from here.
         fastrand::seed(seed);
         Self {

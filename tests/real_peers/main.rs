@@ -65,12 +65,15 @@ mod werift {
         they_close(&WERIFT, RealPeer, config());
     }
 
-    // str0m 0.24 begins SCTP only as DTLS client, werift only as the controlling ICE agent, so that
-    // here neither begins. RFC 8841 (section 9.3) has both begin.
+    // werift begins SCTP only as the controlling ICE agent, so as the answerer never.
     #[test]
-    #[ignore = "neither side begins SCTP: see the comment"]
     fn looprtc_offers() {
-        full(&WERIFT, Looprtc, config());
+        full(&WERIFT, Looprtc, config().begin_sctp(true));
+    }
+
+    #[test]
+    fn looprtc_offers_they_close() {
+        they_close(&WERIFT, Looprtc, config().begin_sctp(true));
     }
 }
 
@@ -112,6 +115,13 @@ mod dtls {
     fn an_rsa_certificate_is_named_as_the_reason() {
         scenario::rsa_is_refused(&GSTREAMER);
     }
+}
+
+/// A browser that hides its addresses is reached all the same: its checks come to us.
+#[test]
+fn chromium_with_mdns_names() {
+    scenario::they_close(&scenario::CHROMIUM_MDNS, Looprtc, config());
+    scenario::they_close(&scenario::CHROMIUM_MDNS, RealPeer, config());
 }
 
 mod restart {

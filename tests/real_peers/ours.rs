@@ -17,9 +17,9 @@ impl Ours {
         Self { net, id }
     }
 
-    /// Panics once the peer is closed.
-    pub fn peer(&mut self) -> PeerMut<'_> {
-        self.net.peer(self.id).expect("the peer is not closed")
+    /// `None` once the peer is closed.
+    pub fn peer(&mut self) -> Option<PeerMut<'_>> {
+        self.net.peer(self.id).ok()
     }
 
     /// The next event, if one comes within this time.

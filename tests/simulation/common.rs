@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use looprtc::proto::peer::{ChannelConfig, ChannelId, ConnectionState, Message, PeerEvent};
 use looprtc::testing::{Node, Simulation};
 
-/// Simulated milliseconds that any connection may take to come up, however bad the network.
-pub const PATIENCE: u64 = 120_000;
+/// Simulated milliseconds that any connection may take to come up, however bad the network. At 20 % loss it
+/// is SCTP that takes long, rarely: it sends INIT and COOKIE ECHO again after 3, 6, 12, 24, … 60 s.
+pub const PATIENCE: u64 = 600_000;
 
 pub fn create(sim: &mut Simulation, node: Node, config: ChannelConfig) -> ChannelId {
     sim.with(node, |peer, now| peer.create_data_channel(config, now))

@@ -721,3 +721,167 @@ fn descriptions_at_the_wrong_moment() {
     rig.collect();
     rig.check(1);
 }
+
+/// Real offers, mutated at random, as first offers, as later ones and as answers: refused or taken, but
+/// never a panic, and one that is refused changes nothing.
+#[test]
+fn bad_descriptions_change_nothing() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdp");
+    let mut offers: Vec<(String, String)> = std::fs::read_dir(dir)
+        .expect("tests/sdp")
+        .map(|f| f.expect("a file").path())
+        .map(|p| {
+            (
+                p.display().to_string(),
+                std::fs::read_to_string(&p).expect("text"),
+            )
+        })
+        .collect();
+    offers.sort();
+    assert!(offers.len() > 10);
+    let mut refused = 0;
+    let mut taken = 0;
+    for (n, (name, offer)) in offers.iter().enumerate() {
+        for round in 0..60 {
+            let mut rng = Rng::new((n * 1_000 + round) as u64);
+            let mutated = mutate(&mut rng, offer);
+            let mut rig = Rig::new(1, PeerConfig::default());
+            let b = rig.nodes[1];
+            let result = rig.sim.with(b, |p, now| {
+                let result =
+                    p.set_remote_description(SessionDescription::offer(mutated.clone()), now);
+                match result {
+                    Ok(()) => p.create_answer(now).map(drop),
+                    Err(e) => Err(e),
+                }
+            });
+            rig.run(100);
+            match result {
+                Ok(()) => taken += 1,
+                Err(e) => {
+                    refused += 1;
+                    assert_eq!(
+                        rig.signaling(1),
+                        SignalingState::Stable,
+                        "{name} {round}: {e}"
+                    );
+                    assert!(rig.sim.peer(b).remote_description().is_none());
+                    // And it can still be called.
+                    rig.create(0, "x");
+                    rig.check(1);
+                }
+            }
+        }
+    }
+    println!("{refused} refused, {taken} taken");
+    assert!(refused > 100 && taken > 100);
+}
+
+/// The offers and answers of a standing session, mutated: it goes on whatever becomes of them.
+#[test]
+fn bad_descriptions_leave_the_session_standing() {
+    let mut refused = 0;
+    for seed in 0..150 {
+        let mut rng = Rng::new(seed);
+        let mut rig = connected_rig(seed);
+        let [a, b] = rig.nodes;
+        let ufrag = rig.sim.peer(b).local_description();
+        let restart = rng.chance(0.5);
+        if restart {
+            rig.sim.with(a, |p, now| p.restart_ice(now)).unwrap();
+        }
+        rig.collect();
+        rig.negotiate(0).unwrap();
+        let offer = rig.descriptions[1].pop_front().unwrap();
+        for _ in 0..10 {
+            let mut mutated = offer.clone();
+            mutated.sdp = mutate(&mut rng, &offer.sdp);
+            let result = rig.sim.with(b, |p, now| {
+                match p.set_remote_description(mutated.clone(), now) {
+                    Ok(()) => p.set_remote_description(rollback(), now).map(|()| false),
+                    Err(_) => Ok(true),
+                }
+            });
+            refused += u32::from(result.expect("rollback"));
+            assert_eq!(rig.sim.peer(b).local_description(), ufrag);
+        }
+        // The answer as well.
+        let answer = rig
+            .sim
+            .with(b, |p, now| p.receive(offer.clone(), now))
+            .expect("the offer itself is sound")
+            .expect("an answer");
+        rig.collect();
+        for _ in 0..10 {
+            let mut mutated = answer.clone();
+            mutated.sdp = mutate_structure(&mut rng, &answer.sdp, restart);
+            let result = rig.sim.with(a, |p, now| p.receive(mutated.clone(), now));
+            let state = rig.signaling(0);
+            match result {
+                Ok(_) => break,
+                Err(e) => {
+                    refused += 1;
+                    assert_eq!(
+                        state,
+                        SignalingState::HaveLocalOffer,
+                        "{e}: {}",
+                        mutated.sdp
+                    );
+                }
+            }
+        }
+        if rig.signaling(0) == SignalingState::HaveLocalOffer {
+            rig.descriptions[0].push_back(answer);
+        }
+        rig.collect();
+        rig.check(1);
+    }
+    println!("{refused} refused");
+    assert!(refused > 500);
+}
+
+/// A few random changes: lines dropped, doubled, swapped, cut, characters changed.
+fn mutate(rng: &mut Rng, sdp: &str) -> String {
+    let mut lines: Vec<String> = sdp.lines().map(str::to_owned).collect();
+    for _ in 0..1 + rng.below(4) {
+        let at = rng.below(lines.len() as u64) as usize;
+        let to = rng.below(lines.len() as u64) as usize;
+        match rng.below(6) {
+            0 if lines.len() > 1 => {
+                lines.remove(at);
+            }
+            0 | 1 => lines.insert(to, lines[at].clone()),
+            2 => lines.swap(at, to),
+            3 => {
+                let len = lines[at].chars().count() as u64;
+                let keep = rng.below(len + 1) as usize;
+                lines[at] = lines[at].chars().take(keep).collect();
+            }
+            4 => {
+                let mut chars: Vec<char> = lines[at].chars().collect();
+                if !chars.is_empty() {
+                    let i = rng.below(chars.len() as u64) as usize;
+                    chars[i] =
+                        ['0', '9', ' ', ':', 'z', '\u{fffd}', '-', '\0'][rng.below(8) as usize];
+                    lines[at] = chars.into_iter().collect();
+                }
+            }
+            _ => lines.truncate(at.max(1)),
+        }
+    }
+    lines.join("\r\n") + "\r\n"
+}
+
+/// Changes that show: in what must be there, and must be what it was.
+fn mutate_structure(rng: &mut Rng, sdp: &str, restart: bool) -> String {
+    match rng.below(6) {
+        // A wrong password in an answer to a restart cannot be told from a right one.
+        3 if restart => sdp.replace("a=ice-pwd:", "a=ice-pw:"),
+        0 => sdp.replace("a=mid:", "a=mid:x"),
+        1 => sdp.replace("a=fingerprint:", "a=finger:"),
+        2 => sdp.replace("m=application", "m=audio"),
+        3 => sdp.replace("a=ice-pwd:", "a=ice-pwd:x"),
+        4 => sdp.replace("sha-256 ", "sha-256 00:"),
+        _ => sdp.chars().take(sdp.len() / 2).collect(),
+    }
+}

@@ -14,6 +14,7 @@ use super::channels::CORE_BUFFER;
 use super::config::{PeerConfig, Timing};
 use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion};
 use super::error::PeerError;
+use super::joined;
 use super::state::{ConnectionState, IceConnectionState, PeerEvent};
 use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer, Route};
 use crate::proto::ice::{Gatherer, IceCandidate, stun};
@@ -149,6 +150,42 @@ impl Peer {
             self.stats.unvalidated_dropped += 1;
             return;
         }
+        if joined::is_joined(received.contents) {
+            self.stats.malformed_dropped += 1;
+            return;
+        }
+        if self.may_join(received) && self.joined.push(received) {
+            return;
+        }
+        self.settle();
+        if self.may_join(received) && self.joined.push(received) {
+            return;
+        }
+        self.core_receive(received);
+        self.settle();
+    }
+
+    /// Whether a datagram can wait for others, to be given to the core together: DTLS (RFC 7983 §7) that
+    /// is ours, after the handshake.
+    fn may_join(&self, received: &Received<'_>) -> bool {
+        self.dtls == Dtls::Connected
+            && self.backend != CryptoBackend::OpenSsl
+            && matches!(received.contents.first(), Some(20..=63))
+    }
+
+    /// Gives the core what has been joined.
+    fn receive_joined(&mut self) {
+        if let Some((source, destination, contents)) = self.joined.take() {
+            self.core_receive(&Received {
+                protocol: Protocol::Udp,
+                source,
+                destination,
+                contents: &contents,
+            });
+        }
+    }
+
+    fn core_receive(&mut self, received: &Received<'_>) {
         let Protocol::Udp = received.protocol;
         let receive = Receive::new(
             CoreProtocol::Udp,
@@ -159,6 +196,7 @@ impl Peer {
         match receive {
             Ok(receive) => {
                 self.core_now = self.now;
+                self.dirty = true;
                 let input = str0m::Input::Receive(self.now, receive);
                 if let Err(e) = self.rtc.handle_input(input) {
                     self.on_core_fault(&e);
@@ -248,9 +286,17 @@ impl Peer {
         }
     }
 
-    /// Drains the core, lets channels feed it, works out the states, and queues what came of it.
-    /// Cheap when nothing has changed.
+    /// Gives the core what has come, drains it, lets channels feed it, works out the states, and queues
+    /// what came of it. Cheap when nothing has changed.
     pub(super) fn settle(&mut self) {
+        self.settle_core();
+        if !self.joined.is_empty() {
+            self.receive_joined();
+            self.settle_core();
+        }
+    }
+
+    fn settle_core(&mut self) {
         if !self.dirty || self.is_closed() {
             return;
         }
@@ -355,11 +401,13 @@ impl Peer {
                 self.channels
                     .on_data(data.id, data.binary, data.data, &mut self.events);
             }
-            Event::ChannelClose(id) => self.channels.on_closed(id, &mut self.events),
             Event::MediaData(data) => self.on_media_data(data),
             Event::KeyframeRequest(request) => self.on_keyframe_request(&request),
             Event::SenderFeedback(report) => self.on_sender_report(&report),
             Event::StreamPaused(p) => self.on_stream_paused(p.mid, p.rid, p.paused),
+            Event::ChannelClose(id) => {
+                self.channels.on_closed(&mut self.rtc, id, &mut self.events);
+            }
             // The core now sends its own goodbye and then dies; see `on_core_dead`.
             Event::Closed => log::debug!("closed by the other side"),
             other => log::trace!("unused event of the core: {other:?}"),
@@ -373,7 +421,7 @@ impl Peer {
             let why = crypto::explain_dtls_error(error, self.backend)
                 .unwrap_or_else(|| error.to_string());
             self.fail_handshake(why);
-        } else {
+        } else if self.dtls == Dtls::Connected {
             self.event(PeerEvent::Error(PeerError::Core(error.to_string())));
         }
         self.rtc.disconnect();
@@ -418,6 +466,11 @@ impl Peer {
         self.channels.close_all(&mut self.events);
         self.tracks.close(&mut self.events);
         self.negotiation.close(&mut self.events);
+        self.pending.clear();
+        self.validated.clear();
+        self.gathered = Vec::new();
+        self.ufrags.clear();
+        self.remote_creds = None;
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
         self.flush_events();
         self.out

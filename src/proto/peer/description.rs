@@ -62,7 +62,7 @@ impl Description {
         check_credentials(&ufrag, &pwd)?;
         let fingerprint = required(&session, "fingerprint")?;
         check_fingerprint(&fingerprint)?;
-        check_group(&session, &lines)?;
+        let bundle = bundle(&session, &lines)?;
         check_application(&lines)?;
         let (candidates, candidates_unreadable) = candidates(&session, &ufrag);
         let application = session
@@ -70,7 +70,7 @@ impl Description {
             .iter()
             .find(|m| m.media == "application" && m.port != 0);
         Ok(Self {
-            text: normalise(sdp, &session, &lines),
+            text: normalise(sdp, &lines, &bundle),
             ice_lite: session.attributes.iter().any(|a| a.attribute == "ice-lite"),
             max_message_size: application.map(max_message_size),
             ufrag,
@@ -195,6 +195,16 @@ pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: 
     out
 }
 
+/// A local description is set as it was created, but for the candidates in it.
+pub(super) fn check_own(created: &str, given: &str) -> Result<(), PeerError> {
+    if with_candidates(created, &[], false) == with_candidates(given, &[], false) {
+        return Ok(());
+    }
+    Err(PeerError::BadDescription(
+        "not the description that was created; changing it by hand is not supported".into(),
+    ))
+}
+
 fn is_candidate_line(line: &str) -> bool {
     line.starts_with("a=candidate:") || line.starts_with("a=end-of-candidates")
 }
@@ -208,6 +218,13 @@ fn media_lines(session: &Session) -> Result<Vec<MediaLine>, PeerError> {
     for (index, media) in session.medias.iter().enumerate() {
         let mid = attribute(media, "mid")
             .ok_or_else(|| bad(&format!("m-line {index} ({}) has no a=mid", media.media)))?;
+        // RFC 5888 §4: a token; what else it may look like, the core and we would not agree upon.
+        let is_token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&c);
+        if mid.is_empty() || !mid.bytes().all(is_token) {
+            return Err(bad(&format!(
+                "mid {mid:?} of m-line {index} is not a token"
+            )));
+        }
         if lines.iter().any(|l| l.mid == mid) {
             return Err(bad(&format!("two m-lines have mid {mid:?}")));
         }
@@ -254,22 +271,33 @@ fn check_credentials(ufrag: &str, pwd: &str) -> Result<(), PeerError> {
     Ok(())
 }
 
-/// The core takes the m-lines in the order of the BUNDLE group, and finds out late when they are not.
-fn check_group(session: &Session, lines: &[MediaLine]) -> Result<(), PeerError> {
-    let group = session.attributes.iter().find(|a| a.attribute == "group");
-    let Some(group) = group.and_then(|a| a.value.as_deref()) else {
-        return Ok(());
+/// The BUNDLE group (RFC 9143), which the core needs, in the order of the m-lines; it would find out late
+/// when it is not so. A single m-line has nothing to be bundled with, so some leave the group out.
+fn bundle(session: &Session, lines: &[MediaLine]) -> Result<Vec<String>, PeerError> {
+    let groups = session.attributes.iter().filter(|a| a.attribute == "group");
+    let mids: Option<Vec<&str>> = groups
+        .filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE "))
+        .map(|mids| mids.split_ascii_whitespace().collect())
+        .next();
+    let mids = match mids {
+        Some(mids) if !mids.is_empty() => mids,
+        _ if lines.iter().all(|l| l.rejected) => Vec::new(),
+        _ if lines.len() == 1 => vec![lines[0].mid.as_str()],
+        _ => {
+            return Err(bad(
+                "a=group:BUNDLE is missing; m-lines that are not bundled are not supported",
+            ));
+        }
     };
-    let mids: Vec<&str> = group.split_ascii_whitespace().skip(1).collect();
     // A rejected m-line is in no group (RFC 8843 §7.3.3).
     let grouped = lines.iter().filter(|l| mids.contains(&l.mid.as_str()));
     let found: Vec<&str> = grouped.map(|l| l.mid.as_str()).collect();
     if found != mids {
         return Err(bad(&format!(
-            "a=group:BUNDLE names {mids:?} where the m-lines are {found:?}"
+            "a=group:BUNDLE names {mids:?} where the m-lines have {found:?}"
         )));
     }
-    Ok(())
+    Ok(mids.into_iter().map(str::to_owned).collect())
 }
 
 /// One SCTP association is all that the core knows.
@@ -323,25 +351,24 @@ fn max_message_size(application: &Media) -> usize {
     }
 }
 
-fn normalise(sdp: &str, session: &Session, lines: &[MediaLine]) -> String {
-    let has_group = session.attributes.iter().any(|a| a.attribute == "group");
+fn normalise(sdp: &str, lines: &[MediaLine], bundle: &[String]) -> String {
     let mut out = String::with_capacity(sdp.len());
     let mut in_media = false;
     // The core wants the first group, of whatever kind, to name the m-lines from the first on; that of a
     // description with rejected m-lines does not. So it gets one that does, and means nothing to it.
-    let mut leader = lines
-        .iter()
-        .any(|l| l.rejected)
-        .then(|| format!("a=group:LS {}\r\n", lines[0].mid));
+    let leader = match bundle.len() == lines.len() {
+        true => String::new(),
+        false => format!("a=group:LS {}\r\n", lines[0].mid),
+    };
     for line in sdp.lines().filter(|l| !is_candidate_line(l)) {
-        if line.starts_with("m=") || line.starts_with("a=group:") {
-            out += &leader.take().unwrap_or_default();
+        if line.starts_with("a=group:") && !in_media {
+            continue;
         }
         if line.starts_with("m=") && !in_media {
             in_media = true;
-            // Nothing to bundle with, so some leave the group out; the core asks for it.
-            if !has_group && lines.len() == 1 && !lines[0].rejected {
-                out += &format!("a=group:BUNDLE {}\r\n", lines[0].mid);
+            out += &leader;
+            if !bundle.is_empty() {
+                out += &format!("a=group:BUNDLE {}\r\n", bundle.join(" "));
             }
         }
         out += line;

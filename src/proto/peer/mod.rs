@@ -13,6 +13,7 @@
 //! bounded: one that does not end closes this peer, and only this one.
 
 mod candidates;
+mod channel_config;
 mod channels;
 mod config;
 mod connectivity;
@@ -26,10 +27,17 @@ mod description;
 )]
 mod empty;
 mod error;
+#[cfg_attr(
+    not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
+    allow(dead_code)
+)]
+mod joined;
 mod negotiation;
+mod perfect;
 mod state;
 mod stats;
 mod tracks;
+mod trickle;
 mod window;
 
 use std::collections::VecDeque;
@@ -49,9 +57,8 @@ use super::ice::{GatherOutput, Gatherer, IceCandidate};
 use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
 
 pub use self::candidates::CandidateCounts;
-pub use self::channels::{
-    ChannelConfig, ChannelId, ChannelInfo, ChannelState, MAX_RECEIVE_MESSAGE,
-};
+pub use self::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
+pub use self::channels::{ChannelId, MAX_RECEIVE_MESSAGE};
 pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
 pub use self::error::PeerError;
@@ -158,6 +165,7 @@ pub struct Peer {
     gathered: Vec<IceCandidate>,
     channels: Channels,
     tracks: Tracks,
+    joined: joined::Joined,
     connectivity: Connectivity,
     validated: ValidatedAddresses,
     dtls: Dtls,
@@ -212,6 +220,7 @@ impl Peer {
             gathered: Vec::new(),
             channels: Channels::new(),
             tracks,
+            joined: joined::Joined::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
             dtls: Dtls::New,
@@ -242,17 +251,19 @@ impl Peer {
         }
         #[cfg(test)]
         assert!(!self.panics, "as asked for by a test");
-        self.settle();
         match input {
             Input::Receive { now, received } => {
                 self.advance(now);
                 self.on_datagram(&received);
+                return Ok(());
             }
             Input::Timeout(now) => {
+                self.settle();
                 self.advance(now);
                 self.core_timeout();
             }
             Input::Socket { now, id, reply } => {
+                self.settle();
                 self.advance(now);
                 self.gatherer.handle_socket(id, &reply);
                 self.on_gathered();
@@ -511,6 +522,7 @@ impl Peer {
             return;
         };
         candidate.username_fragment = Some(self.negotiation.gathering_ufrag(&self.local_creds));
+        candidate.sdp_mid = self.negotiation.first_mid();
         if !self
             .gathered
             .iter()

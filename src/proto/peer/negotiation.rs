@@ -16,23 +16,21 @@
 
 use std::time::Instant;
 
+use str0m::IceCreds;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::net::Protocol as CoreProtocol;
-use str0m::{Candidate, IceCreds};
 
-use super::candidates::Remote;
-use super::config::Politeness;
-use super::description::{Description, MediaLine, own_attribute, own_media_lines, with_candidates};
+use super::description::{
+    Description, MediaLine, check_own, own_attribute, own_media_lines, with_candidates,
+};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
 use super::tracks::{check_mids, remote_media};
-use super::{IceCandidateInit, Peer, SdpType, SessionDescription};
-use crate::proto::ice::IceCandidate;
+use super::{Peer, SdpType, SessionDescription};
 
 /// Where offer and answer stand, and what is kept for the next step.
 pub(super) struct Negotiation {
     signaling: SignalingState,
-    local: Descriptions,
+    pub(super) local: Descriptions,
     remote: Descriptions,
     /// The offer made last, and what it takes to accept its answer.
     created: Option<Created>,
@@ -49,16 +47,16 @@ pub(super) struct Negotiation {
     application: bool,
     /// The core has been asked for the application m-line; it is in every offer until it is accepted.
     application_offered: bool,
-    restart_wanted: bool,
+    pub(super) restart_wanted: bool,
     needed: bool,
-    remote_in_generation: usize,
+    pub(super) remote_in_generation: usize,
 }
 
 /// W3C's current and pending description of one side.
 #[derive(Debug, Default)]
-struct Descriptions {
-    current: Option<SessionDescription>,
-    pending: Option<SessionDescription>,
+pub(super) struct Descriptions {
+    pub(super) current: Option<SessionDescription>,
+    pub(super) pending: Option<SessionDescription>,
 }
 
 struct Created {
@@ -92,6 +90,12 @@ impl Negotiation {
     /// Whether data channels have been negotiated.
     pub fn has_application(&self) -> bool {
         self.application
+    }
+
+    /// The mid that candidates are signalled with: all sections are bundled with the first.
+    pub fn first_mid(&self) -> Option<String> {
+        let local = self.local.pending.as_ref().or(self.local.current.as_ref());
+        own_attribute(&local?.sdp, "mid")
     }
 
     /// The ufrag under which candidates are gathered now: that of an offer under way, if there is one.
@@ -446,6 +450,9 @@ impl Peer {
             return Err(self.wrong_state("set_remote_description(answer)"));
         };
         self.wake_inactive(&media);
+        if self.config.begin_sctp && answer.has_application() && !self.negotiation.application {
+            self.rtc.direct_api().start_sctp(true);
+        }
         let accepted = self.rtc.sdp_api().accept_answer(created.core, parsed);
         if let Err(e) = accepted {
             self.forget_offered_media();
@@ -506,7 +513,13 @@ impl Peer {
 
     fn after_negotiation(&mut self, remote: &Description) {
         if let Some(bytes) = remote.max_message_size {
-            self.channels.set_max_message(bytes);
+            // An association that was begun before the answer was read has the core's default.
+            let most = if self.config.begin_sctp {
+                64 * 1024
+            } else {
+                usize::MAX
+            };
+            self.channels.set_max_message(bytes.min(most));
         }
         self.negotiation.application = remote.has_application();
         if self.negotiation.application {
@@ -561,126 +574,6 @@ impl Peer {
         self.keep_additions();
     }
 
-    /// Perfect negotiation, sending (W3C §10.7): makes an offer, sets it, and returns it for the other
-    /// side. Call it on [`PeerEvent::NegotiationNeeded`].
-    ///
-    /// # Errors
-    ///
-    /// As [`create_offer`](Self::create_offer).
-    pub fn negotiate(&mut self, now: Instant) -> Result<SessionDescription, PeerError> {
-        let offer = self.create_offer(now)?;
-        self.set_local_description(Some(offer.clone()), now)?;
-        Ok(offer)
-    }
-
-    /// Perfect negotiation, receiving (W3C §10.7): takes a description from the other side and returns
-    /// the answer to send back, if there is one. When offers cross, the polite side takes its own back
-    /// and the impolite side ignores the other's; the candidates that belong to it are held.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_remote_description`](Self::set_remote_description).
-    pub fn receive(
-        &mut self,
-        description: SessionDescription,
-        now: Instant,
-    ) -> Result<Option<SessionDescription>, PeerError> {
-        let is_offer = description.kind == SdpType::Offer;
-        let collides = is_offer && self.signaling_state() != SignalingState::Stable;
-        let ignore = collides && self.config.politeness == Politeness::Impolite;
-        if ignore {
-            log::debug!("ignoring an offer that crosses ours");
-            return Ok(None);
-        }
-        self.set_remote_description(description, now)?;
-        if !is_offer {
-            return Ok(None);
-        }
-        let answer = self.create_answer(now)?;
-        self.set_local_description(Some(answer.clone()), now)?;
-        Ok(Some(answer))
-    }
-
-    /// Asks for an ICE restart (W3C §4.4.2 `restartIce`): the next offer has new credentials.
-    ///
-    /// # Errors
-    ///
-    /// [`PeerError::Closed`].
-    pub fn restart_ice(&mut self, now: Instant) -> Result<(), PeerError> {
-        self.begin(now)?;
-        // W3C: it is the credentials of the descriptions set so far that are to be replaced.
-        let local = &self.negotiation.local;
-        if local.current.is_some() || local.pending.is_some() {
-            self.negotiation.restart_wanted = true;
-            self.check_negotiation_needed();
-        }
-        Ok(())
-    }
-
-    /// Takes a remote candidate (W3C §4.4.2 `addIceCandidate`). One that comes before its description is
-    /// held; one of a generation gone by is dropped and counted; neither is an error. `None`, or an empty
-    /// candidate, ends them.
-    ///
-    /// # Errors
-    ///
-    /// [`PeerError::BadCandidate`]; [`PeerError::Closed`].
-    pub fn add_ice_candidate(
-        &mut self,
-        candidate: Option<&IceCandidateInit>,
-        now: Instant,
-    ) -> Result<(), PeerError> {
-        self.begin(now)?;
-        let Some(init) = candidate.filter(|c| !c.candidate.is_empty()) else {
-            // The core goes on looking until it finds a path or time is up, whatever is announced.
-            return Ok(());
-        };
-        let mut parsed = IceCandidate::parse(&init.candidate)?;
-        if let Some(ufrag) = &init.username_fragment {
-            parsed.username_fragment = Some(ufrag.clone());
-        }
-        // Those of an offer that is being ignored are of a generation not seen yet, and are held: when the
-        // other side has taken its offer back, its answer may well have the same ufrag.
-        self.take_remote_candidate(parsed);
-        self.core_timeout();
-        Ok(())
-    }
-
-    fn take_remote_candidate(&mut self, candidate: IceCandidate) {
-        match self.pending.remote(candidate) {
-            Remote::Apply(candidate) => self.apply_remote_candidate(&candidate),
-            Remote::Held | Remote::Stale => {}
-        }
-    }
-
-    fn apply_remote_candidate(&mut self, candidate: &IceCandidate) {
-        let counts = &mut self.pending.counts;
-        if candidate.socket_addr().is_none()
-            || candidate.component != 1
-            || candidate.protocol != "udp"
-        {
-            counts.unusable += 1;
-            log::debug!("candidate of no use here: {candidate}");
-            return;
-        }
-        if self.negotiation.remote_in_generation >= self.config.limits.max_remote_candidates {
-            counts.over_limit += 1;
-            return;
-        }
-        // Protocol, address and port are known to be good; what else the core dislikes is its choice.
-        match Candidate::from_sdp_string(&candidate.to_sdp_line()) {
-            Ok(parsed) => {
-                debug_assert_eq!(parsed.proto(), CoreProtocol::Udp);
-                self.negotiation.remote_in_generation += 1;
-                counts.applied += 1;
-                self.rtc.add_remote_candidate(parsed);
-            }
-            Err(e) => {
-                counts.unusable += 1;
-                log::debug!("candidate {candidate}: {e}");
-            }
-        }
-    }
-
     fn set_signaling(&mut self, state: SignalingState) {
         if self.negotiation.signaling == state {
             return;
@@ -727,14 +620,4 @@ fn bad_sdp(error: impl std::fmt::Display) -> PeerError {
 
 fn no_pranswer() -> PeerError {
     PeerError::BadDescription("provisional answers (pranswer) are not supported".into())
-}
-
-/// A local description is set as it was created, but for the candidates in it.
-fn check_own(created: &str, given: &str) -> Result<(), PeerError> {
-    if with_candidates(created, &[], false) == with_candidates(given, &[], false) {
-        return Ok(());
-    }
-    Err(PeerError::BadDescription(
-        "not the description that was created; changing it by hand is not supported".into(),
-    ))
 }

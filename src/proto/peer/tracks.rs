@@ -25,11 +25,12 @@ use super::error::PeerError;
 use super::state::PeerEvent;
 use super::{Peer, config::Limits};
 
-pub use self::codec::{Codec, CodecParameters, Codecs, MediaKind};
+pub use self::codec::{CodecParameters, Codecs, MediaKind};
 pub use self::direction::Direction;
 pub use self::frame::{EncodedFrame, FrameTime, KeyframeRequestKind, ReceivedFrame, SenderReport};
 use self::sdp::PayloadTypes;
 pub(super) use self::sdp::{check_mids, remote_media};
+pub use crate::proto::media::Codec;
 
 /// Names a transceiver of a peer. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -300,7 +301,7 @@ fn check_config(
 
 fn check_preferences(kind: MediaKind, codecs: &[Codec], known: &Codecs) -> Result<(), PeerError> {
     for codec in codecs {
-        if codec.kind() != kind {
+        if MediaKind::of(*codec) != kind {
             return Err(PeerError::BadTrack(format!(
                 "{codec} is no codec for {kind}"
             )));

@@ -25,8 +25,14 @@ const MIN_MESSAGE: usize = 256;
 /// However many channels send at once, each may have this many bytes in the core.
 const MIN_SHARE: usize = 2 * 1024;
 
-/// At least so long between two measurements; at most 1/64 of the time is spent measuring.
+/// At least so long between two measurements.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// And so many round trips: measuring sends less than the path could take.
+const PROBE_ROUND_TRIPS: u32 = 256;
+
+/// A measurement takes the least of so many: on a busy machine any one may have been held up.
+const SAMPLES: u8 = 4;
 
 #[derive(Debug)]
 pub(super) struct SendWindow {
@@ -41,8 +47,13 @@ pub(super) struct SendWindow {
 
 #[derive(Debug)]
 enum Probe {
-    /// Measuring. With a mark: when `released` reaches it, what was fed then has been acknowledged.
-    Now(Option<(u64, Instant)>),
+    /// Measuring.
+    Now {
+        /// When `released` reaches this, what was fed at that time has been acknowledged.
+        mark: Option<(u64, Instant)>,
+        least: Duration,
+        samples_left: u8,
+    },
     /// Measured; again at this time.
     At(Instant),
 }
@@ -54,14 +65,15 @@ impl SendWindow {
             fed: 0,
             released: 0,
             message: 1024,
-            probe: Probe::Now(None),
+            // The first measurement is to be a quick one: a connection begins slowly as it is.
+            probe: Probe::now(1),
         }
     }
 
     /// How many bytes of one channel the core may hold, when so many have something to send.
     pub fn share(&self, channels: usize) -> usize {
         let window = match self.probe {
-            Probe::Now(_) => MIN,
+            Probe::Now { .. } => MIN,
             Probe::At(_) => self.window,
         };
         let window = window * self.message.clamp(MIN_MESSAGE / 8, MIN_MESSAGE) / MIN_MESSAGE;
@@ -72,10 +84,12 @@ impl SendWindow {
     pub fn on_fed(&mut self, bytes: usize, now: Instant) {
         self.fed += bytes as u64;
         self.message = (self.message * 7 + bytes) / 8;
-        match self.probe {
-            Probe::Now(None) => self.probe = Probe::Now(Some((self.fed, now))),
-            Probe::At(at) if now >= at => self.probe = Probe::Now(None),
-            Probe::Now(Some(_)) | Probe::At(_) => {}
+        match &mut self.probe {
+            Probe::Now { mark, .. } => {
+                mark.get_or_insert((self.fed, now));
+            }
+            Probe::At(at) if now >= *at => self.probe = Probe::now(SAMPLES),
+            Probe::At(_) => {}
         }
     }
 
@@ -87,22 +101,46 @@ impl SendWindow {
     /// The core holds so many bytes less. `flowing`: there is more to send.
     pub fn on_released(&mut self, bytes: usize, flowing: bool, now: Instant) {
         self.released += bytes as u64;
-        let Probe::Now(Some((mark, since))) = self.probe else {
+        let Probe::Now {
+            mark,
+            least,
+            samples_left,
+        } = &mut self.probe
+        else {
             return;
         };
-        if self.released < mark {
+        let Some((_, since)) = mark.take_if(|(fed, _)| self.released >= *fed) else {
             return;
-        }
+        };
         if !flowing {
             // The last datagram of a burst may have been acknowledged late on purpose (RFC 9260 §6.2).
-            self.probe = Probe::Now(None);
             return;
         }
-        let round_trip = now.saturating_duration_since(since);
-        let micros = usize::try_from(round_trip.as_micros()).unwrap_or(usize::MAX);
-        self.window = micros.saturating_mul(RATE).clamp(MIN, MAX);
-        self.probe = Probe::At(now + PROBE_INTERVAL.max(round_trip.saturating_mul(64)));
+        *least = now.saturating_duration_since(since).min(*least);
+        *samples_left = samples_left.saturating_sub(1);
+        let window = window_for(*least);
+        // It cannot become smaller than the smallest.
+        if *samples_left == 0 || window == MIN {
+            let pause = PROBE_INTERVAL.max(least.saturating_mul(PROBE_ROUND_TRIPS));
+            self.window = window;
+            self.probe = Probe::At(now + pause);
+        }
     }
+}
+
+impl Probe {
+    fn now(samples: u8) -> Self {
+        Self::Now {
+            mark: None,
+            least: Duration::MAX,
+            samples_left: samples,
+        }
+    }
+}
+
+fn window_for(round_trip: Duration) -> usize {
+    let micros = usize::try_from(round_trip.as_micros()).unwrap_or(usize::MAX);
+    micros.saturating_mul(RATE).clamp(MIN, MAX)
 }
 
 #[cfg(test)]
@@ -129,6 +167,23 @@ mod tests {
         assert_eq!(settled_share(200, 1200), MAX);
     }
 
+    /// The machine was busy during one measurement; the next one puts it right.
+    #[test]
+    fn one_late_sample_does_not_stay() {
+        #[allow(clippy::disallowed_methods, reason = "some instant to start from")]
+        let mut now = Instant::now();
+        let mut window = SendWindow::new();
+        let mut shares = vec![];
+        for n in 0..3_000 {
+            window.on_fed(1200, now);
+            now += Duration::from_millis(if n % 4 == 0 { 20 } else { 1 });
+            window.on_released(1200, true, now);
+            shares.push(window.share(1));
+        }
+        assert_eq!(shares[1], 800_000);
+        assert_eq!(shares.last(), Some(&40_000));
+    }
+
     #[test]
     fn small_messages_get_a_smaller_window() {
         assert_eq!(settled_share(0, 64), MIN / 4);
@@ -148,7 +203,7 @@ mod tests {
         let mut window = SendWindow::new();
         window.on_fed(64_000, now);
         window.on_released(64_000, false, now + Duration::from_millis(200));
-        assert!(matches!(window.probe, Probe::Now(None)));
+        assert!(matches!(window.probe, Probe::Now { mark: None, .. }));
         assert_eq!(window.share(1), MIN);
     }
 }

@@ -5,103 +5,40 @@ use std::fmt;
 use str0m::RtcConfig;
 use str0m::format::{Codec as CoreCodec, PayloadParams};
 
-/// What the frames of a track are encoded with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Codec {
-    /// RFC 6386; RTP: RFC 7741.
-    Vp8,
-    /// RTP: RFC 9628. Profiles 0 and 2.
-    Vp9,
-    /// AV1; a frame is a temporal unit of OBUs with their sizes.
-    Av1,
-    /// ITU-T H.264; a frame is an access unit in Annex B form. RTP: RFC 6184.
-    H264,
-    /// ITU-T H.265; a frame is an access unit in Annex B form. RTP: RFC 7798.
-    H265,
-    /// RFC 6716; RTP: RFC 7587.
-    Opus,
-    /// G.711 µ-law (RFC 3551 §4.5.14).
-    Pcmu,
-    /// G.711 A-law (RFC 3551 §4.5.14).
-    Pcma,
-    /// G.722, 64 kbit/s (RFC 3551 §4.5.2).
-    G722,
+use crate::proto::media::Codec;
+
+/// All codecs, in the order of preference of Chromium's offers.
+const ALL: [Codec; 9] = [
+    Codec::Vp8,
+    Codec::Vp9,
+    Codec::Av1,
+    Codec::H264,
+    Codec::H265,
+    Codec::Opus,
+    Codec::Pcmu,
+    Codec::Pcma,
+    Codec::G722,
+];
+
+/// The codec of this name, in any case (RFC 4855 §3).
+pub(super) fn codec_named(name: &str) -> Option<Codec> {
+    ALL.into_iter()
+        .find(|c| c.name().eq_ignore_ascii_case(name))
 }
 
-impl Codec {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Vp8,
-        Self::Vp9,
-        Self::Av1,
-        Self::H264,
-        Self::H265,
-        Self::Opus,
-        Self::Pcmu,
-        Self::Pcma,
-        Self::G722,
-    ];
-
-    /// What it encodes.
-    pub fn kind(self) -> MediaKind {
-        match self {
-            Self::Vp8 | Self::Vp9 | Self::Av1 | Self::H264 | Self::H265 => MediaKind::Video,
-            Self::Opus | Self::Pcmu | Self::Pcma | Self::G722 => MediaKind::Audio,
-        }
-    }
-
-    /// Ticks of the RTP timestamp in a second. G.722 says 8,000 although it samples at 16,000
-    /// (RFC 3551 §4.5.2).
-    pub fn clock_rate(self) -> u32 {
-        match self {
-            Self::Opus => 48_000,
-            Self::Pcmu | Self::Pcma | Self::G722 => 8_000,
-            _ => 90_000,
-        }
-    }
-
-    /// The name in `a=rtpmap`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vp8 => "VP8",
-            Self::Vp9 => "VP9",
-            Self::Av1 => "AV1",
-            Self::H264 => "H264",
-            Self::H265 => "H265",
-            Self::Opus => "opus",
-            Self::Pcmu => "PCMU",
-            Self::Pcma => "PCMA",
-            Self::G722 => "G722",
-        }
-    }
-
-    /// The codec of this name, in any case (RFC 4855 §3).
-    pub fn from_name(name: &str) -> Option<Self> {
-        let is_it = |codec: &Self| codec.name().eq_ignore_ascii_case(name);
-        Self::ALL.into_iter().find(is_it)
-    }
-
-    pub(super) fn from_core(codec: CoreCodec) -> Option<Self> {
-        Some(match codec {
-            CoreCodec::Vp8 => Self::Vp8,
-            CoreCodec::Vp9 => Self::Vp9,
-            CoreCodec::Av1 => Self::Av1,
-            CoreCodec::H264 => Self::H264,
-            CoreCodec::H265 => Self::H265,
-            CoreCodec::Opus => Self::Opus,
-            CoreCodec::PCMU => Self::Pcmu,
-            CoreCodec::PCMA => Self::Pcma,
-            CoreCodec::G722 => Self::G722,
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
+pub(super) fn codec_of_core(codec: CoreCodec) -> Option<Codec> {
+    Some(match codec {
+        CoreCodec::Vp8 => Codec::Vp8,
+        CoreCodec::Vp9 => Codec::Vp9,
+        CoreCodec::Av1 => Codec::Av1,
+        CoreCodec::H264 => Codec::H264,
+        CoreCodec::H265 => Codec::H265,
+        CoreCodec::Opus => Codec::Opus,
+        CoreCodec::PCMU => Codec::Pcmu,
+        CoreCodec::PCMA => Codec::Pcma,
+        CoreCodec::G722 => Codec::G722,
+        _ => return None,
+    })
 }
 
 /// Sound or pictures.
@@ -114,6 +51,14 @@ pub enum MediaKind {
 }
 
 impl MediaKind {
+    /// What this codec encodes.
+    pub fn of(codec: Codec) -> Self {
+        match codec.is_video() {
+            true => Self::Video,
+            false => Self::Audio,
+        }
+    }
+
     pub(super) fn to_core(self) -> str0m::media::MediaKind {
         match self {
             Self::Audio => str0m::media::MediaKind::Audio,
@@ -142,7 +87,7 @@ pub struct Codecs(Vec<Codec>);
 
 impl Default for Codecs {
     fn default() -> Self {
-        Self(Codec::ALL.to_vec())
+        Self(ALL.to_vec())
     }
 }
 
@@ -177,7 +122,7 @@ impl Codecs {
 
     /// Their names, of one kind.
     pub(super) fn names(&self, kind: MediaKind) -> Vec<String> {
-        let of_kind = self.iter().filter(|c| c.kind() == kind);
+        let of_kind = self.iter().filter(|c| MediaKind::of(*c) == kind);
         of_kind.map(|c| c.name().to_owned()).collect()
     }
 
@@ -223,13 +168,13 @@ pub struct CodecParameters {
 impl CodecParameters {
     pub(super) fn from_core(params: &PayloadParams) -> Option<Self> {
         let spec = params.spec();
-        let codec = Codec::from_core(spec.codec)?;
+        let codec = codec_of_core(spec.codec)?;
         let is_h264 = codec == Codec::H264;
         Some(Self {
             codec,
             payload_type: *params.pt(),
             clock_rate: codec.clock_rate(),
-            channels: match codec.kind() {
+            channels: match MediaKind::of(codec) {
                 MediaKind::Audio => spec.channels.unwrap_or(1),
                 MediaKind::Video => 0,
             },

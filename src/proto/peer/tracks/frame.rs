@@ -7,8 +7,9 @@ use str0m::media::{Frequency, MediaData, MediaTime, Mid, Rid};
 use super::super::Peer;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
-use super::codec::{Codec, MediaKind};
+use super::codec::{MediaKind, codec_of_core};
 use super::{Bytes, KEYFRAME_PATIENCE, TransceiverId};
+use crate::proto::media::Codec;
 
 /// Layers of one track that are followed; more are received, but no keyframe is asked for.
 const MAX_LAYERS: usize = 16;
@@ -225,15 +226,15 @@ impl Peer {
     }
 
     pub(in super::super) fn on_media_data(&mut self, data: MediaData) {
-        let Some(codec) = Codec::from_core(data.params.spec().codec) else {
+        let Some(codec) = codec_of_core(data.params.spec().codec) else {
             return;
         };
         let now = self.now;
         let Some(transceiver) = self.tracks.by_mid(&data.mid) else {
             return;
         };
-        let keyframe = codec.kind() == MediaKind::Audio || data.is_keyframe();
-        let asks = codec.kind() == MediaKind::Video
+        let keyframe = MediaKind::of(codec) == MediaKind::Audio || data.is_keyframe();
+        let asks = MediaKind::of(codec) == MediaKind::Video
             && transceiver.wants_keyframe(data.rid, data.contiguous, keyframe, now);
         transceiver.received.0 += 1;
         transceiver.received.1 += data.data.len() as u64;

@@ -6,8 +6,9 @@
 
 use super::super::description::MediaLine;
 use super::super::error::PeerError;
-use super::codec::{Codec, MediaKind};
+use super::codec::{MediaKind, codec_named};
 use super::direction::Direction;
+use crate::proto::media::Codec;
 
 /// An audio or video section of a remote description.
 #[derive(Debug, Clone)]
@@ -298,7 +299,7 @@ fn chosen_formats<'a>(section: &'a str, codecs: &[Codec]) -> Vec<&'a str> {
             let (pt, encoding) = l.strip_prefix("a=rtpmap:")?.split_once(' ')?;
             (pt == format).then_some(encoding)
         })?;
-        Codec::from_name(encoding.split('/').next()?)
+        codec_named(encoding.split('/').next()?)
     };
     let apt_of = |format: &str| {
         section.lines().find_map(|l| {

@@ -1,0 +1,416 @@
+//! H.264 and H.265 byte streams (ITU-T H.264 and H.265, Annex B): NAL units behind start codes, no
+//! lengths, no times.
+//!
+//! A NAL unit ends where the next start code begins, so the last access unit of a pipe is known to be
+//! whole only when the next one begins: one frame of delay. [`AnnexBReader::flush`] is the way around it.
+
+use std::time::Duration;
+
+use super::input::Input;
+use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, Timebase};
+
+mod state;
+#[cfg(test)]
+mod tests;
+
+use state::{Role, State};
+
+const START_CODE: [u8; 4] = [0, 0, 0, 1];
+
+/// Parameter sets kept to be repeated, all together, in bytes. More is taken for damage.
+pub const MAX_PARAMETER_SETS: usize = 64 << 10;
+
+/// What is taken for the frame rate when neither caller nor stream tells it: 30 Hz.
+pub const ASSUMED_FRAME_TIME: (u32, u32) = (1, 30);
+
+/// Reads an H.264 or H.265 byte stream into access units.
+///
+/// - Frames come out in Annex B form, with start codes of 4 bytes and emulation prevention left in.
+/// - Access unit delimiters and filler data are left out: they say nothing over RTP.
+/// - Parameter sets are kept and put before each keyframe that comes without them.
+/// - What stands before the first parameter sets cannot be decoded by anyone and is skipped; see
+///   [`skipped`](Self::skipped).
+/// - A stream whose pictures are stored in another order than they are shown in (B-frames) ends with
+///   [`MediaErrorKind::Reordered`]: receivers in WebRTC show frames in the order they come in.
+/// - A stream that was cut off inside a NAL unit cannot be told from a whole one.
+#[derive(Debug)]
+pub struct AnnexBReader {
+    input: Input,
+    max_frame: usize,
+    state: State,
+    clock: Clock,
+    unit: AccessUnit,
+    /// Up to here, from the first unread byte, there is no start code.
+    scanned: usize,
+    position: Position,
+    error: Option<MediaError>,
+    skipped: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Position {
+    /// Only zeros may come before the first start code.
+    Beginning,
+    /// Behind a start code.
+    InUnit,
+    /// After a flush: what still belonged to the last NAL unit is lost.
+    Flushed,
+}
+
+/// The access unit being put together.
+#[derive(Debug, Default)]
+struct AccessUnit {
+    data: Vec<u8>,
+    offset: u64,
+    keyframe: bool,
+    /// It has a slice, so that the next parameter set or delimiter begins the next one.
+    has_picture: bool,
+    /// It cannot be decoded: its parameter sets never came.
+    orphan: bool,
+    /// The parameter sets it carries.
+    sets: Vec<(u8, u8)>,
+}
+
+impl AnnexBReader {
+    /// A reader for [`Codec::H264`] or [`Codec::H265`]; `None` for others.
+    pub fn new(codec: Codec, limits: Limits) -> Option<Self> {
+        Some(Self {
+            input: Input::new(&limits),
+            max_frame: limits.max_frame,
+            state: State::new(codec)?,
+            clock: Clock::default(),
+            unit: AccessUnit::default(),
+            scanned: 0,
+            position: Position::Beginning,
+            error: None,
+            skipped: 0,
+        })
+    }
+
+    /// Sets the time of one frame, against what the stream says: many cameras' streams say nothing, and
+    /// [`ASSUMED_FRAME_TIME`] is taken.
+    pub fn frame_time(mut self, time: Timebase) -> Self {
+        self.clock.forced = Some(time);
+        self
+    }
+
+    /// Takes the next bytes. Poll until `None` after each; see [`Limits::max_unread`].
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
+        self.input.feed(bytes)
+    }
+
+    /// Says that there is no more input.
+    pub fn finish(&mut self) {
+        self.input.finish();
+    }
+
+    /// The next access unit; `None` when more input is needed, or, after [`finish`](Self::finish), at the
+    /// end.
+    pub fn poll(&mut self) -> Result<Option<Frame>, MediaError> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        let result = self.next();
+        if let Err(error) = &result {
+            self.error = Some(error.clone());
+        }
+        result
+    }
+
+    /// Takes what has come so far for a whole access unit, and gives it if there is one. For live pipes:
+    /// when the encoder has written a frame and nothing has come for a few milliseconds, this saves
+    /// waiting for the next frame. Bytes of the same NAL unit that come later are thrown away and counted
+    /// as [`skipped`](Self::skipped).
+    pub fn flush(&mut self) -> Result<Option<Frame>, MediaError> {
+        if let Some(frame) = self.poll()? {
+            return Ok(Some(frame));
+        }
+        if self.position == Position::InUnit {
+            let end = self.input.unread().len();
+            let frame = self.take_unit(end, end)?;
+            self.position = Position::Flushed;
+            if frame.is_some() {
+                return Ok(frame);
+            }
+        }
+        Ok(self.complete())
+    }
+
+    /// The codec.
+    pub fn codec(&self) -> Codec {
+        self.state.codec()
+    }
+
+    /// The newest sequence parameter set, for H.264.
+    pub fn h264_sps(&self) -> Option<&super::h264::Sps> {
+        self.state.h264_sps()
+    }
+
+    /// The newest sequence parameter set, for H.265.
+    pub fn h265_sps(&self) -> Option<&super::h265::Sps> {
+        self.state.h265_sps()
+    }
+
+    /// Access units skipped because their parameter sets had not come, and pieces lost after a
+    /// [`flush`](Self::flush).
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    fn next(&mut self) -> Result<Option<Frame>, MediaError> {
+        if self.position != Position::InUnit && !self.find_first()? {
+            return Ok(None);
+        }
+        loop {
+            let bytes = self.input.unread();
+            let frame = match find_start_code(bytes, self.scanned) {
+                Some(at) => self.take_unit(at, at + 3)?,
+                None if self.input.is_finished() => {
+                    let end = bytes.len();
+                    let frame = self.take_unit(end, end)?;
+                    if frame.is_none() && self.input.unread().is_empty() {
+                        return Ok(self.complete());
+                    }
+                    frame
+                }
+                None => {
+                    self.scanned = bytes.len().saturating_sub(2);
+                    if bytes.len() > self.max_frame {
+                        return Err(self.too_large());
+                    }
+                    return Ok(None);
+                }
+            };
+            if frame.is_some() {
+                return Ok(frame);
+            }
+        }
+    }
+
+    /// Gets behind the first start code.
+    fn find_first(&mut self) -> Result<bool, MediaError> {
+        let bytes = self.input.unread();
+        let start = find_start_code(bytes, 0);
+        let before = bytes
+            .get(..start.unwrap_or(bytes.len()))
+            .unwrap_or_default();
+        let garbage = before.iter().position(|byte| *byte != 0);
+        // Of an incomplete start code only the zeros are there.
+        if let Some(at) = garbage {
+            if self.position == Position::Beginning {
+                let offset = self.input.offset() + at as u64;
+                let reason = format!(
+                    "no {} byte stream: no start code at its beginning",
+                    self.codec()
+                );
+                return Err(MediaError::new(MediaErrorKind::WrongFormat, offset, reason));
+            }
+            if start.is_some() {
+                self.skipped += 1;
+            }
+        }
+        match start {
+            Some(at) => {
+                self.input.consume(at + 3);
+                self.scanned = 0;
+                self.position = Position::InUnit;
+                Ok(true)
+            }
+            None => {
+                // Keeps the two zeros that may begin a start code.
+                self.input.consume(bytes.len().saturating_sub(2));
+                Ok(false)
+            }
+        }
+    }
+
+    /// Takes the NAL unit of `end` bytes and uses up `consume`. Gives the access unit before it when this
+    /// one begins the next.
+    fn take_unit(&mut self, end: usize, consume: usize) -> Result<Option<Frame>, MediaError> {
+        let bytes = self.input.unread().get(..end).unwrap_or_default();
+        // trailing_zero_8bits, and the first zero of a start code of 4 bytes
+        let length = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |at| at + 1);
+        if length > self.max_frame {
+            return Err(self.too_large());
+        }
+        let nal = bytes.get(..length).unwrap_or_default().to_vec();
+        let offset = self.input.offset().saturating_sub(3);
+        self.input.consume(consume);
+        self.scanned = 0;
+        if nal.is_empty() {
+            return Ok(None);
+        }
+        let role = match self.state.take(&nal, offset) {
+            Ok(role) => role,
+            Err(error) => {
+                // What is whole comes first, then the error.
+                self.error = Some(error.clone());
+                return self.complete().map_or(Err(error), |frame| Ok(Some(frame)));
+            }
+        };
+        let frame = if role.begins_next(self.unit.has_picture) {
+            self.complete()
+        } else {
+            None
+        };
+        self.add(&nal, offset, role)?;
+        Ok(frame)
+    }
+
+    fn add(&mut self, nal: &[u8], offset: u64, role: Role) -> Result<(), MediaError> {
+        let unit = &mut self.unit;
+        match role {
+            Role::Delimiter | Role::Ignored => return Ok(()),
+            Role::ParameterSet { kind, id } => unit.sets.push((kind, id)),
+            Role::Slice { keyframe, .. } => {
+                unit.has_picture = true;
+                unit.keyframe |= keyframe;
+            }
+            Role::Orphan { .. } => {
+                unit.has_picture = true;
+                unit.orphan = true;
+            }
+            Role::Prefix | Role::Suffix => {}
+        }
+        if unit.data.is_empty() {
+            unit.offset = offset;
+        }
+        let size = unit.data.len() + START_CODE.len() + nal.len();
+        if size > self.max_frame {
+            return Err(self.too_large());
+        }
+        self.unit.data.extend_from_slice(&START_CODE);
+        self.unit.data.extend_from_slice(nal);
+        Ok(())
+    }
+
+    /// The access unit put together so far, if it has a picture.
+    fn complete(&mut self) -> Option<Frame> {
+        if !self.unit.has_picture {
+            return None;
+        }
+        let unit = std::mem::take(&mut self.unit);
+        if unit.orphan {
+            self.skipped += 1;
+            return None;
+        }
+        let mut data = Vec::new();
+        if unit.keyframe {
+            let missing = self
+                .state
+                .sets()
+                .filter(|set| !unit.sets.contains(&(set.kind, set.id)));
+            for set in missing {
+                data.extend_from_slice(&START_CODE);
+                data.extend_from_slice(&set.nal);
+            }
+        }
+        if data.is_empty() {
+            data = unit.data;
+        } else {
+            data.extend_from_slice(&unit.data);
+        }
+        let (time, duration) = self.clock.tick(self.state.frame_time());
+        Some(Frame {
+            time,
+            duration,
+            keyframe: unit.keyframe,
+            offset: unit.offset,
+            data,
+        })
+    }
+
+    fn too_large(&self) -> MediaError {
+        let here = self.input.offset().saturating_sub(3);
+        let offset = if self.unit.data.is_empty() {
+            here
+        } else {
+            self.unit.offset
+        };
+        let reason = format!("an access unit above {} bytes", self.max_frame);
+        MediaError::new(MediaErrorKind::TooLarge, offset, reason)
+    }
+}
+
+/// Counts frames, since the stream has no times.
+#[derive(Debug, Default)]
+struct Clock {
+    forced: Option<Timebase>,
+    current: Option<Timebase>,
+    /// Where the current frame rate began.
+    base: Duration,
+    frames: u64,
+}
+
+impl Clock {
+    /// Time and duration of the next frame.
+    fn tick(&mut self, stated: Option<Timebase>) -> (Duration, Duration) {
+        let assumed = Timebase::new(ASSUMED_FRAME_TIME.0, ASSUMED_FRAME_TIME.1);
+        let Some(rate) = self.forced.or(stated.filter(is_plausible)).or(assumed) else {
+            return (self.base, Duration::ZERO); // not reached: ASSUMED_FRAME_TIME is one
+        };
+        if self.current != Some(rate) {
+            self.base += self
+                .current
+                .and_then(|old| old.time(self.frames))
+                .unwrap_or_default();
+            self.current = Some(rate);
+            self.frames = 0;
+        }
+        let at = |frames| rate.time(frames).unwrap_or_default();
+        let (start, end) = (at(self.frames), at(self.frames + 1));
+        self.frames += 1;
+        (self.base + start, end.saturating_sub(start))
+    }
+}
+
+/// Between one frame in 10 seconds and 1000 in one.
+fn is_plausible(time: &Timebase) -> bool {
+    let (n, d) = (u64::from(time.numerator()), u64::from(time.denominator()));
+    n <= d * 10 && d <= n * 1000
+}
+
+/// The NAL units of a whole access unit or stream in memory, each with its position. Bytes before the
+/// first start code are left out.
+pub fn units(stream: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut next = find_start_code(stream, 0).map(|at| at + 3);
+    std::iter::from_fn(move || {
+        let start = next?;
+        let end = find_start_code(stream, start);
+        next = end.map(|at| at + 3);
+        let nal = stream.get(start..end.unwrap_or(stream.len()))?;
+        let length = nal
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |at| at + 1);
+        Some((start, nal.get(..length).unwrap_or_default()))
+    })
+    .filter(|(_, nal)| !nal.is_empty())
+}
+
+/// The position of the first `00 00 01` at or behind `from`.
+fn find_start_code(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from + 2;
+    // Looks at every third byte: one above 1 is in no start code that ends in the next two.
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            0 => at += 1,
+            1 if bytes[at - 1] == 0 && bytes[at - 2] == 0 => return Some(at - 2),
+            _ => at += 3,
+        }
+    }
+    None
+}
+
+/// Appends an access unit to a byte stream: as it is when it is in Annex B form, behind a start code when
+/// it is a bare NAL unit. There is no header, and nothing to patch.
+pub fn write(access_unit: &[u8], out: &mut Vec<u8>) {
+    let zeros = access_unit.iter().take_while(|byte| **byte == 0).count();
+    if zeros < 2 || access_unit.get(zeros) != Some(&1) {
+        out.extend_from_slice(&START_CODE);
+    }
+    out.extend_from_slice(access_unit);
+}

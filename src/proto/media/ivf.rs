@@ -1,0 +1,462 @@
+//! IVF: the container of bare VP8, VP9 and AV1 (libvpx's `ivfenc.c` and `ivfdec.c`; there is no RFC).
+//!
+//! ```text
+//! "DKIF"  u16 version=0  u16 header size=32  "VP80"|"VP90"|"AV01"  u16 width  u16 height
+//! u32 timebase denominator  u32 timebase numerator  u32 length  u32 unused       (little-endian)
+//! then for each frame: u32 size  u64 timestamp  bytes
+//! ```
+
+use std::time::Duration;
+
+use super::input::{Input, le16, le32, le64};
+use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, Patch, Timebase, keyframe};
+
+const SIGNATURE: &[u8; 4] = b"DKIF";
+const HEADER: usize = 32;
+const FRAME_HEADER: usize = 12;
+/// Headers longer than the usual 32 bytes are skipped up to this.
+const MAX_HEADER: u16 = 1024;
+
+/// What the file header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IvfHeader {
+    /// What the frames are encoded with.
+    pub codec: Codec,
+    /// In pixels; what the frames say counts.
+    pub width: u16,
+    /// In pixels; what the frames say counts.
+    pub height: u16,
+    /// The unit of timestamps.
+    pub timebase: Timebase,
+    /// libvpx writes the number of frames here, FFmpeg the duration in timebase units (the same when a
+    /// unit is a frame); 0 in what was written to a pipe.
+    pub length: u32,
+}
+
+/// Reads IVF. Frames of no bytes, by which encoders say "dropped", are skipped.
+#[derive(Debug)]
+pub struct IvfReader {
+    input: Input,
+    max_frame: usize,
+    header: Option<IvfHeader>,
+    error: Option<MediaError>,
+    last: Option<u64>,
+    interval: u64,
+}
+
+impl IvfReader {
+    /// A reader at the beginning of a file or stream.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            input: Input::new(&limits),
+            max_frame: limits.max_frame,
+            header: None,
+            error: None,
+            last: None,
+            interval: 1,
+        }
+    }
+
+    /// Takes the next bytes. Poll until `None` after each; see [`Limits::max_unread`].
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
+        self.input.feed(bytes)
+    }
+
+    /// Says that there is no more input.
+    pub fn finish(&mut self) {
+        self.input.finish();
+    }
+
+    /// What the file header says, once it was read.
+    pub fn header(&self) -> Option<&IvfHeader> {
+        self.header.as_ref()
+    }
+
+    /// The next frame; `None` when more input is needed, or, after [`finish`](Self::finish), at the end.
+    pub fn poll(&mut self) -> Result<Option<Frame>, MediaError> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        let result = self.next();
+        if let Err(error) = &result {
+            self.error = Some(error.clone());
+        }
+        result
+    }
+
+    /// Goes on at [`Frame::offset`] of a frame read earlier: the bytes fed next are those that stand
+    /// there. An earlier error is forgotten.
+    pub fn seek(&mut self, offset: u64) {
+        if offset < HEADER as u64 {
+            self.header = None;
+        }
+        self.input.restart(offset);
+        self.error = None;
+        self.last = None;
+    }
+
+    fn next(&mut self) -> Result<Option<Frame>, MediaError> {
+        let header = match &self.header {
+            Some(header) => header.clone(),
+            None => match self.read_header()? {
+                Some(header) => self.header.insert(header).clone(),
+                None => return Ok(None),
+            },
+        };
+        loop {
+            let offset = self.input.offset();
+            let Some(head) = self.input.peek(FRAME_HEADER) else {
+                return self.need(FRAME_HEADER, "a frame header");
+            };
+            let size = le32(head, 0) as usize;
+            let pts = le64(head, 4);
+            if size > self.max_frame {
+                let reason = format!(
+                    "an IVF frame of {size} bytes; the limit is {}",
+                    self.max_frame
+                );
+                return Err(MediaError::new(MediaErrorKind::TooLarge, offset, reason));
+            }
+            let Some(whole) = self.input.peek(FRAME_HEADER + size) else {
+                return self.need(FRAME_HEADER + size, "a frame");
+            };
+            let data = whole.get(FRAME_HEADER..).unwrap_or_default().to_vec();
+            let frame = self.frame(&header, pts, data, offset)?;
+            self.input.consume(FRAME_HEADER + size);
+            if !frame.data.is_empty() {
+                return Ok(Some(frame));
+            }
+        }
+    }
+
+    fn frame(
+        &mut self,
+        header: &IvfHeader,
+        pts: u64,
+        data: Vec<u8>,
+        offset: u64,
+    ) -> Result<Frame, MediaError> {
+        let damaged = |reason: String| MediaError::new(MediaErrorKind::Damaged, offset + 4, reason);
+        let Some(time) = header.timebase.time(pts) else {
+            return Err(damaged(format!(
+                "an IVF timestamp of {pts}: more than a hundred years"
+            )));
+        };
+        if let Some(last) = self.last {
+            if pts < last {
+                return Err(damaged(format!(
+                    "IVF timestamps run backwards: {pts} after {last}"
+                )));
+            }
+            self.interval = (pts - last).max(1);
+        }
+        self.last = Some(pts);
+        Ok(Frame {
+            time,
+            duration: header.timebase.time(self.interval).unwrap_or_default(),
+            keyframe: keyframe::is_keyframe(header.codec, &data),
+            offset,
+            data,
+        })
+    }
+
+    fn read_header(&mut self) -> Result<Option<IvfHeader>, MediaError> {
+        let wrong =
+            |at, reason: String| Err(MediaError::new(MediaErrorKind::WrongFormat, at, reason));
+        let start = self.input.unread();
+        if !SIGNATURE.starts_with(&start[..start.len().min(4)]) {
+            return wrong(0, "not IVF: it does not begin with \"DKIF\"".into());
+        }
+        let Some(head) = self.input.peek(HEADER) else {
+            return self.need(HEADER, "the file header").map(|_| None);
+        };
+        let size = le16(head, 6);
+        if !(HEADER as u16..=MAX_HEADER).contains(&size) {
+            return wrong(6, format!("an IVF header of {size} bytes; 32 are usual"));
+        }
+        let codec = match &head[8..12] {
+            b"VP80" => Codec::Vp8,
+            b"VP90" => Codec::Vp9,
+            b"AV01" => Codec::Av1,
+            other => {
+                let name = other.escape_ascii();
+                let reason = format!("IVF with codec \"{name}\"; VP80, VP90 and AV01 are known");
+                return Err(MediaError::new(MediaErrorKind::Unsupported, 8, reason));
+            }
+        };
+        let (denominator, numerator) = (le32(head, 16), le32(head, 20));
+        let Some(timebase) = Timebase::new(numerator, denominator) else {
+            let reason = format!("an IVF timebase of {numerator}/{denominator} s");
+            return Err(MediaError::new(MediaErrorKind::Damaged, 16, reason));
+        };
+        let header = IvfHeader {
+            codec,
+            width: le16(head, 12),
+            height: le16(head, 14),
+            timebase,
+            length: le32(head, 24),
+        };
+        if self.input.peek(usize::from(size)).is_none() {
+            return self
+                .need(usize::from(size), "the file header")
+                .map(|_| None);
+        }
+        self.input.consume(usize::from(size));
+        Ok(Some(header))
+    }
+
+    /// More is needed: fine, unless there is none and something was begun.
+    fn need(&self, needed: usize, what: &str) -> Result<Option<Frame>, MediaError> {
+        let have = self.input.unread().len();
+        let at_end = have == 0 && self.header.is_some();
+        if !self.input.is_finished() || at_end {
+            return Ok(None);
+        }
+        let reason = format!("IVF ends inside {what}: {have} of {needed} bytes are there");
+        Err(MediaError::new(
+            MediaErrorKind::Truncated,
+            self.input.offset(),
+            reason,
+        ))
+    }
+}
+
+/// Writes IVF.
+#[derive(Debug)]
+pub struct IvfWriter {
+    timebase: Timebase,
+    last: Option<u64>,
+    interval: u64,
+    offset: u64,
+}
+
+impl IvfWriter {
+    /// Appends the file header to `out`. For what arrives over RTP a timebase of 1/90000 loses nothing.
+    /// Fails for codecs that IVF does not know, and for pictures of 65,536 pixels and more.
+    pub fn new(
+        codec: Codec,
+        width: u32,
+        height: u32,
+        timebase: Timebase,
+        out: &mut Vec<u8>,
+    ) -> Result<Self, MediaError> {
+        let unsupported = |reason| MediaError::new(MediaErrorKind::Unsupported, 0, reason);
+        let fourcc = match codec {
+            Codec::Vp8 => b"VP80",
+            Codec::Vp9 => b"VP90",
+            Codec::Av1 => b"AV01",
+            other => return Err(unsupported(format!("IVF does not hold {other}"))),
+        };
+        let side = |n: u32| {
+            u16::try_from(n)
+                .map_err(|_| unsupported(format!("IVF has no room for {width}x{height}")))
+        };
+        let (width, height) = (side(width)?, side(height)?);
+        out.extend_from_slice(SIGNATURE);
+        out.extend_from_slice(&0u16.to_le_bytes());
+        out.extend_from_slice(&(HEADER as u16).to_le_bytes());
+        out.extend_from_slice(fourcc);
+        out.extend_from_slice(&width.to_le_bytes());
+        out.extend_from_slice(&height.to_le_bytes());
+        out.extend_from_slice(&timebase.denominator().to_le_bytes());
+        out.extend_from_slice(&timebase.numerator().to_le_bytes());
+        out.extend_from_slice(&[0; 8]);
+        Ok(Self {
+            timebase,
+            last: None,
+            interval: 1,
+            offset: HEADER as u64,
+        })
+    }
+
+    /// Appends a frame. Fails, writing nothing, when `time` is before the last frame's, or the frame has
+    /// 4 GiB or more.
+    pub fn write(
+        &mut self,
+        time: Duration,
+        frame: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), MediaError> {
+        let pts = self.timebase.units(time);
+        if let Some(last) = self.last {
+            if pts < last {
+                let reason = format!(
+                    "a frame at {time:?}, before the last one: IVF has no order but time's"
+                );
+                return Err(MediaError::new(
+                    MediaErrorKind::Reordered,
+                    self.offset,
+                    reason,
+                ));
+            }
+            self.interval = (pts - last).max(1);
+        }
+        let Ok(size) = u32::try_from(frame.len()) else {
+            let reason = format!("a frame of {} bytes", frame.len());
+            return Err(MediaError::new(
+                MediaErrorKind::TooLarge,
+                self.offset,
+                reason,
+            ));
+        };
+        self.last = Some(pts);
+        out.extend_from_slice(&size.to_le_bytes());
+        out.extend_from_slice(&pts.to_le_bytes());
+        out.extend_from_slice(frame);
+        self.offset += FRAME_HEADER as u64 + u64::from(size);
+        Ok(())
+    }
+
+    /// The length for the file header, in timebase units as FFmpeg writes and reads it: with it, `ffprobe`
+    /// tells the right duration. Equals libvpx's number of frames when a unit is a frame. May be asked for
+    /// at any time: a file patched now and then survives a crash.
+    pub fn patch(&self) -> Patch {
+        let units = self
+            .last
+            .map_or(0, |last| last.saturating_add(self.interval));
+        Patch {
+            offset: 24,
+            bytes: u32::try_from(units).unwrap_or(u32::MAX).to_le_bytes(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::reader::{Reader, tests::drain};
+    use super::*;
+    use MediaErrorKind::{Damaged, Reordered, TooLarge, Truncated, Unsupported, WrongFormat};
+
+    const NTSC: (u32, u32) = (1001, 30_000);
+
+    fn sample() -> Vec<u8> {
+        let mut file = Vec::new();
+        let base = Timebase::new(NTSC.0, NTSC.1).unwrap();
+        let mut writer = IvfWriter::new(Codec::Vp8, 320, 240, base, &mut file).unwrap();
+        for n in 0..5u8 {
+            let data = vec![u8::from(n % 4 != 0); usize::from(n) * 3 + 1];
+            writer
+                .write(base.time(u64::from(n)).unwrap(), &data, &mut file)
+                .unwrap();
+        }
+        writer.patch().apply(&mut file);
+        file
+    }
+
+    fn read(file: &[u8], chunk: usize) -> (Vec<Frame>, Option<MediaError>) {
+        let reader = IvfReader::new(Limits::default());
+        drain(&mut Reader::Ivf(Box::new(reader)), file, chunk)
+    }
+
+    #[test]
+    fn round_trip_in_any_pieces() {
+        let file = sample();
+        let (frames, error) = read(&file, usize::MAX);
+        assert_eq!(error, None);
+        assert_eq!(frames.len(), 5);
+        assert_eq!(
+            frames.iter().map(|f| f.keyframe).collect::<Vec<_>>(),
+            [true, false, false, false, true]
+        );
+        assert_eq!(frames[3].rtp_timestamp(90_000), 9009);
+        assert_eq!(frames[4].duration, Duration::from_nanos(33_366_666));
+        assert_eq!(le32(&file, 24), 5);
+        for chunk in 1..file.len() {
+            assert_eq!(read(&file, chunk), (frames.clone(), None), "{chunk}");
+        }
+    }
+
+    #[test]
+    fn truncated_anywhere() {
+        let file = sample();
+        let whole = read(&file, 9).0;
+        for end in 0..file.len() {
+            let (frames, error) = read(&file[..end], 9);
+            let complete = whole
+                .iter()
+                .filter(|f| f.offset as usize + 12 + f.data.len() <= end)
+                .count();
+            assert_eq!(frames, whole[..complete]);
+            let boundary = end == 32 || whole.iter().any(|f| f.offset as usize == end);
+            match error {
+                Some(error) => {
+                    assert_eq!(error.kind, Truncated);
+                    assert!(!boundary && error.offset as usize <= end, "{error} {end}");
+                }
+                None => assert!(boundary, "{end}"),
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_named() {
+        let kind = |at: usize, bytes: &[u8]| {
+            let mut file = sample();
+            file[at..at + bytes.len()].copy_from_slice(bytes);
+            let (frames, error) = read(&file, 9);
+            let error = error.expect("an error");
+            (error.kind, error.offset, frames.len())
+        };
+        assert_eq!(kind(0, b"RIFF"), (WrongFormat, 0, 0));
+        assert_eq!(kind(6, &[9, 9]), (WrongFormat, 6, 0));
+        assert_eq!(kind(8, b"H264"), (Unsupported, 8, 0));
+        assert_eq!(kind(16, &[0; 4]), (Damaged, 16, 0));
+        assert_eq!(kind(32 + 13, &[0xFF; 4]), (TooLarge, 45, 1));
+        assert_eq!(kind(32 + 13 + 4, &[0xFF; 8]), (Damaged, 49, 1));
+        // The second frame says 7 s; the third then runs backwards.
+        assert_eq!(kind(32 + 13 + 4, &[210]), (Damaged, 32 + 13 + 16 + 4, 2));
+    }
+
+    #[test]
+    fn seek_goes_on_at_a_frame() {
+        let file = sample();
+        let whole = read(&file, 9).0;
+        let mut reader = IvfReader::new(Limits::default());
+        reader.feed(&file).unwrap();
+        while reader.poll().unwrap().is_some() {}
+        reader.seek(whole[4].offset);
+        reader.feed(&file[whole[4].offset as usize..]).unwrap();
+        assert_eq!(
+            reader.poll().unwrap().as_ref().map(|f| (f.time, f.offset)),
+            Some((whole[4].time, whole[4].offset))
+        );
+    }
+
+    #[test]
+    fn unread_bytes_are_bounded() {
+        let limits = Limits::default().max_frame(1000).max_unread(0);
+        let mut reader = IvfReader::new(limits);
+        reader.feed(&vec![0; 100_000]).unwrap();
+        assert_eq!(reader.feed(&[0]).unwrap_err().kind, MediaErrorKind::Unread);
+    }
+
+    #[test]
+    fn writer_refuses() {
+        let mut out = Vec::new();
+        let base = Timebase::new(1, 90_000).unwrap();
+        assert_eq!(
+            IvfWriter::new(Codec::Opus, 1, 1, base, &mut out)
+                .unwrap_err()
+                .kind,
+            Unsupported
+        );
+        assert_eq!(
+            IvfWriter::new(Codec::Vp8, 70_000, 1, base, &mut out)
+                .unwrap_err()
+                .kind,
+            Unsupported
+        );
+        assert!(out.is_empty());
+        let mut writer = IvfWriter::new(Codec::Vp8, 1, 1, base, &mut out).unwrap();
+        writer
+            .write(Duration::from_secs(1), b"x", &mut out)
+            .unwrap();
+        assert_eq!(
+            writer
+                .write(Duration::ZERO, b"x", &mut out)
+                .unwrap_err()
+                .kind,
+            Reordered
+        );
+    }
+}

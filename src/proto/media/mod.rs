@@ -1,0 +1,320 @@
+//! Media outside of RTP: containers, pacing, and the jitter buffer. Sans-IO, like all of `proto`.
+//!
+//! Readers are push parsers, so that a file, a pipe of unknown length and a fuzzer use the same code:
+//!
+//! ```
+//! # use looprtc::proto::media::{ivf::{IvfReader, IvfWriter}, Codec, Limits, Timebase};
+//! # let mut file = Vec::new();
+//! # let mut writer = IvfWriter::new(Codec::Vp8, 16, 16, Timebase::new(1, 30).unwrap(), &mut file).unwrap();
+//! # writer.write(std::time::Duration::ZERO, b"\x00frame", &mut file).unwrap();
+//! let mut reader = IvfReader::new(Limits::default());
+//! for chunk in file.chunks(7) {             // as read(2) returned them
+//!     reader.feed(chunk)?;
+//!     while let Some(frame) = reader.poll()? {
+//!         println!("{:?} {} bytes", frame.time, frame.data.len());
+//!     }
+//! }
+//! reader.finish();                          // end of file
+//! while let Some(frame) = reader.poll()? { /* what was held back */ }
+//! # Ok::<(), looprtc::proto::media::MediaError>(())
+//! ```
+//!
+//! Whatever was whole before a damage is delivered; then [`MediaError`] says what is wrong and at which
+//! byte, and is returned again by every later `poll`. Writers append to a `Vec<u8>`; those whose header
+//! holds a length also give [`Patch`]es to apply when the file can be seeked.
+
+use std::fmt;
+use std::time::Duration;
+
+pub mod annexb;
+mod bits;
+pub mod h264;
+pub mod h265;
+mod input;
+pub mod ivf;
+pub mod jitter;
+pub mod keyframe;
+pub mod ogg;
+pub mod opus;
+pub mod pacing;
+mod reader;
+pub mod wav;
+
+pub use reader::Reader;
+
+/// What the frames of a stream are encoded with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// RFC 6386, RTP: RFC 7741.
+    Vp8,
+    /// RTP: RFC 9628.
+    Vp9,
+    /// AV1; a frame is a temporal unit of OBUs ("low overhead format").
+    Av1,
+    /// ITU-T H.264; a frame is an access unit in Annex B form. RTP: RFC 6184.
+    H264,
+    /// ITU-T H.265; a frame is an access unit in Annex B form. RTP: RFC 7798.
+    H265,
+    /// RFC 6716, RTP: RFC 7587.
+    Opus,
+    /// G.711 µ-law (RFC 3551 §4.5.14).
+    Pcmu,
+    /// G.711 A-law (RFC 3551 §4.5.14).
+    Pcma,
+    /// G.722, 64 kbit/s (RFC 3551 §4.5.2).
+    G722,
+}
+
+impl Codec {
+    /// Whether this is a video codec.
+    pub fn is_video(self) -> bool {
+        use Codec::{Av1, H264, H265, Vp8, Vp9};
+        matches!(self, Vp8 | Vp9 | Av1 | H264 | H265)
+    }
+
+    /// Ticks of the RTP timestamp in a second. G.722 says 8000 although it samples at 16000
+    /// (RFC 3551 §4.5.2).
+    pub fn clock_rate(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::Pcmu | Self::Pcma | Self::G722 => 8_000,
+            _ => 90_000,
+        }
+    }
+
+    /// The name in `a=rtpmap`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vp8 => "VP8",
+            Self::Vp9 => "VP9",
+            Self::Av1 => "AV1",
+            Self::H264 => "H264",
+            Self::H265 => "H265",
+            Self::Opus => "opus",
+            Self::Pcmu => "PCMU",
+            Self::Pcma => "PCMA",
+            Self::G722 => "G722",
+        }
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One encoded frame: a picture, or a packet of sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// When it is shown or heard, from the stream's beginning. Computed from the container's integers
+    /// each time, never summed up, so it is within a nanosecond however long the file.
+    pub time: Duration,
+    /// How long it lasts. Where the container does not say (IVF), the interval before this frame: what
+    /// counts then is the time of the next one.
+    pub duration: Duration,
+    /// Whether a decoder can start here. Always true for sound.
+    pub keyframe: bool,
+    /// Where in the input its first byte, or the container's header before it, stood.
+    pub offset: u64,
+    /// The encoded bytes, as the RTP packetizer wants them.
+    pub data: Vec<u8>,
+}
+
+impl Frame {
+    /// Its time in ticks of an RTP clock, rounded to the nearest, without the random offset that RTP
+    /// adds. Wraps as RTP timestamps do.
+    pub fn rtp_timestamp(&self, clock_rate: u32) -> u32 {
+        ticks(self.time, clock_rate) as u32
+    }
+}
+
+/// This time in ticks of a clock, rounded to the nearest.
+pub fn ticks(time: Duration, clock_rate: u32) -> u64 {
+    let scaled = time.as_nanos() * u128::from(clock_rate) + 500_000_000;
+    u64::try_from(scaled / 1_000_000_000).unwrap_or(u64::MAX)
+}
+
+/// The length of one unit of a container's timestamps, in seconds, as a fraction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timebase {
+    numerator: u32,
+    denominator: u32,
+}
+
+impl Timebase {
+    /// `None` when either is 0. `Timebase::new(1001, 30_000)` is one frame of NTSC video.
+    pub fn new(numerator: u32, denominator: u32) -> Option<Self> {
+        (numerator != 0 && denominator != 0).then_some(Self {
+            numerator,
+            denominator,
+        })
+    }
+
+    /// The numerator, in seconds.
+    pub fn numerator(self) -> u32 {
+        self.numerator
+    }
+
+    /// The denominator.
+    pub fn denominator(self) -> u32 {
+        self.denominator
+    }
+
+    /// The time of this many units, rounded down to a nanosecond. `None` beyond [`MAX_TIME`].
+    pub fn time(self, units: u64) -> Option<Duration> {
+        // 2^64 · 2^32 · 10^9 < 2^126
+        let nanos = u128::from(units) * u128::from(self.numerator) * 1_000_000_000
+            / u128::from(self.denominator);
+        let time = Duration::from_nanos(u64::try_from(nanos).ok()?);
+        (time <= MAX_TIME).then_some(time)
+    }
+
+    /// This time in units, rounded to the nearest.
+    pub fn units(self, time: Duration) -> u64 {
+        let per = u128::from(self.numerator) * 1_000_000_000;
+        let scaled = time.as_nanos() * u128::from(self.denominator) + per / 2;
+        u64::try_from(scaled / per).unwrap_or(u64::MAX)
+    }
+}
+
+/// Media times beyond this, a hundred years, are taken for damage.
+pub const MAX_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// What a reader may hold. The defaults are far above what a WebRTC sender can use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of one frame. Default: 8 MiB.
+    pub max_frame: usize,
+    /// Bytes fed and not polled yet, above which [`feed`](Reader::feed) refuses more. A single `feed`
+    /// may be larger. Default: 16 MiB. A value below `max_frame` plus 64 KiB is raised to that.
+    pub max_unread: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_frame: 8 << 20,
+            max_unread: 16 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// Sets [`max_frame`](Self::max_frame).
+    pub fn max_frame(mut self, bytes: usize) -> Self {
+        self.max_frame = bytes;
+        self
+    }
+
+    /// Sets [`max_unread`](Self::max_unread).
+    pub fn max_unread(mut self, bytes: usize) -> Self {
+        self.max_unread = bytes;
+        self
+    }
+}
+
+/// Bytes to write over earlier ones once a file is complete: lengths in a header, which a pipe does
+/// without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patch {
+    /// Where in the file.
+    pub offset: u64,
+    /// What stands there.
+    pub bytes: [u8; 4],
+}
+
+impl Patch {
+    /// Applies it to a file in memory. Nothing happens when the file is shorter.
+    pub fn apply(&self, file: &mut [u8]) {
+        let start = usize::try_from(self.offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(self.bytes.len());
+        if let Some(place) = file.get_mut(start..end) {
+            place.copy_from_slice(&self.bytes);
+        }
+    }
+}
+
+/// What kind of thing is wrong with a file or stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MediaErrorKind {
+    /// It is something else than was asked for.
+    WrongFormat,
+    /// It is well formed, but cannot be sent over WebRTC, or not by this crate. The text says what to do.
+    Unsupported,
+    /// Its frames are stored in another order than they are shown in (B-frames).
+    Reordered,
+    /// The bytes break the format's rules.
+    Damaged,
+    /// The input ended in the middle of something.
+    Truncated,
+    /// A limit was reached.
+    TooLarge,
+    /// More was fed than [`Limits::max_unread`] without polling. Nothing was taken: poll, then feed again.
+    Unread,
+}
+
+/// What is wrong with a file or stream, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaError {
+    /// What kind of thing is wrong.
+    pub kind: MediaErrorKind,
+    /// The byte, from the beginning of the input, at which what is wrong begins. For a writer: of the
+    /// output.
+    pub offset: u64,
+    /// What is wrong, in words.
+    pub reason: String,
+}
+
+impl MediaError {
+    pub(crate) fn new(kind: MediaErrorKind, offset: u64, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self {
+            kind,
+            offset,
+            reason,
+        }
+    }
+}
+
+impl fmt::Display for MediaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at byte {}: {}", self.offset, self.reason)
+    }
+}
+
+impl std::error::Error for MediaError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ntsc_does_not_drift() {
+        let base = Timebase::new(1001, 30_000).unwrap();
+        // Ten hours; a rounded 33.366666 ms summed up would be off by 0.7 ms here, 33 ms by 13 s.
+        let frames = 10 * 3600 * 30_000 / 1001;
+        for n in [0, 1, 2, 3, 1_000_003, frames] {
+            let time = base.time(n).unwrap();
+            assert_eq!(ticks(time, 90_000), n * 3003);
+            assert_eq!(base.units(time), n);
+        }
+    }
+
+    #[test]
+    fn no_overflow() {
+        let base = Timebase::new(u32::MAX, 1).unwrap();
+        assert_eq!(base.time(u64::MAX), None);
+        assert_eq!(base.units(Duration::MAX), 4294967297);
+        assert_eq!(
+            Timebase::new(1, u32::MAX).unwrap().units(Duration::MAX),
+            u64::MAX
+        );
+        assert_eq!(ticks(Duration::MAX, u32::MAX), u64::MAX);
+        assert_eq!(Timebase::new(0, 1), None);
+        assert_eq!(Timebase::new(1, 0), None);
+    }
+}

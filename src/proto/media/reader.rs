@@ -1,0 +1,221 @@
+//! Any of the readers, chosen by the first bytes.
+
+use super::annexb::AnnexBReader;
+use super::ivf::IvfReader;
+use super::ogg::OggOpusReader;
+use super::wav::WavReader;
+use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, h264, h265};
+
+/// Reads any container or byte stream of this module.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Reader {
+    /// Not known yet: the first bytes tell.
+    Unknown(Sniffer),
+    /// IVF.
+    Ivf(Box<IvfReader>),
+    /// Ogg Opus.
+    Ogg(Box<OggOpusReader>),
+    /// H.264 or H.265 byte stream.
+    AnnexB(Box<AnnexBReader>),
+    /// WAV, bare G.711, bare G.722.
+    Wav(Box<WavReader>),
+}
+
+/// Bytes that have not told their format yet.
+#[derive(Debug)]
+pub struct Sniffer {
+    bytes: Vec<u8>,
+    limits: Limits,
+    finished: bool,
+}
+
+/// Enough for every signature.
+const SIGNATURE_BYTES: usize = 16;
+
+impl Reader {
+    /// A reader that finds out what it reads: IVF, Ogg, WAV and byte streams tell themselves apart. Bare
+    /// G.711 and G.722 do not: see [`WavReader::raw`].
+    pub fn new(limits: Limits) -> Self {
+        Self::Unknown(Sniffer {
+            bytes: Vec::new(),
+            limits,
+            finished: false,
+        })
+    }
+
+    /// Takes the next bytes. Poll until `None` after each; more than [`Limits::max_unread`] not polled
+    /// is refused.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
+        match self {
+            Self::Unknown(sniffer) => {
+                if sniffer.bytes.len() >= SIGNATURE_BYTES {
+                    return Err(unknown(&sniffer.bytes)); // `poll` said so, too
+                }
+                sniffer.bytes.extend_from_slice(bytes);
+                if sniffer.bytes.len() < SIGNATURE_BYTES {
+                    return Ok(());
+                }
+                self.decide()
+            }
+            Self::Ivf(reader) => reader.feed(bytes),
+            Self::Ogg(reader) => reader.feed(bytes),
+            Self::AnnexB(reader) => reader.feed(bytes),
+            Self::Wav(reader) => reader.feed(bytes),
+        }
+    }
+
+    /// The next frame; `None` when more input is needed, or, after [`finish`](Self::finish), at the end.
+    pub fn poll(&mut self) -> Result<Option<Frame>, MediaError> {
+        match self {
+            Self::Unknown(sniffer)
+                if !sniffer.finished && sniffer.bytes.len() < SIGNATURE_BYTES =>
+            {
+                Ok(None)
+            }
+            Self::Unknown(sniffer) => Err(unknown(&sniffer.bytes)),
+            Self::Ivf(reader) => reader.poll(),
+            Self::Ogg(reader) => reader.poll(),
+            Self::AnnexB(reader) => reader.poll(),
+            Self::Wav(reader) => reader.poll(),
+        }
+    }
+
+    /// Says that there is no more input.
+    pub fn finish(&mut self) {
+        if let Self::Unknown(sniffer) = self {
+            sniffer.finished = true;
+            // An error comes with the next poll.
+            let _ = self.decide();
+        }
+        match self {
+            Self::Unknown(_) => {}
+            Self::Ivf(reader) => reader.finish(),
+            Self::Ogg(reader) => reader.finish(),
+            Self::AnnexB(reader) => reader.finish(),
+            Self::Wav(reader) => reader.finish(),
+        }
+    }
+
+    /// What the frames are encoded with, once known.
+    pub fn codec(&self) -> Option<Codec> {
+        match self {
+            Self::Unknown(_) => None,
+            Self::Ivf(reader) => reader.header().map(|header| header.codec),
+            Self::Ogg(reader) => reader.head().map(|_| Codec::Opus),
+            Self::AnnexB(reader) => Some(reader.codec()),
+            Self::Wav(reader) => reader.codec(),
+        }
+    }
+
+    fn decide(&mut self) -> Result<(), MediaError> {
+        let Self::Unknown(sniffer) = self else {
+            return Ok(());
+        };
+        let limits = sniffer.limits.clone();
+        let mut reader = match sniffer.bytes.get(..4) {
+            Some(b"DKIF") => Self::Ivf(Box::new(IvfReader::new(limits))),
+            Some(b"OggS") => Self::Ogg(Box::new(OggOpusReader::new(limits))),
+            Some(b"RIFF" | b"RF64" | b"RIFX") => Self::Wav(Box::new(WavReader::new(limits))),
+            _ => {
+                let codec = byte_stream(&sniffer.bytes).ok_or_else(|| unknown(&sniffer.bytes))?;
+                let reader = AnnexBReader::new(codec, limits);
+                Self::AnnexB(Box::new(reader.ok_or_else(|| unknown(&sniffer.bytes))?))
+            }
+        };
+        reader.feed(&sniffer.bytes)?;
+        *self = reader;
+        Ok(())
+    }
+}
+
+/// Which byte stream begins like this: one with a NAL unit that either begins with a parameter set, a
+/// delimiter or SEI.
+fn byte_stream(bytes: &[u8]) -> Option<Codec> {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let nal = bytes.get(zeros..)?.strip_prefix(&[1])?;
+    if zeros < 2 || nal.len() < 2 {
+        return None;
+    }
+    // The second byte of H.265's header is 1 in layer 0 at temporal layer 0; in H.264 it would be
+    // profile_idc, a slice's first bits or an SEI's type, none of which is 1 here.
+    let h265 = matches!(h265::nal_type(nal), h265::VPS..=h265::PREFIX_SEI | 0..=1 | 16..=21);
+    if h265 && nal[1] == 1 && nal[0] & 0x81 == 0 {
+        return Some(Codec::H265);
+    }
+    let h264 = matches!(h264::nal_type(nal), h264::SLICE | h264::IDR..=h264::AUD);
+    (h264 && nal[0] & 0x80 == 0).then_some(Codec::H264)
+}
+
+fn unknown(bytes: &[u8]) -> MediaError {
+    let kind = MediaErrorKind::WrongFormat;
+    let hint = match bytes.get(4..8) {
+        _ if bytes.is_empty() => "an empty file",
+        _ if bytes.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) => {
+            "Matroska or WebM. Convert: ffmpeg -i INPUT -map v -c copy OUT.ivf -map a -c copy OUT.ogg"
+        }
+        Some(b"ftyp") => {
+            "MP4. Convert: ffmpeg -i INPUT -map v -c copy OUT.h264 -map a -c:a libopus OUT.ogg"
+        }
+        _ => "neither IVF, Ogg, WAV nor an H.264 or H.265 byte stream",
+    };
+    MediaError::new(kind, 0, hint)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// What a reader gives when fed in pieces, and what it ended with.
+    pub fn drain(
+        reader: &mut Reader,
+        file: &[u8],
+        chunk: usize,
+    ) -> (Vec<Frame>, Option<MediaError>) {
+        let mut frames = Vec::new();
+        let mut chunks = file.chunks(chunk.max(1));
+        loop {
+            let last = match chunks.next() {
+                Some(chunk) => {
+                    reader
+                        .feed(chunk)
+                        .unwrap_or_else(|e| assert_ne!(e.kind, MediaErrorKind::Unread));
+                    false
+                }
+                None => {
+                    reader.finish();
+                    true
+                }
+            };
+            loop {
+                match reader.poll() {
+                    Ok(Some(frame)) => frames.push(frame),
+                    Ok(None) => break,
+                    Err(error) => {
+                        assert_eq!(reader.poll(), Err(error.clone()), "an error stays");
+                        return (frames, Some(error));
+                    }
+                }
+            }
+            if last {
+                assert_eq!(reader.poll(), Ok(None), "an end stays");
+                return (frames, None);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_formats_are_named() {
+        for (bytes, word) in [
+            (&b"\x1A\x45\xDF\xA3 and more of it, as it were"[..], "WebM"),
+            (b"\0\0\0\x20ftypisom........", "MP4"),
+            (b"ID3\x04 and more of it, as it were", "neither"),
+            (b"", "empty"),
+            (b"x", "neither"),
+        ] {
+            let (frames, error) = drain(&mut Reader::new(Limits::default()), bytes, 5);
+            let error = error.unwrap();
+            assert!(frames.is_empty() && error.reason.contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Files cut off and damaged at every byte: no panic, and what was whole before is given.
+
+use looprtc::proto::media::{Frame, MediaErrorKind};
+
+use super::{PLAYABLE, load, read};
+
+/// Bytes of each clip that the tests go through: all headers, and a few frames or pages.
+const PREFIX: usize = 4000;
+
+/// The frames that damage at `position` cannot touch: those two frames or pages before it.
+fn safe(frames: &[Frame], position: usize) -> &[Frame] {
+    let mut offsets: Vec<_> = frames.iter().map(|frame| frame.offset).collect();
+    offsets.dedup();
+    let behind = offsets.partition_point(|offset| *offset as usize <= position);
+    let first_unsafe = offsets.get(behind.saturating_sub(2)).copied().unwrap_or(0);
+    &frames[..frames.partition_point(|frame| frame.offset < first_unsafe)]
+}
+
+#[test]
+fn truncated_at_every_byte() {
+    for clip in PLAYABLE {
+        let file = load(clip);
+        let whole = read(&file, usize::MAX).0;
+        for end in 0..file.len().min(PREFIX) {
+            let (frames, error) = read(&file[..end], 1500);
+            let must = safe(&whole, end);
+            assert!(
+                frames.len() >= must.len() && frames[..must.len()] == *must,
+                "{clip} {end}"
+            );
+            if let Some(error) = error {
+                assert!(error.offset as usize <= end, "{clip} {end}: {error}");
+                let kinds = [MediaErrorKind::Truncated, MediaErrorKind::WrongFormat];
+                assert!(
+                    kinds.contains(&error.kind) || clip.contains(".h26"),
+                    "{clip} {end}: {error}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_at_every_byte() {
+    for clip in PLAYABLE {
+        let mut file = load(clip);
+        file.truncate(PREFIX);
+        let whole = read(&file, usize::MAX).0;
+        let mut errors = 0;
+        for at in 0..file.len() {
+            for flip in [0xFF, 0x01, 0x80] {
+                file[at] ^= flip;
+                let (frames, error) = read(&file, 1500);
+                file[at] ^= flip;
+                let must = safe(&whole, at);
+                assert!(
+                    frames.len() >= must.len() && frames[..must.len()] == *must,
+                    "{clip} {at}"
+                );
+                errors += usize::from(error.is_some());
+            }
+        }
+        // Ogg has checksums; in the others most bytes are a codec's own affair.
+        if clip.ends_with(".ogg") {
+            assert_eq!(errors, file.len() * 3, "{clip}");
+        }
+    }
+}
+
+#[test]
+fn noise() {
+    let mut state = 1u64;
+    let mut random = || {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        (state >> 33) as usize
+    };
+    for clip in PLAYABLE {
+        let file = load(clip);
+        for _ in 0..200 {
+            let mut bytes = file[..file.len().min(PREFIX)].to_vec();
+            for _ in 0..1 + random() % 20 {
+                let (at, from) = (random() % bytes.len(), random() % bytes.len());
+                match random() % 4 {
+                    0 => bytes[at] = random() as u8,
+                    1 => bytes[at] = 0,
+                    2 => drop(bytes.drain(at..(at + random() % 50).min(bytes.len()))),
+                    _ => {
+                        let piece = bytes[from..(from + random() % 50).min(bytes.len())].to_vec();
+                        bytes.splice(at..at, piece);
+                    }
+                }
+            }
+            read(&bytes, 1 + random() % 2000);
+        }
+    }
+}

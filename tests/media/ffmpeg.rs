@@ -1,0 +1,139 @@
+//! ffprobe and ffmpeg, where they are installed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Whether FFmpeg is here. Where it is not, says so, and in CI fails.
+pub fn is_here() -> bool {
+    let works = |name| {
+        Command::new(name)
+            .arg("-version")
+            .output()
+            .is_ok_and(|out| out.status.success())
+    };
+    let here = works("ffmpeg") && works("ffprobe");
+    if !here {
+        let why = "ffmpeg and ffprobe are not installed (Debian: apt-get install ffmpeg)";
+        eprintln!("NOT TESTED: {why}");
+        assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
+    }
+    here
+}
+
+/// Runs a program and gives what it wrote. Anything on its standard error fails the test: the callers
+/// ask for errors only.
+pub fn run(program: &str, args: &[&str]) -> String {
+    let out = Command::new(program)
+        .args(args)
+        .output()
+        .unwrap_or_else(|e| panic!("{program}: {e}"));
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.success() && errors.is_empty(),
+        "{program} {args:?}: {errors}"
+    );
+    String::from_utf8_lossy(&out.stdout).into_owned()
+}
+
+/// One packet as ffprobe sees it.
+#[derive(Debug)]
+pub struct Packet {
+    /// Seconds; `None` for byte streams.
+    pub time: Option<f64>,
+    pub size: usize,
+    pub keyframe: bool,
+}
+
+pub fn packets(file: &Path) -> Vec<Packet> {
+    let entries = "packet=pts_time,size,flags";
+    let args = [
+        "-v",
+        "error",
+        "-show_entries",
+        entries,
+        "-of",
+        "csv=p=0",
+        file.to_str().unwrap(),
+    ];
+    let text = run("ffprobe", &args);
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            let fields: Vec<_> = line.split(',').collect();
+            Packet {
+                time: fields[0].parse().ok(),
+                size: fields[1].parse().unwrap(),
+                keyframe: fields[2].contains('K'),
+            }
+        })
+        .collect()
+}
+
+/// The duration that ffprobe tells, in seconds.
+pub fn duration(file: &Path) -> f64 {
+    let entries = "format=duration";
+    let args = [
+        "-v",
+        "error",
+        "-show_entries",
+        entries,
+        "-of",
+        "csv=p=0",
+        file.to_str().unwrap(),
+    ];
+    run("ffprobe", &args).trim().parse().unwrap()
+}
+
+/// Decodes from first to last frame; any complaint fails the test. Gives a checksum for each frame.
+pub fn decode(file: &Path) -> Vec<String> {
+    // One thread: with more, ffmpeg 5.1 decodes H.265 pictures of several slices differently each time.
+    let options = ["-nostdin", "-v", "error", "-xerror", "-threads", "1", "-i"];
+    let path = file.to_str().unwrap();
+    let text = run(
+        "ffmpeg",
+        &[&options[..], &[path, "-f", "framemd5", "-"]].concat(),
+    );
+    let frames = text.lines().filter(|line| !line.starts_with('#'));
+    frames
+        .map(|line| line.rsplit(',').next().unwrap().trim().to_string())
+        .collect()
+}
+
+/// Decodes what comes through a pipe; any complaint fails the test.
+pub fn decode_pipe(file: &Path) {
+    let out = Command::new("ffmpeg")
+        // Not `-xerror`: at the end of a pipe ffmpeg's WAV reader stumbles over its own writer's files, too.
+        .args(["-v", "error", "-i", "-", "-f", "null", "-"])
+        .stdin(std::process::Stdio::from(
+            std::fs::File::open(file).unwrap(),
+        ))
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.success() && errors.is_empty(),
+        "{}: {errors}",
+        file.display()
+    );
+}
+
+/// A file of this test's own, gone when dropped.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str, contents: &[u8]) -> Self {
+        let path = std::env::temp_dir().join(format!("looprtc-{}-{name}", std::process::id()));
+        std::fs::write(&path, contents).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
