@@ -170,3 +170,8 @@ fn play_from_disk() {
         in_chromium(&format!("play_from_disk_{codec}"), "play_from_disk");
     }
 }
+
+#[test]
+fn reflect() {
+    in_chromium("reflect", "reflect");
+}
