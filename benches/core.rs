@@ -7,23 +7,21 @@
 //! cargo bench --bench core -- --sizes 64,1200,16384,65536 --mtu 1200,1300 --hold 16384,65536
 //! ```
 
+#[path = "support/cpu.rs"]
+mod cpu;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use cpu::cpu_time;
 use str0m::change::SdpAnswer;
 use str0m::channel::ChannelId;
 use str0m::crypto::CryptoProvider;
 use str0m::crypto::dtls::{DtlsCert, DtlsVersion};
 use str0m::net::{Protocol, Receive};
 use str0m::{Candidate, Event, Input, Output, Rtc};
-
-fn cpu() -> Duration {
-    let t = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
-}
 
 struct End {
     rtc: Rtc,
@@ -242,7 +240,7 @@ fn measure(setup: &Setup, case: &Case, seconds: f64) {
         let elapsed = began.elapsed().as_secs_f64();
         if elapsed > seconds * 0.3 && measured.is_none() {
             measured = Some((
-                cpu(),
+                cpu_time(),
                 pair.ends[1].received,
                 pair.ends[1].messages,
                 pair.ends[0].datagrams + pair.ends[1].datagrams,
@@ -254,7 +252,7 @@ fn measure(setup: &Setup, case: &Case, seconds: f64) {
         }
     }
     let (cpu0, received0, messages0, datagrams0, drains0) = measured.unwrap();
-    let used = (cpu() - cpu0).as_secs_f64();
+    let used = (cpu_time() - cpu0).as_secs_f64();
     let bytes = (pair.ends[1].received - received0) as f64;
     let messages = (pair.ends[1].messages - messages0) as f64;
     let datagrams = (pair.ends[0].datagrams + pair.ends[1].datagrams - datagrams0) as f64;

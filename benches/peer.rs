@@ -7,30 +7,47 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use looprtc::proto::peer::{Input, Peer};
+use looprtc::proto::peer::{Certificate, CryptoBackend, Input, Peer, PeerConfig};
 
 use support::{Wire, shared_config};
 
+/// The configuration of each backend that is compiled in, with a certificate of its own.
+fn backends() -> Vec<(CryptoBackend, PeerConfig)> {
+    CryptoBackend::available()
+        .into_iter()
+        .map(|backend| {
+            let certificate = Certificate::generate(backend).expect("a certificate");
+            let config = shared_config()
+                .crypto(Some(backend))
+                .certificate(Some(certificate));
+            (backend, config)
+        })
+        .collect()
+}
+
 fn build(c: &mut Criterion) {
-    let config = shared_config();
     let mut group = c.benchmark_group("peer/build");
-    group.bench_function("one peer, shared certificate", |b| {
-        let now = Instant::now();
-        b.iter(|| Peer::new(black_box(config.clone()), now).expect("a peer"));
-    });
-    let own = config.clone().certificate(None);
-    group.bench_function("one peer, new certificate", |b| {
-        let now = Instant::now();
-        b.iter(|| Peer::new(black_box(own.clone()), now).expect("a peer"));
-    });
+    let now = Instant::now();
+    for (backend, config) in backends() {
+        group.bench_function(format!("{backend}, shared certificate"), |b| {
+            b.iter(|| Peer::new(black_box(config.clone()), now).expect("a peer"));
+        });
+        let own = config.clone().certificate(None);
+        group.bench_function(format!("{backend}, new certificate"), |b| {
+            b.iter(|| Peer::new(black_box(own.clone()), now).expect("a peer"));
+        });
+    }
     group.finish();
 }
 
 fn connect(c: &mut Criterion) {
-    let config = shared_config();
-    c.bench_function("peer/connect, a pair", |b| {
-        b.iter(|| black_box(Wire::connect(&config)));
-    });
+    let mut group = c.benchmark_group("peer/connect, a pair");
+    for (backend, config) in backends() {
+        group.bench_function(backend.name(), |b| {
+            b.iter(|| black_box(Wire::connect(&config)));
+        });
+    }
+    group.finish();
 }
 
 fn round_trip(c: &mut Criterion) {

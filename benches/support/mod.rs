@@ -1,4 +1,4 @@
-//! What the benches share: two peers on a wire without sockets, and the processor's clock.
+//! What the benches share: two peers on a wire without sockets.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 use std::collections::VecDeque;
@@ -10,16 +10,6 @@ use looprtc::proto::peer::{
     Certificate, ChannelConfig, ChannelId, CryptoBackend, IceCandidateInit, Input, Output, Peer,
     PeerConfig, PeerError, PeerEvent,
 };
-use rustix::time::{ClockId, clock_gettime};
-
-/// What this process has used of the processor, user and system, all threads.
-pub fn cpu_time() -> Duration {
-    let t = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(
-        u64::try_from(t.tv_sec).unwrap_or(0),
-        u32::try_from(t.tv_nsec).unwrap_or(0),
-    )
-}
 
 /// The default configuration with a certificate that all peers of a bench share, as all peers of an
 /// event loop do.
@@ -46,7 +36,7 @@ pub struct End {
 }
 
 impl End {
-    fn new(index: u8, config: PeerConfig, now: Instant) -> Self {
+    pub fn new(index: u8, config: PeerConfig, now: Instant) -> Self {
         Self {
             peer: Peer::new(config, now).expect("a valid configuration"),
             address: SocketAddr::from(([10, 0, 0, 1 + index], 5000)),
@@ -153,6 +143,13 @@ impl Wire {
             .expect("a good offer")
             .expect("an answer");
         a.peer.receive(answer, now).expect("a good answer");
+        self.candidates();
+    }
+
+    /// Hands every candidate gathered so far to the other end.
+    pub fn candidates(&mut self) {
+        let now = self.now;
+        let [a, b] = &mut self.ends;
         a.poll(now);
         b.poll(now);
         for candidate in std::mem::take(&mut a.candidates) {

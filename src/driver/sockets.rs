@@ -125,7 +125,8 @@ impl Sockets {
         if writable {
             udp.writable();
         }
-        if readable && !self.readable.contains(&socket) {
+        if readable && !udp.listed_readable {
+            udp.listed_readable = true;
             self.readable.push_back(socket);
         }
     }
@@ -143,8 +144,10 @@ impl Sockets {
             let Some(udp) = self.udp.get_mut(index) else {
                 continue;
             };
+            udp.listed_readable = false;
             let owner = udp.owner;
             let mut left = self.read_budget;
+            let mut more = false;
             loop {
                 let read = udp.read(&mut self.buffers, |from, local, datagram| {
                     each(index, owner, from, local, datagram);
@@ -152,7 +155,7 @@ impl Sockets {
                 match read {
                     Ok(Read::Some(n)) if n < left => left -= n,
                     Ok(Read::Some(_)) => {
-                        self.readable.push_back(index);
+                        more = true;
                         break;
                     }
                     Ok(Read::Empty) => break,
@@ -161,11 +164,15 @@ impl Sockets {
                         log::debug!("reading a socket: {e}");
                         left = left.saturating_sub(1);
                         if left == 0 {
-                            self.readable.push_back(index);
+                            more = true;
                             break;
                         }
                     }
                 }
+            }
+            if more {
+                udp.listed_readable = true;
+                self.readable.push_back(index);
             }
         }
     }
@@ -181,7 +188,8 @@ impl Sockets {
             self.dropped += 1;
             return;
         };
-        if udp.push(transmit) && !self.queued.contains(&index) {
+        if udp.push(transmit) && !udp.listed_queued {
+            udp.listed_queued = true;
             self.queued.push(index);
         }
     }
@@ -194,7 +202,8 @@ impl Sockets {
                 continue;
             };
             udp.flush();
-            if udp.has_queued() {
+            udp.listed_queued = udp.has_queued();
+            if udp.listed_queued {
                 waiting.push(index);
             } else if udp.closing {
                 udp.deregister(registry);

@@ -45,6 +45,10 @@ pub(super) struct Udp {
     scratch: Vec<u8>,
     /// The system took no more; it will say when it does.
     blocked: bool,
+    /// In the list of sockets that may have more to read, or that have something queued. Kept here, so
+    /// that neither list is ever searched.
+    pub listed_readable: bool,
+    pub listed_queued: bool,
     /// The peer is gone; the socket goes when its queue is empty.
     pub closing: bool,
     pub dropped: u64,
@@ -89,6 +93,8 @@ impl Udp {
             max_queue,
             scratch: Vec::new(),
             blocked: false,
+            listed_readable: false,
+            listed_queued: false,
             closing: false,
             dropped: 0,
         })

@@ -23,12 +23,14 @@
 
 use std::fmt;
 use std::io;
-use std::time::Instant;
+use std::net::SocketAddr;
+use std::str::FromStr;
 
 use super::address::Address;
 use super::client::{PostError, PostKind, Posted, Poster, PosterConfig};
 use super::http::{HttpConfig, HttpServer, Request, Status, Wake};
-use crate::proto::peer::{IceGatheringState, Peer, PeerError, PeerEvent, SignalingState};
+use crate::driver::{EventLoop, PeerId, PeerMut};
+use crate::proto::peer::{IceGatheringState, PeerError, PeerEvent, SignalingState};
 use crate::proto::signal::{IceCandidateInit, SdpType, SessionDescription, SignalMessage};
 
 /// Which end this is.
@@ -50,6 +52,20 @@ pub enum Flow {
     AnswerInResponse,
     /// The answer in the response to the offer, candidates inside both. The offerer listens nowhere.
     OneExchange,
+}
+
+impl FromStr for Flow {
+    type Err = &'static str;
+
+    /// Reads `trickle`, `response` and `one-exchange`.
+    fn from_str(name: &str) -> Result<Self, &'static str> {
+        match name {
+            "trickle" => Ok(Self::Trickle),
+            "response" => Ok(Self::AnswerInResponse),
+            "one-exchange" => Ok(Self::OneExchange),
+            _ => Err("expected trickle, response or one-exchange"),
+        }
+    }
 }
 
 /// What a [`PionSignaling`] is to do.
@@ -126,11 +142,27 @@ impl PionConfig {
     }
 }
 
-/// The signaling of one peer connection. It never blocks: call [`start`](Self::start) once, then
-/// [`on_event`](Self::on_event) for each event of the peer and [`on_wake`](Self::on_wake) whenever the
-/// loop was woken.
+/// The signaling of one peer of a loop. It never blocks the loop.
+///
+/// ```no_run
+/// # use looprtc::driver::{EventLoop, LoopConfig};
+/// # use looprtc::proto::peer::{ChannelConfig, PeerConfig};
+/// # use looprtc::signaling::pion::{PionConfig, PionSignaling, Role};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut net = EventLoop::new(LoopConfig::default())?;
+/// let peer = net.add_peer(PeerConfig::default())?;
+/// net.peer(peer)?.create_data_channel(ChannelConfig::new("data"))?;
+/// let mut signaling = PionSignaling::start(&mut net, peer, PionConfig::new(Role::Offer))?;
+/// loop {
+///     let event = net.next_event(None)?;
+///     signaling.on_turn(&mut net, event.as_ref())?;
+///     // … and whatever else the application makes of the event.
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct PionSignaling {
+    peer: PeerId,
     role: Role,
     flow: Flow,
     http: Option<HttpServer>,
@@ -142,14 +174,21 @@ pub struct PionSignaling {
 }
 
 impl PionSignaling {
-    /// Starts listening and gets ready to post. `wake` makes one more way to wake the loop each time.
+    /// Starts listening, and on the offering end makes the offer and sends it; create the data channels
+    /// before. Its threads wake the loop ([`EventLoop::next_event`] returns `None`) when something has
+    /// come.
     ///
     /// # Errors
-    /// [`PionError::Start`].
-    pub fn new(config: PionConfig, wake: impl Fn() -> Wake) -> Result<Self, PionError> {
+    /// [`PionError::Start`], [`PionError::Peer`] and [`PionError::Post`].
+    pub fn start(net: &mut EventLoop, peer: PeerId, config: PionConfig) -> Result<Self, PionError> {
         let (listen, call) = match config.role {
             Role::Offer => (&config.offer_address, &config.answer_address),
             Role::Answer => (&config.answer_address, &config.offer_address),
+        };
+        let handle = net.handle();
+        let wake = || -> Wake {
+            let handle = handle.clone();
+            Box::new(move || handle.wake())
         };
         let listens = config.role == Role::Answer || config.flow != Flow::OneExchange;
         let http = match listens {
@@ -158,32 +197,28 @@ impl PionSignaling {
         };
         let poster =
             Poster::start(call.clone(), config.poster, wake()).map_err(PionError::Start)?;
-        Ok(Self {
+        let signaling = Self {
+            peer,
             role: config.role,
             flow: config.flow,
             http,
             poster,
             waiting_offer: None,
             trickle: config.flow != Flow::OneExchange,
-        })
-    }
-
-    /// Where this end listens; `None` for an offerer of [`Flow::OneExchange`].
-    #[must_use]
-    pub fn local_addr(&self) -> Option<std::net::SocketAddr> {
-        self.http.as_ref().map(HttpServer::local_addr)
-    }
-
-    /// Makes and sends the offer, on the offering end; create the data channels before. On the
-    /// answering end there is nothing to start.
-    ///
-    /// # Errors
-    /// [`PionError::Peer`] and [`PionError::Post`].
-    pub fn start(&mut self, peer: &mut Peer, now: Instant) -> Result<(), PionError> {
-        if self.role == Role::Answer {
-            return Ok(());
+        };
+        if signaling.role == Role::Offer {
+            signaling.offer(net)?;
         }
-        let offer = peer.negotiate(now).map_err(PionError::Peer)?;
+        Ok(signaling)
+    }
+
+    fn offer(&self, net: &mut EventLoop) -> Result<(), PionError> {
+        let gone = |_| PionError::Peer(PeerError::Closed);
+        let offer = net
+            .peer(self.peer)
+            .map_err(gone)?
+            .negotiate()
+            .map_err(PionError::Peer)?;
         if self.trickle {
             self.poster
                 .post_description(&offer)
@@ -192,11 +227,46 @@ impl PionSignaling {
         Ok(())
     }
 
-    /// Sends what an event of the peer makes necessary. Give it every event.
+    /// Where this end listens; `None` for an offerer of [`Flow::OneExchange`].
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.http.as_ref().map(HttpServer::local_addr)
+    }
+
+    /// Does what there is to do: sends what an event of the peer makes necessary, takes what has come in
+    /// and what has become of what went out. Call it with everything that [`EventLoop::next_event`]
+    /// returns; events of other peers do not matter.
+    ///
+    /// Bad input is refused towards whoever sent it and leaves the session as it is.
     ///
     /// # Errors
-    /// [`PionError::Post`] when nothing can be posted any more.
-    pub fn on_event(&mut self, peer: &Peer, event: &PeerEvent) -> Result<(), PionError> {
+    /// [`PionError::Post`], [`PionError::NoAnswer`] and [`PionError::BadAnswer`] when the session
+    /// cannot come about. Once it stands, what fails is only logged.
+    pub fn on_turn(
+        &mut self,
+        net: &mut EventLoop,
+        event: Option<&(PeerId, PeerEvent)>,
+    ) -> Result<(), PionError> {
+        if let Some((peer, event)) = event
+            && *peer == self.peer
+        {
+            self.on_event(net, event)?;
+        }
+        while let Some(request) = self.http.as_ref().and_then(HttpServer::next_request) {
+            match net.peer(self.peer) {
+                Ok(mut peer) if !peer.is_closed() => self.on_request(request, &mut peer)?,
+                _ => request.reject(Status::Gone, "the session is over"),
+            }
+        }
+        while let Some(posted) = self.poster.next_result() {
+            if let Ok(mut peer) = net.peer(self.peer) {
+                self.on_posted(posted, &mut peer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, net: &mut EventLoop, event: &PeerEvent) -> Result<(), PionError> {
         match event {
             // The end of candidates is not said in this protocol.
             PeerEvent::IceCandidate(Some(candidate)) if self.trickle => {
@@ -206,31 +276,17 @@ impl PionSignaling {
                     .map_err(PionError::Post)
             }
             PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
-                self.on_gathered(peer)
+                match net.peer(self.peer) {
+                    Ok(peer) => self.on_gathered(&peer),
+                    Err(_) => Ok(()),
+                }
             }
             _ => Ok(()),
         }
     }
 
-    /// Takes what has come in and what has become of what went out.
-    ///
-    /// Bad input is refused towards whoever sent it and leaves the session as it is.
-    ///
-    /// # Errors
-    /// [`PionError::Post`], [`PionError::NoAnswer`] and [`PionError::BadAnswer`] when the session
-    /// cannot come about. Once it stands, what fails is only logged.
-    pub fn on_wake(&mut self, peer: &mut Peer, now: Instant) -> Result<(), PionError> {
-        while let Some(request) = self.http.as_ref().and_then(HttpServer::next_request) {
-            self.on_request(request, peer, now)?;
-        }
-        while let Some(posted) = self.poster.next_result() {
-            self.on_posted(posted, peer, now)?;
-        }
-        Ok(())
-    }
-
     /// All candidates are in the local description now.
-    fn on_gathered(&mut self, peer: &Peer) -> Result<(), PionError> {
+    fn on_gathered(&mut self, peer: &PeerMut<'_>) -> Result<(), PionError> {
         let Some(description) = peer.local_description() else {
             return Ok(());
         };
@@ -244,22 +300,13 @@ impl PionSignaling {
         Ok(())
     }
 
-    fn on_request(
-        &mut self,
-        request: Request,
-        peer: &mut Peer,
-        now: Instant,
-    ) -> Result<(), PionError> {
-        if peer.is_closed() {
-            request.reject(Status::Gone, "the session is over");
-            return Ok(());
-        }
+    fn on_request(&mut self, request: Request, peer: &mut PeerMut<'_>) -> Result<(), PionError> {
         match request.message().clone() {
             SignalMessage::Description(description) => match (self.role, description.kind) {
                 (Role::Answer, SdpType::Offer) => {
-                    return self.on_offer(request, description, peer, now);
+                    return self.on_offer(request, description, peer);
                 }
-                (Role::Offer, SdpType::Answer) => on_answer(request, description, peer, now),
+                (Role::Offer, SdpType::Answer) => on_answer(request, description, peer),
                 (Role::Answer, kind) => {
                     let text = format!("this end takes offers; {kind} has no place here");
                     request.reject(Status::Conflict, text);
@@ -271,9 +318,9 @@ impl PionSignaling {
                 }
             },
             SignalMessage::Candidate(candidate) => {
-                on_candidate(request, Some(&candidate), peer, now);
+                on_candidate(request, Some(&candidate), peer);
             }
-            SignalMessage::EndOfCandidates => on_candidate(request, None, peer, now),
+            SignalMessage::EndOfCandidates => on_candidate(request, None, peer),
             SignalMessage::Bye => request.reject(Status::BadRequest, "nothing to say goodbye to"),
         }
         Ok(())
@@ -283,8 +330,7 @@ impl PionSignaling {
         &mut self,
         request: Request,
         offer: SessionDescription,
-        peer: &mut Peer,
-        now: Instant,
+        peer: &mut PeerMut<'_>,
     ) -> Result<(), PionError> {
         if peer.remote_description().is_some() || self.waiting_offer.is_some() {
             request.reject(
@@ -297,7 +343,7 @@ impl PionSignaling {
             .sdp
             .lines()
             .any(|line| line.starts_with("a=candidate:"));
-        let answer = match peer.receive(offer, now) {
+        let answer = match peer.receive(offer) {
             Ok(Some(answer)) => answer,
             Ok(None) => {
                 request.reject(Status::Conflict, "the offer crosses one of this end's own");
@@ -324,17 +370,12 @@ impl PionSignaling {
         Ok(())
     }
 
-    fn on_posted(
-        &mut self,
-        posted: Posted,
-        peer: &mut Peer,
-        now: Instant,
-    ) -> Result<(), PionError> {
+    fn on_posted(&mut self, posted: Posted, peer: &mut PeerMut<'_>) -> Result<(), PionError> {
         let offered = posted.kind == PostKind::Description(SdpType::Offer);
         let unanswered = peer.signaling_state() == SignalingState::HaveLocalOffer;
         match (posted.kind, posted.outcome) {
             (PostKind::Description(_), Ok(Some(answer))) if offered && unanswered => peer
-                .set_remote_description(answer, now)
+                .set_remote_description(answer)
                 .map_err(PionError::BadAnswer),
             (PostKind::Description(_), Ok(None))
                 if offered && unanswered && self.flow == Flow::OneExchange =>
@@ -355,28 +396,23 @@ impl PionSignaling {
     }
 }
 
-fn on_answer(request: Request, answer: SessionDescription, peer: &mut Peer, now: Instant) {
+fn on_answer(request: Request, answer: SessionDescription, peer: &mut PeerMut<'_>) {
     if peer.signaling_state() != SignalingState::HaveLocalOffer {
         let text = "no offer awaits an answer: it has come already";
         return request.reject(Status::Conflict, text);
     }
-    match peer.set_remote_description(answer, now) {
+    match peer.set_remote_description(answer) {
         Ok(()) => request.accept(),
         Err(error) => reject(request, "the answer", &error),
     }
 }
 
-fn on_candidate(
-    request: Request,
-    candidate: Option<&IceCandidateInit>,
-    peer: &mut Peer,
-    now: Instant,
-) {
+fn on_candidate(request: Request, candidate: Option<&IceCandidateInit>, peer: &mut PeerMut<'_>) {
     if peer.local_description().is_none() && peer.remote_description().is_none() {
         let text = "a candidate for nobody: there is no session yet, send the offer first";
         return request.reject(Status::NotFound, text);
     }
-    match peer.add_ice_candidate(candidate, now) {
+    match peer.add_ice_candidate(candidate) {
         Ok(()) => request.accept(),
         Err(error) => reject(request, "the candidate", &error),
     }
@@ -436,5 +472,8 @@ impl std::error::Error for PionError {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(
+    test,
+    any(feature = "aws-lc", feature = "rust-crypto", feature = "openssl")
+))]
 mod tests;

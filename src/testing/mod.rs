@@ -15,6 +15,9 @@
 //! # }
 //! ```
 
+#[doc(hidden)]
+pub mod fuzz;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
@@ -122,7 +125,11 @@ struct Place {
     /// The node that signaling goes to; `None`: the test carries it itself.
     partner: Option<Node>,
     unplugged: bool,
+    timeouts: u64,
 }
+
+/// Decides about each datagram, before the link does: `false` drops it.
+type Filter = Box<dyn FnMut(&Transmit) -> bool>;
 
 /// What is on its way.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -155,6 +162,8 @@ pub struct Simulation {
     sequence: u64,
     trace: u64,
     steps: u64,
+    filter: Option<Filter>,
+    recorded: Option<Vec<Transmit>>,
     /// Milliseconds that a signaling message takes. It is never lost, and keeps its order.
     pub signaling_ms: u64,
 }
@@ -162,8 +171,12 @@ pub struct Simulation {
 impl Simulation {
     /// An empty network at time zero.
     pub fn new(seed: u64, link: Link) -> Self {
-        // The one look at the real clock: an `Instant` cannot be made otherwise.
-        let start = Instant::now();
+        // The one look at the real clock: an `Instant` cannot be made otherwise. Ahead of it, because
+        // sctp-proto reads the real clock when an association begins: the timer of its first INIT has then
+        // always run out, instead of depending on how fast the simulation is (one INIT more is sent).
+        let start = Instant::now() + Duration::from_secs(24 * 3600);
+        // What the core draws for ICE (tie-breakers, transaction and pair ids) comes from here.
+        fastrand::seed(seed);
         Self {
             now: start,
             start,
@@ -174,6 +187,8 @@ impl Simulation {
             sequence: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             steps: 0,
+            filter: None,
+            recorded: None,
             signaling_ms: 5,
         }
     }
@@ -211,6 +226,7 @@ impl Simulation {
             events: VecDeque::new(),
             partner: None,
             unplugged: false,
+            timeouts: 0,
         });
         self.flush(node);
         node
@@ -236,8 +252,12 @@ impl Simulation {
         u64::try_from((self.now - self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A hash over everything that was sent: when, from where to where, how long. Two runs of one seed
+    /// A hash over everything that was sent: when, where to, and for STUN how long. Two runs of one seed
     /// have the same.
+    ///
+    /// What the backends of DTLS and SCTP draw cannot be seeded: ephemeral keys, signatures (whose DER form
+    /// varies by a byte or two), initial sequence numbers, verification tags. So contents differ between two
+    /// runs, and lengths a little; what is sent when, and what becomes of it, does not.
     pub fn trace(&self) -> u64 {
         self.trace
     }
@@ -250,6 +270,34 @@ impl Simulation {
     /// Changes the network from here on.
     pub fn set_link(&mut self, link: Link) {
         self.link = link;
+    }
+
+    /// Asks this about each datagram that a peer sends; `false` drops it.
+    pub fn set_filter(&mut self, filter: impl FnMut(&Transmit) -> bool + 'static) {
+        self.filter = Some(Box::new(filter));
+    }
+
+    /// Lets all datagrams pass again.
+    pub fn clear_filter(&mut self) {
+        self.filter = None;
+    }
+
+    /// Keeps a copy of each datagram sent from here on, as somebody on the path could.
+    pub fn record(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    /// What was recorded since the last call, oldest first.
+    pub fn recorded(&mut self) -> Vec<Transmit> {
+        self.recorded
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// How often a peer was given a timeout.
+    pub fn timeouts(&self, node: Node) -> u64 {
+        self.places[node.0].timeouts
     }
 
     /// Takes a peer off the network, or puts it back.
@@ -312,6 +360,7 @@ impl Simulation {
                 self.deliver(parcel);
             }
         } else if let Some((_, index)) = timeout {
+            self.places[index].timeouts += 1;
             self.input(Node(index), Input::Timeout(self.now));
         }
         true
@@ -368,12 +417,17 @@ impl Simulation {
         self.flush(node);
     }
 
-    /// Polls a peer until it is drained.
+    /// Polls a peer until it is drained. A peer that wants to be woken at once would make a busy loop of
+    /// whoever drives it: no simulation lets that pass.
     fn flush(&mut self, node: Node) {
         loop {
             let output = self.places[node.0].peer.poll_output();
             match output {
-                Output::Timeout(_) => return,
+                Output::Timeout(at) => {
+                    let late = at.is_some_and(|at| at <= self.now);
+                    assert!(!late, "a peer asks for a timeout that has been");
+                    return;
+                }
                 Output::Transmit(transmit) => self.transmit(node, transmit),
                 Output::OpenSocket(request) => {
                     let reply = SocketReply::Opened(vec![InterfaceAddress {
@@ -432,6 +486,16 @@ impl Simulation {
 
     fn transmit(&mut self, from: Node, transmit: Transmit) {
         self.note(&transmit);
+        if let Some(recorded) = self.recorded.as_mut().filter(|r| r.len() < MAX_IN_FLIGHT) {
+            recorded.push(transmit.clone());
+        }
+        if self
+            .filter
+            .as_mut()
+            .is_some_and(|passes| !passes(&transmit))
+        {
+            return;
+        }
         if self.places[from.0].unplugged || self.rng.chance(self.link.loss) {
             return;
         }
@@ -463,7 +527,13 @@ impl Simulation {
         };
         eat(u64::try_from((self.now - self.start).as_micros()).unwrap_or(0));
         eat(u64::from(transmit.destination.port()));
-        eat(transmit.contents.len() as u64);
+        // The first byte tells STUN from the rest (RFC 7983).
+        let is_stun = transmit.contents.first().is_some_and(|b| *b < 4);
+        eat(if is_stun {
+            transmit.contents.len() as u64
+        } else {
+            0
+        });
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use looprtc::driver::PeerMut;
 use looprtc::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, ConnectionState, IceCandidateInit, Message, PeerConfig,
     PeerError, PeerEvent, SdpType, SessionDescription,
@@ -26,7 +27,7 @@ pub enum Offerer {
 }
 
 pub struct Call {
-    pub ours: Ours,
+    ours: Ours,
     pub theirs: RealPeer,
     /// Open channels of ours, by label.
     channels: HashMap<String, ChannelId>,
@@ -75,17 +76,26 @@ impl Call {
         call
     }
 
+    pub fn peer(&mut self) -> PeerMut<'_> {
+        if self.ours.peer().is_none() {
+            // What it has to say of its end is still to come.
+            while let Some(event) = self.ours.event(TURN) {
+                self.on_event(event);
+            }
+            self.fail("our peer is closed");
+        }
+        self.ours.peer().expect("looked at just now")
+    }
+
     pub fn offer(&mut self) {
-        let offer = self.ours.with(|peer, now| peer.negotiate(now));
+        let offer = self.peer().negotiate();
         let offer = offer.unwrap_or_else(|e| self.fail(&format!("our offer: {e}")));
         self.describe(&offer);
     }
 
     pub fn create(&mut self, config: ChannelConfig) {
         let label = config.label.clone();
-        let made = self
-            .ours
-            .with(|peer, now| peer.create_data_channel(config, now));
+        let made = self.peer().create_data_channel(config);
         if let Err(e) = made {
             self.fail(&format!("creating {label}: {e}"));
         }
@@ -93,10 +103,11 @@ impl Call {
 
     pub fn try_send(&mut self, label: &str, message: &Message) -> Result<(), PeerError> {
         let channel = self.channel(label);
-        self.ours.with(|peer, now| match message {
-            Message::Text(text) => peer.send_text(channel, text, now),
-            Message::Binary(data) => peer.send_binary(channel, data, now),
-        })
+        let mut peer = self.peer();
+        match message {
+            Message::Text(text) => peer.send_text(channel, text),
+            Message::Binary(data) => peer.send_binary(channel, data),
+        }
     }
 
     pub fn send(&mut self, label: &str, message: &Message) {
@@ -107,27 +118,19 @@ impl Call {
 
     pub fn close_channel(&mut self, label: &str) {
         let channel = self.channel(label);
-        let done = self
-            .ours
-            .with(|peer, now| peer.close_data_channel(channel, now));
-        if let Err(e) = done {
+        if let Err(e) = self.peer().close_data_channel(channel) {
             self.fail(&format!("closing {label}: {e}"));
         }
     }
 
     pub fn close(&mut self) {
-        let _ = self.ours.with(|peer, now| {
-            peer.close(now);
-            Ok(())
-        });
+        self.peer().close();
     }
 
     pub fn info(&mut self, label: &str) -> ChannelInfo {
         let channel = self.channel(label);
-        let info = self.ours.with(|peer, _| Ok(peer.channel(channel)));
-        info.ok()
-            .flatten()
-            .unwrap_or_else(|| self.fail(&format!("nothing is known of channel {label}")))
+        let info = self.peer().channel(channel);
+        info.unwrap_or_else(|| self.fail(&format!("nothing is known of channel {label}")))
     }
 
     fn channel(&self, label: &str) -> ChannelId {
@@ -229,11 +232,12 @@ impl Call {
         match event {
             PeerEvent::IceCandidate(candidate) => {
                 let candidate = candidate.map(|c| {
+                    let init = c.to_init();
                     json!({
-                        "candidate": c.to_sdp_line(),
-                        "sdpMid": "0",
-                        "sdpMLineIndex": 0,
-                        "usernameFragment": c.username_fragment,
+                        "candidate": init.candidate,
+                        "sdpMid": init.sdp_mid,
+                        "sdpMLineIndex": init.sdp_m_line_index,
+                        "usernameFragment": init.username_fragment,
                     })
                 });
                 self.theirs
@@ -241,11 +245,11 @@ impl Call {
             }
             PeerEvent::ConnectionStateChange(state) => self.state = state,
             PeerEvent::ChannelOpen(channel) => {
-                let info = self.ours.with(|peer, _| Ok(peer.channel(channel)));
-                let label = match info {
-                    Ok(Some(info)) => info.config.label,
-                    other => self.fail(&format!("a channel that opened is not known: {other:?}")),
+                let info = self.peer().channel(channel);
+                let Some(info) = info else {
+                    self.fail("a channel that opened is not known");
                 };
+                let label = info.config.label;
                 self.channels.insert(label, channel);
             }
             PeerEvent::ChannelClosed(channel) => {
@@ -295,7 +299,7 @@ impl Call {
             .find_map(|l| l.strip_prefix("a=max-message-size:"));
         self.announced = announced.map_or(65536, |n| n.trim().parse().expect("a number"));
         let description = SessionDescription { kind, sdp };
-        match self.ours.with(|peer, now| peer.receive(description, now)) {
+        match self.peer().receive(description) {
             Ok(Some(answer)) => self.describe(&answer),
             Ok(None) => {}
             Err(e) => self.fail(&format!("their {} is refused: {e}", kind.as_str())),
@@ -303,6 +307,10 @@ impl Call {
     }
 
     fn on_candidate(&mut self, candidate: &Value) {
+        // Their last candidates may cross our goodbye.
+        if self.ours.peer().is_none() {
+            return;
+        }
         let init = candidate["candidate"]
             .as_str()
             .map(|line| IceCandidateInit {
@@ -313,9 +321,7 @@ impl Call {
                     .and_then(|i| u16::try_from(i).ok()),
                 username_fragment: candidate["usernameFragment"].as_str().map(str::to_owned),
             });
-        let added = self
-            .ours
-            .with(|peer, now| peer.add_ice_candidate(init.as_ref(), now));
+        let added = self.peer().add_ice_candidate(init.as_ref());
         if let Err(e) = added {
             self.fail(&format!("their candidate {candidate} is refused: {e}"));
         }

@@ -49,8 +49,32 @@ peer_tests! {
     libwebrtc: LIBWEBRTC, config();
     chromium: CHROMIUM, config();
     aiortc: AIORTC, config();
-    werift: WERIFT, config();
     libdatachannel: LIBDATACHANNEL, config();
+}
+
+mod werift {
+    use super::*;
+
+    #[test]
+    fn looprtc_answers() {
+        full(&WERIFT, RealPeer, config());
+    }
+
+    #[test]
+    fn looprtc_answers_they_close() {
+        they_close(&WERIFT, RealPeer, config());
+    }
+
+    // werift begins SCTP only as the controlling ICE agent, so as the answerer never.
+    #[test]
+    fn looprtc_offers() {
+        full(&WERIFT, Looprtc, config().begin_sctp(true));
+    }
+
+    #[test]
+    fn looprtc_offers_they_close() {
+        they_close(&WERIFT, Looprtc, config().begin_sctp(true));
+    }
 }
 
 #[cfg(feature = "openssl")]
@@ -91,6 +115,13 @@ mod dtls {
     fn an_rsa_certificate_is_named_as_the_reason() {
         scenario::rsa_is_refused(&GSTREAMER);
     }
+}
+
+/// A browser that hides its addresses is reached all the same: its checks come to us.
+#[test]
+fn chromium_with_mdns_names() {
+    scenario::they_close(&scenario::CHROMIUM_MDNS, Looprtc, config());
+    scenario::they_close(&scenario::CHROMIUM_MDNS, RealPeer, config());
 }
 
 mod restart {

@@ -490,7 +490,7 @@ func closeAll(pairs []*pair) {
 // ---- the command line ---------------------------------------------------------------------
 
 func main() {
-	benches := flag.String("bench", "connect,rtt,idle,throughput,memory", "which, by commas")
+	benches := flag.String("only", "connect,rtt,idle,throughput,memory", "which, by commas")
 	n := flag.Int("n", 200, "pairs of the connect bench")
 	seconds := flag.Float64("seconds", 3, "length of each round-trip and throughput measurement")
 	sizes := flag.String("sizes", "64,1200,16384,65535", "message sizes of the throughput bench, bytes")

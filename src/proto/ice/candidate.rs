@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::proto::signal::IceCandidateInit;
+
 /// The longest candidate line that is parsed, in bytes. Real ones stay under 250.
 pub const MAX_CANDIDATE_LINE: usize = 1024;
 
@@ -75,6 +77,8 @@ pub struct IceCandidate {
     pub tcp_type: Option<String>,
     /// The ICE generation it belongs to.
     pub username_fragment: Option<String>,
+    /// The `a=mid` of the media section that it is signalled with; known of our own candidates.
+    pub sdp_mid: Option<String>,
 }
 
 /// Why a candidate line was refused: which field, and what it held.
@@ -159,6 +163,7 @@ impl IceCandidate {
             related_address: None,
             tcp_type: None,
             username_fragment: None,
+            sdp_mid: None,
         };
         candidate.parse_extensions(fields)?;
         Ok(candidate)
@@ -191,6 +196,17 @@ impl IceCandidate {
         match &self.address {
             CandidateAddress::Ip(ip) => Some(SocketAddr::new(*ip, self.port)),
             CandidateAddress::Name(_) => None,
+        }
+    }
+
+    /// What W3C signaling sends (`RTCIceCandidate.toJSON`). With BUNDLE there is one transport, that of
+    /// the first media section.
+    pub fn to_init(&self) -> IceCandidateInit {
+        IceCandidateInit {
+            candidate: self.to_sdp_line(),
+            sdp_mid: self.sdp_mid.clone(),
+            sdp_m_line_index: Some(0),
+            username_fragment: self.username_fragment.clone(),
         }
     }
 

@@ -65,15 +65,14 @@ const USERNAME: u16 = 0x0006;
 
 /// The message type, once cookie and length have been found to be right.
 fn message_type(packet: &[u8]) -> Option<u16> {
-    if packet.len() < HEADER || packet[4..8] != MAGIC_COOKIE {
+    if packet.len() < HEADER || !is_stun(packet) || packet[4..8] != MAGIC_COOKIE {
         return None;
     }
     let length = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
     if length % 4 != 0 || HEADER + length != packet.len() {
         return None;
     }
-    let kind = u16::from_be_bytes([packet[0], packet[1]]);
-    (kind & 0xC000 == 0).then_some(kind)
+    Some(u16::from_be_bytes([packet[0], packet[1]]))
 }
 
 fn transaction_id(packet: &[u8]) -> Option<[u8; 12]> {
@@ -143,6 +142,12 @@ mod tests {
             assert_eq!(peek(&message(kind, &[])), Some(expected));
         }
         assert_eq!(peek(&message(0x0011, &[])), Some(StunPeek::Other));
+    }
+
+    #[test]
+    fn what_begins_like_dtls_is_not_stun() {
+        assert_eq!(peek(&message(0x0411, &[])), None);
+        assert_eq!(peek(&message(0x1601, &[])), None);
     }
 
     #[test]

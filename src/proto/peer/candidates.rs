@@ -145,6 +145,19 @@ impl PendingCandidates {
         ready
     }
 
+    /// Forgets all but the counts.
+    pub fn clear(&mut self) {
+        let counts = CandidateCounts {
+            local_held: 0,
+            remote_held: 0,
+            ..self.counts
+        };
+        *self = Self {
+            counts,
+            ..Self::new(self.max_local, self.max_remote)
+        };
+    }
+
     fn place(&self, candidate: &IceCandidate) -> Place {
         let Some(generation) = &self.generation else {
             return Place::Later;

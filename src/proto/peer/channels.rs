@@ -5,17 +5,17 @@
 //! the connection lives: a channel that is closed is first emptied.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
 use str0m::Rtc;
-use str0m::channel::{ChannelConfig as CoreConfig, ChannelId as CoreId, Reliability};
+use str0m::channel::{ChannelConfig as CoreConfig, ChannelId as CoreId};
 
+use super::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
 use super::config::Limits;
 use super::empty;
 use super::error::PeerError;
 use super::state::{Message, PeerEvent};
-
-/// Bytes that the core is given to hold, for each channel.
-const CORE_HIGH_WATER: usize = 256 * 1024;
+use super::window::SendWindow;
 
 /// The largest message that this side receives, in bytes: what its descriptions announce as
 /// `a=max-message-size` (RFC 8841 §6).
@@ -25,8 +25,9 @@ pub const MAX_RECEIVE_MESSAGE: usize = 256 * 1024;
 /// reached, feeding waits.
 pub(super) const CORE_BUFFER: usize = 2 * 1024 * 1024;
 
-/// Stream ids go up to 65,534 (RFC 8832 §6).
-const MAX_STREAM_ID: u16 = 65_534;
+/// How often a channel of ours is opened anew when it is reset before it was open. The core may use a
+/// stream id again while the other side's reset of it is still on its way (RFC 6525 §5.2.2 wants both).
+const MAX_ATTEMPTS: u8 = 10;
 
 /// A message of the application.
 #[derive(Debug, Clone, Copy)]
@@ -51,154 +52,6 @@ impl<'a> Payload<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(pub(super) u32);
 
-/// How a channel is to be (W3C `RTCDataChannelInit`). Reliable and ordered by default.
-///
-/// ```
-/// use looprtc::proto::peer::ChannelConfig;
-/// let telemetry = ChannelConfig::new("telemetry").ordered(false).max_retransmits(0);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ChannelConfig {
-    /// A name for the application; need not be unique.
-    pub label: String,
-    /// A subprotocol, as registered for WebSocket.
-    pub protocol: String,
-    /// Whether messages arrive in the order they were sent.
-    pub ordered: bool,
-    /// A message is given up after this many retransmissions. Not together with a lifetime.
-    pub max_retransmits: Option<u16>,
-    /// A message is given up after this many milliseconds. Not together with retransmissions.
-    pub max_packet_lifetime: Option<u16>,
-    /// Both sides make the channel with this id, and nothing is said on the wire (0 to 65,534).
-    pub negotiated: Option<u16>,
-}
-
-impl ChannelConfig {
-    /// A reliable, ordered channel of this name.
-    pub fn new(label: impl Into<String>) -> Self {
-        Self {
-            label: label.into(),
-            protocol: String::new(),
-            ordered: true,
-            max_retransmits: None,
-            max_packet_lifetime: None,
-            negotiated: None,
-        }
-    }
-
-    /// Sets [`protocol`](Self::protocol).
-    #[must_use]
-    pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
-        self.protocol = protocol.into();
-        self
-    }
-
-    /// Sets [`ordered`](Self::ordered).
-    #[must_use]
-    pub fn ordered(mut self, ordered: bool) -> Self {
-        self.ordered = ordered;
-        self
-    }
-
-    /// Sets [`max_retransmits`](Self::max_retransmits).
-    #[must_use]
-    pub fn max_retransmits(mut self, retransmits: u16) -> Self {
-        self.max_retransmits = Some(retransmits);
-        self
-    }
-
-    /// Sets [`max_packet_lifetime`](Self::max_packet_lifetime), in milliseconds.
-    #[must_use]
-    pub fn max_packet_lifetime(mut self, milliseconds: u16) -> Self {
-        self.max_packet_lifetime = Some(milliseconds);
-        self
-    }
-
-    /// Sets [`negotiated`](Self::negotiated).
-    #[must_use]
-    pub fn negotiated(mut self, stream_id: u16) -> Self {
-        self.negotiated = Some(stream_id);
-        self
-    }
-
-    fn check(&self, limits: &Limits) -> Result<(), PeerError> {
-        let bad = |why: &str| Err(PeerError::BadChannel(why.to_owned()));
-        if self.max_retransmits.is_some() && self.max_packet_lifetime.is_some() {
-            return bad("max_retransmits and max_packet_lifetime exclude each other (W3C §6.1)");
-        }
-        if self.negotiated.is_some_and(|id| id > MAX_STREAM_ID) {
-            return bad("a negotiated id is at most 65534 (RFC 8832 §6)");
-        }
-        if self.label.len() + self.protocol.len() > limits.max_label_size {
-            return Err(PeerError::LimitReached {
-                limit: "max_label_size",
-                value: limits.max_label_size,
-            });
-        }
-        Ok(())
-    }
-
-    fn to_core(&self) -> CoreConfig {
-        let reliability = match (self.max_retransmits, self.max_packet_lifetime) {
-            (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
-            (None, Some(lifetime)) => Reliability::MaxPacketLifetime { lifetime },
-            (None, None) => Reliability::Reliable,
-        };
-        CoreConfig {
-            label: self.label.clone(),
-            ordered: self.ordered,
-            reliability,
-            negotiated: self.negotiated,
-            protocol: self.protocol.clone(),
-        }
-    }
-
-    fn from_core(core: &CoreConfig) -> Self {
-        let mut config = Self::new(core.label.clone())
-            .protocol(core.protocol.clone())
-            .ordered(core.ordered);
-        match core.reliability {
-            Reliability::Reliable => {}
-            Reliability::MaxRetransmits { retransmits } => {
-                config.max_retransmits = Some(retransmits);
-            }
-            Reliability::MaxPacketLifetime { lifetime } => {
-                config.max_packet_lifetime = Some(lifetime);
-            }
-        }
-        config.negotiated = core.negotiated;
-        config
-    }
-}
-
-/// Where a channel stands (W3C `RTCDataChannelState`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelState {
-    /// Not open yet.
-    Connecting,
-    /// Ready.
-    Open,
-    /// Being emptied, then closed.
-    Closing,
-}
-
-/// What can be asked of a channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ChannelInfo {
-    /// As it was made.
-    pub config: ChannelConfig,
-    /// Where it stands.
-    pub state: ChannelState,
-    /// The SCTP stream id, once it is known (W3C `id`).
-    pub stream_id: Option<u16>,
-    /// Bytes accepted and not yet acknowledged by the other side.
-    pub buffered_amount: usize,
-    /// See [`Peer::set_buffered_amount_low_threshold`](super::Peer::set_buffered_amount_low_threshold).
-    pub buffered_amount_low_threshold: usize,
-}
-
 #[derive(Debug)]
 struct Channel {
     config: ChannelConfig,
@@ -210,6 +63,7 @@ struct Channel {
     low_threshold: usize,
     above_low: bool,
     reset_sent: bool,
+    attempts: u8,
 }
 
 impl Channel {
@@ -224,6 +78,7 @@ impl Channel {
             low_threshold: 0,
             above_low: false,
             reset_sent: false,
+            attempts: 0,
         }
     }
 
@@ -242,9 +97,12 @@ pub(super) struct Channels {
     active: Vec<ChannelId>,
     /// Made before there was an association to open them on, in the order they were made.
     waiting: VecDeque<ChannelId>,
+    /// Negotiated ones that are not open yet. The core does not always say when they are.
+    opening: Vec<ChannelId>,
     /// Bytes accepted and not acknowledged, over all channels.
     buffered: usize,
     max_message: usize,
+    window: SendWindow,
 }
 
 impl Channels {
@@ -255,8 +113,10 @@ impl Channels {
             by_core: HashMap::new(),
             active: Vec::new(),
             waiting: VecDeque::new(),
+            opening: Vec::new(),
             buffered: 0,
             max_message: 64 * 1024,
+            window: SendWindow::new(),
         }
     }
 
@@ -313,6 +173,9 @@ impl Channels {
     pub fn bind(&mut self, id: ChannelId, core: CoreId) {
         if let Some(channel) = self.channels.get_mut(&id) {
             channel.core = Some(core);
+            if channel.config.negotiated.is_some() {
+                self.opening.push(id);
+            }
             self.by_core.insert(core, id);
         }
     }
@@ -391,6 +254,7 @@ impl Channels {
         id: ChannelId,
         payload: Payload<'_>,
         limits: &Limits,
+        now: Instant,
     ) -> Result<(), PeerError> {
         let (binary, data) = payload.to_core();
         let channel = self.channels.get_mut(&id).ok_or(PeerError::NoSuchChannel)?;
@@ -413,9 +277,11 @@ impl Channels {
                 limit: limits.max_send_buffer,
             });
         }
-        let direct = channel.queue.is_empty() && channel.in_core < CORE_HIGH_WATER;
+        let share = self.window.share(self.active.len());
+        let direct = channel.queue.is_empty() && channel.in_core < share;
         if direct && write(rtc, channel, binary, data) {
             channel.in_core += data.len();
+            self.window.on_fed(data.len(), now);
         } else {
             channel.queue.push_back((binary, data.to_vec()));
             channel.queued += data.len();
@@ -448,9 +314,11 @@ impl Channels {
 
     /// After the core was drained: counts what has been acknowledged, feeds more, says what fell below
     /// its threshold, closes what is empty. Returns whether the core was touched and has to be drained.
-    pub fn settle(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>) -> bool {
+    pub fn settle(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>, now: Instant) -> bool {
+        self.open_negotiated(rtc, events);
         let mut touched = false;
         let mut index = 0;
+        let senders = self.active.len();
         while index < self.active.len() {
             let id = self.active[index];
             let Some(channel) = self.channels.get_mut(&id) else {
@@ -459,9 +327,15 @@ impl Channels {
             };
             let before = channel.buffered();
             if channel.in_core > 0 {
-                channel.in_core = in_core(rtc, channel);
+                let held = channel.in_core;
+                // The core counts the announcement of the channel (RFC 8832) as well.
+                channel.in_core = in_core(rtc, channel).min(held);
+                let flowing = channel.in_core > 0 || !channel.queue.is_empty();
+                let released = held.saturating_sub(channel.in_core);
+                self.window.on_released(released, flowing, now);
             }
-            touched |= feed(rtc, channel);
+            let share = self.window.share(senders);
+            touched |= feed(rtc, channel, &mut self.window, share, now);
             let buffered = channel.buffered();
             self.buffered = self
                 .buffered
@@ -487,6 +361,23 @@ impl Channels {
             }
         }
         touched
+    }
+
+    /// When the other side has sent on a negotiated id before we asked for it, the core opens it without a
+    /// word.
+    fn open_negotiated(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>) {
+        let channels = &mut self.channels;
+        self.opening.retain(|id| {
+            let Some(channel) = channels.get_mut(id) else {
+                return false;
+            };
+            let is_open = channel.core.is_some_and(|core| rtc.channel(core).is_some());
+            if is_open && channel.state == ChannelState::Connecting {
+                channel.state = ChannelState::Open;
+                events.push(PeerEvent::ChannelOpen(*id));
+            }
+            channel.state == ChannelState::Connecting
+        });
     }
 
     /// The core says that a channel is open: one of ours, or one that the other side has made.
@@ -538,15 +429,35 @@ impl Channels {
         events: &mut Vec<PeerEvent>,
     ) {
         if let Some(&channel) = self.by_core.get(&core) {
+            if let Some(c) = self.channels.get_mut(&channel)
+                && c.state == ChannelState::Connecting
+                && c.config.negotiated.is_some()
+            {
+                c.state = ChannelState::Open;
+                events.push(PeerEvent::ChannelOpen(channel));
+            }
             let message = Message::received(binary, data);
             events.push(PeerEvent::ChannelMessage { channel, message });
         }
     }
 
-    pub fn on_closed(&mut self, core: CoreId, events: &mut Vec<PeerEvent>) {
-        if let Some(&id) = self.by_core.get(&core) {
-            self.remove(id, events);
+    pub fn on_closed(&mut self, rtc: &mut Rtc, core: CoreId, events: &mut Vec<PeerEvent>) {
+        let Some(id) = self.by_core.remove(&core) else {
+            return;
+        };
+        let again = self.channels.get_mut(&id).filter(|c| {
+            c.state == ChannelState::Connecting
+                && c.config.negotiated.is_none()
+                && c.attempts < MAX_ATTEMPTS
+        });
+        if let Some(channel) = again {
+            channel.attempts += 1;
+            let config = channel.config.to_core();
+            let core = rtc.direct_api().create_data_channel(config);
+            self.bind(id, core);
+            return;
         }
+        self.remove(id, events);
     }
 
     /// The connection is gone, and all channels with it.
@@ -556,11 +467,14 @@ impl Channels {
         }
         self.active = Vec::new();
         self.waiting = VecDeque::new();
+        self.opening = Vec::new();
     }
 
     fn remove(&mut self, id: ChannelId, events: &mut Vec<PeerEvent>) {
+        self.waiting.retain(|waiting| *waiting != id);
         if let Some(channel) = self.channels.remove(&id) {
             self.buffered = self.buffered.saturating_sub(channel.buffered());
+            self.window.forget(channel.in_core);
             if let Some(core) = channel.core {
                 self.by_core.remove(&core);
             }
@@ -590,13 +504,19 @@ fn in_core(rtc: &mut Rtc, channel: &Channel) -> usize {
 }
 
 /// Gives the core what fits, a batch at a time. Returns whether anything was given.
-fn feed(rtc: &mut Rtc, channel: &mut Channel) -> bool {
+fn feed(
+    rtc: &mut Rtc,
+    channel: &mut Channel,
+    window: &mut SendWindow,
+    share: usize,
+    now: Instant,
+) -> bool {
     // Half full first: one larger batch is cheaper than a message for each acknowledgement.
-    if channel.queue.is_empty() || channel.in_core > CORE_HIGH_WATER / 2 {
+    if channel.queue.is_empty() || channel.in_core > share / 2 {
         return false;
     }
     let mut fed = false;
-    while channel.in_core < CORE_HIGH_WATER {
+    while channel.in_core < share {
         let Some((binary, data)) = channel.queue.pop_front() else {
             break;
         };
@@ -606,6 +526,7 @@ fn feed(rtc: &mut Rtc, channel: &mut Channel) -> bool {
         }
         channel.queued -= data.len();
         channel.in_core += data.len();
+        window.on_fed(data.len(), now);
         fed = true;
     }
     fed

@@ -29,6 +29,11 @@ pub struct PeerConfig {
     pub crypto: Option<CryptoBackend>,
     /// Which DTLS versions are spoken. [`DtlsVersion::Auto`] by default: 1.3 with those that know it.
     pub dtls: DtlsVersion,
+    /// Begin the SCTP association from this side when we make the first offer, whatever the DTLS roles
+    /// (RFC 8841 §9.3 has both sides begin). Off by default: the DTLS client begins. For an answerer that
+    /// never begins, as werift. Channels of both sides then draw their ids from the same half, so let one
+    /// side make the first; messages to it have at most 64 KiB.
+    pub begin_sctp: bool,
     /// Answer connectivity checks but make none (RFC 8445 §2.5): for servers with a public address.
     pub ice_lite: bool,
     /// When silence becomes *disconnected*, *failed* and *closed*.
@@ -52,6 +57,7 @@ impl Default for PeerConfig {
             certificate: None,
             crypto: None,
             dtls: DtlsVersion::Auto,
+            begin_sctp: false,
             ice_lite: false,
             timing: Timing::default(),
             limits: Limits::default(),
@@ -90,6 +96,8 @@ impl PeerConfig {
         crypto: Option<CryptoBackend> => crypto;
         /// Sets [`dtls`](Self::dtls).
         dtls: DtlsVersion => dtls;
+        /// Sets [`begin_sctp`](Self::begin_sctp).
+        begin_sctp: bool => begin_sctp;
         /// Sets [`ice_lite`](Self::ice_lite).
         ice_lite: bool => ice_lite;
         /// Sets [`timing`](Self::timing).
@@ -170,7 +178,7 @@ pub struct Limits {
     pub max_remote_candidates: usize,
     /// Open data channels, of both sides together. 1,024; above it: error for ours, a reset for theirs.
     pub max_channels: usize,
-    /// Bytes of label and protocol together of one channel. 1,024; above it: error.
+    /// Bytes of label and protocol together of one channel. 1,024; above it, or above 1,400: error.
     pub max_label_size: usize,
     /// Bytes accepted for sending and not yet acknowledged, over all channels. 4 MiB; above it:
     /// [`PeerError::BufferFull`](super::PeerError::BufferFull).

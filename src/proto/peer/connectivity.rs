@@ -201,6 +201,10 @@ impl ValidatedAddresses {
         evicted
     }
 
+    pub fn clear(&mut self) {
+        self.list = Vec::new();
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.list.iter().map(|(a, _)| *a)
     }

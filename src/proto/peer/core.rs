@@ -14,6 +14,7 @@ use super::channels::CORE_BUFFER;
 use super::config::{PeerConfig, Timing};
 use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion};
 use super::error::PeerError;
+use super::joined;
 use super::state::{ConnectionState, IceConnectionState, PeerEvent};
 use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer, Route};
 use crate::proto::ice::{Gatherer, IceCandidate, stun};
@@ -24,6 +25,9 @@ const MAX_IMMEDIATE_TIMEOUTS: usize = 8;
 
 /// How often in a row channels may feed the core that has just been drained.
 const MAX_FEEDS: usize = 64;
+
+/// What the core is given to send may be timed wrongly by this much.
+const MAX_CORE_LAG: Duration = Duration::from_millis(1);
 
 /// A deadline further away than this is none.
 const FAR: Duration = Duration::from_secs(24 * 3600);
@@ -145,6 +149,42 @@ impl Peer {
             self.stats.unvalidated_dropped += 1;
             return;
         }
+        if joined::is_joined(received.contents) {
+            self.stats.malformed_dropped += 1;
+            return;
+        }
+        if self.may_join(received) && self.joined.push(received) {
+            return;
+        }
+        self.settle();
+        if self.may_join(received) && self.joined.push(received) {
+            return;
+        }
+        self.core_receive(received);
+        self.settle();
+    }
+
+    /// Whether a datagram can wait for others, to be given to the core together: DTLS (RFC 7983 §7) that
+    /// is ours, after the handshake.
+    fn may_join(&self, received: &Received<'_>) -> bool {
+        self.dtls == Dtls::Connected
+            && self.backend != CryptoBackend::OpenSsl
+            && matches!(received.contents.first(), Some(20..=63))
+    }
+
+    /// Gives the core what has been joined.
+    fn receive_joined(&mut self) {
+        if let Some((source, destination, contents)) = self.joined.take() {
+            self.core_receive(&Received {
+                protocol: Protocol::Udp,
+                source,
+                destination,
+                contents: &contents,
+            });
+        }
+    }
+
+    fn core_receive(&mut self, received: &Received<'_>) {
         let Protocol::Udp = received.protocol;
         let receive = Receive::new(
             CoreProtocol::Udp,
@@ -154,6 +194,8 @@ impl Peer {
         );
         match receive {
             Ok(receive) => {
+                self.core_now = self.now;
+                self.dirty = true;
                 let input = str0m::Input::Receive(self.now, receive);
                 if let Err(e) = self.rtc.handle_input(input) {
                     self.on_core_fault(&e);
@@ -201,8 +243,20 @@ impl Peer {
         true
     }
 
+    /// Tells the core the time if it has not been told for a while, so that what is sent now is not
+    /// timed from then: the core would take it for lost as soon as it hears the time again, and send
+    /// slowly for long (RFC 9260 §6.3.3, §7.2.3).
+    pub(super) fn refresh_core_time(&mut self) {
+        if self.now.saturating_duration_since(self.core_now) >= MAX_CORE_LAG {
+            self.settle();
+            self.core_timeout();
+            self.settle();
+        }
+    }
+
     /// Tells the core the time.
     pub(super) fn core_timeout(&mut self) {
+        self.core_now = self.now;
         if let Err(e) = self.rtc.handle_input(str0m::Input::Timeout(self.now)) {
             self.on_core_fault(&e);
         }
@@ -231,9 +285,17 @@ impl Peer {
         }
     }
 
-    /// Drains the core, lets channels feed it, works out the states, and queues what came of it.
-    /// Cheap when nothing has changed.
+    /// Gives the core what has come, drains it, lets channels feed it, works out the states, and queues
+    /// what came of it. Cheap when nothing has changed.
     pub(super) fn settle(&mut self) {
+        self.settle_core();
+        if !self.joined.is_empty() {
+            self.receive_joined();
+            self.settle_core();
+        }
+    }
+
+    fn settle_core(&mut self) {
         if !self.dirty || self.is_closed() {
             return;
         }
@@ -243,7 +305,8 @@ impl Peer {
             if !self.drain(&mut budget) {
                 return;
             }
-            if !self.channels.settle(&mut self.rtc, &mut self.events) {
+            let events = &mut self.events;
+            if !self.channels.settle(&mut self.rtc, events, self.now) {
                 break;
             }
         }
@@ -331,7 +394,9 @@ impl Peer {
                 self.channels
                     .on_data(data.id, data.binary, data.data, &mut self.events);
             }
-            Event::ChannelClose(id) => self.channels.on_closed(id, &mut self.events),
+            Event::ChannelClose(id) => {
+                self.channels.on_closed(&mut self.rtc, id, &mut self.events);
+            }
             // The core now sends its own goodbye and then dies; see `on_core_dead`.
             Event::Closed => log::debug!("closed by the other side"),
             other => log::trace!("unused event of the core: {other:?}"),
@@ -345,7 +410,7 @@ impl Peer {
             let why = crypto::explain_dtls_error(error, self.backend)
                 .unwrap_or_else(|| error.to_string());
             self.fail_handshake(why);
-        } else {
+        } else if self.dtls == Dtls::Connected {
             self.event(PeerEvent::Error(PeerError::Core(error.to_string())));
         }
         self.rtc.disconnect();
@@ -389,6 +454,11 @@ impl Peer {
     fn finish(&mut self) {
         self.channels.close_all(&mut self.events);
         self.negotiation.close(&mut self.events);
+        self.pending.clear();
+        self.validated.clear();
+        self.gathered = Vec::new();
+        self.ufrags.clear();
+        self.remote_creds = None;
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
         self.flush_events();
         self.out

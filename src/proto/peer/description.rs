@@ -28,6 +28,7 @@ pub(super) struct Description {
     pub text: String,
     pub ufrag: String,
     pub pwd: String,
+    pub fingerprint: String,
     pub lines: Vec<MediaLine>,
     pub candidates: Vec<IceCandidate>,
     pub candidates_unreadable: usize,
@@ -59,18 +60,22 @@ impl Description {
         let ufrag = required(&session, "ice-ufrag")?;
         let pwd = required(&session, "ice-pwd")?;
         check_credentials(&ufrag, &pwd)?;
-        check_fingerprint(&required(&session, "fingerprint")?)?;
+        let fingerprint = required(&session, "fingerprint")?;
+        check_fingerprint(&fingerprint)?;
+        let bundle = bundle(&session, &lines)?;
+        check_application(&lines)?;
         let (candidates, candidates_unreadable) = candidates(&session, &ufrag);
         let application = session
             .medias
             .iter()
             .find(|m| m.media == "application" && m.port != 0);
         Ok(Self {
-            text: normalise(sdp, &session, &lines),
+            text: normalise(sdp, &bundle),
             ice_lite: session.attributes.iter().any(|a| a.attribute == "ice-lite"),
             max_message_size: application.map(max_message_size),
             ufrag,
             pwd,
+            fingerprint,
             lines,
             candidates,
             candidates_unreadable,
@@ -119,14 +124,26 @@ impl Description {
             )));
         }
         for (index, (new, old)) in self.lines.iter().zip(before).enumerate() {
-            if new.mid != old.mid && !old.rejected {
+            let is_same = new.mid == old.mid && new.kind == old.kind;
+            if !is_same && !old.rejected {
                 return Err(bad(&format!(
-                    "m-line {index} was mid {:?} and is now {:?}",
-                    old.mid, new.mid
+                    "m-line {index} was {} (mid {:?}) and is now {} (mid {:?})",
+                    old.kind, old.mid, new.kind, new.mid
                 )));
             }
         }
         Ok(())
+    }
+
+    /// The other side is who it was. A new fingerprint would mean a new DTLS association (RFC 8842 §4),
+    /// which the core does not know; it would go on with the old one, and say nothing.
+    pub fn check_fingerprint(&self, before: &Option<String>) -> Result<(), PeerError> {
+        match before {
+            Some(before) if !before.eq_ignore_ascii_case(&self.fingerprint) => Err(bad(
+                "a=fingerprint has changed: this is another peer. Use a new peer connection for it",
+            )),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -175,6 +192,16 @@ pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: 
     out
 }
 
+/// A local description is set as it was created, but for the candidates in it.
+pub(super) fn check_own(created: &str, given: &str) -> Result<(), PeerError> {
+    if with_candidates(created, &[], false) == with_candidates(given, &[], false) {
+        return Ok(());
+    }
+    Err(PeerError::BadDescription(
+        "not the description that was created; changing it by hand is not supported".into(),
+    ))
+}
+
 fn is_candidate_line(line: &str) -> bool {
     line.starts_with("a=candidate:") || line.starts_with("a=end-of-candidates")
 }
@@ -188,6 +215,13 @@ fn media_lines(session: &Session) -> Result<Vec<MediaLine>, PeerError> {
     for (index, media) in session.medias.iter().enumerate() {
         let mid = attribute(media, "mid")
             .ok_or_else(|| bad(&format!("m-line {index} ({}) has no a=mid", media.media)))?;
+        // RFC 5888 §4: a token; what else it may look like, the core and we would not agree upon.
+        let is_token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&c);
+        if mid.is_empty() || !mid.bytes().all(is_token) {
+            return Err(bad(&format!(
+                "mid {mid:?} of m-line {index} is not a token"
+            )));
+        }
         if lines.iter().any(|l| l.mid == mid) {
             return Err(bad(&format!("two m-lines have mid {mid:?}")));
         }
@@ -230,6 +264,42 @@ fn check_credentials(ufrag: &str, pwd: &str) -> Result<(), PeerError> {
     }
     if !(22..=256).contains(&pwd.len()) {
         return Err(bad("a=ice-pwd must have 22 to 256 characters"));
+    }
+    Ok(())
+}
+
+/// The BUNDLE group (RFC 9143), which the core needs, in the order of the m-lines; it would find out late
+/// when it is not so. A single m-line has nothing to be bundled with, so some leave the group out.
+fn bundle(session: &Session, lines: &[MediaLine]) -> Result<Vec<String>, PeerError> {
+    let groups = session.attributes.iter().filter(|a| a.attribute == "group");
+    let mids: Option<Vec<&str>> = groups
+        .filter_map(|a| a.value.as_deref()?.strip_prefix("BUNDLE "))
+        .map(|mids| mids.split_ascii_whitespace().collect())
+        .next();
+    let mids = match mids {
+        Some(mids) if !mids.is_empty() => mids,
+        _ if lines.len() == 1 => vec![lines[0].mid.as_str()],
+        _ => {
+            return Err(bad(
+                "a=group:BUNDLE is missing; m-lines that are not bundled are not supported",
+            ));
+        }
+    };
+    for (mid, line) in mids.iter().zip(lines) {
+        if *mid != line.mid {
+            return Err(bad(&format!(
+                "a=group:BUNDLE has mid {mid:?} where the m-lines have {:?}",
+                line.mid
+            )));
+        }
+    }
+    Ok(mids.into_iter().map(str::to_owned).collect())
+}
+
+/// One SCTP association is all that the core knows.
+fn check_application(lines: &[MediaLine]) -> Result<(), PeerError> {
+    if lines.iter().filter(|l| l.kind == "application").count() > 1 {
+        return Err(bad("more than one m=application"));
     }
     Ok(())
 }
@@ -277,17 +347,16 @@ fn max_message_size(application: &Media) -> usize {
     }
 }
 
-fn normalise(sdp: &str, session: &Session, lines: &[MediaLine]) -> String {
-    let has_group = session.attributes.iter().any(|a| a.attribute == "group");
+fn normalise(sdp: &str, bundle: &[String]) -> String {
     let mut out = String::with_capacity(sdp.len());
     let mut in_media = false;
     for line in sdp.lines().filter(|l| !is_candidate_line(l)) {
+        if line.starts_with("a=group:") && !in_media {
+            continue;
+        }
         if line.starts_with("m=") && !in_media {
             in_media = true;
-            // Nothing to bundle with, so some leave the group out; the core asks for it.
-            if !has_group && lines.len() == 1 {
-                out += &format!("a=group:BUNDLE {}\r\n", lines[0].mid);
-            }
+            out += &format!("a=group:BUNDLE {}\r\n", bundle.join(" "));
         }
         out += line;
         out += "\r\n";

@@ -13,17 +13,31 @@
 //! bounded: one that does not end closes this peer, and only this one.
 
 mod candidates;
+mod channel_config;
 mod channels;
 mod config;
 mod connectivity;
 mod core;
 mod crypto;
 mod description;
+// Called by the crypto backends, of which the core alone has none.
+#[cfg_attr(
+    not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
+    allow(dead_code)
+)]
 mod empty;
 mod error;
+#[cfg_attr(
+    not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
+    allow(dead_code)
+)]
+mod joined;
 mod negotiation;
+mod perfect;
 mod state;
 mod stats;
+mod trickle;
+mod window;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -41,9 +55,8 @@ use super::ice::{GatherOutput, Gatherer, IceCandidate};
 use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
 
 pub use self::candidates::CandidateCounts;
-pub use self::channels::{
-    ChannelConfig, ChannelId, ChannelInfo, ChannelState, MAX_RECEIVE_MESSAGE,
-};
+pub use self::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
+pub use self::channels::{ChannelId, MAX_RECEIVE_MESSAGE};
 pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
 pub use self::error::PeerError;
@@ -133,6 +146,8 @@ pub struct Peer {
     events: Vec<PeerEvent>,
     dirty: bool,
     core_deadline: Option<Instant>,
+    /// What the core takes for the time.
+    core_now: Instant,
     local_creds: IceCreds,
     remote_creds: Option<IceCreds>,
     ufrags: VecDeque<String>,
@@ -142,6 +157,7 @@ pub struct Peer {
     gathering: IceGatheringState,
     gathered: Vec<IceCandidate>,
     channels: Channels,
+    joined: joined::Joined,
     connectivity: Connectivity,
     validated: ValidatedAddresses,
     dtls: Dtls,
@@ -184,6 +200,7 @@ impl Peer {
             events: Vec::new(),
             dirty: true,
             core_deadline: None,
+            core_now: now,
             ufrags: VecDeque::new(),
             local_creds: core.creds,
             remote_creds: None,
@@ -193,6 +210,7 @@ impl Peer {
             gathering: IceGatheringState::New,
             gathered: Vec::new(),
             channels: Channels::new(),
+            joined: joined::Joined::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
             dtls: Dtls::New,
@@ -223,17 +241,19 @@ impl Peer {
         }
         #[cfg(test)]
         assert!(!self.panics, "as asked for by a test");
-        self.settle();
         match input {
             Input::Receive { now, received } => {
                 self.advance(now);
                 self.on_datagram(&received);
+                return Ok(());
             }
             Input::Timeout(now) => {
+                self.settle();
                 self.advance(now);
                 self.core_timeout();
             }
             Input::Socket { now, id, reply } => {
+                self.settle();
                 self.advance(now);
                 self.gatherer.handle_socket(id, &reply);
                 self.on_gathered();
@@ -356,8 +376,10 @@ impl Peer {
             return Err(PeerError::Closed);
         }
         self.advance(now);
+        self.refresh_core_time();
+        let limits = &self.config.limits;
         self.channels
-            .send(&mut self.rtc, channel, payload, &self.config.limits)?;
+            .send(&mut self.rtc, channel, payload, limits, self.now)?;
         self.dirty = true;
         Ok(())
     }
@@ -373,7 +395,9 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        self.channels.close(channel, &mut self.events)
+        self.channels.close(channel, &mut self.events)?;
+        self.check_negotiation_needed();
+        Ok(())
     }
 
     /// What is known of a channel; `None` when there is none of that name (any more).
@@ -439,13 +463,22 @@ impl Peer {
         if self.ufrags.contains(&ufrag) {
             return;
         }
-        if self.ufrags.len() >= MAX_UFRAGS
-            && let Some(old) = self.ufrags.pop_front()
-        {
-            self.out.push_back(Output::Route(Route::DropUfrag(old)));
+        if self.ufrags.len() >= MAX_UFRAGS {
+            let in_force = &self.local_creds.ufrag;
+            if let Some(old) = self.ufrags.iter().find(|u| *u != in_force).cloned() {
+                self.unroute_ufrag(&old);
+            }
         }
         self.ufrags.push_back(ufrag.clone());
         self.out.push_back(Output::Route(Route::Ufrag(ufrag)));
+    }
+
+    fn unroute_ufrag(&mut self, ufrag: &str) {
+        if let Some(index) = self.ufrags.iter().position(|u| u == ufrag) {
+            self.ufrags.remove(index);
+            let gone = Route::DropUfrag(ufrag.to_owned());
+            self.out.push_back(Output::Route(gone));
+        }
     }
 
     /// Passes on what the gatherer has found.
@@ -479,6 +512,7 @@ impl Peer {
             return;
         };
         candidate.username_fragment = Some(self.negotiation.gathering_ufrag(&self.local_creds));
+        candidate.sdp_mid = self.negotiation.first_mid();
         if !self
             .gathered
             .iter()

@@ -16,26 +16,24 @@
 
 use std::time::Instant;
 
+use str0m::IceCreds;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::net::Protocol as CoreProtocol;
-use str0m::{Candidate, IceCreds};
 
-use super::candidates::Remote;
-use super::config::Politeness;
-use super::description::{Description, MediaLine, own_attribute, own_media_lines, with_candidates};
+use super::description::{
+    Description, MediaLine, check_own, own_attribute, own_media_lines, with_candidates,
+};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
-use super::{IceCandidateInit, Peer, SdpType, SessionDescription};
-use crate::proto::ice::IceCandidate;
+use super::{Peer, SdpType, SessionDescription};
 
 /// Where offer and answer stand, and what is kept for the next step.
 pub(super) struct Negotiation {
     signaling: SignalingState,
-    local: Descriptions,
+    pub(super) local: Descriptions,
     remote: Descriptions,
     /// The offer made last, and what it takes to accept its answer.
     created: Option<Created>,
-    /// The core's changes of an offer that was taken back; they go into the next one.
+    /// What an offer that was taken back would have added; it goes into the next one.
     taken_back: Option<SdpPendingOffer>,
     /// Their offer, until it is answered.
     remote_offer: Option<Description>,
@@ -43,27 +41,28 @@ pub(super) struct Negotiation {
     answer: Option<String>,
     /// The m-lines negotiated last.
     lines: Vec<MediaLine>,
+    /// The other side's fingerprint, once it has been negotiated.
+    fingerprint: Option<String>,
     application: bool,
     /// The core has been asked for the application m-line; it is in every offer until it is accepted.
     application_offered: bool,
-    restart_wanted: bool,
+    pub(super) restart_wanted: bool,
     needed: bool,
-    ignoring: bool,
-    remote_in_generation: usize,
+    pub(super) remote_in_generation: usize,
 }
 
 /// W3C's current and pending description of one side.
 #[derive(Debug, Default)]
-struct Descriptions {
-    current: Option<SessionDescription>,
-    pending: Option<SessionDescription>,
+pub(super) struct Descriptions {
+    pub(super) current: Option<SessionDescription>,
+    pub(super) pending: Option<SessionDescription>,
 }
 
 struct Created {
     sdp: String,
     core: SdpPendingOffer,
-    /// The core was tricked into an offer without changes; there is nothing to keep of it.
-    unchanged: bool,
+    /// It adds an m-line, so it must not get lost when it is taken back.
+    adds: bool,
     ufrag: String,
 }
 
@@ -78,11 +77,11 @@ impl Negotiation {
             remote_offer: None,
             answer: None,
             lines: Vec::new(),
+            fingerprint: None,
             application: false,
             application_offered: false,
             restart_wanted: false,
             needed: false,
-            ignoring: false,
             remote_in_generation: 0,
         }
     }
@@ -90,6 +89,12 @@ impl Negotiation {
     /// Whether data channels have been negotiated.
     pub fn has_application(&self) -> bool {
         self.application
+    }
+
+    /// The mid that candidates are signalled with: all sections are bundled with the first.
+    pub fn first_mid(&self) -> Option<String> {
+        let local = self.local.pending.as_ref().or(self.local.current.as_ref());
+        own_attribute(&local?.sdp, "mid")
     }
 
     /// The ufrag under which candidates are gathered now: that of an offer under way, if there is one.
@@ -159,18 +164,19 @@ impl Peer {
     }
 
     fn core_offer(&mut self) -> Result<Created, PeerError> {
-        // What an earlier offer asked for and was not answered goes into this one.
-        let earlier = match self.negotiation.created.take() {
-            Some(created) if !created.unchanged => Some(created.core),
-            _ => self.negotiation.taken_back.take(),
-        };
-        let restart = self.negotiation.restart_wanted;
+        // What an earlier offer would have added and was not answered goes into this one.
+        self.keep_additions();
+        let earlier = self.negotiation.taken_back.take();
+        let mut adds = earlier.is_some();
+        // Without a description in force there is nothing to restart.
+        let restart = self.negotiation.restart_wanted && !self.negotiation.lines.is_empty();
         let mut api = self.rtc.sdp_api();
         if !self.negotiation.application
             && !self.negotiation.application_offered
             && let Some((id, config)) = self.channels.take_first_waiting()
         {
             self.negotiation.application_offered = true;
+            adds = true;
             let core = api.add_channel_with_config(config);
             self.channels.bind(id, core);
         }
@@ -180,17 +186,25 @@ impl Peer {
         if let Some(earlier) = earlier {
             api.merge(earlier);
         }
-        if let Some((offer, core)) = api.apply() {
-            let sdp = offer.to_sdp_string();
-            let ufrag = own_attribute(&sdp, "ice-ufrag").unwrap_or_default();
-            return Ok(Created {
-                sdp,
-                core,
-                unchanged: false,
-                ufrag,
-            });
+        let Some((offer, core)) = api.apply() else {
+            return self.unchanged_offer();
+        };
+        let sdp = offer.to_sdp_string();
+        let ufrag = own_attribute(&sdp, "ice-ufrag").unwrap_or_default();
+        Ok(Created {
+            sdp,
+            core,
+            adds,
+            ufrag,
+        })
+    }
+
+    /// An offer that was made and is not under way any more: what it would have added is kept. A restart
+    /// in it is not; that is asked for anew, with new credentials.
+    fn keep_additions(&mut self) {
+        if let Some(created) = self.negotiation.created.take().filter(|c| c.adds) {
+            self.negotiation.taken_back = Some(created.core);
         }
-        self.unchanged_offer()
     }
 
     /// The core makes no offer when nothing has changed, W3C does. So it is asked for a restart, and the
@@ -219,7 +233,7 @@ impl Peer {
         Ok(Created {
             sdp,
             core,
-            unchanged: true,
+            adds: false,
             ufrag: self.local_creds.ufrag.clone(),
         })
     }
@@ -261,6 +275,7 @@ impl Peer {
         let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;
         let sdp = answer.to_sdp_string();
         self.negotiated(&offer);
+        self.keep_additions();
         if let Some(earlier) = self.negotiation.taken_back.take() {
             let mut api = self.rtc.sdp_api();
             api.merge(earlier);
@@ -312,7 +327,9 @@ impl Peer {
             kind: SdpType::Offer,
             sdp,
         });
-        self.negotiation.restart_wanted = false;
+        if is_restart {
+            self.negotiation.restart_wanted = false;
+        }
         self.set_signaling(SignalingState::HaveLocalOffer);
         self.route_ufrag(ufrag);
         self.gather(is_restart);
@@ -340,7 +357,6 @@ impl Peer {
         let negotiation = &mut self.negotiation;
         negotiation.remote.current = negotiation.remote.pending.take();
         negotiation.local.pending = None;
-        negotiation.created = None;
         self.set_signaling(SignalingState::Stable);
         self.gather(is_restart);
         self.check_negotiation_needed();
@@ -384,6 +400,7 @@ impl Peer {
         }
         let offer = Description::parse(&description.sdp, &self.config.limits)?;
         offer.check_follows(&self.negotiation.lines)?;
+        offer.check_fingerprint(&self.negotiation.fingerprint)?;
         if self.config.ice_lite && offer.ice_lite {
             return Err(PeerError::BadDescription(
                 "both sides are ICE-lite: neither would look for a path".into(),
@@ -408,10 +425,15 @@ impl Peer {
         let offered = self.negotiation.local.pending.as_ref();
         let lines = offered.map(|d| own_media_lines(&d.sdp)).unwrap_or_default();
         answer.check_answers(&lines)?;
+        answer.check_fingerprint(&self.negotiation.fingerprint)?;
+        self.check_answered_credentials(&answer)?;
         let parsed = SdpAnswer::from_sdp_string(&answer.text).map_err(bad_sdp)?;
         let Some(created) = self.negotiation.created.take() else {
             return Err(self.wrong_state("set_remote_description(answer)"));
         };
+        if self.config.begin_sctp && answer.has_application() && !self.negotiation.application {
+            self.rtc.direct_api().start_sctp(true);
+        }
         let accepted = self.rtc.sdp_api().accept_answer(created.core, parsed);
         if let Err(e) = accepted {
             // The core has used the offer up; the next one begins from what is in force.
@@ -430,6 +452,25 @@ impl Peer {
         Ok(())
     }
 
+    /// An answer has new credentials if its offer had, and only then (RFC 8839 §4.4.1.1.1). The core finds
+    /// that out too late, or not at all.
+    fn check_answered_credentials(&self, answer: &Description) -> Result<(), PeerError> {
+        let (Some(created), Some(before)) = (&self.negotiation.created, &self.remote_creds) else {
+            return Ok(());
+        };
+        let offered = created.ufrag != self.local_creds.ufrag;
+        let answered = before.ufrag != answer.ufrag || before.pass != answer.pwd;
+        match (offered, answered) {
+            (true, false) => Err(PeerError::BadDescription(
+                "the offer restarts ICE, but a=ice-ufrag of the answer is the old one".into(),
+            )),
+            (false, true) => Err(PeerError::BadDescription(
+                "a=ice-ufrag of the answer is new, but the offer does not restart ICE".into(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The core has taken a remote description: credentials may be new.
     fn negotiated(&mut self, remote: &Description) {
         self.local_creds = self.rtc.direct_api().local_ice_credentials();
@@ -441,14 +482,23 @@ impl Peer {
         let is_restart = before.is_some_and(|b| b.ufrag != remote.ufrag || b.pass != remote.pwd);
         if is_restart {
             self.negotiation.remote_in_generation = 0;
+            // New credentials satisfy `restartIce` (W3C §4.4.1.5), whoever asked for them.
+            self.negotiation.restart_wanted = false;
         }
         self.connectivity.start(self.now, is_restart);
         self.negotiation.lines = remote.lines.clone();
+        self.negotiation.fingerprint = Some(remote.fingerprint.clone());
     }
 
     fn after_negotiation(&mut self, remote: &Description) {
         if let Some(bytes) = remote.max_message_size {
-            self.channels.set_max_message(bytes);
+            // An association that was begun before the answer was read has the core's default.
+            let most = if self.config.begin_sctp {
+                64 * 1024
+            } else {
+                usize::MAX
+            };
+            self.channels.set_max_message(bytes.min(most));
         }
         self.negotiation.application = remote.has_application();
         if self.negotiation.application {
@@ -492,138 +542,14 @@ impl Peer {
 
     fn take_back_offer(&mut self) {
         self.negotiation.local.pending = None;
-        let Some(created) = self.negotiation.created.take() else {
-            return;
-        };
-        if created.ufrag != self.local_creds.ufrag {
+        let ufrag = self.negotiation.created.as_ref().map(|c| c.ufrag.clone());
+        if let Some(ufrag) = ufrag.filter(|u| *u != self.local_creds.ufrag) {
             // The restart is still wanted; its candidates are not.
-            self.pending.drop_local(&created.ufrag);
+            self.pending.drop_local(&ufrag);
+            self.unroute_ufrag(&ufrag);
             self.negotiation.restart_wanted = true;
         }
-        if !created.unchanged {
-            self.negotiation.taken_back = Some(created.core);
-        }
-        self.negotiation.needed = false;
-    }
-
-    /// Perfect negotiation, sending (W3C §10.7): makes an offer, sets it, and returns it for the other
-    /// side. Call it on [`PeerEvent::NegotiationNeeded`].
-    ///
-    /// # Errors
-    ///
-    /// As [`create_offer`](Self::create_offer).
-    pub fn negotiate(&mut self, now: Instant) -> Result<SessionDescription, PeerError> {
-        let offer = self.create_offer(now)?;
-        self.set_local_description(Some(offer.clone()), now)?;
-        Ok(offer)
-    }
-
-    /// Perfect negotiation, receiving (W3C §10.7): takes a description from the other side and returns
-    /// the answer to send back, if there is one. When offers cross, the polite side takes its own back
-    /// and the impolite side ignores the other's, together with the candidates that belong to it.
-    ///
-    /// # Errors
-    ///
-    /// As [`set_remote_description`](Self::set_remote_description).
-    pub fn receive(
-        &mut self,
-        description: SessionDescription,
-        now: Instant,
-    ) -> Result<Option<SessionDescription>, PeerError> {
-        let is_offer = description.kind == SdpType::Offer;
-        let collides = is_offer && self.signaling_state() != SignalingState::Stable;
-        let ignore = collides && self.config.politeness == Politeness::Impolite;
-        if ignore {
-            self.negotiation.ignoring = true;
-            log::debug!("ignoring an offer that crosses ours");
-            return Ok(None);
-        }
-        self.set_remote_description(description, now)?;
-        self.negotiation.ignoring = false;
-        if !is_offer {
-            return Ok(None);
-        }
-        let answer = self.create_answer(now)?;
-        self.set_local_description(Some(answer.clone()), now)?;
-        Ok(Some(answer))
-    }
-
-    /// Asks for an ICE restart (W3C §4.4.2 `restartIce`): the next offer has new credentials.
-    ///
-    /// # Errors
-    ///
-    /// [`PeerError::Closed`].
-    pub fn restart_ice(&mut self, now: Instant) -> Result<(), PeerError> {
-        self.begin(now)?;
-        self.negotiation.restart_wanted = true;
-        self.check_negotiation_needed();
-        Ok(())
-    }
-
-    /// Takes a remote candidate (W3C §4.4.2 `addIceCandidate`). One that comes before its description is
-    /// held; one of a generation gone by is dropped and counted; neither is an error. `None`, or an empty
-    /// candidate, ends them.
-    ///
-    /// # Errors
-    ///
-    /// [`PeerError::BadCandidate`]; [`PeerError::Closed`].
-    pub fn add_ice_candidate(
-        &mut self,
-        candidate: Option<&IceCandidateInit>,
-        now: Instant,
-    ) -> Result<(), PeerError> {
-        self.begin(now)?;
-        let Some(init) = candidate.filter(|c| !c.candidate.is_empty()) else {
-            // The core goes on looking until it finds a path or time is up, whatever is announced.
-            return Ok(());
-        };
-        let mut parsed = IceCandidate::parse(&init.candidate)?;
-        if let Some(ufrag) = &init.username_fragment {
-            parsed.username_fragment = Some(ufrag.clone());
-        }
-        let ignored = self.negotiation.ignoring
-            && parsed.username_fragment.as_ref() != self.remote_creds.as_ref().map(|c| &c.ufrag);
-        if !ignored {
-            self.take_remote_candidate(parsed);
-            self.core_timeout();
-        }
-        Ok(())
-    }
-
-    fn take_remote_candidate(&mut self, candidate: IceCandidate) {
-        match self.pending.remote(candidate) {
-            Remote::Apply(candidate) => self.apply_remote_candidate(&candidate),
-            Remote::Held | Remote::Stale => {}
-        }
-    }
-
-    fn apply_remote_candidate(&mut self, candidate: &IceCandidate) {
-        let counts = &mut self.pending.counts;
-        if candidate.socket_addr().is_none()
-            || candidate.component != 1
-            || candidate.protocol != "udp"
-        {
-            counts.unusable += 1;
-            log::debug!("candidate of no use here: {candidate}");
-            return;
-        }
-        if self.negotiation.remote_in_generation >= self.config.limits.max_remote_candidates {
-            counts.over_limit += 1;
-            return;
-        }
-        // Protocol, address and port are known to be good; what else the core dislikes is its choice.
-        match Candidate::from_sdp_string(&candidate.to_sdp_line()) {
-            Ok(parsed) => {
-                debug_assert_eq!(parsed.proto(), CoreProtocol::Udp);
-                self.negotiation.remote_in_generation += 1;
-                counts.applied += 1;
-                self.rtc.add_remote_candidate(parsed);
-            }
-            Err(e) => {
-                counts.unusable += 1;
-                log::debug!("candidate {candidate}: {e}");
-            }
-        }
+        self.keep_additions();
     }
 
     fn set_signaling(&mut self, state: SignalingState) {
@@ -631,6 +557,8 @@ impl Peer {
             return;
         }
         self.negotiation.signaling = state;
+        // Whatever is needed now is said anew (W3C §4.4.1.5, "is now stable").
+        self.negotiation.needed = false;
         self.event(PeerEvent::SignalingStateChange(state));
         if state == SignalingState::Stable && self.negotiation.remote.current.is_some() {
             for candidate in self.pending.release_local() {
@@ -646,7 +574,7 @@ impl Peer {
             n.needed = false;
             return;
         }
-        let needed = n.restart_wanted
+        let needed = (n.restart_wanted && !n.lines.is_empty())
             || n.taken_back.is_some()
             || (self.channels.has_waiting() && !n.application);
         if needed && !n.needed {
@@ -669,14 +597,4 @@ fn bad_sdp(error: impl std::fmt::Display) -> PeerError {
 
 fn no_pranswer() -> PeerError {
     PeerError::BadDescription("provisional answers (pranswer) are not supported".into())
-}
-
-/// A local description is set as it was created, but for the candidates in it.
-fn check_own(created: &str, given: &str) -> Result<(), PeerError> {
-    if with_candidates(created, &[], false) == with_candidates(given, &[], false) {
-        return Ok(());
-    }
-    Err(PeerError::BadDescription(
-        "not the description that was created; changing it by hand is not supported".into(),
-    ))
 }

@@ -69,8 +69,8 @@ impl Gate {
     }
 
     #[cfg(test)]
-    pub fn inner_address(&self) -> SocketAddr {
-        self.shared.inner.address()
+    pub fn inner(&self) -> &Inner {
+        &self.shared.inner
     }
 }
 

@@ -85,6 +85,13 @@ impl Inner {
         lock(&self.running).as_ref().unwrap().address
     }
 
+    /// As if tiny_http had stopped listening.
+    #[cfg(test)]
+    pub fn break_down(&self) {
+        let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        lock(&self.running).as_mut().unwrap().address = nobody.local_addr().unwrap();
+    }
+
     /// A connection to tiny_http on behalf of `client`.
     pub fn connect(&self, client: SocketAddr) -> io::Result<Connection> {
         let mut running = lock(&self.running);

@@ -502,7 +502,7 @@ fn dropping_it_frees_the_port() {
 #[test]
 fn a_process_that_goes_past_the_gate_gets_nothing() {
     let server = server(&HttpConfig::default());
-    let to = server.gate.inner_address();
+    let to = server.gate.inner().address();
     for body in ["2\r\n\r\n{}", "1099511627776\r\n\r\n"] {
         let request = format!("POST /sdp HTTP/1.1\r\nHost: a\r\nContent-Length: {body}");
         let mut stream = connect(to);
@@ -544,4 +544,21 @@ fn types_of_description_pass() {
         },
     );
     assert_eq!(status, 200);
+}
+
+#[test]
+fn the_parser_is_started_anew_when_it_dies() {
+    let server = server(&HttpConfig::default());
+    let to = server.local_addr();
+    for _ in 0..3 {
+        server.gate.inner().break_down();
+        let before = server.gate.inner().address();
+        let (status, text) = serve(
+            &server,
+            move || post(to, "/candidate", LINE),
+            Request::accept,
+        );
+        assert_eq!(status, 200, "{text}");
+        assert_ne!(server.gate.inner().address(), before);
+    }
 }

@@ -1,97 +1,160 @@
-//! Two ends with real HTTP between them; the datagrams are handed over directly.
+//! Two peers of one loop, with real HTTP and real datagrams between them.
 
 use super::*;
-use crate::proto::net::{InterfaceAddress, Received, SocketReply, Transmit};
-use crate::proto::peer::{
-    ChannelConfig, ChannelId, ConnectionState, Input, Message, Output, PeerConfig,
-};
+use crate::driver::LoopConfig;
+use crate::proto::net::PortPolicy;
+use crate::proto::peer::{ChannelConfig, ChannelId, ConnectionState, Message, PeerConfig};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
 
-struct End {
-    peer: Peer,
-    signaling: PionSignaling,
-    socket: SocketAddr,
-    events: Vec<PeerEvent>,
-    due: Option<Instant>,
+/// A loop with an offering and an answering end.
+struct Ends {
+    net: EventLoop,
+    ends: [Option<End>; 2],
 }
 
-impl End {
-    fn new(config: PionConfig, port: u16) -> Self {
-        let quick = PosterConfig::default().first_pause(Duration::from_millis(5));
-        let config = config.poster(quick);
-        let now = Instant::now();
-        let mut peer = Peer::new(PeerConfig::default().include_loopback(true), now).unwrap();
-        if config.role == Role::Offer {
-            peer.create_data_channel(ChannelConfig::new("data"), now)
-                .unwrap();
-        }
-        let signaling = PionSignaling::new(config, || Box::new(|| {})).unwrap();
-        let socket = SocketAddr::from(([127, 0, 0, 1], port));
+struct End {
+    peer: PeerId,
+    signaling: PionSignaling,
+    events: Vec<PeerEvent>,
+}
+
+impl Ends {
+    fn none() -> Self {
         Self {
-            peer,
-            signaling,
-            socket,
-            events: Vec::new(),
-            due: None,
+            net: EventLoop::new(LoopConfig::default()).unwrap(),
+            ends: [None, None],
         }
     }
 
-    /// One turn; returns the datagrams to send.
-    fn turn(&mut self) -> Result<Vec<Transmit>, PionError> {
-        let now = Instant::now();
-        self.signaling.on_wake(&mut self.peer, now)?;
-        if self.due.is_some_and(|due| due <= now) {
-            let _ = self.peer.handle_input(Input::Timeout(now));
+    fn both((offer, answer): (PionConfig, PionConfig)) -> Self {
+        let mut ends = Self::none();
+        ends.add(offer).unwrap();
+        ends.add(answer).unwrap();
+        ends
+    }
+
+    fn add(&mut self, config: PionConfig) -> Result<(), PionError> {
+        let role = config.role;
+        // A port each: on a shared one each would be the other's remote address, and its own.
+        let peer_config = PeerConfig::default()
+            .include_loopback(true)
+            .port(PortPolicy::Own);
+        let peer = self.net.add_peer(peer_config).unwrap();
+        if role == Role::Offer {
+            let mut peer = self.net.peer(peer).unwrap();
+            peer.create_data_channel(ChannelConfig::new("data"))
+                .unwrap();
         }
-        let mut sent = Vec::new();
+        let signaling = PionSignaling::start(&mut self.net, peer, config)?;
+        self.ends[role as usize] = Some(End {
+            peer,
+            signaling,
+            events: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn end(&self, role: Role) -> &End {
+        self.ends[role as usize].as_ref().unwrap()
+    }
+
+    fn turn(&mut self) -> Result<(), PionError> {
+        let event = self
+            .net
+            .next_event(Some(Duration::from_millis(20)))
+            .unwrap();
+        for end in self.ends.iter_mut().flatten() {
+            end.signaling.on_turn(&mut self.net, event.as_ref())?;
+            if let Some((peer, event)) = &event
+                && *peer == end.peer
+            {
+                end.events.push(event.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns until `done`.
+    fn run(&mut self, done: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !done(self) {
+            let events = self
+                .ends
+                .iter()
+                .flatten()
+                .map(|end| &end.events)
+                .collect::<Vec<_>>();
+            assert!(start.elapsed() < LONG, "nothing came of it: {events:#?}");
+            self.turn().unwrap();
+        }
+    }
+
+    fn failure(&mut self) -> PionError {
+        let start = Instant::now();
         loop {
-            match self.peer.poll_output() {
-                Output::Transmit(transmit) => sent.push(transmit),
-                Output::OpenSocket(request) => {
-                    let address = InterfaceAddress {
-                        interface: "lo".to_owned(),
-                        address: self.socket,
-                    };
-                    let reply = SocketReply::Opened(vec![address]);
-                    self.peer
-                        .handle_input(Input::Socket {
-                            now,
-                            id: request.id,
-                            reply,
-                        })
-                        .unwrap();
-                }
-                Output::Event(event) => {
-                    self.signaling.on_event(&self.peer, &event)?;
-                    self.events.push(event);
-                }
-                Output::Timeout(due) => {
-                    self.due = due;
-                    return Ok(sent);
-                }
-                _ => {}
+            assert!(start.elapsed() < LONG, "no error came");
+            if let Err(error) = self.turn() {
+                return error;
             }
         }
     }
 
-    fn receive(&mut self, transmit: &Transmit) {
-        let received = Received {
-            protocol: transmit.protocol,
-            source: transmit.source,
-            destination: transmit.destination,
-            contents: &transmit.contents,
-        };
-        let _ = self.peer.handle_input(Input::Receive {
-            now: Instant::now(),
-            received,
+    fn both_open(&self) -> bool {
+        self.end(Role::Offer).opened().is_some() && self.end(Role::Answer).opened().is_some()
+    }
+
+    fn talk(&mut self) {
+        for (role, text) in [(Role::Offer, "there"), (Role::Answer, "back")] {
+            let (peer, channel) = (self.end(role).peer, self.end(role).opened().unwrap());
+            self.net
+                .peer(peer)
+                .unwrap()
+                .send_text(channel, text)
+                .unwrap();
+        }
+        self.run(|ends| {
+            ends.end(Role::Offer).heard("back") && ends.end(Role::Answer).heard("there")
         });
     }
 
+    /// Posts while the loop turns, and checks the response.
+    fn expect(&mut self, to: Role, path: &str, body: &str, status: u16, reason: &str) {
+        let length = body.len();
+        let request = format!("POST {path} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}");
+        let to = self.end(to).signaling.local_addr().unwrap();
+        let client = thread::spawn(move || {
+            let mut stream = TcpStream::connect(to).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        });
+        self.run(|_| client.is_finished());
+        let text = client.join().unwrap();
+        assert!(
+            text.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{path} {body}: {text}"
+        );
+        assert!(text.contains(reason), "{path} {body}: {text}");
+    }
+
+    fn description(&mut self, role: Role) -> String {
+        let peer = self.end(role).peer;
+        self.net
+            .peer(peer)
+            .unwrap()
+            .local_description()
+            .unwrap()
+            .to_json()
+    }
+}
+
+impl End {
     fn opened(&self) -> Option<ChannelId> {
         self.events.iter().find_map(|event| match event {
             PeerEvent::ChannelOpen(channel) => Some(*channel),
@@ -100,75 +163,27 @@ impl End {
     }
 
     fn heard(&self, text: &str) -> bool {
-        self.events.iter().any(|event| {
-            matches!(event, PeerEvent::ChannelMessage { message: Message::Text(heard), .. } if heard == text)
-        })
+        let wanted = Message::Text(text.to_owned());
+        self.events.iter().any(
+            |event| matches!(event, PeerEvent::ChannelMessage { message, .. } if *message == wanted),
+        )
     }
-}
-
-/// Turns both ends until `done`.
-fn run(a: &mut End, b: &mut End, done: impl Fn(&End, &End) -> bool) {
-    let start = Instant::now();
-    while !done(a, b) {
-        assert!(
-            start.elapsed() < LONG,
-            "nothing came of it: {:?}\n{:?}",
-            a.events,
-            b.events
-        );
-        for transmit in a.turn().unwrap() {
-            b.receive(&transmit);
-        }
-        for transmit in b.turn().unwrap() {
-            a.receive(&transmit);
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
-/// Two addresses that are free.
-fn free() -> (Address, Address) {
-    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [a, b] = sockets.map(|socket| Address::from(socket.local_addr().unwrap()));
-    (a, b)
 }
 
 fn configs(offer_flow: Flow, answer_flow: Flow) -> (PionConfig, PionConfig) {
-    let (offer, answer) = free();
+    let sockets = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [offer, answer] = sockets.map(|socket| Address::from(socket.local_addr().unwrap()));
     let config = |role, flow| {
         PionConfig::new(role)
             .flow(flow)
             .offer_address(offer.clone())
             .answer_address(answer.clone())
+            .poster(PosterConfig::default().first_pause(Duration::from_millis(5)))
     };
     (
         config(Role::Offer, offer_flow),
         config(Role::Answer, answer_flow),
     )
-}
-
-fn both_open(a: &End, b: &End) -> bool {
-    a.opened().is_some() && b.opened().is_some()
-}
-
-fn talk(a: &mut End, b: &mut End) {
-    let now = Instant::now();
-    let (to_b, to_a) = (a.opened().unwrap(), b.opened().unwrap());
-    a.peer.send_text(to_b, "there", now).unwrap();
-    b.peer.send_text(to_a, "back", now).unwrap();
-    run(a, b, |a, b| a.heard("back") && b.heard("there"));
-}
-
-fn post(to: SocketAddr, path: &str, body: &str) -> thread::JoinHandle<(u16, String)> {
-    let length = body.len();
-    let request = format!("POST {path} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}");
-    thread::spawn(move || {
-        let mut stream = TcpStream::connect(to).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        (text[9..12].parse().unwrap(), text)
-    })
 }
 
 #[test]
@@ -181,42 +196,34 @@ fn connects_in_every_form() {
         (Flow::OneExchange, Flow::OneExchange),
         (Flow::OneExchange, Flow::Trickle),
     ] {
-        let (offer, answer) = configs(offer_flow, answer_flow);
-        let (mut a, mut b) = (End::new(offer, 1000), End::new(answer, 2000));
-        assert_eq!(
-            a.signaling.local_addr().is_none(),
-            offer_flow == Flow::OneExchange
-        );
-        a.signaling.start(&mut a.peer, Instant::now()).unwrap();
-        b.signaling.start(&mut b.peer, Instant::now()).unwrap();
-        run(&mut a, &mut b, both_open);
-        talk(&mut a, &mut b);
-        assert_eq!(a.peer.connection_state(), ConnectionState::Connected);
+        let mut ends = Ends::both(configs(offer_flow, answer_flow));
+        let listens = ends.end(Role::Offer).signaling.local_addr().is_some();
+        assert_eq!(listens, offer_flow != Flow::OneExchange);
+        ends.run(Ends::both_open);
+        ends.talk();
+        let peer = ends.end(Role::Offer).peer;
+        let state = ends.net.peer(peer).unwrap().connection_state();
+        assert_eq!(state, ConnectionState::Connected);
     }
 }
 
 #[test]
 fn either_may_be_started_first() {
-    let (offer, answer) = configs(Flow::Trickle, Flow::Trickle);
-    let mut a = End::new(offer, 1000);
-    a.signaling.start(&mut a.peer, Instant::now()).unwrap();
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_millis(300) {
-        a.turn().unwrap();
-        thread::sleep(Duration::from_millis(1));
+    for wait in [0, 5, 300] {
+        let (offer, answer) = configs(Flow::Trickle, Flow::Trickle);
+        let mut ends = Ends::none();
+        ends.add(offer).unwrap();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(wait) {
+            ends.turn().unwrap();
+        }
+        ends.add(answer).unwrap();
+        ends.run(Ends::both_open);
     }
-    let mut b = End::new(answer, 2000);
-    run(&mut a, &mut b, both_open);
 }
 
 #[test]
 fn bad_input_is_refused_and_the_session_stands() {
-    let (offer, answer) = configs(Flow::Trickle, Flow::Trickle);
-    let (mut a, mut b) = (End::new(offer, 1000), End::new(answer, 2000));
-    let (to_a, to_b) = (
-        a.signaling.local_addr().unwrap(),
-        b.signaling.local_addr().unwrap(),
-    );
     let candidate = "candidate:1 1 udp 2130706431 192.0.2.9 4000 typ host";
     let description = |kind, sdp: &str| {
         SessionDescription {
@@ -225,134 +232,86 @@ fn bad_input_is_refused_and_the_session_stands() {
         }
         .to_json()
     };
-
-    let expect = |a: &mut End, b: &mut End, to, path, body: &str, status, reason| {
-        let client = post(to, path, body);
-        run(a, b, |_, _| client.is_finished());
-        let (got, text) = client.join().unwrap();
-        assert_eq!(got, status, "{path} {body}: {text}");
-        assert!(text.contains(reason), "{path} {body}: {text}");
-    };
+    let garbage_offer = description(SdpType::Offer, "hello");
+    let garbage_answer = description(SdpType::Answer, "hello");
+    let (offer, answer) = configs(Flow::Trickle, Flow::Trickle);
 
     // Before any offer.
-    expect(
-        &mut a,
-        &mut b,
-        to_b,
+    let mut ends = Ends::none();
+    ends.add(answer).unwrap();
+    ends.expect(
+        Role::Answer,
         "/candidate",
         candidate,
         404,
         "a candidate for nobody",
     );
-    let garbage = description(SdpType::Offer, "hello");
-    expect(
-        &mut a,
-        &mut b,
-        to_b,
+    ends.expect(
+        Role::Answer,
         "/sdp",
-        &garbage,
+        &garbage_offer,
         400,
         "the offer was not taken",
     );
-    let early = description(SdpType::Answer, "v=0\r\n");
-    expect(
-        &mut a,
-        &mut b,
-        to_b,
+    ends.expect(
+        Role::Answer,
         "/sdp",
-        &early,
+        &garbage_answer,
         409,
         "this end takes offers",
     );
-    expect(
-        &mut a,
-        &mut b,
-        to_a,
-        "/sdp",
-        &early,
-        409,
-        "no offer awaits an answer",
-    );
 
-    // A garbled answer while the offer stands: the right one is taken all the same.
-    a.peer.negotiate(Instant::now()).unwrap();
-    let garbage = description(SdpType::Answer, "hello");
-    expect(
-        &mut a,
-        &mut b,
-        to_a,
+    // A garbled answer while the offer stands: the right one, elsewhere, is not there yet.
+    let nobody = configs(Flow::Trickle, Flow::Trickle).1.answer_address;
+    let mut lonely = Ends::none();
+    lonely.add(offer.clone().answer_address(nobody)).unwrap();
+    lonely.expect(
+        Role::Offer,
         "/sdp",
-        &garbage,
+        &garbage_answer,
         400,
         "the answer was not taken",
     );
-    let offer = a.peer.local_description().unwrap();
-    a.signaling.poster.post_description(&offer).unwrap();
-    run(&mut a, &mut b, both_open);
+    lonely.expect(Role::Offer, "/candidate", candidate, 200, "");
+    drop(lonely);
+
+    ends.add(offer).unwrap();
+    ends.run(Ends::both_open);
 
     // While the session stands.
-    let second = offer.to_json();
-    expect(
-        &mut a,
-        &mut b,
-        to_b,
+    let second = ends.description(Role::Offer);
+    ends.expect(
+        Role::Answer,
         "/sdp",
         &second,
         409,
         "a session stands already",
     );
-    expect(
-        &mut a,
-        &mut b,
-        to_a,
-        "/sdp",
-        &second,
-        409,
-        "offer has no place here",
-    );
-    let late = b.peer.local_description().unwrap().to_json();
-    expect(
-        &mut a,
-        &mut b,
-        to_a,
-        "/sdp",
-        &late,
-        409,
-        "it has come already",
-    );
-    expect(
-        &mut a,
-        &mut b,
-        to_b,
+    ends.expect(Role::Offer, "/sdp", &second, 409, "offer has no place here");
+    let late = ends.description(Role::Answer);
+    ends.expect(Role::Offer, "/sdp", &late, 409, "it has come already");
+    ends.expect(
+        Role::Answer,
         "/sdp",
         r#"{"type":"rollback"}"#,
         409,
         "rollback has no place",
     );
-    for to in [to_a, to_b] {
-        expect(&mut a, &mut b, to, "/sdp", "junk", 400, "not JSON");
-        expect(
-            &mut a,
-            &mut b,
-            to,
-            "/candidate",
-            "junk",
-            400,
-            "not a candidate line",
-        );
-        expect(&mut a, &mut b, to, "/candidate", candidate, 200, "");
-        expect(&mut a, &mut b, to, "/candidate", "null", 200, "");
+    for to in [Role::Offer, Role::Answer] {
+        ends.expect(to, "/sdp", "junk", 400, "not JSON");
+        ends.expect(to, "/candidate", "junk", 400, "not a candidate line");
+        ends.expect(to, "/candidate", candidate, 200, "");
+        ends.expect(to, "/candidate", "null", 200, "");
         let init = format!(r#"{{"candidate":"{candidate}","sdpMid":"0","sdpMLineIndex":0}}"#);
-        expect(&mut a, &mut b, to, "/candidate", &init, 200, "");
+        ends.expect(to, "/candidate", &init, 200, "");
     }
-    talk(&mut a, &mut b);
+    ends.talk();
 
     // Afterwards.
-    a.peer.close(Instant::now());
-    expect(
-        &mut a,
-        &mut b,
-        to_a,
+    let peer = ends.end(Role::Offer).peer;
+    ends.net.peer(peer).unwrap().close();
+    ends.expect(
+        Role::Offer,
         "/candidate",
         candidate,
         410,
@@ -362,17 +321,23 @@ fn bad_input_is_refused_and_the_session_stands() {
 
 #[test]
 fn an_end_that_never_comes_up_is_reported() {
-    let (offer, _) = configs(Flow::Trickle, Flow::Trickle);
-    let mut a = End::new(offer.clone(), 1000);
     let patience = PosterConfig::default().give_up_after(Duration::from_millis(100));
-    drop(a.signaling);
-    a.signaling = PionSignaling::new(offer.poster(patience), || Box::new(|| {})).unwrap();
-    a.signaling.start(&mut a.peer, Instant::now()).unwrap();
-    let error = failure(&mut a);
+    let mut ends = Ends::none();
+    ends.add(configs(Flow::Trickle, Flow::Trickle).0.poster(patience))
+        .unwrap();
+    let error = ends.failure();
     assert!(
         matches!(error, PionError::Post(PostError::NotUp { .. })),
         "{error}"
     );
+}
+
+#[test]
+fn a_taken_port_is_reported() {
+    let (offer, _) = configs(Flow::Trickle, Flow::Trickle);
+    let _taken = offer.offer_address.listen().unwrap();
+    let error = Ends::none().add(offer).unwrap_err();
+    assert!(matches!(error, PionError::Start(_)), "{error}");
 }
 
 #[test]
@@ -390,16 +355,20 @@ fn an_answer_that_does_not_come_back_is_reported() {
         |request| request.reject(Status::Conflict, "busy with another"),
     ];
     for (index, verdict) in verdicts.into_iter().enumerate() {
-        let mut a = End::new(offer.clone(), 1000);
-        a.signaling.start(&mut a.peer, Instant::now()).unwrap();
-        a.turn().unwrap();
-        let request = server.wait_for_request(LONG).unwrap();
+        let mut ends = Ends::none();
+        ends.add(offer.clone()).unwrap();
+        let request = loop {
+            ends.turn().unwrap();
+            if let Some(request) = server.next_request() {
+                break request;
+            }
+        };
         let SignalMessage::Description(offer) = request.message() else {
             panic!("{request:?}")
         };
         assert!(offer.sdp.contains("a=candidate:"), "{}", offer.sdp);
         verdict(request);
-        let error = failure(&mut a);
+        let error = ends.failure();
         match index {
             0 => assert!(matches!(error, PionError::NoAnswer), "{error}"),
             1 => assert!(matches!(error, PionError::BadAnswer(_)), "{error}"),
@@ -408,16 +377,5 @@ fn an_answer_that_does_not_come_back_is_reported() {
                 "{error}"
             ),
         }
-    }
-}
-
-fn failure(end: &mut End) -> PionError {
-    let start = Instant::now();
-    loop {
-        assert!(start.elapsed() < LONG);
-        if let Err(error) = end.turn() {
-            return error;
-        }
-        thread::sleep(Duration::from_millis(1));
     }
 }

@@ -13,7 +13,7 @@ use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
 };
 
-use crate::proto::peer::empty;
+use crate::proto::peer::{empty, joined};
 
 /// How many MTUs are remembered. The one that came first goes first; a peer built with an MTU that
 /// is not remembered merely pays for the proof again.
@@ -25,8 +25,21 @@ pub(super) const MAX_CONFIGS: usize = 8;
 /// had an answer over the path, and a lost flight is what the user waits for.
 const FIRST_RETRANSMIT: Duration = Duration::from_millis(400);
 
-/// With `FIRST_RETRANSMIT`: the last flight goes out some 25 s after the first.
-const RETRANSMITS: usize = 6;
+/// dimpl doubles its wait each time, and for the first `ClientHello` it begins at a second whatever it is
+/// told: after three losses in a row half a minute is gone. So it never waits longer than this; its clock
+/// is put forward instead (see [`Dimpl`]). The first number is up to which retransmission the second holds.
+const LONGEST_WAITS: [(u32, Duration); 3] = [
+    (6, Duration::from_millis(500)),
+    (12, Duration::from_secs(1)),
+    (u32::MAX, Duration::from_secs(3)),
+];
+
+/// With `LONGEST_WAITS`: the last flight goes out some 45 s after the first. Doubled so often, dimpl's own
+/// wait is months, well under `HANDSHAKE_TIMEOUT`.
+const RETRANSMITS: usize = 24;
+
+/// Above this it is no retransmission that dimpl waits for.
+const NOT_A_RETRANSMISSION: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// dimpl's limit for the whole handshake: none that anybody lives to see. The peer has its own
 /// (`Timing::handshake`), which begins when there is a path. dimpl 0.7 begins to count when the peer is
@@ -103,12 +116,79 @@ impl DtlsProvider for SharedDtls {
             DtlsVersion::Auto => dimpl::Dtls::new_auto(config, cert, now),
             other => return Err(CryptoError::Other(format!("{other} is not known here"))),
         };
-        Ok(Box::new(Dimpl(dtls)))
+        Ok(Box::new(Dimpl::new(dtls, now)))
     }
 }
 
-/// One DTLS connection.
-struct Dimpl(dimpl::Dtls);
+/// One DTLS connection, and two things put right in how dimpl deals with losses:
+///
+/// - While the handshake lasts its clock runs ahead of ours by `ahead`, so that it retransmits when we say.
+/// - Once it is over, nothing it still waits for ends the connection. A DTLS 1.3 client whose `Finished` was
+///   received goes on sending it when the acknowledgement was lost, and dimpl would give up after a while.
+struct Dimpl {
+    dtls: dimpl::Dtls,
+    now: Instant,
+    ahead: Duration,
+    connected: bool,
+    retransmissions: u32,
+    wait: Option<Wait>,
+}
+
+/// A retransmission that dimpl waits for.
+#[derive(Clone, Copy)]
+struct Wait {
+    /// When, by dimpl's clock.
+    theirs: Instant,
+    /// When, by ours.
+    ours: Instant,
+}
+
+impl Dimpl {
+    fn new(dtls: dimpl::Dtls, now: Instant) -> Self {
+        Self {
+            dtls,
+            now,
+            ahead: Duration::ZERO,
+            connected: false,
+            retransmissions: 0,
+            wait: None,
+        }
+    }
+
+    /// Our time for dimpl's wish to be woken.
+    fn wake(&mut self, theirs: Instant) -> Instant {
+        let unhurried = theirs.checked_sub(self.ahead).unwrap_or(theirs);
+        if self.connected {
+            // What is overdue has failed and was passed over; it must not make a busy loop.
+            return if unhurried > self.now {
+                unhurried
+            } else {
+                self.now + NOT_A_RETRANSMISSION
+            };
+        }
+        let left = unhurried.saturating_duration_since(self.now);
+        if left.is_zero() || left > NOT_A_RETRANSMISSION {
+            self.wait = None;
+            return unhurried;
+        }
+        let wait = match self.wait {
+            Some(wait) if wait.theirs == theirs => wait,
+            _ => Wait {
+                theirs,
+                ours: unhurried.min(self.now + self.longest_wait()),
+            },
+        };
+        self.wait = Some(wait);
+        wait.ours
+    }
+
+    fn longest_wait(&self) -> Duration {
+        let found = LONGEST_WAITS
+            .iter()
+            .find(|(to, _)| self.retransmissions < *to);
+        found.map_or(FIRST_RETRANSMIT, |(_, wait)| *wait)
+    }
+}
 
 impl fmt::Debug for Dimpl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,42 +198,64 @@ impl fmt::Debug for Dimpl {
 
 impl DtlsInstance for Dimpl {
     fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
+        self.dtls.set_active(active);
     }
 
     fn is_active(&self) -> bool {
-        self.0.is_active()
+        self.dtls.is_active()
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
+        if !joined::is_joined(packet) {
+            return self.dtls.handle_packet(packet);
+        }
+        // A bad datagram takes nothing from those that came with it.
+        joined::split(packet)
+            .map(|datagram| self.dtls.handle_packet(datagram))
+            .fold(Ok(()), Result::and)
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
+        self.now = now;
+        if let Some(wait) = self.wait.take_if(|wait| wait.ours <= now) {
+            self.retransmissions += 1;
+            self.ahead = self.ahead.max(wait.theirs.saturating_duration_since(now));
+        }
+        match self.dtls.handle_timeout(now + self.ahead) {
+            Err(DtlsImplError::Timeout(_)) if self.connected => Ok(()),
+            result => result,
+        }
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.send_application_data(&empty::put_right(data))
+        self.dtls.send_application_data(&empty::put_right(data))
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        self.0.poll_output(buf)
+        match self.dtls.poll_output(buf) {
+            DtlsOutput::Timeout(theirs) => DtlsOutput::Timeout(self.wake(theirs)),
+            DtlsOutput::Connected => {
+                self.connected = true;
+                self.wait = None;
+                DtlsOutput::Connected
+            }
+            output => output,
+        }
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
+        self.dtls.protocol_version()
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
+        self.dtls.close()
     }
 
     fn is_closing(&self) -> bool {
-        self.0.is_closing()
+        self.dtls.is_closing()
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.dtls.is_closed()
     }
 }

@@ -41,6 +41,7 @@ impl DtlsProvider for OpenSslDtls {
             inner,
             failed: None,
             connected: false,
+            closed: false,
         }))
     }
 }
@@ -51,6 +52,7 @@ struct Fenced {
     inner: Box<dyn DtlsInstance>,
     failed: Option<DtlsImplError>,
     connected: bool,
+    closed: bool,
 }
 
 impl Fenced {
@@ -96,6 +98,11 @@ impl DtlsInstance for Fenced {
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<(), DtlsImplError> {
+        // The core closes DTLS before SCTP has said its goodbye. An error here would be taken for a
+        // fault and keep back the alert that is under way.
+        if self.closed {
+            return Ok(());
+        }
         self.run(|inner| inner.send_application_data(&empty::put_right(data)))
     }
 
@@ -111,6 +118,7 @@ impl DtlsInstance for Fenced {
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.closed = true;
         // Harmless after a failure: nothing is sent then.
         self.inner.close()
     }

@@ -2,7 +2,6 @@ use super::*;
 
 mod certificate;
 mod connect;
-mod measure;
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl"))]
 mod rsa;
 

@@ -1,0 +1,4 @@
+//! Candidate lines.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::candidate(data));

@@ -1,0 +1,4 @@
+//! Session descriptions.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::sdp(data));

@@ -1,0 +1,4 @@
+//! Signaling messages.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::signal(data));

@@ -1,0 +1,267 @@
+//! `looprtc pion-to-pion`.
+
+use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use looprtc::driver::{EventLoop, LoopConfig, PeerId};
+use looprtc::proto::net::PortPolicy;
+use looprtc::proto::peer::{ChannelConfig, ChannelId, ConnectionState, PeerConfig, PeerEvent};
+use looprtc::signaling::address::Address;
+use looprtc::signaling::pion::{Flow, PionConfig, PionSignaling, Role};
+
+use crate::Usage;
+
+const HELP: &str = "\
+Two ends find each other by HTTP and send each other a random text every few
+seconds over a data channel. Speaks with pion's pion-to-pion example, which has
+the same flags and prints the same lines.
+
+usage: looprtc pion-to-pion [OPTIONS]
+
+  --role ROLE                 both, offer or answer [both]
+  --offer-address HOST:PORT   where the offering end listens
+  --answer-address HOST:PORT  where the answering end listens
+                              By default, as in pion's example, an end listens on
+                              every interface at port 50000 (offer) or 60000
+                              (answer), and looks for the other end on this
+                              machine. With both, all stays on this machine.
+  --flow FLOW                 how the candidates and the answer travel [trickle]
+                                trickle       by posts of their own, as in pion
+                                response      the answer in the response to the
+                                              offer, candidates by posts
+                                one-exchange  the answer in the response to the
+                                              offer, candidates inside both
+  --interval SECONDS          pause between texts [5]
+  --texts NUMBER              end well once every end here has heard so many
+  --loopback                  offer loopback addresses too (with both: always)
+
+Either end may be started first; the offer is repeated for a minute.
+
+examples
+  looprtc pion-to-pion --interval 1
+  looprtc pion-to-pion --role answer &
+  looprtc pion-to-pion --role offer --answer-address 192.0.2.7:60000
+
+exit status: 0 when the other end closed or all texts were heard, 1 when the
+connection failed or never came about, 2 when the options are wrong.";
+
+pub fn run(mut args: lexopt::Parser) -> Result<(), Box<dyn Error>> {
+    use lexopt::prelude::*;
+    let mut options = Options {
+        roles: vec![Role::Offer, Role::Answer],
+        offer_address: None,
+        answer_address: None,
+        flow: Flow::default(),
+        interval: Duration::from_secs(5),
+        texts: None,
+        loopback: false,
+    };
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("role") => {
+                options.roles = args.value()?.parse_with(|role| match role {
+                    "both" => Ok(vec![Role::Offer, Role::Answer]),
+                    "offer" => Ok(vec![Role::Offer]),
+                    "answer" => Ok(vec![Role::Answer]),
+                    _ => Err("expected both, offer or answer"),
+                })?;
+            }
+            Long("offer-address") => options.offer_address = Some(args.value()?.parse()?),
+            Long("answer-address") => options.answer_address = Some(args.value()?.parse()?),
+            Long("flow") => options.flow = args.value()?.parse()?,
+            Long("interval") => {
+                let seconds = args.value()?.parse()?;
+                options.interval = Duration::try_from_secs_f64(seconds)
+                    .map_err(|error| Usage(format!("--interval {seconds}: {error}")))?;
+            }
+            Long("texts") => options.texts = Some(args.value()?.parse()?),
+            Long("loopback") => options.loopback = true,
+            Short('h') | Long("help") => {
+                println!("{HELP}");
+                return Ok(());
+            }
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    talk(&options)
+}
+
+struct Options {
+    roles: Vec<Role>,
+    offer_address: Option<Address>,
+    answer_address: Option<Address>,
+    flow: Flow,
+    interval: Duration,
+    texts: Option<usize>,
+    loopback: bool,
+}
+
+/// One end.
+struct End {
+    /// Stands before each line, to tell two ends apart.
+    prefix: &'static str,
+    peer: PeerId,
+    signaling: PionSignaling,
+    /// Open channels, and when the next text is due on each.
+    channels: Vec<(ChannelId, Instant)>,
+    heard: usize,
+}
+
+fn talk(options: &Options) -> Result<(), Box<dyn Error>> {
+    let mut net = EventLoop::new(LoopConfig::default())?;
+    let mut ends = Vec::new();
+    for role in &options.roles {
+        ends.push(End::start(&mut net, *role, options)?);
+    }
+    loop {
+        let due = ends.iter().filter_map(End::due).min();
+        let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
+        let event = net.next_event(wait)?;
+        for end in &mut ends {
+            end.signaling.on_turn(&mut net, event.as_ref())?;
+        }
+        if let Some((peer, event)) = event
+            && let Some(end) = ends.iter_mut().find(|end| end.peer == peer)
+        {
+            let goes_on = end.on_event(&mut net, event, options.interval)?;
+            if !goes_on {
+                return Ok(());
+            }
+        }
+        for end in &mut ends {
+            end.send_what_is_due(&mut net, options.interval)?;
+        }
+        if options
+            .texts
+            .is_some_and(|texts| ends.iter().all(|end| end.heard >= texts))
+        {
+            // Also sees to it that the last text gets there.
+            return Ok(net.shutdown(Duration::from_secs(2))?);
+        }
+    }
+}
+
+impl End {
+    fn start(net: &mut EventLoop, role: Role, options: &Options) -> Result<Self, Box<dyn Error>> {
+        let both = options.roles.len() > 1;
+        let mut signaling = PionConfig::new(role).flow(options.flow);
+        if both {
+            signaling = signaling
+                .offer_address(Address::new("127.0.0.1", 50000))
+                .answer_address(Address::new("127.0.0.1", 60000));
+        }
+        if let Some(address) = &options.offer_address {
+            signaling = signaling.offer_address(address.clone());
+        }
+        if let Some(address) = &options.answer_address {
+            signaling = signaling.answer_address(address.clone());
+        }
+        // Peers that talk to each other cannot share a port: it would be the remote address of both.
+        let port = if both {
+            PortPolicy::Own
+        } else {
+            PortPolicy::Shared
+        };
+        let config = PeerConfig::default()
+            .port(port)
+            .include_loopback(options.loopback || both);
+        let peer = net.add_peer(config)?;
+        if role == Role::Offer {
+            net.peer(peer)?
+                .create_data_channel(ChannelConfig::new("data"))?;
+        }
+        Ok(Self {
+            prefix: match (both, role) {
+                (false, _) => "",
+                (true, Role::Offer) => "offer:  ",
+                (true, Role::Answer) => "answer: ",
+            },
+            peer,
+            signaling: PionSignaling::start(net, peer, signaling)?,
+            channels: Vec::new(),
+            heard: 0,
+        })
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.channels.iter().map(|(_, due)| *due).min()
+    }
+
+    /// False once the connection was closed.
+    fn on_event(
+        &mut self,
+        net: &mut EventLoop,
+        event: PeerEvent,
+        interval: Duration,
+    ) -> Result<bool, Box<dyn Error>> {
+        let prefix = self.prefix;
+        match event {
+            PeerEvent::ConnectionStateChange(state) => {
+                println!("{prefix}Peer Connection State has changed: {state}");
+                if state == ConnectionState::Failed {
+                    println!("{prefix}Peer Connection has gone to failed exiting");
+                    return Err("the connection was lost, or never came about".into());
+                }
+                return Ok(state != ConnectionState::Closed);
+            }
+            PeerEvent::DataChannel(channel) => {
+                let (label, id) = self.name(net, channel);
+                println!("{prefix}New DataChannel {label} {id}");
+            }
+            PeerEvent::ChannelOpen(channel) => {
+                let (label, id) = self.name(net, channel);
+                println!(
+                    "{prefix}Data channel '{label}'-'{id}' open. Random messages will now be sent \
+                     to any connected DataChannels every {} seconds",
+                    interval.as_secs_f64()
+                );
+                self.channels.push((channel, Instant::now() + interval));
+            }
+            PeerEvent::ChannelMessage { channel, message } => {
+                let (label, _) = self.name(net, channel);
+                let text = String::from_utf8_lossy(message.as_bytes());
+                println!("{prefix}Message from DataChannel '{label}': '{text}'");
+                self.heard += 1;
+            }
+            PeerEvent::ChannelClosed(channel) => self.channels.retain(|(open, _)| *open != channel),
+            PeerEvent::Error(error) => eprintln!("{prefix}{error}"),
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    fn send_what_is_due(
+        &mut self,
+        net: &mut EventLoop,
+        interval: Duration,
+    ) -> Result<(), Box<dyn Error>> {
+        let now = Instant::now();
+        for (channel, due) in self.channels.iter_mut().filter(|(_, due)| *due <= now) {
+            let text = random_text();
+            println!("{}Sending '{text}'", self.prefix);
+            net.peer(self.peer)?.send_text(*channel, &text)?;
+            *due = now + interval;
+        }
+        Ok(())
+    }
+
+    /// A channel's label and stream id.
+    fn name(&self, net: &mut EventLoop, channel: ChannelId) -> (String, u16) {
+        let info = net
+            .peer(self.peer)
+            .ok()
+            .and_then(|mut peer| peer.channel(channel));
+        info.map_or_else(Default::default, |info| {
+            (info.config.label, info.stream_id.unwrap_or_default())
+        })
+    }
+}
+
+/// Fifteen letters.
+fn random_text() -> String {
+    const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    // Every `RandomState` hashes differently: good enough to tell texts apart.
+    let letter = |_| LETTERS[RandomState::new().hash_one(0) as usize % LETTERS.len()];
+    (0..15).map(letter).map(char::from).collect()
+}

@@ -1,0 +1,162 @@
+//! How a data channel is to be, and what can be asked of one (W3C WebRTC §6.1).
+
+use str0m::channel::{ChannelConfig as CoreConfig, Reliability};
+
+use super::config::Limits;
+use super::error::PeerError;
+
+/// The core writes a channel's announcement into 1,500 bytes, and panics when it does not fit: bytes that
+/// label and protocol may have together, whatever the configuration says.
+const CORE_LABEL: usize = 1_400;
+
+/// Stream ids go up to 65,534 (RFC 8832 §6).
+const MAX_STREAM_ID: u16 = 65_534;
+
+/// How a channel is to be (W3C `RTCDataChannelInit`). Reliable and ordered by default.
+///
+/// ```
+/// use looprtc::proto::peer::ChannelConfig;
+/// let telemetry = ChannelConfig::new("telemetry").ordered(false).max_retransmits(0);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelConfig {
+    /// A name for the application; need not be unique.
+    pub label: String,
+    /// A subprotocol, as registered for WebSocket.
+    pub protocol: String,
+    /// Whether messages arrive in the order they were sent.
+    pub ordered: bool,
+    /// A message is given up after this many retransmissions. Not together with a lifetime.
+    pub max_retransmits: Option<u16>,
+    /// A message is given up after this many milliseconds. Not together with retransmissions.
+    pub max_packet_lifetime: Option<u16>,
+    /// Both sides make the channel with this id, and nothing is said on the wire (0 to 65,534).
+    pub negotiated: Option<u16>,
+}
+
+impl ChannelConfig {
+    /// A reliable, ordered channel of this name.
+    pub fn new(label: impl Into<String>) -> Self {
+        Self {
+            label: label.into(),
+            protocol: String::new(),
+            ordered: true,
+            max_retransmits: None,
+            max_packet_lifetime: None,
+            negotiated: None,
+        }
+    }
+
+    /// Sets [`protocol`](Self::protocol).
+    #[must_use]
+    pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
+        self.protocol = protocol.into();
+        self
+    }
+
+    /// Sets [`ordered`](Self::ordered).
+    #[must_use]
+    pub fn ordered(mut self, ordered: bool) -> Self {
+        self.ordered = ordered;
+        self
+    }
+
+    /// Sets [`max_retransmits`](Self::max_retransmits).
+    #[must_use]
+    pub fn max_retransmits(mut self, retransmits: u16) -> Self {
+        self.max_retransmits = Some(retransmits);
+        self
+    }
+
+    /// Sets [`max_packet_lifetime`](Self::max_packet_lifetime), in milliseconds.
+    #[must_use]
+    pub fn max_packet_lifetime(mut self, milliseconds: u16) -> Self {
+        self.max_packet_lifetime = Some(milliseconds);
+        self
+    }
+
+    /// Sets [`negotiated`](Self::negotiated).
+    #[must_use]
+    pub fn negotiated(mut self, stream_id: u16) -> Self {
+        self.negotiated = Some(stream_id);
+        self
+    }
+
+    pub(super) fn check(&self, limits: &Limits) -> Result<(), PeerError> {
+        let bad = |why: &str| Err(PeerError::BadChannel(why.to_owned()));
+        if self.max_retransmits.is_some() && self.max_packet_lifetime.is_some() {
+            return bad("max_retransmits and max_packet_lifetime exclude each other (W3C §6.1)");
+        }
+        if self.negotiated.is_some_and(|id| id > MAX_STREAM_ID) {
+            return bad("a negotiated id is at most 65534 (RFC 8832 §6)");
+        }
+        let max = limits.max_label_size.min(CORE_LABEL);
+        if self.label.len() + self.protocol.len() > max {
+            return Err(PeerError::LimitReached {
+                limit: "max_label_size",
+                value: max,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn to_core(&self) -> CoreConfig {
+        let reliability = match (self.max_retransmits, self.max_packet_lifetime) {
+            (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
+            (None, Some(lifetime)) => Reliability::MaxPacketLifetime { lifetime },
+            (None, None) => Reliability::Reliable,
+        };
+        CoreConfig {
+            label: self.label.clone(),
+            ordered: self.ordered,
+            reliability,
+            negotiated: self.negotiated,
+            protocol: self.protocol.clone(),
+        }
+    }
+
+    pub(super) fn from_core(core: &CoreConfig) -> Self {
+        let mut config = Self::new(core.label.clone())
+            .protocol(core.protocol.clone())
+            .ordered(core.ordered);
+        match core.reliability {
+            Reliability::Reliable => {}
+            Reliability::MaxRetransmits { retransmits } => {
+                config.max_retransmits = Some(retransmits);
+            }
+            Reliability::MaxPacketLifetime { lifetime } => {
+                config.max_packet_lifetime = Some(lifetime);
+            }
+        }
+        config.negotiated = core.negotiated;
+        config
+    }
+}
+
+/// Where a channel stands (W3C `RTCDataChannelState`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelState {
+    /// Not open yet.
+    Connecting,
+    /// Ready.
+    Open,
+    /// Being emptied, then closed.
+    Closing,
+}
+
+/// What can be asked of a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelInfo {
+    /// As it was made.
+    pub config: ChannelConfig,
+    /// Where it stands.
+    pub state: ChannelState,
+    /// The SCTP stream id, once it is known (W3C `id`).
+    pub stream_id: Option<u16>,
+    /// Bytes accepted and not yet acknowledged by the other side.
+    pub buffered_amount: usize,
+    /// See [`Peer::set_buffered_amount_low_threshold`](super::Peer::set_buffered_amount_low_threshold).
+    pub buffered_amount_low_threshold: usize,
+}

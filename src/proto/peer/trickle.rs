@@ -1,0 +1,77 @@
+//! Remote candidates, one by one (RFC 8838): held, dropped, or given to the core.
+
+use std::time::Instant;
+
+use str0m::Candidate;
+use str0m::net::Protocol as CoreProtocol;
+
+use super::candidates::Remote;
+use super::error::PeerError;
+use super::{IceCandidateInit, Peer};
+use crate::proto::ice::IceCandidate;
+
+impl Peer {
+    /// Takes a remote candidate (W3C §4.4.2 `addIceCandidate`). One that comes before its description is
+    /// held; one of a generation gone by is dropped and counted; neither is an error. `None`, or an empty
+    /// candidate, ends them.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::BadCandidate`]; [`PeerError::Closed`].
+    pub fn add_ice_candidate(
+        &mut self,
+        candidate: Option<&IceCandidateInit>,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.begin(now)?;
+        let Some(init) = candidate.filter(|c| !c.candidate.is_empty()) else {
+            // The core goes on looking until it finds a path or time is up, whatever is announced.
+            return Ok(());
+        };
+        let mut parsed = IceCandidate::parse(&init.candidate)?;
+        if let Some(ufrag) = &init.username_fragment {
+            parsed.username_fragment = Some(ufrag.clone());
+        }
+        // Those of an offer that is being ignored are of a generation not seen yet, and are held: when the
+        // other side has taken its offer back, its answer may well have the same ufrag.
+        self.take_remote_candidate(parsed);
+        self.core_timeout();
+        Ok(())
+    }
+
+    pub(super) fn take_remote_candidate(&mut self, candidate: IceCandidate) {
+        match self.pending.remote(candidate) {
+            Remote::Apply(candidate) => self.apply_remote_candidate(&candidate),
+            Remote::Held | Remote::Stale => {}
+        }
+    }
+
+    pub(super) fn apply_remote_candidate(&mut self, candidate: &IceCandidate) {
+        let counts = &mut self.pending.counts;
+        if candidate.socket_addr().is_none()
+            || candidate.component != 1
+            || candidate.protocol != "udp"
+        {
+            counts.unusable += 1;
+            log::debug!("candidate of no use here: {candidate}");
+            return;
+        }
+        if self.negotiation.remote_in_generation >= self.config.limits.max_remote_candidates {
+            counts.over_limit += 1;
+            return;
+        }
+        // Protocol, address and port are known to be good; what else the core dislikes is its choice.
+        match Candidate::from_sdp_string(&candidate.to_sdp_line()) {
+            Ok(parsed) => {
+                debug_assert_eq!(parsed.proto(), CoreProtocol::Udp);
+                self.negotiation.remote_in_generation += 1;
+                counts.applied += 1;
+                self.rtc.add_remote_candidate(parsed);
+            }
+            Err(e) => {
+                counts.unusable += 1;
+                log::debug!("candidate {candidate}: {e}");
+            }
+        }
+    }
+}

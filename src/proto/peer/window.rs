@@ -1,0 +1,209 @@
+//! How much of what the application sends the core is given to hold at a time.
+//!
+//! The core looks at every chunk in flight each time it is polled, which is for every datagram that
+//! comes: what a message costs grows with what is in flight (docs/benchmarks.md has the figures). So it
+//! is given no more than what keeps the path full while one processor does nothing else: the round-trip
+//! time, times a rate that is beyond it. On a loopback that is some kilobytes, across an ocean a megabyte.
+//!
+//! The round-trip time is measured now and then under a small window, where the core's own queue does not
+//! stretch it: from feeding to the acknowledgement of what was fed.
+
+use std::time::{Duration, Instant};
+
+/// The window while measuring, and the smallest outside of it, in bytes.
+const MIN: usize = 16 * 1024;
+
+/// The largest window, in bytes: 40 MB/s over 26 ms, 5 MB/s over 200 ms.
+const MAX: usize = 1024 * 1024;
+
+/// More than a processor can send, in bytes for each microsecond (40 MB/s).
+const RATE: usize = 40;
+
+/// Messages smaller than this cost as much as those of this size: a chunk each.
+const MIN_MESSAGE: usize = 256;
+
+/// However many channels send at once, each may have this many bytes in the core.
+const MIN_SHARE: usize = 2 * 1024;
+
+/// At least so long between two measurements.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// And so many round trips: measuring sends less than the path could take.
+const PROBE_ROUND_TRIPS: u32 = 256;
+
+/// A measurement takes the least of so many: on a busy machine any one may have been held up.
+const SAMPLES: u8 = 4;
+
+#[derive(Debug)]
+pub(super) struct SendWindow {
+    window: usize,
+    /// Bytes given to the core, and bytes it no longer holds.
+    fed: u64,
+    released: u64,
+    /// The size of messages, smoothed.
+    message: usize,
+    probe: Probe,
+}
+
+#[derive(Debug)]
+enum Probe {
+    /// Measuring.
+    Now {
+        /// When `released` reaches this, what was fed at that time has been acknowledged.
+        mark: Option<(u64, Instant)>,
+        least: Duration,
+        samples_left: u8,
+    },
+    /// Measured; again at this time.
+    At(Instant),
+}
+
+impl SendWindow {
+    pub fn new() -> Self {
+        Self {
+            window: MIN,
+            fed: 0,
+            released: 0,
+            message: 1024,
+            // The first measurement is to be a quick one: a connection begins slowly as it is.
+            probe: Probe::now(1),
+        }
+    }
+
+    /// How many bytes of one channel the core may hold, when so many have something to send.
+    pub fn share(&self, channels: usize) -> usize {
+        let window = match self.probe {
+            Probe::Now { .. } => MIN,
+            Probe::At(_) => self.window,
+        };
+        let window = window * self.message.clamp(MIN_MESSAGE / 8, MIN_MESSAGE) / MIN_MESSAGE;
+        (window / channels.max(1)).max(MIN_SHARE)
+    }
+
+    /// The core was given a message of so many bytes.
+    pub fn on_fed(&mut self, bytes: usize, now: Instant) {
+        self.fed += bytes as u64;
+        self.message = (self.message * 7 + bytes) / 8;
+        match &mut self.probe {
+            Probe::Now { mark, .. } => {
+                mark.get_or_insert((self.fed, now));
+            }
+            Probe::At(at) if now >= *at => self.probe = Probe::now(SAMPLES),
+            Probe::At(_) => {}
+        }
+    }
+
+    /// So many bytes went with their channel.
+    pub fn forget(&mut self, bytes: usize) {
+        self.released += bytes as u64;
+    }
+
+    /// The core holds so many bytes less. `flowing`: there is more to send.
+    pub fn on_released(&mut self, bytes: usize, flowing: bool, now: Instant) {
+        self.released += bytes as u64;
+        let Probe::Now {
+            mark,
+            least,
+            samples_left,
+        } = &mut self.probe
+        else {
+            return;
+        };
+        let Some((_, since)) = mark.take_if(|(fed, _)| self.released >= *fed) else {
+            return;
+        };
+        if !flowing {
+            // The last datagram of a burst may have been acknowledged late on purpose (RFC 9260 §6.2).
+            return;
+        }
+        *least = now.saturating_duration_since(since).min(*least);
+        *samples_left = samples_left.saturating_sub(1);
+        let window = window_for(*least);
+        // It cannot become smaller than the smallest.
+        if *samples_left == 0 || window == MIN {
+            let pause = PROBE_INTERVAL.max(least.saturating_mul(PROBE_ROUND_TRIPS));
+            self.window = window;
+            self.probe = Probe::At(now + pause);
+        }
+    }
+}
+
+impl Probe {
+    fn now(samples: u8) -> Self {
+        Self::Now {
+            mark: None,
+            least: Duration::MAX,
+            samples_left: samples,
+        }
+    }
+}
+
+fn window_for(round_trip: Duration) -> usize {
+    let micros = usize::try_from(round_trip.as_micros()).unwrap_or(usize::MAX);
+    micros.saturating_mul(RATE).clamp(MIN, MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A path that acknowledges what it is fed after so many milliseconds.
+    fn settled_share(round_trip_ms: u64, message: usize) -> usize {
+        #[allow(clippy::disallowed_methods, reason = "some instant to start from")]
+        let mut now = Instant::now();
+        let mut window = SendWindow::new();
+        for _ in 0..100 {
+            window.on_fed(message, now);
+            now += Duration::from_millis(round_trip_ms);
+            window.on_released(message, true, now);
+        }
+        window.share(1)
+    }
+
+    #[test]
+    fn grows_with_the_round_trip_time() {
+        assert_eq!(settled_share(0, 1200), MIN);
+        assert_eq!(settled_share(2, 1200), 80_000);
+        assert_eq!(settled_share(200, 1200), MAX);
+    }
+
+    /// The machine was busy during one measurement; the next one puts it right.
+    #[test]
+    fn one_late_sample_does_not_stay() {
+        #[allow(clippy::disallowed_methods, reason = "some instant to start from")]
+        let mut now = Instant::now();
+        let mut window = SendWindow::new();
+        let mut shares = vec![];
+        for n in 0..3_000 {
+            window.on_fed(1200, now);
+            now += Duration::from_millis(if n % 4 == 0 { 20 } else { 1 });
+            window.on_released(1200, true, now);
+            shares.push(window.share(1));
+        }
+        assert_eq!(shares[1], 800_000);
+        assert_eq!(shares.last(), Some(&40_000));
+    }
+
+    #[test]
+    fn small_messages_get_a_smaller_window() {
+        assert_eq!(settled_share(0, 64), MIN / 4);
+    }
+
+    #[test]
+    fn many_channels_share_it() {
+        let window = SendWindow::new();
+        assert_eq!(window.share(4), MIN / 4);
+        assert_eq!(window.share(1000), MIN_SHARE);
+    }
+
+    #[test]
+    fn a_late_acknowledgement_of_the_last_datagram_says_nothing() {
+        #[allow(clippy::disallowed_methods, reason = "some instant to start from")]
+        let now = Instant::now();
+        let mut window = SendWindow::new();
+        window.on_fed(64_000, now);
+        window.on_released(64_000, false, now + Duration::from_millis(200));
+        assert!(matches!(window.probe, Probe::Now { mark: None, .. }));
+        assert_eq!(window.share(1), MIN);
+    }
+}

@@ -1,0 +1,293 @@
+//! What the fuzz targets in `fuzz/` do with their input. It stands here so that it is compiled and tested
+//! with the library; the targets there are one line each.
+//!
+//! A body panics when it has found something, and only then.
+
+mod sequence;
+
+pub use sequence::sequence;
+
+use super::{Link, Node, Simulation};
+use crate::proto::ice::IceCandidate;
+use crate::proto::ice::stun::{self, StunPeek};
+use crate::proto::net::Transmit;
+use crate::proto::peer::{ChannelConfig, ChannelId, Message, PeerConfig, PeerEvent};
+use crate::proto::peer::{IceCandidateInit, SessionDescription};
+use crate::proto::signal::SignalMessage;
+
+/// Reads a fuzzer's bytes as decisions. When they have run out, all decisions are 0.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn word(&mut self) -> u16 {
+        u16::from_be_bytes([self.byte(), self.byte()])
+    }
+
+    fn bit(&mut self) -> bool {
+        self.byte() & 1 == 1
+    }
+
+    /// At most so many bytes.
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+}
+
+/// The look at a datagram that finds its peer.
+pub fn stun_peek(data: &[u8]) {
+    let Some(peek) = stun::peek(data) else {
+        return;
+    };
+    assert!(
+        stun::is_stun(data),
+        "a STUN message that does not begin like one"
+    );
+    let transaction = stun::request_transaction(data);
+    match peek {
+        StunPeek::Request { local_ufrag } => {
+            assert!(!local_ufrag.contains(':'));
+            assert_eq!(transaction.as_ref().map(|t| &t[..]), Some(&data[8..20]));
+        }
+        StunPeek::Response {
+            transaction: id, ..
+        } => {
+            assert_eq!((&id[..], transaction), (&data[8..20], None));
+        }
+        StunPeek::Other => assert_eq!(transaction, None),
+    }
+}
+
+/// A candidate line: what was understood is written so that it is understood the same.
+pub fn candidate(data: &[u8]) {
+    let Ok(line) = std::str::from_utf8(data) else {
+        return;
+    };
+    let Ok(candidate) = IceCandidate::parse(line) else {
+        return;
+    };
+    let written = candidate.to_string();
+    assert!(!written.contains(['\r', '\n']), "{written:?}");
+    assert_eq!(
+        IceCandidate::parse(&written).as_ref(),
+        Ok(&candidate),
+        "{written:?}"
+    );
+}
+
+/// A signaling message: what was understood is written so that it is understood the same.
+pub fn signal(data: &[u8]) {
+    let again = |json: &str| SignalMessage::parse(json.as_bytes());
+    if let Ok(description) = SignalMessage::parse_description(data) {
+        let message = SignalMessage::Description(description);
+        assert_eq!(again(&message.to_json()).as_ref(), Ok(&message));
+    }
+    for parsed in [
+        SignalMessage::parse(data),
+        SignalMessage::parse_candidate(data),
+    ] {
+        match parsed {
+            Ok(message) => assert_eq!(again(&message.to_json()).as_ref(), Ok(&message)),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
+/// A session description, as offer and as answer, for a peer in several states. The last byte chooses.
+pub fn sdp(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let mut sim = Simulation::new(1, Link::default());
+    let node = sim.add(PeerConfig::default());
+    let channel = |sim: &mut Simulation| {
+        let config = ChannelConfig::new("data");
+        let made = sim.with(node, |peer, now| peer.create_data_channel(config, now));
+        assert!(made.is_ok());
+    };
+    let answer = |sim: &mut Simulation| {
+        let description = SessionDescription::offer(text);
+        sim.with(node, |peer, now| peer.receive(description, now))
+    };
+    match data.last() {
+        // Their answer to our offer.
+        Some(b'0') => {
+            channel(&mut sim);
+            let offered = sim.with(node, |peer, now| peer.negotiate(now));
+            assert!(offered.is_ok());
+            // What an answer has to repeat of the offer, a fuzzer would not guess.
+            let sdp = offered.map(|o| o.sdp).unwrap_or_default();
+            let mid = sdp
+                .split("a=mid:")
+                .nth(1)
+                .and_then(|rest| rest.lines().next());
+            let text = text.replace("a=mid:0\r\n", &format!("a=mid:{}\r\n", mid.unwrap_or("0")));
+            let answer = SessionDescription::answer(text);
+            let _ = sim.with(node, |peer, now| peer.set_remote_description(answer, now));
+        }
+        // Their offer, crossing ours.
+        Some(b'1') => {
+            channel(&mut sim);
+            let _ = sim.with(node, |peer, now| peer.negotiate(now));
+            let _ = answer(&mut sim);
+        }
+        // Their offer, twice.
+        Some(b'2') => {
+            let _ = answer(&mut sim);
+            let _ = answer(&mut sim);
+        }
+        // Their offer, taken back; then again.
+        Some(b'3') => {
+            let description = SessionDescription::offer(text);
+            let _ = sim.with(node, |peer, now| {
+                peer.set_remote_description(description, now)
+            });
+            let rollback = SessionDescription::rollback();
+            let _ = sim.with(node, |peer, now| peer.set_remote_description(rollback, now));
+            let _ = answer(&mut sim);
+        }
+        _ => {
+            if let Ok(answered) = answer(&mut sim) {
+                assert!(answered.is_some(), "an offer was taken and not answered");
+                channel(&mut sim);
+            }
+        }
+    }
+    // Candidates of the description are tried, and an offer of our own must be possible.
+    run(&mut sim, 1_000);
+    let _ = sim.with(node, |peer, now| peer.restart_ice(now));
+    let _ = sim.with(node, |peer, now| peer.negotiate(now));
+    run(&mut sim, 1_000);
+}
+
+/// Arbitrary datagrams to a peer that is new, has offered, is shaking hands or is connected. A third
+/// party's must not end a connection.
+pub fn peer_datagrams(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let mut sim = Simulation::new(2, Link::default());
+    sim.record();
+    let (a, b) = sim.pair();
+    let ours = sim
+        .with(a, |peer, now| {
+            peer.create_data_channel(ChannelConfig::new("data"), now)
+        })
+        .expect("a channel");
+    // Signaling takes 5 ms, a datagram 10; after 1,000 ms all is set up.
+    let age = match bytes.byte() % 8 {
+        0 => 0,
+        1 => 7,
+        n @ 2..6 => 10 + u64::from(n) * 10,
+        _ => 1_000,
+    };
+    run(&mut sim, age);
+    let stranger = "10.0.9.9:9999".parse().expect("an address");
+    let mut is_from_strangers = true;
+    let mut seen = sim.recorded();
+    while !bytes.is_empty() {
+        let control = bytes.byte();
+        let from_partner = control & 1 == 1;
+        is_from_strangers &= !from_partner;
+        let from = if from_partner {
+            sim.address(b)
+        } else {
+            stranger
+        };
+        let contents = match control >> 1 & 3 {
+            0 | 1 => {
+                let length = usize::from(bytes.byte());
+                bytes.take(length).to_vec()
+            }
+            _ => damaged(&seen, &mut bytes),
+        };
+        sim.forge(from, a, contents);
+        run(&mut sim, u64::from(control >> 3));
+        seen.extend(sim.recorded());
+    }
+    run(&mut sim, 1_000);
+    if is_from_strangers && age >= 1_000 {
+        assert!(
+            talks(&mut sim, a, b, ours),
+            "a stranger ended the connection"
+        );
+    }
+}
+
+/// A datagram that was under way, with a few bytes changed.
+fn damaged(seen: &[Transmit], bytes: &mut Bytes<'_>) -> Vec<u8> {
+    let index = usize::from(bytes.word()) % seen.len().max(1);
+    let Some(transmit) = seen.get(index) else {
+        return Vec::new();
+    };
+    let mut contents = transmit.contents.clone();
+    for _ in 0..bytes.byte() % 4 {
+        let at = usize::from(bytes.word()) % contents.len().max(1);
+        let change = bytes.byte();
+        match contents.get_mut(at) {
+            Some(byte) if change != 0 => *byte ^= change,
+            _ => contents.truncate(at),
+        }
+    }
+    contents
+}
+
+/// Whether text still gets from one to the other.
+fn talks(sim: &mut Simulation, from: Node, to: Node, channel: ChannelId) -> bool {
+    while sim.next_event(to).is_some() {}
+    if sim
+        .with(from, |peer, now| {
+            peer.send_text(channel, "still there?", now)
+        })
+        .is_err()
+    {
+        return false;
+    }
+    run(sim, 10_000);
+    std::iter::from_fn(|| sim.next_event(to)).any(|event| {
+        let expected = Message::Text("still there?".into());
+        matches!(event, PeerEvent::ChannelMessage { message, .. } if message == expected)
+    })
+}
+
+/// Lets time pass, and checks that it does: a peer that always wants to be woken at once would stop it.
+fn run(sim: &mut Simulation, milliseconds: u64) {
+    let before = sim.steps();
+    let most = 20_000 + 100 * milliseconds;
+    let hung = sim.run_until(milliseconds, |sim| sim.steps() - before > most);
+    assert!(!hung, "{most} steps, and {milliseconds} ms have not passed");
+}
+
+/// A candidate for a peer, from bytes.
+fn any_candidate(bytes: &mut Bytes<'_>) -> IceCandidateInit {
+    let port = bytes.word();
+    let kind = ["host", "srflx", "prflx", "relay"][usize::from(bytes.byte() % 4)];
+    let address = [
+        "10.0.0.1",
+        "10.0.0.9",
+        "::1",
+        "a.local",
+        "0.0.0.0",
+        "224.0.0.1",
+    ][usize::from(bytes.byte() % 6)];
+    let mut init = IceCandidateInit::new(format!(
+        "candidate:1 1 udp {} {address} {port} typ {kind} raddr 10.0.0.3 rport 9",
+        bytes.word()
+    ));
+    if bytes.bit() {
+        init.username_fragment = Some("other".into());
+    }
+    init
+}
+
+#[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+mod tests;

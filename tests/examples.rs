@@ -1,0 +1,165 @@
+//! Runs the examples and checks that they do their work: those with a page in a real Chromium.
+//!
+//! `cargo test` builds the examples as well; `cargo test --test examples` alone runs those built last.
+//!
+//! Without Chromium, Node or playwright-core (`tests/setup` installs them) the pages are not tested. That
+//! is said loudly, and fails when the environment variable `CI` is set.
+#![cfg(all(
+    feature = "signaling",
+    any(feature = "aws-lc", feature = "rust-crypto")
+))]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// What the script says when it cannot run.
+const UNAVAILABLE: i32 = 77;
+
+/// The program of an example. `cargo test` builds all of them, beside the directory of this test.
+fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let program = profile.join("examples").join(name);
+    let is_there = program.is_file();
+    assert!(
+        is_there,
+        "{} is not built; run `cargo build --examples`",
+        program.display()
+    );
+    program
+}
+
+/// A running example, killed when it is dropped.
+struct Running {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(name: &str, args: &[&str]) -> Self {
+        let mut child = Command::new(example(name))
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
+    /// The rest of the first line that begins like this.
+    fn line(&mut self, begin: &str) -> String {
+        let mut seen = String::new();
+        loop {
+            let mut line = String::new();
+            let length = self.output.read_line(&mut line).unwrap();
+            assert!(length > 0, "it ended without a line {begin:?}:\n{seen}");
+            if let Some(rest) = line.strip_prefix(begin) {
+                return rest.trim_end().to_owned();
+            }
+            seen += &line;
+        }
+    }
+
+    fn wait(&mut self, limit: Duration) -> ExitStatus {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < end, "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn data_channels_flow_control() {
+    let mut example = Running::start("data_channels_flow_control", &["--seconds", "2"]);
+    for _ in 0..2 {
+        let line = example.line("Throughput: ");
+        let rate: f64 = line.split(' ').next().unwrap().parse().unwrap();
+        assert!(rate > 0.5, "{line}");
+    }
+    assert!(example.wait(Duration::from_secs(10)).success());
+}
+
+#[test]
+fn embed_in_own_loop() {
+    let mut example = Running::start("embed_in_own_loop", &["--listen", "127.0.0.1:0"]);
+    let address: SocketAddr = example.line("Listening at ").parse().unwrap();
+    example.line("Channel open");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    for text in ["hello\n", "again\n"] {
+        socket.send_to(text.as_bytes(), address).unwrap();
+        let mut buffer = [0; 100];
+        let length = socket.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], text.as_bytes());
+        assert_eq!(example.line(text.trim_end()), "");
+    }
+    // Its own timer goes on beside.
+    example.line("2 relayed; ");
+}
+
+/// Has a scenario of `tests/interop/examples.mjs` done.
+fn in_chromium(scenario: &str, name: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/examples.mjs");
+    let program = example(name);
+    let run = Command::new("node")
+        .arg(script)
+        .arg(scenario)
+        .arg(program)
+        .output();
+    let why = match run {
+        Ok(run) if run.status.success() => return,
+        Ok(run) => {
+            let output = String::from_utf8_lossy(&run.stderr).into_owned();
+            let is_missing = run.status.code() == Some(UNAVAILABLE);
+            assert!(is_missing, "{scenario}: {}\n{output}", run.status);
+            output
+        }
+        Err(e) => format!("node: {e}"),
+    };
+    let is_ci = std::env::var_os("CI").is_some();
+    assert!(!is_ci, "NOT TESTED: {scenario}: {why}");
+    // Not by `eprintln!`, which the test harness swallows when a test passes.
+    let warning = format!(
+        "\n##### NOT TESTED: the page of {scenario}: {} #####\n\n",
+        why.trim()
+    );
+    let _ = std::io::stderr().write_all(warning.as_bytes());
+}
+
+#[test]
+fn data_channels() {
+    in_chromium("data_channels", "data_channels");
+    in_chromium("data_channels_paste", "data_channels");
+}
+
+#[test]
+fn data_channels_create() {
+    in_chromium("data_channels_create", "data_channels_create");
+    in_chromium("data_channels_create_paste", "data_channels_create");
+}
+
+#[test]
+fn ice_restart() {
+    in_chromium("ice_restart", "ice_restart");
+}
+
+#[test]
+fn ice_single_port() {
+    in_chromium("ice_single_port", "ice_single_port");
+}

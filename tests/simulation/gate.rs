@@ -1,0 +1,236 @@
+//! Nothing from an address that ICE has not validated reaches DTLS, SRTP or SCTP, and what does reach them
+//! cannot end a session.
+
+use std::net::SocketAddr;
+
+use looprtc::proto::net::Transmit;
+use looprtc::proto::peer::{ChannelConfig, ConnectionState, DtlsVersion, PeerConfig};
+use looprtc::testing::{Link, Node, Rng, Simulation};
+
+use crate::common::{Log, connected, create, pair_with_channel, state};
+
+const THIRD: &str = "203.0.113.9:4444";
+
+fn third() -> SocketAddr {
+    THIRD.parse().unwrap()
+}
+
+/// All that a connection sends while it comes up and talks.
+fn captured(dtls: DtlsVersion) -> Vec<Transmit> {
+    let mut sim = Simulation::new(77, Link::default());
+    sim.record();
+    let config = PeerConfig::default().dtls(dtls);
+    let (a, b) = sim.pair_with(config.clone(), config);
+    let (ca, _) = pair_with_channel(&mut sim, a, b);
+    sim.with(a, |p, now| p.send_binary(ca, &[1; 5_000], now))
+        .unwrap();
+    sim.run_for(1_000);
+    sim.recorded()
+}
+
+/// Datagrams an attacker could send: real ones of another session, and junk of every class (RFC 7983).
+fn forgeries(dtls: DtlsVersion) -> Vec<Vec<u8>> {
+    let session = captured(dtls);
+    let hello = session
+        .iter()
+        .find(|t| t.contents[0] == 22 && t.contents[13] == 1)
+        .expect("a ClientHello");
+    let mut all = vec![hello.contents.clone()];
+    all.extend(session.iter().map(|t| t.contents.clone()));
+    let mut rng = Rng::new(1);
+    for first in 0..=255u8 {
+        let mut junk: Vec<u8> = (0..rng.below(200) + 1)
+            .map(|_| rng.next_u64() as u8)
+            .collect();
+        junk[0] = first;
+        all.push(junk);
+    }
+    // RTP, RTCP, an alert "close_notify", an empty record, one byte.
+    all.push([&[0x80, 96][..], &[0; 60]].concat());
+    all.push([&[0x80, 200][..], &[0; 60]].concat());
+    all.push(vec![21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0]);
+    all.push(vec![21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40]);
+    all.push(vec![23, 254, 253, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0]);
+    all.push(vec![20]);
+    all
+}
+
+fn talk(sim: &mut Simulation, a: Node, b: Node) {
+    for (from, to) in [(a, b), (b, a)] {
+        let channel = sim.peer(from).channels()[0];
+        sim.with(from, |p, now| p.send_text(channel, "hello", now))
+            .expect("open");
+        sim.run_for(5_000);
+        let got = Log::of(sim, to);
+        assert_eq!(got.messages.values().map(Vec::len).sum::<usize>(), 1);
+        assert!(got.errors.is_empty(), "{:?}", got.errors);
+        assert_eq!(state(sim, to), ConnectionState::Connected);
+    }
+}
+
+#[test]
+fn forged_datagrams_from_a_third_address() {
+    for dtls in [DtlsVersion::V1_2, DtlsVersion::Auto] {
+        let forgeries = forgeries(dtls);
+        let mut sim = Simulation::new(1, Link::default().delay(20, 0));
+        let config = PeerConfig::default().dtls(dtls);
+        let (a, b) = sim.pair_with(config.clone(), config);
+        create(&mut sim, a, ChannelConfig::new("x"));
+        // During the whole of connecting, then during the session.
+        let mut sent = 0;
+        for round in 0..400 {
+            for to in [a, b] {
+                for n in 0..3 {
+                    let forged = &forgeries[(round * 3 + n) % forgeries.len()];
+                    sim.forge(third(), to, forged.clone());
+                    // The hello above all.
+                    sim.forge(third(), to, forgeries[0].clone());
+                    sent += 2;
+                }
+            }
+            sim.run_for(1);
+        }
+        connected(&mut sim, a, b);
+        sim.run_for(5_000);
+        talk(&mut sim, a, b);
+        let stats = [sim.peer(a).stats(), sim.peer(b).stats()];
+        let dropped: u64 = stats
+            .iter()
+            .map(|s| s.unvalidated_dropped + s.stun_rejected + s.malformed_dropped)
+            .sum();
+        assert_eq!(dropped, sent, "{stats:?}");
+        for node in [a, b] {
+            assert!(sim.peer(node).validated_addresses().all(|x| x != third()));
+            assert_eq!(sim.peer(node).stats().core_errors, 0);
+        }
+    }
+}
+
+/// The same from the address that is validated: the source of a datagram proves nothing.
+#[test]
+fn forged_datagrams_from_the_validated_address() {
+    for dtls in [DtlsVersion::V1_2, DtlsVersion::Auto] {
+        let forgeries = forgeries(dtls);
+        let mut sim = Simulation::new(2, Link::default());
+        let config = PeerConfig::default().dtls(dtls);
+        let (a, b) = sim.pair_with(config.clone(), config);
+        pair_with_channel(&mut sim, a, b);
+        for (n, forged) in forgeries.iter().enumerate() {
+            let (from, to) = if n % 2 == 0 { (a, b) } else { (b, a) };
+            let from = sim.address(from);
+            sim.forge(from, to, forged.clone());
+            if n % 50 == 0 {
+                sim.run_for(10);
+            }
+        }
+        sim.run_for(5_000);
+        talk(&mut sim, a, b);
+        sim.run_for(60_000);
+        talk(&mut sim, a, b);
+    }
+}
+
+/// And in the middle of the handshake: it may take longer, but comes about.
+#[test]
+fn junk_from_the_validated_address_during_the_handshake() {
+    for dtls in [DtlsVersion::V1_2, DtlsVersion::Auto] {
+        // What is not a handshake message in the clear: those could be anything, RFC 6347 §4.1.2.7.
+        let forgeries: Vec<Vec<u8>> = forgeries(dtls)
+            .into_iter()
+            .filter(|f| ![20, 21, 22].contains(&f[0]))
+            .collect();
+        let mut sim = Simulation::new(3, Link::default().delay(20, 0));
+        let config = PeerConfig::default().dtls(dtls);
+        let (a, b) = sim.pair_with(config.clone(), config);
+        create(&mut sim, a, ChannelConfig::new("x"));
+        for round in 0..300 {
+            for (from, to) in [(a, b), (b, a)] {
+                let from = sim.address(from);
+                sim.forge(from, to, forgeries[round % forgeries.len()].clone());
+            }
+            sim.run_for(1);
+        }
+        connected(&mut sim, a, b);
+        sim.run_for(5_000);
+        talk(&mut sim, a, b);
+    }
+}
+
+/// STUN of another session, so with a wrong password, and with the right user name but no integrity.
+#[test]
+fn stun_with_a_wrong_password() {
+    let mut sim = Simulation::new(4, Link::default());
+    sim.record();
+    let (a, b) = sim.pair();
+    pair_with_channel(&mut sim, a, b);
+    let mut requests: Vec<Vec<u8>> = sim
+        .recorded()
+        .into_iter()
+        .map(|t| t.contents)
+        .filter(|c| c[0] < 4)
+        .collect();
+    for request in &mut requests {
+        // The last 8 bytes are the fingerprint, the 20 before it the integrity.
+        let at = request.len() - 20;
+        request[at] ^= 1;
+    }
+    let before = sim.peer(b).stats();
+    for request in &requests {
+        sim.forge(third(), b, request.clone());
+    }
+    sim.run_for(100);
+    let after = sim.peer(b).stats();
+    let refused = after.stun_rejected + after.malformed_dropped;
+    assert_eq!(
+        refused - before.stun_rejected - before.malformed_dropped,
+        requests.len() as u64
+    );
+    assert!(sim.peer(b).validated_addresses().all(|x| x != third()));
+    talk(&mut sim, a, b);
+}
+
+/// Somebody on the path sends valid requests again from an address of its own. The integrity is right, so
+/// the address counts as validated, as an address that a NAT has changed would; but the session goes on
+/// where it was, and DTLS lets nothing of it in.
+#[test]
+fn replayed_stun_from_another_address() {
+    let mut sim = Simulation::new(5, Link::default());
+    sim.record();
+    let (a, b) = sim.pair();
+    pair_with_channel(&mut sim, a, b);
+    let to_b = sim.address(b);
+    let requests: Vec<Vec<u8>> = sim
+        .recorded()
+        .into_iter()
+        .filter(|t| t.destination == to_b && t.contents[..2] == [0, 1])
+        .map(|t| t.contents)
+        .collect();
+    assert!(!requests.is_empty());
+    let path = sim.peer(b).stats().path;
+    for _ in 0..20 {
+        for request in &requests {
+            sim.forge(third(), b, request.clone());
+        }
+        sim.run_for(1_000);
+    }
+    sim.record();
+    talk(&mut sim, a, b);
+    assert_eq!(sim.peer(b).stats().path, path, "data goes where it went");
+    let astray = |t: &&Transmit| t.destination == third() && t.contents[0] > 3;
+    assert_eq!(sim.recorded().iter().filter(astray).count(), 0);
+    // Now that it is validated: junk of all classes from there.
+    for forged in forgeries(DtlsVersion::V1_2) {
+        sim.forge(third(), b, forged);
+    }
+    sim.run_for(40_000);
+    talk(&mut sim, a, b);
+    // And it does not keep a dead session alive for long: consent needs answers to our own checks.
+    sim.unplug(a, true);
+    for _ in 0..60 {
+        for request in &requests {
+            sim.forge(third(), b, request.clone());
+        }
+        sim.run_for(1_000);
+    }
+    assert_eq!(state(&sim, b), ConnectionState::Failed);
+}
