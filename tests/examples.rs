@@ -163,3 +163,10 @@ fn ice_restart() {
 fn ice_single_port() {
     in_chromium("ice_single_port", "ice_single_port");
 }
+
+#[test]
+fn play_from_disk() {
+    for codec in ["vp8", "vp9", "av1"] {
+        in_chromium(&format!("play_from_disk_{codec}"), "play_from_disk");
+    }
+}
