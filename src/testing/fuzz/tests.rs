@@ -67,3 +67,55 @@ fn a_schedule_with_everything_in_it() {
     world.check();
     assert!(world.received() > 20, "{}", world.received());
 }
+
+/// A flight of the handshake with one record in its middle damaged: the rest of it must neither be
+/// acknowledged without end nor cost the connection.
+#[test]
+fn a_gap_in_a_handshake_flight() {
+    use crate::proto::peer::ConnectionState;
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    // Before that is the ServerHello, which nothing protects.
+    for at in (130..700).step_by(30) {
+        let mut sim = Simulation::new(3, Link::default());
+        let (a, b) = sim.pair();
+        let flight: Rc<RefCell<Option<Transmit>>> = Rc::default();
+        let kept = Rc::clone(&flight);
+        sim.set_filter(move |transmit| {
+            // A handshake record with a ServerHello, and what follows it.
+            let is_it = transmit.contents[0] == 22 && transmit.contents.get(13) == Some(&2);
+            let is_first = is_it && kept.borrow().is_none();
+            if is_first {
+                *kept.borrow_mut() = Some(transmit.clone());
+            }
+            !is_first
+        });
+        let config = ChannelConfig::new("data");
+        let made = sim.with(a, |peer, now| peer.create_data_channel(config, now));
+        made.unwrap();
+        assert!(sim.run_until(1_000, |_| flight.borrow().is_some()));
+        let mut damaged = flight.take().unwrap();
+        let Some(byte) = damaged.contents.get_mut(at) else {
+            break;
+        };
+        *byte ^= 1;
+        // So that the filter does not take the next one for the first.
+        *flight.borrow_mut() = Some(damaged.clone());
+        let to = if sim.address(a) == damaged.destination {
+            a
+        } else {
+            b
+        };
+        sim.record();
+        sim.forge(damaged.source, to, damaged.contents);
+        run(&mut sim, 50);
+        let sent = sim.recorded().len();
+        assert!(sent < 30, "byte {at}: {sent} datagrams in answer to one");
+        let up = sim.run_until(20_000, |sim| {
+            let state = |node| sim.peer(node).connection_state();
+            [a, b].map(state) == [ConnectionState::Connected; 2]
+        });
+        assert!(up, "byte {at}: {:?} {:?}", sim.peer(a), sim.peer(b));
+    }
+}

@@ -34,6 +34,9 @@ const LONGEST_WAITS: [(u32, Duration); 3] = [
     (u32::MAX, Duration::from_secs(3)),
 ];
 
+/// How long dimpl waits between two acknowledgements of a handshake flight with a gap in it.
+const ACK_PAUSE: Duration = Duration::from_millis(50);
+
 /// With `LONGEST_WAITS`: the last flight goes out some 45 s after the first. Doubled so often, dimpl's own
 /// wait is months, well under `HANDSHAKE_TIMEOUT`.
 const RETRANSMITS: usize = 24;
@@ -120,8 +123,12 @@ impl DtlsProvider for SharedDtls {
     }
 }
 
-/// One DTLS connection, and two things put right in how dimpl deals with losses:
+/// One DTLS connection, and four things put right in how dimpl deals with losses:
 ///
+/// - While the handshake lasts it is given one record at a time. It passes over a datagram that begins with
+///   a handshake message it has had already, and what it lacks may stand behind that.
+/// - A DTLS 1.3 handshake flight with a gap in it is acknowledged once for each datagram and each
+///   `ACK_PAUSE`. dimpl would do so at once, and again at once, without end.
 /// - While the handshake lasts its clock runs ahead of ours by `ahead`, so that it retransmits when we say.
 /// - Once it is over, nothing it still waits for ends the connection. A DTLS 1.3 client whose `Finished` was
 ///   received goes on sending it when the acknowledgement was lost, and dimpl would give up after a while.
@@ -132,6 +139,8 @@ struct Dimpl {
     connected: bool,
     retransmissions: u32,
     wait: Option<Wait>,
+    /// It was told the time, `now`, and nothing has arrived since.
+    served: bool,
 }
 
 /// A retransmission that dimpl waits for.
@@ -152,7 +161,17 @@ impl Dimpl {
             connected: false,
             retransmissions: 0,
             wait: None,
+            served: false,
         }
+    }
+
+    fn datagram(&mut self, datagram: &[u8]) -> Result<(), DtlsImplError> {
+        if self.connected {
+            return self.dtls.handle_packet(datagram);
+        }
+        records(datagram)
+            .map(|record| self.dtls.handle_packet(record))
+            .fold(Ok(()), Result::and)
     }
 
     /// Our time for dimpl's wish to be woken.
@@ -167,6 +186,9 @@ impl Dimpl {
             };
         }
         let left = unhurried.saturating_duration_since(self.now);
+        if left.is_zero() && self.served {
+            return self.now + ACK_PAUSE;
+        }
         if left.is_zero() || left > NOT_A_RETRANSMISSION {
             self.wait = None;
             return unhurried;
@@ -190,6 +212,34 @@ impl Dimpl {
     }
 }
 
+/// The records of a datagram: DTLSPlaintext (RFC 6347 §4.1, also what DTLS 1.2 encrypts) and
+/// DTLSCiphertext (RFC 9147 §4, without connection id). What cannot be told apart comes as one.
+fn records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = datagram;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let (record, after) = rest.split_at(record_length(rest).unwrap_or(rest.len()));
+        rest = after;
+        Some(record)
+    })
+}
+
+/// Bytes of the first record; `None` when it reaches to the end, or beyond.
+fn record_length(records: &[u8]) -> Option<usize> {
+    let first = *records.first()?;
+    let header = match first {
+        // 001CSLEE: without a length it is the last, and connection ids are not negotiated.
+        0x20..0x40 if first & 0b1_0100 == 0b0_0100 => 4 + usize::from(first >> 3 & 1),
+        0x20..0x40 => return None,
+        _ => 13,
+    };
+    let length = records.get(header - 2..header)?;
+    let length = header + usize::from(u16::from_be_bytes(length.try_into().ok()?));
+    (length <= records.len()).then_some(length)
+}
+
 impl fmt::Debug for Dimpl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Dimpl")
@@ -206,16 +256,21 @@ impl DtlsInstance for Dimpl {
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.served = false;
         if !joined::is_joined(packet) {
-            return self.dtls.handle_packet(packet);
+            return self.datagram(packet);
         }
         // A bad datagram takes nothing from those that came with it.
         joined::split(packet)
-            .map(|datagram| self.dtls.handle_packet(datagram))
+            .map(|datagram| self.datagram(datagram))
             .fold(Ok(()), Result::and)
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        if self.served && !self.connected && now <= self.now {
+            return Ok(());
+        }
+        self.served = true;
         self.now = now;
         if let Some(wait) = self.wait.take_if(|wait| wait.ours <= now) {
             self.retransmissions += 1;
@@ -257,5 +312,31 @@ impl DtlsInstance for Dimpl {
 
     fn is_closed(&self) -> bool {
         self.dtls.is_closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(datagram: &[u8]) -> Vec<usize> {
+        records(datagram).map(<[u8]>::len).collect()
+    }
+
+    #[test]
+    fn records_are_told_apart() {
+        let plain = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3];
+        // Sequence numbers of two bytes and of one, and one without a length.
+        let long = [0x2e, 0, 0, 0, 2, 1, 2];
+        let short = [0x26, 0, 0, 1, 1];
+        let last = [0x2a, 0, 0, 1, 1, 1];
+        let all = [&plain[..], &long, &short, &plain, &last].concat();
+        assert_eq!(split(&all), [16, 7, 5, 16, 6]);
+        assert_eq!(split(&[]), [0; 0]);
+        for cut in 1..all.len() {
+            assert_eq!(split(&all[..cut]).iter().sum::<usize>(), cut);
+        }
+        // A connection id, of a length that nobody has told us.
+        assert_eq!(split(&[0x3e, 9, 9, 0, 0, 0, 1, 1]), [8]);
     }
 }
