@@ -32,6 +32,7 @@ impl Peer {
         description: SessionDescription,
         now: Instant,
     ) -> Result<Option<SessionDescription>, PeerError> {
+        self.begin(now)?;
         let is_offer = description.kind == SdpType::Offer;
         let collides = is_offer && self.signaling_state() != SignalingState::Stable;
         let ignore = collides && self.config.politeness == Politeness::Impolite;
