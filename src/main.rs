@@ -1,7 +1,17 @@
 //! The `looprtc` program.
 
 use std::error::Error;
+use std::fmt::Arguments;
+use std::io::Write;
 use std::process::ExitCode;
+
+/// Prints a line. Like `println`, but where nobody reads any more (`looprtc … | head`) the program ends
+/// quietly, as programs in a pipe do.
+macro_rules! say {
+    ($($arg:tt)*) => {
+        crate::print_line(format_args!($($arg)*))
+    };
+}
 
 mod cli {
     pub mod pion_to_pion;
@@ -30,6 +40,12 @@ impl std::fmt::Display for Usage {
 
 impl Error for Usage {}
 
+fn print_line(line: Arguments<'_>) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
+
 fn main() -> ExitCode {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
     match run() {
@@ -52,11 +68,11 @@ fn run() -> Result<(), Box<dyn Error>> {
             Err(Usage(format!("no command {command:?}; looprtc --help lists them")).into())
         }
         Some(Short('V') | Long("version")) => {
-            println!("looprtc {}", env!("CARGO_PKG_VERSION"));
+            say!("looprtc {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
         Some(Short('h') | Long("help")) | None => {
-            println!("{HELP}");
+            say!("{HELP}");
             Ok(())
         }
         Some(other) => Err(other.unexpected().into()),

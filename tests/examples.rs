@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 /// What the script says when it cannot run.
@@ -30,6 +31,17 @@ fn example(name: &str) -> PathBuf {
         program.display()
     );
     program
+}
+
+/// What measures frames in real time needs the processor: it runs alone, all else together.
+static PROCESSOR: RwLock<()> = RwLock::new(());
+
+fn shared() -> impl Drop {
+    PROCESSOR.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn alone() -> impl Drop {
+    PROCESSOR.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A running example, killed when it is dropped.
@@ -84,6 +96,7 @@ impl Drop for Running {
 
 #[test]
 fn data_channels_flow_control() {
+    let _guard = shared();
     let mut example = Running::start("data_channels_flow_control", &["--seconds", "2"]);
     for _ in 0..2 {
         let line = example.line("Throughput: ");
@@ -95,6 +108,7 @@ fn data_channels_flow_control() {
 
 #[test]
 fn embed_in_own_loop() {
+    let _guard = shared();
     let mut example = Running::start("embed_in_own_loop", &["--listen", "127.0.0.1:0"]);
     let address: SocketAddr = example.line("Listening at ").parse().unwrap();
     example.line("Channel open");
@@ -144,22 +158,40 @@ fn in_chromium(scenario: &str, name: &str) {
 
 #[test]
 fn data_channels() {
+    let _guard = shared();
     in_chromium("data_channels", "data_channels");
     in_chromium("data_channels_paste", "data_channels");
 }
 
 #[test]
 fn data_channels_create() {
+    let _guard = shared();
     in_chromium("data_channels_create", "data_channels_create");
     in_chromium("data_channels_create_paste", "data_channels_create");
 }
 
 #[test]
 fn ice_restart() {
+    let _guard = shared();
     in_chromium("ice_restart", "ice_restart");
 }
 
 #[test]
 fn ice_single_port() {
+    let _guard = shared();
     in_chromium("ice_single_port", "ice_single_port");
+}
+
+#[test]
+fn play_from_disk() {
+    let _guard = alone();
+    for codec in ["vp8", "vp9", "av1"] {
+        in_chromium(&format!("play_from_disk_{codec}"), "play_from_disk");
+    }
+}
+
+#[test]
+fn reflect() {
+    let _guard = alone();
+    in_chromium("reflect", "reflect");
 }

@@ -7,6 +7,9 @@
 mod damage;
 #[path = "media/ffmpeg.rs"]
 mod ffmpeg;
+#[cfg(feature = "movies")]
+#[path = "media/movies.rs"]
+mod movies;
 #[path = "media/readers.rs"]
 mod readers;
 #[path = "media/writers.rs"]

@@ -78,7 +78,7 @@ pub fn run(mut args: lexopt::Parser) -> Result<(), Box<dyn Error>> {
             Long("texts") => options.texts = Some(args.value()?.parse()?),
             Long("loopback") => options.loopback = true,
             Short('h') | Long("help") => {
-                println!("{HELP}");
+                say!("{HELP}");
                 return Ok(());
             }
             _ => return Err(arg.unexpected().into()),
@@ -198,20 +198,20 @@ impl End {
         let prefix = self.prefix;
         match event {
             PeerEvent::ConnectionStateChange(state) => {
-                println!("{prefix}Peer Connection State has changed: {state}");
+                say!("{prefix}Peer Connection State has changed: {state}");
                 if state == ConnectionState::Failed {
-                    println!("{prefix}Peer Connection has gone to failed exiting");
+                    say!("{prefix}Peer Connection has gone to failed exiting");
                     return Err("the connection was lost, or never came about".into());
                 }
                 return Ok(state != ConnectionState::Closed);
             }
             PeerEvent::DataChannel(channel) => {
                 let (label, id) = self.name(net, channel);
-                println!("{prefix}New DataChannel {label} {id}");
+                say!("{prefix}New DataChannel {label} {id}");
             }
             PeerEvent::ChannelOpen(channel) => {
                 let (label, id) = self.name(net, channel);
-                println!(
+                say!(
                     "{prefix}Data channel '{label}'-'{id}' open. Random messages will now be sent \
                      to any connected DataChannels every {} seconds",
                     interval.as_secs_f64()
@@ -221,7 +221,7 @@ impl End {
             PeerEvent::ChannelMessage { channel, message } => {
                 let (label, _) = self.name(net, channel);
                 let text = String::from_utf8_lossy(message.as_bytes());
-                println!("{prefix}Message from DataChannel '{label}': '{text}'");
+                say!("{prefix}Message from DataChannel '{label}': '{text}'");
                 self.heard += 1;
             }
             PeerEvent::ChannelClosed(channel) => self.channels.retain(|(open, _)| *open != channel),
@@ -239,7 +239,7 @@ impl End {
         let now = Instant::now();
         for (channel, due) in self.channels.iter_mut().filter(|(_, due)| *due <= now) {
             let text = random_text();
-            println!("{}Sending '{text}'", self.prefix);
+            say!("{}Sending '{text}'", self.prefix);
             net.peer(self.peer)?.send_text(*channel, &text)?;
             *due = now + interval;
         }

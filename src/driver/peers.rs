@@ -10,8 +10,9 @@ use super::deadlines::Deadlines;
 use super::{EventLoop, LoopError, LoopStats, is_last};
 use crate::proto::net::{Protocol, Received, SocketReply};
 use crate::proto::peer::{
-    ChannelConfig, ChannelId, ChannelInfo, ConnectionState, IceCandidateInit, Input, Output, Peer,
-    PeerConfig, PeerError, PeerEvent, Route, SessionDescription,
+    ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
+    IceCandidateInit, Input, KeyframeRequestKind, MediaKind, Output, Peer, PeerConfig, PeerError,
+    PeerEvent, Route, SessionDescription, TransceiverConfig, TransceiverId,
 };
 
 /// Names a peer of a loop. Never used twice.
@@ -331,6 +332,26 @@ impl PeerMut<'_> {
         send_binary(channel: ChannelId, data: &[u8]) -> ();
         /// See [`Peer::close_data_channel`].
         close_data_channel(channel: ChannelId) -> ();
+        /// See [`Peer::add_transceiver`].
+        add_transceiver(kind: MediaKind, config: TransceiverConfig) -> TransceiverId;
+        /// See [`Peer::add_track`].
+        add_track(kind: MediaKind, config: TransceiverConfig) -> TransceiverId;
+        /// See [`Peer::remove_track`].
+        remove_track(transceiver: TransceiverId) -> ();
+        /// See [`Peer::replace_track`].
+        replace_track(transceiver: TransceiverId, codec: Option<Codec>) -> ();
+        /// See [`Peer::set_direction`].
+        set_direction(transceiver: TransceiverId, direction: Direction) -> ();
+        /// See [`Peer::set_codec_preferences`].
+        set_codec_preferences(transceiver: TransceiverId, codecs: &[Codec]) -> ();
+        /// See [`Peer::stop_transceiver`].
+        stop_transceiver(transceiver: TransceiverId) -> ();
+        /// See [`Peer::set_track_paused`].
+        set_track_paused(transceiver: TransceiverId, paused: bool) -> ();
+        /// See [`Peer::write_frame`].
+        write_frame(transceiver: TransceiverId, frame: &EncodedFrame) -> ();
+        /// See [`Peer::request_keyframe`].
+        request_keyframe(transceiver: TransceiverId, rid: Option<&str>, kind: KeyframeRequestKind) -> ();
     }
 
     /// See [`Peer::set_buffered_amount_low_threshold`].

@@ -396,13 +396,16 @@ impl Simulation {
                     "offer" => SessionDescription::offer(sdp),
                     _ => SessionDescription::answer(sdp),
                 };
-                let answer = self.with(to, |peer, now| peer.receive(description, now));
+                // The answer goes out before what comes of it: an offer of the next round must not
+                // overtake it.
+                let answer = self.places[to.0].peer.receive(description, self.now);
                 match answer {
                     Ok(Some(answer)) => self.signal(to, &answer),
                     Ok(None) => {}
                     Err(PeerError::WrongState { .. } | PeerError::Closed) => {}
                     Err(e) => panic!("signaling between our own peers: {e}"),
                 }
+                self.flush(to);
             }
             Parcel::Candidate { to, line, ufrag } => {
                 let mut init = IceCandidateInit::new(line);

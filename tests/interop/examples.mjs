@@ -6,9 +6,11 @@
 // light on a desk and dark on a phone. Chromium runs as it comes: host addresses are hidden behind mDNS
 // names, which the library cannot resolve; it is the browser that reaches us.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const [scenario, binary] = process.argv.slice(2);
@@ -192,6 +194,74 @@ const scenarios = {
   },
 };
 
+/** Ten seconds of a clip in each codec, as the browser counts them. */
+async function plays(open, codec, encoder) {
+  const dir = mkdtempSync(join(tmpdir(), 'play-'));
+  const [video, audio] = [join(dir, 'video.ivf'), join(dir, 'audio.ogg')];
+  try {
+    const ffmpeg = (...args) => execFileSync('ffmpeg', ['-v', 'error', '-f', 'lavfi', ...args]);
+    ffmpeg('-i', 'testsrc2=size=640x360:rate=30', '-t', '13', '-c:v', ...encoder, '-b:v', '1M', '-g', '60', video);
+    ffmpeg('-i', 'sine=440', '-t', '13', '-c:a', 'libopus', audio);
+    const example = new Example('--http', '127.0.0.1:0', '--video', video, '--audio', audio);
+    const page = await open(await example.url());
+    const count = () => page.evaluate(async () => {
+      const { video, audio } = await received();
+      return { decoded: video?.framesDecoded ?? 0, frozen: video?.totalFreezesDuration ?? 0,
+        freezes: video?.freezeCount ?? 0, at: video?.timestamp, sound: audio?.totalSamplesReceived ?? 0,
+        concealed: audio?.concealedSamples ?? 0, lip: (video?.estimatedPlayoutTimestamp ?? 0) - (audio?.estimatedPlayoutTimestamp ?? 0) };
+    });
+    await example.line(new RegExp(`playing ${codec}`));
+    await until('the first frames', async () => (await count()).decoded > 15);
+    const before = await count();
+    await new Promise((done) => setTimeout(done, 10 * SECONDS));
+    const after = await count();
+    const sent = (after.at - before.at) / 1000 * 30;
+    const decoded = after.decoded - before.decoded;
+    console.log(`${codec}: ${decoded} of ${sent.toFixed(1)} frames, ${after.freezes - before.freezes} freezes, `
+      + `sound ${after.sound - before.sound} samples (${after.concealed - before.concealed} concealed), video and sound ${after.lip} ms apart`);
+    assert(decoded >= 0.98 * sent - 1, `${codec}: ${decoded} of ${sent} frames`);
+    assert(after.frozen - before.frozen < 0.2, `${codec}: frozen for ${after.frozen - before.frozen} s`);
+    assert(after.sound - before.sound > 9 * 48000, `${codec}: sound of ${after.sound - before.sound} samples`);
+    await shows(page, '#state', /^Connected$/);
+    await photograph(page, `play_from_disk_${codec}`);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+}
+
+const quickly = ['-deadline', 'realtime', '-cpu-used', '8'];
+Object.assign(scenarios, {
+  play_from_disk_vp8: (open) => plays(open, 'VP8', ['libvpx', ...quickly]),
+  play_from_disk_vp9: (open) => plays(open, 'VP9', ['libvpx-vp9', ...quickly]),
+  play_from_disk_av1: (open) => plays(open, 'AV1', ['libaom-av1', '-usage', 'realtime', '-cpu-used', '8']),
+});
+
+/** The browser's fake camera comes back, and its fake microphone. */
+scenarios.reflect = async (open) => {
+  const example = new Example('--http', '127.0.0.1:0');
+  const page = await open(await example.url());
+  await shows(page, '#state', /^Connected$/);
+  const count = () => page.evaluate(async () => {
+    const { video, audio } = await received();
+    const sent = [...(await pc.getStats()).values()].find((s) => s.type === 'outbound-rtp' && s.kind === 'video');
+    return { decoded: video?.framesDecoded ?? 0, frozen: video?.totalFreezesDuration ?? 0, sent: sent?.framesSent ?? 0,
+      sound: (audio?.totalSamplesReceived ?? 0) - (audio?.concealedSamples ?? 0), level: audio?.totalAudioEnergy ?? 0 };
+  });
+  await until('the first frames', async () => (await count()).decoded > 15);
+  // Of a muted element Chromium counts silence.
+  await page.evaluate(() => { $('video').muted = false; });
+  const before = await count();
+  await new Promise((done) => setTimeout(done, 5 * SECONDS));
+  const after = await count();
+  const [sent, decoded] = [after.sent - before.sent, after.decoded - before.decoded];
+  console.log(`reflect: ${decoded} of ${sent} frames came back`);
+  assert(sent > 50 && decoded >= 0.98 * sent - 2, `${decoded} of ${sent} frames came back`);
+  assert(after.frozen - before.frozen < 0.2, `frozen for ${after.frozen - before.frozen} s`);
+  assert(after.sound - before.sound > 4 * 48000, 'sound');
+  assert(after.level > before.level, 'silence');
+  await photograph(page, 'reflect');
+};
+
 const end = (code) => process.exit(code);
 process.on('exit', () => running.forEach((child) => child.kill()));
 setTimeout(() => {
@@ -204,7 +274,8 @@ const browser = await chromium.launch({
   headless: true,
   timeout: 60 * SECONDS,
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
+    '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
+    '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'],
 });
 async function open(url) {
   const page = await browser.newPage();

@@ -45,16 +45,22 @@ pub struct Packet {
 }
 
 pub fn packets(file: &Path) -> Vec<Packet> {
+    stream_packets(file, 0)
+}
+
+/// The packets of one of several streams.
+pub fn stream_packets(file: &Path, stream: usize) -> Vec<Packet> {
     let entries = "packet=pts_time,size,flags";
+    let stream = stream.to_string();
     let args = [
         "-v",
         "error",
+        "-select_streams",
+        &stream,
         "-show_entries",
         entries,
-        "-of",
-        "csv=p=0",
-        file.to_str().unwrap(),
     ];
+    let args = [&args[..], &["-of", "csv=p=0", file.to_str().unwrap()]].concat();
     let text = run("ffprobe", &args);
     let lines = text.lines().filter(|line| !line.is_empty());
     lines

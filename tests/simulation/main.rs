@@ -6,3 +6,4 @@ mod connectivity;
 mod gate;
 mod lossy;
 mod negotiation;
+mod tracks;

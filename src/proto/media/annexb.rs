@@ -15,7 +15,7 @@ mod tests;
 
 use state::{Role, State};
 
-const START_CODE: [u8; 4] = [0, 0, 0, 1];
+pub(super) const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
 /// Parameter sets kept to be repeated, all together, in bytes. More is taken for damage.
 pub const MAX_PARAMETER_SETS: usize = 64 << 10;

@@ -34,6 +34,8 @@ mod input;
 pub mod ivf;
 pub mod jitter;
 pub mod keyframe;
+#[cfg(feature = "movies")]
+pub mod movie;
 pub mod ogg;
 pub mod opus;
 pub mod pacing;

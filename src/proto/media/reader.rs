@@ -152,10 +152,12 @@ fn unknown(bytes: &[u8]) -> MediaError {
     let hint = match bytes.get(4..8) {
         _ if bytes.is_empty() => "an empty file",
         _ if bytes.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) => {
-            "Matroska or WebM. Convert: ffmpeg -i INPUT -map v -c copy OUT.ivf -map a -c copy OUT.ogg"
+            "Matroska or WebM: that is for MovieReader, and not from a pipe. Or convert: \
+             ffmpeg -i INPUT -map v -c copy OUT.ivf -map a -c copy OUT.ogg"
         }
         Some(b"ftyp") => {
-            "MP4. Convert: ffmpeg -i INPUT -map v -c copy OUT.h264 -map a -c:a libopus OUT.ogg"
+            "MP4: that is for MovieReader, and not from a pipe. Or convert: \
+             ffmpeg -i INPUT -map v -c copy OUT.h264 -map a -c:a libopus OUT.ogg"
         }
         _ => "neither IVF, Ogg, WAV nor an H.264 or H.265 byte stream",
     };

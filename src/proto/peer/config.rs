@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::crypto::{Certificate, CryptoBackend, DtlsVersion};
+use super::tracks::Codecs;
 use crate::proto::ice::GatherConfig;
 
 /// Configuration of one [`Peer`](super::Peer).
@@ -43,6 +44,8 @@ pub struct PeerConfig {
     /// The size of datagrams that DTLS and SCTP aim for, in bytes of UDP payload. 1,200 by default:
     /// what crosses every path that carries IPv6 (RFC 8831 §5). Between 1,100 and 1,500.
     pub mtu: usize,
+    /// The codecs that tracks can use, the preferred first. All that browsers know by default.
+    pub codecs: Codecs,
     /// Fixes ICE credentials and DTLS randomness, so that a run can be replayed. **Only for tests**: a
     /// peer with a known seed has no secrets.
     pub seed: Option<u64>,
@@ -62,6 +65,7 @@ impl Default for PeerConfig {
             timing: Timing::default(),
             limits: Limits::default(),
             mtu: 1200,
+            codecs: Codecs::default(),
             seed: None,
         }
     }
@@ -106,6 +110,8 @@ impl PeerConfig {
         limits: Limits => limits;
         /// Sets [`mtu`](Self::mtu).
         mtu: usize => mtu;
+        /// Sets [`codecs`](Self::codecs).
+        codecs: Codecs => codecs;
         /// Sets [`seed`](Self::seed).
         seed: Option<u64> => seed;
     }
@@ -167,7 +173,8 @@ impl Default for Timing {
 pub struct Limits {
     /// Bytes of one session description. 256 KiB; above it: error.
     pub max_sdp_size: usize,
-    /// m-lines of one session description. 128; above it: error.
+    /// m-lines of one session description, and transceivers. 128; above it: error. Those of stopped
+    /// transceivers count: their places are not used again.
     pub max_m_lines: usize,
     /// Local candidates held back. 64; above it the newest is dropped and counted.
     pub max_pending_local: usize,
@@ -183,6 +190,8 @@ pub struct Limits {
     /// Bytes accepted for sending and not yet acknowledged, over all channels. 4 MiB; above it:
     /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
     pub max_send_buffer: usize,
+    /// Bytes of one frame that is sent. 4 MiB; above it: error.
+    pub max_frame_size: usize,
     /// Remote addresses that have proved themselves (a correct STUN integrity). 16; above it the one
     /// longest unheard is forgotten.
     pub max_validated_addresses: usize,
@@ -202,6 +211,7 @@ impl Default for Limits {
             max_channels: 1024,
             max_label_size: 1024,
             max_send_buffer: 4 * 1024 * 1024,
+            max_frame_size: 4 * 1024 * 1024,
             max_validated_addresses: 16,
             max_drain: 50_000,
         }

@@ -69,7 +69,7 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         Some(seed) => seeded_credentials(seed),
         None => IceCreds::new(),
     };
-    let mut core = str0m::RtcConfig::new()
+    let core = str0m::RtcConfig::new()
         .set_crypto_provider(provider.clone())
         .set_dtls_cert(certificate.as_dtls_cert())
         .set_dtls_version(dtls.into())
@@ -78,6 +78,7 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         .set_sctp_max_buffered_amount(CORE_BUFFER)
         .set_mtu(config.mtu..=config.mtu + 100)
         .set_stats_interval(None);
+    let mut core = config.codecs.configure(core);
     core.set_max_stun_rto(config.timing.keepalive);
     core.set_max_stun_retransmits(stun_retransmits(&config.timing));
     Ok(Core {
@@ -339,6 +340,11 @@ impl Peer {
                 }
                 Ok(str0m::Output::Transmit(transmit)) => self.on_transmit(transmit),
                 Ok(str0m::Output::Event(event)) => self.on_core_event(event),
+                Err(str0m::RtcError::Packet(mid, _, e)) => {
+                    // A frame that makes no sense to its depacketizer. It has been dropped.
+                    self.stats.core_errors += 1;
+                    log::debug!("mid {mid}: {e}");
+                }
                 Err(e) => {
                     self.on_core_end(&e);
                     break;
@@ -383,6 +389,7 @@ impl Peer {
             Event::Connected => {
                 self.dtls = Dtls::Connected;
                 self.stats.dtls_version = negotiated_version(&mut self.rtc);
+                self.update_bound();
             }
             Event::ChannelOpen(id, _label) => {
                 let limits = &self.config.limits;
@@ -394,6 +401,10 @@ impl Peer {
                 self.channels
                     .on_data(data.id, data.binary, data.data, &mut self.events);
             }
+            Event::MediaData(data) => self.on_media_data(data),
+            Event::KeyframeRequest(request) => self.on_keyframe_request(&request),
+            Event::SenderFeedback(report) => self.on_sender_report(&report),
+            Event::StreamPaused(p) => self.on_stream_paused(p.mid, p.rid, p.paused),
             Event::ChannelClose(id) => {
                 self.channels.on_closed(&mut self.rtc, id, &mut self.events);
             }
@@ -453,6 +464,7 @@ impl Peer {
     /// The last state. Only outputs are left.
     fn finish(&mut self) {
         self.channels.close_all(&mut self.events);
+        self.tracks.close(&mut self.events);
         self.negotiation.close(&mut self.events);
         self.pending.clear();
         self.validated.clear();

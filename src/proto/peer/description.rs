@@ -70,7 +70,7 @@ impl Description {
             .iter()
             .find(|m| m.media == "application" && m.port != 0);
         Ok(Self {
-            text: normalise(sdp, &bundle),
+            text: normalise(sdp, &lines, &bundle),
             ice_lite: session.attributes.iter().any(|a| a.attribute == "ice-lite"),
             max_message_size: application.map(max_message_size),
             ufrag,
@@ -163,11 +163,13 @@ pub(super) fn own_attribute(sdp: &str, name: &str) -> Option<String> {
     })
 }
 
-/// One of our own descriptions with the candidates gathered so far in its first m-section
-/// (all the others are bundled with it, RFC 8843 §7.3.1).
+/// One of our own descriptions with the candidates gathered so far in its first m-section that is not
+/// rejected (all the others are bundled with it, RFC 8843 §7.3.1).
 pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: bool) -> String {
     let mut out = String::with_capacity(sdp.len() + candidates.len() * 80);
-    let mut sections = 0;
+    // Candidates stand at the end of the section, so they are written when the next one begins.
+    let mut is_due = false;
+    let mut done = false;
     let add = |out: &mut String| {
         for c in candidates {
             *out += &format!("a={}\r\n", c.to_sdp_line());
@@ -178,15 +180,16 @@ pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: 
     };
     for line in sdp.lines().filter(|l| !is_candidate_line(l)) {
         if line.starts_with("m=") {
-            sections += 1;
-            if sections == 2 {
+            if is_due {
                 add(&mut out);
+                done = true;
             }
+            is_due = !done && line.split_ascii_whitespace().nth(1) != Some("0");
         }
         out += line;
         out += "\r\n";
     }
-    if sections == 1 {
+    if is_due {
         add(&mut out);
     }
     out
@@ -278,6 +281,7 @@ fn bundle(session: &Session, lines: &[MediaLine]) -> Result<Vec<String>, PeerErr
         .next();
     let mids = match mids {
         Some(mids) if !mids.is_empty() => mids,
+        _ if lines.iter().all(|l| l.rejected) => Vec::new(),
         _ if lines.len() == 1 => vec![lines[0].mid.as_str()],
         _ => {
             return Err(bad(
@@ -285,13 +289,13 @@ fn bundle(session: &Session, lines: &[MediaLine]) -> Result<Vec<String>, PeerErr
             ));
         }
     };
-    for (mid, line) in mids.iter().zip(lines) {
-        if *mid != line.mid {
-            return Err(bad(&format!(
-                "a=group:BUNDLE has mid {mid:?} where the m-lines have {:?}",
-                line.mid
-            )));
-        }
+    // A rejected m-line is in no group (RFC 8843 §7.3.3).
+    let grouped = lines.iter().filter(|l| mids.contains(&l.mid.as_str()));
+    let found: Vec<&str> = grouped.map(|l| l.mid.as_str()).collect();
+    if found != mids {
+        return Err(bad(&format!(
+            "a=group:BUNDLE names {mids:?} where the m-lines have {found:?}"
+        )));
     }
     Ok(mids.into_iter().map(str::to_owned).collect())
 }
@@ -347,16 +351,25 @@ fn max_message_size(application: &Media) -> usize {
     }
 }
 
-fn normalise(sdp: &str, bundle: &[String]) -> String {
+fn normalise(sdp: &str, lines: &[MediaLine], bundle: &[String]) -> String {
     let mut out = String::with_capacity(sdp.len());
     let mut in_media = false;
+    // The core wants the first group, of whatever kind, to name the m-lines from the first on; that of a
+    // description with rejected m-lines does not. So it gets one that does, and means nothing to it.
+    let leader = match bundle.len() == lines.len() {
+        true => String::new(),
+        false => format!("a=group:LS {}\r\n", lines[0].mid),
+    };
     for line in sdp.lines().filter(|l| !is_candidate_line(l)) {
         if line.starts_with("a=group:") && !in_media {
             continue;
         }
         if line.starts_with("m=") && !in_media {
             in_media = true;
-            out += &format!("a=group:BUNDLE {}\r\n", bundle.join(" "));
+            out += &leader;
+            if !bundle.is_empty() {
+                out += &format!("a=group:BUNDLE {}\r\n", bundle.join(" "));
+            }
         }
         out += line;
         out += "\r\n";

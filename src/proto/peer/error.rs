@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::crypto::CryptoError;
 use super::state::SignalingState;
+use super::tracks::MediaKind;
 use crate::proto::ice::CandidateError;
 
 /// An error of a [`Peer`](super::Peer).
@@ -39,6 +40,32 @@ pub enum PeerError {
         size: usize,
         /// Bytes the other side takes (`a=max-message-size`, RFC 8841 §6).
         limit: usize,
+    },
+    /// There is no such transceiver, or it has been stopped.
+    NoSuchTransceiver,
+    /// Nothing can be sent on this transceiver now.
+    TrackNotBound,
+    /// A track cannot be made or used as asked for.
+    BadTrack(String),
+    /// An m-line was rejected because no codec is known to both sides.
+    NoCommonCodec {
+        /// The m-line.
+        mid: String,
+        /// Sound or pictures.
+        kind: MediaKind,
+        /// What this side knows and wants there.
+        local: Vec<String>,
+        /// What the other side named.
+        remote: Vec<String>,
+    },
+    /// The other side rejected an m-line of our offer.
+    TrackRejected {
+        /// The m-line.
+        mid: String,
+        /// Sound or pictures.
+        kind: MediaKind,
+        /// The codecs that were offered. The other side does not say which it knows.
+        offered: Vec<String>,
     },
     /// The send buffer is full; nothing of this message was taken. Send it again after
     /// [`ChannelBufferedAmountLow`](super::PeerEvent::ChannelBufferedAmountLow).
@@ -83,6 +110,27 @@ impl fmt::Display for PeerError {
                 f,
                 "message of {size} bytes is over the {limit} that the other side takes"
             ),
+            Self::NoSuchTransceiver => f.write_str("no such transceiver, or it has been stopped"),
+            Self::TrackNotBound => {
+                f.write_str("nothing can be sent on this transceiver now; wait for TrackBound")
+            }
+            Self::BadTrack(why) => write!(f, "track: {why}"),
+            Self::NoCommonCodec {
+                mid,
+                kind,
+                local,
+                remote,
+            } => write!(
+                f,
+                "no {kind} codec in common (mid {mid}): this side knows {}; the other side offers {}",
+                names(local),
+                names(remote)
+            ),
+            Self::TrackRejected { mid, kind, offered } => write!(
+                f,
+                "the other side rejects {kind} (mid {mid}); it was offered {}",
+                names(offered)
+            ),
             Self::BufferFull { buffered, limit } => write!(
                 f,
                 "send buffer full ({buffered} of {limit} bytes); wait for ChannelBufferedAmountLow"
@@ -92,6 +140,13 @@ impl fmt::Display for PeerError {
             Self::IceFailed(why) => write!(f, "ICE: {why}"),
             Self::Core(why) => write!(f, "{why}"),
         }
+    }
+}
+
+fn names(codecs: &[String]) -> String {
+    match codecs {
+        [] => "none".to_owned(),
+        codecs => codecs.join(", "),
     }
 }
 

@@ -36,6 +36,7 @@ mod negotiation;
 mod perfect;
 mod state;
 mod stats;
+mod tracks;
 mod trickle;
 mod window;
 
@@ -51,6 +52,7 @@ use self::candidates::PendingCandidates;
 use self::channels::{Channels, Payload};
 use self::connectivity::{Connectivity, ValidatedAddresses};
 use self::negotiation::Negotiation;
+use self::tracks::Tracks;
 use super::ice::{GatherOutput, Gatherer, IceCandidate};
 use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
 
@@ -63,6 +65,11 @@ pub use self::error::PeerError;
 pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
 pub use self::state::{Message, PeerEvent, SignalingState};
 pub use self::stats::PeerStats;
+pub use self::tracks::{
+    Codec, CodecParameters, Codecs, Direction, EncodedFrame, FrameTime, KeyframeRequestKind,
+    MediaKind, ReceivedFrame, RemoteTrack, SenderReport, TransceiverConfig, TransceiverId,
+    TransceiverInfo,
+};
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
 
 /// What a peer is told.
@@ -157,6 +164,7 @@ pub struct Peer {
     gathering: IceGatheringState,
     gathered: Vec<IceCandidate>,
     channels: Channels,
+    tracks: Tracks,
     joined: joined::Joined,
     connectivity: Connectivity,
     validated: ValidatedAddresses,
@@ -191,6 +199,7 @@ impl Peer {
     pub fn new(config: PeerConfig, now: Instant) -> Result<Self, PeerError> {
         let core = core::build(&config, now)?;
         let limits = &config.limits;
+        let tracks = Tracks::new(config.codecs.clone(), &core.creds.ufrag);
         let mut peer = Self {
             provider: core.provider,
             backend: core.backend,
@@ -210,6 +219,7 @@ impl Peer {
             gathering: IceGatheringState::New,
             gathered: Vec::new(),
             channels: Channels::new(),
+            tracks,
             joined: joined::Joined::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),

@@ -14,6 +14,8 @@
 //! The core applies an offer and makes its answer in one step, so that step is taken in
 //! `create_answer`; until then a remote offer can be rolled back.
 
+mod offer;
+
 use std::time::Instant;
 
 use str0m::IceCreds;
@@ -24,6 +26,7 @@ use super::description::{
 };
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
+use super::tracks::{check_mids, remote_media};
 use super::{Peer, SdpType, SessionDescription};
 
 /// Where offer and answer stand, and what is kept for the next step.
@@ -163,81 +166,6 @@ impl Peer {
         Ok(description)
     }
 
-    fn core_offer(&mut self) -> Result<Created, PeerError> {
-        // What an earlier offer would have added and was not answered goes into this one.
-        self.keep_additions();
-        let earlier = self.negotiation.taken_back.take();
-        let mut adds = earlier.is_some();
-        // Without a description in force there is nothing to restart.
-        let restart = self.negotiation.restart_wanted && !self.negotiation.lines.is_empty();
-        let mut api = self.rtc.sdp_api();
-        if !self.negotiation.application
-            && !self.negotiation.application_offered
-            && let Some((id, config)) = self.channels.take_first_waiting()
-        {
-            self.negotiation.application_offered = true;
-            adds = true;
-            let core = api.add_channel_with_config(config);
-            self.channels.bind(id, core);
-        }
-        if restart {
-            api.ice_restart(true);
-        }
-        if let Some(earlier) = earlier {
-            api.merge(earlier);
-        }
-        let Some((offer, core)) = api.apply() else {
-            return self.unchanged_offer();
-        };
-        let sdp = offer.to_sdp_string();
-        let ufrag = own_attribute(&sdp, "ice-ufrag").unwrap_or_default();
-        Ok(Created {
-            sdp,
-            core,
-            adds,
-            ufrag,
-        })
-    }
-
-    /// An offer that was made and is not under way any more: what it would have added is kept. A restart
-    /// in it is not; that is asked for anew, with new credentials.
-    fn keep_additions(&mut self) {
-        if let Some(created) = self.negotiation.created.take().filter(|c| c.adds) {
-            self.negotiation.taken_back = Some(created.core);
-        }
-    }
-
-    /// The core makes no offer when nothing has changed, W3C does. So it is asked for a restart, and the
-    /// old credentials are put back: an offer that changes nothing, with an answer it will accept.
-    fn unchanged_offer(&mut self) -> Result<Created, PeerError> {
-        if self.negotiation.lines.is_empty() {
-            return Err(PeerError::BadDescription(
-                "nothing to offer: create a data channel first".into(),
-            ));
-        }
-        let mut api = self.rtc.sdp_api();
-        let fresh = api.ice_restart(true);
-        let Some((offer, core)) = api.apply() else {
-            return Err(PeerError::Core("the core made no offer".into()));
-        };
-        let sdp = offer
-            .to_sdp_string()
-            .replace(
-                &format!("a=ice-ufrag:{}\r\n", fresh.ufrag),
-                &format!("a=ice-ufrag:{}\r\n", self.local_creds.ufrag),
-            )
-            .replace(
-                &format!("a=ice-pwd:{}\r\n", fresh.pass),
-                &format!("a=ice-pwd:{}\r\n", self.local_creds.pass),
-            );
-        Ok(Created {
-            sdp,
-            core,
-            adds: false,
-            ufrag: self.local_creds.ufrag.clone(),
-        })
-    }
-
     /// Answers their offer (W3C §4.4.2 `createAnswer`). The offer takes effect here; it can no longer be
     /// rolled back.
     ///
@@ -257,6 +185,7 @@ impl Peer {
             match self.accept_offer(offer) {
                 Ok(answer) => self.negotiation.answer = Some(answer),
                 Err(e) => {
+                    self.tracks.drop_remote_offer();
                     self.negotiation.remote.pending = None;
                     self.set_signaling(SignalingState::Stable);
                     return Err(e);
@@ -272,8 +201,11 @@ impl Peer {
 
     fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
         let parsed = SdpOffer::from_sdp_string(&offer.text).map_err(bad_sdp)?;
+        let media = remote_media(&offer.text, &offer.lines);
+        self.wake_inactive(&media);
         let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;
-        let sdp = answer.to_sdp_string();
+        self.tracks_answered(&offer.text, &media);
+        let sdp = self.tracks.write_local(answer.to_sdp_string(), false);
         self.negotiated(&offer);
         self.keep_additions();
         if let Some(earlier) = self.negotiation.taken_back.take() {
@@ -406,10 +338,18 @@ impl Peer {
                 "both sides are ICE-lite: neither would look for a path".into(),
             ));
         }
+        check_mids(&offer.lines)?;
+        let media = remote_media(&offer.text, &offer.lines);
+        self.tracks.check_remote(&offer.text, &media)?;
         // Parsed again when it is answered; here it is only found out whether it can be.
         SdpOffer::from_sdp_string(&offer.text).map_err(bad_sdp)?;
         if self.signaling_state() == SignalingState::HaveLocalOffer {
             self.take_back_offer();
+        }
+        self.tracks.drop_remote_offer();
+        if let Err(e) = self.tracks.on_remote_offer(&media, &self.config.limits) {
+            self.tracks.drop_remote_offer();
+            return Err(e);
         }
         self.negotiation.remote.pending = Some(description);
         self.negotiation.remote_offer = Some(offer);
@@ -427,20 +367,25 @@ impl Peer {
         answer.check_answers(&lines)?;
         answer.check_fingerprint(&self.negotiation.fingerprint)?;
         self.check_answered_credentials(&answer)?;
+        let media = remote_media(&answer.text, &answer.lines);
+        self.tracks.check_remote(&answer.text, &media)?;
         let parsed = SdpAnswer::from_sdp_string(&answer.text).map_err(bad_sdp)?;
         let Some(created) = self.negotiation.created.take() else {
             return Err(self.wrong_state("set_remote_description(answer)"));
         };
+        self.wake_inactive(&media);
         if self.config.begin_sctp && answer.has_application() && !self.negotiation.application {
             self.rtc.direct_api().start_sctp(true);
         }
         let accepted = self.rtc.sdp_api().accept_answer(created.core, parsed);
         if let Err(e) = accepted {
+            self.forget_offered_media();
             // The core has used the offer up; the next one begins from what is in force.
             self.negotiation.local.pending = None;
             self.set_signaling(SignalingState::Stable);
             return Err(bad_sdp(e));
         }
+        self.tracks_accepted(&answer.text, &media);
         let negotiation = &mut self.negotiation;
         negotiation.local.current = negotiation.local.pending.take();
         negotiation.remote.current = Some(description);
@@ -530,6 +475,7 @@ impl Peer {
                 Ok(())
             }
             SignalingState::HaveRemoteOffer if self.negotiation.answer.is_none() => {
+                self.tracks.drop_remote_offer();
                 self.negotiation.remote.pending = None;
                 self.negotiation.remote_offer = None;
                 self.set_signaling(SignalingState::Stable);
@@ -576,7 +522,8 @@ impl Peer {
         }
         let needed = (n.restart_wanted && !n.lines.is_empty())
             || n.taken_back.is_some()
-            || (self.channels.has_waiting() && !n.application);
+            || (self.channels.has_waiting() && !n.application)
+            || self.tracks.need_negotiation();
         if needed && !n.needed {
             self.events.push(PeerEvent::NegotiationNeeded);
         }

@@ -9,7 +9,7 @@ use super::{Peer, SdpType, SessionDescription};
 
 impl Peer {
     /// Perfect negotiation, sending (W3C §10.7): makes an offer, sets it, and returns it for the other
-    /// side. Call it on [`PeerEvent::NegotiationNeeded`].
+    /// side. Call it on [`PeerEvent::NegotiationNeeded`](super::PeerEvent::NegotiationNeeded).
     ///
     /// # Errors
     ///

@@ -4,6 +4,9 @@ use std::fmt;
 
 use super::channels::ChannelId;
 use super::error::PeerError;
+use super::tracks::{
+    CodecParameters, KeyframeRequestKind, ReceivedFrame, RemoteTrack, SenderReport, TransceiverId,
+};
 use crate::proto::ice::IceCandidate;
 
 macro_rules! named_states {
@@ -111,7 +114,47 @@ pub enum PeerEvent {
     ChannelBufferedAmountLow(ChannelId),
     /// The channel is closed, by either side or with the connection.
     ChannelClosed(ChannelId),
-    /// Why the connection is about to fail or close. A normal close has none.
+    /// The other side sends a track.
+    Track(RemoteTrack),
+    /// The other side does not send this track any more. It may come back as
+    /// [`Track`](Self::Track).
+    TrackRemoved(TransceiverId),
+    /// A received stream has gone silent for a while, or goes on (W3C `mute`, `unmute`).
+    TrackMuted {
+        /// On which transceiver.
+        transceiver: TransceiverId,
+        /// Of which layer, for simulcast.
+        rid: Option<String>,
+        /// Whether it is silent.
+        muted: bool,
+    },
+    /// A frame has come.
+    Frame(ReceivedFrame),
+    /// A track of ours can be [written to](super::Peer::write_frame) from now on, in this codec. Comes
+    /// again when the codec changes.
+    TrackBound {
+        /// On which transceiver.
+        transceiver: TransceiverId,
+        /// What its frames are to be encoded with.
+        codec: CodecParameters,
+    },
+    /// A track of ours cannot be written to any more.
+    TrackUnbound(TransceiverId),
+    /// The other side asks for a keyframe of a track of ours.
+    KeyframeRequest {
+        /// On which transceiver.
+        transceiver: TransceiverId,
+        /// Of which layer, for simulcast.
+        rid: Option<String>,
+        /// How it asks.
+        kind: KeyframeRequestKind,
+    },
+    /// The other side tells how its clocks go.
+    SenderReport(SenderReport),
+    /// A transceiver is gone: stopped by either side, rejected, or closed with the connection.
+    TransceiverStopped(TransceiverId),
+    /// What went wrong by itself: why the connection is about to fail or close, or what the other side
+    /// does not take. A normal close has none.
     Error(PeerError),
 }
 

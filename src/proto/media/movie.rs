@@ -1,0 +1,429 @@
+//! MP4 (plain and fragmented), Matroska and WebM as input: several tracks in one file.
+//!
+//! These formats keep their tables anywhere in the file, so this reader pulls from something that can seek,
+//! where the others are pushed to; a pipe will not do. `shiguredo_mp4` and `matroska-demuxer` take the
+//! containers apart; this module makes of what they find the same [`Frame`]s as the other readers give.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, annexb, h264, h265, keyframe, opus};
+
+mod matroska;
+mod mp4;
+
+use matroska::Matroska;
+use mp4::Mp4;
+
+/// A track that can be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MovieTrack {
+    /// What its frames are encoded with.
+    pub codec: Codec,
+    /// Its number in the file.
+    pub number: u64,
+}
+
+/// Reads MP4, Matroska and WebM.
+#[derive(Debug)]
+pub struct MovieReader<R: Read + Seek> {
+    demuxer: Demuxer<Counted<R>>,
+    tracks: Vec<Track>,
+    infos: Vec<MovieTrack>,
+    passed_over: Vec<String>,
+    input: Counted<R>,
+    error: Option<MediaError>,
+    max_frame: usize,
+}
+
+#[derive(Debug)]
+enum Demuxer<R: Read + Seek> {
+    Mp4(Box<Mp4<R>>),
+    Matroska(Box<Matroska<R>>),
+}
+
+/// What is found about a track when the file is opened.
+#[derive(Debug)]
+struct Found {
+    number: u64,
+    /// The codec, or what the track is instead.
+    codec: Result<Codec, String>,
+    /// For H.264 and H.265.
+    nal: NalFormat,
+}
+
+/// How H.264 and H.265 are stored: NAL units behind their lengths, parameter sets apart
+/// (ISO/IEC 14496-15 §5.3.3.1, §8.3.3.1).
+#[derive(Debug, Clone, Default)]
+struct NalFormat {
+    /// Bytes of each length: 1 to 4.
+    length_bytes: usize,
+    parameter_sets: Vec<Vec<u8>>,
+}
+
+/// What a demuxer gives.
+#[derive(Debug)]
+struct Sample {
+    track: u64,
+    time: Duration,
+    /// Where the container says.
+    duration: Option<Duration>,
+    /// Where it stands, if the demuxer says.
+    offset: Option<u64>,
+    data: Vec<u8>,
+}
+
+/// What is taken for the duration of a first frame that does not say.
+const FIRST_INTERVAL: Duration = Duration::from_millis(20);
+
+#[derive(Debug)]
+struct Track {
+    number: u64,
+    codec: Codec,
+    nal: NalFormat,
+    last: Option<Duration>,
+    interval: Duration,
+}
+
+impl<R: Read + Seek> MovieReader<R> {
+    /// Opens a file. It may be large: only its tables are held, up to 64 MiB of them, and a frame.
+    pub fn open(input: R, limits: Limits) -> Result<Self, MediaError> {
+        let input = Counted {
+            inner: Arc::new(Mutex::new(input)),
+            position: Position::default(),
+        };
+        let (demuxer, found) = open(input.clone())?;
+        let mut reader = Self {
+            demuxer,
+            tracks: Vec::new(),
+            infos: Vec::new(),
+            passed_over: Vec::new(),
+            input,
+            error: None,
+            max_frame: limits.max_frame,
+        };
+        found.into_iter().for_each(|track| reader.add(track));
+        if reader.tracks.is_empty() {
+            let reason = format!(
+                "no track that can be sent; there is: {}. Convert: \
+                 ffmpeg -i INPUT -c:v libx264 -bf 0 -c:a libopus OUTPUT.mkv",
+                reader.passed_over.join(", ")
+            );
+            return Err(MediaError::new(MediaErrorKind::Unsupported, 0, reason));
+        }
+        Ok(reader)
+    }
+
+    /// The tracks that can be sent.
+    pub fn tracks(&self) -> &[MovieTrack] {
+        &self.infos
+    }
+
+    /// What other tracks there are.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
+    }
+
+    /// The next frame and the index of its track in [`tracks`](Self::tracks); `None` at the end. Frames
+    /// come in the order in which the file has them, which is roughly that of time.
+    pub fn next_frame(&mut self) -> Result<Option<(usize, Frame)>, MediaError> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        let result = self.next();
+        if let Err(error) = &result {
+            self.error = Some(error.clone());
+        }
+        result
+    }
+
+    /// Goes back to the beginning.
+    pub fn rewind(&mut self) -> Result<(), MediaError> {
+        self.error = None;
+        for track in &mut self.tracks {
+            track.last = None;
+            track.interval = FIRST_INTERVAL;
+        }
+        (self.demuxer, _) = open(self.input.clone())?;
+        Ok(())
+    }
+
+    fn add(&mut self, found: Found) {
+        match found.codec {
+            Err(what) => self.passed_over.push(what),
+            Ok(codec) => {
+                let number = found.number;
+                self.infos.push(MovieTrack { codec, number });
+                self.tracks.push(Track {
+                    number,
+                    codec,
+                    nal: found.nal,
+                    last: None,
+                    interval: FIRST_INTERVAL,
+                });
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<(usize, Frame)>, MediaError> {
+        loop {
+            let next = contained(|| match &mut self.demuxer {
+                Demuxer::Mp4(demuxer) => demuxer.next(self.max_frame),
+                Demuxer::Matroska(demuxer) => demuxer.next(),
+            });
+            let here = self.input.position.get();
+            let Some(mut sample) = next.map_err(|reason| damaged(here, reason))? else {
+                return Ok(None);
+            };
+            // Matroska's does not tell, but has just read it.
+            let read = here.saturating_sub(sample.data.len() as u64);
+            let offset = *sample.offset.get_or_insert(read);
+            let index = self
+                .tracks
+                .iter()
+                .position(|track| track.number == sample.track);
+            let Some((index, track)) = index.and_then(|at| Some((at, self.tracks.get_mut(at)?)))
+            else {
+                continue;
+            };
+            if sample.data.len() > self.max_frame {
+                let reason = format!(
+                    "a frame of {} bytes; the limit is {}",
+                    sample.data.len(),
+                    self.max_frame
+                );
+                return Err(MediaError::new(MediaErrorKind::TooLarge, offset, reason));
+            }
+            if !sample.data.is_empty() {
+                return Ok(Some((index, track.frame(sample, offset)?)));
+            }
+        }
+    }
+}
+
+/// Finds out what it is, and takes it apart as far as the tracks.
+fn open<R: Read + Seek>(
+    mut input: Counted<R>,
+) -> Result<(Demuxer<Counted<R>>, Vec<Found>), MediaError> {
+    let position = input.position.clone();
+    let io = |error: std::io::Error| damaged(0, format!("cannot be read: {error}"));
+    let mut start = Vec::new();
+    input.seek(SeekFrom::Start(0)).map_err(io)?;
+    input
+        .by_ref()
+        .take(12)
+        .read_to_end(&mut start)
+        .map_err(io)?;
+    input.seek(SeekFrom::Start(0)).map_err(io)?;
+    let opened = contained(|| {
+        if start.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) {
+            let (demuxer, found) = Matroska::open(input)?;
+            Ok(Some((Demuxer::Matroska(Box::new(demuxer)), found)))
+        } else if start.get(4..8) == Some(b"ftyp") {
+            let (demuxer, found) = Mp4::open(input)?;
+            Ok(Some((Demuxer::Mp4(Box::new(demuxer)), found)))
+        } else {
+            Ok(None)
+        }
+    });
+    opened
+        .map_err(|reason| damaged(position.get(), reason))?
+        .ok_or_else(|| {
+            let reason = "neither MP4 nor Matroska nor WebM";
+            MediaError::new(MediaErrorKind::WrongFormat, 0, reason)
+        })
+}
+
+/// Calls into a demuxer. Some of their sums overflow on damaged files, which panics where overflow is
+/// checked; nothing of the demuxer is used again after that.
+fn contained<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err("damaged beyond what the demuxer can take".into()))
+}
+
+impl Track {
+    fn frame(&mut self, sample: Sample, offset: u64) -> Result<Frame, MediaError> {
+        if let Some(last) = self.last {
+            if sample.time < last && self.codec.is_video() {
+                let reason = format!(
+                    "{} with B-frames: this picture is shown at {:?}, before one that came earlier ({last:?}), \
+                     but WebRTC receivers show frames in the order they come in. \
+                     Re-encode: ffmpeg -i INPUT -c:v libx264 -bf 0 -c:a copy OUTPUT",
+                    self.codec, sample.time
+                );
+                return Err(MediaError::new(MediaErrorKind::Reordered, offset, reason));
+            }
+            self.interval = sample.time.saturating_sub(last);
+        }
+        self.last = Some(sample.time);
+        let mut data = sample.data;
+        if matches!(self.codec, Codec::H264 | Codec::H265) {
+            data = self.nal.to_byte_stream(self.codec, &data).ok_or_else(|| {
+                damaged(
+                    offset,
+                    format!("an {} frame with a wrong length in it", self.codec),
+                )
+            })?;
+        }
+        let duration = match self.codec {
+            Codec::Opus => opus::duration(&data)
+                .ok_or_else(|| damaged(offset, "a frame that is no Opus packet".into()))?,
+            _ => sample.duration.unwrap_or(self.interval),
+        };
+        Ok(Frame {
+            time: sample.time,
+            duration,
+            keyframe: keyframe::is_keyframe(self.codec, &data),
+            offset,
+            data,
+        })
+    }
+}
+
+impl NalFormat {
+    /// Reads an AVCDecoderConfigurationRecord (ISO/IEC 14496-15 §5.3.3.1.2).
+    fn from_avcc(record: &[u8]) -> Option<Self> {
+        let length_bytes = usize::from(record.get(4)? & 3) + 1;
+        let mut parameter_sets = Vec::new();
+        let mut rest = record.get(5..)?;
+        for mask in [0x1F, 0xFF] {
+            let (&count, behind) = rest.split_first()?;
+            rest = behind;
+            for _ in 0..count & mask {
+                parameter_sets.push(take_nal(&mut rest)?);
+            }
+        }
+        Some(Self {
+            length_bytes,
+            parameter_sets,
+        })
+    }
+
+    /// Reads an HEVCDecoderConfigurationRecord (ISO/IEC 14496-15 §8.3.3.1.2).
+    fn from_hvcc(record: &[u8]) -> Option<Self> {
+        let length_bytes = usize::from(record.get(21)? & 3) + 1;
+        let mut parameter_sets = Vec::new();
+        let (&arrays, mut rest) = record.get(22..)?.split_first()?;
+        for _ in 0..arrays {
+            let &[_, high, low] = rest.first_chunk()?;
+            rest = rest.get(3..)?;
+            for _ in 0..u16::from_be_bytes([high, low]) {
+                parameter_sets.push(take_nal(&mut rest)?);
+            }
+        }
+        Some(Self {
+            length_bytes,
+            parameter_sets,
+        })
+    }
+
+    /// Start codes instead of lengths, parameter sets before keyframes that come without, and no
+    /// delimiters. `None` when a length is wrong.
+    fn to_byte_stream(&self, codec: Codec, data: &[u8]) -> Option<Vec<u8>> {
+        let (mut out, mut has_sets, mut is_key) =
+            (Vec::with_capacity(data.len() + 16), false, false);
+        let mut rest = data;
+        while !rest.is_empty() {
+            let (length, behind) = rest.split_at_checked(self.length_bytes)?;
+            let length = length
+                .iter()
+                .fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
+            let (nal, behind) = behind.split_at_checked(length)?;
+            rest = behind;
+            let ignored = match codec {
+                Codec::H264 => {
+                    has_sets |= h264::nal_type(nal) == h264::SPS;
+                    is_key |= h264::nal_type(nal) == h264::IDR;
+                    matches!(h264::nal_type(nal), h264::AUD | h264::FILLER)
+                }
+                _ => {
+                    has_sets |= h265::nal_type(nal) == h265::SPS;
+                    is_key |= h265::is_irap(nal);
+                    matches!(h265::nal_type(nal), h265::AUD | h265::FILLER)
+                }
+            };
+            if !nal.is_empty() && !ignored {
+                append(nal, &mut out);
+            }
+        }
+        if is_key && !has_sets {
+            let mut with_sets = Vec::with_capacity(out.len() + 256);
+            self.parameter_sets
+                .iter()
+                .for_each(|set| append(set, &mut with_sets));
+            with_sets.extend_from_slice(&out);
+            out = with_sets;
+        }
+        Some(out)
+    }
+}
+
+fn append(nal: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&annexb::START_CODE);
+    out.extend_from_slice(nal);
+}
+
+fn take_nal(rest: &mut &[u8]) -> Option<Vec<u8>> {
+    let length = usize::from(u16::from_be_bytes(*rest.first_chunk()?));
+    let (nal, behind) = rest.get(2..)?.split_at_checked(length)?;
+    *rest = behind;
+    Some(nal.to_vec())
+}
+
+fn damaged(offset: u64, reason: String) -> MediaError {
+    MediaError::new(MediaErrorKind::Damaged, offset, reason)
+}
+
+/// Where the file was read last: the demuxers own it, and their errors do not say.
+#[derive(Debug, Clone, Default)]
+struct Position(Arc<AtomicU64>);
+
+impl Position {
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The file, shared with the demuxer so that it can be opened anew.
+#[derive(Debug)]
+struct Counted<R> {
+    inner: Arc<Mutex<R>>,
+    position: Position,
+}
+
+impl<R> Counted<R> {
+    fn lock(&self) -> std::io::Result<MutexGuard<'_, R>> {
+        self.inner
+            .lock()
+            .map_err(|_| std::io::Error::other("reading it has panicked before"))
+    }
+}
+
+impl<R> Clone for Counted<R> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            position: self.position.clone(),
+        }
+    }
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.lock()?.read(buffer)?;
+        self.position.0.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+impl<R: Seek> Seek for Counted<R> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let at = self.lock()?.seek(to)?;
+        self.position.0.store(at, Ordering::Relaxed);
+        Ok(at)
+    }
+}

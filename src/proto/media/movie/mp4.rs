@@ -1,0 +1,282 @@
+//! MP4 (ISO/IEC 14496-12, -14, -15), by `shiguredo_mp4`, which says what it needs of the file and is
+//! handed it.
+
+use std::io::{Read, Seek, SeekFrom};
+
+use shiguredo_mp4::boxes::SampleEntry;
+use shiguredo_mp4::demux::{
+    DemuxError, Fmp4FileDemuxer, Input, Mp4FileDemuxer, Mp4FileKind, Mp4FileKindDetector,
+    RequiredInput,
+};
+
+use super::super::{Codec, Timebase};
+use super::{Found, NalFormat, Sample};
+
+/// The tables of a file, or of a fragment with its frames, in bytes.
+const MAX_BOX: u64 = 64 << 20;
+
+/// Pieces asked for in a row before anything comes of it: boxes in a file of damaged ones.
+const MAX_REQUESTS: usize = 100_000;
+
+/// An MP4 file.
+#[derive(Debug)]
+pub(super) struct Mp4<R> {
+    input: R,
+    size: u64,
+    demuxer: Demuxer,
+    kind: Mp4FileKind,
+}
+
+#[derive(Debug)]
+enum Demuxer {
+    Plain(Box<Mp4FileDemuxer>),
+    Fragmented(Box<Fmp4FileDemuxer>),
+}
+
+/// A sample, before its data was read.
+struct Place {
+    track: u32,
+    timestamp: i128,
+    duration: u32,
+    timescale: u32,
+    offset: u64,
+    size: usize,
+}
+
+impl Demuxer {
+    fn new(kind: Mp4FileKind) -> Self {
+        match kind {
+            Mp4FileKind::Mp4 => Self::Plain(Box::new(Mp4FileDemuxer::new())),
+            Mp4FileKind::FragmentedMp4 => Self::Fragmented(Box::new(Fmp4FileDemuxer::new())),
+        }
+    }
+
+    fn required_input(&self) -> Option<RequiredInput> {
+        match self {
+            Self::Plain(demuxer) => demuxer.required_input(),
+            Self::Fragmented(demuxer) => demuxer.required_input(),
+        }
+    }
+
+    fn handle_input(&mut self, input: Input<'_>) {
+        match self {
+            Self::Plain(demuxer) => demuxer.handle_input(input),
+            Self::Fragmented(demuxer) => demuxer.handle_input(input),
+        }
+    }
+
+    /// The next sample, and what its track is when that was not said yet.
+    fn next(&mut self) -> Result<Option<(Place, Option<SampleEntry>)>, DemuxError> {
+        let sample = match self {
+            Self::Plain(demuxer) => demuxer.next_sample()?,
+            Self::Fragmented(demuxer) => demuxer.next_sample()?,
+        };
+        Ok(sample.map(|sample| {
+            let place = Place {
+                track: sample.track.track_id,
+                timestamp: i128::from(sample.timestamp)
+                    + i128::from(sample.composition_time_offset.unwrap_or(0)),
+                duration: sample.duration,
+                timescale: sample.track.timescale.get(),
+                offset: sample.data_offset,
+                size: sample.data_size,
+            };
+            (place, sample.sample_entry.cloned())
+        }))
+    }
+}
+
+impl<R: Read + Seek> Mp4<R> {
+    pub fn open(mut input: R) -> Result<(Self, Vec<Found>), String> {
+        let size = input.seek(SeekFrom::End(0)).map_err(unreadable)?;
+        let mut detector = Mp4FileKindDetector::new();
+        for _ in 0..MAX_REQUESTS {
+            let Some(required) = detector.required_input() else {
+                break;
+            };
+            let data = read(&mut input, size, required)?;
+            detector.handle_input(required.to_input(&data));
+        }
+        let kind = detector
+            .file_kind()
+            .map_err(broken)?
+            .ok_or("MP4 without a moov box")?;
+        let demuxer = Demuxer::new(kind);
+        let mut file = Self {
+            input,
+            size,
+            demuxer,
+            kind,
+        };
+        let found = file.find_tracks()?;
+        file.demuxer = Demuxer::new(kind);
+        Ok((file, found))
+    }
+
+    pub fn next(&mut self, max_frame: usize) -> Result<Option<Sample>, String> {
+        let Some((place, _)) = self.next_place()? else {
+            return Ok(None);
+        };
+        if place.size > max_frame {
+            return Err(format!(
+                "a frame of {} bytes; the limit is {max_frame}",
+                place.size
+            ));
+        }
+        let end = place.offset.checked_add(place.size as u64);
+        if end.is_none_or(|end| end > self.size) {
+            let (offset, size) = (place.offset, place.size);
+            return Err(format!(
+                "a frame of {size} bytes at byte {offset}: behind the end of the file"
+            ));
+        }
+        let mut data = vec![0; place.size];
+        self.input
+            .seek(SeekFrom::Start(place.offset))
+            .map_err(unreadable)?;
+        self.input.read_exact(&mut data).map_err(unreadable)?;
+        let base = Timebase::new(1, place.timescale).ok_or("a timescale of 0")?;
+        let units = u64::try_from(place.timestamp.max(0)).unwrap_or(u64::MAX);
+        Ok(Some(Sample {
+            track: u64::from(place.track),
+            time: base
+                .time(units)
+                .ok_or("a timestamp above a hundred years")?,
+            duration: base.time(u64::from(place.duration)),
+            offset: Some(place.offset),
+            data,
+        }))
+    }
+
+    fn next_place(&mut self) -> Result<Option<(Place, Option<SampleEntry>)>, String> {
+        for _ in 0..MAX_REQUESTS {
+            match self.demuxer.next() {
+                Ok(sample) => return Ok(sample),
+                Err(DemuxError::InputRequired(required)) => {
+                    let required = self.demuxer.required_input().unwrap_or(required);
+                    // Behind the last fragment there is nothing.
+                    if required.position >= self.size && self.kind == Mp4FileKind::FragmentedMp4 {
+                        return Ok(None);
+                    }
+                    let data = read(&mut self.input, self.size, required)?;
+                    self.demuxer.handle_input(required.to_input(&data));
+                }
+                Err(error) => return Err(broken(error)),
+            }
+        }
+        Err("MP4 with more boxes than sense".into())
+    }
+
+    /// Goes through the samples until each track has said what it is.
+    fn find_tracks(&mut self) -> Result<Vec<Found>, String> {
+        /// Other tracks' samples before a track's first.
+        const MAX_SAMPLES: usize = 10_000;
+        let mut found: Vec<Found> = Vec::new();
+        for _ in 0..MAX_SAMPLES {
+            let place = match self.next_place() {
+                Ok(Some(place)) => place,
+                Ok(None) => break,
+                // What is there can be played.
+                Err(_) if !found.is_empty() => break,
+                Err(reason) => return Err(reason),
+            };
+            if let (Place { track, .. }, Some(entry)) = place
+                && !found.iter().any(|known| known.number == u64::from(track))
+            {
+                found.push(describe(track, &entry));
+            }
+            let tracks = match &mut self.demuxer {
+                Demuxer::Plain(demuxer) => demuxer.tracks(),
+                Demuxer::Fragmented(demuxer) => demuxer.tracks(),
+            };
+            if tracks.is_ok_and(|tracks| tracks.len() == found.len()) {
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Reads what was asked for, or as much of it as there is.
+fn read<R: Read + Seek>(
+    input: &mut R,
+    size: u64,
+    required: RequiredInput,
+) -> Result<Vec<u8>, String> {
+    let there = size.saturating_sub(required.position);
+    let wanted = required.size.map_or(there, |size| size as u64).min(there);
+    if wanted > MAX_BOX {
+        return Err(format!(
+            "an MP4 box of {wanted} bytes; the limit is {MAX_BOX}"
+        ));
+    }
+    let mut data = Vec::new();
+    input
+        .seek(SeekFrom::Start(required.position))
+        .map_err(unreadable)?;
+    input
+        .take(wanted)
+        .read_to_end(&mut data)
+        .map_err(unreadable)?;
+    Ok(data)
+}
+
+fn unreadable(error: std::io::Error) -> String {
+    format!("cannot be read: {error}")
+}
+
+fn broken(error: DemuxError) -> String {
+    let text = error.to_string();
+    // Behind this it names a line of the demuxer's own.
+    let reason = text.split(" (at ").next().unwrap_or_default();
+    let advice = match reason.contains("base_data_offset") {
+        true => ". Convert: ffmpeg -i INPUT -c copy -movflags faststart OUTPUT.mp4",
+        false => "",
+    };
+    format!("MP4: {reason}{advice}")
+}
+
+fn describe(track: u32, entry: &SampleEntry) -> Found {
+    let mut nal = NalFormat::default();
+    let codec = match entry {
+        SampleEntry::Vp08(_) => Ok(Codec::Vp8),
+        SampleEntry::Vp09(_) => Ok(Codec::Vp9),
+        SampleEntry::Av01(_) => Ok(Codec::Av1),
+        SampleEntry::Avc1(entry) => {
+            let record = &entry.avcc_box;
+            nal.length_bytes = usize::from(record.length_size_minus_one.get()) + 1;
+            nal.parameter_sets = record
+                .sps_list
+                .iter()
+                .chain(&record.pps_list)
+                .cloned()
+                .collect();
+            Ok(Codec::H264)
+        }
+        SampleEntry::Hev1(_) | SampleEntry::Hvc1(_) => {
+            let record = match entry {
+                SampleEntry::Hev1(entry) => Some(&entry.hvcc_box),
+                SampleEntry::Hvc1(entry) => Some(&entry.hvcc_box),
+                _ => None,
+            };
+            if let Some(record) = record {
+                nal.length_bytes = usize::from(record.length_size_minus_one.get()) + 1;
+                let sets = record.nalu_arrays.iter().flat_map(|array| &array.nalus);
+                nal.parameter_sets = sets.cloned().collect();
+            }
+            Ok(Codec::H265)
+        }
+        SampleEntry::Opus(entry) => match entry.audio.channelcount {
+            1 | 2 => Ok(Codec::Opus),
+            more => Err(format!("Opus with {more} channels")),
+        },
+        SampleEntry::Mp4a(_) => Err("AAC".into()),
+        SampleEntry::Flac(_) => Err("FLAC".into()),
+        SampleEntry::Unknown(entry) => Err(format!("{:?}", entry.box_type)),
+    };
+    Found {
+        number: u64::from(track),
+        codec,
+        nal,
+    }
+}

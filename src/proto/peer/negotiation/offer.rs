@@ -1,0 +1,85 @@
+//! Getting an offer out of the core.
+
+use super::super::description::own_attribute;
+use super::super::error::PeerError;
+use super::{Created, Peer};
+
+impl Peer {
+    pub(super) fn core_offer(&mut self) -> Result<Created, PeerError> {
+        // What an earlier offer would have added and was not answered goes into this one.
+        self.keep_additions();
+        let earlier = self.negotiation.taken_back.take();
+        let mut adds = earlier.is_some();
+        self.declare_senders();
+        // Without a description in force there is nothing to restart.
+        let restart = self.negotiation.restart_wanted && !self.negotiation.lines.is_empty();
+        let mut api = self.rtc.sdp_api();
+        if !self.negotiation.application
+            && !self.negotiation.application_offered
+            && let Some((id, config)) = self.channels.take_first_waiting()
+        {
+            self.negotiation.application_offered = true;
+            adds = true;
+            let core = api.add_channel_with_config(config);
+            self.channels.bind(id, core);
+        }
+        adds |= self.tracks.add_to_offer(&mut api);
+        if restart {
+            api.ice_restart(true);
+        }
+        if let Some(earlier) = earlier {
+            api.merge(earlier);
+        }
+        let Some((offer, core)) = api.apply() else {
+            return self.unchanged_offer();
+        };
+        let sdp = self.tracks.write_local(offer.to_sdp_string(), true);
+        let ufrag = own_attribute(&sdp, "ice-ufrag").unwrap_or_default();
+        Ok(Created {
+            sdp,
+            core,
+            adds,
+            ufrag,
+        })
+    }
+
+    /// An offer that was made and is not under way any more: what it would have added is kept. A restart
+    /// in it is not; that is asked for anew, with new credentials.
+    pub(super) fn keep_additions(&mut self) {
+        if let Some(created) = self.negotiation.created.take().filter(|c| c.adds) {
+            self.negotiation.taken_back = self.without_offered_media(created.core);
+        }
+        self.forget_offered_media();
+    }
+
+    /// The core makes no offer when nothing has changed, W3C does. So it is asked for a restart, and the
+    /// old credentials are put back: an offer that changes nothing, with an answer it will accept.
+    fn unchanged_offer(&mut self) -> Result<Created, PeerError> {
+        if self.negotiation.lines.is_empty() {
+            return Err(PeerError::BadDescription(
+                "nothing to offer: create a data channel or add a track first".into(),
+            ));
+        }
+        let mut api = self.rtc.sdp_api();
+        let fresh = api.ice_restart(true);
+        let Some((offer, core)) = api.apply() else {
+            return Err(PeerError::Core("the core made no offer".into()));
+        };
+        let sdp = offer
+            .to_sdp_string()
+            .replace(
+                &format!("a=ice-ufrag:{}\r\n", fresh.ufrag),
+                &format!("a=ice-ufrag:{}\r\n", self.local_creds.ufrag),
+            )
+            .replace(
+                &format!("a=ice-pwd:{}\r\n", fresh.pass),
+                &format!("a=ice-pwd:{}\r\n", self.local_creds.pass),
+            );
+        Ok(Created {
+            sdp: self.tracks.write_local(sdp, true),
+            core,
+            adds: false,
+            ufrag: self.local_creds.ufrag.clone(),
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! Which codecs there are, which are offered, and what was agreed upon.
+
+use std::fmt;
+
+use str0m::RtcConfig;
+use str0m::format::{Codec as CoreCodec, PayloadParams};
+
+use crate::proto::media::Codec;
+
+/// All codecs, in the order of preference of Chromium's offers.
+const ALL: [Codec; 9] = [
+    Codec::Vp8,
+    Codec::Vp9,
+    Codec::Av1,
+    Codec::H264,
+    Codec::H265,
+    Codec::Opus,
+    Codec::Pcmu,
+    Codec::Pcma,
+    Codec::G722,
+];
+
+/// The codec of this name, in any case (RFC 4855 §3).
+pub(super) fn codec_named(name: &str) -> Option<Codec> {
+    ALL.into_iter()
+        .find(|c| c.name().eq_ignore_ascii_case(name))
+}
+
+pub(super) fn codec_of_core(codec: CoreCodec) -> Option<Codec> {
+    Some(match codec {
+        CoreCodec::Vp8 => Codec::Vp8,
+        CoreCodec::Vp9 => Codec::Vp9,
+        CoreCodec::Av1 => Codec::Av1,
+        CoreCodec::H264 => Codec::H264,
+        CoreCodec::H265 => Codec::H265,
+        CoreCodec::Opus => Codec::Opus,
+        CoreCodec::PCMU => Codec::Pcmu,
+        CoreCodec::PCMA => Codec::Pcma,
+        CoreCodec::G722 => Codec::G722,
+        _ => return None,
+    })
+}
+
+/// Sound or pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// `m=audio`.
+    Audio,
+    /// `m=video`.
+    Video,
+}
+
+impl MediaKind {
+    /// What this codec encodes.
+    pub fn of(codec: Codec) -> Self {
+        match codec.is_video() {
+            true => Self::Video,
+            false => Self::Audio,
+        }
+    }
+
+    pub(super) fn to_core(self) -> str0m::media::MediaKind {
+        match self {
+            Self::Audio => str0m::media::MediaKind::Audio,
+            Self::Video => str0m::media::MediaKind::Video,
+        }
+    }
+}
+
+impl fmt::Display for MediaKind {
+    /// As in an m-line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+        })
+    }
+}
+
+/// The codecs a peer knows. All that browsers know by default, in the order of preference of
+/// Chromium's offers.
+///
+/// H.264 is offered as constrained baseline, baseline, main and high, level 3.1; the first three in both
+/// packetization modes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Codecs(Vec<Codec>);
+
+impl Default for Codecs {
+    fn default() -> Self {
+        Self(ALL.to_vec())
+    }
+}
+
+impl Codecs {
+    /// These and no others. For each kind the first is what is preferred.
+    pub fn only(codecs: impl IntoIterator<Item = Codec>) -> Self {
+        let mut list = Vec::new();
+        for codec in codecs {
+            if !list.contains(&codec) {
+                list.push(codec);
+            }
+        }
+        Self(list)
+    }
+
+    /// Without this one.
+    #[must_use]
+    pub fn without(mut self, codec: Codec) -> Self {
+        self.0.retain(|c| *c != codec);
+        self
+    }
+
+    /// In order of preference.
+    pub fn iter(&self) -> impl Iterator<Item = Codec> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Whether this one is among them.
+    pub fn contains(&self, codec: Codec) -> bool {
+        self.0.contains(&codec)
+    }
+
+    /// Their names, of one kind.
+    pub(super) fn names(&self, kind: MediaKind) -> Vec<String> {
+        let of_kind = self.iter().filter(|c| MediaKind::of(*c) == kind);
+        of_kind.map(|c| c.name().to_owned()).collect()
+    }
+
+    pub(in super::super) fn configure(&self, core: RtcConfig) -> RtcConfig {
+        let mut core = core.clear_codecs();
+        for codec in self.iter() {
+            core = match codec {
+                Codec::Vp8 => core.enable_vp8(true),
+                Codec::Vp9 => core.enable_vp9(true),
+                Codec::Av1 => core.enable_av1(true),
+                Codec::H264 => core.enable_h264(true),
+                Codec::H265 => core.enable_h265(true),
+                Codec::Opus => core.enable_opus(true, false),
+                Codec::Pcmu => core.enable_pcmu(true, false),
+                Codec::Pcma => core.enable_pcma(true, false),
+                Codec::G722 => core.enable_g722(true, false),
+            };
+        }
+        core
+    }
+}
+
+/// A codec as it was agreed upon (W3C `RTCRtpCodecParameters`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CodecParameters {
+    /// Which.
+    pub codec: Codec,
+    /// Its payload type in RTP.
+    pub payload_type: u8,
+    /// Ticks of the RTP timestamp in a second.
+    pub clock_rate: u32,
+    /// Of sound; 0 for video.
+    pub channels: u8,
+    /// The parameters, as in `a=fmtp`; empty when there are none.
+    pub sdp_fmtp_line: String,
+    /// H.264: profile and level (RFC 6184 §8.1), `0x42e01f` for constrained baseline 3.1.
+    pub profile_level_id: Option<u32>,
+    /// H.264: 0 for one NAL unit a packet, 1 for any.
+    pub packetization_mode: Option<u8>,
+}
+
+impl CodecParameters {
+    pub(super) fn from_core(params: &PayloadParams) -> Option<Self> {
+        let spec = params.spec();
+        let codec = codec_of_core(spec.codec)?;
+        let is_h264 = codec == Codec::H264;
+        Some(Self {
+            codec,
+            payload_type: *params.pt(),
+            clock_rate: codec.clock_rate(),
+            channels: match MediaKind::of(codec) {
+                MediaKind::Audio => spec.channels.unwrap_or(1),
+                MediaKind::Video => 0,
+            },
+            sdp_fmtp_line: spec.format.to_string(),
+            profile_level_id: spec.format.profile_level_id.filter(|_| is_h264),
+            packetization_mode: spec.format.packetization_mode.filter(|_| is_h264),
+        })
+    }
+}
+
+impl fmt::Display for CodecParameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.codec, self.clock_rate)?;
+        if self.channels > 1 {
+            write!(f, "/{}", self.channels)?;
+        }
+        if !self.sdp_fmtp_line.is_empty() {
+            write!(f, " ({})", self.sdp_fmtp_line)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,385 @@
+//! Frames in and out, and keyframes asked for.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use str0m::media::{Frequency, MediaData, MediaTime, Mid, Rid};
+
+use super::super::Peer;
+use super::super::error::PeerError;
+use super::super::state::PeerEvent;
+use super::codec::{MediaKind, codec_of_core};
+use super::{Bytes, KEYFRAME_PATIENCE, TransceiverId};
+use crate::proto::media::Codec;
+
+/// Layers of one track that are followed; more are received, but no keyframe is asked for.
+const MAX_LAYERS: usize = 16;
+
+/// A frame to be sent: a picture, or a packet of sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncodedFrame {
+    /// The encoded bytes: see [`Codec`] for their form. A clone shares them.
+    pub data: Bytes,
+    /// When it is shown or heard, from any beginning.
+    pub time: FrameTime,
+    /// The moment that `time` stands for, for what is to be played in step; `None`: now.
+    pub wallclock: Option<Instant>,
+    /// Which layer, for simulcast.
+    pub rid: Option<String>,
+}
+
+/// A point in the time of the media.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FrameTime {
+    /// From any beginning.
+    Media(Duration),
+    /// In ticks of the codec's RTP clock, counted on beyond 32 bits.
+    Ticks(u64),
+}
+
+impl From<Duration> for FrameTime {
+    fn from(time: Duration) -> Self {
+        Self::Media(time)
+    }
+}
+
+impl EncodedFrame {
+    /// A frame of this time in the media.
+    pub fn new(data: impl Into<Bytes>, time: impl Into<FrameTime>) -> Self {
+        Self {
+            data: data.into(),
+            time: time.into(),
+            wallclock: None,
+            rid: None,
+        }
+    }
+
+    /// Sets [`wallclock`](Self::wallclock).
+    #[must_use]
+    pub fn wallclock(mut self, wallclock: Instant) -> Self {
+        self.wallclock = Some(wallclock);
+        self
+    }
+
+    /// Sets [`rid`](Self::rid).
+    #[must_use]
+    pub fn rid(mut self, rid: impl Into<String>) -> Self {
+        self.rid = Some(rid.into());
+        self
+    }
+}
+
+/// A frame that has come, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceivedFrame {
+    /// On which transceiver.
+    pub transceiver: TransceiverId,
+    /// Of which layer, for simulcast.
+    pub rid: Option<String>,
+    /// What it is encoded with.
+    pub codec: Codec,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Its time in the media, from a beginning that the sender has chosen.
+    pub time: Duration,
+    /// The same in ticks of the codec's RTP clock, counted on beyond 32 bits.
+    pub rtp_timestamp: u64,
+    /// When its first packet came.
+    pub received: Instant,
+    /// When it was taken, by the sender's clock, once a sender report has told how that goes
+    /// (RFC 3550 §6.4.1).
+    pub captured: Option<SystemTime>,
+    /// Nothing is missing between the frame before and this one.
+    pub contiguous: bool,
+    /// Whether a decoder can start here. Always true for sound.
+    pub keyframe: bool,
+    /// The encoded bytes.
+    pub data: Bytes,
+}
+
+impl ReceivedFrame {
+    /// The frame as it can be sent on: same bytes, same time.
+    pub fn to_encoded(&self) -> EncodedFrame {
+        EncodedFrame::new(self.data.clone(), FrameTime::Ticks(self.rtp_timestamp))
+            .wallclock(self.received)
+    }
+}
+
+/// How the other side asks for a keyframe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyframeRequestKind {
+    /// Picture loss indication (RFC 4585 §6.3.1).
+    Pli,
+    /// Full intra request (RFC 5104 §4.3.1).
+    Fir,
+}
+
+/// What a sender says of its clocks (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SenderReport {
+    /// On which transceiver.
+    pub transceiver: TransceiverId,
+    /// Of which layer, for simulcast.
+    pub rid: Option<String>,
+    /// The sender's wall clock …
+    pub wallclock: SystemTime,
+    /// … at this RTP timestamp.
+    pub rtp_timestamp: u32,
+    /// Packets sent so far.
+    pub packets: u32,
+    /// Bytes of payload sent so far.
+    pub bytes: u32,
+}
+
+/// The time of what is sent. A new source continues where the old one ended.
+#[derive(Debug, Default)]
+pub(super) struct Clock {
+    /// Added to the times of this source, in ticks.
+    offset: i128,
+    /// Ticks and wall clock of the frame sent last.
+    last: Option<(u64, Instant)>,
+    restarting: bool,
+    rate: u32,
+}
+
+impl Clock {
+    pub fn restart(&mut self) {
+        self.restarting = self.last.is_some();
+    }
+
+    fn ticks(&mut self, time: FrameTime, rate: u32, wallclock: Instant) -> u64 {
+        let own = match time {
+            FrameTime::Media(time) => {
+                let scaled = time.as_nanos() * u128::from(rate) + 500_000_000;
+                i128::try_from(scaled / 1_000_000_000).unwrap_or(0)
+            }
+            FrameTime::Ticks(ticks) => i128::from(ticks),
+        };
+        if let Some((ticks, at)) = self.last
+            && (self.restarting || self.rate != rate)
+        {
+            let gap = wallclock.saturating_duration_since(at).as_nanos() * u128::from(rate)
+                / 1_000_000_000;
+            let next = i128::from(ticks) + i128::try_from(gap).unwrap_or(0).max(1);
+            self.offset = next - own;
+        }
+        self.restarting = false;
+        self.rate = rate;
+        let ticks = u64::try_from(own + self.offset).unwrap_or(0);
+        self.last = Some((ticks, wallclock));
+        ticks
+    }
+}
+
+/// A layer whose pictures cannot be decoded until a keyframe comes.
+#[derive(Debug)]
+pub(super) struct Repair {
+    rid: Option<Rid>,
+    waiting: bool,
+    asked: Option<Instant>,
+}
+
+impl Peer {
+    pub(super) fn send_frame(
+        &mut self,
+        id: TransceiverId,
+        frame: &EncodedFrame,
+    ) -> Result<(), PeerError> {
+        let limit = self.config.limits.max_frame_size;
+        if frame.data.len() > limit {
+            return Err(PeerError::LimitReached {
+                limit: "max_frame_size",
+                value: limit,
+            });
+        }
+        let now = self.now;
+        let transceiver = self.tracks.find(id)?;
+        let (Some(bound), Some(mid)) = (&transceiver.bound, transceiver.mid) else {
+            return Err(PeerError::TrackNotBound);
+        };
+        let rate = bound.clock_rate;
+        let wallclock = frame.wallclock.unwrap_or(now);
+        let ticks = transceiver.clock.ticks(frame.time, rate, wallclock);
+        if transceiver.paused || frame.data.is_empty() {
+            return Ok(());
+        }
+        let payload_type = bound.payload_type.into();
+        let Some(mut writer) = self.rtc.writer(mid) else {
+            return Err(PeerError::TrackNotBound);
+        };
+        if let Some(rid) = &frame.rid {
+            writer = writer.rid(Rid::from(rid.as_str()));
+        }
+        let frequency = Frequency::new(rate).unwrap_or(Frequency::NINETY_KHZ);
+        let time = MediaTime::new(ticks, frequency);
+        writer
+            .write(payload_type, wallclock, time, frame.data.clone())
+            .map_err(|e| PeerError::BadTrack(e.to_string()))?;
+        transceiver.has_sent = true;
+        transceiver.sent.0 += 1;
+        transceiver.sent.1 += frame.data.len() as u64;
+        // The core makes packets of it in its timeout.
+        self.core_timeout();
+        Ok(())
+    }
+
+    pub(in super::super) fn on_media_data(&mut self, data: MediaData) {
+        let Some(codec) = codec_of_core(data.params.spec().codec) else {
+            return;
+        };
+        let now = self.now;
+        let Some(transceiver) = self.tracks.by_mid(&data.mid) else {
+            return;
+        };
+        let keyframe = MediaKind::of(codec) == MediaKind::Audio || data.is_keyframe();
+        let asks = MediaKind::of(codec) == MediaKind::Video
+            && transceiver.wants_keyframe(data.rid, data.contiguous, keyframe, now);
+        transceiver.received.0 += 1;
+        transceiver.received.1 += data.data.len() as u64;
+        let rate = codec.clock_rate();
+        let ticks = ticks_at(data.time, rate);
+        let frame = ReceivedFrame {
+            transceiver: transceiver.id,
+            rid: data.rid.map(|r| r.to_string()),
+            codec,
+            payload_type: *data.pt,
+            time: duration_of(ticks, rate),
+            rtp_timestamp: ticks,
+            received: data.network_time,
+            captured: data.last_sender_info.and_then(|report| {
+                let behind = (ticks as u32).wrapping_sub(report.rtp_time.numer() as u32) as i32;
+                let distance = duration_of(behind.unsigned_abs().into(), rate);
+                if behind < 0 {
+                    report.ntp_time.checked_sub(distance)
+                } else {
+                    report.ntp_time.checked_add(distance)
+                }
+            }),
+            contiguous: data.contiguous,
+            keyframe,
+            data: data.data,
+        };
+        self.event(PeerEvent::Frame(frame));
+        if asks {
+            let rid = data.rid.map(|r| r.to_string());
+            let asked = self.ask_for_keyframe(data.mid, rid.as_deref(), KeyframeRequestKind::Pli);
+            if let Err(e) = asked {
+                log::debug!("no keyframe can be asked for: {e}");
+            }
+        }
+    }
+
+    pub(super) fn ask_for_keyframe(
+        &mut self,
+        mid: Mid,
+        rid: Option<&str>,
+        kind: KeyframeRequestKind,
+    ) -> Result<(), PeerError> {
+        use str0m::media::KeyframeRequestKind as Core;
+        let Some(mut writer) = self.rtc.writer(mid) else {
+            return Err(PeerError::BadTrack("it is not negotiated yet".into()));
+        };
+        let kind = match kind {
+            KeyframeRequestKind::Pli => Core::Pli,
+            KeyframeRequestKind::Fir => Core::Fir,
+        };
+        writer
+            .request_keyframe(rid.map(Rid::from), kind)
+            .map_err(|e| PeerError::BadTrack(format!("asking for a keyframe: {e}")))
+    }
+
+    pub(in super::super) fn on_keyframe_request(
+        &mut self,
+        request: &str0m::media::KeyframeRequest,
+    ) {
+        use str0m::media::KeyframeRequestKind as Core;
+        let Some(transceiver) = self.tracks.by_mid(&request.mid) else {
+            return;
+        };
+        let event = PeerEvent::KeyframeRequest {
+            transceiver: transceiver.id,
+            rid: request.rid.map(|r| r.to_string()),
+            kind: match request.kind {
+                Core::Pli => KeyframeRequestKind::Pli,
+                Core::Fir => KeyframeRequestKind::Fir,
+            },
+        };
+        self.event(event);
+    }
+
+    pub(in super::super) fn on_sender_report(&mut self, report: &str0m::media::SenderFeedback) {
+        let Some(transceiver) = self.tracks.by_mid(&report.mid) else {
+            return;
+        };
+        let info = &report.sender_info;
+        let event = PeerEvent::SenderReport(SenderReport {
+            transceiver: transceiver.id,
+            rid: report.rid.map(|r| r.to_string()),
+            wallclock: info.ntp_time,
+            rtp_timestamp: info.rtp_time.numer() as u32,
+            packets: info.sender_packet_count,
+            bytes: info.sender_octet_count,
+        });
+        self.event(event);
+    }
+
+    /// The other side sends nothing for a while, or goes on.
+    pub(in super::super) fn on_stream_paused(&mut self, mid: Mid, rid: Option<Rid>, muted: bool) {
+        let Some(transceiver) = self.tracks.by_mid(&mid) else {
+            return;
+        };
+        let event = PeerEvent::TrackMuted {
+            transceiver: transceiver.id,
+            rid: rid.map(|r| r.to_string()),
+            muted,
+        };
+        self.event(event);
+    }
+}
+
+impl super::Transceiver {
+    /// Whether a keyframe is to be asked for now: something is missing, and none has come since.
+    fn wants_keyframe(
+        &mut self,
+        rid: Option<Rid>,
+        contiguous: bool,
+        keyframe: bool,
+        now: Instant,
+    ) -> bool {
+        let index = match self.repair.iter().position(|r| r.rid == rid) {
+            Some(index) => index,
+            None if self.repair.len() >= MAX_LAYERS => return false,
+            None => {
+                self.repair.push(Repair {
+                    rid,
+                    // What comes first and is no keyframe cannot be decoded either.
+                    waiting: true,
+                    asked: None,
+                });
+                self.repair.len() - 1
+            }
+        };
+        let layer = &mut self.repair[index];
+        layer.waiting = !keyframe && (layer.waiting || !contiguous);
+        let is_due = layer
+            .asked
+            .is_none_or(|at| now.saturating_duration_since(at) >= KEYFRAME_PATIENCE);
+        if layer.waiting && is_due {
+            layer.asked = Some(now);
+            return true;
+        }
+        false
+    }
+}
+
+fn ticks_at(time: MediaTime, rate: u32) -> u64 {
+    Frequency::new(rate).map_or(0, |frequency| time.rebase(frequency).numer())
+}
+
+fn duration_of(ticks: u64, rate: u32) -> Duration {
+    let rate = u64::from(rate.max(1));
+    let nanos = (ticks % rate) * 1_000_000_000 / rate;
+    Duration::from_secs(ticks / rate) + Duration::from_nanos(nanos)
+}

@@ -1,0 +1,470 @@
+//! Where transceivers meet offers and answers (RFC 8829 §5.2, §5.3, §5.10).
+//!
+//! Nothing is told to the core before an answer makes it so: an offer that is taken back, or never
+//! answered, leaves the transceivers as they were, without m-lines (RFC 8829 §5.7).
+
+use std::time::Duration;
+
+use str0m::change::{SdpApi, SdpPendingOffer};
+use str0m::media::{Mid, Rid, Simulcast, SimulcastLayer};
+
+use super::super::error::PeerError;
+use super::super::state::PeerEvent;
+use super::super::{Dtls, Peer};
+use super::codec::{CodecParameters, MediaKind};
+use super::sdp::{self, LocalMedia, RemoteMedia};
+use super::{Agreed, Direction, RemoteTrack, Tracks, Transceiver, TransceiverConfig};
+
+/// How long a packet is kept to be sent again.
+const RTX_AGE: Duration = Duration::from_secs(3);
+
+/// How much of what is sent may be sent again. Half is enough for any loss that video survives, and a
+/// bound for whoever asks in bad faith.
+const RTX_SHARE: f32 = 0.5;
+
+impl Tracks {
+    /// Whether an offer is needed (W3C §4.7.3).
+    pub fn need_negotiation(&self) -> bool {
+        self.list.iter().any(Transceiver::needs_negotiation)
+    }
+
+    /// Gives each transceiver without an m-line one in the offer. Whether there was any.
+    pub fn add_to_offer(&mut self, api: &mut SdpApi<'_>) -> bool {
+        let mut adds = false;
+        for t in self.list.iter_mut().filter(|t| !t.stopping) {
+            t.offering = Some(t.direction);
+            if t.mid.is_some() {
+                continue;
+            }
+            let simulcast = (!t.send_rids.is_empty()).then(|| Simulcast {
+                send: t.send_rids.iter().map(|r| SimulcastLayer::new(r)).collect(),
+                recv: Vec::new(),
+            });
+            let ids = (Some(t.stream_id.clone()), Some(t.track_id.clone()));
+            let direction = t.direction.to_core();
+            t.offered = Some(api.add_media(t.kind.to_core(), direction, ids.0, ids.1, simulcast));
+            adds = true;
+        }
+        adds
+    }
+
+    /// A description of the core's as it is to be sent.
+    pub fn write_local(&self, text: String, is_offer: bool) -> String {
+        if self.list.is_empty() && !text.contains("\nm=audio") && !text.contains("\nm=video") {
+            return text;
+        }
+        let media: Vec<LocalMedia<'_>> = self
+            .list
+            .iter()
+            .filter_map(|t| {
+                let mid = t.mid.as_ref().or(t.offered.as_ref())?;
+                let agreed = t.agreed.map(|a| a.current).unwrap_or_default();
+                Some(LocalMedia {
+                    mid,
+                    direction: if is_offer { t.direction } else { agreed },
+                    stream_id: &t.stream_id,
+                    track_id: &t.track_id,
+                    codecs: &t.preferred,
+                })
+            })
+            .collect();
+        sdp::write_media(&text, &media)
+    }
+
+    /// Whether the core can take this description.
+    pub fn check_remote(&self, text: &str, media: &[RemoteMedia]) -> Result<(), PeerError> {
+        self.payload_types.with(text, media).map(drop)
+    }
+
+    /// Finds or makes the transceiver of each m-line of their offer (RFC 8829 §5.10).
+    pub fn on_remote_offer(
+        &mut self,
+        media: &[RemoteMedia],
+        limits: &super::Limits,
+    ) -> Result<(), PeerError> {
+        for m in media.iter().filter(|m| !m.rejected) {
+            if self.by_mid(&m.mid).is_some() {
+                continue;
+            }
+            let takes = m.direction.is_receiving();
+            let free = self.list.iter_mut().find(|t| {
+                takes && t.by_add_track && t.has_track && t.kind == m.kind && t.mid.is_none()
+            });
+            let mid = Some(Mid::from(m.mid.as_str()));
+            match free {
+                Some(t) => t.mid = mid,
+                None => {
+                    let config = TransceiverConfig::default().direction(Direction::RecvOnly);
+                    let id = self.add(m.kind, config, limits)?;
+                    let t = self.find(id)?;
+                    t.mid = mid;
+                    t.tentative = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Their offer is not going to be answered.
+    pub fn drop_remote_offer(&mut self) {
+        self.list.retain(|t| !t.tentative || t.has_track);
+        for t in self.list.iter_mut().filter(|t| t.agreed.is_none()) {
+            t.mid = None;
+            t.tentative = false;
+        }
+    }
+
+    /// Those that were stopped before anybody else knew of them.
+    fn drop_unheard_of(&mut self, events: &mut Vec<PeerEvent>) {
+        self.list.retain(|t| {
+            let is_gone = t.stopping && t.mid.is_none() && t.offered.is_none();
+            if is_gone {
+                t.say_goodbye(events);
+            }
+            !is_gone
+        });
+    }
+
+    /// Our offer is under way no more. The m-lines that it would have added.
+    fn take_offered(&mut self) -> Vec<(Mid, str0m::media::MediaKind)> {
+        let mut taken = Vec::new();
+        for t in &mut self.list {
+            t.offering = None;
+            if let Some(mid) = t.offered.take() {
+                taken.push((mid, t.kind.to_core()));
+            }
+        }
+        taken
+    }
+
+    pub fn close(&mut self, events: &mut Vec<PeerEvent>) {
+        for t in self.list.drain(..) {
+            t.say_goodbye(events);
+        }
+    }
+}
+
+impl Transceiver {
+    fn say_goodbye(&self, events: &mut Vec<PeerEvent>) {
+        if self.bound.is_some() {
+            events.push(PeerEvent::TrackUnbound(self.id));
+        }
+        if self.is_receiving {
+            events.push(PeerEvent::TrackRemoved(self.id));
+        }
+        events.push(PeerEvent::TransceiverStopped(self.id));
+    }
+
+    fn needs_negotiation(&self) -> bool {
+        let Some(agreed) = self.agreed else {
+            return !self.stopping || self.mid.is_some();
+        };
+        let wanted = self.direction;
+        let is_said = if agreed.we_offered {
+            wanted == agreed.offered || wanted == agreed.current
+        } else {
+            wanted.and(agreed.offered) == agreed.current
+        };
+        self.stopping || !is_said || agreed.codecs_said != self.preference
+    }
+}
+
+impl Peer {
+    /// What is left of an offer that was not answered: its transceivers have no m-lines again. The core
+    /// lets go of an addition when the m-line is there already, so for a moment it is.
+    pub(in super::super) fn without_offered_media(
+        &mut self,
+        pending: SdpPendingOffer,
+    ) -> Option<SdpPendingOffer> {
+        let media = self.tracks.take_offered();
+        if media.is_empty() {
+            return Some(pending);
+        }
+        for (mid, kind) in &media {
+            self.rtc.direct_api().declare_media(*mid, *kind);
+        }
+        let mut api = self.rtc.sdp_api();
+        api.merge(pending);
+        let rest = api.apply().map(|(_, pending)| pending);
+        for (mid, _) in &media {
+            self.rtc.direct_api().remove_media(*mid);
+        }
+        self.tracks.drop_unheard_of(&mut self.events);
+        rest
+    }
+
+    /// Our offer is under way no more, and nothing of it is to be kept.
+    pub(in super::super) fn forget_offered_media(&mut self) {
+        self.tracks.take_offered();
+        self.tracks.drop_unheard_of(&mut self.events);
+    }
+
+    /// What is to be sent from an m-line of theirs needs an SSRC in our offer.
+    pub(in super::super) fn declare_senders(&mut self) {
+        for t in &self.tracks.list {
+            let Some(mid) = t.mid.filter(|_| t.direction.is_sending() && !t.stopping) else {
+                continue;
+            };
+            let mut api = self.rtc.direct_api();
+            if !t.send_rids.is_empty() || api.stream_tx_by_mid(mid, None).is_some() {
+                continue;
+            }
+            let ssrc = api.new_ssrc();
+            let has_rtx = t.kind == MediaKind::Video;
+            let rtx =
+                has_rtx.then(|| std::iter::repeat_with(|| api.new_ssrc()).find(|r| *r != ssrc));
+            let is_negotiated = self.rtc.media(mid).is_some();
+            if is_negotiated {
+                self.rtc
+                    .direct_api()
+                    .declare_stream_tx(ssrc, rtx.flatten(), mid, None);
+            }
+        }
+    }
+
+    /// The core refuses to send on an m-line of ours that has been inactive, unless it is not.
+    pub(in super::super) fn wake_inactive(&mut self, media: &[RemoteMedia]) {
+        for m in media.iter().filter(|m| m.direction.is_receiving()) {
+            let mid = Mid::from(m.mid.as_str());
+            let is_inactive = self
+                .rtc
+                .media(mid)
+                .is_some_and(|c| !c.stopped() && c.direction() == Direction::Inactive.to_core());
+            if is_inactive {
+                let direction = Direction::RecvOnly.to_core();
+                self.rtc.sdp_api().set_direction(mid, direction);
+            }
+        }
+    }
+
+    /// The core has taken their offer: what is ours in the answer.
+    pub(in super::super) fn tracks_answered(&mut self, text: &str, media: &[RemoteMedia]) {
+        for m in media {
+            let Some(t) = self.tracks.by_mid(&m.mid) else {
+                continue;
+            };
+            let offered = m.direction.reversed();
+            let current = t.direction.and(offered);
+            t.tentative = false;
+            t.agreed = Some(Agreed {
+                offered,
+                we_offered: false,
+                current,
+                codecs_said: t.preference,
+            });
+        }
+        self.tracks_negotiated(text, media);
+    }
+
+    /// The core has taken their answer.
+    pub(in super::super) fn tracks_accepted(&mut self, text: &str, media: &[RemoteMedia]) {
+        for t in &mut self.tracks.list {
+            if let Some(mid) = t.offered.take() {
+                t.mid = Some(mid);
+                if t.stopping {
+                    self.rtc.sdp_api().stop_media(mid);
+                }
+            }
+            let offered = t.offering.take();
+            let Some(answered) = media
+                .iter()
+                .find(|m| t.mid.as_deref() == Some(m.mid.as_str()))
+            else {
+                continue;
+            };
+            let offered = offered.unwrap_or(t.direction);
+            t.agreed = Some(Agreed {
+                offered,
+                we_offered: true,
+                current: answered.direction.reversed().and(offered),
+                codecs_said: t.preference,
+            });
+        }
+        self.tracks_negotiated(text, media);
+    }
+
+    fn tracks_negotiated(&mut self, text: &str, media: &[RemoteMedia]) {
+        if let Ok(types) = self.tracks.payload_types.with(text, media) {
+            self.tracks.payload_types = types;
+        }
+        for m in media {
+            self.narrow_direction(&m.mid);
+            self.line_negotiated(m);
+        }
+        self.drop_stopped();
+        self.tune_retransmission();
+        self.update_bound();
+        self.update_receiving();
+    }
+
+    /// The core drops what it was asked to send again once that is over 15 % of what it sends. It asks
+    /// every 33 ms itself, however long the way, so that a loss of 5 % comes to more than that.
+    fn tune_retransmission(&mut self) {
+        for t in self.tracks.list.iter_mut().filter(|t| !t.is_tuned) {
+            let Some(mid) = t.mid else {
+                continue;
+            };
+            let packets = match t.kind {
+                MediaKind::Audio => 256,
+                MediaKind::Video => 2048,
+            };
+            let layers = t.send_rids.iter().map(|r| Some(Rid::from(r.as_str())));
+            let single = t.send_rids.is_empty().then_some(None);
+            for rid in layers.chain(single) {
+                if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, rid) {
+                    stream.set_rtx_cache(packets, RTX_AGE, Some(RTX_SHARE));
+                    t.is_tuned = true;
+                }
+            }
+        }
+    }
+
+    /// The core takes what the other side says for what is agreed; we may want less.
+    fn narrow_direction(&mut self, mid: &str) {
+        let Some(t) = self.tracks.by_mid(mid).filter(|t| !t.stopping) else {
+            return;
+        };
+        let (Some(mid), Some(agreed)) = (t.mid, t.agreed) else {
+            return;
+        };
+        let direction = agreed.current.to_core();
+        let is_there = self.rtc.media(mid).is_some_and(|c| !c.disabled());
+        if is_there {
+            // Without `apply` this changes what is in force, and offers nothing.
+            self.rtc.sdp_api().set_direction(mid, direction);
+        }
+    }
+
+    fn line_negotiated(&mut self, m: &RemoteMedia) {
+        let Some(t) = self.tracks.by_mid(&m.mid) else {
+            return;
+        };
+        let (id, kind, was_stopping) = (t.id, t.kind, t.stopping);
+        let Some(mid) = t.mid else {
+            return;
+        };
+        let we_offered = t.agreed.is_some_and(|a| a.we_offered);
+        let is_disabled = self.rtc.media(mid).is_none_or(|c| c.disabled());
+        let codecs = self.negotiated_codecs(mid);
+        let Ok(t) = self.tracks.find(id) else {
+            return;
+        };
+        if !is_disabled {
+            t.codecs = codecs;
+            // The order of preference is ours where we have one.
+            if !t.preferred.is_empty() {
+                let place = |c: &CodecParameters| t.preferred.iter().position(|p| *p == c.codec);
+                t.codecs.retain(|c| place(c).is_some());
+                t.codecs.sort_by_key(place);
+            }
+            t.remote_ids = (m.stream_ids.clone(), m.track_id.clone());
+            t.remote_rids.clone_from(&m.rids);
+            return;
+        }
+        let is_first = t.codecs.is_empty();
+        t.stopping = true;
+        // Rejected by them, or by our answer. Otherwise our next offer says so.
+        t.over = m.rejected || !we_offered;
+        t.direction = Direction::Inactive;
+        let ours: Vec<String> = match t.preferred.as_slice() {
+            [] => self.tracks.known.names(kind),
+            preferred => preferred.iter().map(|c| c.name().to_owned()).collect(),
+        };
+        if was_stopping || !is_first {
+            return;
+        }
+        if !m.rejected {
+            self.event(PeerEvent::Error(PeerError::NoCommonCodec {
+                mid: m.mid.clone(),
+                kind,
+                local: ours,
+                remote: m.codec_names(),
+            }));
+        } else if we_offered {
+            self.event(PeerEvent::Error(PeerError::TrackRejected {
+                mid: m.mid.clone(),
+                kind,
+                offered: ours,
+            }));
+        }
+    }
+
+    /// In the order that the other side prefers.
+    fn negotiated_codecs(&mut self, mid: Mid) -> Vec<CodecParameters> {
+        let Some(media) = self.rtc.media(mid) else {
+            return Vec::new();
+        };
+        let order = media.remote_pts().to_vec();
+        let Some(writer) = self.rtc.writer(mid) else {
+            return Vec::new();
+        };
+        let mut all: Vec<CodecParameters> = writer
+            .payload_params()
+            .filter_map(CodecParameters::from_core)
+            .collect();
+        all.sort_by_key(|c| order.iter().position(|pt| **pt == c.payload_type));
+        all
+    }
+
+    /// Both sides know of these: they are gone.
+    fn drop_stopped(&mut self) {
+        let events = &mut self.events;
+        self.tracks.list.retain(|t| {
+            if t.over {
+                t.say_goodbye(events);
+            }
+            !t.over
+        });
+    }
+
+    /// Says which tracks can be written to, and which no more.
+    pub(in super::super) fn update_bound(&mut self) {
+        let connected = self.dtls == Dtls::Connected;
+        let events = &mut self.events;
+        for t in &mut self.tracks.list {
+            let can = connected
+                && t.has_track
+                && !t.stopping
+                && t.agreed.is_some_and(|a| a.current.is_sending());
+            let codec = t.sending_codec().filter(|_| can).cloned();
+            if codec == t.bound {
+                continue;
+            }
+            t.bound = codec;
+            events.push(match &t.bound {
+                Some(codec) => PeerEvent::TrackBound {
+                    transceiver: t.id,
+                    codec: codec.clone(),
+                },
+                None => PeerEvent::TrackUnbound(t.id),
+            });
+        }
+    }
+
+    /// Says which tracks of theirs have begun and ended.
+    pub(super) fn update_receiving(&mut self) {
+        let mut begun = Vec::new();
+        for t in &mut self.tracks.list {
+            let is = !t.stopping && t.agreed.is_some_and(|a| a.current.is_receiving());
+            if is == t.is_receiving {
+                continue;
+            }
+            t.is_receiving = is;
+            t.repair.clear();
+            if is {
+                begun.push(PeerEvent::Track(RemoteTrack {
+                    transceiver: t.id,
+                    mid: t.mid.map(|m| m.to_string()).unwrap_or_default(),
+                    kind: t.kind,
+                    codecs: t.codecs.clone(),
+                    stream_ids: t.remote_ids.0.clone(),
+                    track_id: t.remote_ids.1.clone(),
+                    rids: t.remote_rids.clone(),
+                }));
+            } else {
+                begun.push(PeerEvent::TrackRemoved(t.id));
+            }
+        }
+        self.events.append(&mut begun);
+    }
+}

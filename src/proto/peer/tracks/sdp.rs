@@ -1,0 +1,364 @@
+//! What tracks read from a remote description, and write into a local one.
+//!
+//! The core knows one direction and one list of codecs for an m-line; W3C tells apart what is wanted
+//! from what is in force, and lets each transceiver have its own choice. So the core's descriptions are
+//! changed on their way out, and it takes the outcome from the other side's answer.
+
+use super::super::description::MediaLine;
+use super::super::error::PeerError;
+use super::codec::{MediaKind, codec_named};
+use super::direction::Direction;
+use crate::proto::media::Codec;
+
+/// An audio or video section of a remote description.
+#[derive(Debug, Clone)]
+pub(in super::super) struct RemoteMedia {
+    pub mid: String,
+    pub kind: MediaKind,
+    pub rejected: bool,
+    /// As the other side says it: `sendonly` is a track for us.
+    pub direction: Direction,
+    pub stream_ids: Vec<String>,
+    pub track_id: Option<String>,
+    /// Layers that the other side means to send (RFC 8853).
+    pub rids: Vec<String>,
+    /// As in `a=rtpmap`: payload type and encoding.
+    pub codecs: Vec<(u8, String)>,
+}
+
+impl RemoteMedia {
+    /// Names of codecs, without what only accompanies them (`rtx` and the like).
+    pub fn codec_names(&self) -> Vec<String> {
+        const NOT_CODECS: [&str; 5] = ["rtx", "red", "ulpfec", "flexfec-03", "telephone-event"];
+        let mut names: Vec<String> = Vec::new();
+        for (_, encoding) in &self.codecs {
+            let name = encoding.split('/').next().unwrap_or_default();
+            let is_codec = !NOT_CODECS.iter().any(|n| n.eq_ignore_ascii_case(name));
+            if is_codec && !names.iter().any(|n| n == name) {
+                names.push(name.to_owned());
+            }
+        }
+        names
+    }
+}
+
+/// The audio and video sections of a description that has been found sound.
+pub(in super::super) fn remote_media(text: &str, lines: &[MediaLine]) -> Vec<RemoteMedia> {
+    if !lines.iter().any(|l| kind_of(&l.kind).is_some()) {
+        return Vec::new();
+    }
+    let (session, sections) = split(text);
+    let default = direction_in(session).unwrap_or(Direction::SendRecv);
+    let pairs = sections.into_iter().zip(lines);
+    pairs
+        .filter_map(|(section, line)| {
+            Some(section_media(section, line, kind_of(&line.kind)?, default))
+        })
+        .collect()
+}
+
+fn section_media(
+    section: &str,
+    line: &MediaLine,
+    kind: MediaKind,
+    default: Direction,
+) -> RemoteMedia {
+    let mut media = RemoteMedia {
+        mid: line.mid.clone(),
+        kind,
+        rejected: line.rejected,
+        direction: direction_in(section).unwrap_or(default),
+        stream_ids: Vec::new(),
+        track_id: None,
+        rids: Vec::new(),
+        codecs: Vec::new(),
+    };
+    let mut mapped = [false; 128];
+    for text in section.lines() {
+        if let Some(msid) = text.strip_prefix("a=msid:") {
+            media.add_msid(msid);
+        } else if let Some(rid) = text.strip_prefix("a=rid:") {
+            let mut parts = rid.split_ascii_whitespace();
+            if let (Some(id), Some("send")) = (parts.next(), parts.next()) {
+                media.rids.push(id.to_owned());
+            }
+        } else if let Some((pt, encoding)) = rtpmap(text) {
+            mapped[usize::from(pt)] = true;
+            media.codecs.push((pt, encoding.to_owned()));
+        }
+    }
+    if media.stream_ids.is_empty() && media.track_id.is_none() {
+        // Before `a=msid` there was `a=ssrc:1 msid:stream track`.
+        let old = section.lines().find_map(|l| {
+            let (_, attribute) = l.strip_prefix("a=ssrc:")?.split_once(' ')?;
+            attribute.strip_prefix("msid:")
+        });
+        if let Some(msid) = old {
+            media.add_msid(msid);
+        }
+    }
+    // Static payload types need no rtpmap (RFC 3551 §6).
+    let formats = section.lines().next().into_iter().flat_map(formats);
+    for pt in formats.filter_map(|f| f.parse::<u8>().ok()) {
+        let encoding = match pt {
+            0 => "PCMU/8000",
+            8 => "PCMA/8000",
+            9 => "G722/8000",
+            _ => continue,
+        };
+        if kind == MediaKind::Audio && !mapped[usize::from(pt)] {
+            media.codecs.push((pt, encoding.to_owned()));
+        }
+    }
+    media
+}
+
+impl RemoteMedia {
+    /// `stream track`, where the stream may be `-` for none (RFC 8830 §2).
+    fn add_msid(&mut self, msid: &str) {
+        let mut parts = msid.split_ascii_whitespace();
+        let stream = parts.next().unwrap_or_default();
+        if !stream.is_empty() && stream != "-" && !self.stream_ids.iter().any(|s| s == stream) {
+            self.stream_ids.push(stream.to_owned());
+        }
+        if let Some(track) = parts.next() {
+            self.track_id.get_or_insert_with(|| track.to_owned());
+        }
+    }
+}
+
+/// What each payload type means, for the whole session: it must not change (RFC 3264 §8.3.2), nor mean
+/// two things in one bundle (RFC 8843 §9.1). The core relies on both.
+#[derive(Debug, Default, Clone)]
+pub(in super::super) struct PayloadTypes(Vec<(u8, String)>);
+
+impl PayloadTypes {
+    /// What is known and what these add to it.
+    pub fn with(&self, text: &str, media: &[RemoteMedia]) -> Result<Self, PeerError> {
+        let mut all = self.clone();
+        for section in media.iter().filter(|m| !m.rejected) {
+            for (pt, encoding) in &section.codecs {
+                all.add(*pt, encoding.to_ascii_lowercase())?;
+            }
+        }
+        if !media.is_empty() {
+            all.check_apt(text)?;
+        }
+        Ok(all)
+    }
+
+    fn add(&mut self, pt: u8, meaning: String) -> Result<(), PeerError> {
+        match self.0.iter().find(|(p, _)| *p == pt) {
+            None => {
+                self.0.push((pt, meaning));
+                Ok(())
+            }
+            Some((_, known)) if *known == meaning => Ok(()),
+            Some((_, known)) => Err(PeerError::BadDescription(format!(
+                "payload type {pt} is {meaning} here and {known} elsewhere in this session"
+            ))),
+        }
+    }
+
+    /// One payload type of retransmission is for one of media (RFC 4588 §8.6).
+    fn check_apt(&self, text: &str) -> Result<(), PeerError> {
+        let mut known: Vec<(u8, u8)> = Vec::new();
+        for line in text.lines() {
+            let Some(rest) = line.strip_prefix("a=fmtp:") else {
+                continue;
+            };
+            let Some((pt, parameters)) = rest.split_once(' ') else {
+                continue;
+            };
+            let apt = parameters
+                .split(';')
+                .find_map(|p| p.trim().strip_prefix("apt="));
+            let (Ok(pt), Some(Ok(apt))) = (pt.parse::<u8>(), apt.map(str::parse::<u8>)) else {
+                continue;
+            };
+            let is_rtx = |(p, e): &(u8, String)| *p == pt && e.starts_with("rtx/");
+            let clashes = known.iter().any(|(p, a)| *p == pt && *a != apt);
+            if clashes || apt == pt || (!self.0.is_empty() && !self.0.iter().any(is_rtx)) {
+                return Err(PeerError::BadDescription(format!(
+                    "a=fmtp:{pt} apt={apt}: {pt} is no rtx, or is one for another payload type"
+                )));
+            }
+            known.push((pt, apt));
+        }
+        Ok(())
+    }
+}
+
+/// What the core cannot name: it knows mids of up to 16 letters and digits, and changes others.
+pub(in super::super) fn check_mids(lines: &[MediaLine]) -> Result<(), PeerError> {
+    let is_fine =
+        |mid: &str| mid.len() <= 16 && mid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    match lines.iter().find(|l| !is_fine(&l.mid)) {
+        None => Ok(()),
+        Some(line) => Err(PeerError::BadDescription(format!(
+            "a=mid:{} is not supported: at most 16 letters, digits and underscores",
+            line.mid
+        ))),
+    }
+}
+
+/// What a local section says.
+pub(super) struct LocalMedia<'a> {
+    pub mid: &'a str,
+    pub direction: Direction,
+    pub stream_id: &'a str,
+    pub track_id: &'a str,
+    /// In this order and no others; empty: as the core has them.
+    pub codecs: &'a [Codec],
+}
+
+/// A description of the core's, with its media sections as they are to be.
+pub(super) fn write_media(sdp: &str, media: &[LocalMedia<'_>]) -> String {
+    let (session, sections) = split(sdp);
+    let mut out = String::with_capacity(sdp.len());
+    for line in session.lines() {
+        // The core names the other side's streams here, too. Nobody reads it; W3C leaves it at `*`.
+        match line.starts_with("a=msid-semantic:") {
+            true => out += "a=msid-semantic:WMS *",
+            false => out += line,
+        }
+        out += "\r\n";
+    }
+    for section in sections {
+        let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
+        match media.iter().find(|m| Some(m.mid) == mid) {
+            Some(media) if !is_rejected(section) => write_section(&mut out, section, media),
+            _ if is_rejected(section) => write_rejected(&mut out, section),
+            _ => out += section,
+        }
+    }
+    out
+}
+
+fn write_section(out: &mut String, section: &str, media: &LocalMedia<'_>) {
+    let is_sending = media.direction.is_sending();
+    let kept = (!media.codecs.is_empty())
+        .then(|| chosen_formats(section, media.codecs))
+        .filter(|kept| !kept.is_empty());
+    let mut lines = section.lines();
+    if let Some(line) = lines.next() {
+        match &kept {
+            Some(kept) => {
+                let head: Vec<&str> = line.splitn(4, ' ').take(3).collect();
+                *out += &format!("{} {}\r\n", head.join(" "), kept.join(" "));
+            }
+            None => *out += &format!("{line}\r\n"),
+        }
+    }
+    for line in lines {
+        if Direction::from_line(line).is_some() {
+            *out += &format!("a={}\r\n", media.direction);
+        } else if line.starts_with("a=msid:") {
+            if is_sending {
+                *out += &format!("a=msid:{} {}\r\n", media.stream_id, media.track_id);
+            }
+        } else if line.starts_with("a=ssrc") {
+            if is_sending {
+                *out += &ssrc_line(line, media);
+            }
+        } else if kept
+            .as_ref()
+            .zip(format_of(line))
+            .is_none_or(|(kept, format)| kept.contains(&format))
+        {
+            *out += line;
+            *out += "\r\n";
+        }
+    }
+}
+
+fn ssrc_line(line: &str, media: &LocalMedia<'_>) -> String {
+    match line.split_once(" msid:") {
+        Some((head, _)) => format!("{head} msid:{} {}\r\n", media.stream_id, media.track_id),
+        None => format!("{line}\r\n"),
+    }
+}
+
+/// A rejected m-line still names a format (RFC 3264 §6); the core leaves it out when it knows none.
+fn write_rejected(out: &mut String, section: &str) {
+    let Some((first, rest)) = section.split_once("\r\n") else {
+        *out += section;
+        return;
+    };
+    let needs_format = formats(first).next().is_none();
+    *out += first.trim_end();
+    *out += if needs_format { " 0\r\n" } else { "\r\n" };
+    *out += rest;
+}
+
+/// The formats of these codecs in this order, each with its retransmission.
+fn chosen_formats<'a>(section: &'a str, codecs: &[Codec]) -> Vec<&'a str> {
+    let first = section.lines().next().unwrap_or_default();
+    let codec_of = |format: &str| {
+        let encoding = section.lines().find_map(|l| {
+            let (pt, encoding) = l.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+            (pt == format).then_some(encoding)
+        })?;
+        codec_named(encoding.split('/').next()?)
+    };
+    let apt_of = |format: &str| {
+        section.lines().find_map(|l| {
+            let (pt, parameters) = l.strip_prefix("a=fmtp:")?.split_once(' ')?;
+            let apt = parameters
+                .split(';')
+                .find_map(|p| p.trim().strip_prefix("apt="))?;
+            (pt == format).then_some(apt)
+        })
+    };
+    let mut kept = Vec::new();
+    for codec in codecs {
+        for format in formats(first).filter(|f| codec_of(f) == Some(*codec)) {
+            kept.push(format);
+            kept.extend(formats(first).filter(|f| apt_of(f) == Some(format)));
+        }
+    }
+    kept
+}
+
+/// The format that an attribute is about.
+fn format_of(line: &str) -> Option<&str> {
+    let rest = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"]
+        .iter()
+        .find_map(|name| line.strip_prefix(name))?;
+    rest.split(' ').next().filter(|f| *f != "*")
+}
+
+fn formats(m_line: &str) -> impl Iterator<Item = &str> {
+    m_line.split_ascii_whitespace().skip(3)
+}
+
+fn is_rejected(section: &str) -> bool {
+    let first = section.lines().next().unwrap_or_default();
+    first.split_ascii_whitespace().nth(1) == Some("0")
+}
+
+fn rtpmap(line: &str) -> Option<(u8, &str)> {
+    let (pt, encoding) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+    Some((pt.parse().ok().filter(|pt| *pt < 128)?, encoding.trim()))
+}
+
+fn kind_of(m_line: &str) -> Option<MediaKind> {
+    match m_line {
+        "audio" => Some(MediaKind::Audio),
+        "video" => Some(MediaKind::Video),
+        _ => None,
+    }
+}
+
+fn direction_in(section: &str) -> Option<Direction> {
+    section.lines().find_map(Direction::from_line)
+}
+
+/// The session part, and each m-section.
+fn split(sdp: &str) -> (&str, Vec<&str>) {
+    let mut starts: Vec<usize> = sdp.match_indices("\nm=").map(|(at, _)| at + 1).collect();
+    let session = &sdp[..starts.first().copied().unwrap_or(sdp.len())];
+    starts.push(sdp.len());
+    let sections = starts.windows(2).map(|w| &sdp[w[0]..w[1]]).collect();
+    (session, sections)
+}
