@@ -182,7 +182,9 @@ impl EventLoop {
     /// The next event of any peer. Waits for it at most so long (`None`: for ever). `Ok(None)`: the time
     /// has passed, or [`LoopHandle::wake`] was called.
     ///
-    /// A peer whose state has become *closed* is gone once that event has been given.
+    /// A peer that has closed is gone from [`peer`](Self::peer) at once; the events it left are still given, and
+    /// *closed* is the last of them. So a program that goes on after one peer has gone takes
+    /// [`LoopError::NoSuchPeer`] in its stride.
     ///
     /// # Errors
     ///
