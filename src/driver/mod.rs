@@ -246,7 +246,7 @@ impl EventLoop {
         }
         let now = Instant::now();
         self.read(now);
-        self.peers.fire(now, &mut self.touched, &mut self.stats);
+        self.peers.fire(now, &mut self.touched);
         self.flush();
         Ok(())
     }

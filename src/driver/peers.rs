@@ -7,7 +7,7 @@ use std::time::Instant;
 use slab::Slab;
 
 use super::deadlines::Deadlines;
-use super::{EventLoop, LoopError, LoopStats, is_last};
+use super::{EventLoop, LoopError, is_last};
 use crate::proto::net::{Protocol, Received, SocketReply};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
@@ -119,7 +119,7 @@ impl Peers {
     }
 
     /// Tells every peer whose time has come, each once.
-    pub fn fire(&mut self, now: Instant, touched: &mut Vec<usize>, _stats: &mut LoopStats) {
+    pub fn fire(&mut self, now: Instant, touched: &mut Vec<usize>) {
         // A peer's next deadline is set when it is polled, after this; so this comes to an end.
         while let Some(index) = self.deadlines.pop_due(now) {
             self.input(index, Input::Timeout(now), touched);

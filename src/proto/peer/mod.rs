@@ -174,7 +174,8 @@ pub struct Peer {
     handshake_failed: Option<Instant>,
     ice_state: IceConnectionState,
     state: ConnectionState,
-    stats: stats::Counters,
+    /// What is counted here; the rest is looked up when it is asked for.
+    stats: PeerStats,
     #[cfg(test)]
     pub(crate) panics: bool,
 }
@@ -229,7 +230,7 @@ impl Peer {
             handshake_failed: None,
             ice_state: IceConnectionState::New,
             state: ConnectionState::New,
-            stats: stats::Counters::default(),
+            stats: PeerStats::default(),
             #[cfg(test)]
             panics: false,
             config,
