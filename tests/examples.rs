@@ -193,3 +193,9 @@ fn reflect() {
     let _guard = alone();
     in_chromium("reflect", "reflect");
 }
+
+#[test]
+fn save_to_disk() {
+    let _guard = alone();
+    in_chromium("save_to_disk", "save_to_disk");
+}

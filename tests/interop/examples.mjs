@@ -8,11 +8,12 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { channels } from './pages/channels.mjs';
-import { running, SECONDS } from './pages/harness.mjs';
+import { running, SECONDS, Unavailable } from './pages/harness.mjs';
 import { media } from './pages/media.mjs';
-import { play, Unavailable } from './pages/play.mjs';
+import { play } from './pages/play.mjs';
+import { save } from './pages/save.mjs';
 
-const scenarios = { ...channels, ...media, ...play };
+const scenarios = { ...channels, ...media, ...play, ...save };
 const scenario = process.argv[2];
 const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
 

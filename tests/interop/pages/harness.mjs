@@ -1,7 +1,8 @@
 // What the scenarios share: a running example, and what its page shows.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 
 export const SECONDS = 1000;
 const binary = process.argv[3];
@@ -60,3 +61,12 @@ export async function photograph(page, name) {
     await page.screenshot({ path: `${dir}/${name}-${device}.png` });
   }
 }
+
+/** Runs ffmpeg; what it complains about fails the test. */
+export async function ffmpeg(...args) {
+  const { stderr } = await promisify(execFile)('ffmpeg', ['-nostdin', '-v', 'error', ...args]);
+  assert.equal(stderr, '', `ffmpeg ${args.join(' ')}`);
+}
+
+/** What is missing in this browser, as the scenario's last word. */
+export class Unavailable extends Error {}

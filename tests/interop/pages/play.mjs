@@ -1,11 +1,9 @@
 // play_from_disk: thirty seconds of a clip in each codec, all at once, as the browser counts them.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { Example, photograph, SECONDS, shows, sleep, until } from './harness.mjs';
+import { Example, ffmpeg, photograph, SECONDS, shows, sleep, Unavailable, until } from './harness.mjs';
 
 const MEASURED = 30;
 const RATE = 30;
@@ -22,12 +20,6 @@ const ENCODERS = {
   AV1: ['libaom-av1', '-usage', 'realtime', '-cpu-used', '8'],
   H264: ['libx264', '-preset', 'veryfast', '-tune', 'zerolatency', '-profile:v', 'main'],
 };
-
-/** Runs ffmpeg; what it complains about fails the test. */
-export async function ffmpeg(...args) {
-  const { stderr } = await promisify(execFile)('ffmpeg', ['-nostdin', '-v', 'error', ...args]);
-  assert.equal(stderr, '', `ffmpeg ${args.join(' ')}`);
-}
 
 /** A video file of this codec in `dir`, and what it is called. */
 export async function clip(dir, codec, seconds, pictures = PICTURES) {
@@ -73,9 +65,6 @@ function watch() {
   })();
   globalThis.seen = seen;
 }
-
-/** What is missing in this browser, as the scenario's last word. */
-export class Unavailable extends Error {}
 
 const decoders = (page) => page.evaluate(() =>
   RTCRtpReceiver.getCapabilities('video').codecs.map(({ mimeType }) => mimeType.split('/')[1]));
