@@ -12,7 +12,7 @@ use crate::proto::net::{Protocol, Received, SocketReply};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
     IceCandidateInit, Input, KeyframeRequestKind, MediaKind, Output, Peer, PeerConfig, PeerError,
-    PeerEvent, Route, SessionDescription, TransceiverConfig, TransceiverId,
+    PeerEvent, Route, RtpPacket, SessionDescription, TransceiverConfig, TransceiverId,
 };
 
 /// Names a peer of a loop. Never used twice.
@@ -350,6 +350,8 @@ impl PeerMut<'_> {
         set_track_paused(transceiver: TransceiverId, paused: bool) -> ();
         /// See [`Peer::write_frame`].
         write_frame(transceiver: TransceiverId, frame: &EncodedFrame) -> ();
+        /// See [`Peer::write_rtp`].
+        write_rtp(transceiver: TransceiverId, packet: &RtpPacket) -> ();
         /// See [`Peer::request_keyframe`].
         request_keyframe(transceiver: TransceiverId, rid: Option<&str>, kind: KeyframeRequestKind) -> ();
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::crypto::{Certificate, CryptoBackend, DtlsVersion};
-use super::tracks::Codecs;
+use super::tracks::{Codecs, MediaMode};
 use crate::proto::ice::GatherConfig;
 
 /// Configuration of one [`Peer`](super::Peer).
@@ -46,6 +46,12 @@ pub struct PeerConfig {
     pub mtu: usize,
     /// The codecs that tracks can use, the preferred first. All that browsers know by default.
     pub codecs: Codecs,
+    /// Whether media is given and taken in frames or in packets. [`MediaMode::Frames`] by default.
+    pub media_mode: MediaMode,
+    /// RTP header extensions to negotiate beside the standard ones (audio level, MID, RID, send times,
+    /// transport-wide sequence numbers, video orientation), by URI; at most 7. None by default. Those that
+    /// the core does not know are passed on as [bytes](super::HeaderExtensions::raw).
+    pub header_extensions: Vec<String>,
     /// Fixes ICE credentials and DTLS randomness, so that a run can be replayed. **Only for tests**: a
     /// peer with a known seed has no secrets.
     pub seed: Option<u64>,
@@ -66,6 +72,8 @@ impl Default for PeerConfig {
             limits: Limits::default(),
             mtu: 1200,
             codecs: Codecs::default(),
+            media_mode: MediaMode::Frames,
+            header_extensions: Vec::new(),
             seed: None,
         }
     }
@@ -112,6 +120,10 @@ impl PeerConfig {
         mtu: usize => mtu;
         /// Sets [`codecs`](Self::codecs).
         codecs: Codecs => codecs;
+        /// Sets [`media_mode`](Self::media_mode).
+        media_mode: MediaMode => media_mode;
+        /// Sets [`header_extensions`](Self::header_extensions).
+        header_extensions: Vec<String> => header_extensions;
         /// Sets [`seed`](Self::seed).
         seed: Option<u64> => seed;
     }

@@ -13,8 +13,11 @@
 mod codec;
 mod config;
 mod direction;
+pub(super) mod extensions;
 mod frame;
 mod negotiate;
+mod packet;
+mod rewrite;
 mod sdp;
 
 use std::sync::Arc;
@@ -30,7 +33,9 @@ pub use self::codec::{CodecParameters, Codecs, MediaKind};
 pub use self::config::TransceiverConfig;
 use self::config::{check_config, check_preferences};
 pub use self::direction::Direction;
+pub use self::extensions::{HeaderExtensions, VideoOrientation};
 pub use self::frame::{EncodedFrame, FrameTime, KeyframeRequestKind, ReceivedFrame, SenderReport};
+pub use self::packet::{MediaMode, ReceivedPacket, RtpPacket};
 use self::sdp::PayloadTypes;
 pub(super) use self::sdp::{check_mids, remote_media};
 pub use crate::proto::media::Codec;
@@ -135,6 +140,7 @@ struct Transceiver {
     sent: (u64, u64),
     received: (u64, u64),
     clock: frame::Clock,
+    layers: Vec<packet::SentLayer>,
     repair: Vec<frame::Repair>,
     is_receiving: bool,
     remote_ids: (Vec<String>, Option<String>),
@@ -165,6 +171,10 @@ impl Tracks {
     fn find(&mut self, id: TransceiverId) -> Result<&mut Transceiver, PeerError> {
         let found = self.list.iter_mut().find(|t| t.id == id);
         found.ok_or(PeerError::NoSuchTransceiver)
+    }
+
+    fn by_core_mid(&mut self, mid: Mid) -> Option<&mut Transceiver> {
+        self.list.iter_mut().find(|t| t.mid == Some(mid))
     }
 
     fn by_mid(&mut self, mid: &str) -> Option<&mut Transceiver> {
@@ -216,6 +226,7 @@ impl Tracks {
             sent: (0, 0),
             received: (0, 0),
             clock: frame::Clock::default(),
+            layers: Vec::new(),
             repair: Vec::new(),
             is_receiving: false,
             remote_ids: (Vec::new(), None),
@@ -364,7 +375,7 @@ impl Peer {
             }
             found.chosen = Some(codec);
         }
-        found.clock.restart();
+        found.restart_source();
         self.update_bound();
         Ok(())
     }
@@ -479,6 +490,33 @@ impl Peer {
         self.begin(now)?;
         self.refresh_core_time();
         self.send_frame(transceiver, frame)
+    }
+
+    /// Sends an RTP packet on a bound transceiver, of a peer in [`MediaMode::Packets`]. SSRC, payload type,
+    /// sequence number and timestamp become those of that peer. It goes out when the peer is polled. What
+    /// has been sent already, or comes much too late (256 packets), is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
+    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload that makes a datagram
+    /// above [`PeerConfig::mtu`](super::PeerConfig::mtu); [`PeerError::LimitReached`] when 4,096 packets
+    /// have not been polled; [`PeerError::BadTrack`] for a layer that was not negotiated or a peer in
+    /// [`MediaMode::Frames`]; [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    pub fn write_rtp(
+        &mut self,
+        transceiver: TransceiverId,
+        packet: &RtpPacket,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        if self.is_closed() {
+            return Err(PeerError::Closed);
+        }
+        if self.config.media_mode != MediaMode::Packets {
+            return Err(frame::wrong_mode("Packets"));
+        }
+        self.advance(now);
+        self.send_packet(transceiver, packet)
     }
 
     /// Asks the other side for a keyframe (RFC 4585 §6.3.1, RFC 5104 §4.3.1) of a layer, or of the only

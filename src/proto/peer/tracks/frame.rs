@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::media::{Frequency, MediaData, MediaTime, Mid, Rid};
+use str0m::rtp::rtcp::SenderInfo;
 
 use super::super::Peer;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
 use super::codec::{MediaKind, codec_of_core};
+use super::packet::MediaMode;
 use super::{Bytes, KEYFRAME_PATIENCE, TransceiverId};
 use crate::proto::media::Codec;
 
@@ -206,6 +208,9 @@ impl Peer {
             return Ok(());
         }
         let payload_type = bound.payload_type.into();
+        if self.config.media_mode == MediaMode::Packets {
+            return Err(wrong_mode("Frames"));
+        }
         let Some(mut writer) = self.rtc.writer(mid) else {
             return Err(PeerError::TrackNotBound);
         };
@@ -230,7 +235,7 @@ impl Peer {
             return;
         };
         let now = self.now;
-        let Some(transceiver) = self.tracks.by_mid(&data.mid) else {
+        let Some(transceiver) = self.tracks.by_core_mid(data.mid) else {
             return;
         };
         let keyframe = MediaKind::of(codec) == MediaKind::Audio || data.is_keyframe();
@@ -248,15 +253,9 @@ impl Peer {
             time: duration_of(ticks, rate),
             rtp_timestamp: ticks,
             received: data.network_time,
-            captured: data.last_sender_info.and_then(|report| {
-                let behind = (ticks as u32).wrapping_sub(report.rtp_time.numer() as u32) as i32;
-                let distance = duration_of(behind.unsigned_abs().into(), rate);
-                if behind < 0 {
-                    report.ntp_time.checked_sub(distance)
-                } else {
-                    report.ntp_time.checked_add(distance)
-                }
-            }),
+            captured: data
+                .last_sender_info
+                .and_then(|report| captured_at(&report, ticks as u32, rate)),
             contiguous: data.contiguous,
             keyframe,
             data: data.data,
@@ -278,12 +277,15 @@ impl Peer {
         kind: KeyframeRequestKind,
     ) -> Result<(), PeerError> {
         use str0m::media::KeyframeRequestKind as Core;
-        let Some(mut writer) = self.rtc.writer(mid) else {
-            return Err(PeerError::BadTrack("it is not negotiated yet".into()));
-        };
         let kind = match kind {
             KeyframeRequestKind::Pli => Core::Pli,
             KeyframeRequestKind::Fir => Core::Fir,
+        };
+        if self.config.media_mode == MediaMode::Packets {
+            return self.stream_rx(mid, rid, |stream| stream.request_keyframe(kind));
+        }
+        let Some(mut writer) = self.rtc.writer(mid) else {
+            return Err(PeerError::BadTrack("it is not negotiated yet".into()));
         };
         writer
             .request_keyframe(rid.map(Rid::from), kind)
@@ -295,7 +297,7 @@ impl Peer {
         request: &str0m::media::KeyframeRequest,
     ) {
         use str0m::media::KeyframeRequestKind as Core;
-        let Some(transceiver) = self.tracks.by_mid(&request.mid) else {
+        let Some(transceiver) = self.tracks.by_core_mid(request.mid) else {
             return;
         };
         let event = PeerEvent::KeyframeRequest {
@@ -310,7 +312,7 @@ impl Peer {
     }
 
     pub(in super::super) fn on_sender_report(&mut self, report: &str0m::media::SenderFeedback) {
-        let Some(transceiver) = self.tracks.by_mid(&report.mid) else {
+        let Some(transceiver) = self.tracks.by_core_mid(report.mid) else {
             return;
         };
         let info = &report.sender_info;
@@ -327,7 +329,7 @@ impl Peer {
 
     /// The other side sends nothing for a while, or goes on.
     pub(in super::super) fn on_stream_paused(&mut self, mid: Mid, rid: Option<Rid>, muted: bool) {
-        let Some(transceiver) = self.tracks.by_mid(&mid) else {
+        let Some(transceiver) = self.tracks.by_core_mid(mid) else {
             return;
         };
         let event = PeerEvent::TrackMuted {
@@ -372,6 +374,26 @@ impl super::Transceiver {
         }
         false
     }
+}
+
+/// The sender's wall clock at this timestamp (RFC 3550 §6.4.1).
+pub(super) fn captured_at(report: &SenderInfo, timestamp: u32, rate: u32) -> Option<SystemTime> {
+    let ahead = timestamp
+        .wrapping_sub(report.rtp_time.numer() as u32)
+        .cast_signed();
+    let distance = duration_of(ahead.unsigned_abs().into(), rate);
+    if ahead < 0 {
+        report.ntp_time.checked_sub(distance)
+    } else {
+        report.ntp_time.checked_add(distance)
+    }
+}
+
+/// What was asked for is done by peers of the other mode.
+pub(super) fn wrong_mode(wanted: &str) -> PeerError {
+    PeerError::BadTrack(format!(
+        "this peer was not made with PeerConfig::media_mode(MediaMode::{wanted})"
+    ))
 }
 
 fn ticks_at(time: MediaTime, rate: u32) -> u64 {
