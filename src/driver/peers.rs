@@ -370,6 +370,10 @@ impl PeerMut<'_> {
         write_frame(transceiver: TransceiverId, frame: &EncodedFrame) -> ();
         /// See [`Peer::write_rtp`].
         write_rtp(transceiver: TransceiverId, packet: &RtpPacket) -> ();
+        /// See [`Peer::set_desired_bitrate`].
+        set_desired_bitrate(bits_per_second: u64) -> ();
+        /// See [`Peer::request_bitrate`].
+        request_bitrate(transceiver: TransceiverId, rid: Option<&str>, bits_per_second: u64) -> ();
         /// See [`Peer::request_keyframe`].
         request_keyframe(transceiver: TransceiverId, rid: Option<&str>, kind: KeyframeRequestKind) -> ();
     }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::Bitrate;
 use str0m::crypto::CryptoProvider;
 use str0m::crypto::dtls::ProtocolVersion;
 use str0m::ice::StunMessage;
@@ -79,7 +80,8 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         .set_sctp_max_buffered_amount(CORE_BUFFER)
         .set_mtu(config.mtu..=config.mtu + 100)
         .set_rtp_mode(config.media_mode == MediaMode::Packets)
-        .set_stats_interval(None);
+        .set_stats_interval(config.stats_interval)
+        .enable_bwe(config.bandwidth_estimation.map(Bitrate::bps));
     let core = config.codecs.configure(core);
     let mut core = extensions::configure(core, &config.header_extensions)?;
     core.set_max_stun_rto(config.timing.keepalive);
@@ -315,6 +317,7 @@ impl Peer {
                 break;
             }
         }
+        self.release_due();
         self.evaluate();
         self.flush_events();
     }
@@ -407,6 +410,10 @@ impl Peer {
             }
             Event::MediaData(data) => self.on_media_data(data),
             Event::RtpPacket(packet) => self.on_rtp_packet(packet),
+            Event::EgressBitrateEstimate(kind) => self.on_bandwidth(&kind),
+            Event::MediaEgressStats(stats) => self.on_sent_stats(&stats),
+            Event::MediaIngressStats(stats) => self.on_received_stats(&stats),
+            Event::PeerStats(stats) => self.stats.round_trip_time = stats.rtt,
             Event::KeyframeRequest(request) => self.on_keyframe_request(&request),
             Event::SenderFeedback(report) => self.on_sender_report(&report),
             Event::StreamPaused(p) => self.on_stream_paused(p.mid, p.rid, p.paused),
@@ -539,6 +546,7 @@ impl Peer {
             .map(|t| t + self.config.timing.handshake);
         [
             self.core_deadline,
+            self.tracks.due(),
             self.connectivity.deadline(self.now),
             handshake,
             self.handshake_failed.map(|t| t + self.config.timing.closed),

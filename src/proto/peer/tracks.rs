@@ -10,6 +10,7 @@
 //!                                     their offer ─► Track ─► Frame, Frame, … ─► TrackRemoved
 //! ```
 
+mod bitrate;
 mod codec;
 mod config;
 mod direction;
@@ -17,8 +18,10 @@ pub(super) mod extensions;
 mod frame;
 mod negotiate;
 mod packet;
+mod playout;
 mod rewrite;
 mod sdp;
+mod stats;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +32,7 @@ use super::error::PeerError;
 use super::state::PeerEvent;
 use super::{Peer, config::Limits};
 
+pub use self::bitrate::BandwidthEstimate;
 pub use self::codec::{CodecParameters, Codecs, MediaKind};
 pub use self::config::TransceiverConfig;
 use self::config::{check_config, check_preferences};
@@ -38,6 +42,7 @@ pub use self::frame::{EncodedFrame, FrameTime, KeyframeRequestKind, ReceivedFram
 pub use self::packet::{MediaMode, ReceivedPacket, RtpPacket};
 use self::sdp::PayloadTypes;
 pub(super) use self::sdp::{check_mids, remote_media};
+pub use self::stats::{ReceivedStats, SentStats, TrackStats};
 pub use crate::proto::media::Codec;
 
 /// Names a transceiver of a peer. Never used twice.
@@ -142,6 +147,8 @@ struct Transceiver {
     clock: frame::Clock,
     layers: Vec<packet::SentLayer>,
     repair: Vec<frame::Repair>,
+    held: Vec<playout::Held>,
+    stats: TrackStats,
     is_receiving: bool,
     remote_ids: (Vec<String>, Option<String>),
     remote_rids: Vec<String>,
@@ -153,6 +160,8 @@ pub(super) struct Tracks {
     next: u32,
     known: Codecs,
     payload_types: PayloadTypes,
+    /// When something held back is next to be given out.
+    due: Option<Instant>,
     /// What made-up names begin with.
     name: String,
 }
@@ -164,6 +173,7 @@ impl Tracks {
             next: 0,
             known,
             payload_types: PayloadTypes::default(),
+            due: None,
             name: format!("looprtc-{name}"),
         }
     }
@@ -228,6 +238,8 @@ impl Tracks {
             clock: frame::Clock::default(),
             layers: Vec::new(),
             repair: Vec::new(),
+            held: Vec::new(),
+            stats: TrackStats::default(),
             is_receiving: false,
             remote_ids: (Vec::new(), None),
             remote_rids: Vec::new(),
@@ -553,6 +565,9 @@ impl Peer {
 
 /// How long a peer waits for a keyframe that was asked for before it asks again.
 const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Layers of one track that are followed; more are received, but not looked after.
+const MAX_LAYERS: usize = 16;
 
 /// What is sent: shared, so that many peers have it once.
 type Bytes = Arc<[u8]>;

@@ -10,11 +10,9 @@ use super::super::error::PeerError;
 use super::super::state::PeerEvent;
 use super::codec::{MediaKind, codec_of_core};
 use super::packet::MediaMode;
-use super::{Bytes, KEYFRAME_PATIENCE, TransceiverId};
+use super::{Bytes, KEYFRAME_PATIENCE, MAX_LAYERS, TransceiverId};
 use crate::proto::media::Codec;
-
-/// Layers of one track that are followed; more are received, but no keyframe is asked for.
-const MAX_LAYERS: usize = 16;
+use crate::proto::media::jitter::Arrival;
 
 /// A frame to be sent: a picture, or a packet of sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,7 +258,19 @@ impl Peer {
             keyframe,
             data: data.data,
         };
-        self.event(PeerEvent::Frame(frame));
+        let (first, last) = (**data.seq_range.start(), **data.seq_range.end());
+        let arrival = Arrival {
+            // The core does not say; a change shows in the numbers.
+            ssrc: 0,
+            sequence: first as u16,
+            packets: u16::try_from(last.saturating_sub(first) + 1).unwrap_or(u16::MAX),
+            timestamp: ticks as u32,
+            bytes: frame.data.len(),
+            item: PeerEvent::Frame(frame),
+        };
+        let id = transceiver.id;
+        let rid = data.rid.map(|r| r.to_string());
+        self.play_out(id, rid.as_deref(), rate, arrival);
         if asks {
             let rid = data.rid.map(|r| r.to_string());
             let asked = self.ask_for_keyframe(data.mid, rid.as_deref(), KeyframeRequestKind::Pli);

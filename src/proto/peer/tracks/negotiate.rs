@@ -460,6 +460,7 @@ impl Peer {
                     rids: t.remote_rids.clone(),
                 }));
             } else {
+                t.release_all(self.now, &mut begun);
                 begun.push(PeerEvent::TrackRemoved(t.id));
             }
         }

@@ -14,6 +14,7 @@ use super::frame::captured_at;
 use super::rewrite::Rewriter;
 use super::{Bytes, TransceiverId};
 use crate::proto::media::Codec;
+use crate::proto::media::jitter::Arrival;
 
 /// In what pieces media is given and taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -263,7 +264,16 @@ impl Peer {
             payload: packet.payload,
             received: packet.timestamp,
         };
-        self.event(PeerEvent::Packet(received));
+        let arrival = Arrival {
+            ssrc: received.ssrc,
+            sequence: received.sequence_number as u16,
+            packets: 1,
+            timestamp,
+            bytes: received.payload.len(),
+            item: PeerEvent::Packet(received),
+        };
+        let id = transceiver.id;
+        self.play_out(id, rid.as_deref(), codec.clock_rate(), arrival);
     }
 
     /// Gives the core the time at which what was written is sent.
