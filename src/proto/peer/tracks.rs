@@ -511,8 +511,7 @@ impl Peer {
     /// # Errors
     ///
     /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
-    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload that makes a datagram
-    /// above [`PeerConfig::mtu`](super::PeerConfig::mtu); [`PeerError::LimitReached`] when 4,096 packets
+    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload above 1,460 bytes; [`PeerError::LimitReached`] when 4,096 packets
     /// have not been polled; [`PeerError::BadTrack`] for a layer that was not negotiated or a peer in
     /// [`MediaMode::Frames`]; [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
     pub fn write_rtp(
