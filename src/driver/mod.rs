@@ -35,6 +35,7 @@ mod demux;
 mod error;
 mod handle;
 mod interfaces;
+mod local_track;
 mod peers;
 mod sockets;
 mod udp;
@@ -53,6 +54,7 @@ use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig
 pub use self::config::LoopConfig;
 pub use self::error::LoopError;
 pub use self::handle::{LoopHandle, PostError};
+pub use self::local_track::{LocalTrack, LocalTrackEvent};
 pub use self::peers::{PeerId, PeerMut};
 
 /// The waker's token; sockets are numbered from 0.
@@ -182,9 +184,7 @@ impl EventLoop {
     /// The next event of any peer. Waits for it at most so long (`None`: for ever). `Ok(None)`: the time
     /// has passed, or [`LoopHandle::wake`] was called.
     ///
-    /// A peer that has closed is gone from [`peer`](Self::peer) at once; the events it left are still given, and
-    /// *closed* is the last of them. So a program that goes on after one peer has gone takes
-    /// [`LoopError::NoSuchPeer`] in its stride.
+    /// The last event of a peer is *closed*; with that it is gone from [`peer`](Self::peer).
     ///
     /// # Errors
     ///
@@ -211,7 +211,11 @@ impl EventLoop {
 
     /// The next event that is there already.
     pub fn poll_event(&mut self) -> Option<(PeerId, PeerEvent)> {
-        self.events.pop_front()
+        let (id, event) = self.events.pop_front()?;
+        if is_last(&event) {
+            self.forget(id);
+        }
+        Some((id, event))
     }
 
     /// One turn: sends what peers want to send, waits for something to happen (at most so long), deals
