@@ -18,6 +18,7 @@ pub(super) mod extensions;
 mod frame;
 mod negotiate;
 mod packet;
+mod pieces;
 mod playout;
 mod rewrite;
 mod sdp;
@@ -147,6 +148,7 @@ struct Transceiver {
     clock: frame::Clock,
     layers: Vec<packet::SentLayer>,
     repair: Vec<frame::Repair>,
+    pieces: Vec<pieces::Pieces>,
     held: Vec<playout::Held>,
     stats: TrackStats,
     is_receiving: bool,
@@ -238,6 +240,7 @@ impl Tracks {
             clock: frame::Clock::default(),
             layers: Vec::new(),
             repair: Vec::new(),
+            pieces: Vec::new(),
             held: Vec::new(),
             stats: TrackStats::default(),
             is_receiving: false,

@@ -449,6 +449,7 @@ impl Peer {
             }
             t.is_receiving = is;
             t.repair.clear();
+            t.pieces.clear();
             if is {
                 begun.push(PeerEvent::Track(RemoteTrack {
                     transceiver: t.id,
