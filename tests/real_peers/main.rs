@@ -166,18 +166,29 @@ mod media_tests {
         exact: false,
     };
 
+    const AIORTC: Player = Player {
+        profile: scenario::AIORTC,
+        exact: false,
+    };
+    #[cfg(feature = "openssl")]
+    const GSTREAMER: Player = Player {
+        profile: scenario::GSTREAMER,
+        exact: false,
+    };
+
     macro_rules! both_ways {
-        ($($name:ident: $player:expr, $($codec:ident)*;)*) => {$(
+        ($config:expr; $($name:ident: $player:expr, $($codec:ident)*;)*) => {$(
             #[test]
             fn $name() {
                 for offerer in [Looprtc, RealPeer] {
-                    both_ways(&$player, offerer, config(), &[$($codec),*]);
+                    both_ways(&$player, offerer, $config, &[$($codec),*]);
                 }
             }
         )*};
     }
 
     both_ways! {
+        config();
         pion_vp8_opus: PION, Vp8 Opus;
         pion_vp9_pcmu: PION, Vp9 Pcmu;
         pion_av1_pcma: PION, Av1 Pcma;
@@ -191,5 +202,18 @@ mod media_tests {
         chromium_vp9_pcmu: CHROMIUM, Vp9 Pcmu;
         chromium_av1_pcma: CHROMIUM, Av1 Pcma;
         chromium_h264_g722: CHROMIUM, H264 G722;
+        aiortc_vp8_opus: AIORTC, Vp8 Opus;
+        aiortc_h264_pcmu: AIORTC, H264 Pcmu;
+        aiortc_pcma: AIORTC, Pcma;
+        aiortc_g722: AIORTC, G722;
+    }
+
+    #[cfg(feature = "openssl")]
+    both_ways! {
+        scenario::openssl();
+        gstreamer_vp8_opus: GSTREAMER, Vp8 Opus;
+        gstreamer_vp9_pcmu: GSTREAMER, Vp9 Pcmu;
+        gstreamer_h264_pcma: GSTREAMER, H264 Pcma;
+        gstreamer_h265_g722: GSTREAMER, H265 G722;
     }
 }

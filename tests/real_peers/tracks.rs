@@ -163,9 +163,10 @@ fn to_them(call: &mut Call, player: &Player, codec: Codec, stats: &Stats) {
     }
 }
 
-/// Sound has no frames there: its packets are counted.
+/// Sound has no frames in W3C's statistics: its packets are counted.
 fn sound_to_them(call: &mut Call, codec: Codec, stats: &Stats) {
     let packets = stats.number("inbound-rtp", MediaKind::Audio, "packetsReceived");
+    let packets = packets.max(stats.decoded(MediaKind::Audio) as f64);
     let sent = call.media.line(MediaKind::Audio).sent.len() as f64;
     let concealed = stats.number("inbound-rtp", MediaKind::Audio, "concealmentEvents");
     if packets < sent * 0.98 || concealed > 5.0 {
