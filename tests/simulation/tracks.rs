@@ -777,3 +777,61 @@ fn pictures_of_h265_come_in_one_piece() {
     }
     assert_eq!(frames.len(), 30);
 }
+
+/// Without SSRCs in descriptions and without MIDs in packets the payload type tells the m-line.
+#[test]
+fn streams_that_nobody_announced_are_placed_by_payload_type() {
+    let mut sim = Simulation::new(14, Link::default().loss(0.05).delay(20, 5));
+    let mut rng = Rng::new(14);
+    let (a, b) = loners(&mut sim);
+    let ours = add_track(&mut sim, a, MediaKind::Video, video(Codec::Vp8));
+    let sound = add_track(&mut sim, a, MediaKind::Audio, TransceiverConfig::default());
+    let plain = |mut description: SessionDescription| {
+        let is_kept = |l: &&str| !l.starts_with("a=ssrc") && !l.contains("hdrext:sdes:mid");
+        let lines: Vec<&str> = description.sdp.lines().filter(is_kept).collect();
+        description.sdp = lines.join("\r\n") + "\r\n";
+        description
+    };
+    let offer = sim.with(a, |p, now| p.negotiate(now)).unwrap();
+    let answer = sim.with(b, |p, now| p.receive(plain(offer), now));
+    let answer = answer.unwrap().unwrap();
+    sim.with(a, |p, now| p.receive(plain(answer), now)).unwrap();
+    let mut remote = Vec::new();
+    for (from, to) in [(a, b), (b, a)] {
+        while let Some(event) = sim.next_event(from) {
+            match event {
+                PeerEvent::IceCandidate(Some(candidate)) => {
+                    let init = candidate.to_init();
+                    sim.with(to, |p, now| p.add_ice_candidate(Some(&init), now))
+                        .unwrap();
+                }
+                PeerEvent::Track(track) if from == b => remote.push(track),
+                _ => {}
+            }
+        }
+    }
+    connected(&mut sim, a, b);
+    let mut sent = Vec::new();
+    for n in 0..100 {
+        let data = frame(&mut rng, n, 3000, n == 0);
+        send(&mut sim, a, ours, &data, FRAME * n).unwrap();
+        send(&mut sim, a, sound, &vec![0x5a; 80].into(), FRAME * n).unwrap();
+        sent.push(data);
+        sim.run_for(33);
+    }
+    sim.run_for(3000);
+    let got = Tracks::of(&mut sim, b);
+    let by_kind = |kind| {
+        let id = remote.iter().find(|t| t.kind == kind).unwrap();
+        got.frames[&id.transceiver].iter().collect::<Vec<_>>()
+    };
+    // What was lost was sent again, in a stream that nobody announced either.
+    let video = by_kind(MediaKind::Video);
+    assert!(
+        video
+            .iter()
+            .zip(but_ends(&video, &sent))
+            .all(|(f, s)| f.data == *s)
+    );
+    assert!(by_kind(MediaKind::Audio).len() > 85);
+}

@@ -23,6 +23,7 @@ mod playout;
 mod rewrite;
 mod sdp;
 mod stats;
+mod unannounced;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -162,6 +163,7 @@ pub(super) struct Tracks {
     next: u32,
     known: Codecs,
     payload_types: PayloadTypes,
+    unannounced: unannounced::Unannounced,
     /// When something held back is next to be given out.
     due: Option<Instant>,
     /// What made-up names begin with.
@@ -175,6 +177,7 @@ impl Tracks {
             next: 0,
             known,
             payload_types: PayloadTypes::default(),
+            unannounced: unannounced::Unannounced::default(),
             due: None,
             name: format!("looprtc-{name}"),
         }

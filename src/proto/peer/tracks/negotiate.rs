@@ -287,6 +287,7 @@ impl Peer {
         if let Ok(types) = self.tracks.payload_types.with(text, media) {
             self.tracks.payload_types = types;
         }
+        self.tracks.unannounced.update(media);
         for m in media {
             self.narrow_direction(&m.mid);
             self.line_negotiated(m);
