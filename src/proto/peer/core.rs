@@ -168,6 +168,7 @@ impl Peer {
         if self.may_join(received) && self.joined.push(received) {
             return;
         }
+        self.place_stream(received.contents);
         self.core_receive(received);
         self.settle();
     }

@@ -287,6 +287,7 @@ impl Peer {
         if let Ok(types) = self.tracks.payload_types.with(text, media) {
             self.tracks.payload_types = types;
         }
+        self.tracks.unannounced.update(media);
         for m in media {
             self.narrow_direction(&m.mid);
             self.line_negotiated(m);
@@ -449,6 +450,7 @@ impl Peer {
             }
             t.is_receiving = is;
             t.repair.clear();
+            t.pieces.clear();
             if is {
                 begun.push(PeerEvent::Track(RemoteTrack {
                     transceiver: t.id,
