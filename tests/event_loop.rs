@@ -9,6 +9,9 @@ use looprtc::proto::peer::{
     Politeness,
 };
 
+#[path = "event_loop/datagrams.rs"]
+mod datagrams;
+
 /// Two peers in one loop, and what has happened to them.
 struct Pair {
     net: EventLoop,

@@ -43,7 +43,7 @@ impl SenderInfo {
     /// [`ntp`](Self::ntp) as a time; `None` when it is before 1970, which no clock that is set says.
     pub fn wallclock(&self) -> Option<SystemTime> {
         let seconds = (self.ntp >> 32).checked_sub(NTP_TO_UNIX)?;
-        let nanos = (self.ntp & 0xffff_ffff) * 1_000_000_000 >> 32;
+        let nanos = ((self.ntp & 0xffff_ffff) * 1_000_000_000) >> 32;
         UNIX_EPOCH.checked_add(Duration::from_secs(seconds) + Duration::from_nanos(nanos))
     }
 }
