@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use looprtc::driver::{EventLoop, LoopConfig, PeerId};
+use looprtc::driver::{EventLoop, LocalTrack, LocalTrackEvent, LoopConfig, PeerId};
 use looprtc::proto::net::PortPolicy;
 use looprtc::proto::peer::{
-    ChannelConfig, ChannelId, ConnectionState, IceCandidateInit, Message, PeerConfig, PeerEvent,
-    Politeness,
+    ChannelConfig, ChannelId, ConnectionState, IceCandidateInit, KeyframeRequestKind, MediaKind,
+    MediaMode, Message, PeerConfig, PeerEvent, Politeness, RtpPacket, TransceiverConfig,
 };
 
 #[path = "event_loop/datagrams.rs"]
@@ -468,6 +468,9 @@ fn a_peer_that_goes_takes_its_sockets_along() {
         most = most.max(open());
         net.peer(id).unwrap().close();
         net.turn(Some(Duration::ZERO)).unwrap();
+        // It can be looked at until its last event has been taken.
+        assert!(net.peer(id).unwrap().is_closed());
+        while net.poll_event().is_some() {}
         assert!(net.peer(id).is_err());
     }
     // Other tests of this process come and go; 50 peers with two sockets each would be seen.
@@ -486,6 +489,7 @@ fn limits_and_names_are_kept() {
     assert_eq!(error.to_string(), "max_peers of 1 reached");
     net.peer(id).unwrap().close();
     net.turn(Some(Duration::ZERO)).unwrap();
+    while net.poll_event().is_some() {}
     // The slot is used again, the name is not.
     let next = net.add_peer(PeerConfig::default()).unwrap();
     assert_ne!(id, next);
@@ -535,4 +539,80 @@ fn the_loop_lives_inside_another() {
             }
         }
     }
+}
+
+/// One track, three peers that take it in packets, one of which leaves.
+#[test]
+fn a_local_track_reaches_all_its_peers() {
+    const PACKETS: u16 = 200;
+    let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+    let config = PeerConfig::default()
+        .include_loopback(true)
+        .media_mode(MediaMode::Packets);
+    let mut track = LocalTrack::new(MediaKind::Video, TransceiverConfig::default());
+    // Each pair of peers shares addresses with no other: the senders have ports of their own.
+    let mut other = std::collections::HashMap::new();
+    let mut viewers = Vec::new();
+    for _ in 0..3 {
+        let sender = net.add_peer(config.clone().port(PortPolicy::Own)).unwrap();
+        let viewer = net.add_peer(config.clone()).unwrap();
+        other.extend([(sender, viewer), (viewer, sender)]);
+        viewers.push(viewer);
+        track.add_to(&mut net, sender).unwrap();
+    }
+    let mut got = std::collections::HashMap::<PeerId, Vec<u64>>::new();
+    let (mut sent, mut asked, mut closed) = (0, 0, false);
+    let end = Instant::now() + Duration::from_secs(20);
+    while got
+        .values()
+        .filter(|g| g.len() == usize::from(PACKETS))
+        .count()
+        < 2
+    {
+        assert!(Instant::now() < end, "{got:?}");
+        if track.bound() == 3 || sent > 0 {
+            if sent == PACKETS / 2 && !closed {
+                net.peer(viewers[0]).unwrap().close();
+                closed = true;
+            }
+            if sent < PACKETS {
+                let packet = RtpPacket::new(1, sent, u32::from(sent) * 3000, vec![0x10; 500]);
+                assert!(track.write_rtp(&mut net, &packet) >= 2);
+                sent += 1;
+            }
+        }
+        let Some((id, event)) = net.next_event(Some(Duration::from_millis(2))).unwrap() else {
+            continue;
+        };
+        let news = track.handle_event(id, &event);
+        asked += u32::from(matches!(news, Some(LocalTrackEvent::KeyframeRequest(_))));
+        match event {
+            PeerEvent::NegotiationNeeded => {
+                let offer = net.peer(id).unwrap().negotiate().unwrap();
+                let answer = net.peer(other[&id]).unwrap().receive(offer).unwrap();
+                net.peer(id).unwrap().receive(answer.unwrap()).unwrap();
+            }
+            PeerEvent::IceCandidate(Some(candidate)) => {
+                let mut to = net.peer(other[&id]).unwrap();
+                to.add_ice_candidate(Some(&candidate.to_init())).unwrap();
+            }
+            PeerEvent::Packet(packet) => {
+                let numbers = got.entry(id).or_default();
+                numbers.push(packet.sequence_number);
+                if numbers.len() == 50 {
+                    let mut viewer = net.peer(id).unwrap();
+                    let kind = KeyframeRequestKind::Pli;
+                    viewer
+                        .request_keyframe(packet.transceiver, None, kind)
+                        .unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(got[&viewers[0]].len() < usize::from(PACKETS));
+    assert_eq!(track.bound(), 2);
+    assert_eq!(track.peers().count(), 2);
+    assert!(asked >= 2);
+    assert_eq!(net.peer_ids().len(), 4);
 }

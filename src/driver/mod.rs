@@ -36,6 +36,7 @@ mod demux;
 mod error;
 mod handle;
 mod interfaces;
+mod local_track;
 mod peers;
 mod sockets;
 mod udp;
@@ -56,6 +57,7 @@ pub use self::config::LoopConfig;
 pub use self::datagrams::{Datagram, UdpConfig, UdpId};
 pub use self::error::LoopError;
 pub use self::handle::{LoopHandle, PostError};
+pub use self::local_track::{LocalTrack, LocalTrackEvent};
 pub use self::peers::{PeerId, PeerMut};
 
 /// The waker's token; sockets are numbered from 0.
@@ -192,9 +194,7 @@ impl EventLoop {
     /// has passed, [`LoopHandle::wake`] was called, or datagrams wait in [`poll_datagram`](Self::poll_datagram)
     /// (if the application has opened sockets of its own with [`add_udp`](Self::add_udp)).
     ///
-    /// A peer that has closed is gone from [`peer`](Self::peer) at once; the events it left are still given, and
-    /// *closed* is the last of them. So a program that goes on after one peer has gone takes
-    /// [`LoopError::NoSuchPeer`] in its stride.
+    /// The last event of a peer is *closed*; with that it is gone from [`peer`](Self::peer).
     ///
     /// # Errors
     ///
@@ -226,7 +226,11 @@ impl EventLoop {
 
     /// The next event that is there already.
     pub fn poll_event(&mut self) -> Option<(PeerId, PeerEvent)> {
-        self.events.pop_front()
+        let (id, event) = self.events.pop_front()?;
+        if is_last(&event) {
+            self.forget(id);
+        }
+        Some((id, event))
     }
 
     /// One turn: sends what peers want to send, waits for something to happen (at most so long), deals

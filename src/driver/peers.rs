@@ -12,7 +12,7 @@ use crate::proto::net::{Protocol, Received, SocketReply};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
     IceCandidateInit, Input, KeyframeRequestKind, MediaKind, Output, Peer, PeerConfig, PeerError,
-    PeerEvent, Route, SessionDescription, TransceiverConfig, TransceiverId,
+    PeerEvent, Route, RtpPacket, SessionDescription, TransceiverConfig, TransceiverId,
 };
 
 /// Names a peer of a loop. Never used twice.
@@ -43,6 +43,8 @@ pub(super) struct Entry {
     addresses: Vec<(usize, SocketAddr)>,
     /// It is in the list of those to be polled already.
     touched: bool,
+    /// It is closed; only its events are still to be taken.
+    closed: bool,
     /// It panicked; what it was when it did, nobody knows.
     broken: Option<String>,
 }
@@ -72,6 +74,7 @@ impl Peers {
             ufrags: Vec::new(),
             addresses: Vec::new(),
             touched: true,
+            closed: false,
             broken: None,
         });
         Ok(id)
@@ -82,7 +85,8 @@ impl Peers {
     }
 
     pub fn ids(&self) -> Vec<PeerId> {
-        self.entries.iter().map(|(_, e)| e.id).collect()
+        let open = self.entries.iter().filter(|(_, e)| !e.closed);
+        open.map(|(_, e)| e.id).collect()
     }
 
     pub fn contains(&self, id: PeerId) -> bool {
@@ -174,6 +178,9 @@ impl EventLoop {
                 return;
             };
             entry.touched = false;
+            if entry.closed {
+                return;
+            }
             let Some(output) = entry.fenced(Peer::poll_output) else {
                 self.remove_broken(index);
                 return;
@@ -211,7 +218,7 @@ impl EventLoop {
             }
         }
         if is_closed {
-            self.remove(index);
+            self.release(index);
         }
     }
 
@@ -269,16 +276,27 @@ impl EventLoop {
         ] {
             self.events.push_back((id, event));
         }
-        self.remove(index);
+        self.release(index);
     }
 
-    fn remove(&mut self, index: usize) {
-        let Some(entry) = self.peers.entries.try_remove(index) else {
+    /// A peer is closed: what it had of the loop is free again. It stays until its last event is taken.
+    fn release(&mut self, index: usize) {
+        let Some(entry) = self.peers.entries.get_mut(index).filter(|e| !e.closed) else {
             return;
         };
+        entry.closed = true;
         self.peers.deadlines.set(index, None);
         self.demux.drop_peer(index, &entry.ufrags, &entry.addresses);
         self.sockets.close(&entry.sockets, self.poll.registry());
+    }
+
+    /// The last event of a peer has been taken.
+    pub(super) fn forget(&mut self, id: PeerId) {
+        if !self.peers.contains(id) {
+            return;
+        }
+        self.release(id.index());
+        let entry = self.peers.entries.remove(id.index());
         // What is left of a broken peer may panic when it is dropped, too.
         if catch_unwind(AssertUnwindSafe(|| drop(entry))).is_err() {
             log::error!("dropping a peer panicked");
@@ -350,6 +368,12 @@ impl PeerMut<'_> {
         set_track_paused(transceiver: TransceiverId, paused: bool) -> ();
         /// See [`Peer::write_frame`].
         write_frame(transceiver: TransceiverId, frame: &EncodedFrame) -> ();
+        /// See [`Peer::write_rtp`].
+        write_rtp(transceiver: TransceiverId, packet: &RtpPacket) -> ();
+        /// See [`Peer::set_desired_bitrate`].
+        set_desired_bitrate(bits_per_second: u64) -> ();
+        /// See [`Peer::request_bitrate`].
+        request_bitrate(transceiver: TransceiverId, rid: Option<&str>, bits_per_second: u64) -> ();
         /// See [`Peer::request_keyframe`].
         request_keyframe(transceiver: TransceiverId, rid: Option<&str>, kind: KeyframeRequestKind) -> ();
     }

@@ -6,4 +6,5 @@ mod connectivity;
 mod gate;
 mod lossy;
 mod negotiation;
+mod packets;
 mod tracks;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::crypto::{Certificate, CryptoBackend, DtlsVersion};
-use super::tracks::Codecs;
+use super::tracks::{Codecs, MediaMode};
 use crate::proto::ice::GatherConfig;
+use crate::proto::media::jitter::JitterConfig;
 
 /// Configuration of one [`Peer`](super::Peer).
 ///
@@ -46,6 +47,24 @@ pub struct PeerConfig {
     pub mtu: usize,
     /// The codecs that tracks can use, the preferred first. All that browsers know by default.
     pub codecs: Codecs,
+    /// Whether media is given and taken in frames or in packets. [`MediaMode::Frames`] by default.
+    pub media_mode: MediaMode,
+    /// Holds received media back until it can be given out in order and evenly, as long as the network
+    /// makes that necessary; each layer of each track by itself, within the limits of the
+    /// [`JitterConfig`], whose clock rate is set by the codec. `None` by default: all is given out as soon
+    /// as it is there, which is right for recording and passing on.
+    pub jitter_buffer: Option<JitterConfig>,
+    /// Finds out how much may be sent ([`PeerEvent::BandwidthEstimate`](super::PeerEvent)), beginning with
+    /// so many bits a second, and sends no faster: large frames are spread over time. `None` by default:
+    /// everything is sent at once.
+    pub bandwidth_estimation: Option<u64>,
+    /// How often the figures behind [`Peer::track_stats`](super::Peer::track_stats) are taken. `None` by
+    /// default: never; browsers' pages mostly ask once a second.
+    pub stats_interval: Option<Duration>,
+    /// RTP header extensions to negotiate beside the standard ones (audio level, MID, RID, send times,
+    /// transport-wide sequence numbers, video orientation), by URI; at most 7. None by default. Those that
+    /// the core does not know are passed on as [bytes](super::HeaderExtensions::raw).
+    pub header_extensions: Vec<String>,
     /// Fixes ICE credentials and DTLS randomness, so that a run can be replayed. **Only for tests**: a
     /// peer with a known seed has no secrets.
     pub seed: Option<u64>,
@@ -66,6 +85,11 @@ impl Default for PeerConfig {
             limits: Limits::default(),
             mtu: 1200,
             codecs: Codecs::default(),
+            media_mode: MediaMode::Frames,
+            jitter_buffer: None,
+            bandwidth_estimation: None,
+            stats_interval: None,
+            header_extensions: Vec::new(),
             seed: None,
         }
     }
@@ -112,6 +136,16 @@ impl PeerConfig {
         mtu: usize => mtu;
         /// Sets [`codecs`](Self::codecs).
         codecs: Codecs => codecs;
+        /// Sets [`media_mode`](Self::media_mode).
+        media_mode: MediaMode => media_mode;
+        /// Sets [`jitter_buffer`](Self::jitter_buffer).
+        jitter_buffer: Option<JitterConfig> => jitter_buffer;
+        /// Sets [`bandwidth_estimation`](Self::bandwidth_estimation).
+        bandwidth_estimation: Option<u64> => bandwidth_estimation;
+        /// Sets [`stats_interval`](Self::stats_interval).
+        stats_interval: Option<Duration> => stats_interval;
+        /// Sets [`header_extensions`](Self::header_extensions).
+        header_extensions: Vec<String> => header_extensions;
         /// Sets [`seed`](Self::seed).
         seed: Option<u64> => seed;
     }

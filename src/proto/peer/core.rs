@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::Bitrate;
 use str0m::crypto::CryptoProvider;
 use str0m::crypto::dtls::ProtocolVersion;
 use str0m::ice::StunMessage;
@@ -16,6 +17,7 @@ use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion};
 use super::error::PeerError;
 use super::joined;
 use super::state::{ConnectionState, IceConnectionState, PeerEvent};
+use super::tracks::{MediaMode, extensions};
 use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer, Route};
 use crate::proto::ice::{Gatherer, IceCandidate, stun};
 use crate::proto::net::{Protocol, Received, Transmit};
@@ -77,8 +79,11 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         .set_ice_lite(config.ice_lite)
         .set_sctp_max_buffered_amount(CORE_BUFFER)
         .set_mtu(config.mtu..=config.mtu + 100)
-        .set_stats_interval(None);
-    let mut core = config.codecs.configure(core);
+        .set_rtp_mode(config.media_mode == MediaMode::Packets)
+        .set_stats_interval(config.stats_interval)
+        .enable_bwe(config.bandwidth_estimation.map(Bitrate::bps));
+    let core = config.codecs.configure(core);
+    let mut core = extensions::configure(core, &config.header_extensions)?;
     core.set_max_stun_rto(config.timing.keepalive);
     core.set_max_stun_retransmits(stun_retransmits(&config.timing));
     Ok(Core {
@@ -300,6 +305,7 @@ impl Peer {
         if !self.dirty || self.is_closed() {
             return;
         }
+        self.flush_written();
         self.dirty = false;
         let mut budget = self.config.limits.max_drain;
         for _ in 0..MAX_FEEDS {
@@ -311,6 +317,7 @@ impl Peer {
                 break;
             }
         }
+        self.release_due();
         self.evaluate();
         self.flush_events();
     }
@@ -402,6 +409,11 @@ impl Peer {
                     .on_data(data.id, data.binary, data.data, &mut self.events);
             }
             Event::MediaData(data) => self.on_media_data(data),
+            Event::RtpPacket(packet) => self.on_rtp_packet(packet),
+            Event::EgressBitrateEstimate(kind) => self.on_bandwidth(&kind),
+            Event::MediaEgressStats(stats) => self.on_sent_stats(&stats),
+            Event::MediaIngressStats(stats) => self.on_received_stats(&stats),
+            Event::PeerStats(stats) => self.stats.round_trip_time = stats.rtt,
             Event::KeyframeRequest(request) => self.on_keyframe_request(&request),
             Event::SenderFeedback(report) => self.on_sender_report(&report),
             Event::StreamPaused(p) => self.on_stream_paused(p.mid, p.rid, p.paused),
@@ -534,6 +546,7 @@ impl Peer {
             .map(|t| t + self.config.timing.handshake);
         [
             self.core_deadline,
+            self.tracks.due(),
             self.connectivity.deadline(self.now),
             handshake,
             self.handshake_failed.map(|t| t + self.config.timing.closed),

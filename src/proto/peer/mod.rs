@@ -66,9 +66,10 @@ pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
 pub use self::state::{Message, PeerEvent, SignalingState};
 pub use self::stats::PeerStats;
 pub use self::tracks::{
-    Codec, CodecParameters, Codecs, Direction, EncodedFrame, FrameTime, KeyframeRequestKind,
-    MediaKind, ReceivedFrame, RemoteTrack, SenderReport, TransceiverConfig, TransceiverId,
-    TransceiverInfo,
+    BandwidthEstimate, Codec, CodecParameters, Codecs, Direction, EncodedFrame, FrameTime,
+    HeaderExtensions, KeyframeRequestKind, MediaKind, MediaMode, ReceivedFrame, ReceivedPacket,
+    ReceivedStats, RemoteTrack, RtpPacket, SenderReport, SentStats, TrackStats, TransceiverConfig,
+    TransceiverId, TransceiverInfo, VideoOrientation,
 };
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
 
@@ -165,6 +166,8 @@ pub struct Peer {
     gathered: Vec<IceCandidate>,
     channels: Channels,
     tracks: Tracks,
+    /// Packets given to the core that it has not been told the time for.
+    unsent: usize,
     joined: joined::Joined,
     connectivity: Connectivity,
     validated: ValidatedAddresses,
@@ -221,6 +224,7 @@ impl Peer {
             gathered: Vec::new(),
             channels: Channels::new(),
             tracks,
+            unsent: 0,
             joined: joined::Joined::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),

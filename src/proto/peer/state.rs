@@ -5,7 +5,8 @@ use std::fmt;
 use super::channels::ChannelId;
 use super::error::PeerError;
 use super::tracks::{
-    CodecParameters, KeyframeRequestKind, ReceivedFrame, RemoteTrack, SenderReport, TransceiverId,
+    BandwidthEstimate, CodecParameters, KeyframeRequestKind, ReceivedFrame, ReceivedPacket,
+    RemoteTrack, SenderReport, TransceiverId,
 };
 use crate::proto::ice::IceCandidate;
 
@@ -130,6 +131,8 @@ pub enum PeerEvent {
     },
     /// A frame has come.
     Frame(ReceivedFrame),
+    /// A packet has come ([`MediaMode::Packets`](super::MediaMode::Packets)).
+    Packet(ReceivedPacket),
     /// A track of ours can be [written to](super::Peer::write_frame) from now on, in this codec. Comes
     /// again when the codec changes.
     TrackBound {
@@ -149,6 +152,8 @@ pub enum PeerEvent {
         /// How it asks.
         kind: KeyframeRequestKind,
     },
+    /// How much may be sent, by what is known now.
+    BandwidthEstimate(BandwidthEstimate),
     /// The other side tells how its clocks go.
     SenderReport(SenderReport),
     /// A transceiver is gone: stopped by either side, rejected, or closed with the connection.

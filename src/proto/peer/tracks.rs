@@ -10,12 +10,18 @@
 //!                                     their offer ─► Track ─► Frame, Frame, … ─► TrackRemoved
 //! ```
 
+mod bitrate;
 mod codec;
 mod config;
 mod direction;
+pub(super) mod extensions;
 mod frame;
 mod negotiate;
+mod packet;
+mod playout;
+mod rewrite;
 mod sdp;
+mod stats;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,13 +32,17 @@ use super::error::PeerError;
 use super::state::PeerEvent;
 use super::{Peer, config::Limits};
 
+pub use self::bitrate::BandwidthEstimate;
 pub use self::codec::{CodecParameters, Codecs, MediaKind};
 pub use self::config::TransceiverConfig;
 use self::config::{check_config, check_preferences};
 pub use self::direction::Direction;
+pub use self::extensions::{HeaderExtensions, VideoOrientation};
 pub use self::frame::{EncodedFrame, FrameTime, KeyframeRequestKind, ReceivedFrame, SenderReport};
+pub use self::packet::{MediaMode, ReceivedPacket, RtpPacket};
 use self::sdp::PayloadTypes;
 pub(super) use self::sdp::{check_mids, remote_media};
+pub use self::stats::{ReceivedStats, SentStats, TrackStats};
 pub use crate::proto::media::Codec;
 
 /// Names a transceiver of a peer. Never used twice.
@@ -135,7 +145,10 @@ struct Transceiver {
     sent: (u64, u64),
     received: (u64, u64),
     clock: frame::Clock,
+    layers: Vec<packet::SentLayer>,
     repair: Vec<frame::Repair>,
+    held: Vec<playout::Held>,
+    stats: TrackStats,
     is_receiving: bool,
     remote_ids: (Vec<String>, Option<String>),
     remote_rids: Vec<String>,
@@ -147,6 +160,8 @@ pub(super) struct Tracks {
     next: u32,
     known: Codecs,
     payload_types: PayloadTypes,
+    /// When something held back is next to be given out.
+    due: Option<Instant>,
     /// What made-up names begin with.
     name: String,
 }
@@ -158,6 +173,7 @@ impl Tracks {
             next: 0,
             known,
             payload_types: PayloadTypes::default(),
+            due: None,
             name: format!("looprtc-{name}"),
         }
     }
@@ -165,6 +181,10 @@ impl Tracks {
     fn find(&mut self, id: TransceiverId) -> Result<&mut Transceiver, PeerError> {
         let found = self.list.iter_mut().find(|t| t.id == id);
         found.ok_or(PeerError::NoSuchTransceiver)
+    }
+
+    fn by_core_mid(&mut self, mid: Mid) -> Option<&mut Transceiver> {
+        self.list.iter_mut().find(|t| t.mid == Some(mid))
     }
 
     fn by_mid(&mut self, mid: &str) -> Option<&mut Transceiver> {
@@ -216,7 +236,10 @@ impl Tracks {
             sent: (0, 0),
             received: (0, 0),
             clock: frame::Clock::default(),
+            layers: Vec::new(),
             repair: Vec::new(),
+            held: Vec::new(),
+            stats: TrackStats::default(),
             is_receiving: false,
             remote_ids: (Vec::new(), None),
             remote_rids: Vec::new(),
@@ -364,7 +387,7 @@ impl Peer {
             }
             found.chosen = Some(codec);
         }
-        found.clock.restart();
+        found.restart_source();
         self.update_bound();
         Ok(())
     }
@@ -481,6 +504,33 @@ impl Peer {
         self.send_frame(transceiver, frame)
     }
 
+    /// Sends an RTP packet on a bound transceiver, of a peer in [`MediaMode::Packets`]. SSRC, payload type,
+    /// sequence number and timestamp become those of that peer. It goes out when the peer is polled. What
+    /// has been sent already, or comes much too late (256 packets), is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
+    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload that makes a datagram
+    /// above [`PeerConfig::mtu`](super::PeerConfig::mtu); [`PeerError::LimitReached`] when 4,096 packets
+    /// have not been polled; [`PeerError::BadTrack`] for a layer that was not negotiated or a peer in
+    /// [`MediaMode::Frames`]; [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    pub fn write_rtp(
+        &mut self,
+        transceiver: TransceiverId,
+        packet: &RtpPacket,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        if self.is_closed() {
+            return Err(PeerError::Closed);
+        }
+        if self.config.media_mode != MediaMode::Packets {
+            return Err(frame::wrong_mode("Packets"));
+        }
+        self.advance(now);
+        self.send_packet(transceiver, packet)
+    }
+
     /// Asks the other side for a keyframe (RFC 4585 §6.3.1, RFC 5104 §4.3.1) of a layer, or of the only
     /// one. A frame that could not be had whole is asked for without this.
     ///
@@ -515,6 +565,9 @@ impl Peer {
 
 /// How long a peer waits for a keyframe that was asked for before it asks again.
 const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Layers of one track that are followed; more are received, but not looked after.
+const MAX_LAYERS: usize = 16;
 
 /// What is sent: shared, so that many peers have it once.
 type Bytes = Arc<[u8]>;

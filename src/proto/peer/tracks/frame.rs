@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::media::{Frequency, MediaData, MediaTime, Mid, Rid};
+use str0m::rtp::rtcp::SenderInfo;
 
 use super::super::Peer;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
 use super::codec::{MediaKind, codec_of_core};
-use super::{Bytes, KEYFRAME_PATIENCE, TransceiverId};
+use super::packet::MediaMode;
+use super::{Bytes, KEYFRAME_PATIENCE, MAX_LAYERS, TransceiverId};
 use crate::proto::media::Codec;
-
-/// Layers of one track that are followed; more are received, but no keyframe is asked for.
-const MAX_LAYERS: usize = 16;
+use crate::proto::media::jitter::Arrival;
 
 /// A frame to be sent: a picture, or a packet of sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,6 +206,9 @@ impl Peer {
             return Ok(());
         }
         let payload_type = bound.payload_type.into();
+        if self.config.media_mode == MediaMode::Packets {
+            return Err(wrong_mode("Frames"));
+        }
         let Some(mut writer) = self.rtc.writer(mid) else {
             return Err(PeerError::TrackNotBound);
         };
@@ -230,7 +233,7 @@ impl Peer {
             return;
         };
         let now = self.now;
-        let Some(transceiver) = self.tracks.by_mid(&data.mid) else {
+        let Some(transceiver) = self.tracks.by_core_mid(data.mid) else {
             return;
         };
         let keyframe = MediaKind::of(codec) == MediaKind::Audio || data.is_keyframe();
@@ -248,20 +251,26 @@ impl Peer {
             time: duration_of(ticks, rate),
             rtp_timestamp: ticks,
             received: data.network_time,
-            captured: data.last_sender_info.and_then(|report| {
-                let behind = (ticks as u32).wrapping_sub(report.rtp_time.numer() as u32) as i32;
-                let distance = duration_of(behind.unsigned_abs().into(), rate);
-                if behind < 0 {
-                    report.ntp_time.checked_sub(distance)
-                } else {
-                    report.ntp_time.checked_add(distance)
-                }
-            }),
+            captured: data
+                .last_sender_info
+                .and_then(|report| captured_at(&report, ticks as u32, rate)),
             contiguous: data.contiguous,
             keyframe,
             data: data.data,
         };
-        self.event(PeerEvent::Frame(frame));
+        let (first, last) = (**data.seq_range.start(), **data.seq_range.end());
+        let arrival = Arrival {
+            // The core does not say; a change shows in the numbers.
+            ssrc: 0,
+            sequence: first as u16,
+            packets: u16::try_from(last.saturating_sub(first) + 1).unwrap_or(u16::MAX),
+            timestamp: ticks as u32,
+            bytes: frame.data.len(),
+            item: PeerEvent::Frame(frame),
+        };
+        let id = transceiver.id;
+        let rid = data.rid.map(|r| r.to_string());
+        self.play_out(id, rid.as_deref(), rate, arrival);
         if asks {
             let rid = data.rid.map(|r| r.to_string());
             let asked = self.ask_for_keyframe(data.mid, rid.as_deref(), KeyframeRequestKind::Pli);
@@ -278,12 +287,15 @@ impl Peer {
         kind: KeyframeRequestKind,
     ) -> Result<(), PeerError> {
         use str0m::media::KeyframeRequestKind as Core;
-        let Some(mut writer) = self.rtc.writer(mid) else {
-            return Err(PeerError::BadTrack("it is not negotiated yet".into()));
-        };
         let kind = match kind {
             KeyframeRequestKind::Pli => Core::Pli,
             KeyframeRequestKind::Fir => Core::Fir,
+        };
+        if self.config.media_mode == MediaMode::Packets {
+            return self.stream_rx(mid, rid, |stream| stream.request_keyframe(kind));
+        }
+        let Some(mut writer) = self.rtc.writer(mid) else {
+            return Err(PeerError::BadTrack("it is not negotiated yet".into()));
         };
         writer
             .request_keyframe(rid.map(Rid::from), kind)
@@ -295,7 +307,7 @@ impl Peer {
         request: &str0m::media::KeyframeRequest,
     ) {
         use str0m::media::KeyframeRequestKind as Core;
-        let Some(transceiver) = self.tracks.by_mid(&request.mid) else {
+        let Some(transceiver) = self.tracks.by_core_mid(request.mid) else {
             return;
         };
         let event = PeerEvent::KeyframeRequest {
@@ -310,7 +322,7 @@ impl Peer {
     }
 
     pub(in super::super) fn on_sender_report(&mut self, report: &str0m::media::SenderFeedback) {
-        let Some(transceiver) = self.tracks.by_mid(&report.mid) else {
+        let Some(transceiver) = self.tracks.by_core_mid(report.mid) else {
             return;
         };
         let info = &report.sender_info;
@@ -327,7 +339,7 @@ impl Peer {
 
     /// The other side sends nothing for a while, or goes on.
     pub(in super::super) fn on_stream_paused(&mut self, mid: Mid, rid: Option<Rid>, muted: bool) {
-        let Some(transceiver) = self.tracks.by_mid(&mid) else {
+        let Some(transceiver) = self.tracks.by_core_mid(mid) else {
             return;
         };
         let event = PeerEvent::TrackMuted {
@@ -372,6 +384,26 @@ impl super::Transceiver {
         }
         false
     }
+}
+
+/// The sender's wall clock at this timestamp (RFC 3550 §6.4.1).
+pub(super) fn captured_at(report: &SenderInfo, timestamp: u32, rate: u32) -> Option<SystemTime> {
+    let ahead = timestamp
+        .wrapping_sub(report.rtp_time.numer() as u32)
+        .cast_signed();
+    let distance = duration_of(ahead.unsigned_abs().into(), rate);
+    if ahead < 0 {
+        report.ntp_time.checked_sub(distance)
+    } else {
+        report.ntp_time.checked_add(distance)
+    }
+}
+
+/// What was asked for is done by peers of the other mode.
+pub(super) fn wrong_mode(wanted: &str) -> PeerError {
+    PeerError::BadTrack(format!(
+        "this peer was not made with PeerConfig::media_mode(MediaMode::{wanted})"
+    ))
 }
 
 fn ticks_at(time: MediaTime, rate: u32) -> u64 {

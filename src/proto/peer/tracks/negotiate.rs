@@ -394,12 +394,10 @@ impl Peer {
         let Some(media) = self.rtc.media(mid) else {
             return Vec::new();
         };
-        let order = media.remote_pts().to_vec();
-        let Some(writer) = self.rtc.writer(mid) else {
-            return Vec::new();
-        };
-        let mut all: Vec<CodecParameters> = writer
-            .payload_params()
+        let order = media.remote_pts();
+        let known = self.rtc.codec_config().params().iter();
+        let mut all: Vec<CodecParameters> = known
+            .filter(|p| order.contains(&p.pt()))
             .filter_map(CodecParameters::from_core)
             .collect();
         all.sort_by_key(|c| order.iter().position(|pt| **pt == c.payload_type));
@@ -462,6 +460,7 @@ impl Peer {
                     rids: t.remote_rids.clone(),
                 }));
             } else {
+                t.release_all(self.now, &mut begun);
                 begun.push(PeerEvent::TrackRemoved(t.id));
             }
         }

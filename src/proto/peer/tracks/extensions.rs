@@ -1,0 +1,274 @@
+//! RTP header extensions (RFC 8285): which are negotiated, and what a packet says in them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use str0m::RtcConfig;
+pub use str0m::rtp::VideoOrientation;
+use str0m::rtp::{AbsCaptureTime, Extension, ExtensionSerializer, ExtensionValues};
+
+use super::super::error::PeerError;
+
+/// The most extensions that can be named beside the standard ones: one-byte headers have 14 ids.
+const MAX_EXTRA: usize = 7;
+
+/// Bytes of a value in the one-byte form (RFC 8285 §4.2).
+const ONE_BYTE_FORM: usize = 16;
+
+/// Bytes of a value kept or sent; longer ones are left out.
+const MAX_VALUE: usize = 255;
+
+/// What a packet says in its header extensions, from end to end. What is said from hop to hop (MID, RID,
+/// transport-wide sequence numbers, send times) is the peer's own business. Empty for most packets, and
+/// then costs nothing.
+///
+/// On the way out only what was negotiated with that peer is sent; the ids are that peer's.
+#[derive(Clone, Default, PartialEq)]
+pub struct HeaderExtensions(Option<Box<ExtensionValues>>);
+
+/// The values of extensions that are passed on as bytes, by their URIs.
+#[derive(Debug, Default, Clone, PartialEq)]
+struct RawValues(Vec<(Arc<str>, Arc<[u8]>)>);
+
+impl HeaderExtensions {
+    /// None.
+    pub const EMPTY: Self = Self(None);
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// How loud it is, in dB below the loudest, 0 to 127, and whether somebody speaks (RFC 6464).
+    pub fn audio_level(&self) -> Option<(u8, bool)> {
+        let values = self.0.as_ref()?;
+        let level = values.audio_level?.unsigned_abs().min(127);
+        Some((level, values.voice_activity.unwrap_or(false)))
+    }
+
+    /// Sets [`audio_level`](Self::audio_level).
+    pub fn set_audio_level(&mut self, level: u8, voice: bool) {
+        let values = self.values();
+        // At most 127 below, so it fits.
+        values.audio_level = Some(-i8::try_from(level.min(127)).unwrap_or(i8::MAX));
+        values.voice_activity = Some(voice);
+    }
+
+    /// How the picture is to be turned (3GPP TS 26.114 §7.4.5).
+    pub fn video_orientation(&self) -> Option<VideoOrientation> {
+        self.0.as_ref()?.video_orientation
+    }
+
+    /// Sets [`video_orientation`](Self::video_orientation).
+    pub fn set_video_orientation(&mut self, orientation: VideoOrientation) {
+        self.values().video_orientation = Some(orientation);
+    }
+
+    /// When it was taken, by the first sender's clock (`abs-capture-time`).
+    pub fn capture_time(&self) -> Option<SystemTime> {
+        Some(self.0.as_ref()?.abs_capture_time?.capture_time)
+    }
+
+    /// Sets [`capture_time`](Self::capture_time).
+    pub fn set_capture_time(&mut self, time: SystemTime) {
+        self.values().abs_capture_time = Some(AbsCaptureTime {
+            capture_time: time,
+            clock_offset: None,
+        });
+    }
+
+    /// The bytes of an extension named in
+    /// [`PeerConfig::header_extensions`](super::super::PeerConfig::header_extensions) that the core does
+    /// not know itself.
+    pub fn raw(&self, uri: &str) -> Option<&[u8]> {
+        let raw = self.0.as_ref()?.user_values.get::<RawValues>()?;
+        let (_, value) = raw.0.iter().find(|(u, _)| **u == *uri)?;
+        Some(value)
+    }
+
+    /// Sets [`raw`](Self::raw); at most 255 bytes, more are left out.
+    pub fn set_raw(&mut self, uri: &str, value: &[u8]) {
+        set_raw(self.values(), uri.into(), value);
+    }
+
+    fn values(&mut self) -> &mut ExtensionValues {
+        self.0.get_or_insert_default()
+    }
+
+    /// What is from end to end in a packet that has come.
+    pub(super) fn from_core(values: ExtensionValues) -> Self {
+        let is_empty = values.audio_level.is_none()
+            && values.video_orientation.is_none()
+            && values.video_content_type.is_none()
+            && values.abs_capture_time.is_none()
+            && values.play_delay_min.is_none()
+            && values.play_delay_max.is_none()
+            && values.video_timing.is_none()
+            && values.frame_mark.is_none()
+            && values.user_values.get::<RawValues>().is_none();
+        if is_empty {
+            return Self::EMPTY;
+        }
+        Self(Some(Box::new(ExtensionValues {
+            tx_time_offs: None,
+            abs_send_time: None,
+            transport_cc: None,
+            rid: None,
+            rid_repair: None,
+            mid: None,
+            ..values
+        })))
+    }
+
+    pub(super) fn to_core(&self) -> ExtensionValues {
+        self.0.as_deref().cloned().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for HeaderExtensions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            None => f.write_str("{}"),
+            Some(values) => values.fmt(f),
+        }
+    }
+}
+
+impl Eq for HeaderExtensions {}
+
+fn set_raw(values: &mut ExtensionValues, uri: Arc<str>, value: &[u8]) {
+    let mut raw = values
+        .user_values
+        .get::<RawValues>()
+        .cloned()
+        .unwrap_or_default();
+    raw.0.retain(|(u, _)| *u != uri);
+    if value.len() <= MAX_VALUE && raw.0.len() < MAX_EXTRA {
+        raw.0.push((uri, value.into()));
+    }
+    values.user_values.set(raw);
+}
+
+/// An extension that the core does not know: its bytes are passed on.
+#[derive(Debug)]
+struct Passed(Arc<str>);
+
+impl Passed {
+    fn value<'a>(&self, values: &'a ExtensionValues) -> Option<&'a [u8]> {
+        let raw = values.user_values.get::<RawValues>()?;
+        let (_, value) = raw.0.iter().find(|(u, _)| *u == self.0)?;
+        Some(value)
+    }
+}
+
+impl ExtensionSerializer for Passed {
+    fn write_to(&self, buf: &mut [u8], values: &ExtensionValues) -> usize {
+        match self.value(values) {
+            Some(value) if value.len() <= buf.len() => {
+                buf[..value.len()].copy_from_slice(value);
+                value.len()
+            }
+            _ => 0,
+        }
+    }
+
+    fn parse_value(&self, buf: &[u8], values: &mut ExtensionValues) -> bool {
+        set_raw(values, self.0.clone(), buf);
+        true
+    }
+
+    fn is_video(&self) -> bool {
+        true
+    }
+
+    fn is_audio(&self) -> bool {
+        true
+    }
+
+    fn requires_two_byte_form(&self, values: &ExtensionValues) -> bool {
+        // An empty value has no one-byte form.
+        self.value(values)
+            .is_some_and(|v| v.is_empty() || v.len() > ONE_BYTE_FORM)
+    }
+}
+
+/// Those the core knows and does not offer by itself.
+const KNOWN: [Extension; 5] = [
+    Extension::AbsoluteCaptureTime,
+    Extension::PlayoutDelay,
+    Extension::VideoContentType,
+    Extension::VideoTiming,
+    Extension::FrameMarking,
+];
+
+/// Adds these to the extensions that are negotiated.
+pub(in super::super) fn configure(
+    mut core: RtcConfig,
+    uris: &[String],
+) -> Result<RtcConfig, PeerError> {
+    if uris.len() > MAX_EXTRA {
+        return Err(PeerError::Config(format!(
+            "{} header extensions are more than {MAX_EXTRA}",
+            uris.len()
+        )));
+    }
+    for uri in uris {
+        let is_uri = (1..=255).contains(&uri.len()) && uri.bytes().all(|b| b.is_ascii_graphic());
+        if !is_uri {
+            return Err(PeerError::Config(format!(
+                "the header extension {uri:?} is not a URI"
+            )));
+        }
+        let map = core.extension_map();
+        if map.iter().any(|(_, e)| e.as_uri() == uri) {
+            continue;
+        }
+        let free = (1..=14).find(|id| map.lookup(*id).is_none());
+        let Some(id) = free else {
+            return Err(PeerError::Config(format!(
+                "no id is left for the header extension {uri}"
+            )));
+        };
+        let known = KNOWN.into_iter().find(|e| e.as_uri() == uri);
+        let passed = || Extension::with_serializer(uri, Passed(uri.as_str().into()));
+        map.set(id, known.unwrap_or_else(passed));
+    }
+    Ok(core)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_kept_and_hops_forgotten() {
+        let mut ext = HeaderExtensions::default();
+        assert!(ext.is_empty());
+        ext.set_audio_level(30, true);
+        ext.set_raw("urn:x", &[1, 2, 3]);
+        ext.set_raw("urn:x", &[4]);
+        assert_eq!(ext.audio_level(), Some((30, true)));
+        assert_eq!(ext.raw("urn:x"), Some(&[4][..]));
+        assert_eq!(ext.raw("urn:y"), None);
+        let mut core = ext.to_core();
+        core.transport_cc = Some(7);
+        core.mid = Some("0".into());
+        assert_eq!(HeaderExtensions::from_core(core), ext);
+        let only_hops = ExtensionValues {
+            transport_cc: Some(7),
+            ..ExtensionValues::default()
+        };
+        assert!(HeaderExtensions::from_core(only_hops).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_negotiated_is_refused() {
+        let many: Vec<String> = (0..8).map(|i| format!("urn:{i}")).collect();
+        assert!(configure(RtcConfig::new(), &many).is_err());
+        assert!(configure(RtcConfig::new(), &["no uri".into()]).is_err());
+        let fine =
+            configure(RtcConfig::new(), &many[..7]).map(|mut c| c.extension_map().iter().count());
+        assert_eq!(fine.ok(), Some(14));
+    }
+}
