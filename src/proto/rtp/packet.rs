@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::proto::peer::ReceivedPacket;
+
 /// Whether a datagram is RTCP and not RTP, on a port that carries both (RFC 5761 §4: what would be RTP's
 /// payload types 64 to 95 with a marker is RTCP).
 pub fn is_rtcp(datagram: &[u8]) -> bool {
@@ -40,6 +42,23 @@ impl fmt::Display for PacketError {
 }
 
 impl std::error::Error for PacketError {}
+
+impl<'a> From<&'a ReceivedPacket> for Packet<'a> {
+    /// What a peer has received, without its header extensions: what they mean was agreed upon with that
+    /// peer.
+    fn from(received: &'a ReceivedPacket) -> Self {
+        Self {
+            marker: received.marker,
+            ..Self::new(
+                received.payload_type,
+                received.sequence_number as u16,
+                received.timestamp,
+                received.ssrc,
+                &received.payload,
+            )
+        }
+    }
+}
 
 impl<'a> Packet<'a> {
     /// A packet without marker, contributing sources and extension.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 
 use sdp_types::{
     Connection, Fmtp, Media, MediaType, Origin, ParserError, RtpMap, Session, Time, TransportProto,
@@ -117,6 +118,37 @@ impl StreamDescription {
         if let Some(known) = sets.to_fmtp() {
             self.fmtp = format!("packetization-mode=1; {known}");
         }
+    }
+}
+
+impl FromStr for StreamDescription {
+    type Err = String;
+
+    /// A stream as one says it on a command line: `vp8@5004`, `h264/102@192.0.2.1:5004`. Without an IP
+    /// address: 127.0.0.1; without a payload type: that of RFC 3551, or 96.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |what: &str| format!("{text:?}: {what}; a stream is CODEC[/TYPE]@[IP:]PORT");
+        let (codec, place) = text.split_once('@').ok_or_else(|| wrong("no @"))?;
+        let (name, number) = match codec.split_once('/') {
+            None => (codec, None),
+            Some((name, number)) => (name, Some(number)),
+        };
+        let codec = Codec::named(name).ok_or_else(|| wrong("WebRTC knows no such codec"))?;
+        let payload_type = match number.map(str::parse) {
+            Some(Ok(number @ 0..=127)) => number,
+            Some(_) => return Err(wrong("no payload type")),
+            None => match codec {
+                Codec::Pcmu => 0,
+                Codec::Pcma => 8,
+                Codec::G722 => 9,
+                _ => 96,
+            },
+        };
+        let address = match place.parse() {
+            Ok(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
+            Err(_) => place.parse().map_err(|_| wrong("no port or address"))?,
+        };
+        Ok(Self::new(codec, payload_type, address))
     }
 }
 

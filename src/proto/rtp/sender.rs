@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::packet::{Packet, PacketError};
 use super::rtcp::{SenderInfo, ntp_of, write_bye, write_sender_report};
+use super::sdp_file::StreamDescription;
 
 /// How often a sender says how its clocks go (RFC 3550 §6.2 has 5 s; players sync the sooner).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,6 +37,13 @@ impl RtpSenderConfig {
             clock_rate: clock_rate.max(1),
             cname: "looprtc".into(),
         }
+    }
+
+    /// For a stream of an SDP file. Its SSRC is its port number: different for each stream of a receiver,
+    /// which is what matters where nothing else sends there.
+    pub fn for_stream(stream: &StreamDescription) -> Self {
+        let ssrc = stream.address.port().into();
+        Self::new(ssrc, stream.payload_type, stream.clock_rate)
     }
 
     /// Sets [`cname`](Self::cname).

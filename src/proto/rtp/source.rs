@@ -25,6 +25,7 @@ use super::packet::{Packet, is_rtcp};
 use super::rtcp::{RtcpPacket, SenderInfo, read_rtcp};
 use super::sdp_file::StreamDescription;
 use crate::proto::media::Codec;
+use crate::proto::peer::RtpPacket;
 
 /// Sequence numbers further ahead than this are another beginning (RFC 3550 appendix A.1, MAX_DROPOUT).
 const MAX_DROPOUT: u16 = 3000;
@@ -88,6 +89,13 @@ impl RtpSourceConfig {
         }
     }
 
+    /// Sets [`payload_types`](Self::payload_types).
+    #[must_use]
+    pub fn payload_types(mut self, types: impl Into<Vec<u8>>) -> Self {
+        self.payload_types = types.into();
+        self
+    }
+
     /// Sets [`from`](Self::from).
     #[must_use]
     pub fn from(mut self, address: Option<IpAddr>) -> Self {
@@ -141,6 +149,21 @@ pub struct SourcePacket {
     pub payload: Arc<[u8]>,
     /// When it came.
     pub received: Instant,
+}
+
+impl SourcePacket {
+    /// The packet as a peer takes it ([`Peer::write_rtp`](crate::proto::peer::Peer::write_rtp)): its source
+    /// stands where the SSRC does, so that the stream goes on when another takes over, whatever its SSRC.
+    pub fn to_packet(&self) -> RtpPacket {
+        RtpPacket::new(
+            self.source,
+            self.sequence_number,
+            self.timestamp,
+            self.payload.clone(),
+        )
+        .marker(self.marker)
+        .wallclock(self.received)
+    }
 }
 
 /// What comes out of an [`RtpSource`].

@@ -156,3 +156,27 @@ fn errors_name_the_line() {
         assert!(SdpFile::parse(text).is_err());
     }
 }
+
+#[test]
+fn on_a_command_line() {
+    let parse = |text: &str| text.parse::<StreamDescription>();
+    let stream = parse("vp8@5004").unwrap();
+    assert_eq!((stream.codec, stream.payload_type), (Codec::Vp8, 96));
+    assert_eq!(stream.address, "127.0.0.1:5004".parse().unwrap());
+    let stream = parse("OPUS/111@[::1]:6").unwrap();
+    assert_eq!((stream.codec, stream.payload_type), (Codec::Opus, 111));
+    assert_eq!(stream.rtcp_address(), "[::1]:7".parse().unwrap());
+    assert_eq!(parse("pcma@1").unwrap().payload_type, 8);
+    for text in [
+        "",
+        "vp8",
+        "vp8@",
+        "vp7@1",
+        "vp8/128@1",
+        "vp8/@1",
+        "vp8@localhost:1",
+        "vp8@70000",
+    ] {
+        assert!(parse(text).unwrap_err().contains("CODEC"), "{text}");
+    }
+}
