@@ -92,8 +92,6 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
 struct Viewer {
     channel: Option<ChannelId>,
     videos: Vec<(TransceiverId, Show)>,
-    /// What was removed; the next video takes its place.
-    free: Vec<TransceiverId>,
 }
 
 impl Viewer {
@@ -150,29 +148,20 @@ impl Viewer {
         if self.videos.len() == MAX_VIDEOS {
             return Ok(());
         }
-        let transceiver = match self.free.pop() {
-            Some(free) => {
-                peer.set_direction(free, Direction::SendOnly)?;
-                free
-            }
-            None => {
-                let codecs = files.iter().map(|file| file.codec);
-                let track = TransceiverConfig::default()
-                    .direction(Direction::SendOnly)
-                    .codecs(codecs);
-                peer.add_transceiver(MediaKind::Video, track)?
-            }
-        };
+        let track = TransceiverConfig::default()
+            .direction(Direction::SendOnly)
+            .codecs(files.iter().map(|file| file.codec));
+        let transceiver = peer.add_transceiver(MediaKind::Video, track)?;
         let show = Show::new(files, vec![transceiver]);
         self.videos.push((transceiver, show));
         Ok(())
     }
 
-    /// One video less: the last.
+    /// One video less: the last. Its m-line stays, rejected: one that is only inactive could be used again,
+    /// but Chromium (156) shows nothing of what comes on it then.
     fn remove(&mut self, mut peer: PeerMut<'_>) -> Result<(), PeerError> {
         if let Some((transceiver, _)) = self.videos.pop() {
-            peer.remove_track(transceiver)?;
-            self.free.push(transceiver);
+            peer.stop_transceiver(transceiver)?;
             println!("Peer {}: {} videos", peer.id(), self.videos.len());
         }
         Ok(())
