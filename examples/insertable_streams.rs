@@ -12,18 +12,16 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
 use looprtc::proto::media::{Codec, Frame};
 use looprtc::proto::peer::{MediaKind, PeerConfig, PeerEvent, TransceiverConfig};
-use offers::Offers;
 use show::{File, Show};
 
-#[path = "support/offers.rs"]
-mod offers;
+#[path = "support/callers.rs"]
+mod callers;
 #[path = "support/options.rs"]
 mod options;
-#[path = "support/page.rs"]
-mod page;
 #[path = "support/show.rs"]
 mod show;
 
@@ -61,8 +59,8 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
     }
     let files = [file];
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut offers = Offers::serve(http, include_str!("pages/insertable_streams.html"), &net)?;
-    let config = PeerConfig::default().include_loopback(true);
+    let mut callers = Callers::serve(&net, http, include_str!("pages/insertable_streams.html"))?;
+    let config = PeerConfig::default();
     let mut shows: HashMap<PeerId, Show> = HashMap::new();
     loop {
         let now = Instant::now();
@@ -73,7 +71,7 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
             .min()
             .map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::TrackBound { transceiver, .. } => {
                     shows.entry(id).and_modify(|show| show.begin(transceiver));
@@ -82,7 +80,7 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        offers.take(&mut net, &config, &["/offer"], |net, id, _| {
+        callers.answer(&mut net, &config, |net, id| {
             let track = TransceiverConfig::default().codecs([Codec::Vp8]);
             let track = net.peer(id)?.add_track(MediaKind::Video, track)?;
             shows.insert(id, Show::new(&files, vec![track]));

@@ -12,21 +12,19 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId, PeerMut};
 use looprtc::proto::peer::{
     ChannelId, ConnectionState, Direction, MediaKind, Message, PeerConfig, PeerError, PeerEvent,
     TransceiverConfig, TransceiverId,
 };
 use looprtc::proto::signal::SignalMessage;
-use offers::Offers;
 use show::{File, Show};
 
-#[path = "support/offers.rs"]
-mod offers;
+#[path = "support/callers.rs"]
+mod callers;
 #[path = "support/options.rs"]
 mod options;
-#[path = "support/page.rs"]
-mod page;
 #[path = "support/show.rs"]
 mod show;
 
@@ -58,8 +56,8 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
     let files = [File::read(video, |_| {})?];
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/play_from_disk_renegotiation.html");
-    let mut offers = Offers::serve(http, page, &net)?;
-    let config = PeerConfig::default().include_loopback(true);
+    let mut callers = Callers::serve(&net, http, page)?;
+    let config = PeerConfig::default();
     let mut viewers: HashMap<PeerId, Viewer> = HashMap::new();
     loop {
         let now = Instant::now();
@@ -70,7 +68,7 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
             .min()
             .map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             if let (Some(viewer), Ok(peer)) = (viewers.get_mut(&id), net.peer(id))
                 && let Err(error) = viewer.handle_event(peer, &event, &files)
             {
@@ -80,7 +78,7 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
                 viewers.remove(&id);
             }
         }
-        offers.take(&mut net, &config, &["/offer"], |_, id, _| {
+        callers.answer(&mut net, &config, |_, id| {
             viewers.insert(id, Viewer::default());
             Ok(())
         });
