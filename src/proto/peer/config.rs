@@ -230,6 +230,10 @@ pub struct Limits {
     /// Bytes accepted for sending and not yet acknowledged, over all channels. 4 MiB; above it:
     /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
     pub max_send_buffer: usize,
+    /// Bytes of media that wait because the path carries less than is written, of one stream
+    /// ([`PeerConfig::bandwidth_estimation`]). 1 MiB; above it:
+    /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
+    pub max_media_buffer: usize,
     /// Bytes of one frame that is sent. 4 MiB; above it: error.
     pub max_frame_size: usize,
     /// Remote addresses that have proved themselves (a correct STUN integrity). 16; above it the one
@@ -251,6 +255,7 @@ impl Default for Limits {
             max_channels: 1024,
             max_label_size: 1024,
             max_send_buffer: 4 * 1024 * 1024,
+            max_media_buffer: 1024 * 1024,
             max_frame_size: 4 * 1024 * 1024,
             max_validated_addresses: 16,
             max_drain: 50_000,
