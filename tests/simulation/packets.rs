@@ -252,6 +252,10 @@ fn what_does_not_fit_is_refused() {
     let large = RtpPacket::new(1, 1, 1, vec![0; 1461]);
     let refused = sim.with(a, |peer, now| peer.write_rtp(ours, &large, now));
     assert!(matches!(refused, Err(PeerError::MessageTooLarge { .. })));
+    // The largest payload that Chromium sends: RTP packets of 1,200 bytes with one extension.
+    let browsers = RtpPacket::new(1, 2, 1, vec![0; 1200 - 20]);
+    let passed_on = sim.with(a, |peer, now| peer.write_rtp(ours, &browsers, now));
+    assert_eq!(passed_on, Ok(()));
     let frame = EncodedFrame::new(vec![0; 10], Duration::ZERO);
     let refused = sim.with(a, |peer, now| peer.write_frame(ours, &frame, now));
     assert!(matches!(refused, Err(PeerError::BadTrack(_))));
