@@ -154,26 +154,16 @@ mod media_tests {
     use crate::tracks::{Player, both_ways};
 
     const PION: Player = Player {
-        profile: scenario::PION,
         exact: true,
+        ..Player::new(scenario::PION)
     };
-    const LIBWEBRTC: Player = Player {
-        profile: scenario::LIBWEBRTC,
-        exact: false,
-    };
-    const CHROMIUM: Player = Player {
-        profile: scenario::CHROMIUM,
-        exact: false,
-    };
-
-    const AIORTC: Player = Player {
-        profile: scenario::AIORTC,
-        exact: false,
-    };
+    const LIBWEBRTC: Player = Player::new(scenario::LIBWEBRTC);
+    const CHROMIUM: Player = Player::new(scenario::CHROMIUM);
+    const AIORTC: Player = Player::new(scenario::AIORTC);
     #[cfg(feature = "openssl")]
     const GSTREAMER: Player = Player {
-        profile: scenario::GSTREAMER,
-        exact: false,
+        tells_time: false,
+        ..Player::new(scenario::GSTREAMER)
     };
 
     macro_rules! both_ways {
@@ -212,7 +202,7 @@ mod media_tests {
     both_ways! {
         scenario::openssl();
         gstreamer_vp8_opus: GSTREAMER, Vp8 Opus;
-        gstreamer_vp9_pcmu: GSTREAMER, Vp9 Pcmu;
+        gstreamer_vp9: GSTREAMER, Vp9;
         gstreamer_h264_pcma: GSTREAMER, H264 Pcma;
         gstreamer_h265_g722: GSTREAMER, H265 G722;
     }
