@@ -25,6 +25,14 @@ pub struct Player {
     pub exact: bool,
     /// Its sender reports tell the time.
     pub tells_time: bool,
+    /// It asks for keyframes when it is told to.
+    pub asks: bool,
+    /// By FIR, too.
+    pub asks_by_fir: bool,
+    /// A track that it has removed can be sent again.
+    pub changes_back: bool,
+    /// An m-line that we give up is given up by it, too.
+    pub gives_up: bool,
 }
 
 impl Player {
@@ -33,6 +41,10 @@ impl Player {
             profile,
             exact: false,
             tells_time: true,
+            asks: false,
+            asks_by_fir: false,
+            changes_back: true,
+            gives_up: true,
         }
     }
 }
@@ -64,7 +76,7 @@ impl Stats {
     }
 
     /// Frames that they have decoded, or counted behind the decoder.
-    fn decoded(&self, media: MediaKind) -> u64 {
+    pub fn decoded(&self, media: MediaKind) -> u64 {
         let counted = self.0["counted"][media.to_string()].as_u64();
         let said = self.find("inbound-rtp", media)["framesDecoded"].as_u64();
         said.or(counted).unwrap_or_default()
@@ -90,6 +102,19 @@ pub fn connect(
     codecs: &[Codec],
     start: impl FnOnce(&str, &str, &[&str]) -> RealPeer,
 ) -> Option<Call> {
+    let mut call = begin(player, offerer, config, codecs, start)?;
+    established(&mut call, codecs);
+    Some(call)
+}
+
+/// The first half of [`connect`]: nothing has been sent yet.
+pub fn begin(
+    player: &Player,
+    offerer: Offerer,
+    config: PeerConfig,
+    codecs: &[Codec],
+    start: impl FnOnce(&str, &str, &[&str]) -> RealPeer,
+) -> Option<Call> {
     if !ready(&player.profile) {
         return None;
     }
@@ -107,7 +132,14 @@ pub fn connect(
         args.extend(["--clips", clips]);
     }
     args.extend(player.profile.args);
-    let mut call = Call::start_with(start, player.profile.name, &args, offerer, config, codecs);
+    let name = player.profile.name;
+    Some(Call::start_with(
+        start, name, &args, offerer, config, codecs,
+    ))
+}
+
+/// The second half: media flows.
+pub fn established(call: &mut Call, codecs: &[Codec]) {
     call.wait_state(ConnectionState::Connected);
     for codec in codecs {
         let kind = MediaKind::of(*codec);
@@ -115,7 +147,6 @@ pub fn connect(
             call.media.line(kind).bound.as_ref().map(drop)
         });
     }
-    Some(call)
 }
 
 /// A clip of each codec to them, and what they have to us.
