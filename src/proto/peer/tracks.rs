@@ -21,6 +21,7 @@ mod packet;
 mod pieces;
 mod playout;
 mod rewrite;
+mod rtcp;
 mod sdp;
 mod stats;
 mod unannounced;
@@ -42,6 +43,7 @@ pub use self::direction::Direction;
 pub use self::extensions::{HeaderExtensions, VideoOrientation};
 pub use self::frame::{EncodedFrame, FrameTime, KeyframeRequestKind, ReceivedFrame, SenderReport};
 pub use self::packet::{MediaMode, ReceivedPacket, RtpPacket};
+pub use self::rtcp::{ReceptionReport, RtcpPacket};
 use self::sdp::PayloadTypes;
 pub(super) use self::sdp::{check_mids, remote_media};
 pub use self::stats::{ReceivedStats, SentStats, TrackStats};
@@ -517,8 +519,7 @@ impl Peer {
     /// # Errors
     ///
     /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
-    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload that makes a datagram
-    /// above [`PeerConfig::mtu`](super::PeerConfig::mtu); [`PeerError::LimitReached`] when 4,096 packets
+    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload above 1,460 bytes; [`PeerError::LimitReached`] when 4,096 packets
     /// have not been polled; [`PeerError::BadTrack`] for a layer that was not negotiated or a peer in
     /// [`MediaMode::Frames`]; [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
     pub fn write_rtp(
