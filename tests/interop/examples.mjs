@@ -13,6 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
+import rtp from './rtp.mjs';
+
 const [scenario, binary] = process.argv.slice(2);
 const SECONDS = 1000;
 const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
@@ -261,6 +263,8 @@ scenarios.reflect = async (open) => {
   assert(after.level > before.level, 'silence');
   await photograph(page, 'reflect');
 };
+
+Object.assign(scenarios, rtp({ Example, until, shows, photograph, running, SECONDS }));
 
 const end = (code) => process.exit(code);
 process.on('exit', () => running.forEach((child) => child.kill()));
