@@ -12,6 +12,7 @@ use looprtc::proto::peer::{EncodedFrame, TransceiverId};
 /// A file in memory: its frames, shared by all who see it.
 pub struct File {
     pub codec: Codec,
+    pre_skip: Duration,
     frames: Vec<(media::Frame, Arc<[u8]>)>,
 }
 
@@ -42,7 +43,11 @@ impl File {
         take(&mut reader);
         let codec = reader.codec().filter(|_| !frames.is_empty());
         let codec = codec.ok_or_else(|| format!("{path}: no frame in it"))?;
-        Ok(Self { codec, frames })
+        Ok(Self {
+            codec,
+            pre_skip: reader.pre_skip(),
+            frames,
+        })
     }
 }
 
@@ -88,17 +93,21 @@ impl Show {
         if self.bound < self.parts.len() {
             return None;
         }
+        // What has less before its first moment begins later, so that they are in step.
+        let longest = files.iter().map(|file| file.pre_skip).max()?;
         loop {
             match self.pacer.poll(now) {
                 Paced::Need(track) => {
                     let index = self.parts.iter().position(|(t, ..)| *t == track)?;
                     let next = &mut self.parts[index].2;
-                    let Some((frame, _)) = files[index].frames.get(*next) else {
+                    let file = &files[index];
+                    let Some((frame, _)) = file.frames.get(*next) else {
                         self.pacer.end(track);
                         continue;
                     };
+                    let time = frame.time + (longest - file.pre_skip);
                     self.pacer
-                        .push(track, frame.time, frame.duration, frame.keyframe, *next)
+                        .push(track, time, frame.duration, frame.keyframe, *next)
                         .ok()?;
                     *next += 1;
                 }

@@ -7,8 +7,11 @@
 
 mod call;
 mod child;
+mod clips;
+mod media;
 mod ours;
 mod scenario;
+mod tracks;
 
 use call::Offerer::{Looprtc, RealPeer};
 use looprtc::proto::peer::{CryptoBackend, DtlsVersion};
@@ -140,5 +143,77 @@ mod restart {
     #[test]
     fn pion() {
         ice_restarts(&PION, RealPeer, config());
+    }
+}
+
+/// Media, both ways at once.
+mod media_tests {
+    use looprtc::proto::peer::Codec::*;
+
+    use super::*;
+    use crate::tracks::{Player, both_ways};
+
+    const PION: Player = Player {
+        profile: scenario::PION,
+        exact: true,
+    };
+    const LIBWEBRTC: Player = Player {
+        profile: scenario::LIBWEBRTC,
+        exact: false,
+    };
+    const CHROMIUM: Player = Player {
+        profile: scenario::CHROMIUM,
+        exact: false,
+    };
+
+    const AIORTC: Player = Player {
+        profile: scenario::AIORTC,
+        exact: false,
+    };
+    #[cfg(feature = "openssl")]
+    const GSTREAMER: Player = Player {
+        profile: scenario::GSTREAMER,
+        exact: false,
+    };
+
+    macro_rules! both_ways {
+        ($config:expr; $($name:ident: $player:expr, $($codec:ident)*;)*) => {$(
+            #[test]
+            fn $name() {
+                for offerer in [Looprtc, RealPeer] {
+                    both_ways(&$player, offerer, $config, &[$($codec),*]);
+                }
+            }
+        )*};
+    }
+
+    both_ways! {
+        config();
+        pion_vp8_opus: PION, Vp8 Opus;
+        pion_vp9_pcmu: PION, Vp9 Pcmu;
+        pion_av1_pcma: PION, Av1 Pcma;
+        pion_h264_g722: PION, H264 G722;
+        pion_h265: PION, H265;
+        libwebrtc_vp8_opus: LIBWEBRTC, Vp8 Opus;
+        libwebrtc_vp9_pcmu: LIBWEBRTC, Vp9 Pcmu;
+        libwebrtc_av1_pcma: LIBWEBRTC, Av1 Pcma;
+        libwebrtc_g722: LIBWEBRTC, G722;
+        chromium_vp8_opus: CHROMIUM, Vp8 Opus;
+        chromium_vp9_pcmu: CHROMIUM, Vp9 Pcmu;
+        chromium_av1_pcma: CHROMIUM, Av1 Pcma;
+        chromium_h264_g722: CHROMIUM, H264 G722;
+        aiortc_vp8_opus: AIORTC, Vp8 Opus;
+        aiortc_h264_pcmu: AIORTC, H264 Pcmu;
+        aiortc_pcma: AIORTC, Pcma;
+        aiortc_g722: AIORTC, G722;
+    }
+
+    #[cfg(feature = "openssl")]
+    both_ways! {
+        scenario::openssl();
+        gstreamer_vp8_opus: GSTREAMER, Vp8 Opus;
+        gstreamer_vp9_pcmu: GSTREAMER, Vp9 Pcmu;
+        gstreamer_h264_pcma: GSTREAMER, H264 Pcma;
+        gstreamer_h265_g722: GSTREAMER, H265 G722;
     }
 }

@@ -249,7 +249,7 @@ fn layers_are_told_apart() {
 fn what_does_not_fit_is_refused() {
     let mut sim = Simulation::new(8, Link::default());
     let [(a, ours), (b, theirs)] = pair(&mut sim);
-    let large = RtpPacket::new(1, 1, 1, vec![0; 1300]);
+    let large = RtpPacket::new(1, 1, 1, vec![0; 1461]);
     let refused = sim.with(a, |peer, now| peer.write_rtp(ours, &large, now));
     assert!(matches!(refused, Err(PeerError::MessageTooLarge { .. })));
     let frame = EncodedFrame::new(vec![0; 10], Duration::ZERO);

@@ -40,6 +40,7 @@ pub mod ogg;
 pub mod opus;
 pub mod pacing;
 mod reader;
+pub mod recording;
 pub mod wav;
 
 pub use reader::Reader;

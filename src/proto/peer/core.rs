@@ -79,6 +79,8 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         .set_ice_lite(config.ice_lite)
         .set_sctp_max_buffered_amount(CORE_BUFFER)
         .set_mtu(config.mtu..=config.mtu + 100)
+        // Receivers put sound and pictures in step after two reports of each.
+        .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_rtp_mode(config.media_mode == MediaMode::Packets)
         .set_stats_interval(config.stats_interval)
         .enable_bwe(config.bandwidth_estimation.map(Bitrate::bps));
@@ -166,6 +168,7 @@ impl Peer {
         if self.may_join(received) && self.joined.push(received) {
             return;
         }
+        self.place_stream(received.contents);
         self.core_receive(received);
         self.settle();
     }

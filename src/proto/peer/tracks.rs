@@ -18,10 +18,12 @@ pub(super) mod extensions;
 mod frame;
 mod negotiate;
 mod packet;
+mod pieces;
 mod playout;
 mod rewrite;
 mod sdp;
 mod stats;
+mod unannounced;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -147,6 +149,7 @@ struct Transceiver {
     clock: frame::Clock,
     layers: Vec<packet::SentLayer>,
     repair: Vec<frame::Repair>,
+    pieces: Vec<pieces::Pieces>,
     held: Vec<playout::Held>,
     stats: TrackStats,
     is_receiving: bool,
@@ -160,6 +163,7 @@ pub(super) struct Tracks {
     next: u32,
     known: Codecs,
     payload_types: PayloadTypes,
+    unannounced: unannounced::Unannounced,
     /// When something held back is next to be given out.
     due: Option<Instant>,
     /// What made-up names begin with.
@@ -173,6 +177,7 @@ impl Tracks {
             next: 0,
             known,
             payload_types: PayloadTypes::default(),
+            unannounced: unannounced::Unannounced::default(),
             due: None,
             name: format!("looprtc-{name}"),
         }
@@ -238,6 +243,7 @@ impl Tracks {
             clock: frame::Clock::default(),
             layers: Vec::new(),
             repair: Vec::new(),
+            pieces: Vec::new(),
             held: Vec::new(),
             stats: TrackStats::default(),
             is_receiving: false,
@@ -511,8 +517,7 @@ impl Peer {
     /// # Errors
     ///
     /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
-    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload that makes a datagram
-    /// above [`PeerConfig::mtu`](super::PeerConfig::mtu); [`PeerError::LimitReached`] when 4,096 packets
+    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload above 1,460 bytes; [`PeerError::LimitReached`] when 4,096 packets
     /// have not been polled; [`PeerError::BadTrack`] for a layer that was not negotiated or a peer in
     /// [`MediaMode::Frames`]; [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
     pub fn write_rtp(

@@ -10,6 +10,7 @@ use super::super::error::PeerError;
 use super::super::state::PeerEvent;
 use super::codec::{MediaKind, codec_of_core};
 use super::packet::MediaMode;
+use super::pieces::Pieces;
 use super::{Bytes, KEYFRAME_PATIENCE, MAX_LAYERS, TransceiverId};
 use crate::proto::media::Codec;
 use crate::proto::media::jitter::Arrival;
@@ -232,6 +233,18 @@ impl Peer {
         let Some(codec) = codec_of_core(data.params.spec().codec) else {
             return;
         };
+        if codec == Codec::H265 {
+            let mut whole = Vec::new();
+            if let Some(transceiver) = self.tracks.by_core_mid(data.mid) {
+                transceiver.join_pieces(data, &mut whole);
+            }
+            whole.into_iter().for_each(|d| self.on_frame(codec, d));
+        } else {
+            self.on_frame(codec, data);
+        }
+    }
+
+    fn on_frame(&mut self, codec: Codec, data: MediaData) {
         let now = self.now;
         let Some(transceiver) = self.tracks.by_core_mid(data.mid) else {
             return;
@@ -352,6 +365,18 @@ impl Peer {
 }
 
 impl super::Transceiver {
+    fn join_pieces(&mut self, data: MediaData, whole: &mut Vec<MediaData>) {
+        let index = match self.pieces.iter().position(|p| p.rid == data.rid) {
+            Some(index) => index,
+            None if self.pieces.len() >= MAX_LAYERS => return whole.push(data),
+            None => {
+                self.pieces.push(Pieces::new(data.rid));
+                self.pieces.len() - 1
+            }
+        };
+        self.pieces[index].join(data, whole);
+    }
+
     /// Whether a keyframe is to be asked for now: something is missing, and none has come since.
     fn wants_keyframe(
         &mut self,

@@ -158,11 +158,10 @@ impl Peer {
         id: TransceiverId,
         packet: &RtpPacket,
     ) -> Result<(), PeerError> {
-        let limit = self.config.mtu.saturating_sub(MAX_OVERHEAD);
-        if packet.payload.len() > limit {
+        if packet.payload.len() > MAX_PAYLOAD {
             return Err(PeerError::MessageTooLarge {
                 size: packet.payload.len(),
-                limit,
+                limit: MAX_PAYLOAD,
             });
         }
         if self.unsent >= MAX_UNSENT_PACKETS || self.out.len() >= MAX_UNSENT_PACKETS {
@@ -304,8 +303,10 @@ impl Peer {
     }
 }
 
-/// RTP header with extensions, SRTP tag, and the sequence number of what is sent again.
-const MAX_OVERHEAD: usize = 12 + 4 + 64 + 16 + 2;
+/// Bytes of payload that are sent: as many as an RTP packet of 1,472 bytes has, the most that fits an
+/// Ethernet frame over IPv4. SRTP, and extensions, make larger datagrams of them than that; what is to cross any
+/// path without fragments has at most 1,100.
+const MAX_PAYLOAD: usize = 1460;
 
 fn no_layer(rid: Option<&str>) -> PeerError {
     PeerError::BadTrack(match rid {
