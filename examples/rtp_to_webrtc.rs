@@ -6,7 +6,7 @@
 //!         -vn -c:a libopus -f rtp rtp://127.0.0.1:5006
 //!
 //! The sender can be stopped and started again, or replaced by another; the pages see it go on. With
-//! `-rtpflags send_bye` ffmpeg says when it ends, otherwise it is missed after a second. A page that comes
+//! `-rtpflags send_bye` ffmpeg says when it ends, otherwise it is missed after half a second. A page that comes
 //! later sees nothing before the next keyframe, and a sender of plain RTP cannot be asked for one: hence
 //! `-g 30`, one every 30 frames. Packets are passed on as they are, so they must be small enough for the way to
 //! the pages: hence `pkt_size`.

@@ -51,7 +51,9 @@ pub struct RtpSourceConfig {
     pub ssrc: Option<u32>,
     /// All SSRCs are taken, side by side. Default: one at a time.
     pub every_ssrc: bool,
-    /// How long the current source must have been silent before another takes over. Default: 1 s.
+    /// How long the current source must have been silent before another takes over. Default: 500 ms:
+    /// longer than between two packets of sound or of slow video, shorter than a program takes to start. What
+    /// is held meanwhile reaches viewers late by as much.
     pub patience: Duration,
     /// Bytes held of the source that may take over; the oldest go first. Default: 2 MiB.
     pub max_held: usize,
@@ -70,7 +72,7 @@ impl Default for RtpSourceConfig {
             from: None,
             ssrc: None,
             every_ssrc: false,
-            patience: Duration::from_secs(1),
+            patience: Duration::from_millis(500),
             max_held: 2 << 20,
             repeat_parameter_sets: false,
             parameter_sets: None,

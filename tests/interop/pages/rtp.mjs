@@ -53,7 +53,8 @@ async function shown(open, name, flags, start, saysGoodbye) {
     const { video, audio } = await received();
     return { received: video?.framesReceived ?? 0, decoded: video?.framesDecoded ?? 0, frozen: video?.totalFreezesDuration ?? 0,
       lost: (video?.packetsLost ?? 0) + (audio?.packetsLost ?? 0), sound: audio?.totalSamplesReceived ?? 0,
-      concealed: audio?.concealedSamples ?? 0, ssrc: video?.ssrc, at: video?.timestamp };
+      concealed: audio?.concealedSamples ?? 0, ssrc: video?.ssrc, at: video?.timestamp,
+      dropped: video?.framesDropped ?? 0 };
   });
   const senders = () => example.lines.filter((line) => /SSRC \w+ from /.test(line)).length;
   /** So many seconds of an undisturbed sender. What was lost on the way would be seen: gaps stay gaps. */
@@ -68,7 +69,9 @@ async function shown(open, name, flags, start, saysGoodbye) {
     assert.equal(after.lost, 0);
     // A sender without a processor of its own encodes less than it should.
     assert(since('received') >= 0.85 * due, `${name}: ${since('received')} of ${due} frames came`);
-    assert(since('decoded') >= 0.98 * since('received') - 2, `${name}: ${since('decoded')} decoded`);
+    // Some wait in the jitter buffer, more of them while what the restart has shaken settles.
+    assert(since('dropped') <= 0.02 * since('received'), `${name}: ${since('dropped')} dropped`);
+    assert(since('decoded') >= since('received') - since('dropped') - 10, `${name}: ${since('decoded')} decoded`);
     assert(since('frozen') < 0.2, `${name}: frozen for ${since('frozen')} s`);
     assert(since('sound') - since('concealed') > 0.85 * 48000 * seconds, `${name}: sound`);
   };
