@@ -27,7 +27,8 @@ const VIDEO = ['-f', 'lavfi', '-i', 'testsrc2=size=320x180:rate=30'];
 const AUDIO = ['-f', 'lavfi', '-i', 'sine=440:sample_rate=48000'];
 const ENCODERS = {
   vp8: ['-c:v', 'libvpx', '-deadline', 'realtime', '-cpu-used', '8', '-b:v', '500k', '-g', '30'],
-  h264: ['-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-b:v', '500k', '-g', '30', '-pix_fmt', 'yuv420p'],
+  h264: ['-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-b:v', '500k', '-g', '30', '-pix_fmt', 'yuv420p',
+    '-flags', '+global_header'],
 };
 const to = (number) => `rtp://127.0.0.1:${number}?pkt_size=1200`;
 const RTP = ['-f', 'rtp', '-rtpflags', 'send_bye'];
@@ -150,6 +151,7 @@ async function forwarded(open, codec) {
 
 export const rtp = {
   rtp_to_webrtc_vp8: (open) => shown(open, 'vp8', flags('vp8'), () => sends('vp8'), true),
+  /** With the parameter sets in the SDP file only: they are put before the keyframes. */
   async rtp_to_webrtc_h264(open) {
     const dir = mkdtempSync(join(tmpdir(), 'sdp-'));
     const sdp = join(dir, 'ffmpeg.sdp');

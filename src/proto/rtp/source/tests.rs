@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::super::rtcp::write_bye;
 use super::*;
 
