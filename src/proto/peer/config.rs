@@ -61,6 +61,9 @@ pub struct PeerConfig {
     /// How often the figures behind [`Peer::track_stats`](super::Peer::track_stats) are taken. `None` by
     /// default: never; browsers' pages mostly ask once a second.
     pub stats_interval: Option<Duration>,
+    /// Gives every RTCP packet that comes ([`PeerEvent::Rtcp`](super::PeerEvent::Rtcp)), to be looked at. Off by
+    /// default: it costs a copy of every packet, RTP too, both ways.
+    pub rtcp_events: bool,
     /// RTP header extensions to negotiate beside the standard ones (audio level, MID, RID, send times,
     /// transport-wide sequence numbers, video orientation), by URI; at most 7. None by default. Those that
     /// the core does not know are passed on as [bytes](super::HeaderExtensions::raw).
@@ -89,6 +92,7 @@ impl Default for PeerConfig {
             jitter_buffer: None,
             bandwidth_estimation: None,
             stats_interval: None,
+            rtcp_events: false,
             header_extensions: Vec::new(),
             seed: None,
         }
@@ -144,6 +148,8 @@ impl PeerConfig {
         bandwidth_estimation: Option<u64> => bandwidth_estimation;
         /// Sets [`stats_interval`](Self::stats_interval).
         stats_interval: Option<Duration> => stats_interval;
+        /// Sets [`rtcp_events`](Self::rtcp_events).
+        rtcp_events: bool => rtcp_events;
         /// Sets [`header_extensions`](Self::header_extensions).
         header_extensions: Vec<String> => header_extensions;
         /// Sets [`seed`](Self::seed).

@@ -82,6 +82,7 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         // Receivers put sound and pictures in step after two reports of each.
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_rtp_mode(config.media_mode == MediaMode::Packets)
+        .enable_raw_packets(config.rtcp_events)
         .set_stats_interval(config.stats_interval)
         .enable_bwe(config.bandwidth_estimation.map(Bitrate::bps));
     let core = config.codecs.configure(core);
@@ -417,6 +418,7 @@ impl Peer {
             Event::MediaEgressStats(stats) => self.on_sent_stats(&stats),
             Event::MediaIngressStats(stats) => self.on_received_stats(&stats),
             Event::PeerStats(stats) => self.stats.round_trip_time = stats.rtt,
+            Event::RawPacket(raw) => self.on_raw_packet(&raw),
             Event::KeyframeRequest(request) => self.on_keyframe_request(&request),
             Event::SenderFeedback(report) => self.on_sender_report(&report),
             Event::StreamPaused(p) => self.on_stream_paused(p.mid, p.rid, p.paused),

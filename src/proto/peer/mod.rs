@@ -68,8 +68,8 @@ pub use self::stats::PeerStats;
 pub use self::tracks::{
     BandwidthEstimate, Codec, CodecParameters, Codecs, Direction, EncodedFrame, FrameTime,
     HeaderExtensions, KeyframeRequestKind, MediaKind, MediaMode, ReceivedFrame, ReceivedPacket,
-    ReceivedStats, RemoteTrack, RtpPacket, SenderReport, SentStats, TrackStats, TransceiverConfig,
-    TransceiverId, TransceiverInfo, VideoOrientation,
+    ReceivedStats, ReceptionReport, RemoteTrack, RtcpPacket, RtpPacket, SenderReport, SentStats,
+    TrackStats, TransceiverConfig, TransceiverId, TransceiverInfo, VideoOrientation,
 };
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
 

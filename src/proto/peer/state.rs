@@ -6,7 +6,7 @@ use super::channels::ChannelId;
 use super::error::PeerError;
 use super::tracks::{
     BandwidthEstimate, CodecParameters, KeyframeRequestKind, ReceivedFrame, ReceivedPacket,
-    RemoteTrack, SenderReport, TransceiverId,
+    RemoteTrack, RtcpPacket, SenderReport, TransceiverId,
 };
 use crate::proto::ice::IceCandidate;
 
@@ -154,6 +154,8 @@ pub enum PeerEvent {
     },
     /// How much may be sent, by what is known now.
     BandwidthEstimate(BandwidthEstimate),
+    /// RTCP has come, for those who [want to see it](super::PeerConfig::rtcp_events).
+    Rtcp(RtcpPacket),
     /// The other side tells how its clocks go.
     SenderReport(SenderReport),
     /// A transceiver is gone: stopped by either side, rejected, or closed with the connection.
