@@ -55,7 +55,8 @@ async function shown(open, name, flags, start, saysGoodbye) {
     return { received: video?.framesReceived ?? 0, decoded: video?.framesDecoded ?? 0, frozen: video?.totalFreezesDuration ?? 0,
       lost: (video?.packetsLost ?? 0) + (audio?.packetsLost ?? 0), sound: audio?.totalSamplesReceived ?? 0,
       concealed: audio?.concealedSamples ?? 0, ssrc: video?.ssrc, at: video?.timestamp,
-      dropped: video?.framesDropped ?? 0 };
+      dropped: video?.framesDropped ?? 0,
+      lip: (video?.estimatedPlayoutTimestamp ?? NaN) - (audio?.estimatedPlayoutTimestamp ?? NaN) };
   });
   const senders = () => example.lines.filter((line) => /SSRC \w+ from /.test(line)).length;
   /** So many seconds of an undisturbed sender. What was lost on the way would be seen: gaps stay gaps. */
@@ -66,7 +67,7 @@ async function shown(open, name, flags, start, saysGoodbye) {
     const since = (name) => after[name] - before[name];
     const due = since('at') / 1000 * 30;
     console.log(`${name}: ${since('decoded')} of ${since('received')} frames decoded (30 a second are ${due.toFixed(1)}), `
-      + `${after.lost} packets lost, ${since('sound')} samples of sound, ${since('concealed')} of them concealed`);
+      + `${after.lost} packets lost, ${since('sound')} samples of sound, ${since('concealed')} of them concealed, video and sound ${after.lip} ms apart`);
     assert.equal(after.lost, 0);
     // A sender without a processor of its own encodes less than it should.
     assert(since('received') >= 0.85 * due, `${name}: ${since('received')} of ${due} frames came`);
@@ -129,7 +130,8 @@ async function forwarded(open, codec) {
       assert.equal(run.err, '', 'ffmpeg complains');
       assert.equal(status, 0);
       assert(frames(run, 0) > 80, `${frames(run, 0)} pictures in 5 s`);
-      assert(frames(run, 1) > 240, `${frames(run, 1)} frames of sound in 5 s`);
+      // A page needs a moment to take over.
+    assert(frames(run, 1) > 200, `${frames(run, 1)} frames of sound in 5 s`);
     };
     // It listens before the page sends: who comes in the middle of a group of pictures complains of it.
     const hex = port.toString(16).toUpperCase().padStart(4, '0');
@@ -144,6 +146,15 @@ async function forwarded(open, codec) {
     const { keyFramesEncoded } = await page.evaluate(() => sent());
     await until('a keyframe that was asked for', async () => (await page.evaluate(() => sent())).keyFramesEncoded > keyFramesEncoded);
     if (codec === 'h264') assert.match(readFileSync(sdp, 'utf8'), /sprop-parameter-sets=/);
+    // Another page takes over, and the player goes on: it is one stream still.
+    await page.close();
+    await example.line(/connection (disconnected|closed)/);
+    player = receive();
+    await listening();
+    const another = await open(url);
+    await until('frames', () => another.evaluate(async () => (await sent()).framesSent > 50));
+    await open(url);
+    await check(player, 'two pages');
   } finally {
     rmSync(dir, { recursive: true });
   }
