@@ -195,6 +195,22 @@ fn reflect() {
 }
 
 #[test]
+fn rtp_to_webrtc() {
+    let _guard = alone();
+    for sender in ["vp8", "h264", "gstreamer"] {
+        in_chromium(&format!("rtp_to_webrtc_{sender}"), "rtp_to_webrtc");
+    }
+}
+
+#[test]
+fn rtp_forwarder() {
+    let _guard = alone();
+    for codec in ["vp8", "h264"] {
+        in_chromium(&format!("rtp_forwarder_{codec}"), "rtp_forwarder");
+    }
+}
+
+#[test]
 fn save_to_disk() {
     let _guard = alone();
     in_chromium("save_to_disk", "save_to_disk");
