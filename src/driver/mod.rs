@@ -33,10 +33,12 @@ mod config;
 mod deadlines;
 mod demux;
 mod error;
+mod gathering;
 mod handle;
 mod interfaces;
 mod local_track;
 mod peers;
+mod resolver;
 mod sockets;
 mod udp;
 
@@ -48,7 +50,9 @@ use mio::{Events, Poll, Token};
 
 use self::demux::Demux;
 use self::peers::Peers;
+use self::resolver::Resolver;
 use self::sockets::Sockets;
+use crate::proto::ice::{Bindings, stun};
 use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
 
 pub use self::config::LoopConfig;
@@ -91,6 +95,9 @@ pub struct EventLoop {
     sockets: Sockets,
     demux: Demux,
     peers: Peers,
+    resolver: Resolver,
+    bindings: Bindings,
+    binding_deadline: Option<Instant>,
     config: LoopConfig,
     backend: CryptoBackend,
     certificate: Certificate,
@@ -127,10 +134,14 @@ impl EventLoop {
             Some(certificate) => certificate.clone(),
             None => Certificate::generate(backend)?,
         };
+        let handle = LoopHandle::new(waker, config.max_posted);
         Ok(Self {
             poll,
             ready: Events::with_capacity(EVENTS),
-            handle: LoopHandle::new(waker, config.max_posted),
+            resolver: Resolver::new(handle.clone()),
+            bindings: Bindings::new(None),
+            binding_deadline: None,
+            handle,
             sockets: Sockets::new(&config),
             demux: Demux::new(config.address_hold),
             peers: Peers::default(),
@@ -250,6 +261,8 @@ impl EventLoop {
         }
         let now = Instant::now();
         self.read(now);
+        self.deliver_resolved(now);
+        self.fire_bindings(now);
         self.peers.fire(now, &mut self.touched);
         self.flush();
         Ok(())
@@ -260,7 +273,7 @@ impl EventLoop {
         if self.has_leftovers() {
             return Some(Instant::now());
         }
-        self.peers.next_deadline()
+        self.machines_deadline()
     }
 
     /// Lets other threads reach this loop.
@@ -311,11 +324,16 @@ impl EventLoop {
             || self.handle.is_wake_asked()
     }
 
+    fn machines_deadline(&self) -> Option<Instant> {
+        let peers = self.peers.next_deadline();
+        peers.into_iter().chain(self.binding_deadline).min()
+    }
+
     fn wait(&self, max_wait: Option<Duration>) -> Option<Duration> {
         if self.has_leftovers() {
             return Some(Duration::ZERO);
         }
-        let deadline = self.peers.next_deadline();
+        let deadline = self.machines_deadline();
         let until = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         match (until, max_wait) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -327,8 +345,12 @@ impl EventLoop {
     fn read(&mut self, now: Instant) {
         let (demux, peers) = (&mut self.demux, &mut self.peers);
         let (touched, stats) = (&mut self.touched, &mut self.stats);
+        let bindings = &mut self.bindings;
         self.sockets.read(|socket, owner, from, local, datagram| {
             stats.datagrams_received += 1;
+            if stun::is_stun(datagram) && bindings.handle_datagram(from, datagram, now) {
+                return;
+            }
             let peer = match owner {
                 Some(owner) => Some(owner),
                 None => demux.route(socket, from, datagram, now),
@@ -338,6 +360,7 @@ impl EventLoop {
                 None => stats.unroutable += 1,
             }
         });
+        self.drain_bindings(now);
     }
 
     /// Polls every touched peer until it is drained, and sends what came of it.

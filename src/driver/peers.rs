@@ -8,7 +8,7 @@ use slab::Slab;
 
 use super::deadlines::Deadlines;
 use super::{EventLoop, LoopError, is_last};
-use crate::proto::net::{Protocol, Received, SocketReply};
+use crate::proto::net::{Protocol, Received, SocketKind, SocketReply};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
     IceCandidateInit, Input, KeyframeRequestKind, MediaKind, Output, Peer, PeerConfig, PeerError,
@@ -93,6 +93,16 @@ impl Peers {
         self.entries.get(id.index()).is_some_and(|e| e.id == id)
     }
 
+    /// The name of the peer in this slot, unless it is closed.
+    pub fn id_of(&self, index: usize) -> Option<PeerId> {
+        self.entries.get(index).filter(|e| !e.closed).map(|e| e.id)
+    }
+
+    /// The datagram sockets of the peer in this slot.
+    pub fn sockets_of(&self, index: usize) -> &[usize] {
+        self.entries.get(index).map_or(&[], |e| &e.sockets)
+    }
+
     pub fn has_buffered(&self) -> bool {
         self.entries
             .iter()
@@ -130,7 +140,7 @@ impl Peers {
         }
     }
 
-    fn input(&mut self, index: usize, input: Input<'_>, touched: &mut Vec<usize>) {
+    pub fn input(&mut self, index: usize, input: Input<'_>, touched: &mut Vec<usize>) {
         let Some(entry) = self.entries.get_mut(index) else {
             return;
         };
@@ -198,7 +208,8 @@ impl EventLoop {
                 Output::Route(route) => self.on_route(index, route, now),
                 Output::OpenSocket(request) => {
                     let registry = self.poll.registry();
-                    let opened = self.sockets.open(request.port, index, registry, now);
+                    let SocketKind::Datagrams(port) = request.kind;
+                    let opened = self.sockets.open(port, index, registry, now);
                     let reply = match opened {
                         Ok((sockets, addresses)) => {
                             entry.sockets = sockets;
@@ -211,6 +222,8 @@ impl EventLoop {
                         .input(index, Input::Socket { now, id, reply }, &mut self.touched);
                 }
                 Output::CloseSocket(_) => is_closed = true,
+                Output::Resolve(host) => self.resolve(index, &host, now),
+                Output::Bind(request) => self.bind(index, request, now),
                 Output::Timeout(at) => {
                     self.peers.deadlines.set(index, at);
                     break;
@@ -287,6 +300,7 @@ impl EventLoop {
         entry.closed = true;
         self.peers.deadlines.set(index, None);
         self.demux.drop_peer(index, &entry.ufrags, &entry.addresses);
+        self.bindings.release(index);
         self.sockets.close(&entry.sockets, self.poll.registry());
     }
 

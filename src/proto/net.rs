@@ -41,14 +41,20 @@ pub struct Transmit {
 pub struct SocketId(pub u32);
 
 /// A machine's wish for a socket. The driver answers with [`SocketReply`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketRequest {
     /// The name under which the answer comes back.
     pub id: SocketId,
-    /// The transport.
-    pub protocol: Protocol,
-    /// Whether a port shared with other machines will do.
-    pub port: PortPolicy,
+    /// What kind of socket.
+    pub kind: SocketKind,
+}
+
+/// A kind of socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketKind {
+    /// UDP, on all local addresses.
+    Datagrams(PortPolicy),
 }
 
 /// Whose UDP port a peer uses.

@@ -1,6 +1,5 @@
 //! Driving the core: datagrams in, drains, and what its silence or faults mean.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use str0m::crypto::CryptoProvider;
 use str0m::crypto::dtls::ProtocolVersion;
 use str0m::ice::StunMessage;
 use str0m::net::{Protocol as CoreProtocol, Receive};
-use str0m::{Candidate, Event, IceConnectionState as CoreState, IceCreds, Rtc};
+use str0m::{Event, IceConnectionState as CoreState, IceCreds, Rtc};
 
 use super::channels::CORE_BUFFER;
 use super::config::{PeerConfig, Timing};
@@ -18,7 +17,7 @@ use super::joined;
 use super::state::{ConnectionState, IceConnectionState, PeerEvent};
 use super::tracks::{MediaMode, extensions};
 use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer, Route};
-use crate::proto::ice::{Gatherer, IceCandidate, stun};
+use crate::proto::ice::{Gatherer, stun};
 use crate::proto::net::{Protocol, Received, Transmit};
 
 /// How often in a row the core may want a timeout at once.
@@ -121,21 +120,6 @@ fn seeded_credentials(seed: u64) -> IceCreds {
         ufrag: text(8),
         pass: text(24),
     }
-}
-
-/// Tells the core of a host address. `None` when it does not want it.
-pub(super) fn add_local_candidate(rtc: &mut Rtc, address: SocketAddr) -> Option<IceCandidate> {
-    let candidate = match Candidate::host(address, CoreProtocol::Udp) {
-        Ok(candidate) => candidate,
-        Err(e) => {
-            log::debug!("host candidate {address} not usable: {e}");
-            return None;
-        }
-    };
-    let line = rtc.add_local_candidate(candidate)?.to_sdp_string();
-    IceCandidate::parse(&line)
-        .inspect_err(|e| log::warn!("own candidate {line:?}: {e}"))
-        .ok()
 }
 
 impl Peer {
@@ -542,6 +526,7 @@ impl Peer {
             self.connectivity.deadline(self.now),
             handshake,
             self.handshake_failed.map(|t| t + self.config.timing.closed),
+            self.gatherer.deadline(),
         ]
         .into_iter()
         .flatten()
