@@ -560,7 +560,12 @@ fn a_local_track_reaches_all_its_peers() {
     let mut got = std::collections::HashMap::<PeerId, Vec<u64>>::new();
     let (mut sent, mut asked, mut closed) = (0, 0, false);
     let end = Instant::now() + Duration::from_secs(20);
-    while got.values().filter(|g| g.len() == usize::from(PACKETS)).count() < 2 {
+    while got
+        .values()
+        .filter(|g| g.len() == usize::from(PACKETS))
+        .count()
+        < 2
+    {
         assert!(Instant::now() < end, "{got:?}");
         if track.bound() == 3 || sent > 0 {
             if sent == PACKETS / 2 && !closed {

@@ -290,7 +290,7 @@ impl EventLoop {
     }
 
     /// Ends well: waits until what peers have accepted for sending has been acknowledged, at most so
-    /// long, then closes them all and sends their goodbyes. Events can still be taken afterwards.
+    /// long, then closes them all, sends their goodbyes and gives their relays back. Events can still be taken afterwards.
     ///
     /// # Errors
     ///
@@ -310,7 +310,7 @@ impl EventLoop {
             }
         }
         self.flush();
-        while self.sockets.has_queued() && Instant::now() < end {
+        while (self.sockets.has_queued() || self.peers.has_farewells()) && Instant::now() < end {
             self.turn(Some(Duration::from_millis(5)))?;
         }
         Ok(())

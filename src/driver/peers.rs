@@ -8,7 +8,7 @@ use slab::Slab;
 
 use super::deadlines::Deadlines;
 use super::{EventLoop, LoopError, is_last};
-use crate::proto::net::{Protocol, Received, SocketKind, SocketReply};
+use crate::proto::net::{Protocol, Received, SocketId};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
     IceCandidateInit, Input, KeyframeRequestKind, MediaKind, Output, Peer, PeerConfig, PeerError,
@@ -37,14 +37,19 @@ impl std::fmt::Display for PeerId {
 pub(super) struct Entry {
     id: PeerId,
     peer: Box<Peer>,
-    sockets: Vec<usize>,
+    /// All its datagram sockets, its own and shared ones.
+    pub(super) sockets: Vec<usize>,
+    /// Those of its relays, by the names it gave them.
+    pub(super) relay_sockets: Vec<(SocketId, Vec<usize>)>,
     /// What the demultiplexer knows it by.
     ufrags: Vec<String>,
     addresses: Vec<(usize, SocketAddr)>,
     /// It is in the list of those to be polled already.
     touched: bool,
-    /// It is closed; only its events are still to be taken.
+    /// It is closed; only its events are still to be taken, and its relays to be given back.
     closed: bool,
+    /// Its last event has been taken.
+    forgotten: bool,
     /// It panicked; what it was when it did, nobody knows.
     broken: Option<String>,
 }
@@ -71,10 +76,12 @@ impl Peers {
             id,
             peer,
             sockets: Vec::new(),
+            relay_sockets: Vec::new(),
             ufrags: Vec::new(),
             addresses: Vec::new(),
             touched: true,
             closed: false,
+            forgotten: false,
             broken: None,
         });
         Ok(id)
@@ -90,7 +97,9 @@ impl Peers {
     }
 
     pub fn contains(&self, id: PeerId) -> bool {
-        self.entries.get(id.index()).is_some_and(|e| e.id == id)
+        self.entries
+            .get(id.index())
+            .is_some_and(|e| e.id == id && !e.forgotten)
     }
 
     /// The name of the peer in this slot, unless it is closed.
@@ -98,9 +107,20 @@ impl Peers {
         self.entries.get(index).filter(|e| !e.closed).map(|e| e.id)
     }
 
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
+        self.entries.get_mut(index)
+    }
+
     /// The datagram sockets of the peer in this slot.
     pub fn sockets_of(&self, index: usize) -> &[usize] {
         self.entries.get(index).map_or(&[], |e| &e.sockets)
+    }
+
+    /// Whether closed peers are still giving relays back.
+    pub fn has_farewells(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|(_, e)| e.closed && !e.relay_sockets.is_empty())
     }
 
     pub fn has_buffered(&self) -> bool {
@@ -188,7 +208,7 @@ impl EventLoop {
                 return;
             };
             entry.touched = false;
-            if entry.closed {
+            if entry.closed && entry.relay_sockets.is_empty() {
                 return;
             }
             let Some(output) = entry.fenced(Peer::poll_output) else {
@@ -206,22 +226,8 @@ impl EventLoop {
                     self.events.push_back((entry.id, event));
                 }
                 Output::Route(route) => self.on_route(index, route, now),
-                Output::OpenSocket(request) => {
-                    let registry = self.poll.registry();
-                    let SocketKind::Datagrams(port) = request.kind;
-                    let opened = self.sockets.open(port, index, registry, now);
-                    let reply = match opened {
-                        Ok((sockets, addresses)) => {
-                            entry.sockets = sockets;
-                            SocketReply::Opened(addresses)
-                        }
-                        Err(why) => SocketReply::Failed(why),
-                    };
-                    let id = request.id;
-                    self.peers
-                        .input(index, Input::Socket { now, id, reply }, &mut self.touched);
-                }
-                Output::CloseSocket(_) => is_closed = true,
+                Output::OpenSocket(request) => self.open_socket(index, &request, now),
+                Output::CloseSocket(id) => self.close_socket(index, id),
                 Output::Resolve(host) => self.resolve(index, &host, now),
                 Output::Bind(request) => self.bind(index, request, now),
                 Output::Timeout(at) => {
@@ -298,10 +304,20 @@ impl EventLoop {
             return;
         };
         entry.closed = true;
-        self.peers.deadlines.set(index, None);
+        if entry.broken.is_some() {
+            entry.relay_sockets.clear();
+        }
+        if entry.relay_sockets.is_empty() {
+            self.peers.deadlines.set(index, None);
+        }
         self.demux.drop_peer(index, &entry.ufrags, &entry.addresses);
         self.bindings.release(index);
-        self.sockets.close(&entry.sockets, self.poll.registry());
+        // Those of its relays it closes itself, when they have been given back.
+        let relays = &entry.relay_sockets;
+        let is_kept = |s: &usize| relays.iter().any(|(_, sockets)| sockets.contains(s));
+        let (kept, gone): (_, Vec<_>) = entry.sockets.iter().copied().partition(is_kept);
+        entry.sockets = kept;
+        self.sockets.close(&gone, self.poll.registry());
     }
 
     /// The last event of a peer has been taken.
@@ -309,8 +325,22 @@ impl EventLoop {
         if !self.peers.contains(id) {
             return;
         }
-        self.release(id.index());
-        let entry = self.peers.entries.remove(id.index());
+        let index = id.index();
+        self.release(index);
+        if let Some(entry) = self.peers.entries.get_mut(index) {
+            entry.forgotten = true;
+        }
+        self.drop_forgotten(index);
+    }
+
+    /// Drops a peer that is of no use any more, to nobody.
+    pub(super) fn drop_forgotten(&mut self, index: usize) {
+        let is_over = |e: &&Entry| e.forgotten && e.relay_sockets.is_empty();
+        if self.peers.entries.get(index).filter(is_over).is_none() {
+            return;
+        }
+        self.peers.deadlines.set(index, None);
+        let entry = self.peers.entries.remove(index);
         // What is left of a broken peer may panic when it is dropped, too.
         if catch_unwind(AssertUnwindSafe(|| drop(entry))).is_err() {
             log::error!("dropping a peer panicked");

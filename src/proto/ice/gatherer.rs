@@ -8,6 +8,8 @@
 //!   Complete: when every source has answered or failed, or when time is up
 //! ```
 
+mod relayed;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -15,11 +17,14 @@ use std::time::Instant;
 use super::bindings::{BindingReply, BindingRequest};
 use super::error::IceCandidateError;
 use super::gather_config::GatherConfig;
+use super::relays::Relays;
 use super::server::{
     IceServer, IceTransportPolicy, ServerHost, ServerKind, ServerTransport, ServerUrl,
     ServerUrlError,
 };
-use crate::proto::net::{InterfaceAddress, SocketId, SocketKind, SocketReply, SocketRequest};
+use crate::proto::net::{
+    InterfaceAddress, SocketId, SocketKind, SocketReply, SocketRequest, Transmit,
+};
 
 /// URLs of ICE servers in one configuration. Each costs time and packets.
 pub const MAX_SERVER_URLS: usize = 16;
@@ -42,6 +47,12 @@ pub enum GatherOutput {
     Failed(IceCandidateError),
     /// No more will come in this generation.
     Complete,
+    /// This socket is not needed any more.
+    CloseSocket(SocketId),
+    /// Send this: it is for a TURN server.
+    Transmit(Transmit),
+    /// A relayed address is gone.
+    Lost(SocketAddr),
 }
 
 /// An address at which this side can be reached.
@@ -65,6 +76,11 @@ pub enum LocalKind {
         /// The server.
         url: String,
     },
+    /// On a TURN server.
+    Relay {
+        /// The server.
+        url: String,
+    },
 }
 
 /// The gathering machine of one peer.
@@ -76,6 +92,7 @@ pub struct Gatherer {
     hosts: Hosts,
     servers: Vec<Server>,
     bindings: Vec<Binding>,
+    relays: Relays,
     found: Vec<LocalCandidate>,
     out: VecDeque<GatherOutput>,
 }
@@ -96,10 +113,18 @@ enum Hosts {
 }
 
 /// One URL.
-#[derive(Debug)]
 struct Server {
     url: ServerUrl,
+    username: String,
+    password: String,
     state: Lookup,
+}
+
+/// The password is left out.
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.url.fmt(f)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +163,7 @@ impl Gatherer {
             hosts: Hosts::NotAsked,
             servers: Vec::new(),
             bindings: Vec::new(),
+            relays: Relays::new(None),
             found: Vec::new(),
             out: VecDeque::new(),
         }
@@ -171,10 +197,19 @@ impl Gatherer {
             }
             self.servers.push(Server {
                 url: parsed,
+                username: server.username.clone(),
+                password: server.credential.clone(),
                 state: Lookup::NotAsked,
             });
         }
         Ok(self)
+    }
+
+    /// Makes what it draws repeatable; **only for tests**.
+    #[must_use]
+    pub fn with_seed(mut self, seed: Option<u64>) -> Self {
+        self.relays = Relays::new(seed);
+        self
     }
 
     /// Begins, or begins a new generation: what was found already is said again, because it has to be
@@ -204,8 +239,13 @@ impl Gatherer {
 
     /// The answer to an [`OpenSocket`](GatherOutput::OpenSocket). An answer that was not asked for is
     /// passed over.
-    pub fn handle_socket(&mut self, id: SocketId, reply: &SocketReply) {
-        if id != Self::HOST_SOCKET || self.hosts != Hosts::Asked {
+    pub fn handle_socket(&mut self, id: SocketId, reply: &SocketReply, now: Instant) {
+        if id != Self::HOST_SOCKET {
+            self.relays.handle_socket(id, reply, now);
+            self.proceed();
+            return;
+        }
+        if self.hosts != Hosts::Asked {
             return;
         }
         let mut hosts = Vec::new();
@@ -272,6 +312,10 @@ impl Gatherer {
 
     /// The time of [`deadline`](Self::deadline) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if !self.relays.is_empty() {
+            self.relays.handle_timeout(now);
+            self.proceed();
+        }
         let Phase::Gathering(end) = self.phase else {
             return;
         };
@@ -281,18 +325,21 @@ impl Gatherer {
         let seconds = self.config.timeout.as_secs_f32();
         for index in 0..self.servers.len() {
             if self.is_server_open(index) {
+                self.relays.abandon(index);
                 self.fail_server(index, &format!("no answer within {seconds} s"));
             }
         }
+        self.drain_relays();
         self.complete();
     }
 
     /// When it wants to be told the time.
     pub fn deadline(&self) -> Option<Instant> {
-        match self.phase {
+        let end = match self.phase {
             Phase::Gathering(end) => Some(end),
             Phase::New | Phase::Complete => None,
-        }
+        };
+        end.into_iter().chain(self.relays.deadline()).min()
     }
 
     /// The next thing to do; `None` when there is nothing until the next call.
@@ -315,11 +362,12 @@ impl Gatherer {
             .bindings
             .iter()
             .any(|b| b.server == index && b.state == Asking::Mapped);
-        if has_answered {
+        let has_relay = self.relays.is_allocated(index) || self.relays.is_pending(index);
+        if has_answered || has_relay {
             return;
         }
-        if let Err(why) = is_supported(&server.url) {
-            self.fail_server(index, why);
+        if server.url.kind == ServerKind::Stun && server.url.transport != ServerTransport::Udp {
+            self.fail_server(index, "STUN is spoken over UDP only; use stun:");
             return;
         }
         match &server.url.host {
@@ -334,14 +382,19 @@ impl Gatherer {
     /// Does what can be done with what is known now.
     fn proceed(&mut self) {
         for index in 0..self.servers.len() {
-            if let (Lookup::Known(addresses), Hosts::Known(hosts)) =
-                (&self.servers[index].state, &self.hosts)
-            {
-                let (addresses, hosts) = (addresses.clone(), hosts.clone());
+            let server = &self.servers[index];
+            let Lookup::Known(addresses) = server.state.clone() else {
+                continue;
+            };
+            if server.url.kind == ServerKind::Turn {
+                self.servers[index].state = Lookup::Done;
+                self.ask_relay(index, &addresses);
+            } else if let Hosts::Known(hosts) = self.hosts.clone() {
                 self.servers[index].state = Lookup::Done;
                 self.ask_bindings(index, &addresses, &hosts);
             }
         }
+        self.drain_relays();
         let waits = matches!(self.hosts, Hosts::Asked)
             || (0..self.servers.len()).any(|i| self.is_server_open(i));
         if !waits {
@@ -351,6 +404,7 @@ impl Gatherer {
 
     fn is_server_open(&self, index: usize) -> bool {
         self.servers[index].state != Lookup::Done
+            || self.relays.is_pending(index)
             || self
                 .bindings
                 .iter()
@@ -458,14 +512,6 @@ impl Gatherer {
             self.phase = Phase::Complete;
             self.out.push_back(GatherOutput::Complete);
         }
-    }
-}
-
-fn is_supported(url: &ServerUrl) -> Result<(), &'static str> {
-    match (url.kind, url.transport) {
-        (ServerKind::Stun, ServerTransport::Udp) => Ok(()),
-        (ServerKind::Stun, _) => Err("STUN is spoken over UDP only; use stun:"),
-        (ServerKind::Turn, _) => Err("TURN is not in this build"),
     }
 }
 

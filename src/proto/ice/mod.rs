@@ -7,14 +7,17 @@ pub mod candidate;
 mod error;
 mod gather_config;
 pub mod gatherer;
+mod relays;
 pub mod server;
 pub mod stun;
 mod transaction;
+mod turn;
 
 pub use bindings::{BindingOutput, BindingReply, BindingRequest, Bindings};
 pub use candidate::{CandidateError, CandidateType, IceCandidate};
 pub use error::IceCandidateError;
 pub use gather_config::{AddressFilter, GatherConfig};
 pub use gatherer::{GatherOutput, Gatherer, LocalCandidate, LocalKind};
+pub(crate) use relays::Relayed;
 pub use server::{IceServer, IceTransportPolicy, ServerHost, ServerKind};
 pub use server::{ServerTransport, ServerUrl, ServerUrlError};

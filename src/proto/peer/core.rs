@@ -124,6 +124,10 @@ fn seeded_credentials(seed: u64) -> IceCreds {
 
 impl Peer {
     pub(super) fn on_datagram(&mut self, received: &Received<'_>) {
+        if received.protocol != Protocol::Udp {
+            // A stream that has been given up.
+            return;
+        }
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += received.contents.len() as u64;
         if stun::is_stun(received.contents) {
@@ -173,7 +177,6 @@ impl Peer {
     }
 
     fn core_receive(&mut self, received: &Received<'_>) {
-        let Protocol::Udp = received.protocol;
         let receive = Receive::new(
             CoreProtocol::Udp,
             received.source,
@@ -220,11 +223,15 @@ impl Peer {
         if message.is_successful_binding_response() {
             self.connectivity.consented(self.now);
         }
-        if !self.validated.touch(received.source, self.now) {
-            if let Some(evicted) = self.validated.insert(received.source, self.now) {
-                self.out
-                    .push_back(Output::Route(Route::DropAddress(evicted)));
-            }
+        if !self.validated.touch(received.source, self.now)
+            && let Some(evicted) = self.validated.insert(received.source, self.now)
+        {
+            self.out
+                .push_back(Output::Route(Route::DropAddress(evicted)));
+        }
+        // What comes by a relay finds us by the relay's own socket.
+        if !self.gatherer.is_relayed(received.destination) && self.validated.route(received.source)
+        {
             self.out
                 .push_back(Output::Route(Route::Address(received.source)));
         }
@@ -358,12 +365,15 @@ impl Peer {
         }
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += contents.len() as u64;
-        self.out.push_back(Output::Transmit(Transmit {
+        let transmit = Transmit {
             protocol: Protocol::Udp,
             source: transmit.source,
             destination: transmit.destination,
             contents,
-        }));
+        };
+        if !self.gatherer.has_relays() || !self.relay(&transmit) {
+            self.out.push_back(Output::Transmit(transmit));
+        }
     }
 
     fn on_core_event(&mut self, event: Event) {
@@ -462,6 +472,8 @@ impl Peer {
         self.remote_creds = None;
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
         self.flush_events();
+        self.gatherer.release(self.now);
+        self.on_gathered();
         self.out
             .push_back(Output::CloseSocket(Gatherer::HOST_SOCKET));
         self.core_deadline = None;
@@ -515,7 +527,7 @@ impl Peer {
     /// When this peer next wants to be woken.
     pub(super) fn deadline(&self) -> Option<Instant> {
         if self.is_closed() {
-            return None;
+            return self.gatherer.deadline();
         }
         let handshake = self
             .handshake_since

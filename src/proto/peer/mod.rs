@@ -275,14 +275,20 @@ impl Peer {
     /// [`PeerError::Closed`] once the peer is closed. A fault of the connection is an event.
     pub fn handle_input(&mut self, input: Input<'_>) -> Result<(), PeerError> {
         if self.is_closed() {
-            return Err(PeerError::Closed);
+            return self.after_close(&input);
         }
         #[cfg(test)]
         assert!(!self.panics, "as asked for by a test");
         match input {
             Input::Receive { now, received } => {
                 self.advance(now);
-                self.on_datagram(&received);
+                if self.gatherer.has_relays()
+                    && let Some(relay) = self.gatherer.relay_of(&received)
+                {
+                    self.on_relay(relay, &received);
+                } else {
+                    self.on_datagram(&received);
+                }
                 return Ok(());
             }
             Input::Timeout(now) => {
@@ -294,7 +300,7 @@ impl Peer {
             Input::Socket { now, id, reply } => {
                 self.settle();
                 self.advance(now);
-                self.gatherer.handle_socket(id, &reply);
+                self.gatherer.handle_socket(id, &reply, self.now);
                 self.on_gathered();
             }
             Input::Resolved { now, host, result } => {
@@ -333,7 +339,8 @@ impl Peer {
     }
 
     /// Closes the connection (W3C §4.4.2 `close`): says goodbye to the other side (SCTP shutdown, DTLS
-    /// `close_notify`), frees everything. What is still buffered for sending is lost. Closing twice is
+    /// `close_notify`), frees everything. Allocations on TURN servers are given back: for that, sockets
+    /// that have not been [closed](Output::CloseSocket) still bring inputs, for 5 s at most. What is still buffered for sending is lost. Closing twice is
     /// fine.
     pub fn close(&mut self, now: Instant) {
         if self.is_closed() {

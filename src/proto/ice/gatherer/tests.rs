@@ -19,7 +19,7 @@ fn gather(config: GatherConfig, reply: &SocketReply) -> Vec<GatherOutput> {
     g.start(Instant::now());
     assert!(matches!(g.poll_output(), Some(GatherOutput::OpenSocket(_))));
     assert_eq!(g.poll_output(), None);
-    g.handle_socket(Gatherer::HOST_SOCKET, reply);
+    g.handle_socket(Gatherer::HOST_SOCKET, reply, Instant::now());
     std::iter::from_fn(|| g.poll_output()).collect()
 }
 
@@ -91,7 +91,7 @@ fn says_why_there_is_nothing_to_offer() {
 fn a_new_generation_says_it_all_again() {
     let mut g = Gatherer::new(GatherConfig::default());
     g.start(Instant::now());
-    g.handle_socket(Gatherer::HOST_SOCKET, &machine());
+    g.handle_socket(Gatherer::HOST_SOCKET, &machine(), Instant::now());
     while g.poll_output().is_some() {}
     g.start(Instant::now());
     let again: Vec<_> = std::iter::from_fn(|| g.poll_output()).collect();
@@ -124,7 +124,7 @@ fn asking(urls: &[&str], now: Instant) -> (Gatherer, Vec<GatherOutput>) {
         ("eth0", "[fd00::2]:9"),
         ("lo", "127.0.0.1:9"),
     ]);
-    g.handle_socket(Gatherer::HOST_SOCKET, &reply);
+    g.handle_socket(Gatherer::HOST_SOCKET, &reply, now);
     let out = drain(&mut g);
     (g, out)
 }
@@ -265,6 +265,7 @@ fn a_family_that_this_machine_lacks_is_said() {
     g.handle_socket(
         Gatherer::HOST_SOCKET,
         &addresses(&[("eth0", "192.0.2.2:9")]),
+        Instant::now(),
     );
     let out = drain(&mut g);
     assert!(errors(&out)[0].text.contains("2001:db8::1"), "{out:?}");
