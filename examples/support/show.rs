@@ -1,4 +1,5 @@
 //! Files in memory, and their frames sent to a peer when they are due.
+#![allow(dead_code, reason = "each example uses a part of it")]
 
 use std::error::Error;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use looprtc::proto::peer::{EncodedFrame, TransceiverId};
 pub struct File {
     pub codec: Codec,
     pre_skip: Duration,
-    frames: Vec<(media::Frame, Arc<[u8]>)>,
+    pub frames: Vec<(media::Frame, Arc<[u8]>)>,
 }
 
 impl File {
