@@ -10,11 +10,12 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
-use looprtc::proto::media::{Codec, Frame};
+use looprtc::proto::media::Codec;
 use looprtc::proto::peer::{MediaKind, PeerConfig, PeerEvent, TransceiverConfig};
 use show::{File, Show};
 
@@ -53,9 +54,12 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
     if video.is_empty() || key.is_empty() {
         return Err(format!("a video and a key are needed\n\n{HELP}").into());
     }
-    let file = File::read(video, |frame| encrypt(frame, key.as_bytes()))?;
+    let mut file = File::read(video)?;
     if file.codec != Codec::Vp8 {
         return Err(format!("{video}: {}, and not VP8", file.codec).into());
+    }
+    for (frame, data) in &mut file.frames {
+        *data = encrypt(frame.keyframe, data, key.as_bytes());
     }
     let files = [file];
     let mut net = EventLoop::new(LoopConfig::default())?;
@@ -91,10 +95,11 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
 
 /// All but what tells a keyframe and its size (RFC 6386 §9.1): both ends read that from the packets.
 /// Twice makes it plain again.
-fn encrypt(frame: &mut Frame, key: &[u8]) {
-    let in_clear = if frame.keyframe { 10 } else { 3 };
-    let bytes = frame.data.iter_mut().skip(in_clear);
-    for (byte, key) in bytes.zip(key.iter().cycle()) {
-        *byte ^= key;
-    }
+fn encrypt(keyframe: bool, data: &[u8], key: &[u8]) -> Arc<[u8]> {
+    let clear = data.len().min(if keyframe { 10 } else { 3 });
+    let keys = [0].iter().cycle().take(clear).chain(key.iter().cycle());
+    data.iter()
+        .zip(keys)
+        .map(|(byte, key)| byte ^ key)
+        .collect()
 }

@@ -53,7 +53,7 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
     if video.is_empty() {
         return Err(format!("nothing to play\n\n{HELP}").into());
     }
-    let files = [File::read(video, |_| {})?];
+    let files = [File::read(video)?];
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/play_from_disk_renegotiation.html");
     let mut callers = Callers::serve(&net, http, page)?;

@@ -7,6 +7,7 @@
 //! program is killed.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
@@ -61,13 +62,13 @@ fn run(http: &str, dir: &str) -> Result<(), Box<dyn Error>> {
             callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::Frame(frame) => {
-                    let files = saved.entry(id).or_default();
-                    if !files.contains_key(&frame.codec) {
-                        files.insert(frame.codec, Saved::create(Path::new(dir), frame.codec)?);
-                    }
-                    if let Some(file) = files.get_mut(&frame.codec) {
-                        file.write(&frame)?;
-                    }
+                    let file = match saved.entry(id).or_default().entry(frame.codec) {
+                        Entry::Occupied(there) => there.into_mut(),
+                        Entry::Vacant(none) => {
+                            none.insert(Saved::create(Path::new(dir), frame.codec)?)
+                        }
+                    };
+                    file.write(&frame)?;
                 }
                 PeerEvent::ConnectionStateChange(state) => {
                     let is_over = [ConnectionState::Closed, ConnectionState::Failed];
