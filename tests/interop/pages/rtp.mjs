@@ -95,6 +95,7 @@ async function shown(open, name, flags, start, saysGoodbye) {
   await goesOn();
   console.log(`${name}: 30 frames of the sender started again ${((Date.now() - killed) / 1000).toFixed(1)} s after the first was killed`);
   await plays(3);
+  await until('sound and pictures in step', async () => Math.abs((await count()).lip) < 40);
   second.child.kill('SIGINT');
   await second.ended;
   if (saysGoodbye) await example.line(/SSRC \w+ has ended/);
