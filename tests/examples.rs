@@ -215,3 +215,18 @@ fn save_to_disk() {
     let _guard = alone();
     in_chromium("save_to_disk", "save_to_disk");
 }
+
+#[test]
+fn rtcp_processing() {
+    let _guard = shared();
+    in_chromium("rtcp_processing", "rtcp_processing");
+}
+
+#[test]
+fn bandwidth_estimation_from_disk() {
+    let _guard = alone();
+    in_chromium(
+        "bandwidth_estimation_from_disk",
+        "bandwidth_estimation_from_disk",
+    );
+}

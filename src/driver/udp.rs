@@ -131,11 +131,12 @@ impl Udp {
         self.bound
     }
 
-    /// Whether this socket can send from this local address.
+    /// Whether this socket can send from this local address; with the wildcard, from any.
     pub fn serves(&self, local: SocketAddr) -> bool {
         let ip = self.bound.ip();
+        let is_any = ip.is_unspecified() || local.ip().is_unspecified();
         self.bound.port() == local.port()
-            && (ip == local.ip() || (ip.is_unspecified() && ip.is_ipv4() == local.is_ipv4()))
+            && (ip == local.ip() || (is_any && ip.is_ipv4() == local.is_ipv4()))
     }
 
     /// Reads one batch and gives each datagram to `each`: sender, local address, contents.

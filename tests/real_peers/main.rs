@@ -8,6 +8,7 @@
 mod call;
 mod child;
 mod clips;
+mod control;
 mod media;
 mod ours;
 mod scenario;
@@ -154,26 +155,26 @@ mod media_tests {
     use crate::tracks::{Player, both_ways};
 
     const PION: Player = Player {
-        profile: scenario::PION,
         exact: true,
+        asks: true,
+        asks_by_fir: true,
+        changes_back: false,
+        gives_up: false,
+        ..Player::new(scenario::PION)
     };
-    const LIBWEBRTC: Player = Player {
-        profile: scenario::LIBWEBRTC,
-        exact: false,
-    };
-    const CHROMIUM: Player = Player {
-        profile: scenario::CHROMIUM,
-        exact: false,
-    };
-
+    const LIBWEBRTC: Player = Player::new(scenario::LIBWEBRTC);
+    const CHROMIUM: Player = Player::new(scenario::CHROMIUM);
     const AIORTC: Player = Player {
-        profile: scenario::AIORTC,
-        exact: false,
+        asks: true,
+        gives_up: false,
+        ..Player::new(scenario::AIORTC)
     };
     #[cfg(feature = "openssl")]
     const GSTREAMER: Player = Player {
-        profile: scenario::GSTREAMER,
-        exact: false,
+        tells_time: false,
+        asks: true,
+        asks_by_fir: true,
+        ..Player::new(scenario::GSTREAMER)
     };
 
     macro_rules! both_ways {
@@ -212,8 +213,37 @@ mod media_tests {
     both_ways! {
         scenario::openssl();
         gstreamer_vp8_opus: GSTREAMER, Vp8 Opus;
-        gstreamer_vp9_pcmu: GSTREAMER, Vp9 Pcmu;
+        gstreamer_vp9: GSTREAMER, Vp9;
         gstreamer_h264_pcma: GSTREAMER, H264 Pcma;
         gstreamer_h265_g722: GSTREAMER, H265 G722;
+    }
+
+    #[test]
+    fn keyframes_are_asked_for_and_made() {
+        for player in [PION, LIBWEBRTC, CHROMIUM, AIORTC] {
+            control::keyframes(&player, config(), Vp8);
+        }
+        control::keyframes(&CHROMIUM, config(), H264);
+        #[cfg(feature = "openssl")]
+        control::keyframes(&GSTREAMER, scenario::openssl(), Vp8);
+    }
+
+    #[test]
+    fn directions_change_from_both_sides() {
+        // When we offer, the data channel has the first m-line: Chromium and libwebrtc take the end of the
+        // first one for the end of all in its bundle.
+        for player in [PION, LIBWEBRTC, CHROMIUM] {
+            control::directions(&player, Looprtc, config());
+        }
+        // aiortc's later offers have the payload types of its first one, whatever was agreed upon.
+        control::directions(&AIORTC, RealPeer, config());
+    }
+
+    #[test]
+    fn no_common_codec_is_said() {
+        // pion 3.1 fails by itself then, in either role.
+        control::no_common_codec(&LIBWEBRTC, RealPeer, H264, Vp8);
+        control::no_common_codec(&CHROMIUM, Looprtc, H265, Vp8);
+        control::no_common_codec(&CHROMIUM, RealPeer, H265, Vp8);
     }
 }

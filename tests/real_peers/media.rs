@@ -26,7 +26,8 @@ pub struct Line {
     position: usize,
     /// Checksums of the frames sent, in order.
     pub sent: Vec<String>,
-    pub keyframes_sent: usize,
+    /// When the last keyframe was sent.
+    pub keyframe_sent: Option<Instant>,
     /// Send nothing.
     pub silent: bool,
     pub asked: Vec<(KeyframeRequestKind, Instant)>,
@@ -130,7 +131,7 @@ impl Line {
             tick: 0,
             position: 0,
             sent: Vec::new(),
-            keyframes_sent: 0,
+            keyframe_sent: None,
             silent: false,
             asked: Vec::new(),
             tracks: Vec::new(),
@@ -155,7 +156,7 @@ impl Line {
             let frame = EncodedFrame::new(data, time);
             if peer.write_frame(self.id, &frame).is_ok() {
                 self.sent.push(fingerprint);
-                self.keyframes_sent += usize::from(is_key);
+                self.keyframe_sent = is_key.then_some(now).or(self.keyframe_sent);
             }
         }
     }
@@ -165,9 +166,9 @@ impl Line {
         self.position = self.position.next_multiple_of(GROUP);
     }
 
-    /// Leaves the keyframe out, so that nothing can be decoded until one is asked for.
+    /// Begins behind a keyframe: nothing can be decoded until one is asked for.
     pub fn skip_keyframe(&mut self) {
-        self.position = self.position.next_multiple_of(GROUP) + 1;
+        self.position = 1;
     }
 
     /// For how long frames have come.

@@ -13,12 +13,24 @@ ENCODERS = {
     "VP8": "vp8enc deadline=1 cpu-used=8 target-bitrate=400000 keyframe-max-dist=60 ! rtpvp8pay picture-id-mode=15-bit",
     "VP9": "vp9enc deadline=1 cpu-used=8 target-bitrate=400000 keyframe-max-dist=60 ! rtpvp9pay picture-id-mode=15-bit",
     "H264": "openh264enc gop-size=60 bitrate=400000 ! video/x-h264,profile=constrained-baseline ! h264parse"
-    " ! rtph264pay config-interval=-1 aggregate-mode=zero-latency",
+    " ! rtph264pay config-interval=-1 aggregate-mode=zero-latency"
+    # webrtcbin compares the profile with that of the offer letter by letter.
+    " ! capssetter caps=application/x-rtp,profile-level-id=(string)42e01f,packetization-mode=(string)1",
     "H265": "x265enc tune=zerolatency speed-preset=ultrafast bitrate=400 key-int-max=60 ! h265parse ! rtph265pay config-interval=-1",
     "OPUS": "opusenc ! rtpopuspay",
     "PCMU": "audio/x-raw,rate=8000,channels=1 ! mulawenc ! rtppcmupay min-ptime=20000000 max-ptime=20000000",
     "PCMA": "audio/x-raw,rate=8000,channels=1 ! alawenc ! rtppcmapay min-ptime=20000000 max-ptime=20000000",
     "G722": "audio/x-raw,rate=16000,channels=1 ! avenc_g722 ! rtpg722pay min-ptime=20000000 max-ptime=20000000",
+}
+DECODERS = {
+    "VP8": "rtpvp8depay ! vp8dec",
+    "VP9": "rtpvp9depay ! vp9dec",
+    "H264": "rtph264depay ! h264parse ! avdec_h264",
+    "H265": "rtph265depay ! h265parse ! avdec_h265",
+    "OPUS": "rtpopusdepay ! opusdec",
+    "PCMU": "rtppcmudepay ! mulawdec",
+    "PCMA": "rtppcmadepay ! alawdec",
+    "G722": "rtpg722depay ! avdec_g722",
 }
 SOURCES = {
     "video": "videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! queue",
@@ -26,6 +38,15 @@ SOURCES = {
 }
 STATIC_TYPES = {"PCMU": 0, "PCMA": 8, "G722": 9}
 EXTRA_CAPS = {"OPUS": ",encoding-params=(string)2"}
+
+
+def offered_type(codec, offer):
+    """The payload type of the codec in the offer; of H.264 the one that is sent here."""
+    types = re.findall(rf"a=rtpmap:(\d+) {codec}/", offer, re.IGNORECASE)
+    if codec == "H264":
+        is_ours = lambda t: re.search(rf"a=fmtp:{t} .*packetization-mode=1.*profile-level-id=42e01f", offer)
+        types = [t for t in types if is_ours(t)] or types
+    return int(types[0]) if types else None
 
 
 class Media:
@@ -44,14 +65,13 @@ class Media:
         """Sources with the payload types of the offer, or with our own when the offer is ours."""
         for number, (kind, codec) in enumerate(self.media):
             codec = codec.upper()
-            payload_type = STATIC_TYPES.get(codec, 96 + number)
+            payload_type = STATIC_TYPES.get(codec, 96 + 10 * number)
             if offer is not None:
-                found = re.search(rf"a=rtpmap:(\d+) {codec}/", offer, re.IGNORECASE)
-                if found:
-                    payload_type = int(found[1])
+                payload_type = offered_type(codec, offer) or payload_type
             rate = {"video": 90000, "audio": 48000 if codec == "OPUS" else 8000}[kind]
             caps = f"application/x-rtp,media={kind},encoding-name={codec},clock-rate={rate},payload={payload_type}"
-            launch = f"{SOURCES[kind]} ! {ENCODERS[codec]} name=pay pt={payload_type} ! {caps}{EXTRA_CAPS.get(codec, '')} ! queue"
+            encoder = re.sub(r"(rtp\w+pay)\b", rf"\1 name=pay pt={payload_type}", ENCODERS[codec])
+            launch = f"{SOURCES[kind]} ! {encoder} ! {caps}{EXTRA_CAPS.get(codec, '')} ! queue"
             source = Gst.parse_bin_from_description(launch, True)
             self.pipeline.add(source)
             # Before they become packets. Sound is made in pieces of one packet.
@@ -74,22 +94,17 @@ class Media:
     def on_pad(self, _bin, pad):
         if pad.get_direction() != Gst.PadDirection.SRC:
             return
-        kind = pad.get_current_caps().get_structure(0).get_string("media")
+        kind = pad.get_property("transceiver").get_property("kind").value_nick
         self.pads[kind] = pad
         self.emit({"type": "track", "kind": kind})
-        decode = Gst.ElementFactory.make("decodebin", None)
-        decode.connect("pad-added", lambda _element, decoded: self.on_decoded(decoded, kind))
-        self.pipeline.add(decode)
-        decode.sync_state_with_parent()
-        pad.link(decode.get_static_pad("sink"))
-
-    def on_decoded(self, pad, kind):
-        sink = Gst.ElementFactory.make("fakesink", None)
-        sink.set_property("sync", False)
+        codec = next(codec for each, codec in self.media if each == kind).upper()
+        # Asynchronous sinks would wait for each other to begin.
+        launch = f"queue ! {DECODERS[codec]} name=decoder ! fakesink sync=false async=false"
+        sink = Gst.parse_bin_from_description(launch, True)
+        self.count(sink.get_by_name("decoder").get_static_pad("src"), self.decoded, kind)
         self.pipeline.add(sink)
         sink.sync_state_with_parent()
         pad.link(sink.get_static_pad("sink"))
-        self.count(pad, self.decoded, kind)
 
     def on_media_stats(self, _message):
         stats = []

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/pion/interceptor"
+	"github.com/pion/logging"
 	"github.com/pion/webrtc"
 )
 
@@ -44,9 +45,10 @@ type inbound struct {
 	Negotiated        *bool   `json:"negotiated"`
 	ID                *uint16 `json:"id"`
 
-	Kind    string  `json:"kind"`
-	How     string  `json:"how"`
-	Bitrate float32 `json:"bitrate"`
+	Kind      string  `json:"kind"`
+	How       string  `json:"how"`
+	Direction string  `json:"direction"`
+	Bitrate   float32 `json:"bitrate"`
 }
 
 type peer struct {
@@ -106,6 +108,8 @@ func main() {
 func (p *peer) start(loopback bool, mediaOption, clips string) error {
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(loopback)
+	// Standard output is for reports.
+	settings.LoggerFactory = &logging.DefaultLoggerFactory{Writer: os.Stderr, DefaultLogLevel: logging.LogLevelError}
 	media := &webrtc.MediaEngine{}
 	if mediaOption == "" {
 		if err := media.RegisterDefaultCodecs(); err != nil {

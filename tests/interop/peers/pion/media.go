@@ -27,14 +27,13 @@ const (
 
 // stream is what is sent and received of one kind. The counters have the names of W3C's statistics.
 type stream struct {
-	kind      string
-	codec     codecInfo
-	sender    *webrtc.RTPSender
-	track     *webrtc.TrackLocalStaticRTP
-	clip      [][]byte
-	interval  time.Duration
-	remote    webrtc.SSRC
-	direction string
+	kind     string
+	codec    codecInfo
+	sender   *webrtc.RTPSender
+	track    *webrtc.TrackLocalStaticRTP
+	clip     [][]byte
+	interval time.Duration
+	remote   webrtc.SSRC
 
 	lock        sync.Mutex
 	wantsKey    bool
@@ -260,7 +259,10 @@ func (m *mediaPeer) handle(message inbound) error {
 		s.lock.Unlock()
 		estimate := rtcp.ReceiverEstimatedMaximumBitrate{Bitrate: message.Bitrate, SSRCs: []uint32{ssrc}}
 		return m.pc.WriteRTCP([]rtcp.Packet{&estimate})
-	case "remove-track":
+	case "direction":
+		if message.Direction != "recvonly" {
+			return fmt.Errorf("only recvonly is known here, not %s", message.Direction)
+		}
 		return m.pc.RemoveTrack(s.sender)
 	case "stop-transceiver":
 		for _, transceiver := range m.pc.GetTransceivers() {
