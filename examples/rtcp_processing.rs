@@ -10,15 +10,17 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::process::ExitCode;
 
-use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
 use looprtc::proto::peer::{
     ChannelId, ConnectionState, KeyframeRequestKind, MediaKind, PeerConfig, PeerEvent,
     TransceiverConfig, TransceiverId,
 };
+use offers::Offers;
 
-#[path = "support/callers.rs"]
-mod callers;
+#[path = "support/offers.rs"]
+mod offers;
+#[path = "support/page.rs"]
+mod page;
 
 const HELP: &str = "\
 rtcp_processing: show the RTCP of a browser page
@@ -39,13 +41,15 @@ fn main() -> ExitCode {
 fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/rtcp_processing.html");
-    let mut callers = Callers::serve(&net, http, page)?;
-    let config = PeerConfig::default().rtcp_events(true);
+    let mut offers = Offers::serve(http, page, &net)?;
+    let config = PeerConfig::default()
+        .include_loopback(true)
+        .rtcp_events(true);
     // The channel on which each page is told.
     let mut channels: HashMap<PeerId, ChannelId> = HashMap::new();
     loop {
         if let Some((id, event)) = net.next_event(None)? {
-            callers.handle_event(&mut net, id, &event);
+            offers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::Rtcp(packet) => {
                     println!("Peer {id}: {packet}");
@@ -70,7 +74,7 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        callers.answer(&mut net, &config, |net, id| {
+        offers.take(&mut net, &config, &["/offer"], |net, id, _| {
             let config = TransceiverConfig::default();
             net.peer(id)?.add_track(MediaKind::Video, config)?;
             Ok(())
