@@ -46,15 +46,15 @@ export const rates = {
       await path.attach(page);
       await page.goto(await example.url());
       await shows(page, '#state', /^Connected$/);
-      await until('the best quality', async () => await width(page) === 480);
+      await until('the best quality', async () => await width(page) === 480, 60);
       await photograph(page, 'bandwidth_estimation_from_disk');
       path.kbit = 700;
-      await until('a lesser quality', async () => await width(page) < 480);
+      await until('a lesser quality', async () => await width(page) < 480, 60);
       await sleep(3 * SECONDS);
       const low = await page.evaluate(() => told.estimate);
       assert(low > 200 && low < 1000, `${low} kbit/s on a path of 700`);
       path.kbit = Infinity;
-      await until('a better quality again', async () => await width(page) > 160);
+      await until('a better quality again', async () => await width(page) > 160, 60);
       console.log(`bandwidth_estimation_from_disk: ${low} kbit/s on a path of 700, ${path.dropped} datagrams dropped`);
     } finally {
       path.close();
