@@ -9,6 +9,7 @@ mod call;
 mod child;
 mod clips;
 mod control;
+mod impaired;
 mod media;
 mod ours;
 mod scenario;
@@ -245,5 +246,28 @@ mod media_tests {
         control::no_common_codec(&LIBWEBRTC, RealPeer, H264, Vp8);
         control::no_common_codec(&CHROMIUM, Looprtc, H265, Vp8);
         control::no_common_codec(&CHROMIUM, RealPeer, H265, Vp8);
+    }
+
+    /// A browser that may hold back more than it does by itself.
+    const CHROMIUM_BUFFERING: Player = Player {
+        profile: scenario::Profile {
+            args: &["--buffer", "300"],
+            ..scenario::CHROMIUM
+        },
+        ..CHROMIUM
+    };
+
+    #[test]
+    fn losses_are_reported_and_made_good() {
+        impaired::repaired(&CHROMIUM_BUFFERING, Vp8);
+        impaired::repaired(&LIBWEBRTC, Vp8);
+        impaired::repaired(&PION, Vp8);
+        impaired::repaired(&AIORTC, Vp8);
+    }
+
+    #[test]
+    fn the_matrix_of_bad_links() {
+        impaired::matrix(&CHROMIUM);
+        impaired::matrix(&CHROMIUM_BUFFERING);
     }
 }

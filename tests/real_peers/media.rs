@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use looprtc::driver::PeerMut;
 use looprtc::proto::peer::{
-    Codec, CodecParameters, EncodedFrame, KeyframeRequestKind, MediaKind, PeerEvent, ReceivedFrame,
-    RemoteTrack, SenderReport, TransceiverConfig, TransceiverId,
+    BandwidthEstimate, Codec, CodecParameters, EncodedFrame, KeyframeRequestKind, MediaKind,
+    PeerEvent, ReceivedFrame, RemoteTrack, SenderReport, TransceiverConfig, TransceiverId,
 };
 
 use crate::clips::{self, Clip, GROUP};
@@ -34,12 +34,16 @@ pub struct Line {
     pub tracks: Vec<RemoteTrack>,
     pub removed: usize,
     pub received: Vec<ReceivedFrame>,
+    /// When each frame was given to us.
+    pub came: Vec<Instant>,
     pub reports: Vec<(SenderReport, std::time::SystemTime)>,
 }
 
 #[derive(Debug, Default)]
 pub struct Media {
     pub lines: Vec<Line>,
+    /// What the other side tells of what the path carries.
+    pub estimates: Vec<BandwidthEstimate>,
 }
 
 impl Media {
@@ -52,6 +56,7 @@ impl Media {
         });
         Self {
             lines: lines.collect(),
+            estimates: Vec::new(),
         }
     }
 
@@ -87,6 +92,7 @@ impl Media {
             PeerEvent::Frame(frame) => {
                 if let Some(line) = by_id(lines, &frame.transceiver) {
                     line.received.push(frame.clone());
+                    line.came.push(Instant::now());
                 }
             }
             PeerEvent::SenderReport(report) => {
@@ -95,6 +101,7 @@ impl Media {
                         .push((report.clone(), std::time::SystemTime::now()));
                 }
             }
+            PeerEvent::BandwidthEstimate(estimate) => self.estimates.push(*estimate),
             PeerEvent::KeyframeRequest {
                 transceiver, kind, ..
             } => {
@@ -137,6 +144,7 @@ impl Line {
             tracks: Vec::new(),
             removed: 0,
             received: Vec::new(),
+            came: Vec::new(),
             reports: Vec::new(),
         }
     }

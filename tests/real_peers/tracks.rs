@@ -75,6 +75,11 @@ impl Stats {
             .unwrap_or_default()
     }
 
+    /// All of them.
+    pub fn heard(&self, media: MediaKind) -> &Value {
+        &self.find("outbound-rtp", media)["rtcp"]
+    }
+
     /// Frames that they have decoded, or counted behind the decoder.
     pub fn decoded(&self, media: MediaKind) -> u64 {
         let counted = self.0["counted"][media.to_string()].as_u64();

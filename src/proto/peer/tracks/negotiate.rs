@@ -294,6 +294,7 @@ impl Peer {
         }
         self.drop_stopped();
         self.tune_retransmission();
+        self.ask_for_the_lost();
         self.update_bound();
         self.update_receiving();
     }
@@ -316,6 +317,24 @@ impl Peer {
                     stream.set_rtx_cache(packets, RTX_AGE, Some(RTX_SHARE));
                     t.is_tuned = true;
                 }
+            }
+        }
+    }
+
+    /// The core asks for lost packets only where they come in a stream of their own (RFC 4588). Others send
+    /// them again as they were (RFC 4585 §6.2.1), as pion 3 does.
+    fn ask_for_the_lost(&mut self) {
+        for t in self.tracks.list.iter().filter(|t| !t.stopping) {
+            let Some(mid) = t.mid else {
+                continue;
+            };
+            let mut params = self.rtc.codec_config().params().iter();
+            let agreed = |pt: u8| t.codecs.iter().any(|c| c.payload_type == pt);
+            if !params.any(|p| agreed(*p.pt()) && p.fb_nack()) {
+                continue;
+            }
+            if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
+                stream.suppress_nack(false);
             }
         }
     }
