@@ -4,6 +4,7 @@ mod channels;
 mod common;
 mod connectivity;
 mod gate;
+mod impaired;
 mod lossy;
 mod negotiation;
 mod packets;
