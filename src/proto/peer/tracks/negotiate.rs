@@ -66,6 +66,7 @@ impl Tracks {
                     stream_id: &t.stream_id,
                     track_id: &t.track_id,
                     codecs: &t.preferred,
+                    stereo: t.stereo,
                 })
             })
             .collect();
