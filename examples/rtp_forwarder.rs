@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use callers::Callers;
-use looprtc::driver::{EventLoop, LoopConfig, PeerId, UdpId};
+use looprtc::driver::{EventLoop, LoopConfig, PeerId, UdpConfig, UdpId};
 use looprtc::proto::peer::{
     Codec, Codecs, KeyframeRequestKind, MediaKind, MediaMode, PeerConfig, PeerEvent,
     ReceivedPacket, TransceiverId,
@@ -59,7 +59,7 @@ impl Forwarder {
         });
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let forwarder = Self {
-            socket: net.add_udp(any.parse::<SocketAddr>()?)?,
+            socket: net.add_udp(UdpConfig::new(any.parse()?).send_only(true))?,
             streams: streams.into(),
             file: options.sdp.clone(),
             parameter_sets: H264ParameterSets::default(),

@@ -5,10 +5,11 @@
 //!         -an -c:v libvpx -deadline realtime -g 30 -f rtp 'rtp://127.0.0.1:5004?pkt_size=1200' \
 //!         -vn -c:a libopus -f rtp rtp://127.0.0.1:5006
 //!
-//! The sender can be stopped and started again, or replaced by another; the pages see it go on. A page that
-//! comes later sees nothing before the next keyframe, and a sender of plain RTP cannot be asked for one:
-//! hence `-g 30`, one every 30 frames. Packets are passed on as they are, so they must be small enough for
-//! WebRTC from the beginning: hence `pkt_size`.
+//! The sender can be stopped and started again, or replaced by another; the pages see it go on. With
+//! `-rtpflags send_bye` ffmpeg says when it ends, otherwise it is missed after half a second. A page that comes
+//! later sees nothing before the next keyframe, and a sender of plain RTP cannot be asked for one: hence
+//! `-g 30`, one every 30 frames. Packets are passed on as they are, so they must be small enough for the way to
+//! the pages: hence `pkt_size`.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -36,7 +37,6 @@ struct Input {
     source: RtpSource,
     track: LocalTrack,
     stream: StreamDescription,
-    complained: bool,
 }
 
 impl Input {
@@ -57,7 +57,6 @@ impl Input {
             source: RtpSource::new(source),
             track: LocalTrack::new(MediaKind::of(stream.codec), config),
             stream,
-            complained: false,
         })
     }
 
@@ -79,12 +78,7 @@ impl Input {
             if packet.source_changed {
                 println!("{codec}: SSRC {:08x} from {from}", packet.ssrc);
             }
-            let taken = self.track.write_rtp(net, &packet.to_packet());
-            if taken < self.track.bound() && !self.complained {
-                self.complained = true;
-                let size = packet.payload.len();
-                eprintln!("{codec}: a packet of {size} bytes is not taken; is it too large?");
-            }
+            self.track.write_rtp(net, &packet.to_packet());
         }
     }
 }
@@ -111,7 +105,6 @@ fn run() -> Result<(), Box<dyn Error>> {
     let page = include_str!("pages/rtp_to_webrtc.html");
     let mut callers = Callers::serve(&net, &options.http, page)?;
     let config = PeerConfig::default().media_mode(MediaMode::Packets);
-    let config = config.mtu(1500);
     loop {
         // It returns `None` when datagrams have come, or a page calls.
         if let Some((id, event)) = net.next_event(None)? {

@@ -195,7 +195,38 @@ fn reflect() {
 }
 
 #[test]
+fn rtp_to_webrtc() {
+    let _guard = alone();
+    for sender in ["vp8", "h264", "gstreamer"] {
+        in_chromium(&format!("rtp_to_webrtc_{sender}"), "rtp_to_webrtc");
+    }
+}
+
+#[test]
+fn rtp_forwarder() {
+    let _guard = alone();
+    for codec in ["vp8", "h264"] {
+        in_chromium(&format!("rtp_forwarder_{codec}"), "rtp_forwarder");
+    }
+}
+
+#[test]
 fn save_to_disk() {
     let _guard = alone();
     in_chromium("save_to_disk", "save_to_disk");
+}
+
+#[test]
+fn rtcp_processing() {
+    let _guard = shared();
+    in_chromium("rtcp_processing", "rtcp_processing");
+}
+
+#[test]
+fn bandwidth_estimation_from_disk() {
+    let _guard = alone();
+    in_chromium(
+        "bandwidth_estimation_from_disk",
+        "bandwidth_estimation_from_disk",
+    );
 }

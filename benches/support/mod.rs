@@ -78,7 +78,10 @@ impl End {
                     self.peer.handle_input(input).expect("the peer is open");
                 }
                 Output::Event(event) => self.on_event(event),
-                Output::CloseSocket(_) | Output::Route(_) => {}
+                Output::CloseSocket(_)
+                | Output::Route(_)
+                | Output::Resolve(_)
+                | Output::Bind(_) => {}
             }
         }
     }

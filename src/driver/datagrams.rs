@@ -31,6 +31,9 @@ pub struct UdpConfig {
     pub interface: Option<IpAddr>,
     /// How many routers a multicast datagram sent from here may pass. `None`, the default: none (1).
     pub multicast_ttl: Option<u8>,
+    /// Nothing is received: what comes, as the reports that players of RTP send back, stays with the system,
+    /// which drops it. Default: no.
+    pub send_only: bool,
 }
 
 impl From<SocketAddr> for UdpConfig {
@@ -39,6 +42,7 @@ impl From<SocketAddr> for UdpConfig {
             address,
             interface: None,
             multicast_ttl: None,
+            send_only: false,
         }
     }
 }
@@ -60,6 +64,13 @@ impl UdpConfig {
     #[must_use]
     pub fn multicast_ttl(mut self, routers: Option<u8>) -> Self {
         self.multicast_ttl = routers;
+        self
+    }
+
+    /// Sets [`send_only`](Self::send_only).
+    #[must_use]
+    pub fn send_only(mut self, send_only: bool) -> Self {
+        self.send_only = send_only;
         self
     }
 }
@@ -157,7 +168,8 @@ impl EventLoop {
     }
 
     /// The next datagram that has come to a socket of the application. While there are any,
-    /// [`next_event`](Self::next_event) does not wait.
+    /// [`next_event`](Self::next_event) does not wait: take them all, or make the socket
+    /// [`send_only`](UdpConfig::send_only).
     pub fn poll_datagram(&mut self) -> Option<Datagram> {
         self.inbox.pop()
     }

@@ -88,7 +88,8 @@ impl LoopHandle {
         self.notify();
     }
 
-    fn notify(&self) {
+    /// Ends the loop's wait.
+    pub(super) fn notify(&self) {
         if let Err(e) = self.0.waker.wake() {
             log::error!("the loop cannot be woken: {e}");
         }

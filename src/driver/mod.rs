@@ -34,10 +34,12 @@ mod datagrams;
 mod deadlines;
 mod demux;
 mod error;
+mod gathering;
 mod handle;
 mod interfaces;
 mod local_track;
 mod peers;
+mod resolver;
 mod sockets;
 mod udp;
 
@@ -50,7 +52,9 @@ use mio::{Events, Poll, Token};
 use self::datagrams::Inbox;
 use self::demux::Demux;
 use self::peers::Peers;
+use self::resolver::Resolver;
 use self::sockets::{Owner, Sockets};
+use crate::proto::ice::{Bindings, stun};
 use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
 
 pub use self::config::LoopConfig;
@@ -96,6 +100,9 @@ pub struct EventLoop {
     sockets: Sockets,
     demux: Demux,
     peers: Peers,
+    resolver: Resolver,
+    bindings: Bindings,
+    binding_deadline: Option<Instant>,
     config: LoopConfig,
     backend: CryptoBackend,
     certificate: Certificate,
@@ -134,10 +141,14 @@ impl EventLoop {
             Some(certificate) => certificate.clone(),
             None => Certificate::generate(backend)?,
         };
+        let handle = LoopHandle::new(waker, config.max_posted);
         Ok(Self {
             poll,
             ready: Events::with_capacity(EVENTS),
-            handle: LoopHandle::new(waker, config.max_posted),
+            resolver: Resolver::new(handle.clone()),
+            bindings: Bindings::new(None),
+            binding_deadline: None,
+            handle,
             sockets: Sockets::new(&config),
             demux: Demux::new(config.address_hold),
             peers: Peers::default(),
@@ -265,6 +276,8 @@ impl EventLoop {
         }
         let now = Instant::now();
         self.read(now);
+        self.deliver_resolved(now);
+        self.fire_bindings(now);
         self.peers.fire(now, &mut self.touched);
         self.flush();
         Ok(())
@@ -275,7 +288,7 @@ impl EventLoop {
         if self.has_leftovers() {
             return Some(Instant::now());
         }
-        self.peers.next_deadline()
+        self.machines_deadline()
     }
 
     /// Lets other threads reach this loop.
@@ -293,7 +306,7 @@ impl EventLoop {
     }
 
     /// Ends well: waits until what peers have accepted for sending has been acknowledged, at most so
-    /// long, then closes them all and sends their goodbyes. Events can still be taken afterwards.
+    /// long, then closes them all, sends their goodbyes and gives their relays back. Events can still be taken afterwards.
     ///
     /// # Errors
     ///
@@ -313,7 +326,7 @@ impl EventLoop {
             }
         }
         self.flush();
-        while self.sockets.has_queued() && Instant::now() < end {
+        while (self.sockets.has_queued() || self.peers.has_farewells()) && Instant::now() < end {
             self.turn(Some(Duration::from_millis(5)))?;
         }
         Ok(())
@@ -329,11 +342,16 @@ impl EventLoop {
             || self.handle.is_wake_asked()
     }
 
+    fn machines_deadline(&self) -> Option<Instant> {
+        let peers = self.peers.next_deadline();
+        peers.into_iter().chain(self.binding_deadline).min()
+    }
+
     fn wait(&self, max_wait: Option<Duration>) -> Option<Duration> {
         if self.has_leftovers() {
             return Some(Duration::ZERO);
         }
-        let deadline = self.peers.next_deadline();
+        let deadline = self.machines_deadline();
         let until = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         match (until, max_wait) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -346,19 +364,26 @@ impl EventLoop {
         let (demux, peers) = (&mut self.demux, &mut self.peers);
         let (touched, stats) = (&mut self.touched, &mut self.stats);
         let inbox = &mut self.inbox;
+        let bindings = &mut self.bindings;
         self.sockets.read(|socket, owner, from, local, datagram| {
             stats.datagrams_received += 1;
+            if let Owner::Application(id) = owner {
+                return inbox.push(id, from, local, datagram);
+            }
+            if stun::is_stun(datagram) && bindings.handle_datagram(from, datagram, now) {
+                return;
+            }
             let peer = match owner {
                 Owner::Peer(peer) => Some(peer),
                 Owner::Shared => demux.route(socket, from, datagram, now),
-                Owner::Application(id) => return inbox.push(id, from, local, datagram),
-                Owner::Nobody => None,
+                Owner::Application(_) | Owner::Nobody => None,
             };
             match peer {
                 Some(peer) => peers.receive(peer, now, from, local, datagram, touched),
                 None => stats.unroutable += 1,
             }
         });
+        self.drain_bindings(now);
     }
 
     /// Polls every touched peer until it is drained, and sends what came of it.

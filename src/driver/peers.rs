@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::deadlines::Deadlines;
 use super::{EventLoop, LoopError, is_last};
-use crate::proto::net::{Protocol, Received, SocketReply};
+use crate::proto::net::{Protocol, Received, SocketId};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
     IceCandidateInit, Input, KeyframeRequestKind, MediaKind, Output, Peer, PeerConfig, PeerError,
@@ -38,7 +38,10 @@ impl std::fmt::Display for PeerId {
 pub(super) struct Entry {
     id: PeerId,
     peer: Box<Peer>,
-    sockets: Vec<usize>,
+    /// All its datagram sockets, its own and shared ones.
+    pub(super) sockets: Vec<usize>,
+    /// Those of its relays, by the names it gave them.
+    pub(super) relay_sockets: Vec<(SocketId, Vec<usize>)>,
     /// What the demultiplexer knows it by.
     ufrags: Vec<String>,
     addresses: Vec<(usize, SocketAddr)>,
@@ -47,8 +50,10 @@ pub(super) struct Entry {
     queued: Vec<(TransceiverId, Queued)>,
     /// It is in the list of those to be polled already.
     touched: bool,
-    /// It is closed; only its events are still to be taken.
+    /// It is closed; only its events are still to be taken, and its relays to be given back.
     closed: bool,
+    /// Its last event has been taken.
+    forgotten: bool,
     /// It panicked; what it was when it did, nobody knows.
     broken: Option<String>,
 }
@@ -85,11 +90,13 @@ impl Peers {
             id,
             peer,
             sockets: Vec::new(),
+            relay_sockets: Vec::new(),
             ufrags: Vec::new(),
             addresses: Vec::new(),
             queued: Vec::new(),
             touched: true,
             closed: false,
+            forgotten: false,
             broken: None,
         });
         Ok(id)
@@ -105,7 +112,30 @@ impl Peers {
     }
 
     pub fn contains(&self, id: PeerId) -> bool {
-        self.entries.get(id.index()).is_some_and(|e| e.id == id)
+        self.entries
+            .get(id.index())
+            .is_some_and(|e| e.id == id && !e.forgotten)
+    }
+
+    /// The name of the peer in this slot, unless it is closed.
+    pub fn id_of(&self, index: usize) -> Option<PeerId> {
+        self.entries.get(index).filter(|e| !e.closed).map(|e| e.id)
+    }
+
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Entry> {
+        self.entries.get_mut(index)
+    }
+
+    /// The datagram sockets of the peer in this slot.
+    pub fn sockets_of(&self, index: usize) -> &[usize] {
+        self.entries.get(index).map_or(&[], |e| &e.sockets)
+    }
+
+    /// Whether closed peers are still giving relays back.
+    pub fn has_farewells(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|(_, e)| e.closed && !e.relay_sockets.is_empty())
     }
 
     pub fn has_buffered(&self) -> bool {
@@ -145,7 +175,7 @@ impl Peers {
         }
     }
 
-    fn input(&mut self, index: usize, input: Input<'_>, touched: &mut Vec<usize>) {
+    pub fn input(&mut self, index: usize, input: Input<'_>, touched: &mut Vec<usize>) {
         let Some(entry) = self.entries.get_mut(index) else {
             return;
         };
@@ -231,7 +261,7 @@ impl EventLoop {
                 return;
             };
             entry.touched = false;
-            if entry.closed {
+            if entry.closed && entry.relay_sockets.is_empty() {
                 return;
             }
             entry.write_queued(now);
@@ -250,21 +280,10 @@ impl EventLoop {
                     self.events.push_back((entry.id, event));
                 }
                 Output::Route(route) => self.on_route(index, route, now),
-                Output::OpenSocket(request) => {
-                    let registry = self.poll.registry();
-                    let opened = self.sockets.open(request.port, index, registry, now);
-                    let reply = match opened {
-                        Ok((sockets, addresses)) => {
-                            entry.sockets = sockets;
-                            SocketReply::Opened(addresses)
-                        }
-                        Err(why) => SocketReply::Failed(why),
-                    };
-                    let id = request.id;
-                    self.peers
-                        .input(index, Input::Socket { now, id, reply }, &mut self.touched);
-                }
-                Output::CloseSocket(_) => is_closed = true,
+                Output::OpenSocket(request) => self.open_socket(index, &request, now),
+                Output::CloseSocket(id) => self.close_socket(index, id),
+                Output::Resolve(host) => self.resolve(index, &host, now),
+                Output::Bind(request) => self.bind(index, request, now),
                 Output::Timeout(at) => {
                     self.peers.deadlines.set(index, at);
                     break;
@@ -339,9 +358,20 @@ impl EventLoop {
             return;
         };
         entry.closed = true;
-        self.peers.deadlines.set(index, None);
+        if entry.broken.is_some() {
+            entry.relay_sockets.clear();
+        }
+        if entry.relay_sockets.is_empty() {
+            self.peers.deadlines.set(index, None);
+        }
         self.demux.drop_peer(index, &entry.ufrags, &entry.addresses);
-        self.sockets.close(&entry.sockets, self.poll.registry());
+        self.bindings.release(index);
+        // Those of its relays it closes itself, when they have been given back.
+        let relays = &entry.relay_sockets;
+        let is_kept = |s: &usize| relays.iter().any(|(_, sockets)| sockets.contains(s));
+        let (kept, gone): (_, Vec<_>) = entry.sockets.iter().copied().partition(is_kept);
+        entry.sockets = kept;
+        self.sockets.close(&gone, self.poll.registry());
     }
 
     /// The last event of a peer has been taken.
@@ -349,8 +379,22 @@ impl EventLoop {
         if !self.peers.contains(id) {
             return;
         }
-        self.release(id.index());
-        let entry = self.peers.entries.remove(id.index());
+        let index = id.index();
+        self.release(index);
+        if let Some(entry) = self.peers.entries.get_mut(index) {
+            entry.forgotten = true;
+        }
+        self.drop_forgotten(index);
+    }
+
+    /// Drops a peer that is of no use any more, to nobody.
+    pub(super) fn drop_forgotten(&mut self, index: usize) {
+        let is_over = |e: &&Entry| e.forgotten && e.relay_sockets.is_empty();
+        if self.peers.entries.get(index).filter(is_over).is_none() {
+            return;
+        }
+        self.peers.deadlines.set(index, None);
+        let entry = self.peers.entries.remove(index);
         // What is left of a broken peer may panic when it is dropped, too.
         if catch_unwind(AssertUnwindSafe(|| drop(entry))).is_err() {
             log::error!("dropping a peer panicked");

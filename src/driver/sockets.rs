@@ -80,11 +80,32 @@ impl Sockets {
         let sockets = match policy {
             PortPolicy::Shared if !self.shared.is_empty() => self.shared.clone(),
             PortPolicy::Shared => {
-                self.shared = self.bind_all(self.port, Owner::Shared, registry)?;
+                self.shared = self.bind_all(self.port, Owner::Shared, |_| true, registry)?;
                 self.shared.clone()
             }
-            PortPolicy::Own => self.bind_all(0, Owner::Peer(peer), registry)?,
+            PortPolicy::Own => self.bind_all(0, Owner::Peer(peer), |_| true, registry)?,
         };
+        self.with_addresses(sockets, now)
+    }
+
+    /// A socket of a peer's own from which this address can be reached, and its addresses.
+    pub fn open_to(
+        &mut self,
+        remote: SocketAddr,
+        peer: usize,
+        registry: &Registry,
+        now: Instant,
+    ) -> Result<(Vec<usize>, Vec<InterfaceAddress>), String> {
+        let is_family = |ip: IpAddr| ip.is_ipv4() == remote.is_ipv4();
+        let sockets = self.bind_all(0, Owner::Peer(peer), is_family, registry)?;
+        self.with_addresses(sockets, now)
+    }
+
+    fn with_addresses(
+        &mut self,
+        sockets: Vec<usize>,
+        now: Instant,
+    ) -> Result<(Vec<usize>, Vec<InterfaceAddress>), String> {
         let mut addresses = Vec::new();
         for socket in &sockets {
             let Some(udp) = self.udp.get(*socket) else {
@@ -102,11 +123,21 @@ impl Sockets {
         &mut self,
         port: u16,
         owner: Owner,
+        accepts: impl Fn(IpAddr) -> bool,
         registry: &Registry,
     ) -> Result<Vec<usize>, String> {
         let mut bound = Vec::new();
         let mut failures = Vec::new();
-        for ip in self.bind.clone() {
+        let addresses: Vec<_> = self
+            .bind
+            .iter()
+            .copied()
+            .filter(|ip| accepts(*ip))
+            .collect();
+        if addresses.is_empty() {
+            return Err("the loop binds no address of this family".into());
+        }
+        for ip in addresses {
             let address = SocketAddr::new(ip, port);
             match self.bind_one(address, owner, registry) {
                 Ok(index) => bound.push(index),

@@ -41,6 +41,7 @@ pub(super) struct Udp {
     state: UdpSocketState,
     bound: SocketAddr,
     pub owner: Owner,
+    interest: Interest,
     queue: VecDeque<Transmit>,
     max_queue: usize,
     scratch: Vec<u8>,
@@ -100,6 +101,10 @@ impl Udp {
             state,
             bound,
             owner,
+            interest: match config.send_only {
+                true => Interest::WRITABLE,
+                false => Interest::READABLE | Interest::WRITABLE,
+            },
             queue: VecDeque::new(),
             max_queue,
             scratch: Vec::new(),
@@ -112,11 +117,7 @@ impl Udp {
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(
-            &mut self.socket,
-            token,
-            Interest::READABLE | Interest::WRITABLE,
-        )
+        registry.register(&mut self.socket, token, self.interest)
     }
 
     pub fn deregister(&mut self, registry: &Registry) {
@@ -130,11 +131,12 @@ impl Udp {
         self.bound
     }
 
-    /// Whether this socket can send from this local address.
+    /// Whether this socket can send from this local address; with the wildcard, from any.
     pub fn serves(&self, local: SocketAddr) -> bool {
         let ip = self.bound.ip();
+        let is_any = ip.is_unspecified() || local.ip().is_unspecified();
         self.bound.port() == local.port()
-            && (ip == local.ip() || (ip.is_unspecified() && ip.is_ipv4() == local.is_ipv4()))
+            && (ip == local.ip() || (is_any && ip.is_ipv4() == local.is_ipv4()))
     }
 
     /// Reads one batch and gives each datagram to `each`: sender, local address, contents.

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 pub enum Protocol {
     /// One UDP datagram, one message.
     Udp,
+    /// A piece of a TCP stream, cut anywhere; what TLS carries, if the socket was opened with it.
+    Tcp,
 }
 
 /// A datagram that arrived.
@@ -28,7 +30,8 @@ pub struct Received<'a> {
 pub struct Transmit {
     /// The transport to send it by.
     pub protocol: Protocol,
-    /// The local address to send it from: one that was announced to the machine.
+    /// The local address to send it from: one that was announced to the machine. With the wildcard in
+    /// place of the IP address the system chooses it, and the port tells the socket.
     pub source: SocketAddr,
     /// Where to.
     pub destination: SocketAddr,
@@ -41,15 +44,34 @@ pub struct Transmit {
 pub struct SocketId(pub u32);
 
 /// A machine's wish for a socket. The driver answers with [`SocketReply`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketRequest {
     /// The name under which the answer comes back.
     pub id: SocketId,
-    /// The transport.
-    pub protocol: Protocol,
-    /// Whether a port shared with other machines will do.
-    pub port: PortPolicy,
+    /// What kind of socket.
+    pub kind: SocketKind,
 }
+
+/// A kind of socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SocketKind {
+    /// UDP, on all local addresses.
+    Datagrams(PortPolicy),
+    /// UDP, on a port of its own, for this remote address only.
+    DatagramsTo(SocketAddr),
+    /// A TCP connection.
+    Stream {
+        /// Where to.
+        remote: SocketAddr,
+        /// TLS is spoken on it, and the other side has to be this host.
+        tls: Option<ServerName>,
+    },
+}
+
+/// The name that a TLS certificate has to be for: a host name or an IP address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerName(pub String);
 
 /// Whose UDP port a peer uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,9 +87,10 @@ pub enum PortPolicy {
 /// The driver's answer to a [`SocketRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketReply {
-    /// Open, and reachable at these local addresses (one for each usable interface address).
+    /// Open, and reachable at these local addresses (one for each usable interface address). For a
+    /// stream: connected, from this one address.
     Opened(Vec<InterfaceAddress>),
-    /// It could not be opened; the text says why.
+    /// It could not be opened; the text says why. For a stream also later: the connection is gone.
     Failed(String),
 }
 

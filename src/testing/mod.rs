@@ -444,7 +444,10 @@ impl Simulation {
                     };
                     let _ = self.places[node.0].peer.handle_input(input);
                 }
-                Output::CloseSocket(_) | Output::Route(_) => {}
+                Output::CloseSocket(_)
+                | Output::Route(_)
+                | Output::Resolve(_)
+                | Output::Bind(_) => {}
                 Output::Event(event) => self.on_event(node, event),
             }
         }

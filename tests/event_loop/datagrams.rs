@@ -122,6 +122,20 @@ fn peers_go_on_beside_a_flood() {
 }
 
 #[test]
+fn one_that_only_sends_is_not_woken() {
+    let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+    let id = net.add_udp(UdpConfig::new(here()).send_only(true)).unwrap();
+    let to = net.udp_address(id).unwrap();
+    net.send_datagram(id, to, *b"to itself").unwrap();
+    let start = Instant::now();
+    let wait = Duration::from_millis(200);
+    assert!(net.next_event(Some(wait)).unwrap().is_none());
+    assert!(start.elapsed() >= wait);
+    assert_eq!(net.poll_datagram(), None);
+    assert_eq!(net.stats().datagrams_received, 0);
+}
+
+#[test]
 fn multicast_on_this_machine() {
     let mut net = EventLoop::new(LoopConfig::default()).unwrap();
     let interface = Some(IpAddr::from(Ipv4Addr::LOCALHOST));

@@ -11,9 +11,11 @@ import { channels } from './pages/channels.mjs';
 import { running, SECONDS, Unavailable } from './pages/harness.mjs';
 import { media } from './pages/media.mjs';
 import { play } from './pages/play.mjs';
+import { rates } from './pages/rates.mjs';
+import { rtp } from './pages/rtp.mjs';
 import { save } from './pages/save.mjs';
 
-const scenarios = { ...channels, ...media, ...play, ...save };
+const scenarios = { ...channels, ...media, ...play, ...rates, ...rtp, ...save };
 const scenario = process.argv[2];
 const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
 

@@ -252,6 +252,10 @@ fn what_does_not_fit_is_refused() {
     let large = RtpPacket::new(1, 1, 1, vec![0; 1461]);
     let refused = sim.with(a, |peer, now| peer.write_rtp(ours, &large, now));
     assert!(matches!(refused, Err(PeerError::MessageTooLarge { .. })));
+    // The largest payload that Chromium sends: RTP packets of 1,200 bytes with one extension.
+    let browsers = RtpPacket::new(1, 2, 1, vec![0; 1200 - 20]);
+    let passed_on = sim.with(a, |peer, now| peer.write_rtp(ours, &browsers, now));
+    assert_eq!(passed_on, Ok(()));
     let frame = EncodedFrame::new(vec![0; 10], Duration::ZERO);
     let refused = sim.with(a, |peer, now| peer.write_frame(ours, &frame, now));
     assert!(matches!(refused, Err(PeerError::BadTrack(_))));
@@ -376,4 +380,36 @@ fn the_path_is_measured() {
     let wanted = wanted.expect("REMB");
     assert!((290_000..=310_000).contains(&wanted), "{wanted}");
     assert_eq!(state(&sim, a), ConnectionState::Connected);
+}
+
+#[test]
+fn what_the_path_does_not_carry_does_not_pile_up() {
+    let mut sim = Simulation::new(11, Link::default());
+    // The core sends faster than it should before anything waits for long; the limit is for what it cannot.
+    let mut slow = packets().bandwidth_estimation(Some(300_000));
+    slow.limits.max_media_buffer = 20_000;
+    let (a, b) = sim.pair_with(slow, packets());
+    let config = TransceiverConfig::default().codecs([Codec::Vp8]);
+    let ours = sim
+        .with(a, |peer, now| peer.add_track(MediaKind::Video, config, now))
+        .unwrap();
+    connected(&mut sim, a, b);
+    sim.run_for(500);
+    // No reports come back, so there is nothing to learn from.
+    let from = sim.address(b);
+    sim.set_filter(move |t| t.source != from);
+    let mut refused = 0;
+    for n in 0..3000 {
+        let written = sim.with(a, |peer, now| peer.write_rtp(ours, &packet(1, n), now));
+        match written {
+            Ok(()) => {}
+            Err(PeerError::BufferFull { buffered, limit }) => {
+                assert!(buffered < limit + 100_000, "{buffered}");
+                refused += 1;
+            }
+            Err(e) => panic!("{e}"),
+        }
+        sim.run_for(1);
+    }
+    assert!(refused > 100, "{refused}");
 }

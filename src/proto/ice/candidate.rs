@@ -79,6 +79,8 @@ pub struct IceCandidate {
     pub username_fragment: Option<String>,
     /// The `a=mid` of the media section that it is signalled with; known of our own candidates.
     pub sdp_mid: Option<String>,
+    /// The server that it was had from, as its URL; known of our own candidates.
+    pub url: Option<String>,
 }
 
 /// Why a candidate line was refused: which field, and what it held.
@@ -164,6 +166,7 @@ impl IceCandidate {
             tcp_type: None,
             username_fragment: None,
             sdp_mid: None,
+            url: None,
         };
         candidate.parse_extensions(fields)?;
         Ok(candidate)

@@ -1,165 +1,345 @@
 //! Gathering: from "I need to be reachable" to a list of candidates.
 //!
 //! ```text
-//!          start                 socket opened              all sources done
-//!  New ───────────► Gathering ──────────────────► Gathering ────────────────► Complete
-//!                   OpenSocket                    host candidates
-//! ```
+//!   start ─┬─► OpenSocket ──opened──► host candidates ─┬─► Bind, for each server and base ──► reflexive
+//!          ├─► Resolve ──────resolved── STUN servers ──┘
+//!          └─► Resolve ──────resolved── TURN servers ────► Relays ──────────────────────────► relayed
 //!
-//! Host candidates are all there is yet; server-reflexive and relayed ones are further sources of the
-//! same machine: each holds `Complete` back until it has answered or timed out.
+//!   Complete: when every source has answered or failed, or when time is up
+//! ```
+
+mod relayed;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
-use crate::proto::net::{InterfaceAddress, PortPolicy, Protocol};
-use crate::proto::net::{SocketId, SocketReply, SocketRequest};
+use super::bindings::{BindingReply, BindingRequest};
+use super::error::IceCandidateError;
+use super::gather_config::GatherConfig;
+use super::relays::Relays;
+use super::server::{
+    IceServer, IceTransportPolicy, ServerHost, ServerKind, ServerTransport, ServerUrl,
+    ServerUrlError,
+};
+use crate::proto::net::{
+    InterfaceAddress, SocketId, SocketKind, SocketReply, SocketRequest, Transmit,
+};
 
-/// What may become a host candidate.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct GatherConfig {
-    /// Whether loopback addresses are offered. Off by default: they reach nobody but this machine.
-    pub include_loopback: bool,
-    /// Whether IPv4 addresses are offered. On by default.
-    pub ipv4: bool,
-    /// Whether IPv6 addresses are offered. On by default.
-    pub ipv6: bool,
-    /// Which interfaces and addresses are used. All by default.
-    pub filter: AddressFilter,
-    /// Whose port is used.
-    pub port: PortPolicy,
-    /// At most this many host candidates; the rest is dropped. 32 by default.
-    pub max_candidates: usize,
-}
+/// URLs of ICE servers in one configuration. Each costs time and packets.
+pub const MAX_SERVER_URLS: usize = 16;
 
-impl Default for GatherConfig {
-    fn default() -> Self {
-        Self {
-            include_loopback: false,
-            ipv4: true,
-            ipv6: true,
-            filter: AddressFilter::default(),
-            port: PortPolicy::default(),
-            max_candidates: 32,
-        }
-    }
-}
-
-/// Chooses interfaces and addresses. Empty lists mean "all".
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct AddressFilter {
-    /// Only interfaces with these names, as `eth0`. A trailing `*` matches any ending.
-    pub interfaces: Vec<String>,
-    /// Never interfaces with these names, as `docker*`.
-    pub not_interfaces: Vec<String>,
-    /// Only these addresses.
-    pub addresses: Vec<IpAddr>,
-    /// Never these addresses.
-    pub not_addresses: Vec<IpAddr>,
-}
-
-impl AddressFilter {
-    /// Whether this address on this interface may be used.
-    pub fn accepts(&self, interface: &str, address: IpAddr) -> bool {
-        let named = |names: &[String]| names.iter().any(|n| matches_name(n, interface));
-        (self.interfaces.is_empty() || named(&self.interfaces))
-            && !named(&self.not_interfaces)
-            && (self.addresses.is_empty() || self.addresses.contains(&address))
-            && !self.not_addresses.contains(&address)
-    }
-}
-
-fn matches_name(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => pattern == name,
-    }
-}
+/// Local addresses from which one STUN server is asked.
+const MAX_BASES: usize = 8;
 
 /// What the gatherer has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GatherOutput {
     /// A socket is needed; the reply goes to [`Gatherer::handle_socket`].
     OpenSocket(SocketRequest),
-    /// A host address that peers may be told of.
-    Host(SocketAddr),
-    /// A source of candidates failed; the text says which and why. Gathering goes on without it.
-    Failed(String),
+    /// The addresses of this host are needed; they go to [`Gatherer::handle_resolved`].
+    Resolve(String),
+    /// A binding is needed; the reply goes to [`Gatherer::handle_binding`].
+    Bind(BindingRequest),
+    /// An address that peers may be told of.
+    Candidate(LocalCandidate),
+    /// A source of candidates failed. Gathering goes on without it.
+    Failed(IceCandidateError),
     /// No more will come in this generation.
     Complete,
+    /// This socket is not needed any more.
+    CloseSocket(SocketId),
+    /// Send this: it is for a TURN server.
+    Transmit(Transmit),
+    /// A relayed address is gone.
+    Lost(SocketAddr),
+}
+
+/// An address at which this side can be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalCandidate {
+    /// The address that the other side is told.
+    pub address: SocketAddr,
+    /// What kind of address it is, and what it stands on.
+    pub kind: LocalKind,
+}
+
+/// How a [`LocalCandidate`] was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalKind {
+    /// On an interface.
+    Host,
+    /// By a STUN server.
+    ServerReflexive {
+        /// The local address that is sent from.
+        base: SocketAddr,
+        /// The server.
+        url: String,
+    },
+    /// On a TURN server.
+    Relay {
+        /// The server.
+        url: String,
+    },
 }
 
 /// The gathering machine of one peer.
 #[derive(Debug)]
 pub struct Gatherer {
     config: GatherConfig,
-    state: State,
-    hosts: Vec<SocketAddr>,
+    policy: IceTransportPolicy,
+    phase: Phase,
+    hosts: Hosts,
+    servers: Vec<Server>,
+    bindings: Vec<Binding>,
+    relays: Relays,
+    found: Vec<LocalCandidate>,
     out: VecDeque<GatherOutput>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Phase {
     New,
-    AwaitSocket,
+    /// Until this time at most.
+    Gathering(Instant),
     Complete,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Hosts {
+    NotAsked,
+    Asked,
+    Known(Vec<SocketAddr>),
+}
+
+/// One URL.
+struct Server {
+    url: ServerUrl,
+    username: String,
+    password: String,
+    state: Lookup,
+}
+
+/// The password is left out.
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.url.fmt(f)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Lookup {
+    NotAsked,
+    Asked,
+    Known(Vec<IpAddr>),
+    /// It has been used, or is of no use.
+    Done,
+}
+
+#[derive(Debug)]
+struct Binding {
+    request: BindingRequest,
+    server: usize,
+    state: Asking,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    Asked,
+    Mapped,
+    Failed,
 }
 
 impl Gatherer {
     /// The socket that host candidates stand on.
     pub const HOST_SOCKET: SocketId = SocketId(0);
 
-    /// A gatherer that has not begun.
+    /// A gatherer that has not begun, without servers.
     pub fn new(config: GatherConfig) -> Self {
         Self {
             config,
-            state: State::New,
-            hosts: Vec::new(),
+            policy: IceTransportPolicy::All,
+            phase: Phase::New,
+            hosts: Hosts::NotAsked,
+            servers: Vec::new(),
+            bindings: Vec::new(),
+            relays: Relays::new(None),
+            found: Vec::new(),
             out: VecDeque::new(),
         }
     }
 
-    /// Begins, or begins a new generation: what was found already is said again, because it has to be
-    /// signalled anew under the new ufrag (RFC 8445 §9).
-    pub fn start(&mut self) {
-        match self.state {
-            State::New => {
-                self.state = State::AwaitSocket;
-                self.out.push_back(GatherOutput::OpenSocket(SocketRequest {
-                    id: Self::HOST_SOCKET,
-                    protocol: Protocol::Udp,
-                    port: self.config.port,
-                }));
+    /// Gives it servers, before it begins.
+    ///
+    /// # Errors
+    ///
+    /// A URL that is not valid, a TURN server without a credential, more than [`MAX_SERVER_URLS`] URLs.
+    pub fn with_servers(
+        mut self,
+        servers: &[IceServer],
+        policy: IceTransportPolicy,
+    ) -> Result<Self, ServerUrlError> {
+        self.policy = policy;
+        for (server, url) in servers
+            .iter()
+            .flat_map(|s| s.urls.iter().map(move |u| (s, u)))
+        {
+            let parsed: ServerUrl = url.parse()?;
+            let refused = |why| ServerUrlError {
+                url: url.clone(),
+                why,
+            };
+            if parsed.kind == ServerKind::Turn {
+                server.check_credential().map_err(refused)?;
             }
-            // The candidates come when the socket does.
-            State::AwaitSocket => {}
-            State::Complete => self.announce(),
+            if self.servers.len() >= MAX_SERVER_URLS {
+                return Err(refused("there are more than 16 URLs"));
+            }
+            self.servers.push(Server {
+                url: parsed,
+                username: server.username.clone(),
+                password: server.credential.clone(),
+                state: Lookup::NotAsked,
+            });
         }
+        Ok(self)
+    }
+
+    /// Makes what it draws repeatable; **only for tests**.
+    #[must_use]
+    pub fn with_seed(mut self, seed: Option<u64>) -> Self {
+        self.relays = Relays::new(seed);
+        self
+    }
+
+    /// Begins, or begins a new generation: what was found already is said again, because it has to be
+    /// signalled anew under the new ufrag (RFC 8445 §9), and who failed is asked again.
+    pub fn start(&mut self, now: Instant) {
+        let is_first = self.phase == Phase::New;
+        if matches!(self.phase, Phase::Gathering(_)) {
+            // What is under way has not been said yet; the rest has to be said again.
+            self.announce();
+            return;
+        }
+        self.phase = Phase::Gathering(now + self.config.timeout);
+        if is_first && self.policy == IceTransportPolicy::All {
+            self.hosts = Hosts::Asked;
+            self.out.push_back(GatherOutput::OpenSocket(SocketRequest {
+                id: Self::HOST_SOCKET,
+                kind: SocketKind::Datagrams(self.config.port),
+            }));
+        }
+        self.announce();
+        self.bindings.retain(|b| b.state != Asking::Failed);
+        for index in 0..self.servers.len() {
+            self.start_server(index);
+        }
+        self.proceed();
     }
 
     /// The answer to an [`OpenSocket`](GatherOutput::OpenSocket). An answer that was not asked for is
     /// passed over.
-    pub fn handle_socket(&mut self, id: SocketId, reply: &SocketReply) {
-        if self.state != State::AwaitSocket || id != Self::HOST_SOCKET {
+    pub fn handle_socket(&mut self, id: SocketId, reply: &SocketReply, now: Instant) {
+        if id != Self::HOST_SOCKET {
+            self.relays.handle_socket(id, reply, now);
+            self.proceed();
             return;
         }
-        self.state = State::Complete;
+        if self.hosts != Hosts::Asked {
+            return;
+        }
+        let mut hosts = Vec::new();
         match reply {
             SocketReply::Opened(addresses) => {
-                self.hosts = self.choose(addresses);
-                if self.hosts.is_empty() {
-                    self.out
-                        .push_back(GatherOutput::Failed(no_address(addresses)));
+                hosts = self.config.choose(addresses);
+                if hosts.is_empty() {
+                    self.fail(IceCandidateError::local(no_address(addresses)));
                 }
             }
             SocketReply::Failed(why) => {
                 let why = format!("no UDP socket for host candidates: {why}");
-                self.out.push_back(GatherOutput::Failed(why));
+                self.fail(IceCandidateError::local(why));
             }
         }
-        self.announce();
+        for address in &hosts {
+            self.add(LocalCandidate {
+                address: *address,
+                kind: LocalKind::Host,
+            });
+        }
+        self.hosts = Hosts::Known(hosts);
+        self.proceed();
+    }
+
+    /// The answer to a [`Resolve`](GatherOutput::Resolve).
+    pub fn handle_resolved(&mut self, host: &str, result: &Result<Vec<IpAddr>, String>) {
+        for index in 0..self.servers.len() {
+            let server = &mut self.servers[index];
+            let is_it = matches!(&server.url.host, ServerHost::Name(n) if n == host);
+            if !is_it || server.state != Lookup::Asked {
+                continue;
+            }
+            match result {
+                Ok(addresses) if !addresses.is_empty() => {
+                    server.state = Lookup::Known(addresses.clone());
+                }
+                Ok(_) => self.fail_server(index, "the name has no address"),
+                Err(why) => self.fail_server(index, &format!("cannot resolve the name: {why}")),
+            }
+        }
+        self.proceed();
+    }
+
+    /// The answer to a [`Bind`](GatherOutput::Bind).
+    pub fn handle_binding(&mut self, request: BindingRequest, reply: &BindingReply) {
+        let asked = |b: &&mut Binding| b.request == request && b.state == Asking::Asked;
+        // Two URLs may name the same server.
+        while let Some(binding) = self.bindings.iter_mut().find(asked) {
+            let server = binding.server;
+            match reply {
+                BindingReply::Mapped(address) => {
+                    binding.state = Asking::Mapped;
+                    self.on_mapped(request, server, *address);
+                }
+                BindingReply::Failed { code, text } => {
+                    binding.state = Asking::Failed;
+                    self.on_binding_failed(request, server, *code, text);
+                }
+            }
+        }
+        self.proceed();
+    }
+
+    /// The time of [`deadline`](Self::deadline) has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if !self.relays.is_empty() {
+            self.relays.handle_timeout(now);
+            self.proceed();
+        }
+        let Phase::Gathering(end) = self.phase else {
+            return;
+        };
+        if now < end {
+            return;
+        }
+        let seconds = self.config.timeout.as_secs_f32();
+        for index in 0..self.servers.len() {
+            if self.is_server_open(index) {
+                self.relays.abandon(index);
+                self.fail_server(index, &format!("no answer within {seconds} s"));
+            }
+        }
+        self.drain_relays();
+        self.complete();
+    }
+
+    /// When it wants to be told the time.
+    pub fn deadline(&self) -> Option<Instant> {
+        let end = match self.phase {
+            Phase::Gathering(end) => Some(end),
+            Phase::New | Phase::Complete => None,
+        };
+        end.into_iter().chain(self.relays.deadline()).min()
     }
 
     /// The next thing to do; `None` when there is nothing until the next call.
@@ -169,51 +349,168 @@ impl Gatherer {
 
     /// Whether this generation is complete.
     pub fn is_complete(&self) -> bool {
-        self.state == State::Complete
+        self.phase == Phase::Complete
+    }
+
+    fn start_server(&mut self, index: usize) {
+        let server = &mut self.servers[index];
+        if server.url.kind == ServerKind::Stun && self.policy == IceTransportPolicy::Relay {
+            server.state = Lookup::Done;
+            return;
+        }
+        let has_answered = self
+            .bindings
+            .iter()
+            .any(|b| b.server == index && b.state == Asking::Mapped);
+        let has_relay = self.relays.is_allocated(index) || self.relays.is_pending(index);
+        if has_answered || has_relay {
+            return;
+        }
+        if server.url.kind == ServerKind::Stun && server.url.transport != ServerTransport::Udp {
+            self.fail_server(index, "STUN is spoken over UDP only; use stun:");
+            return;
+        }
+        match &server.url.host {
+            ServerHost::Ip(ip) => server.state = Lookup::Known(vec![*ip]),
+            ServerHost::Name(name) => {
+                server.state = Lookup::Asked;
+                self.out.push_back(GatherOutput::Resolve(name.clone()));
+            }
+        }
+    }
+
+    /// Does what can be done with what is known now.
+    fn proceed(&mut self) {
+        for index in 0..self.servers.len() {
+            let server = &self.servers[index];
+            let Lookup::Known(addresses) = server.state.clone() else {
+                continue;
+            };
+            if server.url.kind == ServerKind::Turn {
+                self.servers[index].state = Lookup::Done;
+                self.ask_relay(index, &addresses);
+            } else if let Hosts::Known(hosts) = self.hosts.clone() {
+                self.servers[index].state = Lookup::Done;
+                self.ask_bindings(index, &addresses, &hosts);
+            }
+        }
+        self.drain_relays();
+        let waits = matches!(self.hosts, Hosts::Asked)
+            || (0..self.servers.len()).any(|i| self.is_server_open(i));
+        if !waits {
+            self.complete();
+        }
+    }
+
+    fn is_server_open(&self, index: usize) -> bool {
+        self.servers[index].state != Lookup::Done
+            || self.relays.is_pending(index)
+            || self
+                .bindings
+                .iter()
+                .any(|b| b.server == index && b.state == Asking::Asked)
+    }
+
+    /// Asks one address of each family, from each base that may reach it.
+    fn ask_bindings(&mut self, index: usize, addresses: &[IpAddr], hosts: &[SocketAddr]) {
+        let v4 = addresses.iter().find(|a| a.is_ipv4());
+        let v6 = addresses.iter().find(|a| a.is_ipv6());
+        let port = self.servers[index].url.port;
+        let mut asked = false;
+        for ip in v4.into_iter().chain(v6) {
+            let bases = hosts
+                .iter()
+                .filter(|b| b.is_ipv4() == ip.is_ipv4())
+                .filter(|b| ip.is_loopback() || !b.ip().is_loopback());
+            for base in bases.take(MAX_BASES) {
+                let request = BindingRequest {
+                    server: SocketAddr::new(*ip, port),
+                    base: *base,
+                };
+                self.bindings.push(Binding {
+                    request,
+                    server: index,
+                    state: Asking::Asked,
+                });
+                self.out.push_back(GatherOutput::Bind(request));
+                asked = true;
+            }
+        }
+        if !asked {
+            let has: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+            let why = format!(
+                "no local address of its family to ask it from; it has {}",
+                has.join(", ")
+            );
+            self.fail_server(index, &why);
+        }
+    }
+
+    fn on_mapped(&mut self, request: BindingRequest, server: usize, address: SocketAddr) {
+        if address.is_ipv4() != request.base.is_ipv4() {
+            // Something on the way translates between the families; no candidate can say that.
+            log::debug!("{} sees {} as {address}", request.server, request.base);
+            return;
+        }
+        // No NAT in between: the host candidate has said it.
+        let is_known = address == request.base || self.found.iter().any(|c| c.address == address);
+        if !is_known {
+            let url = self.servers[server].url.to_string();
+            let base = request.base;
+            self.add(LocalCandidate {
+                address,
+                kind: LocalKind::ServerReflexive { base, url },
+            });
+        }
+    }
+
+    /// A server that cannot be reached at all is said once (W3C WebRTC §4.8.3); what it answers, each time.
+    fn on_binding_failed(&mut self, request: BindingRequest, server: usize, code: u16, text: &str) {
+        if code == IceCandidateError::UNREACHABLE {
+            let mut same = self.bindings.iter().filter(|b| b.server == server);
+            if same.all(|b| b.state == Asking::Failed) {
+                self.fail_server(server, text);
+            }
+            return;
+        }
+        let url = self.servers[server].url.to_string();
+        self.fail(IceCandidateError {
+            url: Some(url),
+            local: Some(request.base),
+            code,
+            text: text.to_owned(),
+        });
+    }
+
+    fn fail_server(&mut self, index: usize, why: &str) {
+        self.servers[index].state = Lookup::Done;
+        for binding in self.bindings.iter_mut().filter(|b| b.server == index) {
+            if binding.state == Asking::Asked {
+                binding.state = Asking::Failed;
+            }
+        }
+        let url = self.servers[index].url.to_string();
+        self.fail(IceCandidateError::unreachable(url, why));
+    }
+
+    fn fail(&mut self, error: IceCandidateError) {
+        self.out.push_back(GatherOutput::Failed(error));
+    }
+
+    fn add(&mut self, candidate: LocalCandidate) {
+        self.found.push(candidate.clone());
+        self.out.push_back(GatherOutput::Candidate(candidate));
     }
 
     fn announce(&mut self) {
-        self.out
-            .extend(self.hosts.iter().copied().map(GatherOutput::Host));
-        self.out.push_back(GatherOutput::Complete);
+        let found = self.found.iter().cloned();
+        self.out.extend(found.map(GatherOutput::Candidate));
     }
 
-    fn choose(&self, addresses: &[InterfaceAddress]) -> Vec<SocketAddr> {
-        let mut hosts: Vec<SocketAddr> = Vec::new();
-        for a in addresses {
-            let usable = self.is_usable(a.address.ip())
-                && self.config.filter.accepts(&a.interface, a.address.ip());
-            if usable && !hosts.contains(&a.address) {
-                hosts.push(a.address);
-            }
-        }
-        // Loopback last: it is the least likely to be of use to the other side.
-        hosts.sort_by_key(|a| a.ip().is_loopback());
-        hosts.truncate(self.config.max_candidates);
-        hosts
-    }
-
-    fn is_usable(&self, ip: IpAddr) -> bool {
-        if ip.is_loopback() && !self.config.include_loopback {
-            return false;
-        }
-        match ip {
-            IpAddr::V4(ip) => {
-                self.config.ipv4
-                    && !ip.is_link_local()
-                    && !ip.is_unspecified()
-                    && !ip.is_multicast()
-                    && !ip.is_broadcast()
-            }
-            // A link-local address means nothing without a zone, which a candidate cannot carry
-            // (RFC 8445 §5.1.1.1).
-            IpAddr::V6(ip) => {
-                self.config.ipv6
-                    && !ip.is_unicast_link_local()
-                    && !ip.is_unspecified()
-                    && !ip.is_multicast()
-                    && ip.to_ipv4_mapped().is_none()
-            }
+    fn complete(&mut self) {
+        if matches!(self.phase, Phase::Gathering(_)) {
+            self.phase = Phase::Complete;
+            self.out.push_back(GatherOutput::Complete);
         }
     }
 }
@@ -231,111 +528,4 @@ fn no_address(seen: &[InterfaceAddress]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(list: &[(&str, &str)]) -> SocketReply {
-        SocketReply::Opened(
-            list.iter()
-                .map(|(name, a)| InterfaceAddress {
-                    interface: (*name).into(),
-                    address: a.parse().unwrap(),
-                })
-                .collect(),
-        )
-    }
-
-    fn gather(config: GatherConfig, reply: &SocketReply) -> Vec<GatherOutput> {
-        let mut g = Gatherer::new(config);
-        g.start();
-        assert!(matches!(g.poll_output(), Some(GatherOutput::OpenSocket(_))));
-        assert_eq!(g.poll_output(), None);
-        g.handle_socket(Gatherer::HOST_SOCKET, reply);
-        std::iter::from_fn(|| g.poll_output()).collect()
-    }
-
-    fn hosts(out: &[GatherOutput]) -> Vec<String> {
-        out.iter()
-            .filter_map(|o| match o {
-                GatherOutput::Host(a) => Some(a.to_string()),
-                _ => None,
-            })
-            .collect()
-    }
-
-    fn machine() -> SocketReply {
-        addresses(&[
-            ("lo", "127.0.0.1:9"),
-            ("lo", "[::1]:9"),
-            ("eth0", "192.0.2.2:9"),
-            ("eth0", "[fd00::2]:9"),
-            ("eth0", "[fe80::1]:9"),
-            ("docker0", "172.17.0.1:9"),
-        ])
-    }
-
-    #[test]
-    fn offers_what_others_can_reach() {
-        let out = gather(GatherConfig::default(), &machine());
-        assert_eq!(hosts(&out), ["192.0.2.2:9", "[fd00::2]:9", "172.17.0.1:9"]);
-        assert_eq!(out.last(), Some(&GatherOutput::Complete));
-    }
-
-    #[test]
-    fn filters_by_interface_address_and_family() {
-        let mut config = GatherConfig {
-            include_loopback: true,
-            ipv6: false,
-            ..Default::default()
-        };
-        config.filter.not_interfaces = vec!["docker*".into()];
-        assert_eq!(
-            hosts(&gather(config.clone(), &machine())),
-            ["192.0.2.2:9", "127.0.0.1:9"]
-        );
-        config.filter.interfaces = vec!["lo".into()];
-        assert_eq!(hosts(&gather(config.clone(), &machine())), ["127.0.0.1:9"]);
-        config.filter = AddressFilter::default();
-        config.filter.addresses = vec!["172.17.0.1".parse().unwrap()];
-        assert_eq!(hosts(&gather(config, &machine())), ["172.17.0.1:9"]);
-    }
-
-    #[test]
-    fn says_why_there_is_nothing_to_offer() {
-        let out = gather(
-            GatherConfig::default(),
-            &addresses(&[("lo", "127.0.0.1:9")]),
-        );
-        let GatherOutput::Failed(why) = &out[0] else {
-            panic!("{out:?}")
-        };
-        assert!(why.contains("lo 127.0.0.1") && why.contains("include_loopback"));
-        assert_eq!(out[1], GatherOutput::Complete);
-        let out = gather(
-            GatherConfig::default(),
-            &SocketReply::Failed("port taken".into()),
-        );
-        assert!(matches!(&out[0], GatherOutput::Failed(w) if w.contains("port taken")));
-    }
-
-    #[test]
-    fn a_new_generation_says_it_all_again() {
-        let mut g = Gatherer::new(GatherConfig::default());
-        g.start();
-        g.handle_socket(Gatherer::HOST_SOCKET, &machine());
-        while g.poll_output().is_some() {}
-        g.start();
-        let again: Vec<_> = std::iter::from_fn(|| g.poll_output()).collect();
-        assert_eq!(hosts(&again).len(), 3);
-        assert_eq!(again.last(), Some(&GatherOutput::Complete));
-    }
-
-    #[test]
-    fn never_more_than_the_limit() {
-        let config = GatherConfig {
-            max_candidates: 2,
-            ..Default::default()
-        };
-        assert_eq!(hosts(&gather(config, &machine())).len(), 2);
-    }
-}
+mod tests;

@@ -1,11 +1,23 @@
-//! Candidates, how they are found, and the little of STUN that demultiplexing needs.
+//! Candidates, how they are found, and the STUN (RFC 8489) and TURN (RFC 8656) that it takes.
 //!
-//! str0m owns the ICE agent (RFC 8445); what it leaves out stands here. Server-reflexive, relayed
-//! and mDNS candidates will join [`gatherer`] as further sources.
+//! str0m owns the ICE agent (RFC 8445); what it leaves out stands here.
 
+pub mod bindings;
 pub mod candidate;
+mod error;
+mod gather_config;
 pub mod gatherer;
+mod relays;
+pub mod server;
 pub mod stun;
+mod transaction;
+mod turn;
 
+pub use bindings::{BindingOutput, BindingReply, BindingRequest, Bindings};
 pub use candidate::{CandidateError, CandidateType, IceCandidate};
-pub use gatherer::{AddressFilter, GatherConfig, GatherOutput, Gatherer};
+pub use error::IceCandidateError;
+pub use gather_config::{AddressFilter, GatherConfig};
+pub use gatherer::{GatherOutput, Gatherer, LocalCandidate, LocalKind};
+pub(crate) use relays::Relayed;
+pub use server::{IceServer, IceTransportPolicy, ServerHost, ServerKind};
+pub use server::{ServerTransport, ServerUrl, ServerUrlError};

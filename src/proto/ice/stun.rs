@@ -1,5 +1,8 @@
 //! The little of STUN (RFC 8489) that tells whose message it is, read without parsing the rest.
 
+use std::net::SocketAddr;
+use std::ops::Range;
+
 /// What a STUN message says about who it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StunPeek<'a> {
@@ -24,6 +27,33 @@ pub enum StunPeek<'a> {
 pub fn request_transaction(packet: &[u8]) -> Option<[u8; 12]> {
     match message_type(packet)? {
         BINDING_REQUEST => transaction_id(packet),
+        _ => None,
+    }
+}
+
+/// The transaction id of a response to a binding request, success or error, if this is one.
+pub fn response_transaction(packet: &[u8]) -> Option<u128> {
+    match message_type(packet)? {
+        BINDING_SUCCESS | BINDING_ERROR => {
+            let mut id = [0; 16];
+            id[4..].copy_from_slice(&transaction_id(packet)?);
+            Some(u128::from_be_bytes(id))
+        }
+        _ => None,
+    }
+}
+
+/// The MAPPED-ADDRESS of servers that do not know XOR-MAPPED-ADDRESS (RFC 8489 §14.1).
+pub fn mapped_address(packet: &[u8]) -> Option<SocketAddr> {
+    match attribute(packet, MAPPED_ADDRESS)? {
+        [_, 1, p0, p1, ip @ ..] => {
+            let ip: [u8; 4] = ip.try_into().ok()?;
+            Some((ip, u16::from_be_bytes([*p0, *p1])).into())
+        }
+        [_, 2, p0, p1, ip @ ..] => {
+            let ip: [u8; 16] = ip.try_into().ok()?;
+            Some((ip, u16::from_be_bytes([*p0, *p1])).into())
+        }
         _ => None,
     }
 }
@@ -61,10 +91,11 @@ const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xA4, 0x42];
 const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_SUCCESS: u16 = 0x0101;
 const BINDING_ERROR: u16 = 0x0111;
+const MAPPED_ADDRESS: u16 = 0x0001;
 const USERNAME: u16 = 0x0006;
 
 /// The message type, once cookie and length have been found to be right.
-fn message_type(packet: &[u8]) -> Option<u16> {
+pub(super) fn message_type(packet: &[u8]) -> Option<u16> {
     if packet.len() < HEADER || !is_stun(packet) || packet[4..8] != MAGIC_COOKIE {
         return None;
     }
@@ -81,14 +112,22 @@ fn transaction_id(packet: &[u8]) -> Option<[u8; 12]> {
 
 /// The value of the first attribute of this type (RFC 8489 §14).
 fn attribute(packet: &[u8], wanted: u16) -> Option<&[u8]> {
-    let mut rest = packet.get(HEADER..)?;
-    while let [t0, t1, l0, l1, body @ ..] = rest {
+    packet.get(attribute_range(packet, wanted)?)
+}
+
+/// Where it stands.
+pub(super) fn attribute_range(packet: &[u8], wanted: u16) -> Option<Range<usize>> {
+    let mut at = HEADER;
+    while let Some([t0, t1, l0, l1]) = packet.get(at..at + 4) {
         let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-        let value = body.get(..length)?;
+        let value = at + 4..at + 4 + length;
+        if value.end > packet.len() {
+            return None;
+        }
         if u16::from_be_bytes([*t0, *t1]) == wanted {
             return Some(value);
         }
-        rest = body.get(length.next_multiple_of(4)..)?;
+        at = value.end.next_multiple_of(4);
     }
     None
 }

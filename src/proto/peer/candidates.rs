@@ -54,7 +54,7 @@ pub struct PendingCandidates {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Remote {
     /// Give it to the ICE agent.
-    Apply(IceCandidate),
+    Apply(Box<IceCandidate>),
     /// It is held until its description comes.
     Held,
     /// Its generation is gone by.
@@ -104,7 +104,7 @@ impl PendingCandidates {
     /// A remote candidate has arrived.
     pub fn remote(&mut self, candidate: IceCandidate) -> Remote {
         match self.place(&candidate) {
-            Place::Now => Remote::Apply(candidate),
+            Place::Now => Remote::Apply(Box::new(candidate)),
             Place::Stale => {
                 self.counts.stale += 1;
                 Remote::Stale

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::crypto::{Certificate, CryptoBackend, DtlsVersion};
 use super::tracks::{Codecs, MediaMode};
-use crate::proto::ice::GatherConfig;
+use crate::proto::ice::{GatherConfig, IceServer, IceTransportPolicy};
 use crate::proto::media::jitter::JitterConfig;
 
 /// Configuration of one [`Peer`](super::Peer).
@@ -19,6 +19,12 @@ use crate::proto::media::jitter::JitterConfig;
 pub struct PeerConfig {
     /// Which addresses become host candidates, and on whose port.
     pub gather: GatherConfig,
+    /// STUN and TURN servers (W3C `iceServers`). None by default: host candidates only, which reach
+    /// peers in the same network and those with a public address. At most 16 URLs.
+    pub ice_servers: Vec<IceServer>,
+    /// Whether all candidates are used or only relayed ones (W3C `iceTransportPolicy`).
+    /// [`IceTransportPolicy::All`] by default.
+    pub ice_transport_policy: IceTransportPolicy,
     /// Who gives way when both sides make an offer at once. [`Politeness::Polite`] by default.
     pub politeness: Politeness,
     /// When local candidates are given to the application.
@@ -77,6 +83,8 @@ impl Default for PeerConfig {
     fn default() -> Self {
         Self {
             gather: GatherConfig::default(),
+            ice_servers: Vec::new(),
+            ice_transport_policy: IceTransportPolicy::All,
             politeness: Politeness::Polite,
             candidates: CandidatePolicy::HoldUntilAnswered,
             certificate: None,
@@ -118,6 +126,10 @@ impl PeerConfig {
         include_loopback: bool => gather.include_loopback;
         /// Sets [`GatherConfig::port`].
         port: crate::proto::net::PortPolicy => gather.port;
+        /// Sets [`ice_servers`](Self::ice_servers).
+        ice_servers: Vec<IceServer> => ice_servers;
+        /// Sets [`ice_transport_policy`](Self::ice_transport_policy).
+        ice_transport_policy: IceTransportPolicy => ice_transport_policy;
         /// Sets [`politeness`](Self::politeness).
         politeness: Politeness => politeness;
         /// Sets [`candidates`](Self::candidates).
@@ -230,6 +242,10 @@ pub struct Limits {
     /// Bytes accepted for sending and not yet acknowledged, over all channels. 4 MiB; above it:
     /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
     pub max_send_buffer: usize,
+    /// Bytes of media that wait because the path carries less than is written, of one stream
+    /// ([`PeerConfig::bandwidth_estimation`]). 1 MiB; above it:
+    /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
+    pub max_media_buffer: usize,
     /// Bytes of one frame that is sent. 4 MiB; above it: error.
     pub max_frame_size: usize,
     /// Remote addresses that have proved themselves (a correct STUN integrity). 16; above it the one
@@ -251,6 +267,7 @@ impl Default for Limits {
             max_channels: 1024,
             max_label_size: 1024,
             max_send_buffer: 4 * 1024 * 1024,
+            max_media_buffer: 1024 * 1024,
             max_frame_size: 4 * 1024 * 1024,
             max_validated_addresses: 16,
             max_drain: 50_000,

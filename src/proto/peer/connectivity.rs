@@ -168,7 +168,15 @@ fn silent(after: Duration) -> String {
 #[derive(Debug)]
 pub(super) struct ValidatedAddresses {
     max: usize,
-    list: Vec<(SocketAddr, Instant)>,
+    list: Vec<Validated>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Validated {
+    address: SocketAddr,
+    heard: Instant,
+    /// Whether whoever drives us has been told: what comes by a relay need not be told.
+    routed: bool,
 }
 
 impl ValidatedAddresses {
@@ -181,9 +189,9 @@ impl ValidatedAddresses {
 
     /// Whether this address is validated; notes that it was heard.
     pub fn touch(&mut self, address: SocketAddr, now: Instant) -> bool {
-        match self.list.iter().position(|(a, _)| *a == address) {
+        match self.list.iter().position(|v| v.address == address) {
             Some(index) => {
-                self.list[index].1 = now;
+                self.list[index].heard = now;
                 self.list.swap(0, index);
                 true
             }
@@ -194,11 +202,21 @@ impl ValidatedAddresses {
     /// Adds an address that has just proved itself. Returns the one that had to make room.
     pub fn insert(&mut self, address: SocketAddr, now: Instant) -> Option<SocketAddr> {
         let evicted = (self.list.len() >= self.max).then(|| {
-            let oldest = (0..self.list.len()).min_by_key(|i| self.list[*i].1);
-            self.list.swap_remove(oldest.unwrap_or(0)).0
+            let oldest = (0..self.list.len()).min_by_key(|i| self.list[*i].heard);
+            self.list.swap_remove(oldest.unwrap_or(0)).address
         });
-        self.list.push((address, now));
+        self.list.push(Validated {
+            address,
+            heard: now,
+            routed: false,
+        });
         evicted
+    }
+
+    /// Notes that datagrams from this address have to find us. Whether that is new.
+    pub fn route(&mut self, address: SocketAddr) -> bool {
+        let validated = self.list.iter_mut().find(|v| v.address == address);
+        validated.is_some_and(|v| !std::mem::replace(&mut v.routed, true))
     }
 
     pub fn clear(&mut self) {
@@ -206,7 +224,7 @@ impl ValidatedAddresses {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.list.iter().map(|(a, _)| *a)
+        self.list.iter().map(|v| v.address)
     }
 }
 

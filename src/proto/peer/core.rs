@@ -1,6 +1,5 @@
 //! Driving the core: datagrams in, drains, and what its silence or faults mean.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use str0m::crypto::CryptoProvider;
 use str0m::crypto::dtls::ProtocolVersion;
 use str0m::ice::StunMessage;
 use str0m::net::{Protocol as CoreProtocol, Receive};
-use str0m::{Candidate, Event, IceConnectionState as CoreState, IceCreds, Rtc};
+use str0m::{Event, IceConnectionState as CoreState, IceCreds, Rtc};
 
 use super::channels::CORE_BUFFER;
 use super::config::{PeerConfig, Timing};
@@ -19,7 +18,7 @@ use super::joined;
 use super::state::{ConnectionState, IceConnectionState, PeerEvent};
 use super::tracks::{MediaMode, extensions};
 use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer, Route};
-use crate::proto::ice::{Gatherer, IceCandidate, stun};
+use crate::proto::ice::{Gatherer, stun};
 use crate::proto::net::{Protocol, Received, Transmit};
 
 /// How often in a row the core may want a timeout at once.
@@ -128,23 +127,12 @@ fn seeded_credentials(seed: u64) -> IceCreds {
     }
 }
 
-/// Tells the core of a host address. `None` when it does not want it.
-pub(super) fn add_local_candidate(rtc: &mut Rtc, address: SocketAddr) -> Option<IceCandidate> {
-    let candidate = match Candidate::host(address, CoreProtocol::Udp) {
-        Ok(candidate) => candidate,
-        Err(e) => {
-            log::debug!("host candidate {address} not usable: {e}");
-            return None;
-        }
-    };
-    let line = rtc.add_local_candidate(candidate)?.to_sdp_string();
-    IceCandidate::parse(&line)
-        .inspect_err(|e| log::warn!("own candidate {line:?}: {e}"))
-        .ok()
-}
-
 impl Peer {
     pub(super) fn on_datagram(&mut self, received: &Received<'_>) {
+        if received.protocol != Protocol::Udp {
+            // A stream that has been given up.
+            return;
+        }
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += received.contents.len() as u64;
         if stun::is_stun(received.contents) {
@@ -195,7 +183,6 @@ impl Peer {
     }
 
     fn core_receive(&mut self, received: &Received<'_>) {
-        let Protocol::Udp = received.protocol;
         let receive = Receive::new(
             CoreProtocol::Udp,
             received.source,
@@ -242,11 +229,15 @@ impl Peer {
         if message.is_successful_binding_response() {
             self.connectivity.consented(self.now);
         }
-        if !self.validated.touch(received.source, self.now) {
-            if let Some(evicted) = self.validated.insert(received.source, self.now) {
-                self.out
-                    .push_back(Output::Route(Route::DropAddress(evicted)));
-            }
+        if !self.validated.touch(received.source, self.now)
+            && let Some(evicted) = self.validated.insert(received.source, self.now)
+        {
+            self.out
+                .push_back(Output::Route(Route::DropAddress(evicted)));
+        }
+        // What comes by a relay finds us by the relay's own socket.
+        if !self.gatherer.is_relayed(received.destination) && self.validated.route(received.source)
+        {
             self.out
                 .push_back(Output::Route(Route::Address(received.source)));
         }
@@ -381,12 +372,15 @@ impl Peer {
         }
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += contents.len() as u64;
-        self.out.push_back(Output::Transmit(Transmit {
+        let transmit = Transmit {
             protocol: Protocol::Udp,
             source: transmit.source,
             destination: transmit.destination,
             contents,
-        }));
+        };
+        if !self.gatherer.has_relays() || !self.relay(&transmit) {
+            self.out.push_back(Output::Transmit(transmit));
+        }
     }
 
     fn on_core_event(&mut self, event: Event) {
@@ -490,6 +484,8 @@ impl Peer {
         self.remote_creds = None;
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
         self.flush_events();
+        self.gatherer.release(self.now);
+        self.on_gathered();
         self.out
             .push_back(Output::CloseSocket(Gatherer::HOST_SOCKET));
         self.core_deadline = None;
@@ -543,7 +539,7 @@ impl Peer {
     /// When this peer next wants to be woken.
     pub(super) fn deadline(&self) -> Option<Instant> {
         if self.is_closed() {
-            return None;
+            return self.gatherer.deadline();
         }
         let handshake = self
             .handshake_since
@@ -555,6 +551,7 @@ impl Peer {
             self.connectivity.deadline(self.now),
             handshake,
             self.handshake_failed.map(|t| t + self.config.timing.closed),
+            self.gatherer.deadline(),
         ]
         .into_iter()
         .flatten()

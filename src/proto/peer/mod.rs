@@ -5,8 +5,8 @@
 //!                                                                                       ▼
 //!   driver ── handle_input: datagram, timeout, socket opened ──► [ negotiation  candidates ]
 //!                                                                [ channels   connectivity ]
-//!   driver ◄─ poll_output: Transmit, OpenSocket, Route, Event ── [        str0m::Rtc       ]
-//!             … and last Timeout: drained
+//!   driver ◄─ poll_output: Transmit, OpenSocket, Resolve, Bind,   [        str0m::Rtc       ]
+//!             Route, Event … and last Timeout: drained ────────── [         gathering       ]
 //! ```
 //!
 //! str0m asks that it be drained after each mutation; every method here sees to that. A drain is
@@ -27,6 +27,7 @@ mod description;
 )]
 mod empty;
 mod error;
+mod gathering;
 #[cfg_attr(
     not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
     allow(dead_code)
@@ -41,7 +42,7 @@ mod trickle;
 mod window;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,7 @@ use self::channels::{Channels, Payload};
 use self::connectivity::{Connectivity, ValidatedAddresses};
 use self::negotiation::Negotiation;
 use self::tracks::Tracks;
-use super::ice::{GatherOutput, Gatherer, IceCandidate};
+use super::ice::{BindingReply, BindingRequest, Gatherer, IceCandidate};
 use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
 
 pub use self::candidates::CandidateCounts;
@@ -94,6 +95,24 @@ pub enum Input<'a> {
         /// How.
         reply: SocketReply,
     },
+    /// The answer to [`Output::Resolve`].
+    Resolved {
+        /// When.
+        now: Instant,
+        /// Which name.
+        host: &'a str,
+        /// Its addresses, or why there are none.
+        result: Result<Vec<IpAddr>, String>,
+    },
+    /// The answer to [`Output::Bind`].
+    Binding {
+        /// When.
+        now: Instant,
+        /// Which request is answered.
+        request: BindingRequest,
+        /// How.
+        reply: BindingReply,
+    },
 }
 
 /// What a peer wants. Poll until [`Output::Timeout`].
@@ -105,6 +124,11 @@ pub enum Output {
     OpenSocket(SocketRequest),
     /// This socket is not needed any more.
     CloseSocket(SocketId),
+    /// Look up the addresses of this host and answer with [`Input::Resolved`].
+    Resolve(String),
+    /// Ask a STUN server and answer with [`Input::Binding`]: pass it on to the
+    /// [`Bindings`](crate::proto::ice::Bindings) of the sockets.
+    Bind(BindingRequest),
     /// How datagrams find this peer has changed.
     Route(Route),
     /// For the application.
@@ -219,7 +243,7 @@ impl Peer {
             remote_creds: None,
             negotiation: Negotiation::new(),
             pending: PendingCandidates::new(limits.max_pending_local, limits.max_pending_remote),
-            gatherer: Gatherer::new(config.gather.clone()),
+            gatherer: gathering::gatherer(&config)?,
             gathering: IceGatheringState::New,
             gathered: Vec::new(),
             channels: Channels::new(),
@@ -252,25 +276,48 @@ impl Peer {
     /// [`PeerError::Closed`] once the peer is closed. A fault of the connection is an event.
     pub fn handle_input(&mut self, input: Input<'_>) -> Result<(), PeerError> {
         if self.is_closed() {
-            return Err(PeerError::Closed);
+            return self.after_close(&input);
         }
         #[cfg(test)]
         assert!(!self.panics, "as asked for by a test");
         match input {
             Input::Receive { now, received } => {
                 self.advance(now);
-                self.on_datagram(&received);
+                if self.gatherer.has_relays()
+                    && let Some(relay) = self.gatherer.relay_of(&received)
+                {
+                    self.on_relay(relay, &received);
+                } else {
+                    self.on_datagram(&received);
+                }
                 return Ok(());
             }
             Input::Timeout(now) => {
                 self.settle();
                 self.advance(now);
+                self.gather_timeout();
                 self.core_timeout();
             }
             Input::Socket { now, id, reply } => {
                 self.settle();
                 self.advance(now);
-                self.gatherer.handle_socket(id, &reply);
+                self.gatherer.handle_socket(id, &reply, self.now);
+                self.on_gathered();
+            }
+            Input::Resolved { now, host, result } => {
+                self.settle();
+                self.advance(now);
+                self.gatherer.handle_resolved(host, &result);
+                self.on_gathered();
+            }
+            Input::Binding {
+                now,
+                request,
+                reply,
+            } => {
+                self.settle();
+                self.advance(now);
+                self.gatherer.handle_binding(request, &reply);
                 self.on_gathered();
             }
         }
@@ -293,7 +340,8 @@ impl Peer {
     }
 
     /// Closes the connection (W3C §4.4.2 `close`): says goodbye to the other side (SCTP shutdown, DTLS
-    /// `close_notify`), frees everything. What is still buffered for sending is lost. Closing twice is
+    /// `close_notify`), frees everything. Allocations on TURN servers are given back: for that, sockets
+    /// that have not been [closed](Output::CloseSocket) still bring inputs, for 5 s at most. What is still buffered for sending is lost. Closing twice is
     /// fine.
     pub fn close(&mut self, now: Instant) {
         if self.is_closed() {
@@ -493,66 +541,6 @@ impl Peer {
             self.ufrags.remove(index);
             let gone = Route::DropUfrag(ufrag.to_owned());
             self.out.push_back(Output::Route(gone));
-        }
-    }
-
-    /// Passes on what the gatherer has found.
-    fn on_gathered(&mut self) {
-        while let Some(output) = self.gatherer.poll_output() {
-            match output {
-                GatherOutput::OpenSocket(request) => {
-                    self.out.push_back(Output::OpenSocket(request));
-                }
-                GatherOutput::Host(address) => self.on_host_address(address),
-                GatherOutput::Failed(why) => self.event(PeerEvent::IceCandidateError(why)),
-                GatherOutput::Complete => {
-                    self.signal_candidate(None);
-                    self.set_gathering(IceGatheringState::Complete);
-                }
-            }
-        }
-    }
-
-    fn on_host_address(&mut self, address: SocketAddr) {
-        let known = self
-            .gathered
-            .iter()
-            .find(|c| c.socket_addr() == Some(address))
-            .cloned();
-        let candidate = match known {
-            Some(candidate) => Some(candidate),
-            None => core::add_local_candidate(&mut self.rtc, address),
-        };
-        let Some(mut candidate) = candidate else {
-            return;
-        };
-        candidate.username_fragment = Some(self.negotiation.gathering_ufrag(&self.local_creds));
-        candidate.sdp_mid = self.negotiation.first_mid();
-        if !self
-            .gathered
-            .iter()
-            .any(|c| c.socket_addr() == Some(address))
-        {
-            self.gathered.push(candidate.clone());
-        }
-        self.signal_candidate(Some(candidate));
-    }
-
-    /// Gives a local candidate to the application, or holds it (see [`CandidatePolicy`]).
-    fn signal_candidate(&mut self, candidate: Option<IceCandidate>) {
-        let hold = self.config.candidates == CandidatePolicy::HoldUntilAnswered
-            && self.signaling_state() == SignalingState::HaveLocalOffer;
-        if hold {
-            self.pending.hold_local(candidate);
-        } else {
-            self.event(PeerEvent::IceCandidate(candidate));
-        }
-    }
-
-    fn set_gathering(&mut self, state: IceGatheringState) {
-        if self.gathering != state {
-            self.gathering = state;
-            self.event(PeerEvent::IceGatheringStateChange(state));
         }
     }
 }

@@ -298,7 +298,7 @@ impl Peer {
     fn gather(&mut self, is_restart: bool) {
         if self.gathering == IceGatheringState::New || is_restart {
             self.set_gathering(IceGatheringState::Gathering);
-            self.gatherer.start();
+            self.gatherer.start(self.now);
             self.on_gathered();
         }
     }

@@ -8,7 +8,7 @@ use super::tracks::{
     BandwidthEstimate, CodecParameters, KeyframeRequestKind, ReceivedFrame, ReceivedPacket,
     RemoteTrack, RtcpPacket, SenderReport, TransceiverId,
 };
-use crate::proto::ice::IceCandidate;
+use crate::proto::ice::{IceCandidate, IceCandidateError};
 
 macro_rules! named_states {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* })*) => {$(
@@ -94,8 +94,8 @@ pub enum PeerEvent {
     /// A local candidate to be sent to the other side; `None`: there will be no more in this
     /// generation (RFC 8838 §13).
     IceCandidate(Option<IceCandidate>),
-    /// A way of gathering failed; the text says which, and what to check.
-    IceCandidateError(String),
+    /// A way of gathering failed: which, how, and what to check.
+    IceCandidateError(IceCandidateError),
     /// See [`IceConnectionState`].
     IceConnectionStateChange(IceConnectionState),
     /// See [`ConnectionState`].

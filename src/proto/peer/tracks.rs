@@ -502,7 +502,7 @@ impl Peer {
     ///
     /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
     /// [`PeerEvent::TrackUnbound`]; [`PeerError::LimitReached`] for a frame over
-    /// [`Limits::max_frame_size`]; [`PeerError::BadTrack`] for a layer that was not negotiated;
+    /// [`Limits::max_frame_size`]; [`PeerError::BufferFull`] when the path carries less than is written; [`PeerError::BadTrack`] for a layer that was not negotiated;
     /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
     pub fn write_frame(
         &mut self,
@@ -522,8 +522,9 @@ impl Peer {
     /// # Errors
     ///
     /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
-    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload above 1,460 bytes; [`PeerError::LimitReached`] when 4,096 packets
-    /// have not been polled; [`PeerError::BadTrack`] for a layer that was not negotiated or a peer in
+    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload above 1,460 bytes;
+    /// [`PeerError::LimitReached`] when 4,096 packets have not been polled; [`PeerError::BufferFull`] when the
+    /// path carries less than is written; [`PeerError::BadTrack`] for a layer that was not negotiated or a peer in
     /// [`MediaMode::Frames`]; [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
     pub fn write_rtp(
         &mut self,

@@ -36,8 +36,8 @@ export class Example {
 
 export const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-export async function until(what, condition) {
-  const end = Date.now() + 20 * SECONDS;
+export async function until(what, condition, seconds = 20) {
+  const end = Date.now() + seconds * SECONDS;
   for (;;) {
     const found = await condition();
     if (found) return found;

@@ -22,9 +22,9 @@ const ENCODERS = {
 };
 
 /** A video file of this codec in `dir`, and what it is called. */
-export async function clip(dir, codec, seconds, pictures = PICTURES) {
+export async function clip(dir, codec, seconds, pictures = PICTURES, keyframes = '60') {
   const file = join(dir, codec === 'H264' ? 'video.h264' : `video-${codec}.ivf`);
-  await ffmpeg('-f', 'lavfi', '-i', pictures, '-t', String(seconds), '-c:v', ...ENCODERS[codec], '-b:v', '1M', '-g', '60', file);
+  await ffmpeg('-f', 'lavfi', '-i', pictures, '-t', String(seconds), '-c:v', ...ENCODERS[codec], '-b:v', '1M', '-g', keyframes, file);
   return file;
 }
 
@@ -151,4 +151,84 @@ export const play = {
       rmSync(dir, { recursive: true });
     }
   },
+
+  /** Videos come and go, each click a negotiation; all that are there play. */
+  async play_from_disk_renegotiation(open) {
+    const dir = mkdtempSync(join(tmpdir(), 'play-'));
+    try {
+      const video = await clip(dir, 'VP8', 4);
+      const example = new Example('--http', '127.0.0.1:0', '--video', video);
+      const page = await open(await example.url());
+      let videos = 0;
+      let clicks = 0;
+      const click = async (button, change) => {
+        await page.click(`${button}:enabled`);
+        videos += change;
+        clicks++;
+        const words = videos === 1 ? '1 video' : `${videos || 'No'} videos`;
+        await shows(page, '#figures', new RegExp(`^${words}, negotiated (once|${clicks} times)$`));
+        await playing(page, videos);
+      };
+      for (const step of '+++-+--+--') await (step === '+' ? click('#add', 1) : click('#remove', -1));
+      await click('#add', 1);
+      await click('#add', 1);
+      await photograph(page, 'play_from_disk_renegotiation');
+      assert.equal((await page.evaluate(() => pc.getTransceivers())).length, 3, 'm-lines are used again');
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  },
+
+  /** Who has the key sees the picture, who has none does not, and who gets it does again. */
+  async insertable_streams(open) {
+    const dir = mkdtempSync(join(tmpdir(), 'play-'));
+    try {
+      const video = await clip(dir, 'VP8', 6, `smptebars=size=640x360:rate=${RATE}`, '15');
+      const example = new Example('--http', '127.0.0.1:0', '--video', video, '--key', 'a key');
+      const page = await open(await example.url());
+      await shows(page, '#state', /^Connected$/);
+      const isSeen = () => page.evaluate(bars);
+      const stays = async (what, wanted) => {
+        await until(what, async () => (await isSeen()) === wanted);
+        for (let second = 0; second < 4; second++) {
+          await sleep(SECONDS / 2);
+          assert.equal(await isSeen(), wanted, what);
+        }
+      };
+      await stays('nothing with the wrong key', false);
+      await page.fill('#key', 'a key');
+      await stays('a picture with the key', true);
+      await photograph(page, 'insertable_streams');
+      await page.uncheck('#decrypt');
+      await stays('no picture when it is not decrypted', false);
+      await page.check('#decrypt');
+      await stays('a picture again', true);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  },
 };
+
+/** In the page: whether SMPTE's bars are seen: grey, yellow, cyan, green, magenta, red, blue. */
+function bars() {
+  const line = new OffscreenCanvas(7, 1).getContext('2d');
+  const video = document.getElementById('video');
+  for (let bar = 0; bar < 7; bar++) line.drawImage(video, bar * 640 / 7 + 40, 100, 8, 8, bar, 0, 1, 1);
+  const { data } = line.getImageData(0, 0, 7, 1);
+  const seen = [...Array(7).keys()].map((bar) => [0, 1, 2].map((c) => (data[bar * 4 + c] > 96 ? 1 : 0)).join(''));
+  // A decoder that cannot go on leaves the last picture standing; so it has to go on as well.
+  const { totalVideoFrames } = video.getVideoPlaybackQuality();
+  const goesOn = totalVideoFrames !== globalThis.framesBefore;
+  globalThis.framesBefore = totalVideoFrames;
+  return goesOn && seen.join(' ') === '111 110 011 010 101 100 001';
+}
+
+/** Waits until so many videos are decoded in the page, and no more. */
+const playing = (page, videos) => until(`${videos} videos that play`, async () => {
+  const decoded = () => page.evaluate(async () => Promise.all(
+    received().map(async ({ receiver }) => (await inbound(pc, receiver.track))[0]?.framesDecoded ?? 0)));
+  const before = await decoded();
+  await sleep(300);
+  const after = await decoded();
+  return after.length === videos && after.every((frames, index) => frames > (before[index] ?? 0));
+});

@@ -9,7 +9,7 @@ use super::super::Peer;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
 use super::codec::{MediaKind, codec_of_core};
-use super::packet::MediaMode;
+use super::packet::{MediaMode, check_queue};
 use super::pieces::Pieces;
 use super::{Bytes, KEYFRAME_PATIENCE, MAX_LAYERS, TransceiverId};
 use crate::proto::media::Codec;
@@ -200,6 +200,10 @@ impl Peer {
         let (Some(bound), Some(mid)) = (&transceiver.bound, transceiver.mid) else {
             return Err(PeerError::TrackNotBound);
         };
+        let rid = frame.rid.as_deref().map(Rid::from);
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, rid) {
+            check_queue(stream, &self.config)?;
+        }
         let rate = bound.clock_rate;
         let wallclock = frame.wallclock.unwrap_or(now);
         let ticks = transceiver.clock.ticks(frame.time, rate, wallclock);

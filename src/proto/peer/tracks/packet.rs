@@ -3,9 +3,10 @@
 use std::time::{Instant, SystemTime};
 
 use str0m::media::{Media, Mid, Rid, Rids};
-use str0m::rtp::{RtpWrite, SeqNo};
+use str0m::rtp::{RtpWrite, SeqNo, StreamTx};
 
 use super::super::Peer;
+use super::super::config::PeerConfig;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
 use super::codec::MediaKind;
@@ -188,6 +189,7 @@ impl Peer {
         let Some(stream) = api.stream_tx_by_mid(mid, rid) else {
             return Err(no_layer(packet.rid.as_deref()));
         };
+        check_queue(stream, &self.config)?;
         // Nobody knows where a stream begins (RFC 3711 §3.3.1), low enough not to roll over at once.
         let first = (*stream.ssrc() & 0x7fff) as u16;
         let wallclock = packet.wallclock.unwrap_or(now);
@@ -307,6 +309,19 @@ impl Peer {
 /// Ethernet frame over IPv4. SRTP, and extensions, make larger datagrams of them than that; what is to cross any
 /// path without fragments has at most 1,100.
 const MAX_PAYLOAD: usize = 1460;
+
+/// Without an estimate of what the path carries nothing waits.
+pub(super) fn check_queue(stream: &StreamTx, config: &PeerConfig) -> Result<(), PeerError> {
+    let limit = config.limits.max_media_buffer;
+    let buffered = match stream.queue_info() {
+        Some(queue) if config.bandwidth_estimation.is_some() => queue.byte_size(),
+        _ => 0,
+    };
+    if buffered > limit {
+        return Err(PeerError::BufferFull { buffered, limit });
+    }
+    Ok(())
+}
 
 fn no_layer(rid: Option<&str>) -> PeerError {
     PeerError::BadTrack(match rid {

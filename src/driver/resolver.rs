@@ -1,0 +1,131 @@
+//! Host names to addresses, without holding up the loop: the system's resolver in a few threads.
+//!
+//! Threads are started when the first name is asked for, and at most [`MAX_THREADS`]; a name that is being
+//! looked up is looked up once, whoever asks; what was found is believed for a while.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::handle::LoopHandle;
+use super::peers::PeerId;
+
+/// Names looked up at the same time. The system's resolver may take half a minute for a dead one.
+const MAX_THREADS: usize = 4;
+
+/// Names waiting to be looked up; more fail at once.
+const MAX_QUEUE: usize = 256;
+
+/// How long an answer is believed. The system does not say how long it is good for.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// Answers remembered; above it all are forgotten.
+const MAX_CACHE: usize = 1024;
+
+/// The addresses of a host, or why there are none.
+pub(super) type Lookup = Result<Vec<IpAddr>, String>;
+
+/// The resolver of one loop.
+pub(super) struct Resolver {
+    handle: LoopHandle,
+    names: SyncSender<String>,
+    queue: Arc<Mutex<Receiver<String>>>,
+    found: Receiver<(String, Lookup)>,
+    finder: Sender<(String, Lookup)>,
+    waiting: HashMap<String, Vec<PeerId>>,
+    cache: HashMap<String, (Instant, Vec<IpAddr>)>,
+    threads: usize,
+}
+
+impl Resolver {
+    /// A resolver that wakes this loop.
+    pub fn new(handle: LoopHandle) -> Self {
+        let (names, queue) = sync_channel(MAX_QUEUE);
+        let (finder, found) = channel();
+        Self {
+            handle,
+            names,
+            queue: Arc::new(Mutex::new(queue)),
+            found,
+            finder,
+            waiting: HashMap::new(),
+            cache: HashMap::new(),
+            threads: 0,
+        }
+    }
+
+    /// Looks a name up for a peer. An answer that is there already is given back; others come by
+    /// [`found`](Self::found).
+    pub fn resolve(&mut self, host: &str, peer: PeerId, now: Instant) -> Option<Lookup> {
+        if let Some((at, addresses)) = self.cache.get(host)
+            && now < *at + FRESH
+        {
+            return Some(Ok(addresses.clone()));
+        }
+        if let Some(waiting) = self.waiting.get_mut(host) {
+            waiting.push(peer);
+            return None;
+        }
+        match self.names.try_send(host.to_owned()) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                return Some(Err(format!("{MAX_QUEUE} names are waiting already")));
+            }
+        }
+        self.waiting.insert(host.to_owned(), vec![peer]);
+        if self.threads < MAX_THREADS && self.threads < self.waiting.len() {
+            self.start_thread();
+        }
+        None
+    }
+
+    /// The next answer, and who waits for it.
+    pub fn found(&mut self, now: Instant) -> Option<(String, Lookup, Vec<PeerId>)> {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        let (host, lookup) = self.found.try_recv().ok()?;
+        if let Ok(addresses) = &lookup {
+            if self.cache.len() >= MAX_CACHE {
+                self.cache.clear();
+            }
+            self.cache.insert(host.clone(), (now, addresses.clone()));
+        }
+        let peers = self.waiting.remove(&host).unwrap_or_default();
+        Some((host, lookup, peers))
+    }
+
+    fn start_thread(&mut self) {
+        let (queue, finder) = (self.queue.clone(), self.finder.clone());
+        let handle = self.handle.clone();
+        let run = move || {
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                // The loop is gone.
+                let Ok(host) = next else { return };
+                let lookup = look_up(&host);
+                if finder.send((host, lookup)).is_err() {
+                    return;
+                }
+                handle.notify();
+            }
+        };
+        match thread::Builder::new().name("resolver".into()).spawn(run) {
+            Ok(_) => self.threads += 1,
+            Err(e) => log::error!("starting a thread for the resolver: {e}"),
+        }
+    }
+}
+
+fn look_up(host: &str) -> Lookup {
+    let mut addresses = Vec::new();
+    for address in (host, 0).to_socket_addrs().map_err(|e| e.to_string())? {
+        if !addresses.contains(&address.ip()) {
+            addresses.push(address.ip());
+        }
+    }
+    Ok(addresses)
+}

@@ -1,0 +1,182 @@
+use turn_types::stun::prelude::MessageWriteExt as _;
+
+use super::*;
+
+const USER: usize = 3;
+
+fn request() -> BindingRequest {
+    BindingRequest {
+        server: SocketAddr::from(([192, 0, 2, 1], 3478)),
+        base: SocketAddr::from(([10, 0, 0, 1], 5000)),
+    }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 9], port))
+}
+
+/// What the machine gives until it is drained: datagrams, replies, and the next timeout.
+fn drain(b: &mut Bindings) -> (Vec<Transmit>, Vec<(usize, BindingReply)>, Option<Instant>) {
+    let (mut sent, mut replies) = (Vec::new(), Vec::new());
+    loop {
+        match b.poll_output() {
+            BindingOutput::Transmit(_, t) => sent.push(t),
+            BindingOutput::Reply(user, _, reply) => replies.push((user, reply)),
+            BindingOutput::Timeout(at) => return (sent, replies, at),
+        }
+    }
+}
+
+fn success(to: &Transmit, mapped: SocketAddr) -> Vec<u8> {
+    let message = Message::from_bytes(&to.contents).unwrap();
+    let mut answer = Message::builder_success(&message, MessageWriteVec::new());
+    let attribute = XorMappedAddress::new(mapped, message.transaction_id());
+    answer.add_attribute(&attribute).unwrap();
+    answer.finish()
+}
+
+fn error(to: &Transmit, code: u16, alternate: Option<SocketAddr>) -> Vec<u8> {
+    let message = Message::from_bytes(&to.contents).unwrap();
+    let mut answer = Message::builder_error(&message, MessageWriteVec::new());
+    let attribute = ErrorCode::builder(code).reason("no").build().unwrap();
+    answer.add_attribute(&attribute).unwrap();
+    if let Some(alternate) = alternate {
+        answer
+            .add_attribute(&AlternateServer::new(alternate))
+            .unwrap();
+    }
+    answer.finish()
+}
+
+fn live(b: &mut Bindings, now: Instant) {
+    b.request(USER, request(), now);
+    let (sent, _, _) = drain(b);
+    assert!(b.handle_datagram(request().server, &success(&sent[0], address(1)), now));
+    assert_eq!(drain(b).1, [(USER, BindingReply::Mapped(address(1)))]);
+}
+
+#[test]
+fn a_server_that_answers_is_asked_once_for_all_who_share_the_port() {
+    let now = Instant::now();
+    let mut b = Bindings::new(Some(1));
+    b.request(USER, request(), now);
+    b.request(4, request(), now);
+    let (sent, replies, _) = drain(&mut b);
+    assert_eq!((sent.len(), replies.len()), (1, 0));
+    assert_eq!(sent[0].destination, request().server);
+    assert_eq!(sent[0].source, request().base);
+    assert!(b.handle_datagram(request().server, &success(&sent[0], address(1)), now));
+    let both = [USER, 4].map(|u| (u, BindingReply::Mapped(address(1))));
+    assert_eq!(drain(&mut b).1, both);
+    // One who comes later has it at once.
+    b.request(5, request(), now);
+    let (sent, replies, _) = drain(&mut b);
+    assert_eq!((sent.len(), replies.len()), (0, 1));
+}
+
+#[test]
+fn a_silent_server_is_asked_by_the_rfc_and_given_up() {
+    let start = Instant::now();
+    let mut b = Bindings::new(Some(1));
+    b.request(USER, request(), start);
+    let mut sent = 0;
+    loop {
+        let (now_sent, replies, next) = drain(&mut b);
+        sent += now_sent.len();
+        if let Some((user, BindingReply::Failed { code, .. })) = replies.first() {
+            assert_eq!((*user, *code, sent), (USER, 701, 7));
+            break;
+        }
+        b.handle_timeout(next.unwrap());
+    }
+    assert!(b.is_idle());
+    // It may answer the next time.
+    b.request(USER, request(), start);
+    assert_eq!(drain(&mut b).0.len(), 1);
+}
+
+#[test]
+fn only_the_server_can_answer() {
+    let now = Instant::now();
+    let mut b = Bindings::new(Some(1));
+    b.request(USER, request(), now);
+    let (sent, _, _) = drain(&mut b);
+    let answer = success(&sent[0], address(1));
+    b.handle_datagram(address(3478), &answer, now);
+    assert!(drain(&mut b).1.is_empty());
+    for cut in 0..answer.len() {
+        b.handle_datagram(request().server, &answer[..cut], now);
+    }
+    assert!(drain(&mut b).1.is_empty());
+    let mut other = answer.clone();
+    other[19] ^= 1;
+    assert!(!b.handle_datagram(request().server, &other, now));
+    b.handle_datagram(request().server, &answer, now);
+    assert_eq!(drain(&mut b).1.len(), 1);
+}
+
+#[test]
+fn it_is_kept_alive_and_a_change_is_said() {
+    let now = Instant::now();
+    let mut b = Bindings::new(Some(1));
+    live(&mut b, now);
+    let next = drain(&mut b).2.unwrap();
+    assert_eq!(next, now + KEEPALIVE);
+    b.handle_timeout(next);
+    let (sent, _, _) = drain(&mut b);
+    b.handle_datagram(request().server, &success(&sent[0], address(1)), next);
+    assert!(drain(&mut b).1.is_empty());
+    b.handle_timeout(next + KEEPALIVE);
+    let (sent, _, _) = drain(&mut b);
+    b.handle_datagram(request().server, &success(&sent[0], address(2)), next);
+    assert_eq!(drain(&mut b).1, [(USER, BindingReply::Mapped(address(2)))]);
+}
+
+#[test]
+fn nothing_is_left_when_its_users_are_gone() {
+    let now = Instant::now();
+    let mut b = Bindings::new(Some(1));
+    live(&mut b, now);
+    b.request(4, request(), now);
+    drain(&mut b);
+    b.release(USER);
+    assert!(!b.is_idle());
+    b.release(4);
+    assert!(b.is_idle() && b.users.is_empty() && b.timers.is_empty());
+    assert!(b.transactions.is_empty());
+    assert_eq!(drain(&mut b).2, None);
+}
+
+#[test]
+fn errors_are_passed_on_and_a_redirection_is_followed_once() {
+    let now = Instant::now();
+    let mut b = Bindings::new(Some(1));
+    b.request(USER, request(), now);
+    let (sent, _, _) = drain(&mut b);
+    let other = SocketAddr::from(([192, 0, 2, 2], 3479));
+    b.handle_datagram(request().server, &error(&sent[0], 300, Some(other)), now);
+    let (sent, replies, _) = drain(&mut b);
+    assert_eq!((sent[0].destination, replies.len()), (other, 0));
+    b.handle_datagram(other, &error(&sent[0], 300, Some(address(1))), now);
+    let (sent, replies, _) = drain(&mut b);
+    assert!(sent.is_empty());
+    assert!(matches!(&replies[0].1, BindingReply::Failed { code: 300, text } if text == "no"));
+    assert!(b.is_idle());
+}
+
+#[test]
+fn an_old_server_answers_with_mapped_address() {
+    let now = Instant::now();
+    let mut b = Bindings::new(Some(1));
+    b.request(USER, request(), now);
+    let (sent, _, _) = drain(&mut b);
+    let message = Message::from_bytes(&sent[0].contents).unwrap();
+    let mut answer = Message::builder_success(&message, MessageWriteVec::new()).finish();
+    answer.extend([0, 1, 0, 8, 0, 1, 0x12, 0x34, 203, 0, 113, 9]);
+    answer[3] = 12;
+    b.handle_datagram(request().server, &answer, now);
+    assert_eq!(
+        drain(&mut b).1,
+        [(USER, BindingReply::Mapped(address(0x1234)))]
+    );
+}

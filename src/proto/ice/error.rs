@@ -1,0 +1,87 @@
+//! Why a candidate was not found.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+/// A way of gathering failed (W3C WebRTC §4.8.3 `RTCPeerConnectionIceErrorEvent`). Gathering goes on without it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IceCandidateError {
+    /// The server, as its URL. `None`: it is about this machine's own addresses.
+    pub url: Option<String>,
+    /// The local address that the server was asked from, where one is concerned.
+    pub local: Option<SocketAddr>,
+    /// What the server answered (RFC 8489 §14.8, RFC 8656 §19), as 401; 701 when it cannot be reached;
+    /// 0 for faults of this machine.
+    pub code: u16,
+    /// What happened.
+    pub text: String,
+}
+
+impl IceCandidateError {
+    /// No server answers at this URL.
+    pub const UNREACHABLE: u16 = 701;
+
+    /// No host candidates.
+    pub(super) fn local(text: String) -> Self {
+        Self {
+            url: None,
+            local: None,
+            code: 0,
+            text,
+        }
+    }
+
+    pub(super) fn unreachable(url: String, why: &str) -> Self {
+        Self {
+            url: Some(url),
+            local: None,
+            code: Self::UNREACHABLE,
+            text: why.to_owned(),
+        }
+    }
+
+    /// What to look at, for a person.
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self.code {
+            300 => "the server sends elsewhere, and that did not help: check its configuration",
+            400 | 420 => {
+                "the server does not understand us: is it a STUN or TURN server, and of our time?"
+            }
+            401 => "check username and credential; a time-limited credential may have run out",
+            403 => "the server's rules forbid it: check which peer addresses it relays to",
+            437 => {
+                "the server still knows an older allocation from this address; it goes by itself"
+            }
+            438 => "the server changes its nonce with every answer",
+            440 => "the server has no relay address of this family",
+            441 => "the allocation belongs to another user",
+            442 => "the server does not relay this transport",
+            486 => "the user has as many allocations as allowed; old ones go when they time out",
+            500..=599 => "the server is full or broken; try later, or another one",
+            Self::UNREACHABLE => "check name and port, and that a firewall lets it through",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for IceCandidateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(url) = &self.url {
+            write!(f, "{url}: ")?;
+        }
+        if self.code != 0 && self.code != Self::UNREACHABLE {
+            write!(f, "error {}: ", self.code)?;
+        }
+        f.write_str(&self.text)?;
+        if let Some(local) = self.local {
+            write!(f, " (asked from {local})")?;
+        }
+        match self.hint() {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for IceCandidateError {}

@@ -1,0 +1,286 @@
+use std::time::Duration;
+
+use super::*;
+use crate::proto::ice::AddressFilter;
+
+fn addresses(list: &[(&str, &str)]) -> SocketReply {
+    SocketReply::Opened(
+        list.iter()
+            .map(|(name, a)| InterfaceAddress {
+                interface: (*name).into(),
+                address: a.parse().unwrap(),
+            })
+            .collect(),
+    )
+}
+
+fn gather(config: GatherConfig, reply: &SocketReply) -> Vec<GatherOutput> {
+    let mut g = Gatherer::new(config);
+    g.start(Instant::now());
+    assert!(matches!(g.poll_output(), Some(GatherOutput::OpenSocket(_))));
+    assert_eq!(g.poll_output(), None);
+    g.handle_socket(Gatherer::HOST_SOCKET, reply, Instant::now());
+    std::iter::from_fn(|| g.poll_output()).collect()
+}
+
+fn hosts(out: &[GatherOutput]) -> Vec<String> {
+    out.iter()
+        .filter_map(|o| match o {
+            GatherOutput::Candidate(c) if c.kind == LocalKind::Host => Some(c.address.to_string()),
+            _ => None,
+        })
+        .collect()
+}
+
+fn machine() -> SocketReply {
+    addresses(&[
+        ("lo", "127.0.0.1:9"),
+        ("lo", "[::1]:9"),
+        ("eth0", "192.0.2.2:9"),
+        ("eth0", "[fd00::2]:9"),
+        ("eth0", "[fe80::1]:9"),
+        ("docker0", "172.17.0.1:9"),
+    ])
+}
+
+#[test]
+fn offers_what_others_can_reach() {
+    let out = gather(GatherConfig::default(), &machine());
+    assert_eq!(hosts(&out), ["192.0.2.2:9", "[fd00::2]:9", "172.17.0.1:9"]);
+    assert_eq!(out.last(), Some(&GatherOutput::Complete));
+}
+
+#[test]
+fn filters_by_interface_address_and_family() {
+    let mut config = GatherConfig {
+        include_loopback: true,
+        ipv6: false,
+        ..Default::default()
+    };
+    config.filter.not_interfaces = vec!["docker*".into()];
+    assert_eq!(
+        hosts(&gather(config.clone(), &machine())),
+        ["192.0.2.2:9", "127.0.0.1:9"]
+    );
+    config.filter.interfaces = vec!["lo".into()];
+    assert_eq!(hosts(&gather(config.clone(), &machine())), ["127.0.0.1:9"]);
+    config.filter = AddressFilter::default();
+    config.filter.addresses = vec!["172.17.0.1".parse().unwrap()];
+    assert_eq!(hosts(&gather(config, &machine())), ["172.17.0.1:9"]);
+}
+
+#[test]
+fn says_why_there_is_nothing_to_offer() {
+    let out = gather(
+        GatherConfig::default(),
+        &addresses(&[("lo", "127.0.0.1:9")]),
+    );
+    let GatherOutput::Failed(why) = &out[0] else {
+        panic!("{out:?}")
+    };
+    assert!(why.text.contains("lo 127.0.0.1") && why.text.contains("include_loopback"));
+    assert_eq!(out[1], GatherOutput::Complete);
+    let out = gather(
+        GatherConfig::default(),
+        &SocketReply::Failed("port taken".into()),
+    );
+    assert!(matches!(&out[0], GatherOutput::Failed(w) if w.text.contains("port taken")));
+}
+
+#[test]
+fn a_new_generation_says_it_all_again() {
+    let mut g = Gatherer::new(GatherConfig::default());
+    g.start(Instant::now());
+    g.handle_socket(Gatherer::HOST_SOCKET, &machine(), Instant::now());
+    while g.poll_output().is_some() {}
+    g.start(Instant::now());
+    let again: Vec<_> = std::iter::from_fn(|| g.poll_output()).collect();
+    assert_eq!(hosts(&again).len(), 3);
+    assert_eq!(again.last(), Some(&GatherOutput::Complete));
+}
+
+#[test]
+fn never_more_than_the_limit() {
+    let config = GatherConfig {
+        max_candidates: 2,
+        ..Default::default()
+    };
+    assert_eq!(hosts(&gather(config, &machine())).len(), 2);
+}
+
+/// A gatherer with these servers, whose socket is open on one address of each family and on loopback.
+fn asking(urls: &[&str], now: Instant) -> (Gatherer, Vec<GatherOutput>) {
+    let servers: Vec<_> = urls.iter().map(|u| IceServer::stun(*u)).collect();
+    let config = GatherConfig {
+        include_loopback: true,
+        ..GatherConfig::default()
+    };
+    let mut g = Gatherer::new(config)
+        .with_servers(&servers, IceTransportPolicy::All)
+        .unwrap();
+    g.start(now);
+    let reply = addresses(&[
+        ("eth0", "192.0.2.2:9"),
+        ("eth0", "[fd00::2]:9"),
+        ("lo", "127.0.0.1:9"),
+    ]);
+    g.handle_socket(Gatherer::HOST_SOCKET, &reply, now);
+    let out = drain(&mut g);
+    (g, out)
+}
+
+fn drain(g: &mut Gatherer) -> Vec<GatherOutput> {
+    std::iter::from_fn(|| g.poll_output()).collect()
+}
+
+fn requests(out: &[GatherOutput]) -> Vec<BindingRequest> {
+    let request = |o: &GatherOutput| match o {
+        GatherOutput::Bind(request) => Some(*request),
+        _ => None,
+    };
+    out.iter().filter_map(request).collect()
+}
+
+fn errors(out: &[GatherOutput]) -> Vec<IceCandidateError> {
+    let error = |o: &GatherOutput| match o {
+        GatherOutput::Failed(e) => Some(e.clone()),
+        _ => None,
+    };
+    out.iter().filter_map(error).collect()
+}
+
+const SEEN: &str = "203.0.113.7:4000";
+
+#[test]
+fn a_stun_server_gives_reflexive_candidates() {
+    let (mut g, out) = asking(&["stun:198.51.100.1"], Instant::now());
+    let asked = requests(&out);
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].base, "192.0.2.2:9".parse().unwrap());
+    assert!(!out.contains(&GatherOutput::Complete));
+    let mapped = BindingReply::Mapped(SEEN.parse().unwrap());
+    g.handle_binding(asked[0], &mapped);
+    let [GatherOutput::Candidate(found), GatherOutput::Complete] = &drain(&mut g)[..] else {
+        panic!("a candidate and the end");
+    };
+    assert_eq!(found.address, SEEN.parse().unwrap());
+    assert!(
+        matches!(&found.kind, LocalKind::ServerReflexive { base, url }
+            if *base == asked[0].base && url == "stun:198.51.100.1")
+    );
+    // The next generation says it again, and asks nobody.
+    g.start(Instant::now());
+    let again = drain(&mut g);
+    assert_eq!((again.len(), requests(&again).len()), (5, 0));
+}
+
+#[test]
+fn no_nat_no_reflexive_candidate() {
+    let (mut g, out) = asking(&["stun:198.51.100.1"], Instant::now());
+    let asked = requests(&out)[0];
+    g.handle_binding(asked, &BindingReply::Mapped(asked.base));
+    assert_eq!(drain(&mut g), [GatherOutput::Complete]);
+}
+
+#[test]
+fn names_are_resolved_and_servers_asked_at_once() {
+    let urls = ["stun:one.example", "stun:two.example:99"];
+    let (mut g, out) = asking(&urls, Instant::now());
+    assert_eq!(requests(&out).len(), 0);
+    let ips = ["2001:db8::1", "198.51.100.1", "198.51.100.2"];
+    let ips = ips.map(|ip| ip.parse().unwrap()).to_vec();
+    g.handle_resolved("two.example", &Ok(ips));
+    let out = drain(&mut g);
+    let asked = requests(&out);
+    // One address of each family; not from loopback, which does not lead there.
+    let ways: Vec<_> = asked
+        .iter()
+        .map(|r| (r.server.to_string(), r.base.to_string()))
+        .collect();
+    assert_eq!(ways[0], ("198.51.100.1:99".into(), "192.0.2.2:9".into()));
+    assert_eq!(ways[1], ("[2001:db8::1]:99".into(), "[fd00::2]:9".into()));
+    assert_eq!(ways.len(), 2);
+    for request in asked {
+        g.handle_binding(request, &BindingReply::Mapped(request.base));
+    }
+    assert_eq!(drain(&mut g), []);
+    g.handle_resolved("one.example", &Err("no such name".into()));
+    let out = drain(&mut g);
+    let [error] = &errors(&out)[..] else {
+        panic!("{out:?}")
+    };
+    assert_eq!(error.url.as_deref(), Some("stun:one.example"));
+    assert_eq!(error.code, 701);
+    assert!(error.to_string().contains("no such name"), "{error}");
+    assert_eq!(out.last(), Some(&GatherOutput::Complete));
+}
+
+#[test]
+fn a_silent_server_is_said_once_and_asked_again_in_the_next_generation() {
+    let start = Instant::now();
+    let (mut g, out) = asking(&["stun:127.0.0.1"], start);
+    assert_eq!(requests(&out).len(), 2);
+    g.handle_timeout(start + Duration::from_secs(9));
+    assert_eq!(drain(&mut g), []);
+    assert_eq!(g.deadline(), Some(start + Duration::from_secs(10)));
+    g.handle_timeout(start + Duration::from_secs(10));
+    let out = drain(&mut g);
+    assert_eq!(errors(&out).len(), 1);
+    assert!(g.is_complete());
+    assert_eq!(g.deadline(), None);
+    // What comes too late changes nothing.
+    let late = requests(&asking(&["stun:127.0.0.1"], start).1)[0];
+    g.handle_binding(late, &BindingReply::Mapped(SEEN.parse().unwrap()));
+    assert_eq!(drain(&mut g), []);
+    g.start(start + Duration::from_secs(60));
+    assert_eq!(requests(&drain(&mut g)).len(), 2);
+}
+
+#[test]
+fn what_a_server_answers_is_passed_on() {
+    let (mut g, out) = asking(&["stun:198.51.100.1"], Instant::now());
+    let failed = BindingReply::Failed {
+        code: 400,
+        text: "Bad Request".into(),
+    };
+    g.handle_binding(requests(&out)[0], &failed);
+    let out = drain(&mut g);
+    let [error] = &errors(&out)[..] else {
+        panic!("{out:?}")
+    };
+    assert_eq!(
+        (error.code, error.local),
+        (400, Some("192.0.2.2:9".parse().unwrap()))
+    );
+    assert!(g.is_complete());
+}
+
+#[test]
+fn a_family_that_this_machine_lacks_is_said() {
+    let servers = [IceServer::stun("stun:[2001:db8::1]")];
+    let mut g = Gatherer::new(GatherConfig::default())
+        .with_servers(&servers, IceTransportPolicy::All)
+        .unwrap();
+    g.start(Instant::now());
+    g.handle_socket(
+        Gatherer::HOST_SOCKET,
+        &addresses(&[("eth0", "192.0.2.2:9")]),
+        Instant::now(),
+    );
+    let out = drain(&mut g);
+    assert!(errors(&out)[0].text.contains("2001:db8::1"), "{out:?}");
+    assert!(g.is_complete());
+}
+
+#[test]
+fn bad_servers_are_refused() {
+    let with = |servers: &[IceServer]| {
+        Gatherer::new(GatherConfig::default())
+            .with_servers(servers, IceTransportPolicy::All)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(with(&[IceServer::stun("http://a")]).contains("http://a"));
+    assert!(with(&[IceServer::stun("turn:a")]).contains("needs username and credential"));
+    assert!(with(&vec![IceServer::stun("stun:a"); 17]).contains("more than 16"));
+}

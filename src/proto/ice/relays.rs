@@ -1,0 +1,497 @@
+//! The allocations of one peer on TURN servers, and the sockets they go by.
+//!
+//! Each allocation has a socket of its own: a server knows an allocation by both ends of the path to it
+//! (RFC 8656 §2), so two peers cannot share one.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::error::IceCandidateError;
+use super::server::{ServerHost, ServerTransport, ServerUrl};
+use super::turn::frame::Deframer;
+use super::turn::{TurnClient, TurnConfig, TurnOutput};
+use crate::proto::net::{
+    Protocol, Received, ServerName, SocketId, SocketKind, SocketReply, SocketRequest, Transmit,
+};
+
+/// Redirections that are followed (RFC 8489 §10).
+const MAX_REDIRECTIONS: u32 = 3;
+
+/// Times that an allocation which has been lost is asked for anew, in the life of a peer.
+const MAX_RENEWALS: u32 = 8;
+
+/// How long the answers to the last requests are waited for, when everything is given back.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What the relays have to say.
+#[derive(Debug)]
+pub(super) enum RelayOutput {
+    OpenSocket(SocketRequest),
+    CloseSocket(SocketId),
+    Transmit(Transmit),
+    /// A relayed address of this server (by its index).
+    Allocated(usize, SocketAddr),
+    /// It is gone.
+    Lost(SocketAddr),
+    Failed(IceCandidateError),
+}
+
+/// Data that came through a relay.
+#[derive(Debug)]
+pub(crate) struct Relayed<'a> {
+    /// Who sent it to the relay.
+    pub source: SocketAddr,
+    /// Our address there.
+    pub destination: SocketAddr,
+    pub contents: Cow<'a, [u8]>,
+}
+
+/// What an allocation is asked for with.
+#[derive(Clone)]
+pub(super) struct RelayServer {
+    pub index: usize,
+    pub url: ServerUrl,
+    pub username: String,
+    pub password: String,
+    pub ipv4: bool,
+    pub ipv6: bool,
+}
+
+/// The password is left out.
+impl fmt::Debug for RelayServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.url.fmt(f)
+    }
+}
+
+/// All relays of a peer.
+#[derive(Debug, Default)]
+pub(super) struct Relays {
+    relays: Vec<Relay>,
+    last_socket: u32,
+    /// Everything is being given back, until this time at most.
+    farewell: Option<Instant>,
+    seed: Option<u64>,
+    out: VecDeque<RelayOutput>,
+}
+
+#[derive(Debug)]
+struct Relay {
+    server: RelayServer,
+    /// What else can be tried.
+    others: Vec<IpAddr>,
+    remote: SocketAddr,
+    socket: SocketId,
+    /// From where it is sent, once the socket is open.
+    local: Option<SocketAddr>,
+    client: Option<TurnClient>,
+    relayed: Vec<SocketAddr>,
+    deframer: Deframer,
+    redirections: u32,
+    renewals: u32,
+}
+
+impl Relay {
+    fn protocol(&self) -> Protocol {
+        match self.server.url.transport {
+            ServerTransport::Udp => Protocol::Udp,
+            ServerTransport::Tcp | ServerTransport::Tls => Protocol::Tcp,
+        }
+    }
+
+    fn is_pending(&self) -> bool {
+        self.relayed.is_empty()
+    }
+}
+
+impl Relays {
+    pub fn new(seed: Option<u64>) -> Self {
+        Self {
+            seed,
+            ..Self::default()
+        }
+    }
+
+    /// Whether there are none: then nobody has to ask anything else here.
+    pub fn is_empty(&self) -> bool {
+        self.relays.is_empty()
+    }
+
+    /// Whether an answer of this server is still to come.
+    pub fn is_pending(&self, server: usize) -> bool {
+        self.of_server(server).any(Relay::is_pending)
+    }
+
+    /// Whether this server relays for us.
+    pub fn is_allocated(&self, server: usize) -> bool {
+        self.of_server(server).any(|r| !r.is_pending())
+    }
+
+    fn of_server(&self, server: usize) -> impl Iterator<Item = &Relay> {
+        self.relays.iter().filter(move |r| r.server.index == server)
+    }
+
+    /// Asks a server, at the first of its addresses that answers. There is at least one.
+    pub fn start(&mut self, server: RelayServer, addresses: &[IpAddr]) {
+        let Some((first, others)) = addresses.split_first() else {
+            return;
+        };
+        // One of each family will do: the second is for networks that lack the first one's.
+        let mut others = others.iter().copied();
+        let other = others.find(|ip| ip.is_ipv4() != first.is_ipv4());
+        let remote = SocketAddr::new(*first, server.url.port);
+        let socket = self.open(&server, remote);
+        self.relays.push(Relay {
+            server,
+            others: other.into_iter().collect(),
+            remote,
+            socket,
+            local: None,
+            client: None,
+            relayed: Vec::new(),
+            deframer: Deframer::default(),
+            redirections: 0,
+            renewals: 0,
+        });
+    }
+
+    fn open(&mut self, server: &RelayServer, remote: SocketAddr) -> SocketId {
+        // The host socket is number 0.
+        self.last_socket += 1;
+        let id = SocketId(self.last_socket);
+        let kind = match server.url.transport {
+            ServerTransport::Udp => SocketKind::DatagramsTo(remote),
+            ServerTransport::Tcp => SocketKind::Stream { remote, tls: None },
+            ServerTransport::Tls => {
+                let name = match &server.url.host {
+                    ServerHost::Ip(ip) => ip.to_string(),
+                    ServerHost::Name(name) => name.clone(),
+                };
+                let tls = Some(ServerName(name));
+                SocketKind::Stream { remote, tls }
+            }
+        };
+        self.out
+            .push_back(RelayOutput::OpenSocket(SocketRequest { id, kind }));
+        id
+    }
+
+    /// The answer to an [`OpenSocket`](RelayOutput::OpenSocket); for a stream also its end.
+    pub fn handle_socket(&mut self, id: SocketId, reply: &SocketReply, now: Instant) {
+        let Some(index) = self.relays.iter().position(|r| r.socket == id) else {
+            return;
+        };
+        match reply {
+            SocketReply::Opened(addresses) => {
+                let relay = &mut self.relays[index];
+                let family = addresses
+                    .iter()
+                    .find(|a| a.address.is_ipv4() == relay.remote.is_ipv4());
+                let Some(address) = family.map(|a| a.address) else {
+                    self.fail(index, 701, "no local address of its family");
+                    return;
+                };
+                let is_stream = relay.protocol() == Protocol::Tcp;
+                relay.local = Some(match is_stream {
+                    true => address,
+                    false => SocketAddr::new(unspecified(address), address.port()),
+                });
+                relay.deframer = Deframer::default();
+                relay.client = Some(TurnClient::new(
+                    TurnConfig {
+                        username: relay.server.username.clone(),
+                        password: relay.server.password.clone(),
+                        ipv4: relay.server.ipv4,
+                        ipv6: relay.server.ipv6,
+                        stream: is_stream,
+                        seed: self.seed.map(|s| s.wrapping_add(u64::from(id.0))),
+                    },
+                    now,
+                ));
+                self.drain(index);
+            }
+            SocketReply::Failed(why) => {
+                let relay = &self.relays[index];
+                if relay.is_pending() {
+                    self.fail(index, 701, why);
+                } else {
+                    let why = format!("the connection to the server is gone: {why}");
+                    self.lose(index, 701, &why);
+                }
+            }
+        }
+    }
+
+    /// Which relay this came for, if it came for one.
+    pub fn owner(&self, received: &Received<'_>) -> Option<usize> {
+        self.relays.iter().position(|r| {
+            r.remote == received.source
+                && r.protocol() == received.protocol
+                && r.local.is_some_and(|l| {
+                    l.port() == received.destination.port()
+                        && (l.ip().is_unspecified() || l.ip() == received.destination.ip())
+                })
+        })
+    }
+
+    /// Takes a datagram that came for this relay, and gives back what was relayed in it.
+    pub fn receive<'a>(
+        &mut self,
+        index: usize,
+        received: &Received<'a>,
+        now: Instant,
+    ) -> Option<Relayed<'a>> {
+        let found = self.receive_message(index, received.contents, now);
+        self.drain(index);
+        let (source, destination, range) = found?;
+        Some(Relayed {
+            source,
+            destination,
+            contents: Cow::Borrowed(received.contents.get(range)?),
+        })
+    }
+
+    /// Takes a piece of a stream that came for this relay, and gives back what was relayed in it.
+    pub fn receive_stream(
+        &mut self,
+        index: usize,
+        received: &Received<'_>,
+        now: Instant,
+    ) -> Vec<Relayed<'static>> {
+        let mut relayed = Vec::new();
+        self.relays[index].deframer.push(received.contents);
+        loop {
+            match self.relays[index].deframer.next() {
+                Ok(Some(mut message)) => {
+                    let found = self.receive_message(index, &message, now);
+                    let Some((source, destination, range)) = found else {
+                        continue;
+                    };
+                    message.truncate(range.end);
+                    message.drain(..range.start);
+                    relayed.push(Relayed {
+                        source,
+                        destination,
+                        contents: Cow::Owned(message),
+                    });
+                }
+                Ok(None) => break,
+                Err(why) => {
+                    let id = self.relays[index].socket;
+                    self.handle_socket(id, &SocketReply::Failed(why.into()), now);
+                    return relayed;
+                }
+            }
+        }
+        self.drain(index);
+        relayed
+    }
+
+    fn receive_message(
+        &mut self,
+        index: usize,
+        message: &[u8],
+        now: Instant,
+    ) -> Option<(SocketAddr, SocketAddr, Range<usize>)> {
+        let relay = &mut self.relays[index];
+        let (from, range) = relay.client.as_mut()?.handle_message(message, now)?;
+        let same_family = |r: &&SocketAddr| r.is_ipv4() == from.is_ipv4();
+        let relayed = relay.relayed.iter().find(same_family)?;
+        Some((from, *relayed, range))
+    }
+
+    /// Whether this is one of our relayed addresses.
+    pub fn is_relayed(&self, address: SocketAddr) -> bool {
+        self.relays.iter().any(|r| r.relayed.contains(&address))
+    }
+
+    /// Sends from a relayed address. `None`: it is none of ours. `Some(false)`: it was dropped.
+    pub fn send(&mut self, transmit: &Transmit, now: Instant) -> Option<bool> {
+        let index = self
+            .relays
+            .iter()
+            .position(|r| r.relayed.contains(&transmit.source))?;
+        let client = self.relays[index].client.as_mut()?;
+        let sent = client.send(transmit.destination, &transmit.contents, now);
+        self.drain(index);
+        Some(sent)
+    }
+
+    /// Gives everything back. The sockets stay open until the servers have answered, or for 5 s.
+    pub fn release(&mut self, now: Instant) {
+        self.farewell = Some(now + FAREWELL);
+        for index in (0..self.relays.len()).rev() {
+            if let Some(client) = &mut self.relays[index].client {
+                client.release(now);
+            }
+            self.drain(index);
+        }
+    }
+
+    /// Gives up on a server that has not answered in time.
+    pub fn abandon(&mut self, server: usize) {
+        for relay in &self.relays {
+            if relay.server.index == server && relay.is_pending() {
+                self.out.push_back(RelayOutput::CloseSocket(relay.socket));
+            }
+        }
+        self.relays
+            .retain(|r| r.server.index != server || !r.is_pending());
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.farewell.is_some_and(|at| at <= now) {
+            let sockets = self.relays.drain(..).map(|r| r.socket);
+            self.out.extend(sockets.map(RelayOutput::CloseSocket));
+            return;
+        }
+        let mut index = self.relays.len();
+        while index > 0 {
+            index -= 1;
+            if let Some(client) = &mut self.relays[index].client {
+                client.handle_timeout(now);
+                self.drain(index);
+            }
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        let clients = self.relays.iter().filter_map(|r| r.client.as_ref());
+        let farewell = self.farewell.filter(|_| !self.relays.is_empty());
+        clients
+            .filter_map(TurnClient::deadline)
+            .chain(farewell)
+            .min()
+    }
+
+    pub fn poll_output(&mut self) -> Option<RelayOutput> {
+        self.out.pop_front()
+    }
+
+    /// Passes on what a client says.
+    fn drain(&mut self, index: usize) {
+        loop {
+            let Some(relay) = self.relays.get_mut(index) else {
+                return;
+            };
+            let Some(output) = relay.client.as_mut().and_then(TurnClient::poll_output) else {
+                let is_done = relay.client.as_ref().is_none_or(TurnClient::is_closed);
+                if is_done && self.farewell.is_some() {
+                    let relay = self.relays.remove(index);
+                    self.out.push_back(RelayOutput::CloseSocket(relay.socket));
+                }
+                return;
+            };
+            match output {
+                TurnOutput::Transmit(contents) => {
+                    if let Some(source) = relay.local {
+                        self.out.push_back(RelayOutput::Transmit(Transmit {
+                            protocol: relay.protocol(),
+                            source,
+                            destination: relay.remote,
+                            contents,
+                        }));
+                    }
+                }
+                TurnOutput::Allocated(addresses) => {
+                    relay.relayed.clone_from(&addresses);
+                    let server = relay.server.index;
+                    let found = addresses.into_iter();
+                    self.out
+                        .extend(found.map(|a| RelayOutput::Allocated(server, a)));
+                }
+                TurnOutput::Refused(ip, code, text) => {
+                    let text = format!("it does not relay to {ip}: {text}");
+                    let error = relay_error(relay, code, text);
+                    self.out.push_back(RelayOutput::Failed(error));
+                }
+                TurnOutput::Redirected(server) => return self.redirect(index, server),
+                TurnOutput::Failed(code, text) => return self.fail(index, code, &text),
+                TurnOutput::Lost(code, text) => return self.lose(index, code, &text),
+            }
+        }
+    }
+
+    fn redirect(&mut self, index: usize, server: SocketAddr) {
+        let relay = &mut self.relays[index];
+        relay.redirections += 1;
+        if relay.redirections > MAX_REDIRECTIONS || server == relay.remote {
+            self.fail(index, 300, "it sends us round in circles");
+            return;
+        }
+        log::debug!("{} sends us to {server}", relay.server.url);
+        relay.remote = server;
+        self.reopen(index);
+    }
+
+    /// Begins anew with another socket.
+    fn reopen(&mut self, index: usize) {
+        let relay = &mut self.relays[index];
+        relay.client = None;
+        relay.local = None;
+        relay.relayed.clear();
+        let old = relay.socket;
+        let (server, remote) = (relay.server.clone(), relay.remote);
+        self.out.push_back(RelayOutput::CloseSocket(old));
+        self.relays[index].socket = self.open(&server, remote);
+    }
+
+    fn fail(&mut self, index: usize, code: u16, text: &str) {
+        let relay = &mut self.relays[index];
+        let unreachable = code == IceCandidateError::UNREACHABLE;
+        // An old allocation from the same port: another port has none (RFC 8656 §7.4).
+        let is_mismatch = code == 437 && relay.renewals < MAX_RENEWALS;
+        let other = relay.others.pop().filter(|_| unreachable);
+        if let Some(ip) = other {
+            relay.remote = SocketAddr::new(ip, relay.server.url.port);
+            self.reopen(index);
+            return;
+        }
+        if is_mismatch {
+            relay.renewals += 1;
+            self.reopen(index);
+            return;
+        }
+        let error = relay_error(relay, code, text.to_owned());
+        let socket = relay.socket;
+        self.relays.remove(index);
+        self.out.push_back(RelayOutput::CloseSocket(socket));
+        self.out.push_back(RelayOutput::Failed(error));
+    }
+
+    /// An allocation is gone; a new one is asked for.
+    fn lose(&mut self, index: usize, code: u16, text: &str) {
+        let relay = &mut self.relays[index];
+        let error = relay_error(relay, code, text.to_owned());
+        let gone = std::mem::take(&mut relay.relayed);
+        self.out.extend(gone.into_iter().map(RelayOutput::Lost));
+        self.out.push_back(RelayOutput::Failed(error));
+        relay.renewals += 1;
+        if relay.renewals <= MAX_RENEWALS {
+            self.reopen(index);
+        } else {
+            self.fail(index, code, "lost too often");
+        }
+    }
+}
+
+fn relay_error(relay: &Relay, code: u16, text: String) -> IceCandidateError {
+    IceCandidateError {
+        url: Some(relay.server.url.to_string()),
+        local: relay.local.filter(|l| !l.ip().is_unspecified()),
+        code,
+        text,
+    }
+}
+
+fn unspecified(of: SocketAddr) -> IpAddr {
+    if of.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    }
+}

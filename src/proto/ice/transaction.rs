@@ -1,0 +1,143 @@
+//! STUN transactions (RFC 8489 §6): their ids, and when a request is sent again.
+
+use std::time::{Duration, Instant};
+
+use turn_types::stun::message::{MessageClass, MessageType, Method, TransactionId};
+
+/// The first retransmission timeout over UDP (RFC 8489 §6.2.1).
+pub(super) const RTO: Duration = Duration::from_millis(500);
+
+/// Times that a request is sent over UDP: Rc of RFC 8489 §6.2.1.
+const MAX_SENDS: u32 = 7;
+
+/// How long the answer to the last one is waited for, in units of [`RTO`]: Rm.
+const LAST_WAIT: u32 = 16;
+
+/// How long an answer is waited for over TCP: Ti of RFC 8489 §6.2.2.
+const STREAM_WAIT: Duration = Duration::from_millis(39_500);
+
+/// Where transaction ids come from. 96 bits that nobody can guess are what keeps others from answering
+/// in the server's place.
+#[derive(Debug)]
+pub(super) struct TransactionIds(Option<u64>);
+
+impl TransactionIds {
+    /// From the system's randomness; or, for tests that are to be replayed, from a seed.
+    pub fn new(seed: Option<u64>) -> Self {
+        Self(seed)
+    }
+
+    pub fn next(&mut self) -> TransactionId {
+        let Some(state) = &mut self.0 else {
+            return TransactionId::generate();
+        };
+        // SplitMix64, twice.
+        let mut half = || {
+            *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut z = *state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            u128::from(z ^ (z >> 31))
+        };
+        TransactionId::from((half() << 64) | half())
+    }
+}
+
+/// The message type of a request.
+pub(super) fn request_type(method: Method) -> MessageType {
+    MessageType::from_class_method(MessageClass::Request, method)
+}
+
+/// When a request is sent again, and when it is given up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Retransmit {
+    sends: u32,
+    next: Instant,
+    stream: bool,
+}
+
+/// What the time has brought for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Not yet.
+    Wait,
+    /// Send it again.
+    Again,
+    /// No answer has come.
+    GiveUp,
+}
+
+impl Retransmit {
+    /// A request that is sent now. `stream`: over TCP, which does the repeating itself.
+    pub fn new(stream: bool, now: Instant) -> Self {
+        Self {
+            sends: 1,
+            next: now + if stream { STREAM_WAIT } else { RTO },
+            stream,
+        }
+    }
+
+    pub fn deadline(&self) -> Instant {
+        self.next
+    }
+
+    pub fn on_time(&mut self, now: Instant) -> Due {
+        if now < self.next {
+            return Due::Wait;
+        }
+        if self.stream || self.sends >= MAX_SENDS {
+            return Due::GiveUp;
+        }
+        self.sends += 1;
+        let wait = if self.sends == MAX_SENDS {
+            RTO * LAST_WAIT
+        } else {
+            RTO * (1 << (self.sends - 1))
+        };
+        // From now, not from when it was due: a machine that slept must not send them all at once.
+        self.next = now + wait;
+        Due::Again
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_of_the_rfc() {
+        let start = Instant::now();
+        let mut r = Retransmit::new(false, start);
+        let mut sent = vec![0];
+        let end = loop {
+            let now = r.deadline();
+            let at = (now - start).as_millis();
+            match r.on_time(now) {
+                Due::Again => sent.push(at),
+                Due::GiveUp => break at,
+                Due::Wait => panic!("due at its deadline"),
+            }
+        };
+        assert_eq!(sent, [0, 500, 1500, 3500, 7500, 15_500, 31_500]);
+        assert_eq!(end, 39_500);
+    }
+
+    #[test]
+    fn a_stream_repeats_nothing() {
+        let start = Instant::now();
+        let mut r = Retransmit::new(true, start);
+        assert_eq!(r.on_time(start + Duration::from_secs(39)), Due::Wait);
+        assert_eq!(r.on_time(start + STREAM_WAIT), Due::GiveUp);
+    }
+
+    #[test]
+    fn seeded_ids_repeat_and_others_do_not() {
+        let ids = |seed| {
+            let mut ids = TransactionIds::new(seed);
+            [ids.next(), ids.next()]
+        };
+        assert_eq!(ids(Some(7)), ids(Some(7)));
+        assert_ne!(ids(Some(7))[0], ids(Some(7))[1]);
+        assert_ne!(ids(None), ids(None));
+    }
+}

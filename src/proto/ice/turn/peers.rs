@@ -1,0 +1,252 @@
+//! To whom an allocation may send: permissions and channels (RFC 8656 §9, §12).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::frame::FIRST_CHANNEL;
+use super::requests::What;
+
+/// Addresses that are permitted at once: as many as there are remote candidates
+/// ([`Limits::max_remote_candidates`](crate::proto::peer::Limits)). More are refused.
+const MAX_PERMISSIONS: usize = 100;
+
+/// Channels at once. More addresses are sent to by indications.
+const MAX_CHANNELS: usize = 64;
+
+/// Datagrams that wait for permissions. More are dropped, as on a slow path.
+const MAX_HELD: usize = 64;
+
+/// A permission lives 5 minutes (RFC 8656 §9.2); it is refreshed a minute before.
+const REFRESH_PERMISSION: Duration = Duration::from_secs(240);
+
+/// A channel lives 10 minutes (RFC 8656 §12); it is refreshed a minute before.
+const REFRESH_CHANNEL: Duration = Duration::from_secs(540);
+
+/// How long one that was refused is left alone.
+const REFUSED: Duration = Duration::from_secs(60);
+
+/// Permissions and channels of one allocation.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    permissions: Vec<Entry>,
+    channels: Vec<Channel>,
+    held: Vec<(SocketAddr, Vec<u8>)>,
+}
+
+/// Where a permission stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Permission {
+    /// It has to be asked for.
+    Wanted,
+    /// It has been asked for.
+    Pending,
+    /// It is there.
+    Live,
+    /// The server does not give it.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Entry {
+    ip: IpAddr,
+    state: Permission,
+    /// When it is to be refreshed, or may be asked for again.
+    next: Option<Instant>,
+    /// Whether it was sent to since the last refresh.
+    used: bool,
+}
+
+#[derive(Debug)]
+struct Channel {
+    peer: SocketAddr,
+    state: ChannelState,
+    /// When it is to be refreshed, or may be asked for again.
+    next: Option<Instant>,
+    /// Whether it was sent to since the last refresh.
+    used: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ChannelState {
+    /// Never asked for, or let go.
+    Idle,
+    /// Asked for.
+    Pending,
+    Bound,
+    Refused,
+}
+
+impl Channel {
+    fn is_bound(&self) -> bool {
+        self.state == ChannelState::Bound
+    }
+}
+
+impl Peers {
+    /// Whether data may be sent to this address, or what has to be done first.
+    pub fn permission(&mut self, ip: IpAddr, now: Instant) -> Permission {
+        let Some(entry) = self.permissions.iter_mut().find(|e| e.ip == ip) else {
+            let is_full = self.permissions.len() >= MAX_PERMISSIONS;
+            return if is_full {
+                Permission::Refused
+            } else {
+                Permission::Wanted
+            };
+        };
+        entry.used = true;
+        if entry.state == Permission::Refused && entry.next.is_none_or(|at| at <= now) {
+            return Permission::Wanted;
+        }
+        entry.state
+    }
+
+    /// Whether data from this address is expected.
+    pub fn is_permitted(&self, ip: IpAddr) -> bool {
+        self.permissions
+            .iter()
+            .any(|e| e.ip == ip && e.state == Permission::Live)
+    }
+
+    /// A permission is being asked for.
+    pub fn ask(&mut self, ip: IpAddr) {
+        self.set(ip, Permission::Pending, None);
+    }
+
+    /// Keeps a datagram until its permission is there. False: there is no room.
+    pub fn hold(&mut self, to: SocketAddr, contents: &[u8]) -> bool {
+        let has_room = self.held.len() < MAX_HELD;
+        if has_room {
+            self.held.push((to, contents.to_vec()));
+        }
+        has_room
+    }
+
+    /// A permission is there. Gives back what waited for it, in order.
+    pub fn permit(&mut self, ip: IpAddr, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
+        self.set(ip, Permission::Live, Some(now + REFRESH_PERMISSION));
+        let (ready, held) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|(to, _)| to.ip() == ip);
+        self.held = held;
+        ready
+    }
+
+    /// A permission was refused.
+    pub fn refuse(&mut self, ip: IpAddr, now: Instant) {
+        self.set(ip, Permission::Refused, Some(now + REFUSED));
+        self.held.retain(|(to, _)| to.ip() != ip);
+    }
+
+    fn set(&mut self, ip: IpAddr, state: Permission, next: Option<Instant>) {
+        if let Some(entry) = self.permissions.iter_mut().find(|e| e.ip == ip) {
+            (entry.state, entry.next) = (state, next);
+            return;
+        }
+        self.permissions.push(Entry {
+            ip,
+            state,
+            next,
+            used: true,
+        });
+    }
+
+    /// The channel to this address, if there is one.
+    pub fn channel_to(&mut self, to: SocketAddr) -> Option<u16> {
+        let mut channels = self.channels.iter_mut().enumerate();
+        let (index, channel) = channels.find(|(_, c)| c.peer == to && c.is_bound())?;
+        channel.used = true;
+        Some(number(index))
+    }
+
+    /// The address that a channel leads to.
+    pub fn of_channel(&self, number: u16) -> Option<SocketAddr> {
+        let index = usize::from(number.checked_sub(FIRST_CHANNEL)?);
+        self.channels
+            .get(index)
+            .filter(|c| c.is_bound())
+            .map(|c| c.peer)
+    }
+
+    /// The number of a channel to be bound to this address, unless that is under way or there are none
+    /// left. A number belongs to its address for good: giving it to another one has to wait for minutes.
+    pub fn claim_channel(&mut self, to: SocketAddr) -> Option<u16> {
+        if let Some(index) = self.channels.iter().position(|c| c.peer == to) {
+            let channel = &mut self.channels[index];
+            if channel.state != ChannelState::Idle {
+                return None;
+            }
+            channel.state = ChannelState::Pending;
+            return Some(number(index));
+        }
+        if self.channels.len() >= MAX_CHANNELS {
+            return None;
+        }
+        self.channels.push(Channel {
+            peer: to,
+            state: ChannelState::Pending,
+            next: None,
+            used: true,
+        });
+        Some(number(self.channels.len() - 1))
+    }
+
+    /// A channel is there; with it the permission has been refreshed (RFC 8656 §12.2).
+    pub fn bound(&mut self, number: u16, now: Instant) {
+        if let Some(channel) = self.channel_mut(number) {
+            channel.state = ChannelState::Bound;
+            channel.next = Some(now + REFRESH_CHANNEL);
+        }
+    }
+
+    /// A channel was refused; it is not asked for again for a while.
+    pub fn unbind(&mut self, number: u16, now: Instant) {
+        if let Some(channel) = self.channel_mut(number) {
+            channel.state = ChannelState::Refused;
+            channel.next = Some(now + REFUSED);
+        }
+    }
+
+    fn channel_mut(&mut self, number: u16) -> Option<&mut Channel> {
+        let index = usize::from(number.checked_sub(FIRST_CHANNEL)?);
+        self.channels.get_mut(index)
+    }
+
+    /// The next permission or channel to be refreshed now. What was not used since the last time is let go.
+    pub fn next_refresh(&mut self, now: Instant) -> Option<What> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            if is_due(channel.next) {
+                channel.next = None;
+                if channel.is_bound() && std::mem::take(&mut channel.used) {
+                    return Some(What::Channel(number(index), channel.peer));
+                }
+                channel.state = ChannelState::Idle;
+            }
+        }
+        let in_use =
+            |channels: &[Channel], ip| channels.iter().any(|c| c.is_bound() && c.peer.ip() == ip);
+        while let Some(index) = self.permissions.iter().position(|e| is_due(e.next)) {
+            let entry = &mut self.permissions[index];
+            let used = entry.used || in_use(&self.channels, entry.ip);
+            if entry.state == Permission::Live && used {
+                entry.used = false;
+                entry.next = None;
+                return Some(What::Permission(entry.ip));
+            }
+            self.permissions.swap_remove(index);
+        }
+        None
+    }
+
+    /// When something is to be refreshed.
+    pub fn deadline(&self) -> Option<Instant> {
+        let permissions = self.permissions.iter().filter_map(|e| e.next);
+        let channels = self.channels.iter().filter_map(|c| c.next);
+        permissions.chain(channels).min()
+    }
+}
+
+fn number(index: usize) -> u16 {
+    // There are at most MAX_CHANNELS of them.
+    FIRST_CHANNEL + u16::try_from(index).unwrap_or(0)
+}

@@ -1,0 +1,200 @@
+//! Local candidates: from the gatherer to the core and to the application.
+
+use std::net::SocketAddr;
+
+use str0m::net::Protocol as CoreProtocol;
+use str0m::{Candidate, Rtc};
+
+use super::config::{CandidatePolicy, PeerConfig};
+use super::error::PeerError;
+use super::state::{IceGatheringState, PeerEvent, SignalingState};
+use super::{Input, Output, Peer};
+use crate::proto::ice::{GatherOutput, Gatherer, IceCandidate, LocalCandidate, LocalKind, Relayed};
+use crate::proto::net::{Protocol, Received, Transmit};
+
+/// The gatherer of this configuration.
+pub(super) fn gatherer(config: &PeerConfig) -> Result<Gatherer, PeerError> {
+    Gatherer::new(config.gather.clone())
+        .with_seed(config.seed)
+        .with_servers(&config.ice_servers, config.ice_transport_policy)
+        .map_err(|e| PeerError::Config(e.to_string()))
+}
+
+impl Peer {
+    /// Passes on what the gatherer has found.
+    pub(super) fn on_gathered(&mut self) {
+        while let Some(output) = self.gatherer.poll_output() {
+            match output {
+                GatherOutput::OpenSocket(request) => {
+                    self.out.push_back(Output::OpenSocket(request));
+                }
+                GatherOutput::CloseSocket(id) => self.out.push_back(Output::CloseSocket(id)),
+                GatherOutput::Transmit(transmit) => self.out.push_back(Output::Transmit(transmit)),
+                GatherOutput::Lost(address) => self.on_local_lost(address),
+                GatherOutput::Resolve(host) => self.out.push_back(Output::Resolve(host)),
+                GatherOutput::Bind(request) => self.out.push_back(Output::Bind(request)),
+                GatherOutput::Candidate(candidate) => self.on_local_candidate(&candidate),
+                GatherOutput::Failed(why) => self.event(PeerEvent::IceCandidateError(why)),
+                GatherOutput::Complete => {
+                    self.signal_candidate(None);
+                    self.set_gathering(IceGatheringState::Complete);
+                }
+            }
+        }
+    }
+
+    /// What came from a TURN server: unwrapped, it is what the other side sent to our relayed address.
+    pub(super) fn on_relay(&mut self, relay: usize, received: &Received<'_>) {
+        if received.protocol == Protocol::Udp {
+            if let Some(relayed) = self.gatherer.receive_relayed(relay, received, self.now) {
+                self.on_relayed(&relayed);
+                return;
+            }
+        } else {
+            for relayed in self.gatherer.receive_stream(relay, received, self.now) {
+                self.on_relayed(&relayed);
+            }
+        }
+        self.settle();
+        self.on_gathered();
+        self.dirty = true;
+        self.settle();
+    }
+
+    /// What still has to be heard when the peer is closed: the answers of TURN servers.
+    pub(super) fn after_close(&mut self, input: &Input<'_>) -> Result<(), PeerError> {
+        if !self.gatherer.has_relays() {
+            return Err(PeerError::Closed);
+        }
+        match input {
+            Input::Receive { now, received } => {
+                self.advance(*now);
+                if let Some(relay) = self.gatherer.relay_of(received) {
+                    match received.protocol {
+                        Protocol::Udp => {
+                            self.gatherer.receive_relayed(relay, received, self.now);
+                        }
+                        Protocol::Tcp => {
+                            self.gatherer.receive_stream(relay, received, self.now);
+                        }
+                    }
+                }
+            }
+            Input::Timeout(now) => {
+                self.advance(*now);
+                self.gatherer.handle_timeout(self.now);
+            }
+            Input::Socket { now, id, reply } => {
+                self.advance(*now);
+                self.gatherer.handle_socket(*id, reply, self.now);
+            }
+            Input::Resolved { .. } | Input::Binding { .. } => {}
+        }
+        self.on_gathered();
+        // There is nobody left to be told.
+        self.events.clear();
+        Ok(())
+    }
+
+    fn on_relayed(&mut self, relayed: &Relayed<'_>) {
+        self.on_datagram(&Received {
+            protocol: Protocol::Udp,
+            source: relayed.source,
+            destination: relayed.destination,
+            contents: &relayed.contents,
+        });
+    }
+
+    /// Sends this through a relay, if it is from a relayed address.
+    pub(super) fn relay(&mut self, transmit: &Transmit) -> bool {
+        let sent = self.gatherer.send_relayed(transmit, self.now);
+        self.on_gathered();
+        sent.is_some()
+    }
+
+    pub(super) fn gather_timeout(&mut self) {
+        self.gatherer.handle_timeout(self.now);
+        self.on_gathered();
+    }
+
+    fn on_local_candidate(&mut self, found: &LocalCandidate) {
+        let index = match self.position_gathered(found.address) {
+            Some(index) => index,
+            None => {
+                let Some(mut candidate) = add_local_candidate(&mut self.rtc, found) else {
+                    return;
+                };
+                candidate.url = match &found.kind {
+                    LocalKind::Host => None,
+                    LocalKind::ServerReflexive { url, .. } | LocalKind::Relay { url } => {
+                        Some(url.clone())
+                    }
+                };
+                self.gathered.push(candidate);
+                self.gathered.len() - 1
+            }
+        };
+        let candidate = &mut self.gathered[index];
+        candidate.username_fragment = Some(self.negotiation.gathering_ufrag(&self.local_creds));
+        candidate.sdp_mid = self.negotiation.first_mid();
+        let candidate = candidate.clone();
+        self.signal_candidate(Some(candidate));
+    }
+
+    /// A relayed address is gone: no pair may use it any more.
+    fn on_local_lost(&mut self, address: SocketAddr) {
+        self.gathered.retain(|c| c.socket_addr() != Some(address));
+        if let Ok(candidate) = Candidate::relayed(address, address, CoreProtocol::Udp) {
+            self.rtc.direct_api().invalidate_candidate(&candidate);
+            self.dirty = true;
+        }
+    }
+
+    fn position_gathered(&self, address: SocketAddr) -> Option<usize> {
+        self.gathered
+            .iter()
+            .position(|c| c.socket_addr() == Some(address))
+    }
+
+    /// Gives a local candidate to the application, or holds it (see [`CandidatePolicy`]).
+    fn signal_candidate(&mut self, candidate: Option<IceCandidate>) {
+        let hold = self.config.candidates == CandidatePolicy::HoldUntilAnswered
+            && self.signaling_state() == SignalingState::HaveLocalOffer;
+        if hold {
+            self.pending.hold_local(candidate);
+        } else {
+            self.event(PeerEvent::IceCandidate(candidate));
+        }
+    }
+
+    pub(super) fn set_gathering(&mut self, state: IceGatheringState) {
+        if self.gathering != state {
+            self.gathering = state;
+            self.event(PeerEvent::IceGatheringStateChange(state));
+        }
+    }
+}
+
+/// Tells the core of a local address. `None` when it does not want it.
+fn add_local_candidate(rtc: &mut Rtc, found: &LocalCandidate) -> Option<IceCandidate> {
+    let address = found.address;
+    let candidate = match &found.kind {
+        LocalKind::Host => Candidate::host(address, CoreProtocol::Udp),
+        LocalKind::ServerReflexive { base, .. } => {
+            Candidate::server_reflexive(address, *base, CoreProtocol::Udp)
+        }
+        // What is sent from it and comes to it is relayed here; the core sees no socket beneath it.
+        LocalKind::Relay { .. } => Candidate::relayed(address, address, CoreProtocol::Udp),
+    };
+    let candidate = match candidate {
+        Ok(candidate) => candidate,
+        Err(e) => {
+            log::debug!("local candidate {address} not usable: {e}");
+            return None;
+        }
+    };
+    let line = rtc.add_local_candidate(candidate)?.to_sdp_string();
+    IceCandidate::parse(&line)
+        .inspect_err(|e| log::warn!("own candidate {line:?}: {e}"))
+        .ok()
+}

@@ -1,0 +1,133 @@
+//! A real TURN server (coturn) of a test's own, on loopback.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub const USER: &str = "alice";
+pub const PASSWORD: &str = "wonderland";
+pub const SECRET: &str = "the service's secret";
+
+pub struct Coturn {
+    child: Child,
+    pub port: u16,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// Whether it is installed. Says so loudly: a test that is left out looks like one that has passed.
+pub fn is_missing() -> bool {
+    let found = Command::new("turnserver")
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if found.is_ok() {
+        return false;
+    }
+    let text = "coturn is not installed; run tests/setup";
+    assert!(std::env::var_os("CI").is_none(), "{text}");
+    eprintln!("\n*** NOT TESTED: {text} ***\n");
+    true
+}
+
+impl Coturn {
+    /// A server with one user, and with these options on top.
+    pub fn start(options: &[&str]) -> Self {
+        let credentials = [
+            "--lt-cred-mech".to_owned(),
+            format!("--user={USER}:{PASSWORD}"),
+        ];
+        Self::start_with(&credentials, options)
+    }
+
+    /// A server that takes time-limited credentials.
+    pub fn start_rest() -> Self {
+        let secret = format!("--static-auth-secret={SECRET}");
+        Self::start_with(&["--use-auth-secret".into(), secret], &[])
+    }
+
+    fn start_with(credentials: &[String], options: &[&str]) -> Self {
+        let port = free_port();
+        let fixed = "-n --no-cli --no-dtls --listening-ip=127.0.0.1 --relay-ip=127.0.0.1 \
+                     --allow-loopback-peers --realm=test.example --log-file=stdout --simple-log -v \
+                     --pidfile=/dev/null --no-multicast-peers";
+        let mut child = Command::new("turnserver")
+            .args(fixed.split_whitespace())
+            .arg(format!("--listening-port={port}"))
+            .args(credentials)
+            .args(options)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("coturn starts");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let lines = log.clone();
+        thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+        let server = Self { child, port, log };
+        assert!(
+            server.wait_log("UDP listener opened on: 127.0.0.1", 1, 10_000),
+            "coturn did not come up: {:?}",
+            server.log()
+        );
+        // It says so a little before it listens on TCP.
+        thread::sleep(Duration::from_millis(200));
+        server
+    }
+
+    pub fn url(&self, query: &str) -> String {
+        format!("turn:127.0.0.1:{}{query}", self.port)
+    }
+
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// How many lines of its log hold this.
+    pub fn count(&self, text: &str) -> usize {
+        self.log().iter().filter(|l| l.contains(text)).count()
+    }
+
+    /// Waits until so many lines hold this.
+    pub fn wait_log(&self, text: &str, times: usize, milliseconds: u64) -> bool {
+        let end = Instant::now() + Duration::from_millis(milliseconds);
+        while Instant::now() < end {
+            if self.count(text) >= times {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        false
+    }
+}
+
+impl Drop for Coturn {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            for line in self.log() {
+                eprintln!("coturn: {line}");
+            }
+        }
+    }
+}
+
+/// A port that is free for UDP and TCP.
+pub fn free_port() -> u16 {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let port = udp.local_addr().expect("it is bound").port();
+        // coturn takes the next one, too.
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
