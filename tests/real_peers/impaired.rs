@@ -136,7 +136,7 @@ fn ours(line: &Line, since: Instant) -> Outcome {
     Outcome {
         shown: shown.len() as f64,
         freezes: gaps.len() as f64,
-        frozen: gaps.iter().sum(),
+        frozen: gaps.iter().fold(0.0, |sum, gap| sum + gap),
         buffered: held / (shown.len().max(1) as f64),
         ..Outcome::default()
     }
@@ -252,7 +252,7 @@ pub fn matrix(player: &Player) {
     }
     let time = Duration::from_secs(15);
     println!(
-        "| loss | jitter | reordered | shown there | freezes there | buffer there | NACK / again / PLI there | shown here | freezes here | longest wait here |"
+        "| loss | jitter | reordered | shown there | freezes there | buffer there | NACK / again / PLI there | shown here | freezes here | buffer here |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for loss in [0.0, 1.0, 5.0, 10.0] {

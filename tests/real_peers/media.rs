@@ -107,7 +107,7 @@ impl Media {
             } => {
                 if let Some(line) = by_id(lines, transceiver) {
                     line.asked.push((*kind, Instant::now()));
-                    line.to_keyframe();
+                    line.seek_keyframe();
                 }
             }
             _ => {}
@@ -158,7 +158,7 @@ impl Line {
                 continue;
             }
             let data = self.clip.frame(self.position).clone();
-            let is_key = self.codec.is_video() && self.position % GROUP == 0;
+            let is_key = self.codec.is_video() && self.position.is_multiple_of(GROUP);
             self.position += 1;
             let fingerprint = clips::fingerprint(self.codec, &data);
             let frame = EncodedFrame::new(data, time);
@@ -170,7 +170,7 @@ impl Line {
     }
 
     /// What is sent next is a keyframe.
-    fn to_keyframe(&mut self) {
+    fn seek_keyframe(&mut self) {
         self.position = self.position.next_multiple_of(GROUP);
     }
 
