@@ -14,17 +14,15 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
 use looprtc::proto::peer::{
     BandwidthEstimate, ChannelId, MediaKind, PeerConfig, PeerEvent, TransceiverConfig,
 };
-use offers::Offers;
 use qualities::{MARGIN, Quality, Viewer};
 
-#[path = "support/offers.rs"]
-mod offers;
-#[path = "support/page.rs"]
-mod page;
+#[path = "support/callers.rs"]
+mod callers;
 #[path = "support/qualities.rs"]
 mod qualities;
 
@@ -42,7 +40,7 @@ fn run(http: &str, paths: &[String]) -> Result<(), Box<dyn Error>> {
     let wanted = (most.bits_per_second as f64 * MARGIN * MARGIN) as u64;
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/bandwidth_estimation_from_disk.html");
-    let mut offers = Offers::serve(http, page, &net)?;
+    let mut callers = Callers::serve(&net, http, page)?;
     let config = PeerConfig::default().include_loopback(true);
     let config = config.bandwidth_estimation(Some(least.bits_per_second));
     let mut viewers: HashMap<PeerId, Viewer> = HashMap::new();
@@ -55,7 +53,7 @@ fn run(http: &str, paths: &[String]) -> Result<(), Box<dyn Error>> {
             .min()
             .map(|at| at.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(wait)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::TrackBound { transceiver, .. } => {
                     viewers.insert(id, Viewer::new(transceiver, Instant::now()));
@@ -79,7 +77,7 @@ fn run(http: &str, paths: &[String]) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        offers.take(&mut net, &config, &["/offer"], |net, id, _| {
+        callers.answer(&mut net, &config, |net, id| {
             let config = TransceiverConfig::default().codecs([qualities[0].file.codec]);
             net.peer(id)?.add_track(MediaKind::Video, config)?;
             Ok(())

@@ -10,17 +10,15 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::process::ExitCode;
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
 use looprtc::proto::peer::{
     ChannelId, ConnectionState, KeyframeRequestKind, MediaKind, PeerConfig, PeerEvent,
     TransceiverConfig, TransceiverId,
 };
-use offers::Offers;
 
-#[path = "support/offers.rs"]
-mod offers;
-#[path = "support/page.rs"]
-mod page;
+#[path = "support/callers.rs"]
+mod callers;
 
 const HELP: &str = "\
 rtcp_processing: show the RTCP of a browser page
@@ -41,7 +39,7 @@ fn main() -> ExitCode {
 fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/rtcp_processing.html");
-    let mut offers = Offers::serve(http, page, &net)?;
+    let mut callers = Callers::serve(&net, http, page)?;
     let config = PeerConfig::default()
         .include_loopback(true)
         .rtcp_events(true);
@@ -49,7 +47,7 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut channels: HashMap<PeerId, ChannelId> = HashMap::new();
     loop {
         if let Some((id, event)) = net.next_event(None)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::Rtcp(packet) => {
                     println!("Peer {id}: {packet}");
@@ -74,7 +72,7 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        offers.take(&mut net, &config, &["/offer"], |net, id, _| {
+        callers.answer(&mut net, &config, |net, id| {
             let config = TransceiverConfig::default();
             net.peer(id)?.add_track(MediaKind::Video, config)?;
             Ok(())

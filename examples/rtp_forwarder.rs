@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId, UdpConfig, UdpId};
 use looprtc::proto::peer::{
     Codec, Codecs, KeyframeRequestKind, MediaKind, MediaMode, PeerConfig, PeerEvent,
@@ -20,12 +21,9 @@ use looprtc::proto::peer::{
 use looprtc::proto::rtp::{
     H264ParameterSets, Packet, RtpSender, RtpSenderConfig, SdpFile, StreamDescription,
 };
-use offers::Offers;
 
-#[path = "support/offers.rs"]
-mod offers;
-#[path = "support/page.rs"]
-mod page;
+#[path = "support/callers.rs"]
+mod callers;
 
 const HELP: &str = "\
 rtp_forwarder: forward what a browser page sends as plain RTP
@@ -134,7 +132,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let mut forwarder = Forwarder::new(&mut net, &options)?;
     let page = include_str!("pages/rtp_forwarder.html");
-    let mut offers = Offers::serve(&options.http, page, &net)?;
+    let mut callers = Callers::serve(&net, &options.http, page)?;
     // Packets as they are, in the codecs that are forwarded.
     let codecs = Codecs::only([options.codec, Codec::Opus]);
     let config = PeerConfig::default().include_loopback(true);
@@ -143,7 +141,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     loop {
         let wait = tick.saturating_duration_since(Instant::now());
         if let Some((id, event)) = net.next_event(Some(wait))? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::Track(track) if track.kind == MediaKind::Video => {
                     forwarder.switch(&mut net, id, track.transceiver);
@@ -158,7 +156,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
             tick = Instant::now() + KEYFRAMES;
             forwarder.ask_for_keyframe(&mut net);
         }
-        offers.take(&mut net, &config, &["/offer"], |_, _, _| Ok(()));
+        callers.answer(&mut net, &config, |_, _| Ok(()));
     }
 }
 

@@ -15,15 +15,13 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use callers::Callers;
 use looprtc::driver::{Datagram, EventLoop, LocalTrack, LoopConfig, UdpId};
 use looprtc::proto::peer::{MediaKind, MediaMode, PeerConfig, TransceiverConfig};
 use looprtc::proto::rtp::{RtpSource, RtpSourceConfig, SdpFile, SourceEvent, StreamDescription};
-use offers::Offers;
 
-#[path = "support/offers.rs"]
-mod offers;
-#[path = "support/page.rs"]
-mod page;
+#[path = "support/callers.rs"]
+mod callers;
 
 const HELP: &str = "\
 rtp_to_webrtc: show plain RTP to browser pages
@@ -105,13 +103,13 @@ fn run() -> Result<(), Box<dyn Error>> {
     let inputs = streams.map(|(stream, source)| Input::open(&mut net, stream, source));
     let mut inputs: Vec<Input> = inputs.collect::<Result<_, _>>()?;
     let page = include_str!("pages/rtp_to_webrtc.html");
-    let mut offers = Offers::serve(&options.http, page, &net)?;
+    let mut callers = Callers::serve(&net, &options.http, page)?;
     let config = PeerConfig::default().media_mode(MediaMode::Packets);
     let config = config.include_loopback(true);
     loop {
         // It returns `None` when datagrams have come, or a page calls.
         if let Some((id, event)) = net.next_event(None)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             for input in &mut inputs {
                 input.track.handle_event(id, &event);
             }
@@ -122,7 +120,7 @@ fn run() -> Result<(), Box<dyn Error>> {
                 input.pass_on(&mut net, &datagram);
             }
         }
-        offers.take(&mut net, &config, &["/offer"], |net, id, _| {
+        callers.answer(&mut net, &config, |net, id| {
             for input in &mut inputs {
                 input.track.add_to(net, id)?;
             }

@@ -24,7 +24,7 @@ pub struct Quality {
 impl Quality {
     /// Reads a file.
     pub fn read(path: &str) -> Result<Self, Box<dyn Error>> {
-        let file = File::read(path, |_| ())?;
+        let file = File::read(path)?;
         let bytes: usize = file.frames.iter().map(|(_, data)| data.len()).sum();
         let (last, _) = &file.frames[file.frames.len() - 1];
         // A single picture is shown again and again.
