@@ -510,7 +510,11 @@ fn junk_changes_nothing() {
             bad[at] ^= 1 << bit;
             test.client.handle_message(&bad, test.now);
             test.client.handle_message(&good[..at], test.now);
-            assert_eq!(test.client.requests.len(), 1, "byte {at} bit {bit}: {bad:?}");
+            assert_eq!(
+                test.client.requests.len(),
+                1,
+                "byte {at} bit {bit}: {bad:?}"
+            );
         }
     }
     test.drain();
