@@ -9,6 +9,9 @@ use looprtc::proto::peer::{
     MediaMode, Message, PeerConfig, PeerEvent, Politeness, RtpPacket, TransceiverConfig,
 };
 
+#[path = "event_loop/datagrams.rs"]
+mod datagrams;
+
 /// Two peers in one loop, and what has happened to them.
 struct Pair {
     net: EventLoop,

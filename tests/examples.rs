@@ -127,7 +127,7 @@ fn embed_in_own_loop() {
     example.line("2 relayed; ");
 }
 
-/// Has a scenario of `tests/interop/examples.mjs` done.
+/// Has a scenario of `tests/interop/examples.mjs` done; those stand in `tests/interop/pages/`.
 fn in_chromium(scenario: &str, name: &str) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/examples.mjs");
     let program = example(name);
@@ -185,13 +185,48 @@ fn ice_single_port() {
 #[test]
 fn play_from_disk() {
     let _guard = alone();
-    for codec in ["vp8", "vp9", "av1"] {
-        in_chromium(&format!("play_from_disk_{codec}"), "play_from_disk");
-    }
+    in_chromium("play_from_disk", "play_from_disk");
 }
 
 #[test]
 fn reflect() {
     let _guard = alone();
     in_chromium("reflect", "reflect");
+}
+
+#[test]
+fn rtp_to_webrtc() {
+    let _guard = alone();
+    for sender in ["vp8", "h264", "gstreamer"] {
+        in_chromium(&format!("rtp_to_webrtc_{sender}"), "rtp_to_webrtc");
+    }
+}
+
+#[test]
+fn rtp_forwarder() {
+    let _guard = alone();
+    for codec in ["vp8", "h264"] {
+        in_chromium(&format!("rtp_forwarder_{codec}"), "rtp_forwarder");
+    }
+}
+
+#[test]
+fn save_to_disk() {
+    let _guard = alone();
+    in_chromium("save_to_disk", "save_to_disk");
+}
+
+#[test]
+fn rtcp_processing() {
+    let _guard = shared();
+    in_chromium("rtcp_processing", "rtcp_processing");
+}
+
+#[test]
+fn bandwidth_estimation_from_disk() {
+    let _guard = alone();
+    in_chromium(
+        "bandwidth_estimation_from_disk",
+        "bandwidth_estimation_from_disk",
+    );
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use looprtc::proto::net::{InterfaceAddress, Protocol, Received, SocketReply, Transmit};
 use looprtc::proto::peer::{
-    Certificate, ChannelConfig, ChannelId, CryptoBackend, IceCandidateInit, Input, Output, Peer,
-    PeerConfig, PeerError, PeerEvent,
+    Certificate, ChannelConfig, ChannelId, Codec, CryptoBackend, IceCandidateInit, Input,
+    MediaKind, Output, Peer, PeerConfig, PeerError, PeerEvent, TransceiverConfig, TransceiverId,
 };
 
 /// The default configuration with a certificate that all peers of a bench share, as all peers of an
@@ -27,6 +27,10 @@ pub struct End {
     pub address: SocketAddr,
     /// The channel, once it is open.
     pub open: Option<ChannelId>,
+    /// The track, once it can be written to.
+    pub bound: Option<TransceiverId>,
+    /// Frames or packets of the other end's track.
+    pub media: usize,
     pub deadline: Option<Instant>,
     pub messages: usize,
     pub bytes: usize,
@@ -41,6 +45,8 @@ impl End {
             peer: Peer::new(config, now).expect("a valid configuration"),
             address: SocketAddr::from(([10, 0, 0, 1 + index], 5000)),
             open: None,
+            bound: None,
+            media: 0,
             deadline: None,
             messages: 0,
             bytes: 0,
@@ -87,6 +93,8 @@ impl End {
                 self.messages += 1;
                 self.bytes += message.as_bytes().len();
             }
+            PeerEvent::TrackBound { transceiver, .. } => self.bound = Some(transceiver),
+            PeerEvent::Frame(_) | PeerEvent::Packet(_) => self.media += 1,
             PeerEvent::ChannelBufferedAmountLow(_) => self.low = true,
             PeerEvent::IceCandidate(Some(candidate)) => self
                 .candidates
@@ -96,7 +104,12 @@ impl End {
         }
     }
 
-    fn receive(&mut self, transmit: &Transmit, now: Instant) {
+    /// What is under way to the other end.
+    pub fn take_sent(&mut self) -> VecDeque<Transmit> {
+        std::mem::take(&mut self.sent)
+    }
+
+    pub fn receive(&mut self, transmit: &Transmit, now: Instant) {
         let received = Received {
             protocol: Protocol::Udp,
             source: transmit.source,
@@ -119,26 +132,49 @@ pub struct Wire {
 impl Wire {
     /// Two peers with an open channel.
     pub fn connect(config: &PeerConfig) -> Self {
+        let mut wire = Self::new(config);
+        let now = wire.now;
+        wire.ends[0]
+            .peer
+            .create_data_channel(ChannelConfig::new("data"), now)
+            .expect("a channel");
+        wire.until(|wire| wire.ends.iter().all(|end| end.open.is_some()));
+        wire
+    }
+
+    /// Two peers, the first of which sends a track of VP8.
+    pub fn connect_track(config: &PeerConfig) -> Self {
+        let mut wire = Self::new(config);
+        let (now, track) = (wire.now, TransceiverConfig::default().codecs([Codec::Vp8]));
+        wire.ends[0]
+            .peer
+            .add_track(MediaKind::Video, track, now)
+            .expect("a track");
+        wire.until(|wire| wire.ends[0].bound.is_some());
+        wire
+    }
+
+    fn new(config: &PeerConfig) -> Self {
         let now = Instant::now();
         let ends = [0, 1].map(|index| End::new(index, config.clone(), now));
-        let mut wire = Self { ends, now };
-        wire.negotiate();
+        Self { ends, now }
+    }
+
+    fn until(&mut self, done: impl Fn(&Self) -> bool) {
+        self.negotiate();
         for _ in 0..10_000 {
-            wire.exchange();
-            if wire.ends.iter().all(|end| end.open.is_some()) {
-                return wire;
+            self.exchange();
+            if done(self) {
+                return;
             }
-            wire.wait();
+            self.wait();
         }
-        panic!("the channel does not open");
+        panic!("the peers do not come that far");
     }
 
     fn negotiate(&mut self) {
         let now = self.now;
         let [a, b] = &mut self.ends;
-        a.peer
-            .create_data_channel(ChannelConfig::new("data"), now)
-            .expect("a channel");
         let offer = a.peer.negotiate(now).expect("an offer");
         let answer = b
             .peer
@@ -188,6 +224,11 @@ impl Wire {
         let next = self.ends.iter().filter_map(|end| end.deadline).min();
         let step = Duration::from_millis(1);
         self.now = next.unwrap_or(self.now + step).max(self.now + step);
+        self.due();
+    }
+
+    /// Tells those whose time has come.
+    pub fn due(&mut self) {
         for end in &mut self.ends {
             if end.deadline.is_some_and(|at| at <= self.now) {
                 end.peer

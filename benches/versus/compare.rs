@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::error::Error;
-use std::process::{Command, ExitCode, Stdio};
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use serde_json::Value;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// In processes of their own: what one leaves behind in memory does not count for the next.
-const BENCHES: [&str; 5] = ["connect", "rtt", "idle", "throughput", "memory"];
+const BENCHES: [&str; 6] = ["connect", "rtt", "idle", "throughput", "memory", "fanout"];
 
 /// What is compared: a figure of pion's with one of ours, and what is aimed at.
 struct Row {
@@ -67,6 +68,20 @@ const fn large(
         unit,
         small_is_good: false,
         aim,
+    }
+}
+
+/// A row of a track to many peers.
+const fn fanout(what: &'static str, variant: &'static str) -> Row {
+    Row {
+        what,
+        bench: "fanout",
+        pion: variant,
+        looprtc: variant,
+        figure: "packets_per_cpu_s",
+        unit: "packets/CPU-s",
+        small_is_good: false,
+        aim: Some(3.0),
     }
 }
 
@@ -241,6 +256,17 @@ const ROWS: &[Row] = &[
         "MB/s",
         None,
     ),
+    fanout(
+        "one track to 10 peers, 10 packets at once",
+        "10 peers, 10 at once",
+    ),
+    fanout("one track to 50 peers", "50 peers, 10 at once"),
+    fanout("one track to 100 peers", "100 peers, 10 at once"),
+    fanout("one track to 200 peers", "200 peers, 10 at once"),
+    fanout(
+        "one track to 100 peers, a packet at once",
+        "100 peers, 1 at once",
+    ),
     small(
         "memory of an idle connection's end",
         "memory",
@@ -281,13 +307,21 @@ impl Contestant {
 
     /// One bench in a process of its own.
     fn run(&mut self, bench: &str, options: &[String]) {
-        let output = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(["--only", bench])
             .args(options)
-            .stderr(Stdio::null())
-            .output();
-        let output = match output {
-            Ok(output) => output,
+            .stderr(Stdio::null());
+        let ended = if bench == "fanout" {
+            with_sink(&mut command)
+        } else {
+            let output = command.output();
+            output
+                .map(|o| (o.status, String::from_utf8_lossy(&o.stdout).into_owned()))
+                .map_err(Into::into)
+        };
+        let (status, output) = match ended {
+            Ok(ended) => ended,
             Err(e) => {
                 return self
                     .failures
@@ -295,7 +329,7 @@ impl Contestant {
             }
         };
         let mut lines = 0;
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
+        for line in output.lines() {
             println!("{line}");
             if !line.starts_with('{') {
                 continue; // pion's log
@@ -309,9 +343,8 @@ impl Contestant {
             }
         }
         let told = self.failures.iter().any(|f| f.starts_with(bench));
-        if lines == 0 || (!output.status.success() && !told) {
-            self.failures
-                .push(format!("{bench}: ended with {}", output.status));
+        if lines == 0 || (!status.success() && !told) {
+            self.failures.push(format!("{bench}: ended with {status}"));
         }
     }
 
@@ -343,6 +376,41 @@ impl Contestant {
     }
 }
 
+/// Runs a sender with a sink of its own, and carries lines between them. What is neither offer nor
+/// question is the sender's result.
+fn with_sink(command: &mut Command) -> Result<(ExitStatus, String)> {
+    let mut sink = Command::new(env::current_exe()?)
+        .arg("fanout-sink")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let sender = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let ended = sender.map_err(Into::into).and_then(|mut sender| {
+        let missing = "a pipe is missing";
+        let mut to_sink = sink.stdin.take().ok_or(missing)?;
+        let from_sink = sink.stdout.take().ok_or(missing)?;
+        let mut to_sender = sender.stdin.take().ok_or(missing)?;
+        let from_sender = sender.stdout.take().ok_or(missing)?;
+        // Ends with the sink.
+        std::thread::spawn(move || std::io::copy(&mut { from_sink }, &mut to_sender));
+        let mut results = String::new();
+        for line in BufReader::new(from_sender).lines() {
+            let line = line?;
+            if line.contains("\"offer\"") || line.contains("\"count\"") {
+                writeln!(to_sink, "{line}")?;
+                to_sink.flush()?;
+            } else {
+                results += &line;
+                results.push('\n');
+            }
+        }
+        Ok((sender.wait()?, results))
+    });
+    let _ = sink.kill();
+    sink.wait()?;
+    ended
+}
+
 /// `compare PION ROUNDS [options for both]`.
 pub fn main(arguments: &[String]) -> ExitCode {
     match compare(arguments) {
@@ -360,11 +428,18 @@ fn compare(arguments: &[String]) -> Result<bool> {
         return Err("compare wants the path of pion's program and the number of rounds".into());
     };
     let rounds: usize = rounds.parse()?;
+    let (only, options) = match options {
+        [only, list, rest @ ..] if only == "--only" => {
+            (Some(list.split(',').collect::<Vec<_>>()), rest)
+        }
+        all => (None, all),
+    };
+    let is_wanted = |bench: &str| only.as_ref().is_none_or(|only| only.contains(&bench));
     let own = env::current_exe()?.to_string_lossy().into_owned();
     let mut pion = Contestant::new("pion", pion.clone());
     let mut looprtc = Contestant::new("looprtc", own);
     for round in 0..rounds {
-        for bench in BENCHES {
+        for bench in BENCHES.into_iter().filter(|b| is_wanted(b)) {
             // A B, B A, …: neither always runs on the warmer machine.
             if round % 2 == 0 {
                 pion.run(bench, options);
@@ -381,7 +456,7 @@ fn compare(arguments: &[String]) -> Result<bool> {
         "| both ends on one machine, medians of {rounds} rounds | pion | looprtc | | better by | aim |"
     );
     println!("|---|---|---|---|---|---|");
-    for row in ROWS {
+    for row in ROWS.iter().filter(|r| is_wanted(r.bench)) {
         complete &= print_row(row, &pion, &looprtc);
     }
     print_idle(&looprtc);

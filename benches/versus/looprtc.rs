@@ -12,6 +12,8 @@
 mod compare;
 #[path = "../support/cpu.rs"]
 mod cpu;
+#[path = "fanout.rs"]
+mod fanout;
 #[path = "../support/pair.rs"]
 mod pair;
 
@@ -365,7 +367,7 @@ impl Options {
     fn parse() -> Result<Self> {
         use lexopt::prelude::*;
         let mut options = Self {
-            benches: ["connect", "rtt", "idle", "throughput", "memory"]
+            benches: ["connect", "rtt", "idle", "throughput", "memory", "fanout"]
                 .map(Into::into)
                 .into(),
             n: 200,
@@ -427,6 +429,18 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| first == "compare") {
         return compare::main(&arguments[1..]);
     }
+    if arguments
+        .first()
+        .is_some_and(|first| first == "fanout-sink")
+    {
+        return match fanout::sink() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                eprintln!("{e}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let options = match Options::parse() {
         Ok(options) => options,
         Err(e) => {
@@ -481,12 +495,15 @@ fn main() -> ExitCode {
                     }
                 }
             }
+            "fanout" => fanout::send(options.seconds, |variant, result| {
+                report(bench, variant, result.map(emit));
+            }),
             "memory" => {
                 let variant = format!("{} pairs", options.pairs);
                 report(bench, variant, bench_memory(&options));
             }
             other => {
-                let known = "connect, rtt, idle, throughput, memory";
+                let known = "connect, rtt, idle, throughput, memory, fanout";
                 eprintln!("no such bench: {other:?}; there are {known}");
                 return ExitCode::from(2);
             }

@@ -59,6 +59,26 @@ async function ask(path, body) {
   return { description: await response.json(), location: response.headers.get('Location') };
 }
 
+/** Offers this connection to the program, and takes its answer. */
+async function connect(pc, path = '/offer') {
+  await pc.setLocalDescription();
+  const { description } = await ask(path, await gathered(pc));
+  await pc.setRemoteDescription(description);
+}
+
+/** What the browser counts of the tracks it receives; of one of them, if it is given. */
+async function inbound(pc, track) {
+  const all = [...(await pc.getStats(track)).values()];
+  return all.filter(({ type }) => type === 'inbound-rtp');
+}
+
+/** The same of a video track, in words. */
+async function figures(pc, track) {
+  const [{ frameWidth, frameHeight, framesDecoded = 0, freezeCount = 0 } = {}] = await inbound(pc, track);
+  if (!frameWidth) return 'Nothing yet';
+  return `${frameWidth} × ${frameHeight}, ${framesDecoded} frames, ${freezeCount} freezes`;
+}
+
 /** A session description as text to be pasted, and back. */
 const toBase64 = (description) => btoa(JSON.stringify(description));
 const fromBase64 = (text) => JSON.parse(atob(text.trim()));

@@ -1,4 +1,5 @@
 //! Files in memory, and their frames sent to a peer when they are due.
+#![allow(dead_code, reason = "each example uses a part of it")]
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,18 +13,20 @@ use looprtc::proto::peer::{EncodedFrame, TransceiverId};
 /// A file in memory: its frames, shared by all who see it.
 pub struct File {
     pub codec: Codec,
-    frames: Vec<(media::Frame, Arc<[u8]>)>,
+    pre_skip: Duration,
+    pub frames: Vec<(media::Frame, Arc<[u8]>)>,
 }
 
 impl File {
-    /// Reads all that is good of it.
-    pub fn read(path: &str) -> Result<Self, Box<dyn Error>> {
+    /// Reads all that is good of it, and has `change` do its work on each frame.
+    pub fn read(path: &str, change: impl Fn(&mut media::Frame)) -> Result<Self, Box<dyn Error>> {
         let bytes = std::fs::read(path).map_err(|e| format!("{path}: {e}"))?;
         let mut reader = Reader::new(media::Limits::default());
         let mut frames = Vec::new();
         let mut take = |reader: &mut Reader| loop {
             match reader.poll() {
                 Ok(Some(mut frame)) => {
+                    change(&mut frame);
                     let data = std::mem::take(&mut frame.data).into();
                     frames.push((frame, data));
                 }
@@ -42,7 +45,11 @@ impl File {
         take(&mut reader);
         let codec = reader.codec().filter(|_| !frames.is_empty());
         let codec = codec.ok_or_else(|| format!("{path}: no frame in it"))?;
-        Ok(Self { codec, frames })
+        Ok(Self {
+            codec,
+            pre_skip: reader.pre_skip(),
+            frames,
+        })
     }
 }
 
@@ -88,17 +95,21 @@ impl Show {
         if self.bound < self.parts.len() {
             return None;
         }
+        // What has less before its first moment begins later, so that they are in step.
+        let longest = files.iter().map(|file| file.pre_skip).max()?;
         loop {
             match self.pacer.poll(now) {
                 Paced::Need(track) => {
                     let index = self.parts.iter().position(|(t, ..)| *t == track)?;
                     let next = &mut self.parts[index].2;
-                    let Some((frame, _)) = files[index].frames.get(*next) else {
+                    let file = &files[index];
+                    let Some((frame, _)) = file.frames.get(*next) else {
                         self.pacer.end(track);
                         continue;
                     };
+                    let time = frame.time + (longest - file.pre_skip);
                     self.pacer
-                        .push(track, frame.time, frame.duration, frame.keyframe, *next)
+                        .push(track, time, frame.duration, frame.keyframe, *next)
                         .ok()?;
                     *next += 1;
                 }

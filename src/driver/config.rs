@@ -28,6 +28,12 @@ pub struct LoopConfig {
     pub max_send_queue: usize,
     /// Jobs waiting in a [`LoopHandle`](super::LoopHandle). 1,024; above it the poster is told.
     pub max_posted: usize,
+    /// Sockets that the application may open with [`add_udp`](super::EventLoop::add_udp). 1,024; above it:
+    /// [`LoopError::LimitReached`](super::LoopError).
+    pub max_udp_sockets: usize,
+    /// Bytes of datagrams for the application that wait to be taken, with some for each. 8 MiB; more are
+    /// dropped and counted.
+    pub max_unread: usize,
     /// What the system is asked to buffer for each socket and direction, in bytes. 2 MiB; the system may
     /// give less.
     pub socket_buffer: usize,
@@ -50,6 +56,8 @@ impl Default for LoopConfig {
             read_budget: 512,
             max_send_queue: 4096,
             max_posted: 1024,
+            max_udp_sockets: 1024,
+            max_unread: 8 << 20,
             socket_buffer: 2 * 1024 * 1024,
             address_hold: Duration::from_secs(5),
             tls_authorities: None,

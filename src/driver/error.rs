@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 
 use crate::proto::peer::{CryptoError, PeerError};
 
@@ -11,8 +12,12 @@ use crate::proto::peer::{CryptoError, PeerError};
 pub enum LoopError {
     /// The system refused something; the text says what was tried.
     Io(&'static str, io::Error),
+    /// A socket could not be opened at this address.
+    Bind(SocketAddr, io::Error),
     /// There is no such peer, or it has closed.
     NoSuchPeer,
+    /// There is no such socket of the application, or it was closed.
+    NoSuchSocket,
     /// A configured limit was reached.
     LimitReached {
         /// Its name in [`LoopConfig`](super::LoopConfig).
@@ -30,6 +35,8 @@ impl fmt::Display for LoopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(what, e) => write!(f, "{what}: {e}"),
+            Self::Bind(address, e) => write!(f, "opening a UDP socket at {address}: {e}"),
+            Self::NoSuchSocket => f.write_str("no such socket, or it was closed"),
             Self::NoSuchPeer => f.write_str("no such peer, or it has closed"),
             Self::LimitReached { limit, value } => write!(f, "{limit} of {value} reached"),
             Self::Peer(e) => e.fmt(f),
@@ -41,10 +48,10 @@ impl fmt::Display for LoopError {
 impl std::error::Error for LoopError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Io(_, e) => Some(e),
+            Self::Io(_, e) | Self::Bind(_, e) => Some(e),
             Self::Peer(e) => Some(e),
             Self::Crypto(e) => Some(e),
-            Self::NoSuchPeer | Self::LimitReached { .. } => None,
+            Self::NoSuchPeer | Self::NoSuchSocket | Self::LimitReached { .. } => None,
         }
     }
 }

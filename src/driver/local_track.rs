@@ -1,5 +1,8 @@
 //! One track for many peers.
 
+use std::sync::Arc;
+
+use super::peers::Queued;
 use super::{EventLoop, PeerId};
 use crate::proto::peer::{
     CodecParameters, ConnectionState, EncodedFrame, KeyframeRequestKind, MediaKind, PeerError,
@@ -126,21 +129,21 @@ impl LocalTrack {
         Some(news)
     }
 
-    /// Sends a frame to all that take it. To how many.
+    /// Sends a frame to all that take it, in the next turn. To how many.
     ///
-    /// A peer that refuses it is left out, and misses it.
+    /// A peer that refuses it (see [`Peer::write_frame`](crate::proto::peer::Peer::write_frame)), or has 4,096
+    /// waiting, misses it; the log tells.
     pub fn write_frame(&self, net: &mut EventLoop, frame: &EncodedFrame) -> usize {
-        self.write(net, |peer, transceiver| {
-            peer.write_frame(transceiver, frame)
-        })
+        self.write(net, &Queued::Frame(Arc::new(frame.clone())))
     }
 
     /// Sends a packet to all that take it, each a peer in
-    /// [`MediaMode::Packets`](crate::proto::peer::MediaMode::Packets). To how many.
+    /// [`MediaMode::Packets`](crate::proto::peer::MediaMode::Packets), in the next turn. To how many.
     ///
-    /// A peer that refuses it is left out, and misses it.
+    /// A peer that refuses it (see [`Peer::write_rtp`](crate::proto::peer::Peer::write_rtp)), or has 4,096
+    /// waiting, misses it; the log tells.
     pub fn write_rtp(&self, net: &mut EventLoop, packet: &RtpPacket) -> usize {
-        self.write(net, |peer, transceiver| peer.write_rtp(transceiver, packet))
+        self.write(net, &Queued::Packet(Arc::new(packet.clone())))
     }
 
     /// How many take it now.
@@ -153,21 +156,10 @@ impl LocalTrack {
         self.senders.iter().map(|s| s.peer)
     }
 
-    fn write(
-        &self,
-        net: &mut EventLoop,
-        write: impl Fn(&mut super::PeerMut<'_>, TransceiverId) -> Result<(), PeerError>,
-    ) -> usize {
-        let mut taken = 0;
-        for sender in self.senders.iter().filter(|s| s.is_bound) {
-            let Ok(mut peer) = net.peer(sender.peer) else {
-                continue;
-            };
-            match write(&mut peer, sender.transceiver) {
-                Ok(()) => taken += 1,
-                Err(why) => log::debug!("peer {}: not sent: {why}", sender.peer),
-            }
-        }
-        taken
+    fn write(&self, net: &mut EventLoop, media: &Queued) -> usize {
+        let bound = self.senders.iter().filter(|s| s.is_bound);
+        bound
+            .filter(|s| net.queue(s.peer, s.transceiver, media.clone()))
+            .count()
     }
 }

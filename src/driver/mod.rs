@@ -30,6 +30,7 @@
 //! take the events with [`poll_event`](EventLoop::poll_event).
 
 mod config;
+mod datagrams;
 mod deadlines;
 mod demux;
 mod error;
@@ -50,16 +51,18 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
+use self::datagrams::Inbox;
 use self::demux::Demux;
 use self::peers::Peers;
 use self::resolver::Resolver;
-use self::sockets::Sockets;
+use self::sockets::{Owner, Sockets};
 use self::tcp::Streams;
 use self::tls::TlsSetup;
 use crate::proto::ice::{Bindings, stun};
 use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
 
 pub use self::config::LoopConfig;
+pub use self::datagrams::{Datagram, UdpConfig, UdpId};
 pub use self::error::LoopError;
 pub use self::handle::{LoopHandle, PostError};
 pub use self::local_track::{LocalTrack, LocalTrackEvent};
@@ -83,6 +86,8 @@ pub struct LoopStats {
     pub datagrams_sent: u64,
     /// Datagrams that belong to no peer.
     pub unroutable: u64,
+    /// Datagrams for the application dropped because it did not take those before.
+    pub unread_dropped: u64,
     /// Datagrams dropped because the system took no more, or refused them.
     pub send_dropped: u64,
     /// Claims of a remote address that another peer was using.
@@ -108,6 +113,8 @@ pub struct EventLoop {
     backend: CryptoBackend,
     certificate: Certificate,
     events: VecDeque<(PeerId, PeerEvent)>,
+    inbox: Inbox,
+    udp_generation: u32,
     /// Peers with outputs to be polled.
     touched: Vec<usize>,
     stats: LoopStats,
@@ -156,6 +163,8 @@ impl EventLoop {
             backend,
             certificate,
             events: VecDeque::new(),
+            inbox: Inbox::new(config.max_unread),
+            udp_generation: 0,
             touched: Vec::new(),
             stats: LoopStats::default(),
             config,
@@ -201,7 +210,8 @@ impl EventLoop {
     }
 
     /// The next event of any peer. Waits for it at most so long (`None`: for ever). `Ok(None)`: the time
-    /// has passed, or [`LoopHandle::wake`] was called.
+    /// has passed, [`LoopHandle::wake`] was called, or datagrams wait in [`poll_datagram`](Self::poll_datagram)
+    /// (if the application has opened sockets of its own with [`add_udp`](Self::add_udp)).
     ///
     /// The last event of a peer is *closed*; with that it is gone from [`peer`](Self::peer).
     ///
@@ -220,9 +230,14 @@ impl EventLoop {
             if self.handle.take_wake() {
                 return Ok(None);
             }
-            let wait = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let wait = match self.inbox.is_empty() {
+                true => end.map(|end| end.saturating_duration_since(Instant::now())),
+                // A turn all the same: who leaves datagrams unread shall not stop the peers.
+                false => Some(Duration::ZERO),
+            };
             self.turn(wait)?;
-            if wait == Some(Duration::ZERO) && self.events.is_empty() {
+            let is_over = wait == Some(Duration::ZERO) || !self.inbox.is_empty();
+            if is_over && self.events.is_empty() {
                 return Ok(None);
             }
         }
@@ -296,6 +311,7 @@ impl EventLoop {
     pub fn stats(&self) -> LoopStats {
         LoopStats {
             send_dropped: self.sockets.dropped() + self.streams.dropped,
+            unread_dropped: self.inbox.dropped,
             ..self.stats
         }
     }
@@ -330,8 +346,10 @@ impl EventLoop {
     fn has_leftovers(&self) -> bool {
         !self.touched.is_empty()
             || !self.events.is_empty()
+            || !self.inbox.is_empty()
             || self.sockets.has_readable()
             || self.streams.has_ready()
+            || self.sockets.is_fresh()
             || self.handle.has_jobs()
             || self.handle.is_wake_asked()
     }
@@ -357,15 +375,20 @@ impl EventLoop {
     fn read(&mut self, now: Instant) {
         let (demux, peers) = (&mut self.demux, &mut self.peers);
         let (touched, stats) = (&mut self.touched, &mut self.stats);
+        let inbox = &mut self.inbox;
         let bindings = &mut self.bindings;
         self.sockets.read(|socket, owner, from, local, datagram| {
             stats.datagrams_received += 1;
+            if let Owner::Application(id) = owner {
+                return inbox.push(id, from, local, datagram);
+            }
             if stun::is_stun(datagram) && bindings.handle_datagram(from, datagram, now) {
                 return;
             }
             let peer = match owner {
-                Some(owner) => Some(owner),
-                None => demux.route(socket, from, datagram, now),
+                Owner::Peer(peer) => Some(peer),
+                Owner::Shared => demux.route(socket, from, datagram, now),
+                Owner::Application(_) | Owner::Nobody => None,
             };
             match peer {
                 Some(peer) => peers.receive(peer, now, from, local, datagram, touched),

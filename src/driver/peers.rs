@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 use slab::Slab;
@@ -52,6 +53,9 @@ pub(super) struct Entry {
     /// What the demultiplexer knows it by.
     ufrags: Vec<String>,
     addresses: Vec<(usize, SocketAddr)>,
+    /// To be written when it is polled: so a peer's state is fetched into the processor's cache once a turn,
+    /// not once for each packet of a track that many peers are sent.
+    queued: Vec<(TransceiverId, Queued)>,
     /// It is in the list of those to be polled already.
     touched: bool,
     /// It is closed; only its events are still to be taken, and its relays to be given back.
@@ -61,6 +65,16 @@ pub(super) struct Entry {
     /// It panicked; what it was when it did, nobody knows.
     broken: Option<String>,
 }
+
+/// Media of a track that many peers are sent; they share it.
+#[derive(Debug, Clone)]
+pub(super) enum Queued {
+    Packet(Arc<RtpPacket>),
+    Frame(Arc<EncodedFrame>),
+}
+
+/// Media queued for one peer in one turn.
+const MAX_QUEUED: usize = 4096;
 
 /// All peers, in slots that are used again under new names.
 #[derive(Default)]
@@ -87,6 +101,7 @@ impl Peers {
             relay_sockets: Vec::new(),
             ufrags: Vec::new(),
             addresses: Vec::new(),
+            queued: Vec::new(),
             touched: true,
             closed: false,
             forgotten: false,
@@ -184,6 +199,27 @@ impl Peers {
 }
 
 impl Entry {
+    fn write_queued(&mut self, now: Instant) {
+        if self.queued.is_empty() {
+            return;
+        }
+        let mut queued = std::mem::take(&mut self.queued);
+        let id = self.id;
+        self.fenced(|peer| {
+            for (transceiver, media) in &queued {
+                let written = match media {
+                    Queued::Packet(packet) => peer.write_rtp(*transceiver, packet, now),
+                    Queued::Frame(frame) => peer.write_frame(*transceiver, frame, now),
+                };
+                if let Err(why) = written {
+                    log::debug!("peer {id}: not sent: {why}");
+                }
+            }
+        });
+        queued.clear();
+        self.queued = queued;
+    }
+
     /// Runs this in the peer; a panic breaks this peer and no other.
     fn fenced<R>(&mut self, f: impl FnOnce(&mut Peer) -> R) -> Option<R> {
         if self.broken.is_some() {
@@ -207,6 +243,23 @@ impl Entry {
 }
 
 impl EventLoop {
+    /// Has this written when the peer is polled. Whether there is such a peer, and room.
+    pub(super) fn queue(&mut self, id: PeerId, transceiver: TransceiverId, media: Queued) -> bool {
+        let entry = self.peers.entries.get_mut(id.index());
+        let Some(entry) = entry.filter(|e| e.id == id && !e.closed) else {
+            return false;
+        };
+        if entry.queued.len() >= MAX_QUEUED {
+            return false;
+        }
+        entry.queued.push((transceiver, media));
+        if !entry.touched {
+            entry.touched = true;
+            self.touched.push(id.index());
+        }
+        true
+    }
+
     /// Polls a peer until it is drained.
     pub(super) fn drain_peer(&mut self, index: usize) {
         let now = Instant::now();
@@ -219,6 +272,7 @@ impl EventLoop {
             if entry.closed && entry.relay_sockets.is_empty() {
                 return;
             }
+            entry.write_queued(now);
             let Some(output) = entry.fenced(Peer::poll_output) else {
                 self.remove_broken(index);
                 return;
@@ -433,6 +487,10 @@ impl PeerMut<'_> {
         write_frame(transceiver: TransceiverId, frame: &EncodedFrame) -> ();
         /// See [`Peer::write_rtp`].
         write_rtp(transceiver: TransceiverId, packet: &RtpPacket) -> ();
+        /// See [`Peer::set_desired_bitrate`].
+        set_desired_bitrate(bits_per_second: u64) -> ();
+        /// See [`Peer::request_bitrate`].
+        request_bitrate(transceiver: TransceiverId, rid: Option<&str>, bits_per_second: u64) -> ();
         /// See [`Peer::request_keyframe`].
         request_keyframe(transceiver: TransceiverId, rid: Option<&str>, kind: KeyframeRequestKind) -> ();
     }

@@ -9,9 +9,23 @@ use mio::{Registry, Token};
 use slab::Slab;
 
 use super::config::LoopConfig;
+use super::datagrams::{UdpConfig, UdpId};
 use super::interfaces::Interfaces;
 use super::udp::{Read, RecvBuffers, Udp};
 use crate::proto::net::{InterfaceAddress, PortPolicy, Transmit};
+
+/// Who gets what comes to a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Whichever peer it belongs to.
+    Shared,
+    /// This peer.
+    Peer(usize),
+    /// The application.
+    Application(UdpId),
+    /// Nobody any more.
+    Nobody,
+}
 
 /// All sockets, by the numbers that are their mio tokens.
 pub(super) struct Sockets {
@@ -28,6 +42,10 @@ pub(super) struct Sockets {
     readable: VecDeque<usize>,
     /// Sockets with something queued.
     queued: Vec<usize>,
+    /// How many of them are the application's.
+    application: usize,
+    /// Something was queued since the last flush.
+    is_fresh: bool,
     dropped: u64,
 }
 
@@ -45,6 +63,8 @@ impl Sockets {
             buffers: RecvBuffers::new(),
             readable: VecDeque::new(),
             queued: Vec::new(),
+            application: 0,
+            is_fresh: false,
             dropped: 0,
         }
     }
@@ -60,10 +80,10 @@ impl Sockets {
         let sockets = match policy {
             PortPolicy::Shared if !self.shared.is_empty() => self.shared.clone(),
             PortPolicy::Shared => {
-                self.shared = self.bind_all(self.port, None, |_| true, registry)?;
+                self.shared = self.bind_all(self.port, Owner::Shared, |_| true, registry)?;
                 self.shared.clone()
             }
-            PortPolicy::Own => self.bind_all(0, Some(peer), |_| true, registry)?,
+            PortPolicy::Own => self.bind_all(0, Owner::Peer(peer), |_| true, registry)?,
         };
         self.with_addresses(sockets, now)
     }
@@ -77,7 +97,7 @@ impl Sockets {
         now: Instant,
     ) -> Result<(Vec<usize>, Vec<InterfaceAddress>), String> {
         let is_family = |ip: IpAddr| ip.is_ipv4() == remote.is_ipv4();
-        let sockets = self.bind_all(0, Some(peer), is_family, registry)?;
+        let sockets = self.bind_all(0, Owner::Peer(peer), is_family, registry)?;
         self.with_addresses(sockets, now)
     }
 
@@ -102,7 +122,7 @@ impl Sockets {
     fn bind_all(
         &mut self,
         port: u16,
-        owner: Option<usize>,
+        owner: Owner,
         accepts: impl Fn(IpAddr) -> bool,
         registry: &Registry,
     ) -> Result<Vec<usize>, String> {
@@ -137,11 +157,29 @@ impl Sockets {
     fn bind_one(
         &mut self,
         address: SocketAddr,
-        owner: Option<usize>,
+        owner: Owner,
         registry: &Registry,
     ) -> io::Result<usize> {
-        let mut udp = Udp::bind(address, self.buffer, self.max_queue)?;
-        udp.owner = owner;
+        let udp = Udp::bind(&address.into(), owner, self.buffer, self.max_queue)?;
+        self.add(udp, registry)
+    }
+
+    /// A socket for the application; its name is made of its number.
+    pub fn open_udp(
+        &mut self,
+        config: &UdpConfig,
+        registry: &Registry,
+        id: impl FnOnce(usize) -> UdpId,
+    ) -> io::Result<UdpId> {
+        let id = id(self.udp.vacant_key());
+        let owner = Owner::Application(id);
+        let udp = Udp::bind(config, owner, self.buffer, self.max_queue)?;
+        self.add(udp, registry)?;
+        self.application += 1;
+        Ok(id)
+    }
+
+    fn add(&mut self, mut udp: Udp, registry: &Registry) -> io::Result<usize> {
         let entry = self.udp.vacant_entry();
         let index = entry.key();
         udp.register(registry, Token(index))?;
@@ -162,12 +200,17 @@ impl Sockets {
         }
     }
 
-    /// Reads from each readable socket up to its budget. `each` is given the socket, its single owner
-    /// if it has one, the sender, the local address and the datagram.
-    pub fn read(
-        &mut self,
-        mut each: impl FnMut(usize, Option<usize>, SocketAddr, SocketAddr, &[u8]),
-    ) {
+    pub fn get(&self, socket: usize) -> Option<&Udp> {
+        self.udp.get(socket)
+    }
+
+    /// How many sockets the application has.
+    pub fn application_count(&self) -> usize {
+        self.application
+    }
+
+    /// Reads from each readable socket up to its budget. `each` is given the socket, its owner, the sender, the local address and the datagram.
+    pub fn read(&mut self, mut each: impl FnMut(usize, Owner, SocketAddr, SocketAddr, &[u8])) {
         for _ in 0..self.readable.len() {
             let Some(index) = self.readable.pop_front() else {
                 return;
@@ -219,7 +262,11 @@ impl Sockets {
             self.dropped += 1;
             return;
         };
-        if udp.push(transmit) && !udp.listed_queued {
+        if !udp.push(transmit) {
+            return;
+        }
+        self.is_fresh = true;
+        if !udp.listed_queued {
             udp.listed_queued = true;
             self.queued.push(index);
         }
@@ -227,6 +274,7 @@ impl Sockets {
 
     /// Sends what is queued, as far as the system takes it. Closes what is to be closed and is empty.
     pub fn flush(&mut self, registry: &Registry) {
+        self.is_fresh = false;
         let mut waiting = Vec::new();
         for index in self.queued.drain(..) {
             let Some(udp) = self.udp.get_mut(index) else {
@@ -254,7 +302,10 @@ impl Sockets {
             let Some(udp) = self.udp.get_mut(*index) else {
                 continue;
             };
-            udp.owner = None;
+            if let Owner::Application(_) = udp.owner {
+                self.application -= 1;
+            }
+            udp.owner = Owner::Nobody;
             udp.closing = true;
             if !udp.has_queued() {
                 udp.deregister(registry);
@@ -267,13 +318,18 @@ impl Sockets {
     /// Whether datagrams from this address on this socket have to be told apart: not on a socket with
     /// a single owner, and not of the other family.
     pub fn is_shared_with(&self, socket: usize, remote: SocketAddr) -> bool {
-        self.udp
-            .get(socket)
-            .is_some_and(|udp| udp.owner.is_none() && udp.bound().is_ipv4() == remote.is_ipv4())
+        self.udp.get(socket).is_some_and(|udp| {
+            udp.owner == Owner::Shared && udp.bound().is_ipv4() == remote.is_ipv4()
+        })
     }
 
     pub fn has_readable(&self) -> bool {
         !self.readable.is_empty()
+    }
+
+    /// Whether something was queued that no flush has tried to send.
+    pub fn is_fresh(&self) -> bool {
+        self.is_fresh
     }
 
     pub fn has_queued(&self) -> bool {

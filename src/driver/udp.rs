@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use mio::{Interest, Registry, Token};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::datagrams::UdpConfig;
+use super::sockets::Owner;
 use crate::proto::net::Transmit;
 
 /// The largest payload of a UDP datagram.
@@ -38,8 +40,8 @@ pub(super) struct Udp {
     socket: mio::net::UdpSocket,
     state: UdpSocketState,
     bound: SocketAddr,
-    /// The one peer that uses it, if it is not shared.
-    pub owner: Option<usize>,
+    pub owner: Owner,
+    interest: Interest,
     queue: VecDeque<Transmit>,
     max_queue: usize,
     scratch: Vec<u8>,
@@ -64,7 +66,13 @@ pub(super) enum Read {
 
 impl Udp {
     /// Binds a socket. `buffer` is what the system is asked to buffer, in bytes.
-    pub fn bind(address: SocketAddr, buffer: usize, max_queue: usize) -> io::Result<Self> {
+    pub fn bind(
+        config: &UdpConfig,
+        owner: Owner,
+        buffer: usize,
+        max_queue: usize,
+    ) -> io::Result<Self> {
+        let address = config.address;
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
@@ -72,7 +80,11 @@ impl Udp {
             socket.set_only_v6(true)?;
         }
         socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
+        if address.ip().is_multicast() {
+            socket.set_reuse_address(true)?;
+        }
+        socket.bind(&bindable(address).into())?;
+        set_up_multicast(&socket, config)?;
         let std_socket: std::net::UdpSocket = socket.into();
         let bound = std_socket.local_addr()?;
         let state = UdpSocketState::new(UdpSockRef::from(&std_socket))?;
@@ -88,7 +100,11 @@ impl Udp {
             socket: mio::net::UdpSocket::from_std(std_socket),
             state,
             bound,
-            owner: None,
+            owner,
+            interest: match config.send_only {
+                true => Interest::WRITABLE,
+                false => Interest::READABLE | Interest::WRITABLE,
+            },
             queue: VecDeque::new(),
             max_queue,
             scratch: Vec::new(),
@@ -101,11 +117,7 @@ impl Udp {
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(
-            &mut self.socket,
-            token,
-            Interest::READABLE | Interest::WRITABLE,
-        )
+        registry.register(&mut self.socket, token, self.interest)
     }
 
     pub fn deregister(&mut self, registry: &Registry) {
@@ -152,6 +164,10 @@ impl Udp {
         for (slice, meta) in slices.iter().zip(metas.iter()).take(received) {
             let local = SocketAddr::new(meta.dst_ip.unwrap_or(self.bound.ip()), self.bound.port());
             let joined = slice.get(..meta.len).unwrap_or_default();
+            if joined.is_empty() {
+                each(meta.addr, local, &[]);
+                count += 1;
+            }
             for datagram in joined.chunks(meta.stride.max(1)) {
                 each(meta.addr, local, datagram);
                 count += 1;
@@ -270,6 +286,63 @@ impl Udp {
         let (socket, state) = (&self.socket, &self.state);
         socket.try_io(|| state.try_send(UdpSockRef::from(socket), &transmit))
     }
+}
+
+/// Bound to the group itself, a socket hears nothing else; not every system allows that.
+fn bindable(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        ip if !ip.is_multicast() || cfg!(unix) => address,
+        IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()),
+        IpAddr::V6(_) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), address.port()),
+    }
+}
+
+fn set_up_multicast(socket: &Socket, config: &UdpConfig) -> io::Result<()> {
+    let group = Some(config.address.ip()).filter(IpAddr::is_multicast);
+    if config.address.is_ipv4() {
+        let interface = match config.interface {
+            None => Ipv4Addr::UNSPECIFIED,
+            Some(IpAddr::V4(address)) => address,
+            Some(IpAddr::V6(_)) => return Err(other_family()),
+        };
+        if let Some(IpAddr::V4(group)) = group {
+            socket.join_multicast_v4(&group, &interface)?;
+        }
+        if !interface.is_unspecified() {
+            socket.set_multicast_if_v4(&interface)?;
+        }
+        if let Some(ttl) = config.multicast_ttl {
+            socket.set_multicast_ttl_v4(ttl.into())?;
+        }
+        return Ok(());
+    }
+    let index = config.interface.map_or(Ok(0), interface_index)?;
+    if let Some(IpAddr::V6(group)) = group {
+        socket.join_multicast_v6(&group, index)?;
+    }
+    if index != 0 {
+        socket.set_multicast_if_v6(index)?;
+    }
+    if let Some(ttl) = config.multicast_ttl {
+        socket.set_multicast_hops_v6(ttl.into())?;
+    }
+    Ok(())
+}
+
+fn other_family() -> io::Error {
+    let why = "the interface's address is of the other family than the socket's";
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+fn interface_index(address: IpAddr) -> io::Result<u32> {
+    if address.is_ipv4() {
+        return Err(other_family());
+    }
+    let found = if_addrs::get_if_addrs()?
+        .into_iter()
+        .find(|i| i.ip() == address);
+    let index = found.and_then(|i| i.index);
+    index.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no interface has that address"))
 }
 
 /// A wildcard socket is told which of its addresses to send from.

@@ -10,4 +10,5 @@ pub mod ice;
 pub mod media;
 pub mod net;
 pub mod peer;
+pub mod rtp;
 pub mod signal;

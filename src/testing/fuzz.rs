@@ -3,8 +3,10 @@
 //!
 //! A body panics when it has found something, and only then.
 
+mod rtp;
 mod sequence;
 
+pub use rtp::{rtp_packet, rtp_source, sdp_file};
 pub use sequence::sequence;
 
 use super::{Link, Node, Simulation};

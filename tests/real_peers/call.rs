@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use looprtc::driver::PeerMut;
 use looprtc::proto::peer::{
-    ChannelConfig, ChannelId, ChannelInfo, ConnectionState, IceCandidateInit, Message, PeerConfig,
-    PeerError, PeerEvent, SdpType, SessionDescription,
+    ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, IceCandidateInit, Message,
+    PeerConfig, PeerError, PeerEvent, SdpType, SessionDescription,
 };
 use serde_json::{Value, json};
 
 use crate::child::RealPeer;
+use crate::media::Media;
 use crate::ours::Ours;
 
 /// How long one step may take; a browser on a busy machine is slow.
@@ -36,6 +37,8 @@ pub struct Call {
     /// Labels of channels that have closed on our side.
     closed: Vec<String>,
     pub state: ConnectionState,
+    /// Our media, if there is any.
+    pub media: Media,
     /// What our side said of its end, if anything.
     pub error: Option<PeerError>,
     /// What they announce as their largest message, in bytes; 64 KiB if nothing (RFC 8841 §6.1).
@@ -51,17 +54,30 @@ pub struct Call {
 
 impl Call {
     pub fn start(name: &str, args: &[&str], offerer: Offerer, config: PeerConfig) -> Self {
+        Self::start_with(RealPeer::start, name, args, offerer, config, &[])
+    }
+
+    /// With a track of ours for each of these, and a peer that is started in this way.
+    pub fn start_with(
+        start: impl FnOnce(&str, &str, &[&str]) -> RealPeer,
+        name: &str,
+        args: &[&str],
+        offerer: Offerer,
+        config: PeerConfig,
+        codecs: &[Codec],
+    ) -> Self {
         let role = match offerer {
             Offerer::Looprtc => "answer",
             Offerer::RealPeer => "offer",
         };
         let mut call = Self {
             ours: Ours::new(config),
-            theirs: RealPeer::start(name, role, args),
+            theirs: start(name, role, args),
             channels: HashMap::new(),
             messages: VecDeque::new(),
             closed: Vec::new(),
             state: ConnectionState::New,
+            media: Media::default(),
             error: None,
             announced: 65536,
             ufrags: Vec::new(),
@@ -69,6 +85,7 @@ impl Call {
             story: Vec::new(),
             begun: Instant::now(),
         };
+        call.media = Media::add(&mut call.peer(), codecs);
         if offerer == Offerer::Looprtc {
             call.create(ChannelConfig::new("interop"));
             call.offer();
@@ -213,8 +230,19 @@ impl Call {
         }
     }
 
-    /// Lets both sides go on for a while.
+    /// Lets both sides go on for this long.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.turn();
+        }
+    }
+
+    /// Lets both sides go on for a moment.
     pub fn turn(&mut self) {
+        if let Some(mut peer) = self.ours.peer() {
+            self.media.play(&mut peer);
+        }
         if let Some(event) = self.ours.event(TURN) {
             self.on_event(event);
         }
@@ -228,7 +256,11 @@ impl Call {
     }
 
     fn on_event(&mut self, event: PeerEvent) {
-        self.note("looprtc", format!("{event:?}"));
+        self.media.on_event(&event);
+        match &event {
+            PeerEvent::Frame(_) => return,
+            event => self.note("looprtc", format!("{event:?}")),
+        }
         match event {
             PeerEvent::IceCandidate(candidate) => {
                 let candidate = candidate.map(|c| {

@@ -12,6 +12,8 @@ pub struct Ours {
 
 impl Ours {
     pub fn new(config: PeerConfig) -> Self {
+        // What is under us speaks when RUST_LOG is set.
+        let _ = env_logger::builder().is_test(true).try_init();
         let mut net = EventLoop::new(LoopConfig::default()).expect("a loop");
         let id = net.add_peer(config).expect("a peer");
         Self { net, id }

@@ -719,3 +719,119 @@ fn hundreds_of_changes_and_glare_end_in_agreement() {
         }
     }
 }
+
+/// A NAL unit of H.265 behind a start code.
+fn h265_nal(kind: u8, size: usize, is_first_slice: bool) -> Vec<u8> {
+    let mut unit = vec![
+        0,
+        0,
+        0,
+        1,
+        kind << 1,
+        1,
+        u8::from(is_first_slice) << 7 | 0x2a,
+    ];
+    unit.resize(size, 0x5a);
+    unit
+}
+
+#[test]
+fn pictures_of_h265_come_in_one_piece() {
+    let mut sim = Simulation::new(13, Link::default());
+    let (a, b) = sim.pair();
+    let ours = add_track(&mut sim, a, MediaKind::Video, video(Codec::H265));
+    connected(&mut sim, a, b);
+    sim.run_for(500);
+    // VPS, SPS, PPS, a long SEI and an IDR slice: the ends of fragments are not the picture's.
+    let key = [(32, 40), (33, 60), (34, 30), (39, 3000), (19, 5000)];
+    let key: Vec<u8> = key
+        .iter()
+        .flat_map(|(kind, size)| h265_nal(*kind, *size, *kind == 19))
+        .collect();
+    let one = h265_nal(1, 4000, true);
+    let two = [h265_nal(1, 3000, true), h265_nal(1, 2900, false)].concat();
+    let mut sent: Vec<Arc<[u8]>> = Vec::new();
+    for n in 0..30 {
+        let data = match n {
+            0 => &key,
+            // From here on with two slices.
+            10.. => &two,
+            _ => &one,
+        };
+        sent.push(data.as_slice().into());
+        send(&mut sim, a, ours, &sent[sent.len() - 1], FRAME * n).unwrap();
+        sim.run_for(33);
+    }
+    sim.run_for(1000);
+    let got = Tracks::of(&mut sim, b);
+    let frames: Vec<_> = got.frames.values().flatten().collect();
+    assert!(frames[0].keyframe && frames[0].data == sent[0]);
+    assert!(frames[1..].iter().all(|f| !f.keyframe && f.contiguous));
+    for n in 1..10 {
+        assert!(frames[n].data == sent[n], "picture {n}");
+    }
+    // The first with two tells that there may be two; the last one waits for the next.
+    assert!([&frames[10].data[..], &frames[11].data[..]].concat() == two);
+    for n in 12..30 {
+        assert!(frames[n].data[..] == two, "picture {n}");
+    }
+    assert_eq!(frames.len(), 30);
+}
+
+/// Without SSRCs in descriptions and without MIDs in packets the payload type tells the m-line.
+#[test]
+fn streams_that_nobody_announced_are_placed_by_payload_type() {
+    let mut sim = Simulation::new(14, Link::default().loss(0.05).delay(20, 5));
+    let mut rng = Rng::new(14);
+    let (a, b) = loners(&mut sim);
+    let ours = add_track(&mut sim, a, MediaKind::Video, video(Codec::Vp8));
+    let sound = add_track(&mut sim, a, MediaKind::Audio, TransceiverConfig::default());
+    let plain = |mut description: SessionDescription| {
+        let is_kept = |l: &&str| !l.starts_with("a=ssrc") && !l.contains("hdrext:sdes:mid");
+        let lines: Vec<&str> = description.sdp.lines().filter(is_kept).collect();
+        description.sdp = lines.join("\r\n") + "\r\n";
+        description
+    };
+    let offer = sim.with(a, |p, now| p.negotiate(now)).unwrap();
+    let answer = sim.with(b, |p, now| p.receive(plain(offer), now));
+    let answer = answer.unwrap().unwrap();
+    sim.with(a, |p, now| p.receive(plain(answer), now)).unwrap();
+    let mut remote = Vec::new();
+    for (from, to) in [(a, b), (b, a)] {
+        while let Some(event) = sim.next_event(from) {
+            match event {
+                PeerEvent::IceCandidate(Some(candidate)) => {
+                    let init = candidate.to_init();
+                    sim.with(to, |p, now| p.add_ice_candidate(Some(&init), now))
+                        .unwrap();
+                }
+                PeerEvent::Track(track) if from == b => remote.push(track),
+                _ => {}
+            }
+        }
+    }
+    connected(&mut sim, a, b);
+    let mut sent = Vec::new();
+    for n in 0..100 {
+        let data = frame(&mut rng, n, 3000, n == 0);
+        send(&mut sim, a, ours, &data, FRAME * n).unwrap();
+        send(&mut sim, a, sound, &vec![0x5a; 80].into(), FRAME * n).unwrap();
+        sent.push(data);
+        sim.run_for(33);
+    }
+    sim.run_for(3000);
+    let got = Tracks::of(&mut sim, b);
+    let by_kind = |kind| {
+        let id = remote.iter().find(|t| t.kind == kind).unwrap();
+        got.frames[&id.transceiver].iter().collect::<Vec<_>>()
+    };
+    // What was lost was sent again, in a stream that nobody announced either.
+    let video = by_kind(MediaKind::Video);
+    assert!(
+        video
+            .iter()
+            .zip(but_ends(&video, &sent))
+            .all(|(f, s)| f.data == *s)
+    );
+    assert!(by_kind(MediaKind::Audio).len() > 85);
+}

@@ -29,6 +29,7 @@ import (
 	"crypto/rand"
 
 	"github.com/pion/ice/v2"
+	"github.com/pion/interceptor"
 	"github.com/pion/webrtc/v3"
 )
 
@@ -100,7 +101,20 @@ func newFactory(shareCertificate bool) (*factory, error) {
 	settings.SetIPFilter(func(ip net.IP) bool { return ip.IsLoopback() })
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
 	settings.SetICEMulticastDNSMode(ice.MulticastDNSModeDisabled)
-	f := &factory{api: webrtc.NewAPI(webrtc.WithSettingEngine(settings))}
+	// What NewPeerConnection sets up by itself: codecs, NACK, reports, transport-wide feedback.
+	media := &webrtc.MediaEngine{}
+	if err := media.RegisterDefaultCodecs(); err != nil {
+		return nil, err
+	}
+	interceptors := &interceptor.Registry{}
+	if err := webrtc.RegisterDefaultInterceptors(media, interceptors); err != nil {
+		return nil, err
+	}
+	f := &factory{api: webrtc.NewAPI(
+		webrtc.WithSettingEngine(settings),
+		webrtc.WithMediaEngine(media),
+		webrtc.WithInterceptorRegistry(interceptors),
+	)}
 	if shareCertificate {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
@@ -490,7 +504,7 @@ func closeAll(pairs []*pair) {
 // ---- the command line ---------------------------------------------------------------------
 
 func main() {
-	benches := flag.String("only", "connect,rtt,idle,throughput,memory", "which, by commas")
+	benches := flag.String("only", "connect,rtt,idle,throughput,memory,fanout", "which, by commas")
 	n := flag.Int("n", 200, "pairs of the connect bench")
 	seconds := flag.Float64("seconds", 3, "length of each round-trip and throughput measurement")
 	sizes := flag.String("sizes", "64,1200,16384,65535", "message sizes of the throughput bench, bytes")
@@ -525,10 +539,14 @@ func main() {
 				}
 				report(bench, text+" B", err)
 			}
+		case "fanout":
+			for _, c := range fanoutCases {
+				report(bench, fanoutVariant(c[0], c[1]), benchFanout(c[0], c[1], *seconds))
+			}
 		case "memory":
 			report(bench, fmt.Sprintf("%d pairs", *pairs), benchMemory(*pairs, *settle))
 		default:
-			fmt.Fprintf(os.Stderr, "no such bench: %q; there are connect, rtt, idle, throughput, memory\n", bench)
+			fmt.Fprintf(os.Stderr, "no such bench: %q; there are connect, rtt, idle, throughput, memory, fanout\n", bench)
 			os.Exit(2)
 		}
 	}

@@ -40,6 +40,7 @@ pub mod ogg;
 pub mod opus;
 pub mod pacing;
 mod reader;
+pub mod recording;
 pub mod wav;
 
 pub use reader::Reader;
@@ -69,6 +70,25 @@ pub enum Codec {
 }
 
 impl Codec {
+    /// All of them, in the order of preference of Chromium's offers.
+    pub const ALL: [Self; 9] = [
+        Self::Vp8,
+        Self::Vp9,
+        Self::Av1,
+        Self::H264,
+        Self::H265,
+        Self::Opus,
+        Self::Pcmu,
+        Self::Pcma,
+        Self::G722,
+    ];
+
+    /// The codec of this name in `a=rtpmap`, in any case (RFC 4855 §3).
+    pub fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|c| c.name().eq_ignore_ascii_case(name))
+    }
+
     /// Whether this is a video codec.
     pub fn is_video(self) -> bool {
         use Codec::{Av1, H264, H265, Vp8, Vp9};

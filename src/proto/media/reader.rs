@@ -1,10 +1,12 @@
 //! Any of the readers, chosen by the first bytes.
 
+use std::time::Duration;
+
 use super::annexb::AnnexBReader;
 use super::ivf::IvfReader;
 use super::ogg::OggOpusReader;
 use super::wav::WavReader;
-use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, h264, h265};
+use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, h264, h265, opus};
 
 /// Reads any container or byte stream of this module.
 #[derive(Debug)]
@@ -105,6 +107,17 @@ impl Reader {
             Self::Ogg(reader) => reader.head().map(|_| Codec::Opus),
             Self::AnnexB(reader) => Some(reader.codec()),
             Self::Wav(reader) => reader.codec(),
+        }
+    }
+
+    /// What stands before the first moment of the media (Opus: the pre-skip), once known. Players throw it
+    /// away, receivers in WebRTC play it: what is to be in step with this begins that much later.
+    pub fn pre_skip(&self) -> Duration {
+        match self {
+            Self::Ogg(reader) => reader
+                .head()
+                .map_or(Duration::ZERO, |head| opus::time(head.pre_skip.into())),
+            _ => Duration::ZERO,
         }
     }
 

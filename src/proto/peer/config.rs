@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::crypto::{Certificate, CryptoBackend, DtlsVersion};
 use super::tracks::{Codecs, MediaMode};
 use crate::proto::ice::{GatherConfig, IceServer, IceTransportPolicy};
+use crate::proto::media::jitter::JitterConfig;
 
 /// Configuration of one [`Peer`](super::Peer).
 ///
@@ -54,6 +55,21 @@ pub struct PeerConfig {
     pub codecs: Codecs,
     /// Whether media is given and taken in frames or in packets. [`MediaMode::Frames`] by default.
     pub media_mode: MediaMode,
+    /// Holds received media back until it can be given out in order and evenly, as long as the network
+    /// makes that necessary; each layer of each track by itself, within the limits of the
+    /// [`JitterConfig`], whose clock rate is set by the codec. `None` by default: all is given out as soon
+    /// as it is there, which is right for recording and passing on.
+    pub jitter_buffer: Option<JitterConfig>,
+    /// Finds out how much may be sent ([`PeerEvent::BandwidthEstimate`](super::PeerEvent)), beginning with
+    /// so many bits a second, and sends no faster: large frames are spread over time. `None` by default:
+    /// everything is sent at once.
+    pub bandwidth_estimation: Option<u64>,
+    /// How often the figures behind [`Peer::track_stats`](super::Peer::track_stats) are taken. `None` by
+    /// default: never; browsers' pages mostly ask once a second.
+    pub stats_interval: Option<Duration>,
+    /// Gives every RTCP packet that comes ([`PeerEvent::Rtcp`](super::PeerEvent::Rtcp)), to be looked at. Off by
+    /// default: it costs a copy of every packet, RTP too, both ways.
+    pub rtcp_events: bool,
     /// RTP header extensions to negotiate beside the standard ones (audio level, MID, RID, send times,
     /// transport-wide sequence numbers, video orientation), by URI; at most 7. None by default. Those that
     /// the core does not know are passed on as [bytes](super::HeaderExtensions::raw).
@@ -81,6 +97,10 @@ impl Default for PeerConfig {
             mtu: 1200,
             codecs: Codecs::default(),
             media_mode: MediaMode::Frames,
+            jitter_buffer: None,
+            bandwidth_estimation: None,
+            stats_interval: None,
+            rtcp_events: false,
             header_extensions: Vec::new(),
             seed: None,
         }
@@ -134,6 +154,14 @@ impl PeerConfig {
         codecs: Codecs => codecs;
         /// Sets [`media_mode`](Self::media_mode).
         media_mode: MediaMode => media_mode;
+        /// Sets [`jitter_buffer`](Self::jitter_buffer).
+        jitter_buffer: Option<JitterConfig> => jitter_buffer;
+        /// Sets [`bandwidth_estimation`](Self::bandwidth_estimation).
+        bandwidth_estimation: Option<u64> => bandwidth_estimation;
+        /// Sets [`stats_interval`](Self::stats_interval).
+        stats_interval: Option<Duration> => stats_interval;
+        /// Sets [`rtcp_events`](Self::rtcp_events).
+        rtcp_events: bool => rtcp_events;
         /// Sets [`header_extensions`](Self::header_extensions).
         header_extensions: Vec<String> => header_extensions;
         /// Sets [`seed`](Self::seed).
@@ -214,6 +242,10 @@ pub struct Limits {
     /// Bytes accepted for sending and not yet acknowledged, over all channels. 4 MiB; above it:
     /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
     pub max_send_buffer: usize,
+    /// Bytes of media that wait because the path carries less than is written, of one stream
+    /// ([`PeerConfig::bandwidth_estimation`]). 1 MiB; above it:
+    /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
+    pub max_media_buffer: usize,
     /// Bytes of one frame that is sent. 4 MiB; above it: error.
     pub max_frame_size: usize,
     /// Remote addresses that have proved themselves (a correct STUN integrity). 16; above it the one
@@ -235,6 +267,7 @@ impl Default for Limits {
             max_channels: 1024,
             max_label_size: 1024,
             max_send_buffer: 4 * 1024 * 1024,
+            max_media_buffer: 1024 * 1024,
             max_frame_size: 4 * 1024 * 1024,
             max_validated_addresses: 16,
             max_drain: 50_000,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::Bitrate;
 use str0m::crypto::CryptoProvider;
 use str0m::crypto::dtls::ProtocolVersion;
 use str0m::ice::StunMessage;
@@ -77,8 +78,12 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         .set_ice_lite(config.ice_lite)
         .set_sctp_max_buffered_amount(CORE_BUFFER)
         .set_mtu(config.mtu..=config.mtu + 100)
+        // Receivers put sound and pictures in step after two reports of each.
+        .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_rtp_mode(config.media_mode == MediaMode::Packets)
-        .set_stats_interval(None);
+        .enable_raw_packets(config.rtcp_events)
+        .set_stats_interval(config.stats_interval)
+        .enable_bwe(config.bandwidth_estimation.map(Bitrate::bps));
     let core = config.codecs.configure(core);
     let mut core = extensions::configure(core, &config.header_extensions)?;
     core.set_max_stun_rto(config.timing.keepalive);
@@ -152,6 +157,7 @@ impl Peer {
         if self.may_join(received) && self.joined.push(received) {
             return;
         }
+        self.place_stream(received.contents);
         self.core_receive(received);
         self.settle();
     }
@@ -306,6 +312,7 @@ impl Peer {
                 break;
             }
         }
+        self.release_due();
         self.evaluate();
         self.flush_events();
     }
@@ -401,6 +408,11 @@ impl Peer {
             }
             Event::MediaData(data) => self.on_media_data(data),
             Event::RtpPacket(packet) => self.on_rtp_packet(packet),
+            Event::EgressBitrateEstimate(kind) => self.on_bandwidth(&kind),
+            Event::MediaEgressStats(stats) => self.on_sent_stats(&stats),
+            Event::MediaIngressStats(stats) => self.on_received_stats(&stats),
+            Event::PeerStats(stats) => self.stats.round_trip_time = stats.rtt,
+            Event::RawPacket(raw) => self.on_raw_packet(&raw),
             Event::KeyframeRequest(request) => self.on_keyframe_request(&request),
             Event::SenderFeedback(report) => self.on_sender_report(&report),
             Event::StreamPaused(p) => self.on_stream_paused(p.mid, p.rid, p.paused),
@@ -535,6 +547,7 @@ impl Peer {
             .map(|t| t + self.config.timing.handshake);
         [
             self.core_deadline,
+            self.tracks.due(),
             self.connectivity.deadline(self.now),
             handshake,
             self.handshake_failed.map(|t| t + self.config.timing.closed),

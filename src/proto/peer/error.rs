@@ -67,12 +67,14 @@ pub enum PeerError {
         /// The codecs that were offered. The other side does not say which it knows.
         offered: Vec<String>,
     },
-    /// The send buffer is full; nothing of this message was taken. Send it again after
-    /// [`ChannelBufferedAmountLow`](super::PeerEvent::ChannelBufferedAmountLow).
+    /// The send buffer is full; nothing of this was taken. Send a message again after
+    /// [`ChannelBufferedAmountLow`](super::PeerEvent::ChannelBufferedAmountLow); leave media out, up to the next
+    /// keyframe.
     BufferFull {
         /// Bytes buffered now.
         buffered: usize,
-        /// The limit ([`Limits::max_send_buffer`](super::Limits::max_send_buffer)).
+        /// The limit ([`Limits::max_send_buffer`](super::Limits::max_send_buffer),
+        /// [`Limits::max_media_buffer`](super::Limits::max_media_buffer)).
         limit: usize,
     },
     /// A configured limit was reached.

@@ -67,9 +67,10 @@ pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
 pub use self::state::{Message, PeerEvent, SignalingState};
 pub use self::stats::PeerStats;
 pub use self::tracks::{
-    Codec, CodecParameters, Codecs, Direction, EncodedFrame, FrameTime, HeaderExtensions,
-    KeyframeRequestKind, MediaKind, MediaMode, ReceivedFrame, ReceivedPacket, RemoteTrack,
-    RtpPacket, SenderReport, TransceiverConfig, TransceiverId, TransceiverInfo, VideoOrientation,
+    BandwidthEstimate, Codec, CodecParameters, Codecs, Direction, EncodedFrame, FrameTime,
+    HeaderExtensions, KeyframeRequestKind, MediaKind, MediaMode, ReceivedFrame, ReceivedPacket,
+    ReceivedStats, ReceptionReport, RemoteTrack, RtcpPacket, RtpPacket, SenderReport, SentStats,
+    TrackStats, TransceiverConfig, TransceiverId, TransceiverInfo, VideoOrientation,
 };
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
 

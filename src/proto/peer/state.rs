@@ -5,8 +5,8 @@ use std::fmt;
 use super::channels::ChannelId;
 use super::error::PeerError;
 use super::tracks::{
-    CodecParameters, KeyframeRequestKind, ReceivedFrame, ReceivedPacket, RemoteTrack, SenderReport,
-    TransceiverId,
+    BandwidthEstimate, CodecParameters, KeyframeRequestKind, ReceivedFrame, ReceivedPacket,
+    RemoteTrack, RtcpPacket, SenderReport, TransceiverId,
 };
 use crate::proto::ice::{IceCandidate, IceCandidateError};
 
@@ -152,6 +152,10 @@ pub enum PeerEvent {
         /// How it asks.
         kind: KeyframeRequestKind,
     },
+    /// How much may be sent, by what is known now.
+    BandwidthEstimate(BandwidthEstimate),
+    /// RTCP has come, for those who [want to see it](super::PeerConfig::rtcp_events).
+    Rtcp(RtcpPacket),
     /// The other side tells how its clocks go.
     SenderReport(SenderReport),
     /// A transceiver is gone: stopped by either side, rejected, or closed with the connection.

@@ -31,6 +31,12 @@ pub struct PeerStats {
     pub candidates: CandidateCounts,
     /// Local and remote address of the path that data takes.
     pub path: Option<(SocketAddr, SocketAddr)>,
+    /// There and back over that path, by reports on media; needs
+    /// [`PeerConfig::stats_interval`](super::PeerConfig::stats_interval).
+    pub round_trip_time: Option<std::time::Duration>,
+    /// The last [estimate](super::PeerEvent::BandwidthEstimate), in bits a second (W3C
+    /// `availableOutgoingBitrate`).
+    pub available_outgoing_bitrate: Option<u64>,
     /// What was negotiated, once it was.
     pub dtls_version: Option<DtlsVersion>,
     /// Data channels that are not closed.

@@ -10,6 +10,7 @@
 //!                                     their offer ─► Track ─► Frame, Frame, … ─► TrackRemoved
 //! ```
 
+mod bitrate;
 mod codec;
 mod config;
 mod direction;
@@ -17,8 +18,13 @@ pub(super) mod extensions;
 mod frame;
 mod negotiate;
 mod packet;
+mod pieces;
+mod playout;
 mod rewrite;
+mod rtcp;
 mod sdp;
+mod stats;
+mod unannounced;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +35,7 @@ use super::error::PeerError;
 use super::state::PeerEvent;
 use super::{Peer, config::Limits};
 
+pub use self::bitrate::BandwidthEstimate;
 pub use self::codec::{CodecParameters, Codecs, MediaKind};
 pub use self::config::TransceiverConfig;
 use self::config::{check_config, check_preferences};
@@ -36,8 +43,10 @@ pub use self::direction::Direction;
 pub use self::extensions::{HeaderExtensions, VideoOrientation};
 pub use self::frame::{EncodedFrame, FrameTime, KeyframeRequestKind, ReceivedFrame, SenderReport};
 pub use self::packet::{MediaMode, ReceivedPacket, RtpPacket};
+pub use self::rtcp::{ReceptionReport, RtcpPacket};
 use self::sdp::PayloadTypes;
 pub(super) use self::sdp::{check_mids, remote_media};
+pub use self::stats::{ReceivedStats, SentStats, TrackStats};
 pub use crate::proto::media::Codec;
 
 /// Names a transceiver of a peer. Never used twice.
@@ -142,6 +151,9 @@ struct Transceiver {
     clock: frame::Clock,
     layers: Vec<packet::SentLayer>,
     repair: Vec<frame::Repair>,
+    pieces: Vec<pieces::Pieces>,
+    held: Vec<playout::Held>,
+    stats: TrackStats,
     is_receiving: bool,
     remote_ids: (Vec<String>, Option<String>),
     remote_rids: Vec<String>,
@@ -153,6 +165,9 @@ pub(super) struct Tracks {
     next: u32,
     known: Codecs,
     payload_types: PayloadTypes,
+    unannounced: unannounced::Unannounced,
+    /// When something held back is next to be given out.
+    due: Option<Instant>,
     /// What made-up names begin with.
     name: String,
 }
@@ -164,6 +179,8 @@ impl Tracks {
             next: 0,
             known,
             payload_types: PayloadTypes::default(),
+            unannounced: unannounced::Unannounced::default(),
+            due: None,
             name: format!("looprtc-{name}"),
         }
     }
@@ -228,6 +245,9 @@ impl Tracks {
             clock: frame::Clock::default(),
             layers: Vec::new(),
             repair: Vec::new(),
+            pieces: Vec::new(),
+            held: Vec::new(),
+            stats: TrackStats::default(),
             is_receiving: false,
             remote_ids: (Vec::new(), None),
             remote_rids: Vec::new(),
@@ -479,7 +499,7 @@ impl Peer {
     ///
     /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
     /// [`PeerEvent::TrackUnbound`]; [`PeerError::LimitReached`] for a frame over
-    /// [`Limits::max_frame_size`]; [`PeerError::BadTrack`] for a layer that was not negotiated;
+    /// [`Limits::max_frame_size`]; [`PeerError::BufferFull`] when the path carries less than is written; [`PeerError::BadTrack`] for a layer that was not negotiated;
     /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
     pub fn write_frame(
         &mut self,
@@ -499,9 +519,9 @@ impl Peer {
     /// # Errors
     ///
     /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
-    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload that makes a datagram
-    /// above [`PeerConfig::mtu`](super::PeerConfig::mtu); [`PeerError::LimitReached`] when 4,096 packets
-    /// have not been polled; [`PeerError::BadTrack`] for a layer that was not negotiated or a peer in
+    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload above 1,460 bytes;
+    /// [`PeerError::LimitReached`] when 4,096 packets have not been polled; [`PeerError::BufferFull`] when the
+    /// path carries less than is written; [`PeerError::BadTrack`] for a layer that was not negotiated or a peer in
     /// [`MediaMode::Frames`]; [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
     pub fn write_rtp(
         &mut self,
@@ -553,6 +573,9 @@ impl Peer {
 
 /// How long a peer waits for a keyframe that was asked for before it asks again.
 const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Layers of one track that are followed; more are received, but not looked after.
+const MAX_LAYERS: usize = 16;
 
 /// What is sent: shared, so that many peers have it once.
 type Bytes = Arc<[u8]>;

@@ -2,7 +2,17 @@ use super::*;
 use crate::proto::peer::PeerError;
 use crate::testing::Rng;
 
-const BODIES: [fn(&[u8]); 6] = [stun_peek, candidate, signal, sdp, peer_datagrams, sequence];
+const BODIES: [fn(&[u8]); 9] = [
+    stun_peek,
+    candidate,
+    signal,
+    sdp,
+    peer_datagrams,
+    sequence,
+    rtp_packet,
+    rtp_source,
+    sdp_file,
+];
 
 /// A small part of what a fuzzer does, so that no change to the library leaves a target broken.
 #[test]
@@ -43,6 +53,21 @@ fn bodies_take_what_is_well_formed() {
         count += 1;
     }
     assert!(count > 10);
+}
+
+/// The seeds, as a fuzzer meets them.
+#[test]
+fn rtp_seeds() {
+    for (name, body) in [
+        ("rtp_packet", rtp_packet as fn(&[u8])),
+        ("rtp_source", rtp_source),
+        ("sdp_file", sdp_file),
+    ] {
+        let seeds = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+        for seed in std::fs::read_dir(seeds).unwrap() {
+            body(&std::fs::read(seed.unwrap().path()).unwrap());
+        }
+    }
 }
 
 #[test]

@@ -14,6 +14,8 @@ import sys
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.sdp import candidate_from_sdp
 
+from aiortc_media import Media
+
 MAX_LINE = 4 << 20
 
 
@@ -27,13 +29,14 @@ def fail(where, error):
 
 
 class Peer:
-    def __init__(self, echo):
+    def __init__(self, echo, kinds):
         self.echo = echo
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.channels = {}
         self.pending = []
         self.pc.on("datachannel", self.watch)
         self.pc.on("connectionstatechange", self.report_state)
+        self.media = Media(self.pc, kinds, emit) if kinds else None
 
     def report_state(self):
         state = self.pc.connectionState
@@ -145,7 +148,8 @@ class Peer:
         await self.offer()
 
     async def handle(self, message):
-        verb = getattr(self, "on_" + message["type"].replace("-", "_"), None)
+        name = "on_" + message["type"].replace("-", "_")
+        verb = getattr(self, name, None) or getattr(self.media, name, None)
         if verb is None:
             raise ValueError("unknown message (aiortc has no ICE restart)")
         await verb(message)
@@ -168,7 +172,9 @@ async def read_messages(peer):
 
 
 async def run(args):
-    peer = Peer(echo=not args.no_echo)
+    # Which codec it is, is looprtc's choice here: it names only one.
+    kinds = [media.split(":")[0] for media in args.media.split(",") if media]
+    peer = Peer(echo=not args.no_echo, kinds=kinds)
     if args.role == "offer":
         await peer.on_create({"label": "interop"})
         await peer.offer()
@@ -180,6 +186,7 @@ async def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--role", choices=["offer", "answer"], required=True)
     parser.add_argument("--no-echo", action="store_true")
+    parser.add_argument("--media", default="", help="send and receive media: video:VP8,audio:opus")
     parser.add_argument("--max-seconds", type=float, default=120)
     args = parser.parse_args()
     try:

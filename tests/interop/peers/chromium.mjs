@@ -4,12 +4,14 @@
 //
 // Extra arguments:
 //   --mdns          hide host addresses behind mDNS names, as a browser without permissions does
+//   --media KINDS   send and receive media: "video:VP8,audio:opus", from fake devices
 //   --executable    the browser (default: $CHROMIUM, or /usr/bin/chromium)
 import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 import { emit, parseArgs, serve } from './stdio.mjs';
+import { kindsOf } from './w3c-media.mjs';
 
-const args = parseArgs({ mdns: false, executable: process.env.CHROMIUM || '/usr/bin/chromium' });
+const args = parseArgs({ mdns: false, media: '', executable: process.env.CHROMIUM || '/usr/bin/chromium' });
 
 const flags = [
   '--no-sandbox',
@@ -39,15 +41,33 @@ page.on('console', (m) => emit({ type: 'log', message: m.text() }));
 await page.route('**/*', (route) => route.fulfill({ contentType: 'text/html', body: '<!doctype html><title>interop</title>' }));
 await page.goto('http://localhost/');
 await page.exposeBinding('emitToTest', (_source, message) => emit(message));
-const source = readFileSync(new URL('./w3c-peer.mjs', import.meta.url), 'utf8');
+const source = (name) => readFileSync(new URL(name, import.meta.url), 'utf8');
+const sources = [source('./w3c-peer.mjs'), source('./w3c-media.mjs')];
 await page.evaluate(
-  async ({ source, role, echo }) => {
-    const module = await import(URL.createObjectURL(new Blob([source], { type: 'text/javascript' })));
-    globalThis.handle = await module.startPeer({
-      RTCPeerConnection, config: { iceServers: [] }, role, echo, emit: (message) => globalThis.emitToTest(message),
+  async ({ sources, role, echo, kinds }) => {
+    const load = (text) => import(URL.createObjectURL(new Blob([text], { type: 'text/javascript' })));
+    const [peer, media] = await Promise.all(sources.map(load));
+    const makeTrack = async (kind) => {
+      const wanted = kind === 'video' ? { video: { width: 320, height: 240, frameRate: 30 } } : { audio: true };
+      return (await navigator.mediaDevices.getUserMedia(wanted)).getTracks()[0];
+    };
+    // Frames that nobody looks at are not decoded.
+    const watchTrack = (track) => {
+      const element = document.body.appendChild(document.createElement(track.kind));
+      element.srcObject = new MediaStream([track]);
+      element.autoplay = true;
+      element.muted = track.kind === 'video';
+    };
+    globalThis.handle = await peer.startPeer({
+      RTCPeerConnection,
+      config: { iceServers: [] },
+      role,
+      echo,
+      emit: (message) => globalThis.emitToTest(message),
+      media: kinds.length > 0 ? { start: media.startMedia, kinds, makeTrack, watchTrack } : undefined,
     });
   },
-  { source, role: args.role, echo: args.echo },
+  { sources, role: args.role, echo: args.echo, kinds: kindsOf(args.media) },
 );
 
 let tail = Promise.resolve();

@@ -18,6 +18,8 @@ gi.require_version("GstSdp", "1.0")
 gi.require_version("GstWebRTC", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
 
+from gstreamer_media import Media  # noqa: E402
+
 out_lock = threading.Lock()
 
 
@@ -40,7 +42,7 @@ def description_from(message):
 
 
 class Peer:
-    def __init__(self, role, echo):
+    def __init__(self, role, echo, media):
         self.echo = echo
         self.channels = {}
         self.pending = []
@@ -57,6 +59,9 @@ class Peer:
         bus = self.pipeline.get_bus()
         bus.add_signal_watch()
         bus.connect("message::error", self.on_bus_error)
+        self.media = Media(self.pipeline, self.webrtc, media, emit) if media else None
+        if role == "offer" and self.media:
+            self.media.add_sources()
         # webrtcbin makes no channel before it is at least ready.
         self.pipeline.set_state(Gst.State.PLAYING)
         if role == "offer":
@@ -154,6 +159,8 @@ class Peer:
 
     def on_description(self, message):
         kind = message["description"]["type"]
+        if kind == "offer" and self.media and not self.media.sent:
+            self.media.add_sources(message["description"]["sdp"])
 
         def set_remote(promise):
             reply = promise.get_reply()
@@ -226,7 +233,8 @@ class Peer:
         try:
             message = json.loads(line)
             where = message["type"]
-            getattr(self, "on_" + where.replace("-", "_"))(message)
+            name = "on_" + where.replace("-", "_")
+            (getattr(self, name, None) or getattr(self.media, name))(message)
         except Exception as error:  # whatever it is, the test shall hear it
             fail(where, f"{type(error).__name__}: {error}")
         return GLib.SOURCE_REMOVE
@@ -236,12 +244,13 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--role", choices=["offer", "answer"], required=True)
     parser.add_argument("--no-echo", action="store_true")
+    parser.add_argument("--media", default="", help="send and receive media: video:VP8,audio:opus")
     parser.add_argument("--max-seconds", type=float, default=120)
     args = parser.parse_args()
 
     Gst.init(None)
     loop = GLib.MainLoop()
-    peer = Peer(args.role, echo=not args.no_echo)
+    peer = Peer(args.role, echo=not args.no_echo, media=args.media)
 
     def read_stdin():
         for line in sys.stdin:

@@ -14,9 +14,10 @@ const UNSET_LIMIT = 65535;
  * - `echo`: whether what arrives is sent back verbatim
  * - `sendsEmpty`: false where an empty message cannot be sent, and so is not echoed
  * - `emit(object)`: takes each message to the test
+ * - `media`: what `startMedia` of w3c-media.mjs takes besides, and that function as `start`; none: no media
  * Returns `handle(object)`, which takes each message from the test.
  */
-export async function startPeer({ RTCPeerConnection, config, role, echo, sendsEmpty = true, emit: write }) {
+export async function startPeer({ RTCPeerConnection, config, role, echo, sendsEmpty = true, media, emit: write }) {
   const pc = new RTCPeerConnection(config);
   const channels = new Map();
   const pendingCandidates = [];
@@ -152,6 +153,8 @@ export async function startPeer({ RTCPeerConnection, config, role, echo, sendsEm
     if (description.type === 'offer') await describe(await pc.createAnswer());
   }
 
+  const { addTracks, verbs: mediaVerbs } = media ? media.start({ pc, emit, ...media }) : {};
+
   function randomBytes(length) {
     const bytes = new Uint8Array(length);
     for (let at = 0; at < length; at += MAX_RANDOM_CHUNK) {
@@ -192,8 +195,10 @@ export async function startPeer({ RTCPeerConnection, config, role, echo, sendsEm
     },
     'restart-ice': () => offer({ iceRestart: true }),
     offer: () => offer(),
+    ...mediaVerbs,
   };
 
+  await addTracks?.(role === 'offer');
   if (role === 'offer') {
     createChannel('interop');
     await offer();

@@ -17,7 +17,8 @@ pub struct OpusHead {
     /// 1 or 2.
     pub channels: u8,
     /// Samples at 48 kHz that a player throws away at the beginning: what the decoder needs to settle.
-    /// WebRTC receivers play them, so sound runs late by this (6.5 ms from libopus).
+    /// WebRTC receivers play them, so sound runs late by this (6.5 ms from libopus): see
+    /// [`Reader::pre_skip`](super::Reader::pre_skip).
     pub pre_skip: u16,
     /// What it was recorded at, in Hz. Opus itself always counts at 48 kHz.
     pub input_sample_rate: u32,

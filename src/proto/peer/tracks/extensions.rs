@@ -16,8 +16,8 @@ const MAX_EXTRA: usize = 7;
 /// Bytes of a value in the one-byte form (RFC 8285 §4.2).
 const ONE_BYTE_FORM: usize = 16;
 
-/// Bytes of a value kept or sent; longer ones are left out.
-const MAX_VALUE: usize = 255;
+/// Bytes of all such values of a packet that are kept or sent; what is beyond is left out.
+const MAX_VALUES: usize = 255;
 
 /// What a packet says in its header extensions, from end to end. What is said from hop to hop (MID, RID,
 /// transport-wide sequence numbers, send times) is the peer's own business. Empty for most packets, and
@@ -87,7 +87,7 @@ impl HeaderExtensions {
         Some(value)
     }
 
-    /// Sets [`raw`](Self::raw); at most 255 bytes, more are left out.
+    /// Sets [`raw`](Self::raw). All together have at most 255 bytes; what is beyond is left out.
     pub fn set_raw(&mut self, uri: &str, value: &[u8]) {
         set_raw(self.values(), uri.into(), value);
     }
@@ -144,7 +144,8 @@ fn set_raw(values: &mut ExtensionValues, uri: Arc<str>, value: &[u8]) {
         .cloned()
         .unwrap_or_default();
     raw.0.retain(|(u, _)| *u != uri);
-    if value.len() <= MAX_VALUE && raw.0.len() < MAX_EXTRA {
+    let others: usize = raw.0.iter().map(|(_, v)| v.len()).sum();
+    if value.len() + others <= MAX_VALUES && raw.0.len() < MAX_EXTRA {
         raw.0.push((uri, value.into()));
     }
     values.user_values.set(raw);

@@ -9,12 +9,11 @@ use super::super::Peer;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
 use super::codec::{MediaKind, codec_of_core};
-use super::packet::MediaMode;
-use super::{Bytes, KEYFRAME_PATIENCE, TransceiverId};
+use super::packet::{MediaMode, check_queue};
+use super::pieces::Pieces;
+use super::{Bytes, KEYFRAME_PATIENCE, MAX_LAYERS, TransceiverId};
 use crate::proto::media::Codec;
-
-/// Layers of one track that are followed; more are received, but no keyframe is asked for.
-const MAX_LAYERS: usize = 16;
+use crate::proto::media::jitter::Arrival;
 
 /// A frame to be sent: a picture, or a packet of sound.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,6 +200,10 @@ impl Peer {
         let (Some(bound), Some(mid)) = (&transceiver.bound, transceiver.mid) else {
             return Err(PeerError::TrackNotBound);
         };
+        let rid = frame.rid.as_deref().map(Rid::from);
+        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, rid) {
+            check_queue(stream, &self.config)?;
+        }
         let rate = bound.clock_rate;
         let wallclock = frame.wallclock.unwrap_or(now);
         let ticks = transceiver.clock.ticks(frame.time, rate, wallclock);
@@ -234,6 +237,18 @@ impl Peer {
         let Some(codec) = codec_of_core(data.params.spec().codec) else {
             return;
         };
+        if codec == Codec::H265 {
+            let mut whole = Vec::new();
+            if let Some(transceiver) = self.tracks.by_core_mid(data.mid) {
+                transceiver.join_pieces(data, &mut whole);
+            }
+            whole.into_iter().for_each(|d| self.on_frame(codec, d));
+        } else {
+            self.on_frame(codec, data);
+        }
+    }
+
+    fn on_frame(&mut self, codec: Codec, data: MediaData) {
         let now = self.now;
         let Some(transceiver) = self.tracks.by_core_mid(data.mid) else {
             return;
@@ -260,7 +275,19 @@ impl Peer {
             keyframe,
             data: data.data,
         };
-        self.event(PeerEvent::Frame(frame));
+        let (first, last) = (**data.seq_range.start(), **data.seq_range.end());
+        let arrival = Arrival {
+            // The core does not say; a change shows in the numbers.
+            ssrc: 0,
+            sequence: first as u16,
+            packets: u16::try_from(last.saturating_sub(first) + 1).unwrap_or(u16::MAX),
+            timestamp: ticks as u32,
+            bytes: frame.data.len(),
+            item: PeerEvent::Frame(frame),
+        };
+        let id = transceiver.id;
+        let rid = data.rid.map(|r| r.to_string());
+        self.play_out(id, rid.as_deref(), rate, arrival);
         if asks {
             let rid = data.rid.map(|r| r.to_string());
             let asked = self.ask_for_keyframe(data.mid, rid.as_deref(), KeyframeRequestKind::Pli);
@@ -342,6 +369,18 @@ impl Peer {
 }
 
 impl super::Transceiver {
+    fn join_pieces(&mut self, data: MediaData, whole: &mut Vec<MediaData>) {
+        let index = match self.pieces.iter().position(|p| p.rid == data.rid) {
+            Some(index) => index,
+            None if self.pieces.len() >= MAX_LAYERS => return whole.push(data),
+            None => {
+                self.pieces.push(Pieces::new(data.rid));
+                self.pieces.len() - 1
+            }
+        };
+        self.pieces[index].join(data, whole);
+    }
+
     /// Whether a keyframe is to be asked for now: something is missing, and none has come since.
     fn wants_keyframe(
         &mut self,

@@ -16,7 +16,7 @@ use super::sdp::{self, LocalMedia, RemoteMedia};
 use super::{Agreed, Direction, RemoteTrack, Tracks, Transceiver, TransceiverConfig};
 
 /// How long a packet is kept to be sent again.
-const RTX_AGE: Duration = Duration::from_secs(3);
+const RTX_AGE: Duration = Duration::from_secs(1);
 
 /// How much of what is sent may be sent again. Half is enough for any loss that video survives, and a
 /// bound for whoever asks in bad faith.
@@ -287,6 +287,7 @@ impl Peer {
         if let Ok(types) = self.tracks.payload_types.with(text, media) {
             self.tracks.payload_types = types;
         }
+        self.tracks.unannounced.update(media);
         for m in media {
             self.narrow_direction(&m.mid);
             self.line_negotiated(m);
@@ -306,7 +307,7 @@ impl Peer {
             };
             let packets = match t.kind {
                 MediaKind::Audio => 256,
-                MediaKind::Video => 2048,
+                MediaKind::Video => 1024,
             };
             let layers = t.send_rids.iter().map(|r| Some(Rid::from(r.as_str())));
             let single = t.send_rids.is_empty().then_some(None);
@@ -449,6 +450,7 @@ impl Peer {
             }
             t.is_receiving = is;
             t.repair.clear();
+            t.pieces.clear();
             if is {
                 begun.push(PeerEvent::Track(RemoteTrack {
                     transceiver: t.id,
@@ -460,6 +462,7 @@ impl Peer {
                     rids: t.remote_rids.clone(),
                 }));
             } else {
+                t.release_all(self.now, &mut begun);
                 begun.push(PeerEvent::TrackRemoved(t.id));
             }
         }

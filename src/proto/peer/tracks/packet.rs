@@ -3,9 +3,10 @@
 use std::time::{Instant, SystemTime};
 
 use str0m::media::{Media, Mid, Rid, Rids};
-use str0m::rtp::{RtpWrite, SeqNo};
+use str0m::rtp::{RtpWrite, SeqNo, StreamTx};
 
 use super::super::Peer;
+use super::super::config::PeerConfig;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
 use super::codec::MediaKind;
@@ -14,6 +15,7 @@ use super::frame::captured_at;
 use super::rewrite::Rewriter;
 use super::{Bytes, TransceiverId};
 use crate::proto::media::Codec;
+use crate::proto::media::jitter::Arrival;
 
 /// In what pieces media is given and taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,11 +159,10 @@ impl Peer {
         id: TransceiverId,
         packet: &RtpPacket,
     ) -> Result<(), PeerError> {
-        let limit = self.config.mtu.saturating_sub(MAX_OVERHEAD);
-        if packet.payload.len() > limit {
+        if packet.payload.len() > MAX_PAYLOAD {
             return Err(PeerError::MessageTooLarge {
                 size: packet.payload.len(),
-                limit,
+                limit: MAX_PAYLOAD,
             });
         }
         if self.unsent >= MAX_UNSENT_PACKETS || self.out.len() >= MAX_UNSENT_PACKETS {
@@ -188,6 +189,7 @@ impl Peer {
         let Some(stream) = api.stream_tx_by_mid(mid, rid) else {
             return Err(no_layer(packet.rid.as_deref()));
         };
+        check_queue(stream, &self.config)?;
         // Nobody knows where a stream begins (RFC 3711 §3.3.1), low enough not to roll over at once.
         let first = (*stream.ssrc() & 0x7fff) as u16;
         let wallclock = packet.wallclock.unwrap_or(now);
@@ -263,7 +265,16 @@ impl Peer {
             payload: packet.payload,
             received: packet.timestamp,
         };
-        self.event(PeerEvent::Packet(received));
+        let arrival = Arrival {
+            ssrc: received.ssrc,
+            sequence: received.sequence_number as u16,
+            packets: 1,
+            timestamp,
+            bytes: received.payload.len(),
+            item: PeerEvent::Packet(received),
+        };
+        let id = transceiver.id;
+        self.play_out(id, rid.as_deref(), codec.clock_rate(), arrival);
     }
 
     /// Gives the core the time at which what was written is sent.
@@ -294,8 +305,23 @@ impl Peer {
     }
 }
 
-/// RTP header with extensions, SRTP tag, and the sequence number of what is sent again.
-const MAX_OVERHEAD: usize = 12 + 4 + 64 + 16 + 2;
+/// Bytes of payload that are sent: as many as an RTP packet of 1,472 bytes has, the most that fits an
+/// Ethernet frame over IPv4. SRTP, and extensions, make larger datagrams of them than that; what is to cross any
+/// path without fragments has at most 1,100.
+const MAX_PAYLOAD: usize = 1460;
+
+/// Without an estimate of what the path carries nothing waits.
+pub(super) fn check_queue(stream: &StreamTx, config: &PeerConfig) -> Result<(), PeerError> {
+    let limit = config.limits.max_media_buffer;
+    let buffered = match stream.queue_info() {
+        Some(queue) if config.bandwidth_estimation.is_some() => queue.byte_size(),
+        _ => 0,
+    };
+    if buffered > limit {
+        return Err(PeerError::BufferFull { buffered, limit });
+    }
+    Ok(())
+}
 
 fn no_layer(rid: Option<&str>) -> PeerError {
     PeerError::BadTrack(match rid {

@@ -24,9 +24,15 @@ pub(in super::super) struct RemoteMedia {
     pub rids: Vec<String>,
     /// As in `a=rtpmap`: payload type and encoding.
     pub codecs: Vec<(u8, String)>,
+    /// Its streams can be told: by their SSRCs, or by the MID in their headers.
+    pub places_streams: bool,
 }
 
 impl RemoteMedia {
+    pub fn payload_types(&self) -> impl Iterator<Item = u8> + '_ {
+        self.codecs.iter().map(|(pt, _)| *pt)
+    }
+
     /// Names of codecs, without what only accompanies them (`rtx` and the like).
     pub fn codec_names(&self) -> Vec<String> {
         const NOT_CODECS: [&str; 5] = ["rtx", "red", "ulpfec", "flexfec-03", "telephone-event"];
@@ -57,6 +63,9 @@ pub(in super::super) fn remote_media(text: &str, lines: &[MediaLine]) -> Vec<Rem
         .collect()
 }
 
+/// RFC 9143 §15.2
+const MID_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+
 fn section_media(
     section: &str,
     line: &MediaLine,
@@ -72,6 +81,7 @@ fn section_media(
         track_id: None,
         rids: Vec::new(),
         codecs: Vec::new(),
+        places_streams: false,
     };
     let mut mapped = [false; 128];
     for text in section.lines() {
@@ -82,6 +92,10 @@ fn section_media(
             if let (Some(id), Some("send")) = (parts.next(), parts.next()) {
                 media.rids.push(id.to_owned());
             }
+        } else if text.starts_with("a=ssrc:")
+            || text.starts_with("a=extmap:") && text.contains(MID_EXTENSION)
+        {
+            media.places_streams = true;
         } else if let Some((pt, encoding)) = rtpmap(text) {
             mapped[usize::from(pt)] = true;
             media.codecs.push((pt, encoding.to_owned()));

@@ -19,6 +19,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pion/interceptor"
+	"github.com/pion/logging"
 	"github.com/pion/webrtc"
 )
 
@@ -42,6 +44,11 @@ type inbound struct {
 	Protocol          *string `json:"protocol"`
 	Negotiated        *bool   `json:"negotiated"`
 	ID                *uint16 `json:"id"`
+
+	Kind      string  `json:"kind"`
+	How       string  `json:"how"`
+	Direction string  `json:"direction"`
+	Bitrate   float32 `json:"bitrate"`
 }
 
 type peer struct {
@@ -54,6 +61,8 @@ type peer struct {
 	lock     sync.Mutex
 	channels map[string]*webrtc.DataChannel
 
+	media *mediaPeer
+
 	// pending holds candidates that came before the description they belong to.
 	pending []webrtc.ICECandidateInit
 }
@@ -63,6 +72,8 @@ func main() {
 	noEcho := flag.Bool("no-echo", false, "do not send back what arrives")
 	loopback := flag.Bool("loopback", false, "gather loopback candidates too")
 	maxSeconds := flag.Int("max-seconds", 120, "leave after this time, ended or not")
+	mediaOption := flag.String("media", "", "send and receive media: video:VP8,audio:opus")
+	clips := flag.String("clips", "", "the directory of what is sent: vp8.ivf and so on, every codec in IVF")
 	flag.Parse()
 	if *role != "offer" && *role != "answer" {
 		fmt.Fprintln(os.Stderr, "-role offer|answer is required")
@@ -78,7 +89,7 @@ func main() {
 		p.emit(object{"type": "error", "message": fmt.Sprintf("nobody ended this peer within %d s", *maxSeconds)})
 		os.Exit(3)
 	})
-	if err := p.start(*loopback); err != nil {
+	if err := p.start(*loopback, *mediaOption, *clips); err != nil {
 		p.fail("start", err)
 		os.Exit(1)
 	}
@@ -94,14 +105,32 @@ func main() {
 	_ = p.pc.Close()
 }
 
-func (p *peer) start(loopback bool) error {
+func (p *peer) start(loopback bool, mediaOption, clips string) error {
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(loopback)
+	// Standard output is for reports.
+	settings.LoggerFactory = &logging.DefaultLoggerFactory{Writer: os.Stderr, DefaultLogLevel: logging.LogLevelError}
 	media := &webrtc.MediaEngine{}
-	if err := media.RegisterDefaultCodecs(); err != nil {
+	if mediaOption == "" {
+		if err := media.RegisterDefaultCodecs(); err != nil {
+			return err
+		}
+	} else {
+		streams, err := codecsFor(mediaOption, media)
+		if err != nil {
+			return err
+		}
+		p.media = &mediaPeer{peer: p, streams: streams}
+	}
+	interceptors := &interceptor.Registry{}
+	if err := webrtc.RegisterDefaultInterceptors(media, interceptors); err != nil {
 		return err
 	}
-	api := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(media))
+	// Numbered by the transport, so that the other side can report each packet.
+	if err := webrtc.ConfigureTWCCHeaderExtensionSender(media, interceptors); err != nil {
+		return err
+	}
+	api := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(interceptors))
 	pc, err := api.NewPeerConnection(webrtc.Configuration{})
 	if err != nil {
 		return err
@@ -111,6 +140,9 @@ func (p *peer) start(loopback bool) error {
 		p.emit(object{"type": "state", "state": state.String()})
 		if state == webrtc.PeerConnectionStateConnected {
 			p.emit(object{"type": "dtls", "version": "1.2"}) // the only one that this pion has
+			if p.media != nil {
+				p.media.connected()
+			}
 		}
 	})
 	pc.OnICECandidate(func(candidate *webrtc.ICECandidate) {
@@ -121,6 +153,9 @@ func (p *peer) start(loopback bool) error {
 		p.emit(object{"type": "candidate", "candidate": candidate.ToJSON()})
 	})
 	pc.OnDataChannel(p.watch)
+	if p.media != nil {
+		return p.media.addTracks(clips)
+	}
 	return nil
 }
 
@@ -167,6 +202,9 @@ func (p *peer) handle(m inbound) error {
 		return p.offer(nil)
 	case "restart-ice":
 		return p.offer(&webrtc.OfferOptions{ICERestart: true})
+	}
+	if p.media != nil {
+		return p.media.handle(m)
 	}
 	return fmt.Errorf("unknown message")
 }

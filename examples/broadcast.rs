@@ -1,0 +1,153 @@
+//! One browser page publishes, any number of pages watch.
+//!
+//!     cargo run --example broadcast      # then open http://localhost:8080, twice
+//!
+//! RTP packets are passed on as they come, rewritten for each page that they go to. When a page misses a
+//! picture, or has just come, the publisher is asked for a keyframe.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use looprtc::driver::{EventLoop, LocalTrack, LocalTrackEvent, LoopConfig, PeerId};
+use looprtc::proto::media::Codec;
+use looprtc::proto::peer::{
+    Codecs, ConnectionState, KeyframeRequestKind, MediaKind, MediaMode, PeerConfig, PeerEvent,
+    TransceiverConfig, TransceiverId,
+};
+use offers::Offers;
+
+#[path = "support/offers.rs"]
+mod offers;
+#[path = "support/options.rs"]
+mod options;
+#[path = "support/page.rs"]
+mod page;
+
+const HELP: &str = "\
+broadcast: one page publishes, others watch
+
+  --http HOST:PORT  where the page is served [localhost:8080]";
+
+fn main() -> ExitCode {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
+    let options = options::options(HELP, [("http", "localhost:8080")]);
+    match options.and_then(|options| options.map_or(Ok(()), |[http]| run(&http))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(http: &str) -> Result<(), Box<dyn Error>> {
+    let mut net = EventLoop::new(LoopConfig::default())?;
+    let mut offers = Offers::serve(http, include_str!("pages/broadcast.html"), &net)?;
+    // All have the same codecs, so that what one sends every other can decode.
+    let config = PeerConfig::default()
+        .media_mode(MediaMode::Packets)
+        .codecs(Codecs::only([Codec::Vp8, Codec::Opus]))
+        .include_loopback(true);
+    let mut show = Show {
+        publisher: None,
+        tracks: [MediaKind::Video, MediaKind::Audio].map(|kind| Part {
+            kind,
+            from: None,
+            to: LocalTrack::new(kind, TransceiverConfig::default()),
+        }),
+    };
+    loop {
+        if let Some((id, event)) = net.next_event(None)? {
+            offers.handle_event(&mut net, id, &event);
+            show.handle_event(&mut net, id, &event);
+        }
+        offers.take(
+            &mut net,
+            &config,
+            &["/publish", "/watch"],
+            |net, id, path| {
+                match path {
+                    "/publish" => show.publish(net, id),
+                    _ => show.watch(net, id)?,
+                }
+                Ok(())
+            },
+        );
+    }
+}
+
+/// What is broadcast.
+struct Show {
+    publisher: Option<PeerId>,
+    tracks: [Part; 2],
+}
+
+/// Its pictures, or its sound.
+struct Part {
+    kind: MediaKind,
+    /// Where it comes from, at the publisher.
+    from: Option<TransceiverId>,
+    to: LocalTrack,
+}
+
+impl Show {
+    /// This peer sends from now on. If another one did, it is sent away.
+    fn publish(&mut self, net: &mut EventLoop, id: PeerId) {
+        let old = self.publisher.replace(id);
+        if let Some(mut old) = old.and_then(|old| net.peer(old).ok()) {
+            old.close();
+        }
+    }
+
+    /// This peer is sent the tracks.
+    fn watch(&mut self, net: &mut EventLoop, id: PeerId) -> Result<(), Box<dyn Error>> {
+        for part in &mut self.tracks {
+            part.to.add_to(net, id)?;
+        }
+        Ok(())
+    }
+
+    fn handle_event(&mut self, net: &mut EventLoop, id: PeerId, event: &PeerEvent) {
+        for part in &mut self.tracks {
+            match part.to.handle_event(id, event) {
+                Some(LocalTrackEvent::KeyframeRequest(kind)) => part.ask(net, self.publisher, kind),
+                Some(LocalTrackEvent::Bound(_)) => {
+                    part.ask(net, self.publisher, KeyframeRequestKind::Pli);
+                }
+                _ => {}
+            }
+        }
+        if self.publisher != Some(id) {
+            return;
+        }
+        match event {
+            PeerEvent::Track(track) => {
+                println!("Peer {id}: publishes {}", track.kind);
+                let part = self.tracks.iter_mut().find(|p| p.kind == track.kind);
+                part.into_iter()
+                    .for_each(|p| p.from = Some(track.transceiver));
+            }
+            PeerEvent::Packet(packet) => {
+                let from = Some(packet.transceiver);
+                if let Some(part) = self.tracks.iter().find(|p| p.from == from) {
+                    part.to.write_rtp(net, &packet.to_packet());
+                }
+            }
+            PeerEvent::ConnectionStateChange(ConnectionState::Closed) => self.publisher = None,
+            _ => {}
+        }
+    }
+}
+
+impl Part {
+    /// Asks the publisher for a keyframe. It need not be there.
+    fn ask(&self, net: &mut EventLoop, publisher: Option<PeerId>, kind: KeyframeRequestKind) {
+        let publisher = publisher.filter(|_| self.kind == MediaKind::Video);
+        if let (Some(id), Some(from)) = (publisher, self.from) {
+            let asked = net
+                .peer(id)
+                .map(|mut p| p.request_keyframe(from, None, kind));
+            log::debug!("a keyframe is asked for: {asked:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Saves camera and microphone of a browser page to files.
+//!
+//!     cargo run --example save_to_disk -- --dir /tmp      # then open http://localhost:8080
+//!
+//! Nothing is decoded or encoded: VP8, VP9 and AV1 go into IVF, H.264 into a byte stream, Opus into Ogg. The
+//! files are whole when the page stops or goes away, and on Ctrl-C; and good to the last second if this
+//! program is killed.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use looprtc::driver::{EventLoop, LoopConfig, PeerId};
+use looprtc::proto::media::Codec;
+use looprtc::proto::peer::{Codecs, ConnectionState, PeerConfig, PeerEvent};
+use offers::Offers;
+use saved::Saved;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+#[path = "support/offers.rs"]
+mod offers;
+#[path = "support/options.rs"]
+mod options;
+#[path = "support/page.rs"]
+mod page;
+#[path = "support/saved.rs"]
+mod saved;
+
+const HELP: &str = "\
+save_to_disk: save what a browser page sends
+
+  --dir DIR         where the files go [.]
+  --http HOST:PORT  where the page is served [localhost:8080]";
+
+/// What goes into a file without being decoded.
+const CODECS: [Codec; 5] = [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H264, Codec::Opus];
+
+fn main() -> ExitCode {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
+    let options = options::options(HELP, [("http", "localhost:8080"), ("dir", ".")]);
+    match options.and_then(|options| options.map_or(Ok(()), |[http, dir]| run(&http, &dir))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(http: &str, dir: &str) -> Result<(), Box<dyn Error>> {
+    let mut net = EventLoop::new(LoopConfig::default())?;
+    let mut offers = Offers::serve(http, include_str!("pages/save_to_disk.html"), &net)?;
+    let stop = stop_on_signal(&net)?;
+    let config = PeerConfig::default()
+        .codecs(Codecs::only(CODECS))
+        .include_loopback(true);
+    // A peer's files: one for each codec that it sends.
+    let mut saved: HashMap<PeerId, HashMap<Codec, Saved>> = HashMap::new();
+    while !stop.load(Ordering::Relaxed) {
+        if let Some((id, event)) = net.next_event(None)? {
+            offers.handle_event(&mut net, id, &event);
+            match event {
+                PeerEvent::Frame(frame) => {
+                    let files = saved.entry(id).or_default();
+                    if !files.contains_key(&frame.codec) {
+                        files.insert(frame.codec, Saved::create(Path::new(dir), frame.codec)?);
+                    }
+                    if let Some(file) = files.get_mut(&frame.codec) {
+                        file.write(&frame)?;
+                    }
+                }
+                PeerEvent::ConnectionStateChange(state) => {
+                    let is_over = [ConnectionState::Closed, ConnectionState::Failed];
+                    if is_over.contains(&state) {
+                        let files = saved.remove(&id).unwrap_or_default();
+                        files.into_values().try_for_each(Saved::finish)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        // A peer that adds no tracks of its own only receives.
+        offers.take(&mut net, &config, &["/offer"], |_, _, _| Ok(()));
+    }
+    let files = saved.into_values().flat_map(HashMap::into_values);
+    Ok(files.into_iter().try_for_each(Saved::finish)?)
+}
+
+/// Set when the program is asked to end; that wakes the loop.
+fn stop_on_signal(net: &EventLoop) -> Result<Arc<AtomicBool>, Box<dyn Error>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (mut signals, handle) = (Signals::new([SIGINT, SIGTERM])?, net.handle());
+    let to_set = stop.clone();
+    std::thread::spawn(move || {
+        for _ in signals.forever() {
+            to_set.store(true, Ordering::Relaxed);
+            handle.wake();
+        }
+    });
+    Ok(stop)
+}

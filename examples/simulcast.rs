@@ -1,0 +1,112 @@
+//! Receives a camera in three sizes at once (simulcast), and sends back each as a track of its own.
+//!
+//!     cargo run --example simulcast      # then open http://localhost:8080
+//!
+//! A browser sends the larger layers only once it has found that the path bears them.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::process::ExitCode;
+
+use looprtc::driver::{EventLoop, LoopConfig, PeerId, PeerMut};
+use looprtc::proto::media::Codec;
+use looprtc::proto::peer::{
+    Codecs, ConnectionState, MediaKind, MediaMode, PeerConfig, PeerEvent, TransceiverConfig,
+    TransceiverId,
+};
+use offers::Offers;
+
+#[path = "support/offers.rs"]
+mod offers;
+#[path = "support/options.rs"]
+mod options;
+#[path = "support/page.rs"]
+mod page;
+
+const HELP: &str = "\
+simulcast: receive three layers, send back each of them
+
+  --http HOST:PORT  where the page is served [localhost:8080]";
+
+/// As the page calls them: a quarter, a half, and the full size.
+const LAYERS: [&str; 3] = ["q", "h", "f"];
+
+fn main() -> ExitCode {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
+    let options = options::options(HELP, [("http", "localhost:8080")]);
+    match options.and_then(|options| options.map_or(Ok(()), |[http]| run(&http))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(http: &str) -> Result<(), Box<dyn Error>> {
+    let mut net = EventLoop::new(LoopConfig::default())?;
+    let mut offers = Offers::serve(http, include_str!("pages/simulcast.html"), &net)?;
+    // Packets go back as they came, in the one codec that all tracks have.
+    let config = PeerConfig::default()
+        .media_mode(MediaMode::Packets)
+        .codecs(Codecs::only([Codec::Vp8]))
+        .include_loopback(true);
+    let mut mirrors: HashMap<PeerId, Mirror> = HashMap::new();
+    loop {
+        if let Some((id, event)) = net.next_event(None)? {
+            offers.handle_event(&mut net, id, &event);
+            if let (Some(mirror), Ok(peer)) = (mirrors.get_mut(&id), net.peer(id)) {
+                mirror.handle_event(peer, &event);
+            }
+            if event == PeerEvent::ConnectionStateChange(ConnectionState::Closed) {
+                mirrors.remove(&id);
+            }
+        }
+        offers.take(&mut net, &config, &["/offer"], |net, id, _| {
+            let mut mirror = Mirror::default();
+            for layer in LAYERS {
+                let track = TransceiverConfig::default().ids(layer, layer);
+                let back = net.peer(id)?.add_track(MediaKind::Video, track)?;
+                mirror.back.push((layer, back));
+            }
+            mirrors.insert(id, mirror);
+            Ok(())
+        });
+    }
+}
+
+/// The camera of a page, and the tracks that its layers go back on.
+#[derive(Default)]
+struct Mirror {
+    camera: Option<TransceiverId>,
+    back: Vec<(&'static str, TransceiverId)>,
+}
+
+impl Mirror {
+    fn handle_event(&mut self, mut peer: PeerMut<'_>, event: &PeerEvent) {
+        match event {
+            PeerEvent::Track(track) if !track.rids.is_empty() => {
+                println!("Peer {}: sends layers {}", peer.id(), track.rids.join(", "));
+                self.camera = Some(track.transceiver);
+            }
+            PeerEvent::Packet(packet) => {
+                let rid = packet.rid.as_deref();
+                if let Some((_, back)) = self.back.iter().find(|(layer, _)| Some(*layer) == rid) {
+                    // Before it is bound, nobody misses it.
+                    let _ = peer.write_rtp(*back, &packet.to_packet());
+                }
+            }
+            // The page misses a picture of one layer: that is what it is asked for.
+            PeerEvent::KeyframeRequest {
+                transceiver, kind, ..
+            } => {
+                let layer = self.back.iter().find(|(_, back)| back == transceiver);
+                if let (Some((layer, _)), Some(camera)) = (layer, self.camera) {
+                    // A layer of which nothing has come yet cannot be asked, and begins with a keyframe.
+                    let _ = peer.request_keyframe(camera, Some(layer), *kind);
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Pages that call with an offer: each becomes a peer, and is answered when its candidates are gathered.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::mpsc::Receiver;
+
+use looprtc::driver::{EventLoop, PeerId};
+use looprtc::proto::peer::{IceGatheringState, PeerConfig, PeerEvent};
+use looprtc::proto::signal::SignalMessage;
+
+use page::Ask;
+
+#[path = "page.rs"]
+mod page;
+
+pub struct Callers {
+    asked: Receiver<Ask>,
+    waiting: HashMap<PeerId, Ask>,
+}
+
+impl Callers {
+    /// Serves the page, and says where.
+    pub fn serve(
+        net: &EventLoop,
+        address: &str,
+        page: &'static str,
+    ) -> Result<Self, Box<dyn Error>> {
+        let (url, asked) = page::serve(address, page, net.handle())?;
+        println!("Open {url} in a browser");
+        Ok(Self {
+            asked,
+            waiting: HashMap::new(),
+        })
+    }
+
+    /// Makes peers of those who call. `prepare` is given each before its offer is.
+    pub fn answer(
+        &mut self,
+        net: &mut EventLoop,
+        config: &PeerConfig,
+        mut prepare: impl FnMut(&mut EventLoop, PeerId) -> Result<(), Box<dyn Error>>,
+    ) {
+        for ask in self.asked.try_iter() {
+            if ask.path != "/offer" {
+                ask.refuse("404 Not Found", "offers go to /offer");
+                continue;
+            }
+            match answer(net, &ask.body, config, &mut prepare) {
+                Ok(id) => drop(self.waiting.insert(id, ask)),
+                Err(why) => ask.refuse("400 Bad Request", why),
+            }
+        }
+    }
+
+    /// Replies when a peer is ready, and says how it fares.
+    pub fn handle_event(&mut self, net: &mut EventLoop, id: PeerId, event: &PeerEvent) {
+        match event {
+            PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
+                let answer = net.peer(id).ok().and_then(|p| p.local_description());
+                if let Some(ask) = self.waiting.remove(&id) {
+                    ask.reply(&answer.map(|a| a.to_json()).unwrap_or_default(), None);
+                }
+            }
+            PeerEvent::ConnectionStateChange(state) => println!("Peer {id}: connection {state}"),
+            PeerEvent::Error(error) => eprintln!("Peer {id}: {error}"),
+            _ => {}
+        }
+    }
+}
+
+fn answer(
+    net: &mut EventLoop,
+    body: &[u8],
+    config: &PeerConfig,
+    prepare: &mut impl FnMut(&mut EventLoop, PeerId) -> Result<(), Box<dyn Error>>,
+) -> Result<PeerId, Box<dyn Error>> {
+    let offer = SignalMessage::parse_description(body)?;
+    let id = net.add_peer(config.clone().include_loopback(true))?;
+    let result = prepare(net, id).and_then(|()| Ok(net.peer(id)?.receive(offer)?));
+    if result.is_err() {
+        net.peer(id)?.close();
+    }
+    result.map(|_| id)
+}

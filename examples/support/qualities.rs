@@ -1,0 +1,116 @@
+//! A film in several qualities, and which of them a page is sent.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use looprtc::driver::{EventLoop, PeerId};
+use looprtc::proto::peer::{EncodedFrame, TransceiverId};
+
+use show::File;
+
+#[path = "show.rs"]
+mod show;
+
+/// A quality is taken when the path carries this much more than it needs, so that it is not left at once.
+pub const MARGIN: f64 = 1.15;
+
+/// One file, and what it needs.
+pub struct Quality {
+    pub file: File,
+    pub bits_per_second: u64,
+    length: Duration,
+}
+
+impl Quality {
+    /// Reads a file.
+    pub fn read(path: &str) -> Result<Self, Box<dyn Error>> {
+        let file = File::read(path)?;
+        let bytes: usize = file.frames.iter().map(|(_, data)| data.len()).sum();
+        let (last, _) = &file.frames[file.frames.len() - 1];
+        // A single picture is shown again and again.
+        let length = (last.time + last.duration).max(Duration::from_millis(20));
+        let bits_per_second = (bytes as f64 * 8.0 / length.as_secs_f64()) as u64;
+        println!("{path}: {} kbit/s", bits_per_second / 1000);
+        Ok(Self {
+            file,
+            bits_per_second,
+            length,
+        })
+    }
+}
+
+/// What one page sees.
+pub struct Viewer {
+    track: TransceiverId,
+    /// When the first round began, and this one.
+    start: Instant,
+    begin: Instant,
+    quality: usize,
+    wanted: usize,
+    next: usize,
+}
+
+impl Viewer {
+    /// A page whose track is bound.
+    pub fn new(track: TransceiverId, now: Instant) -> Self {
+        Self {
+            track,
+            start: now,
+            begin: now,
+            quality: 0,
+            wanted: 0,
+            next: 0,
+        }
+    }
+
+    /// Sends what is due, and says when the next is.
+    pub fn play(
+        &mut self,
+        net: &mut EventLoop,
+        id: PeerId,
+        qualities: &[Quality],
+    ) -> Option<Instant> {
+        let now = Instant::now();
+        loop {
+            let frames = &qualities[self.quality].file.frames;
+            let Some((frame, _)) = frames.get(self.next) else {
+                self.begin += qualities[self.quality].length;
+                self.next = 0;
+                continue;
+            };
+            let due = self.begin + frame.time;
+            if due > now {
+                return Some(due);
+            }
+            self.change_at(frame.time, qualities);
+            let (frame, data) = &qualities[self.quality].file.frames[self.next];
+            let time = due.saturating_duration_since(self.start);
+            let frame = EncodedFrame::new(data.clone(), time).wallclock(self.begin + frame.time);
+            // What the path does not carry any more would only wait, and all that follows behind it.
+            if self.wanted >= self.quality {
+                // The peer may be gone; the event that says so is on the way.
+                let _ = net.peer(id).map(|mut p| p.write_frame(self.track, &frame));
+            }
+            self.next += 1;
+        }
+    }
+
+    /// To the wanted quality, if that has a keyframe now.
+    fn change_at(&mut self, time: Duration, qualities: &[Quality]) {
+        let frames = &qualities[self.wanted].file.frames;
+        let at = frames.partition_point(|(frame, _)| frame.time < time);
+        let is_key = frames.get(at).is_some_and(|(frame, _)| frame.keyframe);
+        if self.wanted != self.quality && is_key {
+            (self.quality, self.next) = (self.wanted, at);
+        }
+    }
+
+    /// The path carries so much: which quality is wanted. Text for the page.
+    pub fn estimate(&mut self, bits_per_second: u64, qualities: &[Quality]) -> String {
+        let fits = |q: &Quality| q.bits_per_second as f64 * MARGIN <= bits_per_second as f64;
+        self.wanted = qualities.iter().rposition(fits).unwrap_or(0);
+        let rates: Vec<u64> = qualities.iter().map(|q| q.bits_per_second / 1000).collect();
+        let (estimate, wanted) = (bits_per_second / 1000, self.wanted);
+        serde_json::json!({"estimate": estimate, "wanted": wanted, "rates": rates}).to_string()
+    }
+}

@@ -1,0 +1,4 @@
+//! SDP files.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::sdp_file(data));

@@ -1,0 +1,289 @@
+//! What is received, as a file that players open.
+
+use std::time::Duration;
+
+use super::ivf::IvfWriter;
+use super::ogg::{OggOpusWriter, WriterConfig};
+use super::{Codec, MediaError, MediaErrorKind, Patch, Timebase, annexb, keyframe, opus};
+
+/// One received track in one file: VP8, VP9 and AV1 in IVF, H.264 and H.265 as byte streams, Opus in Ogg.
+///
+/// - Only what can be decoded is written: a video begins with a keyframe, and after a gap with the next one.
+/// - Times are those of the sender, from the first frame written; so a pause, and Opus that says nothing
+///   during silence (DTX), lasts as long in the file. Byte streams know no times.
+/// - Another size of the pictures midway is no matter to these formats.
+/// - What was appended so far is a whole file at any time, but for the length in IVF's header:
+///   [`patch`](Self::patch).
+///
+/// ```
+/// # use looprtc::proto::media::{recording::Recording, Codec};
+/// # use std::time::Duration;
+/// # let frame = [0x00, 0, 0, 0x9D, 0x01, 0x2A, 64, 0, 48, 0];
+/// let mut file = Vec::new();
+/// let mut recording = Recording::new(Codec::Vp8)?;
+/// recording.write(Duration::from_secs(7), true, true, &frame, &mut file)?;   // as it was received
+/// recording.finish(&mut file).unwrap().apply(&mut file);
+/// # Ok::<(), looprtc::proto::media::MediaError>(())
+/// ```
+#[derive(Debug)]
+pub struct Recording {
+    codec: Codec,
+    sink: Sink,
+    /// Video: nothing can be decoded before the next keyframe.
+    waiting: bool,
+    /// The time of the first frame written, and of the last.
+    times: Option<(Duration, Duration)>,
+    /// How long the last frame lasts, as far as that is known.
+    last_duration: Duration,
+    stats: RecordingStats,
+}
+
+/// What a [`Recording`] has taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecordingStats {
+    /// Frames written.
+    pub frames: u64,
+    /// Frames left out: before the first keyframe, between a gap and the next keyframe, or behind their time.
+    pub dropped: u64,
+    /// From the first frame's beginning to the last one's end.
+    pub duration: Duration,
+}
+
+/// The file behind its first frame.
+#[derive(Debug)]
+enum Sink {
+    Ivf(Option<IvfWriter>),
+    ByteStream,
+    Ogg(Option<OggOpusWriter>),
+}
+
+/// Nothing is lost of an RTP time of video.
+const TICK: (u32, u32) = (1, 90_000);
+
+impl Recording {
+    /// Nothing yet. Fails for codecs without a format of theirs here (G.711, G.722:
+    /// [`WavWriter`](super::wav::WavWriter)).
+    pub fn new(codec: Codec) -> Result<Self, MediaError> {
+        let sink = match codec {
+            Codec::Vp8 | Codec::Vp9 | Codec::Av1 => Sink::Ivf(None),
+            Codec::H264 | Codec::H265 => Sink::ByteStream,
+            Codec::Opus => Sink::Ogg(None),
+            Codec::Pcmu | Codec::Pcma | Codec::G722 => {
+                let reason = format!("{codec} cannot be recorded this way; see WavWriter");
+                return Err(MediaError::new(MediaErrorKind::Unsupported, 0, reason));
+            }
+        };
+        Ok(Self {
+            codec,
+            sink,
+            waiting: codec.is_video(),
+            times: None,
+            last_duration: Duration::ZERO,
+            stats: RecordingStats::default(),
+        })
+    }
+
+    /// How files of this kind are called: `ivf`, `h264`, `h265`, `ogg`.
+    pub fn extension(&self) -> &'static str {
+        match (&self.sink, self.codec) {
+            (Sink::Ivf(_), _) => "ivf",
+            (Sink::Ogg(_), _) => "ogg",
+            (Sink::ByteStream, Codec::H265) => "h265",
+            (Sink::ByteStream, _) => "h264",
+        }
+    }
+
+    /// What was taken so far.
+    pub fn stats(&self) -> RecordingStats {
+        self.stats
+    }
+
+    /// Takes a frame as it was received: its time, whether a decoder can start with it, and whether nothing
+    /// is missing before it. Appends it to `out`, unless it is of no use, which is counted. Whether it was.
+    ///
+    /// # Errors
+    ///
+    /// As the writers: a picture or a packet too large, a gap of an hour and more in sound. Nothing is
+    /// written then, and one may go on.
+    pub fn write(
+        &mut self,
+        time: Duration,
+        keyframe: bool,
+        contiguous: bool,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool, MediaError> {
+        let is_late = self.times.is_some_and(|(_, last)| time < last);
+        if self.codec.is_video() {
+            let can_start = keyframe && keyframe::dimensions(self.codec, data).is_some();
+            self.waiting = !can_start && (self.waiting || !contiguous);
+        }
+        if self.waiting || is_late || data.is_empty() {
+            self.stats.dropped += 1;
+            return Ok(false);
+        }
+        let (begin, last) = self.times.unwrap_or((time, time));
+        let written = self.append(time - begin, data, out);
+        match written {
+            Ok(()) => {}
+            // It overlaps with the sound before it.
+            Err(error) if error.kind == MediaErrorKind::Reordered => {
+                self.stats.dropped += 1;
+                return Ok(false);
+            }
+            Err(error) => {
+                self.waiting = self.codec.is_video();
+                return Err(error);
+            }
+        }
+        self.times = Some((begin, time));
+        self.last_duration = match opus::duration(data) {
+            Some(duration) if self.codec == Codec::Opus => duration,
+            _ => time - last,
+        };
+        self.stats.frames += 1;
+        self.stats.duration = time - begin + self.last_duration;
+        Ok(true)
+    }
+
+    /// What is to be written over the file's header as it is now. Where the file can be seeked, do that now
+    /// and then, and it survives a crash.
+    pub fn patch(&self) -> Option<Patch> {
+        match &self.sink {
+            Sink::Ivf(Some(writer)) => Some(writer.patch()),
+            _ => None,
+        }
+    }
+
+    /// The end: appends what is pending, and gives the last patch.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> Option<Patch> {
+        if let Sink::Ogg(writer) = &mut self.sink
+            && let Some(writer) = writer.take()
+        {
+            writer.finish(out);
+        }
+        self.patch()
+    }
+
+    fn append(&mut self, time: Duration, data: &[u8], out: &mut Vec<u8>) -> Result<(), MediaError> {
+        match &mut self.sink {
+            Sink::ByteStream => {
+                annexb::write(data, out);
+                Ok(())
+            }
+            Sink::Ivf(Some(writer)) => writer.write(time, data, out),
+            Sink::Ivf(empty) => {
+                let (width, height) = keyframe::dimensions(self.codec, data).unwrap_or_default();
+                let Some(timebase) = Timebase::new(TICK.0, TICK.1) else {
+                    return Ok(()); // neither is 0
+                };
+                let mut begun = Vec::new();
+                let mut writer = IvfWriter::new(self.codec, width, height, timebase, &mut begun)?;
+                writer.write(time, data, &mut begun)?;
+                out.append(&mut begun);
+                *empty = Some(writer);
+                Ok(())
+            }
+            Sink::Ogg(Some(writer)) => writer.write(time, data, out),
+            Sink::Ogg(empty) => {
+                let mut begun = Vec::new();
+                let mut writer = OggOpusWriter::new(WriterConfig::default(), &mut begun)?;
+                writer.write(time, data, &mut begun)?;
+                out.append(&mut begun);
+                *empty = Some(writer);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Limits, Reader, reader::tests::drain};
+    use super::*;
+
+    fn key(size: u8) -> Vec<u8> {
+        vec![0x00, 0, 0, 0x9D, 0x01, 0x2A, size, 0, 48, 0]
+    }
+
+    const DELTA: [u8; 3] = [1, 2, 3];
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn only_what_can_be_decoded() {
+        let mut out = Vec::new();
+        let mut recording = Recording::new(Codec::Vp8).unwrap();
+        let mut write = |time, contiguous, data: &[u8]| {
+            let keyframe = data[0] & 1 == 0;
+            recording
+                .write(ms(time), keyframe, contiguous, data, &mut out)
+                .unwrap()
+        };
+        assert!(!write(1000, true, &DELTA), "no keyframe yet");
+        assert!(!write(1010, false, &DELTA));
+        assert!(write(1040, false, &key(64)));
+        assert!(write(1080, true, &DELTA));
+        assert!(!write(1160, false, &DELTA), "a gap");
+        assert!(!write(1200, true, &DELTA), "still");
+        assert!(!write(1240, true, &[0, 1]), "a keyframe cut short");
+        assert!(write(1280, true, &key(32)), "another size");
+        assert!(!write(1279, true, &DELTA), "behind its time");
+        assert!(write(1320, true, &DELTA));
+        let stats = recording.stats();
+        assert_eq!((stats.frames, stats.dropped), (4, 6));
+        assert_eq!(stats.duration, ms(320));
+        assert_eq!(recording.extension(), "ivf");
+        recording.finish(&mut out).unwrap().apply(&mut out);
+        let (frames, error) = drain(&mut Reader::new(Limits::default()), &out, 7);
+        assert_eq!(error, None);
+        let times: Vec<_> = frames.iter().map(|f| f.time).collect();
+        assert_eq!(times, [ms(0), ms(40), ms(240), ms(280)]);
+        assert_eq!(out[12..16], [64, 0, 48, 0]);
+        assert_eq!(out[24..28], (320u32 * 90).to_le_bytes());
+    }
+
+    #[test]
+    fn silence_lasts() {
+        let mut out = Vec::new();
+        let mut recording = Recording::new(Codec::Opus).unwrap();
+        let speech = [0xFC, 1, 2, 3];
+        // DTX: one packet in 400 ms. Then a packet that comes twice, and one far too early.
+        for (time, is_taken) in [
+            (500, true),
+            (520, true),
+            (920, true),
+            (920, false),
+            (700, false),
+            (1320, true),
+            (1340, true),
+        ] {
+            let taken = recording.write(ms(time), true, false, &speech, &mut out);
+            assert_eq!(taken, Ok(is_taken), "{time}");
+        }
+        assert_eq!(recording.stats().duration, ms(860));
+        assert_eq!(recording.finish(&mut out), None);
+        let (frames, error) = drain(&mut Reader::new(Limits::default()), &out, 7);
+        assert_eq!(error, None);
+        let last = frames.last().unwrap();
+        assert_eq!(last.time + last.duration, ms(860));
+        assert_eq!(frames.len(), 43, "lost packets are written as such");
+    }
+
+    #[test]
+    fn byte_streams_and_what_is_none() {
+        let mut out = Vec::new();
+        let mut recording = Recording::new(Codec::H264).unwrap();
+        let taken = recording.write(ms(0), true, true, &[0, 0, 1, 0x65, 1], &mut out);
+        assert_eq!(
+            (taken, recording.extension()),
+            (Ok(false), "h264"),
+            "no SPS"
+        );
+        assert!(recording.finish(&mut out).is_none() && out.is_empty());
+        assert!(Recording::new(Codec::Pcmu).is_err());
+    }
+}

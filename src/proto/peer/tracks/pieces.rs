@@ -1,0 +1,81 @@
+//! Pictures of H.265 in one piece.
+//!
+//! The core takes the last fragment of a NAL unit for the end of the picture (see docs/upstream.md), so
+//! what follows comes as another frame of the same time: parameter sets apart from their keyframe, and
+//! slices apart from each other. Parameter sets wait here for the slice behind them. Slices only wait for
+//! others once a picture has had more than one: nothing says which is the last, so they wait for the next
+//! picture.
+
+use std::sync::Arc;
+
+use str0m::format::CodecExtra;
+use str0m::media::{MediaData, MediaTime, Rid};
+
+use crate::proto::media::annexb;
+
+/// Bytes of one picture above which it is given out as it is.
+const MAX_PICTURE: usize = 8 << 20;
+
+/// What of one layer waits for the rest of its picture.
+#[derive(Debug)]
+pub(super) struct Pieces {
+    pub rid: Option<Rid>,
+    held: Option<MediaData>,
+    last: Option<MediaTime>,
+    has_slices: bool,
+}
+
+impl Pieces {
+    pub fn new(rid: Option<Rid>) -> Self {
+        Self {
+            rid,
+            held: None,
+            last: None,
+            has_slices: false,
+        }
+    }
+
+    /// Takes a piece, and gives out the pictures that are whole, at most two.
+    pub fn join(&mut self, piece: MediaData, out: &mut Vec<MediaData>) {
+        self.has_slices |= self.last == Some(piece.time);
+        let time = piece.time;
+        let joined = match self.held.take() {
+            // Parameter sets whose slice was lost are of use to the next.
+            Some(held) if held.time == time || !has_slice(&held.data) => {
+                self.has_slices |= has_slice(&held.data) && has_slice(&piece.data);
+                append(held, piece)
+            }
+            Some(held) => {
+                out.push(held);
+                piece
+            }
+            None => piece,
+        };
+        let is_whole = has_slice(&joined.data) && !self.has_slices;
+        if is_whole || joined.data.len() > MAX_PICTURE {
+            self.last = Some(time);
+            out.push(joined);
+        } else {
+            self.held = Some(joined);
+        }
+    }
+}
+
+fn append(mut held: MediaData, piece: MediaData) -> MediaData {
+    held.data = Arc::from([&held.data[..], &piece.data[..]].concat());
+    held.contiguous &= piece.contiguous;
+    held.seq_range = *held.seq_range.start()..=*piece.seq_range.end();
+    held.time = piece.time;
+    held.last_sender_info = piece.last_sender_info;
+    if let (CodecExtra::H265(held), CodecExtra::H265(piece)) =
+        (&mut held.codec_extra, piece.codec_extra)
+    {
+        held.is_keyframe |= piece.is_keyframe;
+    }
+    held
+}
+
+/// Whether there is a NAL unit with picture data in it: types 0 to 31 (H.265 §7.4.2.2).
+fn has_slice(data: &[u8]) -> bool {
+    annexb::units(data).any(|(_, unit)| unit.first().is_some_and(|byte| (byte >> 1) & 63 < 32))
+}

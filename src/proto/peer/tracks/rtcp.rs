@@ -1,0 +1,279 @@
+//! RTCP as it comes in, to be looked at (RFC 3550 §6, RFC 4585, RFC 5104). The peer answers it all by
+//! itself; nothing depends on what an application does with this.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use str0m::rtp::RawPacket;
+use str0m::rtp::rtcp::{ReceptionReport as CoreReport, ReportList, Rtcp};
+
+use super::super::Peer;
+use super::super::state::PeerEvent;
+
+/// One RTCP packet that has come. Compound packets come in their parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RtcpPacket {
+    /// What a sender says of its clocks, and of what it receives (RFC 3550 §6.4.1).
+    SenderReport {
+        /// Who.
+        ssrc: u32,
+        /// Its wall clock …
+        wallclock: SystemTime,
+        /// … at this RTP timestamp.
+        rtp_timestamp: u32,
+        /// Packets sent so far.
+        packets: u32,
+        /// Bytes of payload sent so far.
+        bytes: u32,
+        /// What it receives.
+        reports: Vec<ReceptionReport>,
+    },
+    /// What a receiver says of what it receives (RFC 3550 §6.4.2).
+    ReceiverReport {
+        /// Who.
+        ssrc: u32,
+        /// What it receives.
+        reports: Vec<ReceptionReport>,
+    },
+    /// Names of sources (RFC 3550 §6.5).
+    SourceDescription {
+        /// The sources that are named.
+        ssrcs: Vec<u32>,
+    },
+    /// Sources that are gone (RFC 3550 §6.6).
+    Goodbye {
+        /// Which.
+        ssrcs: Vec<u32>,
+    },
+    /// Packets of ours that are missing (RFC 4585 §6.2.1).
+    Nack {
+        /// Of which source.
+        ssrc: u32,
+        /// Their sequence numbers.
+        missing: Vec<u16>,
+    },
+    /// A picture cannot be decoded (RFC 4585 §6.3.1).
+    PictureLoss {
+        /// Of which source.
+        ssrc: u32,
+    },
+    /// A keyframe is wanted (RFC 5104 §4.3.1).
+    FullIntraRequest {
+        /// Of which sources.
+        ssrcs: Vec<u32>,
+    },
+    /// When packets have arrived (transport-wide congestion control).
+    TransportCc {
+        /// The first transport-wide sequence number it tells of.
+        base_sequence: u16,
+        /// Of how many packets it tells.
+        packets: u16,
+    },
+    /// What the other side can take (REMB).
+    Remb {
+        /// In bits a second.
+        bits_per_second: u64,
+    },
+    /// Extended reports (RFC 3611).
+    ExtendedReport {
+        /// Who.
+        ssrc: u32,
+        /// How many blocks.
+        blocks: usize,
+    },
+    /// Feedback for an application (RFC 4585 §6.4).
+    ApplicationFeedback {
+        /// Of which source.
+        ssrc: u32,
+        /// Its bytes.
+        payload: Vec<u8>,
+    },
+}
+
+/// How one source of ours is received (RFC 3550 §6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceptionReport {
+    /// Which source.
+    pub ssrc: u32,
+    /// Packets lost since the last report, in 256ths.
+    pub fraction_lost: u8,
+    /// Packets lost in all. 24 bits.
+    pub packets_lost: u32,
+    /// The highest sequence number received, with its rollovers above 16 bits.
+    pub highest_sequence: u32,
+    /// Interarrival jitter, in ticks of the source's clock.
+    pub jitter: u32,
+}
+
+impl fmt::Display for RtcpPacket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SenderReport {
+                ssrc,
+                rtp_timestamp,
+                packets,
+                bytes,
+                reports,
+                ..
+            } => {
+                write!(
+                    f,
+                    "sender report of {ssrc:08x}: timestamp {rtp_timestamp}, {packets} packets, {bytes} bytes"
+                )?;
+                reports.iter().try_for_each(|r| write!(f, "; {r}"))
+            }
+            Self::ReceiverReport { ssrc, reports } => {
+                write!(f, "receiver report of {ssrc:08x}")?;
+                reports.iter().try_for_each(|r| write!(f, "; {r}"))
+            }
+            Self::SourceDescription { ssrcs } => write!(f, "source description of {}", Hex(ssrcs)),
+            Self::Goodbye { ssrcs } => write!(f, "goodbye of {}", Hex(ssrcs)),
+            Self::Nack { ssrc, missing } => write!(f, "NACK of {ssrc:08x}: {missing:?}"),
+            Self::PictureLoss { ssrc } => write!(f, "picture loss of {ssrc:08x}"),
+            Self::FullIntraRequest { ssrcs } => write!(f, "full intra request of {}", Hex(ssrcs)),
+            Self::TransportCc {
+                base_sequence,
+                packets,
+            } => write!(
+                f,
+                "transport-wide feedback on {packets} packets from {base_sequence}"
+            ),
+            Self::Remb { bits_per_second } => {
+                write!(
+                    f,
+                    "receiver takes at most {} kbit/s",
+                    bits_per_second / 1000
+                )
+            }
+            Self::ExtendedReport { ssrc, blocks } => {
+                write!(f, "extended report of {ssrc:08x}: {blocks} blocks")
+            }
+            Self::ApplicationFeedback { ssrc, payload } => {
+                write!(
+                    f,
+                    "application feedback on {ssrc:08x}: {} bytes",
+                    payload.len()
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for ReceptionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:08x} lost {:.1} % lately, {} in all, jitter {}",
+            self.ssrc,
+            f32::from(self.fraction_lost) / 2.56,
+            self.packets_lost,
+            self.jitter
+        )
+    }
+}
+
+struct Hex<'a>(&'a [u32]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, ssrc) in self.0.iter().enumerate() {
+            let comma = if n > 0 { ", " } else { "" };
+            write!(f, "{comma}{ssrc:08x}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Peer {
+    pub(in super::super) fn on_raw_packet(&mut self, raw: &RawPacket) {
+        if let RawPacket::RtcpRx(rtcp) = raw {
+            self.event(PeerEvent::Rtcp(from_core(rtcp)));
+        }
+    }
+}
+
+fn from_core(rtcp: &Rtcp) -> RtcpPacket {
+    match rtcp {
+        Rtcp::SenderReport(r) => RtcpPacket::SenderReport {
+            ssrc: *r.sender_info.ssrc,
+            wallclock: r.sender_info.ntp_time,
+            rtp_timestamp: r.sender_info.rtp_time.numer() as u32,
+            packets: r.sender_info.sender_packet_count,
+            bytes: r.sender_info.sender_octet_count,
+            reports: reports(&r.reports),
+        },
+        Rtcp::ReceiverReport(r) => RtcpPacket::ReceiverReport {
+            ssrc: *r.sender_ssrc,
+            reports: reports(&r.reports),
+        },
+        Rtcp::SourceDescription(d) => RtcpPacket::SourceDescription {
+            ssrcs: d.reports.iter().map(|s| *s.ssrc).collect(),
+        },
+        Rtcp::Goodbye(g) => RtcpPacket::Goodbye {
+            ssrcs: g.reports.iter().map(|s| **s).collect(),
+        },
+        Rtcp::Nack(n) => RtcpPacket::Nack {
+            ssrc: *n.ssrc,
+            missing: n
+                .reports
+                .iter()
+                .flat_map(|e| missing(e.pid, e.blp))
+                .collect(),
+        },
+        Rtcp::Pli(p) => RtcpPacket::PictureLoss { ssrc: *p.ssrc },
+        Rtcp::Fir(r) => RtcpPacket::FullIntraRequest {
+            ssrcs: r.reports.iter().map(|e| *e.ssrc).collect(),
+        },
+        Rtcp::Twcc(t) => RtcpPacket::TransportCc {
+            base_sequence: t.base_seq,
+            packets: t.status_count,
+        },
+        Rtcp::Remb(r) => RtcpPacket::Remb {
+            bits_per_second: r.bitrate as u64,
+        },
+        Rtcp::ExtendedReport(x) => RtcpPacket::ExtendedReport {
+            ssrc: *x.ssrc,
+            blocks: x.blocks.len(),
+        },
+        Rtcp::AppSpecificFeedback(a) => RtcpPacket::ApplicationFeedback {
+            ssrc: *a.media_ssrc,
+            payload: a.payload.to_vec(),
+        },
+    }
+}
+
+fn reports(core: &ReportList<CoreReport>) -> Vec<ReceptionReport> {
+    core.iter()
+        .map(|r| ReceptionReport {
+            ssrc: *r.ssrc,
+            fraction_lost: r.fraction_lost,
+            packets_lost: r.packets_lost,
+            highest_sequence: r.max_seq,
+            jitter: r.jitter,
+        })
+        .collect()
+}
+
+/// One number, and a bit for each of the sixteen after it (RFC 4585 §6.2.1).
+fn missing(first: u16, mask: u16) -> impl Iterator<Item = u16> {
+    let others = (0..16).filter(move |bit| mask & (1 << bit) != 0);
+    std::iter::once(first).chain(others.map(move |bit| first.wrapping_add(bit + 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing() {
+        let all: Vec<u16> = missing(65_535, 0b1000_0000_0000_0101).collect();
+        assert_eq!(all, [65_535, 0, 2, 15]);
+        let nack = RtcpPacket::Nack {
+            ssrc: 1,
+            missing: all,
+        };
+        assert_eq!(nack.to_string(), "NACK of 00000001: [65535, 0, 2, 15]");
+    }
+}

@@ -1,0 +1,409 @@
+//! SDP files (RFC 8866): what plain RTP brings, and where; as ffmpeg writes them (`-sdp_file`), as players
+//! open them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
+
+use sdp_types::{
+    Connection, Fmtp, Media, MediaType, Origin, ParserError, RtpMap, Session, Time, TransportProto,
+};
+
+use super::h264::{H264ParameterSets, parameter};
+use crate::proto::media::Codec;
+use crate::proto::peer::MediaKind;
+
+/// Bytes of a file; real ones have hundreds.
+const MAX_FILE: usize = 64 * 1024;
+
+/// Streams in a file.
+const MAX_STREAMS: usize = 64;
+
+/// The streams that belong together, one for each m-line that is in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SdpFile {
+    /// What they are called; a player may show it.
+    pub name: String,
+    /// In the order of the m-lines; 64 at most.
+    pub streams: Vec<StreamDescription>,
+}
+
+/// One stream: what it is and where it is sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamDescription {
+    /// Where the receiver listens; a multicast group, perhaps.
+    pub address: SocketAddr,
+    /// Where it listens for RTCP: the port above, unless said otherwise (RFC 3605, RFC 5761).
+    pub rtcp_port: u16,
+    /// How many routers a multicast packet may pass; IPv4 only.
+    pub ttl: Option<u8>,
+    /// What RTP packets of it say they are: 0 to 127.
+    pub payload_type: u8,
+    /// What it is encoded with.
+    pub codec: Codec,
+    /// Ticks of the RTP timestamp in a second.
+    pub clock_rate: u32,
+    /// Of sound, as in `a=rtpmap` (Opus: always 2); 0 for video.
+    pub channels: u8,
+    /// The codec's parameters, as in `a=fmtp`; empty when there are none.
+    pub fmtp: String,
+}
+
+/// What is wrong with an SDP file, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SdpFileError {
+    /// The line, counted from 1; 0 when it is the file as a whole.
+    pub line: usize,
+    /// What is wrong, in words.
+    pub reason: String,
+}
+
+impl fmt::Display for SdpFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "SDP file: {}", self.reason),
+            line => write!(f, "SDP file, line {line}: {}", self.reason),
+        }
+    }
+}
+
+impl std::error::Error for SdpFileError {}
+
+impl StreamDescription {
+    /// A stream of this codec, with its usual parameters.
+    pub fn new(codec: Codec, payload_type: u8, address: SocketAddr) -> Self {
+        Self {
+            address,
+            rtcp_port: address.port().saturating_add(1),
+            ttl: None,
+            payload_type,
+            codec,
+            clock_rate: codec.clock_rate(),
+            channels: match codec {
+                Codec::Opus => 2,
+                _ if codec.is_video() => 0,
+                _ => 1,
+            },
+            fmtp: match codec {
+                Codec::H264 => "packetization-mode=1".into(),
+                _ => String::new(),
+            },
+        }
+    }
+
+    /// Sets [`ttl`](Self::ttl).
+    #[must_use]
+    pub fn ttl(mut self, ttl: u8) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Where the receiver listens for RTCP.
+    pub fn rtcp_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.rtcp_port)
+    }
+
+    /// H.264: the parameter sets that the file knows of.
+    pub fn parameter_sets(&self) -> Option<H264ParameterSets> {
+        match self.codec {
+            Codec::H264 => H264ParameterSets::from_fmtp(&self.fmtp),
+            _ => None,
+        }
+    }
+
+    /// H.264: says the parameter sets, so that a player can begin before the next ones come.
+    pub fn set_parameter_sets(&mut self, sets: &H264ParameterSets) {
+        if let Some(known) = sets.to_fmtp() {
+            self.fmtp = format!("packetization-mode=1; {known}");
+        }
+    }
+}
+
+impl FromStr for StreamDescription {
+    type Err = String;
+
+    /// A stream as one says it on a command line: `vp8@5004`, `h264/102@192.0.2.1:5004`. Without an IP
+    /// address: 127.0.0.1; without a payload type: that of RFC 3551, or 96.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |what: &str| format!("{text:?}: {what}; a stream is CODEC[/TYPE]@[IP:]PORT");
+        let (codec, place) = text.split_once('@').ok_or_else(|| wrong("no @"))?;
+        let (name, number) = match codec.split_once('/') {
+            None => (codec, None),
+            Some((name, number)) => (name, Some(number)),
+        };
+        let codec = Codec::named(name).ok_or_else(|| wrong("WebRTC knows no such codec"))?;
+        let payload_type = match number.map(str::parse) {
+            Some(Ok(number @ 0..=127)) => number,
+            Some(_) => return Err(wrong("no payload type")),
+            None => match codec {
+                Codec::Pcmu => 0,
+                Codec::Pcma => 8,
+                Codec::G722 => 9,
+                _ => 96,
+            },
+        };
+        let address = match place.parse() {
+            Ok(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
+            Err(_) => place.parse().map_err(|_| wrong("no port or address"))?,
+        };
+        Ok(Self::new(codec, payload_type, address))
+    }
+}
+
+impl SdpFile {
+    /// A file of these streams.
+    pub fn new(name: impl Into<String>, streams: Vec<StreamDescription>) -> Self {
+        Self {
+            name: name.into(),
+            streams,
+        }
+    }
+
+    /// Reads a file. Lines end with CRLF or LF. Of an m-line with several payload types the first that is
+    /// known counts; m-lines with port 0 are not in use and left out.
+    ///
+    /// # Errors
+    ///
+    /// [`SdpFileError`] with the line: when it is no SDP, a stream is encrypted, no RTP, or encoded with what
+    /// WebRTC does not know.
+    pub fn parse(text: &str) -> Result<Self, SdpFileError> {
+        let whole = |reason: String| SdpFileError { line: 0, reason };
+        if text.len() > MAX_FILE {
+            return Err(whole(format!("longer than {MAX_FILE} bytes")));
+        }
+        let session = Session::parse(text.as_bytes()).map_err(|e| SdpFileError {
+            line: line_of_error(&e),
+            reason: e.to_string(),
+        })?;
+        if session.medias.len() > MAX_STREAMS {
+            return Err(whole(format!("more than {MAX_STREAMS} m-lines")));
+        }
+        let mut streams = Vec::new();
+        for (index, media) in session.medias.iter().enumerate() {
+            let lines = Lines { text, index };
+            if media.port != 0 {
+                streams.push(stream_of(media, session.connection.as_ref(), &lines)?);
+            }
+        }
+        if streams.is_empty() {
+            return Err(whole("no stream in it (no m-line with a port)".into()));
+        }
+        Ok(Self {
+            name: session.session_name,
+            streams,
+        })
+    }
+
+    /// The file's text.
+    pub fn to_text(&self) -> String {
+        let local = match self.streams.first().map(|s| s.address) {
+            Some(SocketAddr::V6(_)) => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+            _ => Ipv4Addr::LOCALHOST.into(),
+        };
+        let name = match self.name.trim() {
+            "" => "-",
+            name => name,
+        };
+        let mut session = Session::new(Origin::with_ip_addr("0", 0, local), name);
+        session.add_time(Time::new(0, 0));
+        for stream in &self.streams {
+            session.add_media(media_of(stream));
+        }
+        let mut text = Vec::new();
+        // Writing into memory does not fail.
+        let _ = session.write(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+fn media_of(stream: &StreamDescription) -> Media {
+    let kind = match MediaKind::of(stream.codec) {
+        MediaKind::Audio => MediaType::Audio,
+        MediaKind::Video => MediaType::Video,
+    };
+    let StreamDescription {
+        address,
+        payload_type,
+        ..
+    } = stream;
+    let mut media = Media::new(kind, address.port(), TransportProto::RtpAvp, payload_type);
+    let ttl = address.ip().is_multicast().then(|| stream.ttl.unwrap_or(1));
+    media.add_connection(Connection::from_ip_addr_ttl(address.ip(), ttl));
+    let mut map = RtpMap::new(*payload_type, stream.codec.name(), stream.clock_rate);
+    if stream.channels > 1 {
+        map.set_encoding_params(stream.channels);
+    }
+    media.add_attribute_with_value("rtpmap", map);
+    if !stream.fmtp.is_empty() {
+        media.add_attribute_with_value("fmtp", format!("{payload_type} {}", stream.fmtp));
+    }
+    if stream.rtcp_port == address.port() {
+        media.add_attribute_from_str("rtcp-mux");
+    } else if stream.rtcp_port != address.port().saturating_add(1) {
+        media.add_attribute_with_value("rtcp", stream.rtcp_port);
+    }
+    media
+}
+
+fn stream_of(
+    media: &Media,
+    of_session: Option<&Connection>,
+    lines: &Lines<'_>,
+) -> Result<StreamDescription, SdpFileError> {
+    let m_line = |reason: String| lines.error("m=", reason);
+    match media.parse_transport_proto() {
+        TransportProto::RtpAvp | TransportProto::RtpAvpf => {}
+        _ => {
+            let reason = format!("{} is not plain RTP (RTP/AVP, RTP/AVPF)", media.proto);
+            return Err(m_line(reason));
+        }
+    }
+    let (payload_type, codec, clock_rate, channels) = format_of(media, lines)?;
+    if media.media != MediaKind::of(codec).to_string() {
+        return Err(m_line(format!("{codec} is no {}", media.media)));
+    }
+    let connection = media.connections.first().or(of_session);
+    let connection = connection.ok_or_else(|| m_line("no c-line says where to".into()))?;
+    let address = connection.try_address();
+    let address = address.map_err(|e| lines.error("c=", e.to_string()))?;
+    let mut stream =
+        StreamDescription::new(codec, payload_type, SocketAddr::new(address.ip, media.port));
+    stream.ttl = address.ttl;
+    stream.clock_rate = clock_rate;
+    stream.channels = channels;
+    stream.fmtp = fmtp_of(media, payload_type).unwrap_or_default();
+    if media.has_attribute("rtcp-mux") {
+        stream.rtcp_port = media.port;
+    } else if let Some(Some(value)) = media.get_first_attribute_value("rtcp") {
+        let port = value.split(' ').next().unwrap_or_default();
+        stream.rtcp_port = port
+            .parse()
+            .map_err(|_| lines.error("a=rtcp:", format!("{port:?} is no port")))?;
+    }
+    if let Some(mode) = parameter(&stream.fmtp, "packetization-mode")
+        && codec == Codec::H264
+        && !matches!(mode, "0" | "1")
+    {
+        let reason = format!("packetization-mode {mode}: WebRTC has 0 and 1 (RFC 7742 §6.2)");
+        return Err(lines.error("a=fmtp:", reason));
+    }
+    Ok(stream)
+}
+
+/// Payload type, codec, clock rate and channels.
+fn format_of(media: &Media, lines: &Lines<'_>) -> Result<(u8, Codec, u32, u8), SdpFileError> {
+    let mut unknown = Vec::new();
+    for format in media.fmt.split_ascii_whitespace() {
+        let payload_type: u8 = match format.parse() {
+            Ok(number) if number < 128 => number,
+            _ => return Err(lines.error("m=", format!("{format:?} is no payload type"))),
+        };
+        let of_this = format!("a=rtpmap:{payload_type} ");
+        let map = media
+            .get_attribute_values("rtpmap")
+            .flatten()
+            .find(|v| v.split(' ').next() == Some(format));
+        let map = match map {
+            Some(value) => value
+                .parse::<RtpMap>()
+                .map_err(|e| lines.error(&of_this, e.to_string()))?,
+            // RFC 3551 §6: these need no rtpmap.
+            None => match payload_type {
+                0 => RtpMap::new(0, "PCMU", 8000),
+                8 => RtpMap::new(8, "PCMA", 8000),
+                9 => RtpMap::new(9, "G722", 8000),
+                _ => {
+                    unknown.push(format!("{payload_type} (without a=rtpmap)"));
+                    continue;
+                }
+            },
+        };
+        let Some(codec) = Codec::named(&map.encoding_name) else {
+            unknown.push(map.encoding_name);
+            continue;
+        };
+        let channels = map.encoding_params.as_deref().unwrap_or("1");
+        let channels = match (channels.parse(), codec.is_video()) {
+            (_, true) => 0,
+            (Ok(number @ 1..=8), _) => number,
+            _ => return Err(lines.error(&of_this, format!("{channels:?} channels"))),
+        };
+        if map.clock_rate != codec.clock_rate() {
+            let (is, must) = (map.clock_rate, codec.clock_rate());
+            let reason = format!("{codec} with a clock of {is} Hz; in WebRTC it has {must}");
+            return Err(lines.error(&of_this, reason));
+        }
+        return Ok((payload_type, codec, map.clock_rate, channels));
+    }
+    let known: Vec<&str> = Codec::ALL.iter().map(|c| c.name()).collect();
+    let reason = format!(
+        "no codec of WebRTC: {}; known are {}",
+        unknown.join(", "),
+        known.join(", ")
+    );
+    Err(lines.error("m=", reason))
+}
+
+fn fmtp_of(media: &Media, payload_type: u8) -> Option<String> {
+    let values = media.get_attribute_values(<Fmtp as sdp_types::TypedAttribute>::NAME);
+    values.flatten().find_map(|value| {
+        let (format, parameters) = value.split_once(' ')?;
+        (format.parse() == Ok(payload_type)).then(|| parameters.trim().to_owned())
+    })
+}
+
+/// To find the line of something that the parser has taken out of its place.
+struct Lines<'a> {
+    text: &'a str,
+    /// Of the m-line.
+    index: usize,
+}
+
+impl Lines<'_> {
+    /// An error in the first line of this m-line's section that begins so; else in one of the session;
+    /// else in the m-line.
+    fn error(&self, begin: &str, reason: String) -> SdpFileError {
+        let lines = || self.text.lines().enumerate();
+        let starts: Vec<usize> = lines()
+            .filter_map(|(n, line)| line.starts_with("m=").then_some(n))
+            .collect();
+        let start = starts.get(self.index).copied().unwrap_or(0);
+        let end = starts.get(self.index + 1).copied().unwrap_or(usize::MAX);
+        let first = starts.first().copied().unwrap_or(0);
+        let found = |from: usize, to: usize| {
+            lines()
+                .find(|(n, line)| (from..to).contains(n) && line.starts_with(begin))
+                .map(|(n, _)| n)
+        };
+        let line = found(start, end).or(found(0, first)).unwrap_or(start) + 1;
+        SdpFileError { line, reason }
+    }
+}
+
+fn line_of_error(error: &ParserError) -> usize {
+    use ParserError::*;
+    match error {
+        InvalidLineFormat(n, _)
+        | InvalidFieldEncoding(n, _)
+        | InvalidFieldFormat(n, _)
+        | MissingField(n, _)
+        | FieldTrailingData(n, _)
+        | InvalidVersion(n, _)
+        | MultipleVersions(n)
+        | MultipleOrigins(n)
+        | MultipleSessionNames(n)
+        | MultipleSessionDescription(n)
+        | MultipleUris(n)
+        | MultipleConnections(n)
+        | MultipleTimeZones(n)
+        | MultipleMediaTitles(n)
+        | MultipleKeys(n)
+        | RepeatWithoutTime(n) => *n,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;
