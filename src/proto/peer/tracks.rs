@@ -139,6 +139,7 @@ struct Transceiver {
     track_id: String,
     send_rids: Vec<String>,
     preferred: Vec<Codec>,
+    stereo: bool,
     /// Counts changes of `preferred`.
     preference: u32,
     codecs: Vec<CodecParameters>,
@@ -235,6 +236,7 @@ impl Tracks {
                 .unwrap_or_else(|| format!("{name}-{}", id.0)),
             send_rids: config.send_rids,
             preferred: config.codecs,
+            stereo: config.stereo,
             preference: 0,
             codecs: Vec::new(),
             chosen: None,
@@ -327,6 +329,7 @@ impl Peer {
             Some(transceiver) => {
                 transceiver.has_track = true;
                 transceiver.direction = transceiver.direction.with_sending(true);
+                transceiver.stereo |= config.stereo;
                 if let Some(stream) = config.stream_id {
                     transceiver.stream_id = stream;
                 }
@@ -577,7 +580,7 @@ impl Peer {
 }
 
 /// How long a peer waits for a keyframe that was asked for before it asks again.
-const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Layers of one track that are followed; more are received, but not looked after.
 const MAX_LAYERS: usize = 16;
