@@ -40,6 +40,9 @@ pub struct LoopConfig {
     /// How long a remote address belongs to the peer that last heard from it, when another peer claims
     /// it. 5 s.
     pub address_hold: Duration,
+    /// Whom to trust when a TURN server is reached by TLS (`turns:`): certificates in PEM. `None`, the
+    /// default, takes the system's authorities. Only with the feature `turn-tls`.
+    pub tls_authorities: Option<Vec<u8>>,
 }
 
 impl Default for LoopConfig {
@@ -57,6 +60,7 @@ impl Default for LoopConfig {
             max_unread: 8 << 20,
             socket_buffer: 2 * 1024 * 1024,
             address_hold: Duration::from_secs(5),
+            tls_authorities: None,
         }
     }
 }
@@ -94,6 +98,13 @@ impl LoopConfig {
     #[must_use]
     pub fn max_peers(mut self, peers: usize) -> Self {
         self.max_peers = peers;
+        self
+    }
+
+    /// Sets [`tls_authorities`](Self::tls_authorities).
+    #[must_use]
+    pub fn tls_authorities(mut self, pem: Option<Vec<u8>>) -> Self {
+        self.tls_authorities = pem;
         self
     }
 }

@@ -3,28 +3,35 @@
 use std::time::Instant;
 
 use super::EventLoop;
+use super::peers::RelaySocket;
+use super::tcp::StreamEvent;
 use crate::proto::ice::{BindingOutput, BindingRequest};
-use crate::proto::net::{InterfaceAddress, SocketId, SocketKind, SocketReply, SocketRequest};
+use crate::proto::net::{
+    InterfaceAddress, Protocol, Received, SocketId, SocketKind, SocketReply, SocketRequest,
+    Transmit,
+};
 use crate::proto::peer::Input;
 
 impl EventLoop {
     /// Opens a socket for a peer and tells it.
     pub(super) fn open_socket(&mut self, index: usize, request: &SocketRequest, now: Instant) {
+        let id = request.id;
         let reply = match self.try_open(index, request, now) {
-            Ok(addresses) => SocketReply::Opened(addresses),
+            Ok(Some(addresses)) => SocketReply::Opened(addresses),
+            Ok(None) => return,
             Err(why) => SocketReply::Failed(why),
         };
-        let id = request.id;
         let input = Input::Socket { now, id, reply };
         self.peers.input(index, input, &mut self.touched);
     }
 
+    /// The addresses of the socket; `None`: it is being opened.
     fn try_open(
         &mut self,
         index: usize,
         request: &SocketRequest,
         now: Instant,
-    ) -> Result<Vec<InterfaceAddress>, String> {
+    ) -> Result<Option<Vec<InterfaceAddress>>, String> {
         let registry = self.poll.registry();
         let Some(entry) = self.peers.get_mut(index) else {
             return Err("the peer is gone".into());
@@ -33,15 +40,23 @@ impl EventLoop {
             SocketKind::Datagrams(policy) => {
                 let (sockets, addresses) = self.sockets.open(*policy, index, registry, now)?;
                 entry.sockets.extend(sockets);
-                Ok(addresses)
+                Ok(Some(addresses))
             }
             SocketKind::DatagramsTo(remote) => {
                 let (sockets, addresses) = self.sockets.open_to(*remote, index, registry, now)?;
                 entry.sockets.extend(&sockets);
-                entry.relay_sockets.push((request.id, sockets));
-                Ok(addresses)
+                let socket = RelaySocket::Datagrams(sockets);
+                entry.relay_sockets.push((request.id, socket));
+                Ok(Some(addresses))
             }
-            SocketKind::Stream { .. } => Err("TCP is not in this build".into()),
+            SocketKind::Stream { remote, tls } => {
+                let (id, tls) = (request.id, tls.as_ref());
+                let key = self
+                    .streams
+                    .open(index, id, *remote, tls, &self.tls, registry)?;
+                entry.relay_sockets.push((id, RelaySocket::Stream(key)));
+                Ok(None)
+            }
         }
     }
 
@@ -53,10 +68,52 @@ impl EventLoop {
         let Some(position) = entry.relay_sockets.iter().position(|(i, _)| *i == id) else {
             return;
         };
-        let (_, sockets) = entry.relay_sockets.swap_remove(position);
-        entry.sockets.retain(|s| !sockets.contains(s));
-        self.sockets.close(&sockets, self.poll.registry());
+        match entry.relay_sockets.swap_remove(position).1 {
+            RelaySocket::Datagrams(sockets) => {
+                entry.sockets.retain(|s| !sockets.contains(s));
+                self.sockets.close(&sockets, self.poll.registry());
+            }
+            RelaySocket::Stream(key) => self.streams.close(key, self.poll.registry()),
+        }
         self.drop_forgotten(index);
+    }
+
+    /// Sends on the stream of a peer that has these two ends.
+    pub(super) fn send_stream(&mut self, index: usize, transmit: &Transmit) {
+        let Some(entry) = self.peers.get_mut(index) else {
+            return;
+        };
+        let ends = (transmit.source, transmit.destination);
+        let mut streams = entry.relay_sockets.iter().filter_map(|(_, r)| match r {
+            RelaySocket::Stream(key) => Some(*key),
+            RelaySocket::Datagrams(_) => None,
+        });
+        let found = streams.find(|key| self.streams.ends(*key) == Some(ends));
+        if let Some(key) = found {
+            self.streams.send(key, &transmit.contents);
+        }
+    }
+
+    /// Reads and writes streams, and tells their peers.
+    pub(super) fn run_streams(&mut self, now: Instant) {
+        if !self.streams.has_ready() {
+            return;
+        }
+        let (peers, touched) = (&mut self.peers, &mut self.touched);
+        self.streams.run(|index, id, event| match event {
+            StreamEvent::Reply(reply) => {
+                peers.input(index, Input::Socket { now, id, reply }, touched);
+            }
+            StreamEvent::Received(source, destination, contents) => {
+                let received = Received {
+                    protocol: Protocol::Tcp,
+                    source,
+                    destination,
+                    contents: &contents,
+                };
+                peers.input(index, Input::Receive { now, received }, touched);
+            }
+        });
     }
 
     pub(super) fn resolve(&mut self, index: usize, host: &str, now: Instant) {

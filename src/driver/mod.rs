@@ -41,6 +41,8 @@ mod local_track;
 mod peers;
 mod resolver;
 mod sockets;
+mod tcp;
+mod tls;
 mod udp;
 
 use std::collections::VecDeque;
@@ -54,6 +56,8 @@ use self::demux::Demux;
 use self::peers::Peers;
 use self::resolver::Resolver;
 use self::sockets::{Owner, Sockets};
+use self::tcp::Streams;
+use self::tls::TlsSetup;
 use crate::proto::ice::{Bindings, stun};
 use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
 
@@ -98,6 +102,8 @@ pub struct EventLoop {
     ready: Events,
     handle: LoopHandle,
     sockets: Sockets,
+    streams: Streams,
+    tls: TlsSetup,
     demux: Demux,
     peers: Peers,
     resolver: Resolver,
@@ -150,6 +156,8 @@ impl EventLoop {
             binding_deadline: None,
             handle,
             sockets: Sockets::new(&config),
+            streams: Streams::default(),
+            tls: TlsSetup::new(config.tls_authorities.clone()),
             demux: Demux::new(config.address_hold),
             peers: Peers::default(),
             backend,
@@ -263,6 +271,9 @@ impl EventLoop {
         for event in &self.ready {
             match event.token() {
                 WAKER => posted = true,
+                Token(stream) if stream >= tcp::FIRST_TOKEN => {
+                    self.streams.on_ready(stream - tcp::FIRST_TOKEN);
+                }
                 Token(socket) => {
                     self.sockets
                         .on_ready(socket, event.is_readable(), event.is_writable());
@@ -299,7 +310,7 @@ impl EventLoop {
     /// What has been counted so far.
     pub fn stats(&self) -> LoopStats {
         LoopStats {
-            send_dropped: self.sockets.dropped(),
+            send_dropped: self.sockets.dropped() + self.streams.dropped,
             unread_dropped: self.inbox.dropped,
             ..self.stats
         }
@@ -337,6 +348,7 @@ impl EventLoop {
             || !self.events.is_empty()
             || !self.inbox.is_empty()
             || self.sockets.has_readable()
+            || self.streams.has_ready()
             || self.sockets.is_fresh()
             || self.handle.has_jobs()
             || self.handle.is_wake_asked()
@@ -384,6 +396,7 @@ impl EventLoop {
             }
         });
         self.drain_bindings(now);
+        self.run_streams(now);
     }
 
     /// Polls every touched peer until it is drained, and sends what came of it.

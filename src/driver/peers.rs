@@ -35,13 +35,21 @@ impl std::fmt::Display for PeerId {
     }
 }
 
+/// The socket of a relay.
+pub(super) enum RelaySocket {
+    /// UDP; also in the list of all datagram sockets.
+    Datagrams(Vec<usize>),
+    /// TCP.
+    Stream(usize),
+}
+
 pub(super) struct Entry {
     id: PeerId,
     peer: Box<Peer>,
     /// All its datagram sockets, its own and shared ones.
     pub(super) sockets: Vec<usize>,
     /// Those of its relays, by the names it gave them.
-    pub(super) relay_sockets: Vec<(SocketId, Vec<usize>)>,
+    pub(super) relay_sockets: Vec<(SocketId, RelaySocket)>,
     /// What the demultiplexer knows it by.
     ufrags: Vec<String>,
     addresses: Vec<(usize, SocketAddr)>,
@@ -270,6 +278,9 @@ impl EventLoop {
                 return;
             };
             match output {
+                Output::Transmit(transmit) if transmit.protocol == Protocol::Tcp => {
+                    self.send_stream(index, &transmit);
+                }
                 Output::Transmit(transmit) => {
                     self.stats.datagrams_sent += 1;
                     self.demux.note_sent(index, &transmit.contents, now);
@@ -359,7 +370,11 @@ impl EventLoop {
         };
         entry.closed = true;
         if entry.broken.is_some() {
-            entry.relay_sockets.clear();
+            for (_, socket) in entry.relay_sockets.drain(..) {
+                if let RelaySocket::Stream(stream) = socket {
+                    self.streams.close(stream, self.poll.registry());
+                }
+            }
         }
         if entry.relay_sockets.is_empty() {
             self.peers.deadlines.set(index, None);
@@ -368,7 +383,11 @@ impl EventLoop {
         self.bindings.release(index);
         // Those of its relays it closes itself, when they have been given back.
         let relays = &entry.relay_sockets;
-        let is_kept = |s: &usize| relays.iter().any(|(_, sockets)| sockets.contains(s));
+        let is_kept = |s: &usize| {
+            relays
+                .iter()
+                .any(|(_, r)| matches!(r, RelaySocket::Datagrams(sockets) if sockets.contains(s)))
+        };
         let (kept, gone): (_, Vec<_>) = entry.sockets.iter().copied().partition(is_kept);
         entry.sockets = kept;
         self.sockets.close(&gone, self.poll.registry());

@@ -14,6 +14,7 @@ pub const SECRET: &str = "the service's secret";
 pub struct Coturn {
     child: Child,
     pub port: u16,
+    pub tls_port: u16,
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -50,13 +51,18 @@ impl Coturn {
     }
 
     fn start_with(credentials: &[String], options: &[&str]) -> Self {
-        let port = free_port();
+        Self::start_at(free_port(), credentials, options)
+    }
+
+    fn start_at(port: u16, credentials: &[String], options: &[&str]) -> Self {
+        let tls_port = free_port();
         let fixed = "-n --no-cli --no-dtls --listening-ip=127.0.0.1 --relay-ip=127.0.0.1 \
                      --allow-loopback-peers --realm=test.example --log-file=stdout --simple-log -v \
                      --pidfile=/dev/null --no-multicast-peers";
         let mut child = Command::new("turnserver")
             .args(fixed.split_whitespace())
             .arg(format!("--listening-port={port}"))
+            .arg(format!("--tls-listening-port={tls_port}"))
             .args(credentials)
             .args(options)
             .stdout(Stdio::piped())
@@ -71,7 +77,12 @@ impl Coturn {
                 lines.lock().unwrap().push(line);
             }
         });
-        let server = Self { child, port, log };
+        let server = Self {
+            child,
+            port,
+            tls_port,
+            log,
+        };
         assert!(
             server.wait_log("UDP listener opened on: 127.0.0.1", 1, 10_000),
             "coturn did not come up: {:?}",
@@ -80,6 +91,12 @@ impl Coturn {
         // It says so a little before it listens on TCP.
         thread::sleep(Duration::from_millis(200));
         server
+    }
+
+    /// One in the place of another that is gone.
+    pub fn start_again(port: u16) -> Self {
+        let user = format!("--user={USER}:{PASSWORD}");
+        Self::start_at(port, &["--lt-cred-mech".into(), user], &[])
     }
 
     pub fn url(&self, query: &str) -> String {
@@ -129,5 +146,50 @@ pub fn free_port() -> u16 {
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
+    }
+}
+
+/// An authority and a certificate by it for 127.0.0.1 and localhost, in a directory of their own.
+pub struct Certificates {
+    pub authority: Vec<u8>,
+    directory: std::path::PathBuf,
+}
+
+impl Certificates {
+    pub fn make() -> Self {
+        let name = format!("looprtc-turn-{}-{}", std::process::id(), free_port());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).expect("a directory for certificates");
+        let script = "set -e
+            openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem
+            openssl req -newkey rsa:2048 -nodes -subj /CN=turn -keyout key.pem -out request.pem
+            printf 'subjectAltName=IP:127.0.0.1,DNS:localhost' > names
+            openssl x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+                -extfile names -out certificate.pem";
+        let made = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(&directory)
+            .stderr(Stdio::null())
+            .status();
+        assert!(made.expect("openssl runs").success());
+        let authority = std::fs::read(directory.join("ca.pem")).expect("it was written");
+        Self {
+            authority,
+            directory,
+        }
+    }
+
+    pub fn options(&self) -> [String; 2] {
+        let path = |name| self.directory.join(name).display().to_string();
+        [
+            format!("--cert={}", path("certificate.pem")),
+            format!("--pkey={}", path("key.pem")),
+        ]
+    }
+}
+
+impl Drop for Certificates {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

@@ -15,6 +15,20 @@ use looprtc::proto::peer::{
 
 use coturn::{Coturn, PASSWORD, SECRET, USER};
 
+/// A peer at 127.0.0.1 only. coturn is bound to loopback, and ends an allocation that sends to what cannot
+/// be reached from there.
+fn direct() -> PeerConfig {
+    let mut config = PeerConfig::default().include_loopback(true);
+    config.gather.filter.addresses = vec![std::net::Ipv4Addr::LOCALHOST.into()];
+    config
+}
+
+fn relayed(server: &IceServer) -> PeerConfig {
+    PeerConfig::default()
+        .ice_servers(vec![server.clone()])
+        .ice_transport_policy(IceTransportPolicy::Relay)
+}
+
 /// Two peers in one loop. They see each other's candidates as soon as they are found.
 struct Pair {
     net: EventLoop,
@@ -28,19 +42,18 @@ struct Pair {
 }
 
 impl Pair {
-    /// Both with this server; only `a` is relayed, so that there is one allocation.
+    /// Only `a` is relayed, so that there is one allocation.
     fn new(server: &IceServer) -> Self {
-        let config = PeerConfig::default().include_loopback(true);
-        let relayed = config
-            .clone()
-            .ice_servers(vec![server.clone()])
-            .ice_transport_policy(IceTransportPolicy::Relay);
-        Self::with(relayed, config)
+        Self::with(relayed(server), direct())
     }
 
     fn with(a: PeerConfig, b: PeerConfig) -> Self {
+        Self::within(LoopConfig::default(), a, b)
+    }
+
+    fn within(config: LoopConfig, a: PeerConfig, b: PeerConfig) -> Self {
         let _ = env_logger::builder().is_test(true).try_init();
-        let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+        let mut net = EventLoop::new(config).unwrap();
         let a = net.add_peer(a).unwrap();
         let b = net.add_peer(b.politeness(Politeness::Impolite)).unwrap();
         let mut pair = Self {
@@ -123,7 +136,7 @@ impl Pair {
         let channel = self.channel.unwrap();
         let mut peer = self.net.peer(self.a).unwrap();
         peer.send_text(channel, text).unwrap();
-        self.run_until(5, text, |p| {
+        self.run_until(15, text, |p| {
             p.messages.contains(&Message::Text(text.into()))
         });
     }
@@ -317,10 +330,7 @@ fn relayed_on_both_sides() {
         return;
     }
     let coturn = Coturn::start(&[]);
-    let config = PeerConfig::default()
-        .include_loopback(true)
-        .ice_servers(vec![server(&coturn)])
-        .ice_transport_policy(IceTransportPolicy::Relay);
+    let config = relayed(&server(&coturn));
     let mut pair = Pair::with(config.clone(), config);
     pair.connect();
     pair.talk("from relay to relay");
@@ -347,5 +357,99 @@ fn names_are_resolved() {
         pair.errors[0].to_string().contains("resolve"),
         "{}",
         pair.errors[0]
+    );
+}
+
+#[test]
+fn over_tcp() {
+    if coturn::is_missing() {
+        return;
+    }
+    let coturn = Coturn::start(&[]);
+    let url = coturn.url("?transport=tcp");
+    let mut pair = Pair::new(&IceServer::turn(url, USER, PASSWORD));
+    pair.connect();
+    for n in 0..50 {
+        pair.talk(&format!("{n} {}", "x".repeat(n * 1000)));
+    }
+    pair.net.peer(pair.a).unwrap().close();
+    pair.run_for(200);
+    assert!(
+        coturn.wait_log("closed (2nd stage)", 1, 2000),
+        "{:?}",
+        coturn.log()
+    );
+    assert!(pair.errors.is_empty(), "{:?}", pair.errors);
+}
+
+#[test]
+fn a_tcp_port_where_nobody_listens_is_said() {
+    let port = coturn::free_port();
+    let url = format!("turn:127.0.0.1:{port}?transport=tcp");
+    let mut pair = Pair::new(&IceServer::turn(url, USER, PASSWORD));
+    pair.run_until(5, "gathering", |p| p.complete >= 2);
+    assert!(
+        pair.errors[0].to_string().contains("refused"),
+        "{}",
+        pair.errors[0]
+    );
+}
+
+#[test]
+fn a_server_that_is_restarted_is_found_again() {
+    if coturn::is_missing() {
+        return;
+    }
+    let coturn = Coturn::start(&[]);
+    let url = coturn.url("?transport=tcp");
+    let mut pair = Pair::new(&IceServer::turn(url, USER, PASSWORD));
+    pair.connect();
+    pair.talk("before");
+    let port = coturn.port;
+    drop(coturn);
+    // Long enough for the first attempt to find nobody there.
+    pair.run_for(500);
+    let again = Coturn::start_again(port);
+
+    let text = pair.errors[0].to_string();
+    assert!(text.contains("connection to the server is gone"), "{text}");
+    pair.run_until(10, "a new allocation", |p| {
+        p.candidates.iter().filter(|(id, _)| *id == p.a).count() >= 2
+    });
+    pair.talk("after");
+    drop(again);
+}
+
+#[cfg(feature = "turn-tls")]
+#[test]
+fn over_tls() {
+    if coturn::is_missing() {
+        return;
+    }
+    let certificates = coturn::Certificates::make();
+    let options = certificates.options();
+    let options: Vec<_> = options.iter().map(String::as_str).collect();
+    let coturn = Coturn::start(&options);
+    let relayed = |host: &str| {
+        let url = format!("turns:{host}:{}", coturn.tls_port);
+        relayed(&IceServer::turn(url, USER, PASSWORD))
+    };
+    for host in ["127.0.0.1", "localhost"] {
+        let trusting = LoopConfig::default().tls_authorities(Some(certificates.authority.clone()));
+        let mut pair = Pair::within(trusting, relayed(host), direct());
+        pair.connect();
+        for n in 0..20 {
+            pair.talk(&format!("{n} {}", "x".repeat(n * 3000)));
+        }
+    }
+    // Whom nobody vouches for is not spoken to.
+    let stranger = coturn::Certificates::make();
+    let doubting = LoopConfig::default().tls_authorities(Some(stranger.authority.clone()));
+    let mut pair = Pair::within(doubting, relayed("127.0.0.1"), direct());
+    pair.run_until(5, "gathering", |p| p.complete >= 2);
+    let text = pair.errors[0].to_string();
+    assert!(
+        text.contains("TLS") && text.contains("certificate"),
+        "{text}"
     );
 }

@@ -93,6 +93,8 @@ struct Relay {
     deframer: Deframer,
     redirections: u32,
     renewals: u32,
+    /// When an allocation that was lost is asked for anew.
+    retry_at: Option<Instant>,
 }
 
 impl Relay {
@@ -156,6 +158,7 @@ impl Relays {
             deframer: Deframer::default(),
             redirections: 0,
             renewals: 0,
+            retry_at: None,
         });
     }
 
@@ -192,7 +195,7 @@ impl Relays {
                     .iter()
                     .find(|a| a.address.is_ipv4() == relay.remote.is_ipv4());
                 let Some(address) = family.map(|a| a.address) else {
-                    self.fail(index, 701, "no local address of its family");
+                    self.fail(index, 701, "no local address of its family", now);
                     return;
                 };
                 let is_stream = relay.protocol() == Protocol::Tcp;
@@ -212,15 +215,19 @@ impl Relays {
                     },
                     now,
                 ));
-                self.drain(index);
+                self.drain(index, now);
+            }
+            SocketReply::Failed(_) if self.farewell.is_some() => {
+                self.relays.remove(index);
+                self.out.push_back(RelayOutput::CloseSocket(id));
             }
             SocketReply::Failed(why) => {
                 let relay = &self.relays[index];
                 if relay.is_pending() {
-                    self.fail(index, 701, why);
+                    self.fail(index, 701, why, now);
                 } else {
                     let why = format!("the connection to the server is gone: {why}");
-                    self.lose(index, 701, &why);
+                    self.lose(index, 701, &why, now);
                 }
             }
         }
@@ -246,7 +253,7 @@ impl Relays {
         now: Instant,
     ) -> Option<Relayed<'a>> {
         let found = self.receive_message(index, received.contents, now);
-        self.drain(index);
+        self.drain(index, now);
         let (source, destination, range) = found?;
         Some(Relayed {
             source,
@@ -287,7 +294,7 @@ impl Relays {
                 }
             }
         }
-        self.drain(index);
+        self.drain(index, now);
         relayed
     }
 
@@ -317,7 +324,7 @@ impl Relays {
             .position(|r| r.relayed.contains(&transmit.source))?;
         let client = self.relays[index].client.as_mut()?;
         let sent = client.send(transmit.destination, &transmit.contents, now);
-        self.drain(index);
+        self.drain(index, now);
         Some(sent)
     }
 
@@ -328,7 +335,7 @@ impl Relays {
             if let Some(client) = &mut self.relays[index].client {
                 client.release(now);
             }
-            self.drain(index);
+            self.drain(index, now);
         }
     }
 
@@ -352,9 +359,12 @@ impl Relays {
         let mut index = self.relays.len();
         while index > 0 {
             index -= 1;
+            if self.relays[index].retry_at.is_some_and(|at| at <= now) {
+                self.reopen(index);
+            }
             if let Some(client) = &mut self.relays[index].client {
                 client.handle_timeout(now);
-                self.drain(index);
+                self.drain(index, now);
             }
         }
     }
@@ -373,7 +383,7 @@ impl Relays {
     }
 
     /// Passes on what a client says.
-    fn drain(&mut self, index: usize) {
+    fn drain(&mut self, index: usize, now: Instant) {
         loop {
             let Some(relay) = self.relays.get_mut(index) else {
                 return;
@@ -409,18 +419,18 @@ impl Relays {
                     let error = relay_error(relay, code, text);
                     self.out.push_back(RelayOutput::Failed(error));
                 }
-                TurnOutput::Redirected(server) => return self.redirect(index, server),
-                TurnOutput::Failed(code, text) => return self.fail(index, code, &text),
-                TurnOutput::Lost(code, text) => return self.lose(index, code, &text),
+                TurnOutput::Redirected(server) => return self.redirect(index, server, now),
+                TurnOutput::Failed(code, text) => return self.fail(index, code, &text, now),
+                TurnOutput::Lost(code, text) => return self.lose(index, code, &text, now),
             }
         }
     }
 
-    fn redirect(&mut self, index: usize, server: SocketAddr) {
+    fn redirect(&mut self, index: usize, server: SocketAddr, now: Instant) {
         let relay = &mut self.relays[index];
         relay.redirections += 1;
         if relay.redirections > MAX_REDIRECTIONS || server == relay.remote {
-            self.fail(index, 300, "it sends us round in circles");
+            self.fail(index, 300, "it sends us round in circles", now);
             return;
         }
         log::debug!("{} sends us to {server}", relay.server.url);
@@ -433,6 +443,7 @@ impl Relays {
         let relay = &mut self.relays[index];
         relay.client = None;
         relay.local = None;
+        relay.retry_at = None;
         relay.relayed.clear();
         let old = relay.socket;
         let (server, remote) = (relay.server.clone(), relay.remote);
@@ -440,42 +451,55 @@ impl Relays {
         self.relays[index].socket = self.open(&server, remote);
     }
 
-    fn fail(&mut self, index: usize, code: u16, text: &str) {
+    /// No allocation was had.
+    fn fail(&mut self, index: usize, code: u16, text: &str, now: Instant) {
         let relay = &mut self.relays[index];
-        let unreachable = code == IceCandidateError::UNREACHABLE;
-        // An old allocation from the same port: another port has none (RFC 8656 §7.4).
-        let is_mismatch = code == 437 && relay.renewals < MAX_RENEWALS;
-        let other = relay.others.pop().filter(|_| unreachable);
-        if let Some(ip) = other {
+        let is_unreachable = code == IceCandidateError::UNREACHABLE;
+        if let Some(ip) = relay.others.pop().filter(|_| is_unreachable) {
             relay.remote = SocketAddr::new(ip, relay.server.url.port);
             self.reopen(index);
             return;
         }
-        if is_mismatch {
-            relay.renewals += 1;
-            self.reopen(index);
+        // An old allocation from the same port: another port has none (RFC 8656 §7.4). And where there
+        // was one before, the server may be on its way back.
+        let is_worth_it = code == 437 || (is_unreachable && relay.renewals > 0);
+        if is_worth_it && self.renew(index, now) {
             return;
         }
-        let error = relay_error(relay, code, text.to_owned());
-        let socket = relay.socket;
-        self.relays.remove(index);
-        self.out.push_back(RelayOutput::CloseSocket(socket));
+        let relay = self.relays.remove(index);
+        self.out.push_back(RelayOutput::CloseSocket(relay.socket));
+        let error = relay_error(&relay, code, text.to_owned());
         self.out.push_back(RelayOutput::Failed(error));
     }
 
     /// An allocation is gone; a new one is asked for.
-    fn lose(&mut self, index: usize, code: u16, text: &str) {
+    fn lose(&mut self, index: usize, code: u16, text: &str, now: Instant) {
         let relay = &mut self.relays[index];
         let error = relay_error(relay, code, text.to_owned());
         let gone = std::mem::take(&mut relay.relayed);
         self.out.extend(gone.into_iter().map(RelayOutput::Lost));
         self.out.push_back(RelayOutput::Failed(error));
-        relay.renewals += 1;
-        if relay.renewals <= MAX_RENEWALS {
-            self.reopen(index);
-        } else {
-            self.fail(index, code, "lost too often");
+        if !self.renew(index, now) {
+            let relay = self.relays.remove(index);
+            self.out.push_back(RelayOutput::CloseSocket(relay.socket));
         }
+    }
+
+    /// Asks for another allocation: the first time at once, then after longer and longer, so that a server
+    /// that gives and takes in turns is not kept busy. False: that has been done too often.
+    fn renew(&mut self, index: usize, now: Instant) -> bool {
+        let relay = &mut self.relays[index];
+        relay.renewals += 1;
+        match relay.renewals {
+            1 => self.reopen(index),
+            2..=MAX_RENEWALS => {
+                relay.client = None;
+                relay.local = None;
+                relay.retry_at = Some(now + Duration::from_secs(1 << (relay.renewals - 2)));
+            }
+            _ => return false,
+        }
+        true
     }
 }
 

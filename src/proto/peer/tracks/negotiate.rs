@@ -451,6 +451,10 @@ impl Peer {
                 continue;
             }
             t.bound = codec;
+            if t.bound.is_none() {
+                // What is sent after this is another source, whose times may begin anywhere.
+                t.restart_source();
+            }
             events.push(match &t.bound {
                 Some(codec) => PeerEvent::TrackBound {
                     transceiver: t.id,

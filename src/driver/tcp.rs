@@ -1,0 +1,249 @@
+//! TCP connections of peers, to TURN servers; with or without TLS.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+
+use super::tls::{Tls, TlsSetup};
+use crate::proto::net::{InterfaceAddress, ServerName, SocketId, SocketReply};
+
+/// Streams have the tokens from here on; sockets the ones below.
+pub(super) const FIRST_TOKEN: usize = 1 << 30;
+
+/// Bytes that wait for the system to take them. What comes on top is dropped, as a full path drops it.
+const MAX_QUEUE: usize = 256 * 1024;
+
+/// Bytes read from one stream in one turn.
+const READ_BUDGET: usize = 256 * 1024;
+
+/// What has happened to a stream.
+pub(super) enum StreamEvent {
+    /// For the machine that asked for it.
+    Reply(SocketReply),
+    /// Bytes have come: remote address, local address, bytes.
+    Received(SocketAddr, SocketAddr, Vec<u8>),
+}
+
+/// All streams of a loop.
+#[derive(Default)]
+pub(super) struct Streams {
+    streams: Slab<Stream>,
+    ready: Vec<usize>,
+    buffer: Vec<u8>,
+    pub dropped: u64,
+}
+
+struct Stream {
+    peer: usize,
+    id: SocketId,
+    tcp: TcpStream,
+    tls: Option<Tls>,
+    remote: SocketAddr,
+    local: Option<SocketAddr>,
+    /// What the system has not taken yet: plain, or as TLS wrote it.
+    queue: Vec<u8>,
+    /// The machine has been told that it is open.
+    open: bool,
+    listed: bool,
+}
+
+impl Streams {
+    /// Begins to connect. What comes of it is an event.
+    pub fn open(
+        &mut self,
+        peer: usize,
+        id: SocketId,
+        remote: SocketAddr,
+        tls: Option<&ServerName>,
+        setup: &TlsSetup,
+        registry: &Registry,
+    ) -> Result<usize, String> {
+        let tls = tls.map(|name| setup.connect(name)).transpose()?;
+        let mut tcp = TcpStream::connect(remote).map_err(|e| format!("connecting: {e}"))?;
+        let entry = self.streams.vacant_entry();
+        let key = entry.key();
+        registry
+            .register(
+                &mut tcp,
+                Token(FIRST_TOKEN + key),
+                Interest::READABLE | Interest::WRITABLE,
+            )
+            .map_err(|e| format!("registering a connection: {e}"))?;
+        entry.insert(Stream {
+            peer,
+            id,
+            tcp,
+            tls,
+            remote,
+            local: None,
+            queue: Vec::new(),
+            open: false,
+            listed: false,
+        });
+        Ok(key)
+    }
+
+    pub fn close(&mut self, key: usize, registry: &Registry) {
+        if let Some(mut stream) = self.streams.try_remove(key) {
+            // A last word may still wait; what the system does not take now is lost.
+            let _ = stream.flush();
+            if let Err(e) = registry.deregister(&mut stream.tcp) {
+                log::debug!("deregistering a connection: {e}");
+            }
+        }
+    }
+
+    /// Queues a message. It goes whole or not at all.
+    pub fn send(&mut self, key: usize, contents: &[u8]) {
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        if stream.queue.len() + contents.len() > MAX_QUEUE {
+            self.dropped += 1;
+            return;
+        }
+        stream.write(contents);
+        self.on_ready(key);
+    }
+
+    /// The ends of a stream, once it is open: local, remote.
+    pub fn ends(&self, key: usize) -> Option<(SocketAddr, SocketAddr)> {
+        let stream = self.streams.get(key)?;
+        Some((stream.local?, stream.remote))
+    }
+
+    /// Something can be done on this stream.
+    pub fn on_ready(&mut self, key: usize) {
+        if let Some(stream) = self.streams.get_mut(key)
+            && !stream.listed
+        {
+            stream.listed = true;
+            self.ready.push(key);
+        }
+    }
+
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Does what can be done. `each` is given what has happened, the peer and the stream's name.
+    pub fn run(&mut self, mut each: impl FnMut(usize, SocketId, StreamEvent)) {
+        self.buffer.resize(16 * 1024, 0);
+        for key in std::mem::take(&mut self.ready) {
+            let Some(stream) = self.streams.get_mut(key) else {
+                continue;
+            };
+            stream.listed = false;
+            let (peer, id) = (stream.peer, stream.id);
+            match stream.run(&mut self.buffer, |event| each(peer, id, event)) {
+                Ok(true) => self.on_ready(key),
+                Ok(false) => {}
+                // The machine closes it.
+                Err(why) => each(peer, id, StreamEvent::Reply(SocketReply::Failed(why))),
+            }
+        }
+    }
+}
+
+impl Stream {
+    /// Whether there may be more to do at once. `Err`: it is over.
+    fn run(
+        &mut self,
+        buffer: &mut [u8],
+        mut each: impl FnMut(StreamEvent),
+    ) -> Result<bool, String> {
+        if self.local.is_none() && !self.is_connected()? {
+            return Ok(false);
+        }
+        let more = self.read(buffer, &mut each)?;
+        if let Some(tls) = &mut self.tls {
+            tls.take_output(&mut self.queue)?;
+        }
+        self.flush().map_err(|e| format!("sending: {e}"))?;
+        self.announce(&mut each);
+        Ok(more)
+    }
+
+    fn is_connected(&mut self) -> Result<bool, String> {
+        if let Ok(Some(e)) | Err(e) = self.tcp.take_error() {
+            return Err(format!("connecting: {e}"));
+        }
+        match self.tcp.peer_addr() {
+            Ok(_) => {}
+            Err(e) if e.kind() == ErrorKind::NotConnected => return Ok(false),
+            Err(e) => return Err(format!("connecting: {e}")),
+        }
+        let _ = self.tcp.set_nodelay(true);
+        let local = self.tcp.local_addr();
+        self.local = Some(local.map_err(|e| format!("its local address: {e}"))?);
+        Ok(true)
+    }
+
+    /// Says once that it is open: connected, and for TLS after the handshake.
+    fn announce(&mut self, each: &mut impl FnMut(StreamEvent)) {
+        let is_shaking = self.tls.as_ref().is_some_and(Tls::is_handshaking);
+        if let Some(address) = self.local.filter(|_| !self.open && !is_shaking) {
+            self.open = true;
+            let interface = String::new();
+            let address = InterfaceAddress { interface, address };
+            let opened = SocketReply::Opened(vec![address]);
+            each(StreamEvent::Reply(opened));
+        }
+    }
+
+    fn read(
+        &mut self,
+        buffer: &mut [u8],
+        each: &mut impl FnMut(StreamEvent),
+    ) -> Result<bool, String> {
+        let mut left = READ_BUDGET;
+        loop {
+            let count = match self.tcp.read(buffer) {
+                Ok(0) => return Err("the server has closed the connection".into()),
+                Ok(count) => count,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(format!("receiving: {e}")),
+            };
+            let bytes = match &mut self.tls {
+                Some(tls) => tls.receive(&buffer[..count])?,
+                None => buffer[..count].to_vec(),
+            };
+            // Before its first bytes the machine hears that it is open.
+            self.announce(each);
+            if let (Some(local), false) = (self.local, bytes.is_empty()) {
+                each(StreamEvent::Received(self.remote, local, bytes));
+            }
+            left = left.saturating_sub(count);
+            if left == 0 {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn write(&mut self, contents: &[u8]) {
+        match &mut self.tls {
+            Some(tls) => tls.send(contents),
+            None => self.queue.extend_from_slice(contents),
+        }
+    }
+
+    /// Gives the system what it takes.
+    fn flush(&mut self) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.queue.len() {
+            match self.tcp.write(&self.queue[sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => sent += count,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.queue.drain(..sent);
+        Ok(())
+    }
+}
