@@ -5,6 +5,7 @@ mod common;
 mod connectivity;
 mod gate;
 mod lossy;
+mod nat;
 mod negotiation;
 mod packets;
 mod tracks;
