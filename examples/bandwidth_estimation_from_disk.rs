@@ -41,7 +41,8 @@ fn run(http: &str, paths: &[String]) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/bandwidth_estimation_from_disk.html");
     let mut callers = Callers::serve(&net, http, page)?;
-    let config = PeerConfig::default().bandwidth_estimation(Some(least.bits_per_second));
+    let config = PeerConfig::default().include_loopback(true);
+    let config = config.bandwidth_estimation(Some(least.bits_per_second));
     let mut viewers: HashMap<PeerId, Viewer> = HashMap::new();
     // Where each page is told what it sees, and why.
     let mut channels: HashMap<PeerId, ChannelId> = HashMap::new();

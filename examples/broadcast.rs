@@ -8,20 +8,18 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LocalTrack, LocalTrackEvent, LoopConfig, PeerId};
 use looprtc::proto::media::Codec;
 use looprtc::proto::peer::{
     Codecs, ConnectionState, KeyframeRequestKind, MediaKind, MediaMode, PeerConfig, PeerEvent,
     TransceiverConfig, TransceiverId,
 };
-use offers::Offers;
 
-#[path = "support/offers.rs"]
-mod offers;
+#[path = "support/callers.rs"]
+mod callers;
 #[path = "support/options.rs"]
 mod options;
-#[path = "support/page.rs"]
-mod page;
 
 const HELP: &str = "\
 broadcast: one page publishes, others watch
@@ -42,12 +40,11 @@ fn main() -> ExitCode {
 
 fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut offers = Offers::serve(http, include_str!("pages/broadcast.html"), &net)?;
+    let mut callers = Callers::serve(&net, http, include_str!("pages/broadcast.html"))?;
     // All have the same codecs, so that what one sends every other can decode.
     let config = PeerConfig::default()
         .media_mode(MediaMode::Packets)
-        .codecs(Codecs::only([Codec::Vp8, Codec::Opus]))
-        .include_loopback(true);
+        .codecs(Codecs::only([Codec::Vp8, Codec::Opus]));
     let mut show = Show {
         publisher: None,
         tracks: [MediaKind::Video, MediaKind::Audio].map(|kind| Part {
@@ -58,21 +55,11 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
     };
     loop {
         if let Some((id, event)) = net.next_event(None)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             show.handle_event(&mut net, id, &event);
         }
-        offers.take(
-            &mut net,
-            &config,
-            &["/publish", "/watch"],
-            |net, id, path| {
-                match path {
-                    "/publish" => show.publish(net, id),
-                    _ => show.watch(net, id)?,
-                }
-                Ok(())
-            },
-        );
+        // The m-lines of a publisher go one way only; there it is not sent what it sends.
+        callers.answer(&mut net, &config, |net, id| show.add(net, id));
     }
 }
 
@@ -91,20 +78,20 @@ struct Part {
 }
 
 impl Show {
-    /// This peer sends from now on. If another one did, it is sent away.
-    fn publish(&mut self, net: &mut EventLoop, id: PeerId) {
-        let old = self.publisher.replace(id);
-        if let Some(mut old) = old.and_then(|old| net.peer(old).ok()) {
-            old.close();
-        }
-    }
-
-    /// This peer is sent the tracks.
-    fn watch(&mut self, net: &mut EventLoop, id: PeerId) -> Result<(), Box<dyn Error>> {
+    /// Whoever comes is sent the tracks.
+    fn add(&mut self, net: &mut EventLoop, id: PeerId) -> Result<(), Box<dyn Error>> {
         for part in &mut self.tracks {
             part.to.add_to(net, id)?;
         }
         Ok(())
+    }
+
+    /// This peer publishes from now on. If another one did, it is sent away.
+    fn publish(&mut self, net: &mut EventLoop, id: PeerId) {
+        let old = self.publisher.replace(id).filter(|old| *old != id);
+        if let Some(mut old) = old.and_then(|old| net.peer(old).ok()) {
+            old.close();
+        }
     }
 
     fn handle_event(&mut self, net: &mut EventLoop, id: PeerId, event: &PeerEvent) {
@@ -116,6 +103,9 @@ impl Show {
                 }
                 _ => {}
             }
+        }
+        if let PeerEvent::Track(_) = event {
+            self.publish(net, id);
         }
         if self.publisher != Some(id) {
             return;

@@ -10,20 +10,19 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
-use looprtc::proto::media::{Codec, Frame};
+use looprtc::proto::media::Codec;
 use looprtc::proto::peer::{MediaKind, PeerConfig, PeerEvent, TransceiverConfig};
-use offers::Offers;
 use show::{File, Show};
 
-#[path = "support/offers.rs"]
-mod offers;
+#[path = "support/callers.rs"]
+mod callers;
 #[path = "support/options.rs"]
 mod options;
-#[path = "support/page.rs"]
-mod page;
 #[path = "support/show.rs"]
 mod show;
 
@@ -55,14 +54,17 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
     if video.is_empty() || key.is_empty() {
         return Err(format!("a video and a key are needed\n\n{HELP}").into());
     }
-    let file = File::read(video, |frame| encrypt(frame, key.as_bytes()))?;
+    let mut file = File::read(video)?;
     if file.codec != Codec::Vp8 {
         return Err(format!("{video}: {}, and not VP8", file.codec).into());
     }
+    for (frame, data) in &mut file.frames {
+        *data = encrypt(frame.keyframe, data, key.as_bytes());
+    }
     let files = [file];
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut offers = Offers::serve(http, include_str!("pages/insertable_streams.html"), &net)?;
-    let config = PeerConfig::default().include_loopback(true);
+    let mut callers = Callers::serve(&net, http, include_str!("pages/insertable_streams.html"))?;
+    let config = PeerConfig::default();
     let mut shows: HashMap<PeerId, Show> = HashMap::new();
     loop {
         let now = Instant::now();
@@ -73,7 +75,7 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
             .min()
             .map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::TrackBound { transceiver, .. } => {
                     shows.entry(id).and_modify(|show| show.begin(transceiver));
@@ -82,7 +84,7 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        offers.take(&mut net, &config, &["/offer"], |net, id, _| {
+        callers.answer(&mut net, &config, |net, id| {
             let track = TransceiverConfig::default().codecs([Codec::Vp8]);
             let track = net.peer(id)?.add_track(MediaKind::Video, track)?;
             shows.insert(id, Show::new(&files, vec![track]));
@@ -93,10 +95,11 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
 
 /// All but what tells a keyframe and its size (RFC 6386 §9.1): both ends read that from the packets.
 /// Twice makes it plain again.
-fn encrypt(frame: &mut Frame, key: &[u8]) {
-    let in_clear = if frame.keyframe { 10 } else { 3 };
-    let bytes = frame.data.iter_mut().skip(in_clear);
-    for (byte, key) in bytes.zip(key.iter().cycle()) {
-        *byte ^= key;
-    }
+fn encrypt(keyframe: bool, data: &[u8], key: &[u8]) -> Arc<[u8]> {
+    let clear = data.len().min(if keyframe { 10 } else { 3 });
+    let keys = [0].iter().cycle().take(clear).chain(key.iter().cycle());
+    data.iter()
+        .zip(keys)
+        .map(|(byte, key)| byte ^ key)
+        .collect()
 }

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let files = [&options.video, &options.audio].into_iter().flatten();
     let files: Vec<File> = files
-        .map(|path| File::read(path, |_| {}))
+        .map(|path| File::read(path))
         .collect::<Result<_, _>>()?;
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/play_from_disk.html");

@@ -12,21 +12,19 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId, PeerMut};
 use looprtc::proto::peer::{
     ChannelId, ConnectionState, Direction, MediaKind, Message, PeerConfig, PeerError, PeerEvent,
     TransceiverConfig, TransceiverId,
 };
 use looprtc::proto::signal::SignalMessage;
-use offers::Offers;
 use show::{File, Show};
 
-#[path = "support/offers.rs"]
-mod offers;
+#[path = "support/callers.rs"]
+mod callers;
 #[path = "support/options.rs"]
 mod options;
-#[path = "support/page.rs"]
-mod page;
 #[path = "support/show.rs"]
 mod show;
 
@@ -55,11 +53,11 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
     if video.is_empty() {
         return Err(format!("nothing to play\n\n{HELP}").into());
     }
-    let files = [File::read(video, |_| {})?];
+    let files = [File::read(video)?];
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/play_from_disk_renegotiation.html");
-    let mut offers = Offers::serve(http, page, &net)?;
-    let config = PeerConfig::default().include_loopback(true);
+    let mut callers = Callers::serve(&net, http, page)?;
+    let config = PeerConfig::default();
     let mut viewers: HashMap<PeerId, Viewer> = HashMap::new();
     loop {
         let now = Instant::now();
@@ -70,7 +68,7 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
             .min()
             .map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             if let (Some(viewer), Ok(peer)) = (viewers.get_mut(&id), net.peer(id))
                 && let Err(error) = viewer.handle_event(peer, &event, &files)
             {
@@ -80,7 +78,7 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
                 viewers.remove(&id);
             }
         }
-        offers.take(&mut net, &config, &["/offer"], |_, id, _| {
+        callers.answer(&mut net, &config, |_, id| {
             viewers.insert(id, Viewer::default());
             Ok(())
         });
@@ -92,8 +90,6 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
 struct Viewer {
     channel: Option<ChannelId>,
     videos: Vec<(TransceiverId, Show)>,
-    /// What was removed; the next video takes its place.
-    free: Vec<TransceiverId>,
 }
 
 impl Viewer {
@@ -150,29 +146,20 @@ impl Viewer {
         if self.videos.len() == MAX_VIDEOS {
             return Ok(());
         }
-        let transceiver = match self.free.pop() {
-            Some(free) => {
-                peer.set_direction(free, Direction::SendOnly)?;
-                free
-            }
-            None => {
-                let codecs = files.iter().map(|file| file.codec);
-                let track = TransceiverConfig::default()
-                    .direction(Direction::SendOnly)
-                    .codecs(codecs);
-                peer.add_transceiver(MediaKind::Video, track)?
-            }
-        };
+        let track = TransceiverConfig::default()
+            .direction(Direction::SendOnly)
+            .codecs(files.iter().map(|file| file.codec));
+        let transceiver = peer.add_transceiver(MediaKind::Video, track)?;
         let show = Show::new(files, vec![transceiver]);
         self.videos.push((transceiver, show));
         Ok(())
     }
 
-    /// One video less: the last.
+    /// One video less: the last. Its m-line stays, rejected: one that is only inactive could be used again,
+    /// but Chromium (156) shows nothing of what comes on it then.
     fn remove(&mut self, mut peer: PeerMut<'_>) -> Result<(), PeerError> {
         if let Some((transceiver, _)) = self.videos.pop() {
-            peer.remove_track(transceiver)?;
-            self.free.push(transceiver);
+            peer.stop_transceiver(transceiver)?;
             println!("Peer {}: {} videos", peer.id(), self.videos.len());
         }
         Ok(())

@@ -40,7 +40,9 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/rtcp_processing.html");
     let mut callers = Callers::serve(&net, http, page)?;
-    let config = PeerConfig::default().rtcp_events(true);
+    let config = PeerConfig::default()
+        .include_loopback(true)
+        .rtcp_events(true);
     // The channel on which each page is told.
     let mut channels: HashMap<PeerId, ChannelId> = HashMap::new();
     loop {

@@ -134,8 +134,9 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let page = include_str!("pages/rtp_forwarder.html");
     let mut callers = Callers::serve(&net, &options.http, page)?;
     // Packets as they are, in the codecs that are forwarded.
-    let config = PeerConfig::default().media_mode(MediaMode::Packets);
-    let config = config.codecs(Codecs::only([options.codec, Codec::Opus]));
+    let codecs = Codecs::only([options.codec, Codec::Opus]);
+    let config = PeerConfig::default().include_loopback(true);
+    let config = config.media_mode(MediaMode::Packets).codecs(codecs);
     let mut tick = Instant::now() + KEYFRAMES;
     loop {
         let wait = tick.saturating_duration_since(Instant::now());

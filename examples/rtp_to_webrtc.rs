@@ -105,6 +105,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let page = include_str!("pages/rtp_to_webrtc.html");
     let mut callers = Callers::serve(&net, &options.http, page)?;
     let config = PeerConfig::default().media_mode(MediaMode::Packets);
+    let config = config.include_loopback(true);
     loop {
         // It returns `None` when datagrams have come, or a page calls.
         if let Some((id, event)) = net.next_event(None)? {

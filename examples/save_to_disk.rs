@@ -7,26 +7,25 @@
 //! program is killed.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
 use looprtc::proto::media::Codec;
 use looprtc::proto::peer::{Codecs, ConnectionState, PeerConfig, PeerEvent};
-use offers::Offers;
 use saved::Saved;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-#[path = "support/offers.rs"]
-mod offers;
+#[path = "support/callers.rs"]
+mod callers;
 #[path = "support/options.rs"]
 mod options;
-#[path = "support/page.rs"]
-mod page;
 #[path = "support/saved.rs"]
 mod saved;
 
@@ -53,25 +52,23 @@ fn main() -> ExitCode {
 
 fn run(http: &str, dir: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut offers = Offers::serve(http, include_str!("pages/save_to_disk.html"), &net)?;
+    let mut callers = Callers::serve(&net, http, include_str!("pages/save_to_disk.html"))?;
     let stop = stop_on_signal(&net)?;
-    let config = PeerConfig::default()
-        .codecs(Codecs::only(CODECS))
-        .include_loopback(true);
+    let config = PeerConfig::default().codecs(Codecs::only(CODECS));
     // A peer's files: one for each codec that it sends.
     let mut saved: HashMap<PeerId, HashMap<Codec, Saved>> = HashMap::new();
     while !stop.load(Ordering::Relaxed) {
         if let Some((id, event)) = net.next_event(None)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::Frame(frame) => {
-                    let files = saved.entry(id).or_default();
-                    if !files.contains_key(&frame.codec) {
-                        files.insert(frame.codec, Saved::create(Path::new(dir), frame.codec)?);
-                    }
-                    if let Some(file) = files.get_mut(&frame.codec) {
-                        file.write(&frame)?;
-                    }
+                    let file = match saved.entry(id).or_default().entry(frame.codec) {
+                        Entry::Occupied(there) => there.into_mut(),
+                        Entry::Vacant(none) => {
+                            none.insert(Saved::create(Path::new(dir), frame.codec)?)
+                        }
+                    };
+                    file.write(&frame)?;
                 }
                 PeerEvent::ConnectionStateChange(state) => {
                     let is_over = [ConnectionState::Closed, ConnectionState::Failed];
@@ -84,7 +81,7 @@ fn run(http: &str, dir: &str) -> Result<(), Box<dyn Error>> {
             }
         }
         // A peer that adds no tracks of its own only receives.
-        offers.take(&mut net, &config, &["/offer"], |_, _, _| Ok(()));
+        callers.answer(&mut net, &config, |_, _| Ok(()));
     }
     let files = saved.into_values().flat_map(HashMap::into_values);
     Ok(files.into_iter().try_for_each(Saved::finish)?)

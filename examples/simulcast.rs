@@ -8,20 +8,18 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::process::ExitCode;
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId, PeerMut};
 use looprtc::proto::media::Codec;
 use looprtc::proto::peer::{
     Codecs, ConnectionState, MediaKind, MediaMode, PeerConfig, PeerEvent, TransceiverConfig,
     TransceiverId,
 };
-use offers::Offers;
 
-#[path = "support/offers.rs"]
-mod offers;
+#[path = "support/callers.rs"]
+mod callers;
 #[path = "support/options.rs"]
 mod options;
-#[path = "support/page.rs"]
-mod page;
 
 const HELP: &str = "\
 simulcast: receive three layers, send back each of them
@@ -45,16 +43,15 @@ fn main() -> ExitCode {
 
 fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut offers = Offers::serve(http, include_str!("pages/simulcast.html"), &net)?;
+    let mut callers = Callers::serve(&net, http, include_str!("pages/simulcast.html"))?;
     // Packets go back as they came, in the one codec that all tracks have.
     let config = PeerConfig::default()
         .media_mode(MediaMode::Packets)
-        .codecs(Codecs::only([Codec::Vp8]))
-        .include_loopback(true);
+        .codecs(Codecs::only([Codec::Vp8]));
     let mut mirrors: HashMap<PeerId, Mirror> = HashMap::new();
     loop {
         if let Some((id, event)) = net.next_event(None)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             if let (Some(mirror), Ok(peer)) = (mirrors.get_mut(&id), net.peer(id)) {
                 mirror.handle_event(peer, &event);
             }
@@ -62,7 +59,7 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
                 mirrors.remove(&id);
             }
         }
-        offers.take(&mut net, &config, &["/offer"], |net, id, _| {
+        callers.answer(&mut net, &config, |net, id| {
             let mut mirror = Mirror::default();
             for layer in LAYERS {
                 let track = TransceiverConfig::default().ids(layer, layer);

@@ -10,20 +10,18 @@ use std::error::Error;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use callers::Callers;
 use looprtc::driver::{EventLoop, LoopConfig, PeerId, PeerMut};
 use looprtc::proto::media::Codec;
 use looprtc::proto::peer::{
     Codecs, ConnectionState, KeyframeRequestKind, MediaKind, PeerConfig, PeerEvent, ReceivedFrame,
     TransceiverConfig, TransceiverId,
 };
-use offers::Offers;
 
-#[path = "support/offers.rs"]
-mod offers;
+#[path = "support/callers.rs"]
+mod callers;
 #[path = "support/options.rs"]
 mod options;
-#[path = "support/page.rs"]
-mod page;
 
 const HELP: &str = "\
 swap_tracks: receive several tracks, send one after the other
@@ -46,17 +44,15 @@ fn main() -> ExitCode {
 fn run(http: &str, every: &str) -> Result<(), Box<dyn Error>> {
     let every = Duration::try_from_secs_f64(every.parse()?)?;
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut offers = Offers::serve(http, include_str!("pages/swap_tracks.html"), &net)?;
+    let mut callers = Callers::serve(&net, http, include_str!("pages/swap_tracks.html"))?;
     // One codec for all, for frames go back as they came.
-    let config = PeerConfig::default()
-        .codecs(Codecs::only([Codec::Vp8]))
-        .include_loopback(true);
+    let config = PeerConfig::default().codecs(Codecs::only([Codec::Vp8]));
     let mut mixers: HashMap<PeerId, Mixer> = HashMap::new();
     loop {
         let due = mixers.values().map(|mixer| mixer.swap_at).min();
         let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(wait)? {
-            offers.handle_event(&mut net, id, &event);
+            callers.handle_event(&mut net, id, &event);
             if let (Some(mixer), Ok(peer)) = (mixers.get_mut(&id), net.peer(id)) {
                 mixer.handle_event(peer, &event)?;
             }
@@ -73,7 +69,7 @@ fn run(http: &str, every: &str) -> Result<(), Box<dyn Error>> {
                 mixer.want_next(peer);
             }
         }
-        offers.take(&mut net, &config, &["/offer"], |net, id, _| {
+        callers.answer(&mut net, &config, |net, id| {
             // It takes the first m-line of the offer, as it is there before it.
             let track = TransceiverConfig::default();
             let to = net.peer(id)?.add_track(MediaKind::Video, track)?;

@@ -217,6 +217,39 @@ fn save_to_disk() {
 }
 
 #[test]
+fn broadcast() {
+    let _guard = alone();
+    in_chromium("broadcast", "broadcast");
+}
+
+#[test]
+fn insertable_streams() {
+    let _guard = alone();
+    in_chromium("insertable_streams", "insertable_streams");
+}
+
+#[test]
+fn play_from_disk_renegotiation() {
+    let _guard = alone();
+    in_chromium(
+        "play_from_disk_renegotiation",
+        "play_from_disk_renegotiation",
+    );
+}
+
+#[test]
+fn simulcast() {
+    let _guard = alone();
+    in_chromium("simulcast", "simulcast");
+}
+
+#[test]
+fn swap_tracks() {
+    let _guard = alone();
+    in_chromium("swap_tracks", "swap_tracks");
+}
+
+#[test]
 fn rtcp_processing() {
     let _guard = shared();
     in_chromium("rtcp_processing", "rtcp_processing");

@@ -18,15 +18,14 @@ pub struct File {
 }
 
 impl File {
-    /// Reads all that is good of it, and has `change` do its work on each frame.
-    pub fn read(path: &str, change: impl Fn(&mut media::Frame)) -> Result<Self, Box<dyn Error>> {
+    /// Reads all that is good of it.
+    pub fn read(path: &str) -> Result<Self, Box<dyn Error>> {
         let bytes = std::fs::read(path).map_err(|e| format!("{path}: {e}"))?;
         let mut reader = Reader::new(media::Limits::default());
         let mut frames = Vec::new();
         let mut take = |reader: &mut Reader| loop {
             match reader.poll() {
                 Ok(Some(mut frame)) => {
-                    change(&mut frame);
                     let data = std::mem::take(&mut frame.data).into();
                     frames.push((frame, data));
                 }

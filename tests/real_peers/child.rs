@@ -49,10 +49,43 @@ fn script() -> PathBuf {
         .collect()
 }
 
+/// Whether peers can be put behind a bad link; if not, why.
+pub fn bad_link_check() -> Result<(), String> {
+    let check = Command::new(behind_bad_link())
+        .arg("--check")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| format!("{}: {e}", behind_bad_link().display()))?;
+    match check.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&check.stderr).trim().to_owned()),
+    }
+}
+
+fn behind_bad_link() -> PathBuf {
+    let path = ["tests", "interop", "netlab", "behind_bad_link"];
+    [&[env!("CARGO_MANIFEST_DIR")], &path[..]]
+        .concat()
+        .iter()
+        .collect()
+}
+
 impl RealPeer {
     pub fn start(name: &str, role: &str, args: &[&str]) -> Self {
+        Self::start_by(&[], name, role, args)
+    }
+
+    /// In a namespace of its own behind a bad link, which is described as `behind_bad_link` wants it.
+    pub fn start_behind(link: &[String], name: &str, role: &str, args: &[&str]) -> Self {
+        let command = behind_bad_link().display().to_string();
+        let by = [&[command], link].concat();
+        Self::start_by(&by, name, role, args)
+    }
+
+    fn start_by(by: &[String], name: &str, role: &str, args: &[&str]) -> Self {
         let mut child = Command::new("timeout")
             .args(["-k", "5", &LIFETIME_SECONDS.to_string()])
+            .args(by)
             .arg(script())
             .args([name, "--role", role])
             .args(args)

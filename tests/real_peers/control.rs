@@ -136,7 +136,7 @@ fn theirs_change(call: &mut Call, player: &Player) {
         call.media.line(VIDEO).tracks.len(),
         call.media.line(VIDEO).removed,
     );
-    let mut change = |call: &mut Call, direction: &str| {
+    let change = |call: &mut Call, direction: &str| {
         call.theirs
             .say(&json!({"type": "direction", "kind": "video", "direction": direction}));
         call.theirs.say(&json!({"type": "offer"}));

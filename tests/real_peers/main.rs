@@ -9,6 +9,7 @@ mod call;
 mod child;
 mod clips;
 mod control;
+mod impaired;
 mod media;
 mod ours;
 mod relay;
@@ -212,6 +213,7 @@ mod media_tests {
     const AIORTC: Player = Player {
         asks: true,
         gives_up: false,
+        under_loss: 0.5,
         ..Player::new(scenario::AIORTC)
     };
     #[cfg(feature = "openssl")]
@@ -290,5 +292,45 @@ mod media_tests {
         control::no_common_codec(&LIBWEBRTC, RealPeer, H264, Vp8);
         control::no_common_codec(&CHROMIUM, Looprtc, H265, Vp8);
         control::no_common_codec(&CHROMIUM, RealPeer, H265, Vp8);
+    }
+
+    /// A browser that may hold back more than it does by itself.
+    const CHROMIUM_BUFFERING: Player = Player {
+        profile: scenario::Profile {
+            args: &["--buffer", "300"],
+            ..scenario::CHROMIUM
+        },
+        ..CHROMIUM
+    };
+
+    /// Losses are reported and made good: docs/media.md.
+    mod losses {
+        use super::*;
+
+        #[test]
+        fn chromium() {
+            impaired::repaired(&CHROMIUM_BUFFERING, Vp8);
+        }
+
+        #[test]
+        fn libwebrtc() {
+            impaired::repaired(&LIBWEBRTC, Vp8);
+        }
+
+        #[test]
+        fn pion() {
+            impaired::repaired(&PION, Vp8);
+        }
+
+        #[test]
+        fn aiortc() {
+            impaired::repaired(&AIORTC, Vp8);
+        }
+    }
+
+    #[test]
+    fn the_matrix_of_bad_links() {
+        impaired::matrix(&CHROMIUM);
+        impaired::matrix(&CHROMIUM_BUFFERING);
     }
 }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use looprtc::driver::PeerMut;
 use looprtc::proto::peer::{
-    Codec, CodecParameters, EncodedFrame, KeyframeRequestKind, MediaKind, PeerEvent, ReceivedFrame,
-    RemoteTrack, SenderReport, TransceiverConfig, TransceiverId,
+    BandwidthEstimate, Codec, CodecParameters, EncodedFrame, KeyframeRequestKind, MediaKind,
+    PeerEvent, ReceivedFrame, RemoteTrack, SenderReport, TransceiverConfig, TransceiverId,
 };
 
 use crate::clips::{self, Clip, GROUP};
@@ -34,12 +34,16 @@ pub struct Line {
     pub tracks: Vec<RemoteTrack>,
     pub removed: usize,
     pub received: Vec<ReceivedFrame>,
+    /// When each frame was given to us.
+    pub came: Vec<Instant>,
     pub reports: Vec<(SenderReport, std::time::SystemTime)>,
 }
 
 #[derive(Debug, Default)]
 pub struct Media {
     pub lines: Vec<Line>,
+    /// What the other side tells of what the path carries.
+    pub estimates: Vec<BandwidthEstimate>,
 }
 
 impl Media {
@@ -52,6 +56,7 @@ impl Media {
         });
         Self {
             lines: lines.collect(),
+            estimates: Vec::new(),
         }
     }
 
@@ -87,6 +92,7 @@ impl Media {
             PeerEvent::Frame(frame) => {
                 if let Some(line) = by_id(lines, &frame.transceiver) {
                     line.received.push(frame.clone());
+                    line.came.push(Instant::now());
                 }
             }
             PeerEvent::SenderReport(report) => {
@@ -95,12 +101,13 @@ impl Media {
                         .push((report.clone(), std::time::SystemTime::now()));
                 }
             }
+            PeerEvent::BandwidthEstimate(estimate) => self.estimates.push(*estimate),
             PeerEvent::KeyframeRequest {
                 transceiver, kind, ..
             } => {
                 if let Some(line) = by_id(lines, transceiver) {
                     line.asked.push((*kind, Instant::now()));
-                    line.to_keyframe();
+                    line.seek_keyframe();
                 }
             }
             _ => {}
@@ -137,6 +144,7 @@ impl Line {
             tracks: Vec::new(),
             removed: 0,
             received: Vec::new(),
+            came: Vec::new(),
             reports: Vec::new(),
         }
     }
@@ -150,7 +158,7 @@ impl Line {
                 continue;
             }
             let data = self.clip.frame(self.position).clone();
-            let is_key = self.codec.is_video() && self.position % GROUP == 0;
+            let is_key = self.codec.is_video() && self.position.is_multiple_of(GROUP);
             self.position += 1;
             let fingerprint = clips::fingerprint(self.codec, &data);
             let frame = EncodedFrame::new(data, time);
@@ -162,7 +170,7 @@ impl Line {
     }
 
     /// What is sent next is a keyframe.
-    fn to_keyframe(&mut self) {
+    fn seek_keyframe(&mut self) {
         self.position = self.position.next_multiple_of(GROUP);
     }
 

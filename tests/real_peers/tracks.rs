@@ -31,6 +31,8 @@ pub struct Player {
     pub asks_by_fir: bool,
     /// A track that it has removed can be sent again.
     pub changes_back: bool,
+    /// The part of all frames that it decodes where 5 % of the packets are lost and can be had again.
+    pub under_loss: f64,
     /// An m-line that we give up is given up by it, too.
     pub gives_up: bool,
 }
@@ -45,6 +47,7 @@ impl Player {
             asks_by_fir: false,
             changes_back: true,
             gives_up: true,
+            under_loss: 0.9,
         }
     }
 }
@@ -73,6 +76,11 @@ impl Stats {
         self.find("outbound-rtp", media)["rtcp"][name]
             .as_u64()
             .unwrap_or_default()
+    }
+
+    /// All of them.
+    pub fn heard(&self, media: MediaKind) -> &Value {
+        &self.find("outbound-rtp", media)["rtcp"]
     }
 
     /// Frames that they have decoded, or counted behind the decoder.

@@ -1,9 +1,11 @@
 //! Peers on a simulated network and clock: hours pass in seconds, and a failing seed replays.
 
 mod channels;
+mod codecs;
 mod common;
 mod connectivity;
 mod gate;
+mod impaired;
 mod lossy;
 mod nat;
 mod negotiation;

@@ -4,6 +4,8 @@
 //! nothing (RFC 8829 §5.7). Candidates are taken out: they go through the pending-candidate queue, with
 //! its limits.
 
+use std::borrow::Cow;
+
 use sdp_types::{Attribute, Media, Session};
 
 use super::config::Limits;
@@ -371,10 +373,36 @@ fn normalise(sdp: &str, lines: &[MediaLine], bundle: &[String]) -> String {
                 out += &format!("a=group:BUNDLE {}\r\n", bundle.join(" "));
             }
         }
-        out += line;
-        out += "\r\n";
+        if let Some(line) = plain_format(line) {
+            out += &line;
+            out += "\r\n";
+        }
     }
     out
+}
+
+/// Formats as the core compares them. It takes `PCMU/8000/1` for another codec than `PCMU/8000`, although
+/// one channel is the default (RFC 8866 §6.6), and an AV1 of another level for another AV1, although a
+/// level says what its side can decode and the answer has its own (RTP payload for AV1 §7.2).
+fn plain_format(line: &str) -> Option<Cow<'_, str>> {
+    if line.starts_with("a=rtpmap:") {
+        let lower = line.trim_end().to_ascii_lowercase();
+        let is_g711 = lower.ends_with(" pcmu/8000/1") || lower.ends_with(" pcma/8000/1");
+        return Some(Cow::Borrowed(match is_g711 {
+            true => line.trim_end().strip_suffix("/1").unwrap_or(line),
+            false => line,
+        }));
+    }
+    if line.starts_with("a=fmtp:") && line.contains("level-idx=") {
+        let (format, parameters) = line.split_once(' ')?;
+        let is_level = |p: &&str| {
+            let p = p.trim_start();
+            p.starts_with("level-idx=") || p.starts_with("tier=")
+        };
+        let rest: Vec<&str> = parameters.split(';').filter(|p| !is_level(p)).collect();
+        return (!rest.is_empty()).then(|| format!("{format} {}", rest.join(";")).into());
+    }
+    Some(Cow::Borrowed(line))
 }
 
 #[cfg(test)]

@@ -139,6 +139,7 @@ struct Transceiver {
     track_id: String,
     send_rids: Vec<String>,
     preferred: Vec<Codec>,
+    stereo: bool,
     /// Counts changes of `preferred`.
     preference: u32,
     codecs: Vec<CodecParameters>,
@@ -235,6 +236,7 @@ impl Tracks {
                 .unwrap_or_else(|| format!("{name}-{}", id.0)),
             send_rids: config.send_rids,
             preferred: config.codecs,
+            stereo: config.stereo,
             preference: 0,
             codecs: Vec::new(),
             chosen: None,
@@ -276,8 +278,13 @@ impl Transceiver {
 
     /// The codec it sends with: chosen, or the first agreed upon.
     fn sending_codec(&self) -> Option<&CodecParameters> {
-        let chosen = self.codecs.iter().find(|c| Some(c.codec) == self.chosen);
-        chosen.or(self.codecs.first())
+        let first = self.codecs.first()?.codec;
+        let is_agreed = |codec: &Codec| self.codecs.iter().any(|c| c.codec == *codec);
+        let codec = self.chosen.filter(is_agreed).unwrap_or(first);
+        let of_it = || self.codecs.iter().filter(|c| c.codec == codec);
+        // H.264 goes out in fragments, which packetization mode 0 (also where none is said) has not.
+        let in_fragments = of_it().find(|c| c.packetization_mode == Some(1));
+        in_fragments.or_else(|| of_it().next())
     }
 }
 
@@ -322,6 +329,7 @@ impl Peer {
             Some(transceiver) => {
                 transceiver.has_track = true;
                 transceiver.direction = transceiver.direction.with_sending(true);
+                transceiver.stereo |= config.stereo;
                 if let Some(stream) = config.stream_id {
                     transceiver.stream_id = stream;
                 }
@@ -572,10 +580,47 @@ impl Peer {
 }
 
 /// How long a peer waits for a keyframe that was asked for before it asks again.
-const KEYFRAME_PATIENCE: Duration = Duration::from_millis(500);
+const KEYFRAME_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Layers of one track that are followed; more are received, but not looked after.
 const MAX_LAYERS: usize = 16;
 
 /// What is sent: shared, so that many peers have it once.
 type Bytes = Arc<[u8]>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h264_goes_out_in_fragments_where_it_may() {
+        let limits = Limits::default();
+        let mut tracks = Tracks::new(Codecs::default(), "test");
+        let id = tracks.add(MediaKind::Video, TransceiverConfig::default(), &limits);
+        let transceiver = tracks.find(id.unwrap()).unwrap();
+        let of = |payload_type, codec, packetization_mode| CodecParameters {
+            codec,
+            payload_type,
+            clock_rate: 90_000,
+            channels: 0,
+            sdp_fmtp_line: String::new(),
+            profile_level_id: None,
+            packetization_mode,
+        };
+        let sent_with = |t: &Transceiver| t.sending_codec().map(|c| c.payload_type);
+        assert_eq!(sent_with(transceiver), None);
+        transceiver.codecs = vec![
+            of(96, Codec::H264, Some(0)),
+            of(97, Codec::Vp8, None),
+            of(98, Codec::H264, Some(1)),
+            of(99, Codec::H264, Some(1)),
+        ];
+        assert_eq!(sent_with(transceiver), Some(98));
+        transceiver.chosen = Some(Codec::Vp8);
+        assert_eq!(sent_with(transceiver), Some(97));
+        transceiver.chosen = Some(Codec::Av1);
+        assert_eq!(sent_with(transceiver), Some(98), "the first, if not agreed");
+        transceiver.codecs.truncate(2);
+        assert_eq!(sent_with(transceiver), Some(96), "nothing better is there");
+    }
+}

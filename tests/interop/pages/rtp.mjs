@@ -59,23 +59,34 @@ async function shown(open, name, flags, start, saysGoodbye) {
       lip: (video?.estimatedPlayoutTimestamp ?? NaN) - (audio?.estimatedPlayoutTimestamp ?? NaN) };
   });
   const senders = () => example.lines.filter((line) => /SSRC \w+ from /.test(line)).length;
-  /** So many seconds of an undisturbed sender. What was lost on the way would be seen: gaps stay gaps. */
-  const plays = async (seconds) => {
+  /** So many seconds, as the browser counts them. What was lost on the way would be seen: gaps stay gaps. */
+  const measure = async (seconds) => {
     const before = await count();
     await sleep(seconds * SECONDS);
     const after = await count();
     const since = (name) => after[name] - before[name];
     const due = since('at') / 1000 * 30;
     console.log(`${name}: ${since('decoded')} of ${since('received')} frames decoded (30 a second are ${due.toFixed(1)}), `
-      + `${after.lost} packets lost, ${since('sound')} samples of sound, ${since('concealed')} of them concealed, video and sound ${after.lip} ms apart`);
+      + `frozen for ${since('frozen')} s, ${after.lost} packets lost, ${since('sound')} samples of sound, `
+      + `${since('concealed')} of them concealed, video and sound ${after.lip} ms apart`);
     assert.equal(after.lost, 0);
-    // A sender without a processor of its own encodes less than it should.
-    assert(since('received') >= 0.85 * due, `${name}: ${since('received')} of ${due} frames came`);
-    // Some wait in the jitter buffer, more of them while what the restart has shaken settles.
-    assert(since('dropped') <= 0.02 * since('received'), `${name}: ${since('dropped')} dropped`);
-    assert(since('decoded') >= since('received') - since('dropped') - 10, `${name}: ${since('decoded')} decoded`);
-    assert(since('frozen') < 0.2, `${name}: frozen for ${since('frozen')} s`);
-    assert(since('sound') - since('concealed') > 0.85 * 48000 * seconds, `${name}: sound`);
+    return [
+      since('received') >= 0.85 * due || `${since('received')} of ${due} frames came`,
+      // Some wait in the jitter buffer, more of them while what the restart has shaken settles.
+      since('dropped') <= 0.02 * since('received') || `${since('dropped')} frames dropped`,
+      since('decoded') >= since('received') - since('dropped') - 10 || `${since('decoded')} frames decoded`,
+      since('frozen') < 0.2 || `frozen for ${since('frozen')} s`,
+      since('sound') - since('concealed') > 0.95 * 48000 * seconds || 'sound',
+    ].filter((good) => good !== true);
+  };
+  /** The sender encodes as it goes, and stutters when it has no processor to itself: one window of three is good. */
+  const plays = async (seconds) => {
+    let wrong;
+    for (let tries = 0; tries < 3; tries++) {
+      wrong = await measure(seconds);
+      if (wrong.length === 0) return;
+    }
+    assert.fail(`${name}: ${wrong.join(', ')}`);
   };
   const goesOn = async () => {
     const { decoded } = await count();
@@ -95,6 +106,7 @@ async function shown(open, name, flags, start, saysGoodbye) {
   await goesOn();
   console.log(`${name}: 30 frames of the sender started again ${((Date.now() - killed) / 1000).toFixed(1)} s after the first was killed`);
   await plays(3);
+  await until('sound and pictures in step', async () => Math.abs((await count()).lip) < 40);
   second.child.kill('SIGINT');
   await second.ended;
   if (saysGoodbye) await example.line(/SSRC \w+ has ended/);

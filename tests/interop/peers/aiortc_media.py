@@ -84,7 +84,8 @@ class Media:
             }
             name = names.get((type(packet), getattr(packet, "fmt", None)))
             if name is None and isinstance(packet, (RtcpRrPacket, RtcpSrPacket)):
-                name = "ReceiverReport"
+                name = "report"
+                heard["report blocks"] = heard.get("report blocks", 0) + len(packet.reports)
             heard[name or type(packet).__name__] = heard.get(name or type(packet).__name__, 0) + 1
             if name == "TransportLayerNack":
                 heard["nacked packets"] = heard.get("nacked packets", 0) + len(packet.lost)

@@ -9,12 +9,14 @@ const WANTED = ['inbound-rtp', 'outbound-rtp', 'remote-inbound-rtp', 'remote-out
  * - `kinds`: what is sent and received, as `['video', 'audio']`
  * - `makeTrack(kind)`: a track to send, or a promise of one
  * - `watchTrack(track)`: is given each track that comes; may return a function that counts its frames
+ * - `buffer`: milliseconds that a receiver shall hold back at least, where it can be told
  * - `emit(object)`: takes each message to the test
  */
-export function startMedia({ pc, kinds, makeTrack, watchTrack, emit }) {
+export function startMedia({ pc, kinds, makeTrack, watchTrack, buffer, emit }) {
   const counters = new Map();
 
   pc.ontrack = ({ track, transceiver }) => {
+    if (buffer) transceiver.receiver.jitterBufferTarget = buffer;
     const count = watchTrack(track);
     if (count) counters.set(track.kind, count);
     emit({ type: 'track', kind: track.kind, mid: transceiver.mid });

@@ -18,6 +18,10 @@ pub struct TransceiverConfig {
     /// Layers of simulcast that are offered for sending (RFC 8853), each a name of letters and digits.
     /// Empty: one stream.
     pub send_rids: Vec<String>,
+    /// Opus in stereo: `stereo=1` asks the other side for it, `sprop-stereo=1` says that it comes from here
+    /// (RFC 7587 §6.1). Browsers play in stereo what is announced so, and send it when asked. Off by
+    /// default; sound in stereo can be sent all the same, but may be played in mono.
+    pub stereo: bool,
 }
 
 impl TransceiverConfig {
@@ -40,6 +44,13 @@ impl TransceiverConfig {
     #[must_use]
     pub fn codecs(mut self, codecs: impl IntoIterator<Item = Codec>) -> Self {
         self.codecs = codecs.into_iter().collect();
+        self
+    }
+
+    /// Sets [`stereo`](Self::stereo).
+    #[must_use]
+    pub fn stereo(mut self, stereo: bool) -> Self {
+        self.stereo = stereo;
         self
     }
 

@@ -18,9 +18,10 @@ use super::{Agreed, Direction, RemoteTrack, Tracks, Transceiver, TransceiverConf
 /// How long a packet is kept to be sent again.
 const RTX_AGE: Duration = Duration::from_secs(1);
 
-/// How much of what is sent may be sent again. Half is enough for any loss that video survives, and a
-/// bound for whoever asks in bad faith.
-const RTX_SHARE: f32 = 0.5;
+/// The part of all that is sent that may be what is sent again. It is asked for every 33 ms, however long
+/// the way, and when packets only overtake each other, too: with a half, 10 % loss and 100 ms of jitter
+/// froze (docs/media.md). It still is a bound for whoever asks in bad faith.
+const RTX_SHARE: f32 = 0.8;
 
 impl Tracks {
     /// Whether an offer is needed (W3C §4.7.3).
@@ -65,6 +66,7 @@ impl Tracks {
                     stream_id: &t.stream_id,
                     track_id: &t.track_id,
                     codecs: &t.preferred,
+                    stereo: t.stereo,
                 })
             })
             .collect();
@@ -294,6 +296,7 @@ impl Peer {
         }
         self.drop_stopped();
         self.tune_retransmission();
+        self.ask_for_the_lost();
         self.update_bound();
         self.update_receiving();
     }
@@ -316,6 +319,24 @@ impl Peer {
                     stream.set_rtx_cache(packets, RTX_AGE, Some(RTX_SHARE));
                     t.is_tuned = true;
                 }
+            }
+        }
+    }
+
+    /// The core asks for lost packets only where they come in a stream of their own (RFC 4588). Others send
+    /// them again as they were (RFC 4585 §6.2.1), as pion 3 does.
+    fn ask_for_the_lost(&mut self) {
+        for t in self.tracks.list.iter().filter(|t| !t.stopping) {
+            let Some(mid) = t.mid else {
+                continue;
+            };
+            let mut params = self.rtc.codec_config().params().iter();
+            let agreed = |pt: u8| t.codecs.iter().any(|c| c.payload_type == pt);
+            if !params.any(|p| agreed(*p.pt()) && p.fb_nack()) {
+                continue;
+            }
+            if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
+                stream.suppress_nack(false);
             }
         }
     }
@@ -430,6 +451,10 @@ impl Peer {
                 continue;
             }
             t.bound = codec;
+            if t.bound.is_none() {
+                // What is sent after this is another source, whose times may begin anywhere.
+                t.restart_source();
+            }
             events.push(match &t.bound {
                 Some(codec) => PeerEvent::TrackBound {
                     transceiver: t.id,

@@ -224,6 +224,8 @@ pub(super) struct LocalMedia<'a> {
     pub track_id: &'a str,
     /// In this order and no others; empty: as the core has them.
     pub codecs: &'a [Codec],
+    /// Opus in stereo.
+    pub stereo: bool,
 }
 
 /// A description of the core's, with its media sections as they are to be.
@@ -281,9 +283,21 @@ fn write_section(out: &mut String, section: &str, media: &LocalMedia<'_>) {
             .is_none_or(|(kept, format)| kept.contains(&format))
         {
             *out += line;
+            if media.stereo && is_opus(section, line) {
+                *out += ";stereo=1;sprop-stereo=1";
+            }
             *out += "\r\n";
         }
     }
+}
+
+/// Whether these are the parameters of Opus; the core always writes some.
+fn is_opus(section: &str, line: &str) -> bool {
+    line.starts_with("a=fmtp:")
+        && format_of(line).is_some_and(|format| {
+            let map = format!("a=rtpmap:{format} opus/");
+            section.lines().any(|l| l.starts_with(&map))
+        })
 }
 
 fn ssrc_line(line: &str, media: &LocalMedia<'_>) -> String {

@@ -170,6 +170,10 @@ func (s *stream) count(packets []rtcp.Packet) {
 			for _, pair := range p.Nacks {
 				s.heard["nacked packets"] += len(pair.PacketList())
 			}
+		case *rtcp.SenderReport:
+			s.heard["report blocks"] += len(p.Reports)
+		case *rtcp.ReceiverReport:
+			s.heard["report blocks"] += len(p.Reports)
 		case *rtcp.PictureLossIndication, *rtcp.FullIntraRequest:
 			s.wantsKey = true
 		}
