@@ -12,8 +12,12 @@ mod control;
 mod impaired;
 mod media;
 mod ours;
+mod relay;
 mod scenario;
 mod tracks;
+
+#[path = "../turn/coturn.rs"]
+mod coturn;
 
 use call::Offerer::{Looprtc, RealPeer};
 use looprtc::proto::peer::{CryptoBackend, DtlsVersion};
@@ -127,6 +131,47 @@ mod dtls {
 fn chromium_with_mdns_names() {
     scenario::they_close(&scenario::CHROMIUM_MDNS, Looprtc, config());
     scenario::they_close(&scenario::CHROMIUM_MDNS, RealPeer, config());
+}
+
+/// And its names can be resolved.
+#[test]
+fn chromium_with_mdns_names_resolved() {
+    scenario::names_are_resolved(&scenario::CHROMIUM_MDNS);
+}
+
+/// Through a TURN server.
+mod relayed {
+    use super::*;
+
+    #[test]
+    fn we_are_with_pion() {
+        relay::of_ours(&PION, "");
+    }
+
+    #[test]
+    fn we_are_with_libwebrtc_over_tcp() {
+        relay::of_ours(&LIBWEBRTC, "?transport=tcp");
+    }
+
+    #[test]
+    fn we_are_with_chromium() {
+        relay::of_ours(&CHROMIUM, "");
+    }
+
+    #[test]
+    fn chromium_is() {
+        relay::of_theirs(&CHROMIUM, false);
+    }
+
+    #[test]
+    fn chromium_and_we_are() {
+        relay::of_theirs(&CHROMIUM, true);
+    }
+
+    #[test]
+    fn pion_is() {
+        relay::of_theirs(&PION, false);
+    }
 }
 
 mod restart {
