@@ -41,10 +41,10 @@ mod local_track;
 mod mdns;
 mod peers;
 mod resolver;
-mod sockets;
+pub(crate) mod sockets;
 mod tcp;
 mod tls;
-mod udp;
+pub(crate) mod udp;
 
 use std::collections::VecDeque;
 use std::io;
