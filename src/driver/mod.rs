@@ -38,6 +38,7 @@ mod gathering;
 mod handle;
 mod interfaces;
 mod local_track;
+mod mdns;
 mod peers;
 mod resolver;
 mod sockets;
@@ -53,6 +54,7 @@ use mio::{Events, Poll, Token};
 
 use self::datagrams::Inbox;
 use self::demux::Demux;
+use self::mdns::MdnsDriver;
 use self::peers::Peers;
 use self::resolver::Resolver;
 use self::sockets::{Owner, Sockets};
@@ -107,6 +109,7 @@ pub struct EventLoop {
     demux: Demux,
     peers: Peers,
     resolver: Resolver,
+    mdns: MdnsDriver,
     bindings: Bindings,
     binding_deadline: Option<Instant>,
     config: LoopConfig,
@@ -152,6 +155,7 @@ impl EventLoop {
             poll,
             ready: Events::with_capacity(EVENTS),
             resolver: Resolver::new(handle.clone()),
+            mdns: MdnsDriver::default(),
             bindings: Bindings::new(None),
             binding_deadline: None,
             handle,
@@ -274,6 +278,7 @@ impl EventLoop {
                 Token(stream) if stream >= tcp::FIRST_TOKEN => {
                     self.streams.on_ready(stream - tcp::FIRST_TOKEN);
                 }
+                Token(socket) if socket >= mdns::FIRST_TOKEN => self.mdns.on_ready(),
                 Token(socket) => {
                     self.sockets
                         .on_ready(socket, event.is_readable(), event.is_writable());
@@ -289,6 +294,7 @@ impl EventLoop {
         self.read(now);
         self.deliver_resolved(now);
         self.fire_bindings(now);
+        self.run_mdns(now);
         self.peers.fire(now, &mut self.touched);
         self.flush();
         Ok(())
@@ -349,6 +355,7 @@ impl EventLoop {
             || !self.inbox.is_empty()
             || self.sockets.has_readable()
             || self.streams.has_ready()
+            || self.mdns.has_readable()
             || self.sockets.is_fresh()
             || self.handle.has_jobs()
             || self.handle.is_wake_asked()
@@ -356,7 +363,11 @@ impl EventLoop {
 
     fn machines_deadline(&self) -> Option<Instant> {
         let peers = self.peers.next_deadline();
-        peers.into_iter().chain(self.binding_deadline).min()
+        let others = self
+            .binding_deadline
+            .into_iter()
+            .chain(self.mdns.deadline());
+        peers.into_iter().chain(others).min()
     }
 
     fn wait(&self, max_wait: Option<Duration>) -> Option<Duration> {

@@ -293,6 +293,7 @@ impl EventLoop {
                 Output::Route(route) => self.on_route(index, route, now),
                 Output::OpenSocket(request) => self.open_socket(index, &request, now),
                 Output::CloseSocket(id) => self.close_socket(index, id),
+                Output::Publish(host, address) => self.publish(index, host, address, now),
                 Output::Resolve(host) => self.resolve(index, &host, now),
                 Output::Bind(request) => self.bind(index, request, now),
                 Output::Timeout(at) => {
@@ -381,6 +382,7 @@ impl EventLoop {
         }
         self.demux.drop_peer(index, &entry.ufrags, &entry.addresses);
         self.bindings.release(index);
+        self.mdns.release(entry.id);
         // Those of its relays it closes itself, when they have been given back.
         let relays = &entry.relay_sockets;
         let is_kept = |s: &usize| {

@@ -470,7 +470,10 @@ impl Simulation {
                     };
                     let _ = self.places[node.0].peer.handle_input(input);
                 }
-                Output::CloseSocket(_) | Output::Route(_) | Output::Resolve(_) => {}
+                Output::CloseSocket(_)
+                | Output::Route(_)
+                | Output::Publish(..)
+                | Output::Resolve(_) => {}
                 Output::Bind(request) => {
                     let now = self.now;
                     self.places[node.0].bindings.request(0, request, now);

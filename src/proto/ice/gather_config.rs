@@ -21,6 +21,9 @@ pub struct GatherConfig {
     pub port: PortPolicy,
     /// At most this many host candidates; the rest is dropped. 32 by default.
     pub max_candidates: usize,
+    /// Whether the addresses of interfaces are hidden behind `.local` names, as browsers do for pages without
+    /// a microphone (RFC 8828). Off by default. Who is in the same network finds them by multicast DNS.
+    pub hide_addresses: bool,
     /// How long servers are waited for; whoever has not answered then has failed, and gathering is
     /// complete. 10 s by default.
     pub timeout: Duration,
@@ -35,6 +38,7 @@ impl Default for GatherConfig {
             filter: AddressFilter::default(),
             port: PortPolicy::default(),
             max_candidates: 32,
+            hide_addresses: false,
             timeout: Duration::from_secs(10),
         }
     }

@@ -480,6 +480,7 @@ impl Peer {
         self.pending.clear();
         self.validated.clear();
         self.gathered = Vec::new();
+        self.names.clear();
         self.ufrags.clear();
         self.remote_creds = None;
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
