@@ -266,6 +266,11 @@ mod media_tests {
     }
 
     #[test]
+    fn each_tells_how_much_it_takes() {
+        control::bitrates(&PION, config());
+    }
+
+    #[test]
     fn keyframes_are_asked_for_and_made() {
         for player in [PION, LIBWEBRTC, CHROMIUM, AIORTC] {
             control::keyframes(&player, config(), Vp8);
