@@ -40,10 +40,10 @@ mod interfaces;
 mod local_track;
 mod peers;
 mod resolver;
-mod sockets;
+pub(crate) mod sockets;
 mod tcp;
 mod tls;
-mod udp;
+pub(crate) mod udp;
 
 use std::collections::VecDeque;
 use std::io;
