@@ -31,9 +31,12 @@ impl Cidr {
     /// Whether this address is among them. An IPv4 range holds no IPv6 address, and the other way round.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.base, ip) {
-            (IpAddr::V4(base), IpAddr::V4(ip)) => {
-                same_prefix(u32::from(base).into(), u32::from(ip).into(), 32, self.prefix)
-            }
+            (IpAddr::V4(base), IpAddr::V4(ip)) => same_prefix(
+                u32::from(base).into(),
+                u32::from(ip).into(),
+                32,
+                self.prefix,
+            ),
             (IpAddr::V6(base), IpAddr::V6(ip)) => {
                 same_prefix(base.into(), ip.into(), 128, self.prefix)
             }
@@ -108,7 +111,11 @@ impl PeerPolicy {
             return false;
         }
         let inside = embedded(v6);
-        self.permits_as_is(ip) && inside.into_iter().flatten().all(|v4| self.permits_as_is(v4.into()))
+        self.permits_as_is(ip)
+            && inside
+                .into_iter()
+                .flatten()
+                .all(|v4| self.permits_as_is(v4.into()))
     }
 
     fn permits_as_is(&self, ip: IpAddr) -> bool {
@@ -191,15 +198,55 @@ mod tests {
     #[test]
     fn public_addresses_only() {
         let policy = PeerPolicy::default();
-        for ip in ["1.1.1.1", "172.15.0.1", "172.32.0.1", "100.128.0.1", "192.0.1.1", "198.20.0.1", "223.255.255.255",
-            "2606:4700::1111", "2a00::1", "2001:4860::8888"] {
+        for ip in [
+            "1.1.1.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "192.0.1.1",
+            "198.20.0.1",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2a00::1",
+            "2001:4860::8888",
+        ] {
             assert!(permits(&policy, ip), "{ip}");
         }
-        for ip in ["0.0.0.0", "0.1.2.3", "10.1.2.3", "127.0.0.1", "127.255.255.255", "172.16.0.1", "172.31.255.255",
-            "192.168.0.1", "169.254.169.254", "100.64.0.1", "192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.1",
-            "203.0.113.1", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "::", "::1", "fc00::1",
-            "fd12::1", "fe80::1", "febf::1", "fec0::1", "ff02::1", "100::1", "2001:db8::1", "2001:2::1", "3fff::1",
-            "64:ff9b:1::1", "4000::1"] {
+        for ip in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.1.2.3",
+            "127.0.0.1",
+            "127.255.255.255",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff02::1",
+            "100::1",
+            "2001:db8::1",
+            "2001:2::1",
+            "3fff::1",
+            "64:ff9b:1::1",
+            "4000::1",
+        ] {
             assert!(!permits(&policy, ip), "{ip}");
         }
     }
@@ -208,14 +255,33 @@ mod tests {
     #[test]
     fn cve_2026_27624_an_address_in_another_form_is_the_same_address() {
         let deny = |range: &str| PeerPolicy::default().deny(range.parse().unwrap());
-        for policy in [PeerPolicy::default(), deny("127.0.0.0/8"), deny("0.0.0.0/0")] {
-            for ip in ["::ffff:127.0.0.1", "::ffff:0.0.0.0", "::ffff:10.0.0.1", "::ffff:169.254.169.254",
-                "::127.0.0.1", "::10.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b::10.0.0.1",
-                "64:ff9b::0.0.0.0", "64:ff9b::169.254.169.254", "2002:7f00:1::", "2002:a00:1::1", "2002:c0a8:1::1",
+        for policy in [
+            PeerPolicy::default(),
+            deny("127.0.0.0/8"),
+            deny("0.0.0.0/0"),
+        ] {
+            for ip in [
+                "::ffff:127.0.0.1",
+                "::ffff:0.0.0.0",
+                "::ffff:10.0.0.1",
+                "::ffff:169.254.169.254",
+                "::127.0.0.1",
+                "::10.0.0.1",
+                "::ffff:0:127.0.0.1",
+                "64:ff9b::127.0.0.1",
+                "64:ff9b::10.0.0.1",
+                "64:ff9b::0.0.0.0",
+                "64:ff9b::169.254.169.254",
+                "2002:7f00:1::",
+                "2002:a00:1::1",
+                "2002:c0a8:1::1",
                 // Teredo: 10.0.0.1 as the server; 127.0.0.1 as the client.
-                "2001:0:a00:1::f5ff:fffe", "2001:0:101:101::80ff:fffe",
+                "2001:0:a00:1::f5ff:fffe",
+                "2001:0:101:101::80ff:fffe",
                 // ISATAP in a public network.
-                "2a00::5efe:7f00:1", "2a00::200:5efe:a00:1"] {
+                "2a00::5efe:7f00:1",
+                "2a00::200:5efe:a00:1",
+            ] {
                 assert!(!permits(&policy, ip), "{ip}");
             }
         }
@@ -236,7 +302,10 @@ mod tests {
     #[test]
     fn allowed_and_denied() {
         let range = |text: &str| text.parse::<Cidr>().unwrap();
-        let policy = PeerPolicy::default().allow(range("10.0.0.0/8")).deny(range("10.9.0.0/16")).deny(range("1.1.1.1"));
+        let policy = PeerPolicy::default()
+            .allow(range("10.0.0.0/8"))
+            .deny(range("10.9.0.0/16"))
+            .deny(range("1.1.1.1"));
         assert!(permits(&policy, "10.8.0.1"));
         assert!(!permits(&policy, "10.9.0.1"));
         assert!(!permits(&policy, "1.1.1.1"));
@@ -246,14 +315,39 @@ mod tests {
 
     #[test]
     fn ranges_are_parsed() {
-        for text in ["0.0.0.0/0", "10.0.0.0/8", "1.2.3.4/32", "::/0", "2001:db8::/32", "::1/128"] {
+        for text in [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "1.2.3.4/32",
+            "::/0",
+            "2001:db8::/32",
+            "::1/128",
+        ] {
             assert_eq!(text.parse::<Cidr>().unwrap().to_string(), text);
         }
         assert_eq!("::1".parse::<Cidr>().unwrap().to_string(), "::1/128");
-        for text in ["", "10", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0.0/8/8", "localhost"] {
+        for text in [
+            "",
+            "10",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/-1",
+            "10.0.0.0/8/8",
+            "localhost",
+        ] {
             assert!(text.parse::<Cidr>().is_err(), "{text}");
         }
-        assert!("0.0.0.0/0".parse::<Cidr>().unwrap().contains("255.1.1.1".parse().unwrap()));
-        assert!(!"0.0.0.0/0".parse::<Cidr>().unwrap().contains("::1".parse().unwrap()));
+        assert!(
+            "0.0.0.0/0"
+                .parse::<Cidr>()
+                .unwrap()
+                .contains("255.1.1.1".parse().unwrap())
+        );
+        assert!(
+            !"0.0.0.0/0"
+                .parse::<Cidr>()
+                .unwrap()
+                .contains("::1".parse().unwrap())
+        );
     }
 }

@@ -129,7 +129,8 @@ impl Allocation {
         if self.permissions.len() + fresh.len() > limit {
             return Err(NotGiven::TooMany);
         }
-        self.permissions.extend(fresh.into_iter().map(|ip| (ip, now)));
+        self.permissions
+            .extend(fresh.into_iter().map(|ip| (ip, now)));
         for (ip, expires) in &mut self.permissions {
             if peers.contains(ip) {
                 *expires = now + PERMISSION;

@@ -17,7 +17,9 @@ use turn_types::stun::attribute::{
 use turn_types::stun::message::{
     Message, MessageClass, MessageType, MessageWriteVec, Method, StunWriteError, TransactionId,
 };
-use turn_types::stun::prelude::{Attribute, AttributeFromRaw, AttributeStaticType, MessageWriteExt};
+use turn_types::stun::prelude::{
+    Attribute, AttributeFromRaw, AttributeStaticType, MessageWriteExt,
+};
 
 use super::allocation::{Allocation, Relay};
 

@@ -297,7 +297,14 @@ mod tests {
         assert!(!auth.is_fresh(&nonce, "192.0.2.1:4001".parse().unwrap(), at(10)));
         assert!(!auth.is_fresh(&nonce, "192.0.2.2:4000".parse().unwrap(), at(10)));
         assert!(!other.is_fresh(&nonce, client, at(10)));
-        for junk in ["", NONCE_FEATURES, "obMatJos2gAAA====", "x", &nonce[1..], &nonce[..nonce.len() - 4]] {
+        for junk in [
+            "",
+            NONCE_FEATURES,
+            "obMatJos2gAAA====",
+            "x",
+            &nonce[1..],
+            &nonce[..nonce.len() - 4],
+        ] {
             assert!(!auth.is_fresh(junk, client, at(10)), "{junk}");
         }
     }

@@ -154,7 +154,10 @@ mod tests {
         let mut courtesy = Courtesy::new(100, now);
         for n in 0..2 * MAX_ADDRESSES as u32 {
             let ip = std::net::Ipv4Addr::from(n).into();
-            assert_eq!(courtesy.permits(ip, 20, 100, now), (n as usize) < MAX_ADDRESSES);
+            assert_eq!(
+                courtesy.permits(ip, 20, 100, now),
+                (n as usize) < MAX_ADDRESSES
+            );
         }
         assert_eq!(courtesy.known.len(), MAX_ADDRESSES);
         // They are forgotten when they have their allowance again.

@@ -135,7 +135,9 @@ impl TurnMachine {
     fn on_client(&mut self, client: Client, m: &[u8], now: Instant) {
         match frame::classify_from_client(m) {
             Incoming::Channel(number, range) => {
-                let peer = self.allocation_of(&client, now).and_then(|a| a.peer_of(number, now));
+                let peer = self
+                    .allocation_of(&client, now)
+                    .and_then(|a| a.peer_of(number, now));
                 match peer {
                     Some(peer) => self.relay_to_peer(&client, peer, &m[range], now),
                     None => self.stats.not_permitted += 1,
@@ -265,7 +267,14 @@ impl TurnMachine {
     ) -> Result<MessageWriteVec, StunWriteError> {
         let (method, id) = (BINDING, message.transaction_id());
         if let Err(refusal) = answer::check_known(message) {
-            return answer::error(method, id, &Refusal { reason: "", ..refusal });
+            return answer::error(
+                method,
+                id,
+                &Refusal {
+                    reason: "",
+                    ..refusal
+                },
+            );
         }
         self.stats.bindings += 1;
         let mut answer = answer::begin(MessageClass::Success, method, id);
@@ -333,7 +342,12 @@ impl TurnMachine {
                 answer::error(method, id, &refusal)
             }
         };
-        self.send_signed(client, built, message.has_attribute(Fingerprint::TYPE), &signer);
+        self.send_signed(
+            client,
+            built,
+            message.has_attribute(Fingerprint::TYPE),
+            &signer,
+        );
     }
 
     fn send_signed(
@@ -413,7 +427,10 @@ impl TurnMachine {
         }
         if self.allocations.len() >= limits.allocations {
             let code = ErrorCode::INSUFFICIENT_CAPACITY;
-            return Err(refuse(code, "the server has as many allocations as allowed"));
+            return Err(refuse(
+                code,
+                "the server has as many allocations as allowed",
+            ));
         }
         Ok(())
     }
@@ -533,7 +550,11 @@ impl TurnMachine {
         }
         let id = message.transaction_id();
         let mut answer = answer::begin(MessageClass::Success, REFRESH, id);
-        written(answer.add_attribute(&Lifetime::new(granted)).map(|()| answer))
+        written(
+            answer
+                .add_attribute(&Lifetime::new(granted))
+                .map(|()| answer),
+        )
     }
 
     fn permit(&mut self, index: usize, message: &Message<'_>, now: Instant) -> Answer {

@@ -29,7 +29,9 @@ pub(super) struct RelaySockets {
 
 impl RelaySockets {
     pub fn new(config: &TurnServerConfig) -> Self {
-        let listening = [&config.udp, &config.tcp, &config.tls].into_iter().flatten();
+        let listening = [&config.udp, &config.tcp, &config.tls]
+            .into_iter()
+            .flatten();
         Self {
             relay: config.relay.clone(),
             external: config.external.clone(),
@@ -88,7 +90,9 @@ impl RelaySockets {
         }
         let interfaces =
             if_addrs::get_if_addrs().map_err(|e| format!("listing network interfaces: {e}"))?;
-        let mut others = interfaces.iter().filter(|i| !i.is_loopback() && !i.is_link_local());
+        let mut others = interfaces
+            .iter()
+            .filter(|i| !i.is_loopback() && !i.is_link_local());
         let found = others.find(|i| usable(&i.ip()));
         let family = if v6 { "IPv6" } else { "IPv4" };
         let none = || format!("no interface has an {family} address to relay from");
@@ -124,7 +128,9 @@ impl RelaySockets {
                 return Ok((first, next));
             }
         }
-        Err(format!("binding a relay to {ip}: no two neighbouring ports"))
+        Err(format!(
+            "binding a relay to {ip}: no two neighbouring ports"
+        ))
     }
 
     fn try_bind(&self, ip: IpAddr, port: u16) -> io::Result<Udp> {

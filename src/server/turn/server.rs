@@ -204,7 +204,9 @@ impl TurnServer {
 
     fn wait(&self, max_wait: Option<Duration>) -> Option<Duration> {
         let now = Instant::now();
-        let until = self.next_deadline().map(|at| at.saturating_duration_since(now));
+        let until = self
+            .next_deadline()
+            .map(|at| at.saturating_duration_since(now));
         until.into_iter().chain(max_wait).min()
     }
 
@@ -243,27 +245,29 @@ impl TurnServer {
         let machine = &mut self.machine;
         let again = match self.entries.get_mut(index) {
             Some(Entry::Listener(udp)) => {
-                udp.listed_readable = read_udp(udp, &mut self.buffers, budget, |source, local, m| {
-                    let link = Link::Datagrams(u32::try_from(index).unwrap_or(u32::MAX));
-                    let client = Client {
-                        link,
-                        local,
-                        remote: source,
-                    };
-                    machine.handle_input(Input::Message(client, m), now);
-                });
+                udp.listed_readable =
+                    read_udp(udp, &mut self.buffers, budget, |source, local, m| {
+                        let link = Link::Datagrams(u32::try_from(index).unwrap_or(u32::MAX));
+                        let client = Client {
+                            link,
+                            local,
+                            remote: source,
+                        };
+                        machine.handle_input(Input::Message(client, m), now);
+                    });
                 udp.listed_readable
             }
             Some(Entry::Relay(udp, relay)) => {
                 let relay = *relay;
-                udp.listed_readable = read_udp(udp, &mut self.buffers, budget, |source, _, contents| {
-                    let input = Input::Datagram {
-                        relay,
-                        source,
-                        contents,
-                    };
-                    machine.handle_input(input, now);
-                });
+                udp.listed_readable =
+                    read_udp(udp, &mut self.buffers, budget, |source, _, contents| {
+                        let input = Input::Datagram {
+                            relay,
+                            source,
+                            contents,
+                        };
+                        machine.handle_input(input, now);
+                    });
                 udp.listed_readable
             }
             Some(Entry::Acceptor(..)) => self.accept(index, now),
@@ -427,7 +431,8 @@ impl TurnServer {
                             .map_err(|e| e.to_string())
                             .map(|()| seen_as)
                     });
-                    self.machine.handle_input(Input::RelayOpened(relay, result), now);
+                    self.machine
+                        .handle_input(Input::RelayOpened(relay, result), now);
                 }
                 Output::CloseRelay(relay) => self.close_relay(relay),
                 Output::DropReservation(token) => self.relay_sockets.forget(token),
@@ -576,6 +581,3 @@ fn unix() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |d| d.as_secs())
 }
-
-#[cfg(test)]
-mod tests;

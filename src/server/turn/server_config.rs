@@ -135,7 +135,10 @@ impl std::fmt::Display for TurnServerError {
                 write!(f, "listening at {address} ({what}): {e}")?;
                 match e.kind() {
                     std::io::ErrorKind::AddrInUse => {
-                        write!(f, "; another program has this port: end it, or choose another")
+                        write!(
+                            f,
+                            "; another program has this port: end it, or choose another"
+                        )
                     }
                     std::io::ErrorKind::AddrNotAvailable => {
                         write!(f, "; no interface of this machine has this address")

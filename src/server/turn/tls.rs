@@ -71,7 +71,9 @@ mod with {
                 let start = plain.len();
                 plain.resize(start + state.plaintext_bytes_to_read(), 0);
                 let reader = &mut self.0.reader();
-                reader.read_exact(&mut plain[start..]).map_err(|e| say(&e))?;
+                reader
+                    .read_exact(&mut plain[start..])
+                    .map_err(|e| say(&e))?;
             }
             Ok(plain)
         }
