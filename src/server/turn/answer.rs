@@ -195,12 +195,13 @@ pub(super) fn peers(message: &Message<'_>) -> Result<Vec<SocketAddr>, Refusal> {
     }
 }
 
-/// A channel number that may be bound (RFC 8656 §12).
+/// A channel number that may be bound: those of RFC 5766 §11, of which RFC 8656 §12 left the first 4,096. Older
+/// clients, coturn's among them, use them all.
 pub(super) fn channel(message: &Message<'_>) -> Result<u16, Refusal> {
     let number = optional::<ChannelNumber>(message, "CHANNEL-NUMBER is malformed")?;
     match number.map(|n| n.channel()) {
-        Some(number @ 0x4000..=0x4fff) => Ok(number),
-        Some(_) => Err(malformed("channels are numbered from 0x4000 to 0x4FFF")),
+        Some(number @ 0x4000..=0x7fff) => Ok(number),
+        Some(_) => Err(malformed("channels are numbered from 0x4000 to 0x7FFF")),
         None => Err(malformed("CHANNEL-NUMBER is missing")),
     }
 }

@@ -674,7 +674,7 @@ fn permissions_and_channels_are_limited() {
     assert_eq!(alice.bind(&mut t, 0x4009, "1.0.0.1:1"), 400);
     assert_eq!(alice.bind(&mut t, 0x4000, "1.0.0.1:1"), 0);
     assert_eq!(alice.bind(&mut t, 0x3fff, "1.0.0.1:9"), 400);
-    assert_eq!(alice.bind(&mut t, 0x5000, "1.0.0.1:9"), 400);
+    assert_eq!(alice.bind(&mut t, 0x8000, "1.0.0.1:9"), 400);
     // They end, and there is room.
     t.wait(599 * S);
     alice.refresh(&mut t, 3600);
@@ -1026,4 +1026,17 @@ fn no_input_hurts() {
         t.to_peers.clear();
     }
     assert!(t.server.allocations() <= 1);
+}
+
+#[test]
+fn channels_of_older_clients_carry_too() {
+    let mut t = Test::new();
+    let mut alice = someone(1);
+    alice.allocate(&mut t);
+    assert_eq!(alice.bind(&mut t, 0x7fff, PEER), 0);
+    let m = frame::channel_data(0x7fff, b"old", false);
+    t.input(Input::Message(alice.client, &m));
+    assert_eq!(t.to_peers.pop_front().unwrap().2, b"old");
+    t.from_peer(PEER, b"old");
+    assert_eq!(t.to_clients.pop_front().unwrap().1, m);
 }
