@@ -147,10 +147,13 @@ pub(super) fn wanted(message: &Message<'_>) -> Result<Wanted, Refusal> {
 }
 
 fn family_of_additional(message: &Message<'_>) -> Result<bool, Refusal> {
-    match family::<AdditionalAddressFamily>(message, |a| a.family())? {
-        Some(AddressFamily::IPV4) => Err(malformed("IPv4 is not additional")),
-        other => Ok(other.is_some()),
+    let mut all = attributes(message);
+    let raw = all.find(|a| a.get_type() == AdditionalAddressFamily::TYPE);
+    if raw.is_some_and(|raw| raw.value.first() == Some(&1)) {
+        return Err(malformed("IPv4 is not additional"));
     }
+    let family = family::<AdditionalAddressFamily>(message, |a| a.family())?;
+    Ok(family.is_some())
 }
 
 /// REQUESTED-ADDRESS-FAMILY or its like.

@@ -793,7 +793,10 @@ fn families() {
         508
     );
     assert!(t.is_empty());
-    let v4 = |_: TransactionId| vec![boxed(AdditionalAddressFamily::new(AddressFamily::IPV4))];
+    let v4 = |_: TransactionId| {
+        let raw = RawAttribute::new(AdditionalAddressFamily::TYPE, &[1, 0, 0, 0]);
+        vec![boxed(raw)]
+    };
     assert_eq!(alice.allocate_with(&mut t, v4).code(), 400);
 }
 
