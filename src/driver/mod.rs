@@ -45,6 +45,8 @@ pub(crate) mod sockets;
 mod tcp;
 mod tls;
 pub(crate) mod udp;
+#[cfg(unix)]
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -284,6 +286,8 @@ impl EventLoop {
         for event in &self.ready {
             match event.token() {
                 WAKER => posted = true,
+                #[cfg(unix)]
+                watch::WATCHED => self.handle.ask_wake(),
                 Token(stream) if stream >= tcp::FIRST_TOKEN => {
                     self.streams.on_ready(stream - tcp::FIRST_TOKEN);
                 }

@@ -147,10 +147,13 @@ pub(super) fn wanted(message: &Message<'_>) -> Result<Wanted, Refusal> {
 }
 
 fn family_of_additional(message: &Message<'_>) -> Result<bool, Refusal> {
-    match family::<AdditionalAddressFamily>(message, |a| a.family())? {
-        Some(AddressFamily::IPV4) => Err(malformed("IPv4 is not additional")),
-        other => Ok(other.is_some()),
+    let mut all = attributes(message);
+    let raw = all.find(|a| a.get_type() == AdditionalAddressFamily::TYPE);
+    if raw.is_some_and(|raw| raw.value.first() == Some(&1)) {
+        return Err(malformed("IPv4 is not additional"));
     }
+    let family = family::<AdditionalAddressFamily>(message, |a| a.family())?;
+    Ok(family.is_some())
 }
 
 /// REQUESTED-ADDRESS-FAMILY or its like.
@@ -195,12 +198,13 @@ pub(super) fn peers(message: &Message<'_>) -> Result<Vec<SocketAddr>, Refusal> {
     }
 }
 
-/// A channel number that may be bound (RFC 8656 §12).
+/// A channel number that may be bound: those of RFC 5766 §11, of which RFC 8656 §12 left the first 4,096. Older
+/// clients, coturn's among them, use them all.
 pub(super) fn channel(message: &Message<'_>) -> Result<u16, Refusal> {
     let number = optional::<ChannelNumber>(message, "CHANNEL-NUMBER is malformed")?;
     match number.map(|n| n.channel()) {
-        Some(number @ 0x4000..=0x4fff) => Ok(number),
-        Some(_) => Err(malformed("channels are numbered from 0x4000 to 0x4FFF")),
+        Some(number @ 0x4000..=0x7fff) => Ok(number),
+        Some(_) => Err(malformed("channels are numbered from 0x4000 to 0x7FFF")),
         None => Err(malformed("CHANNEL-NUMBER is missing")),
     }
 }

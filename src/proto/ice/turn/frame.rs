@@ -91,24 +91,33 @@ pub(crate) fn classify(m: &[u8]) -> Incoming {
 /// Looks at a message from a client.
 #[cfg(feature = "turn-server")]
 pub(crate) fn classify_from_client(m: &[u8]) -> Incoming {
-    classify_as(SEND_INDICATION, m)
+    match m {
+        // Numbers that RFC 5766 had, and that older clients still use.
+        [0x50..=0x7F, ..] => parse_channel_data(m),
+        _ => classify_as(SEND_INDICATION, m),
+    }
 }
 
 fn classify_as(indication: u16, m: &[u8]) -> Incoming {
     match m {
-        [0x40..=0x4F, _, l0, l1, rest @ ..] => {
-            let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-            if length > rest.len() {
-                return Incoming::Junk;
-            }
-            Incoming::Channel(u16::from_be_bytes([m[0], m[1]]), 4..4 + length)
-        }
+        [0x40..=0x4F, ..] => parse_channel_data(m),
         _ => match stun::message_type(m) {
             Some(kind) if kind == indication => parse_indication(m),
             Some(_) => Incoming::Message,
             None => Incoming::Junk,
         },
     }
+}
+
+fn parse_channel_data(m: &[u8]) -> Incoming {
+    let [n0, n1, l0, l1, rest @ ..] = m else {
+        return Incoming::Junk;
+    };
+    let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+    if length > rest.len() {
+        return Incoming::Junk;
+    }
+    Incoming::Channel(u16::from_be_bytes([*n0, *n1]), 4..4 + length)
 }
 
 fn parse_indication(m: &[u8]) -> Incoming {
@@ -172,7 +181,7 @@ impl Deframer {
         let length = usize::from(u16::from_be_bytes([*l0, *l1]));
         let (whole, padded) = match first {
             0..=3 => (20 + length, 20 + length),
-            0x40..=0x4F => (4 + length, 4 + length.next_multiple_of(4)),
+            0x40..=0x7F => (4 + length, 4 + length.next_multiple_of(4)),
             _ => return Err("the other side sends something else than TURN"),
         };
         debug_assert!(whole <= MAX_MESSAGE);
