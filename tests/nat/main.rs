@@ -10,3 +10,4 @@ mod matrix;
 mod server;
 mod session;
 mod trouble;
+mod which;

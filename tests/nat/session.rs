@@ -19,7 +19,7 @@ pub struct Session {
     pub candidates: [Vec<IceCandidate>; 2],
     pub messages: [Vec<String>; 2],
     pub troubles: Vec<(Side, String)>,
-    pub states: Vec<(Side, ConnectionState)>,
+    pub states: Vec<(Side, ConnectionState, Duration)>,
     paths: [Option<(SocketAddr, SocketAddr)>; 2],
 }
 
@@ -102,7 +102,13 @@ impl Session {
             }
             Report::Open(at) => self.opened[side] = Some(at),
             Report::Message(text) => self.messages[side].push(text),
-            Report::State(state) => self.states.push((side, state)),
+            Report::State(state) => {
+                self.states.push((side, state, self.begun.elapsed()));
+                // What applications do.
+                if state == ConnectionState::Disconnected {
+                    self.clients[side].tell(Order::RestartIce);
+                }
+            }
             Report::Trouble(text) => self.troubles.push((side, text)),
             Report::Path(path) => self.paths[side] = path,
         }
@@ -179,10 +185,6 @@ impl Session {
             }
         };
         [path(0), path(1)]
-    }
-
-    pub fn restart_ice(&self) {
-        self.clients[0].tell(Order::RestartIce);
     }
 
     pub fn story(&self) -> String {

@@ -145,7 +145,8 @@ impl Peer {
                 return;
             }
         } else if self.validated.touch(received.source, self.now) {
-            self.connectivity.heard(self.now);
+            let (here, there) = (received.destination, received.source);
+            self.connectivity.heard(here, there, self.now);
         } else {
             // Only who has shown the right password may speak to DTLS, SRTP and SCTP.
             self.stats.unvalidated_dropped += 1;
@@ -230,7 +231,8 @@ impl Peer {
             self.stats.stun_rejected += 1;
             return false;
         }
-        self.connectivity.heard(self.now);
+        let (here, there) = (received.destination, received.source);
+        self.connectivity.heard(here, there, self.now);
         if message.is_successful_binding_response() {
             self.connectivity.consented(self.now);
         }
@@ -373,7 +375,9 @@ impl Peer {
             return;
         }
         if !stun::is_stun(&contents) {
-            self.stats.path = Some((transmit.source, transmit.destination));
+            let (here, there) = (transmit.source, transmit.destination);
+            self.stats.path = Some((here, there));
+            self.connectivity.sent(here, there, self.now);
         }
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += contents.len() as u64;
