@@ -222,6 +222,12 @@ fn ice_restart() {
 }
 
 #[test]
+fn trickle_ice() {
+    let _guard = shared();
+    in_chromium("trickle_ice", "trickle_ice");
+}
+
+#[test]
 fn ice_single_port() {
     let _guard = shared();
     in_chromium("ice_single_port", "ice_single_port");
