@@ -421,7 +421,8 @@ impl Simulation {
                     return;
                 }
                 if place.bindings.handle_datagram(from, &contents, now) {
-                    self.flush(Node(index));
+                    // The peer hears what time it is, too: something of its own may be due as well.
+                    self.input(Node(index), Input::Timeout(now));
                     return;
                 }
                 let received = Received {

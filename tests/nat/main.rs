@@ -13,5 +13,6 @@ mod matrix;
 mod others;
 mod server;
 mod session;
+mod soak;
 mod trouble;
 mod which;
