@@ -41,10 +41,12 @@ mod local_track;
 mod mdns;
 mod peers;
 mod resolver;
-mod sockets;
+pub(crate) mod sockets;
 mod tcp;
 mod tls;
-mod udp;
+pub(crate) mod udp;
+#[cfg(unix)]
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -263,6 +265,15 @@ impl EventLoop {
     ///
     /// [`LoopError::Io`], as [`next_event`](Self::next_event).
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<(), LoopError> {
+        // What waits to be taken is reason enough not to wait.
+        let max_wait = match self.has_news() {
+            true => Some(Duration::ZERO),
+            false => max_wait,
+        };
+        self.turn_once(max_wait)
+    }
+
+    fn turn_once(&mut self, max_wait: Option<Duration>) -> Result<(), LoopError> {
         self.stats.turns += 1;
         self.flush();
         let wait = self.wait(max_wait);
@@ -275,6 +286,8 @@ impl EventLoop {
         for event in &self.ready {
             match event.token() {
                 WAKER => posted = true,
+                #[cfg(unix)]
+                watch::WATCHED => self.handle.ask_wake(),
                 Token(stream) if stream >= tcp::FIRST_TOKEN => {
                     self.streams.on_ready(stream - tcp::FIRST_TOKEN);
                 }
@@ -302,7 +315,7 @@ impl EventLoop {
 
     /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.has_leftovers() {
+        if self.has_leftovers() || self.has_news() {
             return Some(Instant::now());
         }
         self.machines_deadline()
@@ -335,7 +348,7 @@ impl EventLoop {
             if left.is_zero() {
                 break;
             }
-            self.turn(Some(left))?;
+            self.turn_once(Some(left))?;
         }
         for id in self.peers.ids() {
             if let Ok(mut peer) = self.peer(id) {
@@ -344,21 +357,23 @@ impl EventLoop {
         }
         self.flush();
         while (self.sockets.has_queued() || self.peers.has_farewells()) && Instant::now() < end {
-            self.turn(Some(Duration::from_millis(5)))?;
+            self.turn_once(Some(Duration::from_millis(5)))?;
         }
         Ok(())
     }
 
     fn has_leftovers(&self) -> bool {
         !self.touched.is_empty()
-            || !self.events.is_empty()
-            || !self.inbox.is_empty()
             || self.sockets.has_readable()
             || self.streams.has_ready()
             || self.mdns.has_readable()
             || self.sockets.is_fresh()
             || self.handle.has_jobs()
-            || self.handle.is_wake_asked()
+    }
+
+    /// Something waits for the application.
+    fn has_news(&self) -> bool {
+        !self.events.is_empty() || !self.inbox.is_empty() || self.handle.is_wake_asked()
     }
 
     fn machines_deadline(&self) -> Option<Instant> {

@@ -16,7 +16,7 @@ use crate::proto::net::{InterfaceAddress, PortPolicy, Transmit};
 
 /// Who gets what comes to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(crate) enum Owner {
     /// Whichever peer it belongs to.
     Shared,
     /// This peer.

@@ -237,7 +237,9 @@ mod tests {
 
     const NAME: &str = "6f6b5c1e-5f0f-4e6c-9f33-9a0c8d3b2a11.local";
 
-    fn drain(mdns: &mut Mdns) -> (Vec<Vec<u8>>, Vec<(String, Result<Vec<IpAddr>, String>)>) {
+    type Answers = Vec<(String, Result<Vec<IpAddr>, String>)>;
+
+    fn drain(mdns: &mut Mdns) -> (Vec<Vec<u8>>, Answers) {
         let (mut sent, mut found) = (Vec::new(), Vec::new());
         loop {
             match mdns.poll_output() {

@@ -12,7 +12,7 @@ mod relays;
 pub mod server;
 pub mod stun;
 mod transaction;
-mod turn;
+pub(crate) mod turn;
 
 pub use bindings::{BindingOutput, BindingReply, BindingRequest, Bindings};
 pub use candidate::{CandidateError, CandidateType, IceCandidate};

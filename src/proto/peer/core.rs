@@ -30,6 +30,10 @@ const MAX_FEEDS: usize = 64;
 /// What the core is given to send may be timed wrongly by this much.
 const MAX_CORE_LAG: Duration = Duration::from_millis(1);
 
+/// How long a picture waits for a packet that is missing. By then it has been asked for five times, over a path
+/// of up to half a second; what is still not there is lost, and a keyframe is wanted at once.
+const LOST_FRAME: Duration = Duration::from_millis(700);
+
 /// A deadline further away than this is none.
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
@@ -81,6 +85,7 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         // Receivers put sound and pictures in step after two reports of each.
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_rtp_mode(config.media_mode == MediaMode::Packets)
+        .set_reordering_timeout_video(Some(LOST_FRAME))
         .enable_raw_packets(config.rtcp_events)
         .set_stats_interval(config.stats_interval)
         .enable_bwe(config.bandwidth_estimation.map(Bitrate::bps));

@@ -199,9 +199,8 @@ impl Peer {
                 };
                 candidate.url = match &found.kind {
                     LocalKind::Host => None,
-                    LocalKind::ServerReflexive { url, .. } | LocalKind::Relay { url } => {
-                        Some(url.clone())
-                    }
+                    LocalKind::ServerReflexive { url, .. } => url.clone(),
+                    LocalKind::Relay { url } => Some(url.clone()),
                 };
                 if self.config.gather.hide_addresses && found.kind == LocalKind::Host {
                     let name = self.names.hide(found.address);

@@ -13,7 +13,7 @@
 //! Why not `turn-client-proto`: see the note in `docs/upstream.md`.
 
 mod auth;
-pub(super) mod frame;
+pub(crate) mod frame;
 mod peers;
 mod requests;
 

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,6 +76,7 @@ func main() {
 	mediaOption := flag.String("media", "", "send and receive media: video:VP8,audio:opus")
 	clips := flag.String("clips", "", "the directory of what is sent: vp8.ivf and so on, every codec in IVF")
 	iceServers := flag.String("ice-servers", "[]", "W3C iceServers as JSON")
+	relay := flag.String("relay", "", "URL,USER,PASSWORD: only relayed candidates, from this TURN server")
 	flag.Parse()
 	if *role != "offer" && *role != "answer" {
 		fmt.Fprintln(os.Stderr, "-role offer|answer is required")
@@ -95,7 +97,7 @@ func main() {
 		p.fail("ice-servers", err)
 		os.Exit(2)
 	}
-	if err := p.start(servers, *loopback, *mediaOption, *clips); err != nil {
+	if err := p.start(servers, *loopback, *mediaOption, *clips, *relay); err != nil {
 		p.fail("start", err)
 		os.Exit(1)
 	}
@@ -118,7 +120,7 @@ type iceServer struct {
 	Credential string   `json:"credential"`
 }
 
-func (p *peer) start(servers []iceServer, loopback bool, mediaOption, clips string) error {
+func (p *peer) start(servers []iceServer, loopback bool, mediaOption, clips, relay string) error {
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(loopback)
 	// Standard output is for reports.
@@ -147,6 +149,10 @@ func (p *peer) start(servers []iceServer, loopback bool, mediaOption, clips stri
 	var configuration webrtc.Configuration
 	for _, s := range servers {
 		configuration.ICEServers = append(configuration.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
+	}
+	if parts := strings.SplitN(relay, ",", 3); len(parts) == 3 {
+		configuration.ICEServers = append(configuration.ICEServers, webrtc.ICEServer{URLs: parts[:1], Username: parts[1], Credential: parts[2]})
+		configuration.ICETransportPolicy = webrtc.ICETransportPolicyRelay
 	}
 	pc, err := api.NewPeerConnection(configuration)
 	if err != nil {
