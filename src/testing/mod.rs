@@ -24,13 +24,13 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::nat::Nat;
+use self::nat::{Nat, Socket};
 use crate::proto::ice::Bindings;
-use crate::proto::net::{InterfaceAddress, Protocol, Received, SocketReply, Transmit};
+use crate::proto::net::{Protocol, Received, SocketId, Transmit};
 use crate::proto::peer::{Certificate, CryptoBackend, IceCandidateInit, Input, Output, Peer};
 use crate::proto::peer::{PeerConfig, PeerError, PeerEvent, Politeness, SessionDescription};
 
-pub use self::nat::NatKind;
+pub use self::nat::{NatKind, Server};
 
 /// Most datagrams under way at once; more are dropped, as a full queue of a router would.
 const MAX_IN_FLIGHT: usize = 100_000;
@@ -132,6 +132,7 @@ struct Place {
     unplugged: bool,
     timeouts: u64,
     nat: Option<Nat>,
+    sockets: Vec<Socket>,
     bindings: Bindings,
     bindings_at: Option<Instant>,
 }
@@ -146,6 +147,17 @@ enum Parcel {
         from: SocketAddr,
         to: SocketAddr,
         contents: Vec<u8>,
+    },
+    /// Of a stream.
+    Piece {
+        from: SocketAddr,
+        to: SocketAddr,
+        contents: Vec<u8>,
+    },
+    Opened {
+        node: Node,
+        id: u32,
+        local: SocketAddr,
     },
     Description {
         to: Node,
@@ -171,6 +183,7 @@ pub struct Simulation {
     trace: u64,
     steps: u64,
     stun_servers: Vec<SocketAddr>,
+    servers: Vec<Box<dyn Server>>,
     filter: Option<Filter>,
     recorded: Option<Vec<Transmit>>,
     /// Milliseconds that a signaling message takes. It is never lost, and keeps its order.
@@ -197,6 +210,7 @@ impl Simulation {
             trace: 0xcbf2_9ce4_8422_2325,
             steps: 0,
             stun_servers: Vec::new(),
+            servers: Vec::new(),
             filter: None,
             recorded: None,
             signaling_ms: 5,
@@ -238,6 +252,7 @@ impl Simulation {
             unplugged: false,
             timeouts: 0,
             nat: None,
+            sockets: Vec::new(),
             bindings: Bindings::new(Some(self.rng.0)),
             bindings_at: None,
         });
@@ -361,7 +376,9 @@ impl Simulation {
         let timeout = (0..self.places.len())
             .filter_map(|i| self.timeout_of(Node(i)).map(|t| (t, i)))
             .min();
-        let next = parcel.into_iter().chain(timeout.map(|(t, _)| t)).min();
+        let servers = self.servers_deadline();
+        let next = parcel.into_iter().chain(timeout.map(|(t, _)| t));
+        let next = next.chain(servers).min();
         let Some(next) = next.filter(|t| *t <= end) else {
             self.now = end;
             return false;
@@ -372,6 +389,8 @@ impl Simulation {
             if let Some(Reverse((_, _, parcel))) = self.parcels.pop() {
                 self.deliver(parcel);
             }
+        } else if servers.is_some_and(|at| at <= next) {
+            self.fire_servers();
         } else if let Some((_, index)) = timeout {
             self.places[index].timeouts += 1;
             self.places[index].bindings.handle_timeout(self.now);
@@ -391,10 +410,10 @@ impl Simulation {
     fn deliver(&mut self, parcel: Parcel) {
         match parcel {
             Parcel::Datagram { from, to, contents } => {
-                if self.serve_stun(from, to, &contents) {
+                if self.serve(Protocol::Udp, from, to, &contents) {
                     return;
                 }
-                let Some(Node(index)) = self.find(from, to) else {
+                let Some((Node(index), destination)) = self.find(from, to) else {
                     return;
                 };
                 let (place, now) = (&mut self.places[index], self.now);
@@ -402,16 +421,22 @@ impl Simulation {
                     return;
                 }
                 if place.bindings.handle_datagram(from, &contents, now) {
-                    self.flush(Node(index));
+                    // The peer hears what time it is, too: something of its own may be due as well.
+                    self.input(Node(index), Input::Timeout(now));
                     return;
                 }
                 let received = Received {
                     protocol: Protocol::Udp,
                     source: from,
-                    destination: place.address,
+                    destination,
                     contents: &contents,
                 };
                 self.input(Node(index), Input::Receive { now, received });
+            }
+            Parcel::Piece { from, to, contents } => self.deliver_piece(from, to, &contents),
+            Parcel::Opened { node, id, local } => {
+                self.deliver_opened(node, SocketId(id), local);
+                self.flush(node);
             }
             Parcel::Description { to, kind, sdp } => {
                 let description = match kind {
@@ -458,22 +483,9 @@ impl Simulation {
                     self.drain_bindings(node);
                 }
                 Output::Transmit(transmit) => self.transmit(node, transmit),
-                Output::OpenSocket(request) => {
-                    let reply = SocketReply::Opened(vec![InterfaceAddress {
-                        interface: "sim0".into(),
-                        address: self.places[node.0].address,
-                    }]);
-                    let input = Input::Socket {
-                        now: self.now,
-                        id: request.id,
-                        reply,
-                    };
-                    let _ = self.places[node.0].peer.handle_input(input);
-                }
-                Output::CloseSocket(_)
-                | Output::Route(_)
-                | Output::Publish(..)
-                | Output::Resolve(_) => {}
+                Output::OpenSocket(request) => self.open(node, &request),
+                Output::CloseSocket(id) => self.close(node, id),
+                Output::Route(_) | Output::Publish(..) | Output::Resolve(_) => {}
                 Output::Bind(request) => {
                     let now = self.now;
                     self.places[node.0].bindings.request(0, request, now);
@@ -532,16 +544,30 @@ impl Simulation {
         {
             return;
         }
-        if self.places[from.0].unplugged || self.rng.chance(self.link.loss) {
+        if self.places[from.0].unplugged {
+            return;
+        }
+        if transmit.protocol == Protocol::Tcp {
+            return self.transmit_stream(from, transmit);
+        }
+        let (inside, to) = (transmit.source, transmit.destination);
+        let Some(source) = self.translate(from, inside, to) else {
+            return;
+        };
+        self.carry(Transmit { source, ..transmit });
+    }
+
+    /// Puts a datagram on the link.
+    fn carry(&mut self, transmit: Transmit) {
+        if self.rng.chance(self.link.loss) {
             return;
         }
         let copies = 1 + usize::from(self.rng.chance(self.link.duplicate));
         for _ in 0..copies {
             let delay = self.link.delay_ms + self.rng.below(self.link.jitter_ms + 1);
-            let to = transmit.destination;
             let parcel = Parcel::Datagram {
-                from: self.translate(from, transmit.source, to),
-                to,
+                from: transmit.source,
+                to: transmit.destination,
                 contents: transmit.contents.clone(),
             };
             self.post(self.now + Duration::from_millis(delay), parcel);
@@ -565,7 +591,9 @@ impl Simulation {
         eat(u64::try_from((self.now - self.start).as_micros()).unwrap_or(0));
         eat(u64::from(transmit.destination.port()));
         // The first byte tells STUN from the rest (RFC 7983).
-        let is_stun = transmit.contents.first().is_some_and(|b| *b < 4);
+        // A Send indication is what it carries.
+        let is_stun = matches!(&transmit.contents[..], [b, ..] if *b < 4)
+            && !transmit.contents.starts_with(&[0, 0x16]);
         eat(if is_stun {
             transmit.contents.len() as u64
         } else {

@@ -4,10 +4,15 @@
 //! matrix -- --nocapture` makes the table of docs/nat.md: both sides of each pair, three times.
 #![cfg(target_os = "linux")]
 
+#[path = "../real_peers/child.rs"]
+#[expect(dead_code, reason = "a part of it is enough here")]
+mod child;
 mod client;
 mod lab;
 mod matrix;
+mod others;
 mod server;
 mod session;
+mod soak;
 mod trouble;
 mod which;

@@ -10,4 +10,5 @@ mod lossy;
 mod nat;
 mod negotiation;
 mod packets;
+mod relays;
 mod tracks;

@@ -548,8 +548,10 @@ impl Peer {
 
     /// When this peer next wants to be woken.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        // A time gone by has been dealt with; it must not make a busy loop.
+        let not_gone_by = |t: Instant| t.max(self.now + MIN_TIMEOUT_STEP);
         if self.is_closed() {
-            return self.gatherer.deadline();
+            return self.gatherer.deadline().map(not_gone_by);
         }
         let handshake = self
             .handshake_since
@@ -566,8 +568,7 @@ impl Peer {
         .into_iter()
         .flatten()
         .min()
-        // A time gone by has been dealt with; it must not make a busy loop.
-        .map(|t| t.max(self.now + MIN_TIMEOUT_STEP))
+        .map(not_gone_by)
     }
 }
 
