@@ -1,16 +1,22 @@
+use std::time::Duration;
 use turn_types::AddressFamily;
 use turn_types::attribute::{
-    AdditionalAddressFamily, AddressErrorCode, ChannelNumber, EvenPort, RequestedAddressFamily,
-    RequestedTransport, ReservationToken, XorPeerAddress, XorRelayedAddress,
+    AdditionalAddressFamily, AddressErrorCode, ChannelNumber, EvenPort, Lifetime,
+    RequestedAddressFamily, RequestedTransport, ReservationToken, XorPeerAddress,
+    XorRelayedAddress,
 };
 use turn_types::stun::attribute::{
     AttributeType, Nonce, PasswordAlgorithm, PasswordAlgorithmValue, PasswordAlgorithms,
     RawAttribute, Realm, UnknownAttributes, Username,
 };
-use turn_types::stun::message::{IntegrityAlgorithm, LongTermKeyCredentials, Method};
+use turn_types::stun::message::{
+    IntegrityAlgorithm, LongTermKeyCredentials, Method, TransactionId,
+};
 use turn_types::stun::prelude::AttributeWrite;
 
 use super::*;
+use crate::proto::ice::turn::frame::{self, Incoming};
+use crate::server::turn::RelayPort;
 use crate::server::turn::{Credentials, PeerPolicy, TurnLimits, rest_password};
 
 const S: Duration = Duration::from_secs(1);
@@ -107,7 +113,7 @@ impl Test {
         self.now = end;
     }
 
-    fn from_peer(&mut self, peer: &str, contents: &[u8]) {
+    fn peer_sends(&mut self, peer: &str, contents: &[u8]) {
         let relay = self.open[0].0;
         let source = peer.parse().unwrap();
         self.input(Input::Datagram {
@@ -357,7 +363,7 @@ fn a_relay_from_beginning_to_end() {
 
         // Nothing passes without a permission.
         alice.indicate(&mut t, PEER, b"early");
-        t.from_peer(PEER, b"early");
+        t.peer_sends(PEER, b"early");
         assert!(t.to_peers.is_empty() && t.to_clients.is_empty());
         assert_eq!(t.server.stats().not_permitted, 2);
 
@@ -369,13 +375,13 @@ fn a_relay_from_beginning_to_end() {
             Some((relay, PEER.parse().unwrap(), b"hello".to_vec()))
         );
         // From any port of the peer.
-        t.from_peer("1.2.3.4:6000", b"hi");
+        t.peer_sends("1.2.3.4:6000", b"hi");
         let (_, m) = t.to_clients.pop_front().unwrap();
         assert_eq!(
             frame::classify(&m),
             Incoming::Data("1.2.3.4:6000".parse().unwrap(), 36..38)
         );
-        t.from_peer("1.2.3.5:6000", b"hi");
+        t.peer_sends("1.2.3.5:6000", b"hi");
         assert!(t.to_clients.is_empty());
 
         // By a channel.
@@ -383,7 +389,7 @@ fn a_relay_from_beginning_to_end() {
         let m = frame::channel_data(0x4000, b"fast", false);
         t.input(Input::Message(alice.client, &m));
         assert_eq!(t.to_peers.pop_front().unwrap().2, b"fast");
-        t.from_peer(PEER, b"fast");
+        t.peer_sends(PEER, b"fast");
         assert_eq!(t.to_clients.pop_front().unwrap().1, m);
 
         assert_eq!(alice.refresh(&mut t, 0).code(), 0);
@@ -417,10 +423,10 @@ fn lifetimes_run_out() {
     t.input(Input::Message(alice.client, &m));
     assert_eq!(t.to_peers.len(), 1);
     t.wait(299 * S);
-    t.from_peer(PEER, b"x");
+    t.peer_sends(PEER, b"x");
     assert_eq!(t.to_clients.len(), 1);
     t.wait(2 * S);
-    t.from_peer(PEER, b"x");
+    t.peer_sends(PEER, b"x");
     assert_eq!(t.to_clients.len(), 1);
     t.wait(400 * S);
     assert!(t.is_empty());
@@ -659,7 +665,7 @@ fn permissions_and_channels_are_limited() {
     );
     assert_eq!(alice.permit(&mut t, &["1.0.0.3:1", "1.0.0.4:1"]), 508);
     // All or none.
-    t.from_peer("1.0.0.3:1", b"x");
+    t.peer_sends("1.0.0.3:1", b"x");
     assert!(t.to_clients.is_empty());
     assert_eq!(alice.permit(&mut t, &["1.0.0.3:1"]), 0);
     for n in 0..3 {
@@ -749,7 +755,7 @@ fn families() {
     assert_eq!(alice.permit(&mut t, &["[2606::1]:80"]), 0);
     alice.indicate(&mut t, "[2606::1]:80", b"six");
     assert_eq!(t.to_peers.pop_front().unwrap().2, b"six");
-    t.from_peer("[2606::1]:80", b"six");
+    t.peer_sends("[2606::1]:80", b"six");
     assert_eq!(t.to_clients.len(), 1);
     t.to_clients.clear();
     alice.refresh(&mut t, 0);
@@ -891,7 +897,7 @@ fn bandwidth_is_limited_both_ways() {
     for _ in 0..10_000 {
         t.now += Duration::from_millis(1);
         t.input(Input::Message(alice.client, &m));
-        t.from_peer(PEER, &[0; 1000]);
+        t.peer_sends(PEER, &[0; 1000]);
     }
     let (up, down) = (t.to_peers.len(), t.to_clients.len());
     assert!((1090..=1110).contains(&up), "{up}");
@@ -937,7 +943,7 @@ fn a_stream_takes_its_allocation_along() {
     alice.client.link = Link::Stream(3);
     assert_eq!(alice.allocate(&mut t).code(), 0);
     alice.bind(&mut t, 0x4000, PEER);
-    t.from_peer(PEER, b"abcde");
+    t.peer_sends(PEER, b"abcde");
     // Padded, as streams are.
     assert_eq!(t.to_clients.pop_front().unwrap().1.len(), 12);
     t.input(Input::Closed(alice.client));
@@ -1040,6 +1046,6 @@ fn channels_of_older_clients_carry_too() {
     let m = frame::channel_data(0x7fff, b"old", false);
     t.input(Input::Message(alice.client, &m));
     assert_eq!(t.to_peers.pop_front().unwrap().2, b"old");
-    t.from_peer(PEER, b"old");
+    t.peer_sends(PEER, b"old");
     assert_eq!(t.to_clients.pop_front().unwrap().1, m);
 }
