@@ -47,7 +47,7 @@ async function gathered(pc) {
 async function ask(path, body) {
   let response;
   try {
-    response = await fetch(path, body && {
+    response = await fetch(path, body === undefined ? undefined : {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify(body),

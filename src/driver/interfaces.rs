@@ -1,7 +1,7 @@
 //! The addresses of this machine.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::proto::net::InterfaceAddress;
@@ -17,12 +17,7 @@ pub(super) struct Interfaces {
 }
 
 impl Interfaces {
-    /// The local addresses at which a socket bound to `bound` can be reached.
-    pub fn reachable(
-        &mut self,
-        bound: SocketAddr,
-        now: Instant,
-    ) -> io::Result<Vec<InterfaceAddress>> {
+    fn refresh(&mut self, now: Instant) -> io::Result<()> {
         if self.at.is_none_or(|at| now >= at + FRESH) {
             self.list = if_addrs::get_if_addrs()?
                 .into_iter()
@@ -30,6 +25,26 @@ impl Interfaces {
                 .collect();
             self.at = Some(now);
         }
+        Ok(())
+    }
+
+    /// All IPv4 addresses.
+    pub fn ipv4(&mut self, now: Instant) -> io::Result<Vec<Ipv4Addr>> {
+        self.refresh(now)?;
+        let list = self.list.iter().filter_map(|(_, ip)| match ip {
+            IpAddr::V4(ip) => Some(*ip),
+            IpAddr::V6(_) => None,
+        });
+        Ok(list.collect())
+    }
+
+    /// The local addresses at which a socket bound to `bound` can be reached.
+    pub fn reachable(
+        &mut self,
+        bound: SocketAddr,
+        now: Instant,
+    ) -> io::Result<Vec<InterfaceAddress>> {
+        self.refresh(now)?;
         let ip = bound.ip();
         let list = self.list.iter().filter(|(_, address)| {
             *address == ip || (ip.is_unspecified() && address.is_ipv4() == ip.is_ipv4())

@@ -17,15 +17,20 @@
 
 #[doc(hidden)]
 pub mod fuzz;
+mod nat;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::proto::net::{InterfaceAddress, Protocol, Received, SocketReply, Transmit};
+use self::nat::{Nat, Socket};
+use crate::proto::ice::Bindings;
+use crate::proto::net::{Protocol, Received, SocketId, Transmit};
 use crate::proto::peer::{Certificate, CryptoBackend, IceCandidateInit, Input, Output, Peer};
 use crate::proto::peer::{PeerConfig, PeerError, PeerEvent, Politeness, SessionDescription};
+
+pub use self::nat::{NatKind, Server};
 
 /// Most datagrams under way at once; more are dropped, as a full queue of a router would.
 const MAX_IN_FLIGHT: usize = 100_000;
@@ -126,6 +131,10 @@ struct Place {
     partner: Option<Node>,
     unplugged: bool,
     timeouts: u64,
+    nat: Option<Nat>,
+    sockets: Vec<Socket>,
+    bindings: Bindings,
+    bindings_at: Option<Instant>,
 }
 
 /// Decides about each datagram, before the link does: `false` drops it.
@@ -138,6 +147,17 @@ enum Parcel {
         from: SocketAddr,
         to: SocketAddr,
         contents: Vec<u8>,
+    },
+    /// Of a stream.
+    Piece {
+        from: SocketAddr,
+        to: SocketAddr,
+        contents: Vec<u8>,
+    },
+    Opened {
+        node: Node,
+        id: u32,
+        local: SocketAddr,
     },
     Description {
         to: Node,
@@ -162,6 +182,8 @@ pub struct Simulation {
     sequence: u64,
     trace: u64,
     steps: u64,
+    stun_servers: Vec<SocketAddr>,
+    servers: Vec<Box<dyn Server>>,
     filter: Option<Filter>,
     recorded: Option<Vec<Transmit>>,
     /// Milliseconds that a signaling message takes. It is never lost, and keeps its order.
@@ -187,6 +209,8 @@ impl Simulation {
             sequence: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             steps: 0,
+            stun_servers: Vec::new(),
+            servers: Vec::new(),
             filter: None,
             recorded: None,
             signaling_ms: 5,
@@ -227,6 +251,10 @@ impl Simulation {
             partner: None,
             unplugged: false,
             timeouts: 0,
+            nat: None,
+            sockets: Vec::new(),
+            bindings: Bindings::new(Some(self.rng.0)),
+            bindings_at: None,
         });
         self.flush(node);
         node
@@ -348,7 +376,9 @@ impl Simulation {
         let timeout = (0..self.places.len())
             .filter_map(|i| self.timeout_of(Node(i)).map(|t| (t, i)))
             .min();
-        let next = parcel.into_iter().chain(timeout.map(|(t, _)| t)).min();
+        let servers = self.servers_deadline();
+        let next = parcel.into_iter().chain(timeout.map(|(t, _)| t));
+        let next = next.chain(servers).min();
         let Some(next) = next.filter(|t| *t <= end) else {
             self.now = end;
             return false;
@@ -359,16 +389,20 @@ impl Simulation {
             if let Some(Reverse((_, _, parcel))) = self.parcels.pop() {
                 self.deliver(parcel);
             }
+        } else if servers.is_some_and(|at| at <= next) {
+            self.fire_servers();
         } else if let Some((_, index)) = timeout {
             self.places[index].timeouts += 1;
+            self.places[index].bindings.handle_timeout(self.now);
             self.input(Node(index), Input::Timeout(self.now));
         }
         true
     }
 
     fn timeout_of(&mut self, node: Node) -> Option<Instant> {
+        let bindings_at = self.places[node.0].bindings_at;
         match self.places[node.0].peer.poll_output() {
-            Output::Timeout(at) => at,
+            Output::Timeout(at) => at.into_iter().chain(bindings_at).min(),
             other => panic!("a drained peer gave {other:?}"),
         }
     }
@@ -376,20 +410,33 @@ impl Simulation {
     fn deliver(&mut self, parcel: Parcel) {
         match parcel {
             Parcel::Datagram { from, to, contents } => {
-                let Some(index) = self.places.iter().position(|p| p.address == to) else {
+                if self.serve(Protocol::Udp, from, to, &contents) {
+                    return;
+                }
+                let Some((Node(index), destination)) = self.find(from, to) else {
                     return;
                 };
-                if self.places[index].unplugged {
+                let (place, now) = (&mut self.places[index], self.now);
+                if place.unplugged {
+                    return;
+                }
+                if place.bindings.handle_datagram(from, &contents, now) {
+                    // The peer hears what time it is, too: something of its own may be due as well.
+                    self.input(Node(index), Input::Timeout(now));
                     return;
                 }
                 let received = Received {
                     protocol: Protocol::Udp,
                     source: from,
-                    destination: to,
+                    destination,
                     contents: &contents,
                 };
-                let now = self.now;
                 self.input(Node(index), Input::Receive { now, received });
+            }
+            Parcel::Piece { from, to, contents } => self.deliver_piece(from, to, &contents),
+            Parcel::Opened { node, id, local } => {
+                self.deliver_opened(node, SocketId(id), local);
+                self.flush(node);
             }
             Parcel::Description { to, kind, sdp } => {
                 let description = match kind {
@@ -429,25 +476,20 @@ impl Simulation {
                 Output::Timeout(at) => {
                     let late = at.is_some_and(|at| at <= self.now);
                     assert!(!late, "a peer asks for a timeout that has been");
-                    return;
+                    let place = &self.places[node.0];
+                    if place.bindings.is_drained(place.bindings_at) {
+                        return;
+                    }
+                    self.drain_bindings(node);
                 }
                 Output::Transmit(transmit) => self.transmit(node, transmit),
-                Output::OpenSocket(request) => {
-                    let reply = SocketReply::Opened(vec![InterfaceAddress {
-                        interface: "sim0".into(),
-                        address: self.places[node.0].address,
-                    }]);
-                    let input = Input::Socket {
-                        now: self.now,
-                        id: request.id,
-                        reply,
-                    };
-                    let _ = self.places[node.0].peer.handle_input(input);
+                Output::OpenSocket(request) => self.open(node, &request),
+                Output::CloseSocket(id) => self.close(node, id),
+                Output::Route(_) | Output::Publish(..) | Output::Resolve(_) => {}
+                Output::Bind(request) => {
+                    let now = self.now;
+                    self.places[node.0].bindings.request(0, request, now);
                 }
-                Output::CloseSocket(_)
-                | Output::Route(_)
-                | Output::Resolve(_)
-                | Output::Bind(_) => {}
                 Output::Event(event) => self.on_event(node, event),
             }
         }
@@ -502,7 +544,22 @@ impl Simulation {
         {
             return;
         }
-        if self.places[from.0].unplugged || self.rng.chance(self.link.loss) {
+        if self.places[from.0].unplugged {
+            return;
+        }
+        if transmit.protocol == Protocol::Tcp {
+            return self.transmit_stream(from, transmit);
+        }
+        let (inside, to) = (transmit.source, transmit.destination);
+        let Some(source) = self.translate(from, inside, to) else {
+            return;
+        };
+        self.carry(Transmit { source, ..transmit });
+    }
+
+    /// Puts a datagram on the link.
+    fn carry(&mut self, transmit: Transmit) {
+        if self.rng.chance(self.link.loss) {
             return;
         }
         let copies = 1 + usize::from(self.rng.chance(self.link.duplicate));
@@ -534,7 +591,9 @@ impl Simulation {
         eat(u64::try_from((self.now - self.start).as_micros()).unwrap_or(0));
         eat(u64::from(transmit.destination.port()));
         // The first byte tells STUN from the rest (RFC 7983).
-        let is_stun = transmit.contents.first().is_some_and(|b| *b < 4);
+        // A Send indication is what it carries.
+        let is_stun = matches!(&transmit.contents[..], [b, ..] if *b < 4)
+            && !transmit.contents.starts_with(&[0, 0x16]);
         eat(if is_stun {
             transmit.contents.len() as u64
         } else {

@@ -82,7 +82,8 @@ impl RealPeer {
         Self::start_by(&by, name, role, args)
     }
 
-    fn start_by(by: &[String], name: &str, role: &str, args: &[&str]) -> Self {
+    /// By this command: what it is started with stands behind it.
+    pub fn start_by(by: &[String], name: &str, role: &str, args: &[&str]) -> Self {
         let mut child = Command::new("timeout")
             .args(["-k", "5", &LIFETIME_SECONDS.to_string()])
             .args(by)

@@ -7,6 +7,8 @@ mod connectivity;
 mod gate;
 mod impaired;
 mod lossy;
+mod nat;
 mod negotiation;
 mod packets;
+mod relays;
 mod tracks;

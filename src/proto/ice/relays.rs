@@ -372,8 +372,10 @@ impl Relays {
     pub fn deadline(&self) -> Option<Instant> {
         let clients = self.relays.iter().filter_map(|r| r.client.as_ref());
         let farewell = self.farewell.filter(|_| !self.relays.is_empty());
+        let retries = self.relays.iter().filter_map(|r| r.retry_at);
         clients
             .filter_map(TurnClient::deadline)
+            .chain(retries)
             .chain(farewell)
             .min()
     }

@@ -98,6 +98,20 @@ export const channels = {
     await photograph(page, 'ice_restart');
   },
 
+  async trickle_ice(open) {
+    const example = new Example('--http', '127.0.0.1:0');
+    const page = await open(await example.url());
+    await shows(page, '#state', /^Connected$/);
+    await shows(page, '#remote', /port \d+ \(host\)/);
+    for (const who of ['this page', 'program']) {
+      await until(`candidates of ${who}`, async () => (await heard(page, who)) >= 2);
+    }
+    await shows(page, '#lines', /^[2-9]/);
+    await example.line(/: was given candidate:/);
+    await example.line(/: found no more/);
+    await photograph(page, 'trickle_ice');
+  },
+
   async ice_single_port(open) {
     const port = 20000 + (process.pid % 20000);
     const example = new Example(...quick, '--port', String(port));

@@ -1,16 +1,17 @@
 // Google's libwebrtc, as bound to Node by @roamhq/wrtc.
 //
-// Extra argument: `--media KINDS`: send and receive media, "video:VP8,audio:opus": a moving ramp and a tone.
+// Extra arguments: `--ice-servers JSON`: W3C's. `--media KINDS`: send and receive media, "video:VP8,audio:opus": a moving ramp and a tone.
 import wrtc from '@roamhq/wrtc';
 import { emit, parseArgs, serve } from './stdio.mjs';
 import { kindsOf, startMedia } from './w3c-media.mjs';
 import { startPeer } from './w3c-peer.mjs';
 
 const { RTCPeerConnection, nonstandard } = wrtc;
-const args = parseArgs({ media: '' });
+const args = parseArgs({ media: '', 'ice-servers': '[]' });
+const iceServers = JSON.parse(args['ice-servers']);
 const kinds = kindsOf(args.media);
 const media = kinds.length > 0 ? { start: startMedia, kinds, makeTrack, watchTrack } : undefined;
-const handle = await startPeer({ RTCPeerConnection, config: { iceServers: [] }, emit, ...args, media });
+const handle = await startPeer({ RTCPeerConnection, config: { iceServers }, emit, ...args, media });
 serve(handle, args);
 
 function makeTrack(kind) {

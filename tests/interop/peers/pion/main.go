@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,6 +75,8 @@ func main() {
 	maxSeconds := flag.Int("max-seconds", 120, "leave after this time, ended or not")
 	mediaOption := flag.String("media", "", "send and receive media: video:VP8,audio:opus")
 	clips := flag.String("clips", "", "the directory of what is sent: vp8.ivf and so on, every codec in IVF")
+	iceServers := flag.String("ice-servers", "[]", "W3C iceServers as JSON")
+	relay := flag.String("relay", "", "URL,USER,PASSWORD: only relayed candidates, from this TURN server")
 	flag.Parse()
 	if *role != "offer" && *role != "answer" {
 		fmt.Fprintln(os.Stderr, "-role offer|answer is required")
@@ -89,7 +92,12 @@ func main() {
 		p.emit(object{"type": "error", "message": fmt.Sprintf("nobody ended this peer within %d s", *maxSeconds)})
 		os.Exit(3)
 	})
-	if err := p.start(*loopback, *mediaOption, *clips); err != nil {
+	var servers []iceServer
+	if err := json.Unmarshal([]byte(*iceServers), &servers); err != nil {
+		p.fail("ice-servers", err)
+		os.Exit(2)
+	}
+	if err := p.start(servers, *loopback, *mediaOption, *clips, *relay); err != nil {
 		p.fail("start", err)
 		os.Exit(1)
 	}
@@ -105,7 +113,14 @@ func main() {
 	_ = p.pc.Close()
 }
 
-func (p *peer) start(loopback bool, mediaOption, clips string) error {
+// iceServer is one of W3C's iceServers; this pion's own type does not read JSON.
+type iceServer struct {
+	URLs       []string `json:"urls"`
+	Username   string   `json:"username"`
+	Credential string   `json:"credential"`
+}
+
+func (p *peer) start(servers []iceServer, loopback bool, mediaOption, clips, relay string) error {
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(loopback)
 	// Standard output is for reports.
@@ -131,7 +146,15 @@ func (p *peer) start(loopback bool, mediaOption, clips string) error {
 		return err
 	}
 	api := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(interceptors))
-	pc, err := api.NewPeerConnection(webrtc.Configuration{})
+	var configuration webrtc.Configuration
+	for _, s := range servers {
+		configuration.ICEServers = append(configuration.ICEServers, webrtc.ICEServer{URLs: s.URLs, Username: s.Username, Credential: s.Credential})
+	}
+	if parts := strings.SplitN(relay, ",", 3); len(parts) == 3 {
+		configuration.ICEServers = append(configuration.ICEServers, webrtc.ICEServer{URLs: parts[:1], Username: parts[1], Credential: parts[2]})
+		configuration.ICETransportPolicy = webrtc.ICETransportPolicyRelay
+	}
+	pc, err := api.NewPeerConnection(configuration)
 	if err != nil {
 		return err
 	}
