@@ -30,6 +30,10 @@ usage: looprtc COMMAND [OPTIONS]
 looprtc COMMAND --help explains the options of a command.
 RUST_LOG=debug (or info, warn) shows what happens underneath.";
 
+/// What is logged unless RUST_LOG says otherwise. Not what `stun_types` has to say about messages that anybody on
+/// the network can send.
+const LOG: &str = "warn,stun_types=error,turn_types=error";
+
 /// What the command line asks for that cannot be had.
 #[derive(Debug)]
 struct Usage(String);
@@ -49,7 +53,7 @@ fn print_line(line: Arguments<'_>) {
 }
 
 fn main() -> ExitCode {
-    env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or(LOG));
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -235,7 +235,8 @@ impl TurnMachine {
             Ok(Some(answer)) => Ok(answer),
             Ok(None) => return,
             Err(refusal) => {
-                log::debug!("{}: {} {}", client.remote, refusal.code, refusal.reason);
+                let (remote, code, reason) = (client.remote, refusal.code, refusal.reason);
+                log::debug!("{method} of {remote} refused: {code} {reason}");
                 self.stats.refused += 1;
                 answer::error(method, id, &refusal)
             }

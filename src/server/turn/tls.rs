@@ -18,8 +18,8 @@ mod with {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use rustls::{ServerConfig, ServerConnection};
 
-    /// Bytes that one connection holds back at most, not yet encrypted.
-    const MAX_PLAIN: usize = 64 * 1024;
+    /// Bytes that one connection holds back at most. The largest message has to fit, or it would end the connection.
+    const MAX_PLAIN: usize = 128 * 1024;
 
     /// What a server proves with who it is: a chain of certificates and the key.
     #[derive(Debug, Clone)]
