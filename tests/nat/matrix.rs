@@ -55,14 +55,17 @@ fn expected(a: Kind, b: Kind) -> Way {
 
 /// What both saw.
 fn way(paths: &[Path; 2]) -> Way {
-    let relay = |w| w == Whose::Relay;
-    let relays = paths.iter().filter(|p| relay(p.local)).count();
+    // Data of each side may take a relay of its own: `a` sends to the relay of `b`, and `b` to that of `a`.
+    let relays = |p: &Path| {
+        let ends = [p.local, p.remote];
+        ends.iter().filter(|w| **w == Whose::Relay).count()
+    };
     let [a, b] = paths;
-    if relay(a.local) != relay(b.remote) || relay(b.local) != relay(a.remote) {
+    if relays(a) != relays(b) {
         // One has changed over, the other has not yet.
         return Way::Changing;
     }
-    match relays {
+    match relays(a) {
         2 => Way::Relays,
         1 => Way::Relay,
         _ if a.remote == Whose::Nat || b.remote == Whose::Nat => Way::Reflexive,
