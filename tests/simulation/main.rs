@@ -9,4 +9,5 @@ mod impaired;
 mod lossy;
 mod negotiation;
 mod packets;
+mod recovery;
 mod tracks;

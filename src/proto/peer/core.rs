@@ -513,6 +513,7 @@ impl Peer {
         }
         let state = connection_state(ice, self.dtls);
         self.set_states(ice, state);
+        self.recover_from_silence();
         let over = self
             .handshake_failed
             .is_some_and(|t| self.now >= t + self.config.timing.closed);
@@ -549,6 +550,7 @@ impl Peer {
             self.core_deadline,
             self.tracks.due(),
             self.connectivity.deadline(self.now),
+            self.recovery_deadline(),
             handshake,
             self.handshake_failed.map(|t| t + self.config.timing.closed),
             self.gatherer.deadline(),

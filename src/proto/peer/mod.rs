@@ -35,6 +35,7 @@ mod gathering;
 mod joined;
 mod negotiation;
 mod perfect;
+mod recovery;
 mod state;
 mod stats;
 mod tracks;
@@ -55,7 +56,7 @@ use self::connectivity::{Connectivity, ValidatedAddresses};
 use self::negotiation::Negotiation;
 use self::tracks::Tracks;
 use super::ice::{BindingReply, BindingRequest, Gatherer, IceCandidate};
-use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
+use super::net::{NetworkChange, Received, SocketId, SocketReply, SocketRequest, Transmit};
 
 pub use self::candidates::CandidateCounts;
 pub use self::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
@@ -112,6 +113,15 @@ pub enum Input<'a> {
         request: BindingRequest,
         /// How.
         reply: BindingReply,
+    },
+    /// Interfaces, addresses or routes of this machine have changed, or it was asleep. Candidates are
+    /// gathered anew where that is necessary, and ICE is restarted if the path may have been hit
+    /// ([`PeerConfig::restart_on_network_change`]).
+    NetworkChanged {
+        /// When.
+        now: Instant,
+        /// How.
+        change: NetworkChange<'a>,
     },
 }
 
@@ -194,6 +204,7 @@ pub struct Peer {
     unsent: usize,
     joined: joined::Joined,
     connectivity: Connectivity,
+    recovery: recovery::Recovery,
     validated: ValidatedAddresses,
     dtls: Dtls,
     dtls_fault: Option<String>,
@@ -251,6 +262,7 @@ impl Peer {
             unsent: 0,
             joined: joined::Joined::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
+            recovery: recovery::Recovery::default(),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
             dtls: Dtls::New,
             dtls_fault: None,
@@ -319,6 +331,13 @@ impl Peer {
                 self.advance(now);
                 self.gatherer.handle_binding(request, &reply);
                 self.on_gathered();
+            }
+            Input::NetworkChanged { now, change } => {
+                self.settle();
+                self.advance(now);
+                self.on_network_changed(&change);
+                // Pairs have come and gone.
+                self.core_timeout();
             }
         }
         self.dirty = true;

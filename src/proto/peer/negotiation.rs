@@ -89,6 +89,12 @@ impl Negotiation {
         }
     }
 
+    /// Whether the offer in force is ours.
+    pub fn is_offerer(&self) -> bool {
+        let current = self.local.current.as_ref();
+        current.is_some_and(|d| d.kind == SdpType::Offer)
+    }
+
     /// Whether data channels have been negotiated.
     pub fn has_application(&self) -> bool {
         self.application
