@@ -38,6 +38,7 @@ mod gathering;
 mod handle;
 mod interfaces;
 mod local_track;
+mod network;
 mod peers;
 mod resolver;
 mod sockets;
@@ -53,6 +54,7 @@ use mio::{Events, Poll, Token};
 
 use self::datagrams::Inbox;
 use self::demux::Demux;
+use self::network::NetworkWatch;
 use self::peers::Peers;
 use self::resolver::Resolver;
 use self::sockets::{Owner, Sockets};
@@ -61,7 +63,7 @@ use self::tls::TlsSetup;
 use crate::proto::ice::{Bindings, stun};
 use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
 
-pub use self::config::LoopConfig;
+pub use self::config::{LoopConfig, NetworkWatching};
 pub use self::datagrams::{Datagram, UdpConfig, UdpId};
 pub use self::error::LoopError;
 pub use self::handle::{LoopHandle, PostError};
@@ -70,6 +72,9 @@ pub use self::peers::{PeerId, PeerMut};
 
 /// The waker's token; sockets are numbered from 0.
 const WAKER: Token = Token(usize::MAX);
+
+/// That of netlink.
+const NETWORK: Token = Token(usize::MAX - 1);
 
 /// Readiness events taken from the system in one turn.
 const EVENTS: usize = 256;
@@ -94,6 +99,8 @@ pub struct LoopStats {
     pub address_conflicts: u64,
     /// Peers closed because they panicked.
     pub panics: u64,
+    /// Changes of the machine's networks, and sleeps of the machine.
+    pub network_changes: u64,
 }
 
 /// Peers, sockets and time on one thread. See the [module](self).
@@ -109,6 +116,7 @@ pub struct EventLoop {
     resolver: Resolver,
     bindings: Bindings,
     binding_deadline: Option<Instant>,
+    network: NetworkWatch,
     config: LoopConfig,
     backend: CryptoBackend,
     certificate: Certificate,
@@ -154,6 +162,7 @@ impl EventLoop {
             resolver: Resolver::new(handle.clone()),
             bindings: Bindings::new(None),
             binding_deadline: None,
+            network: NetworkWatch::new(config.network, NETWORK),
             handle,
             sockets: Sockets::new(&config),
             streams: Streams::default(),
@@ -187,7 +196,9 @@ impl EventLoop {
         let shared = (backend == self.backend).then(|| self.certificate.clone());
         let certificate = config.certificate.clone().or(shared);
         let config = config.crypto(Some(backend)).certificate(certificate);
-        let id = self.peers.add(config, Instant::now())?;
+        let now = Instant::now();
+        self.start_watching(now);
+        let id = self.peers.add(config, now)?;
         self.touched.push(id.index());
         Ok(id)
     }
@@ -271,6 +282,7 @@ impl EventLoop {
         for event in &self.ready {
             match event.token() {
                 WAKER => posted = true,
+                NETWORK => self.network.on_ready(Instant::now()),
                 Token(stream) if stream >= tcp::FIRST_TOKEN => {
                     self.streams.on_ready(stream - tcp::FIRST_TOKEN);
                 }
@@ -287,6 +299,7 @@ impl EventLoop {
         }
         let now = Instant::now();
         self.read(now);
+        self.watch_network(now);
         self.deliver_resolved(now);
         self.fire_bindings(now);
         self.peers.fire(now, &mut self.touched);
@@ -356,7 +369,12 @@ impl EventLoop {
 
     fn machines_deadline(&self) -> Option<Instant> {
         let peers = self.peers.next_deadline();
-        peers.into_iter().chain(self.binding_deadline).min()
+        let look = self.network.deadline().filter(|_| self.peers.len() > 0);
+        peers
+            .into_iter()
+            .chain(self.binding_deadline)
+            .chain(look)
+            .min()
     }
 
     fn wait(&self, max_wait: Option<Duration>) -> Option<Duration> {
