@@ -228,6 +228,8 @@ impl Peer {
         self.connectivity.heard(self.now);
         if message.is_successful_binding_response() {
             self.connectivity.consented(self.now);
+            let (local, remote) = (received.destination, received.source);
+            self.resend.answered(local, remote, self.now);
         }
         if !self.validated.touch(received.source, self.now)
             && let Some(evicted) = self.validated.insert(received.source, self.now)
@@ -312,6 +314,9 @@ impl Peer {
                 break;
             }
         }
+        if self.channels.buffered() == 0 {
+            self.resend.forget();
+        }
         self.release_due();
         self.evaluate();
         self.flush_events();
@@ -369,6 +374,7 @@ impl Peer {
         }
         if !stun::is_stun(&contents) {
             self.stats.path = Some((transmit.source, transmit.destination));
+            self.keep_for_resend(&contents);
         }
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += contents.len() as u64;
@@ -525,6 +531,9 @@ impl Peer {
     fn set_states(&mut self, ice: IceConnectionState, state: ConnectionState) {
         if self.ice_state != ice {
             self.ice_state = ice;
+            if ice == IceConnectionState::Disconnected {
+                self.resend.arm();
+            }
             self.event(PeerEvent::IceConnectionStateChange(ice));
         }
         if self.state != state {
@@ -551,6 +560,7 @@ impl Peer {
             self.tracks.due(),
             self.connectivity.deadline(self.now),
             self.recovery_deadline(),
+            self.resend.deadline(),
             handshake,
             self.handshake_failed.map(|t| t + self.config.timing.closed),
             self.gatherer.deadline(),

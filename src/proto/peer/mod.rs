@@ -36,6 +36,7 @@ mod joined;
 mod negotiation;
 mod perfect;
 mod recovery;
+mod resend;
 mod state;
 mod stats;
 mod tracks;
@@ -205,6 +206,7 @@ pub struct Peer {
     joined: joined::Joined,
     connectivity: Connectivity,
     recovery: recovery::Recovery,
+    resend: resend::Resend,
     validated: ValidatedAddresses,
     dtls: Dtls,
     dtls_fault: Option<String>,
@@ -263,6 +265,7 @@ impl Peer {
             joined: joined::Joined::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             recovery: recovery::Recovery::default(),
+            resend: resend::Resend::default(),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
             dtls: Dtls::New,
             dtls_fault: None,
@@ -308,6 +311,7 @@ impl Peer {
                 self.settle();
                 self.advance(now);
                 self.gather_timeout();
+                self.resend_due();
                 self.core_timeout();
             }
             Input::Socket { now, id, reply } => {
