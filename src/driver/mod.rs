@@ -23,6 +23,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # When networks change
+//!
+//! The loop watches the interfaces, their addresses and the default route of the machine, and whether it
+//! has slept ([`LoopConfig::network`]). A peer whose path that concerns says
+//! [`NegotiationNeeded`](PeerEvent::NegotiationNeeded), then
+//! [`IceCandidate`](PeerEvent::IceCandidate), also in the middle of a session, and goes on when the other side
+//! has answered; so does one whose other side is silent. It is the same signaling as for the first offer, and
+//! all that an application has to do:
+//!
+//! | event or message | what to do |
+//! |---|---|
+//! | `NegotiationNeeded` | [`negotiate`](PeerMut::negotiate), and send the offer |
+//! | `IceCandidate` | send it, with its `username_fragment` |
+//! | a description comes | [`receive`](PeerMut::receive), and send the answer, if there is one |
+//! | a candidate comes | [`add_ice_candidate`](PeerMut::add_ice_candidate) |
+//!
+//! Signaling has to be reliable, and to find its own way back: a WebSocket from the address that is gone is gone,
+//! too, and what was said meanwhile has to be said when there is another. It must not go through a channel of
+//! the session that it is to bring back. Both sides may restart at once; give them different
+//! [`Politeness`](crate::proto::peer::Politeness). Who has no way to signal later can leave the event alone, or
+//! turn restarts off in the [`PeerConfig`]. Channels keep their order and lose nothing; of media what was under way
+//! is lost, and a keyframe asked for.
+//!
+//! # Turns
+//!
 //! One turn does bounded work: so many datagrams a socket, so many posted jobs, each due deadline once.
 //! What is left over is remembered, and the next turn does not wait. To live inside another loop, wait
 //! for its descriptor ([`AsRawFd`](std::os::fd::AsRawFd)) to become readable or for
@@ -256,7 +281,13 @@ impl EventLoop {
 
     /// The next event that is there already.
     pub fn poll_event(&mut self) -> Option<(PeerId, PeerEvent)> {
-        let (id, event) = self.events.pop_front()?;
+        let (id, event) = loop {
+            let (id, event) = self.events.pop_front()?;
+            // What has been dealt with since it was queued is not needed any more (W3C §4.7.3).
+            if event != PeerEvent::NegotiationNeeded || self.peers.needs_negotiation(id) {
+                break (id, event);
+            }
+        };
         if is_last(&event) {
             self.forget(id);
         }

@@ -243,7 +243,105 @@ impl EventLoop {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{LoopConfig, PeerId};
     use super::*;
+    use crate::proto::net::PortPolicy;
+    use crate::proto::peer::{
+        ChannelConfig, IceCandidateInit, PeerConfig, PeerEvent, Politeness, SignalingState,
+    };
+
+    /// Two peers of one loop, and the signaling between them. How often each asked for an offer.
+    struct Pair {
+        net: EventLoop,
+        ids: [PeerId; 2],
+        needed: [usize; 2],
+        open: usize,
+    }
+
+    impl Pair {
+        fn run(&mut self, time: Duration, done: impl Fn(&Self) -> bool) -> bool {
+            let end = Instant::now() + time;
+            while Instant::now() < end && !done(self) {
+                let wait = Some(Duration::from_millis(20));
+                let Some((id, event)) = self.net.next_event(wait).unwrap() else {
+                    continue;
+                };
+                let index = usize::from(id != self.ids[0]);
+                let other = self.ids[1 - index];
+                match event {
+                    PeerEvent::NegotiationNeeded => {
+                        self.needed[index] += 1;
+                        let offer = self.net.peer(id).unwrap().negotiate().unwrap();
+                        let answer = self.net.peer(other).unwrap().receive(offer).unwrap();
+                        self.net.peer(id).unwrap().receive(answer.unwrap()).unwrap();
+                    }
+                    PeerEvent::IceCandidate(Some(candidate)) => {
+                        let init = IceCandidateInit::new(candidate.to_string());
+                        let mut other = self.net.peer(other).unwrap();
+                        other.add_ice_candidate(Some(&init)).unwrap();
+                    }
+                    PeerEvent::ChannelOpen(_) => self.open += 1,
+                    _ => {}
+                }
+            }
+            done(self)
+        }
+    }
+
+    #[test]
+    fn a_sleep_of_the_machine_restarts_ice_once() {
+        let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+        let config = PeerConfig::default().include_loopback(true);
+        let a = net.add_peer(config.clone().port(PortPolicy::Own)).unwrap();
+        let b = net
+            .add_peer(config.politeness(Politeness::Impolite))
+            .unwrap();
+        net.peer(a)
+            .unwrap()
+            .create_data_channel(ChannelConfig::new("data"))
+            .unwrap();
+        let mut pair = Pair {
+            net,
+            ids: [a, b],
+            needed: [0, 0],
+            open: 0,
+        };
+        assert!(pair.run(Duration::from_secs(20), |p| p.open == 2));
+        pair.run(Duration::from_millis(600), |_| false);
+        let before = pair.needed;
+        pair.net.network.sleep.pretend(Duration::from_secs(3_600));
+        pair.run(Duration::from_secs(2), |_| false);
+        let restarts = pair.needed.iter().sum::<usize>() - before.iter().sum::<usize>();
+        // Both were told, and one offer is enough for both.
+        assert_eq!(restarts, 1, "{:?}", pair.needed);
+        assert_eq!(pair.net.stats().network_changes, 1);
+        let peer = pair.net.peer(a).unwrap();
+        assert_eq!(peer.signaling_state(), SignalingState::Stable);
+        assert!(matches!(
+            peer.ice_connection_state().to_string().as_str(),
+            "connected" | "completed"
+        ));
+    }
+
+    /// Nothing is asked of peers, and nothing told to them, while nothing has changed.
+    #[test]
+    fn a_look_that_finds_nothing_touches_nobody() {
+        let every = Duration::from_millis(1);
+        let config = LoopConfig::default().network(NetworkWatching::Polling(every));
+        let mut net = EventLoop::new(config).unwrap();
+        for _ in 0..100 {
+            net.add_peer(PeerConfig::default()).unwrap();
+        }
+        net.turn(Some(Duration::ZERO)).unwrap();
+        for _ in 0..10 {
+            let look = net.network.look_at;
+            std::thread::sleep(every * 2);
+            net.watch_network(Instant::now());
+            assert!(net.network.look_at > look, "it has looked");
+            assert!(net.touched.is_empty());
+        }
+        assert_eq!(net.stats().network_changes, 0);
+    }
 
     fn ip(n: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, n])

@@ -28,6 +28,14 @@ impl SleepWatch {
         awake_or_not().is_some_and(|clock| self.compare(now, clock))
     }
 
+    /// As if the machine had slept for so long.
+    #[cfg(test)]
+    pub fn pretend(&mut self, long: Duration) {
+        if let Some((_, clock)) = &mut self.last {
+            *clock = clock.saturating_sub(long);
+        }
+    }
+
     fn compare(&mut self, now: Instant, clock: Duration) -> bool {
         let Some((then, before)) = self.last.replace((now, clock)) else {
             return false;

@@ -352,14 +352,22 @@ impl Peer {
     /// The next thing to do. [`Output::Timeout`] comes last and means: drained.
     pub fn poll_output(&mut self) -> Output {
         self.settle();
-        if let Some(output) = self.out.pop_front() {
-            return output;
+        while let Some(output) = self.out.pop_front() {
+            if !self.is_stale(&output) {
+                return output;
+            }
         }
         if self.out.capacity() > MAX_IDLE_OUTPUTS {
             // A burst is over; a thousand idle peers must not keep what one burst took.
             self.out = VecDeque::new();
         }
         Output::Timeout(self.deadline())
+    }
+
+    /// W3C §4.7.3 asks once more when the event is fired: an offer may have come meanwhile. If one of ours is
+    /// still needed after that, it is said anew.
+    fn is_stale(&self, output: &Output) -> bool {
+        matches!(output, Output::Event(PeerEvent::NegotiationNeeded)) && !self.needs_negotiation()
     }
 
     /// Closes the connection (W3C §4.4.2 `close`): says goodbye to the other side (SCTP shutdown, DTLS

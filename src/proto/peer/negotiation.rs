@@ -537,6 +537,11 @@ impl Peer {
         n.needed = needed;
     }
 
+    /// Whether that has been said and still holds.
+    pub(crate) fn needs_negotiation(&self) -> bool {
+        self.negotiation.needed
+    }
+
     fn wrong_state(&self, operation: &'static str) -> PeerError {
         PeerError::WrongState {
             operation,
