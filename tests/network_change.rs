@@ -13,7 +13,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,6 +21,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use looprtc::driver::{EventLoop, LoopConfig, LoopHandle, NetworkWatching};
+use looprtc::proto::ice::{IceServer, IceTransportPolicy};
 use looprtc::proto::net::PortPolicy;
 use looprtc::proto::peer::{
     ChannelConfig, ChannelId, Codec, EncodedFrame, IceCandidateInit, MediaKind, PeerConfig,
@@ -164,7 +165,7 @@ struct Side {
 struct Plan {
     space: String,
     config: LoopConfig,
-    port: PortPolicy,
+    peer: PeerConfig,
     offers: bool,
 }
 
@@ -177,19 +178,24 @@ struct Session {
 
 impl Session {
     fn start(lab: &Lab, mobile: LoopConfig, port: PortPolicy, mobile_offers: bool) -> Self {
+        let peer = PeerConfig::default().port(port);
+        Self::start_with(lab, mobile, peer, mobile_offers)
+    }
+
+    fn start_with(lab: &Lab, mobile: LoopConfig, peer: PeerConfig, mobile_offers: bool) -> Self {
         let (to_a, at_a) = channel();
         let (to_b, at_b) = channel();
         let (quiet, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let a = Plan {
             space: lab.space("a"),
             config: mobile,
-            port,
+            peer,
             offers: mobile_offers,
         };
         let b = Plan {
             space: lab.space("b"),
             config: LoopConfig::default(),
-            port: PortPolicy::Shared,
+            peer: PeerConfig::default(),
             offers: !mobile_offers,
         };
         let flags = || (quiet.clone(), over.clone());
@@ -343,7 +349,7 @@ impl Player {
             true => Politeness::Polite,
             false => Politeness::Impolite,
         };
-        let config = PeerConfig::default().politeness(politeness).port(plan.port);
+        let config = plan.peer.clone().politeness(politeness);
         let id = net.add_peer(config).unwrap();
         let mut peer = net.peer(id).unwrap();
         let codec = TransceiverConfig::default().codecs([Codec::Vp8]);
@@ -544,6 +550,74 @@ fn an_address_is_replaced() {
     });
     let [a, _] = session.finish();
     assert!(a.path.starts_with("10.71.1.77:"), "{}", a.path);
+}
+
+/// A TURN server knows an allocation by the address that it was made from: another is made from the new one.
+#[test]
+fn a_relay_is_made_anew() {
+    let Some(lab) = Lab::new() else { return };
+    let Some(server) = Turn::start(&lab) else {
+        return;
+    };
+    let peer = PeerConfig::default()
+        .ice_servers(vec![server.ice_server()])
+        .ice_transport_policy(IceTransportPolicy::Relay);
+    let session = Session::start_with(&lab, auto(), peer, true);
+    let before = session.records().0.path.clone();
+    assert!(before.starts_with("10.71.3.1:"), "not relayed: {before}");
+    session.survives("wifi0 down, relayed", || {
+        lab.must("a", "link set wifi0 down");
+    });
+    let [a, _] = session.finish();
+    assert!(a.path.starts_with("10.71.3.1:"), "not relayed: {}", a.path);
+    assert_ne!(a.path, before, "another allocation has another port");
+}
+
+/// coturn, on the router.
+struct Turn(Child);
+
+impl Turn {
+    fn start(lab: &Lab) -> Option<Self> {
+        let options = "-n --no-cli --no-dtls --no-tls --listening-ip=10.71.3.1 --relay-ip=10.71.3.1 \
+                       --listening-port=3478 --realm=test.example --log-file=stdout --simple-log \
+                       --pidfile=/dev/null --lt-cred-mech --user=alice:wonderland";
+        let child = Command::new("ip")
+            .args(["netns", "exec", &lab.space("r"), "turnserver"])
+            .args(options.split_whitespace())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let found = Command::new("turnserver")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        match (found, child) {
+            (Ok(_), Ok(child)) => {
+                let server = Self(child);
+                // Who asks too early asks again (RFC 8489 §6.2.1).
+                thread::sleep(Duration::from_millis(500));
+                Some(server)
+            }
+            _ => {
+                let why = "coturn is not installed; run tests/setup";
+                eprintln!("\n*** NOT TESTED: {why} ***\n");
+                assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
+                None
+            }
+        }
+    }
+
+    fn ice_server(&self) -> IceServer {
+        IceServer::turn("turn:10.71.3.1:3478", "alice", "wonderland")
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Where the system does not say that something has changed.

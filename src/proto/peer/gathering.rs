@@ -35,6 +35,8 @@ impl Peer {
                 GatherOutput::Bind(request) => self.out.push_back(Output::Bind(request)),
                 GatherOutput::Candidate(candidate) => self.on_local_candidate(&candidate),
                 GatherOutput::Failed(why) => self.event(PeerEvent::IceCandidateError(why)),
+                // Where more has been found after a change of networks, it has been said.
+                GatherOutput::Complete if self.gathering == IceGatheringState::Complete => {}
                 GatherOutput::Complete => {
                     self.signal_candidate(None);
                     self.set_gathering(IceGatheringState::Complete);

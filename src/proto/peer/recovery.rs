@@ -15,8 +15,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::Peer;
 use super::state::IceConnectionState as Ice;
-use super::{IceGatheringState, Peer};
 use crate::proto::net::NetworkChange;
 
 /// When silence is answered by an ICE restart.
@@ -55,9 +55,7 @@ impl Peer {
         let local = self.stats.path.map(|(local, _)| local);
         let before = local.map(|l| self.has_gathered(l));
         let has_begun = self.gatherer.network_changed(change, self.now);
-        if has_begun {
-            self.set_gathering(IceGatheringState::Gathering);
-        }
+        // The gathering state is that of the generation that was signalled; what comes now is more of it.
         self.on_gathered();
         let is_lost = |local: SocketAddr| before == Some(true) && !self.has_gathered(local);
         let is_affected = match (local, self.ice_state) {
