@@ -6,6 +6,7 @@
 //!   and what arrived, and says what to send and when to wake it. No socket, clock or thread.
 //! - `driver`: [`driver::EventLoop`], the one place that touches mio and the clock.
 //! - `signaling`: what is said before media flows.
+//! - `server`: [`server::turn`], STUN and TURN for those who have no such server.
 //!
 //! With `default-features = false` only [`proto`] is built.
 #![forbid(unsafe_code)]
@@ -21,3 +22,6 @@ pub mod driver;
 
 #[cfg(feature = "signaling")]
 pub mod signaling;
+
+#[cfg(feature = "turn-server")]
+pub mod server;

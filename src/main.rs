@@ -15,6 +15,7 @@ macro_rules! say {
 
 mod cli {
     pub mod pion_to_pion;
+    pub mod turn;
 }
 
 const HELP: &str = "\
@@ -24,6 +25,7 @@ usage: looprtc COMMAND [OPTIONS]
 
   pion-to-pion    two ends find each other by HTTP and talk over a data channel,
                   as pion's example of that name does, and with it
+  turn            a STUN and TURN server
 
 looprtc COMMAND --help explains the options of a command.
 RUST_LOG=debug (or info, warn) shows what happens underneath.";
@@ -63,6 +65,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut args = with_two_dashes();
     match args.next()? {
         Some(Value(command)) if command == "pion-to-pion" => cli::pion_to_pion::run(args),
+        Some(Value(command)) if command == "turn" => cli::turn::run(args),
         Some(Value(command)) => {
             let command = command.to_string_lossy();
             Err(Usage(format!("no command {command:?}; looprtc --help lists them")).into())

@@ -616,3 +616,45 @@ fn a_local_track_reaches_all_its_peers() {
     assert!(asked >= 2);
     assert_eq!(net.peer_ids().len(), 4);
 }
+
+#[test]
+fn names_in_place_of_addresses() {
+    let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+    let mut config = PeerConfig::default().include_loopback(true);
+    config.gather.hide_addresses = true;
+    let a = net.add_peer(config.clone().port(PortPolicy::Own)).unwrap();
+    let b = net
+        .add_peer(config.politeness(Politeness::Impolite))
+        .unwrap();
+    let log = Vec::new();
+    let mut pair = Pair { net, a, b, log };
+    let channel = ChannelConfig::new("data");
+    pair.net
+        .peer(a)
+        .unwrap()
+        .create_data_channel(channel)
+        .unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    let is_open = |log: &[(PeerId, PeerEvent)]| {
+        let open = |id| {
+            log.iter()
+                .any(|(i, e)| *i == id && matches!(e, PeerEvent::ChannelOpen(_)))
+        };
+        open(a) && open(b)
+    };
+    while !is_open(&pair.log) {
+        assert!(Instant::now() < end, "{:?}", pair.log);
+        pair.step(Duration::from_millis(50));
+    }
+    let mut names = 0;
+    for (_, event) in &pair.log {
+        if let PeerEvent::IceCandidate(Some(candidate)) = event {
+            assert_eq!(candidate.socket_addr(), None, "{candidate}");
+            assert!(candidate.to_string().contains(".local "), "{candidate}");
+            names += 1;
+        }
+    }
+    assert!(names >= 2);
+    let description = pair.net.peer(a).unwrap().local_description().unwrap();
+    assert!(description.sdp.contains(".local ") && !description.sdp.contains("127.0.0.1 "));
+}

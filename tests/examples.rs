@@ -129,31 +129,76 @@ fn embed_in_own_loop() {
 
 /// Has a scenario of `tests/interop/examples.mjs` done; those stand in `tests/interop/pages/`.
 fn in_chromium(scenario: &str, name: &str) {
+    conclude(scenario, try_in_chromium(scenario, name));
+}
+
+/// The same for what measures frames in real time. On a machine that has other work to do a failure says
+/// little; then it is tried again, twice at most, and said.
+fn in_real_time(scenario: &str, name: &str) {
+    for _ in 0..2 {
+        let load = load();
+        match try_in_chromium(scenario, name) {
+            Err(Failure::Bad(why)) if load > BUSY => {
+                let why = why.lines().nth(1).unwrap_or_default();
+                say(&format!(
+                    "{scenario}, once more, at a load of {load}: {why}"
+                ));
+            }
+            result => return conclude(scenario, result),
+        }
+    }
+    in_chromium(scenario, name);
+}
+
+fn conclude(scenario: &str, result: Result<(), Failure>) {
+    match result {
+        Ok(()) => {}
+        Err(Failure::Bad(why)) => panic!("{scenario}: {why}"),
+        Err(Failure::Unavailable(why)) => {
+            let is_ci = std::env::var_os("CI").is_some();
+            assert!(!is_ci, "NOT TESTED: {scenario}: {why}");
+            say(&format!(
+                "NOT TESTED: the page of {scenario}: {}",
+                why.trim()
+            ));
+        }
+    }
+}
+
+enum Failure {
+    Bad(String),
+    Unavailable(String),
+}
+
+fn try_in_chromium(scenario: &str, name: &str) -> Result<(), Failure> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/examples.mjs");
-    let program = example(name);
     let run = Command::new("node")
         .arg(script)
         .arg(scenario)
-        .arg(program)
-        .output();
-    let why = match run {
-        Ok(run) if run.status.success() => return,
-        Ok(run) => {
-            let output = String::from_utf8_lossy(&run.stderr).into_owned();
-            let is_missing = run.status.code() == Some(UNAVAILABLE);
-            assert!(is_missing, "{scenario}: {}\n{output}", run.status);
-            output
-        }
-        Err(e) => format!("node: {e}"),
-    };
-    let is_ci = std::env::var_os("CI").is_some();
-    assert!(!is_ci, "NOT TESTED: {scenario}: {why}");
-    // Not by `eprintln!`, which the test harness swallows when a test passes.
-    let warning = format!(
-        "\n##### NOT TESTED: the page of {scenario}: {} #####\n\n",
-        why.trim()
-    );
-    let _ = std::io::stderr().write_all(warning.as_bytes());
+        .arg(example(name))
+        .output()
+        .map_err(|e| Failure::Unavailable(format!("node: {e}")))?;
+    let output = String::from_utf8_lossy(&run.stderr).into_owned();
+    match run.status.code() {
+        Some(0) => Ok(()),
+        Some(UNAVAILABLE) => Err(Failure::Unavailable(output)),
+        _ => Err(Failure::Bad(format!("{}\n{output}", run.status))),
+    }
+}
+
+/// Others want more than the processors have.
+const BUSY: f64 = 2.5;
+
+/// The load of the last minute.
+fn load() -> f64 {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let first = load.split(' ').next().unwrap_or_default();
+    first.parse().unwrap_or_default()
+}
+
+/// Not by `eprintln!`, which the test harness swallows when a test passes.
+fn say(what: &str) {
+    let _ = std::io::stderr().write_all(format!("\n##### {what} #####\n\n").as_bytes());
 }
 
 #[test]
@@ -185,20 +230,20 @@ fn ice_single_port() {
 #[test]
 fn play_from_disk() {
     let _guard = alone();
-    in_chromium("play_from_disk", "play_from_disk");
+    in_real_time("play_from_disk", "play_from_disk");
 }
 
 #[test]
 fn reflect() {
     let _guard = alone();
-    in_chromium("reflect", "reflect");
+    in_real_time("reflect", "reflect");
 }
 
 #[test]
 fn rtp_to_webrtc() {
     let _guard = alone();
     for sender in ["vp8", "h264", "gstreamer"] {
-        in_chromium(&format!("rtp_to_webrtc_{sender}"), "rtp_to_webrtc");
+        in_real_time(&format!("rtp_to_webrtc_{sender}"), "rtp_to_webrtc");
     }
 }
 
@@ -206,26 +251,26 @@ fn rtp_to_webrtc() {
 fn rtp_forwarder() {
     let _guard = alone();
     for codec in ["vp8", "h264"] {
-        in_chromium(&format!("rtp_forwarder_{codec}"), "rtp_forwarder");
+        in_real_time(&format!("rtp_forwarder_{codec}"), "rtp_forwarder");
     }
 }
 
 #[test]
 fn save_to_disk() {
     let _guard = alone();
-    in_chromium("save_to_disk", "save_to_disk");
+    in_real_time("save_to_disk", "save_to_disk");
 }
 
 #[test]
 fn broadcast() {
     let _guard = alone();
-    in_chromium("broadcast", "broadcast");
+    in_real_time("broadcast", "broadcast");
 }
 
 #[test]
 fn insertable_streams() {
     let _guard = alone();
-    in_chromium("insertable_streams", "insertable_streams");
+    in_real_time("insertable_streams", "insertable_streams");
 }
 
 #[test]
@@ -240,13 +285,13 @@ fn play_from_disk_renegotiation() {
 #[test]
 fn simulcast() {
     let _guard = alone();
-    in_chromium("simulcast", "simulcast");
+    in_real_time("simulcast", "simulcast");
 }
 
 #[test]
 fn swap_tracks() {
     let _guard = alone();
-    in_chromium("swap_tracks", "swap_tracks");
+    in_real_time("swap_tracks", "swap_tracks");
 }
 
 #[test]

@@ -80,6 +80,7 @@ impl End {
                 Output::Event(event) => self.on_event(event),
                 Output::CloseSocket(_)
                 | Output::Route(_)
+                | Output::Publish(..)
                 | Output::Resolve(_)
                 | Output::Bind(_) => {}
             }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::EventLoop;
 use super::peers::RelaySocket;
 use super::tcp::StreamEvent;
-use crate::proto::ice::{BindingOutput, BindingRequest};
+use crate::proto::ice::{BindingOutput, BindingRequest, mdns};
 use crate::proto::net::{
     InterfaceAddress, Protocol, Received, SocketId, SocketKind, SocketReply, SocketRequest,
     Transmit,
@@ -120,6 +120,10 @@ impl EventLoop {
         let Some(id) = self.peers.id_of(index) else {
             return;
         };
+        if mdns::is_local(host) {
+            self.resolve_local(id, host, now);
+            return;
+        }
         if let Some(result) = self.resolver.resolve(host, id, now) {
             let input = Input::Resolved { now, host, result };
             self.peers.input(index, input, &mut self.touched);

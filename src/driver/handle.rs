@@ -84,8 +84,13 @@ impl LoopHandle {
     /// Makes [`EventLoop::next_event`] return `None` once, so that whoever waits in it looks at what
     /// another thread has left for it.
     pub fn wake(&self) {
-        self.0.wake_asked.store(true, Ordering::Release);
+        self.ask_wake();
         self.notify();
+    }
+
+    /// The same, from within a turn.
+    pub(super) fn ask_wake(&self) {
+        self.0.wake_asked.store(true, Ordering::Release);
     }
 
     /// Ends the loop's wait.

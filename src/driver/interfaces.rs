@@ -21,15 +21,30 @@ pub(super) struct Interfaces {
 }
 
 impl Interfaces {
+    fn update(&mut self, now: Instant) -> io::Result<()> {
+        if self.at.is_none_or(|at| now >= at + FRESH) {
+            self.refresh(now)?;
+        }
+        Ok(())
+    }
+
+    /// All IPv4 addresses.
+    pub fn ipv4(&mut self, now: Instant) -> io::Result<Vec<Ipv4Addr>> {
+        self.update(now)?;
+        let list = self.list.iter().filter_map(|(_, ip)| match ip {
+            IpAddr::V4(ip) => Some(*ip),
+            IpAddr::V6(_) => None,
+        });
+        Ok(list.collect())
+    }
+
     /// The local addresses at which a socket bound to `bound` can be reached.
     pub fn reachable(
         &mut self,
         bound: SocketAddr,
         now: Instant,
     ) -> io::Result<Vec<InterfaceAddress>> {
-        if self.at.is_none_or(|at| now >= at + FRESH) {
-            self.refresh(now)?;
-        }
+        self.update(now)?;
         let ip = bound.ip();
         let list = self.list.iter().filter(|(_, address)| {
             *address == ip || (ip.is_unspecified() && address.is_ipv4() == ip.is_ipv4())

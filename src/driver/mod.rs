@@ -63,13 +63,16 @@ mod gathering;
 mod handle;
 mod interfaces;
 mod local_track;
+mod mdns;
 mod network;
 mod peers;
 mod resolver;
-mod sockets;
+pub(crate) mod sockets;
 mod tcp;
 mod tls;
-mod udp;
+pub(crate) mod udp;
+#[cfg(unix)]
+mod watch;
 
 use std::collections::VecDeque;
 use std::io;
@@ -79,6 +82,7 @@ use mio::{Events, Poll, Token};
 
 use self::datagrams::Inbox;
 use self::demux::Demux;
+use self::mdns::MdnsDriver;
 use self::network::NetworkWatch;
 use self::peers::Peers;
 use self::resolver::Resolver;
@@ -99,7 +103,7 @@ pub use self::peers::{PeerId, PeerMut};
 const WAKER: Token = Token(usize::MAX);
 
 /// That of netlink.
-const NETWORK: Token = Token(usize::MAX - 1);
+const NETWORK: Token = Token(usize::MAX - 2);
 
 /// Readiness events taken from the system in one turn.
 const EVENTS: usize = 256;
@@ -139,6 +143,7 @@ pub struct EventLoop {
     demux: Demux,
     peers: Peers,
     resolver: Resolver,
+    mdns: MdnsDriver,
     bindings: Bindings,
     binding_deadline: Option<Instant>,
     network: NetworkWatch,
@@ -185,6 +190,7 @@ impl EventLoop {
             poll,
             ready: Events::with_capacity(EVENTS),
             resolver: Resolver::new(handle.clone()),
+            mdns: MdnsDriver::default(),
             bindings: Bindings::new(None),
             binding_deadline: None,
             network: NetworkWatch::new(config.network, NETWORK),
@@ -301,6 +307,15 @@ impl EventLoop {
     ///
     /// [`LoopError::Io`], as [`next_event`](Self::next_event).
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<(), LoopError> {
+        // What waits to be taken is reason enough not to wait.
+        let max_wait = match self.has_news() {
+            true => Some(Duration::ZERO),
+            false => max_wait,
+        };
+        self.turn_once(max_wait)
+    }
+
+    fn turn_once(&mut self, max_wait: Option<Duration>) -> Result<(), LoopError> {
         self.stats.turns += 1;
         self.flush();
         let wait = self.wait(max_wait);
@@ -314,9 +329,12 @@ impl EventLoop {
             match event.token() {
                 WAKER => posted = true,
                 NETWORK => self.network.on_ready(Instant::now()),
+                #[cfg(unix)]
+                watch::WATCHED => self.handle.ask_wake(),
                 Token(stream) if stream >= tcp::FIRST_TOKEN => {
                     self.streams.on_ready(stream - tcp::FIRST_TOKEN);
                 }
+                Token(socket) if socket >= mdns::FIRST_TOKEN => self.mdns.on_ready(),
                 Token(socket) => {
                     self.sockets
                         .on_ready(socket, event.is_readable(), event.is_writable());
@@ -333,6 +351,7 @@ impl EventLoop {
         self.watch_network(now);
         self.deliver_resolved(now);
         self.fire_bindings(now);
+        self.run_mdns(now);
         self.peers.fire(now, &mut self.touched);
         self.flush();
         Ok(())
@@ -340,7 +359,7 @@ impl EventLoop {
 
     /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.has_leftovers() {
+        if self.has_leftovers() || self.has_news() {
             return Some(Instant::now());
         }
         self.machines_deadline()
@@ -373,7 +392,7 @@ impl EventLoop {
             if left.is_zero() {
                 break;
             }
-            self.turn(Some(left))?;
+            self.turn_once(Some(left))?;
         }
         for id in self.peers.ids() {
             if let Ok(mut peer) = self.peer(id) {
@@ -382,30 +401,30 @@ impl EventLoop {
         }
         self.flush();
         while (self.sockets.has_queued() || self.peers.has_farewells()) && Instant::now() < end {
-            self.turn(Some(Duration::from_millis(5)))?;
+            self.turn_once(Some(Duration::from_millis(5)))?;
         }
         Ok(())
     }
 
     fn has_leftovers(&self) -> bool {
         !self.touched.is_empty()
-            || !self.events.is_empty()
-            || !self.inbox.is_empty()
             || self.sockets.has_readable()
             || self.streams.has_ready()
+            || self.mdns.has_readable()
             || self.sockets.is_fresh()
             || self.handle.has_jobs()
-            || self.handle.is_wake_asked()
+    }
+
+    /// Something waits for the application.
+    fn has_news(&self) -> bool {
+        !self.events.is_empty() || !self.inbox.is_empty() || self.handle.is_wake_asked()
     }
 
     fn machines_deadline(&self) -> Option<Instant> {
         let peers = self.peers.next_deadline();
         let look = self.network.deadline().filter(|_| self.peers.len() > 0);
-        peers
-            .into_iter()
-            .chain(self.binding_deadline)
-            .chain(look)
-            .min()
+        let others = [self.binding_deadline, self.mdns.deadline(), look];
+        peers.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     fn wait(&self, max_wait: Option<Duration>) -> Option<Duration> {

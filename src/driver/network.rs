@@ -204,6 +204,8 @@ impl EventLoop {
     }
 
     fn tell_peers(&mut self, difference: &Difference, now: Instant) {
+        let interfaces = self.sockets.ipv4_interfaces(now);
+        self.mdns.reopen(interfaces, self.poll.registry());
         // The NATs on the way may be others now.
         self.bindings.refresh(now);
         for id in self.peers.ids() {

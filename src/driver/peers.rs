@@ -56,6 +56,8 @@ pub(super) struct Entry {
     /// To be written when it is polled: so a peer's state is fetched into the processor's cache once a turn,
     /// not once for each packet of a track that many peers are sent.
     queued: Vec<(TransceiverId, Queued)>,
+    /// How many of these were refused.
+    refused: u64,
     /// It is in the list of those to be polled already.
     touched: bool,
     /// It is closed; only its events are still to be taken, and its relays to be given back.
@@ -71,6 +73,14 @@ pub(super) struct Entry {
 pub(super) enum Queued {
     Packet(Arc<RtpPacket>),
     Frame(Arc<EncodedFrame>),
+}
+
+/// Tracks come and go, and the event that says so may be on the way.
+fn is_passing(why: &PeerError) -> bool {
+    matches!(
+        why,
+        PeerError::TrackNotBound | PeerError::NoSuchTransceiver | PeerError::Closed
+    )
 }
 
 /// Media queued for one peer in one turn.
@@ -102,6 +112,7 @@ impl Peers {
             ufrags: Vec::new(),
             addresses: Vec::new(),
             queued: Vec::new(),
+            refused: 0,
             touched: true,
             closed: false,
             forgotten: false,
@@ -210,7 +221,7 @@ impl Entry {
             return;
         }
         let mut queued = std::mem::take(&mut self.queued);
-        let id = self.id;
+        let (id, mut refused) = (self.id, self.refused);
         self.fenced(|peer| {
             for (transceiver, media) in &queued {
                 let written = match media {
@@ -218,12 +229,18 @@ impl Entry {
                     Queued::Frame(frame) => peer.write_frame(*transceiver, frame, now),
                 };
                 if let Err(why) = written {
-                    log::debug!("peer {id}: not sent: {why}");
+                    // Once aloud: what one packet is refused for is mostly wrong with the next ones, too.
+                    let level = match refused {
+                        0 if !is_passing(&why) => log::Level::Warn,
+                        _ => log::Level::Debug,
+                    };
+                    refused += u64::from(!is_passing(&why));
+                    log::log!(level, "peer {id}: a local track is not sent: {why}");
                 }
             }
         });
         queued.clear();
-        self.queued = queued;
+        (self.queued, self.refused) = (queued, refused);
     }
 
     /// Runs this in the peer; a panic breaks this peer and no other.
@@ -299,6 +316,7 @@ impl EventLoop {
                 Output::Route(route) => self.on_route(index, route, now),
                 Output::OpenSocket(request) => self.open_socket(index, &request, now),
                 Output::CloseSocket(id) => self.close_socket(index, id),
+                Output::Publish(host, address) => self.publish(index, host, address, now),
                 Output::Resolve(host) => self.resolve(index, &host, now),
                 Output::Bind(request) => self.bind(index, request, now),
                 Output::Timeout(at) => {
@@ -387,6 +405,7 @@ impl EventLoop {
         }
         self.demux.drop_peer(index, &entry.ufrags, &entry.addresses);
         self.bindings.release(index);
+        self.mdns.release(entry.id);
         // Those of its relays it closes itself, when they have been given back.
         let relays = &entry.relay_sockets;
         let is_kept = |s: &usize| {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use mio::{Registry, Token};
@@ -16,7 +16,7 @@ use crate::proto::net::{InterfaceAddress, PortPolicy, Transmit};
 
 /// Who gets what comes to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(crate) enum Owner {
     /// Whichever peer it belongs to.
     Shared,
     /// This peer.
@@ -99,6 +99,14 @@ impl Sockets {
         let is_family = |ip: IpAddr| ip.is_ipv4() == remote.is_ipv4();
         let sockets = self.bind_all(0, Owner::Peer(peer), is_family, registry)?;
         self.with_addresses(sockets, now)
+    }
+
+    /// The IPv4 addresses of all interfaces.
+    pub fn ipv4_interfaces(&mut self, now: Instant) -> Vec<Ipv4Addr> {
+        self.interfaces.ipv4(now).unwrap_or_else(|e| {
+            log::warn!("listing network interfaces: {e}");
+            Vec::new()
+        })
     }
 
     fn with_addresses(

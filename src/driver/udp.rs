@@ -16,7 +16,7 @@ use crate::proto::net::Transmit;
 const MAX_UDP: usize = 65_507;
 
 /// Buffers for one batch of received datagrams, shared by all sockets of a loop.
-pub(super) struct RecvBuffers {
+pub(crate) struct RecvBuffers {
     data: Vec<u8>,
     each: usize,
     metas: [RecvMeta; BATCH_SIZE],
@@ -36,7 +36,7 @@ impl RecvBuffers {
 }
 
 /// One bound UDP socket.
-pub(super) struct Udp {
+pub(crate) struct Udp {
     socket: mio::net::UdpSocket,
     state: UdpSocketState,
     bound: SocketAddr,
@@ -57,7 +57,7 @@ pub(super) struct Udp {
 }
 
 /// What came of one read.
-pub(super) enum Read {
+pub(crate) enum Read {
     /// So many datagrams; there may be more.
     Some(usize),
     /// Nothing is left.

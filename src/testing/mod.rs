@@ -17,17 +17,22 @@
 
 #[doc(hidden)]
 pub mod fuzz;
+mod nat;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use self::nat::Nat;
+use crate::proto::ice::Bindings;
 use crate::proto::net::{
     InterfaceAddress, NetworkChange, Protocol, Received, SocketReply, Transmit,
 };
 use crate::proto::peer::{Certificate, CryptoBackend, IceCandidateInit, Input, Output, Peer};
 use crate::proto::peer::{PeerConfig, PeerError, PeerEvent, Politeness, SessionDescription};
+
+pub use self::nat::NatKind;
 
 /// Most datagrams under way at once; more are dropped, as a full queue of a router would.
 const MAX_IN_FLIGHT: usize = 100_000;
@@ -130,6 +135,9 @@ struct Place {
     timeouts: u64,
     /// How often it has changed its address.
     moves: u8,
+    nat: Option<Nat>,
+    bindings: Bindings,
+    bindings_at: Option<Instant>,
 }
 
 /// Decides about each datagram, before the link does: `false` drops it.
@@ -166,6 +174,7 @@ pub struct Simulation {
     sequence: u64,
     trace: u64,
     steps: u64,
+    stun_servers: Vec<SocketAddr>,
     filter: Option<Filter>,
     recorded: Option<Vec<Transmit>>,
     /// Milliseconds that a signaling message takes. It is never lost, and keeps its order.
@@ -191,6 +200,7 @@ impl Simulation {
             sequence: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             steps: 0,
+            stun_servers: Vec::new(),
             filter: None,
             recorded: None,
             signaling_ms: 5,
@@ -232,6 +242,9 @@ impl Simulation {
             unplugged: false,
             timeouts: 0,
             moves: 0,
+            nat: None,
+            bindings: Bindings::new(Some(self.rng.0)),
+            bindings_at: None,
         });
         self.flush(node);
         node
@@ -403,14 +416,16 @@ impl Simulation {
             }
         } else if let Some((_, index)) = timeout {
             self.places[index].timeouts += 1;
+            self.places[index].bindings.handle_timeout(self.now);
             self.input(Node(index), Input::Timeout(self.now));
         }
         true
     }
 
     fn timeout_of(&mut self, node: Node) -> Option<Instant> {
+        let bindings_at = self.places[node.0].bindings_at;
         match self.places[node.0].peer.poll_output() {
-            Output::Timeout(at) => at,
+            Output::Timeout(at) => at.into_iter().chain(bindings_at).min(),
             other => panic!("a drained peer gave {other:?}"),
         }
     }
@@ -418,19 +433,26 @@ impl Simulation {
     fn deliver(&mut self, parcel: Parcel) {
         match parcel {
             Parcel::Datagram { from, to, contents } => {
-                let Some(index) = self.places.iter().position(|p| p.address == to) else {
+                if self.serve_stun(from, to, &contents) {
+                    return;
+                }
+                let Some(Node(index)) = self.find(from, to) else {
                     return;
                 };
-                if self.places[index].unplugged {
+                let (place, now) = (&mut self.places[index], self.now);
+                if place.unplugged {
+                    return;
+                }
+                if place.bindings.handle_datagram(from, &contents, now) {
+                    self.flush(Node(index));
                     return;
                 }
                 let received = Received {
                     protocol: Protocol::Udp,
                     source: from,
-                    destination: to,
+                    destination: place.address,
                     contents: &contents,
                 };
-                let now = self.now;
                 self.input(Node(index), Input::Receive { now, received });
             }
             Parcel::Description { to, kind, sdp } => {
@@ -471,7 +493,11 @@ impl Simulation {
                 Output::Timeout(at) => {
                     let late = at.is_some_and(|at| at <= self.now);
                     assert!(!late, "a peer asks for a timeout that has been");
-                    return;
+                    let place = &self.places[node.0];
+                    if place.bindings.is_drained(place.bindings_at) {
+                        return;
+                    }
+                    self.drain_bindings(node);
                 }
                 Output::Transmit(transmit) => self.transmit(node, transmit),
                 Output::OpenSocket(request) => {
@@ -488,8 +514,12 @@ impl Simulation {
                 }
                 Output::CloseSocket(_)
                 | Output::Route(_)
-                | Output::Resolve(_)
-                | Output::Bind(_) => {}
+                | Output::Publish(..)
+                | Output::Resolve(_) => {}
+                Output::Bind(request) => {
+                    let now = self.now;
+                    self.places[node.0].bindings.request(0, request, now);
+                }
                 Output::Event(event) => self.on_event(node, event),
             }
         }
@@ -550,9 +580,10 @@ impl Simulation {
         let copies = 1 + usize::from(self.rng.chance(self.link.duplicate));
         for _ in 0..copies {
             let delay = self.link.delay_ms + self.rng.below(self.link.jitter_ms + 1);
+            let to = transmit.destination;
             let parcel = Parcel::Datagram {
-                from: transmit.source,
-                to: transmit.destination,
+                from: self.translate(from, transmit.source, to),
+                to,
                 contents: transmit.contents.clone(),
             };
             self.post(self.now + Duration::from_millis(delay), parcel);

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use looprtc::proto::peer::{
-    Codec, Codecs, ConnectionState, Direction, KeyframeRequestKind, MediaKind, PeerConfig,
-    PeerError,
+    BandwidthEstimate, Codec, Codecs, ConnectionState, Direction, KeyframeRequestKind, MediaKind,
+    PeerConfig, PeerError,
 };
 use serde_json::json;
 
@@ -84,6 +84,42 @@ fn they_ask(call: &mut Call, player: &Player) {
                 "{before} frames decoded, and a second later {after}"
             ));
         }
+    }
+}
+
+/// Each tells the other how much it takes (REMB).
+pub fn bitrates(player: &Player, config: PeerConfig) {
+    let codecs = [Codec::Vp8];
+    let begun = begin(player, Offerer::RealPeer, config, &codecs, RealPeer::start);
+    let Some(mut call) = begun else {
+        return;
+    };
+    established(&mut call, &codecs);
+    flows_here(&mut call);
+    call.theirs
+        .say(&json!({"type": "remb", "kind": "video", "bitrate": 300_000}));
+    let wanted = call.wait("their REMB", |call| {
+        let id = call.media.line(VIDEO).id;
+        call.media.estimates.iter().find_map(|e| match e {
+            BandwidthEstimate::Remb {
+                transceiver,
+                bits_per_second,
+            } if *transceiver == id => Some(*bits_per_second),
+            _ => None,
+        })
+    });
+    // 18 bits of mantissa.
+    if !(299_000..=301_000).contains(&wanted) {
+        call.fail(&format!("300,000 bits a second came as {wanted}"));
+    }
+    let id = call.media.line(VIDEO).id;
+    if let Err(e) = call.peer().request_bitrate(id, None, 500_000) {
+        call.fail(&format!("REMB: {e}"));
+    }
+    call.run_for(Duration::from_millis(500));
+    let heard = stats(&mut call).rtcp(VIDEO, "ReceiverEstimatedMaximumBitrate");
+    if heard == 0 {
+        call.fail("our REMB was not heard");
     }
 }
 

@@ -12,8 +12,12 @@ mod control;
 mod impaired;
 mod media;
 mod ours;
+mod relay;
 mod scenario;
 mod tracks;
+
+#[path = "../turn/coturn.rs"]
+mod coturn;
 
 use call::Offerer::{Looprtc, RealPeer};
 use looprtc::proto::peer::{CryptoBackend, DtlsVersion};
@@ -129,6 +133,47 @@ fn chromium_with_mdns_names() {
     scenario::they_close(&scenario::CHROMIUM_MDNS, RealPeer, config());
 }
 
+/// And its names can be resolved.
+#[test]
+fn chromium_with_mdns_names_resolved() {
+    scenario::names_are_resolved(&scenario::CHROMIUM_MDNS);
+}
+
+/// Through a TURN server.
+mod relayed {
+    use super::*;
+
+    #[test]
+    fn we_are_with_pion() {
+        relay::of_ours(&PION, "");
+    }
+
+    #[test]
+    fn we_are_with_libwebrtc_over_tcp() {
+        relay::of_ours(&LIBWEBRTC, "?transport=tcp");
+    }
+
+    #[test]
+    fn we_are_with_chromium() {
+        relay::of_ours(&CHROMIUM, "");
+    }
+
+    #[test]
+    fn chromium_is() {
+        relay::of_theirs(&CHROMIUM, false);
+    }
+
+    #[test]
+    fn chromium_and_we_are() {
+        relay::of_theirs(&CHROMIUM, true);
+    }
+
+    #[test]
+    fn pion_is() {
+        relay::of_theirs(&PION, false);
+    }
+}
+
 mod restart {
     use super::*;
 
@@ -218,6 +263,11 @@ mod media_tests {
         gstreamer_vp9: GSTREAMER, Vp9;
         gstreamer_h264_pcma: GSTREAMER, H264 Pcma;
         gstreamer_h265_g722: GSTREAMER, H265 G722;
+    }
+
+    #[test]
+    fn each_tells_how_much_it_takes() {
+        control::bitrates(&PION, config());
     }
 
     #[test]

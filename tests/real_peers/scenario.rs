@@ -145,6 +145,20 @@ pub fn they_close(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     }
 }
 
+/// Its host candidates are behind names, and we find them.
+pub fn names_are_resolved(profile: &Profile) {
+    if !ready(profile) {
+        return;
+    }
+    let mut call = connect(profile, Offerer::Looprtc, config());
+    hello(&mut call, "interop");
+    let applied = call.wait("a resolved candidate", |call| {
+        let counts = call.peer().stats().candidates;
+        (counts.applied > 0).then_some(counts)
+    });
+    assert_eq!(applied.unusable, 0, "{applied:?}");
+}
+
 /// Both sides restart ICE in turn; the channel goes on.
 pub fn ice_restarts(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     if !ready(profile) {

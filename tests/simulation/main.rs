@@ -7,6 +7,7 @@ mod connectivity;
 mod gate;
 mod impaired;
 mod lossy;
+mod nat;
 mod negotiation;
 mod packets;
 mod recovery;

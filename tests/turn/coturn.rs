@@ -1,7 +1,11 @@
-//! A real TURN server (coturn) of a test's own, on loopback.
+//! A real TURN server (coturn) of a test's own.
+#![allow(
+    dead_code,
+    reason = "each of the tests that share this needs a part of it"
+)]
 
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,6 +17,7 @@ pub const SECRET: &str = "the service's secret";
 
 pub struct Coturn {
     child: Child,
+    pub address: IpAddr,
     pub port: u16,
     pub tls_port: u16,
     log: Arc<Mutex<Vec<String>>>,
@@ -44,6 +49,12 @@ impl Coturn {
         Self::start_with(&credentials, options)
     }
 
+    /// One at this address, for peers that do not offer loopback addresses.
+    pub fn start_on(address: IpAddr) -> Self {
+        let user = format!("--user={USER}:{PASSWORD}");
+        Self::start_at(address, free_port(), &["--lt-cred-mech".into(), user], &[])
+    }
+
     /// A server that takes time-limited credentials.
     pub fn start_rest() -> Self {
         let secret = format!("--static-auth-secret={SECRET}");
@@ -51,16 +62,22 @@ impl Coturn {
     }
 
     fn start_with(credentials: &[String], options: &[&str]) -> Self {
-        Self::start_at(free_port(), credentials, options)
+        Self::start_at(
+            Ipv4Addr::LOCALHOST.into(),
+            free_port(),
+            credentials,
+            options,
+        )
     }
 
-    fn start_at(port: u16, credentials: &[String], options: &[&str]) -> Self {
+    fn start_at(address: IpAddr, port: u16, credentials: &[String], options: &[&str]) -> Self {
         let tls_port = free_port();
-        let fixed = "-n --no-cli --no-dtls --listening-ip=127.0.0.1 --relay-ip=127.0.0.1 \
-                     --allow-loopback-peers --realm=test.example --log-file=stdout --simple-log -v \
+        let fixed = "-n --no-cli --no-dtls --allow-loopback-peers --realm=test.example --log-file=stdout --simple-log -v \
                      --pidfile=/dev/null --no-multicast-peers";
         let mut child = Command::new("turnserver")
             .args(fixed.split_whitespace())
+            .arg(format!("--listening-ip={address}"))
+            .arg(format!("--relay-ip={address}"))
             .arg(format!("--listening-port={port}"))
             .arg(format!("--tls-listening-port={tls_port}"))
             .args(credentials)
@@ -79,12 +96,13 @@ impl Coturn {
         });
         let server = Self {
             child,
+            address,
             port,
             tls_port,
             log,
         };
         assert!(
-            server.wait_log("UDP listener opened on: 127.0.0.1", 1, 10_000),
+            server.wait_log("UDP listener opened on: ", 1, 10_000),
             "coturn did not come up: {:?}",
             server.log()
         );
@@ -96,11 +114,12 @@ impl Coturn {
     /// One in the place of another that is gone.
     pub fn start_again(port: u16) -> Self {
         let user = format!("--user={USER}:{PASSWORD}");
-        Self::start_at(port, &["--lt-cred-mech".into(), user], &[])
+        let address = Ipv4Addr::LOCALHOST.into();
+        Self::start_at(address, port, &["--lt-cred-mech".into(), user], &[])
     }
 
     pub fn url(&self, query: &str) -> String {
-        format!("turn:127.0.0.1:{}{query}", self.port)
+        format!("turn:{}:{}{query}", self.address, self.port)
     }
 
     pub fn log(&self) -> Vec<String> {

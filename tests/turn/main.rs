@@ -453,3 +453,30 @@ fn over_tls() {
         "{text}"
     );
 }
+
+/// `cargo test` builds the examples, beside the directory of this test.
+#[test]
+fn the_example() {
+    if coturn::is_missing() {
+        return;
+    }
+    let coturn = Coturn::start(&[]);
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(std::path::Path::parent).unwrap();
+    let out = std::process::Command::new(profile.join("examples").join("relay_only"))
+        .args([&coturn.url(""), USER, PASSWORD])
+        .output()
+        .expect("the example is built: cargo build --examples");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success(), "{out:?}");
+    assert!(text.contains("there: \"hello from somewhere\""), "{text}");
+    assert!(
+        !text.contains("typ host") && text.contains("typ relay"),
+        "{text}"
+    );
+    assert!(
+        coturn.wait_log("closed (2nd stage)", 2, 3000),
+        "{:?}",
+        coturn.log()
+    );
+}

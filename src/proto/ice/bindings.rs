@@ -201,6 +201,12 @@ impl Bindings {
         self.entries.is_empty() && self.out.is_empty()
     }
 
+    /// Whether there is nothing to be polled but the timeout, and that has been.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_drained(&self, told: Option<Instant>) -> bool {
+        self.out.is_empty() && self.timers.first().map(|(at, _)| *at) == told
+    }
+
     fn ask(&mut self, request: BindingRequest, now: Instant) {
         let id = self.ids.next();
         let kind = super::transaction::request_type(BINDING);

@@ -21,6 +21,13 @@ pub struct GatherConfig {
     pub port: PortPolicy,
     /// At most this many host candidates; the rest is dropped. 32 by default.
     pub max_candidates: usize,
+    /// Public addresses of this machine that its interfaces do not have: a NAT in front passes everything
+    /// on, port by port (1:1), as with cloud machines. Each is offered for the first host candidate of its
+    /// family. None by default.
+    pub external_addresses: Vec<IpAddr>,
+    /// Whether the addresses of interfaces are hidden behind `.local` names, as browsers do for pages without
+    /// a microphone (RFC 8828). Off by default. Who is in the same network finds them by multicast DNS.
+    pub hide_addresses: bool,
     /// How long servers are waited for; whoever has not answered then has failed, and gathering is
     /// complete. 10 s by default.
     pub timeout: Duration,
@@ -35,6 +42,8 @@ impl Default for GatherConfig {
             filter: AddressFilter::default(),
             port: PortPolicy::default(),
             max_candidates: 32,
+            external_addresses: Vec::new(),
+            hide_addresses: false,
             timeout: Duration::from_secs(10),
         }
     }

@@ -70,12 +70,12 @@ pub struct LocalCandidate {
 pub enum LocalKind {
     /// On an interface.
     Host,
-    /// By a STUN server.
+    /// By a STUN server, or known beforehand ([`GatherConfig::external_addresses`]).
     ServerReflexive {
         /// The local address that is sent from.
         base: SocketAddr,
         /// The server.
-        url: String,
+        url: Option<String>,
     },
     /// On a TURN server.
     Relay {
@@ -268,6 +268,7 @@ impl Gatherer {
                 kind: LocalKind::Host,
             });
         }
+        self.add_external(&hosts);
         self.hosts = Hosts::Known(hosts);
         self.proceed();
     }
@@ -351,6 +352,23 @@ impl Gatherer {
     /// Whether this generation is complete.
     pub fn is_complete(&self) -> bool {
         self.phase == Phase::Complete
+    }
+
+    fn add_external(&mut self, hosts: &[SocketAddr]) {
+        for ip in self.config.external_addresses.clone() {
+            let is_behind = |h: &&SocketAddr| h.is_ipv4() == ip.is_ipv4() && !h.ip().is_loopback();
+            let Some(base) = hosts.iter().find(is_behind).copied() else {
+                let why = format!("the external address {ip} has no local address of its family");
+                self.fail(IceCandidateError::local(why));
+                continue;
+            };
+            let address = SocketAddr::new(ip, base.port());
+            let is_known = self.found.iter().any(|c| c.address == address);
+            if address != base && !is_known {
+                let kind = LocalKind::ServerReflexive { base, url: None };
+                self.add(LocalCandidate { address, kind });
+            }
+        }
     }
 
     fn start_server(&mut self, index: usize) {
@@ -479,7 +497,7 @@ impl Gatherer {
         // No NAT in between: the host candidate has said it.
         let is_known = address == request.base || self.found.iter().any(|c| c.address == address);
         if !is_known {
-            let url = self.servers[server].url.to_string();
+            let url = Some(self.servers[server].url.to_string());
             let base = request.base;
             self.add(LocalCandidate {
                 address,

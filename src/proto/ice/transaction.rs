@@ -19,7 +19,7 @@ const STREAM_WAIT: Duration = Duration::from_millis(39_500);
 /// Where transaction ids come from. 96 bits that nobody can guess are what keeps others from answering
 /// in the server's place.
 #[derive(Debug)]
-pub(super) struct TransactionIds(Option<u64>);
+pub(crate) struct TransactionIds(Option<u64>);
 
 impl TransactionIds {
     /// From the system's randomness; or, for tests that are to be replayed, from a seed.

@@ -33,7 +33,18 @@ pub(super) struct Connectivity {
     /// When the other side last agreed to receive (RFC 7675): a verified answer to one of our checks.
     consent: Option<Instant>,
     failed: Option<Instant>,
+    path: Option<Path>,
     ice_lite: bool,
+}
+
+/// The pair of addresses that data takes. Others may answer while this one does not any more.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    ends: (SocketAddr, SocketAddr),
+    /// When anything last came over it; when it began, if nothing has.
+    heard: Instant,
+    /// When data was last sent over it.
+    sent: Instant,
 }
 
 impl Connectivity {
@@ -45,6 +56,7 @@ impl Connectivity {
             heard: None,
             consent: None,
             failed: None,
+            path: None,
             ice_lite,
         }
     }
@@ -61,13 +73,36 @@ impl Connectivity {
             if restart {
                 self.consent = None;
                 self.heard = None;
+                self.path = None;
             }
         }
     }
 
-    /// Something came from a validated address.
-    pub fn heard(&mut self, now: Instant) {
+    /// Something came from a validated address, between these two.
+    pub fn heard(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
         self.heard = Some(now);
+        if let Some(path) = self.path.as_mut().filter(|p| p.ends == (local, remote)) {
+            path.heard = now;
+        }
+    }
+
+    /// Data (not a check) is sent between these two.
+    pub fn sent(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
+        let ends = (local, remote);
+        match &mut self.path {
+            Some(path) if path.ends == ends => path.sent = now,
+            path => {
+                let (heard, sent) = (now, now);
+                *path = Some(Path { ends, heard, sent });
+            }
+        }
+    }
+
+    /// Whether data goes where nothing comes from. The core keeps to the best pair that has worked until all
+    /// its checks have run out, though others work.
+    fn is_path_silent(&self) -> bool {
+        let silence = self.timing.disconnected;
+        self.path.is_some_and(|p| p.sent >= p.heard + silence)
     }
 
     /// A verified answer to one of our checks came.
@@ -107,7 +142,7 @@ impl Connectivity {
             self.failed = Some(now);
             return (S::Failed, Some(silent(patience)));
         }
-        if now >= heard + self.timing.disconnected {
+        if now >= heard + self.timing.disconnected || self.is_path_silent() {
             return (S::Disconnected, None);
         }
         match self.core {
@@ -231,6 +266,11 @@ impl ValidatedAddresses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 1);
+    const THERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 2);
+    const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3)), 3);
 
     fn secs(s: u64) -> Duration {
         Duration::from_secs(s)
@@ -242,7 +282,7 @@ mod tests {
         c.start(t0, false);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Checking);
         c.core_state(CoreState::Connected);
-        c.heard(t0);
+        c.heard(HERE, THERE, t0);
         c.consented(t0);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
         c
@@ -254,7 +294,7 @@ mod tests {
         let mut c = connected(t0);
         assert_eq!(c.deadline(t0), Some(t0 + secs(5)));
         assert_eq!(c.evaluate(t0 + secs(5)).0, IceConnectionState::Disconnected);
-        c.heard(t0 + secs(6));
+        c.heard(HERE, THERE, t0 + secs(6));
         assert_eq!(c.evaluate(t0 + secs(6)).0, IceConnectionState::Connected);
         let (state, why) = c.evaluate(t0 + secs(36));
         assert_eq!(state, IceConnectionState::Failed);
@@ -272,11 +312,39 @@ mod tests {
         let t0 = Instant::now();
         let mut c = connected(t0);
         for s in 1..30 {
-            c.heard(t0 + secs(s));
+            c.heard(HERE, THERE, t0 + secs(s));
             assert_eq!(c.evaluate(t0 + secs(s)).0, IceConnectionState::Connected);
         }
-        c.heard(t0 + secs(30));
+        c.heard(HERE, THERE, t0 + secs(30));
         assert_eq!(c.evaluate(t0 + secs(30)).0, IceConnectionState::Failed);
+    }
+
+    #[test]
+    fn a_path_that_is_silent_is_no_path_though_others_answer() {
+        let t0 = Instant::now();
+        let mut c = Connectivity::new(Timing::default(), false);
+        c.start(t0, false);
+        c.core_state(CoreState::Connected);
+        for s in 0..20 {
+            c.heard(ELSEWHERE, THERE, t0 + secs(s));
+            c.consented(t0 + secs(s));
+            if s < 10 {
+                c.heard(HERE, THERE, t0 + secs(s));
+            }
+            c.sent(HERE, THERE, t0 + secs(s));
+            let is_up = c.evaluate(t0 + secs(s)).0 == IceConnectionState::Connected;
+            assert_eq!(is_up, s < 14, "after {s} s");
+        }
+        // Data takes the other one now.
+        c.sent(ELSEWHERE, THERE, t0 + secs(20));
+        c.heard(ELSEWHERE, THERE, t0 + secs(20));
+        let (state, _) = c.evaluate(t0 + secs(20));
+        assert_eq!(state, IceConnectionState::Connected);
+        // Where nothing is sent, nothing is missed.
+        c.heard(THERE, HERE, t0 + secs(30));
+        c.consented(t0 + secs(30));
+        let (state, _) = c.evaluate(t0 + secs(30));
+        assert_eq!(state, IceConnectionState::Connected);
     }
 
     #[test]

@@ -30,6 +30,10 @@ const MAX_FEEDS: usize = 64;
 /// What the core is given to send may be timed wrongly by this much.
 const MAX_CORE_LAG: Duration = Duration::from_millis(1);
 
+/// How long a picture waits for a packet that is missing. By then it has been asked for five times, over a path
+/// of up to half a second; what is still not there is lost, and a keyframe is wanted at once.
+const LOST_FRAME: Duration = Duration::from_millis(700);
+
 /// A deadline further away than this is none.
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
@@ -81,6 +85,7 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         // Receivers put sound and pictures in step after two reports of each.
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_rtp_mode(config.media_mode == MediaMode::Packets)
+        .set_reordering_timeout_video(Some(LOST_FRAME))
         .enable_raw_packets(config.rtcp_events)
         .set_stats_interval(config.stats_interval)
         .enable_bwe(config.bandwidth_estimation.map(Bitrate::bps));
@@ -140,7 +145,8 @@ impl Peer {
                 return;
             }
         } else if self.validated.touch(received.source, self.now) {
-            self.connectivity.heard(self.now);
+            let (here, there) = (received.destination, received.source);
+            self.connectivity.heard(here, there, self.now);
         } else {
             // Only who has shown the right password may speak to DTLS, SRTP and SCTP.
             self.stats.unvalidated_dropped += 1;
@@ -225,11 +231,11 @@ impl Peer {
             self.stats.stun_rejected += 1;
             return false;
         }
-        self.connectivity.heard(self.now);
+        let (here, there) = (received.destination, received.source);
+        self.connectivity.heard(here, there, self.now);
         if message.is_successful_binding_response() {
             self.connectivity.consented(self.now);
-            let (local, remote) = (received.destination, received.source);
-            self.resend.answered(local, remote, self.now);
+            self.resend.answered(here, there, self.now);
         }
         if !self.validated.touch(received.source, self.now)
             && let Some(evicted) = self.validated.insert(received.source, self.now)
@@ -373,7 +379,9 @@ impl Peer {
             return;
         }
         if !stun::is_stun(&contents) {
-            self.stats.path = Some((transmit.source, transmit.destination));
+            let (here, there) = (transmit.source, transmit.destination);
+            self.stats.path = Some((here, there));
+            self.connectivity.sent(here, there, self.now);
             self.keep_for_resend(&contents);
         }
         self.stats.datagrams_sent += 1;
@@ -486,6 +494,7 @@ impl Peer {
         self.pending.clear();
         self.validated.clear();
         self.gathered = Vec::new();
+        self.names.clear();
         self.ufrags.clear();
         self.remote_creds = None;
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);

@@ -1,6 +1,7 @@
 //! Local candidates: from the gatherer to the core and to the application.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use str0m::net::Protocol as CoreProtocol;
 use str0m::{Candidate, Rtc};
@@ -9,7 +10,10 @@ use super::config::{CandidatePolicy, PeerConfig};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
 use super::{Input, Output, Peer};
-use crate::proto::ice::{GatherOutput, Gatherer, IceCandidate, LocalCandidate, LocalKind, Relayed};
+use crate::proto::ice::candidate::CandidateAddress;
+use crate::proto::ice::{
+    GatherOutput, Gatherer, IceCandidate, LocalCandidate, LocalKind, Relayed, TransactionIds,
+};
 use crate::proto::net::{Protocol, Received, Transmit};
 
 /// The gatherer of this configuration.
@@ -18,6 +22,75 @@ pub(super) fn gatherer(config: &PeerConfig) -> Result<Gatherer, PeerError> {
         .with_seed(config.seed)
         .with_servers(&config.ice_servers, config.ice_transport_policy)
         .map_err(|e| PeerError::Config(e.to_string()))
+}
+
+/// Remote candidates that wait for their names at once; more are of no use.
+const MAX_WAITING: usize = 32;
+
+/// Names in place of addresses: our own, and those of remote candidates that are being looked up.
+#[derive(Debug)]
+pub(super) struct Names {
+    ids: TransactionIds,
+    hidden: Vec<(SocketAddr, String)>,
+    waiting: Vec<IceCandidate>,
+}
+
+impl Names {
+    pub fn new(seed: Option<u64>) -> Self {
+        Self {
+            ids: TransactionIds::new(seed),
+            hidden: Vec::new(),
+            waiting: Vec::new(),
+        }
+    }
+
+    /// A name for this address: a random UUID (RFC 9562 §5.4), as others have it.
+    fn hide(&mut self, address: SocketAddr) -> String {
+        let [a, b] = [(); 2].map(|()| u128::from(self.ids.next()));
+        let bits = (a << 64) ^ b;
+        let id = (bits & !(0xF << 76) & !(0x3 << 62)) | (0x4 << 76) | (0x2 << 62);
+        let hex = format!("{id:032x}");
+        let part = |range: Range<usize>| hex.get(range).unwrap_or_default();
+        let (a, b, c, d, e) = (
+            part(0..8),
+            part(8..12),
+            part(12..16),
+            part(16..20),
+            part(20..32),
+        );
+        let name = format!("{a}-{b}-{c}-{d}-{e}.local");
+        self.hidden.push((address, name.clone()));
+        name
+    }
+
+    fn of(&self, address: SocketAddr) -> Option<&str> {
+        let hidden = self.hidden.iter().find(|(a, _)| *a == address);
+        hidden.map(|(_, name)| name.as_str())
+    }
+
+    /// Keeps a remote candidate until its name is known. False: there is no room.
+    pub fn wait(&mut self, candidate: &IceCandidate) -> bool {
+        let has_room = self.waiting.len() < MAX_WAITING;
+        if has_room {
+            self.waiting.push(candidate.clone());
+        }
+        has_room
+    }
+
+    /// Those that waited for this name.
+    pub fn take(&mut self, host: &str) -> Vec<IceCandidate> {
+        let is_it = |c: &IceCandidate| matches!(&c.address, CandidateAddress::Name(n) if n == host);
+        let (taken, waiting) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(is_it);
+        self.waiting = waiting;
+        taken
+    }
+
+    pub fn clear(&mut self) {
+        self.hidden.clear();
+        self.waiting.clear();
+    }
 }
 
 impl Peer {
@@ -128,10 +201,15 @@ impl Peer {
                 };
                 candidate.url = match &found.kind {
                     LocalKind::Host => None,
-                    LocalKind::ServerReflexive { url, .. } | LocalKind::Relay { url } => {
-                        Some(url.clone())
-                    }
+                    LocalKind::ServerReflexive { url, .. } => url.clone(),
+                    LocalKind::Relay { url } => Some(url.clone()),
                 };
+                if self.config.gather.hide_addresses && found.kind == LocalKind::Host {
+                    let name = self.names.hide(found.address);
+                    let published = Output::Publish(name.clone(), found.address.ip());
+                    self.out.push_back(published);
+                    candidate.address = CandidateAddress::Name(name);
+                }
                 self.gathered.push(candidate);
                 self.gathered.len() - 1
             }
@@ -145,18 +223,22 @@ impl Peer {
 
     /// An address is gone: no pair may use it any more.
     fn on_local_lost(&mut self, lost: &LocalCandidate) {
-        self.gathered
-            .retain(|c| c.socket_addr() != Some(lost.address));
+        if let Some(index) = self.position_gathered(lost.address) {
+            self.gathered.remove(index);
+            self.names.hidden.retain(|(a, _)| *a != lost.address);
+        }
         if let Ok(candidate) = core_candidate(lost) {
             self.rtc.direct_api().invalidate_candidate(&candidate);
             self.dirty = true;
         }
     }
 
-    fn position_gathered(&self, address: SocketAddr) -> Option<usize> {
-        self.gathered
-            .iter()
-            .position(|c| c.socket_addr() == Some(address))
+    pub(super) fn position_gathered(&self, address: SocketAddr) -> Option<usize> {
+        let name = self.names.of(address);
+        self.gathered.iter().position(|c| match &c.address {
+            CandidateAddress::Ip(_) => c.socket_addr() == Some(address),
+            CandidateAddress::Name(n) => Some(n.as_str()) == name,
+        })
     }
 
     /// Gives a local candidate to the application, or holds it (see [`CandidatePolicy`]).

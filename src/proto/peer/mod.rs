@@ -135,8 +135,12 @@ pub enum Output {
     OpenSocket(SocketRequest),
     /// This socket is not needed any more.
     CloseSocket(SocketId),
-    /// Look up the addresses of this host and answer with [`Input::Resolved`].
+    /// Look up the addresses of this host and answer with [`Input::Resolved`]. Names that end in `.local`
+    /// are for multicast DNS ([`Mdns`](crate::proto::ice::Mdns)).
     Resolve(String),
+    /// Answer for this name by multicast DNS, as long as the peer lives: pass it on to the
+    /// [`Mdns`](crate::proto::ice::Mdns) of the loop.
+    Publish(String, IpAddr),
     /// Ask a STUN server and answer with [`Input::Binding`]: pass it on to the
     /// [`Bindings`](crate::proto::ice::Bindings) of the sockets.
     Bind(BindingRequest),
@@ -199,6 +203,7 @@ pub struct Peer {
     gatherer: Gatherer,
     gathering: IceGatheringState,
     gathered: Vec<IceCandidate>,
+    names: gathering::Names,
     channels: Channels,
     tracks: Tracks,
     /// Packets given to the core that it has not been told the time for.
@@ -259,6 +264,7 @@ impl Peer {
             gatherer: gathering::gatherer(&config)?,
             gathering: IceGatheringState::New,
             gathered: Vec::new(),
+            names: gathering::Names::new(config.seed),
             channels: Channels::new(),
             tracks,
             unsent: 0,
@@ -325,6 +331,7 @@ impl Peer {
                 self.advance(now);
                 self.gatherer.handle_resolved(host, &result);
                 self.on_gathered();
+                self.on_remote_resolved(host, &result);
             }
             Input::Binding {
                 now,

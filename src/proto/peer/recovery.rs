@@ -72,8 +72,7 @@ impl Peer {
     }
 
     fn has_gathered(&self, address: SocketAddr) -> bool {
-        let mut gathered = self.gathered.iter();
-        gathered.any(|c| c.socket_addr() == Some(address))
+        self.position_gathered(address).is_some()
     }
 
     /// Restarts ICE if it has been silent for long enough.

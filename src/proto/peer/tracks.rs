@@ -458,6 +458,10 @@ impl Peer {
     /// Stops a transceiver for good (W3C §5.4 `stop`): at once here, and for the other side with the next
     /// negotiation, which rejects its m-line. [`PeerEvent::TransceiverStopped`] follows.
     ///
+    /// Chromium and libwebrtc take the rejection of the first m-line of a bundle for that of all, and end
+    /// the connection. Where they may be on the other side, set the direction of the first one to
+    /// [`Direction::Inactive`] instead.
+    ///
     /// # Errors
     ///
     /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].

@@ -1,5 +1,6 @@
 //! Remote candidates, one by one (RFC 8838): held, dropped, or given to the core.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use str0m::Candidate;
@@ -7,8 +8,9 @@ use str0m::net::Protocol as CoreProtocol;
 
 use super::candidates::Remote;
 use super::error::PeerError;
-use super::{IceCandidateInit, Peer};
-use crate::proto::ice::IceCandidate;
+use super::{IceCandidateInit, Output, Peer};
+use crate::proto::ice::candidate::CandidateAddress;
+use crate::proto::ice::{IceCandidate, mdns};
 
 impl Peer {
     /// Takes a remote candidate (W3C §4.4.2 `addIceCandidate`). One that comes before its description is
@@ -46,7 +48,42 @@ impl Peer {
         }
     }
 
+    /// A candidate behind a name: it is used when the name has been resolved. Names of the wide Internet
+    /// are not looked up for others. Whether it waits.
+    fn wait_for_name(&mut self, candidate: &IceCandidate) -> bool {
+        let CandidateAddress::Name(host) = &candidate.address else {
+            return false;
+        };
+        if !mdns::is_local(host) || !self.names.wait(candidate) {
+            return false;
+        }
+        self.out.push_back(Output::Resolve(host.clone()));
+        true
+    }
+
+    /// A name has been resolved, or not.
+    pub(super) fn on_remote_resolved(&mut self, host: &str, result: &Result<Vec<IpAddr>, String>) {
+        for mut candidate in self.names.take(host) {
+            match result.as_deref() {
+                Ok([address, ..]) => {
+                    candidate.address = CandidateAddress::Ip(*address);
+                    // Its generation may be gone by meanwhile.
+                    self.take_remote_candidate(candidate);
+                }
+                _ => {
+                    self.pending.counts.unusable += 1;
+                    log::debug!("candidate {candidate} not resolved: {result:?}");
+                }
+            }
+        }
+        self.core_timeout();
+    }
+
     pub(super) fn apply_remote_candidate(&mut self, candidate: &IceCandidate) {
+        if candidate.component == 1 && candidate.protocol == "udp" && self.wait_for_name(candidate)
+        {
+            return;
+        }
         let counts = &mut self.pending.counts;
         if candidate.socket_addr().is_none()
             || candidate.component != 1

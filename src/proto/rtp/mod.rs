@@ -12,7 +12,7 @@
 //! Nothing here is encrypted or authenticated: who can reach the port can send to it. Bind it to loopback, or
 //! to a network that is trusted, and name the sender ([`RtpSourceConfig::from`]).
 
-mod base64;
+pub(crate) mod base64;
 mod h264;
 mod packet;
 mod rtcp;

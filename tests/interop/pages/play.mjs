@@ -1,7 +1,7 @@
 // play_from_disk: thirty seconds of a clip in each codec, all at once, as the browser counts them.
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Example, ffmpeg, photograph, SECONDS, shows, sleep, Unavailable, until } from './harness.mjs';
 
@@ -124,7 +124,7 @@ async function plays(open, codec, video, audio) {
   console.log(`${codec}: ${decoded} of ${sent.toFixed(1)} frames, longest gap ${gap.toFixed(0)} ms, `
     + `${after.freezes - before.freezes} freezes, ${concealed} of ${sound} samples concealed; `
     + `sound and pictures ${median(apart).toFixed(0)} ms apart by getStats (${apart.map(Math.round).join(' ')}), `
-    + `${median(distances).toFixed(0)} ms by ${distances.length} flashes (${distances.map(Math.round).join(' ')})`);
+    + `${median(distances).toFixed(0)} ms by ${distances.length} flashes (${distances.map(Math.round).join(' ')}); load ${loadavg()[0].toFixed(1)}`);
   assert(decoded >= 0.98 * sent, `${codec}: ${decoded} of ${sent} frames`);
   // All freezes together; so none of them is longer.
   assert(frozen < 0.2, `${codec}: frozen for ${frozen} s`);

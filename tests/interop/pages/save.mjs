@@ -74,7 +74,8 @@ async function records(open, codec, end) {
     if (end === 'stopped') await photograph(page, 'save_to_disk');
     const of = await sent(page);
     assert.equal(of.codec, `video/${codec}`);
-    assert.equal(of.frameWidth, 320, 'the size was to change');
+    // Smaller still, if the browser finds the machine too slow.
+    assert(of.frameWidth <= 320, `the size was to change: ${of.frameWidth}`);
     const wall = (Date.now() - begin) / SECONDS;
     await ENDS[end](page, example);
     for (const kind of [codec.toLowerCase(), 'opus']) {

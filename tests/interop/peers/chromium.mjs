@@ -6,13 +6,17 @@
 //   --mdns          hide host addresses behind mDNS names, as a browser without permissions does
 //   --media KINDS   send and receive media: "video:VP8,audio:opus", from fake devices
 //   --buffer MS     hold received media back for so long at least (RTCRtpReceiver.jitterBufferTarget)
+//   --relay URL,USER,PASSWORD   only relayed candidates, from this TURN server
 //   --executable    the browser (default: $CHROMIUM, or /usr/bin/chromium)
 import { readFileSync } from 'node:fs';
 import { chromium } from 'playwright-core';
 import { emit, parseArgs, serve } from './stdio.mjs';
 import { kindsOf } from './w3c-media.mjs';
 
-const args = parseArgs({ mdns: false, media: '', buffer: '0', executable: process.env.CHROMIUM || '/usr/bin/chromium' });
+const args = parseArgs({ mdns: false, media: '', relay: '', buffer: '0', executable: process.env.CHROMIUM || '/usr/bin/chromium' });
+
+const [urls, username, credential] = args.relay.split(',');
+const config = args.relay ? { iceServers: [{ urls, username, credential }], iceTransportPolicy: 'relay' } : { iceServers: [] };
 
 const flags = [
   '--no-sandbox',
@@ -45,7 +49,7 @@ await page.exposeBinding('emitToTest', (_source, message) => emit(message));
 const source = (name) => readFileSync(new URL(name, import.meta.url), 'utf8');
 const sources = [source('./w3c-peer.mjs'), source('./w3c-media.mjs')];
 await page.evaluate(
-  async ({ sources, role, echo, kinds, buffer }) => {
+  async ({ sources, role, echo, kinds, buffer, config }) => {
     const load = (text) => import(URL.createObjectURL(new Blob([text], { type: 'text/javascript' })));
     const [peer, media] = await Promise.all(sources.map(load));
     const makeTrack = async (kind) => {
@@ -61,14 +65,14 @@ await page.evaluate(
     };
     globalThis.handle = await peer.startPeer({
       RTCPeerConnection,
-      config: { iceServers: [] },
+      config,
       role,
       echo,
       emit: (message) => globalThis.emitToTest(message),
       media: kinds.length > 0 ? { start: media.startMedia, kinds, makeTrack, watchTrack, buffer } : undefined,
     });
   },
-  { sources, role: args.role, echo: args.echo, kinds: kindsOf(args.media), buffer: Number(args.buffer) },
+  { sources, role: args.role, echo: args.echo, kinds: kindsOf(args.media), buffer: Number(args.buffer), config },
 );
 
 let tail = Promise.resolve();

@@ -36,6 +36,10 @@ impl Gatherer {
                 kind: LocalKind::Host,
             });
         }
+        if let Hosts::Known(hosts) = &self.hosts {
+            let hosts = hosts.clone();
+            self.add_external(&hosts);
+        }
         for index in 0..self.servers.len() {
             self.start_server(index);
         }

@@ -166,7 +166,7 @@ fn a_stun_server_gives_reflexive_candidates() {
     assert_eq!(found.address, SEEN.parse().unwrap());
     assert!(
         matches!(&found.kind, LocalKind::ServerReflexive { base, url }
-            if *base == asked[0].base && url == "stun:198.51.100.1")
+            if *base == asked[0].base && url.as_deref() == Some("stun:198.51.100.1"))
     );
     // The next generation says it again, and asks nobody.
     g.start(Instant::now());
@@ -416,4 +416,28 @@ mod changed {
         assert!(!g.network_changed(&change, Instant::now()));
         assert_eq!(g.poll_output(), None);
     }
+}
+
+#[test]
+fn an_external_address_stands_before_the_first_host() {
+    let mut config = GatherConfig {
+        external_addresses: vec!["203.0.113.5".parse().unwrap()],
+        ..GatherConfig::default()
+    };
+    let out = gather(config.clone(), &machine());
+    let [.., GatherOutput::Candidate(last), GatherOutput::Complete] = &out[..] else {
+        panic!("{out:?}")
+    };
+    assert_eq!(last.address, "203.0.113.5:9".parse().unwrap());
+    assert_eq!(
+        last.kind,
+        LocalKind::ServerReflexive {
+            base: "192.0.2.2:9".parse().unwrap(),
+            url: None
+        }
+    );
+    config.ipv6 = false;
+    config.external_addresses = vec!["2001:db8::5".parse().unwrap()];
+    let out = gather(config, &machine());
+    assert!(errors(&out)[0].text.contains("2001:db8::5"));
 }

@@ -8,7 +8,7 @@ use turn_types::stun::message::TransactionId;
 use crate::proto::ice::stun;
 
 /// Channel numbers (RFC 8656 §12).
-pub(super) const FIRST_CHANNEL: u16 = 0x4000;
+pub(crate) const FIRST_CHANNEL: u16 = 0x4000;
 
 /// The largest message over TCP: a length field of 16 bits, and what stands around it.
 const MAX_MESSAGE: usize = 65_535 + 20;
@@ -21,12 +21,22 @@ const COOKIE: u32 = 0x2112_A442;
 
 /// A Send indication (RFC 8656 §11.1).
 pub(super) fn send_indication(id: TransactionId, to: SocketAddr, contents: &[u8]) -> Vec<u8> {
+    indication(SEND_INDICATION, id, to, contents)
+}
+
+/// A Data indication (RFC 8656 §11.5), which a server sends.
+#[cfg(feature = "turn-server")]
+pub(crate) fn data_indication(id: TransactionId, from: SocketAddr, contents: &[u8]) -> Vec<u8> {
+    indication(DATA_INDICATION, id, from, contents)
+}
+
+fn indication(kind: u16, id: TransactionId, to: SocketAddr, contents: &[u8]) -> Vec<u8> {
     let address = if to.is_ipv4() { 8 } else { 20 };
     let padded = contents.len().next_multiple_of(4);
     let length = 4 + address + 4 + padded;
     let id = u128::from(id).to_be_bytes();
     let mut m = Vec::with_capacity(20 + length);
-    put(&mut m, SEND_INDICATION);
+    put(&mut m, kind);
     put(&mut m, length as u16);
     m.extend(COOKIE.to_be_bytes());
     m.extend(&id[4..]);
@@ -46,7 +56,7 @@ pub(super) fn send_indication(id: TransactionId, to: SocketAddr, contents: &[u8]
 }
 
 /// A ChannelData message (RFC 8656 §12.4); over TCP it is padded.
-pub(super) fn channel_data(number: u16, contents: &[u8], stream: bool) -> Vec<u8> {
+pub(crate) fn channel_data(number: u16, contents: &[u8], stream: bool) -> Vec<u8> {
     let mut m = Vec::with_capacity(4 + contents.len() + 3);
     put(&mut m, number);
     put(&mut m, contents.len() as u16);
@@ -58,11 +68,11 @@ pub(super) fn channel_data(number: u16, contents: &[u8], stream: bool) -> Vec<u8
 }
 
 /// The largest payload that both forms can carry.
-pub(super) const MAX_CONTENTS: usize = 65_507 - 60;
+pub(crate) const MAX_CONTENTS: usize = 65_507 - 60;
 
-/// What came from the server.
+/// What came from the other side.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Incoming {
+pub(crate) enum Incoming {
     /// Data on a channel.
     Channel(u16, Range<usize>),
     /// Data in an indication.
@@ -74,24 +84,43 @@ pub(super) enum Incoming {
 }
 
 /// Looks at a message from the server.
-pub(super) fn classify(m: &[u8]) -> Incoming {
+pub(crate) fn classify(m: &[u8]) -> Incoming {
+    classify_as(DATA_INDICATION, m)
+}
+
+/// Looks at a message from a client.
+#[cfg(feature = "turn-server")]
+pub(crate) fn classify_from_client(m: &[u8]) -> Incoming {
     match m {
-        [0x40..=0x4F, _, l0, l1, rest @ ..] => {
-            let length = usize::from(u16::from_be_bytes([*l0, *l1]));
-            if length > rest.len() {
-                return Incoming::Junk;
-            }
-            Incoming::Channel(u16::from_be_bytes([m[0], m[1]]), 4..4 + length)
-        }
+        // Numbers that RFC 5766 had, and that older clients still use.
+        [0x50..=0x7F, ..] => parse_channel_data(m),
+        _ => classify_as(SEND_INDICATION, m),
+    }
+}
+
+fn classify_as(indication: u16, m: &[u8]) -> Incoming {
+    match m {
+        [0x40..=0x4F, ..] => parse_channel_data(m),
         _ => match stun::message_type(m) {
-            Some(DATA_INDICATION) => data_indication(m),
+            Some(kind) if kind == indication => parse_indication(m),
             Some(_) => Incoming::Message,
             None => Incoming::Junk,
         },
     }
 }
 
-fn data_indication(m: &[u8]) -> Incoming {
+fn parse_channel_data(m: &[u8]) -> Incoming {
+    let [n0, n1, l0, l1, rest @ ..] = m else {
+        return Incoming::Junk;
+    };
+    let length = usize::from(u16::from_be_bytes([*l0, *l1]));
+    if length > rest.len() {
+        return Incoming::Junk;
+    }
+    Incoming::Channel(u16::from_be_bytes([*n0, *n1]), 4..4 + length)
+}
+
+fn parse_indication(m: &[u8]) -> Incoming {
     let data = stun::attribute_range(m, DATA);
     let peer = stun::attribute_range(m, XOR_PEER_ADDRESS);
     match (data, peer.and_then(|p| xor_address(m, p))) {
@@ -128,7 +157,7 @@ fn put(m: &mut Vec<u8>, value: u16) {
 
 /// Takes a TCP stream apart into messages (RFC 8656 §12.6: both forms carry their length).
 #[derive(Debug, Default)]
-pub(in crate::proto::ice) struct Deframer {
+pub(crate) struct Deframer {
     buffer: Vec<u8>,
     start: usize,
 }
@@ -152,8 +181,8 @@ impl Deframer {
         let length = usize::from(u16::from_be_bytes([*l0, *l1]));
         let (whole, padded) = match first {
             0..=3 => (20 + length, 20 + length),
-            0x40..=0x4F => (4 + length, 4 + length.next_multiple_of(4)),
-            _ => return Err("the server sends something else than TURN"),
+            0x40..=0x7F => (4 + length, 4 + length.next_multiple_of(4)),
+            _ => return Err("the other side sends something else than TURN"),
         };
         debug_assert!(whole <= MAX_MESSAGE);
         if rest.len() < padded {

@@ -13,7 +13,7 @@
 //! Why not `turn-client-proto`: see the note in `docs/upstream.md`.
 
 mod auth;
-pub(super) mod frame;
+pub(crate) mod frame;
 mod peers;
 mod requests;
 
@@ -34,6 +34,10 @@ use super::transaction::{Due, TransactionIds};
 
 /// A path to the server without traffic is kept open in NATs that often (RFC 8656 §3.10).
 const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Sending for so long without hearing anything from the server makes it ask whether the allocation is still
+/// there: a server that was started again drops what it does not know without a word.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Answers to one request that ask to send it again in other words (401, 438).
 const MAX_CHALLENGES: u32 = 4;
@@ -100,6 +104,8 @@ pub(super) struct TurnClient {
     refresh_at: Option<Instant>,
     expires_at: Option<Instant>,
     last_sent: Instant,
+    /// When the server was last heard, or last asked because of its silence.
+    heard: Instant,
     deadline: Option<Instant>,
     out: VecDeque<TurnOutput>,
 }
@@ -126,6 +132,7 @@ impl TurnClient {
             refresh_at: None,
             expires_at: None,
             last_sent: now,
+            heard: now,
             deadline: None,
             out: VecDeque::new(),
         };
@@ -140,6 +147,7 @@ impl TurnClient {
         message: &[u8],
         now: Instant,
     ) -> Option<(SocketAddr, Range<usize>)> {
+        self.heard = now;
         match frame::classify(message) {
             Incoming::Channel(number, range) => {
                 self.peers.of_channel(number).map(|peer| (peer, range))
@@ -165,6 +173,12 @@ impl TurnClient {
         if self.phase != Phase::Allocated || !fits {
             return false;
         }
+        let sent = self.send_allocated(to, contents, now);
+        self.probe(now);
+        sent
+    }
+
+    fn send_allocated(&mut self, to: SocketAddr, contents: &[u8], now: Instant) -> bool {
         if let Some(number) = self.peers.channel_to(to) {
             let message = frame::channel_data(number, contents, self.config.stream);
             self.transmit(message, now);
@@ -191,6 +205,16 @@ impl TurnClient {
             }
             peers::Permission::Pending => self.peers.hold(to, contents),
             peers::Permission::Refused => false,
+        }
+    }
+
+    /// Asks whether the allocation is still there, if nothing says so.
+    fn probe(&mut self, now: Instant) {
+        let is_asked = |r: &Request| matches!(r.what, What::Refresh);
+        if now >= self.heard + SILENCE && !self.requests.iter().any(is_asked) {
+            self.heard = now;
+            self.request(What::Refresh, 0, now);
+            self.update_deadline();
         }
     }
 

@@ -313,6 +313,24 @@ fn an_allocation_that_the_server_has_forgotten_is_lost() {
 }
 
 #[test]
+fn a_server_that_says_nothing_is_asked_whether_it_knows_us() {
+    let mut test = Test::allocated();
+    let wants_refresh = |test: &mut Test| {
+        test.send(peer(1), b"is anybody there?");
+        let requests = std::mem::take(&mut test.sent);
+        requests
+            .iter()
+            .any(|r| Message::from_bytes(r).is_ok_and(|m| m.method() == REFRESH))
+    };
+    test.pass(Duration::from_secs(2));
+    assert!(!wants_refresh(&mut test), "that is not long");
+    test.pass(Duration::from_secs(2));
+    assert!(wants_refresh(&mut test), "silent for 4 s");
+    test.pass(Duration::from_millis(100));
+    assert!(!wants_refresh(&mut test), "it has been asked");
+}
+
+#[test]
 fn a_server_that_dies_is_noticed() {
     let mut test = Test::allocated();
     let start = test.now;

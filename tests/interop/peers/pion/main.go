@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -74,6 +75,7 @@ func main() {
 	maxSeconds := flag.Int("max-seconds", 120, "leave after this time, ended or not")
 	mediaOption := flag.String("media", "", "send and receive media: video:VP8,audio:opus")
 	clips := flag.String("clips", "", "the directory of what is sent: vp8.ivf and so on, every codec in IVF")
+	relay := flag.String("relay", "", "URL,USER,PASSWORD: only relayed candidates, from this TURN server")
 	flag.Parse()
 	if *role != "offer" && *role != "answer" {
 		fmt.Fprintln(os.Stderr, "-role offer|answer is required")
@@ -89,7 +91,7 @@ func main() {
 		p.emit(object{"type": "error", "message": fmt.Sprintf("nobody ended this peer within %d s", *maxSeconds)})
 		os.Exit(3)
 	})
-	if err := p.start(*loopback, *mediaOption, *clips); err != nil {
+	if err := p.start(*loopback, *mediaOption, *clips, *relay); err != nil {
 		p.fail("start", err)
 		os.Exit(1)
 	}
@@ -105,7 +107,7 @@ func main() {
 	_ = p.pc.Close()
 }
 
-func (p *peer) start(loopback bool, mediaOption, clips string) error {
+func (p *peer) start(loopback bool, mediaOption, clips, relay string) error {
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(loopback)
 	// Standard output is for reports.
@@ -131,7 +133,12 @@ func (p *peer) start(loopback bool, mediaOption, clips string) error {
 		return err
 	}
 	api := webrtc.NewAPI(webrtc.WithSettingEngine(settings), webrtc.WithMediaEngine(media), webrtc.WithInterceptorRegistry(interceptors))
-	pc, err := api.NewPeerConnection(webrtc.Configuration{})
+	configuration := webrtc.Configuration{}
+	if parts := strings.SplitN(relay, ",", 3); len(parts) == 3 {
+		configuration.ICEServers = []webrtc.ICEServer{{URLs: parts[:1], Username: parts[1], Credential: parts[2]}}
+		configuration.ICETransportPolicy = webrtc.ICETransportPolicyRelay
+	}
+	pc, err := api.NewPeerConnection(configuration)
 	if err != nil {
 		return err
 	}

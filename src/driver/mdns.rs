@@ -1,0 +1,194 @@
+//! Multicast DNS on the loop: a socket for each IPv4 interface, made when the first name is needed.
+//!
+//! Names have addresses of both families; the questions and answers themselves travel over IPv4.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+
+use mio::net::UdpSocket;
+use mio::{Interest, Registry, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::EventLoop;
+use super::peers::PeerId;
+use crate::proto::ice::mdns::{GROUPS, PORT};
+use crate::proto::ice::{Mdns, MdnsOutput};
+use crate::proto::peer::Input;
+
+/// The tokens of its sockets begin here.
+pub(super) const FIRST_TOKEN: usize = 1 << 29;
+
+/// Interfaces that are used.
+const MAX_INTERFACES: usize = 16;
+
+/// Packets read from one socket in one turn.
+const READ_BUDGET: usize = 64;
+
+/// Multicast DNS for the peers of a loop.
+#[derive(Default)]
+pub(super) struct MdnsDriver {
+    machine: Mdns,
+    sockets: Vec<UdpSocket>,
+    opened: bool,
+    readable: bool,
+    waiting: HashMap<String, Vec<PeerId>>,
+    published: HashMap<PeerId, Vec<String>>,
+    deadline: Option<Instant>,
+}
+
+impl MdnsDriver {
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub fn on_ready(&mut self) {
+        self.readable = true;
+    }
+
+    pub fn has_readable(&self) -> bool {
+        self.readable
+    }
+
+    fn open(&mut self, addresses: Vec<Ipv4Addr>, registry: &Registry) {
+        self.opened = true;
+        for address in addresses.into_iter().take(MAX_INTERFACES) {
+            let token = Token(FIRST_TOKEN + self.sockets.len());
+            match bind(address, registry, token) {
+                Ok(socket) => self.sockets.push(socket),
+                Err(e) => log::debug!("multicast DNS on {address}: {e}"),
+            }
+        }
+        if self.sockets.is_empty() {
+            log::warn!(
+                "no interface takes multicast DNS: names ending in .local cannot be resolved"
+            );
+        }
+    }
+
+    /// Interfaces have come or gone: the sockets are made anew, if they are needed.
+    pub fn reopen(&mut self, addresses: Vec<Ipv4Addr>, registry: &Registry) {
+        if self.opened {
+            // What is closed is not polled any more.
+            self.sockets.clear();
+            self.open(addresses, registry);
+            self.readable = true;
+        }
+    }
+
+    fn read(&mut self) {
+        self.readable = false;
+        let mut buffer = [0; 9000];
+        for socket in &self.sockets {
+            for left in (0..READ_BUDGET).rev() {
+                match socket.recv_from(&mut buffer) {
+                    Ok((length, _)) => self.machine.handle_datagram(&buffer[..length]),
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                    Err(e) => log::debug!("reading multicast DNS: {e}"),
+                }
+                self.readable |= left == 0;
+            }
+        }
+    }
+
+    fn send(&self, packet: &[u8]) {
+        let to = SocketAddr::new(GROUPS.0.into(), PORT);
+        for socket in &self.sockets {
+            if let Err(e) = socket.send_to(packet, to) {
+                log::debug!("sending multicast DNS: {e}");
+            }
+        }
+    }
+
+    /// A peer is gone, and its names with it.
+    pub fn release(&mut self, peer: PeerId) {
+        for host in self.published.remove(&peer).unwrap_or_default() {
+            self.machine.unpublish(&host);
+        }
+    }
+}
+
+impl EventLoop {
+    pub(super) fn resolve_local(&mut self, peer: PeerId, host: &str, now: Instant) {
+        self.open_mdns(now);
+        self.mdns
+            .waiting
+            .entry(host.to_owned())
+            .or_default()
+            .push(peer);
+        self.mdns.machine.resolve(host, now);
+        self.drain_mdns(now);
+    }
+
+    pub(super) fn publish(&mut self, index: usize, host: String, address: IpAddr, now: Instant) {
+        let Some(peer) = self.peers.id_of(index) else {
+            return;
+        };
+        self.open_mdns(now);
+        if self.mdns.machine.publish(&host, address) {
+            self.mdns.published.entry(peer).or_default().push(host);
+        } else {
+            log::warn!("too many names: {host} cannot be resolved by others");
+        }
+    }
+
+    fn open_mdns(&mut self, now: Instant) {
+        if !self.mdns.opened {
+            let addresses = self.sockets.ipv4_interfaces(now);
+            self.mdns.open(addresses, self.poll.registry());
+        }
+    }
+
+    /// Reads what has come, and does what is due.
+    pub(super) fn run_mdns(&mut self, now: Instant) {
+        let is_due = self.mdns.deadline.is_some_and(|at| at <= now);
+        if !self.mdns.readable && !is_due {
+            return;
+        }
+        if self.mdns.readable {
+            self.mdns.read();
+        }
+        self.mdns.machine.handle_timeout(now);
+        self.drain_mdns(now);
+    }
+
+    fn drain_mdns(&mut self, now: Instant) {
+        loop {
+            match self.mdns.machine.poll_output() {
+                MdnsOutput::Multicast(packet) => self.mdns.send(&packet),
+                MdnsOutput::Resolved(host, result) => {
+                    for peer in self.mdns.waiting.remove(&host).unwrap_or_default() {
+                        if !self.peers.contains(peer) {
+                            continue;
+                        }
+                        let (host, result) = (host.as_str(), result.clone());
+                        let input = Input::Resolved { now, host, result };
+                        self.peers.input(peer.index(), input, &mut self.touched);
+                    }
+                }
+                MdnsOutput::Timeout(at) => {
+                    self.mdns.deadline = at;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A socket on the port that everybody shares, which sends by this interface.
+fn bind(interface: Ipv4Addr, registry: &Registry, token: Token) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), PORT).into())?;
+    socket.join_multicast_v4(&GROUPS.0, &interface)?;
+    socket.set_multicast_if_v4(&interface)?;
+    // RFC 6762 §11.
+    socket.set_multicast_ttl_v4(255)?;
+    let mut socket = UdpSocket::from_std(socket.into());
+    registry.register(&mut socket, token, Interest::READABLE)?;
+    Ok(socket)
+}

@@ -1,0 +1,3 @@
+//! Servers that a program can have on its own thread, beside its peers.
+
+pub mod turn;

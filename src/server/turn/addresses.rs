@@ -1,0 +1,355 @@
+//! Which addresses are relayed to.
+//!
+//! A relay that sends anywhere is a way into the network that it stands in. So by default it sends to addresses
+//! of the public internet only, and looks through the forms in which IPv6 wraps an IPv4 address:
+//! `::ffff:127.0.0.1` is loopback, whatever it looks like.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// A range of IP addresses, as `10.0.0.0/8` or `2001:db8::/32`; an address alone is a range of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cidr {
+    base: IpAddr,
+    prefix: u8,
+}
+
+impl Cidr {
+    /// The addresses that share the first so many bits with this one.
+    ///
+    /// # Errors
+    ///
+    /// When the family has fewer bits.
+    pub fn new(base: IpAddr, prefix: u8) -> Result<Self, String> {
+        let most = if base.is_ipv4() { 32 } else { 128 };
+        if prefix > most {
+            return Err(format!("{base}/{prefix}: the prefix is over {most}"));
+        }
+        Ok(Self { base, prefix })
+    }
+
+    /// Whether this address is among them. An IPv4 range holds no IPv6 address, and the other way round.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match (self.base, ip) {
+            (IpAddr::V4(base), IpAddr::V4(ip)) => same_prefix(
+                u32::from(base).into(),
+                u32::from(ip).into(),
+                32,
+                self.prefix,
+            ),
+            (IpAddr::V6(base), IpAddr::V6(ip)) => {
+                same_prefix(base.into(), ip.into(), 128, self.prefix)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn same_prefix(a: u128, b: u128, bits: u32, prefix: u8) -> bool {
+    let differing = bits.saturating_sub(prefix.into());
+    (a ^ b).checked_shr(differing).unwrap_or(0) == 0
+}
+
+impl FromStr for Cidr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (ip, prefix) = match text.split_once('/') {
+            Some((ip, prefix)) => (ip, Some(prefix)),
+            None => (text, None),
+        };
+        let wanted = "expected an address or a range, as 10.0.0.0/8 or 2001:db8::/32";
+        let ip: IpAddr = ip.parse().map_err(|_| format!("{text:?}: {wanted}"))?;
+        let most = if ip.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(prefix) => prefix.parse().map_err(|_| format!("{text:?}: {wanted}"))?,
+            None => most,
+        };
+        Self::new(ip, prefix)
+    }
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.base, self.prefix)
+    }
+}
+
+/// Which peers a client may reach through the relay. The default: public addresses only.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerPolicy {
+    /// Reachable although they are not public.
+    pub allow: Vec<Cidr>,
+    /// Not reachable, even if public or allowed.
+    pub deny: Vec<Cidr>,
+}
+
+impl PeerPolicy {
+    /// Adds a range to [`allow`](Self::allow).
+    #[must_use]
+    pub fn allow(mut self, range: Cidr) -> Self {
+        self.allow.push(range);
+        self
+    }
+
+    /// Adds a range to [`deny`](Self::deny).
+    #[must_use]
+    pub fn deny(mut self, range: Cidr) -> Self {
+        self.deny.push(range);
+        self
+    }
+
+    /// Whether the relay may send to this address. An IPv6 address that carries an IPv4 address has to be
+    /// allowed in both forms; one that *is* an IPv4 address (`::ffff:0:0/96`) never is: a relay of that family
+    /// can be asked for.
+    pub fn permits(&self, ip: IpAddr) -> bool {
+        let IpAddr::V6(v6) = ip else {
+            return self.permits_as_is(ip);
+        };
+        if v6.to_ipv4_mapped().is_some() {
+            return false;
+        }
+        let inside = embedded(v6);
+        self.permits_as_is(ip)
+            && inside
+                .into_iter()
+                .flatten()
+                .all(|v4| self.permits_as_is(v4.into()))
+    }
+
+    fn permits_as_is(&self, ip: IpAddr) -> bool {
+        if self.deny.iter().any(|range| range.contains(ip)) {
+            return false;
+        }
+        is_public(ip) || self.allow.iter().any(|range| range.contains(ip))
+    }
+}
+
+/// The IPv4 addresses that this one may lead to, by a translator or a tunnel.
+fn embedded(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+    let s = ip.segments();
+    let v4 = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        Some(Ipv4Addr::new(a, b, c, d))
+    };
+    match s {
+        // Unspecified and loopback, which look IPv4-compatible.
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None, None],
+        // NAT64 (RFC 6052), IPv4-compatible (RFC 4291 §2.5.5.1), IPv4-translated (RFC 2765).
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low] => [v4(high, low), None],
+        // 6to4 (RFC 3056).
+        [0x2002, high, low, ..] => [v4(high, low), None],
+        // Teredo (RFC 4380): its server, and the client with every bit turned.
+        [0x2001, 0, high, low, _, _, x, y] => [v4(high, low), v4(!x, !y)],
+        // ISATAP (RFC 5214), in whatever network.
+        [_, _, _, _, 0 | 0x0200, 0x5efe, high, low] => [v4(high, low), None],
+        _ => [None, None],
+    }
+}
+
+/// Whether this address is one of the public internet, by the registries of special addresses (RFC 6890).
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => is_public_v6(ip),
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let special = match ip.octets() {
+        // This network, private, loopback, link-local.
+        [0 | 10 | 127, ..] | [172, 16..=31, ..] | [192, 168, ..] | [169, 254, ..] => true,
+        // Shared by a provider's customers (RFC 6598).
+        [100, 64..=127, ..] => true,
+        // Protocol assignments; 6to4's anycast.
+        [192, 0, 0, _] | [192, 88, 99, _] => true,
+        // Documentation, benchmarks.
+        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [198, 18 | 19, ..] => true,
+        // Multicast, reserved, broadcast.
+        [224..=255, ..] => true,
+        _ => false,
+    };
+    !special
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    match ip.segments() {
+        // NAT64, whose contents are looked at on their own; but not its local use (RFC 8215).
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] => true,
+        // Documentation; protocol assignments, but for Teredo, whose contents are looked at.
+        [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
+        [0x2001, 0, ..] => true,
+        [0x2001, 1..=0x01ff, ..] => false,
+        // What is not global unicast: unspecified, loopback, unique local, link-local, multicast and more.
+        [first, ..] => (0x2000..=0x3fff).contains(&first),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn permits(policy: &PeerPolicy, ip: &str) -> bool {
+        policy.permits(ip.parse().unwrap())
+    }
+
+    #[test]
+    fn public_addresses_only() {
+        let policy = PeerPolicy::default();
+        for ip in [
+            "1.1.1.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "100.128.0.1",
+            "192.0.1.1",
+            "198.20.0.1",
+            "223.255.255.255",
+            "2606:4700::1111",
+            "2a00::1",
+            "2001:4860::8888",
+        ] {
+            assert!(permits(&policy, ip), "{ip}");
+        }
+        for ip in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "10.1.2.3",
+            "127.0.0.1",
+            "127.255.255.255",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.0.8",
+            "192.0.2.1",
+            "198.18.0.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "224.0.0.1",
+            "239.255.255.255",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fc00::1",
+            "fd12::1",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff02::1",
+            "100::1",
+            "2001:db8::1",
+            "2001:2::1",
+            "3fff::1",
+            "64:ff9b:1::1",
+            "4000::1",
+        ] {
+            assert!(!permits(&policy, ip), "{ip}");
+        }
+    }
+
+    /// CVE-2026-27624: lists of denied addresses that are gone around with IPv4 addresses in IPv6 clothes.
+    #[test]
+    fn cve_2026_27624_an_address_in_another_form_is_the_same_address() {
+        let deny = |range: &str| PeerPolicy::default().deny(range.parse().unwrap());
+        for policy in [
+            PeerPolicy::default(),
+            deny("127.0.0.0/8"),
+            deny("0.0.0.0/0"),
+        ] {
+            for ip in [
+                "::ffff:127.0.0.1",
+                "::ffff:0.0.0.0",
+                "::ffff:10.0.0.1",
+                "::ffff:169.254.169.254",
+                "::127.0.0.1",
+                "::10.0.0.1",
+                "::ffff:0:127.0.0.1",
+                "64:ff9b::127.0.0.1",
+                "64:ff9b::10.0.0.1",
+                "64:ff9b::0.0.0.0",
+                "64:ff9b::169.254.169.254",
+                "2002:7f00:1::",
+                "2002:a00:1::1",
+                "2002:c0a8:1::1",
+                // Teredo: 10.0.0.1 as the server; 127.0.0.1 as the client.
+                "2001:0:a00:1::f5ff:fffe",
+                "2001:0:101:101::80ff:fffe",
+                // ISATAP in a public network.
+                "2a00::5efe:7f00:1",
+                "2a00::200:5efe:a00:1",
+            ] {
+                assert!(!permits(&policy, ip), "{ip}");
+            }
+        }
+        // What is denied as IPv4 is denied as NAT64 as well.
+        assert!(permits(&PeerPolicy::default(), "64:ff9b::1.1.1.1"));
+        assert!(!permits(&deny("1.1.1.0/24"), "64:ff9b::1.1.1.1"));
+        assert!(!permits(&deny("1.1.1.0/24"), "2002:101:101::1"));
+        // Mapped addresses never go through, even those of public or allowed ones.
+        let allow = |range: &str| PeerPolicy::default().allow(range.parse().unwrap());
+        assert!(!permits(&PeerPolicy::default(), "::ffff:1.1.1.1"));
+        assert!(!permits(&allow("127.0.0.0/8"), "::ffff:127.0.0.1"));
+        assert!(!permits(&allow("::/0"), "::ffff:127.0.0.1"));
+        // Allowing a wrapping does not allow what is wrapped.
+        assert!(!permits(&allow("::/0"), "64:ff9b::127.0.0.1"));
+        assert!(permits(&allow("127.0.0.0/8"), "64:ff9b::127.0.0.1"));
+    }
+
+    #[test]
+    fn allowed_and_denied() {
+        let range = |text: &str| text.parse::<Cidr>().unwrap();
+        let policy = PeerPolicy::default()
+            .allow(range("10.0.0.0/8"))
+            .deny(range("10.9.0.0/16"))
+            .deny(range("1.1.1.1"));
+        assert!(permits(&policy, "10.8.0.1"));
+        assert!(!permits(&policy, "10.9.0.1"));
+        assert!(!permits(&policy, "1.1.1.1"));
+        assert!(permits(&policy, "1.1.1.2"));
+        assert!(permits(&PeerPolicy::default().allow(range("::1")), "::1"));
+    }
+
+    #[test]
+    fn ranges_are_parsed() {
+        for text in [
+            "0.0.0.0/0",
+            "10.0.0.0/8",
+            "1.2.3.4/32",
+            "::/0",
+            "2001:db8::/32",
+            "::1/128",
+        ] {
+            assert_eq!(text.parse::<Cidr>().unwrap().to_string(), text);
+        }
+        assert_eq!("::1".parse::<Cidr>().unwrap().to_string(), "::1/128");
+        for text in [
+            "",
+            "10",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/-1",
+            "10.0.0.0/8/8",
+            "localhost",
+        ] {
+            assert!(text.parse::<Cidr>().is_err(), "{text}");
+        }
+        assert!(
+            "0.0.0.0/0"
+                .parse::<Cidr>()
+                .unwrap()
+                .contains("255.1.1.1".parse().unwrap())
+        );
+        assert!(
+            !"0.0.0.0/0"
+                .parse::<Cidr>()
+                .unwrap()
+                .contains("::1".parse().unwrap())
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! One client over TCP or TLS (RFC 8656 §3.1, framing §12.6).
+#![allow(clippy::disallowed_types)]
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Instant;
+
+use mio::net::TcpStream;
+
+use super::Client;
+use super::tls::Tls;
+use crate::proto::ice::turn::frame::Deframer;
+
+/// Bytes that wait for the system to take them. What comes on top is dropped, as a full path drops it.
+const MAX_QUEUE: usize = 256 * 1024;
+
+/// Bytes read in one turn.
+const READ_BUDGET: usize = 64 * 1024;
+
+pub(super) struct Stream {
+    pub tcp: TcpStream,
+    pub client: Client,
+    /// When it last said something that is a message.
+    pub heard: Instant,
+    /// In the list of those that have something to do.
+    pub listed: bool,
+    tls: Option<Tls>,
+    deframer: Deframer,
+    queue: Vec<u8>,
+}
+
+impl Stream {
+    pub fn new(tcp: TcpStream, client: Client, tls: Option<Tls>, now: Instant) -> Self {
+        Self {
+            tcp,
+            client,
+            heard: now,
+            listed: false,
+            tls,
+            deframer: Deframer::default(),
+            queue: Vec::new(),
+        }
+    }
+
+    /// Reads what has come and gives each message to `each`. Whether there may be more; `Err`: it is over.
+    pub fn read(
+        &mut self,
+        buffer: &mut [u8],
+        now: Instant,
+        mut each: impl FnMut(Client, &[u8]),
+    ) -> Result<bool, String> {
+        let mut left = READ_BUDGET;
+        while left > 0 {
+            let count = match self.tcp.read(buffer) {
+                Ok(0) => return Err("closed by the client".into()),
+                Ok(count) => count,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(format!("receiving: {e}")),
+            };
+            match &mut self.tls {
+                Some(tls) => self.deframer.push(&tls.receive(&buffer[..count])?),
+                None => self.deframer.push(&buffer[..count]),
+            }
+            while let Some(message) = self.deframer.next()? {
+                self.heard = now;
+                each(self.client, &message);
+            }
+            left = left.saturating_sub(count);
+        }
+        Ok(true)
+    }
+
+    /// Queues a message. It goes whole or not at all; `Ok(false)`: not at all.
+    pub fn send(&mut self, contents: &[u8]) -> Result<bool, String> {
+        if self.queue.len() + contents.len() > MAX_QUEUE {
+            return Ok(false);
+        }
+        match &mut self.tls {
+            Some(tls) => {
+                tls.send(contents)?;
+                tls.take_output(&mut self.queue)?;
+            }
+            None => self.queue.extend_from_slice(contents),
+        }
+        Ok(true)
+    }
+
+    /// Gives the system what it takes.
+    pub fn flush(&mut self) -> Result<(), String> {
+        if let Some(tls) = &mut self.tls {
+            tls.take_output(&mut self.queue)?;
+        }
+        self.write().map_err(|e| format!("sending: {e}"))
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.queue.len() {
+            match self.tcp.write(&self.queue[sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(count) => sent += count,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.queue.drain(..sent);
+        Ok(())
+    }
+}

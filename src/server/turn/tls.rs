@@ -1,0 +1,135 @@
+//! TLS towards clients, by `rustls` (feature `turn-tls`).
+
+#[cfg(feature = "turn-tls")]
+pub(super) use self::with::Tls;
+#[cfg(feature = "turn-tls")]
+pub use self::with::TlsIdentity;
+#[cfg(not(feature = "turn-tls"))]
+pub(super) use self::without::Tls;
+#[cfg(not(feature = "turn-tls"))]
+pub use self::without::TlsIdentity;
+
+#[cfg(feature = "turn-tls")]
+mod with {
+    use std::io::{Read, Write};
+    use std::sync::Arc;
+
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::{ServerConfig, ServerConnection};
+
+    /// Bytes that one connection holds back at most, not yet encrypted.
+    const MAX_PLAIN: usize = 64 * 1024;
+
+    /// What a server proves with who it is: a chain of certificates and the key.
+    #[derive(Debug, Clone)]
+    pub struct TlsIdentity(Arc<ServerConfig>);
+
+    impl TlsIdentity {
+        /// From PEM: the server's certificate first, then those that lead to the authority; and its key (PKCS #8,
+        /// SEC 1 or PKCS #1).
+        ///
+        /// # Errors
+        ///
+        /// A text that says which of the two is wrong, and how.
+        pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
+            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
+            let chain = chain.map_err(|e| format!("the certificate: {e}"))?;
+            if chain.is_empty() {
+                return Err("the certificate: there is none in it; PEM is expected".into());
+            }
+            let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| format!("the key: {e}"))?;
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let config = ServerConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .map_err(|e| format!("TLS: {e}"))?
+                .with_no_client_auth()
+                .with_single_cert(chain, key)
+                .map_err(|e| format!("certificate and key: {e}"))?;
+            Ok(Self(Arc::new(config)))
+        }
+
+        pub(in crate::server::turn) fn accept(&self) -> Result<Tls, String> {
+            let connection = ServerConnection::new(self.0.clone());
+            let mut connection = connection.map_err(|e| format!("TLS: {e}"))?;
+            connection.set_buffer_limit(Some(MAX_PLAIN));
+            Ok(Tls(connection))
+        }
+    }
+
+    /// TLS on one connection.
+    pub(in crate::server::turn) struct Tls(ServerConnection);
+
+    impl Tls {
+        /// Bytes of the connection; gives back what they carry.
+        pub fn receive(&mut self, mut bytes: &[u8]) -> Result<Vec<u8>, String> {
+            let mut plain = Vec::new();
+            while !bytes.is_empty() {
+                let say = |e: &dyn std::fmt::Display| format!("TLS: {e}");
+                self.0.read_tls(&mut bytes).map_err(|e| say(&e))?;
+                let state = self.0.process_new_packets().map_err(|e| say(&e))?;
+                let start = plain.len();
+                plain.resize(start + state.plaintext_bytes_to_read(), 0);
+                let reader = &mut self.0.reader();
+                reader
+                    .read_exact(&mut plain[start..])
+                    .map_err(|e| say(&e))?;
+            }
+            Ok(plain)
+        }
+
+        /// Takes what is to be sent.
+        pub fn send(&mut self, contents: &[u8]) -> Result<(), String> {
+            let written = self.0.writer().write_all(contents);
+            written.map_err(|e| format!("TLS: {e}"))
+        }
+
+        /// Appends what is to go out.
+        pub fn take_output(&mut self, into: &mut Vec<u8>) -> Result<(), String> {
+            while self.0.wants_write() {
+                let written = self.0.write_tls(into);
+                written.map_err(|e| format!("TLS: {e}"))?;
+            }
+            Ok(())
+        }
+    }
+}
+
+#[cfg(not(feature = "turn-tls"))]
+mod without {
+    /// TLS is not in this build: there is no such thing.
+    #[derive(Debug, Clone)]
+    pub enum TlsIdentity {}
+
+    impl TlsIdentity {
+        /// Says that TLS is not in this build.
+        ///
+        /// # Errors
+        ///
+        /// Always.
+        pub fn from_pem(_certificates: &[u8], _key: &[u8]) -> Result<Self, String> {
+            Err("TLS is not in this build; it needs the feature turn-tls".into())
+        }
+
+        pub(in crate::server::turn) fn accept(&self) -> Result<Tls, String> {
+            match *self {}
+        }
+    }
+
+    /// No connection has it.
+    pub(in crate::server::turn) enum Tls {}
+
+    impl Tls {
+        pub fn receive(&mut self, _bytes: &[u8]) -> Result<Vec<u8>, String> {
+            match *self {}
+        }
+
+        pub fn send(&mut self, _contents: &[u8]) -> Result<(), String> {
+            match *self {}
+        }
+
+        pub fn take_output(&mut self, _into: &mut Vec<u8>) -> Result<(), String> {
+            match *self {}
+        }
+    }
+}

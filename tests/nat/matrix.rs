@@ -1,0 +1,181 @@
+//! Every kind of NAT on both sides: they meet, and by the path that they should.
+
+use std::time::{Duration, Instant};
+
+use crate::lab::{Kind, Lab, Whose, ready};
+use crate::server::Coturn;
+use crate::session::{Path, Session};
+
+/// How long connecting may take here. The machine may be busy; what it took is printed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long the best path may take to be found once there is one.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// The path between two kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// From address to address.
+    Host,
+    /// Through at least one NAT, without a relay.
+    Reflexive,
+    /// Through one relay.
+    Relay,
+    /// Through two.
+    Relays,
+    /// The two sides do not see the same.
+    Changing,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Reflexive => "srflx",
+            Self::Relay => "relay",
+            Self::Relays => "relay, relay",
+            Self::Changing => "changing",
+        }
+    }
+}
+
+/// What has to be (RFC 4787, RFC 5128): where UDP gets out, two NATs meet unless both choose whom they let
+/// in by the port and one changes its own.
+fn expected(a: Kind, b: Kind) -> Way {
+    let picky = |k| matches!(k, Kind::PortRestricted | Kind::Symmetric);
+    let changing = |k| k == Kind::Symmetric;
+    match (a.lets_udp_out(), b.lets_udp_out()) {
+        (false, false) => Way::Relays,
+        (false, true) | (true, false) => Way::Relay,
+        (true, true) if changing(a) && picky(b) || changing(b) && picky(a) => Way::Relay,
+        (true, true) if a == Kind::None && b == Kind::None => Way::Host,
+        (true, true) => Way::Reflexive,
+    }
+}
+
+/// What both saw.
+fn way(paths: &[Path; 2]) -> Way {
+    let relay = |w| w == Whose::Relay;
+    let relays = paths.iter().filter(|p| relay(p.local)).count();
+    let [a, b] = paths;
+    if relay(a.local) != relay(b.remote) || relay(b.local) != relay(a.remote) {
+        // One has changed over, the other has not yet.
+        return Way::Changing;
+    }
+    match relays {
+        2 => Way::Relays,
+        1 => Way::Relay,
+        _ if a.remote == Whose::Nat || b.remote == Whose::Nat => Way::Reflexive,
+        _ => Way::Host,
+    }
+}
+
+/// A relay is reached by UDP where that gets out, and else by what does.
+fn check_transport(kind: Kind, path: &Path) {
+    let Some(url) = &path.relay_url else { return };
+    let is_right = match kind {
+        Kind::Tcp443 => url.starts_with("turns:") && url.contains(":443"),
+        Kind::UdpBlocked => url.contains("transport=tcp"),
+        _ => !url.contains("transport=tcp"),
+    };
+    assert!(is_right, "behind {kind:?} the relay was reached by {url}");
+}
+
+/// One session; how long it took to connect, and the path.
+fn meet(a: Kind, b: Kind) -> (Duration, Way) {
+    let lab = Lab::new(a, b);
+    let server = Coturn::start(&lab, &[]);
+    let mut session = Session::begin(&lab, &server);
+    let time = session.connect(PATIENCE);
+    session.talk("there and back", Duration::from_secs(5));
+    // What connected first need not be the best: relays may answer before the NATs have opened.
+    let mut paths = session.paths();
+    let end = Instant::now() + SETTLING;
+    while way(&paths) != expected(a, b) && Instant::now() < end {
+        session.run_for(Duration::from_millis(100));
+        // The path is what data took last.
+        session.talk("by which path now?", Duration::from_secs(5));
+        paths = session.paths();
+    }
+    let settled = session.begun.elapsed();
+    session.run_for(Duration::from_millis(300));
+    session.talk("and it stays so", Duration::from_secs(5));
+    let paths = session.paths();
+    let taken = way(&paths);
+    println!(
+        "{:8} {:8} {:12} connected {:5} ms, path {:5} ms  {} | {}",
+        a.name(),
+        b.name(),
+        taken.name(),
+        time.as_millis(),
+        settled.as_millis(),
+        describe(&paths[0]),
+        describe(&paths[1]),
+    );
+    assert_eq!(taken, expected(a, b), "{a:?} {b:?} {}", session.story());
+    check_transport(a, &paths[0]);
+    check_transport(b, &paths[1]);
+    drop(session);
+    // Nothing is left on the server.
+    let empty = |s: &Coturn| s.allocations() == 0;
+    assert!(
+        server.wait_until(3000, empty),
+        "{} allocations are left",
+        server.allocations()
+    );
+    (time, taken)
+}
+
+fn describe(path: &Path) -> String {
+    let url = path.relay_url.as_deref().unwrap_or("");
+    format!("{:?}→{:?} {url}", path.local, path.remote)
+}
+
+/// Every unordered pair; `LOOPRTC_NAT=masq,sym` only this.
+#[test]
+fn every_pair_of_nats_meets() {
+    if !ready() {
+        return;
+    }
+    if let Ok(pair) = std::env::var("LOOPRTC_NAT") {
+        let kind = |name: &str| Kind::ALL.into_iter().find(|k| k.name() == name);
+        let (a, b) = pair.split_once(',').expect("LOOPRTC_NAT=masq,sym");
+        meet(kind(a).expect("a kind"), kind(b).expect("a kind"));
+        return;
+    }
+    for (n, a) in Kind::ALL.into_iter().enumerate() {
+        for b in Kind::ALL.into_iter().skip(n) {
+            if runs(a) && runs(b) {
+                meet(a, b);
+            }
+        }
+    }
+}
+
+/// Without TLS there is no way out by port 443.
+fn runs(kind: Kind) -> bool {
+    cfg!(feature = "turn-tls") || kind != Kind::Tcp443
+}
+
+/// The table of docs/nat.md.
+#[test]
+fn matrix() {
+    if std::env::var_os("LOOPRTC_MATRIX").is_none() || !ready() {
+        return;
+    }
+    let mut table = String::new();
+    for a in Kind::ALL {
+        table.push_str(&format!("| {} |", a.name()));
+        for b in Kind::ALL {
+            let mut times: Vec<_> = (0..3).map(|_| meet(a, b)).collect();
+            times.sort_by_key(|(time, _)| *time);
+            let (median, way) = times[1];
+            table.push_str(&format!(" {} {} ms |", way.name(), median.as_millis()));
+        }
+        table.push('\n');
+    }
+    let names: Vec<_> = Kind::ALL.iter().map(|k| k.name()).collect();
+    println!("\n| offers ↓, answers → | {} |", names.join(" | "));
+    println!("|---|{}", "---|".repeat(names.len()));
+    println!("{table}");
+}

@@ -1,0 +1,71 @@
+//! What befalls a relayed session, and what becomes of it.
+
+use std::time::Duration;
+
+use crate::lab::{Kind, Lab, ready};
+use crate::server::Coturn;
+use crate::session::Session;
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// Two that can meet on the server alone, connected.
+fn relayed(lab: &Lab, server: &Coturn) -> Session {
+    let mut session = Session::begin(lab, server);
+    session.connect(Duration::from_secs(20));
+    session.talk("there and back", SOON);
+    session
+}
+
+/// Talks twice a second for so long.
+fn go_on(session: &mut Session, seconds: u32) {
+    for n in 0..seconds * 2 {
+        session.talk(&format!("still there {n}"), SOON);
+        session.run_for(Duration::from_millis(500));
+    }
+}
+
+#[test]
+fn a_nonce_that_expires_and_a_lifetime_of_seconds() {
+    if !ready() {
+        return;
+    }
+    let lab = Lab::new(Kind::Symmetric, Kind::Symmetric);
+    let server = Coturn::start(&lab, &["--stale-nonce=2", "--max-allocate-lifetime=3"]);
+    let mut session = relayed(&lab, &server);
+    go_on(&mut session, 8);
+    assert!(server.count("REFRESH processed, success") >= 1);
+    assert!(server.count("438") >= 1, "{:?}", server.log());
+    let paths = session.paths();
+    assert!(paths.iter().any(|p| p.relay_url.is_some()), "{paths:?}");
+    drop(session);
+    assert!(
+        server.wait_until(3000, |s| s.allocations() == 0),
+        "{:?}",
+        server.log()
+    );
+}
+
+#[test]
+fn a_server_that_is_killed_and_started_again() {
+    if !ready() {
+        return;
+    }
+    for kind in [Kind::Symmetric, Kind::UdpBlocked] {
+        let lab = Lab::new(kind, kind);
+        let server = Coturn::start(&lab, &[]);
+        let mut session = relayed(&lab, &server);
+        let server = server.restart(&lab, Duration::from_secs(1));
+        let time = session.talk("once it is back", Duration::from_secs(40));
+        println!(
+            "{:8} the server was gone for 1 s; data came through again after {time:?}",
+            kind.name()
+        );
+        go_on(&mut session, 2);
+        drop(session);
+        assert!(
+            server.wait_until(3000, |s| s.allocations() == 0),
+            "{:?}",
+            server.log()
+        );
+    }
+}
