@@ -59,8 +59,8 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
             match event {
-                // The new channel has to be offered. Setting the offer begins to gather candidates …
-                PeerEvent::NegotiationNeeded => {
+                // The new channel has to be offered (later offers have no way to the page). Gathering begins …
+                PeerEvent::NegotiationNeeded if net.peer(id)?.local_description().is_none() => {
                     net.peer(id)?.negotiate()?;
                 }
                 // … and now they are all in it.

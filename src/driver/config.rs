@@ -43,6 +43,23 @@ pub struct LoopConfig {
     /// Whom to trust when a TURN server is reached by TLS (`turns:`): certificates in PEM. `None`, the
     /// default, takes the system's authorities. Only with the feature `turn-tls`.
     pub tls_authorities: Option<Vec<u8>>,
+    /// How changes of the machine's networks are noticed. [`NetworkWatching::Auto`] by default.
+    pub network: NetworkWatching,
+}
+
+/// How a loop notices that interfaces, addresses or the default route have changed. Peers then gather
+/// candidates anew, and restart ICE if they have to
+/// ([`PeerConfig::restart_on_network_change`](crate::proto::peer::PeerConfig)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum NetworkWatching {
+    /// The system says so (netlink, on Linux); where it does not, or may not, interfaces are looked at every 2 s.
+    #[default]
+    Auto,
+    /// Interfaces are looked at so often.
+    Polling(Duration),
+    /// Not at all, nor whether the machine has slept.
+    Off,
 }
 
 impl Default for LoopConfig {
@@ -61,6 +78,7 @@ impl Default for LoopConfig {
             socket_buffer: 2 * 1024 * 1024,
             address_hold: Duration::from_secs(5),
             tls_authorities: None,
+            network: NetworkWatching::Auto,
         }
     }
 }
@@ -98,6 +116,13 @@ impl LoopConfig {
     #[must_use]
     pub fn max_peers(mut self, peers: usize) -> Self {
         self.max_peers = peers;
+        self
+    }
+
+    /// Sets [`network`](Self::network).
+    #[must_use]
+    pub fn network(mut self, watching: NetworkWatching) -> Self {
+        self.network = watching;
         self
     }
 

@@ -67,6 +67,16 @@ impl MdnsDriver {
         }
     }
 
+    /// Interfaces have come or gone: the sockets are made anew, if they are needed.
+    pub fn reopen(&mut self, addresses: Vec<Ipv4Addr>, registry: &Registry) {
+        if self.opened {
+            // What is closed is not polled any more.
+            self.sockets.clear();
+            self.open(addresses, registry);
+            self.readable = true;
+        }
+    }
+
     fn read(&mut self) {
         self.readable = false;
         let mut buffer = [0; 9000];

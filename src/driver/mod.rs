@@ -23,6 +23,31 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! # When networks change
+//!
+//! The loop watches the interfaces, their addresses and the default route of the machine, and whether it
+//! has slept ([`LoopConfig::network`]). A peer whose path that concerns says
+//! [`NegotiationNeeded`](PeerEvent::NegotiationNeeded), then
+//! [`IceCandidate`](PeerEvent::IceCandidate), also in the middle of a session, and goes on when the other side
+//! has answered; so does one whose other side is silent. It is the same signaling as for the first offer, and
+//! all that an application has to do:
+//!
+//! | event or message | what to do |
+//! |---|---|
+//! | `NegotiationNeeded` | [`negotiate`](PeerMut::negotiate), and send the offer |
+//! | `IceCandidate` | send it, with its `username_fragment` |
+//! | a description comes | [`receive`](PeerMut::receive), and send the answer, if there is one |
+//! | a candidate comes | [`add_ice_candidate`](PeerMut::add_ice_candidate) |
+//!
+//! Signaling has to be reliable, and to find its own way back: a WebSocket from the address that is gone is gone,
+//! too, and what was said meanwhile has to be said when there is another. It must not go through a channel of
+//! the session that it is to bring back. Both sides may restart at once; give them different
+//! [`Politeness`](crate::proto::peer::Politeness). Who has no way to signal later can leave the event alone, or
+//! turn restarts off in the [`PeerConfig`]. Channels keep their order and lose nothing; of media what was under way
+//! is lost, and a keyframe asked for.
+//!
+//! # Turns
+//!
 //! One turn does bounded work: so many datagrams a socket, so many posted jobs, each due deadline once.
 //! What is left over is remembered, and the next turn does not wait. To live inside another loop, wait
 //! for its descriptor ([`AsRawFd`](std::os::fd::AsRawFd)) to become readable or for
@@ -39,6 +64,7 @@ mod handle;
 mod interfaces;
 mod local_track;
 mod mdns;
+mod network;
 mod peers;
 mod resolver;
 pub(crate) mod sockets;
@@ -57,6 +83,7 @@ use mio::{Events, Poll, Token};
 use self::datagrams::Inbox;
 use self::demux::Demux;
 use self::mdns::MdnsDriver;
+use self::network::NetworkWatch;
 use self::peers::Peers;
 use self::resolver::Resolver;
 use self::sockets::{Owner, Sockets};
@@ -65,7 +92,7 @@ use self::tls::TlsSetup;
 use crate::proto::ice::{Bindings, stun};
 use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
 
-pub use self::config::LoopConfig;
+pub use self::config::{LoopConfig, NetworkWatching};
 pub use self::datagrams::{Datagram, UdpConfig, UdpId};
 pub use self::error::LoopError;
 pub use self::handle::{LoopHandle, PostError};
@@ -74,6 +101,9 @@ pub use self::peers::{PeerId, PeerMut};
 
 /// The waker's token; sockets are numbered from 0.
 const WAKER: Token = Token(usize::MAX);
+
+/// That of netlink.
+const NETWORK: Token = Token(usize::MAX - 2);
 
 /// Readiness events taken from the system in one turn.
 const EVENTS: usize = 256;
@@ -98,6 +128,8 @@ pub struct LoopStats {
     pub address_conflicts: u64,
     /// Peers closed because they panicked.
     pub panics: u64,
+    /// Changes of the machine's networks, and sleeps of the machine.
+    pub network_changes: u64,
 }
 
 /// Peers, sockets and time on one thread. See the [module](self).
@@ -114,6 +146,7 @@ pub struct EventLoop {
     mdns: MdnsDriver,
     bindings: Bindings,
     binding_deadline: Option<Instant>,
+    network: NetworkWatch,
     config: LoopConfig,
     backend: CryptoBackend,
     certificate: Certificate,
@@ -160,6 +193,7 @@ impl EventLoop {
             mdns: MdnsDriver::default(),
             bindings: Bindings::new(None),
             binding_deadline: None,
+            network: NetworkWatch::new(config.network, NETWORK),
             handle,
             sockets: Sockets::new(&config),
             streams: Streams::default(),
@@ -193,7 +227,9 @@ impl EventLoop {
         let shared = (backend == self.backend).then(|| self.certificate.clone());
         let certificate = config.certificate.clone().or(shared);
         let config = config.crypto(Some(backend)).certificate(certificate);
-        let id = self.peers.add(config, Instant::now())?;
+        let now = Instant::now();
+        self.start_watching(now);
+        let id = self.peers.add(config, now)?;
         self.touched.push(id.index());
         Ok(id)
     }
@@ -251,7 +287,13 @@ impl EventLoop {
 
     /// The next event that is there already.
     pub fn poll_event(&mut self) -> Option<(PeerId, PeerEvent)> {
-        let (id, event) = self.events.pop_front()?;
+        let (id, event) = loop {
+            let (id, event) = self.events.pop_front()?;
+            // What has been dealt with since it was queued is not needed any more (W3C §4.7.3).
+            if event != PeerEvent::NegotiationNeeded || self.peers.needs_negotiation(id) {
+                break (id, event);
+            }
+        };
         if is_last(&event) {
             self.forget(id);
         }
@@ -286,6 +328,7 @@ impl EventLoop {
         for event in &self.ready {
             match event.token() {
                 WAKER => posted = true,
+                NETWORK => self.network.on_ready(Instant::now()),
                 #[cfg(unix)]
                 watch::WATCHED => self.handle.ask_wake(),
                 Token(stream) if stream >= tcp::FIRST_TOKEN => {
@@ -305,6 +348,7 @@ impl EventLoop {
         }
         let now = Instant::now();
         self.read(now);
+        self.watch_network(now);
         self.deliver_resolved(now);
         self.fire_bindings(now);
         self.run_mdns(now);
@@ -378,11 +422,9 @@ impl EventLoop {
 
     fn machines_deadline(&self) -> Option<Instant> {
         let peers = self.peers.next_deadline();
-        let others = self
-            .binding_deadline
-            .into_iter()
-            .chain(self.mdns.deadline());
-        peers.into_iter().chain(others).min()
+        let look = self.network.deadline().filter(|_| self.peers.len() > 0);
+        let others = [self.binding_deadline, self.mdns.deadline(), look];
+        peers.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     fn wait(&self, max_wait: Option<Duration>) -> Option<Duration> {

@@ -136,6 +136,12 @@ impl Peers {
             .is_some_and(|e| e.id == id && !e.forgotten)
     }
 
+    /// Whether this peer still needs to make an offer.
+    pub fn needs_negotiation(&self, id: PeerId) -> bool {
+        let entry = self.entries.get(id.index()).filter(|e| e.id == id);
+        entry.is_some_and(|e| e.peer.needs_negotiation())
+    }
+
     /// The name of the peer in this slot, unless it is closed.
     pub fn id_of(&self, index: usize) -> Option<PeerId> {
         self.entries.get(index).filter(|e| !e.closed).map(|e| e.id)

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::config::LoopConfig;
 use super::datagrams::{UdpConfig, UdpId};
-use super::interfaces::Interfaces;
+use super::interfaces::{Interfaces, Snapshot};
 use super::udp::{Read, RecvBuffers, Udp};
 use crate::proto::net::{InterfaceAddress, PortPolicy, Transmit};
 
@@ -114,8 +114,24 @@ impl Sockets {
         sockets: Vec<usize>,
         now: Instant,
     ) -> Result<(Vec<usize>, Vec<InterfaceAddress>), String> {
+        let addresses = self.addresses(&sockets, now)?;
+        Ok((sockets, addresses))
+    }
+
+    /// Asks the system for its addresses.
+    pub fn look(&mut self, now: Instant) -> io::Result<Snapshot> {
+        self.interfaces.refresh(now)?;
+        Ok(self.interfaces.snapshot())
+    }
+
+    /// The addresses at which these sockets can be reached.
+    pub fn addresses(
+        &mut self,
+        sockets: &[usize],
+        now: Instant,
+    ) -> Result<Vec<InterfaceAddress>, String> {
         let mut addresses = Vec::new();
-        for socket in &sockets {
+        for socket in sockets {
             let Some(udp) = self.udp.get(*socket) else {
                 continue;
             };
@@ -124,7 +140,7 @@ impl Sockets {
                 Err(e) => return Err(format!("listing network interfaces: {e}")),
             }
         }
-        Ok((sockets, addresses))
+        Ok(addresses)
     }
 
     fn bind_all(

@@ -1,6 +1,6 @@
 //! What passes between a protocol machine and whoever drives it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The transport a datagram came by or goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,4 +101,36 @@ pub struct InterfaceAddress {
     pub interface: String,
     /// The address and the bound port.
     pub address: SocketAddr,
+}
+
+/// How the networks of this machine have changed. Whoever drives machines finds it out; what cannot have
+/// changed for a machine is told to it all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NetworkChange<'a> {
+    /// Where the socket of host candidates can be reached now; none if it is not open.
+    pub addresses: &'a [InterfaceAddress],
+    /// Addresses that this machine does not have any more.
+    pub gone: &'a [IpAddr],
+    /// The default route for IPv4 is another one: what is sent leaves by another address than before.
+    pub rerouted_ipv4: bool,
+    /// The same for IPv6.
+    pub rerouted_ipv6: bool,
+    /// The machine was asleep. NATs and servers have forgotten it.
+    pub slept: bool,
+}
+
+impl NetworkChange<'_> {
+    /// Whether what was sent from this address before may not arrive any more, or arrive from another one.
+    pub fn affects(&self, local: IpAddr) -> bool {
+        self.slept || self.gone.contains(&local) || self.reroutes(local)
+    }
+
+    /// Whether the default route of this address's family is another one.
+    pub fn reroutes(&self, address: IpAddr) -> bool {
+        match address {
+            _ if address.is_loopback() => false,
+            IpAddr::V4(_) => self.rerouted_ipv4,
+            IpAddr::V6(_) => self.rerouted_ipv6,
+        }
+    }
 }

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use self::nat::{Nat, Socket};
 use crate::proto::ice::Bindings;
-use crate::proto::net::{Protocol, Received, SocketId, Transmit};
+use crate::proto::net::{InterfaceAddress, NetworkChange, Protocol, Received, SocketId, Transmit};
 use crate::proto::peer::{Certificate, CryptoBackend, IceCandidateInit, Input, Output, Peer};
 use crate::proto::peer::{PeerConfig, PeerError, PeerEvent, Politeness, SessionDescription};
 
@@ -131,6 +131,8 @@ struct Place {
     partner: Option<Node>,
     unplugged: bool,
     timeouts: u64,
+    /// How often it has changed its address.
+    moves: u8,
     nat: Option<Nat>,
     sockets: Vec<Socket>,
     bindings: Bindings,
@@ -251,6 +253,7 @@ impl Simulation {
             partner: None,
             unplugged: false,
             timeouts: 0,
+            moves: 0,
             nat: None,
             sockets: Vec::new(),
             bindings: Bindings::new(Some(self.rng.0)),
@@ -331,6 +334,43 @@ impl Simulation {
     /// Takes a peer off the network, or puts it back.
     pub fn unplug(&mut self, node: Node, unplugged: bool) {
         self.places[node.0].unplugged = unplugged;
+    }
+
+    /// Gives a peer another address, as another network would, and tells it. What is under way to the old
+    /// one is lost.
+    pub fn readdress(&mut self, node: Node) {
+        let place = &mut self.places[node.0];
+        let old = place.address;
+        place.moves = place.moves.wrapping_add(1);
+        if let SocketAddr::V4(address) = &mut place.address {
+            let [_, _, net, host] = address.ip().octets();
+            address.set_ip([10, place.moves, net, host].into());
+        }
+        let change = NetworkChange {
+            addresses: &[InterfaceAddress {
+                interface: format!("sim{}", place.moves),
+                address: place.address,
+            }],
+            gone: &[old.ip()],
+            rerouted_ipv4: true,
+            ..NetworkChange::default()
+        };
+        let now = self.now;
+        self.input(node, Input::NetworkChanged { now, change });
+    }
+
+    /// Has a peer's machine wake from a sleep.
+    pub fn wake(&mut self, node: Node) {
+        let change = NetworkChange {
+            addresses: &[InterfaceAddress {
+                interface: "sim0".into(),
+                address: self.places[node.0].address,
+            }],
+            slept: true,
+            ..NetworkChange::default()
+        };
+        let now = self.now;
+        self.input(node, Input::NetworkChanged { now, change });
     }
 
     /// Does something with a peer, and with what comes of it.

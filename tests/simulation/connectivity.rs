@@ -57,6 +57,7 @@ fn a_peer_that_vanishes_is_noticed_at_the_configured_times() {
         (fast, [2_000, 10_000, 15_000]),
     ] {
         let mut sim = Simulation::new(1, Link::default());
+        let config = config.restart_after_disconnected(None);
         let (a, b) = sim.pair_with(config.clone(), config);
         let (channel, _) = pair_with_channel(&mut sim, a, b);
         sim.with(b, |_, _| ());
@@ -144,7 +145,8 @@ fn unplugged_for_less_than_half_a_minute() {
 fn an_ice_restart_brings_a_failed_connection_back() {
     for restarter in [0, 1] {
         let mut sim = Simulation::new(3, Link::default());
-        let (a, b) = sim.pair();
+        let config = PeerConfig::default().restart_after_disconnected(None);
+        let (a, b) = sim.pair_with(config.clone(), config);
         let (ca, cb) = pair_with_channel(&mut sim, a, b);
         sim.unplug(b, true);
         for n in 0..20u8 {
@@ -180,7 +182,8 @@ fn is_stun(contents: &[u8]) -> bool {
 #[test]
 fn consent_is_lost_although_data_comes() {
     let mut sim = Simulation::new(4, Link::default());
-    let (a, b) = sim.pair();
+    let config = PeerConfig::default().restart_after_disconnected(None);
+    let (a, b) = sim.pair_with(config.clone(), config);
     let (ca, cb) = pair_with_channel(&mut sim, a, b);
     let from_b = sim.address(b);
     sim.set_filter(move |t| !(t.source == from_b && is_stun(&t.contents)));

@@ -196,7 +196,8 @@ fn stun_with_a_wrong_password() {
 fn replayed_stun_from_another_address() {
     let mut sim = Simulation::new(5, Link::default());
     sim.record();
-    let (a, b) = sim.pair();
+    let config = PeerConfig::default().restart_after_disconnected(None);
+    let (a, b) = sim.pair_with(config.clone(), config);
     pair_with_channel(&mut sim, a, b);
     let to_b = sim.address(b);
     let requests: Vec<Vec<u8>> = sim

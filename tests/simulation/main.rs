@@ -10,5 +10,6 @@ mod lossy;
 mod nat;
 mod negotiation;
 mod packets;
+mod recovery;
 mod relays;
 mod tracks;

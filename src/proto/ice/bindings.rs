@@ -135,6 +135,20 @@ impl Bindings {
         self.ask(request, now);
     }
 
+    /// The network has changed: what servers saw before, they may not see any more. All are asked again, and
+    /// who [asks](Self::request) meanwhile is told what they say now.
+    pub fn refresh(&mut self, now: Instant) {
+        let mut requests: Vec<_> = self.entries.keys().copied().collect();
+        requests.sort();
+        for request in requests {
+            if let Some(entry) = self.entries.get_mut(&request) {
+                entry.mapped = None;
+                entry.server = request.server;
+            }
+            self.ask(request, now);
+        }
+    }
+
     /// A user is gone. What nobody else uses is not kept alive any more.
     pub fn release(&mut self, user: usize) {
         for request in self.users.remove(&user).unwrap_or_default() {

@@ -8,6 +8,7 @@
 //!   Complete: when every source has answered or failed, or when time is up
 //! ```
 
+mod changed;
 mod relayed;
 
 use std::collections::VecDeque;
@@ -51,8 +52,8 @@ pub enum GatherOutput {
     CloseSocket(SocketId),
     /// Send this: it is for a TURN server.
     Transmit(Transmit),
-    /// A relayed address is gone.
-    Lost(SocketAddr),
+    /// A candidate that was found before is of no use any more.
+    Lost(LocalCandidate),
 }
 
 /// An address at which this side can be reached.
@@ -362,7 +363,8 @@ impl Gatherer {
                 continue;
             };
             let address = SocketAddr::new(ip, base.port());
-            if address != base {
+            let is_known = self.found.iter().any(|c| c.address == address);
+            if address != base && !is_known {
                 let kind = LocalKind::ServerReflexive { base, url: None };
                 self.add(LocalCandidate { address, kind });
             }
@@ -370,15 +372,12 @@ impl Gatherer {
     }
 
     fn start_server(&mut self, index: usize) {
+        let has_answered = self.has_asked_all(index);
         let server = &mut self.servers[index];
         if server.url.kind == ServerKind::Stun && self.policy == IceTransportPolicy::Relay {
             server.state = Lookup::Done;
             return;
         }
-        let has_answered = self
-            .bindings
-            .iter()
-            .any(|b| b.server == index && b.state == Asking::Mapped);
         let has_relay = self.relays.is_allocated(index) || self.relays.is_pending(index);
         if has_answered || has_relay {
             return;
@@ -394,6 +393,27 @@ impl Gatherer {
                 self.out.push_back(GatherOutput::Resolve(name.clone()));
             }
         }
+    }
+
+    /// Whether this server has answered for every address that it is asked from.
+    fn has_asked_all(&self, index: usize) -> bool {
+        let Hosts::Known(hosts) = &self.hosts else {
+            return false;
+        };
+        let mut mapped = self
+            .bindings
+            .iter()
+            .filter(|b| b.server == index && b.state == Asking::Mapped)
+            .peekable();
+        let Some(first) = mapped.peek() else {
+            return false;
+        };
+        let is_v4 = first.request.server.is_ipv4();
+        let mapped: Vec<_> = mapped.map(|b| b.request.base).collect();
+        let mut bases = hosts
+            .iter()
+            .filter(|h| h.is_ipv4() == is_v4 && !h.ip().is_loopback());
+        bases.all(|h| mapped.contains(h))
     }
 
     /// Does what can be done with what is known now.
@@ -444,13 +464,18 @@ impl Gatherer {
                     server: SocketAddr::new(*ip, port),
                     base: *base,
                 };
+                asked = true;
+                // After a change of networks some are known already.
+                let is_known = |b: &Binding| b.server == index && b.request == request;
+                if self.bindings.iter().any(is_known) {
+                    continue;
+                }
                 self.bindings.push(Binding {
                     request,
                     server: index,
                     state: Asking::Asked,
                 });
                 self.out.push_back(GatherOutput::Bind(request));
-                asked = true;
             }
         }
         if !asked {

@@ -15,7 +15,8 @@ use super::server::{ServerHost, ServerTransport, ServerUrl};
 use super::turn::frame::Deframer;
 use super::turn::{TurnClient, TurnConfig, TurnOutput};
 use crate::proto::net::{
-    Protocol, Received, ServerName, SocketId, SocketKind, SocketReply, SocketRequest, Transmit,
+    NetworkChange, Protocol, Received, ServerName, SocketId, SocketKind, SocketReply,
+    SocketRequest, Transmit,
 };
 
 /// Redirections that are followed (RFC 8489 §10).
@@ -337,6 +338,36 @@ impl Relays {
             }
             self.drain(index, now);
         }
+    }
+
+    /// The networks of this machine have changed. A server knows an allocation by the address that we send
+    /// from (RFC 8656 §2); where that is another one now, it is asked for a new one, from a new socket.
+    /// Whether any is.
+    pub fn remake(&mut self, change: &NetworkChange<'_>, now: Instant) -> bool {
+        if self.farewell.is_some() {
+            return false;
+        }
+        let mut remade = false;
+        for index in 0..self.relays.len() {
+            let relay = &mut self.relays[index];
+            // The wildcard, of a UDP socket, is sent from by the default route.
+            let ip = relay.local.map_or(relay.remote.ip(), |l| l.ip());
+            if !change.affects(ip) {
+                continue;
+            }
+            remade = true;
+            let gone = std::mem::take(&mut relay.relayed);
+            self.out.extend(gone.into_iter().map(RelayOutput::Lost));
+            relay.renewals = 0;
+            relay.redirections = 0;
+            if let Some(client) = &mut relay.client {
+                // It may still get through, and the server's quota is not for ever.
+                client.release(now);
+                self.drain(index, now);
+            }
+            self.reopen(index);
+        }
+        remade
     }
 
     /// Gives up on a server that has not answered in time.

@@ -46,6 +46,17 @@ pub struct PeerConfig {
     pub ice_lite: bool,
     /// When silence becomes *disconnected*, *failed* and *closed*.
     pub timing: Timing,
+    /// Ask for an ICE restart when the networks of this machine change under the path, and when it has
+    /// slept. On by default. It is said as
+    /// [`PeerEvent::NegotiationNeeded`](super::PeerEvent::NegotiationNeeded): the application makes the offer
+    /// and carries it to the other side, as after [`restart_ice`](super::Peer::restart_ice).
+    pub restart_on_network_change: bool,
+    /// Ask for an ICE restart, in the same way, when the connection has been *disconnected* for this long:
+    /// a NAT may have forgotten us, or the other side's network may have changed. 2 s by default, which
+    /// makes 7 s of silence; twice that for the side that did not make the last offer, so that offers do not
+    /// cross. Once more when it has *failed*; then it is left to the application until there is a path again.
+    /// `None`: never.
+    pub restart_after_disconnected: Option<Duration>,
     /// What is bounded, and where.
     pub limits: Limits,
     /// The size of datagrams that DTLS and SCTP aim for, in bytes of UDP payload. 1,200 by default:
@@ -93,6 +104,8 @@ impl Default for PeerConfig {
             begin_sctp: false,
             ice_lite: false,
             timing: Timing::default(),
+            restart_on_network_change: true,
+            restart_after_disconnected: Some(Duration::from_secs(2)),
             limits: Limits::default(),
             mtu: 1200,
             codecs: Codecs::default(),
@@ -146,6 +159,10 @@ impl PeerConfig {
         ice_lite: bool => ice_lite;
         /// Sets [`timing`](Self::timing).
         timing: Timing => timing;
+        /// Sets [`restart_on_network_change`](Self::restart_on_network_change).
+        restart_on_network_change: bool => restart_on_network_change;
+        /// Sets [`restart_after_disconnected`](Self::restart_after_disconnected).
+        restart_after_disconnected: Option<Duration> => restart_after_disconnected;
         /// Sets [`limits`](Self::limits).
         limits: Limits => limits;
         /// Sets [`mtu`](Self::mtu).

@@ -235,6 +235,7 @@ impl Peer {
         self.connectivity.heard(here, there, self.now);
         if message.is_successful_binding_response() {
             self.connectivity.consented(self.now);
+            self.resend.answered(here, there, self.now);
         }
         if !self.validated.touch(received.source, self.now)
             && let Some(evicted) = self.validated.insert(received.source, self.now)
@@ -319,6 +320,9 @@ impl Peer {
                 break;
             }
         }
+        if self.channels.buffered() == 0 {
+            self.resend.forget();
+        }
         self.release_due();
         self.evaluate();
         self.flush_events();
@@ -378,6 +382,7 @@ impl Peer {
             let (here, there) = (transmit.source, transmit.destination);
             self.stats.path = Some((here, there));
             self.connectivity.sent(here, there, self.now);
+            self.keep_for_resend(&contents);
         }
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += contents.len() as u64;
@@ -523,6 +528,7 @@ impl Peer {
         }
         let state = connection_state(ice, self.dtls);
         self.set_states(ice, state);
+        self.recover_from_silence();
         let over = self
             .handshake_failed
             .is_some_and(|t| self.now >= t + self.config.timing.closed);
@@ -534,6 +540,9 @@ impl Peer {
     fn set_states(&mut self, ice: IceConnectionState, state: ConnectionState) {
         if self.ice_state != ice {
             self.ice_state = ice;
+            if ice == IceConnectionState::Disconnected {
+                self.resend.arm();
+            }
             self.event(PeerEvent::IceConnectionStateChange(ice));
         }
         if self.state != state {
@@ -561,6 +570,8 @@ impl Peer {
             self.core_deadline,
             self.tracks.due(),
             self.connectivity.deadline(self.now),
+            self.recovery_deadline(),
+            self.resend.deadline(),
             handshake,
             self.handshake_failed.map(|t| t + self.config.timing.closed),
             self.gatherer.deadline(),

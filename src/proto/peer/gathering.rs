@@ -103,11 +103,13 @@ impl Peer {
                 }
                 GatherOutput::CloseSocket(id) => self.out.push_back(Output::CloseSocket(id)),
                 GatherOutput::Transmit(transmit) => self.out.push_back(Output::Transmit(transmit)),
-                GatherOutput::Lost(address) => self.on_local_lost(address),
+                GatherOutput::Lost(candidate) => self.on_local_lost(&candidate),
                 GatherOutput::Resolve(host) => self.out.push_back(Output::Resolve(host)),
                 GatherOutput::Bind(request) => self.out.push_back(Output::Bind(request)),
                 GatherOutput::Candidate(candidate) => self.on_local_candidate(&candidate),
                 GatherOutput::Failed(why) => self.event(PeerEvent::IceCandidateError(why)),
+                // Where more has been found after a change of networks, it has been said.
+                GatherOutput::Complete if self.gathering == IceGatheringState::Complete => {}
                 GatherOutput::Complete => {
                     self.signal_candidate(None);
                     self.set_gathering(IceGatheringState::Complete);
@@ -161,7 +163,7 @@ impl Peer {
                 self.advance(*now);
                 self.gatherer.handle_socket(*id, reply, self.now);
             }
-            Input::Resolved { .. } | Input::Binding { .. } => {}
+            Input::Resolved { .. } | Input::Binding { .. } | Input::NetworkChanged { .. } => {}
         }
         self.on_gathered();
         // There is nobody left to be told.
@@ -219,16 +221,19 @@ impl Peer {
         self.signal_candidate(Some(candidate));
     }
 
-    /// A relayed address is gone: no pair may use it any more.
-    fn on_local_lost(&mut self, address: SocketAddr) {
-        self.gathered.retain(|c| c.socket_addr() != Some(address));
-        if let Ok(candidate) = Candidate::relayed(address, address, CoreProtocol::Udp) {
+    /// An address is gone: no pair may use it any more.
+    fn on_local_lost(&mut self, lost: &LocalCandidate) {
+        if let Some(index) = self.position_gathered(lost.address) {
+            self.gathered.remove(index);
+            self.names.hidden.retain(|(a, _)| *a != lost.address);
+        }
+        if let Ok(candidate) = core_candidate(lost) {
             self.rtc.direct_api().invalidate_candidate(&candidate);
             self.dirty = true;
         }
     }
 
-    fn position_gathered(&self, address: SocketAddr) -> Option<usize> {
+    pub(super) fn position_gathered(&self, address: SocketAddr) -> Option<usize> {
         let name = self.names.of(address);
         self.gathered.iter().position(|c| match &c.address {
             CandidateAddress::Ip(_) => c.socket_addr() == Some(address),
@@ -257,6 +262,20 @@ impl Peer {
 
 /// Tells the core of a local address. `None` when it does not want it.
 fn add_local_candidate(rtc: &mut Rtc, found: &LocalCandidate) -> Option<IceCandidate> {
+    let candidate = match core_candidate(found) {
+        Ok(candidate) => candidate,
+        Err(e) => {
+            log::debug!("local candidate {} not usable: {e}", found.address);
+            return None;
+        }
+    };
+    let line = rtc.add_local_candidate(candidate)?.to_sdp_string();
+    IceCandidate::parse(&line)
+        .inspect_err(|e| log::warn!("own candidate {line:?}: {e}"))
+        .ok()
+}
+
+fn core_candidate(found: &LocalCandidate) -> Result<Candidate, String> {
     let address = found.address;
     let candidate = match &found.kind {
         LocalKind::Host => Candidate::host(address, CoreProtocol::Udp),
@@ -266,15 +285,5 @@ fn add_local_candidate(rtc: &mut Rtc, found: &LocalCandidate) -> Option<IceCandi
         // What is sent from it and comes to it is relayed here; the core sees no socket beneath it.
         LocalKind::Relay { .. } => Candidate::relayed(address, address, CoreProtocol::Udp),
     };
-    let candidate = match candidate {
-        Ok(candidate) => candidate,
-        Err(e) => {
-            log::debug!("local candidate {address} not usable: {e}");
-            return None;
-        }
-    };
-    let line = rtc.add_local_candidate(candidate)?.to_sdp_string();
-    IceCandidate::parse(&line)
-        .inspect_err(|e| log::warn!("own candidate {line:?}: {e}"))
-        .ok()
+    candidate.map_err(|e| e.to_string())
 }

@@ -35,6 +35,8 @@ mod gathering;
 mod joined;
 mod negotiation;
 mod perfect;
+mod recovery;
+mod resend;
 mod state;
 mod stats;
 mod tracks;
@@ -55,7 +57,7 @@ use self::connectivity::{Connectivity, ValidatedAddresses};
 use self::negotiation::Negotiation;
 use self::tracks::Tracks;
 use super::ice::{BindingReply, BindingRequest, Gatherer, IceCandidate};
-use super::net::{Received, SocketId, SocketReply, SocketRequest, Transmit};
+use super::net::{NetworkChange, Received, SocketId, SocketReply, SocketRequest, Transmit};
 
 pub use self::candidates::CandidateCounts;
 pub use self::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
@@ -112,6 +114,15 @@ pub enum Input<'a> {
         request: BindingRequest,
         /// How.
         reply: BindingReply,
+    },
+    /// Interfaces, addresses or routes of this machine have changed, or it was asleep. Candidates are
+    /// gathered anew where that is necessary, and ICE is restarted if the path may have been hit
+    /// ([`PeerConfig::restart_on_network_change`]).
+    NetworkChanged {
+        /// When.
+        now: Instant,
+        /// How.
+        change: NetworkChange<'a>,
     },
 }
 
@@ -199,6 +210,8 @@ pub struct Peer {
     unsent: usize,
     joined: joined::Joined,
     connectivity: Connectivity,
+    recovery: recovery::Recovery,
+    resend: resend::Resend,
     validated: ValidatedAddresses,
     dtls: Dtls,
     dtls_fault: Option<String>,
@@ -257,6 +270,8 @@ impl Peer {
             unsent: 0,
             joined: joined::Joined::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
+            recovery: recovery::Recovery::default(),
+            resend: resend::Resend::default(),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
             dtls: Dtls::New,
             dtls_fault: None,
@@ -302,6 +317,7 @@ impl Peer {
                 self.settle();
                 self.advance(now);
                 self.gather_timeout();
+                self.resend_due();
                 self.core_timeout();
             }
             Input::Socket { now, id, reply } => {
@@ -327,6 +343,13 @@ impl Peer {
                 self.gatherer.handle_binding(request, &reply);
                 self.on_gathered();
             }
+            Input::NetworkChanged { now, change } => {
+                self.settle();
+                self.advance(now);
+                self.on_network_changed(&change);
+                // Pairs have come and gone.
+                self.core_timeout();
+            }
         }
         self.dirty = true;
         self.settle();
@@ -336,14 +359,22 @@ impl Peer {
     /// The next thing to do. [`Output::Timeout`] comes last and means: drained.
     pub fn poll_output(&mut self) -> Output {
         self.settle();
-        if let Some(output) = self.out.pop_front() {
-            return output;
+        while let Some(output) = self.out.pop_front() {
+            if !self.is_stale(&output) {
+                return output;
+            }
         }
         if self.out.capacity() > MAX_IDLE_OUTPUTS {
             // A burst is over; a thousand idle peers must not keep what one burst took.
             self.out = VecDeque::new();
         }
         Output::Timeout(self.deadline())
+    }
+
+    /// W3C §4.7.3 asks once more when the event is fired: an offer may have come meanwhile. If one of ours is
+    /// still needed after that, it is said anew.
+    fn is_stale(&self, output: &Output) -> bool {
+        matches!(output, Output::Event(PeerEvent::NegotiationNeeded)) && !self.needs_negotiation()
     }
 
     /// Closes the connection (W3C §4.4.2 `close`): says goodbye to the other side (SCTP shutdown, DTLS

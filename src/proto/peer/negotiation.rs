@@ -89,6 +89,12 @@ impl Negotiation {
         }
     }
 
+    /// Whether the offer in force is ours.
+    pub fn is_offerer(&self) -> bool {
+        let current = self.local.current.as_ref();
+        current.is_some_and(|d| d.kind == SdpType::Offer)
+    }
+
     /// Whether data channels have been negotiated.
     pub fn has_application(&self) -> bool {
         self.application
@@ -426,6 +432,7 @@ impl Peer {
         });
         let is_restart = before.is_some_and(|b| b.ufrag != remote.ufrag || b.pass != remote.pwd);
         if is_restart {
+            self.resend.arm();
             self.negotiation.remote_in_generation = 0;
             // New credentials satisfy `restartIce` (W3C §4.4.1.5), whoever asked for them.
             self.negotiation.restart_wanted = false;
@@ -528,6 +535,11 @@ impl Peer {
             self.events.push(PeerEvent::NegotiationNeeded);
         }
         n.needed = needed;
+    }
+
+    /// Whether that has been said and still holds.
+    pub(crate) fn needs_negotiation(&self) -> bool {
+        self.negotiation.needed
     }
 
     fn wrong_state(&self, operation: &'static str) -> PeerError {

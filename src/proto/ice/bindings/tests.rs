@@ -180,3 +180,27 @@ fn an_old_server_answers_with_mapped_address() {
         [(USER, BindingReply::Mapped(address(0x1234)))]
     );
 }
+
+/// After a change of networks everybody is told what servers see then; also who asks meanwhile.
+#[test]
+fn another_network_has_everything_asked_again() {
+    let t0 = Instant::now();
+    let mut b = Bindings::new(Some(1));
+    b.request(USER, request(), t0);
+    let (sent, ..) = drain(&mut b);
+    let from = request().server;
+    assert!(b.handle_datagram(from, &success(&sent[0], address(1)), t0));
+    assert_eq!(drain(&mut b).1, [(USER, BindingReply::Mapped(address(1)))]);
+    b.refresh(t0 + Duration::from_secs(1));
+    let (again, replies, at) = drain(&mut b);
+    assert_eq!((again.len(), replies.len()), (1, 0));
+    assert!(at.is_some_and(|at| at < t0 + Duration::from_secs(3)));
+    b.request(USER + 1, request(), t0 + Duration::from_secs(1));
+    assert_eq!(drain(&mut b).1, [], "what was true before is not said");
+    assert!(b.handle_datagram(from, &success(&again[0], address(2)), t0));
+    let mapped = BindingReply::Mapped(address(2));
+    assert_eq!(
+        drain(&mut b).1,
+        [(USER, mapped.clone()), (USER + 1, mapped)]
+    );
+}

@@ -91,8 +91,11 @@ impl Gatherer {
                 RelayOutput::Transmit(transmit) => GatherOutput::Transmit(transmit),
                 RelayOutput::Failed(error) => GatherOutput::Failed(error),
                 RelayOutput::Lost(address) => {
-                    self.found.retain(|c| c.address != address);
-                    GatherOutput::Lost(address)
+                    let found = self.found.iter().position(|c| c.address == address);
+                    let Some(index) = found else {
+                        continue;
+                    };
+                    GatherOutput::Lost(self.found.remove(index))
                 }
                 RelayOutput::Allocated(server, address) => {
                     let url = self.servers[server].url.to_string();

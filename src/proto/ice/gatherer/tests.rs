@@ -285,6 +285,139 @@ fn bad_servers_are_refused() {
     assert!(with(&vec![IceServer::stun("stun:a"); 17]).contains("more than 16"));
 }
 
+mod changed {
+    use super::*;
+    use crate::proto::net::NetworkChange;
+
+    const SERVER: &str = "198.51.100.1:3478";
+
+    fn list(addresses: &[&str]) -> Vec<InterfaceAddress> {
+        let interface = |a: &&str| InterfaceAddress {
+            interface: "eth0".into(),
+            address: a.parse().unwrap(),
+        };
+        addresses.iter().map(interface).collect()
+    }
+
+    /// A gatherer with one STUN server that has answered from this address.
+    fn gathered(now: Instant) -> Gatherer {
+        let server = IceServer::stun(format!("stun:{SERVER}"));
+        let mut g = Gatherer::new(GatherConfig::default())
+            .with_servers(&[server], IceTransportPolicy::All)
+            .unwrap();
+        g.start(now);
+        let hosts = SocketReply::Opened(list(&["192.0.2.2:9"]));
+        g.handle_socket(Gatherer::HOST_SOCKET, &hosts, now);
+        answer(&mut g, "203.0.113.7:77");
+        assert!(g.is_complete());
+        drain(&mut g);
+        g
+    }
+
+    /// Answers whatever has been asked; returns what else was said.
+    fn answer(g: &mut Gatherer, mapped: &str) -> Vec<GatherOutput> {
+        let (asked, said): (Vec<_>, Vec<_>) = drain(g)
+            .into_iter()
+            .partition(|o| matches!(o, GatherOutput::Bind(_)));
+        for output in asked {
+            let GatherOutput::Bind(request) = output else {
+                continue;
+            };
+            let reply = BindingReply::Mapped(mapped.parse().unwrap());
+            g.handle_binding(request, &reply);
+        }
+        said
+    }
+
+    fn drain(g: &mut Gatherer) -> Vec<GatherOutput> {
+        std::iter::from_fn(|| g.poll_output()).collect()
+    }
+
+    fn found(out: &[GatherOutput]) -> Vec<String> {
+        out.iter()
+            .filter_map(|o| match o {
+                GatherOutput::Candidate(c) => Some(format!("+{}", c.address)),
+                GatherOutput::Lost(c) => Some(format!("-{}", c.address)),
+                GatherOutput::Bind(r) => Some(format!("?{}", r.base)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_new_address_is_offered_and_asked_about() {
+        let now = Instant::now();
+        let mut g = gathered(now);
+        let addresses = list(&["192.0.2.2:9", "192.0.2.3:9"]);
+        let change = NetworkChange {
+            addresses: &addresses,
+            ..NetworkChange::default()
+        };
+        assert!(g.network_changed(&change, now));
+        assert_eq!(found(&drain(&mut g)), ["+192.0.2.3:9", "?192.0.2.3:9"]);
+        assert!(!g.network_changed(&change, now), "nothing more has changed");
+        assert_eq!(drain(&mut g), []);
+    }
+
+    #[test]
+    fn an_address_that_is_gone_takes_what_stands_on_it() {
+        let now = Instant::now();
+        let mut g = gathered(now);
+        let addresses = list(&["192.0.2.3:9"]);
+        let change = NetworkChange {
+            addresses: &addresses,
+            gone: &["192.0.2.2".parse().unwrap()],
+            rerouted_ipv4: true,
+            ..NetworkChange::default()
+        };
+        assert!(g.network_changed(&change, now));
+        let lost = ["-192.0.2.2:9", "-203.0.113.7:77"];
+        let said = drain(&mut g);
+        assert_eq!(found(&said)[..2], lost);
+        assert_eq!(found(&said)[2..], ["+192.0.2.3:9", "?192.0.2.3:9"]);
+        // A new generation says what there is now, and only that.
+        g.start(now);
+        assert_eq!(found(&drain(&mut g)), ["+192.0.2.3:9"]);
+    }
+
+    #[test]
+    fn another_way_out_has_servers_asked_again() {
+        let now = Instant::now();
+        let mut g = gathered(now);
+        let addresses = list(&["192.0.2.2:9"]);
+        for (v4, v6, asked) in [(false, true, 0), (true, false, 1)] {
+            let change = NetworkChange {
+                addresses: &addresses,
+                rerouted_ipv4: v4,
+                rerouted_ipv6: v6,
+                ..NetworkChange::default()
+            };
+            assert_eq!(g.network_changed(&change, now), asked > 0);
+            let said = drain(&mut g);
+            assert_eq!(found(&said).len(), asked, "{said:?}");
+        }
+        // What the server says now is another candidate; what it said before may still be true elsewhere.
+        let request = BindingRequest {
+            server: SERVER.parse().unwrap(),
+            base: "192.0.2.2:9".parse().unwrap(),
+        };
+        let reply = BindingReply::Mapped("203.0.113.8:88".parse().unwrap());
+        g.handle_binding(request, &reply);
+        assert_eq!(found(&drain(&mut g)), ["+203.0.113.8:88"]);
+    }
+
+    #[test]
+    fn before_the_beginning_there_is_nothing_to_change() {
+        let mut g = Gatherer::new(GatherConfig::default());
+        let change = NetworkChange {
+            slept: true,
+            ..NetworkChange::default()
+        };
+        assert!(!g.network_changed(&change, Instant::now()));
+        assert_eq!(g.poll_output(), None);
+    }
+}
+
 #[test]
 fn an_external_address_stands_before_the_first_host() {
     let mut config = GatherConfig {

@@ -1,0 +1,74 @@
+//! Gathering goes on when the networks of the machine change.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::{GatherOutput, Gatherer, Hosts, LocalCandidate, LocalKind, Phase};
+use crate::proto::net::NetworkChange;
+
+impl Gatherer {
+    /// The networks of this machine have changed. Candidates on addresses that are gone are lost; those on
+    /// new ones are found, in the present generation. Where the way out is another one, servers are asked
+    /// again and relays are made anew. Returns whether anything of this has begun.
+    pub fn network_changed(&mut self, change: &NetworkChange<'_>, now: Instant) -> bool {
+        if self.phase == Phase::New {
+            // What comes then is of the network as it is then.
+            return false;
+        }
+        let (gone, new) = self.change_hosts(change);
+        let remade = self.relays.remake(change, now);
+        let is_affected = |host: &SocketAddr| change.affects(host.ip());
+        let moved = match &self.hosts {
+            Hosts::Known(hosts) => hosts.iter().any(is_affected),
+            Hosts::NotAsked | Hosts::Asked => false,
+        };
+        if gone.is_empty() && new.is_empty() && !remade && !moved {
+            return false;
+        }
+        self.phase = Phase::Gathering(now + self.config.timeout);
+        self.drain_relays();
+        // What a server answered before may be wrong now.
+        self.bindings
+            .retain(|b| !change.affects(b.request.base.ip()));
+        for address in new {
+            self.add(LocalCandidate {
+                address,
+                kind: LocalKind::Host,
+            });
+        }
+        if let Hosts::Known(hosts) = &self.hosts {
+            let hosts = hosts.clone();
+            self.add_external(&hosts);
+        }
+        for index in 0..self.servers.len() {
+            self.start_server(index);
+        }
+        self.proceed();
+        true
+    }
+
+    /// Takes note of the host addresses; returns those that are gone and those that are new.
+    fn change_hosts(&mut self, change: &NetworkChange<'_>) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        let Hosts::Known(before) = &self.hosts else {
+            return (Vec::new(), Vec::new());
+        };
+        let after = self.config.choose(change.addresses);
+        let gone: Vec<_> = before.iter().filter(|a| !after.contains(a)).collect();
+        let gone: Vec<SocketAddr> = gone.into_iter().copied().collect();
+        let new = after.iter().filter(|a| !before.contains(a));
+        let new: Vec<SocketAddr> = new.copied().collect();
+        self.hosts = Hosts::Known(after);
+        self.bindings.retain(|b| !gone.contains(&b.request.base));
+        let stands_on_gone = |c: &LocalCandidate| match &c.kind {
+            LocalKind::Host => gone.contains(&c.address),
+            LocalKind::ServerReflexive { base, .. } => gone.contains(base),
+            LocalKind::Relay { .. } => false,
+        };
+        let (lost, kept) = std::mem::take(&mut self.found)
+            .into_iter()
+            .partition::<Vec<_>, _>(stands_on_gone);
+        self.found = kept;
+        self.out.extend(lost.into_iter().map(GatherOutput::Lost));
+        (gone, new)
+    }
+}

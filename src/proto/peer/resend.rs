@@ -1,0 +1,168 @@
+//! What was sent into a dead path goes out once more on the new one.
+//!
+//! SCTP takes what is not acknowledged for lost after 1 s, then after 2, 4, 8 … s (RFC 9260 §6.3.3), and
+//! does not know that there is a new path. Without this a path that is found after 1.1 s would carry
+//! nothing before the third second. So the last few DTLS datagrams are kept while anything waits for its
+//! acknowledgement. To the other side they are what it lacks, or duplicates, as a network may make them:
+//! DTLS drops those (RFC 9147 §4.5.1). Its acknowledgements set the association going.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::{Dtls, Output, Peer};
+use crate::proto::net::{Protocol, Transmit};
+
+/// Datagrams kept: enough to show the other side a gap, few enough for any path.
+const MAX_KEPT: usize = 16;
+
+/// When they go out, after the first answer on a new path. More than once, because the other side may not
+/// have found it yet, and its acknowledgements get lost.
+const TIMES: [Duration; 3] = [
+    Duration::from_millis(20),
+    Duration::from_millis(120),
+    Duration::from_millis(400),
+];
+
+/// The last datagrams, and when to send them again.
+#[derive(Debug, Default)]
+pub(super) struct Resend {
+    kept: VecDeque<Vec<u8>>,
+    /// A path is looked for: the next that answers is used.
+    armed: bool,
+    /// The path that answered, when, and how often it has been used for this.
+    found: Option<Found>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    local: SocketAddr,
+    remote: SocketAddr,
+    at: Instant,
+    times: usize,
+}
+
+impl Resend {
+    fn keep(&mut self, contents: &[u8]) {
+        if self.kept.len() >= MAX_KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(contents.to_vec());
+    }
+
+    /// Everything has been acknowledged.
+    pub fn forget(&mut self) {
+        if !self.kept.is_empty() {
+            self.kept = VecDeque::new();
+        }
+    }
+
+    /// The path is silent, or another one is looked for.
+    pub fn arm(&mut self) {
+        self.armed = true;
+        self.found = None;
+    }
+
+    /// This path has answered a check.
+    pub fn answered(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
+        if std::mem::take(&mut self.armed) {
+            self.found = Some(Found {
+                local,
+                remote,
+                at: now,
+                times: 0,
+            });
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        let found = self.found.filter(|_| !self.kept.is_empty())?;
+        Some(found.at + *TIMES.get(found.times)?)
+    }
+
+    /// The way to send by now, if it is time.
+    fn due(&mut self, now: Instant) -> Option<(SocketAddr, SocketAddr)> {
+        if self.deadline().is_none_or(|at| now < at) {
+            return None;
+        }
+        let found = self.found.as_mut()?;
+        while TIMES.get(found.times).is_some_and(|t| now >= found.at + *t) {
+            found.times += 1;
+        }
+        Some((found.local, found.remote))
+    }
+}
+
+impl Peer {
+    /// Notes what is sent, if it may have to be sent again: DTLS (RFC 7983 §7) while channels wait for
+    /// acknowledgements.
+    pub(super) fn keep_for_resend(&mut self, contents: &[u8]) {
+        let is_dtls = matches!(contents.first(), Some(20..=63));
+        if is_dtls && self.dtls == Dtls::Connected && self.channels.buffered() > 0 {
+            self.resend.keep(contents);
+        }
+    }
+
+    pub(super) fn resend_due(&mut self) {
+        let Some((source, destination)) = self.resend.due(self.now) else {
+            return;
+        };
+        if self.connectivity.is_failed() {
+            return;
+        }
+        for contents in self.resend.kept.clone() {
+            self.stats.datagrams_sent += 1;
+            self.stats.bytes_sent += contents.len() as u64;
+            let transmit = Transmit {
+                protocol: Protocol::Udp,
+                source,
+                destination,
+                contents,
+            };
+            if !self.gatherer.has_relays() || !self.relay(&transmit) {
+                self.out.push_back(Output::Transmit(transmit));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_times_on_the_first_path_that_answers() {
+        let t0 = Instant::now();
+        let ms = |n| t0 + Duration::from_millis(n);
+        let a = |n: u8| SocketAddr::from(([192, 0, 2, n], 1));
+        let mut r = Resend::default();
+        r.keep(&[20]);
+        r.answered(a(1), a(2), t0);
+        assert_eq!(r.deadline(), None, "nothing is looked for");
+        r.arm();
+        assert_eq!(r.deadline(), None, "nothing has answered");
+        r.answered(a(1), a(2), t0);
+        r.answered(a(3), a(4), ms(1));
+        assert_eq!(r.deadline(), Some(ms(20)));
+        assert_eq!(r.due(ms(19)), None);
+        assert_eq!(r.due(ms(20)), Some((a(1), a(2))));
+        assert_eq!(r.due(ms(21)), None);
+        // Late: those that were missed are one.
+        assert_eq!(r.due(ms(500)), Some((a(1), a(2))));
+        assert_eq!(r.deadline(), None);
+        r.arm();
+        r.answered(a(3), a(4), ms(600));
+        r.forget();
+        assert_eq!(r.deadline(), None, "nothing is missing");
+    }
+
+    #[test]
+    fn only_the_last_are_kept() {
+        let mut r = Resend::default();
+        for n in 0..100u8 {
+            r.keep(&[n]);
+        }
+        assert_eq!(r.kept.len(), MAX_KEPT);
+        assert_eq!(r.kept.back(), Some(&vec![99]));
+    }
+}
