@@ -658,3 +658,28 @@ fn names_in_place_of_addresses() {
     let description = pair.net.peer(a).unwrap().local_description().unwrap();
     assert!(description.sdp.contains(".local ") && !description.sdp.contains("127.0.0.1 "));
 }
+
+/// What a call makes known is given at once, not after the time that the caller would wait.
+#[test]
+fn news_is_not_waited_for() {
+    let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+    let id = net.add_peer(loopback()).unwrap();
+    let mut peer = net.peer(id).unwrap();
+    peer.create_data_channel(ChannelConfig::new("data"))
+        .unwrap();
+    peer.negotiate().unwrap();
+    let begin = Instant::now();
+    let mut events = 0;
+    while events < 3 {
+        events += usize::from(
+            net.next_event(Some(Duration::from_secs(5)))
+                .unwrap()
+                .is_some(),
+        );
+    }
+    assert!(
+        begin.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begin.elapsed()
+    );
+}

@@ -307,18 +307,18 @@ impl EventLoop {
     ///
     /// [`LoopError::Io`], as [`next_event`](Self::next_event).
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<(), LoopError> {
-        // What waits to be taken is reason enough not to wait.
-        let max_wait = match self.has_news() {
-            true => Some(Duration::ZERO),
-            false => max_wait,
-        };
-        self.turn_once(max_wait)
+        self.turn_once(max_wait, true)
     }
 
-    fn turn_once(&mut self, max_wait: Option<Duration>) -> Result<(), LoopError> {
+    /// `for_news`: what waits to be taken by the application is reason enough not to wait.
+    fn turn_once(&mut self, max_wait: Option<Duration>, for_news: bool) -> Result<(), LoopError> {
         self.stats.turns += 1;
+        // Now, since it makes news.
         self.flush();
-        let wait = self.wait(max_wait);
+        let wait = match for_news && self.has_news() {
+            true => Some(Duration::ZERO),
+            false => self.wait(max_wait),
+        };
         match self.poll.poll(&mut self.ready, wait) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -392,7 +392,7 @@ impl EventLoop {
             if left.is_zero() {
                 break;
             }
-            self.turn_once(Some(left))?;
+            self.turn_once(Some(left), false)?;
         }
         for id in self.peers.ids() {
             if let Ok(mut peer) = self.peer(id) {
@@ -401,7 +401,7 @@ impl EventLoop {
         }
         self.flush();
         while (self.sockets.has_queued() || self.peers.has_farewells()) && Instant::now() < end {
-            self.turn_once(Some(Duration::from_millis(5)))?;
+            self.turn_once(Some(Duration::from_millis(5)), false)?;
         }
         Ok(())
     }
