@@ -78,7 +78,7 @@ fn check_transport(kind: Kind, path: &Path) {
     let Some(url) = &path.relay_url else { return };
     let is_right = match kind {
         Kind::Tcp443 => url.starts_with("turns:") && url.contains(":443"),
-        Kind::UdpBlocked => url.contains("transport=tcp"),
+        Kind::UdpBlocked => url.contains("transport=tcp") || url.starts_with("turns:"),
         _ => !url.contains("transport=tcp"),
     };
     assert!(is_right, "behind {kind:?} the relay was reached by {url}");
