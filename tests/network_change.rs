@@ -241,10 +241,13 @@ impl Session {
         change();
         let is_back = |r: &Record, sent: u32| {
             let message = r.messages.iter().find(|(_, n)| *n >= sent).map(|m| m.0);
-            // A picture that can be shown: a keyframe after the change, or nothing missing before it.
-            let frame = r.frames.iter();
-            let mut frame = frame.filter(|f| f.0 > changed + Duration::from_millis(400));
-            Some((message?, frame.find(|f| f.2 || f.3)?.0))
+            // A picture that can be shown: nothing is missing since the last keyframe.
+            let mut is_whole = true;
+            let frame = r.frames.iter().find(|f| {
+                is_whole = f.2 || (is_whole && f.3);
+                is_whole && f.0 > changed + Duration::from_millis(400)
+            });
+            Some((message?, frame?.0))
         };
         // Sent certainly after the change.
         let sent_a = self.a.record.lock().unwrap().sent + 1;
