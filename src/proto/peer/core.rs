@@ -15,7 +15,7 @@ use super::config::{PeerConfig, Timing};
 use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion};
 use super::error::PeerError;
 use super::joined;
-use super::state::{ConnectionState, IceConnectionState, PeerEvent};
+use super::state::{self, ConnectionState, IceConnectionState, PeerEvent};
 use super::tracks::{MediaMode, extensions};
 use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer, Route};
 use crate::proto::ice::{Gatherer, stun};
@@ -526,7 +526,7 @@ impl Peer {
                 fault.unwrap_or_default()
             ));
         }
-        let state = connection_state(ice, self.dtls);
+        let state = state::connection_state(ice, self.dtls);
         self.set_states(ice, state);
         self.recover_from_silence();
         let over = self
@@ -588,18 +588,5 @@ fn negotiated_version(rtc: &mut Rtc) -> Option<DtlsVersion> {
         ProtocolVersion::DTLS1_2 => Some(DtlsVersion::V1_2),
         ProtocolVersion::DTLS1_3 => Some(DtlsVersion::V1_3),
         _ => None,
-    }
-}
-
-/// W3C WebRTC §4.3.3.
-fn connection_state(ice: IceConnectionState, dtls: Dtls) -> ConnectionState {
-    use IceConnectionState as I;
-    match (ice, dtls) {
-        (I::Closed, _) => ConnectionState::Closed,
-        (I::Failed, _) | (_, Dtls::Failed) => ConnectionState::Failed,
-        (I::Disconnected, _) => ConnectionState::Disconnected,
-        (I::New, _) => ConnectionState::New,
-        (I::Connected | I::Completed, Dtls::Connected) => ConnectionState::Connected,
-        (I::Checking | I::Connected | I::Completed, _) => ConnectionState::Connecting,
     }
 }
