@@ -26,7 +26,8 @@ fn can_meet(a: Option<NatKind>, b: Option<NatKind>) -> bool {
 fn behind(sim: &mut Simulation, kinds: [Option<NatKind>; 2], stun: bool) -> (Node, Node) {
     let server = SocketAddr::from(([198, 51, 100, 1], 3478));
     sim.add_stun_server(server);
-    let mut config = PeerConfig::default();
+    // What fails is to stay so.
+    let mut config = PeerConfig::default().restart_after_disconnected(None);
     if stun {
         config = config.ice_servers(vec![IceServer::stun(format!("stun:{server}"))]);
     }

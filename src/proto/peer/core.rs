@@ -31,8 +31,9 @@ const MAX_FEEDS: usize = 64;
 const MAX_CORE_LAG: Duration = Duration::from_millis(1);
 
 /// How long a picture waits for a packet that is missing. By then it has been asked for five times, over a path
-/// of up to half a second; what is still not there is lost, and a keyframe is wanted at once.
-const LOST_FRAME: Duration = Duration::from_millis(700);
+/// of half a second and more; what is still not there is lost, and a keyframe is wanted at once. Figures:
+/// docs/media.md.
+const LOST_FRAME: Duration = Duration::from_secs(1);
 
 /// A deadline further away than this is none.
 const FAR: Duration = Duration::from_secs(24 * 3600);
