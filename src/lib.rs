@@ -23,5 +23,5 @@ pub mod driver;
 #[cfg(feature = "signaling")]
 pub mod signaling;
 
-#[cfg(feature = "turn-server")]
+#[cfg(any(feature = "server", feature = "turn-server"))]
 pub mod server;

@@ -429,7 +429,7 @@ fn our_own_client_by_udp_and_tcp_on_one_thread() {
     }
 }
 
-#[cfg(feature = "turn-tls")]
+#[cfg(feature = "tls")]
 #[test]
 fn our_own_client_by_tls() {
     let dir = std::env::temp_dir().join(format!("looprtc-turn-{}", std::process::id()));

@@ -41,7 +41,7 @@ pub struct LoopConfig {
     /// it. 5 s.
     pub address_hold: Duration,
     /// Whom to trust when a TURN server is reached by TLS (`turns:`): certificates in PEM. `None`, the
-    /// default, takes the system's authorities. Only with the feature `turn-tls`.
+    /// default, takes the system's authorities. Only with the feature `tls`.
     pub tls_authorities: Option<Vec<u8>>,
     /// How changes of the machine's networks are noticed. [`NetworkWatching::Auto`] by default.
     pub network: NetworkWatching,

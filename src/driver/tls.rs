@@ -1,11 +1,11 @@
-//! TLS to TURN servers, by `rustls` (feature `turn-tls`).
+//! TLS to TURN servers, by `rustls` (feature `tls`).
 
-#[cfg(feature = "turn-tls")]
+#[cfg(feature = "tls")]
 pub(super) use self::with::{Tls, TlsSetup};
-#[cfg(not(feature = "turn-tls"))]
+#[cfg(not(feature = "tls"))]
 pub(super) use self::without::{Tls, TlsSetup};
 
-#[cfg(feature = "turn-tls")]
+#[cfg(feature = "tls")]
 mod with {
     use std::cell::OnceCell;
     use std::io::{Read, Write};
@@ -133,7 +133,7 @@ mod with {
     }
 }
 
-#[cfg(not(feature = "turn-tls"))]
+#[cfg(not(feature = "tls"))]
 mod without {
     use crate::proto::net::ServerName;
 
@@ -146,7 +146,7 @@ mod without {
         }
 
         pub fn connect(&self, _name: &ServerName) -> Result<Tls, String> {
-            Err("TLS is not in this build; it needs the feature turn-tls".into())
+            Err("TLS is not in this build; it needs the feature tls".into())
         }
     }
 

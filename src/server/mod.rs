@@ -1,3 +1,7 @@
 //! Servers that a program can have on its own thread, beside its peers.
 
+#[cfg(feature = "server")]
+pub mod http;
+
+#[cfg(feature = "turn-server")]
 pub mod turn;

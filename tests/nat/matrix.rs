@@ -171,7 +171,7 @@ fn every_pair_of_nats_meets() {
 
 /// Without TLS there is no way out by port 443.
 fn runs(kind: Kind) -> bool {
-    cfg!(feature = "turn-tls") || kind != Kind::Tcp443
+    cfg!(feature = "tls") || kind != Kind::Tcp443
 }
 
 /// The table of docs/nat.md.

@@ -129,7 +129,7 @@ pub fn ice_servers() -> Vec<IceServer> {
         turn(format!("turn:{IP}")),
         turn(format!("turn:{IP}?transport=tcp")),
     ];
-    if cfg!(feature = "turn-tls") {
+    if cfg!(feature = "tls") {
         servers.push(turn(format!("turns:{IP}:443?transport=tcp")));
     }
     servers

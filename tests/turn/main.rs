@@ -420,7 +420,7 @@ fn a_server_that_is_restarted_is_found_again() {
     drop(again);
 }
 
-#[cfg(feature = "turn-tls")]
+#[cfg(feature = "tls")]
 #[test]
 fn over_tls() {
     if coturn::is_missing() {

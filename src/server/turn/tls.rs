@@ -1,15 +1,15 @@
-//! TLS towards clients, by `rustls` (feature `turn-tls`).
+//! TLS towards clients, by `rustls` (feature `tls`).
 
-#[cfg(feature = "turn-tls")]
+#[cfg(feature = "tls")]
 pub(super) use self::with::Tls;
-#[cfg(feature = "turn-tls")]
+#[cfg(feature = "tls")]
 pub use self::with::TlsIdentity;
-#[cfg(not(feature = "turn-tls"))]
+#[cfg(not(feature = "tls"))]
 pub(super) use self::without::Tls;
-#[cfg(not(feature = "turn-tls"))]
+#[cfg(not(feature = "tls"))]
 pub use self::without::TlsIdentity;
 
-#[cfg(feature = "turn-tls")]
+#[cfg(feature = "tls")]
 mod with {
     use std::io::{Read, Write};
     use std::sync::Arc;
@@ -95,7 +95,7 @@ mod with {
     }
 }
 
-#[cfg(not(feature = "turn-tls"))]
+#[cfg(not(feature = "tls"))]
 mod without {
     /// TLS is not in this build: there is no such thing.
     #[derive(Debug, Clone)]
@@ -108,7 +108,7 @@ mod without {
         ///
         /// Always.
         pub fn from_pem(_certificates: &[u8], _key: &[u8]) -> Result<Self, String> {
-            Err("TLS is not in this build; it needs the feature turn-tls".into())
+            Err("TLS is not in this build; it needs the feature tls".into())
         }
 
         pub(in crate::server::turn) fn accept(&self) -> Result<Tls, String> {

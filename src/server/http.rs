@@ -1,0 +1,173 @@
+//! Requests and responses as the services of this module see them: pure values, no sockets.
+//!
+//! The door makes a [`Request`] of what a client has sent, completely and within limits; a service
+//! answers it with a [`Response`], at once or later, by its [`RequestId`].
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+/// Names a request that waits for its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RequestId(pub(crate) u64);
+
+/// Names an open WebSocket. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WebSocketId(pub(crate) u64);
+
+/// A request, complete and checked (RFC 9110).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Request {
+    /// `GET`, `POST`, …, as it was sent: methods are case-sensitive.
+    pub method: String,
+    /// The path of the target, percent-decoded, beginning with `/`; without `.` and `..` segments.
+    pub path: String,
+    /// What follows the `?`, not decoded; empty when there is none.
+    pub query: String,
+    /// Names in lower case and values without the white space around them, in the order they came.
+    pub headers: Vec<(String, String)>,
+    /// The body, of at most the door's limit.
+    pub body: Vec<u8>,
+    /// Who asks.
+    pub client: SocketAddr,
+    /// Whether it came over TLS.
+    pub secure: bool,
+}
+
+impl Request {
+    /// A request without headers and body.
+    #[must_use]
+    pub fn new(method: &str, path: &str, client: SocketAddr) -> Self {
+        Self {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: String::new(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            client,
+            secure: false,
+        }
+    }
+
+    /// The first header of this name, which is given in lower case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The media type of the body, in lower case, without its parameters (RFC 9110, section 8.3).
+    #[must_use]
+    pub fn content_type(&self) -> Option<String> {
+        let value = self.header("content-type")?;
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        Some(essence.to_ascii_lowercase())
+    }
+
+    /// The token of `Authorization: Bearer …` (RFC 6750, section 2.1). A secret: not for logs.
+    #[must_use]
+    pub fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.header("authorization")?.split_once(' ')?;
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| token.trim_matches(' '))
+    }
+}
+
+/// A response. `Content-Length`, `Date` and `Connection` are the door's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    /// Headers, in the order they are sent.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// A response without a body.
+    #[must_use]
+    pub fn new(status: u16) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// Adds a header. Control characters in the value become spaces, so that what a client has sent
+    /// cannot end the line.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        let clean = value.as_ref().replace(|c: char| c.is_ascii_control(), " ");
+        self.headers.push((name.to_owned(), clean));
+        self
+    }
+
+    /// Gives it a body of this media type.
+    #[must_use]
+    pub fn body(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
+        let mut response = self.header("Content-Type", content_type);
+        response.body = body.into();
+        response
+    }
+
+    /// A JSON body.
+    #[must_use]
+    pub fn json(status: u16, value: &Value) -> Self {
+        Self::new(status).body("application/json", value.to_string())
+    }
+
+    /// Problem details (RFC 9457): what is wrong in a few words, and for this request.
+    #[must_use]
+    pub fn problem(status: u16, title: &str, detail: impl AsRef<str>) -> Self {
+        let problem = json!({ "status": status, "title": title, "detail": detail.as_ref() });
+        Self::new(status).body("application/problem+json", problem.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(headers: &[(&str, &str)]) -> Request {
+        let mut request = Request::new("GET", "/", ([127, 0, 0, 1], 1).into());
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        request.headers = headers.iter().map(owned).collect();
+        request
+    }
+
+    #[test]
+    fn headers_of_a_request() {
+        let request = request(&[
+            ("content-type", "Application/SDP; charset=utf-8"),
+            ("authorization", "bearer  secret"),
+        ]);
+        assert_eq!(request.content_type().as_deref(), Some("application/sdp"));
+        assert_eq!(request.bearer(), Some("secret"));
+        assert_eq!(request.header("origin"), None);
+    }
+
+    #[test]
+    fn another_scheme_is_no_bearer_token() {
+        assert_eq!(request(&[("authorization", "Basic abc")]).bearer(), None);
+        assert_eq!(request(&[("authorization", "Bearer")]).bearer(), None);
+    }
+
+    #[test]
+    fn a_value_cannot_end_its_line() {
+        let response = Response::new(201).header("Location", "/whip/a\r\nSet-Cookie: b");
+        assert_eq!(response.headers[0].1, "/whip/a  Set-Cookie: b");
+    }
+
+    #[test]
+    fn problems_say_what_is_wrong() {
+        let response = Response::problem(404, "No such stream", "there is no stream \"a\"");
+        let body: Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(body["detail"], "there is no stream \"a\"");
+        assert_eq!(response.headers[0].1, "application/problem+json");
+    }
+}
