@@ -1,6 +1,8 @@
 //! Servers that a program can have on its own thread, beside its peers.
 
 #[cfg(feature = "server")]
+pub mod gateway;
+#[cfg(feature = "server")]
 pub mod http;
 
 #[cfg(feature = "turn-server")]
