@@ -4,6 +4,8 @@
 pub mod gateway;
 #[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
+pub mod token;
 
 #[cfg(feature = "turn-server")]
 pub mod turn;

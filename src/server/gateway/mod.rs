@@ -2,4 +2,4 @@
 
 mod config;
 
-pub use self::config::{ConfigError, DoorTls, GatewayConfig, Secret};
+pub use self::config::{ConfigError, DoorTls, GatewayConfig};
