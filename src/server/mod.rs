@@ -5,6 +5,8 @@ pub mod gateway;
 #[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
+pub mod pages;
+#[cfg(feature = "server")]
 pub mod token;
 
 #[cfg(feature = "turn-server")]
