@@ -39,9 +39,11 @@ impl Tracks {
             if t.mid.is_some() {
                 continue;
             }
-            let simulcast = (!t.send_rids.is_empty()).then(|| Simulcast {
-                send: t.send_rids.iter().map(|r| SimulcastLayer::new(r)).collect(),
-                recv: Vec::new(),
+            let layers = |rids: &[String]| rids.iter().map(|r| SimulcastLayer::new(r)).collect();
+            let is_layered = !t.send_rids.is_empty() || !t.recv_rids.is_empty();
+            let simulcast = is_layered.then(|| Simulcast {
+                send: layers(&t.send_rids),
+                recv: layers(&t.recv_rids),
             });
             let ids = (Some(t.stream_id.clone()), Some(t.track_id.clone()));
             let direction = t.direction.to_core();
