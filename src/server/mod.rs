@@ -3,5 +3,8 @@
 #[cfg(feature = "server")]
 pub mod http;
 
+#[cfg(feature = "server")]
+pub mod streams;
+
 #[cfg(feature = "turn-server")]
 pub mod turn;
