@@ -9,5 +9,8 @@ pub mod pages;
 #[cfg(feature = "server")]
 pub mod token;
 
+#[cfg(feature = "server")]
+pub mod streams;
+
 #[cfg(feature = "turn-server")]
 pub mod turn;
