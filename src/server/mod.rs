@@ -1,7 +1,13 @@
 //! Servers that a program can have on its own thread, beside its peers.
 
 #[cfg(feature = "server")]
+pub mod gateway;
+#[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
+pub mod pages;
+#[cfg(feature = "server")]
+pub mod token;
 
 #[cfg(feature = "turn-server")]
 pub mod turn;
