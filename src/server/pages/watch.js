@@ -74,7 +74,6 @@ function show() {
   if (!playing) return;
   $('title').textContent = playing;
   $('unmute').hidden = true;
-  window.figures = [];
   player = new Player($('video'), {
     name: playing,
     iceServers: config.iceServers,
