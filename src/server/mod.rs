@@ -4,6 +4,10 @@
 pub mod gateway;
 #[cfg(feature = "server")]
 pub mod http;
+#[cfg(feature = "server")]
+mod limits;
+#[cfg(feature = "server")]
+pub mod rooms;
 
 #[cfg(feature = "turn-server")]
 pub mod turn;
