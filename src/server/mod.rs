@@ -9,12 +9,16 @@ pub mod http;
 #[cfg(feature = "server")]
 pub mod pages;
 #[cfg(feature = "server")]
+pub mod rooms;
+#[cfg(feature = "server")]
 pub mod streams;
 #[cfg(feature = "server")]
 pub mod token;
 #[cfg(feature = "turn-server")]
 pub mod turn;
 
+#[cfg(feature = "server")]
+mod limits;
 #[cfg(any(feature = "server", feature = "turn-server"))]
 mod tls;
 #[cfg(any(feature = "server", feature = "turn-server"))]
