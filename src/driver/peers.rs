@@ -502,6 +502,8 @@ impl PeerMut<'_> {
         replace_track(transceiver: TransceiverId, codec: Option<Codec>) -> ();
         /// See [`Peer::set_direction`].
         set_direction(transceiver: TransceiverId, direction: Direction) -> ();
+        /// See [`Peer::set_track_ids`].
+        set_track_ids(transceiver: TransceiverId, stream: &str, track: &str) -> ();
         /// See [`Peer::set_codec_preferences`].
         set_codec_preferences(transceiver: TransceiverId, codecs: &[Codec]) -> ();
         /// See [`Peer::stop_transceiver`].
