@@ -5,3 +5,9 @@ pub mod http;
 
 #[cfg(feature = "turn-server")]
 pub mod turn;
+
+#[cfg(feature = "server")]
+pub mod token;
+
+#[cfg(feature = "server")]
+pub mod whip;
