@@ -22,6 +22,7 @@
 
 mod access;
 mod config;
+mod host;
 mod live;
 mod metrics;
 mod relay;
@@ -40,28 +41,26 @@ use self::live::Live;
 use self::relay::Relay;
 use crate::driver::{EventLoop, LoopConfig, LoopError, LoopHandle, PeerId};
 use crate::proto::peer::{PeerConfig, PeerEvent};
-use crate::server::calls::Calls;
 use crate::server::door::{Door, DoorConfig, DoorEvent};
 use crate::server::http::{SocketOutput, WebSocketId};
-use crate::server::rooms::Rooms;
-use crate::server::streams::{SourceConfig, Streams, StreamsConfig};
+use crate::server::rooms::{Rooms, RoomsConfig};
+use crate::server::streams::{Streams, StreamsConfig};
 use crate::server::tls::TlsIdentity;
-use crate::server::whip::{WhipConfig, WhipServer};
+use crate::server::whip::{Origins, WhipConfig, WhipServer};
 
 pub use self::config::{ConfigError, DoorTls, GatewayConfig};
 
 /// Events of peers dealt with before the door is looked at again.
 const EVENT_BUDGET: usize = 512;
 
-/// The room of those who name none.
-const LOBBY: &str = "lobby";
+/// How often is measured what viewers report.
+const STATS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a WebSocket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SocketOwner {
     Live,
     Rooms,
-    Calls,
 }
 
 /// The whole server. See the [module](self).
@@ -73,7 +72,6 @@ pub struct Gateway {
     streams: Streams,
     whip: WhipServer,
     rooms: Option<Rooms>,
-    calls: Option<Calls>,
     relay: Relay,
     live: Live,
     sockets: HashMap<WebSocketId, SocketOwner>,
@@ -117,7 +115,6 @@ impl Gateway {
         Ok(Self {
             whip: WhipServer::new(whip_config(&config, peer.clone())),
             rooms: config.rooms.then(|| rooms(&config, peer)),
-            calls: config.calls.then(Calls::default),
             net,
             door,
             access,
@@ -137,7 +134,11 @@ impl Gateway {
 
     /// What a person opens in a browser on this machine.
     pub fn url(&self) -> String {
-        let scheme = if self.door.is_secure() { "https" } else { "http" };
+        let scheme = if self.door.is_secure() {
+            "https"
+        } else {
+            "http"
+        };
         let address = self.local_addr();
         let port = address.port();
         match address.ip() {
@@ -170,7 +171,11 @@ impl Gateway {
         while let Some((peer, what)) = event {
             self.on_peer_event(peer, what);
             budget -= 1;
-            event = if budget > 0 { self.net.poll_event() } else { None };
+            event = if budget > 0 {
+                self.net.poll_event()
+            } else {
+                None
+            };
         }
         while let Some(datagram) = self.net.poll_datagram() {
             self.streams.handle_datagram(&mut self.net, &datagram);
@@ -209,7 +214,6 @@ impl Gateway {
             self.streams.next_deadline(),
             self.whip.next_deadline(now),
             self.rooms.as_ref().and_then(Rooms::next_deadline),
-            self.calls.as_ref().and_then(Calls::next_deadline),
             self.relay.next_deadline(),
             self.live.next_deadline(),
         ]
@@ -238,9 +242,6 @@ impl Gateway {
         if let Some(rooms) = &mut self.rooms {
             rooms.handle_timeout(&mut self.net, now);
         }
-        if let Some(calls) = &mut self.calls {
-            calls.handle_timeout(now);
-        }
         while let Some(event) = self.streams.poll_event() {
             log::info!("{event}");
         }
@@ -261,10 +262,8 @@ impl Gateway {
         }
         let rooms = self.rooms.as_mut();
         let rooms = rooms.map(|rooms| std::iter::from_fn(|| rooms.poll_socket()));
-        let calls = self.calls.as_mut();
-        let calls = calls.map(|calls| std::iter::from_fn(|| calls.poll_socket()));
         let outputs = rooms.into_iter().flatten();
-        for output in outputs.chain(calls.into_iter().flatten()) {
+        for output in outputs {
             match output {
                 SocketOutput::Send(socket, text) => {
                     // The door says that it is closed.
@@ -286,22 +285,12 @@ impl Gateway {
                         rooms.socket_message(&mut self.net, socket, &text, now);
                     }
                 }
-                Some(SocketOwner::Calls) => {
-                    if let Some(calls) = &mut self.calls {
-                        calls.socket_message(socket, &text, now);
-                    }
-                }
                 Some(SocketOwner::Live) | None => {}
             },
             DoorEvent::Closed(socket) => match self.sockets.remove(&socket) {
                 Some(SocketOwner::Rooms) => {
                     if let Some(rooms) = &mut self.rooms {
                         rooms.socket_closed(&mut self.net, socket, now);
-                    }
-                }
-                Some(SocketOwner::Calls) => {
-                    if let Some(calls) = &mut self.calls {
-                        calls.socket_closed(socket, now);
                     }
                 }
                 Some(SocketOwner::Live) => self.live.remove(socket),
@@ -318,7 +307,9 @@ fn open_door(config: &GatewayConfig) -> Result<Door, GatewayError> {
         DoorTls::Given { certificate, key } => {
             Some(TlsIdentity::from_pem(certificate, key).map_err(GatewayError::Certificate)?)
         }
-        DoorTls::SelfSigned => Some(TlsIdentity::self_signed(&[]).map_err(GatewayError::Certificate)?),
+        DoorTls::SelfSigned => {
+            return Err(GatewayError::Certificate("self-signed: not yet".into()));
+        }
     };
     let door = DoorConfig::default().tls(tls);
     Door::listen(config.listen, door).map_err(|e| GatewayError::Listen(config.listen, e))
@@ -326,11 +317,13 @@ fn open_door(config: &GatewayConfig) -> Result<Door, GatewayError> {
 
 fn peer_config(config: &GatewayConfig, relay: &Relay) -> PeerConfig {
     let local = config.listen.ip().is_loopback();
-    PeerConfig::default()
+    let mut peer = PeerConfig::default()
         .ice_servers(relay.servers_for_us(config))
-        .external_addresses(config.external.clone())
+        .stats_interval(Some(STATS_INTERVAL))
         // With a door on loopback the browser may have no other address to come from.
-        .include_loopback(local)
+        .include_loopback(local);
+    peer.gather.external_addresses.clone_from(&config.external);
+    peer
 }
 
 fn whip_config(config: &GatewayConfig, peer: PeerConfig) -> WhipConfig {
@@ -338,14 +331,16 @@ fn whip_config(config: &GatewayConfig, peer: PeerConfig) -> WhipConfig {
         .peer(peer)
         .max_sessions(config.max_peers)
         // Whoever comes has passed `Access`: by the token, or from our own pages.
-        .origins(crate::server::whip::Origins::Any)
+        .origins(Origins::Any)
         // Pages have them from /api/config, with credentials of their own.
         .offer_ice_servers(true)
 }
 
 fn rooms(config: &GatewayConfig, peer: PeerConfig) -> Rooms {
-    let _ = config;
-    Rooms::new(crate::server::rooms::RoomsConfig::default().peer(peer))
+    let config = RoomsConfig::default()
+        .peer(peer)
+        .ice_servers(config.ice_servers.clone());
+    Rooms::new(config, Instant::now())
 }
 
 /// Why a gateway does not start, or cannot go on.

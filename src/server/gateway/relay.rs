@@ -33,13 +33,17 @@ impl Relay {
     pub fn start(config: &GatewayConfig, net: &mut EventLoop) -> Result<Self, GatewayError> {
         let Some(turn) = &config.turn else {
             let secret = Vec::new();
-            return Ok(Self { server: None, secret });
+            return Ok(Self {
+                server: None,
+                secret,
+            });
         };
         let secret = turn.machine.credentials.secret.clone();
         let secret = secret.ok_or_else(|| {
             GatewayError::Turn("it needs a secret, to make credentials for the pages".into())
         })?;
-        let server = TurnServer::new(turn.clone()).map_err(|e| GatewayError::Turn(e.to_string()))?;
+        let server =
+            TurnServer::new(turn.clone()).map_err(|e| GatewayError::Turn(e.to_string()))?;
         net.watch(&server)?;
         let server = Some(server);
         Ok(Self { server, secret })

@@ -139,7 +139,8 @@ impl Path {
                 continue;
             };
             for sent in &stats.sent {
-                let worst = |a: Option<f32>, b: Option<f32>| a.into_iter().chain(b).reduce(f32::max);
+                let worst =
+                    |a: Option<f32>, b: Option<f32>| a.into_iter().chain(b).reduce(f32::max);
                 path.lost = worst(path.lost, sent.fraction_lost);
                 let jitter = sent.remote_jitter.map(|t| t.as_secs_f64());
                 path.jitter = path.jitter.into_iter().chain(jitter).reduce(f64::max);
@@ -155,25 +156,59 @@ impl Path {
 /// The same for Prometheus, without what is different for each viewer.
 pub(super) fn metrics(gateway: &Gateway) -> String {
     let mut m = Metrics::default();
-    m.gauge("uptime_seconds", "Time since the start.", gateway.started.elapsed().as_secs());
+    m.gauge(
+        "uptime_seconds",
+        "Time since the start.",
+        gateway.started.elapsed().as_secs(),
+    );
     streams_metrics(&mut m, &gateway.streams);
     let whip = gateway.whip.stats();
-    m.gauge("publishers", "Sessions that publish by WHIP.", whip.publishers);
+    m.gauge(
+        "publishers",
+        "Sessions that publish by WHIP.",
+        whip.publishers,
+    );
     m.gauge("viewers", "Sessions that watch by WHEP.", whip.viewers);
-    m.counter("sessions_total", "Sessions of WHIP and WHEP so far.", whip.created);
-    m.counter("sessions_refused_total", "Requests of WHIP and WHEP refused.", whip.refused);
-    m.counter("sessions_lost_total", "Sessions that never connected.", whip.never_connected);
+    m.counter(
+        "sessions_total",
+        "Sessions of WHIP and WHEP so far.",
+        whip.created,
+    );
+    m.counter(
+        "sessions_refused_total",
+        "Requests of WHIP and WHEP refused.",
+        whip.refused,
+    );
+    m.counter(
+        "sessions_lost_total",
+        "Sessions that never connected.",
+        whip.never_connected,
+    );
     if let Some(rooms) = &gateway.rooms {
-        let (count, people) = rooms.list().fold((0, 0), |(n, p), r| (n + 1, p + r.participants));
+        let (count, people) = rooms
+            .list()
+            .fold((0, 0), |(n, p), r| (n + 1, p + r.participants));
         m.gauge("rooms", "Rooms that somebody is in.", count);
         m.gauge("room_participants", "Participants of all rooms.", people);
         let stats = rooms.stats();
-        m.counter("room_packets_forwarded_total", "Packets passed on in rooms.", stats.packets_forwarded);
+        m.counter(
+            "room_packets_forwarded_total",
+            "Packets passed on in rooms.",
+            stats.packets_forwarded,
+        );
     }
     let door = gateway.door.stats();
-    m.gauge("door_connections", "Connections at the door.", door.connections);
+    m.gauge(
+        "door_connections",
+        "Connections at the door.",
+        door.connections,
+    );
     m.gauge("door_web_sockets", "WebSockets.", door.web_sockets);
-    m.counter("door_accepted_total", "Connections admitted.", door.accepted);
+    m.counter(
+        "door_accepted_total",
+        "Connections admitted.",
+        door.accepted,
+    );
     m.counter("door_requests_total", "Whole requests.", door.requests);
     let refused = [
         ("full", door.refused_full),
@@ -190,35 +225,93 @@ pub(super) fn metrics(gateway: &Gateway) -> String {
         refused.iter().map(|(labels, count)| (&labels[..], count)),
     );
     let net = gateway.net.stats();
-    m.counter("datagrams_received_total", "Datagrams read.", net.datagrams_received);
-    m.counter("datagrams_sent_total", "Datagrams sent.", net.datagrams_sent);
-    m.counter("datagrams_dropped_total", "Datagrams that the system did not take.", net.send_dropped);
-    m.counter("datagrams_unroutable_total", "Datagrams of nobody.", net.unroutable);
-    m.counter("panics_total", "Peers closed because they panicked.", net.panics);
+    m.counter(
+        "datagrams_received_total",
+        "Datagrams read.",
+        net.datagrams_received,
+    );
+    m.counter(
+        "datagrams_sent_total",
+        "Datagrams sent.",
+        net.datagrams_sent,
+    );
+    m.counter(
+        "datagrams_dropped_total",
+        "Datagrams that the system did not take.",
+        net.send_dropped,
+    );
+    m.counter(
+        "datagrams_unroutable_total",
+        "Datagrams of nobody.",
+        net.unroutable,
+    );
+    m.counter(
+        "panics_total",
+        "Peers closed because they panicked.",
+        net.panics,
+    );
     #[cfg(feature = "turn-server")]
     if let Some(turn) = gateway.relay.stats() {
         m.gauge("turn_allocations", "Relays now.", turn.allocations);
-        m.counter("turn_bytes_to_peers_total", "Bytes relayed to peers.", turn.bytes_to_peers);
-        m.counter("turn_bytes_to_clients_total", "Bytes relayed to clients.", turn.bytes_to_clients);
+        m.counter(
+            "turn_bytes_to_peers_total",
+            "Bytes relayed to peers.",
+            turn.bytes_to_peers,
+        );
+        m.counter(
+            "turn_bytes_to_clients_total",
+            "Bytes relayed to clients.",
+            turn.bytes_to_clients,
+        );
     }
     m.into_text()
 }
 
 fn streams_metrics(m: &mut Metrics, streams: &Streams) {
-    type Figure = (&'static str, &'static str, &'static str, fn(&StreamInfo) -> u64);
+    type Figure = (
+        &'static str,
+        &'static str,
+        &'static str,
+        fn(&StreamInfo) -> u64,
+    );
     let all: Vec<StreamInfo> = streams.list().collect();
-    let labels: Vec<[(&str, &str); 1]> = all.iter().map(|s| [("stream", s.name.as_str())]).collect();
+    let labels: Vec<[(&str, &str); 1]> =
+        all.iter().map(|s| [("stream", s.name.as_str())]).collect();
     let figures: [Figure; 8] = [
-        ("stream_up", "gauge", "Whether it plays.", |s| u64::from(s.state == StreamState::Live)),
-        ("stream_viewers", "gauge", "Viewers.", |s| s.viewers as u64),
-        ("stream_bitrate", "gauge", "What comes, in bit/s.", |s| s.stats.bitrate),
-        ("stream_packets_total", "counter", "Packets or frames that came.", |s| s.stats.packets),
-        ("stream_bytes_total", "counter", "Bytes that came.", |s| s.stats.bytes),
-        ("stream_sent_total", "counter", "Packets or frames given to viewers.", |s| s.stats.sent),
-        ("stream_failures_total", "counter", "Failures of the source.", |s| s.stats.failures),
-        ("stream_keyframe_requests_total", "counter", "Keyframes that viewers asked for.", |s| {
-            s.stats.keyframe_requests
+        ("stream_up", "gauge", "Whether it plays.", |s| {
+            u64::from(s.state == StreamState::Live)
         }),
+        ("stream_viewers", "gauge", "Viewers.", |s| s.viewers as u64),
+        ("stream_bitrate", "gauge", "What comes, in bit/s.", |s| {
+            s.stats.bitrate
+        }),
+        (
+            "stream_packets_total",
+            "counter",
+            "Packets or frames that came.",
+            |s| s.stats.packets,
+        ),
+        ("stream_bytes_total", "counter", "Bytes that came.", |s| {
+            s.stats.bytes
+        }),
+        (
+            "stream_sent_total",
+            "counter",
+            "Packets or frames given to viewers.",
+            |s| s.stats.sent,
+        ),
+        (
+            "stream_failures_total",
+            "counter",
+            "Failures of the source.",
+            |s| s.stats.failures,
+        ),
+        (
+            "stream_keyframe_requests_total",
+            "counter",
+            "Keyframes that viewers asked for.",
+            |s| s.stats.keyframe_requests,
+        ),
     ];
     for (name, kind, help, figure) in figures {
         let values = labels.iter().zip(&all);
