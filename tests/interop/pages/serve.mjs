@@ -116,7 +116,7 @@ export const scenarios = {
   async serve_publish(open) {
     const { url } = await serve('cam=whip:');
     const watching = await load(open, new URL('/watch/cam', url).href);
-    await shows(watching, '#state', /publish|again/i);
+    await shows(watching, '#state', /Waiting for its publisher/);
     const publish = async () => {
       const page = await load(open, new URL('/publish?name=cam', url).href);
       await page.locator('#name option').first().waitFor({ state: 'attached' });
