@@ -60,6 +60,8 @@ use crate::server::http::{Request, RequestId, Response, WebSocketId};
 
 pub use self::config::{DoorConfig, DoorStats};
 pub use self::request::same_origin;
+#[cfg(feature = "self-signed")]
+pub use super::self_signed::{SelfSigned, local_names};
 pub use super::tls::TlsIdentity;
 
 /// Events of the system taken in one turn.
