@@ -7,4 +7,5 @@
 
 mod app;
 mod http;
+mod latency;
 mod web_socket;
