@@ -2,4 +2,5 @@
 #![cfg(feature = "server")]
 
 mod files;
+mod publishers;
 mod stage;
