@@ -16,6 +16,8 @@ pub mod streams;
 pub mod token;
 #[cfg(feature = "turn-server")]
 pub mod turn;
+#[cfg(feature = "server")]
+pub mod whip;
 
 #[cfg(feature = "server")]
 mod limits;
