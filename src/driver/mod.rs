@@ -56,7 +56,7 @@
 
 mod config;
 mod datagrams;
-mod deadlines;
+pub(crate) mod deadlines;
 mod demux;
 mod error;
 mod gathering;

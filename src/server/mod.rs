@@ -1,19 +1,23 @@
 //! Servers that a program can have on its own thread, beside its peers.
 
 #[cfg(feature = "server")]
+pub mod door;
+#[cfg(feature = "server")]
 pub mod gateway;
 #[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
 pub mod pages;
 #[cfg(feature = "server")]
-pub mod token;
-
-#[cfg(feature = "server")]
 pub mod streams;
-
+#[cfg(feature = "server")]
+pub mod token;
 #[cfg(feature = "turn-server")]
 pub mod turn;
-
 #[cfg(feature = "server")]
 pub mod whip;
+
+#[cfg(any(feature = "server", feature = "turn-server"))]
+mod tls;
+#[cfg(any(feature = "server", feature = "turn-server"))]
+mod who;

@@ -153,7 +153,7 @@ impl WhipServer {
         self.stats.restarts += 1;
         self.schedule(id);
         if is_gathered(net, peer) {
-            self.answer(net, id, now);
+            self.answer(net, id);
         }
         Ok(())
     }
