@@ -33,12 +33,11 @@ mod vp8;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use turn_types::stun::message::TransactionId;
-
 use self::forward::LAYERS;
 use self::message::{FromPage, Member, MemberState};
 use self::participant::{Participant, ParticipantId};
 use super::http::{Request, SocketOutput, WebSocketId};
+use super::keys;
 use super::limits::RateLimit;
 use crate::driver::{EventLoop, LoopError, PeerId};
 use crate::proto::peer::{
@@ -47,6 +46,7 @@ use crate::proto::peer::{
 };
 
 pub use self::config::RoomsConfig;
+pub(super) use self::message::ice_servers;
 
 /// How often it is looked at what time has changed.
 const TICK: Duration = Duration::from_millis(100);
@@ -222,7 +222,7 @@ impl Rooms {
             room: room.clone(),
             state: MemberState::default(),
             peer,
-            resume: key(),
+            resume: keys::new_key(),
             socket: Some(socket),
             away_since: None,
             rate: self.rate_limit(now),
@@ -541,14 +541,10 @@ impl Rooms {
         self.out.extend(sends.collect::<Vec<_>>());
     }
 
-    /// In constant time, so that a key cannot be guessed bit by bit.
     fn find_by_key(&self, room: &str, key: &str) -> Option<ParticipantId> {
-        let is_same = |p: &Participant| {
-            let (a, b) = (p.resume.as_bytes(), key.as_bytes());
-            a.len() == b.len() && a.iter().zip(b).fold(0, |d, (a, b)| d | (a ^ b)) == 0
-        };
         let mut members = self.participants.iter().filter(|(_, p)| p.room == room);
-        members.find(|(_, p)| is_same(p)).map(|(id, _)| *id)
+        let found = members.find(|(_, p)| keys::is_same(&p.resume, key));
+        found.map(|(id, _)| *id)
     }
 
     fn name(&self, id: ParticipantId, wanted: Option<String>) -> String {
@@ -569,10 +565,4 @@ impl Rooms {
         let rate = self.config.max_message_rate;
         RateLimit::new(rate.saturating_mul(4), rate, now)
     }
-}
-
-/// 192 bits of the system's randomness.
-fn key() -> String {
-    let random = || u128::from(TransactionId::generate());
-    format!("{:024x}{:024x}", random(), random())
 }
