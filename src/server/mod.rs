@@ -3,15 +3,27 @@
 #[cfg(feature = "server")]
 pub mod calls;
 #[cfg(feature = "server")]
+pub mod door;
+#[cfg(feature = "server")]
 pub mod gateway;
 #[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
-mod keys;
-#[cfg(feature = "server")]
-mod limits;
+pub mod pages;
 #[cfg(feature = "server")]
 pub mod rooms;
-
+#[cfg(feature = "server")]
+pub mod streams;
+#[cfg(feature = "server")]
+pub mod token;
 #[cfg(feature = "turn-server")]
 pub mod turn;
+#[cfg(feature = "server")]
+pub mod whip;
+
+#[cfg(feature = "server")]
+mod limits;
+#[cfg(any(feature = "server", feature = "turn-server"))]
+mod tls;
+#[cfg(any(feature = "server", feature = "turn-server"))]
+mod who;

@@ -34,7 +34,19 @@ pub(super) struct Connectivity {
     consent: Option<Instant>,
     failed: Option<Instant>,
     path: Option<Path>,
+    /// Pairs of addresses over which verified checks or answers came in this generation.
+    checked: Vec<Checked>,
     ice_lite: bool,
+}
+
+/// Pairs that are remembered.
+const MAX_CHECKED: usize = 8;
+
+/// A pair of addresses over which the other side has proved itself.
+#[derive(Debug, Clone, Copy)]
+struct Checked {
+    ends: (SocketAddr, SocketAddr),
+    at: Instant,
 }
 
 /// The pair of addresses that data takes. Others may answer while this one does not any more.
@@ -57,6 +69,7 @@ impl Connectivity {
             consent: None,
             failed: None,
             path: None,
+            checked: Vec::new(),
             ice_lite,
         }
     }
@@ -74,6 +87,7 @@ impl Connectivity {
                 self.consent = None;
                 self.heard = None;
                 self.path = None;
+                self.checked = Vec::new();
             }
         }
     }
@@ -84,6 +98,31 @@ impl Connectivity {
         if let Some(path) = self.path.as_mut().filter(|p| p.ends == (local, remote)) {
             path.heard = now;
         }
+    }
+
+    /// A verified check or answer came, between these two.
+    pub fn checked(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
+        let ends = (local, remote);
+        if let Some(known) = self.checked.iter_mut().find(|c| c.ends == ends) {
+            known.at = now;
+            return;
+        }
+        if self.checked.len() >= MAX_CHECKED {
+            let oldest = (0..self.checked.len()).min_by_key(|i| self.checked[*i].at);
+            self.checked.swap_remove(oldest.unwrap_or(0));
+        }
+        self.checked.push(Checked { ends, at: now });
+    }
+
+    /// The pairs that work as far as is known, this one left out.
+    pub fn other_paths(
+        &self,
+        but: (SocketAddr, SocketAddr),
+        now: Instant,
+    ) -> Vec<(SocketAddr, SocketAddr)> {
+        let patience = self.timing.disconnected;
+        let alive = self.checked.iter().filter(|c| now < c.at + patience);
+        alive.map(|c| c.ends).filter(|ends| *ends != but).collect()
     }
 
     /// Data (not a check) is sent between these two.
@@ -345,6 +384,25 @@ mod tests {
         c.consented(t0 + secs(30));
         let (state, _) = c.evaluate(t0 + secs(30));
         assert_eq!(state, IceConnectionState::Connected);
+    }
+
+    #[test]
+    fn paths_are_known_by_their_checks_until_a_restart() {
+        let t0 = Instant::now();
+        let mut c = connected(t0);
+        c.checked(HERE, THERE, t0);
+        c.checked(ELSEWHERE, THERE, t0 + secs(2));
+        assert_eq!(c.other_paths((HERE, THERE), t0), [(ELSEWHERE, THERE)]);
+        assert_eq!(c.other_paths((THERE, HERE), t0).len(), 2);
+        let late = c.other_paths((THERE, HERE), t0 + secs(6));
+        assert_eq!(late, [(ELSEWHERE, THERE)], "one has been silent");
+        for port in 0..100 {
+            let there = SocketAddr::new(THERE.ip(), port);
+            c.checked(HERE, there, t0 + secs(3));
+        }
+        assert_eq!(c.checked.len(), MAX_CHECKED);
+        c.start(t0 + secs(3), true);
+        assert_eq!(c.other_paths((THERE, HERE), t0 + secs(3)), []);
     }
 
     #[test]

@@ -234,6 +234,7 @@ impl Peer {
         }
         let (here, there) = (received.destination, received.source);
         self.connectivity.heard(here, there, self.now);
+        self.connectivity.checked(here, there, self.now);
         if message.is_successful_binding_response() {
             self.connectivity.consented(self.now);
             self.resend.answered(here, there, self.now);
@@ -373,7 +374,7 @@ impl Peer {
         true
     }
 
-    fn on_transmit(&mut self, transmit: str0m::net::Transmit) {
+    pub(super) fn on_transmit(&mut self, transmit: str0m::net::Transmit) {
         let contents: Vec<u8> = transmit.contents.into();
         // Consent is gone: nothing but checks may go there (RFC 7675 §5.1).
         if self.connectivity.is_failed() && !stun::is_stun(&contents) {
@@ -477,7 +478,7 @@ impl Peer {
             while budget > 0 && self.rtc.is_alive() {
                 budget -= 1;
                 match self.rtc.poll_output() {
-                    Ok(str0m::Output::Transmit(transmit)) => self.on_transmit(transmit),
+                    Ok(str0m::Output::Transmit(transmit)) => self.farewell(transmit),
                     Ok(str0m::Output::Event(_)) => {}
                     Ok(str0m::Output::Timeout(_)) | Err(_) => break,
                 }

@@ -5,12 +5,15 @@
 //! nothing before the third second. So the last few DTLS datagrams are kept while anything waits for its
 //! acknowledgement. To the other side they are what it lacks, or duplicates, as a network may make them:
 //! DTLS drops those (RFC 9147 §4.5.1). Its acknowledgements set the association going.
+//!
+//! A goodbye has no second chance: it goes out on every path that works.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::{Dtls, Output, Peer};
+use crate::proto::ice::stun;
 use crate::proto::net::{Protocol, Transmit};
 
 /// Datagrams kept: enough to show the other side a gap, few enough for any path.
@@ -111,17 +114,37 @@ impl Peer {
             return;
         }
         for contents in self.resend.kept.clone() {
-            self.stats.datagrams_sent += 1;
-            self.stats.bytes_sent += contents.len() as u64;
-            let transmit = Transmit {
-                protocol: Protocol::Udp,
-                source,
-                destination,
-                contents,
-            };
-            if !self.gatherer.has_relays() || !self.relay(&transmit) {
-                self.out.push_back(Output::Transmit(transmit));
-            }
+            self.send_on(source, destination, contents);
+        }
+    }
+
+    /// The last that the core sends. While ICE restarts, the core keeps to the old path until there is a new
+    /// one, but the other side may have left it already: so this goes out on the others, too. What comes
+    /// twice DTLS drops.
+    pub(super) fn farewell(&mut self, transmit: str0m::net::Transmit) {
+        let ends = (transmit.source, transmit.destination);
+        let contents = transmit.contents.to_vec();
+        self.on_transmit(transmit);
+        if stun::is_stun(&contents) || self.connectivity.is_failed() {
+            return;
+        }
+        for (source, destination) in self.connectivity.other_paths(ends, self.now) {
+            self.send_on(source, destination, contents.clone());
+        }
+    }
+
+    /// Sends this between these two, whatever path the core would take.
+    fn send_on(&mut self, source: SocketAddr, destination: SocketAddr, contents: Vec<u8>) {
+        self.stats.datagrams_sent += 1;
+        self.stats.bytes_sent += contents.len() as u64;
+        let transmit = Transmit {
+            protocol: Protocol::Udp,
+            source,
+            destination,
+            contents,
+        };
+        if !self.gatherer.has_relays() || !self.relay(&transmit) {
+            self.out.push_back(Output::Transmit(transmit));
         }
     }
 }

@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 
 use self::message::FromPage;
 use super::http::{Request, SocketOutput, WebSocketId};
-use super::keys;
 use super::limits::RateLimit;
 use super::rooms::ice_servers;
+use super::token::Token;
 use crate::proto::ice::IceServer;
 
 /// Configuration of [`Calls`], with every limit.
@@ -118,8 +118,8 @@ struct Socket {
 struct User {
     /// `Err`: none since then.
     socket: Result<WebSocketId, Instant>,
-    /// What its page comes back with. A secret.
-    resume: String,
+    /// What its page comes back with.
+    resume: Token,
     /// Whom it is in a call with. Always so of both.
     calls: BTreeSet<String>,
 }
@@ -269,9 +269,9 @@ impl Calls {
     }
 
     fn sign_in(&mut self, socket: WebSocketId, user: String, resume: Option<&str>) {
-        let (mut calls, mut key) = (BTreeSet::new(), keys::new_key());
+        let (mut calls, mut key) = (BTreeSet::new(), Token::random());
         if let Some(known) = self.users.get_mut(&user) {
-            let is_back = resume.is_some_and(|key| keys::is_same(&known.resume, key));
+            let is_back = resume.is_some_and(|key| known.resume.matches(key));
             match known.socket {
                 _ if !is_back => {
                     return self.complain(socket, "somebody else has signed in with this userId");
@@ -284,9 +284,9 @@ impl Calls {
                 Err(_) => {}
             }
             calls = std::mem::take(&mut known.calls);
-            key = std::mem::take(&mut known.resume);
+            key = known.resume.clone();
         }
-        let text = message::signed_in(&user, &key, &ice_servers(&self.config.ice_servers));
+        let text = message::signed_in(&user, key.expose(), &ice_servers(&self.config.ice_servers));
         if let Some(state) = self.sockets.get_mut(&socket) {
             state.user = Some(user.clone());
         }

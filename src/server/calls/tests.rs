@@ -120,7 +120,7 @@ fn the_caller_is_told_when_nobody_is_there() {
 #[test]
 fn who_is_gone_for_long_is_forgotten() {
     let mut exchange = Exchange::with_both();
-    let key = exchange.calls.users["bert"].resume.clone();
+    let key = exchange.calls.users["bert"].resume.expose().to_owned();
     exchange.say(ANNA, message("offer", "anna", "bert"));
     exchange.said();
     exchange.calls.socket_closed(BERT, exchange.now);
@@ -153,7 +153,7 @@ fn who_is_back_before_it_was_missed_takes_over() {
     let mut exchange = Exchange::with_both();
     exchange.say(ANNA, message("offer", "anna", "bert"));
     exchange.said();
-    let resume = exchange.calls.users["bert"].resume.clone();
+    let resume = exchange.calls.users["bert"].resume.expose().to_owned();
     exchange.open(CLARA, "");
     exchange.say(
         CLARA,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::proto::ice::IceServer;
+use crate::server::token::Token;
 #[cfg(feature = "turn-server")]
 use crate::server::turn::TurnServerConfig;
 
@@ -16,9 +17,9 @@ pub struct GatewayConfig {
     /// TLS at the door. Browsers give cameras to secure origins only: HTTPS, or localhost. Default: none.
     pub tls: DoorTls,
     /// What a client has to know to watch, join and call. Default: none.
-    pub token: Option<Secret>,
+    pub token: Option<Token>,
     /// What a client has to know to publish by WHIP. Default: the [`token`](Self::token).
-    pub publish_token: Option<Secret>,
+    pub publish_token: Option<Token>,
     /// Serve whoever comes, on any address, without a token. Default: false.
     pub open: bool,
     /// The UDP port that all peers share; 0 takes a free one. Default: 0.
@@ -92,30 +93,6 @@ impl fmt::Debug for DoorTls {
     }
 }
 
-/// A token. It is not shown, neither in logs nor in errors.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// A token; `None` when the text is empty or has characters that a header cannot carry.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        let fits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
-        fits.then(|| Self(text.to_owned()))
-    }
-
-    /// What is compared, in constant time.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("…")
-    }
-}
-
 /// Why a gateway would not start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -171,8 +148,8 @@ macro_rules! setters {
 setters! {
     listen: SocketAddr,
     tls: DoorTls,
-    token: Option<Secret>,
-    publish_token: Option<Secret>,
+    token: Option<Token>,
+    publish_token: Option<Token>,
     open: bool,
     udp_port: u16,
     external: Vec<IpAddr>,
@@ -198,14 +175,12 @@ mod tests {
         let error = everywhere.check().unwrap_err();
         assert!(error.to_string().contains("--token"), "{error}");
         assert_eq!(everywhere.clone().open(true).check(), Ok(()));
-        assert_eq!(everywhere.token(Secret::new("abc")).check(), Ok(()));
+        assert_eq!(everywhere.token(Some(Token::new("abc"))).check(), Ok(()));
     }
 
     #[test]
     fn secrets_are_not_shown() {
-        let config = GatewayConfig::default().token(Secret::new("wonderland"));
+        let config = GatewayConfig::default().token(Some(Token::new("wonderland")));
         assert!(!format!("{config:?}").contains("wonderland"));
-        assert_eq!(Secret::new(""), None);
-        assert_eq!(Secret::new("a b"), None);
     }
 }

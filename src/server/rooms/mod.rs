@@ -37,8 +37,8 @@ use self::forward::LAYERS;
 use self::message::{FromPage, Member, MemberState};
 use self::participant::{Participant, ParticipantId};
 use super::http::{Request, SocketOutput, WebSocketId};
-use super::keys;
 use super::limits::RateLimit;
+use super::token::Token;
 use crate::driver::{EventLoop, LoopError, PeerId};
 use crate::proto::peer::{
     CandidatePolicy, Direction, MediaKind, MediaMode, PeerConfig, PeerError, SignalingState,
@@ -222,7 +222,7 @@ impl Rooms {
             room: room.clone(),
             state: MemberState::default(),
             peer,
-            resume: keys::new_key(),
+            resume: Token::random(),
             socket: Some(socket),
             away_since: None,
             rate: self.rate_limit(now),
@@ -303,7 +303,6 @@ impl Rooms {
         if self.tick.is_none_or(|tick| now < tick) {
             return;
         }
-        self.tick = (!self.participants.is_empty()).then_some(now + TICK);
         let (grace, answer_time) = (self.config.grace, self.config.answer_time);
         let is_over = |since: Option<Instant>, limit| {
             since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
@@ -319,6 +318,7 @@ impl Rooms {
         for (id, why) in over {
             self.remove(net, id, 1008, why);
         }
+        self.tick = (!self.participants.is_empty()).then_some(now + TICK);
         let all: Vec<ParticipantId> = self.participants.keys().copied().collect();
         for id in &all {
             self.want_keyframes(net, *id, now);
@@ -527,7 +527,7 @@ impl Rooms {
             return;
         };
         let servers = &self.config.ice_servers;
-        let (room, resume) = (&participant.room, &participant.resume);
+        let (room, resume) = (&participant.room, participant.resume.expose());
         let text = message::welcome(&id.to_string(), room, resume, servers);
         self.send(id, text);
     }
@@ -543,7 +543,7 @@ impl Rooms {
 
     fn find_by_key(&self, room: &str, key: &str) -> Option<ParticipantId> {
         let mut members = self.participants.iter().filter(|(_, p)| p.room == room);
-        let found = members.find(|(_, p)| keys::is_same(&p.resume, key));
+        let found = members.find(|(_, p)| p.resume.matches(key));
         found.map(|(id, _)| *id)
     }
 
