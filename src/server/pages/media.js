@@ -1,32 +1,14 @@
-// What the pages share: the state in words, a socket that finds its way back, cameras and microphones.
+// What rooms and calls share: a socket that finds its way back, cameras and microphones, tiles, figures.
+import { Graph } from './common.js';
 
 export const $ = (selector) => document.querySelector(selector);
 
-/** Says how things are: `good`, `busy` or `bad`, and in words. The element is a live region. */
-export function say(is, words) {
-  const state = $('#state');
-  if (state.textContent === words) return;
-  state.dataset.is = is;
-  state.textContent = words;
-}
-
-export const WORDS = {
-  connecting: 'Connecting…',
-  connected: 'Connected',
-  interrupted: 'The connection is interrupted. Trying to bring it back…',
-  reconnecting: 'Reconnecting…',
-  noPath: 'No path found: the networks between do not let it through. A TURN server is needed here.',
-};
-
-/** The address of a WebSocket of this server. A token in the page's address goes along. */
-export function socketUrl(path, values) {
-  const url = new URL(path, location.href);
-  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
-  const token = new URLSearchParams(location.search).get('token');
-  for (const [name, value] of Object.entries({ ...values, token })) {
-    if (value) url.searchParams.set(name, value);
-  }
-  return url;
+/** Says how things are: 'connecting', 'live', 'waiting', 'failed' or 'idle', and in words. The element is a live region. */
+export function say(state, words) {
+  const element = $('#state');
+  if (element.textContent === words) return;
+  element.dataset.state = state;
+  element.textContent = words;
 }
 
 /**
@@ -254,14 +236,14 @@ export class Tile {
   }
 }
 
-/** What the browser measures of a connection, a line each, over the time since the last call. */
-export class Figures {
+/** What the browser measures of a connection, over the time since the last call. */
+class Figures {
   #last = new Map();
 
-  async lines(pc) {
+  async measure(pc) {
     const now = performance.now();
     const sums = { in: 0, out: 0, lost: 0, received: 0, frames: 0, delay: 0, emitted: 0 };
-    let roundTrip;
+    let roundTrip = null;
     for (const s of (await pc.getStats()).values()) {
       const since = (field) => {
         const key = `${s.id} ${field}`;
@@ -284,35 +266,36 @@ export class Figures {
     }
     const seconds = (now - (this.#last.get('time') ?? now)) / 1000;
     this.#last.set('time', now);
-    if (!seconds) return [];
-    const rate = (bytes) => `${Math.round(bytes * 8 / seconds / 1000)} kbit/s`;
+    if (!seconds) return null;
     const total = sums.received + sums.lost;
-    return [
-      ['Received', rate(sums.in)],
-      ['Sent', rate(sums.out)],
-      ['Pictures', `${Math.round(sums.frames / seconds)} a second`],
-      ['Lost', `${total ? (100 * sums.lost / total).toFixed(1) : '0.0'} %`],
-      ['Round trip', roundTrip === undefined ? '–' : `${Math.round(roundTrip * 1000)} ms`],
-      ['Held to play evenly', sums.emitted ? `${Math.round(1000 * sums.delay / sums.emitted)} ms` : '–'],
-    ];
+    return {
+      in: sums.in * 8 / seconds / 1000,
+      out: sums.out * 8 / seconds / 1000,
+      frames: sums.frames / seconds,
+      loss: total ? 100 * sums.lost / total : 0,
+      roundTrip: roundTrip === null ? null : roundTrip * 1000,
+      delay: sums.emitted ? 1000 * sums.delay / sums.emitted : null,
+    };
   }
 }
 
-/** Shows figures in a `<dl>`, once a second as long as the `<details>` around it are open. */
-export function showFigures(details, list, current) {
-  let figures = new Figures();
-  let of;
+/** Draws figures, once a second as long as the `<details>` are open. `current` gives the connection, if there is one. */
+export function showFigures(details, current) {
+  const parent = details.querySelector('.graphs');
+  const graphs = {
+    in: new Graph(parent, { title: 'Received', unit: 'kbit/s', least: 100 }),
+    out: new Graph(parent, { title: 'Sent', unit: 'kbit/s', least: 100 }),
+    roundTrip: new Graph(parent, { title: 'Round trip', unit: 'ms', digits: 1, least: 10 }),
+    loss: new Graph(parent, { title: 'Loss', unit: '%', digits: 1, least: 5 }),
+    frames: new Graph(parent, { title: 'Frames', unit: '/s', least: 30 }),
+    delay: new Graph(parent, { title: 'Jitter buffer', unit: 'ms', least: 50 }),
+  };
+  let [figures, of] = [new Figures(), null];
   setInterval(async () => {
     const pc = current();
     if (!details.open || !pc) return;
     if (pc !== of) [of, figures] = [pc, new Figures()];
-    const lines = await figures.lines(pc);
-    list.replaceChildren(...lines.map(([name, value]) => {
-      const item = document.createElement('div');
-      const [term, description] = [document.createElement('dt'), document.createElement('dd')];
-      [term.textContent, description.textContent] = [name, value];
-      item.append(term, description);
-      return item;
-    }));
+    const measured = await figures.measure(pc);
+    for (const [name, value] of Object.entries(measured ?? {})) graphs[name].show(value);
   }, 1000);
 }
