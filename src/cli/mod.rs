@@ -4,6 +4,7 @@ mod completions;
 mod man;
 mod page;
 mod pion_to_pion;
+mod serve;
 mod turn;
 
 use std::error::Error;
@@ -27,6 +28,7 @@ struct Entry {
 }
 
 const COMMANDS: &[Entry] = &[
+    serve::ENTRY,
     pion_to_pion::ENTRY,
     turn::ENTRY,
     completions::ENTRY,
@@ -107,7 +109,6 @@ fn bare_program() -> Command {
         .about("WebRTC on a loop of its own")
         .max_term_width(100)
         .subcommand_required(true)
-        .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommand_value_name("COMMAND")
         .subcommand_help_heading("Commands");
@@ -119,26 +120,36 @@ fn bare_program() -> Command {
     program
 }
 
-/// The arguments, with Go's way to write flags (`-offer-address`) accepted as well.
+/// The arguments, with Go's way to write flags (`-offer-address`) accepted as well, and with `serve` where no
+/// command is named.
 fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut options_end = false;
     let two_dashes = |arg: OsString| {
         options_end |= arg == "--";
         match arg.to_str() {
-            Some(text)
-                if !options_end
-                    && text.len() > 2
-                    && text.starts_with('-')
-                    && text[1..].starts_with(|c: char| c.is_ascii_alphabetic()) =>
-            {
-                format!("-{text}").into()
-            }
+            Some(text) if !options_end && is_go_flag(text) => format!("-{text}").into(),
             _ => arg,
         }
     };
-    std::iter::once("looprtc".into())
-        .chain(args.map(two_dashes))
-        .collect()
+    let mut all: Vec<OsString> = args.map(two_dashes).collect();
+    let first = all.first().map(|arg| arg.to_string_lossy());
+    let is_for_serve = match first.as_deref() {
+        None => true,
+        Some("-h" | "--help" | "-V" | "--version") => false,
+        // A mistyped command is no source.
+        Some(first) => first.starts_with('-') || first.contains('='),
+    };
+    if is_for_serve {
+        all.insert(0, "serve".into());
+    }
+    all.insert(0, "looprtc".into());
+    all
+}
+
+/// `-name`, but not `-n` and not `-5`.
+fn is_go_flag(text: &str) -> bool {
+    let name = text.strip_prefix('-').unwrap_or_default();
+    name.len() > 1 && name.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 /// An option with a value.

@@ -9,6 +9,8 @@ pub mod http;
 #[cfg(feature = "server")]
 pub mod pages;
 #[cfg(feature = "server")]
+pub mod rooms;
+#[cfg(feature = "server")]
 pub mod streams;
 #[cfg(feature = "server")]
 pub mod token;
@@ -17,6 +19,8 @@ pub mod turn;
 #[cfg(feature = "server")]
 pub mod whip;
 
+#[cfg(feature = "server")]
+mod limits;
 #[cfg(any(feature = "server", feature = "turn-server"))]
 mod tls;
 #[cfg(any(feature = "server", feature = "turn-server"))]
