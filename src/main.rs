@@ -13,22 +13,7 @@ macro_rules! say {
     };
 }
 
-mod cli {
-    pub mod pion_to_pion;
-    pub mod turn;
-}
-
-const HELP: &str = "\
-looprtc: WebRTC on a loop of its own
-
-usage: looprtc COMMAND [OPTIONS]
-
-  pion-to-pion    two ends find each other by HTTP and talk over a data channel,
-                  as pion's example of that name does, and with it
-  turn            a STUN and TURN server
-
-looprtc COMMAND --help explains the options of a command.
-RUST_LOG=debug (or info, warn) shows what happens underneath.";
+mod cli;
 
 /// What is logged unless RUST_LOG says otherwise. Not what `stun_types` has to say about messages that anybody on
 /// the network can send.
@@ -54,44 +39,5 @@ fn print_line(line: Arguments<'_>) {
 
 fn main() -> ExitCode {
     env_logger::init_from_env(env_logger::Env::default().default_filter_or(LOG));
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("looprtc: {error}");
-            let usage = error.is::<Usage>() || error.is::<lexopt::Error>();
-            ExitCode::from(if usage { 2 } else { 1 })
-        }
-    }
-}
-
-fn run() -> Result<(), Box<dyn Error>> {
-    use lexopt::prelude::*;
-    let mut args = with_two_dashes();
-    match args.next()? {
-        Some(Value(command)) if command == "pion-to-pion" => cli::pion_to_pion::run(args),
-        Some(Value(command)) if command == "turn" => cli::turn::run(args),
-        Some(Value(command)) => {
-            let command = command.to_string_lossy();
-            Err(Usage(format!("no command {command:?}; looprtc --help lists them")).into())
-        }
-        Some(Short('V') | Long("version")) => {
-            say!("looprtc {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-        Some(Short('h') | Long("help")) | None => {
-            say!("{HELP}");
-            Ok(())
-        }
-        Some(other) => Err(other.unexpected().into()),
-    }
-}
-
-/// The arguments, with Go's way to write flags (`-offer-address`) accepted as well.
-fn with_two_dashes() -> lexopt::Parser {
-    lexopt::Parser::from_args(std::env::args_os().skip(1).map(|arg| match arg.to_str() {
-        Some(text) if text.len() > 2 && text.starts_with('-') && !text.starts_with("--") => {
-            format!("-{text}").into()
-        }
-        _ => arg,
-    }))
+    cli::main(std::env::args_os().skip(1))
 }

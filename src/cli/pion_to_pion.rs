@@ -10,81 +10,99 @@ use looprtc::proto::peer::{ChannelConfig, ChannelId, ConnectionState, PeerConfig
 use looprtc::signaling::address::Address;
 use looprtc::signaling::pion::{Flow, PionConfig, PionSignaling, Role};
 
+use clap::{ArgMatches, Command, value_parser};
+
+use super::page::Page;
+use super::{Entry, Outcome, flag, option, value};
 use crate::Usage;
 
-const HELP: &str = "\
-Two ends find each other by HTTP and send each other a random text every few
-seconds over a data channel. Speaks with pion's pion-to-pion example, which has
-the same flags and prints the same lines.
+pub const ENTRY: Entry = Entry {
+    name: "pion-to-pion",
+    options,
+    page: &Page {
+        about: "Two ends find each other by HTTP and send each other a random text every few seconds over a data \
+             channel. Speaks with pion's pion-to-pion example, which has the same flags and prints the same lines.",
+        notes: &[
+            "Either end may be started first; the offer is repeated for a minute.",
+            "By default, as in pion's example, an end listens on every interface at port 50000 (offer) or 60000 \
+             (answer), and looks for the other end on this machine. With both, all stays on this machine.",
+        ],
+        examples: &[
+            ("looprtc pion-to-pion --interval 1", "both ends, here"),
+            ("looprtc pion-to-pion --role answer", "one end"),
+            (
+                "looprtc pion-to-pion --role offer --answer-address 192.0.2.7:60000",
+                "and the other",
+            ),
+        ],
+        exit: &[
+            ("0", "the other end closed, or all texts were heard"),
+            ("1", "the connection failed, or never came about"),
+            ("2", "the options are wrong"),
+        ],
+    },
+    run,
+};
 
-usage: looprtc pion-to-pion [OPTIONS]
+const FLOW: &str = "How the candidates and the answer travel. trickle: by posts of their own, as in pion. \
+    response: the answer in the response to the offer, candidates by posts. one-exchange: the answer in the \
+    response to the offer, candidates inside both";
 
-  --role ROLE                 both, offer or answer [both]
-  --offer-address HOST:PORT   where the offering end listens
-  --answer-address HOST:PORT  where the answering end listens
-                              By default, as in pion's example, an end listens on
-                              every interface at port 50000 (offer) or 60000
-                              (answer), and looks for the other end on this
-                              machine. With both, all stays on this machine.
-  --flow FLOW                 how the candidates and the answer travel [trickle]
-                                trickle       by posts of their own, as in pion
-                                response      the answer in the response to the
-                                              offer, candidates by posts
-                                one-exchange  the answer in the response to the
-                                              offer, candidates inside both
-  --interval SECONDS          pause between texts [5]
-  --texts NUMBER              end well once every end here has heard so many
-  --loopback                  offer loopback addresses too (with both: always)
+fn options(command: Command) -> Command {
+    let address = |name, help| option(name, "HOST:PORT", help).value_parser(value_parser!(Address));
+    command
+        .about("Two ends that find each other by HTTP, as in pion's example")
+        .arg(
+            option("role", "ROLE", "Which end")
+                .value_parser(["both", "offer", "answer"])
+                .default_value("both"),
+        )
+        .arg(address("offer-address", "Where the offering end listens"))
+        .arg(address("answer-address", "Where the answering end listens"))
+        .arg(
+            option("flow", "FLOW", FLOW)
+                .value_parser(["trickle", "response", "one-exchange"])
+                .hide_possible_values(true)
+                .default_value("trickle"),
+        )
+        .arg(
+            option("interval", "SECONDS", "Pause between texts")
+                .value_parser(value_parser!(f64))
+                .default_value("5"),
+        )
+        .arg(
+            option(
+                "texts",
+                "NUMBER",
+                "End well once every end here has heard so many",
+            )
+            .value_parser(value_parser!(usize)),
+        )
+        .arg(flag(
+            "loopback",
+            "Offer loopback addresses too (with both: always)",
+        ))
+}
 
-Either end may be started first; the offer is repeated for a minute.
-
-examples
-  looprtc pion-to-pion --interval 1
-  looprtc pion-to-pion --role answer &
-  looprtc pion-to-pion --role offer --answer-address 192.0.2.7:60000
-
-exit status: 0 when the other end closed or all texts were heard, 1 when the
-connection failed or never came about, 2 when the options are wrong.";
-
-pub fn run(mut args: lexopt::Parser) -> Result<(), Box<dyn Error>> {
-    use lexopt::prelude::*;
-    let mut options = Options {
-        roles: vec![Role::Offer, Role::Answer],
-        offer_address: None,
-        answer_address: None,
-        flow: Flow::default(),
-        interval: Duration::from_secs(5),
-        texts: None,
-        loopback: false,
-    };
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("role") => {
-                options.roles = args.value()?.parse_with(|role| match role {
-                    "both" => Ok(vec![Role::Offer, Role::Answer]),
-                    "offer" => Ok(vec![Role::Offer]),
-                    "answer" => Ok(vec![Role::Answer]),
-                    _ => Err("expected both, offer or answer"),
-                })?;
-            }
-            Long("offer-address") => options.offer_address = Some(args.value()?.parse()?),
-            Long("answer-address") => options.answer_address = Some(args.value()?.parse()?),
-            Long("flow") => options.flow = args.value()?.parse()?,
-            Long("interval") => {
-                let seconds = args.value()?.parse()?;
-                options.interval = Duration::try_from_secs_f64(seconds)
-                    .map_err(|error| Usage(format!("--interval {seconds}: {error}")))?;
-            }
-            Long("texts") => options.texts = Some(args.value()?.parse()?),
-            Long("loopback") => options.loopback = true,
-            Short('h') | Long("help") => {
-                say!("{HELP}");
-                return Ok(());
-            }
-            _ => return Err(arg.unexpected().into()),
-        }
-    }
-    talk(&options)
+fn run(options: &ArgMatches) -> Outcome {
+    let seconds = value(options, "interval").unwrap_or(5.0);
+    let flow: String = value(options, "flow").unwrap_or_default();
+    talk(&Options {
+        roles: match value::<String>(options, "role").as_deref() {
+            Some("offer") => vec![Role::Offer],
+            Some("answer") => vec![Role::Answer],
+            _ => vec![Role::Offer, Role::Answer],
+        },
+        offer_address: value(options, "offer-address"),
+        answer_address: value(options, "answer-address"),
+        flow: flow
+            .parse()
+            .map_err(|error| Usage(format!("--flow {flow}: {error}")))?,
+        interval: Duration::try_from_secs_f64(seconds)
+            .map_err(|error| Usage(format!("--interval {seconds}: {error}")))?,
+        texts: value(options, "texts"),
+        loopback: options.get_flag("loopback"),
+    })
 }
 
 struct Options {

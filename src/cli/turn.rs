@@ -8,115 +8,165 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use looprtc::server::turn::{
-    Credentials, Listening, PeerPolicy, TlsIdentity, Transport, TurnLimits, TurnMachineConfig,
-    TurnServer, TurnServerConfig, TurnStats, rest_password,
+    Cidr, Credentials, Listening, PeerPolicy, TlsIdentity, Transport, TurnLimits,
+    TurnMachineConfig, TurnServer, TurnServerConfig, TurnStats, rest_password,
 };
 
+use clap::{Arg, ArgMatches, Command, value_parser};
+
+use super::page::Page;
+use super::{Entry, Outcome, flag, list, option, value, values};
 use crate::Usage;
 
-const HELP: &str = "\
-A STUN and TURN server: tells peers how the world sees them, and relays for those
-that cannot reach each other.
-
-usage: looprtc turn [OPTIONS]
-
-who may use it (one of these at least)
-  --user NAME:PASSWORD     may relay; can be given several times
-  --secret TEXT            for time-limited credentials, which a web service makes:
-  --secret-file FILE       username EXPIRY:NAME (seconds since 1970), password
-                           base64(HMAC-SHA1(secret, username))
-  --stun-only              nobody relays; STUN is for all
-  --realm NAME             shown to clients [looprtc]
-
-where it listens
-  --listen ADDRESS[:PORT]  for UDP and TCP; several times for several
-                           [0.0.0.0:3478 and [::]:3478]
-  --no-tcp                 for UDP only
-  --tls ADDRESS[:PORT]     for TLS, port 5349 unless given; 443 passes most firewalls
-  --certificate FILE       PEM, the server's certificate first
-  --key FILE               PEM
-
-from where it relays
-  --relay ADDRESS          bind relays to this address; one for IPv4, one for IPv6
-                           [the address at which the client reached the server]
-  --external ADDRESS       what clients are told instead: behind a router that maps
-                           its address to this machine's (as in most clouds)
-  --ports FIRST-LAST       the ports of relays, to be opened in a firewall for UDP
-                           [any that the system has]
-
-to where it relays: to public addresses only, unless told otherwise
-  --allow-peer RANGE       also to these, as 10.0.0.0/8; several times for several
-  --deny-peer RANGE        not to these, whatever else is said
-                           An IPv4 address inside an IPv6 one (NAT64, 6to4, Teredo)
-                           counts as itself; ::ffff:0:0/96 is never relayed to.
-
-how much it gives
-  --max-allocations N      relays at once [4096]
-  --per-user N             of one user [64]
-  --per-address N          of one client address, or IPv6 network of 64 bits [64]
-  --bandwidth BYTES        a second, for each relay and direction; what is above it
-                           is dropped [no limit]
-  --lifetime SECONDS       of a relay that is not refreshed [600]
-  --max-lifetime SECONDS   that a client can ask for at once [3600]
-  --nonce-lifetime SECONDS until a client has to sign anew [3600]
-
-  --stats SECONDS          print counters every so often
-
-RUST_LOG=info shows relays as they come and go, debug every refusal. Ctrl-C ends it.
-
-examples
-  looprtc turn --user alice:wonderland
-  looprtc turn --secret-file /etc/turn.secret --external 198.51.100.7 --ports 50000-50999
-  looprtc turn --user a:b --tls 0.0.0.0:443 --certificate chain.pem --key key.pem
-  looprtc turn --user a:b --listen 127.0.0.1 --allow-peer 127.0.0.0/8       to try it
-
-exit status: 0 when ended by a signal, 1 when it cannot run, 2 when the options
-are wrong.";
+pub const ENTRY: Entry = Entry {
+    name: "turn",
+    options,
+    page: &Page {
+        about: "A STUN and TURN server: tells peers how the world sees them, and relays for those that cannot reach \
+             each other.",
+        notes: &[
+            "Time-limited credentials, which a web service makes of the secret: username EXPIRY:NAME (seconds since \
+             1970), password base64(HMAC-SHA1(secret, username)).",
+            "RUST_LOG=info shows relays as they come and go, debug every refusal. Ctrl-C ends it.",
+        ],
+        examples: &[
+            ("looprtc turn --user alice:wonderland", ""),
+            (
+                "looprtc turn --secret-file /etc/turn.secret --external 198.51.100.7 --ports 50000-50999",
+                "behind a router that maps its address to this machine's",
+            ),
+            (
+                "looprtc turn --user a:b --tls 0.0.0.0:443 --certificate chain.pem --key key.pem",
+                "port 443 passes most firewalls",
+            ),
+            (
+                "looprtc turn --user a:b --listen 127.0.0.1 --allow-peer 127.0.0.0/8",
+                "to try it on one machine",
+            ),
+        ],
+        exit: &[
+            ("0", "it was ended by a signal"),
+            ("1", "it cannot run; the last line says why"),
+            ("2", "the options are wrong"),
+        ],
+    },
+    run,
+};
 
 /// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
-pub fn run(mut args: lexopt::Parser) -> Result<(), Box<dyn Error>> {
-    use lexopt::prelude::*;
-    let mut o = Options::default();
-    while let Some(arg) = args.next()? {
-        match arg {
-            Long("user") => o.add_user(&args.value()?.string()?)?,
-            Long("secret") => o.secret(args.value()?.string()?.into_bytes())?,
-            Long("secret-file") => {
-                let text = read(&args.value()?.string()?)?;
-                o.secret(text.trim_ascii().to_vec())?;
-            }
-            Long("stun-only") => o.stun_only = true,
-            Long("realm") => o.realm = args.value()?.string()?,
-            Long("listen") => o.listen.push(address(&args.value()?.string()?, 3478)?),
-            Long("no-tcp") => o.no_tcp = true,
-            Long("tls") => o.tls.push(address(&args.value()?.string()?, 5349)?),
-            Long("certificate") => o.certificate = Some(args.value()?.string()?),
-            Long("key") => o.key = Some(args.value()?.string()?),
-            Long("relay") => o.relay.push(args.value()?.parse()?),
-            Long("external") => o.external.push(args.value()?.parse()?),
-            Long("ports") => o.ports = Some(ports(&args.value()?.string()?)?),
-            Long("allow-peer") => o.peers = o.peers.allow(args.value()?.parse()?),
-            Long("deny-peer") => o.peers = o.peers.deny(args.value()?.parse()?),
-            Long("max-allocations") => o.limits.allocations = args.value()?.parse()?,
-            Long("per-user") => o.limits.per_user = args.value()?.parse()?,
-            Long("per-address") => o.limits.per_address = args.value()?.parse()?,
-            Long("bandwidth") => o.limits.bytes_per_second = Some(args.value()?.parse()?),
-            Long("lifetime") => o.limits.lifetime = seconds(args.value()?.parse()?),
-            Long("max-lifetime") => o.limits.max_lifetime = seconds(args.value()?.parse()?),
-            Long("nonce-lifetime") => o.limits.nonce_lifetime = seconds(args.value()?.parse()?),
-            Long("stats") => o.stats = Some(seconds(args.value()?.parse()?)),
-            Short('h') | Long("help") => {
-                say!("{HELP}");
-                return Ok(());
-            }
-            _ => return Err(arg.unexpected().into()),
-        }
-    }
-    let stats = o.stats;
-    let mut server = TurnServer::new(o.config()?)?;
-    o.announce(server.listening());
+fn options(command: Command) -> Command {
+    command
+        .about("A STUN and TURN server")
+        .next_help_heading("Who may use it (one of these at least)")
+        .args(who())
+        .next_help_heading("Where it listens")
+        .args(listens())
+        .next_help_heading("From where it relays")
+        .args(relays())
+        .next_help_heading("To where it relays: to public addresses only, unless told otherwise")
+        .arg(list("allow-peer", "RANGE", "Also to these, as 10.0.0.0/8")
+            .value_parser(value_parser!(Cidr)))
+        .arg(list(
+            "deny-peer",
+            "RANGE",
+            "Not to these, whatever else is said. An IPv4 address inside an IPv6 one (NAT64, 6to4, Teredo) counts \
+             as itself; ::ffff:0:0/96 is never relayed to",
+        )
+        .value_parser(value_parser!(Cidr)))
+        .next_help_heading("How much it gives")
+        .args(limits())
+        .next_help_heading(None)
+        .arg(seconds("stats", "Print counters every so often"))
+}
+
+fn who() -> [Arg; 5] {
+    [
+        list("user", "NAME:PASSWORD", "May relay"),
+        list(
+            "secret",
+            "TEXT",
+            "For time-limited credentials; others on this machine can see it: better a file",
+        ),
+        list("secret-file", "FILE", "The same, read from a file"),
+        flag("stun-only", "Nobody relays; STUN is for all"),
+        option("realm", "NAME", "Shown to clients").default_value("looprtc"),
+    ]
+}
+
+fn listens() -> [Arg; 5] {
+    [
+        list(
+            "listen",
+            "ADDRESS[:PORT]",
+            "For UDP and TCP [default: 0.0.0.0:3478 and [::]:3478]",
+        )
+        .value_parser(|text: &str| address(text, 3478)),
+        flag("no-tcp", "For UDP only"),
+        list(
+            "tls",
+            "ADDRESS[:PORT]",
+            "For TLS, at port 5349 unless given; 443 passes most firewalls",
+        )
+        .value_parser(|text: &str| address(text, 5349)),
+        option("certificate", "FILE", "PEM, the server's certificate first"),
+        option("key", "FILE", "PEM"),
+    ]
+}
+
+fn relays() -> [Arg; 3] {
+    [
+        list(
+            "relay",
+            "ADDRESS",
+            "Bind relays to this address; one for IPv4, one for IPv6 [default: where the client reached the server]",
+        )
+        .value_parser(value_parser!(IpAddr)),
+        list(
+            "external",
+            "ADDRESS",
+            "What clients are told instead: behind a router that maps its address to this machine's, as in most \
+             clouds",
+        )
+        .value_parser(value_parser!(IpAddr)),
+        option(
+            "ports",
+            "FIRST-LAST",
+            "The ports of relays, to be opened in a firewall for UDP [default: any that the system has]",
+        )
+        .value_parser(ports),
+    ]
+}
+
+fn limits() -> [Arg; 7] {
+    let count = |name, help| option(name, "N", help).value_parser(value_parser!(usize));
+    [
+        count("max-allocations", "Relays at once").default_value("4096"),
+        count("per-user", "Of one user").default_value("64"),
+        count("per-address", "Of one client address, or IPv6 network of 64 bits").default_value("64"),
+        option(
+            "bandwidth",
+            "BYTES",
+            "A second, for each relay and direction; what is above it is dropped [default: no limit]",
+        )
+        .value_parser(value_parser!(u64)),
+        seconds("lifetime", "Of a relay that is not refreshed").default_value("600"),
+        seconds("max-lifetime", "That a client can ask for at once").default_value("3600"),
+        seconds("nonce-lifetime", "Until a client has to sign anew").default_value("3600"),
+    ]
+}
+
+fn seconds(name: &'static str, help: &'static str) -> Arg {
+    option(name, "SECONDS", help)
+        .value_parser(|text: &str| text.parse::<u32>().map(|n| Duration::from_secs(n.into())))
+}
+
+fn run(options: &ArgMatches) -> Outcome {
+    let stats = value(options, "stats");
+    let options = Options::read(options)?;
+    let mut server = TurnServer::new(options.config()?)?;
+    options.announce(server.listening());
     serve(&mut server, stats)
 }
 
@@ -182,33 +232,59 @@ struct Options {
     ports: Option<RangeInclusive<u16>>,
     peers: PeerPolicy,
     limits: TurnLimits,
-    stats: Option<Duration>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        let machine = TurnMachineConfig::default();
-        Self {
-            credentials: machine.credentials,
-            first_user: None,
-            stun_only: false,
-            realm: machine.realm,
-            listen: Vec::new(),
-            no_tcp: false,
-            tls: Vec::new(),
-            certificate: None,
-            key: None,
-            relay: Vec::new(),
-            external: Vec::new(),
-            ports: None,
-            peers: machine.peers,
-            limits: machine.limits,
-            stats: None,
-        }
-    }
 }
 
 impl Options {
+    fn read(options: &ArgMatches) -> Result<Self, Box<dyn Error>> {
+        let mut peers = PeerPolicy::default();
+        for range in values(options, "allow-peer") {
+            peers = peers.allow(range);
+        }
+        for range in values(options, "deny-peer") {
+            peers = peers.deny(range);
+        }
+        let mut read = Self {
+            credentials: Credentials::default(),
+            first_user: None,
+            stun_only: options.get_flag("stun-only"),
+            realm: value(options, "realm").unwrap_or_default(),
+            listen: values(options, "listen"),
+            no_tcp: options.get_flag("no-tcp"),
+            tls: values(options, "tls"),
+            certificate: value(options, "certificate"),
+            key: value(options, "key"),
+            relay: values(options, "relay"),
+            external: values(options, "external"),
+            ports: value(options, "ports"),
+            peers,
+            limits: Self::limits(options),
+        };
+        for user in values::<String>(options, "user") {
+            read.add_user(&user)?;
+        }
+        for secret in values::<String>(options, "secret") {
+            read.secret(secret.into_bytes())?;
+        }
+        for path in values::<String>(options, "secret-file") {
+            read.secret(self::read(&path)?.trim_ascii().to_vec())?;
+        }
+        Ok(read)
+    }
+
+    fn limits(options: &ArgMatches) -> TurnLimits {
+        let mut limits = TurnLimits::default();
+        let count = |name, to: &mut usize| *to = value(options, name).unwrap_or(*to);
+        count("max-allocations", &mut limits.allocations);
+        count("per-user", &mut limits.per_user);
+        count("per-address", &mut limits.per_address);
+        limits.bytes_per_second = value(options, "bandwidth");
+        let time = |name, to: &mut Duration| *to = value(options, name).unwrap_or(*to);
+        time("lifetime", &mut limits.lifetime);
+        time("max-lifetime", &mut limits.max_lifetime);
+        time("nonce-lifetime", &mut limits.nonce_lifetime);
+        limits
+    }
+
     fn add_user(&mut self, text: &str) -> Result<(), Usage> {
         let Some((name, password)) = text.split_once(':') else {
             return Err(Usage("--user wants NAME:PASSWORD".into()));
@@ -361,29 +437,21 @@ fn read(path: &str) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|e| format!("{path}: {e}"))
 }
 
-fn seconds(seconds: u32) -> Duration {
-    Duration::from_secs(seconds.into())
-}
-
-fn address(text: &str, port: u16) -> Result<SocketAddr, Usage> {
+fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     match (text.parse(), bare.parse()) {
         (Ok(address), _) => Ok(address),
         (_, Ok(ip)) => Ok(SocketAddr::new(ip, port)),
-        _ => Err(Usage(format!(
-            "{text:?} is no address: expected one as 192.0.2.7, 192.0.2.7:{port} or [2001:db8::7]:{port}"
-        ))),
+        _ => Err(format!(
+            "expected one as 192.0.2.7, 192.0.2.7:{port} or [2001:db8::7]:{port}"
+        )),
     }
 }
 
-fn ports(text: &str) -> Result<RangeInclusive<u16>, Usage> {
+fn ports(text: &str) -> Result<RangeInclusive<u16>, &'static str> {
     let range = text.split_once('-').and_then(|(first, last)| {
         let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
         (first > 0 && first <= last).then_some(first..=last)
     });
-    range.ok_or_else(|| {
-        Usage(format!(
-            "--ports {text:?}: expected FIRST-LAST, as 50000-50999"
-        ))
-    })
+    range.ok_or("expected FIRST-LAST, as 50000-50999")
 }

@@ -56,7 +56,7 @@
 
 mod config;
 mod datagrams;
-mod deadlines;
+pub(crate) mod deadlines;
 mod demux;
 mod error;
 mod gathering;
@@ -66,7 +66,7 @@ mod interfaces;
 mod local_track;
 mod mdns;
 mod network;
-mod peers;
+pub(crate) mod peers;
 mod resolver;
 pub(crate) mod sockets;
 mod tcp;
@@ -99,6 +99,8 @@ pub use self::datagrams::{Datagram, UdpConfig, UdpId};
 pub use self::error::LoopError;
 pub use self::handle::{LoopHandle, PostError};
 pub use self::local_track::{LocalTrack, LocalTrackEvent};
+#[cfg(feature = "server")]
+pub(crate) use self::peers::Queued;
 pub use self::peers::{PeerId, PeerMut};
 
 /// The waker's token; sockets are numbered from 0.

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::deadlines::Deadlines;
 use super::{EventLoop, LoopError, is_last};
+use crate::proto::ice::IceServer;
 use crate::proto::net::{Protocol, Received, SocketId};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
@@ -70,7 +71,7 @@ pub(super) struct Entry {
 
 /// Media of a track that many peers are sent; they share it.
 #[derive(Debug, Clone)]
-pub(super) enum Queued {
+pub(crate) enum Queued {
     Packet(Arc<RtpPacket>),
     Frame(Arc<EncodedFrame>),
 }
@@ -267,7 +268,7 @@ impl Entry {
 
 impl EventLoop {
     /// Has this written when the peer is polled. Whether there is such a peer, and room.
-    pub(super) fn queue(&mut self, id: PeerId, transceiver: TransceiverId, media: Queued) -> bool {
+    pub(crate) fn queue(&mut self, id: PeerId, transceiver: TransceiverId, media: Queued) -> bool {
         let entry = self.peers.entries.get_mut(id.index());
         let Some(entry) = entry.filter(|e| e.id == id && !e.closed) else {
             return false;
@@ -487,6 +488,8 @@ impl PeerMut<'_> {
         negotiate() -> SessionDescription;
         /// See [`Peer::receive`].
         receive(description: SessionDescription) -> Option<SessionDescription>;
+        /// See [`Peer::add_ice_servers`].
+        add_ice_servers(servers: &[IceServer]) -> ();
         /// See [`Peer::restart_ice`].
         restart_ice() -> ();
         /// See [`Peer::create_data_channel`].
@@ -507,6 +510,8 @@ impl PeerMut<'_> {
         replace_track(transceiver: TransceiverId, codec: Option<Codec>) -> ();
         /// See [`Peer::set_direction`].
         set_direction(transceiver: TransceiverId, direction: Direction) -> ();
+        /// See [`Peer::set_track_ids`].
+        set_track_ids(transceiver: TransceiverId, stream: &str, track: &str) -> ();
         /// See [`Peer::set_codec_preferences`].
         set_codec_preferences(transceiver: TransceiverId, codecs: &[Codec]) -> ();
         /// See [`Peer::stop_transceiver`].

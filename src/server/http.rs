@@ -15,6 +15,15 @@ pub struct RequestId(pub(crate) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WebSocketId(pub(crate) u64);
 
+/// What a service wants of a WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketOutput {
+    /// Send this text message.
+    Send(WebSocketId, String),
+    /// Close it, with a status code (RFC 6455, section 7.4) and a reason of at most 123 bytes.
+    Close(WebSocketId, u16, String),
+}
+
 /// A request, complete and checked (RFC 9110).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,6 +59,19 @@ impl Request {
         }
     }
 
+    /// The first value of this name in the query, decoded (`application/x-www-form-urlencoded`). What is no
+    /// UTF-8 becomes U+FFFD.
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<String> {
+        let mut pairs = self
+            .query
+            .split('&')
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        pairs
+            .find(|(key, _)| decoded(key) == name)
+            .map(|(_, value)| decoded(value))
+    }
+
     /// The first header of this name, which is given in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -73,6 +95,25 @@ impl Request {
             .eq_ignore_ascii_case("bearer")
             .then(|| token.trim_matches(' '))
     }
+}
+
+/// `%20` and `+` are spaces; a `%` that begins nothing stands for itself.
+fn decoded(text: &str) -> String {
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        rest = tail;
+        match (first, digit(tail.first()), digit(tail.get(1))) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                rest = &tail[2..];
+            }
+            (b'+', _, _) => bytes.push(b' '),
+            _ => bytes.push(first),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A response. `Content-Length`, `Date` and `Connection` are the door's.
@@ -149,6 +190,16 @@ mod tests {
         assert_eq!(request.content_type().as_deref(), Some("application/sdp"));
         assert_eq!(request.bearer(), Some("secret"));
         assert_eq!(request.header("origin"), None);
+    }
+
+    #[test]
+    fn values_of_a_query() {
+        let mut request = request(&[]);
+        request.query = "a=1&name=Zo%c3%ab+B%&flag&a=2".into();
+        assert_eq!(request.query_value("name").as_deref(), Some("Zo\u{eb} B%"));
+        assert_eq!(request.query_value("a").as_deref(), Some("1"));
+        assert_eq!(request.query_value("flag").as_deref(), Some(""));
+        assert_eq!(request.query_value("b"), None);
     }
 
     #[test]

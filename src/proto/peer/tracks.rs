@@ -138,9 +138,10 @@ struct Transceiver {
     stream_id: String,
     track_id: String,
     send_rids: Vec<String>,
+    recv_rids: Vec<String>,
     preferred: Vec<Codec>,
     stereo: bool,
-    /// Counts changes of `preferred`.
+    /// Counts changes of `preferred`, and of the ids.
     preference: u32,
     codecs: Vec<CodecParameters>,
     /// What the application has chosen among them.
@@ -235,6 +236,7 @@ impl Tracks {
                 .track_id
                 .unwrap_or_else(|| format!("{name}-{}", id.0)),
             send_rids: config.send_rids,
+            recv_rids: config.recv_rids,
             preferred: config.codecs,
             stereo: config.stereo,
             preference: 0,

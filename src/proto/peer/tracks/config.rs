@@ -18,6 +18,9 @@ pub struct TransceiverConfig {
     /// Layers of simulcast that are offered for sending (RFC 8853), each a name of letters and digits.
     /// Empty: one stream.
     pub send_rids: Vec<String>,
+    /// Layers of simulcast that are asked for (RFC 8853), as `send_rids`. The other side need not follow; what it
+    /// does send, [`RemoteTrack::rids`](super::RemoteTrack::rids) tells. For an m-line that only receives.
+    pub recv_rids: Vec<String>,
     /// Opus in stereo: `stereo=1` asks the other side for it, `sprop-stereo=1` says that it comes from here
     /// (RFC 7587 §6.1). Browsers play in stereo what is announced so, and send it when asked. Off by
     /// default; sound in stereo can be sent all the same, but may be played in mono.
@@ -60,6 +63,13 @@ impl TransceiverConfig {
         self.send_rids = rids.into_iter().map(Into::into).collect();
         self
     }
+
+    /// Sets [`recv_rids`](Self::recv_rids).
+    #[must_use]
+    pub fn recv_rids<S: Into<String>>(mut self, rids: impl IntoIterator<Item = S>) -> Self {
+        self.recv_rids = rids.into_iter().map(Into::into).collect();
+        self
+    }
 }
 
 /// `msid` is made of token characters (RFC 8830 §2), at most 64 of them; so are the names of layers.
@@ -68,19 +78,15 @@ pub(super) fn check_config(
     config: &TransceiverConfig,
     known: &Codecs,
 ) -> Result<(), PeerError> {
-    let is_token = |s: &str| {
-        (1..=64).contains(&s.len())
-            && s.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&b))
-    };
     for id in [&config.stream_id, &config.track_id].into_iter().flatten() {
-        if !is_token(id) {
-            return Err(PeerError::BadTrack(format!(
-                "the id {id:?} must have 1 to 64 characters: letters, digits and !#$%&'*+-.^_`{{|}}~"
-            )));
-        }
+        check_id(id)?;
     }
-    for rid in &config.send_rids {
+    if !config.recv_rids.is_empty() && config.direction.is_sending() {
+        return Err(PeerError::BadTrack(
+            "layers can be asked for only where nothing is sent (Direction::RecvOnly)".into(),
+        ));
+    }
+    for rid in config.send_rids.iter().chain(&config.recv_rids) {
         let is_rid = (1..=8).contains(&rid.len()) && rid.bytes().all(|b| b.is_ascii_alphanumeric());
         if !is_rid {
             return Err(PeerError::BadTrack(format!(
@@ -89,6 +95,19 @@ pub(super) fn check_config(
         }
     }
     check_preferences(kind, &config.codecs, known)
+}
+
+pub(super) fn check_id(id: &str) -> Result<(), PeerError> {
+    let is_token = (1..=64).contains(&id.len())
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&b));
+    match is_token {
+        true => Ok(()),
+        false => Err(PeerError::BadTrack(format!(
+            "the id {id:?} must have 1 to 64 characters: letters, digits and !#$%&'*+-.^_`{{|}}~"
+        ))),
+    }
 }
 
 pub(super) fn check_preferences(

@@ -1,6 +1,12 @@
 //! Which way media flows.
 
 use std::fmt;
+use std::time::Instant;
+
+use super::super::Peer;
+use super::super::error::PeerError;
+use super::TransceiverId;
+use super::config::check_id;
 
 /// Which way media flows on an m-line (RFC 8829 §4.2.3), seen from here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -88,5 +94,34 @@ impl fmt::Display for Direction {
             Self::RecvOnly => "recvonly",
             Self::Inactive => "inactive",
         })
+    }
+}
+
+impl Peer {
+    /// Says that what is sent on a transceiver belongs to this stream, as this track, from the next negotiation on
+    /// (W3C §5.2 `setStreams`). So an m-line that is not in use ([`Direction::Inactive`]) can be given to another
+    /// source.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::BadTrack`] when an id is not 1 to 64 token characters; [`PeerError::NoSuchTransceiver`],
+    /// [`PeerError::Closed`].
+    pub fn set_track_ids(
+        &mut self,
+        transceiver: TransceiverId,
+        stream: &str,
+        track: &str,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.begin(now)?;
+        check_id(stream)?;
+        check_id(track)?;
+        let found = self.tracks.find(transceiver)?;
+        if (&*found.stream_id, &*found.track_id) != (stream, track) {
+            (found.stream_id, found.track_id) = (stream.into(), track.into());
+            found.preference += 1;
+        }
+        self.check_negotiation_needed();
+        Ok(())
     }
 }

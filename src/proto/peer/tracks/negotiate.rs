@@ -39,9 +39,11 @@ impl Tracks {
             if t.mid.is_some() {
                 continue;
             }
-            let simulcast = (!t.send_rids.is_empty()).then(|| Simulcast {
-                send: t.send_rids.iter().map(|r| SimulcastLayer::new(r)).collect(),
-                recv: Vec::new(),
+            let layers = |rids: &[String]| rids.iter().map(|r| SimulcastLayer::new(r)).collect();
+            let is_layered = !t.send_rids.is_empty() || !t.recv_rids.is_empty();
+            let simulcast = is_layered.then(|| Simulcast {
+                send: layers(&t.send_rids),
+                recv: layers(&t.recv_rids),
             });
             let ids = (Some(t.stream_id.clone()), Some(t.track_id.clone()));
             let direction = t.direction.to_core();
@@ -73,6 +75,17 @@ impl Tracks {
             })
             .collect();
         sdp::write_media(&text, &media)
+    }
+
+    /// An offer of theirs as the core is to see it: layers are only promised where they were meant.
+    pub fn with_wanted_layers(&self, text: &str) -> String {
+        if !text.contains("a=simulcast:") {
+            return text.to_owned();
+        }
+        sdp::without_layers(text, |mid| {
+            let of_mid = self.list.iter().find(|t| t.mid.as_deref() == Some(mid));
+            of_mid.is_some_and(|t| !t.send_rids.is_empty())
+        })
     }
 
     /// Whether the core can take this description.

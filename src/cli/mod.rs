@@ -1,0 +1,198 @@
+//! The command line. [`COMMANDS`] is the one source of help, completions and man pages.
+
+mod completions;
+mod man;
+mod page;
+mod pion_to_pion;
+mod serve;
+mod turn;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::Usage;
+use page::Page;
+
+/// What a command gives back: an error that is no [`Usage`] ends the program with exit status 1.
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// One command: its options, what stands below them in help and man page, and what it does.
+struct Entry {
+    name: &'static str,
+    options: fn(Command) -> Command,
+    page: &'static Page,
+    run: fn(&ArgMatches) -> Outcome,
+}
+
+const COMMANDS: &[Entry] = &[
+    serve::ENTRY,
+    pion_to_pion::ENTRY,
+    turn::ENTRY,
+    completions::ENTRY,
+    man::ENTRY,
+];
+
+const PAGE: Page = Page {
+    about: "WebRTC on a loop of its own.",
+    notes: &[
+        "looprtc COMMAND --help explains the options of a command; long options may be written with one dash, too.",
+        "RUST_LOG=debug (or info, warn) shows what happens underneath.",
+    ],
+    examples: &[
+        (
+            "looprtc pion-to-pion --interval 1",
+            "two ends talk on this machine",
+        ),
+        ("looprtc turn --user alice:wonderland", "a TURN server"),
+        ("looprtc man turn | man -l -", "the manual of a command"),
+    ],
+    exit: &[
+        ("0", "all went well"),
+        ("1", "it failed; the last line says what, and why"),
+        ("2", "the command line is wrong"),
+    ],
+};
+
+pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let matches = match program().try_get_matches_from(arguments(args)) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Nobody is left to tell when this cannot be written.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let Some((name, options)) = matches.subcommand() else {
+        return ExitCode::from(2);
+    };
+    let entry = COMMANDS.iter().find(|entry| entry.name == name);
+    let Err(error) = entry.map_or(Ok(()), |entry| (entry.run)(options)) else {
+        return ExitCode::SUCCESS;
+    };
+    if error.is::<Usage>() {
+        eprintln!("looprtc {name}: {error}\n\nlooprtc {name} --help explains the options.");
+        return ExitCode::from(2);
+    }
+    eprintln!("looprtc: {error}");
+    ExitCode::FAILURE
+}
+
+/// The whole command line, with everything that help shows.
+fn program() -> Command {
+    let with_page = |command: Command, page: &Page| {
+        let help = Arg::new("help").short('h').long("help");
+        command
+            .help_template("{before-help}{usage-heading} {usage}\n\n{all-args}{after-help}")
+            .before_help(page.about)
+            .after_help(page.help())
+            .disable_help_flag(true)
+            .arg(
+                help.action(ArgAction::HelpShort)
+                    .help("Print help")
+                    .help_heading(None),
+            )
+    };
+    let mut program = with_page(bare_program(), &PAGE);
+    for entry in COMMANDS {
+        program = program.mut_subcommand(entry.name, |c| with_page(c, entry.page));
+    }
+    program
+}
+
+/// The same without notes, examples and exit status, which have sections of their own in a man page.
+fn bare_program() -> Command {
+    let mut program = Command::new("looprtc")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("WebRTC on a loop of its own")
+        .max_term_width(100)
+        .subcommand_required(true)
+        .disable_help_subcommand(true)
+        .subcommand_value_name("COMMAND")
+        .subcommand_help_heading("Commands");
+    for entry in COMMANDS {
+        let command = Command::new(entry.name).args_override_self(true);
+        let command = (entry.options)(command).long_about(entry.page.about);
+        program = program.subcommand(command);
+    }
+    program
+}
+
+/// The arguments, with Go's way to write flags (`-offer-address`) accepted as well, and with `serve` where no
+/// command is named.
+fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut options_end = false;
+    let two_dashes = |arg: OsString| {
+        options_end |= arg == "--";
+        match arg.to_str() {
+            Some(text) if !options_end && is_go_flag(text) => format!("-{text}").into(),
+            _ => arg,
+        }
+    };
+    let mut all: Vec<OsString> = args.map(two_dashes).collect();
+    let first = all.first().map(|arg| arg.to_string_lossy());
+    let is_for_serve = match first.as_deref() {
+        None => true,
+        Some("-h" | "--help" | "-V" | "--version") => false,
+        // A mistyped command is no source.
+        Some(first) => first.starts_with('-') || first.contains('='),
+    };
+    if is_for_serve {
+        all.insert(0, "serve".into());
+    }
+    all.insert(0, "looprtc".into());
+    all
+}
+
+/// `-name`, but not `-n` and not `-5`.
+fn is_go_flag(text: &str) -> bool {
+    let name = text.strip_prefix('-').unwrap_or_default();
+    name.len() > 1 && name.starts_with(|c: char| c.is_ascii_alphabetic())
+}
+
+/// An option with a value.
+fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
+/// An option with a value that can be given several times.
+fn list(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    option(name, value, help).action(ArgAction::Append)
+}
+
+/// An option that is there or not.
+fn flag(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .help(help)
+        .action(ArgAction::SetTrue)
+}
+
+/// The value of an option, if it was given or has a default.
+fn value<T: Clone + Send + Sync + 'static>(options: &ArgMatches, name: &str) -> Option<T> {
+    options.get_one::<T>(name).cloned()
+}
+
+/// The values of an option, in their order.
+fn values<T: Clone + Send + Sync + 'static>(options: &ArgMatches, name: &str) -> Vec<T> {
+    options
+        .get_many::<T>(name)
+        .unwrap_or_default()
+        .cloned()
+        .collect()
+}
+
+/// An argument that is not an option.
+fn positional(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).value_name(value).help(help).required(true)
+}
+
+/// Writes to the standard output, quietly when nobody reads it.
+fn write_out(bytes: &[u8]) {
+    use std::io::Write;
+    if std::io::stdout().write_all(bytes).is_err() {
+        std::process::exit(0);
+    }
+}

@@ -1,0 +1,51 @@
+//! What help and man page have below the options: notes, examples, exit status.
+
+/// It is shown as text by `--help`, as sections of their own in a man page.
+pub struct Page {
+    /// What it is, in a few sentences.
+    pub about: &'static str,
+    /// Sentences.
+    pub notes: &'static [&'static str],
+    /// What to type, and what for (may be empty).
+    pub examples: &'static [(&'static str, &'static str)],
+    /// Exit status, and when.
+    pub exit: &'static [(&'static str, &'static str)],
+}
+
+/// The exit status of most commands.
+pub const EXIT: &[(&str, &str)] = &[
+    ("0", "all went well"),
+    ("1", "it failed; the last line says what, and why"),
+    ("2", "the command line is wrong"),
+];
+
+impl Page {
+    /// The text below the options of `--help`.
+    pub fn help(&self) -> String {
+        let mut text = String::new();
+        for note in self.notes {
+            text += &format!("{note}\n");
+        }
+        if !self.notes.is_empty() {
+            text.push('\n');
+        }
+        text += "Examples:\n";
+        // What for stands beside the command where there is room, and above it otherwise.
+        let width = self.examples.iter().map(|(c, _)| c.chars().count()).max();
+        let width = width.unwrap_or(0);
+        let beside = (self.examples.iter()).all(|(_, what)| width + what.chars().count() <= 92);
+        for (command, what) in self.examples {
+            match (what.is_empty(), beside) {
+                (true, _) => text += &format!("  {command}\n"),
+                (false, true) => text += &format!("  {command:width$}    {what}\n"),
+                (false, false) => text += &format!("  # {what}\n  {command}\n"),
+            }
+        }
+        text += "\nExit status:\n";
+        for (status, when) in self.exit {
+            text += &format!("  {status}  {when}\n");
+        }
+        text.pop();
+        text
+    }
+}

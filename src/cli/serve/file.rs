@@ -1,0 +1,434 @@
+//! The configuration file: TOML, whose every key is explained in `contrib/looprtc.toml`.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use looprtc::proto::ice::IceServer;
+use looprtc::server::turn::Cidr;
+use toml_span::value::{Table, ValueInner};
+use toml_span::{Span, Value};
+
+use super::settings::{self, Secret, Settings};
+
+/// The longest file that is read, in bytes.
+pub const MAX_FILE: usize = 1 << 20;
+
+/// The keys at the top.
+const KEYS: &[&str] = &[
+    "listen",
+    "certificate",
+    "key",
+    "self-signed",
+    "token",
+    "token-file",
+    "publish-token",
+    "publish-token-file",
+    "open",
+    "udp-port",
+    "external",
+    "ice-servers",
+    "testcard",
+    "rooms",
+    "calls",
+    "max-peers",
+    "sources",
+    "turn",
+];
+
+/// The keys of `[turn]`.
+const TURN_KEYS: &[&str] = &["enabled", "listen", "secret-file", "ports", "allow-peers"];
+
+/// The keys of one of the `[[ice-servers]]`.
+const SERVER_KEYS: &[&str] = &["urls", "username", "credential"];
+
+/// What is wrong in the file, and in which line.
+#[derive(Debug, PartialEq)]
+pub struct FileError {
+    /// From 1.
+    pub line: usize,
+    pub what: String,
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.line, self.what)
+    }
+}
+
+/// Reads a file over the given settings.
+pub fn read(text: &str, settings: &mut Settings) -> Result<(), FileError> {
+    let reader = Reader { text };
+    let mut document = toml_span::parse(text).map_err(|error| {
+        let what = error.kind.to_string();
+        reader.error(error.span, format!("this is not TOML: {what}"))
+    })?;
+    let mut table = reader.table(&mut document, "the file")?;
+    reader.check_keys(&table, KEYS, "")?;
+    reader.door(&mut table, settings)?;
+    reader.services(&mut table, settings)?;
+    if let Some(mut turn) = take(&mut table, "turn") {
+        reader.turn(&mut turn, settings)?;
+    }
+    if let Some(mut sources) = take(&mut table, "sources") {
+        reader.sources(&mut sources, settings)?;
+    }
+    Ok(())
+}
+
+struct Reader<'t> {
+    text: &'t str,
+}
+
+impl Reader<'_> {
+    fn door(&self, table: &mut Table<'_>, settings: &mut Settings) -> Result<(), FileError> {
+        if let Some(value) = take(table, "listen") {
+            settings.listen = self.parsed(value, "listen", settings::listen)?;
+        }
+        for (key, to) in [
+            ("certificate", &mut settings.certificate),
+            ("key", &mut settings.key),
+            ("token-file", &mut settings.token_file),
+            ("publish-token-file", &mut settings.publish_token_file),
+        ] {
+            if let Some(value) = take(table, key) {
+                *to = Some(self.string(value, key)?);
+            }
+        }
+        for (key, to) in [
+            ("token", &mut settings.token),
+            ("publish-token", &mut settings.publish_token),
+        ] {
+            if let Some(value) = take(table, key) {
+                *to = Some(Secret(self.string(value, key)?));
+            }
+        }
+        self.flag(table, "self-signed", &mut settings.self_signed)?;
+        self.flag(table, "open", &mut settings.open)
+    }
+
+    fn services(&self, table: &mut Table<'_>, settings: &mut Settings) -> Result<(), FileError> {
+        self.flag(table, "testcard", &mut settings.testcard)?;
+        self.flag(table, "rooms", &mut settings.rooms)?;
+        self.flag(table, "calls", &mut settings.calls)?;
+        if let Some(value) = take(table, "udp-port") {
+            settings.udp_port = self.number(value, "udp-port", 0, 65535)? as u16;
+        }
+        if let Some(value) = take(table, "max-peers") {
+            settings.max_peers = self.number(value, "max-peers", 1, 1_000_000)? as usize;
+        }
+        if let Some(value) = take(table, "external") {
+            let ip = |text: &str| text.parse::<IpAddr>().map_err(|error| error.to_string());
+            settings.external = self.list(value, "external", ip)?;
+        }
+        let Some(mut servers) = take(table, "ice-servers") else {
+            return Ok(());
+        };
+        let span = servers.span;
+        let ValueInner::Array(servers) = servers.take() else {
+            return Err(self.error(
+                span,
+                "ice-servers: expected [[ice-servers]] sections, or a list of URLs",
+            ));
+        };
+        settings.ice_servers = Vec::new();
+        for server in servers {
+            settings.ice_servers.push(self.ice_server(server)?);
+        }
+        Ok(())
+    }
+
+    fn ice_server(&self, mut value: Value<'_>) -> Result<IceServer, FileError> {
+        let span = value.span;
+        let mut server = IceServer::default();
+        if value.as_str().is_some() {
+            server.urls = vec![self.string(value, "ice-servers")?];
+        } else {
+            let mut table = self.table(&mut value, "ice-servers")?;
+            self.check_keys(&table, SERVER_KEYS, "ice-servers")?;
+            if let Some(urls) = take(&mut table, "urls") {
+                server.urls = self.list(urls, "urls", |text| Ok(text.to_owned()))?;
+            }
+            for (key, to) in [
+                ("username", &mut server.username),
+                ("credential", &mut server.credential),
+            ] {
+                if let Some(value) = take(&mut table, key) {
+                    *to = self.string(value, key)?;
+                }
+            }
+            if server.urls.is_empty() {
+                return Err(self.error(
+                    span,
+                    "an ICE server needs urls, as [\"stun:stun.example.org\"]",
+                ));
+            }
+        }
+        settings::check_ice_server(&server).map_err(|what| self.error(span, what))?;
+        Ok(server)
+    }
+
+    fn turn(&self, value: &mut Value<'_>, settings: &mut Settings) -> Result<(), FileError> {
+        let mut table = self.table(value, "turn")?;
+        self.check_keys(&table, TURN_KEYS, "turn")?;
+        let turn = &mut settings.turn;
+        // Who writes the section wants the server, unless it is said otherwise.
+        turn.enabled = true;
+        self.flag(&mut table, "enabled", &mut turn.enabled)?;
+        if let Some(value) = take(&mut table, "listen") {
+            turn.listen = self.list(value, "listen", settings::turn_listen)?;
+        }
+        if let Some(value) = take(&mut table, "secret-file") {
+            turn.secret_file = Some(self.string(value, "secret-file")?);
+        }
+        if let Some(value) = take(&mut table, "ports") {
+            turn.ports = Some(self.parsed(value, "ports", settings::ports)?);
+        }
+        if let Some(value) = take(&mut table, "allow-peers") {
+            turn.allow_peers = self.list(value, "allow-peers", |text| text.parse::<Cidr>())?;
+        }
+        Ok(())
+    }
+
+    fn sources(&self, value: &mut Value<'_>, settings: &mut Settings) -> Result<(), FileError> {
+        for (key, value) in self.table(value, "sources")? {
+            let span = value.span;
+            let url = self.string(value, &key.name)?;
+            settings::check_source(&key.name, &url).map_err(|what| self.error(span, what))?;
+            settings.sources.insert(key.name.into_owned(), url);
+        }
+        Ok(())
+    }
+
+    fn table<'v>(&self, value: &mut Value<'v>, what: &str) -> Result<Table<'v>, FileError> {
+        match value.take() {
+            ValueInner::Table(table) => Ok(table),
+            other => Err(self.wanted(value.span, what, "a section", &other)),
+        }
+    }
+
+    fn string(&self, mut value: Value<'_>, key: &str) -> Result<String, FileError> {
+        match value.take() {
+            ValueInner::String(text) => Ok(text.into_owned()),
+            other => Err(self.wanted(value.span, key, "a text in quotes", &other)),
+        }
+    }
+
+    fn flag(&self, table: &mut Table<'_>, key: &str, to: &mut bool) -> Result<(), FileError> {
+        let Some(mut value) = take(table, key) else {
+            return Ok(());
+        };
+        match value.take() {
+            ValueInner::Boolean(flag) => *to = flag,
+            other => return Err(self.wanted(value.span, key, "true or false", &other)),
+        }
+        Ok(())
+    }
+
+    fn number(
+        &self,
+        mut value: Value<'_>,
+        key: &str,
+        least: i64,
+        most: i64,
+    ) -> Result<i64, FileError> {
+        match value.take() {
+            ValueInner::Integer(number) if (least..=most).contains(&number) => Ok(number),
+            ValueInner::Integer(number) => {
+                let what =
+                    format!("{key}: expected a number from {least} to {most}, found {number}");
+                Err(self.error(value.span, what))
+            }
+            other => Err(self.wanted(value.span, key, "a number", &other)),
+        }
+    }
+
+    fn list<T>(
+        &self,
+        mut value: Value<'_>,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, FileError> {
+        match value.take() {
+            ValueInner::Array(values) => {
+                let read = |value| self.parsed(value, key, &parse);
+                values.into_iter().map(read).collect()
+            }
+            // A single one needs no brackets.
+            ValueInner::String(text) => {
+                let one = parse(&text);
+                Ok(vec![one.map_err(|what| {
+                    self.error(value.span, format!("{key} {text:?}: {what}"))
+                })?])
+            }
+            other => Err(self.wanted(value.span, key, "a list, as [\"…\", \"…\"]", &other)),
+        }
+    }
+
+    fn parsed<T>(
+        &self,
+        value: Value<'_>,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, FileError> {
+        let span = value.span;
+        let text = self.string(value, key)?;
+        parse(&text).map_err(|what| self.error(span, format!("{key} {text:?}: {what}")))
+    }
+
+    /// Refuses keys that are not known, and says which may have been meant.
+    fn check_keys(
+        &self,
+        table: &Table<'_>,
+        known: &[&str],
+        section: &str,
+    ) -> Result<(), FileError> {
+        let unknown = table.keys().find(|key| !known.contains(&&*key.name));
+        let Some(key) = unknown else { return Ok(()) };
+        let place = match section {
+            "" => String::new(),
+            section => format!(" in [{section}]"),
+        };
+        let hint = match nearest(&key.name, known) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("known are {}", known.join(", ")),
+        };
+        let what = format!("unknown key {:?}{place}; {hint}", key.name);
+        Err(self.error(key.span, what))
+    }
+
+    fn wanted(&self, span: Span, key: &str, expected: &str, found: &ValueInner<'_>) -> FileError {
+        let found = found.type_str();
+        self.error(span, format!("{key}: expected {expected}, found {found}"))
+    }
+
+    fn error(&self, span: Span, what: impl Into<String>) -> FileError {
+        let before = self
+            .text
+            .as_bytes()
+            .get(..span.start)
+            .unwrap_or(self.text.as_bytes());
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        let what = what.into();
+        FileError { line, what }
+    }
+}
+
+fn take<'v>(table: &mut Table<'v>, key: &str) -> Option<Value<'v>> {
+    table.remove(key)
+}
+
+/// The known key that takes the fewest changes, if they are few.
+fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let near = known.iter().map(|k| (distance(key, k), *k)).min()?;
+    (near.0 <= 1 + key.len() / 4).then_some(near.1)
+}
+
+/// Letters to put in, take out or change (Levenshtein).
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(64).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../contrib/looprtc.toml");
+
+    fn settings(text: &str) -> Result<Settings, String> {
+        let mut settings = Settings::default();
+        read(text, &mut settings).map_err(|error| error.to_string())?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn the_example_says_the_defaults() {
+        assert_eq!(settings(EXAMPLE), Ok(Settings::default()));
+    }
+
+    /// What stands behind `#` right at the beginning of a line can be uncommented.
+    #[test]
+    fn the_example_explains_every_key_and_what_it_proposes_is_read() {
+        let mut proposed = String::new();
+        for line in EXAMPLE.lines() {
+            proposed += match line.strip_prefix('#') {
+                Some(text) if !text.starts_with(' ') => text,
+                _ => line,
+            };
+            proposed.push('\n');
+        }
+        let all = settings(&proposed).unwrap();
+        assert!(all.token.is_some() && all.turn.ports.is_some(), "{all:?}");
+        assert!(!all.sources.is_empty() && !all.ice_servers.is_empty());
+        let document = toml_span::parse(&proposed).unwrap();
+        let explained = |pointer: &str| document.pointer(pointer).is_some();
+        for key in KEYS {
+            assert!(explained(&format!("/{key}")), "{key}");
+        }
+        for key in TURN_KEYS {
+            assert!(explained(&format!("/turn/{key}")), "turn.{key}");
+        }
+        for key in SERVER_KEYS {
+            assert!(
+                explained(&format!("/ice-servers/0/{key}")),
+                "ice-servers.{key}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_again() {
+        let mut all = settings(
+            "listen = '[::]:80'\nopen = true\nexternal = '192.0.2.1'\nice-servers = ['stun:a.example']\n[turn]\n\
+             ports = '5-9'\nallow-peers = ['10.0.0.0/8']\n[sources]\na = 'x\"\\y'\n",
+        )
+        .unwrap();
+        assert!(all.turn.enabled);
+        assert_eq!(settings(&all.to_toml()), Ok(all.clone()));
+        all.token = Some(Secret("wonderland".into()));
+        all.ice_servers = vec![IceServer::turn("turn:b.example", "u", "wonderland")];
+        assert!(!all.to_toml().contains("wonderland"));
+        assert!(!format!("{all:?}").contains("wonderland"));
+    }
+
+    #[test]
+    fn errors_name_the_line_and_what_to_do() {
+        let error = |text: &str| settings(text).unwrap_err();
+        assert_eq!(
+            error("\nlisen = 'x'"),
+            "2: unknown key \"lisen\"; did you mean listen?"
+        );
+        assert!(error("magic = 1").starts_with("1: unknown key \"magic\"; known are listen, "));
+        let text = error("[turn]\n\nport = '5-9'");
+        assert_eq!(
+            text,
+            "3: unknown key \"port\" in [turn]; did you mean ports?"
+        );
+        assert_eq!(
+            error("open = 'yes'"),
+            "1: open: expected true or false, found string"
+        );
+        assert!(error("udp-port = 70000").contains("from 0 to 65535, found 70000"));
+        assert!(error("listen = 'here'").starts_with("1: listen \"here\": expected an address"));
+        assert!(
+            error("a = \n").starts_with("1: this is not TOML"),
+            "{}",
+            error("a = \n")
+        );
+        assert!(error("ice-servers = ['turn:a']").contains("needs a username"));
+        assert!(error("ice-servers = ['http://a']").contains("stun:"));
+        assert!(error("[sources]\n'a b' = 'x'").contains("2: the name of a source"));
+        assert!(error("[[ice-servers]]\nusername = 'x'").contains("needs urls"));
+        assert!(error("open = true\nopen = true").starts_with("2: "));
+    }
+}

@@ -1,0 +1,308 @@
+//! `looprtc serve`.
+
+mod file;
+mod settings;
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use looprtc::proto::ice::IceServer;
+use looprtc::server::gateway::{Gateway, GatewayConfig};
+use looprtc::server::streams::StreamState;
+use looprtc::server::turn::Cidr;
+
+use self::settings::{Secret, Settings};
+use super::page::Page;
+use super::{Entry, Outcome, flag, list, option, value, values};
+use crate::Usage;
+
+pub const ENTRY: Entry = Entry {
+    name: "serve",
+    options,
+    page: &Page {
+        about: "Serves cameras, files and rooms to browsers: pages, WHIP, WHEP and WebSockets on one port. This is \
+                what looprtc does when no command is named.",
+        notes: &[
+            "A source is NAME=URL, and is watched at /watch/NAME. URL is a file, film.ivf,film.ogg (one stream of two \
+             files), whip: (whoever publishes by WHIP), whep:https://… (another server's stream), rtp:FILE.sdp or \
+             rtp://ADDRESS:PORT?codec=… (plain RTP), - (the standard input) or pipe:PATH.",
+            "On an address that other machines reach it asks for a token, unless --open says that anybody may come. \
+             Browsers give cameras and microphones to HTTPS and to localhost only.",
+            "The configuration file is TOML; contrib/looprtc.toml explains every key. The command line wins over it.",
+            "RUST_LOG=info shows who comes and goes. Ctrl-C ends it.",
+        ],
+        examples: &[
+            (
+                "looprtc",
+                "the test card, rooms and calls, at http://localhost:8080",
+            ),
+            (
+                "looprtc serve film=film.mp4 door=whip:",
+                "a film, and a camera that publishes to /whip/door",
+            ),
+            (
+                "looprtc serve --listen 0.0.0.0:8443 --self-signed --token-file token",
+                "for others, with TLS and a token",
+            ),
+            (
+                "looprtc serve --config /etc/looprtc.toml --print-config",
+                "what the file and the defaults come to",
+            ),
+        ],
+        exit: &[
+            ("0", "it was ended by a signal"),
+            ("1", "it cannot run; the last line says why"),
+            ("2", "the options or the configuration file are wrong"),
+        ],
+    },
+    run,
+};
+
+fn options(command: Command) -> Command {
+    command
+        .about("Serve cameras, files and rooms to browsers (when no command is named: this)")
+        .arg(
+            Arg::new("source")
+                .value_name("NAME=URL")
+                .help("What can be watched, besides the test card")
+                .num_args(0..)
+                .value_parser(settings::source),
+        )
+        .arg(option(
+            "config",
+            "FILE",
+            "Read this configuration file first",
+        ))
+        .arg(flag(
+            "print-config",
+            "Print what the file and the options come to, and end",
+        ))
+        .next_help_heading("The door")
+        .args(door())
+        .next_help_heading("Peers")
+        .args(peers())
+        .next_help_heading("A TURN server in the same process, for those who reach nothing but it")
+        .args(turn())
+        .next_help_heading("What is offered")
+        .args([
+            flag("no-testcard", "No test card"),
+            flag("no-rooms", "No rooms"),
+            flag("no-calls", "No calls"),
+        ])
+}
+
+fn door() -> [Arg; 9] {
+    [
+        option(
+            "listen",
+            "ADDRESS[:PORT]",
+            "Where pages, HTTP and WebSockets are served [default: 127.0.0.1:8080]",
+        )
+        .value_parser(settings::listen),
+        option(
+            "certificate",
+            "FILE",
+            "For TLS: PEM, the server's certificate first",
+        ),
+        option("key", "FILE", "Its private key, PEM"),
+        flag(
+            "self-signed",
+            "TLS with a certificate made at the start; browsers warn about it once",
+        ),
+        option(
+            "token-file",
+            "FILE",
+            "What clients have to know to watch, join and call",
+        ),
+        option(
+            "token",
+            "TEXT",
+            "The same; others on this machine can see it: better a file",
+        ),
+        option(
+            "publish-token-file",
+            "FILE",
+            "What they have to know to publish by WHIP [default: the token]",
+        ),
+        option("publish-token", "TEXT", "The same as text"),
+        flag(
+            "open",
+            "Serve whoever comes, on any address, without a token",
+        ),
+    ]
+}
+
+fn peers() -> [Arg; 4] {
+    [
+        option(
+            "udp-port",
+            "PORT",
+            "The UDP port that all peers share [default: a free one]",
+        )
+        .value_parser(value_parser!(u16)),
+        list(
+            "external",
+            "ADDRESS",
+            "What a router or a cloud maps to this machine (1:1 NAT)",
+        )
+        .value_parser(value_parser!(IpAddr)),
+        list(
+            "ice-server",
+            "URL[,USER,PASSWORD]",
+            "A STUN or TURN server, for us and for the pages",
+        )
+        // Parsed later: what is wrong with it must not be shown with the password in it.
+        .value_parser(value_parser!(String)),
+        option("max-peers", "N", "Peers at once [default: 1024]")
+            .value_parser(value_parser!(usize)),
+    ]
+}
+
+fn turn() -> [Arg; 5] {
+    [
+        flag("turn", "Have one; pages are told of it"),
+        list(
+            "turn-listen",
+            "ADDRESS[:PORT]",
+            "Where it listens, UDP and TCP [default: 0.0.0.0:3478 and [::]:3478]",
+        )
+        .value_parser(settings::turn_listen),
+        option(
+            "turn-secret-file",
+            "FILE",
+            "What its time-limited credentials are made with [default: made anew at each start]",
+        ),
+        option(
+            "turn-ports",
+            "FIRST-LAST",
+            "The ports of its relays [default: any that the system has]",
+        )
+        .value_parser(settings::ports),
+        list(
+            "turn-allow-peer",
+            "RANGE",
+            "It relays to public addresses only, and to these, as 10.0.0.0/8",
+        )
+        .value_parser(value_parser!(Cidr)),
+    ]
+}
+
+fn run(options: &ArgMatches) -> Outcome {
+    let settings = read(options)?;
+    if options.get_flag("print-config") {
+        say!("{}", settings.to_toml().trim_end());
+        return Ok(());
+    }
+    serve(settings.gateway().map_err(Usage)?)
+}
+
+/// The configuration file, and over it the command line.
+fn read(options: &ArgMatches) -> Result<Settings, Usage> {
+    let mut settings = Settings::default();
+    if let Some(path) = value::<String>(options, "config") {
+        let wrong = |what: String| Usage(format!("{path}: {what}"));
+        let size = std::fs::metadata(&path)
+            .map_err(|error| wrong(error.to_string()))?
+            .len();
+        if size > file::MAX_FILE as u64 {
+            return Err(wrong(format!(
+                "{size} bytes are too many for a configuration file"
+            )));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+        file::read(&text, &mut settings)
+            .map_err(|error| Usage(format!("{path}:{}: {}", error.line, error.what)))?;
+    }
+    over(&mut settings, options)?;
+    Ok(settings)
+}
+
+/// The command line wins.
+fn over(s: &mut Settings, options: &ArgMatches) -> Result<(), Usage> {
+    let text = |name| value::<String>(options, name);
+    set(&mut s.listen, value::<SocketAddr>(options, "listen"));
+    let self_signed = options.get_flag("self-signed");
+    if self_signed || text("certificate").is_some() || text("key").is_some() {
+        (s.certificate, s.key) = (text("certificate"), text("key"));
+        s.self_signed = self_signed;
+    }
+    if text("token").is_some() || text("token-file").is_some() {
+        (s.token, s.token_file) = (text("token").map(Secret), text("token-file"));
+    }
+    if text("publish-token").is_some() || text("publish-token-file").is_some() {
+        s.publish_token = text("publish-token").map(Secret);
+        s.publish_token_file = text("publish-token-file");
+    }
+    s.open |= options.get_flag("open");
+    set(&mut s.udp_port, value(options, "udp-port"));
+    set(&mut s.max_peers, value(options, "max-peers"));
+    set_list(&mut s.external, values(options, "external"));
+    let mut servers: Vec<IceServer> = Vec::new();
+    for text in values::<String>(options, "ice-server") {
+        let server = settings::ice_server(&text);
+        servers.push(server.map_err(|error| Usage(format!("--ice-server: {error}")))?);
+    }
+    set_list(&mut s.ice_servers, servers);
+    s.turn.enabled |= options.get_flag("turn");
+    set_list(&mut s.turn.listen, values(options, "turn-listen"));
+    s.turn.secret_file = text("turn-secret-file").or(s.turn.secret_file.take());
+    s.turn.ports = value::<RangeInclusive<u16>>(options, "turn-ports").or(s.turn.ports.take());
+    set_list(&mut s.turn.allow_peers, values(options, "turn-allow-peer"));
+    s.testcard &= !options.get_flag("no-testcard");
+    s.rooms &= !options.get_flag("no-rooms");
+    s.calls &= !options.get_flag("no-calls");
+    s.sources
+        .extend(values::<(String, String)>(options, "source"));
+    Ok(())
+}
+
+fn set<T>(to: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *to = given;
+    }
+}
+
+fn set_list<T>(to: &mut Vec<T>, given: Vec<T>) {
+    if !given.is_empty() {
+        *to = given;
+    }
+}
+
+/// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
+/// How long whoever is connected is said goodbye to.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+fn serve(config: GatewayConfig) -> Outcome {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    let needs_token = config.token.is_some();
+    let mut gateway = Gateway::new(config)?;
+    announce(&gateway, needs_token);
+    while !stop.load(Ordering::Relaxed) {
+        gateway.turn(LOOK_UP)?;
+    }
+    Ok(gateway.shutdown(GOODBYE)?)
+}
+
+fn announce(gateway: &Gateway, needs_token: bool) {
+    for stream in gateway.streams().list() {
+        match &stream.state {
+            StreamState::Failed { why, .. } => eprintln!("looprtc: stream {}: {why}", stream.name),
+            _ => say!("stream {}: {}", stream.name, stream.source),
+        }
+    }
+    let ask = if needs_token {
+        " (it asks for the token)"
+    } else {
+        ""
+    };
+    say!("Open {} in a browser{ask}", gateway.url());
+}

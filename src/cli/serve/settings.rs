@@ -1,0 +1,357 @@
+//! What `looprtc serve` is told, by the command line and by the configuration file, before it is a `GatewayConfig`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use looprtc::proto::ice::{IceServer, ServerKind, ServerUrl};
+use looprtc::server::gateway::{DoorTls, GatewayConfig};
+use looprtc::server::token::Token;
+use looprtc::server::turn::{Cidr, Credentials, PeerPolicy, TurnMachineConfig, TurnServerConfig};
+use turn_types::stun::message::TransactionId;
+
+/// The longest name of a stream, in bytes: it is part of URLs.
+const MAX_NAME: usize = 64;
+
+/// All of it. What `None` and empty mean stands in `contrib/looprtc.toml`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub certificate: Option<String>,
+    pub key: Option<String>,
+    pub self_signed: bool,
+    pub token: Option<Secret>,
+    pub token_file: Option<String>,
+    pub publish_token: Option<Secret>,
+    pub publish_token_file: Option<String>,
+    pub open: bool,
+    pub udp_port: u16,
+    pub external: Vec<IpAddr>,
+    pub ice_servers: Vec<IceServer>,
+    pub testcard: bool,
+    pub rooms: bool,
+    pub calls: bool,
+    pub max_peers: usize,
+    pub sources: BTreeMap<String, String>,
+    pub turn: Turn,
+}
+
+/// The TURN server in the same process.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    pub enabled: bool,
+    pub listen: Vec<SocketAddr>,
+    pub secret_file: Option<String>,
+    pub ports: Option<RangeInclusive<u16>>,
+    pub allow_peers: Vec<Cidr>,
+}
+
+/// A text that is not shown.
+#[derive(Clone, PartialEq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let config = GatewayConfig::default();
+        Self {
+            listen: config.listen,
+            certificate: None,
+            key: None,
+            self_signed: false,
+            token: None,
+            token_file: None,
+            publish_token: None,
+            publish_token_file: None,
+            open: config.open,
+            udp_port: config.udp_port,
+            external: config.external,
+            ice_servers: config.ice_servers,
+            testcard: config.testcard,
+            rooms: config.rooms,
+            calls: config.calls,
+            max_peers: config.max_peers,
+            sources: BTreeMap::new(),
+            turn: Turn {
+                enabled: false,
+                listen: TurnServerConfig::default().udp,
+                secret_file: None,
+                ports: None,
+                allow_peers: Vec::new(),
+            },
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the files that are named, and makes sure that all fits together.
+    pub fn gateway(&self) -> Result<GatewayConfig, String> {
+        let token = secret("token", &self.token, &self.token_file)?;
+        let publish_token = secret(
+            "publish-token",
+            &self.publish_token,
+            &self.publish_token_file,
+        )?;
+        let config = GatewayConfig::default()
+            .listen(self.listen)
+            .tls(self.tls()?)
+            .token(token.map(Token::new))
+            .publish_token(publish_token.map(Token::new))
+            .open(self.open)
+            .udp_port(self.udp_port)
+            .external(self.external.clone())
+            .ice_servers(self.ice_servers.clone())
+            .turn(self.turn()?)
+            .sources(self.sources.clone().into_iter().collect())
+            .testcard(self.testcard)
+            .rooms(self.rooms)
+            .calls(self.calls)
+            .max_peers(self.max_peers);
+        config.check().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    fn tls(&self) -> Result<DoorTls, String> {
+        match (&self.certificate, &self.key, self.self_signed) {
+            (None, None, false) => Ok(DoorTls::Off),
+            (None, None, true) => Ok(DoorTls::SelfSigned),
+            (Some(certificate), Some(key), false) => Ok(DoorTls::Given {
+                certificate: read(certificate)?,
+                key: read(key)?,
+            }),
+            (Some(_), Some(_), true) => Err("a certificate is given, and a self-signed one asked for: leave out one".into()),
+            _ => Err("a certificate and its key go together: give both (--certificate and --key), or none".into()),
+        }
+    }
+
+    fn turn(&self) -> Result<Option<TurnServerConfig>, String> {
+        if !self.turn.enabled {
+            return Ok(None);
+        }
+        let secret = match &self.turn.secret_file {
+            Some(path) => {
+                let secret = read(path)?.trim_ascii().to_vec();
+                if secret.is_empty() {
+                    return Err(format!(
+                        "{path}: the secret is empty: anybody could make credentials"
+                    ));
+                }
+                secret
+            }
+            // 192 bits of the system's randomness; only we have to know it.
+            None => [TransactionId::generate(), TransactionId::generate()]
+                .map(|id| format!("{:024x}", u128::from(id)))
+                .concat()
+                .into_bytes(),
+        };
+        let mut peers = PeerPolicy::default();
+        for range in &self.turn.allow_peers {
+            peers = peers.allow(*range);
+        }
+        let machine = TurnMachineConfig::default()
+            .credentials(Credentials::default().secret(secret))
+            .peers(peers);
+        Ok(Some(
+            TurnServerConfig::default()
+                .machine(machine)
+                .udp(self.turn.listen.clone())
+                .tcp(self.turn.listen.clone())
+                .external(self.external.clone())
+                .ports(self.turn.ports.clone()),
+        ))
+    }
+
+    /// The settings as a configuration file has them. Secrets are left out, and said to be there.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut line = |key: &str, value: String| {
+            let _ = writeln!(text, "{key} = {value}");
+        };
+        line("listen", quoted(self.listen));
+        let mut path = |key: &str, value: &Option<String>| {
+            if let Some(value) = value {
+                line(key, quoted(value));
+            }
+        };
+        path("certificate", &self.certificate);
+        path("key", &self.key);
+        path("token-file", &self.token_file);
+        path("publish-token-file", &self.publish_token_file);
+        line("self-signed", self.self_signed.to_string());
+        line("open", self.open.to_string());
+        line("udp-port", self.udp_port.to_string());
+        line("external", array(&self.external));
+        line("testcard", self.testcard.to_string());
+        line("rooms", self.rooms.to_string());
+        line("calls", self.calls.to_string());
+        line("max-peers", self.max_peers.to_string());
+        for (key, secret) in [
+            ("token", &self.token),
+            ("publish-token", &self.publish_token),
+        ] {
+            if secret.is_some() {
+                let _ = writeln!(text, "# {key} is given, and not shown");
+            }
+        }
+        for server in &self.ice_servers {
+            let _ = writeln!(text, "\n[[ice-servers]]\nurls = {}", array(&server.urls));
+            if !server.username.is_empty() {
+                let _ = writeln!(text, "username = {}", quoted(&server.username));
+                text += "# credential is given, and not shown\n";
+            }
+        }
+        let turn = &self.turn;
+        let _ = writeln!(
+            text,
+            "\n[turn]\nenabled = {}\nlisten = {}",
+            turn.enabled,
+            array(&turn.listen)
+        );
+        if let Some(path) = &turn.secret_file {
+            let _ = writeln!(text, "secret-file = {}", quoted(path));
+        }
+        if let Some(ports) = &turn.ports {
+            let _ = writeln!(text, "ports = \"{}-{}\"", ports.start(), ports.end());
+        }
+        let ranges: Vec<_> = turn.allow_peers.iter().map(|range| quoted(range)).collect();
+        let _ = writeln!(text, "allow-peers = [{}]\n\n[sources]", ranges.join(", "));
+        for (name, url) in &self.sources {
+            let _ = writeln!(text, "{} = {}", quoted(name), quoted(url));
+        }
+        text
+    }
+}
+
+/// A secret that was given, or that a file has; its first line, so that editors may end it with one.
+fn secret(
+    what: &str,
+    given: &Option<Secret>,
+    file: &Option<String>,
+) -> Result<Option<String>, String> {
+    let (text, place) = match (given, file) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => {
+            return Err(format!(
+                "{what} and {what}-file are both given: leave out one"
+            ));
+        }
+        (Some(secret), None) => (secret.0.clone(), what.to_owned()),
+        (None, Some(path)) => {
+            let text = String::from_utf8(read(path)?)
+                .map_err(|_| format!("{path}: the token is not text"))?;
+            (text.trim().to_owned(), format!("{what}-file {path}"))
+        }
+    };
+    // It travels in a header (RFC 6750 §2.1), and a page asks a person for it.
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!(
+            "{place}: a token is made of letters, digits and signs, without spaces; one is had by: openssl rand -hex 16"
+        ));
+    }
+    Ok(Some(text))
+}
+
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("{path}: {error}"))
+}
+
+/// An address to listen at; the port may be left out.
+pub fn listen(text: &str) -> Result<SocketAddr, String> {
+    address(text, 8080)
+}
+
+/// The same for TURN.
+pub fn turn_listen(text: &str) -> Result<SocketAddr, String> {
+    address(text, 3478)
+}
+
+fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let of_port = text.strip_prefix(':').and_then(|text| text.parse().ok());
+    match (text.parse(), bare.parse::<IpAddr>(), of_port) {
+        (Ok(address), _, _) => Ok(address),
+        (_, Ok(ip), _) => Ok(SocketAddr::new(ip, port)),
+        (_, _, Some(port)) => Ok((Ipv4Addr::LOCALHOST, port).into()),
+        _ if text == "localhost" => Ok((Ipv4Addr::LOCALHOST, port).into()),
+        _ => Err(format!(
+            "expected an address as 0.0.0.0:{port}, 192.0.2.7, [::]:{port}, or :{port} for this machine only"
+        )),
+    }
+}
+
+/// `NAME=URL`.
+pub fn source(text: &str) -> Result<(String, String), String> {
+    let Some((name, url)) = text.split_once('=') else {
+        return Err("expected NAME=URL, as door=whip: or clip=clip.mp4; or a command, which looprtc --help lists".into());
+    };
+    check_source(name, url)?;
+    Ok((name.to_owned(), url.to_owned()))
+}
+
+pub fn check_source(name: &str, url: &str) -> Result<(), String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(fits) || name.starts_with('.')
+    {
+        return Err(format!(
+            "the name of a source is part of URLs: 1 to {MAX_NAME} of the letters a to z, A to Z, digits, - _ and ."
+        ));
+    }
+    if url.is_empty() {
+        return Err(format!("the source {name} has no URL"));
+    }
+    Ok(())
+}
+
+/// `URL[,USER,PASSWORD]`. The error does not repeat what was given: it may be a password.
+pub fn ice_server(text: &str) -> Result<IceServer, String> {
+    let parts: Vec<_> = text.splitn(3, ',').collect();
+    let server = match parts[..] {
+        [url] => IceServer::stun(url),
+        [url, user, password] => IceServer::turn(url, user, password),
+        _ => return Err("expected URL or URL,USER,PASSWORD".into()),
+    };
+    check_ice_server(&server)?;
+    Ok(server)
+}
+
+pub fn check_ice_server(server: &IceServer) -> Result<(), String> {
+    for url in &server.urls {
+        let parsed: ServerUrl = url.parse().map_err(|error| format!("{error}"))?;
+        if parsed.kind == ServerKind::Turn
+            && (server.username.is_empty() || server.credential.is_empty())
+        {
+            return Err(format!(
+                "{url}: a TURN server needs a username and a credential"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// `FIRST-LAST`.
+pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let range = text.split_once('-').and_then(|(first, last)| {
+        let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
+        (first > 0 && first <= last).then_some(first..=last)
+    });
+    range.ok_or_else(|| "expected FIRST-LAST, as 50000-50999".into())
+}
+
+fn quoted(value: impl ToString) -> String {
+    // TOML's basic strings escape as JSON's do.
+    serde_json::Value::from(value.to_string()).to_string()
+}
+
+fn array(values: &[impl ToString]) -> String {
+    let values: Vec<_> = values
+        .iter()
+        .map(|value| quoted(value.to_string()))
+        .collect();
+    format!("[{}]", values.join(", "))
+}

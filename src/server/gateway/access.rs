@@ -1,0 +1,341 @@
+//! Who may do what: tokens, the cookie that a page gets for one, and from which pages requests may come.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use crate::server::http::{Request, Response};
+use crate::server::token::Token;
+
+/// Wrong tokens that an address may show in [`WINDOW`], before it is made to wait.
+const MAX_WRONG: u32 = 20;
+
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Addresses remembered for that. Above it the oldest are forgotten, so that a flood of addresses is no memory.
+const MAX_REMEMBERED: usize = 4096;
+
+const COOKIE: &str = "looprtc";
+
+/// What a request wants to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Right {
+    /// Watch, join, call, and see the figures.
+    View,
+    /// Publish by WHIP.
+    Publish,
+}
+
+/// Decides.
+#[derive(Debug)]
+pub(super) struct Access {
+    view: Option<Token>,
+    publish: Option<Token>,
+    /// Listening on loopback without a token: then a web page elsewhere must not come by another name for this
+    /// machine (DNS rebinding).
+    own_names_only: bool,
+    wrong: HashMap<IpAddr, (Instant, u32)>,
+}
+
+impl Access {
+    pub fn new(view: Option<Token>, publish: Option<Token>, own_names_only: bool) -> Self {
+        let publish = publish.or_else(|| view.clone());
+        let own_names_only = own_names_only && view.is_none();
+        Self {
+            view,
+            publish,
+            own_names_only,
+            wrong: HashMap::new(),
+        }
+    }
+
+    /// Whether anything is asked of whoever comes.
+    pub fn needs_token(&self) -> bool {
+        self.view.is_some()
+    }
+
+    /// Whether this request shows what is needed. It is not for pages of other origins, unless they show the token
+    /// themselves: a browser adds a cookie without being asked.
+    pub fn check(&mut self, right: Right, request: &Request, now: Instant) -> Result<(), Response> {
+        if let Some(shown) = request.bearer() {
+            return self.check_bearer(right, shown, request, now);
+        }
+        self.check_origin(request)?;
+        match self.wanted(right) {
+            None => Ok(()),
+            Some(token) if shows_cookie(token, request) => Ok(()),
+            Some(_) => Err(unauthorized(
+                "send the header Authorization: Bearer TOKEN",
+                "Bearer",
+            )),
+        }
+    }
+
+    /// Requests that come by cookie are given the token that the services ask for.
+    pub fn introduce(&self, right: Right, request: &mut Request) {
+        if request.bearer().is_some() {
+            return;
+        }
+        if let Some(token) = self.wanted(right) {
+            let value = format!("Bearer {}", token.expose());
+            request.headers.retain(|(name, _)| name != "authorization");
+            request.headers.push(("authorization".to_owned(), value));
+        }
+    }
+
+    /// The cookie for a page that has shown a token.
+    pub fn cookie(&self, request: &Request) -> Option<String> {
+        let shown = request.bearer()?;
+        // Who may publish may watch, too, where there is one token for each.
+        let token = [&self.view, &self.publish]
+            .into_iter()
+            .flatten()
+            .find(|t| t.matches(shown))?;
+        let secure = if request.secure { "; Secure" } else { "" };
+        Some(format!(
+            "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}",
+            sign(token)
+        ))
+    }
+
+    /// Requests from pages of other origins, and by names that are not this machine's.
+    pub fn check_origin(&self, request: &Request) -> Result<(), Response> {
+        let host = request.header("host").unwrap_or_default();
+        if self.own_names_only && !is_loopback_name(host) {
+            let detail = format!(
+                "this server answers as localhost only, not as {host:.100}; to be reached by other names it needs --token"
+            );
+            return Err(Response::problem(403, "Another name", detail));
+        }
+        let Some(origin) = request.header("origin") else {
+            return Ok(());
+        };
+        let authority = origin.split_once("://").map(|(_, authority)| authority);
+        match authority.is_some_and(|a| a.eq_ignore_ascii_case(host)) {
+            true => Ok(()),
+            false => Err(Response::problem(
+                403,
+                "Origin not allowed",
+                format!("pages of {origin:.100} may not use this server without its token"),
+            )),
+        }
+    }
+
+    fn check_bearer(
+        &mut self,
+        right: Right,
+        shown: &str,
+        request: &Request,
+        now: Instant,
+    ) -> Result<(), Response> {
+        let ip = request.client.ip();
+        if let Some((since, count)) = self.wrong.get(&ip)
+            && *count >= MAX_WRONG
+            && now.saturating_duration_since(*since) < WINDOW
+        {
+            let wait = (*since + WINDOW).saturating_duration_since(now).as_secs() + 1;
+            let text = "too many wrong tokens from this address";
+            return Err(Response::problem(429, "Too many tries", text)
+                .header("Retry-After", wait.to_string()));
+        }
+        let Some(token) = self.wanted(right) else {
+            // Nothing is asked; what a program sends all the same is no reason to refuse it.
+            return self.check_origin(request);
+        };
+        let known = token.matches(shown)
+            || right == Right::View && self.publish.as_ref().is_some_and(|t| t.matches(shown));
+        if known {
+            return Ok(());
+        }
+        self.remember_wrong(ip, now);
+        Err(unauthorized(
+            "the bearer token is not the right one",
+            "Bearer error=\"invalid_token\"",
+        ))
+    }
+
+    fn wanted(&self, right: Right) -> Option<&Token> {
+        match right {
+            Right::View => self.view.as_ref(),
+            Right::Publish => self.publish.as_ref(),
+        }
+    }
+
+    fn remember_wrong(&mut self, ip: IpAddr, now: Instant) {
+        if self.wrong.len() >= MAX_REMEMBERED {
+            self.wrong
+                .retain(|_, (since, _)| now.saturating_duration_since(*since) < WINDOW);
+            if self.wrong.len() >= MAX_REMEMBERED {
+                self.wrong.clear();
+            }
+        }
+        let (since, count) = self.wrong.entry(ip).or_insert((now, 0));
+        if now.saturating_duration_since(*since) >= WINDOW {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+    }
+}
+
+fn unauthorized(detail: &str, challenge: &str) -> Response {
+    Response::problem(401, "Not authorized", detail).header("WWW-Authenticate", challenge)
+}
+
+/// The same for every start of the program with the same token: pages come back by themselves.
+fn sign(token: &Token) -> String {
+    // HMAC takes keys of every length; were it to refuse one, nobody would have this cookie.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(token.expose().as_bytes()) else {
+        return String::new();
+    };
+    mac.update(b"looprtc cookie 1");
+    let bytes = mac.finalize().into_bytes();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn shows_cookie(token: &Token, request: &Request) -> bool {
+    let cookies = request.headers.iter().filter(|(name, _)| name == "cookie");
+    let mut values = cookies
+        .flat_map(|(_, value)| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(name, _)| *name == COOKIE);
+    let signed = Token::new(sign(token));
+    values.any(|(_, value)| signed.matches(value))
+}
+
+/// `localhost`, names below it (RFC 6761, section 6.3), and loopback addresses; with or without a port.
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let name = name.to_ascii_lowercase();
+    let is_address = name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    is_address || name == "localhost" || name.ends_with(".localhost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(headers: &[(&str, &str)]) -> Request {
+        let mut request = Request::new("POST", "/whep/card", ([192, 0, 2, 1], 5).into());
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        request.headers = headers.iter().map(owned).collect();
+        request
+    }
+
+    fn closed() -> Access {
+        Access::new(Some(Token::new("view")), Some(Token::new("publish")), false)
+    }
+
+    #[test]
+    fn tokens_open_what_they_are_for() {
+        let now = Instant::now();
+        let mut access = closed();
+        let with = |token: &str| request(&[("authorization", &format!("Bearer {token}"))]);
+        assert!(access.check(Right::View, &with("view"), now).is_ok());
+        assert!(access.check(Right::View, &with("publish"), now).is_ok());
+        assert!(access.check(Right::Publish, &with("publish"), now).is_ok());
+        let refused = access
+            .check(Right::Publish, &with("view"), now)
+            .unwrap_err();
+        assert_eq!(refused.status, 401);
+        assert_eq!(
+            access
+                .check(Right::View, &request(&[]), now)
+                .unwrap_err()
+                .status,
+            401
+        );
+    }
+
+    #[test]
+    fn a_cookie_is_as_good_but_only_on_our_own_pages() {
+        let now = Instant::now();
+        let mut access = closed();
+        let cookie = access
+            .cookie(&request(&[("authorization", "Bearer view")]))
+            .unwrap();
+        assert!(!cookie.contains("view"), "{cookie}");
+        let pair = cookie.split(';').next().unwrap();
+        let own = [("host", "a:1"), ("origin", "http://a:1"), ("cookie", pair)];
+        assert!(access.check(Right::View, &request(&own), now).is_ok());
+        assert_eq!(
+            access
+                .check(Right::Publish, &request(&own), now)
+                .unwrap_err()
+                .status,
+            401
+        );
+        let other = [("host", "a:1"), ("origin", "http://b"), ("cookie", pair)];
+        assert_eq!(
+            access
+                .check(Right::View, &request(&other), now)
+                .unwrap_err()
+                .status,
+            403
+        );
+        let mut introduced = request(&own);
+        access.introduce(Right::View, &mut introduced);
+        assert_eq!(introduced.bearer(), Some("view"));
+    }
+
+    #[test]
+    fn guessing_is_slowed_down() {
+        let mut now = Instant::now();
+        let mut access = closed();
+        let wrong = request(&[("authorization", "Bearer guess")]);
+        for _ in 0..MAX_WRONG {
+            assert_eq!(
+                access.check(Right::View, &wrong, now).unwrap_err().status,
+                401
+            );
+        }
+        let right = request(&[("authorization", "Bearer view")]);
+        assert_eq!(
+            access.check(Right::View, &right, now).unwrap_err().status,
+            429
+        );
+        now += WINDOW;
+        assert!(access.check(Right::View, &right, now).is_ok());
+    }
+
+    #[test]
+    fn a_page_elsewhere_cannot_use_the_server_of_this_machine() {
+        let now = Instant::now();
+        let mut access = Access::new(None, None, true);
+        let rebound = [
+            ("host", "evil.example:8080"),
+            ("origin", "http://evil.example:8080"),
+        ];
+        assert_eq!(
+            access
+                .check(Right::View, &request(&rebound), now)
+                .unwrap_err()
+                .status,
+            403
+        );
+        let forged = [
+            ("host", "localhost:8080"),
+            ("origin", "http://evil.example"),
+        ];
+        assert_eq!(
+            access
+                .check(Right::View, &request(&forged), now)
+                .unwrap_err()
+                .status,
+            403
+        );
+        for host in ["localhost:8080", "127.0.0.1", "[::1]:8080", "cam.localhost"] {
+            assert!(
+                access
+                    .check(Right::View, &request(&[("host", host)]), now)
+                    .is_ok(),
+                "{host}"
+            );
+        }
+    }
+}

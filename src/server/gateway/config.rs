@@ -1,0 +1,186 @@
+//! What a gateway is told.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::proto::ice::IceServer;
+use crate::server::token::Token;
+#[cfg(feature = "turn-server")]
+use crate::server::turn::TurnServerConfig;
+
+/// The configuration of a gateway.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct GatewayConfig {
+    /// Where pages, HTTP and WebSockets are served. Default: 127.0.0.1:8080.
+    pub listen: SocketAddr,
+    /// TLS at the door. Browsers give cameras to secure origins only: HTTPS, or localhost. Default: none.
+    pub tls: DoorTls,
+    /// What a client has to know to watch, join and call. Default: none.
+    pub token: Option<Token>,
+    /// What a client has to know to publish by WHIP. Default: the [`token`](Self::token).
+    pub publish_token: Option<Token>,
+    /// Serve whoever comes, on any address, without a token. Default: false.
+    pub open: bool,
+    /// The UDP port that all peers share; 0 takes a free one. Default: 0.
+    pub udp_port: u16,
+    /// Addresses that a router or a cloud maps to this machine (1:1 NAT). Default: none.
+    pub external: Vec<IpAddr>,
+    /// STUN and TURN servers, for us and for the pages. Default: none.
+    pub ice_servers: Vec<IceServer>,
+    /// A STUN and TURN server in the same process. Default: none.
+    #[cfg(feature = "turn-server")]
+    pub turn: Option<TurnServerConfig>,
+    /// Streams as `(name, URL)`. Default: none.
+    pub sources: Vec<(String, String)>,
+    /// Offer the built-in test card. Default: true.
+    pub testcard: bool,
+    /// Offer rooms. Default: true.
+    pub rooms: bool,
+    /// Offer calls. Default: true.
+    pub calls: bool,
+    /// Peers at once. Default: 1,024.
+    pub max_peers: usize,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            tls: DoorTls::Off,
+            token: None,
+            publish_token: None,
+            open: false,
+            udp_port: 0,
+            external: Vec::new(),
+            ice_servers: Vec::new(),
+            #[cfg(feature = "turn-server")]
+            turn: None,
+            sources: Vec::new(),
+            testcard: true,
+            rooms: true,
+            calls: true,
+            max_peers: 1024,
+        }
+    }
+}
+
+/// TLS at the door.
+#[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DoorTls {
+    /// Plain HTTP.
+    #[default]
+    Off,
+    /// A certificate chain and its key, both PEM.
+    Given {
+        /// The server's certificate first.
+        certificate: Vec<u8>,
+        /// Its private key.
+        key: Vec<u8>,
+    },
+    /// A certificate made at the start. Browsers warn about it once.
+    SelfSigned,
+}
+
+impl fmt::Debug for DoorTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "Off",
+            Self::Given { .. } => "Given",
+            Self::SelfSigned => "SelfSigned",
+        })
+    }
+}
+
+/// Why a gateway would not start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// An address that others reach, and neither a token nor the word that anybody may come.
+    Exposed(SocketAddr),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exposed(address) => write!(
+                f,
+                "{address} is reachable from other machines: give a token (--token TEXT, or --token-file FILE), or \
+                 say that anybody may come (--open)"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl GatewayConfig {
+    /// Whether it may start so.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Exposed`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if !self.listen.ip().is_loopback() && self.token.is_none() && !self.open {
+            return Err(ConfigError::Exposed(self.listen));
+        }
+        Ok(())
+    }
+}
+
+macro_rules! setters {
+    ($($(#[$attribute:meta])* $name:ident: $type:ty,)*) => {
+        impl GatewayConfig {
+            $(
+                $(#[$attribute])*
+                #[doc = concat!("Sets [`", stringify!($name), "`](Self::", stringify!($name), ").")]
+                #[must_use]
+                pub fn $name(mut self, $name: $type) -> Self {
+                    self.$name = $name;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    listen: SocketAddr,
+    tls: DoorTls,
+    token: Option<Token>,
+    publish_token: Option<Token>,
+    open: bool,
+    udp_port: u16,
+    external: Vec<IpAddr>,
+    ice_servers: Vec<IceServer>,
+    #[cfg(feature = "turn-server")]
+    turn: Option<TurnServerConfig>,
+    sources: Vec<(String, String)>,
+    testcard: bool,
+    rooms: bool,
+    calls: bool,
+    max_peers: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_machines_need_a_token_or_an_open_door() {
+        let config = GatewayConfig::default();
+        assert_eq!(config.check(), Ok(()));
+        let everywhere = config.listen(([0, 0, 0, 0], 8080).into());
+        let error = everywhere.check().unwrap_err();
+        assert!(error.to_string().contains("--token"), "{error}");
+        assert_eq!(everywhere.clone().open(true).check(), Ok(()));
+        assert_eq!(everywhere.token(Some(Token::new("abc"))).check(), Ok(()));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let config = GatewayConfig::default().token(Some(Token::new("wonderland")));
+        assert!(!format!("{config:?}").contains("wonderland"));
+    }
+}

@@ -1,0 +1,86 @@
+//! The pages: plain HTML, CSS and JavaScript inside the program.
+
+use crate::server::http::Response;
+use crate::server::rooms::Rooms;
+
+/// What no page of ours needs is forbidden: scripts and styles of others, frames, plug-ins.
+const POLICY: &str = "default-src 'self'; img-src 'self' data:; media-src 'self' blob: mediastream:; \
+                      connect-src 'self' ws: wss:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'; \
+                      form-action 'self'";
+
+const HTML: &str = "text/html; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const STYLE: &str = "text/css; charset=utf-8";
+const ICON: &str = "image/svg+xml";
+
+macro_rules! file {
+    ($kind:expr, $name:literal) => {
+        Some(($kind, include_bytes!($name).as_slice()))
+    };
+}
+
+fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
+    match path {
+        "/" => file!(HTML, "index.html"),
+        "/publish" => file!(HTML, "publish.html"),
+        "/assets/common.js" => file!(SCRIPT, "common.js"),
+        "/assets/whep.js" => file!(SCRIPT, "whep.js"),
+        "/assets/watch.js" => file!(SCRIPT, "watch.js"),
+        "/assets/publish.js" => file!(SCRIPT, "publish.js"),
+        "/call" => file!(HTML, "call.html"),
+        "/room" | "/room/" => file!(HTML, "room.html"),
+        "/assets/style.css" => file!(STYLE, "style.css"),
+        "/assets/media.js" => file!(SCRIPT, "media.js"),
+        "/assets/room.js" => file!(SCRIPT, "room.js"),
+        "/assets/call.js" => file!(SCRIPT, "call.js"),
+        "/assets/icon.svg" | "/favicon.ico" => file!(ICON, "icon.svg"),
+        _ if path.starts_with("/watch/") => file!(HTML, "index.html"),
+        _ if is_room(path) => file!(HTML, "room.html"),
+        _ => None,
+    }
+}
+
+/// `/room/NAME`; the room itself is at `/room/NAME/ws`.
+fn is_room(path: &str) -> bool {
+    let name = path.strip_prefix("/room/");
+    name.is_some_and(|name| !name.contains('/') && Rooms::room_of(&format!("{path}/ws")).is_some())
+}
+
+/// The page or asset at this path.
+#[must_use]
+pub fn page(path: &str) -> Option<Response> {
+    let (kind, content) = file(path)?;
+    let response = Response::new(200)
+        .body(kind, content)
+        // Asked for again each time: the program may be a newer one, and the files are small.
+        .header("Cache-Control", "no-cache")
+        .header("X-Content-Type-Options", "nosniff")
+        .header("Referrer-Policy", "no-referrer");
+    Some(match kind {
+        HTML => response.header("Content-Security-Policy", POLICY),
+        _ => response,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pages_refer_to_is_there() {
+        for path in ["/", "/publish", "/room/", "/call"] {
+            let page = page(path).unwrap();
+            let html = String::from_utf8(page.body).unwrap();
+            let links = html
+                .split(['"', '\''])
+                .filter(|text| text.starts_with("/assets/"));
+            for link in links {
+                assert!(file(link).is_some(), "{path} refers to {link}");
+            }
+        }
+        assert!(page("/watch/any").is_some());
+        assert!(page("/room/any").is_some());
+        assert!(page("/room/any/ws").is_none() && page("/room/a b").is_none());
+        assert!(page("/assets/none").is_none());
+    }
+}

@@ -1,0 +1,159 @@
+// The list of streams, and one of them playing.
+import { Graph, Line, offered } from './common.js';
+import { Player } from './whep.js';
+
+const $ = (id) => document.getElementById(id);
+const line = new Line($('server'));
+const config = await offered();
+let player = null;
+let playing = null;
+
+const graphs = {
+  bitrate: new Graph($('graphs'), { title: 'Bitrate', unit: 'kbit/s', least: 100 }),
+  rtt: new Graph($('graphs'), { title: 'Round trip', unit: 'ms', digits: 1, least: 10 }),
+  loss: new Graph($('graphs'), { title: 'Loss', unit: '%', digits: 1, least: 5 }),
+  frames: new Graph($('graphs'), { title: 'Frames', unit: '/s', least: 30 }),
+  delay: new Graph($('graphs'), { title: 'Jitter buffer', unit: 'ms', least: 50 }),
+};
+
+const WORDS = {
+  idle: () => 'Ready',
+  starting: () => 'Starting…',
+  live: () => 'Live',
+  waiting: () => 'Waiting for its publisher',
+  failed: ({ why, retryIn }) => `Not to be had: ${why}${retryIn ? ` (again in ${Math.ceil(retryIn)} s)` : ''}`,
+};
+
+/** The streams as they were told of last. */
+const known = new Map();
+
+function list(streams) {
+  known.clear();
+  for (const stream of streams) known.set(stream.name, stream);
+  const ul = $('streams');
+  ul.ariaBusy = 'false';
+  $('nothing').hidden = streams.length > 0;
+  const cards = new Map([...ul.children].map((li) => [li.dataset.name, li]));
+  for (const stream of streams) {
+    let li = cards.get(stream.name);
+    cards.delete(stream.name);
+    if (!li) {
+      li = card(stream);
+      ul.append(li);
+    }
+    const state = li.querySelector('.state');
+    const words = (WORDS[stream.state] ?? (() => stream.state))(stream);
+    if (state.textContent !== words) state.textContent = words;
+    state.dataset.state = stream.state;
+    const viewers = stream.viewers === 1 ? '1 viewer' : `${stream.viewers} viewers`;
+    li.querySelector('.fine').textContent = [stream.about, stream.codecs.join(' + '), viewers].filter(Boolean).join(' · ');
+    li.classList.toggle('playing', stream.name === playing);
+  }
+  for (const li of cards.values()) li.remove();
+}
+
+function card(stream) {
+  const li = document.createElement('li');
+  li.className = 'card';
+  li.dataset.name = stream.name;
+  li.innerHTML = '<h3></h3><p class="state"></p><p class="fine"></p><button type="button">Watch</button>';
+  li.querySelector('h3').textContent = stream.name;
+  const button = li.querySelector('button');
+  button.setAttribute('aria-label', `Watch ${stream.name}`);
+  button.onclick = () => {
+    history.pushState(null, '', `/watch/${encodeURIComponent(stream.name)}`);
+    show();
+  };
+  return li;
+}
+
+function show() {
+  const name = decodeURIComponent(location.pathname.match(/^\/watch\/([^/]+)/)?.[1] ?? '');
+  if (name === (playing ?? '')) return;
+  player?.stop();
+  player = null;
+  playing = name || null;
+  $('player').hidden = !playing;
+  document.title = playing ? `${playing} – looprtc` : 'looprtc';
+  for (const li of $('streams').children) li.classList.toggle('playing', li.dataset.name === playing);
+  if (!playing) return;
+  $('title').textContent = playing;
+  $('unmute').hidden = true;
+  player = new Player($('video'), {
+    name: playing,
+    iceServers: config.iceServers,
+    line,
+    say: (state, words) => {
+      $('state').textContent = words;
+      $('state').dataset.state = state;
+      $('veil').textContent = state === 'live' ? '' : words;
+      $('veil').hidden = state === 'live';
+      if (state !== 'connecting') start();
+    },
+    waits: () => `Connected. Waiting for ${known.get(name)?.state === 'waiting' ? 'its publisher' : 'the first picture'}…`,
+    figures: (f) => {
+      for (const [key, graph] of Object.entries(graphs)) graph.show(f[key]);
+      $('detail').textContent = f.detail;
+    },
+  });
+  $('player').scrollIntoView({ block: 'start', behavior: 'smooth' });
+}
+
+/** With sound where the browser allows that without a click on this page; else silent, with a way to change it. */
+async function start() {
+  const video = $('video');
+  if (!video.srcObject || !video.paused || video.dataset.paused) return;
+  try {
+    await video.play();
+  } catch (error) {
+    if (error.name !== 'NotAllowedError') return;
+    video.muted = true;
+    $('unmute').hidden = false;
+    sound();
+    await video.play().catch(() => {});
+  }
+}
+
+function sound() {
+  $('sound').ariaPressed = String(!$('video').muted);
+  $('sound').textContent = $('video').muted ? 'Sound is off' : 'Sound is on';
+}
+
+$('video').onloadedmetadata = start;
+$('unmute').onclick = () => {
+  $('video').muted = false;
+  $('unmute').hidden = true;
+  sound();
+};
+$('sound').onclick = () => {
+  $('video').muted = !$('video').muted;
+  $('unmute').hidden = true;
+  sound();
+};
+$('pause').onclick = () => {
+  const video = $('video');
+  if (video.paused) {
+    delete video.dataset.paused;
+    video.play();
+  } else {
+    video.dataset.paused = '1';
+    video.pause();
+  }
+};
+$('video').onplay = $('video').onpause = () => {
+  $('pause').textContent = $('video').paused ? 'Go on' : 'Pause';
+};
+$('full').onclick = () => ($('video').requestFullscreen?.() ?? $('video').webkitEnterFullscreen?.());
+$('close').onclick = () => {
+  history.pushState(null, '', '/');
+  show();
+};
+$('room').onsubmit = (event) => {
+  event.preventDefault();
+  location.href = `/room/${encodeURIComponent($('room-name').value.trim())}`;
+};
+window.onpopstate = show;
+line.addEventListener('news', ({ detail }) => list(detail.streams));
+list((await (await fetch('/api/streams')).json()).streams);
+sound();
+show();
