@@ -359,3 +359,6 @@ impl std::os::fd::AsRawFd for Door {
         std::os::fd::AsRawFd::as_raw_fd(&self.poll)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,6 @@
 
 mod access;
 mod config;
-mod host;
 mod live;
 mod metrics;
 mod relay;
@@ -41,6 +40,7 @@ use self::live::Live;
 use self::relay::Relay;
 use crate::driver::{EventLoop, LoopConfig, LoopError, LoopHandle, PeerId};
 use crate::proto::peer::{PeerConfig, PeerEvent};
+use crate::server::calls::{Calls, CallsConfig};
 use crate::server::door::{Door, DoorConfig, DoorEvent};
 use crate::server::http::{SocketOutput, WebSocketId};
 use crate::server::rooms::{Rooms, RoomsConfig};
@@ -61,6 +61,7 @@ const STATS_INTERVAL: Duration = Duration::from_secs(2);
 enum SocketOwner {
     Live,
     Rooms,
+    Calls,
 }
 
 /// The whole server. See the [module](self).
@@ -72,6 +73,7 @@ pub struct Gateway {
     streams: Streams,
     whip: WhipServer,
     rooms: Option<Rooms>,
+    calls: Option<Calls>,
     relay: Relay,
     live: Live,
     sockets: HashMap<WebSocketId, SocketOwner>,
@@ -114,7 +116,8 @@ impl Gateway {
         let peer = peer_config(&config, &relay);
         Ok(Self {
             whip: WhipServer::new(whip_config(&config, peer.clone())),
-            rooms: config.rooms.then(|| rooms(&config, peer)),
+            rooms: config.rooms.then(|| rooms(peer)),
+            calls: config.calls.then(|| Calls::new(CallsConfig::default())),
             net,
             door,
             access,
@@ -208,12 +211,12 @@ impl Gateway {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let now = Instant::now();
         [
             self.door.next_deadline(),
             self.streams.next_deadline(),
-            self.whip.next_deadline(now),
+            self.whip.next_deadline(),
             self.rooms.as_ref().and_then(Rooms::next_deadline),
+            self.calls.as_ref().and_then(Calls::next_deadline),
             self.relay.next_deadline(),
             self.live.next_deadline(),
         ]
@@ -223,11 +226,10 @@ impl Gateway {
     }
 
     fn on_peer_event(&mut self, peer: PeerId, event: PeerEvent) {
-        let now = Instant::now();
         if self.whip.owns(peer) {
             let streams = &mut self.streams;
             self.whip
-                .handle_peer_event(&mut self.net, streams, peer, &event, now);
+                .handle_peer_event(&mut self.net, streams, peer, &event);
         } else if let Some(rooms) = self.rooms.as_mut().filter(|rooms| rooms.owns(peer)) {
             rooms.handle_peer_event(&mut self.net, peer, event);
         } else {
@@ -237,10 +239,12 @@ impl Gateway {
 
     fn on_timeouts(&mut self, now: Instant) {
         self.streams.handle_timeout(&mut self.net, now);
-        self.whip
-            .handle_timeout(&mut self.net, &mut self.streams, now);
+        self.whip.handle_timeout(&mut self.net, now);
         if let Some(rooms) = &mut self.rooms {
             rooms.handle_timeout(&mut self.net, now);
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.handle_timeout(now);
         }
         while let Some(event) = self.streams.poll_event() {
             log::info!("{event}");
@@ -262,8 +266,10 @@ impl Gateway {
         }
         let rooms = self.rooms.as_mut();
         let rooms = rooms.map(|rooms| std::iter::from_fn(|| rooms.poll_socket()));
+        let calls = self.calls.as_mut();
+        let calls = calls.map(|calls| std::iter::from_fn(|| calls.poll_socket()));
         let outputs = rooms.into_iter().flatten();
-        for output in outputs {
+        for output in outputs.chain(calls.into_iter().flatten()) {
             match output {
                 SocketOutput::Send(socket, text) => {
                     // The door says that it is closed.
@@ -285,12 +291,22 @@ impl Gateway {
                         rooms.socket_message(&mut self.net, socket, &text, now);
                     }
                 }
+                Some(SocketOwner::Calls) => {
+                    if let Some(calls) = &mut self.calls {
+                        calls.socket_message(socket, &text, now);
+                    }
+                }
                 Some(SocketOwner::Live) | None => {}
             },
             DoorEvent::Closed(socket) => match self.sockets.remove(&socket) {
                 Some(SocketOwner::Rooms) => {
                     if let Some(rooms) = &mut self.rooms {
                         rooms.socket_closed(&mut self.net, socket, now);
+                    }
+                }
+                Some(SocketOwner::Calls) => {
+                    if let Some(calls) = &mut self.calls {
+                        calls.socket_closed(socket, now);
                     }
                 }
                 Some(SocketOwner::Live) => self.live.remove(socket),
@@ -307,12 +323,21 @@ fn open_door(config: &GatewayConfig) -> Result<Door, GatewayError> {
         DoorTls::Given { certificate, key } => {
             Some(TlsIdentity::from_pem(certificate, key).map_err(GatewayError::Certificate)?)
         }
-        DoorTls::SelfSigned => {
-            return Err(GatewayError::Certificate("self-signed: not yet".into()));
-        }
+        DoorTls::SelfSigned => Some(self_signed().map_err(GatewayError::Certificate)?),
     };
     let door = DoorConfig::default().tls(tls);
     Door::listen(config.listen, door).map_err(|e| GatewayError::Listen(config.listen, e))
+}
+
+#[cfg(feature = "self-signed")]
+fn self_signed() -> Result<TlsIdentity, String> {
+    let names = crate::server::door::local_names();
+    crate::server::door::SelfSigned::new(&names)?.identity()
+}
+
+#[cfg(not(feature = "self-signed"))]
+fn self_signed() -> Result<TlsIdentity, String> {
+    Err("this build makes none; it needs the feature self-signed".into())
 }
 
 fn peer_config(config: &GatewayConfig, relay: &Relay) -> PeerConfig {
@@ -336,11 +361,9 @@ fn whip_config(config: &GatewayConfig, peer: PeerConfig) -> WhipConfig {
         .offer_ice_servers(true)
 }
 
-fn rooms(config: &GatewayConfig, peer: PeerConfig) -> Rooms {
-    let config = RoomsConfig::default()
-        .peer(peer)
-        .ice_servers(config.ice_servers.clone());
-    Rooms::new(config, Instant::now())
+/// Pages have the ICE servers from /api/config.
+fn rooms(peer: PeerConfig) -> Rooms {
+    Rooms::new(RoomsConfig::default().peer(peer), Instant::now())
 }
 
 /// Why a gateway does not start, or cannot go on.

@@ -72,7 +72,7 @@ impl Gateway {
     fn offers(&self, path: &str) -> bool {
         match path {
             _ if path.starts_with("/room") => self.rooms.is_some(),
-            _ if path.starts_with("/call") => false,
+            _ if path.starts_with("/call") => self.calls.is_some(),
             _ => true,
         }
     }
@@ -89,7 +89,7 @@ impl Gateway {
             "needsToken": self.access.needs_token(),
             "signedIn": signed_in,
             "rooms": self.rooms.is_some(),
-            "calls": false,
+            "calls": self.calls.is_some(),
         });
         if signed_in {
             config["iceServers"] = self.relay.servers_for_page(&self.config, request);
@@ -118,6 +118,7 @@ impl Gateway {
     pub(super) fn on_socket_request(&mut self, id: RequestId, request: &Request, now: Instant) {
         let owner = match request.path.as_str() {
             "/api/live" => Some(SocketOwner::Live),
+            "/call/ws" if self.calls.is_some() => Some(SocketOwner::Calls),
             path if Rooms::room_of(path).is_some() && self.rooms.is_some() => {
                 Some(SocketOwner::Rooms)
             }
@@ -138,6 +139,11 @@ impl Gateway {
             SocketOwner::Rooms => {
                 if let Some(rooms) = &mut self.rooms {
                     rooms.socket_opened(&mut self.net, socket, request, now);
+                }
+            }
+            SocketOwner::Calls => {
+                if let Some(calls) = &mut self.calls {
+                    calls.socket_opened(socket, request, now);
                 }
             }
         }

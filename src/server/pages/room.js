@@ -174,7 +174,7 @@ async function layered(sender) {
 }
 
 function connection() {
-  const made = new RTCPeerConnection({ iceServers: me?.iceServers ?? [] });
+  const made = new RTCPeerConnection({ iceServers: [...(config.iceServers ?? []), ...(me?.iceServers ?? [])] });
   made.onicecandidate = ({ candidate }) => {
     if (candidate) socket?.send({ event: 'candidate', data: JSON.stringify(candidate) });
   };
