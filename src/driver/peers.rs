@@ -305,6 +305,9 @@ impl EventLoop {
                 Output::Transmit(transmit) if transmit.protocol == Protocol::Tcp => {
                     self.send_stream(index, &transmit);
                 }
+                Output::Transmit(transmit) if transmit.protocol == Protocol::IceTcp => {
+                    self.send_ice_stream(index, &transmit);
+                }
                 Output::Transmit(transmit) => {
                     self.stats.datagrams_sent += 1;
                     self.demux.note_sent(index, &transmit.contents, now);
@@ -360,6 +363,7 @@ impl EventLoop {
                     }
                 }
             }
+            Route::Stream(local, remote) => self.ice.proved(local, remote),
             Route::DropAddress(address) => {
                 entry.addresses.retain(|(_, a)| *a != address);
                 for socket in &entry.sockets {
@@ -417,6 +421,7 @@ impl EventLoop {
         let (kept, gone): (_, Vec<_>) = entry.sockets.iter().copied().partition(is_kept);
         entry.sockets = kept;
         self.sockets.close(&gone, self.poll.registry());
+        self.close_ice_streams(index);
     }
 
     /// The last event of a peer has been taken.
