@@ -4,7 +4,11 @@ mod completions;
 mod man;
 mod page;
 mod pion_to_pion;
+mod play;
+mod publish;
+mod saved;
 mod serve;
+mod session;
 mod turn;
 
 use std::error::Error;
@@ -29,6 +33,8 @@ struct Entry {
 
 const COMMANDS: &[Entry] = &[
     serve::ENTRY,
+    publish::ENTRY,
+    play::ENTRY,
     pion_to_pion::ENTRY,
     turn::ENTRY,
     completions::ENTRY,
