@@ -1,6 +1,8 @@
 //! Servers that a program can have on its own thread, beside its peers.
 
 #[cfg(feature = "server")]
+pub mod calls;
+#[cfg(feature = "server")]
 pub mod door;
 #[cfg(feature = "server")]
 pub mod gateway;
@@ -21,6 +23,8 @@ pub mod whip;
 
 #[cfg(feature = "server")]
 mod limits;
+#[cfg(feature = "self-signed")]
+mod self_signed;
 #[cfg(any(feature = "server", feature = "turn-server"))]
 mod tls;
 #[cfg(any(feature = "server", feature = "turn-server"))]
