@@ -23,6 +23,8 @@ pub mod whip;
 
 #[cfg(feature = "server")]
 mod limits;
+#[cfg(feature = "self-signed")]
+mod self_signed;
 #[cfg(any(feature = "server", feature = "turn-server"))]
 mod tls;
 #[cfg(any(feature = "server", feature = "turn-server"))]

@@ -3,8 +3,12 @@
 //! `tests/setup` installs the clients. One that is missing is said loudly, and fails the test where the environment
 //! variable `CI` is set.
 
-#![cfg(all(unix, feature = "server", feature = "tls"))]
+#![cfg(all(target_os = "linux", feature = "self-signed"))]
 
 mod app;
+mod crowd;
+mod descriptors;
 mod http;
+mod latency;
+mod tls;
 mod web_socket;

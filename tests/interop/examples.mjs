@@ -15,8 +15,20 @@ import { rates } from './pages/rates.mjs';
 import { rooms } from './pages/rooms.mjs';
 import { rtp } from './pages/rtp.mjs';
 import { save } from './pages/save.mjs';
+import { scenarios as serve } from './pages/serve.mjs';
+import { streams } from './pages/streams.mjs';
 
-const scenarios = { ...channels, ...media, ...play, ...rates, ...rooms, ...rtp, ...save };
+const scenarios = {
+  ...channels,
+  ...media,
+  ...play,
+  ...rates,
+  ...rooms,
+  ...rtp,
+  ...save,
+  ...serve,
+  ...streams,
+};
 const scenario = process.argv[2];
 const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
 

@@ -1,8 +1,9 @@
 //! The door: one listening port for pages, HTTP and WebSocket, on the thread that calls it.
 //!
 //! ```text
-//!  client ──▶ admission ──▶ TLS ──▶ requests, whole and checked ──▶ DoorEvent ──▶ application
-//!         ◀────────────────────────────────────────────────────── respond, accept, send
+//!  client ──▶ admission ──▶ TLS ──▶ requests, whole and checked ──▶ tiny_http ──▶ DoorEvent ──▶ application
+//!         ◀──────────────────────────────────────────────────────── tiny_http ◀── respond
+//!         ◀──▶ WebSocket ◀─────────────────────────────────────────────────────▶ accept, send
 //! ```
 //!
 //! A client may be slow, silent or hostile: what it can use up is limited ([`DoorConfig`]) and counted
@@ -36,7 +37,9 @@ mod admit;
 mod chunked;
 mod config;
 mod connection;
+mod inner;
 pub(crate) mod read;
+mod relay;
 pub(crate) mod request;
 mod response;
 pub(crate) mod web_socket;
@@ -47,19 +50,23 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
 use self::admission::Admission;
 use self::connection::{Connection, State};
+use self::inner::Inner;
 use crate::driver::deadlines::Deadlines;
 use crate::server::http::{Request, RequestId, Response, WebSocketId};
 
 pub use self::config::{DoorConfig, DoorStats};
 pub use self::request::same_origin;
+#[cfg(feature = "self-signed")]
+pub use super::self_signed::{SelfSigned, local_names};
 pub use super::tls::TlsIdentity;
 
 /// Events of the system taken in one turn.
@@ -72,6 +79,9 @@ const MAX_EVENTS: usize = 1024;
 const WORK_BUDGET: usize = 512;
 
 const LISTENER: Token = Token(usize::MAX);
+
+/// The thread of [`inner`] has something.
+const WAKER: Token = Token(usize::MAX - 1);
 
 /// What happens at the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,7 +141,12 @@ pub struct Door {
     listed: VecDeque<usize>,
     /// There may be more events of the system than were taken.
     more_ready: bool,
-    requests: HashMap<RequestId, usize>,
+    requests: HashMap<RequestId, Waiting>,
+    /// tiny_http; `None`: requests are read without it.
+    inner: Option<Inner>,
+    waker: Arc<Waker>,
+    /// Lines to tiny_http on which something has happened.
+    lines_ready: Vec<usize>,
     sockets: HashMap<WebSocketId, usize>,
     events: VecDeque<DoorEvent>,
     last_id: u64,
@@ -141,6 +156,18 @@ pub struct Door {
     /// When the last turn was.
     now: Instant,
     stats: DoorStats,
+}
+
+/// A request whose response has not come yet.
+struct Waiting {
+    /// Of its connection.
+    index: usize,
+    /// Where the response goes, if not directly to the connection.
+    http: Option<tiny_http::Request>,
+    /// The application knows of it.
+    is_told: bool,
+    /// The response is on its way through tiny_http.
+    is_answered: bool,
 }
 
 impl Door {
@@ -155,8 +182,9 @@ impl Door {
         let mut listener = admit::listener(address)?;
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let config = admit::within_descriptors(config);
-        Ok(Self {
+        let mut door = Self {
             local: listener.local_addr()?,
             config,
             poll,
@@ -171,6 +199,9 @@ impl Door {
             listed: VecDeque::new(),
             more_ready: false,
             requests: HashMap::new(),
+            inner: None,
+            waker,
+            lines_ready: Vec::new(),
             sockets: HashMap::new(),
             events: VecDeque::new(),
             last_id: 0,
@@ -178,7 +209,9 @@ impl Door {
             chunk: vec![0; 16 * 1024],
             now: Instant::now(),
             stats: DoorStats::default(),
-        })
+        };
+        door.start_inner();
+        Ok(door)
     }
 
     /// Where it listens.
@@ -211,7 +244,8 @@ impl Door {
     /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now.
     pub fn next_deadline(&self) -> Option<Instant> {
         let accepts = self.may_accept && self.accept_again.is_none();
-        if !self.listed.is_empty() || self.more_ready || accepts {
+        let to_hand_out = self.inner.as_ref().is_some_and(Inner::has_work);
+        if !self.listed.is_empty() || self.more_ready || accepts || to_hand_out {
             return Some(self.now);
         }
         let deadline = self.deadlines.next();
@@ -225,28 +259,13 @@ impl Door {
 
     /// Answers a request. One that is [`Gone`](DoorEvent::Gone) needs no answer: nothing happens.
     pub fn respond(&mut self, id: RequestId, response: Response) {
-        let Some(index) = self.requests.remove(&id) else {
-            return;
-        };
-        let Some(connection) = self.connections.get_mut(index) else {
-            return;
-        };
-        let State::Waiting { reply, .. } = connection.state else {
-            return;
-        };
-        let mut reply = reply;
-        reply.keep_alive &= !connection.has_ended;
-        connection.wire.send(&response::bytes(&response, reply));
-        connection.state = State::Writing {
-            keep_alive: reply.keep_alive,
-        };
-        self.list(index);
+        self.pass_on(id, response);
     }
 
     /// Opens the WebSocket that was asked for. `None`: the client is gone, or there are too many
     /// ([`DoorConfig::max_web_sockets`]), which it has been told.
     pub fn accept(&mut self, id: RequestId) -> Option<WebSocketId> {
-        let index = *self.requests.get(&id)?;
+        let index = self.requests.get(&id)?.index;
         if self.sockets.len() >= self.config.max_web_sockets {
             self.stats.overloaded += 1;
             let refusal = admit::overloaded("there are as many WebSockets as allowed");
@@ -340,3 +359,6 @@ impl std::os::fd::AsRawFd for Door {
         std::os::fd::AsRawFd::as_raw_fd(&self.poll)
     }
 }
+
+#[cfg(test)]
+mod tests;

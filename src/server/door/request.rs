@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use tungstenite::handshake::derive_accept_key;
 
+use super::inner::{MARK, Parts};
 use super::read::Raw;
 use crate::proto::rtp::base64;
 use crate::server::http::Request;
@@ -16,6 +17,8 @@ pub(crate) struct Parsed {
     pub reply: Reply,
     /// The value of `Sec-WebSocket-Accept`, where the client asks for a WebSocket.
     pub web_socket: Option<String>,
+    /// Path and query, as they came.
+    pub target: String,
 }
 
 /// How a response has to be written.
@@ -75,11 +78,44 @@ pub(crate) fn parse(raw: Raw, client: SocketAddr, secure: bool) -> Result<Parsed
         false => None,
     };
     request.body = body;
+    let target = target.to_owned();
     Ok(Parsed {
         request,
         reply,
         web_socket,
+        target,
     })
+}
+
+/// A checked request for tiny_http: as it came, but for what concerns only the connection it came by; with the length
+/// of its body said once, and with its mark.
+pub(super) fn forward(parsed: &Parsed, mark: u64) -> Vec<u8> {
+    let request = &parsed.request;
+    let mut text = format!("{} {} HTTP/1.1\r\n", request.method, parsed.target);
+    for (name, value) in &request.headers {
+        if !head::concerns_connection(name) && name != MARK {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    let length = request.body.len();
+    text.push_str(&format!(
+        "content-length: {length}\r\n{MARK}: {mark}\r\n\r\n"
+    ));
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(&request.body);
+    bytes
+}
+
+/// The request as tiny_http has read it.
+pub(super) fn arrived(parts: Parts, client: SocketAddr, secure: bool) -> Option<Request> {
+    let (path, query) = parts.target.split_once('?').unwrap_or((&parts.target, ""));
+    // It has been decoded once already.
+    let mut request = Request::new(&parts.method, &decode_path(path).ok()?, client);
+    query.clone_into(&mut request.query);
+    request.headers = parts.headers;
+    request.body = parts.body;
+    request.secure = secure;
+    Some(request)
 }
 
 /// Whether the request came from a page of this server itself: its `Origin` names the same host and port as its `Host`

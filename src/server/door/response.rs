@@ -31,10 +31,8 @@ pub(super) fn bytes(response: &Response, reply: Reply) -> Vec<u8> {
     if has_body {
         line(&mut head, "Content-Length", &body.len().to_string());
     }
-    match (reply.keep_alive, reply.is_http_1_0) {
-        (true, true) => line(&mut head, "Connection", "keep-alive"),
-        (false, _) => line(&mut head, "Connection", "close"),
-        (true, false) => {}
+    if let Some(value) = connection(reply) {
+        line(&mut head, "Connection", value);
     }
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();
@@ -42,6 +40,25 @@ pub(super) fn bytes(response: &Response, reply: Reply) -> Vec<u8> {
         bytes.extend_from_slice(body);
     }
     bytes
+}
+
+/// A response that tiny_http has written, which knows nothing of the client's connection.
+pub(super) fn with_connection(mut bytes: Vec<u8>, reply: Reply) -> Vec<u8> {
+    let end = bytes.windows(2).position(|two| two == b"\r\n");
+    if let (Some(end), Some(value)) = (end, connection(reply)) {
+        let line = format!("\r\nConnection: {value}");
+        bytes.splice(end..end, line.into_bytes());
+    }
+    bytes
+}
+
+/// What is said of whether the connection stays (RFC 9112, section 9.3).
+fn connection(reply: Reply) -> Option<&'static str> {
+    match (reply.keep_alive, reply.is_http_1_0) {
+        (true, true) => Some("keep-alive"),
+        (false, _) => Some("close"),
+        (true, false) => None,
+    }
 }
 
 /// The answer to the handshake of a WebSocket (RFC 6455, section 4.2.2).

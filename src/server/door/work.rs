@@ -2,13 +2,15 @@
 
 use std::time::Instant;
 
-use super::connection::{Connection, MAX_LINGER, Phase, State};
+use super::connection::{MAX_LINGER, Phase, State};
 use super::read::{RequestReader, Step};
-use super::request::{Parsed, Reply, parse};
+use super::request::{Parsed, Reply, forward, parse};
 use super::web_socket::{Incoming, Socket};
 use super::wire::{Flushed, Got};
-use super::{Door, DoorEvent, LISTENER, MAX_EVENTS, MAX_READY, WORK_BUDGET, admit, response};
-use crate::server::http::{RequestId, Response, WebSocketId};
+use super::{
+    Door, DoorEvent, LISTENER, MAX_EVENTS, MAX_READY, WAKER, WORK_BUDGET, Waiting, admit, response,
+};
+use crate::server::http::{Request, RequestId, Response, WebSocketId};
 use crate::signaling::http::head::Refusal;
 
 /// Bytes read from one connection in one turn.
@@ -36,6 +38,7 @@ impl Door {
                 self.attend(index, now);
             }
         }
+        self.relay(now);
         for _ in 0..EXPIRE_BUDGET {
             let Some(index) = self.deadlines.pop_due(now) else {
                 break;
@@ -49,9 +52,14 @@ impl Door {
         let mut accepts = false;
         for event in &self.ready {
             count += 1;
-            if event.token() == LISTENER {
-                accepts = true;
-                continue;
+            match event.token() {
+                LISTENER => accepts = true,
+                // What there is is looked for in each turn.
+                WAKER => {}
+                token => {
+                    let line = self.inner.as_ref().and_then(|i| i.line_of(token));
+                    self.lines_ready.extend(line);
+                }
             }
             let index = event.token().0;
             if let Some(connection) = self.connections.get_mut(index)
@@ -66,7 +74,7 @@ impl Door {
     }
 
     /// Reads, understands and writes for one connection.
-    fn attend(&mut self, index: usize, now: Instant) {
+    pub(super) fn attend(&mut self, index: usize, now: Instant) {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
@@ -259,34 +267,40 @@ impl Door {
         };
         connection.is_known = true;
         self.stats.requests += 1;
-        let Parsed {
-            request,
-            reply,
-            web_socket,
-        } = parsed;
+        let reply = parsed.reply;
         if connection.wire.is_plain_by_mistake {
-            return self.say_https(index, &request);
+            return self.say_https(index, &parsed.request);
         }
-        if self.requests.len() >= self.config.max_requests {
-            let refusal = admit::overloaded("too many requests wait already");
+        if let Some(refusal) = self.is_overloaded() {
             return self.refuse_but_stay(index, &refusal, reply);
         }
-        let is_web_socket = web_socket.is_some();
+        let is_web_socket = parsed.web_socket.is_some();
         if is_web_socket && self.sockets.len() >= self.config.max_web_sockets {
             let refusal = admit::overloaded("there are as many WebSockets as allowed");
             return self.refuse_but_stay(index, &refusal, reply);
         }
         let id = RequestId(self.next_id());
-        self.requests.insert(id, index);
-        self.events.push_back(match is_web_socket {
-            true => DoorEvent::WebSocketRequest(id, request),
-            false => DoorEvent::Request(id, request),
-        });
+        let goes_on = !is_web_socket && self.inner.is_some();
+        if let Some(inner) = self.inner.as_mut().filter(|_| goes_on) {
+            inner.submit(id, reply.is_head, forward(&parsed, id.0));
+        } else {
+            self.events.push_back(match is_web_socket {
+                true => DoorEvent::WebSocketRequest(id, parsed.request),
+                false => DoorEvent::Request(id, parsed.request),
+            });
+        }
+        let waiting = Waiting {
+            index,
+            http: None,
+            is_told: !goes_on,
+            is_answered: false,
+        };
+        self.requests.insert(id, waiting);
         if let Some(connection) = self.connections.get_mut(index) {
             connection.state = State::Waiting {
                 id,
                 reply,
-                web_socket,
+                web_socket: parsed.web_socket,
             };
         }
     }
@@ -328,7 +342,7 @@ impl Door {
     }
 
     /// Answers what is no request, and ends the connection.
-    fn refuse(&mut self, index: usize, refusal: &Refusal) {
+    pub(super) fn refuse(&mut self, index: usize, refusal: &Refusal) {
         let limits = self.connections.get(index).map(|c| c.reader.limits());
         if let (Some(connection), Some(limits)) = (self.connections.get_mut(index), limits) {
             connection.reader = RequestReader::new(limits);
@@ -359,7 +373,7 @@ impl Door {
     }
 
     /// To a client that speaks plain HTTP where TLS is expected.
-    fn say_https(&mut self, index: usize, request: &crate::server::http::Request) {
+    fn say_https(&mut self, index: usize, request: &Request) {
         self.stats.refused_requests += 1;
         let text = "this port speaks TLS: use https\n";
         let response = match request.header("host") {
@@ -464,18 +478,6 @@ impl Door {
         let held = connection.reader.held();
         self.held = self.held + held - connection.held;
         connection.held = held;
-    }
-
-    /// The application is told that it need not answer.
-    fn give_up(&mut self, index: usize) {
-        if let Some(Connection {
-            state: State::Waiting { id, .. },
-            ..
-        }) = self.connections.get(index)
-        {
-            self.requests.remove(id);
-            self.events.push_back(DoorEvent::Gone(*id));
-        }
     }
 
     pub(super) fn remove(&mut self, index: usize, why: &str) {

@@ -6,7 +6,7 @@ import { $, Devices, say, showFigures, Socket, Tile, toggle } from './media.js';
 /** How long it rings. */
 const PATIENCE = 45_000;
 
-await offered();
+const config = await offered();
 let user = '';
 let resume = '';
 let iceServers = [];
@@ -83,7 +83,8 @@ function signOut() {
 }
 
 function signedIn(message) {
-  [resume, iceServers, isSignedIn] = [message.resume, message.iceServers, true];
+  const servers = [...(config.iceServers ?? []), ...(message.iceServers ?? [])];
+  [resume, iceServers, isSignedIn] = [message.resume, servers, true];
   $('#sign-in-form').hidden = true;
   $('#here').hidden = false;
   $('#who').textContent = user;

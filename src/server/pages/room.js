@@ -187,7 +187,7 @@ async function layer(sender) {
 }
 
 function connection() {
-  const made = new RTCPeerConnection({ iceServers: me?.iceServers ?? [] });
+  const made = new RTCPeerConnection({ iceServers: [...(config.iceServers ?? []), ...(me?.iceServers ?? [])] });
   made.onicecandidate = ({ candidate }) => {
     if (candidate) socket?.send({ event: 'candidate', data: JSON.stringify(candidate) });
   };

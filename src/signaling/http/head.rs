@@ -101,34 +101,46 @@ pub(super) fn check(head: &[u8], max_body: usize) -> Result<Passed, Refusal> {
         }
     };
     Ok(Passed {
-        forward: forward(&head, head.target, content_length, &["Connection: close"]),
+        forward: forward(&head, content_length),
         content_length,
         expects_continue: head.expects_continue,
     })
 }
 
-/// The head as another server is to see it: without what concerns only the connection it came by, with the length of
-/// the body said once, and these lines.
-pub(crate) fn forward(head: &Head<'_>, target: &str, length: usize, lines: &[&str]) -> Vec<u8> {
+/// The head as tiny_http is to see it.
+fn forward(head: &Head<'_>, length: usize) -> Vec<u8> {
     let version = if head.is_http_1_0 {
         "HTTP/1.0"
     } else {
         "HTTP/1.1"
     };
-    let mut text = format!("{} {target} {version}\r\n", head.method);
+    let mut text = format!("{} {} {version}\r\n", head.method, head.target);
     for (name, value) in &head.headers {
-        match name.to_ascii_lowercase().as_str() {
-            "connection" | "content-length" | "expect" | "keep-alive" | "proxy-connection"
-            | "te" | "trailer" | "transfer-encoding" | "upgrade" => {}
-            _ => text.push_str(&format!("{name}: {value}\r\n")),
+        if !concerns_connection(name) {
+            text.push_str(&format!("{name}: {value}\r\n"));
         }
     }
-    text.push_str(&format!("Content-Length: {length}\r\n"));
-    for line in lines {
-        text.push_str(&format!("{line}\r\n"));
-    }
-    text.push_str("\r\n");
+    text.push_str(&format!(
+        "Content-Length: {length}\r\nConnection: close\r\n\r\n"
+    ));
     text.into_bytes()
+}
+
+/// Whether a header concerns only the connection it came by, or how the body comes there.
+pub(crate) fn concerns_connection(name: &str) -> bool {
+    [
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ]
+    .iter()
+    .any(|known| name.eq_ignore_ascii_case(known))
 }
 
 /// Reads a complete head, its empty line included. A body may have `max_body` bytes.
