@@ -241,10 +241,12 @@ impl Door {
         self.work(Instant::now());
     }
 
-    /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now.
+    /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now; so it is while there
+    /// are events to be polled.
     pub fn next_deadline(&self) -> Option<Instant> {
         let accepts = self.may_accept && self.accept_again.is_none();
-        let to_hand_out = self.inner.as_ref().is_some_and(Inner::has_work);
+        let to_hand_out =
+            !self.events.is_empty() || self.inner.as_ref().is_some_and(Inner::has_work);
         if !self.listed.is_empty() || self.more_ready || accepts || to_hand_out {
             return Some(self.now);
         }

@@ -24,7 +24,6 @@ export class Socket {
 
   constructor({ url, onmessage, onopen, onlost }) {
     Object.assign(this, { url, onmessage, onopen, onlost });
-    this.#online = this.#online.bind(this);
     addEventListener('online', this.#online);
     this.#open();
   }
@@ -54,12 +53,12 @@ export class Socket {
     this.#lost({ code: 0, reason: '' }, this.#socket);
   }
 
-  #online() {
+  #online = () => {
     if (this.isOpen || this.#over) return;
     this.#tries = 0;
     clearTimeout(this.#timer);
     this.#open();
-  }
+  };
 
   #open() {
     const socket = new WebSocket(this.url());

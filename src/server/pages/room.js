@@ -8,6 +8,8 @@ const LAYERS = { q: { scaleResolutionDownBy: 4, maxBitrate: 120_000 }, h: { scal
 
 const config = await offered();
 const own = new Tile('You', { own: true });
+/** What is sent is in one stream: it is to be played in step. */
+const ownStream = new MediaStream();
 /** By the id of the member, which is that of its stream, too. */
 const tiles = new Map();
 const streams = new Map();
@@ -148,6 +150,7 @@ async function answer(offer) {
     if (!up.has(transceiver.mid) || transceiver.isUp) continue;
     transceiver.isUp = true;
     transceiver.direction = 'sendonly';
+    transceiver.sender.setStreams(ownStream);
     await layered(transceiver.sender);
   }
   send();
@@ -182,7 +185,9 @@ function connection() {
     if (!stream) return;
     streams.set(stream.id, stream);
     stream.onremovetrack = () => {
-      if (!stream.getTracks().length && streams.get(stream.id) === stream) streams.delete(stream.id);
+      if (stream.getTracks().length || streams.get(stream.id) !== stream) return;
+      streams.delete(stream.id);
+      if (!me) forget(stream.id);
     };
     show(stream.id);
   };
@@ -231,27 +236,36 @@ function members(list) {
   for (const [id, tile] of tiles) {
     if (others.some((other) => other.id === id)) continue;
     news.push(`${tile.name} has left`);
-    tile.element.remove();
-    tiles.delete(id);
+    forget(id);
   }
   for (const member of others) {
-    let tile = tiles.get(member.id);
-    if (!tile) {
-      tile = new Tile(member.name);
-      tile.name = member.name;
-      tiles.set(member.id, tile);
-      own.element.before(tile.element);
+    if (!tiles.has(member.id)) {
+      add(member.id, member.name);
       if (news.length < 3) news.push(`${member.name} is here`);
       show(member.id);
     }
-    tile.update(member);
+    tiles.get(member.id).update(member);
   }
   $('#news').textContent = news.join(', ');
   $('#tiles').classList.toggle('few', others.length < 2);
   $('#title').textContent = others.length ? `Room ${room} · ${others.length + 1} people` : `Room ${room} · nobody else is here yet`;
 }
 
+function add(id, name) {
+  const tile = new Tile(name);
+  tile.name = name;
+  tiles.set(id, tile);
+  own.element.before(tile.element);
+}
+
+function forget(id) {
+  tiles.get(id)?.element.remove();
+  tiles.delete(id);
+}
+
 async function show(id) {
+  // A server that does not tell who is there, as pion's sfu-ws example.
+  if (!me && !tiles.has(id)) add(id, 'Guest');
   const [tile, stream] = [tiles.get(id), streams.get(id)];
   if (!tile || !stream) return;
   tile.stream = stream;
