@@ -1,6 +1,7 @@
 //! The command line. [`COMMANDS`] is the one source of help, completions and man pages.
 
 mod completions;
+mod inspect;
 mod man;
 mod page;
 mod pion_to_pion;
@@ -31,6 +32,7 @@ const COMMANDS: &[Entry] = &[
     serve::ENTRY,
     pion_to_pion::ENTRY,
     turn::ENTRY,
+    inspect::ENTRY,
     completions::ENTRY,
     man::ENTRY,
 ];
@@ -43,8 +45,16 @@ const PAGE: Page = Page {
     ],
     examples: &[
         (
-            "looprtc pion-to-pion --interval 1",
-            "two ends talk on this machine",
+            "looprtc",
+            "the test card, rooms and calls, at http://localhost:8080",
+        ),
+        (
+            "looprtc film=film.mp4 door=whip:",
+            "a film, and who publishes, too",
+        ),
+        (
+            "looprtc inspect offer.sdp",
+            "an offer explained line by line",
         ),
         ("looprtc turn --user alice:wonderland", "a TURN server"),
         ("looprtc man turn | man -l -", "the manual of a command"),
