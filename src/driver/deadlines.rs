@@ -10,7 +10,7 @@ use std::time::Instant;
 
 /// The deadlines of machines named by small numbers.
 #[derive(Debug, Default)]
-pub(super) struct Deadlines {
+pub(crate) struct Deadlines {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
     slots: Vec<Slot>,
 }

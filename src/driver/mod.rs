@@ -56,7 +56,7 @@
 
 mod config;
 mod datagrams;
-mod deadlines;
+pub(crate) mod deadlines;
 mod demux;
 mod error;
 mod gathering;
@@ -65,7 +65,7 @@ mod interfaces;
 mod local_track;
 mod mdns;
 mod network;
-mod peers;
+pub(crate) mod peers;
 mod resolver;
 pub(crate) mod sockets;
 mod tcp;

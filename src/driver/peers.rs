@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::deadlines::Deadlines;
 use super::{EventLoop, LoopError, is_last};
+use crate::proto::ice::IceServer;
 use crate::proto::net::{Protocol, Received, SocketId};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
@@ -482,6 +483,8 @@ impl PeerMut<'_> {
         negotiate() -> SessionDescription;
         /// See [`Peer::receive`].
         receive(description: SessionDescription) -> Option<SessionDescription>;
+        /// See [`Peer::add_ice_servers`].
+        add_ice_servers(servers: &[IceServer]) -> ();
         /// See [`Peer::restart_ice`].
         restart_ice() -> ();
         /// See [`Peer::create_data_channel`].

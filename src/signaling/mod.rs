@@ -7,6 +7,7 @@
 //! - [`client`]: [`client::Poster`], which posts to the other end, in order and with retries,
 //!   without ever blocking the loop.
 //! - [`pion`]: both joined to a peer, as pion's pion-to-pion does it.
+//! - [`whip`]: WHIP and WHEP.
 //!
 //! The messages themselves are parsed and written by [`crate::proto::signal`].
 
@@ -14,6 +15,7 @@ pub mod address;
 pub mod client;
 pub mod http;
 pub mod pion;
+pub mod whip;
 
 /// The content type of every message, as pion's pion-to-pion sends it.
 pub const CONTENT_TYPE: &str = "application/json; charset=utf-8";

@@ -14,8 +14,19 @@ import { play } from './pages/play.mjs';
 import { rates } from './pages/rates.mjs';
 import { rtp } from './pages/rtp.mjs';
 import { save } from './pages/save.mjs';
+import { scenarios as serve } from './pages/serve.mjs';
+import { streams } from './pages/streams.mjs';
 
-const scenarios = { ...channels, ...media, ...play, ...rates, ...rtp, ...save };
+const scenarios = {
+  ...channels,
+  ...media,
+  ...play,
+  ...rates,
+  ...rtp,
+  ...save,
+  ...serve,
+  ...streams,
+};
 const scenario = process.argv[2];
 const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
 

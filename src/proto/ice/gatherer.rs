@@ -10,6 +10,7 @@
 
 mod changed;
 mod relayed;
+mod servers;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -181,28 +182,7 @@ impl Gatherer {
         policy: IceTransportPolicy,
     ) -> Result<Self, ServerUrlError> {
         self.policy = policy;
-        for (server, url) in servers
-            .iter()
-            .flat_map(|s| s.urls.iter().map(move |u| (s, u)))
-        {
-            let parsed: ServerUrl = url.parse()?;
-            let refused = |why| ServerUrlError {
-                url: url.clone(),
-                why,
-            };
-            if parsed.kind == ServerKind::Turn {
-                server.check_credential().map_err(refused)?;
-            }
-            if self.servers.len() >= MAX_SERVER_URLS {
-                return Err(refused("there are more than 16 URLs"));
-            }
-            self.servers.push(Server {
-                url: parsed,
-                username: server.username.clone(),
-                password: server.credential.clone(),
-                state: Lookup::NotAsked,
-            });
-        }
+        self.take_servers(servers)?;
         Ok(self)
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::time::Instant;
 
 use str0m::net::Protocol as CoreProtocol;
 use str0m::{Candidate, Rtc};
@@ -12,7 +13,8 @@ use super::state::{IceGatheringState, PeerEvent, SignalingState};
 use super::{Input, Output, Peer};
 use crate::proto::ice::candidate::CandidateAddress;
 use crate::proto::ice::{
-    GatherOutput, Gatherer, IceCandidate, LocalCandidate, LocalKind, Relayed, TransactionIds,
+    GatherOutput, Gatherer, IceCandidate, IceServer, LocalCandidate, LocalKind, Relayed,
+    TransactionIds,
 };
 use crate::proto::net::{Protocol, Received, Transmit};
 
@@ -94,6 +96,27 @@ impl Names {
 }
 
 impl Peer {
+    /// Gives it more STUN and TURN servers, as signaling may bring them late (in WHIP with the answer). Where gathering
+    /// has begun, they are asked at once: their candidates follow as
+    /// [`PeerEvent::IceCandidate`], also after the end of candidates.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Config`]: a bad URL, a TURN server without a credential, more than 16 URLs in all. Nothing is
+    /// changed then. [`PeerError::Closed`].
+    pub fn add_ice_servers(
+        &mut self,
+        servers: &[IceServer],
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.begin(now)?;
+        self.gatherer
+            .add_servers(servers, self.now)
+            .map_err(|e| PeerError::Config(e.to_string()))?;
+        self.on_gathered();
+        Ok(())
+    }
+
     /// Passes on what the gatherer has found.
     pub(super) fn on_gathered(&mut self) {
         while let Some(output) = self.gatherer.poll_output() {

@@ -206,7 +206,8 @@ impl Peer {
     }
 
     fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
-        let parsed = SdpOffer::from_sdp_string(&offer.text).map_err(bad_sdp)?;
+        let text = self.tracks.with_wanted_layers(&offer.text);
+        let parsed = SdpOffer::from_sdp_string(&text).map_err(bad_sdp)?;
         let media = remote_media(&offer.text, &offer.lines);
         self.wake_inactive(&media);
         let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;

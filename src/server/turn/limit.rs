@@ -1,8 +1,10 @@
 //! What keeps the server from being used against others: rates.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use crate::server::who::who;
 
 /// Bytes a second, with a burst of one second's worth, but of one large datagram at least.
 #[derive(Debug, Clone, Copy)]
@@ -35,14 +37,6 @@ impl Bucket {
 
 fn burst(rate: u64) -> f64 {
     rate.max(65_535) as f64
-}
-
-/// Who shares a limit: an IPv4 address, or an IPv6 network of 64 bits, which one customer has at least.
-pub(super) fn who(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
-    }
 }
 
 /// How many addresses are remembered.

@@ -17,8 +17,9 @@ use super::allocation::{Allocation, Relay};
 use super::answer::{self, Refusal, refuse};
 use super::auth::{Auth, Denied, Signer, quota_name};
 use super::config::TurnMachineConfig;
-use super::limit::{Courtesy, who};
+use super::limit::Courtesy;
 use super::{Client, Input, Link, Output, RelayId, TurnStats};
+use crate::server::who::who;
 
 /// A STUN and TURN server (RFC 8489, RFC 8656), sans-IO: it is told the time and what arrived, and says what to
 /// send and which relays to open.

@@ -23,7 +23,6 @@ mod relay_sockets;
 mod server;
 mod server_config;
 mod stream;
-mod tls;
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -34,7 +33,7 @@ pub use self::config::{Credentials, TurnLimits, TurnMachineConfig};
 pub use self::machine::TurnMachine;
 pub use self::server::TurnServer;
 pub use self::server_config::{Listening, Transport, TurnServerConfig, TurnServerError};
-pub use self::tls::TlsIdentity;
+pub use super::tls::TlsIdentity;
 
 /// By what a client is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

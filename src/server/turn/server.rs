@@ -11,7 +11,6 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::limit::who;
 use super::relay_sockets::RelaySockets;
 use super::server_config::{Listening, Transport, TurnServerConfig, TurnServerError};
 use super::stream::Stream;
@@ -20,6 +19,7 @@ use crate::driver::UdpConfig;
 use crate::driver::sockets::Owner;
 use crate::driver::udp::{Read, RecvBuffers, Udp};
 use crate::proto::net;
+use crate::server::who::who;
 
 /// Connections taken from one listening socket in one turn.
 const ACCEPT_BUDGET: usize = 32;

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::config::{TurnMachineConfig, setters};
-use super::tls::TlsIdentity;
+use crate::server::tls::TlsIdentity;
 
 /// The port of STUN and TURN (RFC 8656 §3.1).
 const PORT: u16 = 3478;

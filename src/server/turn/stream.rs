@@ -7,8 +7,8 @@ use std::time::Instant;
 use mio::net::TcpStream;
 
 use super::Client;
-use super::tls::Tls;
 use crate::proto::ice::turn::frame::Deframer;
+use crate::server::tls::Tls;
 
 /// Bytes that wait for the system to take them. What comes on top is dropped, as a full path drops it.
 const MAX_QUEUE: usize = 256 * 1024;

@@ -28,7 +28,7 @@
 //! Each connection carries one request and is closed after the response.
 
 mod gate;
-mod head;
+pub(crate) mod head;
 mod inner;
 
 use std::fmt;

@@ -15,8 +15,8 @@ use super::{TurnMachine, relay_id};
 use crate::server::turn::allocation::{Allocation, NotGiven, Relay};
 use crate::server::turn::answer::{self, Refusal, Wanted, WantedPort, refuse};
 use crate::server::turn::auth::{Signer, quota_name};
-use crate::server::turn::limit::who;
 use crate::server::turn::{Client, Output, RelayPort};
+use crate::server::who::who;
 
 /// How long a reserved port is held (RFC 8656 §7.2: at least 30 s).
 const RESERVATION: Duration = Duration::from_secs(30);

@@ -1,11 +1,11 @@
 //! TLS towards clients, by `rustls` (feature `tls`).
 
 #[cfg(feature = "tls")]
-pub(super) use self::with::Tls;
+pub(in crate::server) use self::with::Tls;
 #[cfg(feature = "tls")]
 pub use self::with::TlsIdentity;
 #[cfg(not(feature = "tls"))]
-pub(super) use self::without::Tls;
+pub(in crate::server) use self::without::Tls;
 #[cfg(not(feature = "tls"))]
 pub use self::without::TlsIdentity;
 
@@ -49,7 +49,7 @@ mod with {
             Ok(Self(Arc::new(config)))
         }
 
-        pub(in crate::server::turn) fn accept(&self) -> Result<Tls, String> {
+        pub(in crate::server) fn accept(&self) -> Result<Tls, String> {
             let connection = ServerConnection::new(self.0.clone());
             let mut connection = connection.map_err(|e| format!("TLS: {e}"))?;
             connection.set_buffer_limit(Some(MAX_PLAIN));
@@ -58,7 +58,7 @@ mod with {
     }
 
     /// TLS on one connection.
-    pub(in crate::server::turn) struct Tls(ServerConnection);
+    pub(in crate::server) struct Tls(ServerConnection);
 
     impl Tls {
         /// Bytes of the connection; gives back what they carry.
@@ -76,6 +76,20 @@ mod with {
                     .map_err(|e| say(&e))?;
             }
             Ok(plain)
+        }
+
+        /// Whether nothing can be said yet. Only the door asks.
+        #[cfg(feature = "server")]
+        pub fn is_handshaking(&self) -> bool {
+            self.0.is_handshaking()
+        }
+
+        /// Says goodbye, and appends that to what is to go out.
+        #[cfg(feature = "server")]
+        pub fn close(&mut self, into: &mut Vec<u8>) {
+            self.0.send_close_notify();
+            // It ends anyway.
+            let _ = self.take_output(into);
         }
 
         /// Takes what is to be sent.
@@ -111,16 +125,26 @@ mod without {
             Err("TLS is not in this build; it needs the feature tls".into())
         }
 
-        pub(in crate::server::turn) fn accept(&self) -> Result<Tls, String> {
+        pub(in crate::server) fn accept(&self) -> Result<Tls, String> {
             match *self {}
         }
     }
 
     /// No connection has it.
-    pub(in crate::server::turn) enum Tls {}
+    pub(in crate::server) enum Tls {}
 
     impl Tls {
         pub fn receive(&mut self, _bytes: &[u8]) -> Result<Vec<u8>, String> {
+            match *self {}
+        }
+
+        #[cfg(feature = "server")]
+        pub fn is_handshaking(&self) -> bool {
+            match *self {}
+        }
+
+        #[cfg(feature = "server")]
+        pub fn close(&mut self, _into: &mut Vec<u8>) {
             match *self {}
         }
 

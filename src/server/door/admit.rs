@@ -1,0 +1,168 @@
+//! New connections.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Token};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::config::DoorConfig;
+use super::connection::Connection;
+use super::read::{ReadLimits, RequestReader};
+use super::request::Reply;
+use super::wire::Wire;
+use super::{Door, response};
+use crate::server::who::who;
+use crate::signaling::http::head::Refusal;
+
+/// Connections taken in one turn.
+const ACCEPT_BUDGET: usize = 64;
+
+/// After a failure to accept.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Door {
+    /// Takes new connections.
+    pub(super) fn admit(&mut self, now: Instant) {
+        if self.accept_again.is_some_and(|at| at <= now) {
+            self.accept_again = None;
+        }
+        if !self.may_accept || self.accept_again.is_some() {
+            return;
+        }
+        for _ in 0..ACCEPT_BUDGET {
+            match self.listener.accept() {
+                Ok((tcp, client)) => self.welcome(tcp, client, now),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.may_accept = false;
+                    return;
+                }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                // One that has left before it was its turn.
+                Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
+                Err(e) => {
+                    self.stats.accept_failed += 1;
+                    if !self.make_room(&e) {
+                        // The one that waits goes on waiting: it is looked for again.
+                        self.accept_again = Some(now + PAUSE);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// There are no descriptors left, most likely. Whether there is one again.
+    fn make_room(&mut self, error: &io::Error) -> bool {
+        if let Some(index) = self.admission.first() {
+            self.stats.evicted += 1;
+            self.remove(index, "its descriptor is needed");
+            return true;
+        }
+        if self.spare.take().is_some() {
+            if let Ok((mut tcp, _)) = self.listener.accept() {
+                self.refuse_connection(&mut tcp, &overloaded("there are no descriptors left"));
+                self.stats.refused_full += 1;
+            }
+            self.spare = File::open("/dev/null").ok();
+        }
+        // Once in a while is enough.
+        if self.stats.accept_failed.is_power_of_two() {
+            let count = self.stats.accept_failed;
+            log::warn!("accepting a connection: {error} ({count} times so far)");
+        }
+        false
+    }
+
+    fn welcome(&mut self, mut tcp: TcpStream, client: SocketAddr, now: Instant) {
+        let address = who(client.ip());
+        if self.admission.count(address) >= self.config.max_connections_per_address {
+            let Some(index) = self.admission.first_of(address) else {
+                self.stats.refused_address += 1;
+                let refusal = Refusal::new(429, "too many connections from your address");
+                self.refuse_connection(&mut tcp, &refusal);
+                return;
+            };
+            self.evict(index);
+        }
+        let strangers = self.config.max_connections * self.config.strangers_percent / 100;
+        let is_full = self.connections.len() >= self.config.max_connections
+            || self.admission.strangers() >= strangers.max(1);
+        if is_full {
+            // Strangers come first.
+            let Some(index) = self.admission.first() else {
+                self.stats.refused_full += 1;
+                let refusal = overloaded("there are as many connections as allowed");
+                self.refuse_connection(&mut tcp, &refusal);
+                return;
+            };
+            self.evict(index);
+        }
+        let limits = ReadLimits {
+            head: self.config.max_head,
+            body: self.config.max_body,
+        };
+        // Responses are written whole; to wait for more to send only costs time.
+        let _ = tcp.set_nodelay(true);
+        let slot = self.connections.vacant_entry();
+        let index = slot.key();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registry = self.poll.registry();
+        if let Err(e) = registry.register(&mut tcp, Token(index), interest) {
+            log::warn!("a connection from {client}: {e}");
+            return;
+        }
+        let wire = Wire::new(tcp, self.config.tls.as_ref());
+        let reader = RequestReader::new(limits);
+        slot.insert(Connection::new(wire, reader, client, address, now));
+        self.admission.enter(address);
+        self.stats.accepted += 1;
+        self.settle(index, now);
+    }
+
+    fn evict(&mut self, index: usize) {
+        self.stats.evicted += 1;
+        self.remove(index, "its place is needed");
+    }
+
+    /// Says why, as far as it can be said in plain text and goes out at once.
+    fn refuse_connection(&self, tcp: &mut TcpStream, refusal: &Refusal) {
+        if self.config.tls.is_none() {
+            let bytes = response::bytes(&response::refusal(refusal), Reply::LAST);
+            let _ = tcp.write(&bytes);
+            let _ = tcp.shutdown(std::net::Shutdown::Write);
+        }
+    }
+}
+
+pub(super) fn overloaded(text: &str) -> Refusal {
+    Refusal::new(503, format!("{text}: try again"))
+}
+
+pub(super) fn listener(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    if at.is_ipv6() {
+        socket.set_only_v6(!at.ip().is_unspecified())?;
+    }
+    // On Windows it would let others take the port over.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(1024)?;
+    Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Half of the process's descriptors at most: peers and files need some, too.
+pub(super) fn within_descriptors(mut config: DoorConfig) -> DoorConfig {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        let half = usize::try_from(most / 2).unwrap_or(usize::MAX);
+        config.max_connections = config.max_connections.min(half.max(1));
+    }
+    config.max_connections = config.max_connections.max(1);
+    config
+}

@@ -1,0 +1,168 @@
+//! One connection: in which state it is, and until when it may be.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::DoorConfig;
+use super::admission::{Place, Rank};
+use super::read::RequestReader;
+use super::request::Reply;
+use super::web_socket::Socket;
+use super::wire::Wire;
+use crate::server::http::RequestId;
+
+/// How long the client is listened to after the last response: closing at once would reset the connection, and the
+/// client might never read why.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a client that has ended its side is waited for with its response: it may have only said that it has
+/// nothing more to ask.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
+
+/// How long a WebSocket's client may take to confirm the close.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// How much a client may send that is not listened to any more.
+pub(super) const MAX_LINGER: usize = 1024 * 1024;
+
+pub(super) struct Connection {
+    pub wire: Wire,
+    pub reader: RequestReader,
+    pub state: State,
+    pub client: SocketAddr,
+    /// To whom its limit belongs.
+    pub address: IpAddr,
+    pub place: Option<Place>,
+    /// In the list of those that have something to do.
+    pub is_listed: bool,
+    /// It has sent a whole request.
+    pub is_known: bool,
+    /// The client has ended its side.
+    pub has_ended: bool,
+    /// Bytes that are counted as held for it.
+    pub held: usize,
+    phase: Phase,
+    since: Instant,
+}
+
+pub(super) enum State {
+    /// Between requests, or within one.
+    Reading,
+    /// The application has the request.
+    Waiting {
+        id: RequestId,
+        reply: Reply,
+        web_socket: Option<String>,
+    },
+    /// The response is on its way.
+    Writing {
+        keep_alive: bool,
+    },
+    /// The last response has gone; what comes is thrown away.
+    Lingering {
+        left: usize,
+    },
+    WebSocket(Box<Socket>),
+}
+
+/// What has a time limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Handshake,
+    New,
+    Idle,
+    Head,
+    Body,
+    Waiting,
+    HalfClosed,
+    Writing,
+    Lingering,
+    WebSocket,
+}
+
+impl Connection {
+    pub fn new(
+        wire: Wire,
+        reader: RequestReader,
+        client: SocketAddr,
+        address: IpAddr,
+        now: Instant,
+    ) -> Self {
+        Self {
+            wire,
+            reader,
+            state: State::Reading,
+            client,
+            address,
+            place: None,
+            is_listed: false,
+            is_known: false,
+            has_ended: false,
+            held: 0,
+            phase: Phase::New,
+            since: now,
+        }
+    }
+
+    /// In which phase it is. A change begins a new time limit.
+    pub fn phase(&mut self, now: Instant) -> Phase {
+        let phase = match &self.state {
+            State::Reading if self.wire.is_handshaking() => Phase::Handshake,
+            State::Reading if self.reader.is_in_body() => Phase::Body,
+            State::Reading if !self.reader.is_idle() => Phase::Head,
+            State::Reading if self.is_known => Phase::Idle,
+            State::Reading => Phase::New,
+            State::Waiting { .. } if self.has_ended => Phase::HalfClosed,
+            State::Waiting { .. } => Phase::Waiting,
+            State::Writing { .. } => Phase::Writing,
+            State::Lingering { .. } => Phase::Lingering,
+            State::WebSocket(_) => Phase::WebSocket,
+        };
+        if phase != self.phase {
+            self.phase = phase;
+            self.since = now;
+        }
+        phase
+    }
+
+    /// When the phase has lasted for too long; of a WebSocket, when something is to be done.
+    pub fn deadline(&self, config: &DoorConfig) -> Instant {
+        let time = match self.phase {
+            Phase::Handshake => config.handshake_time,
+            Phase::New | Phase::Head => config.head_time,
+            Phase::Idle => config.idle_time,
+            Phase::Body => config.body_time,
+            Phase::Waiting => config.answer_time,
+            Phase::HalfClosed => HALF_CLOSED,
+            Phase::Writing => config.write_time,
+            Phase::Lingering => LINGER,
+            Phase::WebSocket => Duration::ZERO,
+        };
+        match &self.state {
+            State::WebSocket(socket) => {
+                let quiet = match socket.is_pinged {
+                    true => config.silence,
+                    false => config.ping_after.min(config.silence),
+                };
+                let stalled = socket.stalled.map(|at| at + config.write_time);
+                let closing = socket.closing.map(|at| at + CLOSING);
+                [stalled, closing]
+                    .into_iter()
+                    .flatten()
+                    .fold(socket.heard + quiet, Instant::min)
+            }
+            _ => self.since + time,
+        }
+    }
+
+    /// How dear it is; `None`: it is not closed for others.
+    pub fn rank(&self) -> Option<Rank> {
+        match &self.state {
+            State::Reading if !self.is_known => Some(Rank::Stranger),
+            State::Reading if self.reader.is_idle() => Some(Rank::Idle),
+            State::Reading => Some(Rank::Sending),
+            State::Writing { .. } | State::Lingering { .. } => Some(Rank::Reading),
+            State::Waiting { .. } | State::WebSocket(_) => None,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One WebSocket (RFC 6455): `tungstenite` over buffers.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::time::Instant;
+
+use tungstenite::protocol::frame::CloseFrame;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
+use tungstenite::{Bytes, Error, Message, Utf8Bytes};
+
+use crate::server::http::WebSocketId;
+
+/// The longest reason of a close, in bytes (RFC 6455, section 5.5: 125, with the code).
+const MAX_REASON: usize = 123;
+
+/// What a client has sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Incoming {
+    Text(String),
+    /// It is over. What is to go out says why, where it has to be said.
+    End {
+        /// The client did something wrong.
+        is_wrong: bool,
+    },
+}
+
+pub(crate) struct Socket {
+    pub id: WebSocketId,
+    /// When the client last said something.
+    pub heard: Instant,
+    /// It was sent a ping since.
+    pub is_pinged: bool,
+    /// We have closed it.
+    pub closing: Option<Instant>,
+    /// Something has waited for the client to read it ever since.
+    pub stalled: Option<Instant>,
+    inner: WebSocket<Pipe>,
+    is_over: bool,
+}
+
+impl Socket {
+    /// `rest`: what has come behind the handshake.
+    pub fn new(id: WebSocketId, rest: Vec<u8>, max_message: usize, now: Instant) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(2048)
+            // Everything goes to the buffer at once.
+            .write_buffer_size(0)
+            .max_message_size(Some(max_message))
+            .max_frame_size(Some(max_message));
+        let pipe = Pipe {
+            input: rest,
+            taken: 0,
+            output: Vec::new(),
+        };
+        Self {
+            id,
+            heard: now,
+            is_pinged: false,
+            closing: None,
+            stalled: None,
+            inner: WebSocket::from_raw_socket(pipe, Role::Server, Some(config)),
+            is_over: false,
+        }
+    }
+
+    /// Bytes of the connection.
+    pub fn push(&mut self, bytes: &[u8], now: Instant) {
+        self.heard = now;
+        self.is_pinged = false;
+        self.inner.get_mut().input.extend_from_slice(bytes);
+    }
+
+    /// Whether there is something to be understood.
+    pub fn has_input(&self) -> bool {
+        let pipe = self.inner.get_ref();
+        !self.is_over && pipe.taken < pipe.input.len()
+    }
+
+    /// What the bytes so far say; to be asked until it is `None`.
+    pub fn next(&mut self) -> Option<Incoming> {
+        while !self.is_over {
+            let (code, reason) = match self.inner.read() {
+                Ok(Message::Text(text)) if self.closing.is_none() => {
+                    return Some(Incoming::Text(text.as_str().to_owned()));
+                }
+                Ok(Message::Binary(_)) if self.closing.is_none() => {
+                    (CloseCode::Unsupported, "only text is understood here")
+                }
+                // Pings are answered by `tungstenite`, at the next look.
+                Ok(_) => continue,
+                Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => return None,
+                Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
+                    self.is_over = true;
+                    return Some(Incoming::End { is_wrong: false });
+                }
+                Err(Error::Capacity(_)) => (CloseCode::Size, "the message is too large"),
+                Err(Error::Utf8(_)) => (CloseCode::Invalid, "the text is not UTF-8"),
+                Err(_) => (CloseCode::Protocol, "not as RFC 6455 has it"),
+            };
+            self.close_with(code, reason);
+            self.is_over = true;
+            return Some(Incoming::End { is_wrong: true });
+        }
+        None
+    }
+
+    /// Queues a text.
+    pub fn send(&mut self, text: &str) {
+        self.write(Message::Text(Utf8Bytes::from(text)));
+    }
+
+    /// Asks the client for a sign of life.
+    pub fn ping(&mut self) {
+        self.is_pinged = true;
+        self.write(Message::Ping(Bytes::new()));
+    }
+
+    /// Begins to close it.
+    pub fn close(&mut self, code: u16, reason: &str, now: Instant) {
+        if self.closing.is_none() {
+            self.closing = Some(now);
+            self.close_with(CloseCode::from(code), reason);
+        }
+    }
+
+    /// What is to go out.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.inner.get_mut().output)
+    }
+
+    fn write(&mut self, message: Message) {
+        // The buffer takes everything; after a close nothing is sent any more.
+        if let Err(e) = self.inner.send(message) {
+            log::debug!("a WebSocket: {e}");
+        }
+    }
+
+    fn close_with(&mut self, code: CloseCode, reason: &str) {
+        let mut end = reason.len().min(MAX_REASON);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        let frame = CloseFrame {
+            code,
+            reason: Utf8Bytes::from(&reason[..end]),
+        };
+        let _ = self.inner.close(Some(frame));
+    }
+}
+
+/// What `tungstenite` takes for a connection.
+#[derive(Debug)]
+struct Pipe {
+    input: Vec<u8>,
+    taken: usize,
+    output: Vec<u8>,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let rest = &self.input[self.taken..];
+        if rest.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        let count = rest.len().min(into.len());
+        into[..count].copy_from_slice(&rest[..count]);
+        self.taken += count;
+        if self.taken == self.input.len() {
+            self.input = Vec::new();
+            self.taken = 0;
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,498 @@
+//! What is done with connections in a turn.
+
+use std::time::Instant;
+
+use super::connection::{MAX_LINGER, Phase, State};
+use super::read::{RequestReader, Step};
+use super::request::{Parsed, Reply, forward, parse};
+use super::web_socket::{Incoming, Socket};
+use super::wire::{Flushed, Got};
+use super::{
+    Door, DoorEvent, LISTENER, MAX_EVENTS, MAX_READY, WAKER, WORK_BUDGET, Waiting, admit, response,
+};
+use crate::server::http::{Request, RequestId, Response, WebSocketId};
+use crate::signaling::http::head::Refusal;
+
+/// Bytes read from one connection in one turn.
+const READ_BUDGET: usize = 64 * 1024;
+
+/// Bytes that may wait behind a request that is not answered yet.
+const MAX_AHEAD: usize = 16 * 1024;
+
+/// Time limits looked at in one turn.
+const EXPIRE_BUDGET: usize = 512;
+
+/// Why a connection is closed, for the log.
+type Over = String;
+
+impl Door {
+    pub(super) fn work(&mut self, now: Instant) {
+        self.now = now;
+        self.take_ready();
+        self.admit(now);
+        for _ in 0..self.listed.len().min(WORK_BUDGET) {
+            if self.events.len() >= MAX_EVENTS {
+                break;
+            }
+            if let Some(index) = self.listed.pop_front() {
+                self.attend(index, now);
+            }
+        }
+        self.relay(now);
+        for _ in 0..EXPIRE_BUDGET {
+            let Some(index) = self.deadlines.pop_due(now) else {
+                break;
+            };
+            self.expire(index, now);
+        }
+    }
+
+    fn take_ready(&mut self) {
+        let mut count = 0;
+        let mut accepts = false;
+        for event in &self.ready {
+            count += 1;
+            match event.token() {
+                LISTENER => accepts = true,
+                // What there is is looked for in each turn.
+                WAKER => {}
+                token => {
+                    let line = self.inner.as_ref().and_then(|i| i.line_of(token));
+                    self.lines_ready.extend(line);
+                }
+            }
+            let index = event.token().0;
+            if let Some(connection) = self.connections.get_mut(index)
+                && !std::mem::replace(&mut connection.is_listed, true)
+            {
+                self.listed.push_back(index);
+            }
+        }
+        self.may_accept |= accepts;
+        self.more_ready = count == MAX_READY;
+        self.ready.clear();
+    }
+
+    /// Reads, understands and writes for one connection.
+    pub(super) fn attend(&mut self, index: usize, now: Instant) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        connection.is_listed = false;
+        let result = self
+            .receive(index, now)
+            .and_then(|more| Ok(self.understand(index, now)? | more))
+            .and_then(|more| Ok(self.flush(index, now)? | more));
+        match result {
+            Ok(more) => {
+                self.settle(index, now);
+                if more {
+                    self.list(index);
+                }
+            }
+            Err(why) => self.remove(index, &why),
+        }
+    }
+
+    /// Reads up to its budget. Whether there may be more.
+    fn receive(&mut self, index: usize, now: Instant) -> Result<bool, Over> {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return Ok(false);
+        };
+        let mut left = READ_BUDGET;
+        let mut bytes = Vec::new();
+        while !connection.has_ended {
+            if left == 0 {
+                return Ok(true);
+            }
+            let is_ahead = matches!(
+                connection.state,
+                State::Waiting { .. } | State::Writing { .. }
+            );
+            if is_ahead && connection.reader.held() >= MAX_AHEAD {
+                // Looked for again after the response.
+                return Ok(false);
+            }
+            bytes.clear();
+            let was_handshaking = connection.wire.is_handshaking();
+            match connection.wire.read(&mut self.chunk, &mut bytes) {
+                Ok(Got::Nothing) => return Ok(false),
+                Ok(Got::End) => connection.has_ended = true,
+                Ok(Got::Bytes(count)) => left = left.saturating_sub(count),
+                Err(why) => {
+                    if was_handshaking {
+                        self.stats.tls_failed += 1;
+                    }
+                    // The alert that says why.
+                    let _ = connection.wire.flush();
+                    return Err(why);
+                }
+            }
+            match &mut connection.state {
+                State::Reading | State::Waiting { .. } | State::Writing { .. } => {
+                    connection.reader.push(&bytes);
+                }
+                State::WebSocket(socket) if !bytes.is_empty() => socket.push(&bytes, now),
+                State::WebSocket(_) => {}
+                State::Lingering { left } => {
+                    *left = left.saturating_sub(bytes.len());
+                    if *left == 0 {
+                        return Err("it goes on sending".into());
+                    }
+                }
+            }
+            if let State::Reading = connection.state
+                && connection.reader.held() > READ_BUDGET
+            {
+                // Understood first, so that no more is held than has to be.
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes requests and messages of what has come. Whether there is more to do.
+    fn understand(&mut self, index: usize, now: Instant) -> Result<bool, Over> {
+        loop {
+            let Some(connection) = self.connections.get_mut(index) else {
+                return Ok(false);
+            };
+            if self.events.len() >= MAX_EVENTS {
+                return Ok(true);
+            }
+            match &mut connection.state {
+                State::Reading => match connection.reader.step() {
+                    Step::More if connection.has_ended => match connection.reader.ended() {
+                        Some(refusal) => self.refuse(index, &refusal),
+                        None => return Err("closed by the client".into()),
+                    },
+                    Step::More => return self.check_held(index),
+                    Step::Continue => connection.wire.send(b"HTTP/1.1 100 Continue\r\n\r\n"),
+                    Step::Refused(refusal) => self.refuse(index, &refusal),
+                    Step::Request(raw) => {
+                        let secure = connection.wire.is_secure();
+                        match parse(raw, connection.client, secure) {
+                            Ok(parsed) => self.requested(index, parsed),
+                            Err(refusal) => self.refuse(index, &refusal),
+                        }
+                    }
+                },
+                State::Waiting { .. } | State::Lingering { .. } if !connection.has_ended => {
+                    return Ok(false);
+                }
+                State::Waiting { .. } => return Ok(false),
+                State::Lingering { .. } => return Err("answered".into()),
+                State::Writing { keep_alive } => {
+                    let keep_alive = *keep_alive;
+                    match connection.wire.flush()? {
+                        Flushed::All if keep_alive => connection.state = State::Reading,
+                        Flushed::All => {
+                            // The client may have closed it already.
+                            let _ = connection.wire.finish();
+                            connection.state = State::Lingering { left: MAX_LINGER };
+                            continue;
+                        }
+                        Flushed::Blocked => return Ok(false),
+                        Flushed::More => return Ok(true),
+                    }
+                    // What came meanwhile, and what was left in the socket.
+                    self.list(index);
+                }
+                State::WebSocket(_) => return self.hear(index, now),
+            }
+        }
+    }
+
+    /// Messages of a WebSocket. Whether there are more.
+    fn hear(&mut self, index: usize, now: Instant) -> Result<bool, Over> {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return Ok(false);
+        };
+        let State::WebSocket(socket) = &mut connection.state else {
+            return Ok(false);
+        };
+        let mut end = None;
+        while self.events.len() < MAX_EVENTS {
+            match socket.next() {
+                Some(Incoming::Text(text)) => {
+                    self.stats.messages_in += 1;
+                    self.events.push_back(DoorEvent::Message(socket.id, text));
+                }
+                Some(Incoming::End { is_wrong }) => {
+                    end = Some(is_wrong);
+                    break;
+                }
+                None => break,
+            }
+        }
+        connection.wire.send(&socket.take_output());
+        let queued = connection.wire.queued();
+        if queued > self.config.max_queue {
+            // Pongs, to a client that sends pings and does not read.
+            self.stats.web_sockets_dead += 1;
+            return Err("it does not read".into());
+        }
+        let more = socket.has_input();
+        if let Some(is_wrong) = end {
+            self.stats.web_sockets_wrong += u64::from(is_wrong);
+            self.sockets.remove(&socket.id);
+            self.events.push_back(DoorEvent::Closed(socket.id));
+            connection.state = State::Writing { keep_alive: false };
+            return self.understand(index, now);
+        }
+        if connection.has_ended {
+            return Err("closed by the client".into());
+        }
+        Ok(more)
+    }
+
+    fn flush(&mut self, index: usize, now: Instant) -> Result<bool, Over> {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return Ok(false);
+        };
+        let flushed = connection.wire.flush()?;
+        if let State::WebSocket(socket) = &mut connection.state {
+            socket.stalled = match flushed {
+                Flushed::All => None,
+                _ => socket.stalled.or(Some(now)),
+            };
+        }
+        Ok(flushed == Flushed::More)
+    }
+
+    /// A whole request.
+    fn requested(&mut self, index: usize, parsed: Parsed) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        connection.is_known = true;
+        self.stats.requests += 1;
+        let reply = parsed.reply;
+        if connection.wire.is_plain_by_mistake {
+            return self.say_https(index, &parsed.request);
+        }
+        if let Some(refusal) = self.is_overloaded() {
+            return self.refuse_but_stay(index, &refusal, reply);
+        }
+        let is_web_socket = parsed.web_socket.is_some();
+        if is_web_socket && self.sockets.len() >= self.config.max_web_sockets {
+            let refusal = admit::overloaded("there are as many WebSockets as allowed");
+            return self.refuse_but_stay(index, &refusal, reply);
+        }
+        let id = RequestId(self.next_id());
+        let goes_on = !is_web_socket && self.inner.is_some();
+        if let Some(inner) = self.inner.as_mut().filter(|_| goes_on) {
+            inner.submit(id, reply.is_head, forward(&parsed, id.0));
+        } else {
+            self.events.push_back(match is_web_socket {
+                true => DoorEvent::WebSocketRequest(id, parsed.request),
+                false => DoorEvent::Request(id, parsed.request),
+            });
+        }
+        let waiting = Waiting {
+            index,
+            http: None,
+            is_told: !goes_on,
+            is_answered: false,
+        };
+        self.requests.insert(id, waiting);
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.state = State::Waiting {
+                id,
+                reply,
+                web_socket: parsed.web_socket,
+            };
+        }
+    }
+
+    /// Opens the WebSocket of this request.
+    pub(super) fn open(&mut self, id: RequestId, index: usize) -> Option<WebSocketId> {
+        let socket_id = WebSocketId(self.next_id());
+        let connection = self.connections.get_mut(index)?;
+        let State::Waiting { web_socket, .. } = &mut connection.state else {
+            return None;
+        };
+        let accept = web_socket.take()?;
+        self.requests.remove(&id);
+        connection
+            .wire
+            .send(response::switching(&accept).as_bytes());
+        let empty = RequestReader::new(connection.reader.limits());
+        let rest = std::mem::replace(&mut connection.reader, empty).into_rest();
+        let socket = Socket::new(socket_id, rest, self.config.max_message, self.now);
+        connection.state = State::WebSocket(Box::new(socket));
+        self.sockets.insert(socket_id, index);
+        self.stats.web_sockets_opened += 1;
+        self.list(index);
+        Some(socket_id)
+    }
+
+    /// Too much is held in all: whoever came last has to go.
+    fn check_held(&mut self, index: usize) -> Result<bool, Over> {
+        let Some(connection) = self.connections.get(index) else {
+            return Ok(false);
+        };
+        let more = connection.reader.held().saturating_sub(connection.held);
+        if self.held + more > self.config.max_buffered {
+            let refusal = admit::overloaded("too many requests are under way");
+            self.refuse(index, &refusal);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Answers what is no request, and ends the connection.
+    pub(super) fn refuse(&mut self, index: usize, refusal: &Refusal) {
+        let limits = self.connections.get(index).map(|c| c.reader.limits());
+        if let (Some(connection), Some(limits)) = (self.connections.get_mut(index), limits) {
+            connection.reader = RequestReader::new(limits);
+        }
+        self.refuse_but_stay(index, refusal, Reply::LAST);
+    }
+
+    /// Answers a request that cannot be taken now.
+    fn refuse_but_stay(&mut self, index: usize, refusal: &Refusal, reply: Reply) {
+        let counter = match refusal.status {
+            408 => &mut self.stats.timed_out,
+            413 => &mut self.stats.bodies_too_large,
+            431 => &mut self.stats.heads_too_large,
+            503 => &mut self.stats.overloaded,
+            504 => &mut self.stats.unanswered,
+            _ => &mut self.stats.refused_requests,
+        };
+        *counter += 1;
+        self.answer(index, &response::refusal(refusal), reply);
+    }
+
+    fn answer(&mut self, index: usize, response: &Response, reply: Reply) {
+        if let Some(connection) = self.connections.get_mut(index) {
+            connection.wire.send(&response::bytes(response, reply));
+            let keep_alive = reply.keep_alive;
+            connection.state = State::Writing { keep_alive };
+        }
+    }
+
+    /// To a client that speaks plain HTTP where TLS is expected.
+    fn say_https(&mut self, index: usize, request: &Request) {
+        self.stats.refused_requests += 1;
+        let text = "this port speaks TLS: use https\n";
+        let response = match request.header("host") {
+            Some(host) if matches!(request.method.as_str(), "GET" | "HEAD") => {
+                let path = super::request::encode_path(&request.path);
+                let question = if request.query.is_empty() { "" } else { "?" };
+                let location = format!("https://{host}{path}{question}{}", request.query);
+                Response::new(308).header("Location", location)
+            }
+            _ => Response::new(400),
+        };
+        let response = response.body("text/plain; charset=utf-8", text);
+        let is_head = request.method == "HEAD";
+        let reply = Reply {
+            is_head,
+            ..Reply::LAST
+        };
+        self.answer(index, &response, reply);
+    }
+
+    /// The time of a connection is over, or something of a WebSocket's is due.
+    fn expire(&mut self, index: usize, now: Instant) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let phase = connection.phase(now);
+        if connection.deadline(&self.config) > now {
+            return self.settle(index, now);
+        }
+        let why = match phase {
+            Phase::Handshake => {
+                self.stats.tls_failed += 1;
+                "the handshake of TLS took too long"
+            }
+            Phase::New | Phase::Idle => {
+                self.stats.idle_closed += 1;
+                "idle for too long"
+            }
+            Phase::Head | Phase::Body => {
+                let refusal = Refusal::new(408, "the request took too long to arrive");
+                self.refuse(index, &refusal);
+                return self.attend(index, now);
+            }
+            Phase::Waiting => {
+                self.give_up(index);
+                let refusal = Refusal::new(504, "the application has not answered in time");
+                self.refuse(index, &refusal);
+                return self.attend(index, now);
+            }
+            Phase::HalfClosed => "the client left before its response",
+            Phase::Writing => {
+                self.stats.unread += 1;
+                "the response was not read in time"
+            }
+            Phase::Lingering => "answered",
+            Phase::WebSocket => match self.keep_alive(index, now) {
+                None => return self.attend(index, now),
+                Some(why) => why,
+            },
+        };
+        self.remove(index, why);
+    }
+
+    /// A ping for a WebSocket that is silent, or why it has to go.
+    fn keep_alive(&mut self, index: usize, now: Instant) -> Option<&'static str> {
+        let connection = self.connections.get_mut(index)?;
+        let State::WebSocket(socket) = &mut connection.state else {
+            return None;
+        };
+        if socket.closing.is_some() {
+            return Some("the close was not confirmed");
+        }
+        if socket.heard + self.config.silence <= now {
+            self.stats.web_sockets_dead += 1;
+            return Some("silent for too long");
+        }
+        if socket
+            .stalled
+            .is_some_and(|at| at + self.config.write_time <= now)
+        {
+            self.stats.web_sockets_dead += 1;
+            return Some("it does not read");
+        }
+        if !socket.is_pinged {
+            socket.ping();
+            connection.wire.send(&socket.take_output());
+        }
+        None
+    }
+
+    /// Brings the tables up to date with a connection's state.
+    pub(super) fn settle(&mut self, index: usize, now: Instant) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        connection.phase(now);
+        let deadline = connection.deadline(&self.config);
+        self.deadlines.set(index, Some(deadline));
+        let rank = connection.rank();
+        let (address, place) = (connection.address, connection.place);
+        connection.place = self.admission.rank(index, address, place, rank);
+        let held = connection.reader.held();
+        self.held = self.held + held - connection.held;
+        connection.held = held;
+    }
+
+    pub(super) fn remove(&mut self, index: usize, why: &str) {
+        self.give_up(index);
+        let Some(mut connection) = self.connections.try_remove(index) else {
+            return;
+        };
+        log::debug!("the connection of {}: {why}", connection.client);
+        if let State::WebSocket(socket) = &connection.state {
+            self.sockets.remove(&socket.id);
+            self.events.push_back(DoorEvent::Closed(socket.id));
+        }
+        let _ = self.poll.registry().deregister(&mut connection.wire.tcp);
+        self.admission.leave(connection.address, connection.place);
+        self.deadlines.set(index, None);
+        self.held -= connection.held;
+    }
+}

@@ -1,0 +1,113 @@
+//! What rooms are told before they open.
+
+use std::time::Duration;
+
+use crate::proto::ice::IceServer;
+use crate::proto::media::Codec;
+use crate::proto::peer::{Codecs, PeerConfig};
+
+/// Configuration of [`Rooms`](super::Rooms), with every limit.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RoomsConfig {
+    /// What the peers of participants are made with. Its codecs, its media mode and its bandwidth estimation are
+    /// set by the rooms.
+    pub peer: PeerConfig,
+    /// The codecs of all rooms: what one sends, every other has to decode. VP8 and Opus by default, which all
+    /// browsers know. Layers are switched at keyframes, which are recognised in VP8 and H.264; other pictures
+    /// are asked for in one layer.
+    pub codecs: Codecs,
+    /// Ask for pictures in three layers (simulcast), so that each receiver gets what its path carries. On by
+    /// default. A participant that does not know of layers sends one.
+    pub simulcast: bool,
+    /// What a receiver's path is taken to carry before that is known, in bits a second. 1,500,000.
+    pub initial_bitrate: u64,
+    /// STUN and TURN servers that the pages are told of. None by default.
+    pub ice_servers: Vec<IceServer>,
+    /// Rooms at once. 100; above it nobody can open another.
+    pub max_rooms: usize,
+    /// Participants of one room. 20; above it nobody can join. At most 60: each takes two m-lines at each other.
+    pub max_participants: usize,
+    /// Bytes of a message. 64 KiB; above it the socket is closed (1009).
+    pub max_message: usize,
+    /// Messages of one socket in a second, after a burst of four times as many. 50; above it the socket is
+    /// closed (1008).
+    pub max_message_rate: u32,
+    /// Characters of a participant's name that are kept. 64.
+    pub max_name: usize,
+    /// How long a participant whose socket is gone stays: a page that comes back within this time goes on as if
+    /// nothing had been. 10 s.
+    pub grace: Duration,
+    /// How long an offer may be unanswered before its participant is sent away. 20 s.
+    pub answer_time: Duration,
+    /// The least time between two requests for a keyframe of the same pictures. Those who ask meanwhile get that
+    /// one. 500 ms.
+    pub keyframe_interval: Duration,
+}
+
+impl Default for RoomsConfig {
+    fn default() -> Self {
+        Self {
+            peer: PeerConfig::default(),
+            codecs: Codecs::only([Codec::Vp8, Codec::Opus]),
+            simulcast: true,
+            initial_bitrate: 1_500_000,
+            ice_servers: Vec::new(),
+            max_rooms: 100,
+            max_participants: 20,
+            max_message: 64 * 1024,
+            max_message_rate: 50,
+            max_name: 64,
+            grace: Duration::from_secs(10),
+            answer_time: Duration::from_secs(20),
+            keyframe_interval: Duration::from_millis(500),
+        }
+    }
+}
+
+impl RoomsConfig {
+    /// Sets [`peer`](Self::peer).
+    #[must_use]
+    pub fn peer(mut self, peer: PeerConfig) -> Self {
+        self.peer = peer;
+        self
+    }
+
+    /// Sets [`codecs`](Self::codecs).
+    #[must_use]
+    pub fn codecs(mut self, codecs: Codecs) -> Self {
+        self.codecs = codecs;
+        self
+    }
+
+    /// Sets [`simulcast`](Self::simulcast).
+    #[must_use]
+    pub fn simulcast(mut self, simulcast: bool) -> Self {
+        self.simulcast = simulcast;
+        self
+    }
+
+    /// Sets [`ice_servers`](Self::ice_servers).
+    #[must_use]
+    pub fn ice_servers(mut self, servers: Vec<IceServer>) -> Self {
+        self.ice_servers = servers;
+        self
+    }
+
+    /// Sets [`max_participants`](Self::max_participants).
+    #[must_use]
+    pub fn max_participants(mut self, participants: usize) -> Self {
+        self.max_participants = participants;
+        self
+    }
+
+    /// Sets [`grace`](Self::grace).
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+}
+
+/// More m-lines than a peer may have are of no use.
+pub(super) const MOST_PARTICIPANTS: usize = 60;

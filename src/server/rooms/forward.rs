@@ -1,0 +1,214 @@
+//! What of a source goes to one receiver: of which layer, from which packet on, and with which numbers.
+
+use std::sync::Arc;
+
+use super::vp8::{Descriptor, Numbers};
+use crate::proto::media::Codec;
+use crate::proto::peer::ReceivedPacket;
+
+/// The layers that are asked for, the smallest first: a quarter, a half, and the full size.
+pub(super) const LAYERS: [&str; 3] = ["q", "h", "f"];
+
+/// A layer by its place in [`LAYERS`]; 0 for pictures in one layer, and for sound.
+pub(super) type Layer = usize;
+
+/// What a packet's first bytes tell; worked out once for all receivers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub layer: Layer,
+    /// It begins a keyframe; `None`: that cannot be told of this codec.
+    begins_keyframe: Option<bool>,
+    vp8: Option<Descriptor>,
+}
+
+impl Look {
+    /// `None`: of a layer that was not asked for.
+    pub fn at(packet: &ReceivedPacket) -> Option<Self> {
+        let layer = match &packet.rid {
+            None => 0,
+            Some(rid) => LAYERS.iter().position(|l| l == rid)?,
+        };
+        let vp8 = (packet.codec == Codec::Vp8).then(|| Descriptor::parse(&packet.payload));
+        let vp8 = vp8.flatten();
+        let begins_keyframe = match packet.codec {
+            Codec::Vp8 => Some(vp8.is_some_and(|d| d.begins_keyframe)),
+            Codec::H264 => Some(h264_begins_keyframe(&packet.payload)),
+            codec if codec.is_video() => None,
+            // A decoder of sound can begin anywhere.
+            _ => Some(true),
+        };
+        Some(Self {
+            layer,
+            begins_keyframe,
+            vp8,
+        })
+    }
+}
+
+/// Whether an RTP payload of H.264 (RFC 6184, section 5.2) has parameter sets or the beginning of an IDR picture.
+fn h264_begins_keyframe(payload: &[u8]) -> bool {
+    const IDR: u8 = 5;
+    const SPS: u8 = 7;
+    const STAP_A: u8 = 24;
+    const FU_A: u8 = 28;
+    let kind = |byte: Option<&u8>| byte.map(|b| b & 0x1F);
+    match (kind(payload.first()), payload.get(1)) {
+        (Some(SPS | IDR), _) => true,
+        (Some(STAP_A), _) => matches!(kind(payload.get(3)), Some(SPS | IDR)),
+        (Some(FU_A), Some(header)) => header & 0x9F == 0x80 | IDR,
+        _ => false,
+    }
+}
+
+/// What becomes of a packet for one receiver.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Drop,
+    AsItIs,
+    /// With this payload instead.
+    Changed(Arc<[u8]>),
+}
+
+/// Chooses for one receiver of one source.
+#[derive(Debug, Default)]
+pub(super) struct Forwarder {
+    current: Option<Layer>,
+    /// The layer that it is to get.
+    target: Layer,
+    numbers: Numbers,
+    /// Layers it was switched between.
+    pub switches: u64,
+}
+
+impl Forwarder {
+    /// It begins anew, with the next keyframe.
+    pub fn restart(&mut self) {
+        self.current = None;
+    }
+
+    /// From the next keyframe of it on, this layer.
+    pub fn aim(&mut self, layer: Layer) {
+        self.target = layer;
+    }
+
+    /// The layer that it waits for a keyframe of.
+    pub fn waits_for(&self) -> Option<Layer> {
+        (self.current != Some(self.target)).then_some(self.target)
+    }
+
+    /// The layer that it is to get.
+    pub fn target(&self) -> Layer {
+        self.target
+    }
+
+    /// The layer it gets now, or is to get first.
+    pub fn layer(&self) -> Layer {
+        self.current.unwrap_or(self.target)
+    }
+
+    pub fn decide(&mut self, look: &Look, payload: &[u8]) -> Verdict {
+        if self.current != Some(look.layer) {
+            let is_wanted = match self.current {
+                _ if look.layer == self.target => true,
+                // Anything is better than nothing.
+                None => true,
+                // Nearer to what is wanted.
+                Some(current) => look.layer.abs_diff(self.target) < current.abs_diff(self.target),
+            };
+            if !is_wanted || !look.begins_keyframe.unwrap_or(true) {
+                return Verdict::Drop;
+            }
+            if let Some(descriptor) = &look.vp8 {
+                self.numbers.switch(descriptor);
+            }
+            self.switches += u64::from(self.current.is_some());
+            self.current = Some(look.layer);
+        }
+        let Some(descriptor) = &look.vp8 else {
+            return Verdict::AsItIs;
+        };
+        match self.numbers.rewrite(descriptor, payload) {
+            None => Verdict::AsItIs,
+            Some(changed) => Verdict::Changed(changed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A picture of VP8 with a picture id, in one packet.
+    fn picture(id: u8, is_key: bool) -> Vec<u8> {
+        vec![0x90, 0x80, id, u8::from(!is_key), 9, 9]
+    }
+
+    fn look(layer: Layer, payload: &[u8]) -> Look {
+        let vp8 = Descriptor::parse(payload);
+        Look {
+            layer,
+            begins_keyframe: vp8.map(|d| d.begins_keyframe),
+            vp8,
+        }
+    }
+
+    fn decide(forwarder: &mut Forwarder, layer: Layer, payload: &[u8]) -> Option<Vec<u8>> {
+        match forwarder.decide(&look(layer, payload), payload) {
+            Verdict::Drop => None,
+            Verdict::AsItIs => Some(payload.to_vec()),
+            Verdict::Changed(payload) => Some(payload.to_vec()),
+        }
+    }
+
+    #[test]
+    fn begins_with_a_keyframe_and_switches_at_one() {
+        let mut f = Forwarder::default();
+        f.aim(2);
+        assert_eq!(f.waits_for(), Some(2));
+        assert_eq!(decide(&mut f, 2, &picture(5, false)), None);
+        // A keyframe of a lesser layer is there first.
+        assert_eq!(
+            decide(&mut f, 0, &picture(50, true)),
+            Some(picture(50, true))
+        );
+        assert_eq!(f.waits_for(), Some(2));
+        assert_eq!(decide(&mut f, 2, &picture(6, false)), None);
+        assert_eq!(
+            decide(&mut f, 0, &picture(51, false)),
+            Some(picture(51, false))
+        );
+        assert_eq!(
+            decide(&mut f, 2, &picture(7, true)),
+            Some(picture(52, true))
+        );
+        assert_eq!(decide(&mut f, 0, &picture(52, false)), None);
+        assert_eq!(
+            decide(&mut f, 2, &picture(8, false)),
+            Some(picture(53, false))
+        );
+        assert_eq!((f.waits_for(), f.switches), (None, 1));
+        // Down again; not to the one between, which is no nearer.
+        f.aim(0);
+        assert_eq!(decide(&mut f, 0, &picture(60, false)), None);
+        assert_eq!(
+            decide(&mut f, 2, &picture(9, false)),
+            Some(picture(54, false))
+        );
+        assert_eq!(
+            decide(&mut f, 0, &picture(61, true)),
+            Some(picture(55, true))
+        );
+        assert_eq!(decide(&mut f, 1, &picture(99, true)), None);
+    }
+
+    #[test]
+    fn keyframes_of_h264() {
+        assert!(h264_begins_keyframe(&[0x67, 1, 2]));
+        assert!(h264_begins_keyframe(&[0x78, 0, 4, 0x67, 1, 2, 3]));
+        assert!(h264_begins_keyframe(&[0x7C, 0x85, 1]));
+        assert!(!h264_begins_keyframe(&[0x7C, 0x05, 1]), "goes on");
+        assert!(!h264_begins_keyframe(&[0x7C, 0x81, 1]), "another slice");
+        assert!(!h264_begins_keyframe(&[0x41, 1]));
+        assert!(!h264_begins_keyframe(&[]));
+    }
+}

@@ -1,0 +1,568 @@
+//! Rooms: everybody gets what everybody else sends (a selective forwarding unit).
+//!
+//! A page opens a WebSocket at `/room/NAME/ws` (or `/websocket`, as pion's sfu-ws example has it: the room
+//! `lobby`), is offered a connection, and answers. From then on the server tells it, by further offers, of what
+//! others send; packets are passed on as they come, rewritten for each receiver. Only the server makes offers, so
+//! that they never cross. The messages: [`Rooms::socket_message`].
+//!
+//! ```text
+//!   socket_opened ──► Peer ──► offer ──► answer ──► Track ──► reconcile: who gets what
+//!                                                                │
+//!   Packet ──► Source ──► Forwarder (layer, keyframe, numbers) ──┴─► each subscriber's Peer
+//! ```
+//!
+//! - The first offer has two m-lines for what the page sends, pictures (in three layers, if it likes) and sound; then
+//!   follows one for each track of the others. The m-lines of who leaves become inactive, and are used again.
+//! - A keyframe is asked for when somebody joins or misses one, at most twice a second for the same pictures.
+//! - Each receiver gets the layers that its path carries, by its bandwidth estimate; they are switched at keyframes.
+//! - Who loses the socket stays for [`RoomsConfig::grace`], and can come back with `?resume=KEY`.
+//!
+//! Query of the socket's URL: `name`, what the others see; `resume`, the key of the last `welcome`.
+
+mod config;
+mod forward;
+mod layers;
+mod message;
+mod participant;
+mod peers;
+mod source;
+#[cfg(test)]
+mod tests;
+mod vp8;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use self::forward::LAYERS;
+use self::message::{FromPage, Member, MemberState};
+use self::participant::{Participant, ParticipantId};
+use super::http::{Request, SocketOutput, WebSocketId};
+use super::limits::RateLimit;
+use super::token::Token;
+use crate::driver::{EventLoop, LoopError, PeerId};
+use crate::proto::peer::{
+    CandidatePolicy, Direction, MediaKind, MediaMode, PeerConfig, PeerError, SignalingState,
+    TransceiverConfig,
+};
+
+pub use self::config::RoomsConfig;
+pub(super) use self::message::ice_servers;
+
+/// How often it is looked at what time has changed.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often layers are chosen anew.
+const CHOOSING: Duration = Duration::from_millis(500);
+
+/// The room of `/websocket`.
+const LOBBY: &str = "lobby";
+
+/// What rooms have counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct RoomsStats {
+    /// Participants that have joined.
+    pub joined: u64,
+    /// Sockets sent away: no such room, or no room left.
+    pub refused: u64,
+    /// Messages that could not be understood, or came too fast.
+    pub bad_messages: u64,
+    /// Packets that participants sent.
+    pub packets_received: u64,
+    /// Packets passed on, one for each receiver.
+    pub packets_forwarded: u64,
+    /// Keyframes asked for.
+    pub keyframes_requested: u64,
+    /// Times that a receiver was switched to another layer.
+    pub layer_switches: u64,
+}
+
+/// A room, for who wants to join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RoomInfo {
+    /// Its name.
+    pub name: String,
+    /// How many are in it.
+    pub participants: usize,
+}
+
+/// All rooms of a server. See the [module](self).
+#[derive(Debug)]
+pub struct Rooms {
+    config: RoomsConfig,
+    /// In the order they came.
+    participants: BTreeMap<ParticipantId, Participant>,
+    by_peer: HashMap<PeerId, ParticipantId>,
+    by_socket: HashMap<WebSocketId, ParticipantId>,
+    out: VecDeque<SocketOutput>,
+    next: u32,
+    tick: Option<Instant>,
+    choosing: Instant,
+    stats: RoomsStats,
+}
+
+impl Rooms {
+    /// No rooms yet: the first who comes opens one.
+    #[must_use]
+    pub fn new(config: RoomsConfig, now: Instant) -> Self {
+        Self {
+            config,
+            participants: BTreeMap::new(),
+            by_peer: HashMap::new(),
+            by_socket: HashMap::new(),
+            out: VecDeque::new(),
+            next: 1,
+            tick: None,
+            choosing: now,
+            stats: RoomsStats::default(),
+        }
+    }
+
+    /// The room that a socket with this path is for: `/room/NAME/ws`, or `/websocket`. A name has 1 to 64 letters, digits,
+    /// `-`, `_` and `.`.
+    #[must_use]
+    pub fn room_of(path: &str) -> Option<&str> {
+        if path == "/websocket" {
+            return Some(LOBBY);
+        }
+        let name = path.strip_prefix("/room/")?.strip_suffix("/ws")?;
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        ((1..=64).contains(&name.len()) && name.bytes().all(fits)).then_some(name)
+    }
+
+    /// The rooms that somebody is in, by name.
+    pub fn list(&self) -> impl Iterator<Item = RoomInfo> + use<> {
+        let mut rooms: BTreeMap<&str, usize> = BTreeMap::new();
+        for participant in self.participants.values() {
+            *rooms.entry(&participant.room).or_default() += 1;
+        }
+        let info = |(name, participants): (&str, usize)| RoomInfo {
+            name: name.to_owned(),
+            participants,
+        };
+        let all: Vec<RoomInfo> = rooms.into_iter().map(info).collect();
+        all.into_iter()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn stats(&self) -> RoomsStats {
+        self.stats
+    }
+
+    /// Whether this peer is a participant's.
+    #[must_use]
+    pub fn owns(&self, peer: PeerId) -> bool {
+        self.by_peer.contains_key(&peer)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.tick
+    }
+
+    /// What is to be done with a socket.
+    pub fn poll_socket(&mut self) -> Option<SocketOutput> {
+        self.out.pop_front()
+    }
+
+    /// A socket was opened: its page joins the room of the request's path, or is back in it. If it cannot, the
+    /// socket is closed: 1008 for a name that no room can have, 1013 when there is no room left.
+    pub fn socket_opened(
+        &mut self,
+        net: &mut EventLoop,
+        socket: WebSocketId,
+        request: &Request,
+        now: Instant,
+    ) {
+        self.tick.get_or_insert(now + TICK);
+        let Some(room) = Self::room_of(&request.path) else {
+            let why = "a room's name has 1 to 64 letters, digits, - _ and .";
+            return self.refuse(socket, 1008, why);
+        };
+        if let Some(key) = request.query_value("resume")
+            && let Some(id) = self.find_by_key(room, &key)
+        {
+            return self.resume(net, id, socket);
+        }
+        let mut members = self
+            .participants
+            .values()
+            .filter(|p| p.room == room)
+            .peekable();
+        if members.peek().is_none() && self.list().count() >= self.config.max_rooms {
+            return self.refuse(socket, 1013, "there are too many rooms; try again later");
+        }
+        let most = self.config.max_participants.min(config::MOST_PARTICIPANTS);
+        if self
+            .participants
+            .values()
+            .filter(|p| p.room == room)
+            .count()
+            >= most
+        {
+            return self.refuse(socket, 1013, "this room is full; try again later");
+        }
+        let peer = match self.add_peer(net) {
+            Ok(peer) => peer,
+            Err(why) => {
+                log::warn!("room {room}: nobody can join: {why}");
+                return self.refuse(socket, 1013, "the server is full; try again later");
+            }
+        };
+        let id = ParticipantId(self.next);
+        self.next += 1;
+        self.stats.joined += 1;
+        log::info!("room {room}: {id} joins");
+        let room = room.to_owned();
+        let participant = Participant {
+            name: self.name(id, request.query_value("name")),
+            room: room.clone(),
+            state: MemberState::default(),
+            peer,
+            resume: Token::random(),
+            socket: Some(socket),
+            away_since: None,
+            rate: self.rate_limit(now),
+            sources: Vec::new(),
+            slots: Vec::new(),
+            offered_at: None,
+            owes_offer: true,
+            budget: None,
+            desired: 0,
+        };
+        self.participants.insert(id, participant);
+        self.by_peer.insert(peer, id);
+        self.by_socket.insert(socket, id);
+        self.welcome(id);
+        self.tell_members(&room);
+        self.reconcile(net, id);
+        self.offer(net, id, now);
+    }
+
+    /// A text message has come. They are those of pion's sfu-ws example, `{"event":…,"data":"<JSON as text>"}`:
+    ///
+    /// | event | from | data |
+    /// |---|---|---|
+    /// | `offer` | server | `{"type":"offer","sdp":…}` |
+    /// | `answer` | page | `{"type":"answer","sdp":…}` |
+    /// | `candidate` | both | `RTCIceCandidateInit` |
+    ///
+    /// and, for pages that know them, `welcome`, `members` and `error` of the server, `state`, `renegotiate`, `restart`
+    /// and `leave` of the page. A message that is too long, too fast, or no JSON ends the socket (1009, 1008, 1007).
+    pub fn socket_message(
+        &mut self,
+        net: &mut EventLoop,
+        socket: WebSocketId,
+        text: &str,
+        now: Instant,
+    ) {
+        let Some(id) = self.by_socket.get(&socket).copied() else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        if text.len() > self.config.max_message {
+            let why = format!("a message has at most {} bytes", self.config.max_message);
+            return self.lose(net, id, 1009, &why, now);
+        }
+        if !participant.rate.allows(now) {
+            return self.lose(net, id, 1008, "too many messages", now);
+        }
+        match message::parse(text) {
+            Ok(message) => self.on_message(net, id, message, now),
+            Err(why) => {
+                self.stats.bad_messages += 1;
+                log::debug!("{id}: a message is not understood: {why}");
+                self.send(id, message::error(&why));
+            }
+        }
+    }
+
+    /// A socket is gone. Its participant stays for the time of grace.
+    pub fn socket_closed(&mut self, net: &mut EventLoop, socket: WebSocketId, now: Instant) {
+        let _ = net;
+        let Some(id) = self.by_socket.remove(&socket) else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        participant.socket = None;
+        participant.away_since = Some(now);
+        let room = participant.room.clone();
+        log::info!("room {room}: {id} has lost its socket");
+        self.tell_members(&room);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, net: &mut EventLoop, now: Instant) {
+        if self.tick.is_none_or(|tick| now < tick) {
+            return;
+        }
+        let (grace, answer_time) = (self.config.grace, self.config.answer_time);
+        let is_over = |since: Option<Instant>, limit| {
+            since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
+        };
+        let participants = self.participants.iter();
+        let over: Vec<(ParticipantId, &str)> = participants
+            .filter_map(|(id, p)| {
+                let silent = is_over(p.offered_at, answer_time).then_some("no answer");
+                let gone = is_over(p.away_since, grace).then_some("not back in time");
+                Some((*id, silent.or(gone)?))
+            })
+            .collect();
+        for (id, why) in over {
+            self.remove(net, id, 1008, why);
+        }
+        self.tick = (!self.participants.is_empty()).then_some(now + TICK);
+        let all: Vec<ParticipantId> = self.participants.keys().copied().collect();
+        for id in &all {
+            self.want_keyframes(net, *id, now);
+        }
+        if now >= self.choosing {
+            self.choosing = now + CHOOSING;
+            for id in &all {
+                self.choose_layers(net, *id, now);
+            }
+        }
+    }
+
+    fn on_message(
+        &mut self,
+        net: &mut EventLoop,
+        id: ParticipantId,
+        message: FromPage,
+        now: Instant,
+    ) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        match message {
+            FromPage::Answer(answer) => {
+                let Ok(mut peer) = net.peer(participant.peer) else {
+                    return;
+                };
+                if peer.signaling_state() != SignalingState::HaveLocalOffer {
+                    // One to an offer that was sent twice.
+                    return;
+                }
+                participant.offered_at = None;
+                if let Err(why) = peer.set_remote_description(answer) {
+                    log::info!("{id}: its answer is not taken: {why}");
+                    self.stats.bad_messages += 1;
+                    return self.remove(net, id, 1008, "the answer is not taken");
+                }
+                self.offer_if_owed(net, id, now);
+            }
+            FromPage::Candidate(candidate) => {
+                let Ok(mut peer) = net.peer(participant.peer) else {
+                    return;
+                };
+                if let Err(why) = peer.add_ice_candidate(candidate.as_ref()) {
+                    log::debug!("{id}: a candidate is not taken: {why}");
+                }
+            }
+            FromPage::State(state) => {
+                participant.state = state;
+                let room = participant.room.clone();
+                self.tell_members(&room);
+            }
+            FromPage::Renegotiate => {
+                participant.owes_offer = true;
+                self.offer_if_owed(net, id, now);
+            }
+            FromPage::Restart => {
+                if let Ok(mut peer) = net.peer(participant.peer) {
+                    // What is closed has an event of its own.
+                    let _ = peer.restart_ice();
+                }
+            }
+            FromPage::Leave => self.remove(net, id, 1000, "left"),
+            FromPage::Unknown(event) => log::debug!("{id}: the event {event:?} is unknown"),
+        }
+    }
+
+    fn add_peer(&self, net: &mut EventLoop) -> Result<PeerId, LoopError> {
+        let config = PeerConfig {
+            media_mode: MediaMode::Packets,
+            codecs: self.config.codecs.clone(),
+            bandwidth_estimation: Some(self.config.initial_bitrate),
+            candidates: CandidatePolicy::Immediately,
+            ..self.config.peer.clone()
+        };
+        let id = net.add_peer(config)?;
+        let mut peer = net.peer(id)?;
+        let inbound = TransceiverConfig::default().direction(Direction::RecvOnly);
+        let layers = match self.config.simulcast {
+            true => &LAYERS[..],
+            false => &[],
+        };
+        let video = inbound.clone().recv_rids(layers.iter().copied());
+        let added = peer
+            .add_transceiver(MediaKind::Video, video)
+            .and_then(|_| peer.add_transceiver(MediaKind::Audio, inbound));
+        if let Err(why) = added {
+            peer.close();
+            return Err(why.into());
+        }
+        Ok(id)
+    }
+
+    /// Somebody is back, with another socket.
+    fn resume(&mut self, net: &mut EventLoop, id: ParticipantId, socket: WebSocketId) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        log::info!("room {}: {id} is back", participant.room);
+        participant.away_since = None;
+        let old = participant.socket.replace(socket);
+        let room = participant.room.clone();
+        let peer = participant.peer;
+        if let Some(old) = old {
+            self.by_socket.remove(&old);
+            let why = "continued with another socket".to_owned();
+            self.out.push_back(SocketOutput::Close(old, 1000, why));
+        }
+        self.by_socket.insert(socket, id);
+        self.welcome(id);
+        self.tell_members(&room);
+        let Ok(peer) = net.peer(peer) else {
+            return;
+        };
+        // What was said meanwhile was said to nobody.
+        if peer.signaling_state() == SignalingState::HaveLocalOffer
+            && let Some(offer) = peer.local_description()
+        {
+            self.send(id, message::offer(&offer));
+        } else {
+            self.offer_if_owed(net, id, Instant::now());
+        }
+    }
+
+    /// Makes an offer, or sees to it that one is made as soon as that can be.
+    fn offer(&mut self, net: &mut EventLoop, id: ParticipantId, now: Instant) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        participant.owes_offer = true;
+        if !participant.can_offer(net) {
+            return;
+        }
+        let offer = net
+            .peer(participant.peer)
+            .map_err(|_| PeerError::Closed)
+            .and_then(|mut peer| peer.negotiate());
+        match offer {
+            Ok(offer) => {
+                participant.owes_offer = false;
+                participant.offered_at = Some(now);
+                self.send(id, message::offer(&offer));
+            }
+            Err(why) => {
+                log::warn!("{id}: no offer can be made: {why}");
+                self.remove(net, id, 1011, "no offer can be made");
+            }
+        }
+    }
+
+    fn offer_if_owed(&mut self, net: &mut EventLoop, id: ParticipantId, now: Instant) {
+        if self.participants.get(&id).is_some_and(|p| p.owes_offer) {
+            self.offer(net, id, now);
+        }
+    }
+
+    /// Ends a socket for what came through it; its participant may come back.
+    fn lose(&mut self, net: &mut EventLoop, id: ParticipantId, code: u16, why: &str, now: Instant) {
+        self.stats.bad_messages += 1;
+        let Some(socket) = self.participants.get(&id).and_then(|p| p.socket) else {
+            return;
+        };
+        log::info!("{id}: its socket is closed: {why}");
+        self.out
+            .push_back(SocketOutput::Close(socket, code, why.to_owned()));
+        self.socket_closed(net, socket, now);
+    }
+
+    /// Somebody is gone for good.
+    fn remove(&mut self, net: &mut EventLoop, id: ParticipantId, code: u16, why: &str) {
+        let Some(participant) = self.participants.remove(&id) else {
+            return;
+        };
+        log::info!("room {}: {id} is gone: {why}", participant.room);
+        self.by_peer.remove(&participant.peer);
+        if let Ok(mut peer) = net.peer(participant.peer) {
+            peer.close();
+        }
+        if let Some(socket) = participant.socket {
+            self.by_socket.remove(&socket);
+            self.out
+                .push_back(SocketOutput::Close(socket, code, why.to_owned()));
+        }
+        let others = self.participants.values_mut();
+        for source in others.flat_map(|p| &mut p.sources) {
+            source.subscriptions.retain(|s| s.subscriber != id);
+        }
+        self.reconcile_others(net, id, &participant.room);
+        self.tell_members(&participant.room);
+    }
+
+    fn refuse(&mut self, socket: WebSocketId, code: u16, why: &str) {
+        self.stats.refused += 1;
+        self.out
+            .push_back(SocketOutput::Close(socket, code, why.to_owned()));
+    }
+
+    fn send(&mut self, id: ParticipantId, text: String) {
+        if let Some(socket) = self.participants.get(&id).and_then(|p| p.socket) {
+            self.out.push_back(SocketOutput::Send(socket, text));
+        }
+    }
+
+    fn welcome(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        let servers = &self.config.ice_servers;
+        let (room, resume) = (&participant.room, participant.resume.expose());
+        let text = message::welcome(&id.to_string(), room, resume, servers);
+        self.send(id, text);
+    }
+
+    fn tell_members(&mut self, room: &str) {
+        let all = || self.participants.iter().filter(|(_, p)| p.room == room);
+        let members: Vec<Member<'_>> = all().map(|(id, p)| p.member(*id)).collect();
+        let text = message::members(&members);
+        let sockets = all().filter_map(|(_, p)| p.socket);
+        let sends = sockets.map(|socket| SocketOutput::Send(socket, text.clone()));
+        self.out.extend(sends.collect::<Vec<_>>());
+    }
+
+    fn find_by_key(&self, room: &str, key: &str) -> Option<ParticipantId> {
+        let mut members = self.participants.iter().filter(|(_, p)| p.room == room);
+        let found = members.find(|(_, p)| p.resume.matches(key));
+        found.map(|(id, _)| *id)
+    }
+
+    fn name(&self, id: ParticipantId, wanted: Option<String>) -> String {
+        let shown = |c: &char| !c.is_control();
+        let wanted = wanted.unwrap_or_default();
+        let name: String = wanted
+            .chars()
+            .filter(shown)
+            .take(self.config.max_name)
+            .collect();
+        match name.trim() {
+            "" => format!("Guest {}", id.0),
+            name => name.to_owned(),
+        }
+    }
+
+    fn rate_limit(&self, now: Instant) -> RateLimit {
+        let rate = self.config.max_message_rate;
+        RateLimit::new(rate.saturating_mul(4), rate, now)
+    }
+}

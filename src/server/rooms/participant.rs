@@ -1,0 +1,148 @@
+//! One participant: its peer, what it sends, and the m-lines on which it gets what others send.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::message::{Member, MemberState};
+use super::source::Source;
+use crate::driver::{EventLoop, PeerId};
+use crate::proto::peer::{
+    Direction, MediaKind, PeerError, SignalingState, TransceiverConfig, TransceiverId,
+};
+use crate::server::http::WebSocketId;
+use crate::server::limits::RateLimit;
+use crate::server::token::Token;
+
+/// Names a participant. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct ParticipantId(pub u32);
+
+impl fmt::Display for ParticipantId {
+    /// As its streams are called.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "p{}", self.0)
+    }
+}
+
+/// Names a track that somebody sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SourceId {
+    pub owner: ParticipantId,
+    pub transceiver: TransceiverId,
+}
+
+/// An m-line on which somebody else's track is sent, or will be: those whose track is gone are kept, inactive, for
+/// the next that comes. So descriptions grow with the largest number of participants there has been, and no further;
+/// and an m-line that others are bundled with is never rejected.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub transceiver: TransceiverId,
+    pub kind: MediaKind,
+    pub source: Option<SourceId>,
+}
+
+#[derive(Debug)]
+pub(super) struct Participant {
+    pub room: String,
+    pub name: String,
+    pub state: MemberState,
+    pub peer: PeerId,
+    /// What its page comes back with.
+    pub resume: Token,
+    pub socket: Option<WebSocketId>,
+    /// Since when it has no socket.
+    pub away_since: Option<Instant>,
+    pub rate: RateLimit,
+    pub sources: Vec<Source>,
+    pub slots: Vec<Slot>,
+    /// When the offer that awaits its answer was sent.
+    pub offered_at: Option<Instant>,
+    /// An offer is to be made as soon as that can be.
+    pub owes_offer: bool,
+    /// What its path carries, in bits a second; `None`: that is not known.
+    pub budget: Option<u64>,
+    /// What it would get if its path carried everything.
+    pub desired: u64,
+}
+
+impl Participant {
+    pub fn member(&self, id: ParticipantId) -> Member<'_> {
+        Member {
+            id: id.to_string(),
+            name: &self.name,
+            state: self.state,
+            away: self.socket.is_none(),
+        }
+    }
+
+    pub fn source(&mut self, transceiver: TransceiverId) -> Option<&mut Source> {
+        self.sources
+            .iter_mut()
+            .find(|s| s.transceiver == transceiver)
+    }
+
+    pub fn slot_source(&self, transceiver: TransceiverId) -> Option<SourceId> {
+        let slot = self.slots.iter().find(|s| s.transceiver == transceiver)?;
+        slot.source
+    }
+
+    /// Frees the m-lines of what is not wanted any more. What that was.
+    pub fn release(
+        &mut self,
+        net: &mut EventLoop,
+        is_wanted: impl Fn(SourceId) -> bool,
+    ) -> Result<Vec<SourceId>, PeerError> {
+        let mut peer = net.peer(self.peer).map_err(|_| PeerError::Closed)?;
+        let mut released = Vec::new();
+        for slot in &mut self.slots {
+            if let Some(source) = slot.source.filter(|s| !is_wanted(*s)) {
+                slot.source = None;
+                peer.set_direction(slot.transceiver, Direction::Inactive)?;
+                released.push(source);
+            }
+        }
+        Ok(released)
+    }
+
+    /// An m-line for a source: one that both sides know to be inactive, or a new one.
+    pub fn admit(
+        &mut self,
+        net: &mut EventLoop,
+        source: SourceId,
+        kind: MediaKind,
+    ) -> Result<TransceiverId, PeerError> {
+        let mut peer = net.peer(self.peer).map_err(|_| PeerError::Closed)?;
+        let stream = source.owner.to_string();
+        let track = match kind {
+            MediaKind::Audio => format!("{stream}-audio"),
+            MediaKind::Video => format!("{stream}-video"),
+        };
+        let free = self.slots.iter_mut().find(|slot| {
+            slot.kind == kind
+                && slot.source.is_none()
+                && peer
+                    .transceiver(slot.transceiver)
+                    .is_some_and(|t| t.current_direction == Some(Direction::Inactive))
+        });
+        if let Some(slot) = free {
+            peer.set_track_ids(slot.transceiver, &stream, &track)?;
+            peer.set_direction(slot.transceiver, Direction::SendOnly)?;
+            slot.source = Some(source);
+            return Ok(slot.transceiver);
+        }
+        let config = TransceiverConfig::default().direction(Direction::SendOnly);
+        let transceiver = peer.add_transceiver(kind, config.ids(stream, track))?;
+        self.slots.push(Slot {
+            transceiver,
+            kind,
+            source: Some(source),
+        });
+        Ok(transceiver)
+    }
+
+    /// Whether an offer can be made now, and heard.
+    pub fn can_offer(&self, net: &mut EventLoop) -> bool {
+        let peer = net.peer(self.peer);
+        self.socket.is_some() && peer.is_ok_and(|p| p.signaling_state() == SignalingState::Stable)
+    }
+}

@@ -1,0 +1,399 @@
+//! Rooms with participants of this library, all on one loop.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::driver::LoopConfig;
+use crate::proto::media::Codec;
+use crate::proto::net::PortPolicy;
+use crate::proto::peer::{
+    Codecs, IceCandidateInit, Peer, PeerEvent, RtpPacket, SessionDescription, TransceiverId,
+};
+
+pub(super) fn some_transceiver() -> TransceiverId {
+    let mut peer = Peer::new(PeerConfig::default(), Instant::now()).unwrap();
+    let config = TransceiverConfig::default();
+    peer.add_transceiver(MediaKind::Video, config, Instant::now())
+        .unwrap()
+}
+
+/// A page.
+struct Page {
+    socket: WebSocketId,
+    peer: PeerId,
+    id: String,
+    resume: String,
+    /// What it sends, once that is bound.
+    sends: Vec<(TransceiverId, MediaKind, bool)>,
+    sequence: u16,
+    /// It has been asked for a keyframe.
+    asked: u32,
+    offers: usize,
+    m_lines: usize,
+    members: Vec<Value>,
+    /// What it gets now: transceiver, stream, kind, packets.
+    gets: Vec<(TransceiverId, String, MediaKind, u32)>,
+    closed: Option<(u16, String)>,
+    errors: Vec<String>,
+    /// It does not hear.
+    deaf: bool,
+}
+
+struct Hall {
+    net: EventLoop,
+    rooms: Rooms,
+    pages: Vec<Page>,
+    next_socket: u64,
+    last_media: Instant,
+}
+
+impl Hall {
+    fn new(config: RoomsConfig) -> Self {
+        let now = Instant::now();
+        let config = config.peer(PeerConfig::default().include_loopback(true));
+        Self {
+            net: EventLoop::new(LoopConfig::default()).unwrap(),
+            rooms: Rooms::new(config, now),
+            pages: Vec::new(),
+            next_socket: 0,
+            last_media: now,
+        }
+    }
+
+    fn open(&mut self, path: &str, query: &str) -> WebSocketId {
+        self.next_socket += 1;
+        let socket = WebSocketId(self.next_socket);
+        let mut request = Request::new("GET", path, ([127, 0, 0, 1], 1).into());
+        request.query = query.into();
+        self.rooms
+            .socket_opened(&mut self.net, socket, &request, Instant::now());
+        socket
+    }
+
+    /// A page like that of sfu-ws: its tracks are there before the offer.
+    fn join(&mut self, room: &str) -> usize {
+        let config = PeerConfig::default()
+            .include_loopback(true)
+            .port(PortPolicy::Own)
+            .media_mode(MediaMode::Packets)
+            .codecs(Codecs::only([Codec::Vp8, Codec::Opus]))
+            .candidates(CandidatePolicy::Immediately);
+        let peer = self.net.add_peer(config).unwrap();
+        let mut handle = self.net.peer(peer).unwrap();
+        let sends = [MediaKind::Audio, MediaKind::Video].map(|kind| {
+            let config = TransceiverConfig::default().ids("own", format!("own-{kind}"));
+            (handle.add_track(kind, config).unwrap(), kind, false)
+        });
+        let socket = self.open(&format!("/room/{room}/ws"), "name=A%20page");
+        self.pages.push(Page {
+            socket,
+            peer,
+            id: String::new(),
+            resume: String::new(),
+            sends: sends.to_vec(),
+            sequence: 0,
+            asked: 0,
+            offers: 0,
+            m_lines: 0,
+            members: Vec::new(),
+            gets: Vec::new(),
+            closed: None,
+            errors: Vec::new(),
+            deaf: false,
+        });
+        self.pages.len() - 1
+    }
+
+    fn say(&mut self, page: usize, event: &str, data: &str) {
+        let text = json!({ "event": event, "data": data }).to_string();
+        self.say_text(page, &text);
+    }
+
+    fn say_text(&mut self, page: usize, text: &str) {
+        let socket = self.pages[page].socket;
+        self.rooms
+            .socket_message(&mut self.net, socket, text, Instant::now());
+    }
+
+    fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !is_so(self) {
+            let gets: Vec<_> = self.pages.iter().map(|p| (&p.id, &p.gets)).collect();
+            assert!(Instant::now() < end, "waited in vain for {what}: {gets:?}");
+            self.step();
+        }
+    }
+
+    fn for_a_while(&mut self, ms: u64) {
+        let end = Instant::now() + Duration::from_millis(ms);
+        while Instant::now() < end {
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let event = self.net.next_event(Some(Duration::from_millis(5))).unwrap();
+        if let Some((peer, event)) = event {
+            match self.rooms.owns(peer) {
+                true => self.rooms.handle_peer_event(&mut self.net, peer, event),
+                false => self.page_event(peer, event),
+            }
+        }
+        let now = Instant::now();
+        self.rooms.handle_timeout(&mut self.net, now);
+        while let Some(output) = self.rooms.poll_socket() {
+            match output {
+                SocketOutput::Send(socket, text) => {
+                    if let Some(page) = self.pages.iter().position(|p| p.socket == socket) {
+                        self.hear(page, &text);
+                    }
+                }
+                SocketOutput::Close(socket, code, why) => {
+                    assert!(why.len() <= 123);
+                    if let Some(page) = self.pages.iter_mut().find(|p| p.socket == socket) {
+                        page.closed = Some((code, why));
+                    }
+                }
+            }
+        }
+        if now.duration_since(self.last_media) >= Duration::from_millis(20) {
+            self.last_media = now;
+            for page in 0..self.pages.len() {
+                self.send_media(page);
+            }
+        }
+    }
+
+    fn hear(&mut self, index: usize, text: &str) {
+        let page = &mut self.pages[index];
+        if page.deaf || page.closed.is_some() {
+            return;
+        }
+        let message: Value = serde_json::from_str(text).unwrap();
+        let data: Value = serde_json::from_str(message["data"].as_str().unwrap()).unwrap();
+        let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
+        match message["event"].as_str().unwrap() {
+            "welcome" => (page.id, page.resume) = (text("id"), text("resume")),
+            "members" => page.members = data.as_array().unwrap().clone(),
+            "error" => page.errors.push(text("message")),
+            "offer" => {
+                page.offers += 1;
+                page.m_lines = text("sdp").matches("\nm=").count();
+                let offer = SessionDescription::offer(text("sdp"));
+                let answer = self.net.peer(page.peer).unwrap().receive(offer).unwrap();
+                self.say(index, "answer", &answer.unwrap().to_json());
+            }
+            "candidate" => {
+                let candidate = IceCandidateInit::new(text("candidate"));
+                let mut peer = self.net.peer(page.peer).unwrap();
+                peer.add_ice_candidate(Some(&candidate)).unwrap();
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    fn page_event(&mut self, peer: PeerId, event: PeerEvent) {
+        let Some(index) = self.pages.iter().position(|p| p.peer == peer) else {
+            return;
+        };
+        let page = &mut self.pages[index];
+        match event {
+            PeerEvent::IceCandidate(Some(candidate)) => {
+                self.say(index, "candidate", &candidate.to_init().to_json());
+            }
+            PeerEvent::TrackBound { transceiver, .. } => {
+                let track = page.sends.iter_mut().find(|s| s.0 == transceiver);
+                track.unwrap().2 = true;
+            }
+            PeerEvent::KeyframeRequest { .. } => page.asked += 1,
+            PeerEvent::Track(track) => {
+                let stream = track.stream_ids[0].clone();
+                page.gets.push((track.transceiver, stream, track.kind, 0));
+            }
+            PeerEvent::TrackRemoved(transceiver) => page.gets.retain(|g| g.0 != transceiver),
+            PeerEvent::Packet(packet) => {
+                let got = page.gets.iter_mut().find(|g| g.0 == packet.transceiver);
+                got.unwrap().3 += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// A packet of each: pictures of VP8, a keyframe where one was asked for.
+    fn send_media(&mut self, index: usize) {
+        let page = &mut self.pages[index];
+        page.sequence += 1;
+        let n = page.sequence;
+        let is_key = n == 1 || std::mem::take(&mut page.asked) > 0;
+        for (transceiver, kind, is_bound) in &page.sends {
+            let (time, payload) = match kind {
+                MediaKind::Audio => (u32::from(n) * 960, vec![1; 50]),
+                MediaKind::Video => (u32::from(n) * 1800, vec![0x10, u8::from(!is_key), 7]),
+            };
+            let packet = RtpPacket::new(index as u32 + 1, n, time, payload).marker(true);
+            if *is_bound && let Ok(mut peer) = self.net.peer(page.peer) {
+                // It may have been unbound in this very moment.
+                let _ = peer.write_rtp(*transceiver, &packet);
+            }
+        }
+    }
+
+    /// Whether each of these pages gets sound and pictures of each other one, and nothing else.
+    fn is_full(&self, pages: &[usize], packets: u32) -> bool {
+        pages.iter().all(|page| {
+            let gets = &self.pages[*page].gets;
+            let others = pages.iter().filter(|other| *other != page);
+            gets.len() == 2 * (pages.len() - 1)
+                && others.map(|o| &self.pages[*o].id).all(|id| {
+                    let of_it = gets.iter().filter(|g| g.1 == *id && g.3 >= packets);
+                    of_it.count() == 2
+                })
+        })
+    }
+}
+
+#[test]
+fn everybody_gets_everybody_else() {
+    let mut hall = Hall::new(RoomsConfig::default());
+    let [a, b, c] = [hall.join("x"), hall.join("x"), hall.join("x")];
+    let elsewhere = hall.join("y");
+    hall.until("three in a room", |h| h.is_full(&[a, b, c], 20));
+    assert_eq!(hall.pages[elsewhere].gets.len(), 0);
+    assert_eq!(hall.pages[a].members.len(), 3);
+    assert_eq!(hall.pages[a].members[0]["name"], "A page");
+    let rooms: Vec<_> = hall
+        .rooms
+        .list()
+        .map(|r| (r.name, r.participants))
+        .collect();
+    assert_eq!(rooms, [("x".to_owned(), 3), ("y".to_owned(), 1)]);
+
+    // One leaves, another joins: on the m-lines that are free.
+    assert_eq!(hall.pages[a].m_lines, 6);
+    hall.say(b, "leave", "");
+    hall.until("two in a room", |h| h.is_full(&[a, c], 20));
+    assert_eq!(hall.pages[b].closed, Some((1000, "left".into())));
+    for round in 0..3 {
+        let d = hall.join("x");
+        hall.until("three again", |h| h.is_full(&[a, c, d], 20));
+        assert_eq!(hall.pages[a].m_lines, 6, "round {round}");
+        hall.say(d, "leave", "");
+        hall.until("two again", |h| h.is_full(&[a, c], 20));
+    }
+    let stats = hall.rooms.stats();
+    assert_eq!((stats.joined, stats.bad_messages), (7, 0));
+    assert!(stats.keyframes_requested > 5, "{stats:?}");
+}
+
+#[test]
+fn a_lost_socket_is_forgiven() {
+    let config = RoomsConfig::default().grace(Duration::from_secs(2));
+    let mut hall = Hall::new(config);
+    let [a, b] = [hall.join("x"), hall.join("x")];
+    hall.until("two in a room", |h| h.is_full(&[a, b], 20));
+    let socket = hall.pages[b].socket;
+    hall.rooms
+        .socket_closed(&mut hall.net, socket, Instant::now());
+    hall.until("it is seen to be away", |h| {
+        h.pages[a].members[1]["away"] == true
+    });
+    let before = hall.pages[a].gets[0].3;
+    // Meanwhile another one joins, of whom it is told when it is back.
+    let c = hall.join("x");
+    hall.for_a_while(500);
+    assert!(hall.pages[a].gets[0].3 > before + 5, "media goes on");
+    let key = format!("resume={}", hall.pages[b].resume);
+    let wrong = hall.open("/room/y/ws", &key);
+    assert_ne!(
+        hall.rooms.by_socket.get(&wrong),
+        hall.rooms.by_socket.get(&socket)
+    );
+    hall.pages[b].socket = hall.open("/room/x/ws", &key);
+    hall.until("all in the room", |h| h.is_full(&[a, b, c], 20));
+    assert_eq!(hall.rooms.stats().joined, 4);
+
+    let socket = hall.pages[b].socket;
+    hall.rooms
+        .socket_closed(&mut hall.net, socket, Instant::now());
+    hall.until("it is gone", |h| h.is_full(&[a, c], 20));
+}
+
+#[test]
+fn an_offer_that_was_lost_is_said_again() {
+    let mut hall = Hall::new(RoomsConfig::default());
+    let a = hall.join("x");
+    hall.until("it is connected", |h| h.pages[a].sends.iter().all(|s| s.2));
+    hall.pages[a].deaf = true;
+    let b = hall.join("x");
+    hall.until("the other is connected", |h| {
+        h.pages[b].sends.iter().all(|s| s.2)
+    });
+    hall.for_a_while(100);
+    hall.pages[a].deaf = false;
+    let key = format!("resume={}", hall.pages[a].resume);
+    // Without having closed the old one: the page knew first.
+    let old = hall.pages[a].socket;
+    hall.pages[a].socket = hall.open("/room/x/ws", &key);
+    assert!(!hall.rooms.by_socket.contains_key(&old));
+    hall.until("both get both", |h| h.is_full(&[a, b], 20));
+}
+
+#[test]
+fn who_cannot_join_is_told() {
+    let config = RoomsConfig {
+        max_rooms: 1,
+        ..RoomsConfig::default().max_participants(1)
+    };
+    let mut hall = Hall::new(config);
+    hall.join("x");
+    let mut refused = |path: &str| {
+        let socket = hall.open(path, "");
+        let close = std::iter::from_fn(|| hall.rooms.poll_socket())
+            .find(|o| matches!(o, SocketOutput::Close(s, ..) if *s == socket));
+        match close {
+            Some(SocketOutput::Close(_, code, why)) => (code, why),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refused("/room/a b/ws").0, 1008);
+    assert_eq!(refused("/room//ws").0, 1008);
+    assert!(refused("/room/x/ws").1.contains("full"));
+    assert!(refused("/room/z/ws").1.contains("too many rooms"));
+    assert_eq!(hall.rooms.stats().refused, 4);
+    assert_eq!(Rooms::room_of("/websocket"), Some("lobby"));
+}
+
+#[test]
+fn bad_messages_end_badly() {
+    let mut hall = Hall::new(RoomsConfig::default());
+    let [a, b, c] = [hall.join("x"), hall.join("y"), hall.join("z")];
+    hall.pages[c].deaf = true;
+    hall.say_text(a, "hello");
+    hall.say(a, "wave", "");
+    hall.step();
+    assert_eq!(hall.pages[a].errors.len(), 1, "{:?}", hall.pages[a].errors);
+    hall.say_text(a, &"x".repeat(65 * 1024));
+    for _ in 0..300 {
+        hall.say(b, "wave", "");
+    }
+    hall.say(c, "answer", r#"{"type":"answer","sdp":"v=0\r\n"}"#);
+    hall.step();
+    let codes = [a, b, c].map(|page| hall.pages[page].closed.clone().unwrap().0);
+    assert_eq!(codes, [1009, 1008, 1008]);
+}
+
+#[test]
+fn an_offer_without_an_answer_is_not_waited_for() {
+    let config = RoomsConfig {
+        answer_time: Duration::from_millis(300),
+        ..RoomsConfig::default()
+    };
+    let mut hall = Hall::new(config);
+    let a = hall.join("x");
+    hall.pages[a].deaf = true;
+    hall.until("it is sent away", |h| h.pages[a].closed.is_some());
+    assert_eq!(hall.rooms.list().count(), 0);
+    assert_eq!(hall.rooms.next_deadline(), None);
+}

@@ -1,0 +1,331 @@
+//! The latest keyframe of what is sent, and all that follows it, for viewers to come.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::config::StreamsConfig;
+use crate::driver::peers::Queued;
+use crate::proto::peer::{EncodedFrame, FrameTime, RtpPacket};
+
+/// How far apart the pictures of the past are for a viewer that has just come. A receiver shows pictures at
+/// the pace of their timestamps: with the true ones it would stay behind by as much as the keyframe is old. So it
+/// decodes them as fast as it can, and shows the latest.
+const STEP: Duration = Duration::from_millis(1);
+
+/// The same for a viewer that asks for a keyframe: all of them between two pictures.
+const HURRY: Duration = Duration::from_millis(5);
+
+/// How long packets are kept at most.
+const MAX_PACKETS_AGE: Duration = Duration::from_secs(3);
+
+/// The clock of all video codecs.
+const RATE: u32 = 90_000;
+
+/// Bounded in bytes, pieces and age by [`StreamsConfig`].
+#[derive(Debug, Default)]
+pub(super) struct Cache {
+    items: Vec<Queued>,
+    bytes: usize,
+    begun: Option<Instant>,
+    /// The latest keyframe, when what follows it has become too much: better a picture that stands than none.
+    still: Option<Queued>,
+}
+
+impl Cache {
+    /// Takes what is sent. `is_key`: a keyframe begins in it.
+    pub fn push(&mut self, media: &Queued, is_key: bool, config: &StreamsConfig, now: Instant) {
+        if is_key && !self.is_same_picture(media) {
+            self.begin(media, now);
+        }
+        let max_age = match media {
+            Queued::Frame(_) => config.max_kept_age,
+            // Who sends packets can be asked for a keyframe, mostly.
+            Queued::Packet(_) => config.max_kept_age.min(MAX_PACKETS_AGE),
+        };
+        let Some(begun) = self.begun else {
+            return;
+        };
+        self.bytes += size(media);
+        self.items.push(media.clone());
+        let is_old = now.saturating_duration_since(begun) > max_age;
+        let is_large = self.bytes > config.max_kept_bytes;
+        if is_old || is_large || self.items.len() > config.max_kept_packets {
+            let still = self.items.swap_remove(0);
+            *self = Self {
+                // The numbers of packets would show that the rest is missing.
+                still: Some(still).filter(|s| matches!(s, Queued::Frame(_))),
+                ..Self::default()
+            };
+        }
+    }
+
+    /// The latest keyframe alone, where the rest is not kept.
+    pub fn still(&self) -> Option<Queued> {
+        self.still.clone()
+    }
+
+    /// Forgets all; the memory is given back.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// A keyframe has several packets, and its parameter sets stand in ones of their own.
+    fn is_same_picture(&self, media: &Queued) -> bool {
+        match (self.items.first(), media) {
+            (Some(Queued::Packet(first)), Queued::Packet(packet)) => {
+                first.timestamp == packet.timestamp && first.ssrc == packet.ssrc
+            }
+            _ => false,
+        }
+    }
+
+    /// Packets of this picture that have overtaken its first are kept.
+    fn begin(&mut self, media: &Queued, now: Instant) {
+        self.items.retain(|item| match (item, media) {
+            (Queued::Packet(item), Queued::Packet(new)) => {
+                item.timestamp == new.timestamp && item.ssrc == new.ssrc
+            }
+            _ => false,
+        });
+        self.still = None;
+        self.bytes = self.items.iter().map(size).sum();
+        self.begun = Some(now);
+    }
+
+    /// All that is kept, for a viewer that has just come. The latest picture keeps its time, so that what
+    /// follows is in step with it.
+    pub fn burst(&self) -> Vec<Queued> {
+        let mut items = self.items.clone();
+        if let Some(Queued::Packet(_)) = items.first() {
+            in_order(&mut items);
+        }
+        let pictures = pictures(&items);
+        let Some(last) = pictures.last().copied() else {
+            return items;
+        };
+        let span = items
+            .first()
+            .zip(items.last())
+            .map_or(Duration::ZERO, |(a, b)| between(a, b));
+        let step = STEP.min(span / u32::try_from(last).unwrap_or(u32::MAX).max(1));
+        let newest = items.last().cloned();
+        items
+            .into_iter()
+            .zip(pictures)
+            .map(|(item, n)| match &newest {
+                Some(newest) if n < last => {
+                    let back = step * u32::try_from(last - n).unwrap_or(u32::MAX);
+                    moved(&item, newest, back, false)
+                }
+                _ => item,
+            })
+            .collect()
+    }
+
+    /// All that is kept once more, behind the latest, for a viewer that has lost something. Only of frames:
+    /// packets have numbers, which cannot be given twice.
+    pub fn again(&self) -> Vec<Queued> {
+        let Some(newest @ Queued::Frame(_)) = self.items.last() else {
+            return Vec::new();
+        };
+        let count = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        let step =
+            (HURRY / (count + 1)).max(Duration::from_nanos(1_000_000_000 / u64::from(RATE) + 1));
+        let each = self.items.iter().zip(1..);
+        each.map(|(item, n)| moved(item, newest, step * n, true))
+            .collect()
+    }
+}
+
+/// By sequence number, from the first on.
+fn in_order(items: &mut [Queued]) {
+    let Some(first) = items.iter().find_map(sequence) else {
+        return;
+    };
+    items.sort_by_key(|item| {
+        let number = sequence(item).unwrap_or(first);
+        number.wrapping_sub(first).cast_signed()
+    });
+}
+
+fn sequence(item: &Queued) -> Option<u16> {
+    match item {
+        Queued::Packet(packet) => Some(packet.sequence_number),
+        Queued::Frame(_) => None,
+    }
+}
+
+/// Of each item the number of its picture.
+fn pictures(items: &[Queued]) -> Vec<usize> {
+    let mut numbers = Vec::with_capacity(items.len());
+    let mut number = 0;
+    for (index, item) in items.iter().enumerate() {
+        let before = index.checked_sub(1).and_then(|i| items.get(i));
+        number += match (before, item) {
+            (None, _) => 0,
+            (Some(Queued::Packet(a)), Queued::Packet(b)) => usize::from(a.timestamp != b.timestamp),
+            _ => 1,
+        };
+        numbers.push(number);
+    }
+    numbers
+}
+
+fn between(first: &Queued, last: &Queued) -> Duration {
+    match (first, last) {
+        (Queued::Packet(a), Queued::Packet(b)) => {
+            let ticks = b.timestamp.wrapping_sub(a.timestamp);
+            Duration::from_nanos(u64::from(ticks) * 1_000_000_000 / u64::from(RATE))
+        }
+        (Queued::Frame(a), Queued::Frame(b)) => match (a.time, b.time) {
+            (FrameTime::Media(a), FrameTime::Media(b)) => b.saturating_sub(a),
+            _ => Duration::ZERO,
+        },
+        _ => Duration::ZERO,
+    }
+}
+
+/// The item as if it were that much before, or behind, the newest.
+fn moved(item: &Queued, newest: &Queued, by: Duration, behind: bool) -> Queued {
+    match (item, newest) {
+        (Queued::Packet(item), Queued::Packet(newest)) => {
+            let ticks = u32::try_from(by.as_nanos() * u128::from(RATE) / 1_000_000_000);
+            let ticks = ticks.unwrap_or(u32::MAX);
+            let mut packet = RtpPacket::clone(item);
+            packet.timestamp = match behind {
+                true => newest.timestamp.wrapping_add(ticks),
+                false => newest.timestamp.wrapping_sub(ticks),
+            };
+            packet.wallclock = shifted(newest.wallclock, by, behind);
+            Queued::Packet(Arc::new(packet))
+        }
+        (Queued::Frame(item), Queued::Frame(newest)) => {
+            let mut frame = EncodedFrame::clone(item);
+            if let FrameTime::Media(time) = newest.time {
+                frame.time = FrameTime::Media(match behind {
+                    true => time.saturating_add(by),
+                    false => time.saturating_sub(by),
+                });
+            }
+            frame.wallclock = shifted(newest.wallclock, by, behind);
+            Queued::Frame(Arc::new(frame))
+        }
+        _ => item.clone(),
+    }
+}
+
+fn shifted(at: Option<Instant>, by: Duration, behind: bool) -> Option<Instant> {
+    match behind {
+        true => at?.checked_add(by),
+        false => at?.checked_sub(by),
+    }
+}
+
+fn size(media: &Queued) -> usize {
+    match media {
+        Queued::Packet(packet) => packet.payload.len(),
+        Queued::Frame(frame) => frame.data.len(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(number: u16, timestamp: u32) -> Queued {
+        let at = Instant::now();
+        Queued::Packet(Arc::new(
+            RtpPacket::new(7, number, timestamp, vec![0u8; 100]).wallclock(at),
+        ))
+    }
+
+    fn numbers(items: &[Queued]) -> Vec<(u16, u32)> {
+        let of = |item: &Queued| match item {
+            Queued::Packet(p) => (p.sequence_number, p.timestamp),
+            Queued::Frame(_) => unreachable!("only packets here"),
+        };
+        items.iter().map(of).collect()
+    }
+
+    #[test]
+    fn the_past_ends_at_the_present() {
+        let (config, now) = (StreamsConfig::default(), Instant::now());
+        let mut cache = Cache::default();
+        cache.push(&packet(9, 1000), false, &config, now);
+        assert!(cache.is_empty(), "nothing before the first keyframe");
+        // The keyframe has three packets, which come in disorder, across the end of the numbers.
+        cache.push(&packet(65535, 4000), true, &config, now);
+        cache.push(&packet(1, 4000), false, &config, now);
+        cache.push(&packet(0, 4000), true, &config, now);
+        cache.push(&packet(2, 7600), false, &config, now);
+        cache.push(&packet(3, 11200), false, &config, now);
+        let burst = numbers(&cache.burst());
+        // A millisecond is 90 ticks.
+        let pictures = [
+            (65535, 11020),
+            (0, 11020),
+            (1, 11020),
+            (2, 11110),
+            (3, 11200),
+        ];
+        assert_eq!(burst, pictures);
+        cache.push(&packet(4, 14800), true, &config, now);
+        assert_eq!(numbers(&cache.burst()), [(4, 14800)]);
+        assert!(cache.again().is_empty(), "packets are not sent twice");
+    }
+
+    #[test]
+    fn limits() {
+        let config = StreamsConfig::default().max_kept_packets(3);
+        let now = Instant::now();
+        let mut cache = Cache::default();
+        cache.push(&packet(0, 0), true, &config, now);
+        cache.push(&packet(1, 90), false, &config, now);
+        cache.push(&packet(2, 180), false, &config, now);
+        assert_eq!(cache.burst().len(), 3);
+        cache.push(&packet(3, 270), false, &config, now);
+        assert!(cache.is_empty());
+        cache.push(&packet(4, 360), false, &config, now);
+        assert!(cache.is_empty(), "not before the next keyframe");
+        let config = StreamsConfig::default().max_kept_bytes(250);
+        for n in 0..3 {
+            cache.push(&packet(n, n.into()), n == 0, &config, now);
+        }
+        assert!(cache.is_empty());
+        let config = StreamsConfig::default();
+        cache.push(&packet(0, 0), true, &config, now);
+        let later = now + MAX_PACKETS_AGE + Duration::from_millis(1);
+        cache.push(&packet(1, 90), false, &config, later);
+        assert!(cache.is_empty());
+    }
+
+    #[test]
+    fn frames_again_are_behind_the_latest() {
+        let (config, now) = (StreamsConfig::default(), Instant::now());
+        let mut cache = Cache::default();
+        for n in 0..25u32 {
+            let time = Duration::from_millis(40) * n;
+            let frame = EncodedFrame::new(vec![0u8; 10], time).wallclock(now + time);
+            cache.push(&Queued::Frame(Arc::new(frame)), n == 0, &config, now);
+        }
+        let time = |item: &Queued| match item {
+            Queued::Frame(frame) => match frame.time {
+                FrameTime::Media(time) => time,
+                FrameTime::Ticks(_) => unreachable!("not made here"),
+            },
+            Queued::Packet(_) => unreachable!("only frames here"),
+        };
+        let end = Duration::from_millis(960);
+        let again: Vec<Duration> = cache.again().iter().map(time).collect();
+        assert!(again.is_sorted_by(|a, b| a < b) && again.len() == 25);
+        assert!(again[0] > end && again[24] <= end + HURRY, "{again:?}");
+        let burst: Vec<Duration> = cache.burst().iter().map(time).collect();
+        assert_eq!(burst[24], end);
+        assert_eq!(burst[0], end - STEP * 24);
+    }
+}

@@ -1,0 +1,235 @@
+//! What has been read, given out when it is due.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::config::StreamsConfig;
+use super::reader::{Input, Item, Reading};
+use crate::driver::LoopHandle;
+use crate::proto::media::pacing::{Paced, Pacer, PacerConfig, TrackId, TrackKind};
+use crate::proto::media::{Codec, Frame};
+
+/// Frames of one track that wait; files whose tracks are far apart need many.
+const MAX_QUEUE: usize = 1024;
+
+/// A file, several, or a pipe, being played.
+#[derive(Debug)]
+pub(super) struct Clips {
+    reading: Reading,
+    show: Option<Show>,
+    /// The tracks that have begun and were not told.
+    news: Option<Vec<Codec>>,
+    /// Nothing more comes: it has ended, or why it cannot be read.
+    over: Option<Result<(), String>>,
+    max_bytes: usize,
+    due: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Show {
+    pacer: Pacer<Frame>,
+    tracks: Vec<(TrackId, Codec)>,
+    /// Which of them want a frame.
+    hungry: Vec<bool>,
+    /// The source has come to its end, and begins again or not.
+    end: Option<bool>,
+    /// Bytes that wait in the pacer.
+    bytes: usize,
+}
+
+/// What [`Clips::poll`] says.
+#[derive(Debug)]
+pub(super) enum Clip {
+    /// The tracks are these from now on.
+    Tracks(Vec<Codec>),
+    /// To be sent now.
+    Frame {
+        codec: Codec,
+        frame: Frame,
+        /// When it was due.
+        due: Instant,
+    },
+    /// Nothing to do until then, or until the loop is woken.
+    Wait(Option<Instant>),
+    /// All has been played.
+    Ended,
+    /// It cannot be read.
+    Failed(String),
+}
+
+impl Clips {
+    pub fn start(input: Input, handle: LoopHandle, config: &StreamsConfig) -> io::Result<Self> {
+        Ok(Self {
+            reading: Reading::start(input, handle, config)?,
+            show: None,
+            news: None,
+            over: None,
+            max_bytes: config.max_read_bytes,
+            due: None,
+        })
+    }
+
+    /// Nobody watches for now. What comes next begins a new show.
+    pub fn pause(&mut self) {
+        if let Some(show) = self.show.take() {
+            if show.end == Some(false) {
+                self.over = Some(Ok(()));
+            }
+            let codecs = show.tracks.iter().map(|(_, codec)| *codec).collect();
+            self.show = Some(Show::new(codecs));
+        }
+    }
+
+    /// When there is something to send.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Call until it says [`Clip::Wait`], [`Clip::Ended`] or [`Clip::Failed`].
+    pub fn poll(&mut self, now: Instant) -> Clip {
+        let clip = self.next(now);
+        self.due = match &clip {
+            Clip::Wait(at) => *at,
+            _ => None,
+        };
+        clip
+    }
+
+    fn next(&mut self, now: Instant) -> Clip {
+        loop {
+            self.fill();
+            if let Some(codecs) = self.news.take() {
+                return Clip::Tracks(codecs);
+            }
+            let Some(show) = &mut self.show else {
+                return self.over().unwrap_or(Clip::Wait(None));
+            };
+            match show.pacer.poll(now) {
+                Paced::Need(track) => show.set_hungry(track),
+                Paced::Frame {
+                    track, item, late, ..
+                } => {
+                    show.bytes = show.bytes.saturating_sub(item.data.len());
+                    let found = show.tracks.iter().find(|(t, _)| *t == track);
+                    if let Some((_, codec)) = found {
+                        return Clip::Frame {
+                            codec: *codec,
+                            frame: item,
+                            due: now - late,
+                        };
+                    }
+                }
+                Paced::SourceEnded if show.end == Some(true) => {
+                    show.end = None;
+                    show.pacer.repeat();
+                }
+                Paced::SourceEnded => {}
+                Paced::Finished => {
+                    self.over = Some(Ok(()));
+                    return Clip::Ended;
+                }
+                Paced::Wait(at) => {
+                    // What has failed has played what there was.
+                    let over = self.over().filter(|_| at.is_none());
+                    return over.unwrap_or(Clip::Wait(at));
+                }
+            }
+        }
+    }
+
+    fn over(&self) -> Option<Clip> {
+        self.over.clone().map(|over| match over {
+            Ok(()) => Clip::Ended,
+            Err(why) => Clip::Failed(why),
+        })
+    }
+
+    /// Takes what the tracks want, if it is there.
+    fn fill(&mut self) {
+        while self.over.is_none() && self.show.as_ref().is_none_or(|s| s.wants(self.max_bytes)) {
+            let Some(item) = self.reading.pop() else {
+                return;
+            };
+            match (item, &mut self.show) {
+                (Item::Failed(why), _) => self.over = Some(Err(why)),
+                (Item::Tracks(codecs), Some(show)) if show.has(&codecs) => {}
+                (Item::Tracks(codecs), _) => {
+                    self.news = Some(codecs.clone());
+                    self.show = Some(Show::new(codecs));
+                    return;
+                }
+                (Item::Frame { track, frame }, Some(show)) => show.push(track, frame),
+                (Item::End { more }, Some(show)) => show.finish(more),
+                (Item::Frame { .. } | Item::End { .. }, None) => {}
+            }
+        }
+    }
+}
+
+impl Show {
+    fn new(codecs: Vec<Codec>) -> Self {
+        let mut pacer = Pacer::new(PacerConfig::default().max_queue(MAX_QUEUE));
+        let mut add = |codec: Codec| {
+            let kind = match codec.is_video() {
+                true => TrackKind::Video,
+                false => TrackKind::Audio,
+            };
+            (pacer.add_track(kind), codec)
+        };
+        let tracks: Vec<_> = codecs.into_iter().map(&mut add).collect();
+        Self {
+            hungry: vec![false; tracks.len()],
+            pacer,
+            tracks,
+            end: None,
+            bytes: 0,
+        }
+    }
+
+    fn has(&self, codecs: &[Codec]) -> bool {
+        self.tracks.iter().map(|(_, c)| c).eq(codecs)
+    }
+
+    /// Whether a track waits for a frame, and there is room.
+    fn wants(&self, max_bytes: usize) -> bool {
+        let is_hungry = self.hungry.iter().any(|h| *h);
+        self.end.is_none()
+            && is_hungry
+            && (self.bytes < max_bytes || self.pacer.position().is_zero())
+    }
+
+    fn set_hungry(&mut self, track: TrackId) {
+        let index = self.tracks.iter().position(|(t, _)| *t == track);
+        if let Some(hungry) = index.and_then(|i| self.hungry.get_mut(i)) {
+            *hungry = true;
+        }
+    }
+
+    fn push(&mut self, track: usize, frame: Frame) {
+        let Some((id, codec)) = self.tracks.get(track) else {
+            return;
+        };
+        if let Some(hungry) = self.hungry.get_mut(track) {
+            *hungry = false;
+        }
+        let (time, duration, size) = (frame.time, frame.duration, frame.data.len());
+        // A picture that does not say how long it lasts lasts as long as at 25 a second.
+        let duration = match duration.is_zero() {
+            true => Duration::from_millis(40),
+            false => duration,
+        };
+        let keyframe = frame.keyframe;
+        match self.pacer.push(*id, time, duration, keyframe, frame) {
+            Ok(()) => self.bytes += size,
+            Err(why) => log::debug!("a frame of {codec} is left out: {why}"),
+        }
+    }
+
+    fn finish(&mut self, more: bool) {
+        self.end = Some(more);
+        for (track, _) in &self.tracks {
+            self.pacer.end(*track);
+        }
+        self.hungry.fill(false);
+    }
+}

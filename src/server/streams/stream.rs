@@ -1,0 +1,565 @@
+//! One stream: its source, its state, its viewers.
+
+use std::time::{Duration, Instant};
+
+use super::clips::{Clip, Clips};
+use super::config::StreamsConfig;
+use super::info::{StreamInfo, StreamState, StreamStats};
+use super::keyframes::begins_keyframe;
+use super::reader::{self, Input};
+use super::rtp::RtpInputs;
+use super::source::SourceConfig;
+use super::tracks::{Outcome, Track, shared_frame};
+use crate::driver::peers::Queued;
+use crate::driver::{Datagram, EventLoop, PeerId, UdpId};
+use crate::proto::media::Codec;
+use crate::proto::peer::{
+    EncodedFrame, KeyframeRequestKind, MediaKind, MediaMode, PeerEvent, ReceivedPacket, RtpPacket,
+    TransceiverConfig, TransceiverId,
+};
+
+/// A source that has played for this long has not just failed to start.
+const PROVEN: Duration = Duration::from_secs(10);
+
+/// How often a publisher's stream looks after viewers that still wait for a keyframe.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A stream, by name.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub name: String,
+    pub source: SourceConfig,
+    state: StreamState,
+    /// The state has changed, and was not told.
+    pub is_news: bool,
+    running: Option<Running>,
+    /// Pictures, sound.
+    pub tracks: [Track; 2],
+    viewers: usize,
+    /// Nobody has watched since.
+    empty_since: Option<Instant>,
+    /// Failures one after the other.
+    failures: u32,
+    live_since: Option<Instant>,
+    publisher: Option<Publisher>,
+    /// A keyframe is to be asked for then.
+    ask_at: Option<Instant>,
+    asked: Option<Instant>,
+    /// Whether viewers wait for one was looked at then.
+    looked: Option<Instant>,
+    /// Counted apart from the tracks.
+    stats: StreamStats,
+}
+
+#[derive(Debug)]
+enum Running {
+    Clips(Box<Clips>),
+    /// A pipe that nobody watches; it cannot be opened again.
+    Paused(Box<Clips>),
+    Rtp(Box<RtpInputs>),
+}
+
+#[derive(Debug)]
+struct Publisher {
+    peer: PeerId,
+    /// Where its pictures and its sound come from.
+    from: [Option<TransceiverId>; 2],
+    heard: Instant,
+}
+
+/// What is the same for all streams.
+pub(super) struct Context<'a> {
+    pub net: &'a mut EventLoop,
+    pub config: &'a StreamsConfig,
+    /// What the times of frames count from.
+    pub epoch: Instant,
+    pub now: Instant,
+    /// Viewers that cannot decode what comes.
+    pub undecodable: Vec<(PeerId, MediaKind, Codec)>,
+}
+
+fn index_of(kind: MediaKind) -> usize {
+    match kind {
+        MediaKind::Video => 0,
+        MediaKind::Audio => 1,
+    }
+}
+
+impl Stream {
+    pub fn new(name: String, source: SourceConfig) -> Self {
+        let state = match source.is_published() {
+            true => StreamState::Waiting,
+            false => StreamState::Idle,
+        };
+        let mut stream = Self {
+            name,
+            source,
+            state,
+            is_news: false,
+            running: None,
+            tracks: [MediaKind::Video, MediaKind::Audio].map(Track::new),
+            viewers: 0,
+            empty_since: None,
+            failures: 0,
+            live_since: None,
+            publisher: None,
+            ask_at: None,
+            asked: None,
+            looked: None,
+            stats: StreamStats::default(),
+        };
+        stream.probe();
+        stream
+    }
+
+    /// What a viewer's peer is to be made with.
+    pub fn media_mode(&self) -> MediaMode {
+        match self.source {
+            SourceConfig::TestCard | SourceConfig::Files { .. } | SourceConfig::Pipe { .. } => {
+                MediaMode::Frames
+            }
+            _ => MediaMode::Packets,
+        }
+    }
+
+    fn input(&self) -> Option<Input> {
+        match &self.source {
+            SourceConfig::TestCard => Some(Input::Card),
+            SourceConfig::Files {
+                paths,
+                repeat,
+                codec,
+            } => Some(Input::Files {
+                paths: paths.clone(),
+                repeat: *repeat,
+                codec: *codec,
+            }),
+            SourceConfig::Pipe { path, codec } => Some(Input::Pipe {
+                path: path.clone(),
+                codec: *codec,
+            }),
+            _ => None,
+        }
+    }
+
+    /// Finds out what a file holds before anybody comes, so that viewers are offered that.
+    fn probe(&mut self) {
+        let codecs = match (&self.source, self.input()) {
+            (SourceConfig::Rtp(inputs), _) => Ok(inputs.iter().map(|i| i.stream.codec).collect()),
+            (SourceConfig::RtpFile(path), _) => super::rtp::read_sdp(path)
+                .map(|inputs| inputs.iter().map(|i| i.stream.codec).collect()),
+            (_, Some(input)) => reader::probe(&input),
+            _ => return,
+        };
+        match codecs {
+            Ok(codecs) => self.set_codecs(&codecs),
+            Err(why) => {
+                log::warn!("stream {}: {why}", self.name);
+                self.set_state(StreamState::Failed {
+                    why,
+                    retry_at: None,
+                });
+            }
+        }
+    }
+
+    fn set_codecs(&mut self, codecs: &[Codec]) {
+        for track in &mut self.tracks {
+            track.set_codecs(codecs);
+        }
+    }
+
+    fn set_state(&mut self, state: StreamState) {
+        if self.state != state {
+            log::debug!("stream {}: {}", self.name, state.as_str());
+            self.state = state;
+            self.is_news = true;
+        }
+    }
+
+    fn codecs(&self) -> Vec<Codec> {
+        let feeds = self.tracks.iter().flat_map(|t| &t.feeds);
+        feeds.map(|f| f.codec).collect()
+    }
+
+    pub fn info(&self, now: Instant) -> StreamInfo {
+        let sum = |of: fn(&Track) -> u64| self.tracks.iter().map(of).sum();
+        StreamInfo {
+            name: self.name.clone(),
+            source: self.source.to_string(),
+            state: self.state.clone(),
+            viewers: self.viewers,
+            codecs: self.codecs(),
+            stats: StreamStats {
+                packets: sum(|t| t.packets),
+                bytes: sum(|t| t.bytes),
+                bitrate: self.tracks.iter().map(|t| t.bitrate(now)).sum(),
+                keyframes: sum(|t| t.keyframes),
+                sent: sum(|t| t.sent),
+                keyframe_requests: sum(|t| t.keyframe_requests),
+                ..self.stats
+            },
+        }
+    }
+
+    pub fn viewers(&self) -> usize {
+        self.viewers
+    }
+
+    /// The tracks that a viewer gets. What is not known before there is a publisher, or something in the pipe,
+    /// is offered in all codecs, and settled when it is.
+    pub fn viewer_tracks(&self) -> Vec<(MediaKind, TransceiverConfig)> {
+        let fixed = !self.source.is_published() && !self.codecs().is_empty();
+        let wanted = self.tracks.iter().filter(|t| !fixed || !t.feeds.is_empty());
+        wanted
+            .map(|track| {
+                let name = match track.kind {
+                    MediaKind::Video => "video",
+                    MediaKind::Audio => "audio",
+                };
+                let config = TransceiverConfig::default()
+                    .ids(&self.name, name)
+                    .stereo(track.kind == MediaKind::Audio);
+                let codecs = track.feeds.iter().filter(|_| fixed).map(|f| f.codec);
+                (track.kind, config.codecs(codecs))
+            })
+            .collect()
+    }
+
+    /// A viewer has come, and has these tracks.
+    pub fn add_viewer(
+        &mut self,
+        ctx: &mut Context<'_>,
+        peer: PeerId,
+        tracks: Vec<(MediaKind, TransceiverId)>,
+    ) {
+        for (kind, transceiver) in tracks {
+            self.tracks[index_of(kind)].add_leg(peer, transceiver);
+        }
+        self.viewers += 1;
+        self.stats.viewers_total += 1;
+        self.empty_since = None;
+        let may_start = match &self.state {
+            StreamState::Idle | StreamState::Ended => true,
+            StreamState::Failed { retry_at, .. } => retry_at.is_none_or(|at| at <= ctx.now),
+            _ => false,
+        };
+        if may_start {
+            self.start(ctx);
+        }
+    }
+
+    pub fn remove_viewer(&mut self, peer: PeerId, now: Instant) {
+        for track in &mut self.tracks {
+            track.remove_leg(peer);
+        }
+        self.viewers = self.viewers.saturating_sub(1);
+        if self.viewers == 0 {
+            self.empty_since = Some(now);
+        }
+    }
+
+    /// An event of a viewer's peer.
+    pub fn handle_viewer(&mut self, ctx: &mut Context<'_>, peer: PeerId, event: &PeerEvent) {
+        for index in 0..self.tracks.len() {
+            let track = &mut self.tracks[index];
+            let outcome = track.handle_event(ctx.net, peer, event, ctx.now);
+            self.settle(ctx, index, peer, outcome);
+        }
+    }
+
+    fn settle(&mut self, ctx: &mut Context<'_>, track: usize, peer: PeerId, outcome: Outcome) {
+        let kind = self.tracks[track].kind;
+        match outcome {
+            Outcome::Done => {}
+            Outcome::WantsKeyframe => self.want_keyframe(ctx),
+            Outcome::Undecodable { codec } => ctx.undecodable.push((peer, kind, codec)),
+        }
+    }
+
+    /// Binds all viewers anew, after the codecs have changed.
+    fn reconnect(&mut self, ctx: &mut Context<'_>) {
+        for index in 0..self.tracks.len() {
+            for leg in 0..self.tracks[index].legs.len() {
+                let peer = self.tracks[index].legs[leg].peer;
+                let outcome = self.tracks[index].connect(ctx.net, leg, ctx.now);
+                self.settle(ctx, index, peer, outcome);
+            }
+        }
+    }
+
+    fn start(&mut self, ctx: &mut Context<'_>) {
+        let handle = ctx.net.handle();
+        let run = self.stats.starts as u32;
+        let started = match (&self.source, self.input(), self.running.take()) {
+            (_, _, Some(Running::Paused(clips))) => Ok(Running::Clips(clips)),
+            (_, Some(input), _) => Clips::start(input, handle, ctx.config)
+                .map(|clips| Running::Clips(Box::new(clips)))
+                .map_err(|e| format!("no thread to read on: {e}")),
+            (SourceConfig::Rtp(inputs), ..) => RtpInputs::open(ctx.net, inputs.clone(), run)
+                .map(|inputs| Running::Rtp(Box::new(inputs))),
+            (SourceConfig::RtpFile(path), ..) => super::rtp::read_sdp(path)
+                .and_then(|inputs| RtpInputs::open(ctx.net, inputs, run))
+                .map(|inputs| Running::Rtp(Box::new(inputs))),
+            _ => return,
+        };
+        self.stats.starts += 1;
+        self.live_since = None;
+        match started {
+            Ok(running) => {
+                if let Running::Rtp(inputs) = &running {
+                    let codecs = inputs.codecs();
+                    self.set_codecs(&codecs);
+                }
+                self.running = Some(running);
+                self.set_state(StreamState::Starting);
+                for track in &mut self.tracks {
+                    track.restart(ctx.now);
+                }
+                self.reconnect(ctx);
+            }
+            Err(why) => self.fail(ctx, why),
+        }
+    }
+
+    /// Ends the source; nobody watches, or the stream is removed.
+    pub fn stop(&mut self, net: &mut EventLoop, state: StreamState) {
+        let is_pipe = matches!(self.source, SourceConfig::Pipe { .. });
+        match self.running.take() {
+            Some(Running::Clips(mut clips)) if is_pipe => {
+                clips.pause();
+                self.running = Some(Running::Paused(clips));
+            }
+            Some(Running::Rtp(inputs)) => inputs.close(net),
+            other => self.running = other.filter(|r| matches!(r, Running::Paused(_))),
+        }
+        let now = Instant::now();
+        for track in &mut self.tracks {
+            track.restart(now);
+        }
+        self.set_state(state);
+    }
+
+    fn fail(&mut self, ctx: &mut Context<'_>, why: String) {
+        let has_proven = |since: Instant| ctx.now.saturating_duration_since(since) >= PROVEN;
+        if self.live_since.take().is_some_and(has_proven) {
+            self.failures = 0;
+        }
+        let (min, max) = (ctx.config.min_backoff, ctx.config.max_backoff);
+        let wait = min.saturating_mul(1 << self.failures.min(16)).min(max);
+        self.failures = self.failures.saturating_add(1);
+        self.stats.failures += 1;
+        log::warn!("stream {}: {why}; again in {wait:?}", self.name);
+        self.stop(
+            ctx.net,
+            StreamState::Failed {
+                why,
+                retry_at: Some(ctx.now + wait),
+            },
+        );
+        // A pipe that has failed is opened again.
+        self.running = None;
+    }
+
+    fn live(&mut self, now: Instant) {
+        if self.state != StreamState::Live {
+            self.live_since.get_or_insert(now);
+            self.set_state(StreamState::Live);
+        }
+    }
+
+    /// Does what is due.
+    pub fn turn(&mut self, ctx: &mut Context<'_>) {
+        if self
+            .empty_since
+            .is_some_and(|at| at + ctx.config.grace <= ctx.now)
+        {
+            self.empty_since = None;
+            // What has failed says why until somebody comes.
+            match &self.state {
+                StreamState::Failed { why, .. } => {
+                    let why = why.clone();
+                    self.set_state(StreamState::Failed {
+                        why,
+                        retry_at: None,
+                    });
+                }
+                _ if self.running.is_some() => self.stop(ctx.net, StreamState::Idle),
+                _ => {}
+            }
+        }
+        if let StreamState::Failed {
+            retry_at: Some(at), ..
+        } = self.state
+            && at <= ctx.now
+            && self.viewers > 0
+        {
+            self.start(ctx);
+        }
+        if self.ask_at.is_some_and(|at| at <= ctx.now) {
+            self.ask_at = None;
+            self.ask(ctx);
+        }
+        self.play(ctx);
+    }
+
+    /// Sends what is due of a file or pipe.
+    fn play(&mut self, ctx: &mut Context<'_>) {
+        loop {
+            let Some(Running::Clips(clips)) = &mut self.running else {
+                return;
+            };
+            match clips.poll(ctx.now) {
+                Clip::Wait(_) => return,
+                Clip::Tracks(codecs) => {
+                    self.set_codecs(&codecs);
+                    self.reconnect(ctx);
+                }
+                Clip::Frame { codec, frame, due } => {
+                    self.live(ctx.now);
+                    // The schedule's moment, not ours: sound and pictures stay in step.
+                    let time = due.saturating_duration_since(ctx.epoch);
+                    let encoded = EncodedFrame::new(frame.data, time).wallclock(due);
+                    let media = shared_frame(encoded);
+                    self.write(ctx, codec, media, frame.keyframe);
+                }
+                Clip::Ended => return self.stop(ctx.net, StreamState::Ended),
+                Clip::Failed(why) => return self.fail(ctx, why),
+            }
+        }
+    }
+
+    fn write(&mut self, ctx: &mut Context<'_>, codec: Codec, media: Queued, is_key: bool) {
+        let track = &mut self.tracks[index_of(MediaKind::of(codec))];
+        track.write(ctx.net, codec, media, is_key, ctx.config, ctx.now);
+    }
+
+    fn write_packet(&mut self, ctx: &mut Context<'_>, codec: Codec, packet: RtpPacket) {
+        let is_key = begins_keyframe(codec, &packet.payload);
+        self.write(ctx, codec, Queued::Packet(packet.into()), is_key);
+    }
+
+    /// Whether what comes to this socket is for this stream.
+    pub fn has_socket(&self, socket: UdpId) -> bool {
+        matches!(&self.running, Some(Running::Rtp(inputs)) if inputs.has(socket))
+    }
+
+    /// A datagram for this stream.
+    pub fn handle_datagram(&mut self, ctx: &mut Context<'_>, datagram: &Datagram) {
+        let Some(Running::Rtp(inputs)) = &mut self.running else {
+            return;
+        };
+        for (codec, packet) in inputs.handle_input(datagram, ctx.now) {
+            self.live(ctx.now);
+            self.write_packet(ctx, codec, packet);
+        }
+    }
+
+    /// Who publishes, if somebody does.
+    pub fn publisher(&self) -> Option<PeerId> {
+        self.publisher.as_ref().map(|p| p.peer)
+    }
+
+    /// Whether another one may take the publisher's place.
+    pub fn is_vacant(&self, patience: Duration, now: Instant) -> bool {
+        let is_silent = |p: &Publisher| now.saturating_duration_since(p.heard) >= patience;
+        self.publisher.as_ref().is_none_or(is_silent)
+    }
+
+    pub fn set_publisher(&mut self, peer: PeerId, now: Instant) {
+        self.publisher = Some(Publisher {
+            peer,
+            from: [None; 2],
+            heard: now,
+        });
+        self.stats.starts += 1;
+        (self.ask_at, self.asked, self.looked) = (None, None, None);
+        for track in &mut self.tracks {
+            track.restart(now);
+        }
+        self.set_state(StreamState::Starting);
+    }
+
+    pub fn remove_publisher(&mut self, now: Instant) {
+        self.publisher = None;
+        for track in &mut self.tracks {
+            track.restart(now);
+        }
+        self.set_state(StreamState::Waiting);
+    }
+
+    /// A packet of the publisher.
+    pub fn handle_published(&mut self, ctx: &mut Context<'_>, packet: &ReceivedPacket) {
+        let Some(publisher) = &mut self.publisher else {
+            return;
+        };
+        publisher.heard = ctx.now;
+        let codec = packet.codec;
+        let kind = MediaKind::of(codec);
+        // One track of each kind: the first that comes.
+        let from = publisher.from[index_of(kind)].get_or_insert(packet.transceiver);
+        if *from != packet.transceiver {
+            return;
+        }
+        self.live(ctx.now);
+        let track = &mut self.tracks[index_of(kind)];
+        if track.feeds.first().map(|f| f.codec) != Some(codec) {
+            track.set_codecs(&[codec]);
+            self.reconnect(ctx);
+        }
+        self.write_packet(ctx, codec, packet.to_packet());
+        let is_due = |at: Instant| ctx.now.saturating_duration_since(at) >= LOOK;
+        if kind == MediaKind::Video && self.looked.is_none_or(is_due) {
+            // The publisher was not there when they asked, or its answer was lost.
+            self.looked = Some(ctx.now);
+            if self.tracks[index_of(kind)].wants_keyframe() {
+                self.want_keyframe(ctx);
+            }
+        }
+    }
+
+    /// A viewer wants a keyframe: now, or as soon as one may be asked for again.
+    fn want_keyframe(&mut self, ctx: &mut Context<'_>) {
+        if self.publisher.is_none() || self.ask_at.is_some() {
+            return;
+        }
+        let next = self.asked.map(|at| at + ctx.config.keyframe_interval);
+        match next.filter(|at| *at > ctx.now) {
+            Some(at) => self.ask_at = Some(at),
+            None => self.ask(ctx),
+        }
+    }
+
+    fn ask(&mut self, ctx: &mut Context<'_>) {
+        let Some(publisher) = &self.publisher else {
+            return;
+        };
+        let Some(from) = publisher.from[index_of(MediaKind::Video)] else {
+            return;
+        };
+        self.asked = Some(ctx.now);
+        let asked = ctx
+            .net
+            .peer(publisher.peer)
+            .map(|mut peer| peer.request_keyframe(from, None, KeyframeRequestKind::Pli));
+        if let Ok(Ok(())) = asked {
+            self.stats.keyframes_asked += 1;
+        } else {
+            log::debug!("stream {}: no keyframe is asked for: {asked:?}", self.name);
+        }
+    }
+
+    /// When [`turn`](Self::turn) has something to do.
+    pub fn next_deadline(&self, config: &StreamsConfig) -> Option<Instant> {
+        let grace = self.empty_since.map(|at| at + config.grace);
+        let retry = match &self.state {
+            StreamState::Failed { retry_at, .. } if self.viewers > 0 => *retry_at,
+            _ => None,
+        };
+        let due = match &self.running {
+            Some(Running::Clips(clips)) => clips.due(),
+            _ => None,
+        };
+        [grace, retry, self.ask_at, due].into_iter().flatten().min()
+    }
+}

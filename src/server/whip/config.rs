@@ -1,0 +1,137 @@
+//! What a [`WhipServer`](super::WhipServer) can be told before it begins.
+
+use std::time::Duration;
+
+use crate::proto::peer::PeerConfig;
+use crate::server::token::Token;
+
+/// Configuration of a [`WhipServer`](super::WhipServer).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WhipConfig {
+    /// Where publishers post: `POST {publish_path}/NAME`. `/whip` by default.
+    pub publish_path: String,
+    /// Where viewers post. `/whep` by default.
+    pub view_path: String,
+    /// What publishers have to show, as `Authorization: Bearer TOKEN`. `None`, the default: anybody may publish.
+    pub publish_token: Option<Token>,
+    /// What viewers have to show. `None`, the default: anybody may watch.
+    pub view_token: Option<Token>,
+    /// Which web pages may use this from a browser. Programs that are no browsers say no origin, and are not
+    /// hindered. [`Origins::Same`] by default.
+    pub origins: Origins,
+    /// What peers are made of: ICE servers, which clients are told of by `Link` headers as well
+    /// ([`offer_ice_servers`](Self::offer_ice_servers)), addresses, limits. Whether media comes in frames or
+    /// packets is not chosen here, and restarts are the client's to ask for.
+    pub peer: PeerConfig,
+    /// Whether clients are told of the [`peer`](Self::peer)'s ICE servers, with their credentials. On by default.
+    pub offer_ice_servers: bool,
+    /// Sessions at once. 1,000; above it: 503 with `Retry-After`.
+    pub max_sessions: usize,
+    /// Sessions of one client address (of one network of 64 bits, for IPv6). 100; above it: 429 with
+    /// `Retry-After`. Behind a proxy all clients have its address.
+    pub max_per_client: usize,
+    /// Bytes of an offer. 64 KiB; above it: 413.
+    pub max_offer: usize,
+    /// Bytes of a stream's name. 128; above it: 404.
+    pub max_name: usize,
+    /// How long an answer waits for candidates from STUN and TURN servers; later ones are lost, since WHIP has
+    /// no way to send them. 1 s.
+    pub gather_deadline: Duration,
+    /// A session that has not connected by then is removed. 30 s.
+    pub connect_deadline: Duration,
+}
+
+impl Default for WhipConfig {
+    fn default() -> Self {
+        Self {
+            publish_path: "/whip".into(),
+            view_path: "/whep".into(),
+            publish_token: None,
+            view_token: None,
+            origins: Origins::Same,
+            peer: PeerConfig::default(),
+            offer_ice_servers: true,
+            max_sessions: 1000,
+            max_per_client: 100,
+            max_offer: 64 * 1024,
+            max_name: 128,
+            gather_deadline: Duration::from_secs(1),
+            connect_deadline: Duration::from_secs(30),
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty;)*) => {$(
+        #[doc = concat!("Sets [`", stringify!($name), "`](Self::", stringify!($name), ").")]
+        #[must_use]
+        pub fn $name(mut self, value: $type) -> Self {
+            self.$name = value;
+            self
+        }
+    )*};
+}
+
+impl WhipConfig {
+    setters! {
+        publish_path: String;
+        view_path: String;
+        publish_token: Option<Token>;
+        view_token: Option<Token>;
+        origins: Origins;
+        peer: PeerConfig;
+        offer_ice_servers: bool;
+        max_sessions: usize;
+        max_per_client: usize;
+        max_offer: usize;
+        max_name: usize;
+        gather_deadline: Duration;
+        connect_deadline: Duration;
+    }
+}
+
+/// Which web pages may use a service (Fetch, section 3.2; the `Origin` header is RFC 6454, section 7).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Origins {
+    /// Those that were loaded from the host and port that they ask.
+    #[default]
+    Same,
+    /// Those, and the ones of these origins, as `https://example.net` or `http://localhost:3000`.
+    Listed(Vec<String>),
+    /// All. Whoever can make a browser in this network open a page can then publish and watch with it.
+    Any,
+}
+
+impl Origins {
+    /// Whether a page of this origin may ask this host (the `Host` header).
+    #[must_use]
+    pub fn permits(&self, origin: &str, host: Option<&str>) -> bool {
+        let own = origin.split_once("://").map(|(_, authority)| authority);
+        let is_same =
+            own.is_some_and(|own| host.is_some_and(|host| own.eq_ignore_ascii_case(host)));
+        match self {
+            Self::Any => true,
+            Self::Same => is_same,
+            Self::Listed(list) => is_same || list.iter().any(|o| o.eq_ignore_ascii_case(origin)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins() {
+        let host = Some("example.net:8080");
+        assert!(Origins::Same.permits("http://example.net:8080", host));
+        assert!(!Origins::Same.permits("http://example.net", host));
+        assert!(!Origins::Same.permits("null", host));
+        assert!(!Origins::Same.permits("http://example.net:8080", None));
+        let listed = Origins::Listed(vec!["https://page.example".into()]);
+        assert!(listed.permits("https://PAGE.example", host));
+        assert!(!listed.permits("http://page.example", host));
+        assert!(Origins::Any.permits("null", None));
+    }
+}

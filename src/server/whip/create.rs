@@ -1,0 +1,300 @@
+//! POST: a session is made.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use sdp_types::Session as Sdp;
+
+use super::host::{Refusal, StreamHost};
+use super::reply::{self, Cors};
+use super::{Awaiting, Kind, Session, SessionId, WhipServer};
+use crate::driver::{EventLoop, LoopError, PeerId};
+use crate::proto::peer::{
+    ConnectionState, Direction, IceGatheringState, MediaMode, PeerConfig, PeerError,
+    SessionDescription,
+};
+use crate::server::http::{Request, RequestId, Response};
+use crate::server::who::who;
+use crate::signaling::whip::link;
+use crate::signaling::whip::sdpfrag::{self, SdpFragment};
+
+/// An offer, and who made it.
+struct Offer<'a> {
+    id: RequestId,
+    request: &'a Request,
+    kind: Kind,
+    name: String,
+    cors: Cors,
+}
+
+impl WhipServer {
+    /// Takes an offer. The response comes when candidates are gathered.
+    pub(super) fn create(
+        &mut self,
+        net: &mut EventLoop,
+        host: &mut impl StreamHost,
+        id: RequestId,
+        request: &Request,
+        (kind, name, cors): (Kind, String, Cors),
+        now: Instant,
+    ) {
+        let offer = Offer {
+            id,
+            request,
+            kind,
+            name,
+            cors,
+        };
+        let checked = self.check_offer(&offer);
+        let created = checked.and_then(|()| self.try_create(net, host, &offer, now));
+        if let Err(refused) = created {
+            self.respond(id, offer.cors.apply(refused));
+        }
+    }
+
+    /// What can be found out before anything is made.
+    fn check_offer(&self, offer: &Offer<'_>) -> Result<(), Response> {
+        let request = offer.request;
+        self.check_token(offer.kind, request)?;
+        if request.content_type().as_deref() != Some(reply::SDP) {
+            return Err(reply::unsupported(reply::SDP, request, "Accept-Post"));
+        }
+        if request.body.len() > self.config.max_offer {
+            let (length, limit) = (request.body.len(), self.config.max_offer);
+            let detail = format!("the offer is {length} bytes long, the limit is {limit}");
+            return Err(Response::problem(413, "Offer too long", detail));
+        }
+        if offer.name.is_empty() || offer.name.len() > self.config.max_name {
+            return Err(reply::refused("the name in the path", &Refusal::Unknown));
+        }
+        check_media(offer.kind, &request.body)?;
+        if self.sessions.len() >= self.config.max_sessions {
+            return Err(reply::overloaded("there are as many sessions as may be"));
+        }
+        let client = who(request.client.ip());
+        let of_client = self.per_client.get(&client).copied().unwrap_or(0);
+        if of_client >= self.config.max_per_client {
+            let detail = "this address has as many sessions as it may have; end one by DELETE";
+            return Err(reply::too_many(detail));
+        }
+        Ok(())
+    }
+
+    fn try_create(
+        &mut self,
+        net: &mut EventLoop,
+        host: &mut impl StreamHost,
+        offer: &Offer<'_>,
+        now: Instant,
+    ) -> Result<(), Response> {
+        let (kind, name) = (offer.kind, offer.name.as_str());
+        let refuse = |refusal: Refusal| reply::refused(name, &refusal);
+        let mode = host.admit(kind, name).map_err(refuse)?;
+        // Checked to be UTF-8.
+        let sdp = String::from_utf8_lossy(&offer.request.body).into_owned();
+        let peer = net
+            .add_peer(self.peer_config(mode))
+            .map_err(|error| cannot_add(&error))?;
+        let id = SessionId::generate();
+        self.peers.insert(peer, id);
+        if let Err(response) = prepare(net, host, peer, (kind, name), &sdp) {
+            if let Ok(mut peer) = net.peer(peer) {
+                peer.close();
+            }
+            return Err(response);
+        }
+        self.begin(net, (id, peer), offer, sdp, now);
+        Ok(())
+    }
+
+    fn peer_config(&self, mode: MediaMode) -> PeerConfig {
+        self.config
+            .peer
+            .clone()
+            .media_mode(mode)
+            // Only the client can ask for a restart.
+            .restart_on_network_change(false)
+            .restart_after_disconnected(None)
+    }
+
+    fn begin(
+        &mut self,
+        net: &mut EventLoop,
+        (id, peer): (SessionId, PeerId),
+        offer: &Offer<'_>,
+        sdp: String,
+        now: Instant,
+    ) {
+        let client = who(offer.request.client.ip());
+        *self.per_client.entry(client).or_default() += 1;
+        self.stats.created += 1;
+        let remote = SdpFragment::of_description(&sdp).unwrap_or_default();
+        let session = Session {
+            kind: offer.kind,
+            name: offer.name.clone(),
+            peer,
+            client,
+            state: ConnectionState::New,
+            offer: sdp,
+            remote: (
+                remote.ufrag.unwrap_or_default(),
+                remote.pwd.unwrap_or_default(),
+            ),
+            before: VecDeque::new(),
+            generation: 1,
+            awaiting: Some(Awaiting {
+                request: offer.id,
+                cors: offer.cors.clone(),
+                is_restart: false,
+                until: now + self.config.gather_deadline,
+            }),
+            connect_by: Some(now + self.config.connect_deadline),
+            due: None,
+        };
+        self.sessions.insert(id, session);
+        self.schedule(id);
+        if is_gathered(net, peer) {
+            self.answer(net, id);
+        }
+    }
+
+    /// Responds to what waits for candidates.
+    pub(super) fn answer(&mut self, net: &mut EventLoop, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let Some(awaiting) = session.awaiting.take() else {
+            return;
+        };
+        let tag = session.entity_tag();
+        let description = net
+            .peer(session.peer)
+            .ok()
+            .and_then(|p| p.local_description());
+        let response = match (description, awaiting.is_restart) {
+            (None, _) => Response::problem(500, "Session ended", "the peer is gone"),
+            (Some(answer), true) => {
+                let fragment = SdpFragment::of_description(&answer.sdp).unwrap_or_default();
+                Response::new(200)
+                    .header("ETag", tag)
+                    .body(sdpfrag::MEDIA_TYPE, fragment.to_text())
+            }
+            (Some(answer), false) => {
+                let path = session.kind.path(&self.config);
+                let location = format!("{path}/{}/{id}", percent_encoded(&session.name));
+                let mut response = Response::new(201)
+                    .header("Location", location)
+                    .header("ETag", tag)
+                    .header("Accept-Patch", sdpfrag::MEDIA_TYPE);
+                if self.config.offer_ice_servers {
+                    for link in link::of_ice_servers(&self.config.peer.ice_servers) {
+                        response = response.header("Link", link);
+                    }
+                }
+                response.body(reply::SDP, answer.sdp)
+            }
+        };
+        self.respond(awaiting.request, awaiting.cors.apply(response));
+        self.schedule(id);
+    }
+}
+
+pub(super) fn is_gathered(net: &mut EventLoop, peer: PeerId) -> bool {
+    let peer = net.peer(peer);
+    peer.is_ok_and(|p| p.ice_gathering_state() == IceGatheringState::Complete)
+}
+
+/// Gives the peer its offer and its tracks, and makes its answer.
+fn prepare(
+    net: &mut EventLoop,
+    host: &mut impl StreamHost,
+    id: PeerId,
+    (kind, name): (Kind, &str),
+    offer: &str,
+) -> Result<(), Response> {
+    let gone = |error: LoopError| Response::problem(500, "Session ended", error.to_string());
+    let bad = |error: PeerError| Response::problem(422, "Unsuitable offer", error.to_string());
+    net.peer(id)
+        .map_err(gone)?
+        .set_remote_description(SessionDescription::offer(offer))
+        .map_err(|e| Response::problem(400, "Bad offer", e.to_string()))?;
+    host.join(net, kind, name, id)
+        .map_err(|refusal| reply::refused(name, &refusal))?;
+    let mut peer = net.peer(id).map_err(gone)?;
+    // Media goes one way only (RFC 9725, section 4.2; WHEP, section 4.2).
+    let only = match kind {
+        Kind::Publish => Direction::RecvOnly,
+        Kind::View => Direction::SendOnly,
+    };
+    for transceiver in peer.transceivers() {
+        let direction = transceiver.direction.and(only);
+        if direction != transceiver.direction {
+            peer.set_direction(transceiver.id, direction).map_err(bad)?;
+        }
+    }
+    peer.set_local_description(None).map_err(bad)
+}
+
+/// The offer has media, in the right direction.
+fn check_media(kind: Kind, body: &[u8]) -> Result<(), Response> {
+    let bad = |detail: &str| Response::problem(400, "Bad offer", detail);
+    let text = std::str::from_utf8(body).map_err(|e| {
+        bad(&format!(
+            "not UTF-8: wrong byte at offset {}",
+            e.valid_up_to()
+        ))
+    })?;
+    let sdp = Sdp::parse(text.as_bytes()).map_err(|e| bad(&format!("not SDP: {e}")))?;
+    let (unwanted, wrong, right) = match kind {
+        Kind::Publish => ("recvonly", "receives only; to watch", "sendonly"),
+        Kind::View => ("sendonly", "sends only; to publish", "recvonly"),
+    };
+    let mut media = sdp
+        .medias
+        .iter()
+        .filter(|m| ["audio", "video"].contains(&m.media.as_str()))
+        .peekable();
+    if media.peek().is_none() {
+        return Err(Response::problem(
+            422,
+            "Unsuitable offer",
+            "there is neither m=audio nor m=video in it",
+        ));
+    }
+    let is_useless = |m: &sdp_types::Media| {
+        let has = |name: &str| m.attributes.iter().any(|a| a.attribute == name);
+        has(unwanted) || has("inactive")
+    };
+    if media.all(is_useless) {
+        let other = match kind {
+            Kind::Publish => "WHEP",
+            Kind::View => "WHIP",
+        };
+        let detail = format!("the offer {wrong}, use {other}; here a={right} is expected");
+        return Err(Response::problem(422, "Unsuitable offer", detail));
+    }
+    Ok(())
+}
+
+fn cannot_add(error: &LoopError) -> Response {
+    match error {
+        LoopError::LimitReached { .. } => {
+            reply::overloaded("there are as many connections as may be")
+        }
+        other => Response::problem(500, "No connection", other.to_string()),
+    }
+}
+
+/// A segment of a path (RFC 3986, section 3.3).
+fn percent_encoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(byte.into());
+            }
+            _ => out += &format!("%{byte:02X}"),
+        }
+    }
+    out
+}

@@ -1,0 +1,470 @@
+//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep), the server's side: sessions over HTTP.
+//!
+//! ```text
+//!   requests ──► handle_request ──► [ sessions ] ──► poll_response ──► responses
+//!   events of peers ──► handle_peer_event ──► [ sessions ] ──► StreamHost: who publishes, who watches
+//! ```
+//!
+//! A [`WhipServer`] knows neither sockets nor HTTP as bytes: whoever has a door hands it
+//! [`Request`]s and takes [`Response`]s. Peers live on the [`EventLoop`] that is handed in; what they send and
+//! are sent is the [`StreamHost`]'s.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /whip/NAME`, `POST /whep/NAME` with an offer | 201 with the answer, `Location`, `ETag`, `Link` |
+//! | `PATCH Location` with candidates (`If-Match: ETag`) | 204 |
+//! | `PATCH Location` with new credentials (`If-Match: *`): ICE restart | 200 with ours, and a new `ETag` |
+//! | `DELETE Location` | 200 |
+//! | `OPTIONS` anywhere | 200 |
+//!
+//! All errors are problem details (RFC 9457). All candidates are in the answer: WHIP has no way to send later
+//! ones. The name of a session is 128 random bits, and is what protects it beside the token.
+
+mod config;
+mod create;
+mod host;
+mod patch;
+mod reply;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use turn_types::stun::message::TransactionId;
+
+use self::reply::Cors;
+use crate::driver::{EventLoop, PeerId};
+use crate::proto::peer::{ConnectionState, IceGatheringState, PeerEvent};
+use crate::server::http::{Request, RequestId, Response};
+use crate::signaling::whip::sdpfrag;
+
+pub use self::config::{Origins, WhipConfig};
+pub use self::host::{Refusal, StreamHost};
+
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// WHIP: the client sends.
+    Publish,
+    /// WHEP: the client receives.
+    View,
+}
+
+/// What a [`WhipServer`] has counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct WhipStats {
+    /// Sessions now that publish.
+    pub publishers: usize,
+    /// Sessions now that watch.
+    pub viewers: usize,
+    /// Sessions made.
+    pub created: u64,
+    /// Requests refused, of whatever kind.
+    pub refused: u64,
+    /// ICE restarts.
+    pub restarts: u64,
+    /// Sessions removed because they did not connect in time.
+    pub never_connected: u64,
+}
+
+/// What is known of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionInfo {
+    /// What it is for.
+    pub kind: Kind,
+    /// The stream.
+    pub name: String,
+    /// Its peer on the loop.
+    pub peer: PeerId,
+    /// Who asked for it.
+    pub client: IpAddr,
+    /// How its connection stands.
+    pub state: ConnectionState,
+}
+
+/// Sessions of publishers and viewers. See the [module](self).
+#[derive(Debug)]
+pub struct WhipServer {
+    config: WhipConfig,
+    sessions: HashMap<SessionId, Session>,
+    /// All peers made here that are not closed; of sessions that are removed, too.
+    peers: HashMap<PeerId, SessionId>,
+    per_client: HashMap<IpAddr, usize>,
+    /// What is due when: sessions that are not answered or not connected.
+    due: BTreeSet<(Instant, SessionId)>,
+    responses: VecDeque<(RequestId, Response)>,
+    stats: WhipStats,
+}
+
+/// 128 random bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct SessionId(u128);
+
+#[derive(Debug)]
+struct Session {
+    kind: Kind,
+    name: String,
+    peer: PeerId,
+    client: IpAddr,
+    state: ConnectionState,
+    /// The client's offer, which restarts change.
+    offer: String,
+    /// The client's ICE credentials now, and the ufrags before them, the latest first.
+    remote: (String, String),
+    before: VecDeque<String>,
+    /// Counts ICE generations; makes the entity tag.
+    generation: u32,
+    /// A request that is answered when candidates are gathered, at the latest then.
+    awaiting: Option<Awaiting>,
+    connect_by: Option<Instant>,
+    due: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Awaiting {
+    request: RequestId,
+    cors: Cors,
+    is_restart: bool,
+    until: Instant,
+}
+
+/// What a path names.
+enum Resource {
+    Endpoint(Kind, String),
+    Session(Kind, Option<SessionId>),
+}
+
+impl WhipServer {
+    /// A server without sessions.
+    #[must_use]
+    pub fn new(config: WhipConfig) -> Self {
+        Self {
+            config,
+            sessions: HashMap::new(),
+            peers: HashMap::new(),
+            per_client: HashMap::new(),
+            due: BTreeSet::new(),
+            responses: VecDeque::new(),
+            stats: WhipStats::default(),
+        }
+    }
+
+    /// Whether requests to this path are for this server.
+    #[must_use]
+    pub fn serves(&self, path: &str) -> bool {
+        self.resource(path).is_some()
+    }
+
+    /// Takes a request; its response comes from [`poll_response`](Self::poll_response), at once or later.
+    pub fn handle_request(
+        &mut self,
+        net: &mut EventLoop,
+        host: &mut impl StreamHost,
+        id: RequestId,
+        request: Request,
+        now: Instant,
+    ) {
+        let cors = match Cors::of(&self.config.origins, &request) {
+            Ok(cors) => cors,
+            Err(refused) => return self.respond(id, refused),
+        };
+        let response = match self.resource(&request.path) {
+            None => Some(self.unknown_path()),
+            Some(Resource::Endpoint(kind, name)) => match request.method.as_str() {
+                "OPTIONS" => {
+                    Some(cors.options(reply::ENDPOINT_METHODS, ("Accept-Post", reply::SDP)))
+                }
+                "POST" => return self.create(net, host, id, &request, (kind, name, cors), now),
+                other => Some(reply::method_not_allowed(other, reply::ENDPOINT_METHODS)),
+            },
+            Some(Resource::Session(kind, session)) => match request.method.as_str() {
+                "OPTIONS" => Some(cors.options(
+                    reply::SESSION_METHODS,
+                    ("Accept-Patch", sdpfrag::MEDIA_TYPE),
+                )),
+                "PATCH" | "DELETE" => {
+                    self.for_session(net, id, &request, (kind, session, &cors), now)
+                }
+                other => Some(reply::method_not_allowed(other, reply::SESSION_METHODS)),
+            },
+        };
+        if let Some(response) = response {
+            self.respond(id, cors.apply(response));
+        }
+    }
+
+    /// The next response that is ready.
+    pub fn poll_response(&mut self) -> Option<(RequestId, Response)> {
+        self.responses.pop_front()
+    }
+
+    /// The client has left before it had its response, so it cannot know its session: that ends.
+    pub fn handle_gone(&mut self, net: &mut EventLoop, id: RequestId) {
+        let left = self.sessions.iter().find(|(_, session)| {
+            let awaiting = session.awaiting.as_ref();
+            awaiting.is_some_and(|a| a.request == id && !a.is_restart)
+        });
+        if let Some(session) = left.map(|(session, _)| *session) {
+            self.remove(net, session);
+        }
+    }
+
+    /// Whether this peer was made here.
+    #[must_use]
+    pub fn owns(&self, peer: PeerId) -> bool {
+        self.peers.contains_key(&peer)
+    }
+
+    /// Takes what one of its peers has to say, and passes it on to the streams.
+    pub fn handle_peer_event(
+        &mut self,
+        net: &mut EventLoop,
+        host: &mut impl StreamHost,
+        peer: PeerId,
+        event: &PeerEvent,
+    ) {
+        let Some(id) = self.peers.get(&peer).copied() else {
+            return;
+        };
+        host.handle_peer_event(net, peer, event);
+        match event {
+            PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
+                self.answer(net, id);
+            }
+            PeerEvent::ConnectionStateChange(state) => self.on_state(net, id, peer, *state),
+            PeerEvent::Error(error) => log::info!("peer {peer}: {error}"),
+            _ => {}
+        }
+    }
+
+    /// The time of [`next_deadline`](Self::next_deadline) has come. Always allowed, also early.
+    pub fn handle_timeout(&mut self, net: &mut EventLoop, now: Instant) {
+        while let Some((due, id)) = self.due.first().copied()
+            && due <= now
+        {
+            self.due.pop_first();
+            let Some(session) = self.sessions.get_mut(&id) else {
+                continue;
+            };
+            session.due = None;
+            if session.connect_by.is_some_and(|by| by <= now) {
+                log::info!(
+                    "{} of {} has not connected in {} s: its session is removed",
+                    session.client,
+                    session.name,
+                    self.config.connect_deadline.as_secs()
+                );
+                self.stats.never_connected += 1;
+                self.remove(net, id);
+                continue;
+            }
+            if session.awaiting.as_ref().is_some_and(|a| a.until <= now) {
+                self.answer(net, id);
+            }
+            self.schedule(id);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has to be called at the latest.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Ends all sessions: their peers say goodbye in the next turn of the loop.
+    pub fn close(&mut self, net: &mut EventLoop) {
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.remove(net, id);
+        }
+    }
+
+    /// The sessions there are, in no order.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionInfo> + '_ {
+        self.sessions.values().map(|session| SessionInfo {
+            kind: session.kind,
+            name: session.name.clone(),
+            peer: session.peer,
+            client: session.client,
+            state: session.state,
+        })
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn stats(&self) -> WhipStats {
+        let of = |kind| self.sessions.values().filter(|s| s.kind == kind).count();
+        WhipStats {
+            publishers: of(Kind::Publish),
+            viewers: of(Kind::View),
+            ..self.stats
+        }
+    }
+
+    fn resource(&self, path: &str) -> Option<Resource> {
+        for (kind, prefix) in [
+            (Kind::Publish, &self.config.publish_path),
+            (Kind::View, &self.config.view_path),
+        ] {
+            let Some(rest) = path.strip_prefix(prefix.as_str()) else {
+                continue;
+            };
+            let Some(rest) = rest.strip_prefix('/').filter(|rest| !rest.is_empty()) else {
+                continue;
+            };
+            return Some(match rest.split_once('/') {
+                None | Some((_, "")) => {
+                    Resource::Endpoint(kind, rest.trim_end_matches('/').to_owned())
+                }
+                Some((_, session)) => Resource::Session(kind, SessionId::parse(session)),
+            });
+        }
+        None
+    }
+
+    fn unknown_path(&self) -> Response {
+        let detail = format!(
+            "publish at {}/NAME, watch at {}/NAME",
+            self.config.publish_path, self.config.view_path
+        );
+        Response::problem(404, "Not found", detail)
+    }
+
+    /// PATCH and DELETE. `None`: the response comes later.
+    fn for_session(
+        &mut self,
+        net: &mut EventLoop,
+        id: RequestId,
+        request: &Request,
+        (kind, session, cors): (Kind, Option<SessionId>, &Cors),
+        now: Instant,
+    ) -> Option<Response> {
+        if let Err(refused) = self.check_token(kind, request) {
+            return Some(refused);
+        }
+        let known = session.filter(|s| self.sessions.get(s).is_some_and(|s| s.kind == kind));
+        let Some(session) = known else {
+            let detail = "it has ended, or never was; make a new one by POST";
+            return Some(Response::problem(404, "No such session", detail));
+        };
+        if request.method == "DELETE" {
+            self.remove(net, session);
+            return Some(Response::new(200));
+        }
+        self.patch(net, id, request, (session, cors), now)
+    }
+
+    fn respond(&mut self, id: RequestId, response: Response) {
+        self.stats.refused += u64::from(response.status >= 400);
+        self.responses.push_back((id, response));
+    }
+
+    fn on_state(
+        &mut self,
+        net: &mut EventLoop,
+        id: SessionId,
+        peer: PeerId,
+        state: ConnectionState,
+    ) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.state = state;
+            log::info!("{} ({}): {state}", session.name, session.client);
+        }
+        match state {
+            ConnectionState::Connected => {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.connect_by = None;
+                }
+                self.schedule(id);
+            }
+            // The other side has withdrawn its consent, or was never there (RFC 7675, section 5.1).
+            ConnectionState::Failed => self.remove(net, id),
+            ConnectionState::Closed => {
+                self.remove(net, id);
+                self.peers.remove(&peer);
+            }
+            _ => {}
+        }
+    }
+
+    /// Puts a session's next deadline in its place.
+    fn schedule(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let until = session.awaiting.as_ref().map(|a| a.until);
+        let due = until.into_iter().chain(session.connect_by).min();
+        if session.due != due {
+            if let Some(before) = session.due.take() {
+                self.due.remove(&(before, id));
+            }
+            session.due = due;
+            self.due.extend(due.map(|due| (due, id)));
+        }
+    }
+
+    /// Ends a session and closes its peer, whose last event is still to come.
+    fn remove(&mut self, net: &mut EventLoop, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        if let Some(due) = session.due {
+            self.due.remove(&(due, id));
+        }
+        if let Some(count) = self.per_client.get_mut(&session.client) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_client.remove(&session.client);
+            }
+        }
+        if let Some(awaiting) = session.awaiting {
+            let detail = "the connection was closed before it was answered";
+            let response = Response::problem(500, "Session ended", detail);
+            self.respond(awaiting.request, awaiting.cors.apply(response));
+        }
+        if let Ok(mut peer) = net.peer(session.peer) {
+            peer.close();
+        }
+    }
+}
+
+impl Kind {
+    fn path(self, config: &WhipConfig) -> &str {
+        match self {
+            Self::Publish => &config.publish_path,
+            Self::View => &config.view_path,
+        }
+    }
+}
+
+impl SessionId {
+    /// From the system's randomness.
+    fn generate() -> Self {
+        // 96 bits each.
+        let [a, b] = [(); 2].map(|()| u128::from(TransactionId::generate()));
+        Self((a << 64) ^ b)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let is_hex =
+            text.len() == 32 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        let id = is_hex.then(|| u128::from_str_radix(text, 16));
+        id?.ok().map(Self)
+    }
+}
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl Session {
+    /// The entity tag of the ICE session, strong (RFC 9110, section 8.8.3).
+    fn entity_tag(&self) -> String {
+        format!("\"ice-{}\"", self.generation)
+    }
+}

@@ -1,0 +1,36 @@
+//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): media to a server and from it, by one POST.
+//!
+//! ```text
+//!  client                                            server
+//!    │ POST /whip/NAME   offer (application/sdp)        │
+//!    ├─────────────────────────────────────────────────▶│
+//!    │◀── 201 answer, Location, ETag, Link: ICE servers ┤
+//!    │ PATCH Location    candidates, If-Match: ETag     │   (as they are found)
+//!    ├─────────────────────────────────────────────────▶│
+//!    │◀── 204 ──────────────────────────────────────────┤
+//!    │ PATCH Location    new ufrag, pwd, If-Match: *    │   (ICE restart)
+//!    ├─────────────────────────────────────────────────▶│
+//!    │◀── 200 ufrag, pwd, candidates, ETag ─────────────┤
+//!    │ DELETE Location                                  │
+//!    ├─────────────────────────────────────────────────▶│
+//! ```
+//!
+//! - [`WhipClient`]: the client, joined to a peer.
+//! - [`sdpfrag`]: the body of a PATCH.
+//! - [`link`]: ICE servers in `Link` headers.
+//!
+//! The server is `server::whip`.
+
+mod agent;
+mod client;
+mod config;
+mod error;
+mod exchange;
+pub mod link;
+pub mod sdpfrag;
+mod url;
+
+pub use self::client::{WhipClient, WhipEvent};
+pub use self::config::WhipClientConfig;
+pub use self::error::WhipError;
+pub use self::url::{Url, UrlError};

@@ -1,0 +1,462 @@
+//! SDP fragments (RFC 8840, section 9): ICE credentials and candidates, as the body of a PATCH
+//! (`application/trickle-ice-sdpfrag`).
+//!
+//! ```text
+//! a=ice-options:trickle
+//! m=audio 9 UDP/TLS/RTP/SAVPF 0          stands for the first m-line of the bundle
+//! a=mid:0
+//! a=ice-ufrag:EsAw
+//! a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1
+//! a=candidate:1 1 udp 2130706431 192.0.2.1 61764 typ host
+//! a=end-of-candidates
+//! ```
+//!
+//! All media is bundled (RFC 9725, section 4.4.1), so one transport is all that a fragment can be about.
+
+use std::fmt;
+
+use sdp_types::{Attribute, Media, Session};
+
+use crate::proto::ice::IceCandidate;
+use crate::proto::ice::candidate::CandidateError;
+
+/// The media type of a fragment.
+pub const MEDIA_TYPE: &str = "application/trickle-ice-sdpfrag";
+
+/// The longest fragment accepted, in bytes. Thirty candidates are about 4 KiB.
+pub const MAX_FRAGMENT: usize = 32 * 1024;
+
+/// Candidates accepted in one fragment.
+pub const MAX_CANDIDATES: usize = 64;
+
+/// What a fragment lacks to be a session description.
+const HEAD: &str = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n";
+
+/// ICE credentials and candidates of one side.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SdpFragment {
+    /// The ICE generation that the candidates belong to. Always together with [`pwd`](Self::pwd).
+    pub ufrag: Option<String>,
+    /// Its password.
+    pub pwd: Option<String>,
+    /// The first m-line of the bundle: `audio`, `video` or `application`, and its mid.
+    pub media: Option<(String, String)>,
+    /// The candidates, each with the mid and, unless it names its own, the ufrag.
+    pub candidates: Vec<IceCandidate>,
+    /// No more will come in this generation (RFC 8840, section 8.2).
+    pub end_of_candidates: bool,
+    /// This side only answers checks (RFC 8445, section 2.5).
+    pub ice_lite: bool,
+    /// `a=ice-options`, as it stands.
+    pub ice_options: Option<String>,
+    /// Candidates left out because their transport, type or address is not known here.
+    pub unknown_candidates: usize,
+}
+
+impl SdpFragment {
+    /// Reads the body of a PATCH.
+    ///
+    /// # Errors
+    ///
+    /// [`FragmentError`], with the line where there is one. A candidate that is well formed and of no use
+    /// here is none: it is left out, and counted.
+    pub fn parse(body: &[u8]) -> Result<Self, FragmentError> {
+        if body.len() > MAX_FRAGMENT {
+            return Err(FragmentError::TooLong(body.len()));
+        }
+        let text =
+            std::str::from_utf8(body).map_err(|e| FragmentError::NotUtf8(e.valid_up_to()))?;
+        if text.trim().is_empty() {
+            return Err(FragmentError::Empty);
+        }
+        let whole = format!("{HEAD}{text}");
+        let session = Session::parse(whole.as_bytes())
+            .map_err(|e| FragmentError::NotSdp(in_fragment(&e.to_string())))?;
+        Self::of_session(&session)
+    }
+
+    /// What a session description says of ICE.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn of_description(sdp: &str) -> Result<Self, FragmentError> {
+        let session =
+            Session::parse(sdp.as_bytes()).map_err(|e| FragmentError::NotSdp(e.to_string()))?;
+        Self::of_session(&session)
+    }
+
+    fn of_session(session: &Session) -> Result<Self, FragmentError> {
+        let mut fragment = Self::default();
+        fragment.take(&session.attributes)?;
+        for media in session.medias.iter().filter(|m| !is_rejected(m)) {
+            if fragment.media.is_none()
+                && let Some(mid) = value(&media.attributes, "mid")
+            {
+                fragment.media = Some((media.media.clone(), mid.to_owned()));
+            }
+            fragment.take(&media.attributes)?;
+        }
+        if fragment.ufrag.is_some() != fragment.pwd.is_some() {
+            return Err(FragmentError::HalfCredentials);
+        }
+        let mid = fragment.media.as_ref().map(|(_, mid)| mid.clone());
+        for candidate in &mut fragment.candidates {
+            candidate.sdp_mid.clone_from(&mid);
+            if candidate.username_fragment.is_none() {
+                candidate.username_fragment.clone_from(&fragment.ufrag);
+            }
+        }
+        Ok(fragment)
+    }
+
+    fn take(&mut self, attributes: &[Attribute]) -> Result<(), FragmentError> {
+        for attribute in attributes {
+            let value = attribute.value.as_deref().unwrap_or_default();
+            match attribute.attribute.as_str() {
+                "ice-ufrag" => keep(&mut self.ufrag, value, "ice-ufrag", 4)?,
+                "ice-pwd" => keep(&mut self.pwd, value, "ice-pwd", 22)?,
+                "ice-lite" => self.ice_lite = true,
+                "ice-options" => self.ice_options = Some(value.to_owned()),
+                "end-of-candidates" => self.end_of_candidates = true,
+                "candidate" => self.take_candidate(value)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take_candidate(&mut self, value: &str) -> Result<(), FragmentError> {
+        if self.candidates.len() + self.unknown_candidates >= MAX_CANDIDATES {
+            return Err(FragmentError::TooManyCandidates);
+        }
+        match IceCandidate::parse(&format!("candidate:{value}")) {
+            // The sections of a bundle may all repeat them.
+            Ok(candidate) if self.candidates.contains(&candidate) => {}
+            Ok(candidate) => self.candidates.push(candidate),
+            Err(CandidateError::Bad {
+                field: "transport" | "cand-type" | "connection-address",
+                ..
+            }) => self.unknown_candidates += 1,
+            Err(error) => return Err(FragmentError::BadCandidate(error)),
+        }
+        Ok(())
+    }
+
+    /// Writes the fragment, lines ended by CRLF.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut head = Vec::new();
+        if self.ice_lite {
+            head.push(attribute("ice-lite", None));
+        }
+        if let Some(options) = &self.ice_options {
+            head.push(attribute("ice-options", Some(options)));
+        }
+        let mut body = Vec::new();
+        for (name, value) in [("ice-ufrag", &self.ufrag), ("ice-pwd", &self.pwd)] {
+            body.extend(value.as_ref().map(|value| attribute(name, Some(value))));
+        }
+        for candidate in &self.candidates {
+            let line = candidate.to_sdp_line();
+            let value = line.strip_prefix("candidate:").unwrap_or(&line);
+            body.push(attribute("candidate", Some(value)));
+        }
+        if self.end_of_candidates {
+            body.push(attribute("end-of-candidates", None));
+        }
+        let medias = match &self.media {
+            Some((kind, mid)) => {
+                body.insert(0, attribute("mid", Some(mid)));
+                vec![placeholder(kind, body)]
+            }
+            None => {
+                head.append(&mut body);
+                Vec::new()
+            }
+        };
+        let mut text = Vec::new();
+        // Neither can fail: the one is ours, the other is into memory.
+        if let Ok(mut session) = Session::parse(HEAD.as_bytes()) {
+            (session.attributes, session.medias) = (head, medias);
+            let _ = session.write(&mut text);
+        }
+        let text = String::from_utf8_lossy(&text);
+        // What makes it a session description is left out again: RFC 8840 has only a= and m= in a fragment.
+        let of_fragment = |line: &&str| line.starts_with("a=") || line.starts_with("m=");
+        let lines = text.lines().filter(of_fragment);
+        lines.flat_map(|line| [line, "\r\n"]).collect()
+    }
+
+    /// The session description that this fragment makes of an earlier one: with its credentials, and
+    /// without candidates. All else stays as it was negotiated (RFC 9725, section 4.3.3).
+    #[must_use]
+    pub fn applied_to(&self, sdp: &str) -> String {
+        let mut out = String::with_capacity(sdp.len());
+        for line in sdp.lines() {
+            match (line.split_once(':'), &self.ufrag, &self.pwd) {
+                (Some(("a=candidate", _)), ..) => continue,
+                (Some(("a=ice-ufrag", _)), Some(ufrag), _) => {
+                    out += &format!("a=ice-ufrag:{ufrag}")
+                }
+                (Some(("a=ice-pwd", _)), _, Some(pwd)) => out += &format!("a=ice-pwd:{pwd}"),
+                _ if line == "a=end-of-candidates" => continue,
+                _ => out += line,
+            }
+            out += "\r\n";
+        }
+        out
+    }
+}
+
+/// An m-line is rejected by port 0, unless it stands for its bundle only (RFC 9143, section 6).
+fn is_rejected(media: &Media) -> bool {
+    let is_bundle_only = media
+        .attributes
+        .iter()
+        .any(|a| a.attribute == "bundle-only");
+    media.port == 0 && !is_bundle_only
+}
+
+fn value<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
+    let found = attributes.iter().find(|a| a.attribute == name)?;
+    found.value.as_deref()
+}
+
+/// Takes a credential, which has to be the same wherever it stands (all is bundled).
+fn keep(
+    slot: &mut Option<String>,
+    value: &str,
+    name: &'static str,
+    shortest: usize,
+) -> Result<(), FragmentError> {
+    // RFC 8839, section 5.4; characters beyond its alphabet do no harm, white space would.
+    let is_good =
+        (shortest..=256).contains(&value.len()) && value.bytes().all(|c| c.is_ascii_graphic());
+    if !is_good {
+        return Err(FragmentError::BadCredential { name, shortest });
+    }
+    match slot {
+        Some(before) if before != value => Err(FragmentError::NotBundled(name)),
+        _ => {
+            *slot = Some(value.to_owned());
+            Ok(())
+        }
+    }
+}
+
+fn attribute(name: &str, value: Option<&str>) -> Attribute {
+    Attribute {
+        attribute: name.to_owned(),
+        value: value.map(str::to_owned),
+    }
+}
+
+fn placeholder(kind: &str, attributes: Vec<Attribute>) -> Media {
+    let is_data = kind == "application";
+    let (proto, fmt) = match is_data {
+        true => ("UDP/DTLS/SCTP", "webrtc-datachannel"),
+        false => ("UDP/TLS/RTP/SAVPF", "0"),
+    };
+    Media {
+        media: kind.to_owned(),
+        port: 9,
+        num_ports: None,
+        proto: proto.to_owned(),
+        fmt: fmt.to_owned(),
+        media_title: None,
+        connections: Vec::new(),
+        bandwidths: Vec::new(),
+        key: None,
+        attributes,
+    }
+}
+
+/// The parser counts the lines of [`HEAD`] as well.
+fn in_fragment(error: &str) -> String {
+    let Some((before, number)) = error.rsplit_once("line ") else {
+        return error.to_owned();
+    };
+    let digits = number
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(number.len());
+    match number[..digits].parse::<usize>() {
+        Ok(line) => {
+            let line = line.saturating_sub(HEAD.lines().count());
+            format!("{before}line {line}{}", &number[digits..])
+        }
+        Err(_) => error.to_owned(),
+    }
+}
+
+/// Why a fragment was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FragmentError {
+    /// Longer than [`MAX_FRAGMENT`]: so many bytes.
+    TooLong(usize),
+    /// Not UTF-8, from this byte on.
+    NotUtf8(usize),
+    /// Nothing in it.
+    Empty,
+    /// Not lines of SDP: what the parser says.
+    NotSdp(String),
+    /// `ice-ufrag` without `ice-pwd`, or the other way round.
+    HalfCredentials,
+    /// A credential is too short, too long, or has white space in it.
+    BadCredential {
+        /// The attribute.
+        name: &'static str,
+        /// The fewest characters it may have; 256 are the most.
+        shortest: usize,
+    },
+    /// This attribute differs between m-sections, so that they are not bundled.
+    NotBundled(&'static str),
+    /// More than [`MAX_CANDIDATES`].
+    TooManyCandidates,
+    /// A candidate that is not well formed.
+    BadCandidate(CandidateError),
+}
+
+impl fmt::Display for FragmentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong(length) => write!(
+                f,
+                "the SDP fragment is {length} bytes long, the limit is {MAX_FRAGMENT}"
+            ),
+            Self::NotUtf8(offset) => write!(f, "not UTF-8: wrong byte at offset {offset}"),
+            Self::Empty => f.write_str("the SDP fragment is empty"),
+            Self::NotSdp(why) => write!(f, "not an SDP fragment: {why}"),
+            Self::HalfCredentials => {
+                f.write_str("a=ice-ufrag and a=ice-pwd go together; one of them is missing")
+            }
+            Self::BadCredential { name, shortest } => write!(
+                f,
+                "a={name} must have {shortest} to 256 characters and no white space"
+            ),
+            Self::NotBundled(name) => write!(
+                f,
+                "a={name} differs between m-sections; only bundled media is supported"
+            ),
+            Self::TooManyCandidates => {
+                write!(f, "more than {MAX_CANDIDATES} candidates in one fragment")
+            }
+            Self::BadCandidate(error) => write!(f, "a=candidate: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for FragmentError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRICKLE: &str = "a=group:BUNDLE 0 1\r\n\
+        m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n\
+        a=mid:0\r\n\
+        a=ice-ufrag:EsAw\r\n\
+        a=ice-pwd:P2uYro0UCOQ4zxjKXaWCBui1\r\n\
+        a=candidate:1387637174 1 udp 2122260223 192.0.2.1 61764 typ host generation 0 ufrag EsAw network-id 1\r\n\
+        a=candidate:473322822 1 tcp 1518280447 192.0.2.1 9 typ host tcptype active generation 0\r\n\
+        a=end-of-candidates\r\n";
+
+    #[test]
+    fn reads_what_a_browser_page_sends() {
+        let fragment = SdpFragment::parse(TRICKLE.as_bytes()).unwrap();
+        assert_eq!(fragment.ufrag.as_deref(), Some("EsAw"));
+        assert_eq!(fragment.media, Some(("audio".into(), "0".into())));
+        assert!(fragment.end_of_candidates && !fragment.ice_lite);
+        let [udp, tcp] = &fragment.candidates[..] else {
+            panic!("{:?}", fragment.candidates)
+        };
+        assert_eq!((udp.port, tcp.port), (61764, 9));
+        assert_eq!(tcp.username_fragment.as_deref(), Some("EsAw"));
+        assert_eq!(udp.sdp_mid.as_deref(), Some("0"));
+        // Lines may end as they like, and credentials may stand before any m-line (the RFC's own example).
+        let bare = "a=ice-ufrag:ysXw\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k";
+        let fragment = SdpFragment::parse(bare.as_bytes()).unwrap();
+        assert_eq!(fragment.pwd.as_deref(), Some("vw5LmwG4y/e6dPP/zAP9Gp5k"));
+        assert_eq!(fragment.media, None);
+    }
+
+    #[test]
+    fn what_is_written_is_read_the_same() {
+        for text in [
+            TRICKLE,
+            "a=ice-lite\r\na=ice-ufrag:ysXw\r\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k\r\n",
+        ] {
+            let fragment = SdpFragment::parse(text.as_bytes()).unwrap();
+            let written = fragment.to_text();
+            assert!(
+                written
+                    .lines()
+                    .all(|l| l.starts_with("a=") || l.starts_with("m=")),
+                "{written}"
+            );
+            assert_eq!(
+                SdpFragment::parse(written.as_bytes()),
+                Ok(fragment),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn errors_name_what_is_wrong() {
+        let error = |text: &str| SdpFragment::parse(text.as_bytes()).unwrap_err().to_string();
+        assert_eq!(error(" \r\n"), "the SDP fragment is empty");
+        assert!(error("a=ice-ufrag:abcd\r\n").contains("one of them is missing"));
+        assert!(error("a=ice-ufrag:abc\r\n").contains("4 to 256"));
+        assert!(
+            error("m=audio\r\n").contains("line 1"),
+            "{}",
+            error("m=audio\r\n")
+        );
+        assert!(error("hello").contains("not an SDP fragment"));
+        let candidate = "a=candidate:1 1 udp x 192.0.2.1 5 typ host\r\n";
+        assert!(
+            error(candidate).contains("priority"),
+            "{}",
+            error(candidate)
+        );
+        let two = "m=audio 9 RTP/AVP 0\r\na=ice-ufrag:aaaa\r\nm=video 9 RTP/AVP 0\r\na=ice-ufrag:bbbb\r\n";
+        assert!(error(two).contains("only bundled"));
+        let line = |n: usize| format!("a=candidate:{n} 1 udp 1 192.0.2.1 5 typ host\r\n");
+        assert!(error(&(0..65).map(line).collect::<String>()).contains("64 candidates"));
+        assert!(error(&"a".repeat(MAX_FRAGMENT + 1)).contains("limit"));
+    }
+
+    #[test]
+    fn candidates_of_no_use_are_left_out() {
+        let text = "a=candidate:1 1 sctp 1 192.0.2.1 5 typ host\r\na=candidate:1 1 udp 1 192.0.2.1 5 typ new\r\n";
+        let fragment = SdpFragment::parse(text.as_bytes()).unwrap();
+        assert_eq!(
+            (fragment.candidates.len(), fragment.unknown_candidates),
+            (0, 2)
+        );
+    }
+
+    #[test]
+    fn a_restart_changes_credentials_only() {
+        let sdp = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n\
+                   a=mid:a\r\na=ice-ufrag:aaaa\r\na=ice-pwd:aaaaaaaaaaaaaaaaaaaaaa\r\n\
+                   a=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\na=end-of-candidates\r\na=sendonly\r\n";
+        let mut fragment = SdpFragment::of_description(sdp).unwrap();
+        assert_eq!(fragment.media, Some(("audio".into(), "a".into())));
+        assert_eq!(fragment.candidates.len(), 1);
+        fragment.ufrag = Some("bbbb".into());
+        fragment.pwd = Some("bbbbbbbbbbbbbbbbbbbbbb".into());
+        let applied = fragment.applied_to(sdp);
+        let expected = sdp
+            .replace("aaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbb")
+            .replace("aaaa", "bbbb")
+            .replace(
+                "a=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\na=end-of-candidates\r\n",
+                "",
+            );
+        assert_eq!(applied, expected);
+    }
+}

@@ -1,0 +1,174 @@
+//! A process without descriptors.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use looprtc::server::door::DoorConfig;
+
+use crate::app::{Answer, App, connect};
+use crate::web_socket::open_at;
+
+/// The server of this test, which needs a process of its own. Not a test.
+#[test]
+#[ignore = "run by without_descriptors, in a process of its own"]
+fn server() {
+    let app = App::start(DoorConfig::default().max_connections(10_000).lines(2));
+    let mut hoard = Vec::new();
+    println!("\nlistening {}", app.address.port());
+    for line in std::io::stdin().lines() {
+        match line.unwrap().as_str() {
+            // All descriptors but so few.
+            "hoard" => {
+                while let Ok(file) = File::open("/dev/null") {
+                    hoard.push(file);
+                }
+                hoard.truncate(hoard.len() - 4);
+                println!("hoarded {}", hoard.len());
+            }
+            "free" => {
+                hoard.clear();
+                println!("freed 0");
+            }
+            "stats" => {
+                let stats = app.stats();
+                println!("failed {}", stats.accept_failed);
+                println!("evicted {}", stats.evicted);
+                println!("refused {}", stats.refused_full);
+                println!("ticks {}", ticks());
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+/// Processor time of this process, in clock ticks (10 ms).
+fn ticks() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+struct Server {
+    child: Child,
+    input: ChildStdin,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Server {
+    fn start() -> (Self, u16) {
+        let me = std::env::current_exe().unwrap();
+        let mut child = Command::new("sh")
+            .args(["-c", "ulimit -n 100; exec \"$0\" \"$@\""])
+            .arg(me)
+            .args(["--exact", "descriptors::server", "--ignored", "--nocapture"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Self {
+            child,
+            input,
+            lines,
+        };
+        let port = server.number("listening");
+        (server, u16::try_from(port).unwrap())
+    }
+
+    fn tell(&mut self, what: &str) {
+        writeln!(self.input, "{what}").unwrap();
+    }
+
+    /// The number behind this word, in what it says next.
+    fn number(&mut self, word: &str) -> u64 {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(self.lines.read_line(&mut line).unwrap() > 0, "it ended");
+            if let Some(number) = line.trim().strip_prefix(word) {
+                return number.trim().parse().unwrap();
+            }
+        }
+    }
+
+    fn stats(&mut self) -> [u64; 4] {
+        self.tell("stats");
+        ["failed", "evicted", "refused", "ticks"].map(|word| self.number(word))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn without_descriptors() {
+    let (mut server, port) = Server::start();
+    let to = ([127, 0, 0, 1], port).into();
+    let visit = || {
+        let mut stream = connect(to);
+        stream
+            .write_all(b"GET /page HTTP/1.1\r\nHost: a\r\n\r\n")
+            .unwrap();
+        (Answer::read(&mut stream, false).status, stream)
+    };
+    assert_eq!(visit().0, 200);
+    server.tell("hoard");
+    assert!(server.number("hoarded") > 20);
+
+    // Idle connections give way: each is answered, though they are more than there are descriptors.
+    let kept: Vec<_> = (0..12).map(|_| visit()).collect();
+    assert!(kept.iter().all(|(status, _)| *status == 200));
+    let [failed, evicted, ..] = server.stats();
+    assert!(failed > 0 && evicted > 0, "{failed} {evicted}");
+    drop(kept);
+
+    // Those in use do not, and then it is said.
+    let mut sockets = Vec::new();
+    let told = loop {
+        match open_at(to, "/ws") {
+            Ok(socket) => sockets.push(socket),
+            Err(why) => break why,
+        }
+        assert!(sockets.len() < 20, "there should be no descriptors left");
+    };
+    assert!(told.contains("503"), "{told}");
+    let [_, _, refused, ticks] = server.stats();
+    assert!(refused > 0 && !sockets.is_empty());
+
+    // While nobody can be let in nothing turns in a circle.
+    let waiting: Vec<_> = (0..3).map(|_| connect(to)).collect();
+    std::thread::sleep(Duration::from_secs(2));
+    let [.., after] = server.stats();
+    println!(
+        "{} ms of processor time in 2 s without descriptors",
+        10 * (after - ticks)
+    );
+    assert!(after - ticks < 100, "{} ticks in 2 s", after - ticks);
+    drop(waiting);
+
+    // And those who come when there are some again are served.
+    server.tell("free");
+    server.number("freed");
+    let start = Instant::now();
+    loop {
+        let served = std::panic::catch_unwind(|| visit().0);
+        if matches!(served, Ok(200)) {
+            break;
+        }
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "it never recovers"
+        );
+    }
+    for socket in &mut sockets {
+        socket.send(tungstenite::Message::text("a")).unwrap();
+        assert_eq!(socket.read().unwrap(), tungstenite::Message::text("a"));
+    }
+}
