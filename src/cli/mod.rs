@@ -6,11 +6,14 @@ mod man;
 mod page;
 mod pion_to_pion;
 mod serve;
+mod stats;
 mod turn;
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -30,6 +33,7 @@ struct Entry {
 
 const COMMANDS: &[Entry] = &[
     serve::ENTRY,
+    stats::ENTRY,
     pion_to_pion::ENTRY,
     turn::ENTRY,
     inspect::ENTRY,
@@ -205,4 +209,14 @@ fn write_out(bytes: &[u8]) {
     if std::io::stdout().write_all(bytes).is_err() {
         std::process::exit(0);
     }
+}
+
+/// True once the program was asked to end (SIGINT, SIGTERM); the second time it ends at once.
+fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
 }
