@@ -1,6 +1,7 @@
 //! The command line. [`COMMANDS`] is the one source of help, completions and man pages.
 
 mod completions;
+mod inspect;
 mod man;
 mod page;
 mod pion_to_pion;
@@ -9,11 +10,14 @@ mod publish;
 mod saved;
 mod serve;
 mod session;
+mod stats;
 mod turn;
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -35,8 +39,10 @@ const COMMANDS: &[Entry] = &[
     serve::ENTRY,
     publish::ENTRY,
     play::ENTRY,
+    stats::ENTRY,
     pion_to_pion::ENTRY,
     turn::ENTRY,
+    inspect::ENTRY,
     completions::ENTRY,
     man::ENTRY,
 ];
@@ -49,8 +55,16 @@ const PAGE: Page = Page {
     ],
     examples: &[
         (
-            "looprtc pion-to-pion --interval 1",
-            "two ends talk on this machine",
+            "looprtc",
+            "the test card, rooms and calls, at http://localhost:8080",
+        ),
+        (
+            "looprtc film=film.mp4 door=whip:",
+            "a film, and who publishes, too",
+        ),
+        (
+            "looprtc inspect offer.sdp",
+            "an offer explained line by line",
         ),
         ("looprtc turn --user alice:wonderland", "a TURN server"),
         ("looprtc man turn | man -l -", "the manual of a command"),
@@ -201,4 +215,14 @@ fn write_out(bytes: &[u8]) {
     if std::io::stdout().write_all(bytes).is_err() {
         std::process::exit(0);
     }
+}
+
+/// True once the program was asked to end (SIGINT, SIGTERM); the second time it ends at once.
+fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
 }

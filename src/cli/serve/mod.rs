@@ -6,7 +6,9 @@ mod settings;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -19,6 +21,12 @@ use self::settings::{Secret, Settings};
 use super::page::Page;
 use super::{Entry, Outcome, flag, list, option, value, values};
 use crate::Usage;
+
+/// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
+/// How long the last words may take.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 pub const ENTRY: Entry = Entry {
     name: "serve",
@@ -279,30 +287,33 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 const GOODBYE: Duration = Duration::from_secs(1);
 
 fn serve(config: GatewayConfig) -> Outcome {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
-    let needs_token = config.token.is_some();
+    let wanted_token = config.token.is_some();
     let mut gateway = Gateway::new(config)?;
-    announce(&gateway, needs_token);
+    announce(&gateway, wanted_token);
+    let stop = super::stop_on_signals()?;
     while !stop.load(Ordering::Relaxed) {
         gateway.turn(LOOK_UP)?;
     }
+    say!("ending");
     Ok(gateway.shutdown(GOODBYE)?)
 }
 
-fn announce(gateway: &Gateway, needs_token: bool) {
+/// Where it is, and what there is.
+fn announce(gateway: &Gateway, wanted_token: bool) {
+    let url = gateway.url();
+    say!("{url}");
     for stream in gateway.streams().list() {
-        match &stream.state {
-            StreamState::Failed { why, .. } => eprintln!("looprtc: stream {}: {why}", stream.name),
-            _ => say!("stream {}: {}", stream.name, stream.source),
+        match stream.state {
+            StreamState::Waiting => say!(
+                "  {}: waits for a publisher at {url}/whip/{}",
+                stream.name,
+                stream.name
+            ),
+            _ => say!("  {}: {}", stream.name, stream.source),
         }
     }
-    let ask = if needs_token {
-        " (it asks for the token)"
-    } else {
-        ""
-    };
-    say!("Open {} in a browser{ask}", gateway.url());
+    if wanted_token {
+        say!("who comes is asked for the token");
+    }
+    say!("Ctrl-C ends it");
 }
