@@ -220,7 +220,7 @@ fn slow_clients_hold_nobody_up() {
             Crowd::gather(
                 app.address,
                 if kind == "unread" { 20 } else { 300 },
-                200,
+                100,
                 kind,
             )
         })

@@ -192,7 +192,7 @@ impl Door {
             listener,
             may_accept: true,
             accept_again: None,
-            spare: File::open("/dev/null").ok(),
+            spare: admit::spare(),
             connections: Slab::new(),
             admission: Admission::default(),
             deadlines: Deadlines::default(),
@@ -244,8 +244,9 @@ impl Door {
     /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now.
     pub fn next_deadline(&self) -> Option<Instant> {
         let accepts = self.may_accept && self.accept_again.is_none();
-        let to_hand_out = self.inner.as_ref().is_some_and(Inner::has_work);
-        if !self.listed.is_empty() || self.more_ready || accepts || to_hand_out {
+        let inner = self.inner.as_ref();
+        let relays = !self.lines_ready.is_empty() || inner.is_some_and(Inner::has_work);
+        if !self.listed.is_empty() || self.more_ready || accepts || relays {
             return Some(self.now);
         }
         let deadline = self.deadlines.next();
