@@ -150,7 +150,7 @@ pub struct Door {
     sockets: HashMap<WebSocketId, usize>,
     events: VecDeque<DoorEvent>,
     last_id: u64,
-    /// Bytes of unfinished requests.
+    /// Bytes that are held for connections.
     held: usize,
     chunk: Vec<u8>,
     /// When the last turn was.
@@ -326,6 +326,7 @@ impl Door {
             strangers: self.admission.strangers(),
             web_sockets: self.sockets.len(),
             waiting: self.requests.len(),
+            held: self.held,
             ..self.stats
         }
     }
