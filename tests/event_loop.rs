@@ -11,6 +11,8 @@ use looprtc::proto::peer::{
 
 #[path = "event_loop/datagrams.rs"]
 mod datagrams;
+#[path = "event_loop/ice_tcp.rs"]
+mod ice_tcp;
 
 /// Two peers in one loop, and what has happened to them.
 struct Pair {

@@ -234,6 +234,12 @@ fn ice_single_port() {
 }
 
 #[test]
+fn ice_tcp() {
+    let _guard = shared();
+    in_chromium("ice_tcp", "ice_tcp");
+}
+
+#[test]
 fn play_from_disk() {
     let _guard = alone();
     in_real_time("play_from_disk", "play_from_disk");

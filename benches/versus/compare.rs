@@ -11,7 +11,18 @@ use serde_json::Value;
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// In processes of their own: what one leaves behind in memory does not count for the next.
-const BENCHES: [&str; 6] = ["connect", "rtt", "idle", "throughput", "memory", "fanout"];
+const BENCHES: [&str; 10] = [
+    "connect",
+    "rtt",
+    "idle",
+    "throughput",
+    "memory",
+    "fanout",
+    "sfu-10",
+    "sfu-50",
+    "sfu-100",
+    "sfu-200",
+];
 
 /// What is compared: a figure of pion's with one of ours, and what is aimed at.
 struct Row {
@@ -84,6 +95,60 @@ const fn fanout(what: &'static str, variant: &'static str) -> Row {
         aim: Some(3.0),
     }
 }
+
+/// Rows of a forwarder with so many viewers.
+const fn sfu(
+    (cpu, cpu_of_one, memory): (&'static str, &'static str, &'static str),
+    bench: &'static str,
+    variant: &'static str,
+) -> [Row; 3] {
+    let both = (variant, variant);
+    [
+        small(cpu, bench, both, "cpu_us_per_packet", "us", Some(3.0)),
+        small(cpu_of_one, bench, both, "cpu_percent_per_viewer", "%", None),
+        small(memory, bench, both, "kib_per_viewer", "KiB", Some(4.0)),
+    ]
+}
+
+/// A publisher's packets to many viewers.
+const SFU_ROWS: [[Row; 3]; 4] = [
+    sfu(
+        (
+            "forwarding to 10 viewers, CPU a packet and viewer",
+            "  CPU a viewer",
+            "  memory a viewer",
+        ),
+        "sfu-10",
+        "10 viewers",
+    ),
+    sfu(
+        (
+            "forwarding to 50 viewers, CPU a packet and viewer",
+            "  CPU a viewer",
+            "  memory a viewer",
+        ),
+        "sfu-50",
+        "50 viewers",
+    ),
+    sfu(
+        (
+            "forwarding to 100 viewers, CPU a packet and viewer",
+            "  CPU a viewer",
+            "  memory a viewer",
+        ),
+        "sfu-100",
+        "100 viewers",
+    ),
+    sfu(
+        (
+            "forwarding to 200 viewers, CPU a packet and viewer",
+            "  CPU a viewer",
+            "  memory a viewer",
+        ),
+        "sfu-200",
+        "200 viewers",
+    ),
+];
 
 const NEW: (&str, &str) = ("new certificates", "new certificates");
 const SHARED: (&str, &str) = ("shared certificate", "shared certificate");
@@ -313,7 +378,9 @@ impl Contestant {
             .args(options)
             .stderr(Stdio::null());
         let ended = if bench == "fanout" {
-            with_sink(&mut command)
+            with_sink(&mut command, "fanout-sink")
+        } else if bench.starts_with("sfu-") {
+            with_sink(&mut command, "sfu-sink")
         } else {
             let output = command.output();
             output
@@ -378,9 +445,9 @@ impl Contestant {
 
 /// Runs a sender with a sink of its own, and carries lines between them. What is neither offer nor
 /// question is the sender's result.
-fn with_sink(command: &mut Command) -> Result<(ExitStatus, String)> {
+fn with_sink(command: &mut Command, sink: &str) -> Result<(ExitStatus, String)> {
     let mut sink = Command::new(env::current_exe()?)
-        .arg("fanout-sink")
+        .arg(sink)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -396,7 +463,8 @@ fn with_sink(command: &mut Command) -> Result<(ExitStatus, String)> {
         let mut results = String::new();
         for line in BufReader::new(from_sender).lines() {
             let line = line?;
-            if line.contains("\"offer\"") || line.contains("\"count\"") {
+            let is_for_sink = ["\"offer\"", "\"count\"", "\"publish\""];
+            if is_for_sink.iter().any(|key| line.contains(key)) {
                 writeln!(to_sink, "{line}")?;
                 to_sink.flush()?;
             } else {
@@ -434,7 +502,15 @@ fn compare(arguments: &[String]) -> Result<bool> {
         }
         all => (None, all),
     };
-    let is_wanted = |bench: &str| only.as_ref().is_none_or(|only| only.contains(&bench));
+    // `sfu` is all of `sfu-10`, `sfu-50`, …
+    let is_of = |bench: &str, name: &&str| {
+        let rest = bench.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let is_wanted = |bench: &str| {
+        let only = only.as_ref();
+        only.is_none_or(|only| only.iter().any(|name| is_of(bench, name)))
+    };
     let own = env::current_exe()?.to_string_lossy().into_owned();
     let mut pion = Contestant::new("pion", pion.clone());
     let mut looprtc = Contestant::new("looprtc", own);
@@ -456,10 +532,14 @@ fn compare(arguments: &[String]) -> Result<bool> {
         "| both ends on one machine, medians of {rounds} rounds | pion | looprtc | | better by | aim |"
     );
     println!("|---|---|---|---|---|---|");
-    for row in ROWS.iter().filter(|r| is_wanted(r.bench)) {
+    let rows = ROWS.iter().chain(SFU_ROWS.iter().flatten());
+    for row in rows.filter(|r| is_wanted(r.bench)) {
         complete &= print_row(row, &pion, &looprtc);
     }
     print_idle(&looprtc);
+    for contestant in [&pion, &looprtc] {
+        print_lost(contestant);
+    }
     for contestant in [&pion, &looprtc] {
         for failure in &contestant.failures {
             println!("\nFAILED: {}: {failure}", contestant.name);
@@ -491,6 +571,25 @@ fn print_row(row: &Row, pion: &Contestant, looprtc: &Contestant) -> bool {
         row.what
     );
     true
+}
+
+/// What never came at viewers of a forwarder.
+fn print_lost(contestant: &Contestant) {
+    let of_sfu =
+        |((bench, ..), _): &(&(String, String, String), &Vec<f64>)| bench.starts_with("sfu-");
+    let all: Vec<_> = contestant.figures.iter().filter(of_sfu).collect();
+    let sum = |name: &str| -> f64 {
+        let of_it = all.iter().filter(|((_, _, figure), _)| figure == name);
+        of_it.flat_map(|(_, values)| values.iter()).sum()
+    };
+    if !all.is_empty() {
+        let (lost, received) = (sum("lost"), sum("received"));
+        println!(
+            "\n{}: {lost} of {} forwarded packets lost",
+            contestant.name,
+            lost + received
+        );
+    }
 }
 
 /// Not against pion, but against ourselves without idle peers.

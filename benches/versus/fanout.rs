@@ -23,7 +23,7 @@ use crate::pair::{Result, TIMEOUT, new_loop};
 const CASES: [(usize, usize); 5] = [(10, 10), (50, 10), (100, 10), (200, 10), (100, 1)];
 
 /// Packets a second over all peers: what the sinks take without loss on the other processor.
-const RATE: usize = 12_000;
+pub const RATE: usize = 12_000;
 
 const PAYLOAD: usize = 1200;
 
@@ -40,7 +40,7 @@ fn variant(peers: usize, burst: usize) -> String {
 }
 
 /// The lines of standard input, read by a thread.
-fn input() -> mpsc::Receiver<Value> {
+pub fn input() -> mpsc::Receiver<Value> {
     let (tx, rx) = mpsc::channel();
     std::thread::spawn(move || {
         for line in stdin().lock().lines().map_while(std::io::Result::ok) {
@@ -52,7 +52,7 @@ fn input() -> mpsc::Receiver<Value> {
     rx
 }
 
-fn say(value: &Value) -> Result<()> {
+pub fn say(value: &Value) -> Result<()> {
     let mut out = stdout().lock();
     writeln!(out, "{value}")?;
     Ok(out.flush()?)
@@ -118,13 +118,13 @@ fn offer(net: &mut EventLoop, track: &mut LocalTrack, lines: &mpsc::Receiver<Val
     Ok(())
 }
 
-fn peer() -> PeerConfig {
+pub fn peer() -> PeerConfig {
     PeerConfig::default()
         .include_loopback(true)
         .media_mode(MediaMode::Packets)
 }
 
-fn gathered(
+pub fn gathered(
     net: &mut EventLoop,
     id: PeerId,
     mut each: impl FnMut(PeerId, &PeerEvent),

@@ -16,6 +16,8 @@ mod cpu;
 mod fanout;
 #[path = "../support/pair.rs"]
 mod pair;
+#[path = "sfu.rs"]
+mod sfu;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -424,16 +426,23 @@ fn seconds(text: &str) -> Result<Duration> {
     Ok(Duration::try_from_secs_f64(text.parse()?)?)
 }
 
+/// `sfu-100`: with 100.
+fn sfu_viewers(bench: &str) -> Option<usize> {
+    bench.strip_prefix("sfu-")?.parse().ok()
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "compare") {
         return compare::main(&arguments[1..]);
     }
-    if arguments
-        .first()
-        .is_some_and(|first| first == "fanout-sink")
-    {
-        return match fanout::sink() {
+    let sink = arguments.first().map(String::as_str);
+    if let Some("fanout-sink" | "sfu-sink") = sink {
+        let ended = match sink {
+            Some("sfu-sink") => sfu::sink(),
+            _ => fanout::sink(),
+        };
+        return match ended {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {
                 eprintln!("{e}");
@@ -502,8 +511,13 @@ fn main() -> ExitCode {
                 let variant = format!("{} pairs", options.pairs);
                 report(bench, variant, bench_memory(&options));
             }
+            other if sfu_viewers(other).is_some() => {
+                let viewers = sfu_viewers(other).unwrap_or_default();
+                let result = sfu::forward(viewers, options.seconds);
+                report(bench, format!("{viewers} viewers"), result.map(emit));
+            }
             other => {
-                let known = "connect, rtt, idle, throughput, memory, fanout";
+                let known = "connect, rtt, idle, throughput, memory, fanout, sfu-VIEWERS";
                 eprintln!("no such bench: {other:?}; there are {known}");
                 return ExitCode::from(2);
             }

@@ -15,6 +15,19 @@ pub struct LoopConfig {
     /// The UDP port shared by peers with [`PortPolicy::Shared`](crate::proto::net::PortPolicy). 0, the
     /// default, lets the system choose one.
     pub port: u16,
+    /// The TCP port on which ICE-TCP is listened for, by all peers that want it
+    /// ([`GatherConfig::tcp`](crate::proto::ice::GatherConfig)); opened when the first of them comes. 0, the default,
+    /// lets the system choose one. It may be the same as [`port`](Self::port).
+    pub tcp_port: u16,
+    /// ICE-TCP streams that one peer may have: one for each pair of addresses that can reach each other. 16; further
+    /// ones are refused.
+    pub max_tcp_streams: usize,
+    /// ICE-TCP streams that have not shown a correct STUN request yet, of all addresses together. 256; further ones
+    /// are refused, and each is closed after [`tcp_patience`](Self::tcp_patience). Of one address there may be an
+    /// eighth of it.
+    pub max_tcp_strangers: usize,
+    /// How long a stream has for its first correct STUN request. 5 s.
+    pub tcp_patience: Duration,
     /// Who does the cryptography for peers that do not say. `None` takes the default of this build.
     pub crypto: Option<CryptoBackend>,
     /// The identity of peers that have none of their own. `None`: one is made with the loop.
@@ -67,6 +80,10 @@ impl Default for LoopConfig {
         Self {
             bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             port: 0,
+            tcp_port: 0,
+            max_tcp_streams: 16,
+            max_tcp_strangers: 256,
+            tcp_patience: Duration::from_secs(5),
             crypto: None,
             certificate: None,
             max_peers: 10_000,
@@ -88,6 +105,13 @@ impl LoopConfig {
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
+        self
+    }
+
+    /// Sets [`tcp_port`](Self::tcp_port).
+    #[must_use]
+    pub fn tcp_port(mut self, port: u16) -> Self {
+        self.tcp_port = port;
         self
     }
 

@@ -71,6 +71,14 @@ impl Demux {
         Some(owner.peer)
     }
 
+    /// The peer that a STUN request is for.
+    pub fn by_ufrag(&self, message: &[u8]) -> Option<usize> {
+        match stun::is_stun(message).then(|| stun::peek(message))?? {
+            StunPeek::Request { local_ufrag } => self.ufrags.get(local_ufrag).copied(),
+            StunPeek::Response { .. } | StunPeek::Other => None,
+        }
+    }
+
     /// A peer sends this: notes STUN requests, so that their answers find back.
     pub fn note_sent(&mut self, peer: usize, datagram: &[u8], now: Instant) {
         let Some(id) = stun::request_transaction(datagram) else {

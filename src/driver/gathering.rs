@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::EventLoop;
 use super::peers::RelaySocket;
-use super::tcp::StreamEvent;
+use super::tcp::{StreamEvent, StreamOwner};
 use crate::proto::ice::{BindingOutput, BindingRequest, mdns};
 use crate::proto::net::{
     InterfaceAddress, Protocol, Received, SocketId, SocketKind, SocketReply, SocketRequest,
@@ -49,6 +49,11 @@ impl EventLoop {
                 entry.relay_sockets.push((request.id, socket));
                 Ok(Some(addresses))
             }
+            SocketKind::IceTcp { listen } => self.ice_tcp_addresses(*listen, now).map(Some),
+            SocketKind::IceStream { local, remote } => {
+                self.open_ice_stream(index, request.id, *local, *remote, now)?;
+                Ok(None)
+            }
             SocketKind::Stream { remote, tls } => {
                 let (id, tls) = (request.id, tls.as_ref());
                 let key = self
@@ -62,6 +67,9 @@ impl EventLoop {
 
     /// A relay of a peer is gone. (Its other sockets go with the peer.)
     pub(super) fn close_socket(&mut self, index: usize, id: SocketId) {
+        if self.close_ice_stream(index, id) {
+            return;
+        }
         let Some(entry) = self.peers.get_mut(index) else {
             return;
         };
@@ -96,15 +104,25 @@ impl EventLoop {
 
     /// Reads and writes streams, and tells their peers.
     pub(super) fn run_streams(&mut self, now: Instant) {
+        let registry = self.poll.registry();
+        let stats = &mut self.stats;
+        self.ice.accept(&mut self.streams, stats, registry, now);
         if !self.streams.has_ready() {
-            return;
+            return self.end_ice_streams(now);
         }
         let (peers, touched) = (&mut self.peers, &mut self.touched);
-        self.streams.run(|index, id, event| match event {
-            StreamEvent::Reply(reply) => {
+        let (ice, demux) = (&mut self.ice, &self.demux);
+        self.streams.run(|key, owner, event| match (owner, event) {
+            (StreamOwner::Ice, event) => {
+                ice.on_event(key, event, (demux, peers, touched), stats, now);
+            }
+            (StreamOwner::Relay(index, id), StreamEvent::Reply(reply)) => {
                 peers.input(index, Input::Socket { now, id, reply }, touched);
             }
-            StreamEvent::Received(source, destination, contents) => {
+            (
+                StreamOwner::Relay(index, _),
+                StreamEvent::Received(source, destination, contents),
+            ) => {
                 let received = Received {
                     protocol: Protocol::Tcp,
                     source,
@@ -114,6 +132,7 @@ impl EventLoop {
                 peers.input(index, Input::Receive { now, received }, touched);
             }
         });
+        self.end_ice_streams(now);
     }
 
     pub(super) fn resolve(&mut self, index: usize, host: &str, now: Instant) {

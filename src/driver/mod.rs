@@ -61,6 +61,7 @@ mod demux;
 mod error;
 mod gathering;
 mod handle;
+mod ice_tcp;
 mod interfaces;
 mod local_track;
 mod mdns;
@@ -82,6 +83,7 @@ use mio::{Events, Poll, Token};
 
 use self::datagrams::Inbox;
 use self::demux::Demux;
+use self::ice_tcp::IceStreams;
 use self::mdns::MdnsDriver;
 use self::network::NetworkWatch;
 use self::peers::Peers;
@@ -128,6 +130,9 @@ pub struct LoopStats {
     pub send_dropped: u64,
     /// Claims of a remote address that another peer was using.
     pub address_conflicts: u64,
+    /// ICE-TCP streams refused because too many had not proved themselves
+    /// ([`LoopConfig::max_tcp_strangers`]).
+    pub tcp_refused: u64,
     /// Peers closed because they panicked.
     pub panics: u64,
     /// Changes of the machine's networks, and sleeps of the machine.
@@ -141,6 +146,7 @@ pub struct EventLoop {
     handle: LoopHandle,
     sockets: Sockets,
     streams: Streams,
+    ice: IceStreams,
     tls: TlsSetup,
     demux: Demux,
     peers: Peers,
@@ -199,6 +205,7 @@ impl EventLoop {
             handle,
             sockets: Sockets::new(&config),
             streams: Streams::default(),
+            ice: IceStreams::new(&config),
             tls: TlsSetup::new(config.tls_authorities.clone()),
             demux: Demux::new(config.address_hold),
             peers: Peers::default(),
@@ -337,6 +344,7 @@ impl EventLoop {
                     self.streams.on_ready(stream - tcp::FIRST_TOKEN);
                 }
                 Token(socket) if socket >= mdns::FIRST_TOKEN => self.mdns.on_ready(),
+                Token(listener) if listener >= ice_tcp::FIRST_TOKEN => self.ice.on_acceptable(),
                 Token(socket) => {
                     self.sockets
                         .on_ready(socket, event.is_readable(), event.is_writable());
@@ -412,6 +420,7 @@ impl EventLoop {
         !self.touched.is_empty()
             || self.sockets.has_readable()
             || self.streams.has_ready()
+            || self.ice.is_acceptable()
             || self.mdns.has_readable()
             || self.sockets.is_fresh()
             || self.handle.has_jobs()
@@ -425,7 +434,12 @@ impl EventLoop {
     fn machines_deadline(&self) -> Option<Instant> {
         let peers = self.peers.next_deadline();
         let look = self.network.deadline().filter(|_| self.peers.len() > 0);
-        let others = [self.binding_deadline, self.mdns.deadline(), look];
+        let others = [
+            self.binding_deadline,
+            self.mdns.deadline(),
+            self.ice.deadline(),
+            look,
+        ];
         peers.into_iter().chain(others.into_iter().flatten()).min()
     }
 

@@ -9,6 +9,7 @@ use slab::Slab;
 
 use super::deadlines::Deadlines;
 use super::{EventLoop, LoopError, is_last};
+use crate::proto::ice::IceServer;
 use crate::proto::net::{Protocol, Received, SocketId};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
@@ -304,6 +305,9 @@ impl EventLoop {
                 Output::Transmit(transmit) if transmit.protocol == Protocol::Tcp => {
                     self.send_stream(index, &transmit);
                 }
+                Output::Transmit(transmit) if transmit.protocol == Protocol::IceTcp => {
+                    self.send_ice_stream(index, &transmit);
+                }
                 Output::Transmit(transmit) => {
                     self.stats.datagrams_sent += 1;
                     self.demux.note_sent(index, &transmit.contents, now);
@@ -359,6 +363,7 @@ impl EventLoop {
                     }
                 }
             }
+            Route::Stream(local, remote) => self.ice.proved(local, remote),
             Route::DropAddress(address) => {
                 entry.addresses.retain(|(_, a)| *a != address);
                 for socket in &entry.sockets {
@@ -416,6 +421,7 @@ impl EventLoop {
         let (kept, gone): (_, Vec<_>) = entry.sockets.iter().copied().partition(is_kept);
         entry.sockets = kept;
         self.sockets.close(&gone, self.poll.registry());
+        self.close_ice_streams(index);
     }
 
     /// The last event of a peer has been taken.
@@ -482,6 +488,8 @@ impl PeerMut<'_> {
         negotiate() -> SessionDescription;
         /// See [`Peer::receive`].
         receive(description: SessionDescription) -> Option<SessionDescription>;
+        /// See [`Peer::add_ice_servers`].
+        add_ice_servers(servers: &[IceServer]) -> ();
         /// See [`Peer::restart_ice`].
         restart_ice() -> ();
         /// See [`Peer::create_data_channel`].

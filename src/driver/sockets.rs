@@ -135,12 +135,20 @@ impl Sockets {
             let Some(udp) = self.udp.get(*socket) else {
                 continue;
             };
-            match self.interfaces.reachable(udp.bound(), now) {
-                Ok(list) => addresses.extend(list),
-                Err(e) => return Err(format!("listing network interfaces: {e}")),
-            }
+            let bound = udp.bound();
+            addresses.extend(self.reachable(bound, now)?);
         }
         Ok(addresses)
+    }
+
+    /// The addresses at which this bound one can be reached.
+    pub fn reachable(
+        &mut self,
+        bound: SocketAddr,
+        now: Instant,
+    ) -> Result<Vec<InterfaceAddress>, String> {
+        let list = self.interfaces.reachable(bound, now);
+        list.map_err(|e| format!("listing network interfaces: {e}"))
     }
 
     fn bind_all(

@@ -1,11 +1,12 @@
-//! TCP connections of peers, to TURN servers; with or without TLS.
+//! TCP connections of peers: to TURN servers, with or without TLS, and for ICE-TCP.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use slab::Slab;
+use socket2::{Domain, Socket, Type};
 
 use super::tls::{Tls, TlsSetup};
 use crate::proto::net::{InterfaceAddress, ServerName, SocketId, SocketReply};
@@ -15,6 +16,9 @@ pub(super) const FIRST_TOKEN: usize = 1 << 30;
 
 /// Bytes that wait for the system to take them. What comes on top is dropped, as a full path drops it.
 const MAX_QUEUE: usize = 256 * 1024;
+
+/// The same for ICE-TCP, where the one stream is of one peer: what waits longer is of no use to a picture.
+const MAX_ICE_QUEUE: usize = 64 * 1024;
 
 /// Bytes read from one stream in one turn.
 const READ_BUDGET: usize = 256 * 1024;
@@ -27,6 +31,15 @@ pub(super) enum StreamEvent {
     Received(SocketAddr, SocketAddr, Vec<u8>),
 }
 
+/// Whose stream it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StreamOwner {
+    /// The relay of a peer that has this name.
+    Relay(usize, SocketId),
+    /// ICE-TCP (see `ice_tcp.rs`).
+    Ice,
+}
+
 /// All streams of a loop.
 #[derive(Default)]
 pub(super) struct Streams {
@@ -37,8 +50,7 @@ pub(super) struct Streams {
 }
 
 struct Stream {
-    peer: usize,
-    id: SocketId,
+    owner: StreamOwner,
     tcp: TcpStream,
     tls: Option<Tls>,
     remote: SocketAddr,
@@ -62,7 +74,41 @@ impl Streams {
         registry: &Registry,
     ) -> Result<usize, String> {
         let tls = tls.map(|name| setup.connect(name)).transpose()?;
-        let mut tcp = TcpStream::connect(remote).map_err(|e| format!("connecting: {e}"))?;
+        let tcp = TcpStream::connect(remote).map_err(|e| format!("connecting: {e}"))?;
+        self.add(StreamOwner::Relay(peer, id), tcp, tls, remote, registry)
+    }
+
+    /// The same for ICE-TCP, from this address.
+    pub fn open_from(
+        &mut self,
+        local: IpAddr,
+        remote: SocketAddr,
+        registry: &Registry,
+    ) -> Result<usize, String> {
+        let tcp = connect_from(local, remote).map_err(|e| format!("connecting: {e}"))?;
+        self.add(StreamOwner::Ice, tcp, None, remote, registry)
+    }
+
+    /// A stream that others have opened.
+    pub fn accept(
+        &mut self,
+        tcp: TcpStream,
+        remote: SocketAddr,
+        registry: &Registry,
+    ) -> Result<usize, String> {
+        let key = self.add(StreamOwner::Ice, tcp, None, remote, registry)?;
+        self.on_ready(key);
+        Ok(key)
+    }
+
+    fn add(
+        &mut self,
+        owner: StreamOwner,
+        mut tcp: TcpStream,
+        tls: Option<Tls>,
+        remote: SocketAddr,
+        registry: &Registry,
+    ) -> Result<usize, String> {
         let entry = self.streams.vacant_entry();
         let key = entry.key();
         registry
@@ -73,8 +119,7 @@ impl Streams {
             )
             .map_err(|e| format!("registering a connection: {e}"))?;
         entry.insert(Stream {
-            peer,
-            id,
+            owner,
             tcp,
             tls,
             remote,
@@ -101,7 +146,7 @@ impl Streams {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
-        if stream.queue.len() + contents.len() > MAX_QUEUE {
+        if stream.queue.len() + contents.len() > stream.owner.max_queue() {
             self.dropped += 1;
             return;
         }
@@ -129,23 +174,52 @@ impl Streams {
         !self.ready.is_empty()
     }
 
-    /// Does what can be done. `each` is given what has happened, the peer and the stream's name.
-    pub fn run(&mut self, mut each: impl FnMut(usize, SocketId, StreamEvent)) {
+    /// Does what can be done. `each` is given the stream, whose it is, and what has happened.
+    pub fn run(&mut self, mut each: impl FnMut(usize, StreamOwner, StreamEvent)) {
         self.buffer.resize(16 * 1024, 0);
         for key in std::mem::take(&mut self.ready) {
             let Some(stream) = self.streams.get_mut(key) else {
                 continue;
             };
             stream.listed = false;
-            let (peer, id) = (stream.peer, stream.id);
-            match stream.run(&mut self.buffer, |event| each(peer, id, event)) {
+            let owner = stream.owner;
+            match stream.run(&mut self.buffer, |event| each(key, owner, event)) {
                 Ok(true) => self.on_ready(key),
                 Ok(false) => {}
-                // The machine closes it.
-                Err(why) => each(peer, id, StreamEvent::Reply(SocketReply::Failed(why))),
+                // Whose it is closes it.
+                Err(why) => each(key, owner, StreamEvent::Reply(SocketReply::Failed(why))),
             }
         }
     }
+}
+
+impl StreamOwner {
+    fn max_queue(self) -> usize {
+        match self {
+            Self::Relay(..) => MAX_QUEUE,
+            Self::Ice => MAX_ICE_QUEUE,
+        }
+    }
+}
+
+/// What the system says of a connection that is on its way.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const IN_PROGRESS: i32 = 36;
+
+/// Begins to connect from this address, with any port.
+fn connect_from(local: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(remote), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SocketAddr::new(local, 0).into())?;
+    match socket.connect(&remote.into()) {
+        Ok(()) => {}
+        Err(e) if e.raw_os_error() == Some(IN_PROGRESS) => {}
+        Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+        Err(e) => return Err(e),
+    }
+    Ok(TcpStream::from_std(socket.into()))
 }
 
 impl Stream {
@@ -202,7 +276,7 @@ impl Stream {
         let mut left = READ_BUDGET;
         loop {
             let count = match self.tcp.read(buffer) {
-                Ok(0) => return Err("the server has closed the connection".into()),
+                Ok(0) => return Err("the other side has closed the connection".into()),
                 Ok(count) => count,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,

@@ -10,6 +10,9 @@ pub enum Protocol {
     Udp,
     /// A piece of a TCP stream, cut anywhere; what TLS carries, if the socket was opened with it.
     Tcp,
+    /// One message of an ICE-TCP stream (RFC 6544). Whoever drives the machine puts lengths before them and
+    /// takes them away (RFC 4571, [`framing`](super::ice::framing)).
+    IceTcp,
 }
 
 /// A datagram that arrived.
@@ -66,6 +69,19 @@ pub enum SocketKind {
         remote: SocketAddr,
         /// TLS is spoken on it, and the other side has to be this host.
         tls: Option<ServerName>,
+    },
+    /// The addresses for ICE-TCP (RFC 6544).
+    IceTcp {
+        /// Whether others may connect there: the answer then has the port that is listened on. All peers of a
+        /// loop share it; a stream finds its peer by the ufrag of the STUN request that has to come first.
+        listen: bool,
+    },
+    /// A TCP connection of ICE-TCP.
+    IceStream {
+        /// From where, with any port.
+        local: IpAddr,
+        /// Where to.
+        remote: SocketAddr,
     },
 }
 

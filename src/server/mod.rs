@@ -1,6 +1,8 @@
 //! Servers that a program can have on its own thread, beside its peers.
 
 #[cfg(feature = "server")]
+pub mod calls;
+#[cfg(feature = "server")]
 pub mod door;
 #[cfg(feature = "server")]
 pub mod gateway;

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::hint::black_box;
 
+use turn_types::stun::message::TransactionId;
+
 /// A secret that clients show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
@@ -12,6 +14,12 @@ impl Token {
     #[must_use]
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
+    }
+
+    /// A new one that nobody can guess: 192 bits of the system's randomness, in hexadecimal.
+    pub(crate) fn random() -> Self {
+        let random = || u128::from(TransactionId::generate());
+        Self(format!("{:024x}{:024x}", random(), random()))
     }
 
     /// Whether this is the secret. How long it takes depends on the length of what is shown only.
@@ -42,6 +50,13 @@ impl fmt::Debug for Token {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn random_ones_differ() {
+        let (a, b) = (Token::random(), Token::random());
+        assert_eq!(a.expose().len(), 48);
+        assert_ne!(a, b);
+    }
 
     #[test]
     fn only_the_secret() {

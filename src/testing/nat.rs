@@ -205,6 +205,8 @@ impl Simulation {
                 local,
                 outer: None,
             }),
+            // There is no ICE-TCP here.
+            SocketKind::IceTcp { .. } | SocketKind::IceStream { .. } => return,
             SocketKind::Stream { remote, .. } => {
                 let outer = match &place.nat {
                     Some(nat) if nat.kind.lets_out(Protocol::Tcp, *remote) => {
@@ -339,6 +341,7 @@ impl Simulation {
                         let (from, to) = (transmit.source, transmit.destination);
                         self.post_piece(from, to, transmit.contents);
                     }
+                    Protocol::IceTcp => {}
                 }
             }
         }

@@ -111,6 +111,10 @@ fn peers_go_on_beside_a_flood() {
             let _ = outside.send_to(&[1; 500], to);
         }
     });
+    // A busy machine may not have begun it yet.
+    while pair.net.poll_datagram().is_none() {
+        pair.net.turn(Some(Duration::from_millis(10))).unwrap();
+    }
     pair.connect();
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     flood.join().unwrap();

@@ -12,10 +12,23 @@ import { running, SECONDS, Unavailable } from './pages/harness.mjs';
 import { media } from './pages/media.mjs';
 import { play } from './pages/play.mjs';
 import { rates } from './pages/rates.mjs';
+import { rooms } from './pages/rooms.mjs';
 import { rtp } from './pages/rtp.mjs';
 import { save } from './pages/save.mjs';
+import { scenarios as serve } from './pages/serve.mjs';
+import { streams } from './pages/streams.mjs';
 
-const scenarios = { ...channels, ...media, ...play, ...rates, ...rtp, ...save };
+const scenarios = {
+  ...channels,
+  ...media,
+  ...play,
+  ...rates,
+  ...rooms,
+  ...rtp,
+  ...save,
+  ...serve,
+  ...streams,
+};
 const scenario = process.argv[2];
 const executablePath = process.env.CHROMIUM || '/usr/bin/chromium';
 
@@ -48,8 +61,9 @@ const browser = await chromium.launch({
     '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
     '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'],
 });
-async function open(url) {
+async function open(url, { init } = {}) {
   const page = await browser.newPage();
+  if (init) await page.addInitScript(init);
   page.on('pageerror', (error) => {
     console.error(`the page: ${error.stack}`);
     end(1);

@@ -193,6 +193,38 @@ mod restart {
     }
 }
 
+/// ICE over TCP. Chromium only connects; pion 3 only listens.
+mod over_tcp {
+    use looprtc::proto::ice::IceTcp;
+
+    use super::*;
+
+    const PION: scenario::Profile = scenario::Profile {
+        args: &["--tcp"],
+        ..scenario::PION
+    };
+
+    #[test]
+    fn chromium() {
+        for offerer in [Looprtc, RealPeer] {
+            scenario::over_tcp(&CHROMIUM, offerer, IceTcp::Passive);
+        }
+    }
+
+    #[test]
+    fn libwebrtc() {
+        scenario::over_tcp(&LIBWEBRTC, Looprtc, IceTcp::Both);
+        scenario::over_tcp(&LIBWEBRTC, RealPeer, IceTcp::Passive);
+    }
+
+    #[test]
+    fn pion() {
+        for offerer in [Looprtc, RealPeer] {
+            scenario::over_tcp(&PION, offerer, IceTcp::Active);
+        }
+    }
+}
+
 /// Media, both ways at once.
 mod media_tests {
     use looprtc::proto::peer::Codec::*;

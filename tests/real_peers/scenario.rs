@@ -2,6 +2,8 @@
 
 use std::io::Write;
 
+use looprtc::proto::ice::IceTcp;
+use looprtc::proto::net::Protocol;
 #[cfg(feature = "openssl")]
 use looprtc::proto::peer::DtlsVersion;
 use looprtc::proto::peer::{ChannelConfig, ConnectionState, CryptoBackend};
@@ -166,6 +168,26 @@ pub fn ice_restarts(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     }
     let mut call = connect(profile, offerer, config);
     hello(&mut call, "interop");
+    call.wait_restart(|call| {
+        let restarted = call.peer().restart_ice();
+        assert_eq!(restarted, Ok(()));
+        call.offer();
+    });
+    hello(&mut call, "interop");
+    call.wait_restart(|call| call.theirs.say(&json!({"type": "restart-ice"})));
+    hello(&mut call, "interop");
+    we_close(&mut call, profile);
+}
+
+/// Over TCP alone (RFC 6544): all kinds of messages, and a restart from both sides, which takes new streams.
+pub fn over_tcp(profile: &Profile, offerer: Offerer, tcp: IceTcp) {
+    if !ready(profile) {
+        return;
+    }
+    let mut call = connect(profile, offerer, config().udp(false).ice_tcp(tcp));
+    exchange(&mut call, profile, "interop");
+    let by = call.peer().stats().path_protocol;
+    assert_eq!(by, Some(Protocol::IceTcp));
     call.wait_restart(|call| {
         let restarted = call.peer().restart_ice();
         assert_eq!(restarted, Ok(()));

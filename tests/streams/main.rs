@@ -1,5 +1,8 @@
 //! Named streams for many viewers, over real sockets on this machine.
 #![cfg(feature = "server")]
 
+mod browser;
 mod files;
+mod publishers;
+mod rtp;
 mod stage;

@@ -181,7 +181,8 @@ impl Stage {
                 let other = self.others.get(&peer).copied();
                 let init = IceCandidateInit::new(candidate.to_sdp_line());
                 if let Some(Ok(mut other)) = other.map(|o| self.net.peer(o)) {
-                    other.add_ice_candidate(Some(&init)).unwrap();
+                    // It may be closed, and the event that says so on the way.
+                    let _ = other.add_ice_candidate(Some(&init));
                 }
             }
             PeerEvent::Frame(frame) => {

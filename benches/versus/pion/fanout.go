@@ -149,22 +149,5 @@ func (f *factory) offerTrack(track webrtc.TrackLocal, connected chan<- struct{})
 			}
 		}
 	}()
-	offer, err := pc.CreateOffer(nil)
-	if err != nil {
-		return pc, err
-	}
-	gathered := webrtc.GatheringCompletePromise(pc)
-	if err := pc.SetLocalDescription(offer); err != nil {
-		return pc, err
-	}
-	<-gathered
-	if err := sayLine(result{"id": 0, "offer": pc.LocalDescription().SDP}); err != nil {
-		return pc, err
-	}
-	line, err := readLine()
-	if err != nil {
-		return pc, err
-	}
-	text, _ := line["answer"].(string)
-	return pc, pc.SetRemoteDescription(webrtc.SessionDescription{Type: webrtc.SDPTypeAnswer, SDP: text})
+	return pc, offerPeer(pc, false)
 }

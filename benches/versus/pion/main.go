@@ -546,7 +546,11 @@ func main() {
 		case "memory":
 			report(bench, fmt.Sprintf("%d pairs", *pairs), benchMemory(*pairs, *settle))
 		default:
-			fmt.Fprintf(os.Stderr, "no such bench: %q; there are connect, rtt, idle, throughput, memory, fanout\n", bench)
+			if viewers, isSFU := sfuViewers(bench); isSFU {
+				report(bench, strconv.Itoa(viewers)+" viewers", benchSFU(viewers, *seconds))
+				continue
+			}
+			fmt.Fprintf(os.Stderr, "no such bench: %q; there are connect, rtt, idle, throughput, memory, fanout, sfu-VIEWERS\n", bench)
 			os.Exit(2)
 		}
 	}

@@ -5,10 +5,14 @@ mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use looprtc::proto::ice::IceServer;
-use looprtc::server::gateway::GatewayConfig;
+use looprtc::server::gateway::{Gateway, GatewayConfig};
+use looprtc::server::streams::StreamState;
 use looprtc::server::turn::Cidr;
 
 use self::settings::{Secret, Settings};
@@ -23,7 +27,7 @@ pub const ENTRY: Entry = Entry {
         about: "Serves cameras, files and rooms to browsers: pages, WHIP, WHEP and WebSockets on one port. This is \
                 what looprtc does when no command is named.",
         notes: &[
-            "A source is NAME=URL, and is watched at /NAME. URL is a file, film.ivf,film.ogg (one stream of two \
+            "A source is NAME=URL, and is watched at /watch/NAME. URL is a file, film.ivf,film.ogg (one stream of two \
              files), whip: (whoever publishes by WHIP), whep:https://… (another server's stream), rtp:FILE.sdp or \
              rtp://ADDRESS:PORT?codec=… (plain RTP), - (the standard input) or pipe:PATH.",
             "On an address that other machines reach it asks for a token, unless --open says that anybody may come. \
@@ -268,6 +272,37 @@ fn set_list<T>(to: &mut Vec<T>, given: Vec<T>) {
     }
 }
 
+/// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
+/// How long whoever is connected is said goodbye to.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 fn serve(config: GatewayConfig) -> Outcome {
-    Err(format!("nothing serves {} yet", config.listen).into())
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    let needs_token = config.token.is_some();
+    let mut gateway = Gateway::new(config)?;
+    announce(&gateway, needs_token);
+    while !stop.load(Ordering::Relaxed) {
+        gateway.turn(LOOK_UP)?;
+    }
+    Ok(gateway.shutdown(GOODBYE)?)
+}
+
+fn announce(gateway: &Gateway, needs_token: bool) {
+    for stream in gateway.streams().list() {
+        match &stream.state {
+            StreamState::Failed { why, .. } => eprintln!("looprtc: stream {}: {why}", stream.name),
+            _ => say!("stream {}: {}", stream.name, stream.source),
+        }
+    }
+    let ask = if needs_token {
+        " (it asks for the token)"
+    } else {
+        ""
+    };
+    say!("Open {} in a browser{ask}", gateway.url());
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::tcp::IceTcp;
 use crate::proto::net::{InterfaceAddress, PortPolicy};
 
 /// What may become a host candidate.
@@ -28,6 +29,11 @@ pub struct GatherConfig {
     /// Whether the addresses of interfaces are hidden behind `.local` names, as browsers do for pages without
     /// a microphone (RFC 8828). Off by default. Who is in the same network finds them by multicast DNS.
     pub hide_addresses: bool,
+    /// Whether host candidates have UDP. On by default; off, ICE-TCP and relays are what is left.
+    pub udp: bool,
+    /// ICE over TCP (RFC 6544), for networks that let no UDP through. Off by default. It is worse for media: what
+    /// is lost holds up what follows. Candidates have lower priorities than those of UDP.
+    pub tcp: IceTcp,
     /// How long servers are waited for; whoever has not answered then has failed, and gathering is
     /// complete. 10 s by default.
     pub timeout: Duration,
@@ -44,6 +50,8 @@ impl Default for GatherConfig {
             max_candidates: 32,
             external_addresses: Vec::new(),
             hide_addresses: false,
+            udp: true,
+            tcp: IceTcp::Off,
             timeout: Duration::from_secs(10),
         }
     }

@@ -9,7 +9,9 @@
 //! ```
 
 mod changed;
+mod over_tcp;
 mod relayed;
+mod servers;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -23,9 +25,8 @@ use super::server::{
     IceServer, IceTransportPolicy, ServerHost, ServerKind, ServerTransport, ServerUrl,
     ServerUrlError,
 };
-use crate::proto::net::{
-    InterfaceAddress, SocketId, SocketKind, SocketReply, SocketRequest, Transmit,
-};
+use super::tcp::{TcpPaths, TcpType};
+use crate::proto::net::{InterfaceAddress, SocketId, SocketReply, SocketRequest, Transmit};
 
 /// URLs of ICE servers in one configuration. Each costs time and packets.
 pub const MAX_SERVER_URLS: usize = 16;
@@ -70,6 +71,8 @@ pub struct LocalCandidate {
 pub enum LocalKind {
     /// On an interface.
     Host,
+    /// On an interface, for TCP.
+    HostTcp(TcpType),
     /// By a STUN server, or known beforehand ([`GatherConfig::external_addresses`]).
     ServerReflexive {
         /// The local address that is sent from.
@@ -91,6 +94,8 @@ pub struct Gatherer {
     policy: IceTransportPolicy,
     phase: Phase,
     hosts: Hosts,
+    /// The same for TCP: where it listens, or with port 9.
+    tcp_hosts: Hosts,
     servers: Vec<Server>,
     bindings: Vec<Binding>,
     relays: Relays,
@@ -162,6 +167,7 @@ impl Gatherer {
             policy: IceTransportPolicy::All,
             phase: Phase::New,
             hosts: Hosts::NotAsked,
+            tcp_hosts: Hosts::NotAsked,
             servers: Vec::new(),
             bindings: Vec::new(),
             relays: Relays::new(None),
@@ -181,28 +187,7 @@ impl Gatherer {
         policy: IceTransportPolicy,
     ) -> Result<Self, ServerUrlError> {
         self.policy = policy;
-        for (server, url) in servers
-            .iter()
-            .flat_map(|s| s.urls.iter().map(move |u| (s, u)))
-        {
-            let parsed: ServerUrl = url.parse()?;
-            let refused = |why| ServerUrlError {
-                url: url.clone(),
-                why,
-            };
-            if parsed.kind == ServerKind::Turn {
-                server.check_credential().map_err(refused)?;
-            }
-            if self.servers.len() >= MAX_SERVER_URLS {
-                return Err(refused("there are more than 16 URLs"));
-            }
-            self.servers.push(Server {
-                url: parsed,
-                username: server.username.clone(),
-                password: server.credential.clone(),
-                state: Lookup::NotAsked,
-            });
-        }
+        self.take_servers(servers)?;
         Ok(self)
     }
 
@@ -224,11 +209,7 @@ impl Gatherer {
         }
         self.phase = Phase::Gathering(now + self.config.timeout);
         if is_first && self.policy == IceTransportPolicy::All {
-            self.hosts = Hosts::Asked;
-            self.out.push_back(GatherOutput::OpenSocket(SocketRequest {
-                id: Self::HOST_SOCKET,
-                kind: SocketKind::Datagrams(self.config.port),
-            }));
+            self.ask_for_hosts();
         }
         self.announce();
         self.bindings.retain(|b| b.state != Asking::Failed);
@@ -241,6 +222,11 @@ impl Gatherer {
     /// The answer to an [`OpenSocket`](GatherOutput::OpenSocket). An answer that was not asked for is
     /// passed over.
     pub fn handle_socket(&mut self, id: SocketId, reply: &SocketReply, now: Instant) {
+        if id == TcpPaths::SOCKET {
+            self.on_tcp_hosts(reply);
+            self.proceed();
+            return;
+        }
         if id != Self::HOST_SOCKET {
             self.relays.handle_socket(id, reply, now);
             self.proceed();
@@ -383,7 +369,8 @@ impl Gatherer {
             return;
         }
         if server.url.kind == ServerKind::Stun && server.url.transport != ServerTransport::Udp {
-            self.fail_server(index, "STUN is spoken over UDP only; use stun:");
+            // See `ServerTransport`.
+            server.state = Lookup::Done;
             return;
         }
         match &server.url.host {
@@ -433,6 +420,7 @@ impl Gatherer {
         }
         self.drain_relays();
         let waits = matches!(self.hosts, Hosts::Asked)
+            || matches!(self.tcp_hosts, Hosts::Asked)
             || (0..self.servers.len()).any(|i| self.is_server_open(i));
         if !waits {
             self.complete();

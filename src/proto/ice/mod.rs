@@ -5,12 +5,14 @@
 pub mod bindings;
 pub mod candidate;
 mod error;
+pub mod framing;
 mod gather_config;
 pub mod gatherer;
 pub mod mdns;
 mod relays;
 pub mod server;
 pub mod stun;
+pub(crate) mod tcp;
 mod transaction;
 pub(crate) mod turn;
 
@@ -23,4 +25,5 @@ pub use mdns::{Mdns, MdnsOutput};
 pub(crate) use relays::Relayed;
 pub use server::{IceServer, IceTransportPolicy, ServerHost, ServerKind};
 pub use server::{ServerTransport, ServerUrl, ServerUrlError};
+pub use tcp::{IceTcp, TcpType};
 pub(crate) use transaction::TransactionIds;

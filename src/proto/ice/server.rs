@@ -106,9 +106,11 @@ pub enum ServerKind {
 pub enum ServerTransport {
     /// Over UDP.
     Udp,
-    /// Over TCP.
+    /// Over TCP. STUN servers are not asked by it: what they would see is the mapping of that one connection, at
+    /// which nobody else can reach us (RFC 6544 §5.2). Such URLs (`stun:…?transport=tcp`, `stuns:`) are taken, and
+    /// give no candidates.
     Tcp,
-    /// Over TLS on TCP.
+    /// Over TLS on TCP; with STUN servers as [`Tcp`](Self::Tcp).
     Tls,
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::crypto::{Certificate, CryptoBackend, DtlsVersion};
 use super::tracks::{Codecs, MediaMode};
-use crate::proto::ice::{GatherConfig, IceServer, IceTransportPolicy};
+use crate::proto::ice::{GatherConfig, IceServer, IceTcp, IceTransportPolicy};
 use crate::proto::media::jitter::JitterConfig;
 
 /// Configuration of one [`Peer`](super::Peer).
@@ -139,6 +139,10 @@ impl PeerConfig {
         include_loopback: bool => gather.include_loopback;
         /// Sets [`GatherConfig::port`].
         port: crate::proto::net::PortPolicy => gather.port;
+        /// Sets [`GatherConfig::tcp`]: ICE over TCP (RFC 6544).
+        ice_tcp: IceTcp => gather.tcp;
+        /// Sets [`GatherConfig::udp`].
+        udp: bool => gather.udp;
         /// Sets [`ice_servers`](Self::ice_servers).
         ice_servers: Vec<IceServer> => ice_servers;
         /// Sets [`ice_transport_policy`](Self::ice_transport_policy).

@@ -20,6 +20,15 @@ use str0m::IceConnectionState as CoreState;
 
 use super::config::Timing;
 use super::state::IceConnectionState;
+use crate::proto::net::Protocol;
+
+/// Two addresses, as the core has them, and what passes between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ends {
+    pub protocol: Protocol,
+    pub local: SocketAddr,
+    pub remote: SocketAddr,
+}
 
 /// The ICE connection state, from what the core says and from what was heard.
 #[derive(Debug)]
@@ -45,14 +54,16 @@ const MAX_CHECKED: usize = 8;
 /// A pair of addresses over which the other side has proved itself.
 #[derive(Debug, Clone, Copy)]
 struct Checked {
-    ends: (SocketAddr, SocketAddr),
+    ends: Ends,
     at: Instant,
 }
 
 /// The pair of addresses that data takes. Others may answer while this one does not any more.
 #[derive(Debug, Clone, Copy)]
 struct Path {
-    ends: (SocketAddr, SocketAddr),
+    ends: Ends,
+    /// It is known to be gone.
+    lost: bool,
     /// When anything last came over it; when it began, if nothing has.
     heard: Instant,
     /// When data was last sent over it.
@@ -93,16 +104,15 @@ impl Connectivity {
     }
 
     /// Something came from a validated address, between these two.
-    pub fn heard(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
+    pub fn heard(&mut self, ends: Ends, now: Instant) {
         self.heard = Some(now);
-        if let Some(path) = self.path.as_mut().filter(|p| p.ends == (local, remote)) {
-            path.heard = now;
+        if let Some(path) = self.path.as_mut().filter(|p| p.ends == ends) {
+            (path.heard, path.lost) = (now, false);
         }
     }
 
     /// A verified check or answer came, between these two.
-    pub fn checked(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
-        let ends = (local, remote);
+    pub fn checked(&mut self, ends: Ends, now: Instant) {
         if let Some(known) = self.checked.iter_mut().find(|c| c.ends == ends) {
             known.at = now;
             return;
@@ -115,24 +125,31 @@ impl Connectivity {
     }
 
     /// The pairs that work as far as is known, this one left out.
-    pub fn other_paths(
-        &self,
-        but: (SocketAddr, SocketAddr),
-        now: Instant,
-    ) -> Vec<(SocketAddr, SocketAddr)> {
+    pub fn other_paths(&self, but: Ends, now: Instant) -> Vec<Ends> {
         let patience = self.timing.disconnected;
         let alive = self.checked.iter().filter(|c| now < c.at + patience);
         alive.map(|c| c.ends).filter(|ends| *ends != but).collect()
     }
 
+    /// Nothing passes between these two any more: their stream is gone.
+    pub fn lost(&mut self, ends: Ends) {
+        self.checked.retain(|c| c.ends != ends);
+        if let Some(path) = self.path.as_mut().filter(|p| p.ends == ends) {
+            path.lost = true;
+        }
+    }
+
     /// Data (not a check) is sent between these two.
-    pub fn sent(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
-        let ends = (local, remote);
+    pub fn sent(&mut self, ends: Ends, now: Instant) {
         match &mut self.path {
             Some(path) if path.ends == ends => path.sent = now,
             path => {
-                let (heard, sent) = (now, now);
-                *path = Some(Path { ends, heard, sent });
+                *path = Some(Path {
+                    ends,
+                    lost: false,
+                    heard: now,
+                    sent: now,
+                });
             }
         }
     }
@@ -141,7 +158,8 @@ impl Connectivity {
     /// its checks have run out, though others work.
     fn is_path_silent(&self) -> bool {
         let silence = self.timing.disconnected;
-        self.path.is_some_and(|p| p.sent >= p.heard + silence)
+        self.path
+            .is_some_and(|p| p.lost || p.sent >= p.heard + silence)
     }
 
     /// A verified answer to one of our checks came.
@@ -293,6 +311,10 @@ impl ValidatedAddresses {
         validated.is_some_and(|v| !std::mem::replace(&mut v.routed, true))
     }
 
+    pub fn remove(&mut self, address: SocketAddr) {
+        self.list.retain(|v| v.address != address);
+    }
+
     pub fn clear(&mut self) {
         self.list = Vec::new();
     }
@@ -311,6 +333,15 @@ mod tests {
     const THERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 2);
     const ELSEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 3)), 3);
 
+    const fn ends(local: SocketAddr, remote: SocketAddr) -> Ends {
+        let protocol = Protocol::Udp;
+        Ends {
+            protocol,
+            local,
+            remote,
+        }
+    }
+
     fn secs(s: u64) -> Duration {
         Duration::from_secs(s)
     }
@@ -321,7 +352,7 @@ mod tests {
         c.start(t0, false);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Checking);
         c.core_state(CoreState::Connected);
-        c.heard(HERE, THERE, t0);
+        c.heard(ends(HERE, THERE), t0);
         c.consented(t0);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
         c
@@ -333,7 +364,7 @@ mod tests {
         let mut c = connected(t0);
         assert_eq!(c.deadline(t0), Some(t0 + secs(5)));
         assert_eq!(c.evaluate(t0 + secs(5)).0, IceConnectionState::Disconnected);
-        c.heard(HERE, THERE, t0 + secs(6));
+        c.heard(ends(HERE, THERE), t0 + secs(6));
         assert_eq!(c.evaluate(t0 + secs(6)).0, IceConnectionState::Connected);
         let (state, why) = c.evaluate(t0 + secs(36));
         assert_eq!(state, IceConnectionState::Failed);
@@ -351,10 +382,10 @@ mod tests {
         let t0 = Instant::now();
         let mut c = connected(t0);
         for s in 1..30 {
-            c.heard(HERE, THERE, t0 + secs(s));
+            c.heard(ends(HERE, THERE), t0 + secs(s));
             assert_eq!(c.evaluate(t0 + secs(s)).0, IceConnectionState::Connected);
         }
-        c.heard(HERE, THERE, t0 + secs(30));
+        c.heard(ends(HERE, THERE), t0 + secs(30));
         assert_eq!(c.evaluate(t0 + secs(30)).0, IceConnectionState::Failed);
     }
 
@@ -365,22 +396,22 @@ mod tests {
         c.start(t0, false);
         c.core_state(CoreState::Connected);
         for s in 0..20 {
-            c.heard(ELSEWHERE, THERE, t0 + secs(s));
+            c.heard(ends(ELSEWHERE, THERE), t0 + secs(s));
             c.consented(t0 + secs(s));
             if s < 10 {
-                c.heard(HERE, THERE, t0 + secs(s));
+                c.heard(ends(HERE, THERE), t0 + secs(s));
             }
-            c.sent(HERE, THERE, t0 + secs(s));
+            c.sent(ends(HERE, THERE), t0 + secs(s));
             let is_up = c.evaluate(t0 + secs(s)).0 == IceConnectionState::Connected;
             assert_eq!(is_up, s < 14, "after {s} s");
         }
         // Data takes the other one now.
-        c.sent(ELSEWHERE, THERE, t0 + secs(20));
-        c.heard(ELSEWHERE, THERE, t0 + secs(20));
+        c.sent(ends(ELSEWHERE, THERE), t0 + secs(20));
+        c.heard(ends(ELSEWHERE, THERE), t0 + secs(20));
         let (state, _) = c.evaluate(t0 + secs(20));
         assert_eq!(state, IceConnectionState::Connected);
         // Where nothing is sent, nothing is missed.
-        c.heard(THERE, HERE, t0 + secs(30));
+        c.heard(ends(THERE, HERE), t0 + secs(30));
         c.consented(t0 + secs(30));
         let (state, _) = c.evaluate(t0 + secs(30));
         assert_eq!(state, IceConnectionState::Connected);
@@ -390,19 +421,40 @@ mod tests {
     fn paths_are_known_by_their_checks_until_a_restart() {
         let t0 = Instant::now();
         let mut c = connected(t0);
-        c.checked(HERE, THERE, t0);
-        c.checked(ELSEWHERE, THERE, t0 + secs(2));
-        assert_eq!(c.other_paths((HERE, THERE), t0), [(ELSEWHERE, THERE)]);
-        assert_eq!(c.other_paths((THERE, HERE), t0).len(), 2);
-        let late = c.other_paths((THERE, HERE), t0 + secs(6));
-        assert_eq!(late, [(ELSEWHERE, THERE)], "one has been silent");
+        c.checked(ends(HERE, THERE), t0);
+        c.checked(ends(ELSEWHERE, THERE), t0 + secs(2));
+        assert_eq!(
+            c.other_paths(ends(HERE, THERE), t0),
+            [ends(ELSEWHERE, THERE)]
+        );
+        assert_eq!(c.other_paths(ends(THERE, HERE), t0).len(), 2);
+        let late = c.other_paths(ends(THERE, HERE), t0 + secs(6));
+        assert_eq!(late, [ends(ELSEWHERE, THERE)], "one has been silent");
         for port in 0..100 {
             let there = SocketAddr::new(THERE.ip(), port);
-            c.checked(HERE, there, t0 + secs(3));
+            c.checked(ends(HERE, there), t0 + secs(3));
         }
         assert_eq!(c.checked.len(), MAX_CHECKED);
         c.start(t0 + secs(3), true);
-        assert_eq!(c.other_paths((THERE, HERE), t0 + secs(3)), []);
+        assert_eq!(c.other_paths(ends(THERE, HERE), t0 + secs(3)), []);
+    }
+
+    #[test]
+    fn a_stream_that_is_gone_is_no_path_until_something_comes_again() {
+        let t0 = Instant::now();
+        let mut c = connected(t0);
+        c.sent(ends(HERE, THERE), t0);
+        c.lost(ends(ELSEWHERE, THERE));
+        assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
+        c.lost(ends(HERE, THERE));
+        assert_eq!(c.evaluate(t0).0, IceConnectionState::Disconnected);
+        c.sent(ends(HERE, THERE), t0);
+        assert_eq!(c.evaluate(t0).0, IceConnectionState::Disconnected);
+        c.heard(ends(HERE, THERE), t0);
+        assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
+        c.lost(ends(HERE, THERE));
+        c.sent(ends(ELSEWHERE, THERE), t0);
+        assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
     }
 
     #[test]

@@ -6,20 +6,17 @@ use std::time::{Duration, Instant};
 use str0m::bwe::Bitrate;
 use str0m::crypto::CryptoProvider;
 use str0m::crypto::dtls::ProtocolVersion;
-use str0m::ice::StunMessage;
-use str0m::net::{Protocol as CoreProtocol, Receive};
 use str0m::{Event, IceConnectionState as CoreState, IceCreds, Rtc};
 
 use super::channels::CORE_BUFFER;
 use super::config::{PeerConfig, Timing};
 use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion};
 use super::error::PeerError;
-use super::joined;
 use super::state::{self, ConnectionState, IceConnectionState, PeerEvent};
 use super::tracks::{MediaMode, extensions};
-use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer, Route};
-use crate::proto::ice::{Gatherer, stun};
-use crate::proto::net::{Protocol, Received, Transmit};
+use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer};
+use crate::proto::ice::Gatherer;
+use crate::proto::ice::tcp::TcpPaths;
 
 /// How often in a row the core may want a timeout at once.
 const MAX_IMMEDIATE_TIMEOUTS: usize = 8;
@@ -134,126 +131,6 @@ fn seeded_credentials(seed: u64) -> IceCreds {
 }
 
 impl Peer {
-    pub(super) fn on_datagram(&mut self, received: &Received<'_>) {
-        if received.protocol != Protocol::Udp {
-            // A stream that has been given up.
-            return;
-        }
-        self.stats.datagrams_received += 1;
-        self.stats.bytes_received += received.contents.len() as u64;
-        if stun::is_stun(received.contents) {
-            if !self.on_stun(received) {
-                return;
-            }
-        } else if self.validated.touch(received.source, self.now) {
-            let (here, there) = (received.destination, received.source);
-            self.connectivity.heard(here, there, self.now);
-        } else {
-            // Only who has shown the right password may speak to DTLS, SRTP and SCTP.
-            self.stats.unvalidated_dropped += 1;
-            return;
-        }
-        if joined::is_joined(received.contents) {
-            self.stats.malformed_dropped += 1;
-            return;
-        }
-        if self.may_join(received) && self.joined.push(received) {
-            return;
-        }
-        self.settle();
-        if self.may_join(received) && self.joined.push(received) {
-            return;
-        }
-        self.place_stream(received.contents);
-        self.core_receive(received);
-        self.settle();
-    }
-
-    /// Whether a datagram can wait for others, to be given to the core together: DTLS (RFC 7983 §7) that
-    /// is ours, after the handshake.
-    fn may_join(&self, received: &Received<'_>) -> bool {
-        self.dtls == Dtls::Connected
-            && self.backend != CryptoBackend::OpenSsl
-            && matches!(received.contents.first(), Some(20..=63))
-    }
-
-    /// Gives the core what has been joined.
-    fn receive_joined(&mut self) {
-        if let Some((source, destination, contents)) = self.joined.take() {
-            self.core_receive(&Received {
-                protocol: Protocol::Udp,
-                source,
-                destination,
-                contents: &contents,
-            });
-        }
-    }
-
-    fn core_receive(&mut self, received: &Received<'_>) {
-        let receive = Receive::new(
-            CoreProtocol::Udp,
-            received.source,
-            received.destination,
-            received.contents,
-        );
-        match receive {
-            Ok(receive) => {
-                self.core_now = self.now;
-                self.dirty = true;
-                let input = str0m::Input::Receive(self.now, receive);
-                if let Err(e) = self.rtc.handle_input(input) {
-                    self.on_core_fault(&e);
-                }
-            }
-            Err(e) => {
-                self.stats.malformed_dropped += 1;
-                log::trace!("datagram from {}: {e}", received.source);
-            }
-        }
-    }
-
-    /// Verifies a STUN message. Whether the core is to see it.
-    fn on_stun(&mut self, received: &Received<'_>) -> bool {
-        let Ok(message) = StunMessage::parse(received.contents) else {
-            self.stats.malformed_dropped += 1;
-            return false;
-        };
-        let is_request = message.is_binding_request();
-        let password = if is_request {
-            Some(self.local_creds.pass.as_str())
-        } else {
-            self.remote_creds.as_ref().map(|c| c.pass.as_str())
-        };
-        let hmac = self.provider.sha1_hmac_provider;
-        let verified = password.is_some_and(|password| {
-            message.verify(password.as_bytes(), |key, data| hmac.sha1_hmac(key, data))
-        });
-        if !verified {
-            self.stats.stun_rejected += 1;
-            return false;
-        }
-        let (here, there) = (received.destination, received.source);
-        self.connectivity.heard(here, there, self.now);
-        self.connectivity.checked(here, there, self.now);
-        if message.is_successful_binding_response() {
-            self.connectivity.consented(self.now);
-            self.resend.answered(here, there, self.now);
-        }
-        if !self.validated.touch(received.source, self.now)
-            && let Some(evicted) = self.validated.insert(received.source, self.now)
-        {
-            self.out
-                .push_back(Output::Route(Route::DropAddress(evicted)));
-        }
-        // What comes by a relay finds us by the relay's own socket.
-        if !self.gatherer.is_relayed(received.destination) && self.validated.route(received.source)
-        {
-            self.out
-                .push_back(Output::Route(Route::Address(received.source)));
-        }
-        true
-    }
-
     /// Tells the core the time if it has not been told for a while, so that what is sent now is not
     /// timed from then: the core would take it for lost as soon as it hears the time again, and send
     /// slowly for long (RFC 9260 §6.3.3, §7.2.3).
@@ -276,7 +153,7 @@ impl Peer {
 
     /// An error on input. A bad datagram is not the end: anybody who can forge a source address could
     /// end a session that way (RFC 6347 §4.1.2.7). A handshake that cannot succeed is.
-    fn on_core_fault(&mut self, error: &str0m::RtcError) {
+    pub(super) fn on_core_fault(&mut self, error: &str0m::RtcError) {
         self.stats.core_errors += 1;
         log::debug!("core: {error}");
         if self.dtls == Dtls::Connected {
@@ -372,31 +249,6 @@ impl Peer {
             return false;
         }
         true
-    }
-
-    pub(super) fn on_transmit(&mut self, transmit: str0m::net::Transmit) {
-        let contents: Vec<u8> = transmit.contents.into();
-        // Consent is gone: nothing but checks may go there (RFC 7675 §5.1).
-        if self.connectivity.is_failed() && !stun::is_stun(&contents) {
-            return;
-        }
-        if !stun::is_stun(&contents) {
-            let (here, there) = (transmit.source, transmit.destination);
-            self.stats.path = Some((here, there));
-            self.connectivity.sent(here, there, self.now);
-            self.keep_for_resend(&contents);
-        }
-        self.stats.datagrams_sent += 1;
-        self.stats.bytes_sent += contents.len() as u64;
-        let transmit = Transmit {
-            protocol: Protocol::Udp,
-            source: transmit.source,
-            destination: transmit.destination,
-            contents,
-        };
-        if !self.gatherer.has_relays() || !self.relay(&transmit) {
-            self.out.push_back(Output::Transmit(transmit));
-        }
     }
 
     fn on_core_event(&mut self, event: Event) {
@@ -495,6 +347,8 @@ impl Peer {
         self.negotiation.close(&mut self.events);
         self.pending.clear();
         self.validated.clear();
+        self.validated_tcp.clear();
+        self.close_streams(TcpPaths::clear);
         self.gathered = Vec::new();
         self.names.clear();
         self.ufrags.clear();

@@ -1,7 +1,8 @@
 //! Local candidates: from the gatherer to the core and to the application.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::time::Instant;
 
 use str0m::net::Protocol as CoreProtocol;
 use str0m::{Candidate, Rtc};
@@ -12,7 +13,8 @@ use super::state::{IceGatheringState, PeerEvent, SignalingState};
 use super::{Input, Output, Peer};
 use crate::proto::ice::candidate::CandidateAddress;
 use crate::proto::ice::{
-    GatherOutput, Gatherer, IceCandidate, LocalCandidate, LocalKind, Relayed, TransactionIds,
+    GatherOutput, Gatherer, IceCandidate, IceServer, LocalCandidate, LocalKind, Relayed,
+    TransactionIds,
 };
 use crate::proto::net::{Protocol, Received, Transmit};
 
@@ -94,6 +96,27 @@ impl Names {
 }
 
 impl Peer {
+    /// Gives it more STUN and TURN servers, as signaling may bring them late (in WHIP with the answer). Where gathering
+    /// has begun, they are asked at once: their candidates follow as
+    /// [`PeerEvent::IceCandidate`], also after the end of candidates.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Config`]: a bad URL, a TURN server without a credential, more than 16 URLs in all. Nothing is
+    /// changed then. [`PeerError::Closed`].
+    pub fn add_ice_servers(
+        &mut self,
+        servers: &[IceServer],
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.begin(now)?;
+        self.gatherer
+            .add_servers(servers, self.now)
+            .map_err(|e| PeerError::Config(e.to_string()))?;
+        self.on_gathered();
+        Ok(())
+    }
+
     /// Passes on what the gatherer has found.
     pub(super) fn on_gathered(&mut self) {
         while let Some(output) = self.gatherer.poll_output() {
@@ -152,6 +175,7 @@ impl Peer {
                         Protocol::Tcp => {
                             self.gatherer.receive_stream(relay, received, self.now);
                         }
+                        Protocol::IceTcp => {}
                     }
                 }
             }
@@ -163,7 +187,10 @@ impl Peer {
                 self.advance(*now);
                 self.gatherer.handle_socket(*id, reply, self.now);
             }
-            Input::Resolved { .. } | Input::Binding { .. } | Input::NetworkChanged { .. } => {}
+            Input::Resolved { .. }
+            | Input::Binding { .. }
+            | Input::StreamLost { .. }
+            | Input::NetworkChanged { .. } => {}
         }
         self.on_gathered();
         // There is nobody left to be told.
@@ -193,18 +220,19 @@ impl Peer {
     }
 
     fn on_local_candidate(&mut self, found: &LocalCandidate) {
-        let index = match self.position_gathered(found.address) {
+        let index = match self.position_gathered(protocol_of(found), found.address) {
             Some(index) => index,
             None => {
                 let Some(mut candidate) = add_local_candidate(&mut self.rtc, found) else {
                     return;
                 };
                 candidate.url = match &found.kind {
-                    LocalKind::Host => None,
+                    LocalKind::Host | LocalKind::HostTcp(_) => None,
                     LocalKind::ServerReflexive { url, .. } => url.clone(),
                     LocalKind::Relay { url } => Some(url.clone()),
                 };
-                if self.config.gather.hide_addresses && found.kind == LocalKind::Host {
+                let is_host = matches!(found.kind, LocalKind::Host | LocalKind::HostTcp(_));
+                if self.config.gather.hide_addresses && is_host {
                     let name = self.names.hide(found.address);
                     let published = Output::Publish(name.clone(), found.address.ip());
                     self.out.push_back(published);
@@ -223,7 +251,7 @@ impl Peer {
 
     /// An address is gone: no pair may use it any more.
     fn on_local_lost(&mut self, lost: &LocalCandidate) {
-        if let Some(index) = self.position_gathered(lost.address) {
+        if let Some(index) = self.position_gathered(protocol_of(lost), lost.address) {
             self.gathered.remove(index);
             self.names.hidden.retain(|(a, _)| *a != lost.address);
         }
@@ -233,12 +261,19 @@ impl Peer {
         }
     }
 
-    pub(super) fn position_gathered(&self, address: SocketAddr) -> Option<usize> {
+    pub(super) fn position_gathered(
+        &self,
+        protocol: Protocol,
+        address: SocketAddr,
+    ) -> Option<usize> {
         let name = self.names.of(address);
-        self.gathered.iter().position(|c| match &c.address {
+        let is_address = |c: &IceCandidate| match &c.address {
             CandidateAddress::Ip(_) => c.socket_addr() == Some(address),
             CandidateAddress::Name(n) => Some(n.as_str()) == name,
-        })
+        };
+        let is_tcp = protocol == Protocol::IceTcp;
+        let mut gathered = self.gathered.iter();
+        gathered.position(|c| (c.protocol == "tcp") == is_tcp && is_address(c))
     }
 
     /// Gives a local candidate to the application, or holds it (see [`CandidatePolicy`]).
@@ -260,6 +295,25 @@ impl Peer {
     }
 }
 
+fn protocol_of(found: &LocalCandidate) -> Protocol {
+    match found.kind {
+        LocalKind::HostTcp(_) => Protocol::IceTcp,
+        _ => Protocol::Udp,
+    }
+}
+
+/// One for each kind and address (RFC 8445 §5.1.1.3), from the letters that there are (RFC 8839 §5.1).
+pub(super) fn foundation(kind: &str, base: IpAddr) -> String {
+    let (family, bits) = match base {
+        IpAddr::V4(ip) => (4, u64::from(u32::from(ip))),
+        IpAddr::V6(ip) => (6, {
+            let bits = u128::from(ip);
+            (bits >> 64) as u64 ^ (bits as u64).rotate_left(17)
+        }),
+    };
+    format!("{kind}{family}{bits:x}")
+}
+
 /// Tells the core of a local address. `None` when it does not want it.
 fn add_local_candidate(rtc: &mut Rtc, found: &LocalCandidate) -> Option<IceCandidate> {
     let candidate = match core_candidate(found) {
@@ -279,6 +333,7 @@ fn core_candidate(found: &LocalCandidate) -> Result<Candidate, String> {
     let address = found.address;
     let candidate = match &found.kind {
         LocalKind::Host => Candidate::host(address, CoreProtocol::Udp),
+        LocalKind::HostTcp(tcp_type) => Ok(super::tcp::core_candidate(address, *tcp_type)),
         LocalKind::ServerReflexive { base, .. } => {
             Candidate::server_reflexive(address, *base, CoreProtocol::Udp)
         }

@@ -17,6 +17,7 @@ mod channel_config;
 mod channels;
 mod config;
 mod connectivity;
+mod contract;
 mod core;
 mod crypto;
 mod description;
@@ -35,16 +36,19 @@ mod gathering;
 mod joined;
 mod negotiation;
 mod perfect;
+mod receiving;
 mod recovery;
 mod resend;
+mod sending;
 mod state;
 mod stats;
+mod tcp;
 mod tracks;
 mod trickle;
 mod window;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,13 +60,15 @@ use self::channels::{Channels, Payload};
 use self::connectivity::{Connectivity, ValidatedAddresses};
 use self::negotiation::Negotiation;
 use self::tracks::Tracks;
-use super::ice::{BindingReply, BindingRequest, Gatherer, IceCandidate};
-use super::net::{NetworkChange, Received, SocketId, SocketReply, SocketRequest, Transmit};
+use super::ice::tcp::TcpPaths;
+use super::ice::{Gatherer, IceCandidate};
+use super::net::Protocol;
 
 pub use self::candidates::CandidateCounts;
 pub use self::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
 pub use self::channels::{ChannelId, MAX_RECEIVE_MESSAGE};
 pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
+pub use self::contract::{Input, Output, Route};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
 pub use self::error::PeerError;
 pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
@@ -75,95 +81,6 @@ pub use self::tracks::{
     TrackStats, TransceiverConfig, TransceiverId, TransceiverInfo, VideoOrientation,
 };
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
-
-/// What a peer is told.
-#[derive(Debug)]
-pub enum Input<'a> {
-    /// A datagram has come.
-    Receive {
-        /// When.
-        now: Instant,
-        /// What.
-        received: Received<'a>,
-    },
-    /// The time of the last [`Output::Timeout`] has come. Always allowed, also early.
-    Timeout(Instant),
-    /// The answer to [`Output::OpenSocket`].
-    Socket {
-        /// When.
-        now: Instant,
-        /// Which request is answered.
-        id: SocketId,
-        /// How.
-        reply: SocketReply,
-    },
-    /// The answer to [`Output::Resolve`].
-    Resolved {
-        /// When.
-        now: Instant,
-        /// Which name.
-        host: &'a str,
-        /// Its addresses, or why there are none.
-        result: Result<Vec<IpAddr>, String>,
-    },
-    /// The answer to [`Output::Bind`].
-    Binding {
-        /// When.
-        now: Instant,
-        /// Which request is answered.
-        request: BindingRequest,
-        /// How.
-        reply: BindingReply,
-    },
-    /// Interfaces, addresses or routes of this machine have changed, or it was asleep. Candidates are
-    /// gathered anew where that is necessary, and ICE is restarted if the path may have been hit
-    /// ([`PeerConfig::restart_on_network_change`]).
-    NetworkChanged {
-        /// When.
-        now: Instant,
-        /// How.
-        change: NetworkChange<'a>,
-    },
-}
-
-/// What a peer wants. Poll until [`Output::Timeout`].
-#[derive(Debug)]
-pub enum Output {
-    /// Send this.
-    Transmit(Transmit),
-    /// Open a socket and answer with [`Input::Socket`].
-    OpenSocket(SocketRequest),
-    /// This socket is not needed any more.
-    CloseSocket(SocketId),
-    /// Look up the addresses of this host and answer with [`Input::Resolved`]. Names that end in `.local`
-    /// are for multicast DNS ([`Mdns`](crate::proto::ice::Mdns)).
-    Resolve(String),
-    /// Answer for this name by multicast DNS, as long as the peer lives: pass it on to the
-    /// [`Mdns`](crate::proto::ice::Mdns) of the loop.
-    Publish(String, IpAddr),
-    /// Ask a STUN server and answer with [`Input::Binding`]: pass it on to the
-    /// [`Bindings`](crate::proto::ice::Bindings) of the sockets.
-    Bind(BindingRequest),
-    /// How datagrams find this peer has changed.
-    Route(Route),
-    /// For the application.
-    Event(PeerEvent),
-    /// Drained. Give [`Input::Timeout`] at this time, if there is one.
-    Timeout(Option<Instant>),
-}
-
-/// How datagrams on a shared port find their peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Route {
-    /// STUN requests for this local ufrag are for this peer.
-    Ufrag(String),
-    /// No longer: the generation is gone by.
-    DropUfrag(String),
-    /// All that comes from this remote address is for this peer: it has proved itself.
-    Address(SocketAddr),
-    /// No longer.
-    DropAddress(SocketAddr),
-}
 
 /// The handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,6 +130,13 @@ pub struct Peer {
     recovery: recovery::Recovery,
     resend: resend::Resend,
     validated: ValidatedAddresses,
+    /// The same for ICE-TCP.
+    validated_tcp: ValidatedAddresses,
+    tcp: TcpPaths,
+    /// The last message over TCP was a check or an answer, and correct.
+    tcp_verified: bool,
+    /// Streams that have proved themselves: our end and theirs.
+    tcp_proved: Vec<(SocketAddr, SocketAddr)>,
     dtls: Dtls,
     dtls_fault: Option<String>,
     handshake_since: Option<Instant>,
@@ -273,6 +197,10 @@ impl Peer {
             recovery: recovery::Recovery::default(),
             resend: resend::Resend::default(),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
+            validated_tcp: ValidatedAddresses::new(limits.max_validated_addresses),
+            tcp: TcpPaths::default(),
+            tcp_verified: false,
+            tcp_proved: Vec::new(),
             dtls: Dtls::New,
             dtls_fault: None,
             handshake_since: None,
@@ -304,7 +232,9 @@ impl Peer {
         match input {
             Input::Receive { now, received } => {
                 self.advance(now);
-                if self.gatherer.has_relays()
+                if received.protocol == Protocol::IceTcp {
+                    self.on_tcp_message(&received);
+                } else if self.gatherer.has_relays()
                     && let Some(relay) = self.gatherer.relay_of(&received)
                 {
                     self.on_relay(relay, &received);
@@ -323,8 +253,17 @@ impl Peer {
             Input::Socket { now, id, reply } => {
                 self.settle();
                 self.advance(now);
-                self.gatherer.handle_socket(id, &reply, self.now);
-                self.on_gathered();
+                if TcpPaths::is_stream(id) {
+                    self.on_stream(id, &reply);
+                } else {
+                    self.gatherer.handle_socket(id, &reply, self.now);
+                    self.on_gathered();
+                }
+            }
+            Input::StreamLost { now, local, remote } => {
+                self.settle();
+                self.advance(now);
+                self.on_stream_lost(local, remote);
             }
             Input::Resolved { now, host, result } => {
                 self.settle();
@@ -412,7 +351,7 @@ impl Peer {
 
     /// The remote addresses that have proved themselves.
     pub fn validated_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.validated.iter()
+        self.validated.iter().chain(self.validated_tcp.iter())
     }
 
     /// Makes a data channel (W3C §6.1 `createDataChannel`). The first one needs an offer

@@ -206,7 +206,8 @@ impl Peer {
     }
 
     fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
-        let parsed = SdpOffer::from_sdp_string(&offer.text).map_err(bad_sdp)?;
+        let text = self.tracks.with_wanted_layers(&offer.text);
+        let parsed = SdpOffer::from_sdp_string(&text).map_err(bad_sdp)?;
         let media = remote_media(&offer.text, &offer.lines);
         self.wake_inactive(&media);
         let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;
@@ -433,6 +434,7 @@ impl Peer {
         let is_restart = before.is_some_and(|b| b.ufrag != remote.ufrag || b.pass != remote.pwd);
         if is_restart {
             self.resend.arm();
+            self.restart_tcp();
             self.negotiation.remote_in_generation = 0;
             // New credentials satisfy `restartIce` (W3C §4.4.1.5), whoever asked for them.
             self.negotiation.restart_wanted = false;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::Peer;
 use super::state::IceConnectionState as Ice;
-use crate::proto::net::NetworkChange;
+use crate::proto::net::{NetworkChange, Protocol};
 
 /// When silence is answered by an ICE restart.
 #[derive(Debug, Default)]
@@ -53,11 +53,13 @@ impl Recovery {
 impl Peer {
     pub(super) fn on_network_changed(&mut self, change: &NetworkChange<'_>) {
         let local = self.stats.path.map(|(local, _)| local);
-        let before = local.map(|l| self.has_gathered(l));
+        let protocol = self.stats.path_protocol.unwrap_or(Protocol::Udp);
+        let before = local.map(|l| self.has_gathered(protocol, l));
         let has_begun = self.gatherer.network_changed(change, self.now);
         // The gathering state is that of the generation that was signalled; what comes now is more of it.
         self.on_gathered();
-        let is_lost = |local: SocketAddr| before == Some(true) && !self.has_gathered(local);
+        let is_lost =
+            |local: SocketAddr| before == Some(true) && !self.has_gathered(protocol, local);
         let is_affected = match (local, self.ice_state) {
             (_, Ice::Disconnected | Ice::Failed) => has_begun || change.slept,
             (Some(local), Ice::Connected | Ice::Completed) => {
@@ -71,8 +73,8 @@ impl Peer {
         }
     }
 
-    fn has_gathered(&self, address: SocketAddr) -> bool {
-        self.position_gathered(address).is_some()
+    fn has_gathered(&self, protocol: Protocol, address: SocketAddr) -> bool {
+        self.position_gathered(protocol, address).is_some()
     }
 
     /// Restarts ICE if it has been silent for long enough.

@@ -5,16 +5,12 @@
 //! nothing before the third second. So the last few DTLS datagrams are kept while anything waits for its
 //! acknowledgement. To the other side they are what it lacks, or duplicates, as a network may make them:
 //! DTLS drops those (RFC 9147 §4.5.1). Its acknowledgements set the association going.
-//!
-//! A goodbye has no second chance: it goes out on every path that works.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Dtls, Output, Peer};
-use crate::proto::ice::stun;
-use crate::proto::net::{Protocol, Transmit};
+use super::connectivity::Ends;
+use super::{Dtls, Peer};
 
 /// Datagrams kept: enough to show the other side a gap, few enough for any path.
 const MAX_KEPT: usize = 16;
@@ -39,8 +35,7 @@ pub(super) struct Resend {
 
 #[derive(Debug, Clone, Copy)]
 struct Found {
-    local: SocketAddr,
-    remote: SocketAddr,
+    ends: Ends,
     at: Instant,
     times: usize,
 }
@@ -67,11 +62,10 @@ impl Resend {
     }
 
     /// This path has answered a check.
-    pub fn answered(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
+    pub fn answered(&mut self, ends: Ends, now: Instant) {
         if std::mem::take(&mut self.armed) {
             self.found = Some(Found {
-                local,
-                remote,
+                ends,
                 at: now,
                 times: 0,
             });
@@ -84,7 +78,7 @@ impl Resend {
     }
 
     /// The way to send by now, if it is time.
-    fn due(&mut self, now: Instant) -> Option<(SocketAddr, SocketAddr)> {
+    fn due(&mut self, now: Instant) -> Option<Ends> {
         if self.deadline().is_none_or(|at| now < at) {
             return None;
         }
@@ -92,7 +86,7 @@ impl Resend {
         while TIMES.get(found.times).is_some_and(|t| now >= found.at + *t) {
             found.times += 1;
         }
-        Some((found.local, found.remote))
+        Some(found.ends)
     }
 }
 
@@ -107,44 +101,14 @@ impl Peer {
     }
 
     pub(super) fn resend_due(&mut self) {
-        let Some((source, destination)) = self.resend.due(self.now) else {
+        let Some(ends) = self.resend.due(self.now) else {
             return;
         };
         if self.connectivity.is_failed() {
             return;
         }
         for contents in self.resend.kept.clone() {
-            self.send_on(source, destination, contents);
-        }
-    }
-
-    /// The last that the core sends. While ICE restarts, the core keeps to the old path until there is a new
-    /// one, but the other side may have left it already: so this goes out on the others, too. What comes
-    /// twice DTLS drops.
-    pub(super) fn farewell(&mut self, transmit: str0m::net::Transmit) {
-        let ends = (transmit.source, transmit.destination);
-        let contents = transmit.contents.to_vec();
-        self.on_transmit(transmit);
-        if stun::is_stun(&contents) || self.connectivity.is_failed() {
-            return;
-        }
-        for (source, destination) in self.connectivity.other_paths(ends, self.now) {
-            self.send_on(source, destination, contents.clone());
-        }
-    }
-
-    /// Sends this between these two, whatever path the core would take.
-    fn send_on(&mut self, source: SocketAddr, destination: SocketAddr, contents: Vec<u8>) {
-        self.stats.datagrams_sent += 1;
-        self.stats.bytes_sent += contents.len() as u64;
-        let transmit = Transmit {
-            protocol: Protocol::Udp,
-            source,
-            destination,
-            contents,
-        };
-        if !self.gatherer.has_relays() || !self.relay(&transmit) {
-            self.out.push_back(Output::Transmit(transmit));
+            self.send_on(ends, contents);
         }
     }
 }
@@ -152,29 +116,39 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::net::Protocol;
+    use std::net::SocketAddr;
+
+    fn ends(here: u8, there: u8) -> Ends {
+        let address = |n| SocketAddr::from(([192, 0, 2, n], 1));
+        Ends {
+            protocol: Protocol::Udp,
+            local: address(here),
+            remote: address(there),
+        }
+    }
 
     #[test]
     fn three_times_on_the_first_path_that_answers() {
         let t0 = Instant::now();
         let ms = |n| t0 + Duration::from_millis(n);
-        let a = |n: u8| SocketAddr::from(([192, 0, 2, n], 1));
         let mut r = Resend::default();
         r.keep(&[20]);
-        r.answered(a(1), a(2), t0);
+        r.answered(ends(1, 2), t0);
         assert_eq!(r.deadline(), None, "nothing is looked for");
         r.arm();
         assert_eq!(r.deadline(), None, "nothing has answered");
-        r.answered(a(1), a(2), t0);
-        r.answered(a(3), a(4), ms(1));
+        r.answered(ends(1, 2), t0);
+        r.answered(ends(3, 4), ms(1));
         assert_eq!(r.deadline(), Some(ms(20)));
         assert_eq!(r.due(ms(19)), None);
-        assert_eq!(r.due(ms(20)), Some((a(1), a(2))));
+        assert_eq!(r.due(ms(20)), Some(ends(1, 2)));
         assert_eq!(r.due(ms(21)), None);
         // Late: those that were missed are one.
-        assert_eq!(r.due(ms(500)), Some((a(1), a(2))));
+        assert_eq!(r.due(ms(500)), Some(ends(1, 2)));
         assert_eq!(r.deadline(), None);
         r.arm();
-        r.answered(a(3), a(4), ms(600));
+        r.answered(ends(3, 4), ms(600));
         r.forget();
         assert_eq!(r.deadline(), None, "nothing is missing");
     }

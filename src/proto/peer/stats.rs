@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::candidates::CandidateCounts;
 use super::{DtlsVersion, Peer};
+use crate::proto::net::Protocol;
 
 /// Counters of one peer since it was made.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,8 +30,11 @@ pub struct PeerStats {
     pub core_errors: u64,
     /// The pending-candidate queue.
     pub candidates: CandidateCounts,
-    /// Local and remote address of the path that data takes.
+    /// Local and remote address of the path that data takes. Where we have opened a TCP connection, the local one
+    /// is that of the active candidate, with port 9.
     pub path: Option<(SocketAddr, SocketAddr)>,
+    /// What data takes over it: [`Protocol::Udp`] also through a relay, however the relay is reached.
+    pub path_protocol: Option<Protocol>,
     /// There and back over that path, by reports on media; needs
     /// [`PeerConfig::stats_interval`](super::PeerConfig::stats_interval).
     pub round_trip_time: Option<std::time::Duration>,

@@ -48,6 +48,17 @@ impl Peer {
         }
     }
 
+    /// Whether something can be sent there. Who connects to us is found out when it does.
+    fn speaks(&self, candidate: &IceCandidate) -> bool {
+        match candidate.protocol.as_str() {
+            "udp" => true,
+            _ => {
+                self.config.gather.tcp.is_active()
+                    && candidate.tcp_type.as_deref() == Some("passive")
+            }
+        }
+    }
+
     /// A candidate behind a name: it is used when the name has been resolved. Names of the wide Internet
     /// are not looked up for others. Whether it waits.
     fn wait_for_name(&mut self, candidate: &IceCandidate) -> bool {
@@ -80,19 +91,16 @@ impl Peer {
     }
 
     pub(super) fn apply_remote_candidate(&mut self, candidate: &IceCandidate) {
-        if candidate.component == 1 && candidate.protocol == "udp" && self.wait_for_name(candidate)
-        {
+        let is_usable = candidate.component == 1 && self.speaks(candidate);
+        if is_usable && self.wait_for_name(candidate) {
             return;
         }
         let counts = &mut self.pending.counts;
-        if candidate.socket_addr().is_none()
-            || candidate.component != 1
-            || candidate.protocol != "udp"
-        {
+        let Some(address) = candidate.socket_addr().filter(|_| is_usable) else {
             counts.unusable += 1;
             log::debug!("candidate of no use here: {candidate}");
             return;
-        }
+        };
         if self.negotiation.remote_in_generation >= self.config.limits.max_remote_candidates {
             counts.over_limit += 1;
             return;
@@ -100,7 +108,10 @@ impl Peer {
         // Protocol, address and port are known to be good; what else the core dislikes is its choice.
         match Candidate::from_sdp_string(&candidate.to_sdp_line()) {
             Ok(parsed) => {
-                debug_assert_eq!(parsed.proto(), CoreProtocol::Udp);
+                if parsed.proto() != CoreProtocol::Udp && !self.tcp.add_remote(address) {
+                    counts.over_limit += 1;
+                    return;
+                }
                 self.negotiation.remote_in_generation += 1;
                 counts.applied += 1;
                 self.rtc.add_remote_candidate(parsed);

@@ -241,12 +241,14 @@ impl Door {
         self.work(Instant::now());
     }
 
-    /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now.
+    /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now; so it is while there
+    /// are events to be polled.
     pub fn next_deadline(&self) -> Option<Instant> {
         let accepts = self.may_accept && self.accept_again.is_none();
         let inner = self.inner.as_ref();
         let relays = !self.lines_ready.is_empty() || inner.is_some_and(Inner::has_work);
-        if !self.listed.is_empty() || self.more_ready || accepts || relays {
+        let has_work = relays || accepts || !self.listed.is_empty() || !self.events.is_empty();
+        if has_work || self.more_ready {
             return Some(self.now);
         }
         let deadline = self.deadlines.next();

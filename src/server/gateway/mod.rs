@@ -1,6 +1,418 @@
 //! One program that serves streams, rooms and calls: the door, the peers and the services on one thread.
+//!
+//! ```text
+//!            ┌──────────────────── Gateway::turn ─────────────────────┐
+//!  browser ─▶│ Door ─▶ access ─▶ pages, /api, /metrics                │
+//!            │              ├──▶ WhipServer ─▶ Streams ─┐              │
+//!            │              └──▶ Rooms, Calls ──────────┴▶ EventLoop ─│─▶ UDP
+//!            │ TurnServer (embedded, when asked for)                  │
+//!            └────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! | path | what |
+//! |---|---|
+//! | `/`, `/watch/NAME`, `/publish`, `/room/NAME`, `/call` | pages |
+//! | `/whip/NAME`, `/whep/NAME` | publishing and watching (RFC 9725, WHEP) |
+//! | `/room/NAME/ws`, `/websocket` | a room (the second: the room `lobby`, as pion's sfu-ws names it) |
+//! | `/call/ws` | the relay of calls |
+//! | `/api/config`, `/api/login` | what is offered; a cookie for a token |
+//! | `/api/streams`, `/api/live` | the streams; the same as they change, by WebSocket |
+//! | `/api/stats`, `/metrics` | figures, as JSON and for Prometheus |
+//! | `/healthz` | 204 |
 
 mod access;
 mod config;
+mod live;
+mod metrics;
+mod relay;
+mod report;
+mod routes;
+mod source;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use self::access::Access;
+use self::live::Live;
+use self::relay::Relay;
+use crate::driver::{EventLoop, LoopConfig, LoopError, LoopHandle, PeerId};
+use crate::proto::peer::{PeerConfig, PeerEvent};
+use crate::server::calls::{Calls, CallsConfig};
+use crate::server::door::{Door, DoorConfig, DoorEvent};
+use crate::server::http::{SocketOutput, WebSocketId};
+use crate::server::rooms::{Rooms, RoomsConfig};
+use crate::server::streams::{Streams, StreamsConfig};
+use crate::server::tls::TlsIdentity;
+use crate::server::whip::{Origins, WhipConfig, WhipServer};
 
 pub use self::config::{ConfigError, DoorTls, GatewayConfig};
+
+/// Events of peers dealt with before the door is looked at again.
+const EVENT_BUDGET: usize = 512;
+
+/// How often is measured what viewers report.
+const STATS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What a WebSocket is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SocketOwner {
+    Live,
+    Rooms,
+    Calls,
+}
+
+/// The whole server. See the [module](self).
+pub struct Gateway {
+    config: GatewayConfig,
+    net: EventLoop,
+    door: Door,
+    access: Access,
+    streams: Streams,
+    whip: WhipServer,
+    rooms: Option<Rooms>,
+    calls: Option<Calls>,
+    relay: Relay,
+    live: Live,
+    sockets: HashMap<WebSocketId, SocketOwner>,
+    started: Instant,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("listening", &self.door.local_addr())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Opens the door and adds the streams.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError`]: what is wrong, and what to do.
+    pub fn new(config: GatewayConfig) -> Result<Self, GatewayError> {
+        config.check()?;
+        let mut net = EventLoop::new(
+            LoopConfig::default()
+                .port(config.udp_port)
+                .max_peers(config.max_peers),
+        )?;
+        let door = open_door(&config)?;
+        net.watch(&door)?;
+        let relay = Relay::start(&config, &mut net)?;
+        let mut streams = Streams::new(StreamsConfig::default());
+        for (name, source) in source::all(&config)? {
+            let shown = name.clone();
+            streams
+                .add(&name, source)
+                .map_err(|e| GatewayError::Source(shown, e.to_string()))?;
+        }
+        let local = config.listen.ip().is_loopback();
+        let access = Access::new(config.token.clone(), config.publish_token.clone(), local);
+        let peer = peer_config(&config, &relay);
+        Ok(Self {
+            whip: WhipServer::new(whip_config(&config, peer.clone())),
+            rooms: config.rooms.then(|| rooms(peer)),
+            calls: config.calls.then(|| Calls::new(CallsConfig::default())),
+            net,
+            door,
+            access,
+            streams,
+            relay,
+            live: Live::default(),
+            sockets: HashMap::new(),
+            started: Instant::now(),
+            config,
+        })
+    }
+
+    /// Where the door is.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.door.local_addr()
+    }
+
+    /// What a person opens in a browser on this machine.
+    pub fn url(&self) -> String {
+        let scheme = if self.door.is_secure() {
+            "https"
+        } else {
+            "http"
+        };
+        let address = self.local_addr();
+        let port = address.port();
+        match address.ip() {
+            ip if ip.is_loopback() || ip.is_unspecified() => format!("{scheme}://localhost:{port}"),
+            _ => format!("{scheme}://{address}"),
+        }
+    }
+
+    /// The streams.
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// Ends the wait of [`turn`](Self::turn) from another thread.
+    pub fn handle(&self) -> LoopHandle {
+        self.net.handle()
+    }
+
+    /// Waits for something to happen, at most so long, and deals with it.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Loop`]: the system cannot wait. What concerns one client is no error here.
+    pub fn turn(&mut self, max_wait: Duration) -> Result<(), GatewayError> {
+        let wait = self.next_deadline().map_or(max_wait, |at| {
+            at.saturating_duration_since(Instant::now()).min(max_wait)
+        });
+        let mut event = self.net.next_event(Some(wait))?;
+        let mut budget = EVENT_BUDGET;
+        while let Some((peer, what)) = event {
+            self.on_peer_event(peer, what);
+            budget -= 1;
+            event = if budget > 0 {
+                self.net.poll_event()
+            } else {
+                None
+            };
+        }
+        while let Some(datagram) = self.net.poll_datagram() {
+            self.streams.handle_datagram(&mut self.net, &datagram);
+        }
+        let now = Instant::now();
+        self.door.turn(now);
+        while let Some(event) = self.door.poll_event() {
+            self.on_door_event(event, now);
+        }
+        self.relay.turn(now);
+        self.on_timeouts(now);
+        self.pass_on(now);
+        Ok(())
+    }
+
+    /// Says goodbye to everybody. What was accepted is sent, for at most this long.
+    ///
+    /// # Errors
+    ///
+    /// [`GatewayError::Loop`].
+    pub fn shutdown(mut self, within: Duration) -> Result<(), GatewayError> {
+        self.whip.close(&mut self.net);
+        let now = Instant::now();
+        for socket in self.sockets.keys().copied().collect::<Vec<_>>() {
+            self.door.close(socket, 1001, "the server is shutting down");
+        }
+        self.pass_on(now);
+        self.door.turn(now);
+        Ok(self.net.shutdown(within)?)
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        [
+            self.door.next_deadline(),
+            self.streams.next_deadline(),
+            self.whip.next_deadline(),
+            self.rooms.as_ref().and_then(Rooms::next_deadline),
+            self.calls.as_ref().and_then(Calls::next_deadline),
+            self.relay.next_deadline(),
+            self.live.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn on_peer_event(&mut self, peer: PeerId, event: PeerEvent) {
+        if self.whip.owns(peer) {
+            let streams = &mut self.streams;
+            self.whip
+                .handle_peer_event(&mut self.net, streams, peer, &event);
+        } else if let Some(rooms) = self.rooms.as_mut().filter(|rooms| rooms.owns(peer)) {
+            rooms.handle_peer_event(&mut self.net, peer, event);
+        } else {
+            self.streams.handle_peer_event(&mut self.net, peer, &event);
+        }
+    }
+
+    fn on_timeouts(&mut self, now: Instant) {
+        self.streams.handle_timeout(&mut self.net, now);
+        self.whip.handle_timeout(&mut self.net, now);
+        if let Some(rooms) = &mut self.rooms {
+            rooms.handle_timeout(&mut self.net, now);
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.handle_timeout(now);
+        }
+        while let Some(event) = self.streams.poll_event() {
+            log::info!("{event}");
+        }
+        if self.live.is_due(now) {
+            let text = report::streams(&self.streams).to_string();
+            for socket in self.live.news(text, now) {
+                let text = self.live.latest();
+                // One that does not read is closed by the door, which says so.
+                let _ = self.door.send(socket, text);
+            }
+        }
+    }
+
+    /// What the services want to send.
+    fn pass_on(&mut self, now: Instant) {
+        while let Some((id, response)) = self.whip.poll_response() {
+            self.door.respond(id, response);
+        }
+        let rooms = self.rooms.as_mut();
+        let rooms = rooms.map(|rooms| std::iter::from_fn(|| rooms.poll_socket()));
+        let calls = self.calls.as_mut();
+        let calls = calls.map(|calls| std::iter::from_fn(|| calls.poll_socket()));
+        let outputs = rooms.into_iter().flatten();
+        for output in outputs.chain(calls.into_iter().flatten()) {
+            match output {
+                SocketOutput::Send(socket, text) => {
+                    // The door says that it is closed.
+                    let _ = self.door.send(socket, &text);
+                }
+                SocketOutput::Close(socket, code, reason) => self.door.close(socket, code, &reason),
+            }
+        }
+        self.door.turn(now);
+    }
+
+    fn on_door_event(&mut self, event: DoorEvent, now: Instant) {
+        match event {
+            DoorEvent::Request(id, request) => self.on_request(id, request, now),
+            DoorEvent::WebSocketRequest(id, request) => self.on_socket_request(id, &request, now),
+            DoorEvent::Message(socket, text) => match self.sockets.get(&socket) {
+                Some(SocketOwner::Rooms) => {
+                    if let Some(rooms) = &mut self.rooms {
+                        rooms.socket_message(&mut self.net, socket, &text, now);
+                    }
+                }
+                Some(SocketOwner::Calls) => {
+                    if let Some(calls) = &mut self.calls {
+                        calls.socket_message(socket, &text, now);
+                    }
+                }
+                Some(SocketOwner::Live) | None => {}
+            },
+            DoorEvent::Closed(socket) => match self.sockets.remove(&socket) {
+                Some(SocketOwner::Rooms) => {
+                    if let Some(rooms) = &mut self.rooms {
+                        rooms.socket_closed(&mut self.net, socket, now);
+                    }
+                }
+                Some(SocketOwner::Calls) => {
+                    if let Some(calls) = &mut self.calls {
+                        calls.socket_closed(socket, now);
+                    }
+                }
+                Some(SocketOwner::Live) => self.live.remove(socket),
+                None => {}
+            },
+            DoorEvent::Gone(id) => self.whip.handle_gone(&mut self.net, id),
+        }
+    }
+}
+
+fn open_door(config: &GatewayConfig) -> Result<Door, GatewayError> {
+    let tls = match &config.tls {
+        DoorTls::Off => None,
+        DoorTls::Given { certificate, key } => {
+            Some(TlsIdentity::from_pem(certificate, key).map_err(GatewayError::Certificate)?)
+        }
+        DoorTls::SelfSigned => Some(self_signed().map_err(GatewayError::Certificate)?),
+    };
+    let door = DoorConfig::default().tls(tls);
+    Door::listen(config.listen, door).map_err(|e| GatewayError::Listen(config.listen, e))
+}
+
+#[cfg(feature = "self-signed")]
+fn self_signed() -> Result<TlsIdentity, String> {
+    let names = crate::server::door::local_names();
+    crate::server::door::SelfSigned::new(&names)?.identity()
+}
+
+#[cfg(not(feature = "self-signed"))]
+fn self_signed() -> Result<TlsIdentity, String> {
+    Err("this build makes none; it needs the feature self-signed".into())
+}
+
+fn peer_config(config: &GatewayConfig, relay: &Relay) -> PeerConfig {
+    let local = config.listen.ip().is_loopback();
+    let mut peer = PeerConfig::default()
+        .ice_servers(relay.servers_for_us(config))
+        .stats_interval(Some(STATS_INTERVAL))
+        // With a door on loopback the browser may have no other address to come from.
+        .include_loopback(local);
+    peer.gather.external_addresses.clone_from(&config.external);
+    peer
+}
+
+fn whip_config(config: &GatewayConfig, peer: PeerConfig) -> WhipConfig {
+    WhipConfig::default()
+        .peer(peer)
+        .max_sessions(config.max_peers)
+        // Whoever comes has passed `Access`: by the token, or from our own pages.
+        .origins(Origins::Any)
+        // Pages have them from /api/config, with credentials of their own.
+        .offer_ice_servers(true)
+}
+
+/// Pages have the ICE servers from /api/config.
+fn rooms(peer: PeerConfig) -> Rooms {
+    Rooms::new(RoomsConfig::default().peer(peer), Instant::now())
+}
+
+/// Why a gateway does not start, or cannot go on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum GatewayError {
+    /// The configuration.
+    Config(ConfigError),
+    /// The address cannot be listened at.
+    Listen(SocketAddr, io::Error),
+    /// The certificate.
+    Certificate(String),
+    /// A stream: its name, and what is wrong.
+    Source(String, String),
+    /// The embedded TURN server.
+    Turn(String),
+    /// The loop.
+    Loop(LoopError),
+}
+
+impl fmt::Display for GatewayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
+                f,
+                "{address} is in use, perhaps by another looprtc; --listen takes another one, as --listen {}:{}",
+                address.ip(),
+                address.port().wrapping_add(1)
+            ),
+            Self::Listen(address, error) => write!(f, "listening at {address}: {error}"),
+            Self::Certificate(error) => write!(f, "the certificate: {error}"),
+            Self::Source(name, error) => write!(f, "stream {name:?}: {error}"),
+            Self::Turn(error) => write!(f, "the TURN server: {error}"),
+            Self::Loop(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for GatewayError {}
+
+impl From<ConfigError> for GatewayError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<LoopError> for GatewayError {
+    fn from(error: LoopError) -> Self {
+        Self::Loop(error)
+    }
+}

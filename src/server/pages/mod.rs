@@ -1,6 +1,7 @@
 //! The pages: plain HTML, CSS and JavaScript inside the program.
 
 use crate::server::http::Response;
+use crate::server::rooms::Rooms;
 
 /// What no page of ours needs is forbidden: scripts and styles of others, frames, plug-ins.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; media-src 'self' blob: mediastream:; \
@@ -26,10 +27,23 @@ fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
         "/assets/whep.js" => file!(SCRIPT, "whep.js"),
         "/assets/watch.js" => file!(SCRIPT, "watch.js"),
         "/assets/publish.js" => file!(SCRIPT, "publish.js"),
+        "/call" => file!(HTML, "call.html"),
+        "/room" | "/room/" => file!(HTML, "room.html"),
+        "/assets/style.css" => file!(STYLE, "style.css"),
+        "/assets/media.js" => file!(SCRIPT, "media.js"),
+        "/assets/room.js" => file!(SCRIPT, "room.js"),
+        "/assets/call.js" => file!(SCRIPT, "call.js"),
         "/assets/icon.svg" | "/favicon.ico" => file!(ICON, "icon.svg"),
         _ if path.starts_with("/watch/") => file!(HTML, "index.html"),
+        _ if is_room(path) => file!(HTML, "room.html"),
         _ => None,
     }
+}
+
+/// `/room/NAME`; the room itself is at `/room/NAME/ws`.
+fn is_room(path: &str) -> bool {
+    let name = path.strip_prefix("/room/");
+    name.is_some_and(|name| !name.contains('/') && Rooms::room_of(&format!("{path}/ws")).is_some())
 }
 
 /// The page or asset at this path.
@@ -54,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_pages_refer_to_is_there() {
-        for path in ["/", "/publish"] {
+        for path in ["/", "/publish", "/room/", "/call"] {
             let page = page(path).unwrap();
             let html = String::from_utf8(page.body).unwrap();
             let links = html
@@ -65,6 +79,8 @@ mod tests {
             }
         }
         assert!(page("/watch/any").is_some());
+        assert!(page("/room/any").is_some());
+        assert!(page("/room/any/ws").is_none() && page("/room/a b").is_none());
         assert!(page("/assets/none").is_none());
     }
 }

@@ -24,14 +24,19 @@ const WORDS = {
   failed: ({ why, retryIn }) => `Not to be had: ${why}${retryIn ? ` (again in ${Math.ceil(retryIn)} s)` : ''}`,
 };
 
+/** The streams as they were told of last. */
+const known = new Map();
+
 function list(streams) {
+  known.clear();
+  for (const stream of streams) known.set(stream.name, stream);
   const ul = $('streams');
   ul.ariaBusy = 'false';
   $('nothing').hidden = streams.length > 0;
-  const known = new Map([...ul.children].map((li) => [li.dataset.name, li]));
+  const cards = new Map([...ul.children].map((li) => [li.dataset.name, li]));
   for (const stream of streams) {
-    let li = known.get(stream.name);
-    known.delete(stream.name);
+    let li = cards.get(stream.name);
+    cards.delete(stream.name);
     if (!li) {
       li = card(stream);
       ul.append(li);
@@ -44,7 +49,7 @@ function list(streams) {
     li.querySelector('.fine').textContent = [stream.about, stream.codecs.join(' + '), viewers].filter(Boolean).join(' · ');
     li.classList.toggle('playing', stream.name === playing);
   }
-  for (const li of known.values()) li.remove();
+  for (const li of cards.values()) li.remove();
 }
 
 function card(stream) {
@@ -74,7 +79,6 @@ function show() {
   if (!playing) return;
   $('title').textContent = playing;
   $('unmute').hidden = true;
-  window.figures = [];
   player = new Player($('video'), {
     name: playing,
     iceServers: config.iceServers,
@@ -86,6 +90,7 @@ function show() {
       $('veil').hidden = state === 'live';
       if (state !== 'connecting') start();
     },
+    waits: () => `Connected. Waiting for ${known.get(name)?.state === 'waiting' ? 'its publisher' : 'the first picture'}…`,
     figures: (f) => {
       for (const [key, graph] of Object.entries(graphs)) graph.show(f[key]);
       $('detail').textContent = f.detail;

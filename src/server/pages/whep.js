@@ -5,14 +5,15 @@ const PATIENCE = 10_000;
 
 /**
  * Plays one stream into a video element until `stop`. Says what happens by `say(state, words)`, where state is
- * connecting, live, waiting or failed, and each second how it goes by `figures`.
+ * connecting, live, waiting or failed, and each second how it goes by `figures`. `waits` says what a
+ * connection without pictures waits for.
  */
 export class Player {
   #run = 0;
   #wake = () => {};
 
-  constructor(video, { name, iceServers, line, say, figures }) {
-    Object.assign(this, { video, name, iceServers, line, say, figures });
+  constructor(video, { name, iceServers, line, say, figures, waits }) {
+    Object.assign(this, { video, name, iceServers, line, say, figures, waits });
     this.#keepOn(++this.#run);
     this.up = () => this.#wake('up');
     this.down = () => this.#wake('down');
@@ -84,7 +85,8 @@ class Session {
         const state = this.pc.connectionState;
         if (state === 'failed') this.words = noPath(player.iceServers);
         if (state === 'failed' || state === 'closed') done(state);
-        if (state === 'connected') player.say('waiting', 'Connected. Waiting for the first picture…');
+        // The first picture can be there before it is said that there is a connection.
+        if (state === 'connected' && !this.lived) player.say('waiting', player.waits());
       };
       // A path can be silent for a moment. Longer than this it is looked for anew.
       let gone;
@@ -173,6 +175,15 @@ class Session {
     }).catch(() => {});
   }
 
+  /** Two seconds without a picture are no longer live. */
+  #watch(frames) {
+    if (!this.lived || Number.isNaN(frames)) return;
+    const still = frames > 0 ? 0 : (this.still ?? 0) + 1;
+    if (still === 2) this.player.say('waiting', this.player.waits());
+    if (still === 0 && this.still >= 2) this.player.say('live', 'Live');
+    this.still = still;
+  }
+
   async measure() {
     if (this.pc.connectionState !== 'connected') return;
     const now = { at: performance.now() };
@@ -203,6 +214,7 @@ class Session {
     const was = this.#before;
     this.#before = now;
     if (was.at === undefined) return;
+    this.#watch(now.frames - was.frames);
     const seconds = (now.at - was.at) / 1000;
     const gone = now.lost - was.lost;
     const sent = now.packets - was.packets + gone;

@@ -33,13 +33,12 @@ mod vp8;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use turn_types::stun::message::TransactionId;
-
 use self::forward::LAYERS;
 use self::message::{FromPage, Member, MemberState};
 use self::participant::{Participant, ParticipantId};
 use super::http::{Request, SocketOutput, WebSocketId};
 use super::limits::RateLimit;
+use super::token::Token;
 use crate::driver::{EventLoop, LoopError, PeerId};
 use crate::proto::peer::{
     CandidatePolicy, Direction, MediaKind, MediaMode, PeerConfig, PeerError, SignalingState,
@@ -47,6 +46,7 @@ use crate::proto::peer::{
 };
 
 pub use self::config::RoomsConfig;
+pub(super) use self::message::ice_servers;
 
 /// How often it is looked at what time has changed.
 const TICK: Duration = Duration::from_millis(100);
@@ -222,7 +222,7 @@ impl Rooms {
             room: room.clone(),
             state: MemberState::default(),
             peer,
-            resume: key(),
+            resume: Token::random(),
             socket: Some(socket),
             away_since: None,
             rate: self.rate_limit(now),
@@ -303,7 +303,6 @@ impl Rooms {
         if self.tick.is_none_or(|tick| now < tick) {
             return;
         }
-        self.tick = (!self.participants.is_empty()).then_some(now + TICK);
         let (grace, answer_time) = (self.config.grace, self.config.answer_time);
         let is_over = |since: Option<Instant>, limit| {
             since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
@@ -319,6 +318,7 @@ impl Rooms {
         for (id, why) in over {
             self.remove(net, id, 1008, why);
         }
+        self.tick = (!self.participants.is_empty()).then_some(now + TICK);
         let all: Vec<ParticipantId> = self.participants.keys().copied().collect();
         for id in &all {
             self.want_keyframes(net, *id, now);
@@ -527,7 +527,7 @@ impl Rooms {
             return;
         };
         let servers = &self.config.ice_servers;
-        let (room, resume) = (&participant.room, &participant.resume);
+        let (room, resume) = (&participant.room, participant.resume.expose());
         let text = message::welcome(&id.to_string(), room, resume, servers);
         self.send(id, text);
     }
@@ -541,14 +541,10 @@ impl Rooms {
         self.out.extend(sends.collect::<Vec<_>>());
     }
 
-    /// In constant time, so that a key cannot be guessed bit by bit.
     fn find_by_key(&self, room: &str, key: &str) -> Option<ParticipantId> {
-        let is_same = |p: &Participant| {
-            let (a, b) = (p.resume.as_bytes(), key.as_bytes());
-            a.len() == b.len() && a.iter().zip(b).fold(0, |d, (a, b)| d | (a ^ b)) == 0
-        };
         let mut members = self.participants.iter().filter(|(_, p)| p.room == room);
-        members.find(|(_, p)| is_same(p)).map(|(id, _)| *id)
+        let found = members.find(|(_, p)| p.resume.matches(key));
+        found.map(|(id, _)| *id)
     }
 
     fn name(&self, id: ParticipantId, wanted: Option<String>) -> String {
@@ -569,10 +565,4 @@ impl Rooms {
         let rate = self.config.max_message_rate;
         RateLimit::new(rate.saturating_mul(4), rate, now)
     }
-}
-
-/// 192 bits of the system's randomness.
-fn key() -> String {
-    let random = || u128::from(TransactionId::generate());
-    format!("{:024x}{:024x}", random(), random())
 }

@@ -11,6 +11,7 @@ use crate::proto::peer::{
 };
 use crate::server::http::WebSocketId;
 use crate::server::limits::RateLimit;
+use crate::server::token::Token;
 
 /// Names a participant. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,8 +47,8 @@ pub(super) struct Participant {
     pub name: String,
     pub state: MemberState,
     pub peer: PeerId,
-    /// What its page comes back with. A secret.
-    pub resume: String,
+    /// What its page comes back with.
+    pub resume: Token,
     pub socket: Option<WebSocketId>,
     /// Since when it has no socket.
     pub away_since: Option<Instant>,

@@ -120,7 +120,8 @@ impl Hall {
     fn until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let end = Instant::now() + Duration::from_secs(30);
         while !is_so(self) {
-            assert!(Instant::now() < end, "waited in vain for {what}");
+            let gets: Vec<_> = self.pages.iter().map(|p| (&p.id, &p.gets)).collect();
+            assert!(Instant::now() < end, "waited in vain for {what}: {gets:?}");
             self.step();
         }
     }
@@ -368,6 +369,7 @@ fn who_cannot_join_is_told() {
 fn bad_messages_end_badly() {
     let mut hall = Hall::new(RoomsConfig::default());
     let [a, b, c] = [hall.join("x"), hall.join("y"), hall.join("z")];
+    hall.pages[c].deaf = true;
     hall.say_text(a, "hello");
     hall.say(a, "wave", "");
     hall.step();

@@ -15,6 +15,9 @@ const STEP: Duration = Duration::from_millis(1);
 /// The same for a viewer that asks for a keyframe: all of them between two pictures.
 const HURRY: Duration = Duration::from_millis(5);
 
+/// How long packets are kept at most.
+const MAX_PACKETS_AGE: Duration = Duration::from_secs(3);
+
 /// The clock of all video codecs.
 const RATE: u32 = 90_000;
 
@@ -24,6 +27,8 @@ pub(super) struct Cache {
     items: Vec<Queued>,
     bytes: usize,
     begun: Option<Instant>,
+    /// The latest keyframe, when what follows it has become too much: better a picture that stands than none.
+    still: Option<Queued>,
 }
 
 impl Cache {
@@ -32,16 +37,31 @@ impl Cache {
         if is_key && !self.is_same_picture(media) {
             self.begin(media, now);
         }
+        let max_age = match media {
+            Queued::Frame(_) => config.max_kept_age,
+            // Who sends packets can be asked for a keyframe, mostly.
+            Queued::Packet(_) => config.max_kept_age.min(MAX_PACKETS_AGE),
+        };
         let Some(begun) = self.begun else {
             return;
         };
         self.bytes += size(media);
         self.items.push(media.clone());
-        let is_old = now.saturating_duration_since(begun) > config.max_kept_age;
+        let is_old = now.saturating_duration_since(begun) > max_age;
         let is_large = self.bytes > config.max_kept_bytes;
         if is_old || is_large || self.items.len() > config.max_kept_packets {
-            self.clear();
+            let still = self.items.swap_remove(0);
+            *self = Self {
+                // The numbers of packets would show that the rest is missing.
+                still: Some(still).filter(|s| matches!(s, Queued::Frame(_))),
+                ..Self::default()
+            };
         }
+    }
+
+    /// The latest keyframe alone, where the rest is not kept.
+    pub fn still(&self) -> Option<Queued> {
+        self.still.clone()
     }
 
     /// Forgets all; the memory is given back.
@@ -72,6 +92,7 @@ impl Cache {
             }
             _ => false,
         });
+        self.still = None;
         self.bytes = self.items.iter().map(size).sum();
         self.begun = Some(now);
     }
@@ -278,7 +299,7 @@ mod tests {
         assert!(cache.is_empty());
         let config = StreamsConfig::default();
         cache.push(&packet(0, 0), true, &config, now);
-        let later = now + config.max_kept_age + Duration::from_millis(1);
+        let later = now + MAX_PACKETS_AGE + Duration::from_millis(1);
         cache.push(&packet(1, 90), false, &config, later);
         assert!(cache.is_empty());
     }

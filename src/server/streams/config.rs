@@ -26,12 +26,14 @@ pub struct StreamsConfig {
     /// that is refused. 2 s.
     pub publisher_patience: Duration,
     /// What is kept of pictures for viewers to come: the latest keyframe and what follows it, as long as this
-    /// is not more than so many bytes of payload, for each codec of a stream. 1 MiB. When it is more, nothing is kept
-    /// before the next keyframe.
+    /// is not more than so many bytes of payload, for each codec of a stream. 2 MiB. When it is more, only the keyframe
+    /// is kept, of files and pipes, or nothing, and the publisher asked for a new one.
     pub max_kept_bytes: usize,
-    /// The same in packets or frames. 1,024.
+    /// The same in packets or frames. 2,048.
     pub max_kept_packets: usize,
-    /// The same in time: what is older would have to be decoded in a hurry. 5 s.
+    /// The same in time: a viewer decodes all of it in a hurry. 12 s, a little more than what x264 and ffmpeg have
+    /// between two keyframes unless told otherwise; packets, whose sender can mostly be asked for a
+    /// keyframe, are kept for 3 s at most.
     pub max_kept_age: Duration,
     /// Frames read ahead from files and pipes, of each stream. 64.
     pub max_read_frames: usize,
@@ -53,9 +55,9 @@ impl Default for StreamsConfig {
             max_backoff: Duration::from_secs(30),
             keyframe_interval: Duration::from_millis(500),
             publisher_patience: Duration::from_secs(2),
-            max_kept_bytes: 1 << 20,
-            max_kept_packets: 1024,
-            max_kept_age: Duration::from_secs(5),
+            max_kept_bytes: 2 << 20,
+            max_kept_packets: 2048,
+            max_kept_age: Duration::from_secs(12),
             max_read_frames: 64,
             max_read_bytes: 4 << 20,
             keyframe_patience: Duration::from_secs(5),

@@ -230,6 +230,8 @@ impl Track {
         }
         let burst = self.feeds[feed].cache.burst();
         if burst.is_empty() {
+            let still = self.feeds[feed].cache.still();
+            self.sent += still.map_or(0, |media| leg.send(net, media, now));
             return Outcome::WantsKeyframe;
         }
         leg.flowing = true;

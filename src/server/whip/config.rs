@@ -38,8 +38,6 @@ pub struct WhipConfig {
     /// How long an answer waits for candidates from STUN and TURN servers; later ones are lost, since WHIP has
     /// no way to send them. 1 s.
     pub gather_deadline: Duration,
-    /// How long an offer waits for a stream that is being started. 8 s; then: 503 with `Retry-After`.
-    pub start_deadline: Duration,
     /// A session that has not connected by then is removed. 30 s.
     pub connect_deadline: Duration,
 }
@@ -59,7 +57,6 @@ impl Default for WhipConfig {
             max_offer: 64 * 1024,
             max_name: 128,
             gather_deadline: Duration::from_secs(1),
-            start_deadline: Duration::from_secs(8),
             connect_deadline: Duration::from_secs(30),
         }
     }
@@ -90,7 +87,6 @@ impl WhipConfig {
         max_offer: usize;
         max_name: usize;
         gather_deadline: Duration;
-        start_deadline: Duration;
         connect_deadline: Duration;
     }
 }

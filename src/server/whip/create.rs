@@ -1,20 +1,31 @@
 //! POST: a session is made.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use sdp_types::Session as Sdp;
 
 use super::host::{Refusal, StreamHost};
 use super::reply::{self, Cors};
-use super::{Awaiting, Kind, Session, SessionId, Starting, WhipServer};
+use super::{Awaiting, Kind, Session, SessionId, WhipServer};
 use crate::driver::{EventLoop, LoopError, PeerId};
 use crate::proto::peer::{
     ConnectionState, Direction, IceGatheringState, MediaMode, PeerConfig, PeerError,
     SessionDescription,
 };
 use crate::server::http::{Request, RequestId, Response};
-use crate::signaling::whip::{link, sdpfrag};
+use crate::server::who::who;
+use crate::signaling::whip::link;
+use crate::signaling::whip::sdpfrag::{self, SdpFragment};
+
+/// An offer, and who made it.
+struct Offer<'a> {
+    id: RequestId,
+    request: &'a Request,
+    kind: Kind,
+    name: String,
+    cors: Cors,
+}
 
 impl WhipServer {
     /// Takes an offer. The response comes when candidates are gathered.
@@ -23,54 +34,28 @@ impl WhipServer {
         net: &mut EventLoop,
         host: &mut impl StreamHost,
         id: RequestId,
-        request: Request,
+        request: &Request,
         (kind, name, cors): (Kind, String, Cors),
         now: Instant,
     ) {
-        let waiting = Starting {
+        let offer = Offer {
             id,
             request,
-            cors,
+            kind,
             name,
-            until: now + self.config.start_deadline,
+            cors,
         };
-        let refused = match self.check_offer(kind, &waiting) {
-            Ok(()) => match self.try_create(net, host, kind, &waiting, now) {
-                Ok(()) => return,
-                Err(Refused::NotYet) => return self.starting.push(waiting),
-                Err(Refused::With(response)) => response,
-            },
-            Err(response) => response,
-        };
-        self.respond(id, waiting.cors.apply(refused));
-    }
-
-    /// Streams that were being started may be there now.
-    pub(super) fn ask_again(
-        &mut self,
-        net: &mut EventLoop,
-        host: &mut impl StreamHost,
-        now: Instant,
-    ) {
-        for waiting in std::mem::take(&mut self.starting) {
-            // Nobody waits for a stream that is still to be published: that is refused at once.
-            let refused = match self.try_create(net, host, Kind::View, &waiting, now) {
-                Ok(()) => continue,
-                Err(Refused::NotYet) if now < waiting.until => {
-                    self.starting.push(waiting);
-                    continue;
-                }
-                Err(Refused::NotYet) => reply::refused(&waiting.name, &Refusal::Starting),
-                Err(Refused::With(response)) => response,
-            };
-            self.respond(waiting.id, waiting.cors.apply(refused));
+        let checked = self.check_offer(&offer);
+        let created = checked.and_then(|()| self.try_create(net, host, &offer, now));
+        if let Err(refused) = created {
+            self.respond(id, offer.cors.apply(refused));
         }
     }
 
     /// What can be found out before anything is made.
-    fn check_offer(&self, kind: Kind, waiting: &Starting) -> Result<(), Response> {
-        let request = &waiting.request;
-        self.check_token(kind, request)?;
+    fn check_offer(&self, offer: &Offer<'_>) -> Result<(), Response> {
+        let request = offer.request;
+        self.check_token(offer.kind, request)?;
         if request.content_type().as_deref() != Some(reply::SDP) {
             return Err(reply::unsupported(reply::SDP, request, "Accept-Post"));
         }
@@ -79,18 +64,16 @@ impl WhipServer {
             let detail = format!("the offer is {length} bytes long, the limit is {limit}");
             return Err(Response::problem(413, "Offer too long", detail));
         }
-        if waiting.name.is_empty() || waiting.name.len() > self.config.max_name {
+        if offer.name.is_empty() || offer.name.len() > self.config.max_name {
             return Err(reply::refused("the name in the path", &Refusal::Unknown));
         }
-        check_media(kind, &request.body)?;
-        if self.sessions.len() + self.starting.len() >= self.config.max_sessions {
+        check_media(offer.kind, &request.body)?;
+        if self.sessions.len() >= self.config.max_sessions {
             return Err(reply::overloaded("there are as many sessions as may be"));
         }
-        let client = client_network(request.client.ip());
+        let client = who(request.client.ip());
         let of_client = self.per_client.get(&client).copied().unwrap_or(0);
-        let starting = self.starting.iter();
-        let starting = starting.filter(|w| client_network(w.request.client.ip()) == client);
-        if of_client + starting.count() >= self.config.max_per_client {
+        if of_client >= self.config.max_per_client {
             let detail = "this address has as many sessions as it may have; end one by DELETE";
             return Err(reply::too_many(detail));
         }
@@ -101,40 +84,26 @@ impl WhipServer {
         &mut self,
         net: &mut EventLoop,
         host: &mut impl StreamHost,
-        kind: Kind,
-        waiting: &Starting,
+        offer: &Offer<'_>,
         now: Instant,
-    ) -> Result<(), Refused> {
-        let name = waiting.name.as_str();
-        let refuse = |refusal: &Refusal| match refusal {
-            Refusal::Starting => Refused::NotYet,
-            refusal => Refused::With(reply::refused(name, refusal)),
-        };
-        let mode = match kind {
-            Kind::Publish => {
-                let mut free = host.check_publish(name);
-                if free == Err(Refusal::Busy) && self.take_over(net, host, name) {
-                    free = host.check_publish(name);
-                }
-                free.map_err(|r| refuse(&r))?;
-                MediaMode::Packets
-            }
-            Kind::View => host.check_view(net, name).map_err(|r| refuse(&r))?,
-        };
+    ) -> Result<(), Response> {
+        let (kind, name) = (offer.kind, offer.name.as_str());
+        let refuse = |refusal: Refusal| reply::refused(name, &refusal);
+        let mode = host.admit(kind, name).map_err(refuse)?;
         // Checked to be UTF-8.
-        let offer = String::from_utf8_lossy(&waiting.request.body).into_owned();
+        let sdp = String::from_utf8_lossy(&offer.request.body).into_owned();
         let peer = net
             .add_peer(self.peer_config(mode))
-            .map_err(|error| Refused::With(cannot_add(&error)))?;
+            .map_err(|error| cannot_add(&error))?;
         let id = SessionId::generate();
         self.peers.insert(peer, id);
-        if let Err(response) = prepare(net, host, peer, (kind, name), &offer) {
+        if let Err(response) = prepare(net, host, peer, (kind, name), &sdp) {
             if let Ok(mut peer) = net.peer(peer) {
                 peer.close();
             }
-            return Err(Refused::With(response));
+            return Err(response);
         }
-        self.begin(net, (id, kind, peer), waiting, offer, now);
+        self.begin(net, (id, peer), offer, sdp, now);
         Ok(())
     }
 
@@ -151,31 +120,31 @@ impl WhipServer {
     fn begin(
         &mut self,
         net: &mut EventLoop,
-        (id, kind, peer): (SessionId, Kind, PeerId),
-        waiting: &Starting,
-        offer: String,
+        (id, peer): (SessionId, PeerId),
+        offer: &Offer<'_>,
+        sdp: String,
         now: Instant,
     ) {
-        let client = client_network(waiting.request.client.ip());
+        let client = who(offer.request.client.ip());
         *self.per_client.entry(client).or_default() += 1;
         self.stats.created += 1;
-        let remote = sdpfrag::SdpFragment::of_description(&offer).unwrap_or_default();
+        let remote = SdpFragment::of_description(&sdp).unwrap_or_default();
         let session = Session {
-            kind,
-            name: waiting.name.clone(),
+            kind: offer.kind,
+            name: offer.name.clone(),
             peer,
             client,
             state: ConnectionState::New,
-            offer,
+            offer: sdp,
             remote: (
                 remote.ufrag.unwrap_or_default(),
                 remote.pwd.unwrap_or_default(),
             ),
-            before: std::collections::VecDeque::new(),
+            before: VecDeque::new(),
             generation: 1,
             awaiting: Some(Awaiting {
-                request: waiting.id,
-                cors: waiting.cors.clone(),
+                request: offer.id,
+                cors: offer.cors.clone(),
                 is_restart: false,
                 until: now + self.config.gather_deadline,
             }),
@@ -185,29 +154,12 @@ impl WhipServer {
         self.sessions.insert(id, session);
         self.schedule(id);
         if is_gathered(net, peer) {
-            self.answer(net, id, now);
+            self.answer(net, id);
         }
     }
 
-    /// A publisher whose network is gone must not keep itself out when it comes back by another one.
-    fn take_over(&mut self, net: &mut EventLoop, host: &mut impl StreamHost, name: &str) -> bool {
-        let silent = |s: &Session| {
-            s.kind == Kind::Publish && s.name == name && s.state == ConnectionState::Disconnected
-        };
-        let found = self.sessions.iter().find(|(_, s)| silent(s));
-        let Some((id, peer)) = found.map(|(id, s)| (*id, s.peer)) else {
-            return false;
-        };
-        log::info!("{name}: its publisher is silent, and another one takes over");
-        self.remove(net, id);
-        // The event of the closing comes with the next turn; the stream is wanted now.
-        let closed = crate::proto::peer::PeerEvent::ConnectionStateChange(ConnectionState::Closed);
-        host.handle_peer_event(net, peer, &closed);
-        true
-    }
-
     /// Responds to what waits for candidates.
-    pub(super) fn answer(&mut self, net: &mut EventLoop, id: SessionId, _now: Instant) {
+    pub(super) fn answer(&mut self, net: &mut EventLoop, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -222,8 +174,7 @@ impl WhipServer {
         let response = match (description, awaiting.is_restart) {
             (None, _) => Response::problem(500, "Session ended", "the peer is gone"),
             (Some(answer), true) => {
-                let fragment =
-                    sdpfrag::SdpFragment::of_description(&answer.sdp).unwrap_or_default();
+                let fragment = SdpFragment::of_description(&answer.sdp).unwrap_or_default();
                 Response::new(200)
                     .header("ETag", tag)
                     .body(sdpfrag::MEDIA_TYPE, fragment.to_text())
@@ -248,12 +199,6 @@ impl WhipServer {
     }
 }
 
-/// Why no session is made.
-enum Refused {
-    NotYet,
-    With(Response),
-}
-
 pub(super) fn is_gathered(net: &mut EventLoop, peer: PeerId) -> bool {
     let peer = net.peer(peer);
     peer.is_ok_and(|p| p.ice_gathering_state() == IceGatheringState::Complete)
@@ -273,11 +218,8 @@ fn prepare(
         .map_err(gone)?
         .set_remote_description(SessionDescription::offer(offer))
         .map_err(|e| Response::problem(400, "Bad offer", e.to_string()))?;
-    match kind {
-        Kind::Publish => host.publish(net, name, id),
-        Kind::View => host.view(net, name, id),
-    }
-    .map_err(|refusal| reply::refused(name, &refusal))?;
+    host.join(net, kind, name, id)
+        .map_err(|refusal| reply::refused(name, &refusal))?;
     let mut peer = net.peer(id).map_err(gone)?;
     // Media goes one way only (RFC 9725, section 4.2; WHEP, section 4.2).
     let only = match kind {
@@ -340,17 +282,6 @@ fn cannot_add(error: &LoopError) -> Response {
             reply::overloaded("there are as many connections as may be")
         }
         other => Response::problem(500, "No connection", other.to_string()),
-    }
-}
-
-/// What is counted as one client: an address, or the network of one subscriber.
-fn client_network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => {
-            let network = u128::from(v6) & !u128::from(u64::MAX);
-            Ipv6Addr::from(network).into()
-        }
-        v4 => v4,
     }
 }
 

@@ -3,44 +3,72 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Kind;
 use crate::driver::{EventLoop, PeerId};
 use crate::proto::peer::{MediaMode, PeerEvent};
+use crate::server::streams::{StreamError, Streams};
 
-/// Named streams that peers publish and watch. A program with media of its own implements this; `streams` of
-/// this crate does.
+/// Named streams that peers publish and watch: [`Streams`], or what a program has of its own.
 pub trait StreamHost {
-    /// Whether a stream of this name can be published, and nobody does. Asked before a peer is made.
+    /// Whether somebody may come to this stream now, and what the peer is to be made with. Asked before there is a
+    /// peer.
     ///
     /// # Errors
     ///
     /// A [`Refusal`].
-    fn check_publish(&mut self, name: &str) -> Result<(), Refusal>;
+    fn admit(&mut self, kind: Kind, name: &str) -> Result<MediaMode, Refusal>;
 
-    /// This peer publishes the stream from now on. It has the publisher's offer, and is not answered yet.
+    /// This peer publishes or watches the stream from now on. It has the client's offer; a viewer's tracks are added
+    /// here. Then it is answered.
     ///
     /// # Errors
     ///
     /// A [`Refusal`]; the peer is closed then.
-    fn publish(&mut self, net: &mut EventLoop, name: &str, peer: PeerId) -> Result<(), Refusal>;
-
-    /// Whether the stream can be watched now, and in which mode its viewers' peers are made. Starts it if need
-    /// be. Asked before a peer is made, and again after [`Refusal::Starting`].
-    ///
-    /// # Errors
-    ///
-    /// A [`Refusal`].
-    fn check_view(&mut self, net: &mut EventLoop, name: &str) -> Result<MediaMode, Refusal>;
-
-    /// This peer watches the stream from now on. It has the viewer's offer; its tracks are added here, and then
-    /// it is answered.
-    ///
-    /// # Errors
-    ///
-    /// A [`Refusal`]; the peer is closed then.
-    fn view(&mut self, net: &mut EventLoop, name: &str, peer: PeerId) -> Result<(), Refusal>;
+    fn join(
+        &mut self,
+        net: &mut EventLoop,
+        kind: Kind,
+        name: &str,
+        peer: PeerId,
+    ) -> Result<(), Refusal>;
 
     /// What a peer that publishes or watches has to say; the last is that it is closed.
     fn handle_peer_event(&mut self, net: &mut EventLoop, peer: PeerId, event: &PeerEvent);
+}
+
+impl StreamHost for Streams {
+    fn admit(&mut self, kind: Kind, name: &str) -> Result<MediaMode, Refusal> {
+        let viewers = self.media_mode(name).ok_or(Refusal::Unknown)?;
+        match kind {
+            Kind::View => Ok(viewers),
+            Kind::Publish if self.is_published(name) => Ok(MediaMode::Packets),
+            Kind::Publish => Err(Refusal::NotPublishable),
+        }
+    }
+
+    fn join(
+        &mut self,
+        net: &mut EventLoop,
+        kind: Kind,
+        name: &str,
+        peer: PeerId,
+    ) -> Result<(), Refusal> {
+        let joined = match kind {
+            Kind::Publish => self.add_publisher(net, name, peer),
+            Kind::View => self.add_viewer(net, name, peer),
+        };
+        joined.map_err(|error| match error {
+            StreamError::NoSuchStream(_) => Refusal::Unknown,
+            StreamError::NotPublished(_) => Refusal::NotPublishable,
+            StreamError::HasPublisher(_) => Refusal::Busy,
+            StreamError::LimitReached { .. } => Refusal::Full,
+            other => Refusal::Unsuitable(other.to_string()),
+        })
+    }
+
+    fn handle_peer_event(&mut self, net: &mut EventLoop, peer: PeerId, event: &PeerEvent) {
+        Streams::handle_peer_event(self, net, peer, event);
+    }
 }
 
 /// Why a stream cannot be published or watched.
@@ -53,17 +81,8 @@ pub enum Refusal {
     NotPublishable,
     /// Somebody publishes it already. 409.
     Busy,
-    /// Nobody publishes it now, so there is nothing to watch. 409 with `Retry-After`.
+    /// There is nothing to watch now. 409 with `Retry-After`.
     NotLive {
-        /// When it is worth asking again.
-        retry_after: Duration,
-    },
-    /// It is being started: ask again when something has happened. The client's request waits.
-    Starting,
-    /// It has failed: why, and when it is tried again. 503 with `Retry-After`.
-    Failed {
-        /// What happened.
-        why: String,
         /// When it is worth asking again.
         retry_after: Duration,
     },
@@ -81,10 +100,8 @@ impl fmt::Display for Refusal {
                 f.write_str("the stream has a source of its own; it is not published")
             }
             Self::Busy => f.write_str("somebody publishes this stream already"),
-            Self::NotLive { .. } => f.write_str("nobody publishes this stream now"),
-            Self::Starting => f.write_str("the stream is being started"),
-            Self::Failed { why, .. } => write!(f, "the stream has failed: {why}"),
-            Self::Full => f.write_str("the stream has as many viewers as it may have"),
+            Self::NotLive { .. } => f.write_str("there is nothing to watch now"),
+            Self::Full => f.write_str("there are as many viewers as there may be"),
             Self::Unsuitable(why) => write!(f, "the offer does not suit the stream: {why}"),
         }
     }

@@ -30,7 +30,7 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use turn_types::stun::message::TransactionId;
 
@@ -42,9 +42,6 @@ use crate::signaling::whip::sdpfrag;
 
 pub use self::config::{Origins, WhipConfig};
 pub use self::host::{Refusal, StreamHost};
-
-/// How often streams that are being started are asked for.
-const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,8 +96,6 @@ pub struct WhipServer {
     per_client: HashMap<IpAddr, usize>,
     /// What is due when: sessions that are not answered or not connected.
     due: BTreeSet<(Instant, SessionId)>,
-    /// Offers for streams that are being started.
-    starting: Vec<Starting>,
     responses: VecDeque<(RequestId, Response)>,
     stats: WhipStats,
 }
@@ -137,15 +132,6 @@ struct Awaiting {
     until: Instant,
 }
 
-#[derive(Debug)]
-struct Starting {
-    id: RequestId,
-    request: Request,
-    cors: Cors,
-    name: String,
-    until: Instant,
-}
-
 /// What a path names.
 enum Resource {
     Endpoint(Kind, String),
@@ -162,7 +148,6 @@ impl WhipServer {
             peers: HashMap::new(),
             per_client: HashMap::new(),
             due: BTreeSet::new(),
-            starting: Vec::new(),
             responses: VecDeque::new(),
             stats: WhipStats::default(),
         }
@@ -193,7 +178,7 @@ impl WhipServer {
                 "OPTIONS" => {
                     Some(cors.options(reply::ENDPOINT_METHODS, ("Accept-Post", reply::SDP)))
                 }
-                "POST" => return self.create(net, host, id, request, (kind, name, cors), now),
+                "POST" => return self.create(net, host, id, &request, (kind, name, cors), now),
                 other => Some(reply::method_not_allowed(other, reply::ENDPOINT_METHODS)),
             },
             Some(Resource::Session(kind, session)) => match request.method.as_str() {
@@ -219,7 +204,6 @@ impl WhipServer {
 
     /// The client has left before it had its response, so it cannot know its session: that ends.
     pub fn handle_gone(&mut self, net: &mut EventLoop, id: RequestId) {
-        self.starting.retain(|waiting| waiting.id != id);
         let left = self.sessions.iter().find(|(_, session)| {
             let awaiting = session.awaiting.as_ref();
             awaiting.is_some_and(|a| a.request == id && !a.is_restart)
@@ -242,7 +226,6 @@ impl WhipServer {
         host: &mut impl StreamHost,
         peer: PeerId,
         event: &PeerEvent,
-        now: Instant,
     ) {
         let Some(id) = self.peers.get(&peer).copied() else {
             return;
@@ -250,7 +233,7 @@ impl WhipServer {
         host.handle_peer_event(net, peer, event);
         match event {
             PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
-                self.answer(net, id, now);
+                self.answer(net, id);
             }
             PeerEvent::ConnectionStateChange(state) => self.on_state(net, id, peer, *state),
             PeerEvent::Error(error) => log::info!("peer {peer}: {error}"),
@@ -259,13 +242,7 @@ impl WhipServer {
     }
 
     /// The time of [`next_deadline`](Self::next_deadline) has come. Always allowed, also early.
-    pub fn handle_timeout(
-        &mut self,
-        net: &mut EventLoop,
-        host: &mut impl StreamHost,
-        now: Instant,
-    ) {
-        self.ask_again(net, host, now);
+    pub fn handle_timeout(&mut self, net: &mut EventLoop, now: Instant) {
         while let Some((due, id)) = self.due.first().copied()
             && due <= now
         {
@@ -286,7 +263,7 @@ impl WhipServer {
                 continue;
             }
             if session.awaiting.as_ref().is_some_and(|a| a.until <= now) {
-                self.answer(net, id, now);
+                self.answer(net, id);
             }
             self.schedule(id);
         }
@@ -294,20 +271,14 @@ impl WhipServer {
 
     /// When [`handle_timeout`](Self::handle_timeout) has to be called at the latest.
     #[must_use]
-    pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let due = self.due.first().map(|(due, _)| *due);
-        let starting = (!self.starting.is_empty()).then(|| now + ASK_AGAIN);
-        due.into_iter().chain(starting).min()
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
     }
 
     /// Ends all sessions: their peers say goodbye in the next turn of the loop.
     pub fn close(&mut self, net: &mut EventLoop) {
         for id in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.remove(net, id);
-        }
-        for waiting in std::mem::take(&mut self.starting) {
-            let response = reply::overloaded("the server is shutting down");
-            self.respond(waiting.id, waiting.cors.apply(response));
         }
     }
 

@@ -42,7 +42,7 @@ impl WhipServer {
                     is_restart: true,
                     until: now + self.config.gather_deadline,
                 };
-                self.restart(net, session, &fragment, waiting, now).err()
+                self.restart(net, session, &fragment, waiting).err()
             }
         }
     }
@@ -118,7 +118,6 @@ impl WhipServer {
         id: SessionId,
         fragment: &SdpFragment,
         awaiting: Awaiting,
-        now: Instant,
     ) -> Result<(), Response> {
         let gone = || Response::problem(404, "No such session", "its connection is closed");
         let Some(session) = self.sessions.get_mut(&id) else {
@@ -153,7 +152,7 @@ impl WhipServer {
         self.stats.restarts += 1;
         self.schedule(id);
         if is_gathered(net, peer) {
-            self.answer(net, id, now);
+            self.answer(net, id);
         }
         Ok(())
     }

@@ -139,10 +139,6 @@ pub(super) fn refused(name: &str, refusal: &Refusal) -> Response {
         Refusal::NotPublishable => problem(409, "Not to be published"),
         Refusal::Busy => problem(409, "Already published"),
         Refusal::NotLive { retry_after: wait } => retry_after(problem(409, "Not live"), *wait),
-        Refusal::Starting => retry_after(problem(503, "Still starting"), RETRY_AFTER),
-        Refusal::Failed {
-            retry_after: wait, ..
-        } => retry_after(problem(503, "Source failed"), *wait),
         Refusal::Full => retry_after(problem(503, "Too many viewers"), RETRY_AFTER),
         Refusal::Unsuitable(_) => problem(422, "Unsuitable offer"),
     }

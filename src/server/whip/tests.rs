@@ -1,5 +1,7 @@
 use std::collections::HashMap;
 
+use std::time::Duration;
+
 use super::*;
 use crate::driver::LoopConfig;
 use crate::proto::ice::IceServer;
@@ -18,35 +20,34 @@ struct Relay {
     publishers: HashMap<String, PeerId>,
     /// Who watches what, on which track.
     viewers: HashMap<PeerId, (String, TransceiverId)>,
-    starting: bool,
     closed: usize,
 }
 
 impl StreamHost for Relay {
-    fn check_publish(&mut self, name: &str) -> Result<(), Refusal> {
-        match name {
-            "nothing" => Err(Refusal::Unknown),
-            "file" => Err(Refusal::NotPublishable),
-            name if self.publishers.contains_key(name) => Err(Refusal::Busy),
-            _ => Ok(()),
-        }
-    }
-
-    fn publish(&mut self, _: &mut EventLoop, name: &str, peer: PeerId) -> Result<(), Refusal> {
-        self.publishers.insert(name.to_owned(), peer);
-        Ok(())
-    }
-
-    fn check_view(&mut self, _: &mut EventLoop, name: &str) -> Result<MediaMode, Refusal> {
+    fn admit(&mut self, kind: Kind, name: &str) -> Result<MediaMode, Refusal> {
         let retry_after = Duration::from_millis(2500);
-        match self.publishers.contains_key(name) {
-            true if self.starting => Err(Refusal::Starting),
-            true => Ok(MediaMode::Packets),
-            false => Err(Refusal::NotLive { retry_after }),
+        match (kind, name, self.publishers.contains_key(name)) {
+            (_, "nothing", _) => Err(Refusal::Unknown),
+            (Kind::Publish, "file", _) => Err(Refusal::NotPublishable),
+            (Kind::View, _, false) => Err(Refusal::NotLive { retry_after }),
+            _ => Ok(MediaMode::Packets),
         }
     }
 
-    fn view(&mut self, net: &mut EventLoop, name: &str, peer: PeerId) -> Result<(), Refusal> {
+    fn join(
+        &mut self,
+        net: &mut EventLoop,
+        kind: Kind,
+        name: &str,
+        peer: PeerId,
+    ) -> Result<(), Refusal> {
+        if kind == Kind::Publish {
+            if self.publishers.contains_key(name) {
+                return Err(Refusal::Busy);
+            }
+            self.publishers.insert(name.to_owned(), peer);
+            return Ok(());
+        }
         let config = TransceiverConfig::default().codecs([Codec::Vp8]);
         let track = net.peer(peer).unwrap().add_track(MediaKind::Video, config);
         self.viewers.insert(peer, (name.to_owned(), track.unwrap()));
@@ -102,15 +103,14 @@ impl World {
         let wait = Some(Duration::from_millis(20));
         if let Some((peer, event)) = self.net.next_event(wait).unwrap() {
             if self.whip.owns(peer) {
-                let now = Instant::now();
                 self.whip
-                    .handle_peer_event(&mut self.net, &mut self.host, peer, &event, now);
+                    .handle_peer_event(&mut self.net, &mut self.host, peer, &event);
             } else {
                 self.events.push((peer, event));
             }
         }
         let now = Instant::now();
-        self.whip.handle_timeout(&mut self.net, &mut self.host, now);
+        self.whip.handle_timeout(&mut self.net, now);
     }
 
     fn until<T>(&mut self, what: &str, mut is: impl FnMut(&mut Self) -> Option<T>) -> T {
@@ -348,7 +348,7 @@ fn a_bad_request_is_told_what_is_wrong_and_ends_nothing() {
         ),
         (post("/whip/x", &recvonly), 422, "use WHEP"),
         (post("/whep/x", &offer), 422, "use WHIP"),
-        (post("/whep/x", &recvonly), 409, "nobody publishes"),
+        (post("/whep/x", &recvonly), 409, "nothing to watch"),
         (post("/whip/file", &offer), 409, "source of its own"),
         (post("/whip/nothing", &offer), 404, "no such stream"),
         (
@@ -481,34 +481,8 @@ fn limits_and_deadlines() {
     world.until("their peers to be gone", |world| {
         (world.host.closed == 3 && world.whip.peers.is_empty()).then_some(())
     });
-    assert_eq!(world.whip.next_deadline(Instant::now()), None);
+    assert_eq!(world.whip.next_deadline(), None);
     assert!(world.whip.per_client.is_empty());
-}
-
-#[test]
-fn an_offer_waits_for_a_stream_that_is_being_started() {
-    let config = WhipConfig::default().start_deadline(Duration::from_millis(400));
-    let mut world = World::new(config);
-    world.connect(Kind::Publish, "/whip/cam");
-    world.host.starting = true;
-    let (_, _, offer) = world.offerer(Kind::View);
-    let waiting = world.begin(post("/whep/cam", &offer));
-    for _ in 0..5 {
-        world.step();
-        assert!(world.whip.poll_response().is_none());
-    }
-    world.host.starting = false;
-    let (id, response) = world.until("an answer", |world| world.whip.poll_response());
-    assert_eq!((id, response.status), (waiting, 201));
-    // Not for ever.
-    world.host.starting = true;
-    let response = world.ask(post("/whep/cam", &offer));
-    assert_eq!(response.status, 503);
-    assert!(!header(&response, "retry-after").is_empty());
-    // Nor for a client that has left.
-    let gone = world.begin(post("/whep/cam", &offer));
-    world.whip.handle_gone(&mut world.net, gone);
-    assert!(world.whip.starting.is_empty());
 }
 
 #[test]

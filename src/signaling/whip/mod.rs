@@ -15,10 +15,22 @@
 //!    ├─────────────────────────────────────────────────▶│
 //! ```
 //!
+//! - [`WhipClient`]: the client, joined to a peer.
 //! - [`sdpfrag`]: the body of a PATCH.
 //! - [`link`]: ICE servers in `Link` headers.
 //!
 //! The server is `server::whip`.
 
+mod agent;
+mod client;
+mod config;
+mod error;
+mod exchange;
 pub mod link;
 pub mod sdpfrag;
+mod url;
+
+pub use self::client::{WhipClient, WhipEvent};
+pub use self::config::WhipClientConfig;
+pub use self::error::WhipError;
+pub use self::url::{Url, UrlError};

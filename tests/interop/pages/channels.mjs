@@ -125,4 +125,19 @@ export const channels = {
     await until('lines on every channel', () => page.evaluate(() => connections.every((c) => c.received >= 3)));
     await photograph(page, 'ice_single_port');
   },
+
+  async ice_tcp(open) {
+    const port = 20000 + (process.pid % 20000);
+    const example = new Example(...quick, '--port', String(port));
+    const page = await open(await example.url());
+    await shows(page, '#state', /^10 of 10 connected$/);
+    const column = (n) => page.locator(`#rows tr td:nth-child(${n})`).allTextContents();
+    await until('ten times TCP, to one port', async () => {
+      const [ports, by] = [await column(4), await column(5)];
+      return by.length === 10 && by.every((p) => p === 'TCP') && ports.every((p) => p === String(port));
+    });
+    await example.line(/ICE connected|by IceTcp/);
+    await until('lines on every channel', () => page.evaluate(() => connections.every((c) => c.received >= 3)));
+    await photograph(page, 'ice_tcp');
+  },
 };

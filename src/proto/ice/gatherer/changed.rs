@@ -16,13 +16,14 @@ impl Gatherer {
             return false;
         }
         let (gone, new) = self.change_hosts(change);
+        let tcp = self.change_tcp_hosts(change);
         let remade = self.relays.remake(change, now);
         let is_affected = |host: &SocketAddr| change.affects(host.ip());
         let moved = match &self.hosts {
             Hosts::Known(hosts) => hosts.iter().any(is_affected),
             Hosts::NotAsked | Hosts::Asked => false,
         };
-        if gone.is_empty() && new.is_empty() && !remade && !moved {
+        if gone.is_empty() && new.is_empty() && !tcp && !remade && !moved {
             return false;
         }
         self.phase = Phase::Gathering(now + self.config.timeout);
@@ -62,7 +63,7 @@ impl Gatherer {
         let stands_on_gone = |c: &LocalCandidate| match &c.kind {
             LocalKind::Host => gone.contains(&c.address),
             LocalKind::ServerReflexive { base, .. } => gone.contains(base),
-            LocalKind::Relay { .. } => false,
+            LocalKind::HostTcp(_) | LocalKind::Relay { .. } => false,
         };
         let (lost, kept) = std::mem::take(&mut self.found)
             .into_iter()

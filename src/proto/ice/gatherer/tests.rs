@@ -441,3 +441,28 @@ fn an_external_address_stands_before_the_first_host() {
     let out = gather(config, &machine());
     assert!(errors(&out)[0].text.contains("2001:db8::5"));
 }
+
+#[test]
+fn servers_that_come_late_are_asked_at_once() {
+    let now = Instant::now();
+    let mut g = Gatherer::new(GatherConfig::default());
+    g.start(now);
+    g.handle_socket(
+        Gatherer::HOST_SOCKET,
+        &addresses(&[("eth0", "192.0.2.2:9")]),
+        now,
+    );
+    assert!(std::iter::from_fn(|| g.poll_output()).any(|o| o == GatherOutput::Complete));
+    let bad = [IceServer::stun("stun:192.0.2.9"), IceServer::stun("http:x")];
+    assert!(g.add_servers(&bad, now).is_err());
+    assert_eq!((g.poll_output(), g.is_complete()), (None, true));
+    g.add_servers(&bad[..1], now).unwrap();
+    let Some(GatherOutput::Bind(request)) = g.poll_output() else {
+        panic!("the server is not asked")
+    };
+    assert!(!g.is_complete());
+    let mapped = BindingReply::Mapped("198.51.100.1:7".parse().unwrap());
+    g.handle_binding(request, &mapped);
+    assert!(matches!(g.poll_output(), Some(GatherOutput::Candidate(c)) if c.address.port() == 7));
+    assert_eq!(g.poll_output(), Some(GatherOutput::Complete));
+}

@@ -77,6 +77,17 @@ impl Tracks {
         sdp::write_media(&text, &media)
     }
 
+    /// An offer of theirs as the core is to see it: layers are only promised where they were meant.
+    pub fn with_wanted_layers(&self, text: &str) -> String {
+        if !text.contains("a=simulcast:") {
+            return text.to_owned();
+        }
+        sdp::without_layers(text, |mid| {
+            let of_mid = self.list.iter().find(|t| t.mid.as_deref() == Some(mid));
+            of_mid.is_some_and(|t| !t.send_rids.is_empty())
+        })
+    }
+
     /// Whether the core can take this description.
     pub fn check_remote(&self, text: &str, media: &[RemoteMedia]) -> Result<(), PeerError> {
         self.payload_types.with(text, media).map(drop)

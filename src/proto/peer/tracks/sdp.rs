@@ -216,6 +216,25 @@ pub(in super::super) fn check_mids(lines: &[MediaLine]) -> Result<(), PeerError>
     }
 }
 
+/// An offer without the layers it asks for (RFC 8853), in the sections for which `has_layers` does not hold: the core
+/// would promise them all.
+pub(super) fn without_layers(sdp: &str, has_layers: impl Fn(&str) -> bool) -> String {
+    let (session, sections) = split(sdp);
+    let mut out = session.to_owned();
+    for section in sections {
+        let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
+        let keeps = mid.is_some_and(|mid| has_layers(mid.trim_end()));
+        for line in section.split_inclusive('\n') {
+            let asks = line.starts_with("a=simulcast:recv ") && !line.contains(" send ")
+                || line.starts_with("a=rid:") && line.contains(" recv");
+            if keeps || !asks {
+                out += line;
+            }
+        }
+    }
+    out
+}
+
 /// What a local section says.
 pub(super) struct LocalMedia<'a> {
     pub mid: &'a str,

@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -77,6 +78,7 @@ func main() {
 	clips := flag.String("clips", "", "the directory of what is sent: vp8.ivf and so on, every codec in IVF")
 	iceServers := flag.String("ice-servers", "[]", "W3C iceServers as JSON")
 	relay := flag.String("relay", "", "URL,USER,PASSWORD: only relayed candidates, from this TURN server")
+	tcp := flag.Bool("tcp", false, "only ICE-TCP: others connect to a port of ours")
 	flag.Parse()
 	if *role != "offer" && *role != "answer" {
 		fmt.Fprintln(os.Stderr, "-role offer|answer is required")
@@ -97,7 +99,7 @@ func main() {
 		p.fail("ice-servers", err)
 		os.Exit(2)
 	}
-	if err := p.start(servers, *loopback, *mediaOption, *clips, *relay); err != nil {
+	if err := p.start(servers, *loopback, *tcp, *mediaOption, *clips, *relay); err != nil {
 		p.fail("start", err)
 		os.Exit(1)
 	}
@@ -120,9 +122,18 @@ type iceServer struct {
 	Credential string   `json:"credential"`
 }
 
-func (p *peer) start(servers []iceServer, loopback bool, mediaOption, clips, relay string) error {
+func (p *peer) start(servers []iceServer, loopback, tcp bool, mediaOption, clips, relay string) error {
 	var settings webrtc.SettingEngine
 	settings.SetIncludeLoopbackCandidate(loopback)
+	if tcp {
+		// All that this pion knows of ICE-TCP: it listens, for IPv4, where it has a listener.
+		listener, err := net.ListenTCP("tcp4", nil)
+		if err != nil {
+			return err
+		}
+		settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeTCP4})
+		settings.SetICETCPMux(webrtc.NewICETCPMux(nil, listener, 64))
+	}
 	// Standard output is for reports.
 	settings.LoggerFactory = &logging.DefaultLoggerFactory{Writer: os.Stderr, DefaultLogLevel: logging.LogLevelError}
 	media := &webrtc.MediaEngine{}

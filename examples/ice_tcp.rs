@@ -1,0 +1,163 @@
+//! WebRTC without UDP: all connections come to one TCP port (RFC 6544).
+//!
+//!     cargo run --example ice_tcp            # then open http://localhost:8080
+//!
+//! For networks that let no UDP through, where the program has an address of its own and needs no TURN
+//! server for that. Browsers connect, so the program listens; a stream finds its peer by the ufrag of the
+//! STUN message that has to come first on it, and is closed where none comes. UDP is better for media, and
+//! is taken where both are offered: this program turns it off, to show TCP at work. Each peer sends the time
+//! of day (UTC) on its channel every three seconds.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use looprtc::driver::{EventLoop, LoopConfig, PeerId};
+use looprtc::proto::ice::IceTcp;
+use looprtc::proto::peer::{ChannelId, ConnectionState, IceGatheringState, PeerConfig, PeerEvent};
+use looprtc::proto::signal::SignalMessage;
+
+#[path = "support/page.rs"]
+mod page;
+
+const HELP: &str = "\
+ice_tcp: many connections over one TCP port, and no UDP
+
+  --http HOST:PORT     where the page is served [localhost:8080]
+  --port PORT          the TCP port of all connections [8443]
+  --interval SECONDS   pause between the lines sent [3]";
+
+fn main() -> ExitCode {
+    env_logger::init_from_env(env_logger::Env::default().default_filter_or("warn"));
+    match Options::from_args().and_then(|options| options.map_or(Ok(()), run)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    // The one port, of IPv4 and IPv6. It is listened on from the first peer on that wants it.
+    let mut net = EventLoop::new(LoopConfig::default().tcp_port(options.port))?;
+    println!("WebRTC traffic comes to TCP port {}", options.port);
+
+    // The page listens on a thread of its own, which wakes the loop when an offer has come.
+    let page = include_str!("pages/ice_tcp.html");
+    let (url, asked) = page::serve(&options.http, page, net.handle())?;
+    println!("Open {url} in a browser");
+    // Offers that wait for an answer, and open channels.
+    let mut waiting: HashMap<PeerId, page::Ask> = HashMap::new();
+    let mut channels: Vec<(PeerId, ChannelId)> = Vec::new();
+    let mut tick = Instant::now() + options.interval;
+    loop {
+        let timeout = tick.saturating_duration_since(Instant::now());
+        if let Some((id, event)) = net.next_event(Some(timeout))? {
+            match event {
+                // All candidates are known now, so the answer can go.
+                PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
+                    let answer = net.peer(id).ok().and_then(|p| p.local_description());
+                    if let (Some(ask), Some(answer)) = (waiting.remove(&id), answer) {
+                        ask.reply(&answer.to_json(), None);
+                    }
+                }
+                PeerEvent::IceCandidateError(why) => eprintln!("Peer {id}: {why}"),
+                PeerEvent::IceConnectionStateChange(state) => {
+                    let stats = net.peer(id).map(|peer| peer.stats()).unwrap_or_default();
+                    match (stats.path, stats.path_protocol) {
+                        (Some((here, there)), Some(by)) => {
+                            println!("Peer {id}: ICE {state}, {here} to {there} by {by:?}")
+                        }
+                        _ => println!("Peer {id}: ICE {state}"),
+                    }
+                }
+                PeerEvent::ConnectionStateChange(ConnectionState::Closed) => {
+                    waiting.remove(&id);
+                }
+                PeerEvent::ChannelOpen(channel) => {
+                    channels.push((id, channel));
+                    send_time(&mut net, id, channel)?;
+                }
+                PeerEvent::ChannelClosed(channel) => channels.retain(|c| *c != (id, channel)),
+                PeerEvent::Error(error) => eprintln!("Peer {id}: {error}"),
+                _ => {}
+            }
+        }
+        for ask in asked.try_iter() {
+            if ask.path != "/offer" {
+                ask.refuse("404 Not Found", "offers go to /offer");
+                continue;
+            }
+            match on_offer(&mut net, &ask) {
+                Ok(id) => drop(waiting.insert(id, ask)),
+                Err(why) => ask.refuse("400 Bad Request", why),
+            }
+        }
+        if Instant::now() >= tick {
+            tick += options.interval;
+            for (id, channel) in &channels {
+                send_time(&mut net, *id, *channel)?;
+            }
+        }
+    }
+}
+
+/// A new peer for this offer. Its answer is complete when all candidates have been gathered.
+fn on_offer(net: &mut EventLoop, ask: &page::Ask) -> Result<PeerId, Box<dyn Error>> {
+    let offer = SignalMessage::parse_description(&ask.body)?;
+    // Loopback, so that it works on a machine without any network, too.
+    let config = PeerConfig::default().include_loopback(true);
+    // Here it is. `IceTcp::Both` would also connect to a peer that listens, which no browser does.
+    let id = net.add_peer(config.ice_tcp(IceTcp::Passive).udp(false))?;
+    if let Err(error) = net.peer(id)?.receive(offer) {
+        net.peer(id)?.close();
+        return Err(error.into());
+    }
+    Ok(id)
+}
+
+fn send_time(net: &mut EventLoop, id: PeerId, channel: ChannelId) -> Result<(), Box<dyn Error>> {
+    let s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() % 86_400;
+    let text = format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+    // Peer or channel may have closed just now; the event that says so is on the way.
+    if let Ok(mut peer) = net.peer(id) {
+        let _ = peer.send_text(channel, &text);
+    }
+    Ok(())
+}
+
+struct Options {
+    http: String,
+    port: u16,
+    interval: Duration,
+}
+
+impl Options {
+    /// `None` when only help was asked for.
+    fn from_args() -> Result<Option<Self>, Box<dyn Error>> {
+        use lexopt::prelude::*;
+        let mut options = Self {
+            http: "localhost:8080".into(),
+            port: 8443,
+            interval: Duration::from_secs(3),
+        };
+        let mut parser = lexopt::Parser::from_env();
+        while let Some(arg) = parser.next()? {
+            match arg {
+                Long("http") => options.http = parser.value()?.string()?,
+                Long("port") => options.port = parser.value()?.parse()?,
+                Long("interval") => {
+                    options.interval = Duration::try_from_secs_f64(parser.value()?.parse()?)?;
+                }
+                Long("help") | Short('h') => {
+                    println!("{HELP}");
+                    return Ok(None);
+                }
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        Ok(Some(options))
+    }
+}

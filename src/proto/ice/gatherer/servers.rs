@@ -1,0 +1,61 @@
+//! STUN and TURN servers, given before gathering begins or later.
+
+use std::time::Instant;
+
+use super::{Gatherer, Lookup, MAX_SERVER_URLS, Phase, Server};
+use crate::proto::ice::server::{IceServer, ServerKind, ServerUrl, ServerUrlError};
+
+impl Gatherer {
+    /// Gives it more servers. Once it has begun they are asked at once, and what they give belongs to the present
+    /// generation.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_servers`](Self::with_servers). Nothing is changed then.
+    pub fn add_servers(
+        &mut self,
+        servers: &[IceServer],
+        now: Instant,
+    ) -> Result<(), ServerUrlError> {
+        let before = self.servers.len();
+        if let Err(error) = self.take_servers(servers) {
+            self.servers.truncate(before);
+            return Err(error);
+        }
+        if self.phase == Phase::New || self.servers.len() == before {
+            return Ok(());
+        }
+        self.phase = Phase::Gathering(now + self.config.timeout);
+        for index in before..self.servers.len() {
+            self.start_server(index);
+        }
+        self.proceed();
+        Ok(())
+    }
+
+    pub(super) fn take_servers(&mut self, servers: &[IceServer]) -> Result<(), ServerUrlError> {
+        for (server, url) in servers
+            .iter()
+            .flat_map(|s| s.urls.iter().map(move |u| (s, u)))
+        {
+            let parsed: ServerUrl = url.parse()?;
+            let refused = |why| ServerUrlError {
+                url: url.clone(),
+                why,
+            };
+            if parsed.kind == ServerKind::Turn {
+                server.check_credential().map_err(refused)?;
+            }
+            if self.servers.len() >= MAX_SERVER_URLS {
+                return Err(refused("there are more than 16 URLs"));
+            }
+            self.servers.push(Server {
+                url: parsed,
+                username: server.username.clone(),
+                password: server.credential.clone(),
+                state: Lookup::NotAsked,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! What comes to a peer: who may speak, and what the core is given together.
+
+use str0m::ice::StunMessage;
+use str0m::net::{Protocol as CoreProtocol, Receive};
+
+use super::connectivity::{Ends, ValidatedAddresses};
+use super::{CryptoBackend, Dtls, Output, Peer, Route, joined};
+use crate::proto::ice::stun;
+use crate::proto::net::{Protocol, Received};
+
+impl Peer {
+    pub(super) fn on_datagram(&mut self, received: &Received<'_>) {
+        if received.protocol == Protocol::Tcp {
+            // A stream that has been given up.
+            return;
+        }
+        self.stats.datagrams_received += 1;
+        self.stats.bytes_received += received.contents.len() as u64;
+        let now = self.now;
+        if stun::is_stun(received.contents) {
+            if !self.on_stun(received) {
+                return;
+            }
+        } else if self
+            .validated_by(received.protocol)
+            .touch(received.source, now)
+        {
+            self.connectivity.heard(ends_of(received), self.now);
+        } else {
+            // Only who has shown the right password may speak to DTLS, SRTP and SCTP.
+            self.stats.unvalidated_dropped += 1;
+            return;
+        }
+        if joined::is_joined(received.contents) {
+            self.stats.malformed_dropped += 1;
+            return;
+        }
+        if self.may_join(received) && self.joined.push(received) {
+            return;
+        }
+        self.settle();
+        if self.may_join(received) && self.joined.push(received) {
+            return;
+        }
+        self.place_stream(received.contents);
+        self.core_receive(received);
+        self.settle();
+    }
+
+    /// Whether a datagram can wait for others, to be given to the core together: DTLS (RFC 7983 §7) that
+    /// is ours, after the handshake.
+    fn may_join(&self, received: &Received<'_>) -> bool {
+        self.dtls == Dtls::Connected
+            && received.protocol == Protocol::Udp
+            && self.backend != CryptoBackend::OpenSsl
+            && matches!(received.contents.first(), Some(20..=63))
+    }
+
+    /// Gives the core what has been joined.
+    pub(super) fn receive_joined(&mut self) {
+        if let Some((source, destination, contents)) = self.joined.take() {
+            self.core_receive(&Received {
+                protocol: Protocol::Udp,
+                source,
+                destination,
+                contents: &contents,
+            });
+        }
+    }
+
+    fn core_receive(&mut self, received: &Received<'_>) {
+        let protocol = match received.protocol {
+            Protocol::Udp => CoreProtocol::Udp,
+            Protocol::Tcp | Protocol::IceTcp => CoreProtocol::Tcp,
+        };
+        let receive = Receive::new(
+            protocol,
+            received.source,
+            received.destination,
+            received.contents,
+        );
+        match receive {
+            Ok(receive) => {
+                self.core_now = self.now;
+                self.dirty = true;
+                let input = str0m::Input::Receive(self.now, receive);
+                if let Err(e) = self.rtc.handle_input(input) {
+                    self.on_core_fault(&e);
+                }
+            }
+            Err(e) => {
+                self.stats.malformed_dropped += 1;
+                log::trace!("datagram from {}: {e}", received.source);
+            }
+        }
+    }
+
+    /// The addresses that have proved themselves by this protocol: a port of TCP is not that of UDP.
+    fn validated_by(&mut self, protocol: Protocol) -> &mut ValidatedAddresses {
+        match protocol {
+            Protocol::Udp => &mut self.validated,
+            Protocol::Tcp | Protocol::IceTcp => &mut self.validated_tcp,
+        }
+    }
+
+    /// Verifies a STUN message. Whether the core is to see it.
+    fn on_stun(&mut self, received: &Received<'_>) -> bool {
+        let Ok(message) = StunMessage::parse(received.contents) else {
+            self.stats.malformed_dropped += 1;
+            return false;
+        };
+        let is_request = message.is_binding_request();
+        let password = if is_request {
+            Some(self.local_creds.pass.as_str())
+        } else {
+            self.remote_creds.as_ref().map(|c| c.pass.as_str())
+        };
+        let hmac = self.provider.sha1_hmac_provider;
+        let verified = password.is_some_and(|password| {
+            message.verify(password.as_bytes(), |key, data| hmac.sha1_hmac(key, data))
+        });
+        if !verified {
+            self.stats.stun_rejected += 1;
+            return false;
+        }
+        let ends = ends_of(received);
+        self.connectivity.heard(ends, self.now);
+        self.connectivity.checked(ends, self.now);
+        if message.is_successful_binding_response() {
+            self.connectivity.consented(self.now);
+            self.resend.answered(ends, self.now);
+        }
+        let now = self.now;
+        let validated = self.validated_by(received.protocol);
+        let evicted = match validated.touch(received.source, now) {
+            true => None,
+            false => validated.insert(received.source, now),
+        };
+        if received.protocol == Protocol::IceTcp {
+            self.tcp_verified = true;
+            return true;
+        }
+        if let Some(evicted) = evicted {
+            self.out
+                .push_back(Output::Route(Route::DropAddress(evicted)));
+        }
+        // What comes by a relay finds us by the relay's own socket.
+        if !self.gatherer.is_relayed(received.destination) && self.validated.route(received.source)
+        {
+            self.out
+                .push_back(Output::Route(Route::Address(received.source)));
+        }
+        true
+    }
+}
+
+fn ends_of(received: &Received<'_>) -> Ends {
+    Ends {
+        protocol: received.protocol,
+        local: received.destination,
+        remote: received.source,
+    }
+}

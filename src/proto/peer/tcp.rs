@@ -1,0 +1,149 @@
+//! ICE over TCP (RFC 6544): between the core, which knows candidates, and streams.
+
+use std::net::SocketAddr;
+
+use str0m::net::{Protocol as CoreProtocol, TcpType as CoreTcpType};
+use str0m::{Candidate, CandidateKind};
+
+use super::connectivity::Ends;
+use super::{Output, Peer, Route};
+use crate::proto::ice::stun;
+use crate::proto::ice::tcp::{ACTIVE_PORT, Sending, TcpPaths, TcpType};
+use crate::proto::net::{Protocol, Received, SocketId, SocketReply, Transmit};
+
+/// Streams that are remembered to have proved themselves. Forgetting one costs nothing: it is said again.
+const MAX_PROVED: usize = 16;
+
+impl Peer {
+    /// A message from a stream of ICE-TCP.
+    pub(super) fn on_tcp_message(&mut self, received: &Received<'_>) {
+        let (local, remote) = (received.destination, received.source);
+        let is_ours = self.tcp.base_of(local, remote);
+        self.tcp_verified = false;
+        self.on_datagram(&Received {
+            destination: is_ours.unwrap_or(local),
+            ..*received
+        });
+        if std::mem::take(&mut self.tcp_verified) && !self.tcp_proved.contains(&(local, remote)) {
+            if self.tcp_proved.len() >= MAX_PROVED {
+                self.tcp_proved.remove(0);
+            }
+            self.tcp_proved.push((local, remote));
+            self.close_streams(|tcp| tcp.proved(local, remote));
+            self.out
+                .push_back(Output::Route(Route::Stream(local, remote)));
+        }
+    }
+
+    /// Sends a message on the stream between these two, or opens it.
+    pub(super) fn send_over_tcp(&mut self, ends: Ends, contents: Vec<u8>) {
+        let mut source = ends.local;
+        if source.port() == ACTIVE_PORT {
+            let is_check = stun::request_transaction(&contents).is_some();
+            let (base, remote) = (ends.local, ends.remote);
+            match self.tcp.send(base, remote, &contents, is_check, self.now) {
+                Sending::From(local) => source = local,
+                Sending::Open(request) => {
+                    self.out.push_back(Output::OpenSocket(request));
+                    return;
+                }
+                Sending::Kept => return,
+            }
+        }
+        self.out.push_back(Output::Transmit(Transmit {
+            protocol: Protocol::IceTcp,
+            source,
+            destination: ends.remote,
+            contents,
+        }));
+    }
+
+    /// A stream of ours is open, or gone.
+    pub(super) fn on_stream(&mut self, id: SocketId, reply: &SocketReply) {
+        match reply {
+            SocketReply::Opened(addresses) => {
+                let Some(local) = addresses.first().map(|a| a.address) else {
+                    return;
+                };
+                if let Some((destination, contents)) = self.tcp.opened(id, local) {
+                    self.out.push_back(Output::Transmit(Transmit {
+                        protocol: Protocol::IceTcp,
+                        source: local,
+                        destination,
+                        contents,
+                    }));
+                }
+            }
+            SocketReply::Failed(why) => {
+                log::debug!("ICE-TCP: {why}");
+                self.out.push_back(Output::CloseSocket(id));
+                if let Some((local, remote)) = self.tcp.failed(id, self.now) {
+                    self.validated_tcp.remove(remote);
+                    self.path_lost(local, remote);
+                }
+            }
+        }
+    }
+
+    /// A stream that the other side opened is gone. It has to open another, which has another address.
+    pub(super) fn on_stream_lost(&mut self, local: SocketAddr, remote: SocketAddr) {
+        self.tcp_proved.retain(|ends| *ends != (local, remote));
+        self.validated_tcp.remove(remote);
+        self.path_lost(local, remote);
+        let kind = CandidateKind::PeerReflexive;
+        let gone = Candidate::from_parts(
+            String::new(),
+            1,
+            CoreProtocol::Tcp,
+            0,
+            remote,
+            kind,
+            None,
+            None,
+            None,
+        );
+        self.rtc.direct_api().invalidate_candidate(&gone);
+    }
+
+    fn path_lost(&mut self, local: SocketAddr, remote: SocketAddr) {
+        self.connectivity.lost(Ends {
+            protocol: Protocol::IceTcp,
+            local,
+            remote,
+        });
+    }
+
+    /// ICE restarts.
+    pub(super) fn restart_tcp(&mut self) {
+        self.close_streams(TcpPaths::restart);
+    }
+
+    /// Closes streams that are not needed any more.
+    pub(super) fn close_streams(&mut self, which: impl FnOnce(&mut TcpPaths) -> Vec<SocketId>) {
+        let closed = which(&mut self.tcp).into_iter();
+        self.out.extend(closed.map(Output::CloseSocket));
+    }
+}
+
+/// A host candidate for TCP. Its type preference is that of other stacks; its local preference that of RFC 6544
+/// §4.2: who opens first, then the family.
+pub(super) fn core_candidate(address: SocketAddr, tcp_type: TcpType) -> Candidate {
+    const TYPE_PREFERENCE: u32 = 90;
+    let (direction, core_type) = match tcp_type {
+        TcpType::Active => (6, CoreTcpType::Active),
+        TcpType::Passive => (4, CoreTcpType::Passive),
+    };
+    let other = if address.is_ipv6() { 8_191 } else { 8_190 };
+    let priority = TYPE_PREFERENCE << 24 | (direction << 13 | other) << 8 | 255;
+    Candidate::from_parts(
+        super::gathering::foundation("tcp", address.ip()),
+        1,
+        CoreProtocol::Tcp,
+        priority,
+        address,
+        CandidateKind::Host,
+        None,
+        Some(core_type),
+        None,
+    )
+}

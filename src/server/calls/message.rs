@@ -1,0 +1,84 @@
+//! The messages of calls.
+
+use serde_json::{Value, json};
+
+/// What comes from a page, as far as the relay looks at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FromPage {
+    /// It is this user; back again, if it has a key.
+    SignIn {
+        user: String,
+        resume: Option<String>,
+    },
+    /// For somebody else.
+    Relay {
+        kind: String,
+        from: String,
+        to: String,
+    },
+}
+
+/// Kinds that the server says, and nobody else.
+const OURS: [&str; 3] = ["signedin", "unavailable", "error"];
+
+/// Whether this can be the name of a user: 1 to 64 characters, none of them a control character, nor white space at
+/// either end.
+pub(super) fn is_user(id: &str) -> bool {
+    let fits = |c: char| !c.is_control();
+    !id.is_empty() && id.chars().count() <= 64 && id.chars().all(fits) && id.trim() == id
+}
+
+/// # Errors
+///
+/// What is wrong, for the page and the log.
+pub(super) fn parse(text: &str) -> Result<FromPage, String> {
+    let value: Value = serde_json::from_str(text).map_err(|e| format!("no JSON: {e}"))?;
+    let Value::Object(message) = value else {
+        return Err("expected a JSON object".into());
+    };
+    let member = |name: &str| -> Result<String, String> {
+        let value = message.get(name).and_then(Value::as_str);
+        let value = value.ok_or_else(|| format!("the member {name:?} is missing"))?;
+        Ok(value.to_owned())
+    };
+    let user = |name: &str| match member(name) {
+        Ok(id) if is_user(&id) => Ok(id),
+        Ok(_) => Err(format!(
+            "{name:?} has 1 to 64 characters, without white space at its ends"
+        )),
+        Err(why) => Err(why),
+    };
+    let kind = member("type")?;
+    if kind == "signin" {
+        let (user, resume) = (user("userId")?, member("resume").ok());
+        return Ok(FromPage::SignIn { user, resume });
+    }
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    if !(1..=32).contains(&kind.len()) || !kind.bytes().all(fits) {
+        return Err("\"type\" has 1 to 32 letters, digits, - and _".into());
+    }
+    if OURS.contains(&kind.as_str()) {
+        return Err(format!("{kind:?} is for the server to say"));
+    }
+    let (from, to) = (user("userId")?, user("targetUid")?);
+    Ok(FromPage::Relay { kind, from, to })
+}
+
+pub(super) fn signed_in(user: &str, resume: &str, ice_servers: &Value) -> String {
+    json!({ "type": "signedin", "userId": user, "resume": resume, "iceServers": ice_servers })
+        .to_string()
+}
+
+/// Nobody of that name is there to take this.
+pub(super) fn unavailable(kind: &str, target: &str) -> String {
+    json!({ "type": "unavailable", "targetUid": target, "of": kind }).to_string()
+}
+
+/// Somebody that one was talking to is gone.
+pub(super) fn gone(user: &str, target: &str) -> String {
+    json!({ "type": "bye", "userId": user, "targetUid": target, "reason": "gone" }).to_string()
+}
+
+pub(super) fn error(why: &str) -> String {
+    json!({ "type": "error", "message": why }).to_string()
+}

@@ -1,0 +1,390 @@
+//! Calls: what two pages say to each other to set up a call, relayed. Media does not come through here, so there is
+//! no peer, and no loop.
+//!
+//! A page opens a WebSocket and signs in, by `?userId=NAME` in the URL or by its first message. From then on each
+//! message it sends is for one other user:
+//!
+//! | message | what becomes of it |
+//! |---|---|
+//! | `{"type":"signin","userId":"anna"}` | once a socket; the answer is `{"type":"signedin","userId":"anna","resume":KEY,"iceServers":[…]}` |
+//! | `{"type":"offer","userId":"anna","targetUid":"bert",…}` | as it is to `bert`; so are `answer`, `candidate`, `bye`, and every other type but the server's own |
+//! | | `{"type":"unavailable","targetUid":"bert","of":"offer"}` when nobody of that name is there |
+//! | | `{"type":"error","message":…}` for what is not understood, and for a `userId` that is not the one signed in |
+//!
+//! A name that is in use is not given to another. Who comes back before the server has noticed that the old socket is
+//! dead says the key of its `signedin`: `"resume":KEY` in `signin`, or `&resume=KEY` in the URL.
+//!
+//! Who is in a call with whom the relay knows from the offers and answers it has passed on. When a user is gone, whoever
+//! they were in a call with gets `{"type":"bye","userId":…,"targetUid":…,"reason":"gone"}`, after a time of grace in
+//! which they can come back: a socket that is lost need not end a call. Then both are forgotten.
+
+mod message;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use self::message::FromPage;
+use super::http::{Request, SocketOutput, WebSocketId};
+use super::limits::RateLimit;
+use super::rooms::ice_servers;
+use super::token::Token;
+use crate::proto::ice::IceServer;
+
+/// Configuration of [`Calls`], with every limit.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CallsConfig {
+    /// STUN and TURN servers that the pages are told of. None by default.
+    pub ice_servers: Vec<IceServer>,
+    /// Sockets at once, signed in or not. 10,000; above it a socket is closed (1013).
+    pub max_users: usize,
+    /// Bytes of a message. 64 KiB; above it the socket is closed (1009).
+    pub max_message: usize,
+    /// Messages of one socket in a second, after a burst of four times as many. 50; above it the socket is closed
+    /// (1008).
+    pub max_message_rate: u32,
+    /// Calls of one user at once. 8; an offer above that is refused.
+    pub max_calls: usize,
+    /// How long a socket may be open without having signed in. 10 s; then it is closed (1008).
+    pub sign_in_time: Duration,
+    /// How long a user in a call is waited for when the socket is lost. 30 s, as long as a path may be silent
+    /// (RFC 7675).
+    pub grace: Duration,
+}
+
+impl Default for CallsConfig {
+    fn default() -> Self {
+        Self {
+            ice_servers: Vec::new(),
+            max_users: 10_000,
+            max_message: 64 * 1024,
+            max_message_rate: 50,
+            max_calls: 8,
+            sign_in_time: Duration::from_secs(10),
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl CallsConfig {
+    /// Sets [`ice_servers`](Self::ice_servers).
+    #[must_use]
+    pub fn ice_servers(mut self, servers: Vec<IceServer>) -> Self {
+        self.ice_servers = servers;
+        self
+    }
+
+    /// Sets [`grace`](Self::grace).
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+}
+
+/// What calls have counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CallsStats {
+    /// Users signed in now.
+    pub users: usize,
+    /// Messages passed on.
+    pub relayed: u64,
+    /// Messages for users that were not there.
+    pub unavailable: u64,
+    /// Messages refused, and sockets closed for them.
+    pub bad_messages: u64,
+}
+
+/// The relay. See the [module](self).
+#[derive(Debug)]
+pub struct Calls {
+    config: CallsConfig,
+    sockets: HashMap<WebSocketId, Socket>,
+    users: HashMap<String, User>,
+    out: VecDeque<SocketOutput>,
+    deadline: Option<Instant>,
+    stats: CallsStats,
+}
+
+#[derive(Debug)]
+struct Socket {
+    user: Option<String>,
+    opened: Instant,
+    rate: RateLimit,
+}
+
+#[derive(Debug)]
+struct User {
+    /// `Err`: none since then.
+    socket: Result<WebSocketId, Instant>,
+    /// What its page comes back with.
+    resume: Token,
+    /// Whom it is in a call with. Always so of both.
+    calls: BTreeSet<String>,
+}
+
+impl Calls {
+    /// Nobody is there yet.
+    #[must_use]
+    pub fn new(config: CallsConfig) -> Self {
+        Self {
+            config,
+            sockets: HashMap::new(),
+            users: HashMap::new(),
+            out: VecDeque::new(),
+            deadline: None,
+            stats: CallsStats::default(),
+        }
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn stats(&self) -> CallsStats {
+        let users = self.users.values().filter(|u| u.socket.is_ok()).count();
+        CallsStats {
+            users,
+            ..self.stats
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// What is to be done with a socket.
+    pub fn poll_socket(&mut self) -> Option<SocketOutput> {
+        self.out.pop_front()
+    }
+
+    /// A socket was opened. With `userId` in its query it is signed in at once.
+    pub fn socket_opened(&mut self, socket: WebSocketId, request: &Request, now: Instant) {
+        if self.sockets.len() >= self.config.max_users {
+            self.stats.bad_messages += 1;
+            let why = "there are too many users; try again later";
+            return self
+                .out
+                .push_back(SocketOutput::Close(socket, 1013, why.into()));
+        }
+        let rate = self.config.max_message_rate;
+        let state = Socket {
+            user: None,
+            opened: now,
+            rate: RateLimit::new(rate.saturating_mul(4), rate, now),
+        };
+        self.sockets.insert(socket, state);
+        self.wake_at(now + self.config.sign_in_time);
+        match request.query_value("userId") {
+            Some(user) if message::is_user(&user) => {
+                self.sign_in(socket, user, request.query_value("resume").as_deref());
+            }
+            Some(_) => self.complain(
+                socket,
+                "userId has 1 to 64 characters, without white space at its ends",
+            ),
+            None => {}
+        }
+    }
+
+    /// A text message has come: see the [module](self).
+    pub fn socket_message(&mut self, socket: WebSocketId, text: &str, now: Instant) {
+        let Some(state) = self.sockets.get_mut(&socket) else {
+            return;
+        };
+        if text.len() > self.config.max_message {
+            let why = format!("a message has at most {} bytes", self.config.max_message);
+            return self.lose(socket, 1009, why, now);
+        }
+        if !state.rate.allows(now) {
+            return self.lose(socket, 1008, "too many messages".into(), now);
+        }
+        let signed_in = state.user.clone();
+        match (message::parse(text), signed_in) {
+            (Err(why), _) => self.complain(socket, &why),
+            (Ok(FromPage::SignIn { user, resume }), None) => {
+                self.sign_in(socket, user, resume.as_deref());
+            }
+            (Ok(FromPage::SignIn { .. }), Some(_)) => {
+                self.complain(socket, "this socket is signed in already")
+            }
+            (Ok(FromPage::Relay { .. }), None) => self.complain(socket, "sign in first"),
+            (Ok(FromPage::Relay { from, .. }), Some(user)) if from != user => {
+                self.complain(socket, "\"userId\" is not who this socket has signed in as");
+            }
+            (Ok(FromPage::Relay { kind, to, .. }), Some(user)) => {
+                self.relay(socket, &kind, &user, &to, text);
+            }
+        }
+    }
+
+    /// A socket is gone. A user in a call is waited for.
+    pub fn socket_closed(&mut self, socket: WebSocketId, now: Instant) {
+        let Some(user) = self.sockets.remove(&socket).and_then(|s| s.user) else {
+            return;
+        };
+        let Some(state) = self.users.get_mut(&user) else {
+            return;
+        };
+        if state.socket != Ok(socket) {
+            return;
+        }
+        match state.calls.is_empty() {
+            true => self.forget(&user),
+            false => {
+                state.socket = Err(now);
+                self.wake_at(now + self.config.grace);
+            }
+        }
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        let (sign_in_time, grace) = (self.config.sign_in_time, self.config.grace);
+        let sockets = self.sockets.iter().filter(|(_, s)| s.user.is_none());
+        let waiting: Vec<_> = sockets
+            .map(|(id, s)| (*id, s.opened + sign_in_time))
+            .collect();
+        let users = self.users.iter();
+        let away: Vec<_> = users
+            .filter_map(|(id, u)| Some((id.clone(), u.socket.err()? + grace)))
+            .collect();
+        self.deadline = None;
+        for (socket, end) in waiting {
+            match end <= now {
+                true => self.lose(socket, 1008, "nobody has signed in".into(), now),
+                false => self.wake_at(end),
+            }
+        }
+        for (user, end) in away {
+            match end <= now {
+                true => self.forget(&user),
+                false => self.wake_at(end),
+            }
+        }
+    }
+
+    fn sign_in(&mut self, socket: WebSocketId, user: String, resume: Option<&str>) {
+        let (mut calls, mut key) = (BTreeSet::new(), Token::random());
+        if let Some(known) = self.users.get_mut(&user) {
+            let is_back = resume.is_some_and(|key| known.resume.matches(key));
+            match known.socket {
+                _ if !is_back => {
+                    return self.complain(socket, "somebody else has signed in with this userId");
+                }
+                Ok(old) => {
+                    self.sockets.remove(&old);
+                    let why = "continued with another socket".to_owned();
+                    self.out.push_back(SocketOutput::Close(old, 1000, why));
+                }
+                Err(_) => {}
+            }
+            calls = std::mem::take(&mut known.calls);
+            key = known.resume.clone();
+        }
+        let text = message::signed_in(&user, key.expose(), &ice_servers(&self.config.ice_servers));
+        if let Some(state) = self.sockets.get_mut(&socket) {
+            state.user = Some(user.clone());
+        }
+        let state = User {
+            socket: Ok(socket),
+            resume: key,
+            calls,
+        };
+        self.users.insert(user, state);
+        self.out.push_back(SocketOutput::Send(socket, text));
+    }
+
+    fn relay(&mut self, socket: WebSocketId, kind: &str, from: &str, to: &str, text: &str) {
+        if from == to {
+            return self.complain(socket, "nobody can call themselves");
+        }
+        let Some(Ok(target)) = self.users.get(to).map(|u| u.socket) else {
+            self.stats.unavailable += 1;
+            let text = message::unavailable(kind, to);
+            return self.out.push_back(SocketOutput::Send(socket, text));
+        };
+        match kind {
+            "offer" if !self.begin_call(from, to) => {
+                return self.complain(socket, "too many calls at once");
+            }
+            "bye" => self.end_call(from, to),
+            _ => {}
+        }
+        self.stats.relayed += 1;
+        self.out
+            .push_back(SocketOutput::Send(target, text.to_owned()));
+    }
+
+    /// Whether there is room for it; an offer within a call has.
+    fn begin_call(&mut self, from: &str, to: &str) -> bool {
+        let most = self.config.max_calls;
+        let has_room = |id: &str, other: &str| {
+            let calls = self.users.get(id).map(|u| &u.calls);
+            calls.is_some_and(|c| c.contains(other) || c.len() < most)
+        };
+        if !has_room(from, to) || !has_room(to, from) {
+            return false;
+        }
+        for (id, other) in [(from, to), (to, from)] {
+            if let Some(user) = self.users.get_mut(id) {
+                user.calls.insert(other.to_owned());
+            }
+        }
+        true
+    }
+
+    fn end_call(&mut self, from: &str, to: &str) {
+        for (id, other) in [(from, to), (to, from)] {
+            if let Some(user) = self.users.get_mut(id) {
+                user.calls.remove(other);
+            }
+        }
+    }
+
+    /// A user is gone for good; those in a call with them are told.
+    fn forget(&mut self, id: &str) {
+        let Some(user) = self.users.remove(id) else {
+            return;
+        };
+        for other in user.calls {
+            let Some(state) = self.users.get_mut(&other) else {
+                continue;
+            };
+            state.calls.remove(id);
+            match state.socket {
+                Ok(socket) => {
+                    let text = message::gone(id, &other);
+                    self.out.push_back(SocketOutput::Send(socket, text));
+                }
+                // Waited for because of this call only.
+                Err(_) if state.calls.is_empty() => drop(self.users.remove(&other)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn complain(&mut self, socket: WebSocketId, why: &str) {
+        self.stats.bad_messages += 1;
+        log::debug!("a message of a call is refused: {why}");
+        self.out
+            .push_back(SocketOutput::Send(socket, message::error(why)));
+    }
+
+    fn lose(&mut self, socket: WebSocketId, code: u16, why: String, now: Instant) {
+        self.stats.bad_messages += 1;
+        self.out.push_back(SocketOutput::Close(socket, code, why));
+        self.socket_closed(socket, now);
+    }
+
+    fn wake_at(&mut self, at: Instant) {
+        self.deadline = Some(self.deadline.map_or(at, |d| d.min(at)));
+    }
+}
+
+#[cfg(test)]
+mod tests;

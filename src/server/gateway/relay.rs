@@ -1,0 +1,140 @@
+//! STUN and TURN servers for us and for the pages; the embedded one among them.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::{GatewayConfig, GatewayError};
+use crate::driver::EventLoop;
+use crate::proto::ice::IceServer;
+use crate::server::http::Request;
+
+#[cfg(feature = "turn-server")]
+use crate::server::turn::{Transport, TurnServer, TurnStats, rest_password};
+
+/// How long the credentials that a page is given are good for.
+#[cfg(feature = "turn-server")]
+const LIFETIME: u64 = 24 * 3600;
+
+pub(super) struct Relay {
+    #[cfg(feature = "turn-server")]
+    server: Option<TurnServer>,
+    #[cfg(feature = "turn-server")]
+    secret: Vec<u8>,
+}
+
+impl Relay {
+    #[cfg(not(feature = "turn-server"))]
+    pub fn start(_config: &GatewayConfig, _net: &mut EventLoop) -> Result<Self, GatewayError> {
+        Ok(Self {})
+    }
+
+    #[cfg(feature = "turn-server")]
+    pub fn start(config: &GatewayConfig, net: &mut EventLoop) -> Result<Self, GatewayError> {
+        let Some(turn) = &config.turn else {
+            let secret = Vec::new();
+            return Ok(Self {
+                server: None,
+                secret,
+            });
+        };
+        let secret = turn.machine.credentials.secret.clone();
+        let secret = secret.ok_or_else(|| {
+            GatewayError::Turn("it needs a secret, to make credentials for the pages".into())
+        })?;
+        let server =
+            TurnServer::new(turn.clone()).map_err(|e| GatewayError::Turn(e.to_string()))?;
+        net.watch(&server)?;
+        let server = Some(server);
+        Ok(Self { server, secret })
+    }
+
+    pub fn turn(&mut self, now: Instant) {
+        #[cfg(feature = "turn-server")]
+        if let Some(server) = &mut self.server
+            && let Err(error) = server.turn(Some(std::time::Duration::ZERO))
+        {
+            log::error!("the TURN server: {error}");
+        }
+        let _ = now;
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        #[cfg(feature = "turn-server")]
+        return self.server.as_ref().and_then(TurnServer::next_deadline);
+        #[cfg(not(feature = "turn-server"))]
+        None
+    }
+
+    #[cfg(feature = "turn-server")]
+    pub fn stats(&self) -> Option<TurnStats> {
+        self.server.as_ref().map(TurnServer::stats)
+    }
+
+    /// Those that our own peers ask. Not the embedded one: who reaches it reaches us.
+    pub fn servers_for_us(&self, config: &GatewayConfig) -> Vec<IceServer> {
+        config.ice_servers.clone()
+    }
+
+    /// Those that a page is told of, as `RTCIceServer`s; the embedded one by the name under which the page knows us.
+    pub fn servers_for_page(&self, config: &GatewayConfig, request: &Request) -> Value {
+        let given = config.ice_servers.iter().map(|server| {
+            let mut value = json!({ "urls": server.urls });
+            if !server.username.is_empty() {
+                value["username"] = json!(server.username);
+                value["credential"] = json!(server.credential);
+            }
+            value
+        });
+        Value::Array(given.chain(self.embedded(request)).collect())
+    }
+
+    #[cfg(not(feature = "turn-server"))]
+    fn embedded(&self, _request: &Request) -> Option<Value> {
+        None
+    }
+
+    #[cfg(feature = "turn-server")]
+    fn embedded(&self, request: &Request) -> Option<Value> {
+        let server = self.server.as_ref()?;
+        let host = host_name(request.header("host")?);
+        let urls = server.listening().iter().map(|listening| {
+            let port = listening.address.port();
+            match listening.transport {
+                Transport::Udp => format!("turn:{host}:{port}"),
+                Transport::Tcp => format!("turn:{host}:{port}?transport=tcp"),
+                Transport::Tls => format!("turns:{host}:{port}?transport=tcp"),
+            }
+        });
+        let mut urls: Vec<_> = urls.collect();
+        urls.sort();
+        urls.dedup();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let until = now.map_or(0, |now| now.as_secs()) + LIFETIME;
+        let username = format!("{until}:page");
+        let credential = rest_password(&self.secret, &username);
+        Some(json!({ "urls": urls, "username": username, "credential": credential }))
+    }
+}
+
+/// A `Host` header without its port; IPv6 addresses keep their brackets, as ICE server URLs want them.
+#[cfg(feature = "turn-server")]
+fn host_name(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon) if !host[colon..].contains(']') => &host[..colon],
+        _ => host,
+    }
+}
+
+#[cfg(all(test, feature = "turn-server"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_without_ports() {
+        assert_eq!(host_name("example.net:8080"), "example.net");
+        assert_eq!(host_name("example.net"), "example.net");
+        assert_eq!(host_name("[2001:db8::1]:8080"), "[2001:db8::1]");
+        assert_eq!(host_name("[2001:db8::1]"), "[2001:db8::1]");
+    }
+}

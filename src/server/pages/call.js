@@ -1,0 +1,407 @@
+// A call between two pages. The server passes on what they say to each other; sound and pictures go directly, or through
+// a TURN server. Either side may renegotiate at any time (perfect negotiation, W3C WebRTC §10.7).
+import { noPath, offered, socketUrl } from './common.js';
+import { $, Devices, say, showFigures, Socket, Tile, toggle } from './media.js';
+
+/** How long it rings. */
+const PATIENCE = 45_000;
+
+const config = await offered();
+let user = '';
+let resume = '';
+let iceServers = [];
+let isSignedIn = false;
+let socket = null;
+let call = null;
+/** An offer that waits for its answer by a person: `{from, id, offer, candidates}`. */
+let ringing = null;
+
+const devices = new Devices({
+  onchange: update,
+  ontrouble(words) {
+    $('#trouble').textContent = words;
+    $('#trouble').hidden = false;
+  },
+});
+
+$('#user').value = new URLSearchParams(location.search).get('userId') ?? localStorage.getItem('userId') ?? '';
+$('#sign-in-form').onsubmit = (event) => {
+  event.preventDefault();
+  signIn();
+};
+$('#sign-out').onclick = signOut;
+$('#dial').onsubmit = (event) => {
+  event.preventDefault();
+  dial($('#target').value.trim());
+};
+$('#microphone').onclick = () => devices.microphone(devices.isMuted);
+$('#camera').onclick = () => devices.camera(devices.shows !== 'camera');
+$('#screen').onclick = () => devices.screen(devices.shows !== 'screen');
+$('#hang-up').onclick = () => call?.end('Call ended', 'bye');
+$('#sound').onclick = () => {
+  $('#sound').hidden = true;
+  call?.theirs.play();
+};
+$('#write').onsubmit = (event) => {
+  event.preventDefault();
+  const text = $('#text').value.trim();
+  if (text && call?.chat?.readyState === 'open') {
+    call.chat.send(text);
+    note(text, true);
+    $('#text').value = '';
+  }
+};
+$('#incoming').onclose = () => decide($('#incoming').returnValue === 'accept');
+if (!navigator.mediaDevices?.getDisplayMedia) $('#screen').hidden = true;
+showFigures($('#figures'), () => call?.pc);
+addEventListener('pagehide', () => call?.say('bye', { reason: 'left' }));
+
+// ---- being reachable
+
+function signIn() {
+  user = $('#user').value.trim();
+  $('#refused').textContent = '';
+  localStorage.setItem('userId', user);
+  socket = new Socket({
+    url: () => socketUrl('/call/ws'),
+    onopen: () => socket.send({ type: 'signin', userId: user, resume }),
+    onmessage,
+    onlost() {
+      isSignedIn = false;
+      if (!call) say('connecting', 'The server is not reachable. Reconnecting…');
+    },
+  });
+}
+
+function signOut() {
+  socket?.close();
+  socket = null;
+  [isSignedIn, resume] = [false, ''];
+  $('#dial').hidden = $('#here').hidden = true;
+  $('#sign-in-form').hidden = false;
+  $('#user').focus();
+}
+
+function signedIn(message) {
+  const servers = [...(config.iceServers ?? []), ...(message.iceServers ?? [])];
+  [resume, iceServers, isSignedIn] = [message.resume, servers, true];
+  $('#sign-in-form').hidden = true;
+  $('#here').hidden = false;
+  $('#who').textContent = user;
+  if (call) return call.resend();
+  $('#dial').hidden = false;
+  say('idle', 'Ready for calls');
+}
+
+async function onmessage(message) {
+  const { type, userId: from } = message;
+  switch (type) {
+    case 'signedin': return signedIn(message);
+    case 'error':
+      console.warn('the server:', message.message);
+      if (!isSignedIn) {
+        $('#refused').textContent = `${message.message}.`;
+        socket.close();
+      }
+      return;
+    case 'unavailable':
+      if (call?.target === message.targetUid && !call.wasConnected && message.of === 'offer') {
+        call.end(`${message.targetUid} cannot be reached now`);
+      }
+      return;
+    case 'offer':
+      if (call?.is(message)) return call.take(message);
+      return ring(message);
+    case 'answer':
+    case 'candidate':
+      if (call?.is(message)) return call.take(message);
+      if (type === 'candidate' && ringing?.from === from) ringing.candidates.push(message);
+      return;
+    case 'bye':
+      if (ringing?.from === from) return stopRinging();
+      if (call?.target === from) call.end(goodbye(from, message.reason));
+  }
+}
+
+const goodbye = (who, reason) => ({
+  declined: `${who} has declined`,
+  busy: `${who} is in another call`,
+  gone: `${who} is gone`,
+}[reason] ?? `${who} has hung up`);
+
+// ---- being called
+
+function ring(message) {
+  const { userId: from, call: id } = message;
+  // The page of the other side was loaded anew: what there was is over.
+  if (call?.target === from) call.end(goodbye(from));
+  if (call || (ringing && ringing.from !== from)) {
+    socket.send({ type: 'bye', userId: user, targetUid: from, call: id, reason: 'busy' });
+    return;
+  }
+  if (ringing) return;
+  ringing = { from, id, message, candidates: [], timer: setTimeout(stopRinging, PATIENCE) };
+  $('#incoming-title').textContent = `${from} calls`;
+  $('#incoming').returnValue = '';
+  $('#incoming').showModal();
+  $('#accept').focus();
+  document.title = `${from} calls – looprtc`;
+}
+
+function stopRinging() {
+  if (!ringing) return;
+  clearTimeout(ringing.timer);
+  say('idle', `${ringing.from} has called`);
+  ringing = null;
+  $('#incoming').close('');
+  document.title = 'Call – looprtc';
+}
+
+async function decide(accepted) {
+  if (!ringing) return;
+  const { from, id, message, candidates, timer } = ringing;
+  clearTimeout(timer);
+  ringing = null;
+  if (!accepted) {
+    document.title = 'Call – looprtc';
+    socket.send({ type: 'bye', userId: user, targetUid: from, call: id, reason: 'declined' });
+    return;
+  }
+  call = new Call(from, id, { polite: true });
+  await devices.microphone(true);
+  if ($('#answer-with-camera').checked) await devices.camera(true);
+  for (const each of [message, ...candidates]) await call?.take(each);
+}
+
+async function dial(target) {
+  if (!target || target === user) return;
+  call = new Call(target, crypto.randomUUID?.() ?? String(Math.random()).slice(2), { polite: false });
+  const made = call;
+  say('connecting', `Calling ${target}…`);
+  await devices.microphone(true);
+  if ($('#with-camera').checked) await devices.camera(true);
+  if (call !== made) return;
+  made.open();
+}
+
+// ---- a call
+
+class Call {
+  wasConnected = false;
+  #making = false;
+  #ignoring = false;
+  #offers = true;
+  #timers = [];
+  #senders = {};
+
+  constructor(target, id, { polite }) {
+    Object.assign(this, { target, id, polite });
+    this.mine = new Tile(user, { own: true });
+    this.mine.element.classList.add('self');
+    this.theirs = new Tile(target);
+    this.theirs.update({ name: target, camera: false });
+    $('#stage').replaceChildren(this.theirs.element, this.mine.element);
+    $('#messages').replaceChildren();
+    $('#trouble').hidden = true;
+    $('#dial').hidden = true;
+    $('#talk').hidden = $('#toolbar').hidden = false;
+    $('#title').textContent = `Call with ${target}`;
+    document.title = `${target} – looprtc`;
+    // The callee's first offer is an answer.
+    this.#offers = !polite;
+    this.#connect();
+  }
+
+  /** Whether a message belongs to this call. Not all that make calls name them. */
+  is({ userId, call }) {
+    return userId === this.target && (call === undefined || this.id === undefined || call === this.id);
+  }
+
+  say(type, more) {
+    return isSignedIn && socket.send({ type, userId: user, targetUid: this.target, call: this.id, ...more });
+  }
+
+  open() {
+    this.#chat(this.pc.createDataChannel('chat'));
+    this.#timers.push(setTimeout(() => {
+      if (!this.wasConnected && this.pc.signalingState === 'have-local-offer') {
+        this.end(`${this.target} does not answer`, 'bye');
+      }
+    }, PATIENCE));
+    this.send();
+    // Sound and pictures have their places from the beginning, be there something to send or not.
+  }
+
+  #connect() {
+    const pc = new RTCPeerConnection({ iceServers });
+    this.pc = pc;
+    pc.onicecandidate = ({ candidate }) => candidate && this.say('candidate', { candidate });
+    pc.onnegotiationneeded = () => this.#offer();
+    pc.ondatachannel = ({ channel }) => channel.label === 'chat' && this.#chat(channel);
+    pc.ontrack = ({ track, transceiver }) => {
+      const stream = this.theirs.video.srcObject ?? new MediaStream();
+      for (const old of stream.getTracks()) if (old.kind === track.kind) stream.removeTrack(old);
+      stream.addTrack(track);
+      this.theirs.stream = stream;
+      const showPicture = () => this.#theirPicture(transceiver);
+      if (track.kind === 'video') track.onmute = track.onunmute = showPicture;
+      showPicture();
+      this.theirs.play().then((played) => { if (!played) $('#sound').hidden = false; });
+    };
+    pc.onconnectionstatechange = () => this.#state();
+  }
+
+  #theirPicture() {
+    const video = this.theirs.video.srcObject?.getVideoTracks()[0];
+    const transceiver = this.pc.getTransceivers().find((t) => t.receiver.track === video);
+    const camera = Boolean(video && !video.muted && /recv/.test(transceiver?.currentDirection ?? 'recv'));
+    this.theirs.update({ name: this.target, camera });
+  }
+
+  #state() {
+    if (call !== this) return;
+    switch (this.pc.connectionState) {
+      case 'connected':
+        this.wasConnected = true;
+        say('live', 'Connected');
+        break;
+      case 'disconnected':
+        say('connecting', 'The connection is interrupted. Trying to bring it back…');
+        // The impolite side first, so that offers seldom cross.
+        this.#timers.push(setTimeout(() => this.#restart('disconnected'), this.polite ? 6000 : 2000));
+        break;
+      case 'failed':
+        if (!this.wasConnected) say('failed', noPath(iceServers));
+        else say('connecting', 'The connection is lost. Trying to bring it back…');
+        this.#restart('failed');
+        break;
+      case 'connecting':
+        if (this.pc.remoteDescription) say('connecting', 'Connecting…');
+    }
+  }
+
+  /** Looks for another path as long as there is none. */
+  #restart() {
+    if (call !== this || !['disconnected', 'failed'].includes(this.pc.connectionState)) return;
+    this.pc.restartIce();
+    this.#timers.push(setTimeout(() => this.#restart(), 10_000));
+  }
+
+  async #offer() {
+    if (!this.#offers) return;
+    try {
+      this.#making = true;
+      await this.pc.setLocalDescription();
+      this.say('offer', { sdp: this.pc.localDescription.sdp });
+    } catch (error) {
+      console.warn(error);
+    } finally {
+      this.#making = false;
+    }
+  }
+
+  /** What was said while the server was not reachable was said to nobody. */
+  async resend() {
+    const { pc } = this;
+    if (pc.signalingState === 'have-local-offer') this.say('offer', { sdp: pc.localDescription.sdp });
+    else if (['disconnected', 'failed'].includes(pc.connectionState)) pc.restartIce();
+  }
+
+  async take({ type, sdp, candidate }) {
+    const { pc } = this;
+    try {
+      if (type === 'candidate') {
+        await pc.addIceCandidate(candidate).catch((error) => {
+          if (!this.#ignoring) throw error;
+        });
+        return;
+      }
+      const collides = type === 'offer' && (this.#making || pc.signalingState !== 'stable');
+      this.#ignoring = !this.polite && collides;
+      if (this.#ignoring) return;
+      // An answer to an offer that was said twice.
+      if (type === 'answer' && pc.signalingState !== 'have-local-offer') return;
+      await pc.setRemoteDescription({ type, sdp });
+      if (type === 'offer') {
+        this.send();
+        await pc.setLocalDescription();
+        this.say('answer', { sdp: pc.localDescription.sdp });
+        this.#offers = true;
+      }
+      this.#theirPicture();
+    } catch (error) {
+      console.warn(`${type}:`, error);
+    }
+  }
+
+  /** Sends what the devices give; what they give no more is taken away, and the other side is told. */
+  send() {
+    const { pc } = this;
+    for (const kind of ['audio', 'video']) {
+      const track = devices[kind];
+      let transceiver = this.#senders[kind];
+      // One place for each kind, whoever made it.
+      transceiver ??= pc.getTransceivers().find((t) => t.receiver.track.kind === kind && !t.stopped);
+      if (!transceiver && this.polite && !pc.remoteDescription) continue;
+      transceiver ??= pc.addTransceiver(kind, { direction: 'recvonly' });
+      this.#senders[kind] = transceiver;
+      if (transceiver.sender.track !== track) transceiver.sender.replaceTrack(track).catch(console.error);
+      const direction = track ? 'sendrecv' : 'recvonly';
+      if (transceiver.direction !== direction) transceiver.direction = direction;
+    }
+  }
+
+  #chat(channel) {
+    this.chat = channel;
+    const use = (open) => {
+      $('#text').disabled = $('#write button').disabled = !open;
+    };
+    channel.onopen = () => use(true);
+    channel.onclose = () => use(false);
+    channel.onmessage = ({ data }) => note(String(data), false);
+    use(channel.readyState === 'open');
+  }
+
+  end(words, goodbyeType) {
+    if (goodbyeType) this.say(goodbyeType, { reason: 'ended' });
+    this.#timers.forEach(clearTimeout);
+    this.pc.close();
+    devices.stop();
+    if (call === this) call = null;
+    $('#talk').hidden = $('#toolbar').hidden = true;
+    $('#sound').hidden = true;
+    $('#text').disabled = $('#write button').disabled = true;
+    $('#dial').hidden = !socket;
+    document.title = 'Call – looprtc';
+    say('idle', words);
+    $('#target').focus();
+  }
+}
+
+/** What is sent has changed. */
+function update() {
+  call?.mine.update({ name: user, camera: devices.shows === 'camera', screen: devices.shows === 'screen',
+    microphone: !devices.isMuted });
+  if (call) call.mine.stream = devices.video && new MediaStream([devices.video]);
+  toggle($('#microphone'), !devices.isMuted, devices.isMuted ? 'Microphone is off' : 'Microphone is on');
+  toggle($('#camera'), devices.shows === 'camera', devices.shows === 'camera' ? 'Camera is on' : 'Camera is off');
+  $('#screen').setAttribute('aria-pressed', String(devices.shows === 'screen'));
+  $('#screen .words').textContent = devices.shows === 'screen' ? 'Stop sharing' : 'Share screen';
+  if (call?.pc.localDescription || call?.pc.remoteDescription) call.send();
+}
+
+function note(text, mine) {
+  const item = document.createElement('li');
+  item.classList.toggle('mine', mine);
+  const who = document.createElement('span');
+  who.className = 'unseen';
+  who.textContent = mine ? 'You: ' : `${call?.target ?? ''}: `;
+  item.append(who, text);
+  $('#messages').append(item);
+  while ($('#messages').children.length > 500) $('#messages').firstChild.remove();
+  item.scrollIntoView({ block: 'nearest' });
+}
+
+update();
+// For a link that signs in at once, and for tests.
+if (new URLSearchParams(location.search).has('userId') && $('#user').value) signIn();

@@ -1,0 +1,300 @@
+// What rooms and calls share: a socket that finds its way back, cameras and microphones, tiles, figures.
+import { Graph } from './common.js';
+
+export const $ = (selector) => document.querySelector(selector);
+
+/** Says how things are: 'connecting', 'live', 'waiting', 'failed' or 'idle', and in words. The element is a live region. */
+export function say(state, words) {
+  const element = $('#state');
+  if (element.textContent === words) return;
+  element.dataset.state = state;
+  element.textContent = words;
+}
+
+/**
+ * A WebSocket that is opened again when it is lost, after half a second, then ever later, up to 8 s, and at once when the
+ * browser finds that there is a network again. `url` is asked each time. Messages are handled one after the other.
+ */
+export class Socket {
+  #socket;
+  #timer;
+  #tries = 0;
+  #over = false;
+  #handled = Promise.resolve();
+
+  constructor({ url, onmessage, onopen, onlost }) {
+    Object.assign(this, { url, onmessage, onopen, onlost });
+    addEventListener('online', this.#online);
+    this.#open();
+  }
+
+  get isOpen() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** Whether it was sent. */
+  send(message) {
+    if (!this.isOpen) return false;
+    this.#socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  /** For good. */
+  close() {
+    this.#over = true;
+    removeEventListener('online', this.#online);
+    clearTimeout(this.#timer);
+    this.#socket?.close(1000);
+  }
+
+  /** Lets go of the socket, and opens another. */
+  reopen() {
+    this.#socket?.close();
+    this.#lost({ code: 0, reason: '' }, this.#socket);
+  }
+
+  #online = () => {
+    if (this.isOpen || this.#over) return;
+    this.#tries = 0;
+    clearTimeout(this.#timer);
+    this.#open();
+  };
+
+  #open() {
+    const socket = new WebSocket(this.url());
+    const old = this.#socket;
+    this.#socket = socket;
+    old?.close();
+    socket.onopen = () => {
+      if (socket !== this.#socket) return;
+      this.#tries = 0;
+      this.onopen?.();
+    };
+    socket.onmessage = ({ data }) => {
+      if (socket !== this.#socket) return;
+      const message = JSON.parse(data);
+      this.#handled = this.#handled.then(() => this.onmessage(message)).catch((error) => console.error(error));
+    };
+    socket.onclose = (event) => this.#lost(event, socket);
+  }
+
+  #lost({ code, reason }, socket) {
+    if (this.#over || socket !== this.#socket) return;
+    this.#socket = undefined;
+    const wait = Math.min(8000, 500 * 2 ** this.#tries) * (0.75 + Math.random() / 2);
+    this.#tries += 1;
+    if (this.onlost?.({ code, reason }) === false) return this.close();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#open(), wait);
+  }
+}
+
+/** Why there is no camera or microphone, and what to do about it. */
+export function deviceTrouble(error, what) {
+  if (!navigator.mediaDevices) {
+    return `Browsers give the ${what} to secure pages only: open this page by https, or on localhost.`;
+  }
+  switch (error?.name) {
+    case 'NotAllowedError': return `The browser may not use the ${what}. Allow it beside the address of this page.`;
+    case 'NotFoundError': return `There is no ${what}.`;
+    case 'NotReadableError': return `The ${what} is in use by another program.`;
+    default: return `The ${what} cannot be used: ${error?.message ?? 'unknown'}.`;
+  }
+}
+
+const CAMERA = { width: { ideal: 640 }, height: { ideal: 360 }, frameRate: { ideal: 24, max: 30 } };
+
+/** One's own camera, microphone and screen: one track of each kind at most, handed to `onchange` when it changes. */
+export class Devices {
+  video = null;
+  audio = null;
+  /** What `video` is: 'camera', 'screen' or null. */
+  shows = null;
+
+  constructor({ onchange, ontrouble }) {
+    Object.assign(this, { onchange, ontrouble });
+  }
+
+  get isMuted() {
+    return !this.audio?.enabled;
+  }
+
+  async #get(what, ask) {
+    try {
+      return await ask();
+    } catch (error) {
+      // Who closes the choice of screens has said no, and knows it.
+      if (what !== 'screen' || error?.name !== 'NotAllowedError') this.ontrouble(deviceTrouble(error, what));
+      return null;
+    }
+  }
+
+  async camera(on) {
+    if (!on) return this.#show(null, null);
+    const stream = await this.#get('camera', () => navigator.mediaDevices.getUserMedia({ video: CAMERA }));
+    if (stream) this.#show(stream.getVideoTracks()[0], 'camera');
+  }
+
+  async screen(on) {
+    if (!on) return this.#show(null, null);
+    const stream = await this.#get('screen', () =>
+      navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { max: 15 } } }));
+    if (!stream) return;
+    const [track] = stream.getVideoTracks();
+    track.contentHint = 'detail';
+    this.#show(track, 'screen');
+  }
+
+  async microphone(on) {
+    if (on && !this.audio) {
+      const stream = await this.#get('microphone', () => navigator.mediaDevices.getUserMedia({
+        audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true },
+      }));
+      this.audio = stream?.getAudioTracks()[0] ?? null;
+      this.audio?.addEventListener('ended', () => {
+        this.audio = null;
+        this.onchange();
+      });
+    }
+    if (this.audio) this.audio.enabled = on;
+    this.onchange();
+  }
+
+  #show(track, what) {
+    const old = this.video;
+    this.video = track;
+    this.shows = what;
+    old?.stop();
+    // By the browser's own button, or unplugged.
+    track?.addEventListener('ended', () => {
+      if (this.video === track) this.#show(null, null);
+    });
+    this.onchange();
+  }
+
+  stop() {
+    this.video?.stop();
+    this.audio?.stop();
+    this.video = this.audio = this.shows = null;
+  }
+}
+
+/** A button that is on or off, and says so in words. */
+export function toggle(button, isOn, words) {
+  button.setAttribute('aria-pressed', String(isOn));
+  button.classList.toggle('off', !isOn);
+  button.querySelector('.words').textContent = words;
+}
+
+/** A tile: a picture with a name, and the first letter of it when there is no picture. */
+export class Tile {
+  constructor(name, { own = false } = {}) {
+    this.element = document.createElement('li');
+    this.element.className = 'tile';
+    this.video = document.createElement('video');
+    Object.assign(this.video, { autoplay: true, playsInline: true, muted: own });
+    // A picture without sound plays at once wherever sound would need a click first.
+    this.video.setAttribute('aria-hidden', 'true');
+    this.initial = document.createElement('div');
+    this.initial.className = 'initial';
+    this.initial.setAttribute('aria-hidden', 'true');
+    this.initial.append(document.createElement('span'));
+    this.caption = document.createElement('div');
+    this.caption.className = 'caption';
+    this.element.append(this.video, this.initial, this.caption);
+    this.own = own;
+    this.update({ name });
+  }
+
+  update({ name, camera = true, microphone = true, screen = false, away = false }) {
+    this.initial.firstChild.textContent = [...(name.trim() || '?')][0].toUpperCase();
+    this.initial.hidden = camera || screen;
+    this.video.classList.toggle('whole', screen);
+    this.video.classList.toggle('mirrored', this.own && camera && !screen);
+    const notes = [
+      away && 'reconnecting',
+      screen && 'shares the screen',
+      !microphone && 'microphone off',
+      !camera && !screen && 'camera off',
+    ].filter(Boolean);
+    this.caption.textContent = [this.own ? `${name} (you)` : name, ...notes].join(' · ');
+  }
+
+  set stream(stream) {
+    if (this.video.srcObject !== stream) this.video.srcObject = stream;
+  }
+
+  /** Plays with sound; `false`: the browser wants a click first. */
+  async play() {
+    try {
+      await this.video.play();
+      return true;
+    } catch (error) {
+      return error.name !== 'NotAllowedError';
+    }
+  }
+}
+
+/** What the browser measures of a connection, over the time since the last call. */
+class Figures {
+  #last = new Map();
+
+  async measure(pc) {
+    const now = performance.now();
+    const sums = { in: 0, out: 0, lost: 0, received: 0, frames: 0, delay: 0, emitted: 0 };
+    let roundTrip = null;
+    for (const s of (await pc.getStats()).values()) {
+      const since = (field) => {
+        const key = `${s.id} ${field}`;
+        const before = this.#last.get(key) ?? 0;
+        this.#last.set(key, s[field] ?? 0);
+        return Math.max(0, (s[field] ?? 0) - before);
+      };
+      if (s.type === 'inbound-rtp') {
+        sums.in += since('bytesReceived');
+        sums.lost += since('packetsLost');
+        sums.received += since('packetsReceived');
+        sums.frames += since('framesDecoded');
+        sums.delay += since('jitterBufferDelay');
+        sums.emitted += since('jitterBufferEmittedCount');
+      } else if (s.type === 'outbound-rtp') {
+        sums.out += since('bytesSent');
+      } else if (s.type === 'candidate-pair' && s.nominated) {
+        roundTrip = s.currentRoundTripTime ?? roundTrip;
+      }
+    }
+    const seconds = (now - (this.#last.get('time') ?? now)) / 1000;
+    this.#last.set('time', now);
+    if (!seconds) return null;
+    const total = sums.received + sums.lost;
+    return {
+      in: sums.in * 8 / seconds / 1000,
+      out: sums.out * 8 / seconds / 1000,
+      frames: sums.frames / seconds,
+      loss: total ? 100 * sums.lost / total : 0,
+      roundTrip: roundTrip === null ? null : roundTrip * 1000,
+      delay: sums.emitted ? 1000 * sums.delay / sums.emitted : null,
+    };
+  }
+}
+
+/** Draws figures, once a second as long as the `<details>` are open. `current` gives the connection, if there is one. */
+export function showFigures(details, current) {
+  const parent = details.querySelector('.graphs');
+  const graphs = {
+    in: new Graph(parent, { title: 'Received', unit: 'kbit/s', least: 100 }),
+    out: new Graph(parent, { title: 'Sent', unit: 'kbit/s', least: 100 }),
+    roundTrip: new Graph(parent, { title: 'Round trip', unit: 'ms', digits: 1, least: 10 }),
+    loss: new Graph(parent, { title: 'Loss', unit: '%', digits: 1, least: 5 }),
+    frames: new Graph(parent, { title: 'Frames', unit: '/s', least: 30 }),
+    delay: new Graph(parent, { title: 'Jitter buffer', unit: 'ms', least: 50 }),
+  };
+  let [figures, of] = [new Figures(), null];
+  setInterval(async () => {
+    const pc = current();
+    if (!details.open || !pc) return;
+    if (pc !== of) [of, figures] = [pc, new Figures()];
+    const measured = await figures.measure(pc);
+    for (const [name, value] of Object.entries(measured ?? {})) graphs[name].show(value);
+  }, 1000);
+}

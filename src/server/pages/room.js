@@ -1,0 +1,279 @@
+// A room: everybody sees and hears everybody else. The server makes all offers; this page answers them.
+import { noPath, offered, socketUrl } from './common.js';
+import { $, Devices, say, showFigures, Socket, Tile, toggle } from './media.js';
+
+/** The layers of the picture that are sent, the smallest first; by how much each is smaller. */
+const LAYERS = { q: { scaleResolutionDownBy: 4, maxBitrate: 120_000 }, h: { scaleResolutionDownBy: 2, maxBitrate: 350_000 },
+  f: { scaleResolutionDownBy: 1, maxBitrate: 1_000_000 } };
+
+const config = await offered();
+const own = new Tile('You', { own: true });
+/** What is sent is in one stream: it is to be played in step. */
+const ownStream = new MediaStream();
+/** By the id of the member, which is that of its stream, too. */
+const tiles = new Map();
+const streams = new Map();
+let room = decodeURIComponent(location.pathname.split('/')[2] ?? '');
+let name = '';
+let me = null;
+let pc = null;
+let socket = null;
+let restarts = 0;
+let watchdog;
+
+const devices = new Devices({
+  onchange: update,
+  ontrouble(words) {
+    $('#trouble').textContent = words;
+    $('#trouble').hidden = false;
+  },
+});
+
+$('#room').value = room;
+$('#name').value = localStorage.getItem('name') ?? '';
+$('#join').onsubmit = (event) => {
+  event.preventDefault();
+  room = $('#room').value.trim();
+  name = $('#name').value.trim();
+  localStorage.setItem('name', name);
+  history.replaceState(null, '', `/room/${encodeURIComponent(room)}${location.search}`);
+  join();
+};
+$('#microphone').onclick = () => devices.microphone(devices.isMuted);
+$('#camera').onclick = () => devices.camera(devices.shows !== 'camera');
+$('#screen').onclick = () => devices.screen(devices.shows !== 'screen');
+$('#leave').onclick = leave;
+$('#sound').onclick = () => {
+  $('#sound').hidden = true;
+  tiles.forEach((tile) => tile.play());
+};
+if (!navigator.mediaDevices?.getDisplayMedia) $('#screen').hidden = true;
+showFigures($('#figures'), () => pc);
+addEventListener('pagehide', () => socket?.send({ event: 'leave' }));
+
+async function join() {
+  $('#join').hidden = true;
+  $('#inside').hidden = $('#toolbar').hidden = false;
+  $('#title').textContent = `Room ${room}`;
+  document.title = `${room} – looprtc`;
+  $('#tiles').replaceChildren(own.element);
+  say('connecting', 'Connecting…');
+  // One question for both is one question for the person, too.
+  if ($('#with-microphone').checked) await devices.microphone(true);
+  if ($('#with-camera').checked) await devices.camera(true);
+  update();
+  socket = new Socket({
+    url: () => `${socketUrl(`/room/${encodeURIComponent(room)}/ws`)}?${new URLSearchParams({ name, resume: me?.resume ?? '' })}`,
+    onmessage,
+    onlost({ code, reason }) {
+      const isFinal = code === 1008 && reason.startsWith('a room');
+      if (isFinal) say('failed', reason);
+      else if (code === 1013) say('waiting', `Not let in yet: ${reason}. Trying again…`);
+      else say('connecting', 'The server is not reachable. Reconnecting…');
+      return !isFinal;
+    },
+  });
+}
+
+function leave() {
+  socket?.send({ event: 'leave' });
+  socket?.close();
+  devices.stop();
+  hangUp();
+  me = socket = null;
+  $('#inside').hidden = $('#toolbar').hidden = true;
+  $('#join').hidden = false;
+  $('#join button').focus();
+}
+
+function hangUp() {
+  clearTimeout(watchdog);
+  pc?.close();
+  pc = null;
+  streams.clear();
+  tiles.forEach((tile) => tile.element.remove());
+  tiles.clear();
+}
+
+/** What is sent has changed. */
+function update() {
+  own.update({ name: name || 'You', camera: devices.shows === 'camera', screen: devices.shows === 'screen',
+    microphone: !devices.isMuted });
+  own.stream = devices.video && new MediaStream([devices.video]);
+  toggle($('#microphone'), !devices.isMuted, devices.isMuted ? 'Microphone is off' : 'Microphone is on');
+  toggle($('#camera'), devices.shows === 'camera', devices.shows === 'camera' ? 'Camera is on' : 'Camera is off');
+  $('#screen').setAttribute('aria-pressed', String(devices.shows === 'screen'));
+  $('#screen .words').textContent = devices.shows === 'screen' ? 'Stop sharing' : 'Share screen';
+  tellState();
+  send();
+}
+
+function tellState() {
+  const state = { microphone: !devices.isMuted, camera: devices.shows === 'camera', screen: devices.shows === 'screen' };
+  socket?.send({ event: 'state', data: JSON.stringify(state) });
+}
+
+/** Puts the own tracks on the m-lines that the server receives on: no negotiation is needed for that. */
+function send() {
+  for (const transceiver of pc?.getTransceivers() ?? []) {
+    if (!transceiver.isUp) continue;
+    const track = transceiver.receiver.track.kind === 'video' ? devices.video : devices.audio;
+    if (transceiver.sender.track !== track) transceiver.sender.replaceTrack(track).catch(console.error);
+  }
+}
+
+async function onmessage({ event, data }) {
+  const value = data ? JSON.parse(data) : null;
+  switch (event) {
+    case 'welcome':
+      // The connection of another visit is over: the server begins a new one.
+      if (value.id !== me?.id) hangUp();
+      me = value;
+      tellState();
+      break;
+    case 'members': return members(value);
+    case 'offer': return answer(value);
+    case 'candidate':
+      // Of an offer that is answered no more.
+      await pc?.addIceCandidate(value).catch((error) => console.warn(error));
+      break;
+    case 'error': console.warn('the server:', value.message); break;
+  }
+}
+
+async function answer(offer) {
+  pc ??= connection();
+  const connection_ = pc;
+  await pc.setRemoteDescription(offer);
+  const up = receivedByServer(offer.sdp);
+  for (const transceiver of pc.getTransceivers()) {
+    if (!up.has(transceiver.mid) || transceiver.isUp) continue;
+    transceiver.isUp = true;
+    transceiver.direction = 'sendonly';
+    transceiver.sender.setStreams(ownStream);
+    await layered(transceiver.sender);
+  }
+  send();
+  await pc.setLocalDescription();
+  if (pc === connection_) {
+    socket?.send({ event: 'answer', data: JSON.stringify(pc.localDescription) });
+    if (pc.connectionState === 'connected') say('live', 'Connected');
+  }
+}
+
+/** The mids of the sections that go from here to the server. */
+function receivedByServer(sdp) {
+  const sections = sdp.split(/\r\n(?=m=)/).slice(1);
+  const up = sections.filter((section) => section.includes('\r\na=recvonly'));
+  return new Set(up.map((section) => /\r\na=mid:(\S+)/.exec(section)?.[1]));
+}
+
+/** Where the server asked for layers, says how large each is. */
+async function layered(sender) {
+  const parameters = sender.getParameters();
+  if (!(parameters.encodings?.length > 1)) return;
+  for (const encoding of parameters.encodings) Object.assign(encoding, LAYERS[encoding.rid]);
+  await sender.setParameters(parameters).catch((error) => console.warn(error));
+}
+
+function connection() {
+  const made = new RTCPeerConnection({ iceServers: [...(config.iceServers ?? []), ...(me?.iceServers ?? [])] });
+  made.onicecandidate = ({ candidate }) => {
+    if (candidate) socket?.send({ event: 'candidate', data: JSON.stringify(candidate) });
+  };
+  made.ontrack = ({ track, streams: [stream] }) => {
+    if (!stream) return;
+    streams.set(stream.id, stream);
+    stream.onremovetrack = () => {
+      if (stream.getTracks().length || streams.get(stream.id) !== stream) return;
+      streams.delete(stream.id);
+      if (!me) forget(stream.id);
+    };
+    show(stream.id);
+  };
+  made.onconnectionstatechange = () => {
+    if (made !== pc) return;
+    clearTimeout(watchdog);
+    switch (made.connectionState) {
+      case 'connected':
+        restarts = 0;
+        say('live', 'Connected');
+        break;
+      case 'disconnected':
+        say('connecting', 'The connection is interrupted. Trying to bring it back…');
+        watchdog = setTimeout(restart, 2500);
+        break;
+      case 'failed':
+        restart();
+        break;
+      default:
+        say('connecting', 'Connecting…');
+    }
+  };
+  return made;
+}
+
+/** Asks for another path; if that does not help, for another connection. */
+function restart() {
+  if (!pc) return;
+  restarts += 1;
+  if (restarts > 3) {
+    restarts = 0;
+    say('failed', `${noPath(me?.iceServers)} Trying again…`);
+    me = null;
+    hangUp();
+    socket.reopen();
+    return;
+  }
+  say('connecting', 'The connection is interrupted. Trying to bring it back…');
+  socket?.send({ event: 'restart' });
+  watchdog = setTimeout(restart, 8000);
+}
+
+function members(list) {
+  const others = list.filter(({ id }) => id !== me?.id);
+  const news = [];
+  for (const [id, tile] of tiles) {
+    if (others.some((other) => other.id === id)) continue;
+    news.push(`${tile.name} has left`);
+    forget(id);
+  }
+  for (const member of others) {
+    if (!tiles.has(member.id)) {
+      add(member.id, member.name);
+      if (news.length < 3) news.push(`${member.name} is here`);
+      show(member.id);
+    }
+    tiles.get(member.id).update(member);
+  }
+  $('#news').textContent = news.join(', ');
+  $('#tiles').classList.toggle('few', others.length < 2);
+  $('#title').textContent = others.length ? `Room ${room} · ${others.length + 1} people` : `Room ${room} · nobody else is here yet`;
+}
+
+function add(id, name) {
+  const tile = new Tile(name);
+  tile.name = name;
+  tiles.set(id, tile);
+  own.element.before(tile.element);
+}
+
+function forget(id) {
+  tiles.get(id)?.element.remove();
+  tiles.delete(id);
+}
+
+async function show(id) {
+  // A server that does not tell who is there, as pion's sfu-ws example.
+  if (!me && !tiles.has(id)) add(id, 'Guest');
+  const [tile, stream] = [tiles.get(id), streams.get(id)];
+  if (!tile || !stream) return;
+  tile.stream = stream;
+  if (!(await tile.play())) $('#sound').hidden = false;
+}
+
+// For a link that joins at once, and for tests.
+if (room && new URLSearchParams(location.search).has('join')) {
+  name = new URLSearchParams(location.search).get('name') ?? $('#name').value;
+  join();
+}

@@ -1,0 +1,61 @@
+//! The HTTP client beneath: connections, and TLS to `https`.
+
+use std::io;
+
+use super::config::WhipClientConfig;
+
+/// One that asks only where it is told to: no redirections, no proxies of the environment.
+pub(super) fn agent(config: &WhipClientConfig, secure: bool) -> io::Result<ureq::Agent> {
+    let builder = ureq::Agent::config_builder()
+        .timeout_global(Some(config.exchange_deadline))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .proxy(None)
+        // A kept connection may be dead, and then nobody can tell whether the server got the request.
+        .max_idle_connections(0)
+        .max_idle_connections_per_host(0)
+        .user_agent(concat!("looprtc/", env!("CARGO_PKG_VERSION")));
+    let builder = match secure {
+        true => builder.tls_config(tls(config)?),
+        false => builder,
+    };
+    Ok(builder.build().into())
+}
+
+#[cfg(feature = "tls")]
+fn tls(config: &WhipClientConfig) -> io::Result<ureq::tls::TlsConfig> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+    let roots: Vec<CertificateDer<'static>> = match &config.authorities {
+        Some(pem) => CertificateDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(|e| invalid(format!("certificate authorities: {e}")))?,
+        None => rustls_native_certs::load_native_certs().certs,
+    };
+    if roots.is_empty() {
+        let why = match config.authorities {
+            Some(_) => "certificate authorities: there is no certificate in PEM",
+            None => "the system has no certificate authorities; install them, or name some",
+        };
+        return Err(invalid(why.into()));
+    }
+    let roots: Vec<_> = roots
+        .iter()
+        .map(|der| Certificate::from_der(der).to_owned())
+        .collect();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    Ok(TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(RootCerts::new_with_certs(&roots))
+        .unversioned_rustls_crypto_provider(provider.into())
+        .build())
+}
+
+#[cfg(not(feature = "tls"))]
+fn tls(_config: &WhipClientConfig) -> io::Result<ureq::tls::TlsConfig> {
+    let why = "https is not in this build; it needs the feature tls";
+    Err(io::Error::new(io::ErrorKind::Unsupported, why))
+}

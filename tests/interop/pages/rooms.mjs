@@ -1,0 +1,229 @@
+// Rooms and calls. The second argument is the address of a server that runs.
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { photograph, SECONDS, shows, sleep, until } from './harness.mjs';
+
+const base = process.argv[3];
+
+/** Connections can be looked at, and cameras are small: there are several on this machine. */
+const init = ([width, height, rate]) => {
+  window.connections = [];
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...args) {
+      super(...args);
+      window.connections.push(this);
+    }
+  };
+  const devices = navigator.mediaDevices;
+  const ask = devices?.getUserMedia.bind(devices);
+  if (ask) {
+    devices.getUserMedia = (wanted) => ask({
+      ...wanted,
+      video: wanted.video && { width: { exact: width }, height: { exact: height }, frameRate: rate },
+    });
+  }
+};
+const small = { init: `(${init})([320, 180, 15])` };
+const large = { init: `(${init})([640, 360, 20])` };
+
+/** What a page receives: pictures decoded, and for how long they stood still, by m-line. */
+const pictures = (page) => page.evaluate(async () => {
+  const all = {};
+  for (const pc of window.connections) {
+    if (pc.connectionState === 'closed') continue;
+    for (const s of (await pc.getStats()).values()) {
+      if (s.type !== 'inbound-rtp' || s.kind !== 'video') continue;
+      all[s.trackIdentifier] = { decoded: s.framesDecoded ?? 0, frozen: s.totalFreezesDuration ?? 0, height: s.frameHeight };
+    }
+  }
+  return all;
+});
+
+const sound = (page) => page.evaluate(async () => {
+  let samples = 0;
+  for (const pc of window.connections) {
+    if (pc.connectionState === 'closed') continue;
+    for (const s of (await pc.getStats()).values()) {
+      if (s.type === 'inbound-rtp' && s.kind === 'audio') samples += (s.totalSamplesReceived ?? 0) - (s.concealedSamples ?? 0);
+    }
+  }
+  return samples;
+});
+
+/** Waits until so many pictures move: that many more frames of each. */
+async function moving(page, count, frames = 10, seconds = 60) {
+  const before = await pictures(page);
+  let moved = [];
+  await until(`${count} moving pictures on ${await page.title()}`, async () => {
+    const now = await pictures(page);
+    moved = Object.entries(now).filter(([id, { decoded }]) => decoded - (before[id]?.decoded ?? 0) >= frames);
+    return moved.length === count;
+  }, seconds);
+}
+
+const tiles = (page) => page.locator('#tiles .tile:not(.self)').count();
+const room = (open, name, person, size = small) =>
+  open(`${base}/room/${name}?join&name=${encodeURIComponent(person)}`, size);
+const connected = (page) => shows(page, '#state', /^Connected$/);
+
+export const rooms = {
+  /** Four pages; one leaves, another joins; the others go on as if nothing had been. */
+  async room(open) {
+    const [ann, bob, cy] = await Promise.all(['Ann', 'Bob', 'Cy'].map((person) => room(open, 'four', person)));
+    await Promise.all([ann, bob, cy].map((page) => moving(page, 2)));
+    const dee = await room(open, 'four', 'Dee');
+    const all = [ann, bob, cy, dee];
+    await Promise.all(all.map((page) => moving(page, 3)));
+    await Promise.all(all.map(connected));
+    assert.match(await ann.locator('#title').textContent(), /4 people/);
+    const captions = async () => (await ann.locator('.caption').allTextContents()).sort().join();
+    assert.equal(await captions(), 'Ann (you),Bob,Cy,Dee');
+    const heard = await sound(ann);
+    await until('sound', async () => (await sound(ann)) > heard + 48_000);
+    await ann.locator('#figures').evaluate((details) => { details.open = true; });
+
+    // One leaves and one joins in the middle.
+    const [before, from] = [await pictures(ann), Date.now()];
+    await dee.click('#leave');
+    await until('Dee to be gone', async () => (await ann.locator('.tile').count()) === 3);
+    const eve = await room(open, 'four', 'Eve');
+    await Promise.all([ann, bob, cy, eve].map((page) => moving(page, 3)));
+    const [after, seconds] = [await pictures(ann), (Date.now() - from) / SECONDS];
+    let stayed = 0;
+    for (const [id, { decoded, frozen }] of Object.entries(before)) {
+      if (!after[id] || after[id].decoded === decoded) continue;
+      stayed += 1;
+      const [frames, ice] = [after[id].decoded - decoded, after[id].frozen - frozen];
+      console.log(`room: ${frames} frames in ${seconds.toFixed(1)} s while one left and one joined; frozen for ${ice.toFixed(2)} s`);
+      assert(frames > seconds * 2, `a picture that stays has ${frames} frames in ${seconds} s`);
+    }
+    assert(stayed >= 2, `${stayed} pictures have stayed`);
+    await photograph(ann, 'room');
+
+    // Sockets are lost; media goes on, and nobody is anybody else.
+    await fetch(`${base}/test/close-sockets`);
+    await Promise.all([ann, bob, cy, eve].map((page) => moving(page, 3)));
+    await until('all to be back', async () => (await captions()) === 'Ann (you),Bob,Cy,Eve');
+    // Camera off, and the others see that it is.
+    const says = (words) => until(`Ann's page to say: ${words}`, async () => (await captions()).includes(words));
+    await bob.click('#camera');
+    await says('Bob · camera off');
+    await bob.click('#camera');
+    await says('Bob,');
+    await bob.click('#screen');
+    await says('Bob · shares the screen');
+    await moving(ann, 3);
+    await photograph(ann, 'room-screen');
+  },
+
+  /** A receiver whose path carries little gets the smaller layers, and the large one again when it carries more. */
+  async room_layers(open) {
+    const [ann, bob] = [await room(open, 'layers', 'Ann', large), await room(open, 'layers', 'Bob', large)];
+    await moving(ann, 1);
+    const height = async () => Object.values(await pictures(ann))[0]?.height ?? 0;
+    const sent = await bob.evaluate(async () => {
+      const all = [...(await window.connections[0].getStats()).values()];
+      return all.filter((s) => s.type === 'outbound-rtp' && s.kind === 'video').map((s) => s.rid);
+    });
+    console.log(`room_layers: sends ${sent.join(', ')}`);
+    assert(sent.length > 1, 'the page sends in one layer only');
+    await until('the full size', async () => (await height()) === 360, 60);
+    console.log('room_layers: the full size has come');
+  },
+
+  /** Pages that know nothing but sfu-ws's three events, with one of ours. */
+  async room_sfu_ws(open) {
+    const [first, second] = [await open(`${base}/sfu-ws`, small), await open(`${base}/sfu-ws`, small)];
+    await Promise.all([first, second].map((page) => moving(page, 1)));
+    const ours = await room(open, 'lobby', 'Ours');
+    await moving(ours, 2);
+    await Promise.all([first, second].map((page) => moving(page, 2)));
+    assert.equal(await first.locator('#others video').count(), 2);
+    await second.close();
+    await until('one to be gone', async () => (await first.locator('#others video').count()) === 1, 30);
+    const third = await open(`${base}/sfu-ws`, small);
+    await Promise.all([first, ours, third].map((page) => moving(page, 2)));
+    assert.equal(await first.locator('#others video').count(), 2);
+    assert.notEqual(await first.title(), 'closed');
+  },
+
+  /** A call: chat, camera off and on, a screen; somebody who is not there. */
+  async call(open) {
+    const [anna, bert] = await both(open);
+    await anna.fill('#target', 'nobody');
+    await anna.click('#dial button[type=submit]');
+    await shows(anna, '#state', /nobody cannot be reached/);
+    await dial(anna, bert);
+    await chat(anna, bert, 'Hello Bert');
+    await chat(bert, anna, 'Hello Anna');
+    await photograph(anna, 'call');
+
+    await bert.click('#camera');
+    await until('no picture of Bert', () => anna.locator('.stage .tile:first-child .initial').isVisible());
+    await bert.click('#camera');
+    await until('his picture again', async () => !(await anna.locator('.stage .tile:first-child .initial').isVisible()));
+    await moving(anna, 1);
+    await anna.click('#screen');
+    await shows(anna, '#screen .words', /Stop sharing/);
+    await moving(bert, 1);
+    await anna.click('#screen');
+    await chat(anna, bert, 'still here');
+
+    // The socket is lost: the call goes on, and so does what is said for it afterwards.
+    await fetch(`${base}/test/close-sockets`);
+    await sleep(1.5 * SECONDS);
+    await anna.click('#camera');
+    await moving(bert, 1);
+
+    await bert.click('#hang-up');
+    await shows(anna, '#state', /bert has hung up/);
+    // And once more, the other way; declined this time.
+    await bert.fill('#target', 'anna');
+    await bert.click('#dial button[type=submit]');
+    await shows(anna, '#incoming-title', /bert calls/);
+    await photograph(anna, 'call-incoming');
+    await anna.click('#decline');
+    await shows(bert, '#state', /anna has declined/);
+    await photograph(bert, 'call-dial');
+  },
+
+  /** The network is gone for 5 s, for all that goes through it. In a namespace of its own. */
+  async call_without_network(open) {
+    const nft = (...words) => promisify(execFile)('nft', words);
+    const [anna, bert] = await both(open);
+    await dial(anna, bert);
+    await nft('add', 'table', 'inet', 'gone');
+    await nft('add', 'chain', 'inet', 'gone', 'out', '{ type filter hook output priority 0; policy drop; }');
+    await sleep(1 * SECONDS);
+    const before = await pictures(bert);
+    await sleep(4 * SECONDS);
+    assert.deepEqual(Object.values(await pictures(bert))[0].decoded, Object.values(before)[0].decoded, 'something came');
+    await nft('delete', 'table', 'inet', 'gone');
+    const back = Date.now();
+    await Promise.all([moving(anna, 1, 5), moving(bert, 1, 5)]);
+    console.log(`call_without_network: pictures both ways ${Date.now() - back} ms after the network was back`);
+    await Promise.all([anna, bert].map(connected));
+    await chat(anna, bert, 'back again');
+  },
+};
+
+const both = (open) => Promise.all(['anna', 'bert'].map((user) => open(`${base}/call?userId=${user}`, small)));
+
+async function dial(from, to) {
+  await shows(from, '#state', /Ready for calls|reached/);
+  await shows(to, '#state', /Ready for calls/);
+  await from.fill('#target', 'bert');
+  await from.click('#dial button[type=submit]');
+  await shows(to, '#incoming-title', /anna calls/);
+  await to.click('#accept');
+  await Promise.all([from, to].map(connected));
+  await Promise.all([from, to].map((page) => moving(page, 1)));
+}
+
+async function chat(from, to, words) {
+  await until('the chat to be open', () => from.locator('#text').isEnabled());
+  await from.fill('#text', words);
+  await from.press('#text', 'Enter');
+  await shows(to, '#messages li:last-child', new RegExp(words));
+}

@@ -1,0 +1,172 @@
+//! Real pages watch and publish.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Instant;
+
+use looprtc::driver::{EventLoop, LoopConfig, PeerId};
+use looprtc::proto::peer::{IceGatheringState, MediaMode, PeerConfig, PeerEvent};
+use looprtc::proto::signal::SignalMessage;
+use looprtc::server::streams::{SourceConfig, Streams, StreamsConfig};
+
+#[path = "../../examples/support/page.rs"]
+mod page;
+
+/// What the script says when it cannot run.
+const UNAVAILABLE: i32 = 77;
+
+/// A server of streams; pages ask it with `POST /watch/NAME` and `POST /publish/NAME`.
+struct Server {
+    net: EventLoop,
+    streams: Streams,
+    asked: Receiver<page::Ask>,
+    waiting: HashMap<PeerId, page::Ask>,
+}
+
+impl Server {
+    /// Where it is. It runs until the process ends.
+    fn start(sources: &[&str]) -> String {
+        let net = EventLoop::new(LoopConfig::default()).unwrap();
+        let mut streams = Streams::new(StreamsConfig::default());
+        for source in sources {
+            let (name, source) = SourceConfig::parse(source).unwrap();
+            streams.add(&name, source).unwrap();
+        }
+        let html = include_str!("page.html");
+        let (url, asked) = page::serve("127.0.0.1:0", html, net.handle()).unwrap();
+        let server = Self {
+            net,
+            streams,
+            asked,
+            waiting: HashMap::new(),
+        };
+        thread::spawn(|| server.run());
+        url
+    }
+
+    fn run(mut self) {
+        loop {
+            let deadline = self.streams.next_deadline();
+            let wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if let Some((peer, event)) = self.net.next_event(wait).unwrap() {
+                self.streams.handle_peer_event(&mut self.net, peer, &event);
+                self.reply(peer, &event);
+            }
+            self.streams.handle_timeout(&mut self.net, Instant::now());
+            while let Some(event) = self.streams.poll_event() {
+                println!("{event}");
+            }
+            for ask in self.asked.try_iter().collect::<Vec<_>>() {
+                match self.answer(&ask) {
+                    Ok(peer) => drop(self.waiting.insert(peer, ask)),
+                    Err(why) => ask.refuse("409 Conflict", why),
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, ask: &page::Ask) -> Result<PeerId, Box<dyn Error>> {
+        let offer = SignalMessage::parse_description(&ask.body)?;
+        let mut path = ask.path.trim_start_matches('/').splitn(2, '/');
+        let (verb, name) = (path.next().unwrap_or(""), path.next().unwrap_or(""));
+        let mode = match verb {
+            "watch" => self.streams.media_mode(name).ok_or("no such stream")?,
+            _ => MediaMode::Packets,
+        };
+        let config = PeerConfig::default().include_loopback(true);
+        let id = self.net.add_peer(config.media_mode(mode))?;
+        // As a server of WHIP and WHEP does it: the offer is there first.
+        let mut peer = self.net.peer(id)?;
+        peer.set_remote_description(offer)?;
+        let taken = match verb {
+            "watch" => self.streams.add_viewer(&mut self.net, name, id),
+            _ => self.streams.add_publisher(&mut self.net, name, id),
+        };
+        let mut peer = self.net.peer(id)?;
+        if let Err(error) = taken {
+            peer.close();
+            return Err(error.into());
+        }
+        peer.set_local_description(None)?;
+        Ok(id)
+    }
+
+    fn reply(&mut self, peer: PeerId, event: &PeerEvent) {
+        let is_complete = matches!(
+            event,
+            PeerEvent::IceGatheringStateChange(IceGatheringState::Complete)
+        );
+        if !is_complete {
+            return;
+        }
+        let answer = self.net.peer(peer).ok().and_then(|p| p.local_description());
+        if let (Some(ask), Some(answer)) = (self.waiting.remove(&peer), answer) {
+            ask.reply(&answer.to_json(), None);
+        }
+    }
+}
+
+fn in_chromium(scenario: &str, url: &str) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/examples.mjs");
+    let run = Command::new("node")
+        .arg(script)
+        .args([scenario, url])
+        .output();
+    let missing = match run {
+        Ok(run) => {
+            print!("{}", String::from_utf8_lossy(&run.stdout));
+            let error = String::from_utf8_lossy(&run.stderr).into_owned();
+            if run.status.code() != Some(UNAVAILABLE) {
+                assert!(run.status.success(), "{scenario}: {}\n{error}", run.status);
+                return;
+            }
+            error
+        }
+        Err(error) => format!("node: {error}"),
+    };
+    let is_ci = std::env::var_os("CI").is_some();
+    assert!(!is_ci, "NOT TESTED: {scenario}: {missing}");
+    // Not by `eprintln!`, which the test harness swallows when a test passes.
+    let text = format!(
+        "\n##### NOT TESTED: {scenario}: {} #####\n\n",
+        missing.trim()
+    );
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// One after the other: they measure time.
+#[test]
+fn pages_watch_and_publish() {
+    let dir = std::env::temp_dir().join(format!("looprtc-film-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let film = dir.join("film.ivf");
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i"])
+        .args([
+            "testsrc2=size=640x360:rate=30:duration=20",
+            "-c:v",
+            "libvpx",
+        ])
+        .args([
+            "-deadline",
+            "realtime",
+            "-cpu-used",
+            "8",
+            "-b:v",
+            "600k",
+            "-g",
+            "300",
+        ])
+        .arg(&film)
+        .status();
+    assert!(made.is_ok_and(|s| s.success()), "ffmpeg does not work");
+    let film = format!("film={}", film.display());
+    let url = Server::start(&["card=testcard:", "cam=whip:", &film]);
+    in_chromium("streams", &url);
+    std::fs::remove_dir_all(&dir).unwrap();
+}

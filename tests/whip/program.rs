@@ -1,0 +1,1 @@
+//! `looprtc publish` and `looprtc play`.
