@@ -390,11 +390,12 @@ impl Server {
         let mut lines = Vec::new();
         for line in stdout.lines() {
             lines.push(line.expect("text"));
-            if lines.last().is_some_and(|line| line.starts_with("Ctrl-C")) {
+            if lines.last().is_some_and(|line| line.starts_with("Open ")) {
                 break;
             }
         }
-        let url = lines.first().cloned().unwrap_or_default();
+        let last = lines.last().cloned().unwrap_or_default();
+        let url = last.split(' ').nth(1).unwrap_or_default().to_owned();
         assert!(url.starts_with("http://localhost:"), "{lines:?}");
         Self { child, url, lines }
     }
@@ -427,9 +428,12 @@ impl Drop for Server {
 #[test]
 fn serve_serves_and_stats_shows_it() {
     let server = Server::start(&["door=whip:"]);
-    let whip = format!("door: waits for a publisher at {}/whip/door", server.url);
+    let whip = format!(
+        "stream door: waits for a publisher at {}/whip/door",
+        server.url
+    );
     assert!(
-        server.lines.iter().any(|line| line.trim() == whip),
+        server.lines.iter().any(|line| *line == whip),
         "{:?}",
         server.lines
     );

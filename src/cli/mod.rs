@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::Usage;
 use page::Page;
@@ -174,7 +174,12 @@ fn is_go_flag(text: &str) -> bool {
 
 /// An option with a value.
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
+    let arg = Arg::new(name).long(name).value_name(value).help(help);
+    match value {
+        // For completions.
+        "FILE" => arg.value_hint(ValueHint::FilePath),
+        _ => arg,
+    }
 }
 
 /// An option with a value that can be given several times.

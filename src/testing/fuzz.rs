@@ -3,9 +3,13 @@
 //!
 //! A body panics when it has found something, and only then.
 
+#[cfg(feature = "server")]
+mod http;
 mod rtp;
 mod sequence;
 
+#[cfg(feature = "server")]
+pub use http::{http_head, web_socket};
 pub use rtp::{rtp_packet, rtp_source, sdp_file};
 pub use sequence::sequence;
 

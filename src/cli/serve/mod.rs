@@ -5,10 +5,7 @@ mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -25,8 +22,8 @@ use crate::Usage;
 /// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
-/// How long the last words may take.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// How long whoever is connected is said goodbye to.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 pub const ENTRY: Entry = Entry {
     name: "serve",
@@ -280,40 +277,34 @@ fn set_list<T>(to: &mut Vec<T>, given: Vec<T>) {
     }
 }
 
-/// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
-const LOOK_UP: Duration = Duration::from_secs(1);
-
-/// How long whoever is connected is said goodbye to.
-const GOODBYE: Duration = Duration::from_secs(1);
-
 fn serve(config: GatewayConfig) -> Outcome {
-    let wanted_token = config.token.is_some();
-    let mut gateway = Gateway::new(config)?;
-    announce(&gateway, wanted_token);
     let stop = super::stop_on_signals()?;
+    let needs_token = config.token.is_some();
+    let mut gateway = Gateway::new(config)?;
+    announce(&gateway, needs_token);
     while !stop.load(Ordering::Relaxed) {
         gateway.turn(LOOK_UP)?;
     }
-    say!("ending");
     Ok(gateway.shutdown(GOODBYE)?)
 }
 
-/// Where it is, and what there is.
-fn announce(gateway: &Gateway, wanted_token: bool) {
+/// What there is, and where.
+fn announce(gateway: &Gateway, needs_token: bool) {
     let url = gateway.url();
-    say!("{url}");
     for stream in gateway.streams().list() {
-        match stream.state {
-            StreamState::Waiting => say!(
-                "  {}: waits for a publisher at {url}/whip/{}",
-                stream.name,
-                stream.name
-            ),
-            _ => say!("  {}: {}", stream.name, stream.source),
+        let name = &stream.name;
+        match &stream.state {
+            StreamState::Failed { why, .. } => eprintln!("looprtc: stream {name}: {why}"),
+            StreamState::Waiting => {
+                say!("stream {name}: waits for a publisher at {url}/whip/{name}")
+            }
+            _ => say!("stream {name}: {}", stream.source),
         }
     }
-    if wanted_token {
-        say!("who comes is asked for the token");
-    }
-    say!("Ctrl-C ends it");
+    let ask = if needs_token {
+        " (it asks for the token)"
+    } else {
+        ""
+    };
+    say!("Open {url} in a browser{ask}");
 }

@@ -19,7 +19,13 @@ const BODIES: [fn(&[u8]); 10] = [
 #[test]
 fn bodies_take_anything() {
     let mut rng = Rng::new(7);
-    for body in BODIES {
+    #[cfg(feature = "server")]
+    let bodies = BODIES
+        .into_iter()
+        .chain([http_head, web_socket as fn(&[u8])]);
+    #[cfg(not(feature = "server"))]
+    let bodies = BODIES.into_iter();
+    for body in bodies {
         body(&[]);
         for length in [1, 3, 20, 60, 200] {
             let data: Vec<u8> = (0..length).map(|_| rng.next_u64() as u8).collect();
@@ -64,9 +70,39 @@ fn rtp_seeds() {
         ("rtp_source", rtp_source),
         ("sdp_file", sdp_file),
     ] {
-        let seeds = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
-        for seed in std::fs::read_dir(seeds).unwrap() {
-            body(&std::fs::read(seed.unwrap().path()).unwrap());
+        assert!(seeds(name, body) > 0);
+    }
+}
+
+fn seeds(name: &str, body: fn(&[u8])) -> usize {
+    let seeds = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for seed in std::fs::read_dir(seeds).unwrap() {
+        body(&std::fs::read(seed.unwrap().path()).unwrap());
+        count += 1;
+    }
+    count
+}
+
+/// The seeds of what comes to the door, and each with every byte changed.
+#[cfg(feature = "server")]
+#[test]
+fn door_seeds() {
+    for (name, body) in [
+        ("http_head", http_head as fn(&[u8])),
+        ("web_socket", web_socket),
+    ] {
+        assert!(seeds(name, body) > 3);
+        let directory = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+        for seed in std::fs::read_dir(directory).unwrap() {
+            let seed = std::fs::read(seed.unwrap().path()).unwrap();
+            for at in 0..seed.len() {
+                for change in [1, 0x20, 0x80, 0xff] {
+                    let mut damaged = seed.clone();
+                    damaged[at] ^= change;
+                    body(&damaged);
+                }
+            }
         }
     }
 }
