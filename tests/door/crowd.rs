@@ -220,7 +220,7 @@ fn slow_clients_hold_nobody_up() {
             Crowd::gather(
                 app.address,
                 if kind == "unread" { 20 } else { 300 },
-                200,
+                100,
                 kind,
             )
         })
@@ -241,6 +241,22 @@ fn slow_clients_hold_nobody_up() {
          at most {worst:.1?}; {stats:?}",
         before.0, before.1, during.0, during.1
     ));
+}
+
+/// What clients ask for and do not read is not kept without end, and those who read get it all the same.
+#[test]
+fn what_is_not_read_is_limited() {
+    let app = App::start(DoorConfig::default().max_buffered(20_000_000));
+    let crowd = Crowd::gather(app.address, 20, 100, "unread");
+    let mut stream = connect(app.address);
+    stream
+        .write_all(b"GET /large?3000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    assert_eq!(Answer::read(&mut stream, false).body.len(), 3_000_000);
+    let stats = app.wait_for("evicted", |stats| stats.evicted >= 15);
+    assert!(stats.held <= 20_000_000, "{stats:?}");
+    visits(app.address);
+    crowd.leave();
 }
 
 /// One address has its limit, and others do not suffer from it.

@@ -1,10 +1,15 @@
 //! HTTP, by curl and by hand.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::app::{Answer, App, has_ended};
-use looprtc::server::door::DoorConfig;
+use looprtc::driver::{EventLoop, LoopConfig};
+use looprtc::server::door::{Door, DoorConfig, DoorEvent};
+use looprtc::server::http::Response;
+
+use crate::app::{Answer, App, connect, has_ended};
 
 /// Runs curl; what it wrote.
 pub fn curl(arguments: &[&str]) -> String {
@@ -89,5 +94,230 @@ fn requests_ahead_are_answered_in_order() {
     assert!(
         !app.saw("GET /never"),
         "behind `Connection: close` there is nothing"
+    );
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn limits_are_told_and_counted() {
+    let config = DoorConfig::default().max_head(1000).max_body(1000);
+    let app = App::start(config.answer_time(Duration::from_secs(1)));
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(5000));
+    assert_eq!(app.raw(&head).status, 431);
+    let post = "POST /echo HTTP/1.1\r\nHost: a\r\n";
+    let body = format!("{post}Content-Length: 1001\r\n\r\n{}", "x".repeat(1001));
+    assert_eq!(app.raw(&body).status, 413);
+    // It is told before it has sent more than it may.
+    let mut stream = app.connect();
+    let endless = format!("{post}Transfer-Encoding: chunked\r\n\r\n");
+    stream.write_all(endless.as_bytes()).unwrap();
+    for _ in 0..11 {
+        let _ = stream.write_all(format!("64\r\n{}\r\n", "x".repeat(100)).as_bytes());
+    }
+    let answer = Answer::read(&mut stream, false);
+    assert_eq!((answer.status, has_ended(&mut stream)), (413, true));
+    assert!(answer.body.contains("limit of 1000 bytes"), "{answer:?}");
+    assert_eq!(
+        app.raw("GET /never HTTP/1.1\r\nHost: a\r\n\r\n").status,
+        504
+    );
+    assert_eq!(app.raw("nonsense\r\n\r\n").status, 400);
+    let stats = app.stats();
+    assert_eq!(
+        (
+            stats.heads_too_large,
+            stats.bodies_too_large,
+            stats.unanswered,
+            stats.refused_requests
+        ),
+        (1, 2, 1, 1),
+        "{stats:?}"
+    );
+    assert!(
+        app.saw("gone"),
+        "the application is told that it is too late"
+    );
+    assert!(!app.saw("POST /echo"));
+    assert_eq!(app.raw(GET).status, 200);
+}
+
+#[test]
+fn what_is_smuggled_is_not_served() {
+    let app = App::start(DoorConfig::default());
+    for headers in [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked",
+        "Content-Length: 4\r\nContent-Length: 50",
+        "Transfer-Encoding : chunked",
+        "X: y\r\n Transfer-Encoding: chunked",
+        "X: y\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: xchunked",
+    ] {
+        let body = "1\r\nZ\r\nQ\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+        let all = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n{body}");
+        let mut stream = app.connect();
+        stream.write_all(all.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        let refused = answer.starts_with("HTTP/1.1 400 ") || answer.starts_with("HTTP/1.1 501 ");
+        assert!(
+            refused && answer.matches("HTTP/1.1").count() == 1,
+            "{headers:?}: {answer}"
+        );
+    }
+    // The header by which requests are known behind the door is nobody's to send.
+    let forged = "GET /forged HTTP/1.1\r\nHost: a\r\nX-Looprtc-Request: 1\r\n\r\n";
+    assert_eq!(app.raw(forged).body, "GET /forged ? 0 plain\n");
+    assert_eq!(*app.seen.lock().unwrap(), ["GET /forged"]);
+}
+
+#[test]
+fn statuses_without_a_body() {
+    for lines in [0, 2] {
+        let app = App::start(DoorConfig::default().lines(lines));
+        let mut stream = app.connect();
+        for status in [204, 304, 200, 404] {
+            let get = format!("GET /status?{status} HTTP/1.1\r\nHost: a\r\n\r\n");
+            stream.write_all(get.as_bytes()).unwrap();
+            let answer = Answer::read(&mut stream, matches!(status, 204 | 304));
+            assert_eq!((answer.status, answer.body.as_str()), (status, ""));
+        }
+        let head = "HEAD /large?100 HTTP/1.1\r\nHost: a\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        assert!(
+            Answer::read(&mut stream, true)
+                .head
+                .contains("Content-Length: 100\r\n")
+        );
+        stream.write_all(GET.as_bytes()).unwrap();
+        assert_eq!(Answer::read(&mut stream, false).status, 200, "in step");
+    }
+}
+
+#[test]
+fn who_leaves_is_reported_and_who_only_ends_its_side_is_served() {
+    let app = App::start(DoorConfig::default());
+    let mut stream = app.connect();
+    stream
+        .write_all(b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n")
+        .unwrap();
+    app.wait_for("asked", |stats| stats.waiting == 1);
+    assert!(!app.saw("gone"));
+    drop(stream);
+    app.wait_for("gone", |stats| stats.waiting == 0 && stats.connections == 0);
+    assert!(app.saw("gone"));
+    let mut stream = app.connect();
+    stream.write_all(GET.as_bytes()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(Answer::read(&mut stream, false).status, 200);
+    assert!(has_ended(&mut stream));
+    for part in [
+        "GET / HT",
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n123",
+    ] {
+        let mut stream = app.connect();
+        stream.write_all(part.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(Answer::read(&mut stream, false).status, 400, "{part:?}");
+    }
+}
+
+#[test]
+fn too_many_requests_at_once_are_told_to_come_again() {
+    let app = App::start(DoorConfig::default().max_requests(3).lines(2));
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stream = app.connect();
+            stream
+                .write_all(b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n")
+                .unwrap();
+            stream
+        })
+        .collect();
+    app.wait_for("three", |stats| stats.waiting == 3);
+    let mut stream = app.connect();
+    stream.write_all(GET.as_bytes()).unwrap();
+    let answer = Answer::read(&mut stream, false);
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.head.contains("Retry-After: 2\r\n"), "{answer:?}");
+    drop(waiting);
+    app.wait_for("place", |stats| stats.waiting == 0);
+    stream.write_all(GET.as_bytes()).unwrap();
+    assert_eq!(
+        Answer::read(&mut stream, false).status,
+        200,
+        "on the same connection"
+    );
+}
+
+/// More requests than lines, all at the same time, of all sizes.
+#[test]
+fn many_at_once_get_what_is_theirs() {
+    let app = App::start(DoorConfig::default().lines(3));
+    let clients: Vec<_> = (0..40)
+        .map(|client: usize| {
+            let mut stream = app.connect();
+            std::thread::spawn(move || {
+                for number in 0..20 {
+                    let body = format!("{client}-{number} ").repeat(1 + client * number * 10);
+                    let length = body.len();
+                    let head = format!(
+                        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n"
+                    );
+                    stream.write_all(head.as_bytes()).unwrap();
+                    stream.write_all(body.as_bytes()).unwrap();
+                    assert_eq!(Answer::read(&mut stream, false).body, body);
+                }
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+    let stats = app.stats();
+    assert_eq!((stats.requests, stats.waiting), (800, 0), "{stats:?}");
+}
+
+/// On the thread of an event loop, as programs have it.
+#[test]
+fn beside_peers() {
+    let mut door = Door::listen("127.0.0.1:0".parse().unwrap(), DoorConfig::default()).unwrap();
+    let to = door.local_addr();
+    let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+    net.watch(&door).unwrap();
+    let client = std::thread::spawn(move || {
+        let mut stream = connect(to);
+        let start = Instant::now();
+        for _ in 0..200 {
+            stream.write_all(GET.as_bytes()).unwrap();
+            assert_eq!(Answer::read(&mut stream, false).body, "here");
+        }
+        start.elapsed()
+    });
+    let start = Instant::now();
+    let (mut turns, mut longest) = (0, Duration::ZERO);
+    while !client.is_finished() && start.elapsed() < Duration::from_secs(20) {
+        let now = Instant::now();
+        let until = door.next_deadline();
+        let wait = until.map_or(Duration::from_secs(1), |at| {
+            at.saturating_duration_since(now)
+        });
+        net.next_event(Some(wait.min(Duration::from_secs(1))))
+            .unwrap();
+        turns += 1;
+        longest = longest.max(wait);
+        door.turn(Instant::now());
+        while let Some(event) = door.poll_event() {
+            if let DoorEvent::Request(id, _) = event {
+                door.respond(id, Response::new(200).body("text/plain", "here"));
+            }
+        }
+    }
+    let took = client.join().unwrap();
+    println!("200 requests beside an event loop: {took:.1?}, {turns} turns");
+    assert!(turns < 20_000, "it turns in a circle: {turns}");
+    assert!(
+        longest > Duration::from_millis(500),
+        "it never waits: {longest:?}"
     );
 }

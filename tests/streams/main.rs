@@ -3,6 +3,7 @@
 
 mod browser;
 mod files;
+mod leak;
 mod publishers;
 mod rtp;
 mod stage;

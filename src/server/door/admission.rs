@@ -100,6 +100,12 @@ impl Admission {
         self.places.first_key_value().map(|(_, index)| *index)
     }
 
+    /// The one that has been reading a response for the longest.
+    pub fn first_reading(&self) -> Option<usize> {
+        let mut reading = self.places.range((Rank::Reading, 0)..);
+        reading.next().map(|(_, index)| *index)
+    }
+
     /// The one of this address that goes first.
     pub fn first_of(&self, address: IpAddr) -> Option<usize> {
         let place = self.addresses.get(&address)?.places.first()?;

@@ -43,38 +43,67 @@ impl Door {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 // One that has left before it was its turn.
                 Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
-                Err(e) => {
-                    self.stats.accept_failed += 1;
-                    if !self.make_room(&e) {
-                        // The one that waits goes on waiting: it is looked for again.
-                        self.accept_again = Some(now + PAUSE);
-                        return;
-                    }
-                }
+                Err(e) => match self.admit_in_need(&e, now) {
+                    true => {}
+                    false => return,
+                },
             }
         }
     }
 
-    /// There are no descriptors left, most likely. Whether there is one again.
-    fn make_room(&mut self, error: &io::Error) -> bool {
-        if let Some(index) = self.admission.first() {
+    /// Takes a connection when there are no descriptors left, most likely. The system says so whether or not somebody
+    /// waits; to find out, the spare one is given up, and had back at an idle connection's cost. Whether there may be
+    /// more.
+    fn admit_in_need(&mut self, error: &io::Error, now: Instant) -> bool {
+        if self.spare.take().is_none() && !self.find_spare() {
+            self.stats.accept_failed += 1;
+            // Once in a while is enough.
+            if self.stats.accept_failed.is_power_of_two() {
+                let count = self.stats.accept_failed;
+                log::warn!("accepting a connection: {error} ({count} times so far)");
+            }
+            self.accept_again = Some(now + PAUSE);
+            return false;
+        }
+        self.spare = None;
+        match self.listener.accept() {
+            Ok((tcp, client)) if self.find_spare() => {
+                self.stats.accept_failed += 1;
+                self.welcome(tcp, client, now);
+                true
+            }
+            Ok((mut tcp, _)) => {
+                self.stats.accept_failed += 1;
+                self.stats.refused_full += 1;
+                self.refuse_connection(&mut tcp, &overloaded("there are no descriptors left"));
+                drop(tcp);
+                self.find_spare();
+                true
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                self.find_spare();
+                self.may_accept = false;
+                false
+            }
+            Err(_) => {
+                self.find_spare();
+                self.accept_again = Some(now + PAUSE);
+                false
+            }
+        }
+    }
+
+    /// Sees to a spare descriptor, for which an idle connection has to go if need be. Whether there is one.
+    fn find_spare(&mut self) -> bool {
+        self.spare = spare();
+        if self.spare.is_none()
+            && let Some(index) = self.admission.first()
+        {
             self.stats.evicted += 1;
             self.remove(index, "its descriptor is needed");
-            return true;
+            self.spare = spare();
         }
-        if self.spare.take().is_some() {
-            if let Ok((mut tcp, _)) = self.listener.accept() {
-                self.refuse_connection(&mut tcp, &overloaded("there are no descriptors left"));
-                self.stats.refused_full += 1;
-            }
-            self.spare = File::open("/dev/null").ok();
-        }
-        // Once in a while is enough.
-        if self.stats.accept_failed.is_power_of_two() {
-            let count = self.stats.accept_failed;
-            log::warn!("accepting a connection: {error} ({count} times so far)");
-        }
-        false
+        self.spare.is_some()
     }
 
     fn welcome(&mut self, mut tcp: TcpStream, client: SocketAddr, now: Instant) {
@@ -136,6 +165,11 @@ impl Door {
             let _ = tcp.shutdown(std::net::Shutdown::Write);
         }
     }
+}
+
+/// A descriptor that can be given up.
+pub(super) fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }
 
 pub(super) fn overloaded(text: &str) -> Refusal {

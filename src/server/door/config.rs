@@ -31,7 +31,9 @@ pub struct DoorConfig {
     pub max_head: usize,
     /// The body of a request, in bytes; more: 413. Default: 256 KiB.
     pub max_body: usize,
-    /// Bytes of unfinished requests of all connections together; what makes it more: 503. Default: 64 MiB.
+    /// Bytes of unfinished requests, and of what clients have not yet read, of all connections together. A request that
+    /// makes it more is refused with 503; for a response that does, those are closed that have taken the longest to
+    /// read theirs. Default: 64 MiB.
     pub max_buffered: usize,
     /// One message of a WebSocket, in bytes; with a larger one it is closed (1009). Default: 256 KiB.
     pub max_message: usize,
@@ -134,6 +136,8 @@ pub struct DoorStats {
     pub web_sockets: usize,
     /// Requests that wait for the application now.
     pub waiting: usize,
+    /// Bytes held now: see [`DoorConfig::max_buffered`].
+    pub held: usize,
     /// Connections admitted.
     pub accepted: u64,
     /// Connections refused because there were too many in all.

@@ -104,6 +104,11 @@ impl Connection {
         }
     }
 
+    /// Bytes that are held for it: of an unfinished request, and of what is not sent yet.
+    pub fn holds(&self) -> usize {
+        self.reader.held() + self.wire.queued()
+    }
+
     /// In which phase it is. A change begins a new time limit.
     pub fn phase(&mut self, now: Instant) -> Phase {
         let phase = match &self.state {

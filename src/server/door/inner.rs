@@ -29,6 +29,12 @@ pub(super) const MARK: &str = "x-looprtc-request";
 /// How often the carrying thread looks whether it is to end, should nobody tell it.
 const LOOK_UP: Duration = Duration::from_secs(60);
 
+/// How long a new line may take; there are no strangers on it.
+const TRY_OUT: Duration = Duration::from_secs(5);
+
+/// Bytes read from a line in one turn, about.
+const READ_BUDGET: usize = 256 * 1024;
+
 /// More than this is no head of ours.
 const MAX_HEAD: usize = 64 * 1024;
 
@@ -56,6 +62,8 @@ pub(super) struct Parts {
 pub(super) enum LineEvent {
     /// The whole response to this request, its head still without a `Connection`.
     Response(RequestId, Vec<u8>),
+    /// There is more to read.
+    More,
     /// A line is dead, and so is all of it.
     Broken(String),
 }
@@ -115,6 +123,7 @@ impl Inner {
         let mut lines = Vec::new();
         for index in 0..count {
             let stream = std::os::unix::net::UnixStream::connect(path)?;
+            try_out(&server, &stream)?;
             stream.set_nonblocking(true)?;
             let mut stream = UnixStream::from_std(stream);
             let interest = Interest::READABLE | Interest::WRITABLE;
@@ -197,20 +206,27 @@ impl Inner {
         }
     }
 
-    /// Reads and writes a line.
+    /// Reads and writes a line, up to its budget.
     pub fn attend(&mut self, index: usize) -> Option<LineEvent> {
         let line = &mut self.lines[index];
-        let done = line
-            .write()
-            .and_then(|()| line.read())
-            .and_then(|()| line.finished());
+        let read = line.write().and_then(|()| line.read());
+        let done = read.and_then(|more| Ok((line.finished()?, more)));
         match done {
-            Ok(None) => None,
-            Ok(Some(response)) => {
+            Ok((None, false)) => None,
+            Ok((None, true)) => Some(LineEvent::More),
+            Ok((Some(response), _)) => {
                 self.free.push(index);
                 Some(LineEvent::Response(line.request.take()?, response))
             }
             Err(error) => Some(LineEvent::Broken(error.to_string())),
+        }
+    }
+
+    /// As if tiny_http had hung up.
+    #[cfg(test)]
+    pub fn break_down(&self) {
+        for line in &self.lines {
+            line.stream.shutdown(std::net::Shutdown::Both).unwrap();
         }
     }
 
@@ -263,20 +279,24 @@ impl Line {
         Ok(())
     }
 
-    fn read(&mut self) -> io::Result<()> {
+    /// Whether there may be more.
+    fn read(&mut self) -> io::Result<bool> {
         let mut chunk = [0; 16 * 1024];
-        loop {
+        let mut left = READ_BUDGET;
+        while left > 0 {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) if self.request.is_some() => {
                     self.response.extend_from_slice(&chunk[..count]);
+                    left = left.saturating_sub(count);
                 }
                 Ok(_) => return Err(io::Error::other("a response without a request")),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
         }
+        Ok(true)
     }
 
     /// The response, once it is whole.
@@ -307,6 +327,27 @@ impl Line {
         }
         Ok(Some(std::mem::take(&mut self.response)))
     }
+}
+
+/// Has one request go there and back. tiny_http gives a connection to a thread that it believes to be idle, though that
+/// may have got another one at the same moment; then it waits until a thread has nothing to do, which ours never have.
+/// So the next line is laid when this one is known to have its thread.
+fn try_out(
+    server: &tiny_http::Server,
+    mut stream: &std::os::unix::net::UnixStream,
+) -> io::Result<()> {
+    let late = || io::Error::new(ErrorKind::TimedOut, "tiny_http does not answer");
+    stream.write_all(b"GET / HTTP/1.1\r\ncontent-length: 0\r\n\r\n")?;
+    let request = server.recv_timeout(TRY_OUT)?.ok_or_else(late)?;
+    request.respond(tiny_http::Response::empty(204))?;
+    stream.set_read_timeout(Some(TRY_OUT))?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    Ok(())
 }
 
 /// The thread between tiny_http and the door.

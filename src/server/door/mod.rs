@@ -150,7 +150,7 @@ pub struct Door {
     sockets: HashMap<WebSocketId, usize>,
     events: VecDeque<DoorEvent>,
     last_id: u64,
-    /// Bytes of unfinished requests.
+    /// Bytes that are held for connections.
     held: usize,
     chunk: Vec<u8>,
     /// When the last turn was.
@@ -192,7 +192,7 @@ impl Door {
             listener,
             may_accept: true,
             accept_again: None,
-            spare: File::open("/dev/null").ok(),
+            spare: admit::spare(),
             connections: Slab::new(),
             admission: Admission::default(),
             deadlines: Deadlines::default(),
@@ -241,11 +241,14 @@ impl Door {
         self.work(Instant::now());
     }
 
-    /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now.
+    /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now; so it is while there
+    /// are events to be polled.
     pub fn next_deadline(&self) -> Option<Instant> {
         let accepts = self.may_accept && self.accept_again.is_none();
-        let to_hand_out = self.inner.as_ref().is_some_and(Inner::has_work);
-        if !self.listed.is_empty() || self.more_ready || accepts || to_hand_out {
+        let inner = self.inner.as_ref();
+        let relays = !self.lines_ready.is_empty() || inner.is_some_and(Inner::has_work);
+        let has_work = relays || accepts || !self.listed.is_empty() || !self.events.is_empty();
+        if has_work || self.more_ready {
             return Some(self.now);
         }
         let deadline = self.deadlines.next();
@@ -325,6 +328,7 @@ impl Door {
             strangers: self.admission.strangers(),
             web_sockets: self.sockets.len(),
             waiting: self.requests.len(),
+            held: self.held,
             ..self.stats
         }
     }

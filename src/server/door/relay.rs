@@ -14,6 +14,7 @@ impl Door {
         for index in std::mem::take(&mut self.lines_ready) {
             match self.inner.as_mut().and_then(|inner| inner.attend(index)) {
                 Some(LineEvent::Response(id, bytes)) => self.carry_back(id, bytes, now),
+                Some(LineEvent::More) => self.lines_ready.push(index),
                 Some(LineEvent::Broken(why)) => return self.start_anew(&why, now),
                 None => {}
             }
@@ -130,6 +131,7 @@ impl Door {
             self.refuse(index, &refusal);
             self.attend(index, now);
         }
+        self.lines_ready.clear();
         self.start_inner();
     }
 

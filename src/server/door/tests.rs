@@ -370,3 +370,46 @@ fn origins() {
         ([127, 0, 0, 1], 1).into()
     )));
 }
+
+/// tiny_http dies: what was under way is told so, and what comes later is served.
+#[test]
+fn the_parser_is_started_anew_when_it_dies() {
+    use super::{Door, DoorConfig, DoorEvent};
+    use crate::server::http::Response;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    let address = ([127, 0, 0, 1], 0).into();
+    let mut door = Door::listen(address, DoorConfig::default().lines(2)).unwrap();
+    let to = door.local_addr();
+    let ask = move || {
+        let mut stream = TcpStream::connect(to).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let get = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(get).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    for (is_broken, status) in [(false, " 200 "), (true, " 502 "), (false, " 200 ")] {
+        let client = std::thread::spawn(ask);
+        while !client.is_finished() {
+            door.wait(Some(Duration::from_millis(20)));
+            while let Some(event) = door.poll_event() {
+                let DoorEvent::Request(id, _) = event else {
+                    continue;
+                };
+                match is_broken {
+                    true => door.inner.as_ref().unwrap().break_down(),
+                    false => door.respond(id, Response::new(200)),
+                }
+            }
+        }
+        let answer = client.join().unwrap();
+        assert!(answer.contains(status), "{answer}");
+    }
+    assert!(door.inner.is_some());
+}

@@ -22,6 +22,9 @@ const MAX_AHEAD: usize = 16 * 1024;
 /// Time limits looked at in one turn.
 const EXPIRE_BUDGET: usize = 512;
 
+/// Connections closed in one turn because too much is held.
+const RELIEF_BUDGET: usize = 64;
+
 /// Why a connection is closed, for the log.
 type Over = String;
 
@@ -44,6 +47,33 @@ impl Door {
                 break;
             };
             self.expire(index, now);
+        }
+        self.relieve();
+    }
+
+    /// Too much is held in all: those go who have taken the longest to read what they asked for, then idle ones and
+    /// those still sending, then WebSockets of which much waits.
+    fn relieve(&mut self) {
+        let most = self.config.max_buffered;
+        for _ in 0..RELIEF_BUDGET {
+            if self.held <= most {
+                return;
+            }
+            let slow = self.admission.first_reading();
+            let Some(index) = slow.or_else(|| self.admission.first()) else {
+                break;
+            };
+            self.stats.evicted += 1;
+            self.remove(index, "too much is held in all");
+        }
+        if self.held <= most {
+            return;
+        }
+        let all = self.sockets.values().copied();
+        let dear = all.max_by_key(|index| self.connections.get(*index).map_or(0, |c| c.held));
+        if let Some(index) = dear {
+            self.stats.web_sockets_dead += 1;
+            self.remove(index, "too much is held in all");
         }
     }
 
@@ -332,7 +362,7 @@ impl Door {
         let Some(connection) = self.connections.get(index) else {
             return Ok(false);
         };
-        let more = connection.reader.held().saturating_sub(connection.held);
+        let more = connection.holds().saturating_sub(connection.held);
         if self.held + more > self.config.max_buffered {
             let refusal = admit::overloaded("too many requests are under way");
             self.refuse(index, &refusal);
@@ -475,7 +505,7 @@ impl Door {
         let rank = connection.rank();
         let (address, place) = (connection.address, connection.place);
         connection.place = self.admission.rank(index, address, place, rank);
-        let held = connection.reader.held();
+        let held = connection.holds();
         self.held = self.held + held - connection.held;
         connection.held = held;
     }

@@ -2,9 +2,10 @@ use super::*;
 use crate::proto::peer::PeerError;
 use crate::testing::Rng;
 
-const BODIES: [fn(&[u8]); 9] = [
+const BODIES: [fn(&[u8]); 10] = [
     stun_peek,
     candidate,
+    inspect,
     signal,
     sdp,
     peer_datagrams,
@@ -18,7 +19,13 @@ const BODIES: [fn(&[u8]); 9] = [
 #[test]
 fn bodies_take_anything() {
     let mut rng = Rng::new(7);
-    for body in BODIES {
+    #[cfg(feature = "server")]
+    let bodies = BODIES
+        .into_iter()
+        .chain([http_head, web_socket as fn(&[u8])]);
+    #[cfg(not(feature = "server"))]
+    let bodies = BODIES.into_iter();
+    for body in bodies {
         body(&[]);
         for length in [1, 3, 20, 60, 200] {
             let data: Vec<u8> = (0..length).map(|_| rng.next_u64() as u8).collect();
@@ -63,9 +70,39 @@ fn rtp_seeds() {
         ("rtp_source", rtp_source),
         ("sdp_file", sdp_file),
     ] {
-        let seeds = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
-        for seed in std::fs::read_dir(seeds).unwrap() {
-            body(&std::fs::read(seed.unwrap().path()).unwrap());
+        assert!(seeds(name, body) > 0);
+    }
+}
+
+fn seeds(name: &str, body: fn(&[u8])) -> usize {
+    let seeds = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for seed in std::fs::read_dir(seeds).unwrap() {
+        body(&std::fs::read(seed.unwrap().path()).unwrap());
+        count += 1;
+    }
+    count
+}
+
+/// The seeds of what comes to the door, and each with every byte changed.
+#[cfg(feature = "server")]
+#[test]
+fn door_seeds() {
+    for (name, body) in [
+        ("http_head", http_head as fn(&[u8])),
+        ("web_socket", web_socket),
+    ] {
+        assert!(seeds(name, body) > 3);
+        let directory = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+        for seed in std::fs::read_dir(directory).unwrap() {
+            let seed = std::fs::read(seed.unwrap().path()).unwrap();
+            for at in 0..seed.len() {
+                for change in [1, 0x20, 0x80, 0xff] {
+                    let mut damaged = seed.clone();
+                    damaged[at] ^= change;
+                    body(&damaged);
+                }
+            }
         }
     }
 }
@@ -159,4 +196,43 @@ fn an_ignored_offer() {
     assert_eq!(receive(&mut sim), Ok(None));
     sim.with(impolite, |peer, now| peer.close(now));
     assert_eq!(receive(&mut sim), Err(PeerError::Closed));
+}
+
+/// Real descriptions and the seeds, damaged at random places: nothing of it may panic.
+#[test]
+fn damaged_descriptions_are_explained() {
+    let mut rng = Rng::new(11);
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut inputs = Vec::new();
+    for directory in [
+        "tests/sdp",
+        "fuzz/seeds/inspect",
+        "fuzz/seeds/sdp",
+        "fuzz/seeds/candidate",
+    ] {
+        for file in std::fs::read_dir(format!("{root}/{directory}")).unwrap() {
+            inputs.push(std::fs::read(file.unwrap().path()).unwrap());
+        }
+    }
+    assert!(inputs.len() > 20, "{}", inputs.len());
+    for input in inputs {
+        inspect(&input);
+        for _ in 0..20 {
+            let mut damaged = input.clone();
+            for _ in 0..1 + rng.next_u64() % 5 {
+                // There is an empty seed.
+                let at = rng.next_u64() as usize % damaged.len().max(1);
+                if damaged.is_empty() {
+                    break;
+                }
+                match rng.next_u64() % 4 {
+                    0 => damaged[at] = rng.next_u64() as u8 & 0x7f,
+                    1 => drop(damaged.remove(at)),
+                    2 => damaged.insert(at, b" :;/,=\n-09a"[rng.next_u64() as usize % 11]),
+                    _ => damaged.truncate(at.max(1)),
+                }
+            }
+            inspect(&damaged);
+        }
+    }
 }

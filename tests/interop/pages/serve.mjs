@@ -105,7 +105,7 @@ export const scenarios = {
     assert.equal(stats.viewers[0].stream, 'testcard');
     const metrics = await (await fetch(new URL('/metrics', url))).text();
     assert.match(metrics, /looprtc_stream_viewers\{stream="testcard"\} 1/);
-    await page.close();
+    await page.goto('about:blank');
     await until('the viewer to be gone', async () => {
       const { streams } = await (await fetch(new URL('/api/streams', url))).json();
       return streams.find(({ name }) => name === 'testcard').viewers === 0;

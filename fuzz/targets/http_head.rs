@@ -1,0 +1,4 @@
+//! Requests at the door.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::http_head(data));

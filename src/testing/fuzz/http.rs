@@ -1,0 +1,94 @@
+//! What comes to the door.
+
+use std::time::Instant;
+
+use super::Bytes;
+use crate::server::door::read::{Raw, ReadLimits, RequestReader, Step};
+use crate::server::door::request::{decode_path, parse};
+use crate::server::door::web_socket::{Incoming, Socket};
+use crate::server::http::WebSocketId;
+
+const LIMITS: ReadLimits = ReadLimits {
+    head: 4096,
+    body: 1000,
+};
+
+/// Requests, whole and in pieces (the first byte chooses): what is understood does not depend on the pieces, is within
+/// the limits, and has no way out of its path.
+pub fn http_head(data: &[u8]) {
+    let (size, data) = data.split_first().unwrap_or((&0, &[]));
+    let whole = requests(&mut std::iter::once(data));
+    let pieces = requests(&mut data.chunks(usize::from(*size) + 1));
+    assert_eq!(whole, pieces);
+}
+
+/// The requests in these bytes, and the status with which it ends.
+fn requests<'a>(pieces: &mut dyn Iterator<Item = &'a [u8]>) -> (Vec<Raw>, u16) {
+    let mut reader = RequestReader::new(LIMITS);
+    let mut all = Vec::new();
+    for piece in pieces {
+        reader.push(piece);
+        loop {
+            match reader.step() {
+                Step::More => break,
+                Step::Continue => {}
+                Step::Refused(refusal) => return (all, refusal.status),
+                Step::Request(raw) => {
+                    check(&raw);
+                    all.push(raw);
+                }
+            }
+        }
+    }
+    (all, reader.ended().map_or(0, |refusal| refusal.status))
+}
+
+fn check(raw: &Raw) {
+    assert!(raw.head.len() <= LIMITS.head && raw.body.len() <= LIMITS.body);
+    let Ok(parsed) = parse(raw.clone(), ([127, 0, 0, 1], 1).into(), false) else {
+        return;
+    };
+    let request = parsed.request;
+    assert!(request.path.starts_with('/'), "{:?}", request.path);
+    assert!(!request.path.split('/').any(|part| part == ".."));
+    assert!(!request.path.contains(char::is_control));
+    assert!(
+        request
+            .headers
+            .iter()
+            .all(|(_, value)| !value.contains(['\r', '\n', '\0']))
+    );
+    // What goes on to another parser says the same as what was understood.
+    let path = parsed.target.split('?').next().unwrap_or_default();
+    assert_eq!(decode_path(path).as_ref(), Ok(&request.path));
+}
+
+/// Frames of a WebSocket, in pieces: messages are within the limit, and nothing comes after the end.
+pub fn web_socket(data: &[u8]) {
+    const MOST: usize = 300;
+    let now = Instant::now();
+    let mut socket = Socket::new(WebSocketId(1), Vec::new(), MOST, now);
+    let mut bytes = Bytes(data);
+    let mut is_over = false;
+    while !bytes.is_empty() {
+        let length = usize::from(bytes.byte());
+        socket.push(bytes.take(length), now);
+        while let Some(incoming) = socket.next() {
+            assert!(!is_over, "{incoming:?} after the end");
+            match incoming {
+                Incoming::Text(text) => assert!(text.len() <= MOST),
+                Incoming::End { .. } => is_over = true,
+            }
+        }
+        if length == 0 {
+            match bytes.byte() % 4 {
+                0 => socket.send("text"),
+                1 => socket.ping(),
+                2 => socket.close(1000, "\u{e4}".repeat(100).as_str(), now),
+                _ => {}
+            }
+        }
+        // Not longer than what it answers: pongs, a close, what was sent.
+        assert!(socket.take_output().len() <= 2 * length + 300);
+    }
+}
