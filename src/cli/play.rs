@@ -1,6 +1,6 @@
 //! `looprtc play`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -213,13 +213,13 @@ impl Work for Playing {
     fn handle_event(&mut self, net: &mut EventLoop, event: &PeerEvent) -> Result<(), Error> {
         match (event, &mut self.sink) {
             (PeerEvent::Frame(frame), Sink::Files(files)) => {
-                if !files.contains_key(&frame.codec) {
-                    let saved = Saved::create(&self.dir, &self.name, frame.codec)?;
-                    files.insert(frame.codec, saved);
-                }
-                if let Some(file) = files.get_mut(&frame.codec) {
-                    file.write(frame)?;
-                }
+                let file = match files.entry(frame.codec) {
+                    hash_map::Entry::Occupied(there) => there.into_mut(),
+                    hash_map::Entry::Vacant(place) => {
+                        place.insert(Saved::create(&self.dir, &self.name, frame.codec)?)
+                    }
+                };
+                file.write(frame)?;
             }
             (PeerEvent::Packet(packet), Sink::Rtp(forwarder)) => {
                 forwarder.send(net, packet)?;
