@@ -64,19 +64,15 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                     }
                 }
                 PeerEvent::IceCandidateError(why) => eprintln!("Peer {id}: {why}"),
-                PeerEvent::IceConnectionStateChange(state) => {
-                    let stats = net.peer(id).map(|peer| peer.stats()).unwrap_or_default();
-                    match (stats.path, stats.path_protocol) {
-                        (Some((here, there)), Some(by)) => {
-                            println!("Peer {id}: ICE {state}, {here} to {there} by {by:?}")
-                        }
-                        _ => println!("Peer {id}: ICE {state}"),
-                    }
-                }
+                PeerEvent::IceConnectionStateChange(state) => println!("Peer {id}: ICE {state}"),
                 PeerEvent::ConnectionStateChange(ConnectionState::Closed) => {
                     waiting.remove(&id);
                 }
                 PeerEvent::ChannelOpen(channel) => {
+                    let stats = net.peer(id).map(|peer| peer.stats()).unwrap_or_default();
+                    if let (Some((here, there)), Some(by)) = (stats.path, stats.path_protocol) {
+                        println!("Peer {id}: {here} to {there} by {by:?}");
+                    }
                     channels.push((id, channel));
                     send_time(&mut net, id, channel)?;
                 }

@@ -1,17 +1,25 @@
 //! The command line. [`COMMANDS`] is the one source of help, completions and man pages.
 
 mod completions;
+mod inspect;
 mod man;
 mod page;
 mod pion_to_pion;
+mod play;
+mod publish;
+mod saved;
 mod serve;
+mod session;
+mod stats;
 mod turn;
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::Usage;
 use page::Page;
@@ -29,8 +37,12 @@ struct Entry {
 
 const COMMANDS: &[Entry] = &[
     serve::ENTRY,
+    publish::ENTRY,
+    play::ENTRY,
+    stats::ENTRY,
     pion_to_pion::ENTRY,
     turn::ENTRY,
+    inspect::ENTRY,
     completions::ENTRY,
     man::ENTRY,
 ];
@@ -43,8 +55,16 @@ const PAGE: Page = Page {
     ],
     examples: &[
         (
-            "looprtc pion-to-pion --interval 1",
-            "two ends talk on this machine",
+            "looprtc",
+            "the test card, rooms and calls, at http://localhost:8080",
+        ),
+        (
+            "looprtc film=film.mp4 door=whip:",
+            "a film, and who publishes, too",
+        ),
+        (
+            "looprtc inspect offer.sdp",
+            "an offer explained line by line",
         ),
         ("looprtc turn --user alice:wonderland", "a TURN server"),
         ("looprtc man turn | man -l -", "the manual of a command"),
@@ -154,7 +174,12 @@ fn is_go_flag(text: &str) -> bool {
 
 /// An option with a value.
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
+    let arg = Arg::new(name).long(name).value_name(value).help(help);
+    match value {
+        // For completions.
+        "FILE" => arg.value_hint(ValueHint::FilePath),
+        _ => arg,
+    }
 }
 
 /// An option with a value that can be given several times.
@@ -195,4 +220,14 @@ fn write_out(bytes: &[u8]) {
     if std::io::stdout().write_all(bytes).is_err() {
         std::process::exit(0);
     }
+}
+
+/// True once the program was asked to end (SIGINT, SIGTERM); the second time it ends at once.
+fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
 }

@@ -3,8 +3,7 @@
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use looprtc::server::turn::{
@@ -171,10 +170,7 @@ fn run(options: &ArgMatches) -> Outcome {
 }
 
 fn serve(server: &mut TurnServer, every: Option<Duration>) -> Result<(), Box<dyn Error>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
+    let stop = super::stop_on_signals()?;
     let mut due = every.map(|every| Instant::now() + every);
     while !stop.load(Ordering::Relaxed) {
         let until = due.map(|due| due.saturating_duration_since(Instant::now()));
@@ -443,7 +439,7 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
         (Ok(address), _) => Ok(address),
         (_, Ok(ip)) => Ok(SocketAddr::new(ip, port)),
         _ => Err(format!(
-            "expected one as 192.0.2.7, 192.0.2.7:{port} or [2001:db8::7]:{port}"
+            "this is no address: expected one as 192.0.2.7, 192.0.2.7:{port} or [2001:db8::7]:{port}"
         )),
     }
 }

@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub mod ice;
+pub mod inspect;
 pub mod media;
 pub mod net;
 pub mod peer;

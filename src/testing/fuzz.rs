@@ -7,11 +7,15 @@
 mod http;
 mod rtp;
 mod sequence;
+#[cfg(feature = "server")]
+mod whip;
 
 #[cfg(feature = "server")]
 pub use http::{http_head, web_socket};
 pub use rtp::{rtp_packet, rtp_source, sdp_file};
 pub use sequence::sequence;
+#[cfg(feature = "server")]
+pub use whip::{link_header, sdpfrag};
 
 use super::{Link, Node, Simulation};
 use crate::proto::ice::IceCandidate;
@@ -90,6 +94,27 @@ pub fn candidate(data: &[u8]) {
         Ok(&candidate),
         "{written:?}"
     );
+}
+
+/// Anything to be explained: every line is, in its order; problems say something.
+pub fn inspect(data: &[u8]) {
+    let report = match crate::proto::inspect::inspect(data) {
+        Ok(report) => report,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    assert!(!report.summary.is_empty());
+    for (index, line) in report.lines.iter().enumerate() {
+        assert_eq!(line.number, index + 1);
+        assert!(!line.meaning.is_empty(), "{:?}", line.text);
+        assert!(!line.text.contains('\n'), "{:?}", line.text);
+    }
+    for (line, problem) in report.problems() {
+        assert!(!problem.text.is_empty());
+        assert!(line.is_none_or(|number| number <= report.lines.len()));
+    }
 }
 
 /// A signaling message: what was understood is written so that it is understood the same.

@@ -19,6 +19,7 @@ pub enum Kind {
     PortRestricted,
     Symmetric,
     UdpBlocked,
+    TcpOnly,
     Tcp443,
 }
 
@@ -42,12 +43,13 @@ impl Kind {
             Self::PortRestricted => "masq",
             Self::Symmetric => "sym",
             Self::UdpBlocked => "udpblock",
+            Self::TcpOnly => "tcponly",
             Self::Tcp443 => "tcp443",
         }
     }
 
     pub fn lets_udp_out(self) -> bool {
-        !matches!(self, Self::UdpBlocked | Self::Tcp443)
+        !matches!(self, Self::UdpBlocked | Self::TcpOnly | Self::Tcp443)
     }
 }
 

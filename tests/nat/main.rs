@@ -11,6 +11,7 @@ mod client;
 mod lab;
 mod matrix;
 mod others;
+mod over_tcp;
 mod server;
 mod session;
 mod soak;

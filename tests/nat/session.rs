@@ -28,6 +28,8 @@ pub struct Session {
 pub struct Path {
     pub local: Whose,
     pub remote: Whose,
+    /// Whether it is a TCP connection between the two.
+    pub is_tcp: bool,
     /// How the relay of this side is reached, if it has one in the path.
     pub relay_url: Option<String>,
 }
@@ -179,6 +181,7 @@ impl Session {
             Path {
                 local: local_is,
                 remote: remote_is,
+                is_tcp: candidate.is_some_and(|c| c.protocol == "tcp"),
                 relay_url: candidate
                     .filter(|_| local_is == Whose::Relay)
                     .and_then(|c| c.url.clone()),

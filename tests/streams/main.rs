@@ -3,6 +3,8 @@
 
 mod browser;
 mod files;
+mod leak;
 mod publishers;
 mod rtp;
 mod stage;
+mod whep;

@@ -5,8 +5,7 @@ mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -19,6 +18,12 @@ use self::settings::{Secret, Settings};
 use super::page::Page;
 use super::{Entry, Outcome, flag, list, option, value, values};
 use crate::Usage;
+
+/// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
+/// How long whoever is connected is said goodbye to.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 pub const ENTRY: Entry = Entry {
     name: "serve",
@@ -272,17 +277,8 @@ fn set_list<T>(to: &mut Vec<T>, given: Vec<T>) {
     }
 }
 
-/// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
-const LOOK_UP: Duration = Duration::from_secs(1);
-
-/// How long whoever is connected is said goodbye to.
-const GOODBYE: Duration = Duration::from_secs(1);
-
 fn serve(config: GatewayConfig) -> Outcome {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
+    let stop = super::stop_on_signals()?;
     let needs_token = config.token.is_some();
     let mut gateway = Gateway::new(config)?;
     announce(&gateway, needs_token);
@@ -292,11 +288,17 @@ fn serve(config: GatewayConfig) -> Outcome {
     Ok(gateway.shutdown(GOODBYE)?)
 }
 
+/// What there is, and where.
 fn announce(gateway: &Gateway, needs_token: bool) {
+    let url = gateway.url();
     for stream in gateway.streams().list() {
+        let name = &stream.name;
         match &stream.state {
-            StreamState::Failed { why, .. } => eprintln!("looprtc: stream {}: {why}", stream.name),
-            _ => say!("stream {}: {}", stream.name, stream.source),
+            StreamState::Failed { why, .. } => eprintln!("looprtc: stream {name}: {why}"),
+            StreamState::Waiting => {
+                say!("stream {name}: waits for a publisher at {url}/whip/{name}")
+            }
+            _ => say!("stream {name}: {}", stream.source),
         }
     }
     let ask = if needs_token {
@@ -304,5 +306,5 @@ fn announce(gateway: &Gateway, needs_token: bool) {
     } else {
         ""
     };
-    say!("Open {} in a browser{ask}", gateway.url());
+    say!("Open {url} in a browser{ask}");
 }

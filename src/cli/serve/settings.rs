@@ -7,12 +7,10 @@ use std::ops::RangeInclusive;
 
 use looprtc::proto::ice::{IceServer, ServerKind, ServerUrl};
 use looprtc::server::gateway::{DoorTls, GatewayConfig};
+use looprtc::server::streams::SourceConfig;
 use looprtc::server::token::Token;
 use looprtc::server::turn::{Cidr, Credentials, PeerPolicy, TurnMachineConfig, TurnServerConfig};
 use turn_types::stun::message::TransactionId;
-
-/// The longest name of a stream, in bytes: it is part of URLs.
-const MAX_NAME: usize = 64;
 
 /// All of it. What `None` and empty mean stands in `contrib/looprtc.toml`.
 #[derive(Debug, Clone, PartialEq)]
@@ -288,24 +286,16 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
 /// `NAME=URL`.
 pub fn source(text: &str) -> Result<(String, String), String> {
     let Some((name, url)) = text.split_once('=') else {
-        return Err("expected NAME=URL, as door=whip: or clip=clip.mp4; or a command, which looprtc --help lists".into());
+        let what = "expected NAME=URL, as door=whip: or clip=clip.mp4; or a command, which looprtc --help lists";
+        return Err(what.into());
     };
     check_source(name, url)?;
     Ok((name.to_owned(), url.to_owned()))
 }
 
 pub fn check_source(name: &str, url: &str) -> Result<(), String> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(fits) || name.starts_with('.')
-    {
-        return Err(format!(
-            "the name of a source is part of URLs: 1 to {MAX_NAME} of the letters a to z, A to Z, digits, - _ and ."
-        ));
-    }
-    if url.is_empty() {
-        return Err(format!("the source {name} has no URL"));
-    }
-    Ok(())
+    let parsed = SourceConfig::parse(&format!("{name}={url}"));
+    parsed.map(|_| ()).map_err(|error| error.reason)
 }
 
 /// `URL[,USER,PASSWORD]`. The error does not repeat what was given: it may be a password.

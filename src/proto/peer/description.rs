@@ -149,6 +149,11 @@ impl Description {
     }
 }
 
+/// Whether a peer with the usual limits would take this from the other side.
+pub(crate) fn check(sdp: &str) -> Result<(), PeerError> {
+    Description::parse(sdp, &Limits::default()).map(|_| ())
+}
+
 /// The m-lines of a description of our own, which is known to be sound.
 pub(super) fn own_media_lines(sdp: &str) -> Vec<MediaLine> {
     Session::parse(sdp.as_bytes())

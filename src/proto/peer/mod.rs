@@ -70,6 +70,7 @@ pub use self::channels::{ChannelId, MAX_RECEIVE_MESSAGE};
 pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
 pub use self::contract::{Input, Output, Route};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
+pub(crate) use self::description::check as check_description;
 pub use self::error::PeerError;
 pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
 pub use self::state::{Message, PeerEvent, SignalingState};

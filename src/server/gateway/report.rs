@@ -139,9 +139,8 @@ impl Path {
                 continue;
             };
             for sent in &stats.sent {
-                let worst =
-                    |a: Option<f32>, b: Option<f32>| a.into_iter().chain(b).reduce(f32::max);
-                path.lost = worst(path.lost, sent.fraction_lost);
+                let lost = path.lost.into_iter().chain(sent.fraction_lost);
+                path.lost = lost.reduce(f32::max);
                 let jitter = sent.remote_jitter.map(|t| t.as_secs_f64());
                 path.jitter = path.jitter.into_iter().chain(jitter).reduce(f64::max);
                 path.round_trip = path

@@ -67,6 +67,11 @@ async function publish(name, session, over) {
   const pc = new RTCPeerConnection({ iceServers: config.iceServers, bundlePolicy: 'max-bundle' });
   let url = null;
   let timer;
+  const goodbye = () => {
+    if (url) fetch(url, { method: 'DELETE', keepalive: true }).catch(() => {});
+    url = null;
+  };
+  window.addEventListener('pagehide', goodbye);
   try {
     for (const track of media.getTracks()) pc.addTransceiver(track, { direction: 'sendonly', streams: [media] });
     await pc.setLocalDescription();
@@ -116,9 +121,10 @@ async function publish(name, session, over) {
       };
     });
   } finally {
+    window.removeEventListener('pagehide', goodbye);
     clearInterval(timer);
     pc.close();
-    if (url) fetch(url, { method: 'DELETE', keepalive: true }).catch(() => {});
+    goodbye();
   }
 }
 
@@ -154,3 +160,4 @@ function stop() {
 }
 
 $('stop').onclick = stop;
+window.onpagehide = stop;

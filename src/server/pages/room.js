@@ -2,10 +2,6 @@
 import { noPath, offered, socketUrl } from './common.js';
 import { $, Devices, say, showFigures, Socket, Tile, toggle } from './media.js';
 
-/** The layers of the picture that are sent, the smallest first; by how much each is smaller. */
-const LAYERS = { q: { scaleResolutionDownBy: 4, maxBitrate: 120_000 }, h: { scaleResolutionDownBy: 2, maxBitrate: 350_000 },
-  f: { scaleResolutionDownBy: 1, maxBitrate: 1_000_000 } };
-
 const config = await offered();
 const own = new Tile('You', { own: true });
 /** What is sent is in one stream: it is to be played in step. */
@@ -63,7 +59,7 @@ async function join() {
   if ($('#with-camera').checked) await devices.camera(true);
   update();
   socket = new Socket({
-    url: () => `${socketUrl(`/room/${encodeURIComponent(room)}/ws`)}?${new URLSearchParams({ name, resume: me?.resume ?? '' })}`,
+    url: () => `${socketUrl(`/room/${encodeURIComponent(room)}/ws`)}?${new URLSearchParams({ name, resume: me?.resume ?? '', simulcast: 1 })}`,
     onmessage,
     onlost({ code, reason }) {
       const isFinal = code === 1008 && reason.startsWith('a room');
@@ -93,6 +89,7 @@ function hangUp() {
   streams.clear();
   tiles.forEach((tile) => tile.element.remove());
   tiles.clear();
+  arrange();
 }
 
 /** What is sent has changed. */
@@ -114,11 +111,14 @@ function tellState() {
 }
 
 /** Puts the own tracks on the m-lines that the server receives on: no negotiation is needed for that. */
-function send() {
-  for (const transceiver of pc?.getTransceivers() ?? []) {
-    if (!transceiver.isUp) continue;
-    const track = transceiver.receiver.track.kind === 'video' ? devices.video : devices.audio;
-    if (transceiver.sender.track !== track) transceiver.sender.replaceTrack(track).catch(console.error);
+async function send() {
+  for (const { isUp, sender, receiver } of pc?.getTransceivers() ?? []) {
+    if (!isUp) continue;
+    const isVideo = receiver.track.kind === 'video';
+    const track = isVideo ? devices.video : devices.audio;
+    if (sender.track === track) continue;
+    await sender.replaceTrack(track).catch(console.warn);
+    if (isVideo && track) await layer(sender);
   }
 }
 
@@ -151,9 +151,8 @@ async function answer(offer) {
     transceiver.isUp = true;
     transceiver.direction = 'sendonly';
     transceiver.sender.setStreams(ownStream);
-    await layered(transceiver.sender);
   }
-  send();
+  await send();
   await pc.setLocalDescription();
   if (pc === connection_) {
     socket?.send({ event: 'answer', data: JSON.stringify(pc.localDescription) });
@@ -168,11 +167,23 @@ function receivedByServer(sdp) {
   return new Set(up.map((section) => /\r\na=mid:(\S+)/.exec(section)?.[1]));
 }
 
-/** Where the server asked for layers, says how large each is. */
-async function layered(sender) {
+/**
+ * Where the server asked for layers, says how large each is: the last in use has the full size, each before it half of
+ * that. Browsers send no more layers than the size of the picture is worth, and would leave out the largest.
+ */
+async function layer(sender) {
   const parameters = sender.getParameters();
-  if (!(parameters.encodings?.length > 1)) return;
-  for (const encoding of parameters.encodings) Object.assign(encoding, LAYERS[encoding.rid]);
+  const count = parameters.encodings?.length ?? 0;
+  if (count < 2) return;
+  const { width = 640, height = 360 } = devices.video?.getSettings() ?? {};
+  const longer = Math.max(width, height);
+  const used = Math.min(count, longer >= 960 ? 3 : longer >= 480 ? 2 : 1);
+  parameters.encodings.forEach((encoding, n) => {
+    const scale = 2 ** Math.max(0, used - 1 - n);
+    encoding.active = n < used;
+    encoding.scaleResolutionDownBy = scale;
+    encoding.maxBitrate = Math.min(2_500_000, Math.round(60_000 + 2.6 * width * height / scale ** 2));
+  });
   await sender.setParameters(parameters).catch((error) => console.warn(error));
 }
 
@@ -247,8 +258,17 @@ function members(list) {
     tiles.get(member.id).update(member);
   }
   $('#news').textContent = news.join(', ');
-  $('#tiles').classList.toggle('few', others.length < 2);
   $('#title').textContent = others.length ? `Room ${room} · ${others.length + 1} people` : `Room ${room} · nobody else is here yet`;
+}
+
+/** As many rows as columns, or one less; on a phone one column for two, two for more. */
+function arrange() {
+  const count = tiles.size + 1;
+  const columns = Math.ceil(Math.sqrt(count));
+  const { style } = $('#tiles');
+  style.setProperty('--columns', columns);
+  style.setProperty('--rows', Math.ceil(count / columns));
+  style.setProperty('--narrow-columns', count > 2 ? 2 : 1);
 }
 
 function add(id, name) {
@@ -256,11 +276,13 @@ function add(id, name) {
   tile.name = name;
   tiles.set(id, tile);
   own.element.before(tile.element);
+  arrange();
 }
 
 function forget(id) {
   tiles.get(id)?.element.remove();
   tiles.delete(id);
+  arrange();
 }
 
 async function show(id) {
@@ -268,7 +290,8 @@ async function show(id) {
   if (!me && !tiles.has(id)) add(id, 'Guest');
   const [tile, stream] = [tiles.get(id), streams.get(id)];
   if (!tile || !stream) return;
-  tile.stream = stream;
+  // A new one each time: what a stream gets later is not always shown.
+  tile.stream = new MediaStream(stream.getTracks());
   if (!(await tile.play())) $('#sound').hidden = false;
 }
 

@@ -46,7 +46,7 @@ function list(streams) {
     if (state.textContent !== words) state.textContent = words;
     state.dataset.state = stream.state;
     const viewers = stream.viewers === 1 ? '1 viewer' : `${stream.viewers} viewers`;
-    li.querySelector('.fine').textContent = [stream.about, stream.codecs.join(' + '), viewers].filter(Boolean).join(' · ');
+    li.querySelector('.fine').textContent = [stream.about, stream.codecs.map((c) => (c === 'opus' ? 'Opus' : c)).join(', '), viewers].filter(Boolean).join(' · ');
     li.classList.toggle('playing', stream.name === playing);
   }
   for (const li of cards.values()) li.remove();
@@ -56,7 +56,7 @@ function card(stream) {
   const li = document.createElement('li');
   li.className = 'card';
   li.dataset.name = stream.name;
-  li.innerHTML = '<h3></h3><p class="state"></p><p class="fine"></p><button type="button">Watch</button>';
+  li.innerHTML = '<h3></h3><p class="state"></p><p class="fine"></p><button type="button" class="primary">Watch</button>';
   li.querySelector('h3').textContent = stream.name;
   const button = li.querySelector('button');
   button.setAttribute('aria-label', `Watch ${stream.name}`);
@@ -153,6 +153,9 @@ $('room').onsubmit = (event) => {
   location.href = `/room/${encodeURIComponent($('room-name').value.trim())}`;
 };
 window.onpopstate = show;
+// A page that goes says so; one that comes back from the browser's cache begins anew.
+window.onpagehide = () => player?.stop();
+window.onpageshow = ({ persisted }) => persisted && location.reload();
 line.addEventListener('news', ({ detail }) => list(detail.streams));
 list((await (await fetch('/api/streams')).json()).streams);
 sound();

@@ -17,8 +17,9 @@ pub struct RoomsConfig {
     /// browsers know. Layers are switched at keyframes, which are recognised in VP8 and H.264; other pictures
     /// are asked for in one layer.
     pub codecs: Codecs,
-    /// Ask for pictures in three layers (simulcast), so that each receiver gets what its path carries. On by
-    /// default. A participant that does not know of layers sends one.
+    /// Ask for pictures in three layers (simulcast), so that each receiver gets what its path carries: of those pages
+    /// that say they know how (`?simulcast=1`). Of others not: Chromium sends nothing at all when it is asked for layers
+    /// of a track that `addTrack` was called for before. On by default.
     pub simulcast: bool,
     /// What a receiver's path is taken to carry before that is known, in bits a second. 1,500,000.
     pub initial_bitrate: u64,

@@ -11,13 +11,14 @@
 //!   Packet ──► Source ──► Forwarder (layer, keyframe, numbers) ──┴─► each subscriber's Peer
 //! ```
 //!
-//! - The first offer has two m-lines for what the page sends, pictures (in three layers, if it likes) and sound; then
+//! - The first offer has two m-lines for what the page sends, pictures (in layers, if it can) and sound; then
 //!   follows one for each track of the others. The m-lines of who leaves become inactive, and are used again.
 //! - A keyframe is asked for when somebody joins or misses one, at most twice a second for the same pictures.
 //! - Each receiver gets the layers that its path carries, by its bandwidth estimate; they are switched at keyframes.
 //! - Who loses the socket stays for [`RoomsConfig::grace`], and can come back with `?resume=KEY`.
 //!
-//! Query of the socket's URL: `name`, what the others see; `resume`, the key of the last `welcome`.
+//! Query of the socket's URL: `name`, what the others see; `resume`, the key of the last `welcome`; `simulcast=1`: the
+//! page can send layers, and calls no `addTrack` before the first offer.
 
 mod config;
 mod forward;
@@ -205,7 +206,8 @@ impl Rooms {
         {
             return self.refuse(socket, 1013, "this room is full; try again later");
         }
-        let peer = match self.add_peer(net) {
+        let layered = request.query_value("simulcast").is_some_and(|v| v == "1");
+        let peer = match self.add_peer(net, layered) {
             Ok(peer) => peer,
             Err(why) => {
                 log::warn!("room {room}: nobody can join: {why}");
@@ -386,7 +388,7 @@ impl Rooms {
         }
     }
 
-    fn add_peer(&self, net: &mut EventLoop) -> Result<PeerId, LoopError> {
+    fn add_peer(&self, net: &mut EventLoop, layered: bool) -> Result<PeerId, LoopError> {
         let config = PeerConfig {
             media_mode: MediaMode::Packets,
             codecs: self.config.codecs.clone(),
@@ -397,7 +399,7 @@ impl Rooms {
         let id = net.add_peer(config)?;
         let mut peer = net.peer(id)?;
         let inbound = TransceiverConfig::default().direction(Direction::RecvOnly);
-        let layers = match self.config.simulcast {
+        let layers = match layered && self.config.simulcast {
             true => &LAYERS[..],
             false => &[],
         };

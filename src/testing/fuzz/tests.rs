@@ -2,9 +2,10 @@ use super::*;
 use crate::proto::peer::PeerError;
 use crate::testing::Rng;
 
-const BODIES: [fn(&[u8]); 9] = [
+const BODIES: [fn(&[u8]); 10] = [
     stun_peek,
     candidate,
+    inspect,
     signal,
     sdp,
     peer_datagrams,
@@ -19,9 +20,10 @@ const BODIES: [fn(&[u8]); 9] = [
 fn bodies_take_anything() {
     let mut rng = Rng::new(7);
     #[cfg(feature = "server")]
-    let bodies = BODIES
-        .into_iter()
-        .chain([http_head, web_socket as fn(&[u8])]);
+    let bodies =
+        BODIES
+            .into_iter()
+            .chain([http_head, web_socket, sdpfrag, link_header as fn(&[u8])]);
     #[cfg(not(feature = "server"))]
     let bodies = BODIES.into_iter();
     for body in bodies {
@@ -195,4 +197,70 @@ fn an_ignored_offer() {
     assert_eq!(receive(&mut sim), Ok(None));
     sim.with(impolite, |peer, now| peer.close(now));
     assert_eq!(receive(&mut sim), Err(PeerError::Closed));
+}
+
+/// Real descriptions and the seeds, damaged at random places: nothing of it may panic.
+#[test]
+fn damaged_descriptions_are_explained() {
+    let mut rng = Rng::new(11);
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut inputs = Vec::new();
+    for directory in [
+        "tests/sdp",
+        "fuzz/seeds/inspect",
+        "fuzz/seeds/sdp",
+        "fuzz/seeds/candidate",
+    ] {
+        for file in std::fs::read_dir(format!("{root}/{directory}")).unwrap() {
+            inputs.push(std::fs::read(file.unwrap().path()).unwrap());
+        }
+    }
+    assert!(inputs.len() > 20, "{}", inputs.len());
+    for input in inputs {
+        inspect(&input);
+        for _ in 0..20 {
+            let mut damaged = input.clone();
+            for _ in 0..1 + rng.next_u64() % 5 {
+                // There is an empty seed.
+                let at = rng.next_u64() as usize % damaged.len().max(1);
+                if damaged.is_empty() {
+                    break;
+                }
+                match rng.next_u64() % 4 {
+                    0 => damaged[at] = rng.next_u64() as u8 & 0x7f,
+                    1 => drop(damaged.remove(at)),
+                    2 => damaged.insert(at, b" :;/,=\n-09a"[rng.next_u64() as usize % 11]),
+                    _ => damaged.truncate(at.max(1)),
+                }
+            }
+            inspect(&damaged);
+        }
+    }
+}
+
+/// The seeds of what WHIP brings.
+#[cfg(feature = "server")]
+#[test]
+fn whip_seeds() {
+    for (name, body) in [
+        ("sdpfrag", sdpfrag as fn(&[u8])),
+        ("link_header", link_header),
+    ] {
+        let seeds = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+        let mut count = 0;
+        for seed in std::fs::read_dir(seeds).unwrap() {
+            let seed = std::fs::read(seed.unwrap().path()).unwrap();
+            body(&seed);
+            // Cut anywhere, and with one byte changed.
+            let mut rng = Rng::new(3);
+            for at in 0..seed.len() {
+                body(&seed[..at]);
+                let mut changed = seed.clone();
+                changed[at] = rng.next_u64() as u8;
+                body(&changed);
+            }
+            count += 1;
+        }
+        assert!(count >= 3);
+    }
 }

@@ -1,0 +1,373 @@
+//! `looprtc play`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
+
+use clap::{ArgMatches, Command, value_parser};
+use looprtc::driver::{EventLoop, PeerId, UdpConfig, UdpId};
+use looprtc::proto::media::Codec;
+use looprtc::proto::peer::{
+    Codecs, Direction, KeyframeRequestKind, MediaKind, MediaMode, PeerConfig, PeerEvent,
+    ReceivedPacket, TransceiverConfig, TransceiverId,
+};
+use looprtc::proto::rtp::{
+    H264ParameterSets, Packet, RtpSender, RtpSenderConfig, SdpFile, StreamDescription,
+};
+
+use super::page::{EXIT, Page};
+use super::saved::Saved;
+use super::session::{self, Error, Settings, Work};
+use super::{Entry, Outcome, flag, list, option, positional, value, values};
+use crate::Usage;
+
+pub const ENTRY: Entry = Entry {
+    name: "play",
+    options,
+    page: &Page {
+        about: "Watches a stream of a server by WHEP, and writes it to files or passes it on as plain RTP. Nothing is \
+                decoded.",
+        notes: &[
+            "Files: VP8, VP9 and AV1 become IVF, H.264 and H.265 byte streams, Opus Ogg; NAME.ivf, NAME.ogg, and the \
+             next number where there is one already. They are whole at any time, also after Ctrl-C.",
+            "RTP: pictures go to PORT, sound to PORT + 2, reports to the ports between; the SDP file tells a player \
+             what comes.",
+            "When the server goes away it is tried again; what comes then goes into files of its own.",
+        ],
+        examples: &[
+            (
+                "looprtc play http://localhost:8080/whep/card",
+                "to card.ivf and card.ogg",
+            ),
+            (
+                "looprtc play http://localhost:8080/whep/card --seconds 10 --dir /tmp",
+                "ten seconds",
+            ),
+            (
+                "looprtc play http://localhost:8080/whep/card --rtp 127.0.0.1:5004",
+                "for the line below",
+            ),
+            ("ffplay -protocol_whitelist file,udp,rtp -i card.sdp", ""),
+        ],
+        exit: EXIT,
+    },
+    run,
+};
+
+fn options(command: Command) -> Command {
+    command
+        .about("Write a stream of a WHEP server to files, or pass it on as RTP")
+        .arg(positional(
+            "url",
+            "URL",
+            "What to watch, as http://localhost:8080/whep/NAME",
+        ))
+        .arg(option("dir", "DIR", "Where files go").default_value("."))
+        .arg(option(
+            "name",
+            "NAME",
+            "What files are called [default: the last part of the URL]",
+        ))
+        .arg(
+            option("rtp", "IP:PORT", "Pass it on as plain RTP instead, to here")
+                .value_parser(value_parser!(SocketAddr)),
+        )
+        .arg(option(
+            "sdp",
+            "FILE",
+            "Where it is described for a player [default: NAME.sdp]",
+        ))
+        .arg(list(
+            "codec",
+            "CODEC",
+            "Take this codec only; can be given several times",
+        ))
+        .arg(flag("no-video", "Sound only"))
+        .arg(flag("no-audio", "Pictures only"))
+        .args(session::options())
+}
+
+fn run(options: &ArgMatches) -> Outcome {
+    let settings = Settings::new(options)?;
+    let url: String = value(options, "url").unwrap_or_default();
+    let name = value(options, "name").unwrap_or_else(|| name_of(&url));
+    let dir = PathBuf::from(value::<String>(options, "dir").unwrap_or_default());
+    let kinds: Vec<MediaKind> = [
+        ("no-video", MediaKind::Video),
+        ("no-audio", MediaKind::Audio),
+    ]
+    .into_iter()
+    .filter(|(no, _)| !options.get_flag(no))
+    .map(|(_, kind)| kind)
+    .collect();
+    if kinds.is_empty() {
+        return Err(Usage("--no-video and --no-audio: nothing is left".into()).into());
+    }
+    let to: Option<SocketAddr> = value(options, "rtp");
+    let sink = match to {
+        Some(to) => {
+            let file = value(options, "sdp").unwrap_or_else(|| format!("{name}.sdp"));
+            Sink::Rtp(Box::new(Forwarder::new(to, file)?))
+        }
+        None => Sink::Files(HashMap::new()),
+    };
+    let mut work = Playing {
+        kinds,
+        codecs: codecs(&values(options, "codec"), to.is_some())?,
+        dir,
+        name,
+        sink,
+        peer: None,
+        video: None,
+        ask_at: None,
+    };
+    session::run(&settings, &mut work)
+}
+
+fn codecs(named: &[String], is_rtp: bool) -> Result<Codecs, Usage> {
+    let is_fit =
+        |codec: &Codec| is_rtp || !matches!(codec, Codec::Pcmu | Codec::Pcma | Codec::G722);
+    if named.is_empty() {
+        return Ok(Codecs::only(Codec::ALL.into_iter().filter(is_fit)));
+    }
+    let codecs = named.iter().map(|name| {
+        let found = Codec::named(name).filter(is_fit);
+        found.ok_or_else(|| {
+            Usage(format!(
+                "--codec {name}: there is no such codec here, or no file for it"
+            ))
+        })
+    });
+    Ok(Codecs::only(codecs.collect::<Result<Vec<_>, _>>()?))
+}
+
+/// The last part of the URL's path, as far as it can be in a file's name.
+fn name_of(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let last = path.trim_end_matches('/').rsplit('/').next();
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || ['-', '_', '.'].contains(c);
+    let name: String = last.unwrap_or_default().chars().filter(is_plain).collect();
+    match name.trim_start_matches('.') {
+        "" => "stream".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+struct Playing {
+    kinds: Vec<MediaKind>,
+    codecs: Codecs,
+    dir: PathBuf,
+    name: String,
+    sink: Sink,
+    peer: Option<PeerId>,
+    video: Option<TransceiverId>,
+    /// When a keyframe is asked for, for players that come late.
+    ask_at: Option<Instant>,
+}
+
+enum Sink {
+    Files(HashMap<Codec, Saved>),
+    Rtp(Box<Forwarder>),
+}
+
+/// How often a keyframe is asked for when players may come at any time.
+const KEYFRAMES: Duration = Duration::from_secs(3);
+
+impl Work for Playing {
+    fn begin(&mut self, net: &mut EventLoop, config: PeerConfig) -> Result<PeerId, Error> {
+        let mode = match self.sink {
+            Sink::Files(_) => MediaMode::Frames,
+            Sink::Rtp(_) => MediaMode::Packets,
+        };
+        let config = config.codecs(self.codecs.clone()).media_mode(mode);
+        let id = net.add_peer(config)?;
+        let mut peer = net.peer(id)?;
+        for kind in &self.kinds {
+            if self.codecs.iter().any(|c| MediaKind::of(c) == *kind) {
+                let receive = TransceiverConfig::default().direction(Direction::RecvOnly);
+                let transceiver = peer.add_transceiver(*kind, receive)?;
+                if *kind == MediaKind::Video {
+                    self.video = Some(transceiver);
+                }
+            }
+        }
+        self.peer = Some(id);
+        Ok(id)
+    }
+
+    fn handle_event(&mut self, net: &mut EventLoop, event: &PeerEvent) -> Result<(), Error> {
+        match (event, &mut self.sink) {
+            (PeerEvent::Frame(frame), Sink::Files(files)) => {
+                if !files.contains_key(&frame.codec) {
+                    let saved = Saved::create(&self.dir, &self.name, frame.codec)?;
+                    files.insert(frame.codec, saved);
+                }
+                if let Some(file) = files.get_mut(&frame.codec) {
+                    file.write(frame)?;
+                }
+            }
+            (PeerEvent::Packet(packet), Sink::Rtp(forwarder)) => {
+                forwarder.send(net, packet)?;
+                if packet.codec.is_video() {
+                    self.ask_at.get_or_insert(Instant::now() + KEYFRAMES);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn handle_timeout(&mut self, net: &mut EventLoop) -> Result<Option<Instant>, Error> {
+        let now = Instant::now();
+        if self.ask_at.is_some_and(|at| at <= now) {
+            self.ask_at = None;
+            if let (Some(peer), Some(video)) = (self.peer, self.video)
+                && let Ok(mut peer) = net.peer(peer)
+            {
+                // Refused before the first packet.
+                let _ = peer.request_keyframe(video, None, KeyframeRequestKind::Pli);
+            }
+        }
+        Ok(self.ask_at)
+    }
+
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    fn end(&mut self, net: &mut EventLoop) -> Result<(), Error> {
+        self.ask_at = None;
+        match &mut self.sink {
+            Sink::Files(files) => {
+                for (_, file) in files.drain() {
+                    file.finish()?;
+                }
+            }
+            Sink::Rtp(forwarder) => forwarder.end(net),
+        }
+        Ok(())
+    }
+}
+
+/// Plain RTP to a player.
+struct Forwarder {
+    to: SocketAddr,
+    file: String,
+    socket: Option<UdpId>,
+    streams: Vec<(StreamDescription, RtpSender)>,
+    parameter_sets: H264ParameterSets,
+}
+
+impl Forwarder {
+    fn new(to: SocketAddr, file: String) -> Result<Self, Usage> {
+        if to.port() == 0 || to.port() > u16::MAX - 3 {
+            return Err(Usage(
+                "--rtp: the port must be from 1 to 65532; four are used".into(),
+            ));
+        }
+        Ok(Self {
+            to,
+            file,
+            socket: None,
+            streams: Vec::new(),
+            parameter_sets: H264ParameterSets::default(),
+        })
+    }
+
+    fn send(&mut self, net: &mut EventLoop, packet: &ReceivedPacket) -> Result<(), Error> {
+        let socket = match self.socket {
+            Some(socket) => socket,
+            None => {
+                let any = if self.to.is_ipv4() {
+                    "0.0.0.0:0"
+                } else {
+                    "[::]:0"
+                };
+                let socket = net.add_udp(UdpConfig::new(any.parse()?).send_only(true))?;
+                *self.socket.insert(socket)
+            }
+        };
+        let index = self.stream_of(packet.codec)?;
+        let (stream, sender) = &mut self.streams[index];
+        let datagram = sender.write(&Packet::from(packet), packet.received)?;
+        // A player that is not there yet makes the system refuse some.
+        let _ = net.send_datagram(socket, stream.address, datagram);
+        // Without reports a player cannot tell which sound belongs to which picture.
+        if let Some(report) = sender.report(Instant::now(), SystemTime::now()) {
+            let _ = net.send_datagram(socket, stream.rtcp_address(), report);
+        }
+        // A player that knows the parameter sets need not wait for those in the stream.
+        let sets = &mut self.parameter_sets;
+        if packet.codec == Codec::H264 && sets.observe(&packet.payload) && sets.is_complete() {
+            stream.set_parameter_sets(sets);
+            self.write_file()?;
+        }
+        Ok(())
+    }
+
+    fn stream_of(&mut self, codec: Codec) -> Result<usize, Error> {
+        let is_it = |(s, _): &(StreamDescription, RtpSender)| s.codec == codec;
+        if let Some(index) = self.streams.iter().position(is_it) {
+            return Ok(index);
+        }
+        let (payload_type, offset) = if codec.is_video() { (96, 0) } else { (97, 2) };
+        let mut to = self.to;
+        to.set_port(self.to.port() + offset);
+        let stream = StreamDescription::new(codec, payload_type, to);
+        let sender = RtpSender::new(RtpSenderConfig::for_stream(&stream));
+        // Another codec of the same kind takes the place of the one before.
+        self.streams
+            .retain(|(s, _)| s.codec.is_video() != codec.is_video());
+        self.streams.push((stream, sender));
+        self.write_file()?;
+        Ok(self.streams.len() - 1)
+    }
+
+    fn write_file(&self) -> Result<(), Error> {
+        let streams = self.streams.iter().map(|(stream, _)| stream.clone());
+        let text = SdpFile::new("looprtc", streams.collect()).to_text();
+        std::fs::write(&self.file, text).map_err(|e| format!("{}: {e}", self.file))?;
+        say!("described in {}", self.file);
+        Ok(())
+    }
+
+    fn end(&mut self, net: &mut EventLoop) {
+        let Some(socket) = self.socket.take() else {
+            return;
+        };
+        for (stream, sender) in &mut self.streams {
+            if let Some(bye) = sender.bye(Instant::now(), SystemTime::now()) {
+                let _ = net.send_datagram(socket, stream.rtcp_address(), bye);
+            }
+        }
+        // What is queued goes out with the goodbyes of the session.
+        self.streams.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files() {
+        for (url, name) in [
+            ("http://a/whep/card", "card"),
+            ("http://a/whep/card/?token=x", "card"),
+            ("http://a/whep/..", "stream"),
+            ("http://a/%2e%2e", "2e2e"),
+            ("http://a", "a"),
+        ] {
+            assert_eq!(name_of(url), name);
+        }
+    }
+
+    #[test]
+    fn codecs_by_name() {
+        assert!(codecs(&["opus".into(), "VP8".into()], false).is_ok());
+        assert!(codecs(&["pcmu".into()], false).is_err());
+        assert!(codecs(&["pcmu".into()], true).is_ok());
+        assert!(codecs(&["mp3".into()], true).is_err());
+    }
+}

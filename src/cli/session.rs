@@ -1,0 +1,428 @@
+//! What `publish` and `play` share: a session of WHIP or WHEP that comes back by itself, and says how it fares.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Arg, ArgMatches, value_parser};
+use looprtc::driver::{EventLoop, LoopConfig, PeerId};
+use looprtc::proto::ice::IceServer;
+use looprtc::proto::peer::{ConnectionState, PeerConfig, PeerEvent, Timing};
+use looprtc::signaling::whip::{Url, WhipClient, WhipClientConfig, WhipError, WhipEvent};
+
+use super::{Outcome, flag, list, option, value, values};
+use crate::Usage;
+
+/// The first pause before another attempt, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Nothing heard for so long, and for so much longer: the path is looked for anew. A server that was started again
+/// is then found out to be another one.
+const SILENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(500));
+
+/// How long the server has to confirm the end.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
+const LOOK_UP: Duration = Duration::from_millis(500);
+
+/// How often progress is said on a terminal, and elsewhere.
+const PROGRESS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// What is sent or received.
+pub trait Work {
+    /// A peer for a new session, with its tracks.
+    fn begin(&mut self, net: &mut EventLoop, config: PeerConfig) -> Result<PeerId, Error>;
+    /// What the peer has to say.
+    fn handle_event(&mut self, net: &mut EventLoop, event: &PeerEvent) -> Result<(), Error>;
+    /// Does what is due; when it wants to be called again.
+    fn handle_timeout(&mut self, net: &mut EventLoop) -> Result<Option<Instant>, Error>;
+    /// Nothing is left to be done.
+    fn is_done(&self) -> bool;
+    /// The session is over, whether another one follows or not.
+    fn end(&mut self, net: &mut EventLoop) -> Result<(), Error>;
+}
+
+pub type Error = Box<dyn std::error::Error>;
+
+pub fn options() -> [Arg; 9] {
+    [
+        option("token-file", "FILE", "What the server wants to be shown"),
+        option(
+            "token",
+            "TEXT",
+            "The same; others on this machine can see it: better a file",
+        ),
+        option(
+            "authorities",
+            "FILE",
+            "Whom to trust with https: certificates in PEM [default: the system's authorities]",
+        ),
+        list(
+            "allow-origin",
+            "ORIGIN",
+            "The server may send us on to this other one, as https://edge.example.net",
+        ),
+        list(
+            "ice-server",
+            "URL[,USER,PASSWORD]",
+            "A STUN or TURN server, besides those that the server names",
+        ),
+        flag("no-offered-servers", "Use no STUN or TURN server that the server names"),
+        option(
+            "retry",
+            "SECONDS",
+            "How long to go on trying when the server is not there, or goes away; 0: not at all [default: for ever]",
+        )
+        .value_parser(value_parser!(u64)),
+        option("seconds", "SECONDS", "End well after so long").value_parser(value_parser!(f64)),
+        flag("quiet", "Say nothing of progress"),
+    ]
+}
+
+/// What the options come to.
+pub struct Settings {
+    client: WhipClientConfig,
+    peer: PeerConfig,
+    retry: Option<Duration>,
+    length: Option<Duration>,
+    quiet: bool,
+}
+
+impl Settings {
+    pub fn new(options: &ArgMatches) -> Result<Self, Error> {
+        let url: String = value(options, "url").unwrap_or_default();
+        let parsed: Url = url.parse().map_err(|e| Usage(format!("{e}")))?;
+        let read = |path: String| std::fs::read(&path).map_err(|e| Usage(format!("{path}: {e}")));
+        let file = value(options, "token-file").map(read).transpose()?;
+        let file = file.map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+        let authorities = value(options, "authorities").map(read).transpose()?;
+        let length: Option<f64> = value(options, "seconds");
+        let length = length
+            .map(Duration::try_from_secs_f64)
+            .transpose()
+            .map_err(|e| Usage(format!("--seconds: {e}")))?;
+        let servers = values::<String>(options, "ice-server")
+            .iter()
+            .map(|text| server(text))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut timing = Timing::default();
+        timing.disconnected = SILENCE.0;
+        Ok(Self {
+            client: WhipClientConfig::new(url)
+                .token(file.or_else(|| value(options, "token")))
+                .other_origins(values(options, "allow-origin"))
+                .authorities(authorities)
+                .use_offered_servers(!options.get_flag("no-offered-servers")),
+            peer: PeerConfig::default()
+                .ice_servers(servers)
+                .include_loopback(is_here(parsed.authority()))
+                .timing(timing)
+                .restart_after_disconnected(Some(SILENCE.1))
+                .stats_interval(Some(Duration::from_secs(1))),
+            retry: value(options, "retry").map(Duration::from_secs),
+            length,
+            quiet: options.get_flag("quiet"),
+        })
+    }
+}
+
+fn server(text: &str) -> Result<IceServer, Usage> {
+    let parts: Vec<&str> = text.splitn(3, ',').collect();
+    match parts[..] {
+        [url] => Ok(IceServer::stun(url)),
+        [url, user, password] => Ok(IceServer::turn(url, user, password)),
+        _ => {
+            let text = "--ice-server wants URL, or URL,USER,PASSWORD";
+            Err(Usage(text.into()))
+        }
+    }
+}
+
+/// Whether the server is on this machine, where loopback addresses do.
+fn is_here(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => authority.split(':').next(),
+    };
+    let host = host.unwrap_or_default();
+    let ip = host.parse::<std::net::IpAddr>();
+    host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Runs until the work is done, its time is over or a signal comes.
+pub fn run(settings: &Settings, work: &mut impl Work) -> Outcome {
+    let mut net = EventLoop::new(LoopConfig::default())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    let mut runner = Runner {
+        settings,
+        stop,
+        end: None,
+        progress: Progress::new(settings.quiet),
+    };
+    let mut pause = PAUSE.0;
+    let mut lost = Instant::now();
+    loop {
+        let (error, was_connected) = match runner.session(&mut net, work)? {
+            Over::Done => return Ok(()),
+            Over::Failed(error, was_connected) => (error, was_connected),
+        };
+        if was_connected {
+            (pause, lost) = (PAUSE.0, Instant::now());
+        }
+        let may_pass = error.is_temporary() || was_connected;
+        let is_late = settings
+            .retry
+            .is_some_and(|retry| lost.elapsed() + pause > retry);
+        if !may_pass || is_late {
+            return Err(error.into());
+        }
+        runner.progress.line(&format!(
+            "{error}; trying again in {:.1} s",
+            pause.as_secs_f32()
+        ));
+        if !runner.wait(&mut net, pause)? {
+            return Ok(());
+        }
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+enum Over {
+    Done,
+    /// And whether it ever was connected.
+    Failed(WhipError, bool),
+}
+
+struct Runner<'a> {
+    settings: &'a Settings,
+    stop: Arc<AtomicBool>,
+    /// When its time is over; counted from the first connection.
+    end: Option<Instant>,
+    progress: Progress,
+}
+
+impl Runner<'_> {
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed) || self.end.is_some_and(|end| end <= Instant::now())
+    }
+
+    /// Lets the loop go on; false when a signal has come.
+    fn wait(&self, net: &mut EventLoop, time: Duration) -> Result<bool, Error> {
+        let until = Instant::now() + time;
+        while Instant::now() < until && !self.is_over() {
+            let left = until.saturating_duration_since(Instant::now());
+            net.next_event(Some(left.min(LOOK_UP)))?;
+        }
+        Ok(!self.is_over())
+    }
+
+    fn session(&mut self, net: &mut EventLoop, work: &mut impl Work) -> Result<Over, Error> {
+        let peer = work.begin(net, self.settings.peer.clone())?;
+        let mut client = WhipClient::start(net, peer, self.settings.client.clone())?;
+        let mut was_connected = false;
+        loop {
+            let due = work.handle_timeout(net)?;
+            let ends = [
+                due,
+                client.next_deadline(),
+                self.end,
+                Some(self.progress.due),
+            ];
+            let next = ends.into_iter().flatten().min();
+            let wait = next.map_or(LOOK_UP, |at| at.saturating_duration_since(Instant::now()));
+            let mut event = net.next_event(Some(wait.min(LOOK_UP)))?;
+            while let Some((id, e)) = event {
+                if id == peer {
+                    client.handle_peer_event(net, id, &e);
+                    work.handle_event(net, &e)?;
+                    was_connected |= self.on_event(&e);
+                }
+                event = net.poll_event();
+            }
+            client.handle_timeout(net, Instant::now());
+            while let Some(event) = client.poll_event() {
+                match event {
+                    WhipEvent::Created(Some(url)) => log::info!("session {url}"),
+                    WhipEvent::Restarted => self.progress.line("the path was renewed"),
+                    WhipEvent::Failed(error) => {
+                        work.end(net)?;
+                        return Ok(Over::Failed(error, was_connected));
+                    }
+                    _ => {}
+                }
+            }
+            if self.is_over() || work.is_done() {
+                break;
+            }
+            self.progress.show(net, peer);
+        }
+        work.end(net)?;
+        client.close(net);
+        let until = Instant::now() + FAREWELL;
+        while !client.is_over() && Instant::now() < until {
+            net.next_event(Some(Duration::from_millis(20)))?;
+            client.handle_timeout(net, Instant::now());
+        }
+        self.progress.finish();
+        Ok(Over::Done)
+    }
+
+    /// Whether it is connected now.
+    fn on_event(&mut self, event: &PeerEvent) -> bool {
+        match event {
+            PeerEvent::ConnectionStateChange(ConnectionState::Connected) => {
+                self.progress.line("connected");
+                let end = self.settings.length.map(|length| Instant::now() + length);
+                self.end = self.end.or(end);
+                return true;
+            }
+            PeerEvent::ConnectionStateChange(ConnectionState::Disconnected) => {
+                self.progress.line("the connection is silent");
+            }
+            PeerEvent::IceCandidateError(error) => log::warn!("{error}"),
+            PeerEvent::Error(error) => self.progress.line(&error.to_string()),
+            _ => {}
+        }
+        false
+    }
+}
+
+/// How it fares, on the standard error: one line that changes on a terminal, lines now and then elsewhere.
+struct Progress {
+    quiet: bool,
+    is_terminal: bool,
+    /// A line stands there that is to be written over.
+    is_open: bool,
+    begun: Instant,
+    due: Instant,
+    /// When bytes were looked at last, and how many they were.
+    before: (Instant, u64),
+}
+
+impl Progress {
+    fn new(quiet: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            quiet,
+            is_terminal: std::io::stderr().is_terminal(),
+            is_open: false,
+            begun: now,
+            due: now + PROGRESS.0,
+            before: (now, 0),
+        }
+    }
+
+    fn show(&mut self, net: &mut EventLoop, peer: PeerId) {
+        let now = Instant::now();
+        if now < self.due {
+            return;
+        }
+        self.due = now
+            + if self.is_terminal {
+                PROGRESS.0
+            } else {
+                PROGRESS.1
+            };
+        let Ok(peer) = net.peer(peer) else { return };
+        if self.quiet || peer.connection_state() != ConnectionState::Connected {
+            return;
+        }
+        let stats = peer.stats();
+        let bytes = stats.bytes_sent + stats.bytes_received;
+        let (since, before) = std::mem::replace(&mut self.before, (now, bytes));
+        let seconds = now.duration_since(since).as_secs_f64().max(0.001);
+        let rate = bytes.saturating_sub(before) as f64 * 8.0 / seconds / 1e6;
+        let mut round_trip = stats.round_trip_time;
+        let mut lost: Option<f32> = None;
+        for transceiver in peer.transceivers() {
+            let Some(track) = peer.track_stats(transceiver.id) else {
+                continue;
+            };
+            let sent = track
+                .sent
+                .iter()
+                .map(|s| (s.fraction_lost, s.round_trip_time));
+            let received = track
+                .received
+                .iter()
+                .map(|s| (s.fraction_lost, s.round_trip_time));
+            for (fraction, time) in sent.chain(received) {
+                lost = fraction.into_iter().chain(lost).reduce(f32::max);
+                round_trip = round_trip.or(time);
+            }
+        }
+        let seconds = self.begun.elapsed().as_secs();
+        let mut text = format!(
+            "{:02}:{:02}:{:02}",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        );
+        text += &format!("  {rate:.2} Mbit/s");
+        if let Some(time) = round_trip {
+            text += &format!("  round trip {:.0} ms", time.as_secs_f64() * 1000.0);
+        }
+        if let Some(lost) = lost {
+            text += &format!("  lost {:.1} %", lost * 100.0);
+        }
+        self.write(&text, true);
+    }
+
+    /// A line that stays.
+    fn line(&mut self, text: &str) {
+        if !self.quiet {
+            self.write(text, false);
+        }
+    }
+
+    fn write(&mut self, text: &str, may_change: bool) {
+        let mut out = std::io::stderr().lock();
+        let changes = may_change && self.is_terminal;
+        // "Erase to the end of the line", where a longer text may have stood.
+        let begin = if self.is_open { "\r\x1b[K" } else { "" };
+        let end = if changes { "" } else { "\n" };
+        // Nobody is left to tell when this cannot be written.
+        let _ = write!(out, "{begin}{text}{end}");
+        let _ = out.flush();
+        self.is_open = changes;
+    }
+
+    fn finish(&mut self) {
+        if self.is_open {
+            eprintln!();
+            self.is_open = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_of_the_command_line() {
+        assert_eq!(server("stun:a").unwrap(), IceServer::stun("stun:a"));
+        let turn = IceServer::turn("turn:a", "u", "p,q");
+        assert_eq!(server("turn:a,u,p,q").unwrap(), turn);
+        assert!(server("turn:a,u").is_err());
+    }
+
+    #[test]
+    fn this_machine() {
+        for (authority, here) in [
+            ("localhost:8080", true),
+            ("127.0.0.2", true),
+            ("[::1]:80", true),
+            ("cam.localhost", true),
+            ("localhost.example.net", false),
+            ("192.0.2.1:80", false),
+        ] {
+            assert_eq!(is_here(authority), here, "{authority}");
+        }
+    }
+}
