@@ -60,7 +60,7 @@ impl Door {
             reply.keep_alive &= !connection.has_ended;
             connection
                 .wire
-                .send(&response::with_connection(bytes, reply));
+                .send_all(response::with_connection(bytes, reply));
             let keep_alive = reply.keep_alive;
             connection.state = State::Writing { keep_alive };
             self.attend(waiting.index, now);
@@ -86,7 +86,7 @@ impl Door {
         };
         if let State::Waiting { mut reply, .. } = connection.state {
             reply.keep_alive &= !connection.has_ended;
-            connection.wire.send(&response::bytes(&response, reply));
+            connection.wire.send_all(response::bytes(&response, reply));
             let keep_alive = reply.keep_alive;
             connection.state = State::Writing { keep_alive };
             self.list(index);

@@ -405,7 +405,7 @@ impl Door {
 
     fn answer(&mut self, index: usize, response: &Response, reply: Reply) {
         if let Some(connection) = self.connections.get_mut(index) {
-            connection.wire.send(&response::bytes(response, reply));
+            connection.wire.send_all(response::bytes(response, reply));
             let keep_alive = reply.keep_alive;
             connection.state = State::Writing { keep_alive };
         }
