@@ -55,7 +55,9 @@ impl Client {
 
 impl Stage {
     pub fn new(config: StreamsConfig) -> Self {
-        let _ = env_logger::Builder::from_default_env().is_test(false).try_init();
+        let _ = env_logger::Builder::from_default_env()
+            .is_test(false)
+            .try_init();
         let mut studio = Streams::new(StreamsConfig::default());
         studio.add("card", SourceConfig::TestCard).unwrap();
         Self {
