@@ -6,8 +6,9 @@
 
 mod server;
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
 use server::Server;
@@ -55,6 +56,85 @@ fn in_chromium(scenario: &str, url: &str, space: Option<&str>) {
     }
 }
 
+/// A program that is killed when this is dropped, and what it has printed.
+struct Program {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Program {
+    /// `None`, loudly, where it is not installed.
+    fn start(program: &Path, words: &[&str]) -> Option<Self> {
+        let started = Command::new(program)
+            .args(words)
+            .stdout(Stdio::piped())
+            .spawn();
+        match started {
+            Ok(mut child) => {
+                let lines = BufReader::new(child.stdout.take()?);
+                Some(Self { child, lines })
+            }
+            Err(why) => {
+                not_tested(&format!(
+                    "{}: {why} (tests/setup makes it)",
+                    program.display()
+                ));
+                None
+            }
+        }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A network namespace with an address that is no loopback, gone with this.
+struct Space(String);
+
+impl Space {
+    /// `None`, loudly, where there are none to be had.
+    fn new() -> Option<Self> {
+        let space = Self(format!("looprtc-rm{}", std::process::id()));
+        let name = &space.0;
+        let commands = [
+            format!("netns add {name}"),
+            format!("-n {name} link set lo up"),
+            format!("-n {name} link add here type veth peer name there"),
+            format!("-n {name} addr add 10.74.0.2/24 dev here"),
+            format!("-n {name} link set here up"),
+            format!("-n {name} link set there up"),
+            format!("-n {name} route add default via 10.74.0.1"),
+        ];
+        for command in commands {
+            let run = Command::new("ip").args(command.split(' ')).output();
+            let why = match run {
+                Ok(run) if run.status.success() => continue,
+                Ok(run) => String::from_utf8_lossy(&run.stderr).into_owned(),
+                Err(why) => why.to_string(),
+            };
+            not_tested(&format!("network namespaces: ip {command}: {why}"));
+            return None;
+        }
+        Some(space)
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
 #[test]
 fn four_pages_in_a_room() {
     let _alone = MACHINE.lock();
@@ -85,4 +165,50 @@ fn a_call() {
     let _alone = MACHINE.lock();
     let server = Server::start(None);
     in_chromium("call", &server.url(), None);
+}
+
+#[test]
+fn a_call_when_the_network_is_gone_for_five_seconds() {
+    let _alone = MACHINE.lock();
+    let Some(space) = Space::new() else {
+        return;
+    };
+    let server = Server::start(Some(space.0.clone()));
+    in_chromium("call_without_network", &server.url(), Some(&space.0));
+}
+
+#[test]
+fn our_page_at_pions_server() {
+    let _alone = MACHINE.lock();
+    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server/pages");
+    let pion = Program::start(&interop("bin/pion-sfu"), &[pages.to_str().unwrap()]);
+    if let Some(mut pion) = pion {
+        let url = pion.line();
+        in_chromium("room_at_pion", &url, None);
+    }
+}
+
+#[test]
+fn aiortc_in_a_room() {
+    let _alone = MACHINE.lock();
+    let server = Server::start(None);
+    let script = interop("peers/aiortc_room.py");
+    let url = format!("ws://{}/websocket?name=aiortc", server.address);
+    let python = interop(".venv/bin/python");
+    let Some(mut aiortc) = Program::start(&python, &[script.to_str().unwrap(), &url]) else {
+        return;
+    };
+    assert_eq!(aiortc.line(), "decoded 0");
+    in_chromium("room_with_aiortc", &server.url(), None);
+    aiortc.child.kill().unwrap();
+    let mut decoded = 0;
+    loop {
+        let line = aiortc.line();
+        match line.strip_prefix("decoded ").map(str::parse::<u32>) {
+            Some(Ok(frames)) => decoded = frames,
+            _ => break,
+        }
+    }
+    println!("aiortc has decoded {decoded} frames of Chromium's");
+    assert!(decoded > 20, "aiortc has decoded {decoded} frames");
 }

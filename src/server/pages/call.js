@@ -239,10 +239,9 @@ class Call {
     pc.onnegotiationneeded = () => this.#offer();
     pc.ondatachannel = ({ channel }) => channel.label === 'chat' && this.#chat(channel);
     pc.ontrack = ({ track, transceiver }) => {
-      const stream = this.theirs.video.srcObject ?? new MediaStream();
-      for (const old of stream.getTracks()) if (old.kind === track.kind) stream.removeTrack(old);
-      stream.addTrack(track);
-      this.theirs.stream = stream;
+      // A new one each time: what a stream gets later is not always shown.
+      const others = this.theirs.video.srcObject?.getTracks().filter((old) => old.kind !== track.kind) ?? [];
+      this.theirs.stream = new MediaStream([...others, track]);
       const showPicture = () => this.#theirPicture(transceiver);
       if (track.kind === 'video') track.onmute = track.onunmute = showPicture;
       showPicture();

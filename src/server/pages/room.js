@@ -89,6 +89,7 @@ function hangUp() {
   streams.clear();
   tiles.forEach((tile) => tile.element.remove());
   tiles.clear();
+  arrange();
 }
 
 /** What is sent has changed. */
@@ -257,8 +258,17 @@ function members(list) {
     tiles.get(member.id).update(member);
   }
   $('#news').textContent = news.join(', ');
-  $('#tiles').classList.toggle('few', others.length < 2);
   $('#title').textContent = others.length ? `Room ${room} · ${others.length + 1} people` : `Room ${room} · nobody else is here yet`;
+}
+
+/** As many rows as columns, or one less; on a phone one column for two, two for more. */
+function arrange() {
+  const count = tiles.size + 1;
+  const columns = Math.ceil(Math.sqrt(count));
+  const { style } = $('#tiles');
+  style.setProperty('--columns', columns);
+  style.setProperty('--rows', Math.ceil(count / columns));
+  style.setProperty('--narrow-columns', count > 2 ? 2 : 1);
 }
 
 function add(id, name) {
@@ -266,11 +276,13 @@ function add(id, name) {
   tile.name = name;
   tiles.set(id, tile);
   own.element.before(tile.element);
+  arrange();
 }
 
 function forget(id) {
   tiles.get(id)?.element.remove();
   tiles.delete(id);
+  arrange();
 }
 
 async function show(id) {
@@ -278,7 +290,8 @@ async function show(id) {
   if (!me && !tiles.has(id)) add(id, 'Guest');
   const [tile, stream] = [tiles.get(id), streams.get(id)];
   if (!tile || !stream) return;
-  tile.stream = stream;
+  // A new one each time: what a stream gets later is not always shown.
+  tile.stream = new MediaStream(stream.getTracks());
   if (!(await tile.play())) $('#sound').hidden = false;
 }
 

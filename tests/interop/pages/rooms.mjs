@@ -51,6 +51,19 @@ const sound = (page) => page.evaluate(async () => {
   return samples;
 });
 
+/** Waits until so many elements show pictures that move, none of them the page's own. */
+async function showing(page, count) {
+  const shown = () => page.evaluate(() => [...document.querySelectorAll('video')]
+    .filter((video) => !video.muted || document.querySelector('#others')?.contains(video))
+    .map((video) => video.getVideoPlaybackQuality().totalVideoFrames));
+  await until(`${count} elements to show something on ${await page.title()}`, async () => {
+    const before = await shown();
+    await sleep(1 * SECONDS);
+    const now = await shown();
+    return now.length === count && now.every((frames, index) => frames > before[index]);
+  }, 30);
+}
+
 /** Waits until so many pictures move: that many more frames of each. */
 async function moving(page, count, frames = 10, seconds = 60) {
   const before = await pictures(page);
@@ -100,6 +113,7 @@ export const rooms = {
       assert(frames > seconds * 2, `a picture that stays has ${frames} frames in ${seconds} s`);
     }
     assert(stayed >= 2, `${stayed} pictures have stayed`);
+    await Promise.all([ann, bob, cy, eve].map((page) => showing(page, 3)));
     await photograph(ann, 'room');
 
     // Sockets are lost; media goes on, and nobody is anybody else.
@@ -147,7 +161,31 @@ export const rooms = {
     const third = await open(`${base}/sfu-ws`, small);
     await Promise.all([first, ours, third].map((page) => moving(page, 2)));
     assert.equal(await first.locator('#others video').count(), 2);
+    await Promise.all([first, ours, third].map((page) => showing(page, 2)));
     assert.notEqual(await first.title(), 'closed');
+  },
+
+  /** Our page at pion's server: two of them see each other, and one that comes and one that goes. */
+  async room_at_pion(open) {
+    const at = (person) => open(`${base}/room/pion?join&name=${person}`, small);
+    const [ann, bob] = [await at('Ann'), await at('Bob')];
+    await Promise.all([ann, bob].map((page) => moving(page, 1)));
+    const cy = await at('Cy');
+    await Promise.all([ann, bob, cy].map((page) => moving(page, 2)));
+    await Promise.all([ann, bob, cy].map((page) => showing(page, 2)));
+    assert.equal(await tiles(ann), 2);
+    await cy.close();
+    await until('one to be gone', async () => (await tiles(ann)) === 1, 60);
+    await Promise.all([ann, bob].map((page) => moving(page, 1)));
+  },
+
+  /** A program of aiortc's is in the room already: its picture is seen, and ours gets to it. */
+  async room_with_aiortc(open) {
+    const ann = await room(open, 'lobby', 'Ann');
+    await moving(ann, 1);
+    await showing(ann, 1);
+    await until('it to have seen us', async () => (await ann.locator('.caption').allTextContents()).includes('aiortc'));
+    await sleep(5 * SECONDS);
   },
 
   /** A call: chat, camera off and on, a screen; somebody who is not there. */
@@ -170,6 +208,7 @@ export const rooms = {
     await shows(anna, '#screen .words', /Stop sharing/);
     await moving(bert, 1);
     await anna.click('#screen');
+    await Promise.all([anna, bert].map((page) => showing(page, 1)));
     await chat(anna, bert, 'still here');
 
     // The socket is lost: the call goes on, and so does what is said for it afterwards.
