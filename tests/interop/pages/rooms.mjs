@@ -215,7 +215,11 @@ export const rooms = {
     await fetch(`${base}/test/close-sockets`);
     await sleep(1.5 * SECONDS);
     await anna.click('#camera');
+    const theirs = '.stage .tile:first-child .initial';
+    await until('no picture of Anna', () => bert.locator(theirs).isVisible());
+    await anna.click('#camera');
     await moving(bert, 1);
+    await showing(bert, 1);
 
     await bert.click('#hang-up');
     await shows(anna, '#state', /bert has hung up/);
