@@ -203,7 +203,7 @@ export function toggle(button, isOn, words) {
 export class Tile {
   constructor(name, { own = false } = {}) {
     this.element = document.createElement('li');
-    this.element.className = 'tile';
+    this.element.className = own ? 'tile self' : 'tile';
     this.video = document.createElement('video');
     Object.assign(this.video, { autoplay: true, playsInline: true, muted: own });
     // A picture without sound plays at once wherever sound would need a click first.
