@@ -8,14 +8,18 @@ use std::time::{Duration, Instant};
 use clap::{Arg, ArgMatches, value_parser};
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
 use looprtc::proto::ice::IceServer;
-use looprtc::proto::peer::{ConnectionState, PeerConfig, PeerEvent};
+use looprtc::proto::peer::{ConnectionState, PeerConfig, PeerEvent, Timing};
 use looprtc::signaling::whip::{Url, WhipClient, WhipClientConfig, WhipError, WhipEvent};
 
 use super::{Outcome, flag, list, option, value, values};
 use crate::Usage;
 
 /// The first pause before another attempt, and the longest.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+/// Nothing heard for so long, and for so much longer: the path is looked for anew. A server that was started again
+/// is then found out to be another one.
+const SILENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(500));
 
 /// How long the server has to confirm the end.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -103,6 +107,8 @@ impl Settings {
             .iter()
             .map(|text| server(text))
             .collect::<Result<Vec<_>, _>>()?;
+        let mut timing = Timing::default();
+        timing.disconnected = SILENCE.0;
         Ok(Self {
             client: WhipClientConfig::new(url)
                 .token(file.or_else(|| value(options, "token")))
@@ -112,6 +118,8 @@ impl Settings {
             peer: PeerConfig::default()
                 .ice_servers(servers)
                 .include_loopback(is_here(parsed.authority()))
+                .timing(timing)
+                .restart_after_disconnected(Some(SILENCE.1))
                 .stats_interval(Some(Duration::from_secs(1))),
             retry: value(options, "retry").map(Duration::from_secs),
             length,
@@ -173,9 +181,10 @@ pub fn run(settings: &Settings, work: &mut impl Work) -> Outcome {
         if !may_pass || is_late {
             return Err(error.into());
         }
-        runner
-            .progress
-            .line(&format!("{error}; trying again in {} s", pause.as_secs()));
+        runner.progress.line(&format!(
+            "{error}; trying again in {:.1} s",
+            pause.as_secs_f32()
+        ));
         if !runner.wait(&mut net, pause)? {
             return Ok(());
         }

@@ -7,11 +7,15 @@
 mod http;
 mod rtp;
 mod sequence;
+#[cfg(feature = "server")]
+mod whip;
 
 #[cfg(feature = "server")]
 pub use http::{http_head, web_socket};
 pub use rtp::{rtp_packet, rtp_source, sdp_file};
 pub use sequence::sequence;
+#[cfg(feature = "server")]
+pub use whip::{link_header, sdpfrag};
 
 use super::{Link, Node, Simulation};
 use crate::proto::ice::IceCandidate;

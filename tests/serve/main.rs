@@ -67,3 +67,8 @@ fn killed_and_started_again() {
 fn a_token() {
     in_chromium("serve_token");
 }
+
+#[test]
+fn the_turn_server_inside() {
+    in_chromium("serve_turn");
+}

@@ -7,3 +7,4 @@ mod leak;
 mod publishers;
 mod rtp;
 mod stage;
+mod whep;

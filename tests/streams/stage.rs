@@ -55,11 +55,14 @@ impl Client {
 
 impl Stage {
     pub fn new(config: StreamsConfig) -> Self {
+        let _ = env_logger::Builder::from_default_env()
+            .is_test(false)
+            .try_init();
         let mut studio = Streams::new(StreamsConfig::default());
         studio.add("card", SourceConfig::TestCard).unwrap();
         Self {
             net: EventLoop::new(LoopConfig::default()).unwrap(),
-            streams: Streams::new(config),
+            streams: Streams::new(config).pull_with(PeerConfig::default().include_loopback(true)),
             studio,
             events: Vec::new(),
             others: HashMap::new(),
@@ -211,7 +214,10 @@ impl Stage {
     pub fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {
-            assert!(Instant::now() < end, "{what}: not within {PATIENCE:?}");
+            if Instant::now() >= end {
+                let all: Vec<_> = self.streams.list().collect();
+                panic!("{what}: not within {PATIENCE:?}: {all:#?}");
+            }
             self.step(end);
         }
     }

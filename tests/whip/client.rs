@@ -277,3 +277,32 @@ fn a_server_that_is_gone_is_noticed_and_found_again() {
     again.until("frames", |v| (v.frames > 5).then_some(()));
     again.close();
 }
+
+#[cfg(feature = "self-signed")]
+#[test]
+fn over_tls() {
+    use looprtc::server::door::{DoorConfig, SelfSigned};
+
+    let made = SelfSigned::new(&["localhost".to_owned()]).unwrap();
+    let tls = Some(made.identity().unwrap());
+    let server = Server::start(Setup {
+        door: DoorConfig::default().tls(tls),
+        ..Setup::default()
+    });
+    let url = format!("https://localhost:{}/whep/card", server.address.port());
+    let trusting = WhipClientConfig::new(&url).authorities(Some(made.certificate.into_bytes()));
+    let mut viewer = Party::watch(trusting.clone());
+    viewer.until("frames", |v| (v.frames > 5).then_some(()));
+    viewer.close();
+    server.until("no sessions", |s| s.viewers == 0);
+    // Nobody else vouches for it, and it is for no other name.
+    let other_name = url.replace("localhost", "127.0.0.1");
+    let doubting = WhipClientConfig::new(&url);
+    let mut other = trusting;
+    other.url = other_name;
+    for config in [doubting, other] {
+        let error = Party::watch(config).failure();
+        assert!(error.to_string().contains("certificate"), "{error}");
+        assert!(!error.is_temporary());
+    }
+}

@@ -84,6 +84,8 @@ pub enum LocalKind {
     Relay {
         /// The server.
         url: String,
+        /// How it is reached.
+        transport: ServerTransport,
     },
 }
 

@@ -312,6 +312,13 @@ impl Relays {
         Some((from, *relayed, range))
     }
 
+    /// How the relay that has this address is reached.
+    pub fn transport_of(&self, address: SocketAddr) -> Option<ServerTransport> {
+        let mut relays = self.relays.iter();
+        let relay = relays.find(|r| r.relayed.contains(&address))?;
+        Some(relay.server.url.transport)
+    }
+
     /// Whether this is one of our relayed addresses.
     pub fn is_relayed(&self, address: SocketAddr) -> bool {
         self.relays.iter().any(|r| r.relayed.contains(&address))

@@ -151,7 +151,7 @@ pub fn inspect(input: &[u8]) -> Result<Report, InspectError> {
         Input::IceServer(url) => Ok(Report {
             kind: Kind::IceServer,
             summary: "the URL of an ICE server, as in RTCPeerConnection's iceServers".into(),
-            lines: vec![transport::server(&url).into_line(1, &url)],
+            lines: vec![transport::server(url).into_line(1, url)],
             findings: Vec::new(),
         }),
     }

@@ -104,7 +104,7 @@ pub(super) fn fingerprint(value: &str) -> Explained {
     };
     let bytes: Vec<_> = digits.trim().split(':').collect();
     let is_byte = |byte: &&str| byte.len() == 2 && byte.bytes().all(|b| b.is_ascii_hexdigit());
-    if !bytes.iter().all(|byte| is_byte(&byte)) || bytes.len() != length {
+    if !bytes.iter().all(is_byte) || bytes.len() != length {
         return explained.error(format!(
             "a {hash} is {length} bytes of two hexadecimal digits, with colons between them; here are {}",
             bytes.len()

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use str0m::net::Protocol as CoreProtocol;
-use str0m::{Candidate, Rtc};
+use str0m::{Candidate, CandidateKind, Rtc};
 
 use super::config::{CandidatePolicy, PeerConfig};
 use super::error::PeerError;
@@ -14,7 +14,7 @@ use super::{Input, Output, Peer};
 use crate::proto::ice::candidate::CandidateAddress;
 use crate::proto::ice::{
     GatherOutput, Gatherer, IceCandidate, IceServer, LocalCandidate, LocalKind, Relayed,
-    TransactionIds,
+    ServerTransport, TransactionIds,
 };
 use crate::proto::net::{Protocol, Received, Transmit};
 
@@ -229,7 +229,7 @@ impl Peer {
                 candidate.url = match &found.kind {
                     LocalKind::Host | LocalKind::HostTcp(_) => None,
                     LocalKind::ServerReflexive { url, .. } => url.clone(),
-                    LocalKind::Relay { url } => Some(url.clone()),
+                    LocalKind::Relay { url, .. } => Some(url.clone()),
                 };
                 let is_host = matches!(found.kind, LocalKind::Host | LocalKind::HostTcp(_));
                 if self.config.gather.hide_addresses && is_host {
@@ -258,6 +258,9 @@ impl Peer {
         if let Ok(candidate) = core_candidate(lost) {
             self.rtc.direct_api().invalidate_candidate(&candidate);
             self.dirty = true;
+        }
+        if matches!(lost.kind, LocalKind::Relay { .. }) {
+            self.on_relay_lost(lost.address);
         }
     }
 
@@ -338,7 +341,33 @@ fn core_candidate(found: &LocalCandidate) -> Result<Candidate, String> {
             Candidate::server_reflexive(address, *base, CoreProtocol::Udp)
         }
         // What is sent from it and comes to it is relayed here; the core sees no socket beneath it.
-        LocalKind::Relay { .. } => Candidate::relayed(address, address, CoreProtocol::Udp),
+        LocalKind::Relay { transport, .. } => Ok(relay_candidate(address, *transport)),
     };
     candidate.map_err(|e| e.to_string())
+}
+
+/// A relayed candidate. By what the server is reached is its type preference, as with other stacks: UDP before TCP
+/// before TLS. Those of the same rank are taken in the order in which they were found.
+fn relay_candidate(address: SocketAddr, transport: ServerTransport) -> Candidate {
+    let type_preference = match transport {
+        ServerTransport::Udp => 2,
+        ServerTransport::Tcp => 1,
+        ServerTransport::Tls => 0,
+    };
+    let (local_preference, related) = match address {
+        SocketAddr::V4(_) => (65_534, IpAddr::from([0; 4])),
+        SocketAddr::V6(_) => (65_535, IpAddr::from([0; 16])),
+    };
+    Candidate::from_parts(
+        foundation(&format!("relay{type_preference}"), address.ip()),
+        1,
+        CoreProtocol::Udp,
+        type_preference << 24 | local_preference << 8 | 255,
+        address,
+        CandidateKind::Relayed,
+        // There has to be one, and it says nothing.
+        Some(SocketAddr::new(related, 0)),
+        None,
+        None,
+    )
 }

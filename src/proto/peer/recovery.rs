@@ -6,6 +6,7 @@
 //! | an address is gone that the path does not use | its candidates are not used any more |
 //! | the path's address or relay is gone, the default route is another one, the machine slept | ICE restart |
 //! | a change of any kind while there is no path | ICE restart |
+//! | a TURN server has forgotten the relay that the path uses | ICE restart |
 //! | *disconnected* for so long; then *failed* | ICE restart, once each |
 //!
 //! A restart is [`PeerEvent::NegotiationNeeded`](super::PeerEvent::NegotiationNeeded), as after
@@ -16,6 +17,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Peer;
+use super::connectivity::Ends;
 use super::state::IceConnectionState as Ice;
 use crate::proto::net::{NetworkChange, Protocol};
 
@@ -75,6 +77,23 @@ impl Peer {
 
     fn has_gathered(&self, protocol: Protocol, address: SocketAddr) -> bool {
         self.position_gathered(protocol, address).is_some()
+    }
+
+    /// A relay is gone, as its server has forgotten us. If data took it, nobody will answer there: the other side has
+    /// to be told of the new one, which silence would say 5 s and more later.
+    pub(super) fn on_relay_lost(&mut self, address: SocketAddr) {
+        let path = self.stats.path.filter(|(local, _)| *local == address);
+        let Some((local, remote)) = path.filter(|_| !self.is_closed()) else {
+            return;
+        };
+        self.connectivity.lost(Ends {
+            protocol: Protocol::Udp,
+            local,
+            remote,
+        });
+        if self.config.restart_after_disconnected.is_some() {
+            self.recover("the relay that data was sent from is gone");
+        }
     }
 
     /// Restarts ICE if it has been silent for long enough.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::candidates::CandidateCounts;
 use super::{DtlsVersion, Peer};
+use crate::proto::ice::ServerTransport;
 use crate::proto::net::Protocol;
 
 /// Counters of one peer since it was made.
@@ -35,6 +36,8 @@ pub struct PeerStats {
     pub path: Option<(SocketAddr, SocketAddr)>,
     /// What data takes over it: [`Protocol::Udp`] also through a relay, however the relay is reached.
     pub path_protocol: Option<Protocol>,
+    /// By what the relay is reached, if the path begins at one of ours (W3C `relayProtocol`).
+    pub relay_protocol: Option<ServerTransport>,
     /// There and back over that path, by reports on media; needs
     /// [`PeerConfig::stats_interval`](super::PeerConfig::stats_interval).
     pub round_trip_time: Option<std::time::Duration>,
@@ -52,8 +55,13 @@ pub struct PeerStats {
 impl Peer {
     /// What has been counted so far.
     pub fn stats(&self) -> PeerStats {
+        let relay = self
+            .stats
+            .path
+            .and_then(|(l, _)| self.gatherer.relay_transport(l));
         PeerStats {
             candidates: self.pending.counts,
+            relay_protocol: relay,
             channels: self.channels.len(),
             buffered_amount: self.channels.buffered(),
             ..self.stats.clone()

@@ -10,7 +10,9 @@ use crate::proto::ice::IceServer;
 use crate::server::http::Request;
 
 #[cfg(feature = "turn-server")]
-use crate::server::turn::{Transport, TurnServer, TurnStats, rest_password};
+use crate::server::turn::{
+    Cidr, Transport, TurnServer, TurnServerConfig, TurnStats, rest_password,
+};
 
 /// How long the credentials that a page is given are good for.
 #[cfg(feature = "turn-server")]
@@ -42,8 +44,11 @@ impl Relay {
         let secret = secret.ok_or_else(|| {
             GatewayError::Turn("it needs a secret, to make credentials for the pages".into())
         })?;
-        let server =
-            TurnServer::new(turn.clone()).map_err(|e| GatewayError::Turn(e.to_string()))?;
+        let server = TurnServer::new(with_own_addresses(
+            turn.clone(),
+            config.listen.ip().is_loopback(),
+        ))
+        .map_err(|e| GatewayError::Turn(e.to_string()))?;
         net.watch(&server)?;
         let server = Some(server);
         Ok(Self { server, secret })
@@ -115,6 +120,23 @@ impl Relay {
         let credential = rest_password(&self.secret, &username);
         Some(json!({ "urls": urls, "username": username, "credential": credential }))
     }
+}
+
+/// Whom it relays to is our own peers first, whose addresses are this machine's, and often private. With them comes what
+/// else listens for UDP on these addresses; who has credentials could reach that without the relay, too.
+#[cfg(feature = "turn-server")]
+fn with_own_addresses(mut turn: TurnServerConfig, with_loopback: bool) -> TurnServerConfig {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let own = interfaces
+        .iter()
+        .filter(|i| with_loopback || !i.is_loopback());
+    for interface in own {
+        let ip = interface.ip();
+        if let Ok(range) = Cidr::new(ip, if ip.is_ipv4() { 32 } else { 128 }) {
+            turn.machine.peers = turn.machine.peers.allow(range);
+        }
+    }
+    turn
 }
 
 /// A `Host` header without its port; IPv6 addresses keep their brackets, as ICE server URLs want them.

@@ -136,14 +136,14 @@ class Session {
 
   #arrived(track) {
     this.media.addTrack(track);
-    const { video, say } = this.player;
+    const { video } = this.player;
     video.srcObject = this.media;
-    const shown = () => {
-      this.lived = true;
-      say('live', 'Live');
-    };
-    if (track.kind === 'video' && video.requestVideoFrameCallback) video.requestVideoFrameCallback(shown);
-    else track.onunmute = shown;
+    if (track.kind === 'video') video.requestVideoFrameCallback?.(() => this.#shown());
+  }
+
+  #shown() {
+    this.lived = true;
+    this.player.say('live', 'Live');
   }
 
   // Candidates go by PATCH (RFC 9725, section 4.3.1), those that come together in one.
@@ -177,7 +177,7 @@ class Session {
 
   /** Two seconds without a picture are no longer live. */
   #watch(frames) {
-    if (!this.lived || Number.isNaN(frames)) return;
+    if (!this.lived || Number.isNaN(frames) || this.#before.frames === 0) return;
     const still = frames > 0 ? 0 : (this.still ?? 0) + 1;
     if (still === 2) this.player.say('waiting', this.player.waits());
     if (still === 0 && this.still >= 2) this.player.say('live', 'Live');
@@ -214,6 +214,8 @@ class Session {
     const was = this.#before;
     this.#before = now;
     if (was.at === undefined) return;
+    // Sound alone, or pictures that this browser counts only.
+    if (!this.lived && (now.frames > 0 || (now.packets > 0 && !now.frames && was.packets > 0))) this.#shown();
     this.#watch(now.frames - was.frames);
     const seconds = (now.at - was.at) / 1000;
     const gone = now.lost - was.lost;

@@ -54,22 +54,24 @@ mod clips;
 mod config;
 mod info;
 mod keyframes;
+mod publisher;
 mod reader;
 mod rtp;
 mod source;
 mod stream;
 mod tracks;
+mod whep;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use slab::Slab;
 
-use self::stream::{Context, Stream};
+use self::stream::{Context, News, Stream};
 use crate::driver::{Datagram, EventLoop, PeerId};
 use crate::proto::peer::{
-    ConnectionState, MediaKind, MediaMode, PeerEvent, SignalingState, TransceiverConfig,
-    TransceiverId,
+    ConnectionState, MediaKind, MediaMode, PeerConfig, PeerEvent, SignalingState,
+    TransceiverConfig, TransceiverId,
 };
 
 pub use self::config::StreamsConfig;
@@ -97,6 +99,7 @@ pub struct Streams {
     viewers: usize,
     events: VecDeque<StreamEvent>,
     epoch: Instant,
+    peer: PeerConfig,
 }
 
 impl Streams {
@@ -110,7 +113,15 @@ impl Streams {
             viewers: 0,
             events: VecDeque::new(),
             epoch: Instant::now(),
+            peer: PeerConfig::default(),
         }
+    }
+
+    /// What the peers are made with that watch other servers for us (WHEP): ICE servers, addresses.
+    #[must_use]
+    pub fn pull_with(mut self, config: PeerConfig) -> Self {
+        self.peer = config;
+        self
     }
 
     /// Adds a stream. Files are looked into at once, to know what viewers are to be offered; one that cannot be
@@ -210,7 +221,7 @@ impl Streams {
         check_limit("max_viewers_per_stream", stream.viewers(), limit)?;
         let tracks = add_tracks(net, peer, stream.viewer_tracks())?;
         let now = Instant::now();
-        let mut ctx = context(net, &self.config, self.epoch, now);
+        let mut ctx = context(net, &self.config, self.epoch, &self.peer, now);
         stream.add_viewer(&mut ctx, peer, tracks);
         let role = Role::Viewer {
             stream: key,
@@ -218,8 +229,8 @@ impl Streams {
         };
         self.peers.insert(peer, role);
         self.viewers += 1;
-        let undecodable = std::mem::take(&mut ctx.undecodable);
-        self.tell(net, key, undecodable);
+        let news = ctx.outcome;
+        self.tell(net, key, news);
         Ok(())
     }
 
@@ -278,7 +289,7 @@ impl Streams {
         }
         stream.set_publisher(peer, now);
         self.peers.insert(peer, Role::Publisher { stream: key });
-        self.tell(net, key, Vec::new());
+        self.tell(net, key, News::default());
         Ok(())
     }
 
@@ -289,8 +300,11 @@ impl Streams {
             return;
         };
         self.peers.remove(&peer);
-        self.streams[key].remove_publisher(Instant::now());
-        self.tell(net, key, Vec::new());
+        let stream = &mut self.streams[key];
+        if stream.publisher() == Some(peer) {
+            stream.remove_publisher(Instant::now());
+        }
+        self.tell(net, key, News::default());
     }
 
     /// Whether the peer watches or publishes here.
@@ -309,17 +323,17 @@ impl Streams {
         );
         match role {
             Role::Viewer { .. } if is_closed => self.remove_viewer(net, peer),
-            Role::Publisher { .. } if is_closed => self.remove_publisher(net, peer),
             Role::Viewer { stream, .. } => {
                 self.with(net, stream, |stream, ctx| {
-                    stream.handle_viewer(ctx, peer, event)
+                    stream.handle_viewer(ctx, peer, event);
                 });
             }
             Role::Publisher { stream } => {
-                if let PeerEvent::Packet(packet) = event {
-                    self.with(net, stream, |stream, ctx| {
-                        stream.handle_published(ctx, packet);
-                    });
+                self.with(net, stream, |stream, ctx| {
+                    stream.handle_publisher(ctx, peer, event);
+                });
+                if is_closed {
+                    self.remove_publisher(net, peer);
                 }
             }
         }
@@ -345,10 +359,10 @@ impl Streams {
             let Some(stream) = self.streams.get_mut(key) else {
                 continue;
             };
-            let mut ctx = context(net, &self.config, self.epoch, now);
+            let mut ctx = context(net, &self.config, self.epoch, &self.peer, now);
             stream.turn(&mut ctx);
-            let undecodable = std::mem::take(&mut ctx.undecodable);
-            self.tell(net, key, undecodable);
+            let news = ctx.outcome;
+            self.tell(net, key, news);
         }
     }
 
@@ -420,19 +434,17 @@ impl Streams {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
-        let mut ctx = context(net, &self.config, self.epoch, Instant::now());
+        let mut ctx = context(net, &self.config, self.epoch, &self.peer, Instant::now());
         act(stream, &mut ctx);
-        let undecodable = std::mem::take(&mut ctx.undecodable);
-        self.tell(net, key, undecodable);
+        let news = ctx.outcome;
+        self.tell(net, key, news);
     }
 
     /// Makes events of what has become of a stream.
-    fn tell(
-        &mut self,
-        net: &mut EventLoop,
-        key: usize,
-        undecodable: Vec<(PeerId, MediaKind, crate::proto::media::Codec)>,
-    ) {
+    fn tell(&mut self, net: &mut EventLoop, key: usize, news: News) {
+        for peer in news.joined {
+            self.peers.insert(peer, Role::Publisher { stream: key });
+        }
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
@@ -442,7 +454,7 @@ impl Streams {
                 stream: stream.name.clone(),
             });
         }
-        for (peer, kind, codec) in undecodable {
+        for (peer, kind, codec) in news.undecodable {
             let track = stream.tracks.iter().find(|t| t.kind == kind);
             let transceiver = track.and_then(|t| t.leg(peer)).map(|leg| leg.transceiver);
             let agreed = net.peer(peer).map(|p| p.transceivers()).unwrap_or_default();
@@ -476,6 +488,7 @@ fn context<'a>(
     net: &'a mut EventLoop,
     config: &'a StreamsConfig,
     epoch: Instant,
+    peer: &'a PeerConfig,
     now: Instant,
 ) -> Context<'a> {
     Context {
@@ -483,7 +496,8 @@ fn context<'a>(
         config,
         epoch,
         now,
-        undecodable: Vec::new(),
+        peer,
+        outcome: News::default(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::proto::media::Codec;
 use crate::proto::rtp::{RtpSourceConfig, StreamDescription};
+use crate::server::token::Token;
 
 /// Characters of a name.
 const MAX_NAME: usize = 64;
@@ -28,7 +29,7 @@ const MAX_PARTS: usize = 16;
 /// | `rtp:camera.sdp` | plain RTP, as an SDP file describes it |
 /// | `rtp://0.0.0.0:5004?codec=vp8` | plain RTP that comes to this address; `pt=96` takes that payload type only, `from=192.0.2.1` that sender only. Several, joined by commas, are one stream |
 /// | `whip:` | what a publisher sends by WHIP |
-/// | `whep:https://example.org/whep/cam` | what another server shows by WHEP |
+/// | `whep:https://example.org/whep/cam` | what another server shows by WHEP; behind it `#token=SECRET`, if it asks for one |
 ///
 /// A file is played over and over; with `?once` behind it, once for each time that somebody comes to watch.
 /// Bare G.711 or G.722 does not say what it is: `?codec=pcmu` behind a file or pipe does. A name
@@ -73,6 +74,8 @@ pub enum SourceConfig {
     Whep {
         /// Where.
         url: String,
+        /// Shown to it as a bearer token.
+        token: Option<Token>,
     },
 }
 
@@ -104,7 +107,9 @@ pub struct SourceError {
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the source {:?}: {}", self.text, self.reason)
+        // What stands behind a # may be a secret.
+        let text = self.text.split('#').next().unwrap_or_default();
+        write!(f, "the source {text:?}: {}", self.reason)
     }
 }
 
@@ -129,9 +134,14 @@ impl SourceConfig {
         Ok((name.to_owned(), source))
     }
 
-    /// Whether viewers come before there is anything to see: it is sent here, nothing is fetched.
+    /// Whether it waits for a publisher.
     pub fn is_published(&self) -> bool {
         matches!(self, Self::Whip)
+    }
+
+    /// Whether it comes from a peer, which may change its codecs.
+    pub(super) fn is_peer(&self) -> bool {
+        matches!(self, Self::Whip | Self::Whep { .. })
     }
 }
 
@@ -167,7 +177,7 @@ impl fmt::Display for SourceConfig {
                 write!(f, "RTP, {}", all.collect::<Vec<_>>().join(", "))
             }
             Self::Whip => f.write_str("WHIP publisher"),
-            Self::Whep { url } => {
+            Self::Whep { url, .. } => {
                 let without = url.split(['?', '#']).next().unwrap_or_default();
                 let (scheme, rest) = without.split_once("://").unwrap_or(("", without));
                 let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
@@ -218,10 +228,7 @@ fn source_of(url: &str) -> Result<SourceConfig, String> {
             _ => SourceConfig::TestCard,
         }),
         "testcard" | "whip" => Err(format!("nothing may stand behind {scheme}:")),
-        "whep" if rest.starts_with("http://") || rest.starts_with("https://") => {
-            let url = rest.to_owned();
-            Ok(SourceConfig::Whep { url })
-        }
+        "whep" if rest.starts_with("http://") || rest.starts_with("https://") => whep(rest),
         "whep" => Err("write whep:https://HOST/PATH, or whep:http://…".into()),
         "rtp" if rest.is_empty() => {
             Err("write rtp:FILE.sdp, or rtp://ADDRESS:PORT?codec=CODEC".into())
@@ -329,6 +336,19 @@ fn pipe(text: &str) -> Result<SourceConfig, String> {
     Ok(SourceConfig::Pipe { path, codec })
 }
 
+/// What stands behind `whep:`. A fragment is never sent, so that a secret may stand there.
+fn whep(text: &str) -> Result<SourceConfig, String> {
+    let (url, token) = match text.split_once('#') {
+        None => (text, None),
+        Some((url, fragment)) => match fragment.strip_prefix("token=") {
+            Some(secret) if !secret.is_empty() => (url, Some(Token::new(secret))),
+            _ => return Err("behind the # of a URL stands token=SECRET".into()),
+        },
+    };
+    let url = url.to_owned();
+    Ok(SourceConfig::Whep { url, token })
+}
+
 /// What stands behind `rtp://`.
 fn rtp_input(text: &str) -> Result<RtpInput, String> {
     let (address, mut flags) = Flags::split(text);
@@ -384,7 +404,7 @@ mod tests {
         };
         assert_eq!(parsed("a=-").1, pipe(None));
         assert_eq!(parsed("a=pipe:/run/x").1, pipe(Some("/run/x")));
-        let whep = "whep:https://u:secret@example.org/a?token=b";
+        let whep = "whep:https://u:secret@example.org/a?token=b#token=c";
         assert_eq!(
             parsed(&format!("a={whep}")).1.to_string(),
             "WHEP, https://example.org/a"
@@ -393,6 +413,20 @@ mod tests {
             parsed("a=rtp:x.sdp").1,
             SourceConfig::RtpFile("x.sdp".into())
         );
+    }
+
+    #[test]
+    fn a_token_is_kept_to_ourselves() {
+        let text = "a=whep:http://example.org/a#token=s3cret";
+        let (_, source) = SourceConfig::parse(text).unwrap();
+        let SourceConfig::Whep { url, token } = &source else {
+            panic!("{source:?}")
+        };
+        assert_eq!(url, "http://example.org/a");
+        assert!(token.as_ref().unwrap().matches("s3cret"));
+        assert!(!format!("{source:?} {source}").contains("s3cret"));
+        let error = SourceConfig::parse("a=ftp://x#token=s3cret?once=1").unwrap_err();
+        assert!(!error.to_string().contains("s3cret"), "{error}");
     }
 
     #[test]
@@ -436,6 +470,7 @@ mod tests {
             ("a=https://example.org/x", "whep:https://"),
             ("a=rtsp://example.org/x", "ffmpeg"),
             ("a=whep:x", "whep:https://"),
+            ("a=whep:http://x/y#z", "token=SECRET"),
             ("a=whip:x", "behind"),
         ] {
             let error = SourceConfig::parse(text).unwrap_err();

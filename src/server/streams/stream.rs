@@ -6,20 +6,30 @@ use super::clips::{Clip, Clips};
 use super::config::StreamsConfig;
 use super::info::{StreamInfo, StreamState, StreamStats};
 use super::keyframes::begins_keyframe;
+use super::publisher::Publisher;
 use super::reader::{self, Input};
 use super::rtp::RtpInputs;
 use super::source::SourceConfig;
 use super::tracks::{Outcome, Track, shared_frame};
+use super::whep;
 use crate::driver::peers::Queued;
 use crate::driver::{Datagram, EventLoop, PeerId, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{
-    EncodedFrame, KeyframeRequestKind, MediaKind, MediaMode, PeerEvent, ReceivedPacket, RtpPacket,
-    TransceiverConfig, TransceiverId,
+    ConnectionState, EncodedFrame, MediaKind, MediaMode, PeerConfig, PeerEvent, ReceivedPacket,
+    RtpPacket, TransceiverConfig, TransceiverId,
 };
+use crate::server::token::Token;
+use crate::signaling::whip::{WhipClient, WhipEvent};
 
 /// A source that has played for this long has not just failed to start.
 const PROVEN: Duration = Duration::from_secs(10);
+
+/// How long a path to another server may be silent, once that is noticed. By then an ICE restart has been tried.
+const LOST: Duration = Duration::from_secs(5);
+
+/// Sessions with other servers that are waited for while they end.
+const MAX_FAREWELLS: usize = 4;
 
 /// How often a publisher's stream looks after viewers that still wait for a keyframe.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,11 +52,12 @@ pub(super) struct Stream {
     failures: u32,
     live_since: Option<Instant>,
     publisher: Option<Publisher>,
-    /// A keyframe is to be asked for then.
-    ask_at: Option<Instant>,
-    asked: Option<Instant>,
-    /// Whether viewers wait for one was looked at then.
+    /// Whether viewers wait for a keyframe was looked at then.
     looked: Option<Instant>,
+    /// When the other server, which is silent, is given up.
+    lost_at: Option<Instant>,
+    /// Sessions with other servers that are being ended.
+    farewells: Vec<WhipClient>,
     /// Counted apart from the tracks.
     stats: StreamStats,
 }
@@ -57,14 +68,7 @@ enum Running {
     /// A pipe that nobody watches; it cannot be opened again.
     Paused(Box<Clips>),
     Rtp(Box<RtpInputs>),
-}
-
-#[derive(Debug)]
-struct Publisher {
-    peer: PeerId,
-    /// Where its pictures and its sound come from.
-    from: [Option<TransceiverId>; 2],
-    heard: Instant,
+    Whep(Box<WhipClient>),
 }
 
 /// What is the same for all streams.
@@ -74,8 +78,18 @@ pub(super) struct Context<'a> {
     /// What the times of frames count from.
     pub epoch: Instant,
     pub now: Instant,
+    /// What a peer that watches another server is made with.
+    pub peer: &'a PeerConfig,
+    pub outcome: News,
+}
+
+/// What has come of something, for all streams.
+#[derive(Default)]
+pub(super) struct News {
     /// Viewers that cannot decode what comes.
     pub undecodable: Vec<(PeerId, MediaKind, Codec)>,
+    /// Peers of our own that the stream has now.
+    pub joined: Vec<PeerId>,
 }
 
 fn index_of(kind: MediaKind) -> usize {
@@ -103,9 +117,9 @@ impl Stream {
             failures: 0,
             live_since: None,
             publisher: None,
-            ask_at: None,
-            asked: None,
             looked: None,
+            lost_at: None,
+            farewells: Vec::new(),
             stats: StreamStats::default(),
         };
         stream.probe();
@@ -209,7 +223,7 @@ impl Stream {
     /// The tracks that a viewer gets. What is not known before there is a publisher, or something in the pipe,
     /// is offered in all codecs, and settled when it is.
     pub fn viewer_tracks(&self) -> Vec<(MediaKind, TransceiverConfig)> {
-        let fixed = !self.source.is_published() && !self.codecs().is_empty();
+        let fixed = !self.source.is_peer() && !self.codecs().is_empty();
         let wanted = self.tracks.iter().filter(|t| !fixed || !t.feeds.is_empty());
         wanted
             .map(|track| {
@@ -273,7 +287,7 @@ impl Stream {
         match outcome {
             Outcome::Done => {}
             Outcome::WantsKeyframe => self.want_keyframe(ctx),
-            Outcome::Undecodable { codec } => ctx.undecodable.push((peer, kind, codec)),
+            Outcome::Undecodable { codec } => ctx.outcome.undecodable.push((peer, kind, codec)),
         }
     }
 
@@ -301,15 +315,23 @@ impl Stream {
             (SourceConfig::RtpFile(path), ..) => super::rtp::read_sdp(path)
                 .and_then(|inputs| RtpInputs::open(ctx.net, inputs, run))
                 .map(|inputs| Running::Rtp(Box::new(inputs))),
+            (SourceConfig::Whep { url, token }, ..) => {
+                whep::start(ctx.net, url, token.as_ref().map(Token::expose), ctx.peer)
+                    .map(|client| Running::Whep(Box::new(client)))
+            }
             _ => return,
         };
         self.stats.starts += 1;
         self.live_since = None;
         match started {
             Ok(running) => {
-                if let Running::Rtp(inputs) = &running {
-                    let codecs = inputs.codecs();
-                    self.set_codecs(&codecs);
+                match &running {
+                    Running::Rtp(inputs) => self.set_codecs(&inputs.codecs()),
+                    Running::Whep(client) => {
+                        self.publisher = Some(Publisher::new(client.peer(), ctx.now));
+                        ctx.outcome.joined.push(client.peer());
+                    }
+                    _ => {}
                 }
                 self.running = Some(running);
                 self.set_state(StreamState::Starting);
@@ -331,6 +353,13 @@ impl Stream {
                 self.running = Some(Running::Paused(clips));
             }
             Some(Running::Rtp(inputs)) => inputs.close(net),
+            Some(Running::Whep(mut client)) => {
+                client.close(net);
+                (self.publisher, self.lost_at) = (None, None);
+                // More than one is there only when they come to an end very slowly.
+                self.farewells.truncate(MAX_FAREWELLS - 1);
+                self.farewells.push(*client);
+            }
             other => self.running = other.filter(|r| matches!(r, Running::Paused(_))),
         }
         let now = Instant::now();
@@ -396,11 +425,32 @@ impl Stream {
         {
             self.start(ctx);
         }
-        if self.ask_at.is_some_and(|at| at <= ctx.now) {
-            self.ask_at = None;
-            self.ask(ctx);
+        if let Some(publisher) = &mut self.publisher {
+            let asked = publisher.turn(ctx.net, ctx.now);
+            self.stats.keyframes_asked += u64::from(asked);
         }
+        self.farewells.retain_mut(|client| {
+            client.handle_timeout(ctx.net, ctx.now);
+            !client.is_over()
+        });
         self.play(ctx);
+        self.fetch(ctx);
+    }
+
+    /// Hears what another server says.
+    fn fetch(&mut self, ctx: &mut Context<'_>) {
+        let Some(Running::Whep(client)) = &mut self.running else {
+            return;
+        };
+        client.handle_timeout(ctx.net, ctx.now);
+        while let Some(event) = client.poll_event() {
+            if let WhipEvent::Failed(why) = event {
+                return self.fail(ctx, why.to_string());
+            }
+        }
+        if self.lost_at.is_some_and(|at| at <= ctx.now) {
+            self.fail(ctx, "the other server is silent".into());
+        }
     }
 
     /// Sends what is due of a file or pipe.
@@ -467,13 +517,9 @@ impl Stream {
     }
 
     pub fn set_publisher(&mut self, peer: PeerId, now: Instant) {
-        self.publisher = Some(Publisher {
-            peer,
-            from: [None; 2],
-            heard: now,
-        });
+        self.publisher = Some(Publisher::new(peer, now));
         self.stats.starts += 1;
-        (self.ask_at, self.asked, self.looked) = (None, None, None);
+        self.looked = None;
         for track in &mut self.tracks {
             track.restart(now);
         }
@@ -485,29 +531,54 @@ impl Stream {
         for track in &mut self.tracks {
             track.restart(now);
         }
-        self.set_state(StreamState::Waiting);
+        if self.source.is_published() {
+            self.set_state(StreamState::Waiting);
+        }
+    }
+
+    /// An event of the peer that packets come from.
+    pub fn handle_publisher(&mut self, ctx: &mut Context<'_>, peer: PeerId, event: &PeerEvent) {
+        if let Some(Running::Whep(client)) = &mut self.running {
+            client.handle_peer_event(ctx.net, peer, event);
+        }
+        for client in &mut self.farewells {
+            client.handle_peer_event(ctx.net, peer, event);
+        }
+        match event {
+            PeerEvent::Packet(packet) => return self.handle_published(ctx, packet),
+            PeerEvent::ConnectionStateChange(ConnectionState::Disconnected) => {
+                self.lost_at = Some(ctx.now + LOST);
+            }
+            PeerEvent::ConnectionStateChange(_) => self.lost_at = None,
+            _ => {}
+        }
+        // What the client has made of it.
+        self.fetch(ctx);
     }
 
     /// A packet of the publisher.
-    pub fn handle_published(&mut self, ctx: &mut Context<'_>, packet: &ReceivedPacket) {
+    fn handle_published(&mut self, ctx: &mut Context<'_>, packet: &ReceivedPacket) {
         let Some(publisher) = &mut self.publisher else {
             return;
         };
-        publisher.heard = ctx.now;
         let codec = packet.codec;
-        let kind = MediaKind::of(codec);
-        // One track of each kind: the first that comes.
-        let from = publisher.from[index_of(kind)].get_or_insert(packet.transceiver);
-        if *from != packet.transceiver {
+        let is_key = begins_keyframe(codec, &packet.payload);
+        if !publisher.takes(ctx.net, packet, is_key, ctx.now) {
             return;
         }
         self.live(ctx.now);
+        let kind = MediaKind::of(codec);
         let track = &mut self.tracks[index_of(kind)];
         if track.feeds.first().map(|f| f.codec) != Some(codec) {
             track.set_codecs(&[codec]);
             self.reconnect(ctx);
         }
-        self.write_packet(ctx, codec, packet.to_packet());
+        self.write(
+            ctx,
+            codec,
+            Queued::Packet(packet.to_packet().into()),
+            is_key,
+        );
         let is_due = |at: Instant| ctx.now.saturating_duration_since(at) >= LOOK;
         if kind == MediaKind::Video && self.looked.is_none_or(is_due) {
             // The publisher was not there when they asked, or its answer was lost.
@@ -518,34 +589,12 @@ impl Stream {
         }
     }
 
-    /// A viewer wants a keyframe: now, or as soon as one may be asked for again.
+    /// A viewer wants a keyframe.
     fn want_keyframe(&mut self, ctx: &mut Context<'_>) {
-        if self.publisher.is_none() || self.ask_at.is_some() {
-            return;
-        }
-        let next = self.asked.map(|at| at + ctx.config.keyframe_interval);
-        match next.filter(|at| *at > ctx.now) {
-            Some(at) => self.ask_at = Some(at),
-            None => self.ask(ctx),
-        }
-    }
-
-    fn ask(&mut self, ctx: &mut Context<'_>) {
-        let Some(publisher) = &self.publisher else {
-            return;
-        };
-        let Some(from) = publisher.from[index_of(MediaKind::Video)] else {
-            return;
-        };
-        self.asked = Some(ctx.now);
-        let asked = ctx
-            .net
-            .peer(publisher.peer)
-            .map(|mut peer| peer.request_keyframe(from, None, KeyframeRequestKind::Pli));
-        if let Ok(Ok(())) = asked {
-            self.stats.keyframes_asked += 1;
-        } else {
-            log::debug!("stream {}: no keyframe is asked for: {asked:?}", self.name);
+        if let Some(publisher) = &mut self.publisher {
+            let interval = ctx.config.keyframe_interval;
+            let asked = publisher.want_keyframe(ctx.net, interval, ctx.now);
+            self.stats.keyframes_asked += u64::from(asked);
         }
     }
 
@@ -558,8 +607,12 @@ impl Stream {
         };
         let due = match &self.running {
             Some(Running::Clips(clips)) => clips.due(),
+            Some(Running::Whep(client)) => client.next_deadline(),
             _ => None,
         };
-        [grace, retry, self.ask_at, due].into_iter().flatten().min()
+        let ask = self.publisher.as_ref().and_then(Publisher::deadline);
+        let farewells = self.farewells.iter().filter_map(WhipClient::next_deadline);
+        let all = [grace, retry, ask, due, self.lost_at].into_iter().flatten();
+        all.chain(farewells).min()
     }
 }

@@ -236,12 +236,11 @@ impl WhipClient {
     /// When [`handle_timeout`](Self::handle_timeout) has something to do by itself.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let of_phase = match self.phase {
+        match self.phase {
             Phase::Gathering(at) | Phase::RestartAgain(at) => Some(at),
             Phase::Established => self.send_at,
             _ => None,
-        };
-        of_phase
+        }
     }
 
     /// What has happened.

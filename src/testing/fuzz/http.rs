@@ -23,7 +23,7 @@ pub fn http_head(data: &[u8]) {
 }
 
 /// The requests in these bytes, and the status with which it ends.
-fn requests<'a>(pieces: &mut dyn Iterator<Item = &'a [u8]>) -> (Vec<Raw>, u16) {
+fn requests(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<Raw>, u16) {
     let mut reader = RequestReader::new(LIMITS);
     let mut all = Vec::new();
     for piece in pieces {

@@ -20,9 +20,10 @@ const BODIES: [fn(&[u8]); 10] = [
 fn bodies_take_anything() {
     let mut rng = Rng::new(7);
     #[cfg(feature = "server")]
-    let bodies = BODIES
-        .into_iter()
-        .chain([http_head, web_socket as fn(&[u8])]);
+    let bodies =
+        BODIES
+            .into_iter()
+            .chain([http_head, web_socket, sdpfrag, link_header as fn(&[u8])]);
     #[cfg(not(feature = "server"))]
     let bodies = BODIES.into_iter();
     for body in bodies {
@@ -234,5 +235,32 @@ fn damaged_descriptions_are_explained() {
             }
             inspect(&damaged);
         }
+    }
+}
+
+/// The seeds of what WHIP brings.
+#[cfg(feature = "server")]
+#[test]
+fn whip_seeds() {
+    for (name, body) in [
+        ("sdpfrag", sdpfrag as fn(&[u8])),
+        ("link_header", link_header),
+    ] {
+        let seeds = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+        let mut count = 0;
+        for seed in std::fs::read_dir(seeds).unwrap() {
+            let seed = std::fs::read(seed.unwrap().path()).unwrap();
+            body(&seed);
+            // Cut anywhere, and with one byte changed.
+            let mut rng = Rng::new(3);
+            for at in 0..seed.len() {
+                body(&seed[..at]);
+                let mut changed = seed.clone();
+                changed[at] = rng.next_u64() as u8;
+                body(&changed);
+            }
+            count += 1;
+        }
+        assert!(count >= 3);
     }
 }

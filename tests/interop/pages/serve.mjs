@@ -4,19 +4,19 @@ import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { Example, photograph, SECONDS, shows, sleep, text, until } from './harness.mjs';
 
-/** Loads it with its peer connections kept where a test finds them. */
-async function load(open, url) {
+/** Loads it with its peer connections kept where a test finds them; they are made with these settings. */
+async function load(open, url, settings = {}) {
   const page = await open('about:blank');
-  await page.addInitScript(() => {
+  await page.addInitScript((more) => {
     const Real = window.RTCPeerConnection;
     window.connections = [];
     window.RTCPeerConnection = class extends Real {
-      constructor(...args) {
-        super(...args);
+      constructor(config) {
+        super({ ...config, ...more });
         window.connections.push(this);
       }
     };
-  });
+  }, settings);
   await page.goto(url);
   return page;
 }
@@ -161,6 +161,20 @@ export const scenarios = {
     await isLive(page);
     console.log(`back ${Date.now() - begun} ms after the server`);
     assert(Date.now() - begun < 5 * SECONDS, `back after ${Date.now() - begun} ms`);
+  },
+
+  /** The TURN server inside: a browser that may use nothing else. */
+  async serve_turn(open) {
+    const port = await freePort();
+    const { url } = await serve('--turn', '--turn-listen', `127.0.0.1:${port}`);
+    const page = await load(open, new URL('/watch/testcard', url).href, { iceTransportPolicy: 'relay' });
+    await isLive(page);
+    const { frames } = await plays(page, 'the card through a relay', 3);
+    assert(frames >= 50, `${frames} frames of 75`);
+    await page.locator('.figures summary').click();
+    await shows(page, '#detail', /through a relay/);
+    const stats = await (await fetch(new URL('/api/stats', url))).json();
+    assert(stats.turn.allocations > 0);
   },
 
   /** A token: asked for by the page, wrong at first. */

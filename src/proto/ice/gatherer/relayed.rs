@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{GatherOutput, Gatherer, LocalCandidate, LocalKind, Phase};
 use crate::proto::ice::relays::{RelayOutput, RelayServer, Relayed};
+use crate::proto::ice::server::ServerTransport;
 use crate::proto::net::{Received, Transmit};
 
 impl Gatherer {
@@ -70,6 +71,11 @@ impl Gatherer {
         self.relays.is_relayed(address)
     }
 
+    /// How the relay that has this address is reached.
+    pub(crate) fn relay_transport(&self, address: SocketAddr) -> Option<ServerTransport> {
+        self.relays.transport_of(address)
+    }
+
     pub(super) fn ask_relay(&mut self, index: usize, addresses: &[IpAddr]) {
         let server = &self.servers[index];
         let server = RelayServer {
@@ -98,8 +104,11 @@ impl Gatherer {
                     GatherOutput::Lost(self.found.remove(index))
                 }
                 RelayOutput::Allocated(server, address) => {
-                    let url = self.servers[server].url.to_string();
-                    let kind = LocalKind::Relay { url };
+                    let url = &self.servers[server].url;
+                    let kind = LocalKind::Relay {
+                        url: url.to_string(),
+                        transport: url.transport,
+                    };
                     self.add(LocalCandidate { address, kind });
                     continue;
                 }

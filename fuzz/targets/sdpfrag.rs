@@ -1,0 +1,4 @@
+//! SDP fragments.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::sdpfrag(data));

@@ -1,0 +1,169 @@
+//! Where packets come from: a peer that publishes here, or one that watches another server for us.
+
+use std::time::{Duration, Instant};
+
+use crate::driver::{EventLoop, PeerId};
+use crate::proto::peer::{KeyframeRequestKind, MediaKind, ReceivedPacket, TransceiverId};
+
+/// Layers of simulcast that are told apart.
+const MAX_LAYERS: usize = 8;
+
+/// Over which time layers are compared, and after which silence one is given up.
+const WINDOW: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Publisher {
+    pub peer: PeerId,
+    pub heard: Instant,
+    /// Where its pictures and its sound come from: the first track of each kind.
+    video: Option<TransceiverId>,
+    audio: Option<TransceiverId>,
+    /// Of pictures in layers.
+    layers: Vec<Layer>,
+    window: Option<Instant>,
+    /// The layer that is passed on, and the one that takes over with its next keyframe.
+    chosen: Option<String>,
+    wanted: Option<String>,
+    /// A keyframe is to be asked for then.
+    ask_at: Option<Instant>,
+    asked: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    rid: String,
+    /// In the window that has begun, and in the one before.
+    bytes: usize,
+    rate: usize,
+}
+
+impl Publisher {
+    pub fn new(peer: PeerId, now: Instant) -> Self {
+        Self {
+            peer,
+            heard: now,
+            video: None,
+            audio: None,
+            layers: Vec::new(),
+            window: None,
+            chosen: None,
+            wanted: None,
+            ask_at: None,
+            asked: None,
+        }
+    }
+
+    /// Whether this packet is passed on. `is_key`: a keyframe begins in it.
+    pub fn takes(
+        &mut self,
+        net: &mut EventLoop,
+        packet: &ReceivedPacket,
+        is_key: bool,
+        now: Instant,
+    ) -> bool {
+        self.heard = now;
+        let from = match MediaKind::of(packet.codec) {
+            MediaKind::Video => &mut self.video,
+            MediaKind::Audio => &mut self.audio,
+        };
+        if *from.get_or_insert(packet.transceiver) != packet.transceiver {
+            return false;
+        }
+        match &packet.rid {
+            None => true,
+            Some(rid) => self.takes_layer(net, rid, packet.payload.len(), is_key, now),
+        }
+    }
+
+    /// The best of the layers that come: the one with the most bytes.
+    fn takes_layer(
+        &mut self,
+        net: &mut EventLoop,
+        rid: &str,
+        size: usize,
+        is_key: bool,
+        now: Instant,
+    ) -> bool {
+        let has_room = self.layers.len() < MAX_LAYERS;
+        match self.layers.iter_mut().find(|l| l.rid == rid) {
+            Some(layer) => layer.bytes += size,
+            None if !has_room => return false,
+            None => self.layers.push(Layer {
+                rid: rid.to_owned(),
+                bytes: size,
+                rate: 0,
+            }),
+        }
+        let begun = *self.window.get_or_insert(now);
+        if now.saturating_duration_since(begun) >= WINDOW {
+            self.window = Some(now);
+            self.compare(net, now);
+        }
+        if is_key && self.wanted.as_deref() == Some(rid) {
+            self.chosen = self.wanted.take();
+        }
+        *self.chosen.get_or_insert_with(|| rid.to_owned()) == rid
+    }
+
+    fn compare(&mut self, net: &mut EventLoop, now: Instant) {
+        for layer in &mut self.layers {
+            layer.rate = std::mem::take(&mut layer.bytes);
+        }
+        let rate = |rid: &Option<String>| {
+            let mut layers = self.layers.iter();
+            let found = layers.find(|l| Some(&l.rid) == rid.as_ref());
+            found.map_or(0, |l| l.rate)
+        };
+        let Some(best) = self.layers.iter().max_by_key(|l| l.rate) else {
+            return;
+        };
+        // Not for a little: each change is a keyframe.
+        let is_better = best.rate > rate(&self.chosen) + rate(&self.chosen) / 3;
+        self.wanted = Some(best.rid.clone()).filter(|_| is_better);
+        if self.wanted.is_some() {
+            self.ask(net, now);
+        }
+    }
+
+    /// A viewer wants a keyframe: now, or as soon as one may be asked for again. Whether one was asked for.
+    pub fn want_keyframe(&mut self, net: &mut EventLoop, interval: Duration, now: Instant) -> bool {
+        if self.ask_at.is_some() {
+            return false;
+        }
+        match self.asked.map(|at| at + interval).filter(|at| *at > now) {
+            None => self.ask(net, now),
+            later => {
+                self.ask_at = later;
+                false
+            }
+        }
+    }
+
+    /// Asks if that is due. Whether it was.
+    pub fn turn(&mut self, net: &mut EventLoop, now: Instant) -> bool {
+        let is_due = self.ask_at.take_if(|at| *at <= now).is_some();
+        is_due && self.ask(net, now)
+    }
+
+    /// When [`turn`](Self::turn) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.ask_at
+    }
+
+    fn ask(&mut self, net: &mut EventLoop, now: Instant) -> bool {
+        // Before anything has come there is nobody to be asked; what comes first is a keyframe.
+        let Some(from) = self.video else {
+            return false;
+        };
+        self.asked = Some(now);
+        let layer = self.wanted.as_ref().or(self.chosen.as_ref());
+        let asked = net.peer(self.peer).map(|mut peer| {
+            peer.request_keyframe(from, layer.map(String::as_str), KeyframeRequestKind::Pli)
+        });
+        let is_asked = matches!(asked, Ok(Ok(())));
+        if !is_asked {
+            log::debug!("no keyframe is asked for: {asked:?}");
+        }
+        is_asked
+    }
+}
