@@ -130,6 +130,7 @@ async function onmessage({ event, data }) {
       if (value.id !== me?.id) hangUp();
       me = value;
       tellState();
+      if (pc?.connectionState === 'connected') say('live', 'Connected');
       break;
     case 'members': return members(value);
     case 'offer': return answer(value);

@@ -120,6 +120,7 @@ export const rooms = {
     await fetch(`${base}/test/close-sockets`);
     await Promise.all([ann, bob, cy, eve].map((page) => moving(page, 3)));
     await until('all to be back', async () => (await captions()) === 'Ann (you),Bob,Cy,Eve');
+    await Promise.all([ann, bob, cy, eve].map(connected));
     // Camera off, and the others see that it is.
     const says = (words) => until(`Ann's page to say: ${words}`, async () => (await captions()).includes(words));
     await bob.click('#camera');
