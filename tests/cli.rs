@@ -8,6 +8,9 @@ use std::process::{Child, Command, Output, Stdio};
 /// Those of `looprtc --help`.
 const COMMANDS: &[&str] = &[
     "serve",
+    "publish",
+    "play",
+    "record",
     "stats",
     "pion-to-pion",
     "turn",

@@ -183,7 +183,7 @@ fn print_problems(report: &Report, paint: Paint) {
 }
 
 /// The same problem of several lines, once.
-fn together<'r>(all: Vec<(Option<usize>, &'r Problem)>) -> Vec<(Vec<usize>, &'r Problem)> {
+fn together(all: Vec<(Option<usize>, &Problem)>) -> Vec<(Vec<usize>, &Problem)> {
     let mut merged: Vec<(Vec<usize>, &Problem)> = Vec::new();
     for (line, problem) in all {
         match merged.iter_mut().find(|(_, known)| *known == problem) {

@@ -38,8 +38,20 @@ fn options(command: Command) -> Command {
 fn run(options: &ArgMatches) -> Outcome {
     let mut text = Vec::new();
     render(value::<String>(options, "command").as_deref(), &mut text)?;
-    super::write_out(&text);
+    super::write_out(ascii(&String::from_utf8(text)?).as_bytes());
     Ok(())
+}
+
+/// Signs beyond ASCII as groff has them in every encoding.
+fn ascii(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c.is_ascii() {
+            true => out.push(c),
+            false => out += &format!("\\[u{:04X}]", u32::from(c)),
+        }
+    }
+    out
 }
 
 /// The man page of a command, or of the program.

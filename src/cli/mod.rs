@@ -7,6 +7,7 @@ mod page;
 mod pion_to_pion;
 mod play;
 mod publish;
+mod record;
 mod saved;
 mod serve;
 mod session;
@@ -39,6 +40,7 @@ const COMMANDS: &[Entry] = &[
     serve::ENTRY,
     publish::ENTRY,
     play::ENTRY,
+    record::ENTRY,
     stats::ENTRY,
     pion_to_pion::ENTRY,
     turn::ENTRY,

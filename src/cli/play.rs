@@ -1,11 +1,11 @@
 //! `looprtc play`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use clap::{ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use looprtc::driver::{EventLoop, PeerId, UdpConfig, UdpId};
 use looprtc::proto::media::Codec;
 use looprtc::proto::peer::{
@@ -78,43 +78,57 @@ fn options(command: Command) -> Command {
             "FILE",
             "Where it is described for a player [default: NAME.sdp]",
         ))
-        .arg(list(
-            "codec",
-            "CODEC",
-            "Take this codec only; can be given several times",
-        ))
-        .arg(flag("no-video", "Sound only"))
-        .arg(flag("no-audio", "Pictures only"))
+        .args(tracks())
         .args(session::options())
 }
 
+/// What is taken of a stream.
+pub fn tracks() -> [Arg; 3] {
+    [
+        list(
+            "codec",
+            "CODEC",
+            "Take this codec only; can be given several times",
+        ),
+        flag("no-video", "Sound only"),
+        flag("no-audio", "Pictures only"),
+    ]
+}
+
 fn run(options: &ArgMatches) -> Outcome {
-    let settings = Settings::new(options)?;
     let url: String = value(options, "url").unwrap_or_default();
     let name = value(options, "name").unwrap_or_else(|| name_of(&url));
     let dir = PathBuf::from(value::<String>(options, "dir").unwrap_or_default());
-    let kinds: Vec<MediaKind> = [
-        ("no-video", MediaKind::Video),
-        ("no-audio", MediaKind::Audio),
-    ]
-    .into_iter()
-    .filter(|(no, _)| !options.get_flag(no))
-    .map(|(_, kind)| kind)
-    .collect();
-    if kinds.is_empty() {
-        return Err(Usage("--no-video and --no-audio: nothing is left".into()).into());
-    }
-    let to: Option<SocketAddr> = value(options, "rtp");
-    let sink = match to {
+    let sink = match value::<SocketAddr>(options, "rtp") {
         Some(to) => {
             let file = value(options, "sdp").unwrap_or_else(|| format!("{name}.sdp"));
             Sink::Rtp(Box::new(Forwarder::new(to, file)?))
         }
         None => Sink::Files(HashMap::new()),
     };
+    watch(options, dir, name, sink)
+}
+
+/// Into files of this name; for `looprtc record`, which has the same [`tracks`] and `session::options`.
+pub fn record(options: &ArgMatches, dir: PathBuf, name: String) -> Outcome {
+    watch(options, dir, name, Sink::Files(HashMap::new()))
+}
+
+fn watch(options: &ArgMatches, dir: PathBuf, name: String, sink: Sink) -> Outcome {
+    let settings = Settings::new(options)?;
+    let wanted = |(no, kind): (&str, MediaKind)| (!options.get_flag(no)).then_some(kind);
+    let kinds = [
+        ("no-video", MediaKind::Video),
+        ("no-audio", MediaKind::Audio),
+    ];
+    let kinds: Vec<MediaKind> = kinds.into_iter().filter_map(wanted).collect();
+    if kinds.is_empty() {
+        return Err(Usage("--no-video and --no-audio: nothing is left".into()).into());
+    }
+    let is_rtp = matches!(sink, Sink::Rtp(_));
     let mut work = Playing {
         kinds,
-        codecs: codecs(&values(options, "codec"), to.is_some())?,
+        codecs: codecs(&values(options, "codec"), is_rtp)?,
         dir,
         name,
         sink,
@@ -199,13 +213,13 @@ impl Work for Playing {
     fn handle_event(&mut self, net: &mut EventLoop, event: &PeerEvent) -> Result<(), Error> {
         match (event, &mut self.sink) {
             (PeerEvent::Frame(frame), Sink::Files(files)) => {
-                if !files.contains_key(&frame.codec) {
-                    let saved = Saved::create(&self.dir, &self.name, frame.codec)?;
-                    files.insert(frame.codec, saved);
-                }
-                if let Some(file) = files.get_mut(&frame.codec) {
-                    file.write(frame)?;
-                }
+                let file = match files.entry(frame.codec) {
+                    hash_map::Entry::Occupied(there) => there.into_mut(),
+                    hash_map::Entry::Vacant(place) => {
+                        place.insert(Saved::create(&self.dir, &self.name, frame.codec)?)
+                    }
+                };
+                file.write(frame)?;
             }
             (PeerEvent::Packet(packet), Sink::Rtp(forwarder)) => {
                 forwarder.send(net, packet)?;

@@ -155,6 +155,23 @@ fn handshakes_that_are_none() {
     assert_eq!(app.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
 }
 
+/// More messages at once than events are kept: none is lost, and none waits for others to come.
+#[test]
+fn many_at_once() {
+    let app = App::start(DoorConfig::default());
+    let mut stream = by_hand(&app);
+    let all: Vec<u8> = (0..5000)
+        .flat_map(|number| frame(0x81, format!("{number:04}").as_bytes()))
+        .collect();
+    stream.write_all(&all).unwrap();
+    let mut echoed = vec![0; 5000 * 6];
+    stream.read_exact(&mut echoed).unwrap();
+    for (number, frame) in echoed.chunks(6).enumerate() {
+        assert_eq!(frame[..2], [0x81, 4]);
+        assert_eq!(&frame[2..], format!("{number:04}").as_bytes());
+    }
+}
+
 /// One that has died without a word is noticed, and one that is only quiet is not closed.
 #[test]
 fn the_dead_are_noticed() {

@@ -35,21 +35,22 @@ struct Publisher(Child);
 
 impl Publisher {
     fn start(peer: &str, url: &str, media: &str, args: &[&str]) -> Self {
-        let mut child = Command::new(interop("whip.py"))
+        let child = Command::new(interop("whip.py"))
             .args([peer, url, "--media", media])
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut publisher = Self(child);
+        let mut output = BufReader::new(publisher.0.stdout.take().unwrap());
         loop {
             let mut line = String::new();
             let length = output.read_line(&mut line).unwrap();
             assert!(length > 0, "{peer} ended before it was connected");
             if line.trim() == "connected" {
                 std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
-                return Self(child);
+                return publisher;
             }
         }
     }

@@ -427,7 +427,7 @@ mod tests {
         );
         assert!(error("ice-servers = ['turn:a']").contains("needs a username"));
         assert!(error("ice-servers = ['http://a']").contains("stun:"));
-        assert!(error("[sources]\n'a b' = 'x'").contains("2: the name of a source"));
+        assert!(error("[sources]\n'a b' = 'x'").contains("2: ' ' in the name"));
         assert!(error("[[ice-servers]]\nusername = 'x'").contains("needs urls"));
         assert!(error("open = true\nopen = true").starts_with("2: "));
     }

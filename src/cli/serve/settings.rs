@@ -217,7 +217,7 @@ impl Settings {
         if let Some(ports) = &turn.ports {
             let _ = writeln!(text, "ports = \"{}-{}\"", ports.start(), ports.end());
         }
-        let ranges: Vec<_> = turn.allow_peers.iter().map(|range| quoted(range)).collect();
+        let ranges: Vec<_> = turn.allow_peers.iter().map(quoted).collect();
         let _ = writeln!(text, "allow-peers = [{}]\n\n[sources]", ranges.join(", "));
         for (name, url) in &self.sources {
             let _ = writeln!(text, "{} = {}", quoted(name), quoted(url));

@@ -49,7 +49,8 @@ pub struct DoorConfig {
     pub idle_time: Duration,
     /// How long the application may take to answer. Then: 504. Default: 30 s.
     pub answer_time: Duration,
-    /// How long the client may take to read a response. Then it is closed. Default: 60 s.
+    /// How long the client may take to read each 64 KiB of a response, and what a WebSocket sends it. Then it is
+    /// closed. Default: 60 s.
     pub write_time: Duration,
     /// A WebSocket whose client has said nothing for so long is sent a ping. Default: 20 s.
     pub ping_after: Duration,

@@ -22,6 +22,9 @@ const HALF_CLOSED: Duration = Duration::from_secs(1);
 /// How long a WebSocket's client may take to confirm the close.
 const CLOSING: Duration = Duration::from_secs(2);
 
+/// A client that has read so much of a response has its time again.
+const PROGRESS: usize = 64 * 1024;
+
 /// How much a client may send that is not listened to any more.
 pub(super) const MAX_LINGER: usize = 1024 * 1024;
 
@@ -43,6 +46,8 @@ pub(super) struct Connection {
     pub held: usize,
     phase: Phase,
     since: Instant,
+    /// Bytes that waited to be read by the client at that time.
+    queued_then: usize,
 }
 
 pub(super) enum State {
@@ -101,6 +106,7 @@ impl Connection {
             held: 0,
             phase: Phase::New,
             since: now,
+            queued_then: 0,
         }
     }
 
@@ -126,8 +132,18 @@ impl Connection {
         if phase != self.phase {
             self.phase = phase;
             self.since = now;
+            self.queued_then = self.wire.queued();
         }
         phase
+    }
+
+    /// The time for a response is for so many bytes of it.
+    pub fn note_progress(&mut self, now: Instant) {
+        let queued = self.wire.queued();
+        if self.phase == Phase::Writing && queued + PROGRESS <= self.queued_then {
+            self.since = now;
+            self.queued_then = queued;
+        }
     }
 
     /// When the phase has lasted for too long; of a WebSocket, when something is to be done.

@@ -70,12 +70,6 @@ impl Socket {
         self.inner.get_mut().input.extend_from_slice(bytes);
     }
 
-    /// Whether there is something to be understood.
-    pub fn has_input(&self) -> bool {
-        let pipe = self.inner.get_ref();
-        !self.is_over && pipe.taken < pipe.input.len()
-    }
-
     /// What the bytes so far say; to be asked until it is `None`.
     pub fn next(&mut self) -> Option<Incoming> {
         while !self.is_over {

@@ -262,7 +262,8 @@ impl Door {
             self.stats.web_sockets_dead += 1;
             return Err("it does not read".into());
         }
-        let more = socket.has_input();
+        // What was read is not all understood when there are too many events.
+        let more = self.events.len() >= MAX_EVENTS;
         if let Some(is_wrong) = end {
             self.stats.web_sockets_wrong += u64::from(is_wrong);
             self.sockets.remove(&socket.id);
@@ -281,6 +282,7 @@ impl Door {
             return Ok(false);
         };
         let flushed = connection.wire.flush()?;
+        connection.note_progress(now);
         if let State::WebSocket(socket) = &mut connection.state {
             socket.stalled = match flushed {
                 Flushed::All => None,
@@ -363,7 +365,9 @@ impl Door {
             return Ok(false);
         };
         let more = connection.holds().saturating_sub(connection.held);
-        if self.held + more > self.config.max_buffered {
+        // Those who do not read what they asked for go first: see `relieve`.
+        let is_full = self.held + more > self.config.max_buffered;
+        if more > 0 && is_full && self.admission.first_reading().is_none() {
             let refusal = admit::overloaded("too many requests are under way");
             self.refuse(index, &refusal);
             return Ok(true);

@@ -2,8 +2,8 @@
 import { Graph, Line, noPath, offered, pause, problem } from './common.js';
 
 const $ = (id) => document.getElementById(id);
-const line = new Line($('server'));
 const config = await offered();
+const line = new Line($('server'));
 let media = null;
 let run = 0;
 

@@ -3,8 +3,8 @@ import { Graph, Line, offered } from './common.js';
 import { Player } from './whep.js';
 
 const $ = (id) => document.getElementById(id);
-const line = new Line($('server'));
 const config = await offered();
+const line = new Line($('server'));
 let player = null;
 let playing = null;
 

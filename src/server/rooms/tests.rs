@@ -33,12 +33,30 @@ struct Page {
     offers: usize,
     m_lines: usize,
     members: Vec<Value>,
+    /// The streams that were announced, with their SSRCs.
+    announced: Vec<(String, String)>,
     /// What it gets now: transceiver, stream, kind, packets.
     gets: Vec<(TransceiverId, String, MediaKind, u32)>,
     closed: Option<(u16, String)>,
     errors: Vec<String>,
     /// It does not hear.
     deaf: bool,
+}
+
+impl Page {
+    /// Chromium shows nothing of a track that has the SSRC of another one before it on the same m-line.
+    fn announce(&mut self, sdp: &str) {
+        for section in sdp.split("\nm=").skip(1) {
+            let value = |name: &str| section.lines().find_map(|l| l.strip_prefix(name));
+            let (Some(msid), Some(ssrc)) = (value("a=msid:"), value("a=ssrc:")) else {
+                continue;
+            };
+            let ssrc = ssrc.split(' ').next().unwrap();
+            let known = self.announced.iter().find(|(_, known)| known == ssrc);
+            assert!(known.is_none_or(|(known, _)| known == msid), "{sdp}");
+            self.announced.push((msid.to_owned(), ssrc.to_owned()));
+        }
+    }
 }
 
 struct Hall {
@@ -98,6 +116,7 @@ impl Hall {
             offers: 0,
             m_lines: 0,
             members: Vec::new(),
+            announced: Vec::new(),
             gets: Vec::new(),
             closed: None,
             errors: Vec::new(),
@@ -181,6 +200,7 @@ impl Hall {
             "offer" => {
                 page.offers += 1;
                 page.m_lines = text("sdp").matches("\nm=").count();
+                page.announce(&text("sdp"));
                 let offer = SessionDescription::offer(text("sdp"));
                 let answer = self.net.peer(page.peer).unwrap().receive(offer).unwrap();
                 self.say(index, "answer", &answer.unwrap().to_json());

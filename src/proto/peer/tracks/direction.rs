@@ -100,7 +100,7 @@ impl fmt::Display for Direction {
 impl Peer {
     /// Says that what is sent on a transceiver belongs to this stream, as this track, from the next negotiation on
     /// (W3C §5.2 `setStreams`). So an m-line that is not in use ([`Direction::Inactive`]) can be given to another
-    /// source.
+    /// source; it then gets another SSRC, too, without which Chromium shows nothing.
     ///
     /// # Errors
     ///
@@ -117,9 +117,19 @@ impl Peer {
         check_id(stream)?;
         check_id(track)?;
         let found = self.tracks.find(transceiver)?;
-        if (&*found.stream_id, &*found.track_id) != (stream, track) {
-            (found.stream_id, found.track_id) = (stream.into(), track.into());
-            found.preference += 1;
+        if (&*found.stream_id, &*found.track_id) == (stream, track) {
+            return Ok(());
+        }
+        (found.stream_id, found.track_id) = (stream.into(), track.into());
+        found.preference += 1;
+        let is_idle = !found.agreed.is_some_and(|a| a.current.is_sending());
+        let mid = found.mid.filter(|_| is_idle && found.send_rids.is_empty());
+        if let Some(mid) = mid {
+            // The next offer declares another one.
+            found.is_tuned = false;
+            let mut api = self.rtc.direct_api();
+            let ssrc = api.stream_tx_by_mid(mid, None).map(|stream| stream.ssrc());
+            ssrc.map(|ssrc| api.remove_stream_tx(ssrc));
         }
         self.check_negotiation_needed();
         Ok(())

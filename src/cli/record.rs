@@ -1,0 +1,90 @@
+//! `looprtc record`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgMatches, Command, ValueHint};
+
+use super::page::{EXIT, Page};
+use super::{Entry, Outcome, play, positional, session, value};
+use crate::Usage;
+
+pub const ENTRY: Entry = Entry {
+    name: "record",
+    options,
+    page: &Page {
+        about: "Writes a stream of a WHEP server to files, as it comes: nothing is decoded or encoded.",
+        notes: &[
+            "FILE is the beginning of the names: pictures go to FILE.ivf (VP8, VP9, AV1), FILE.h264 or FILE.h265, \
+             sound to FILE.ogg, and the next number is taken where there is one already. They are whole at any time, \
+             also after Ctrl-C. looprtc play does the same and more.",
+        ],
+        examples: &[
+            (
+                "looprtc record http://localhost:8080/whep/door door",
+                "to door.ivf and door.ogg, until Ctrl-C",
+            ),
+            (
+                "looprtc record http://localhost:8080/whep/door /tmp/door --seconds 60",
+                "a minute",
+            ),
+        ],
+        exit: EXIT,
+    },
+    run,
+};
+
+fn options(command: Command) -> Command {
+    command
+        .about("Write a stream of a WHEP server to files")
+        .arg(positional(
+            "url",
+            "URL",
+            "What to record, as http://localhost:8080/whep/NAME",
+        ))
+        .arg(
+            Arg::new("file")
+                .value_name("FILE")
+                .help("The beginning of the files' names")
+                .required(true)
+                .value_hint(ValueHint::FilePath),
+        )
+        .args(play::tracks())
+        .args(session::options())
+}
+
+fn run(options: &ArgMatches) -> Outcome {
+    let file: String = value(options, "file").unwrap_or_default();
+    let (dir, name) =
+        parts(Path::new(&file)).ok_or_else(|| Usage(format!("{file:?} names no file")))?;
+    if !dir.is_dir() {
+        return Err(format!("{}: there is no such directory", dir.display()).into());
+    }
+    play::record(options, dir, name)
+}
+
+/// The directory, and the name without the extension that the codec brings.
+fn parts(file: &Path) -> Option<(PathBuf, String)> {
+    let name = file.file_name()?.to_str()?;
+    let known = [".ivf", ".ogg", ".h264", ".h265"];
+    let name = known
+        .iter()
+        .find_map(|end| name.strip_suffix(end))
+        .unwrap_or(name);
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty());
+    (!name.is_empty()).then(|| (dir.unwrap_or(Path::new(".")).to_owned(), name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files() {
+        let parts = |file: &str| parts(Path::new(file)).map(|(d, n)| (d.display().to_string(), n));
+        assert_eq!(parts("door"), Some((".".into(), "door".into())));
+        assert_eq!(parts("/tmp/door.ivf"), Some(("/tmp".into(), "door".into())));
+        assert_eq!(parts("a/b.c"), Some(("a".into(), "b.c".into())));
+        assert_eq!(parts("/"), None);
+        assert_eq!(parts(".ivf"), None);
+    }
+}
