@@ -212,6 +212,10 @@ fn a_start_that_fails() {
         said.contains("--token") && said.contains("--open"),
         "{said}"
     );
-    let said = run(&["--listen", "127.0.0.1:0", "film=rtp://127.0.0.1:5004?codec=nope"]);
+    let said = run(&[
+        "--listen",
+        "127.0.0.1:0",
+        "film=rtp://127.0.0.1:5004?codec=nope",
+    ]);
     assert!(said.contains("film"), "{said}");
 }
