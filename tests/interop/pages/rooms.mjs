@@ -96,7 +96,7 @@ export const rooms = {
     await until('sound', async () => (await sound(ann)) > heard + 48_000);
     await ann.locator('#figures').evaluate((details) => { details.open = true; });
 
-    // As it goes when nothing happens, for comparison.
+    // As it goes when somebody joins another room, which is as much work for this machine.
     const flow = async (doing) => {
       const [before, from] = [await pictures(ann), Date.now()];
       await doing();
@@ -109,7 +109,12 @@ export const rooms = {
         `${rate.toFixed(1)} frames/s, frozen for ${frozen.toFixed(2)} s`).join('; ')}; in ${seconds.toFixed(1)} s`);
       return stayed;
     };
-    const quiet = await flow(() => sleep(4 * SECONDS));
+    const quiet = await flow(async () => {
+      const elsewhere = await room(open, 'elsewhere', 'Zoe');
+      await connected(elsewhere);
+      await sleep(1 * SECONDS);
+      await elsewhere.close();
+    });
 
     // One leaves and one joins in the middle.
     let eve;
