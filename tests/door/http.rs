@@ -102,7 +102,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 #[test]
 fn limits_are_told_and_counted() {
     let config = DoorConfig::default().max_head(1000).max_body(1000);
-    let app = App::start(config.answer_time(Duration::from_secs(1)));
+    let app = App::start(config.answer_time(Duration::from_secs(3)));
     let head = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(5000));
     assert_eq!(app.raw(&head).status, 431);
     let post = "POST /echo HTTP/1.1\r\nHost: a\r\n";

@@ -110,6 +110,8 @@ impl Door {
     }
 
     fn welcome(&mut self, mut tcp: TcpStream, client: SocketAddr, now: Instant) {
+        // An IPv4 address is one, also where both come in by one socket.
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
         let address = who(client.ip());
         if self.admission.count(address) >= self.config.max_connections_per_address {
             let Some(index) = self.admission.first_of(address) else {
@@ -194,6 +196,27 @@ pub(super) fn listener(at: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&at.into())?;
     socket.listen(1024)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Lets this process have as many descriptors as the system allows it, which often are many more than it begins with
+/// (1024), so that a [`Door`] takes as many connections as its limits say. For a program to call before it opens one;
+/// what it starts itself inherits it. How many there may be now, where the system says so.
+pub fn raise_descriptors() -> Option<u64> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let all = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        if let Err(e) = setrlimit(Resource::Nofile, all) {
+            log::debug!("the limit of descriptors stays as it is: {e}");
+        }
+        getrlimit(Resource::Nofile).current
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    None
 }
 
 /// Half of the process's descriptors at most: peers and files need some, too.

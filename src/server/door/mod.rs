@@ -63,6 +63,7 @@ use self::inner::Inner;
 use crate::driver::deadlines::Deadlines;
 use crate::server::http::{Request, RequestId, Response, WebSocketId};
 
+pub use self::admit::raise_descriptors;
 pub use self::config::{DoorConfig, DoorStats};
 pub use self::request::same_origin;
 #[cfg(feature = "self-signed")]

@@ -432,6 +432,9 @@ impl Stream {
             client.handle_timeout(ctx.net, ctx.now);
             !client.is_over()
         });
+        for track in &mut self.tracks {
+            track.flush(ctx.net, ctx.now);
+        }
         self.play(ctx);
         self.fetch(ctx);
     }
@@ -519,6 +522,7 @@ impl Stream {
         let ask = self.publisher.as_ref().and_then(Publisher::deadline);
         let farewells = self.farewells.iter().filter_map(WhipClient::next_deadline);
         let all = [grace, retry, ask, due, self.lost_at].into_iter().flatten();
-        all.chain(farewells).min()
+        let portions = self.tracks.iter().filter_map(Track::deadline);
+        all.chain(farewells).chain(portions).min()
     }
 }
