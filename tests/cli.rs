@@ -451,6 +451,35 @@ fn serve_serves_and_stats_shows_it() {
 }
 
 #[test]
+fn record_writes_what_serve_shows() {
+    let directory = Directory::new("record");
+    let server = Server::start(&[]);
+    let url = format!("{}/whep/testcard", server.url);
+    let to = directory.0.join("card.ivf");
+    // Long enough for a busy machine to connect; it needs a fraction of a second otherwise.
+    stdout(&["record", &url, to.to_str().expect("text"), "--seconds", "8"]);
+    let files = std::fs::read_dir(&directory.0).expect("a directory");
+    let mut sizes: Vec<(String, u64)> = files
+        .map(|file| file.expect("a file"))
+        .map(|file| {
+            (
+                file.file_name().to_string_lossy().into_owned(),
+                file.metadata().map_or(0, |m| m.len()),
+            )
+        })
+        .collect();
+    sizes.sort();
+    assert!(
+        sizes.len() == 2
+            && sizes
+                .iter()
+                .all(|(name, size)| name.starts_with("card.") && *size > 1000),
+        "{sizes:?}"
+    );
+    server.end();
+}
+
+#[test]
 fn secrets_are_asked_for_and_not_logged() {
     let directory = Directory::new("secrets");
     let token = directory.file("token", "wonderland\n");

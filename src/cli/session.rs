@@ -181,10 +181,12 @@ pub fn run(settings: &Settings, work: &mut impl Work) -> Outcome {
         if !may_pass || is_late {
             return Err(error.into());
         }
-        runner.progress.line(&format!(
-            "{error}; trying again in {:.1} s",
-            pause.as_secs_f32()
-        ));
+        let why = match was_connected && error.is_session_gone() {
+            true => "the server does not know the session any more".to_owned(),
+            false => error.to_string(),
+        };
+        let again = format!("{why}; trying again in {:.1} s", pause.as_secs_f32());
+        runner.progress.line(&again);
         if !runner.wait(&mut net, pause)? {
             return Ok(());
         }

@@ -145,10 +145,15 @@ impl Server {
             // The token is for this server only.
             .max_redirects(0)
             .proxy(None);
+        #[cfg(feature = "tls")]
         let builder = match secure {
-            true => builder.tls_config(tls(options.get_flag("insecure"))?),
+            true => builder.tls_config(tls(options.get_flag("insecure"))),
             false => builder,
         };
+        #[cfg(not(feature = "tls"))]
+        if secure {
+            return Err("https is not in this build; it needs the feature tls".into());
+        }
         Ok(Self {
             agent: builder.build().into(),
             url: format!("{}/api/stats", url.trim_end_matches('/')),
@@ -199,7 +204,7 @@ fn problem(body: &str) -> String {
 }
 
 #[cfg(feature = "tls")]
-fn tls(insecure: bool) -> Result<ureq::tls::TlsConfig, Box<dyn Error>> {
+fn tls(insecure: bool) -> ureq::tls::TlsConfig {
     use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
     let roots: Vec<_> = rustls_native_certs::load_native_certs()
         .certs
@@ -207,17 +212,12 @@ fn tls(insecure: bool) -> Result<ureq::tls::TlsConfig, Box<dyn Error>> {
         .map(|der| Certificate::from_der(der).to_owned())
         .collect();
     let provider = rustls::crypto::aws_lc_rs::default_provider();
-    Ok(TlsConfig::builder()
+    TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .root_certs(RootCerts::new_with_certs(&roots))
         .disable_verification(insecure)
         .unversioned_rustls_crypto_provider(provider.into())
-        .build())
-}
-
-#[cfg(not(feature = "tls"))]
-fn tls(_insecure: bool) -> Result<ureq::tls::TlsConfig, Box<dyn Error>> {
-    Err("https is not in this build; it needs the feature tls".into())
+        .build()
 }
 
 /// All figures as text.

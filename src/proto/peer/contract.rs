@@ -58,7 +58,7 @@ pub enum Input<'a> {
     },
     /// Interfaces, addresses or routes of this machine have changed, or it was asleep. Candidates are
     /// gathered anew where that is necessary, and ICE is restarted if the path may have been hit
-    /// ([`PeerConfig::restart_on_network_change`]).
+    /// ([`PeerConfig::restart_on_network_change`](super::PeerConfig::restart_on_network_change)).
     NetworkChanged {
         /// When.
         now: Instant,

@@ -21,6 +21,9 @@ use crate::signaling::http::head::Refusal;
 /// Connections taken in one turn.
 const ACCEPT_BUDGET: usize = 64;
 
+/// Bytes that the system holds for one connection, each way (Linux takes twice as much): 128 KiB in 50 ms are 20 Mbit/s.
+const SOCKET_BUFFER: usize = 128 * 1024;
+
 /// After a failure to accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -107,6 +110,8 @@ impl Door {
     }
 
     fn welcome(&mut self, mut tcp: TcpStream, client: SocketAddr, now: Instant) {
+        // An IPv4 address is one, also where both come in by one socket.
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
         let address = who(client.ip());
         if self.admission.count(address) >= self.config.max_connections_per_address {
             let Some(index) = self.admission.first_of(address) else {
@@ -184,10 +189,34 @@ pub(super) fn listener(at: SocketAddr) -> io::Result<TcpListener> {
     // On Windows it would let others take the port over.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
+    // What comes in has these from it. The system's own would grow to megabytes each for clients that do not read.
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.set_nonblocking(true)?;
     socket.bind(&at.into())?;
     socket.listen(1024)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+/// Lets this process have as many descriptors as the system allows it, which often are many more than it begins with
+/// (1024), so that a [`Door`] takes as many connections as its limits say. For a program to call before it opens one;
+/// what it starts itself inherits it. How many there may be now, where the system says so.
+pub fn raise_descriptors() -> Option<u64> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let all = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        if let Err(e) = setrlimit(Resource::Nofile, all) {
+            log::debug!("the limit of descriptors stays as it is: {e}");
+        }
+        getrlimit(Resource::Nofile).current
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    None
 }
 
 /// Half of the process's descriptors at most: peers and files need some, too.
