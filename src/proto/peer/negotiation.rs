@@ -464,7 +464,9 @@ impl Peer {
             self.channels.close_all(&mut self.events);
         }
         self.pending.counts.unusable += remote.candidates_unreadable as u64;
-        for candidate in self.pending.set_generation(&remote.ufrag) {
+        let early = self.pending.take_early(&remote.ufrag, self.now);
+        let ready = self.pending.set_generation(&remote.ufrag);
+        for candidate in ready.into_iter().chain(early) {
             self.apply_remote_candidate(&candidate);
         }
         for candidate in remote.candidates.clone() {
