@@ -195,7 +195,7 @@ impl Publisher {
             for part in 0..BURST {
                 let mut payload = vec![0x55; PAYLOAD];
                 // RFC 7741: the beginning of the first partition, and of a keyframe.
-                let is_key = part == 0 && picture % KEYFRAMES == 0;
+                let is_key = part == 0 && picture.is_multiple_of(KEYFRAMES);
                 payload[0] = if part == 0 { 0x10 } else { 0 };
                 payload[1] = if is_key { 0x10 } else { 0x11 };
                 let timestamp = (picture * 3600) as u32;

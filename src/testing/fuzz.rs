@@ -5,6 +5,8 @@
 
 #[cfg(feature = "server")]
 mod http;
+#[cfg(feature = "server")]
+mod rooms;
 mod rtp;
 mod sequence;
 #[cfg(feature = "server")]
@@ -12,6 +14,8 @@ mod whip;
 
 #[cfg(feature = "server")]
 pub use http::{http_head, web_socket};
+#[cfg(feature = "server")]
+pub use rooms::room_message;
 pub use rtp::{rtp_packet, rtp_source, sdp_file};
 pub use sequence::sequence;
 #[cfg(feature = "server")]

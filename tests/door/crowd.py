@@ -34,7 +34,7 @@ for number in range(count):
             one.recv(1000)
         if kind == "unread":
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            one.sendall(b"GET /large?8000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+            one.sendall(b"GET /large?3000000 HTTP/1.1\r\nHost: a\r\n\r\n")
     except OSError as error:
         print(f"number {number}: {error}", file=sys.stderr)
         one.close()

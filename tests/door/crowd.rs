@@ -253,7 +253,7 @@ fn what_is_not_read_is_limited() {
         .write_all(b"GET /large?3000000 HTTP/1.1\r\nHost: a\r\n\r\n")
         .unwrap();
     assert_eq!(Answer::read(&mut stream, false).body.len(), 3_000_000);
-    let stats = app.wait_for("evicted", |stats| stats.evicted >= 15);
+    let stats = app.wait_for("evicted", |stats| stats.evicted >= 8);
     assert!(stats.held <= 20_000_000, "{stats:?}");
     visits(app.address);
     crowd.leave();

@@ -250,6 +250,27 @@ fn too_many_requests_at_once_are_told_to_come_again() {
     );
 }
 
+/// Requests that the application takes its time with do not keep others waiting, however many lines there are.
+#[test]
+fn slow_answers_hold_nobody_up() {
+    let app = App::start(DoorConfig::default().lines(2));
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let mut stream = app.connect();
+            let never = "GET /never HTTP/1.1\r\nHost: a\r\n\r\n";
+            stream.write_all(never.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    app.wait_for("asked", |stats| stats.waiting == 20);
+    for _ in 0..10 {
+        assert_eq!(app.raw(GET).status, 200);
+    }
+    assert_eq!(app.stats().waiting, 20);
+    drop(waiting);
+    app.wait_for("gone", |stats| stats.waiting == 0);
+}
+
 /// More requests than lines, all at the same time, of all sizes.
 #[test]
 fn many_at_once_get_what_is_theirs() {

@@ -120,6 +120,8 @@ fn chromium_has_pages_and_web_sockets() {
             stats.web_sockets_opened == 1 && stats.requests > 20,
             "{stats:?}"
         );
-        assert!(stats.accepted < 20, "it keeps its connections: {stats:?}");
+        // It ends those on which it has seen a certificate that nobody vouches for.
+        let of_use = stats.accepted - stats.tls_failed;
+        assert!(of_use < 20, "it keeps its connections: {stats:?}");
     }
 }

@@ -3,9 +3,9 @@
 
     tests/interop/whip.py PEER URL --media video:VP8,audio:opus [--restart] [--watch FRAMES]
 
-Without --watch it publishes: it prints "connected", then goes on until its standard input ends. With --watch
-it ends well when so many pictures have been decoded and sound has come. --restart restarts ICE in between,
-and the media has to go on. Candidates are sent by PATCH as they are found. Standard library only.
+Without --watch it publishes: it prints "ready", then goes on until its standard input ends. With --watch it
+ends well when so many pictures have been decoded and sound has come. --restart restarts ICE in between, and the
+media has to go on. Candidates are sent by PATCH as they are found. Standard library only.
 """
 
 import argparse
@@ -139,14 +139,21 @@ def main():
 
 def run(args, peer, session, leave):
     end = time.monotonic() + PATIENCE
-    has_connected, restarted_at, asked, wanted = False, None, 0.0, args.watch
     kinds = {each.split(":")[0] for each in args.media.split(",")}
+    connected = ready = asked_restart = restarted = False
+    asked_stats, wanted = 0.0, args.watch
     while not leave.is_set():
-        if args.watch is not None or not has_connected:
+        if args.watch is not None or not ready:
             assert time.monotonic() < end, f"{args.peer}: not in {PATIENCE} s"
-        if has_connected and args.watch is not None and time.monotonic() - asked > 0.3:
-            asked = time.monotonic()
+        if connected and args.watch is not None and time.monotonic() - asked_stats > 0.3:
+            asked_stats = time.monotonic()
             peer.say(type="media-stats")
+        if connected and not ready and (restarted or not args.restart):
+            ready = True
+            print("ready", flush=True)
+        if connected and args.watch is None and args.restart and not asked_restart:
+            asked_restart = True
+            peer.say(type="restart-ice")
         try:
             report = peer.reports.get(timeout=0.05)
         except queue.Empty:
@@ -159,31 +166,41 @@ def run(args, peer, session, leave):
             sys.exit(f"{args.peer}: {report['message']}")
         if kind == "description":
             offer = report["description"]["sdp"]
-            answer = session.create(offer) if session.url is None else session.restart(offer)
+            restarted = session.url is not None
+            answer = session.restart(offer) if restarted else session.create(offer)
             peer.say(type="description", description={"type": "answer", "sdp": answer})
+            # What comes after it counts.
+            wanted = None if restarted else wanted
         if kind == "candidate" and report["candidate"]:
             session.waiting.append("a=" + report["candidate"]["candidate"].removeprefix("a="))
         if kind == "candidate" and not report["candidate"]:
             session.waiting.append("a=end-of-candidates")
         if kind == "state":
             print(report["state"], flush=True)
-            if report["state"] == "connected" and not has_connected:
-                has_connected = True
-                if args.restart and args.watch is None:
-                    peer.say(type="restart-ice")
+            connected |= report["state"] == "connected"
             assert report["state"] not in ("failed", "closed"), report
         if kind == "media-stats" and args.watch is not None:
-            counts = {each: 0 for each in kinds}
-            for stat in report["stats"]:
-                if stat.get("type") == "inbound-rtp" and stat.get("source") is None:
-                    decoded = stat.get("framesDecoded") or stat.get("packetsReceived") or 0
-                    counts[stat["kind"]] = max(counts.get(stat["kind"], 0), decoded)
-            if all(count >= wanted for count in counts.values()):
-                print("decoded", counts, flush=True)
-                if not args.restart or restarted_at:
-                    return
-                restarted_at, wanted = counts, max(counts.values()) + args.watch
+            counts = decoded(report["stats"], kinds)
+            if wanted is None:
+                wanted = max(counts.values()) + args.watch
+            if min(counts.values()) < wanted:
+                continue
+            print("decoded", counts, flush=True)
+            if restarted or not args.restart:
+                return
+            if not asked_restart:
+                asked_restart = True
                 peer.say(type="restart-ice")
+
+
+def decoded(stats, kinds):
+    """What has come of each kind: pictures, and packets of sound where nobody counts its frames."""
+    counts = {each: 0 for each in kinds}
+    for stat in stats:
+        if stat.get("type") == "inbound-rtp" and stat.get("source") is None:
+            count = stat.get("framesDecoded") or stat.get("packetsReceived") or 0
+            counts[stat["kind"]] = max(counts.get(stat["kind"], 0), count)
+    return counts
 
 
 main()

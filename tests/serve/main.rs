@@ -4,6 +4,8 @@
 //! and fails when the environment variable `CI` is set.
 #![cfg(all(feature = "cli", any(feature = "aws-lc", feature = "rust-crypto")))]
 
+mod http;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;

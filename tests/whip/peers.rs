@@ -47,8 +47,8 @@ impl Publisher {
         loop {
             let mut line = String::new();
             let length = output.read_line(&mut line).unwrap();
-            assert!(length > 0, "{peer} ended before it was connected");
-            if line.trim() == "connected" {
+            assert!(length > 0, "{peer} ended before it was ready");
+            if line.trim() == "ready" {
                 std::thread::spawn(move || std::io::copy(&mut output, &mut std::io::sink()));
                 return publisher;
             }

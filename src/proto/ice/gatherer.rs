@@ -126,6 +126,8 @@ struct Server {
     username: String,
     password: String,
     state: Lookup,
+    /// It was not given as such: nobody need hear that it does not answer.
+    implied: bool,
 }
 
 /// The password is left out.
@@ -505,6 +507,9 @@ impl Gatherer {
             }
             return;
         }
+        if self.servers[server].implied {
+            return;
+        }
         let url = self.servers[server].url.to_string();
         self.fail(IceCandidateError {
             url: Some(url),
@@ -520,6 +525,9 @@ impl Gatherer {
             if binding.state == Asking::Asked {
                 binding.state = Asking::Failed;
             }
+        }
+        if self.servers[index].implied {
+            return;
         }
         let url = self.servers[index].url.to_string();
         self.fail(IceCandidateError::unreachable(url, why));

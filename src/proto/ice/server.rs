@@ -107,10 +107,10 @@ pub enum ServerTransport {
     /// Over UDP.
     Udp,
     /// Over TCP. STUN servers are not asked by it: what they would see is the mapping of that one connection, at
-    /// which nobody else can reach us (RFC 6544 §5.2). Such URLs (`stun:…?transport=tcp`, `stuns:`) are taken, and
-    /// give no candidates.
+    /// which nobody else can reach us (RFC 6544 §5.2).
     Tcp,
-    /// Over TLS on TCP; with STUN servers as [`Tcp`](Self::Tcp).
+    /// Over TLS on TCP. With STUN servers (`stuns:`) it is as with [`Tcp`](Self::Tcp): such URLs are taken, and give
+    /// no candidates. (A `stun:` URL with `?transport` there is not: RFC 7064 §3.1.)
     Tls,
 }
 

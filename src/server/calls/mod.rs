@@ -268,6 +268,28 @@ impl Calls {
         }
     }
 
+    /// Panics where what is remembered does not fit together.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn check(&self) {
+        for (id, user) in &self.users {
+            assert!(user.calls.len() <= self.config.max_calls);
+            for other in &user.calls {
+                let of_other = self.users.get(other).map(|o| o.calls.contains(id));
+                assert_eq!(of_other, Some(true), "{id} is in a call with {other}");
+            }
+            match user.socket {
+                Ok(socket) => {
+                    let signed_in = self.sockets.get(&socket).map(|s| s.user.as_ref());
+                    assert_eq!(signed_in, Some(Some(id)));
+                }
+                Err(_) => assert!(!user.calls.is_empty(), "{id} is waited for without a call"),
+            }
+        }
+        for user in self.sockets.values().filter_map(|s| s.user.as_ref()) {
+            assert!(self.users.contains_key(user), "{user} is nobody");
+        }
+    }
+
     fn sign_in(&mut self, socket: WebSocketId, user: String, resume: Option<&str>) {
         let (mut calls, mut key) = (BTreeSet::new(), Token::random());
         if let Some(known) = self.users.get_mut(&user) {
@@ -303,17 +325,17 @@ impl Calls {
         if from == to {
             return self.complain(socket, "nobody can call themselves");
         }
+        // Also when nobody is there to hear it.
+        if kind == "bye" {
+            self.end_call(from, to);
+        }
         let Some(Ok(target)) = self.users.get(to).map(|u| u.socket) else {
             self.stats.unavailable += 1;
             let text = message::unavailable(kind, to);
             return self.out.push_back(SocketOutput::Send(socket, text));
         };
-        match kind {
-            "offer" if !self.begin_call(from, to) => {
-                return self.complain(socket, "too many calls at once");
-            }
-            "bye" => self.end_call(from, to),
-            _ => {}
+        if kind == "offer" && !self.begin_call(from, to) {
+            return self.complain(socket, "too many calls at once");
         }
         self.stats.relayed += 1;
         self.out
@@ -340,8 +362,13 @@ impl Calls {
 
     fn end_call(&mut self, from: &str, to: &str) {
         for (id, other) in [(from, to), (to, from)] {
-            if let Some(user) = self.users.get_mut(id) {
-                user.calls.remove(other);
+            let Some(user) = self.users.get_mut(id) else {
+                continue;
+            };
+            user.calls.remove(other);
+            // Waited for because of this call only.
+            if user.calls.is_empty() && user.socket.is_err() {
+                self.users.remove(id);
             }
         }
     }

@@ -179,6 +179,17 @@ fn both_gone_is_nobody_left() {
 }
 
 #[test]
+fn nobody_is_waited_for_when_the_call_is_over() {
+    let mut exchange = Exchange::with_both();
+    exchange.say(ANNA, message("offer", "anna", "bert"));
+    exchange.calls.socket_closed(BERT, exchange.now);
+    exchange.say(ANNA, message("bye", "anna", "bert"));
+    exchange.calls.check();
+    exchange.open(CLARA, "userId=bert");
+    assert_eq!(exchange.said().last().unwrap().1["type"], "signedin");
+}
+
+#[test]
 fn limits() {
     let config = CallsConfig {
         max_users: 2,

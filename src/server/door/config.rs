@@ -24,8 +24,8 @@ pub struct DoorConfig {
     pub max_web_sockets: usize,
     /// Requests that wait for the application at a time; more are refused with 503. Default: 256.
     pub max_requests: usize,
-    /// Connections to tiny_http, each with a thread, and each with one request at a time. 0: none, requests are read
-    /// without it. Default: 8.
+    /// Connections to tiny_http, each with a thread, and each with one request at a time. A request that finds none free
+    /// goes without. 0: all do. Default: 8.
     pub lines: usize,
     /// Request line and header lines together, in bytes; more: 431. There are 64 lines at most. Default: 16 KiB.
     pub max_head: usize,

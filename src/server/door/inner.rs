@@ -5,7 +5,6 @@
 //! opens, over a socket of the file system in a directory of our own, which is gone before the first request: nobody
 //! else can ever connect, and it accepts nothing any more. Each line carries one request at a time, whole and checked.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -34,6 +33,9 @@ const TRY_OUT: Duration = Duration::from_secs(5);
 
 /// Bytes read from a line in one turn, about.
 const READ_BUDGET: usize = 256 * 1024;
+
+/// A response of more bytes has a thread of its own, so that others do not wait until the door has taken it.
+const LARGE: usize = 128 * 1024;
 
 /// More than this is no head of ours.
 const MAX_HEAD: usize = 64 * 1024;
@@ -72,8 +74,6 @@ pub(super) enum LineEvent {
 pub(super) struct Inner {
     lines: Vec<Line>,
     free: Vec<usize>,
-    /// Requests that wait for a line.
-    backlog: VecDeque<(RequestId, bool, Vec<u8>)>,
     pub arrived: Receiver<Arrived>,
     replies: Sender<Reply>,
     server: Option<Arc<tiny_http::Server>>,
@@ -149,7 +149,6 @@ impl Inner {
         Ok(Self {
             free: (0..lines.len()).collect(),
             lines,
-            backlog: VecDeque::new(),
             arrived,
             replies,
             server: Some(server),
@@ -165,36 +164,19 @@ impl Inner {
         (index < self.lines.len()).then_some(index)
     }
 
-    /// Passes a whole request on, at once or when a line is free.
-    pub fn submit(&mut self, id: RequestId, is_head: bool, bytes: Vec<u8>) {
-        self.backlog.push_back((id, is_head, bytes));
+    /// Whether a request could go this way now.
+    pub fn is_free(&self) -> bool {
+        !self.free.is_empty()
     }
 
-    /// One that waits for a line is not needed any more.
-    pub fn forget(&mut self, id: RequestId) {
-        self.backlog.retain(|(other, ..)| *other != id);
-    }
-
-    /// Whether requests could go out.
-    pub fn has_work(&self) -> bool {
-        !self.backlog.is_empty() && !self.free.is_empty()
-    }
-
-    /// Hands out what waits for a line.
-    pub fn hand_out(&mut self) -> Result<(), String> {
-        while self.has_work() {
-            let (Some(index), Some((id, is_head, bytes))) =
-                (self.free.pop(), self.backlog.pop_front())
-            else {
-                break;
-            };
-            let line = &mut self.lines[index];
-            line.request = Some(id);
-            line.is_head = is_head;
-            (line.out, line.sent) = (bytes, 0);
-            line.write().map_err(|e| e.to_string())?;
-        }
-        Ok(())
+    /// Passes a whole request on, if a line is free: which one.
+    pub fn submit(&mut self, id: RequestId, is_head: bool, bytes: Vec<u8>) -> Option<usize> {
+        let index = self.free.pop()?;
+        let line = &mut self.lines[index];
+        line.request = Some(id);
+        line.is_head = is_head;
+        (line.out, line.sent) = (bytes, 0);
+        Some(index)
     }
 
     /// Hands the response to the carrying thread.
@@ -230,12 +212,10 @@ impl Inner {
         }
     }
 
-    /// Requests that are under way, or wait.
+    /// Requests that are under way.
     pub fn under_way(&self) -> Vec<RequestId> {
-        let lines = self.lines.iter().filter_map(|line| line.request);
-        lines
-            .chain(self.backlog.iter().map(|(id, ..)| *id))
-            .collect()
+        let lines = self.lines.iter();
+        lines.filter_map(|line| line.request).collect()
     }
 }
 
@@ -374,7 +354,15 @@ fn carry(
         }
         // tiny_http waits for one thing only, so a response calls it off its wait (`unblock`).
         while let Ok((http, response)) = replies.try_recv() {
-            write(http, response);
+            if response.body.len() <= LARGE {
+                write(http, response);
+                continue;
+            }
+            // There are as many at a time as there are lines, at most. Without a thread it is dropped, and so 500.
+            let large = thread::Builder::new().name("door-large".to_owned());
+            if let Err(e) = large.spawn(move || write(http, response)) {
+                log::warn!("no thread for a large response: {e}");
+            }
         }
     }
 }

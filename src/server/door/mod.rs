@@ -245,8 +245,7 @@ impl Door {
     /// are events to be polled.
     pub fn next_deadline(&self) -> Option<Instant> {
         let accepts = self.may_accept && self.accept_again.is_none();
-        let inner = self.inner.as_ref();
-        let relays = !self.lines_ready.is_empty() || inner.is_some_and(Inner::has_work);
+        let relays = !self.lines_ready.is_empty();
         let has_work = relays || accepts || !self.listed.is_empty() || !self.events.is_empty();
         if has_work || self.more_ready {
             return Some(self.now);

@@ -22,10 +22,6 @@ impl Door {
         while let Some(arrived) = self.inner.as_ref().and_then(|i| i.arrived.try_recv().ok()) {
             self.arrived(arrived);
         }
-        let handed_out = self.inner.as_mut().map(Inner::hand_out);
-        if let Some(Err(why)) = handed_out {
-            self.start_anew(&why, now);
-        }
     }
 
     /// tiny_http has read a request: the application's turn.
@@ -64,7 +60,7 @@ impl Door {
             reply.keep_alive &= !connection.has_ended;
             connection
                 .wire
-                .send(&response::with_connection(bytes, reply));
+                .send_all(response::with_connection(bytes, reply));
             let keep_alive = reply.keep_alive;
             connection.state = State::Writing { keep_alive };
             self.attend(waiting.index, now);
@@ -90,7 +86,7 @@ impl Door {
         };
         if let State::Waiting { mut reply, .. } = connection.state {
             reply.keep_alive &= !connection.has_ended;
-            connection.wire.send(&response::bytes(&response, reply));
+            connection.wire.send_all(response::bytes(&response, reply));
             let keep_alive = reply.keep_alive;
             connection.state = State::Writing { keep_alive };
             self.list(index);
@@ -105,9 +101,6 @@ impl Door {
         let State::Waiting { id, .. } = connection.state else {
             return;
         };
-        if let Some(inner) = &mut self.inner {
-            inner.forget(id);
-        }
         if let Some(Waiting {
             is_told: true,
             is_answered: false,

@@ -75,7 +75,8 @@ impl Queue {
         if self.gone == self.bytes.len() {
             // What has nothing to send holds nothing.
             *self = Self::default();
-        } else if self.gone > 256 * 1024 {
+        } else if self.gone > (256 * 1024).max(self.bytes.len() / 2) {
+            // What is moved to the front is less than what has gone.
             self.bytes.drain(..self.gone);
             self.gone = 0;
         }
@@ -142,6 +143,15 @@ impl Wire {
     /// Queues what is to be sent.
     pub fn send(&mut self, bytes: &[u8]) {
         self.plain.bytes.extend_from_slice(bytes);
+    }
+
+    /// The same of what is large: it is not copied.
+    pub fn send_all(&mut self, bytes: Vec<u8>) {
+        if self.plain.len() == 0 {
+            self.plain = Queue { bytes, gone: 0 };
+        } else {
+            self.plain.bytes.extend_from_slice(&bytes);
+        }
     }
 
     /// Bytes that wait for the system to take them.

@@ -312,9 +312,14 @@ impl Door {
             return self.refuse_but_stay(index, &refusal, reply);
         }
         let id = RequestId(self.next_id());
-        let goes_on = !is_web_socket && self.inner.is_some();
-        if let Some(inner) = self.inner.as_mut().filter(|_| goes_on) {
-            inner.submit(id, reply.is_head, forward(&parsed, id.0));
+        // When all lines are in use, by requests that the application takes its time with, nobody waits for one: it has
+        // been read here already.
+        let free = self.inner.as_mut().filter(|inner| inner.is_free());
+        let goes_on = !is_web_socket && free.is_some();
+        if let Some(inner) = free.filter(|_| goes_on) {
+            // It is written when the lines' turn is.
+            let line = inner.submit(id, reply.is_head, forward(&parsed, id.0));
+            self.lines_ready.extend(line);
         } else {
             self.events.push_back(match is_web_socket {
                 true => DoorEvent::WebSocketRequest(id, parsed.request),
@@ -400,7 +405,7 @@ impl Door {
 
     fn answer(&mut self, index: usize, response: &Response, reply: Reply) {
         if let Some(connection) = self.connections.get_mut(index) {
-            connection.wire.send(&response::bytes(response, reply));
+            connection.wire.send_all(response::bytes(response, reply));
             let keep_alive = reply.keep_alive;
             connection.state = State::Writing { keep_alive };
         }

@@ -197,7 +197,6 @@ class Call {
   constructor(target, id, { polite }) {
     Object.assign(this, { target, id, polite });
     this.mine = new Tile(user, { own: true });
-    this.mine.element.classList.add('self');
     this.theirs = new Tile(target);
     this.theirs.update({ name: target, camera: false });
     $('#stage').replaceChildren(this.theirs.element, this.mine.element);

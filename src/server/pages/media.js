@@ -110,6 +110,7 @@ export class Devices {
   audio = null;
   /** What `video` is: 'camera', 'screen' or null. */
   shows = null;
+  #cameraNext = false;
 
   constructor({ onchange, ontrouble }) {
     Object.assign(this, { onchange, ontrouble });
@@ -135,14 +136,24 @@ export class Devices {
     if (stream) this.#show(stream.getVideoTracks()[0], 'camera');
   }
 
+  /** When it ends, the camera goes on, if it was on before. */
   async screen(on) {
-    if (!on) return this.#show(null, null);
+    if (!on) return this.#endScreen();
+    const camera = this.shows === 'camera';
     const stream = await this.#get('screen', () =>
       navigator.mediaDevices.getDisplayMedia({ video: { frameRate: { max: 15 } } }));
     if (!stream) return;
     const [track] = stream.getVideoTracks();
     track.contentHint = 'detail';
+    this.#cameraNext = camera;
     this.#show(track, 'screen');
+  }
+
+  async #endScreen() {
+    const next = this.#cameraNext;
+    this.#cameraNext = false;
+    this.#show(null, null);
+    if (next) await this.camera(true);
   }
 
   async microphone(on) {
@@ -167,7 +178,9 @@ export class Devices {
     old?.stop();
     // By the browser's own button, or unplugged.
     track?.addEventListener('ended', () => {
-      if (this.video === track) this.#show(null, null);
+      if (this.video !== track) return;
+      if (what === 'screen') this.#endScreen();
+      else this.#show(null, null);
     });
     this.onchange();
   }
@@ -190,7 +203,7 @@ export function toggle(button, isOn, words) {
 export class Tile {
   constructor(name, { own = false } = {}) {
     this.element = document.createElement('li');
-    this.element.className = 'tile';
+    this.element.className = own ? 'tile self' : 'tile';
     this.video = document.createElement('video');
     Object.assign(this.video, { autoplay: true, playsInline: true, muted: own });
     // A picture without sound plays at once wherever sound would need a click first.

@@ -130,6 +130,7 @@ async function onmessage({ event, data }) {
       if (value.id !== me?.id) hangUp();
       me = value;
       tellState();
+      if (pc?.connectionState === 'connected') say('live', 'Connected');
       break;
     case 'members': return members(value);
     case 'offer': return answer(value);
@@ -149,7 +150,8 @@ async function answer(offer) {
   for (const transceiver of pc.getTransceivers()) {
     if (!up.has(transceiver.mid) || transceiver.isUp) continue;
     transceiver.isUp = true;
-    transceiver.direction = 'sendonly';
+    // The answer says no more of it than the offer asks for.
+    transceiver.direction = 'sendrecv';
     transceiver.sender.setStreams(ownStream);
   }
   await send();
@@ -160,11 +162,15 @@ async function answer(offer) {
   }
 }
 
-/** The mids of the sections that go from here to the server. */
+/** The mids of what goes from here to the server: the first section of each kind that can. */
 function receivedByServer(sdp) {
-  const sections = sdp.split(/\r\n(?=m=)/).slice(1);
-  const up = sections.filter((section) => section.includes('\r\na=recvonly'));
-  return new Set(up.map((section) => /\r\na=mid:(\S+)/.exec(section)?.[1]));
+  const up = new Map();
+  for (const section of sdp.split(/\r\n(?=m=)/).slice(1)) {
+    const [kind] = /(?<=^m=)\w+/.exec(section) ?? [];
+    const mid = /\r\na=mid:(\S+)/.exec(section)?.[1];
+    if (!up.has(kind) && /\r\na=(recvonly|sendrecv)/.test(section)) up.set(kind, mid);
+  }
+  return new Set(up.values());
 }
 
 /**

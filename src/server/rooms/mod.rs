@@ -132,6 +132,12 @@ impl Rooms {
         ((1..=64).contains(&name.len()) && name.bytes().all(fits)).then_some(name)
     }
 
+    /// Whether a message of a page is understood; why not.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn understands(text: &str) -> Result<(), String> {
+        message::parse(text).map(drop)
+    }
+
     /// The rooms that somebody is in, by name.
     pub fn list(&self) -> impl Iterator<Item = RoomInfo> + use<> {
         let mut rooms: BTreeMap<&str, usize> = BTreeMap::new();

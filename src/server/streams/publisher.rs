@@ -167,3 +167,48 @@ impl Publisher {
         is_asked
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::LoopConfig;
+    use crate::proto::peer::PeerConfig;
+
+    #[test]
+    fn the_layer_with_the_most_bytes_takes_over_with_its_keyframe() {
+        let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+        let peer = net.add_peer(PeerConfig::default()).unwrap();
+        let begun = Instant::now();
+        let mut publisher = Publisher::new(peer, begun);
+        let mut now = begun;
+        let mut round = |net: &mut EventLoop, is_key: bool, layers: &[(&str, usize)]| {
+            now += Duration::from_millis(100);
+            let mut taken = Vec::new();
+            for (rid, size) in layers {
+                if publisher.takes_layer(net, rid, *size, is_key, now) {
+                    taken.push((*rid).to_owned());
+                }
+            }
+            taken
+        };
+        let all = [("q", 100), ("h", 300), ("f", 1000)];
+        assert_eq!(round(&mut net, true, &all), ["q"], "the first that comes");
+        for _ in 0..12 {
+            assert_eq!(round(&mut net, false, &all), ["q"], "until a keyframe");
+        }
+        assert_eq!(round(&mut net, true, &all), ["q", "f"], "from there on");
+        for _ in 0..12 {
+            assert_eq!(round(&mut net, false, &all), ["f"]);
+        }
+        // The publisher's uplink is bad now: the best layer is not sent any more.
+        for _ in 0..25 {
+            round(&mut net, false, &all[..2]);
+        }
+        assert_eq!(round(&mut net, true, &all[..2]), ["h"]);
+        // A little more is no reason to change.
+        for _ in 0..12 {
+            round(&mut net, false, &[("q", 110), ("h", 100)]);
+        }
+        assert_eq!(round(&mut net, true, &[("q", 110), ("h", 100)]), ["h"]);
+    }
+}

@@ -1,5 +1,7 @@
 //! One stream: its source, its state, its viewers.
 
+mod published;
+
 use std::time::{Duration, Instant};
 
 use super::clips::{Clip, Clips};
@@ -16,8 +18,8 @@ use crate::driver::peers::Queued;
 use crate::driver::{Datagram, EventLoop, PeerId, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{
-    ConnectionState, EncodedFrame, MediaKind, MediaMode, PeerConfig, PeerEvent, ReceivedPacket,
-    RtpPacket, TransceiverConfig, TransceiverId,
+    EncodedFrame, MediaKind, MediaMode, PeerConfig, PeerEvent, RtpPacket, TransceiverConfig,
+    TransceiverId,
 };
 use crate::server::token::Token;
 use crate::signaling::whip::{WhipClient, WhipEvent};
@@ -30,9 +32,6 @@ const LOST: Duration = Duration::from_secs(5);
 
 /// Sessions with other servers that are waited for while they end.
 const MAX_FAREWELLS: usize = 4;
-
-/// How often a publisher's stream looks after viewers that still wait for a keyframe.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// A stream, by name.
 #[derive(Debug)]
@@ -502,99 +501,6 @@ impl Stream {
         for (codec, packet) in inputs.handle_input(datagram, ctx.now) {
             self.live(ctx.now);
             self.write_packet(ctx, codec, packet);
-        }
-    }
-
-    /// Who publishes, if somebody does.
-    pub fn publisher(&self) -> Option<PeerId> {
-        self.publisher.as_ref().map(|p| p.peer)
-    }
-
-    /// Whether another one may take the publisher's place.
-    pub fn is_vacant(&self, patience: Duration, now: Instant) -> bool {
-        let is_silent = |p: &Publisher| now.saturating_duration_since(p.heard) >= patience;
-        self.publisher.as_ref().is_none_or(is_silent)
-    }
-
-    pub fn set_publisher(&mut self, peer: PeerId, now: Instant) {
-        self.publisher = Some(Publisher::new(peer, now));
-        self.stats.starts += 1;
-        self.looked = None;
-        for track in &mut self.tracks {
-            track.restart(now);
-        }
-        self.set_state(StreamState::Starting);
-    }
-
-    pub fn remove_publisher(&mut self, now: Instant) {
-        self.publisher = None;
-        for track in &mut self.tracks {
-            track.restart(now);
-        }
-        if self.source.is_published() {
-            self.set_state(StreamState::Waiting);
-        }
-    }
-
-    /// An event of the peer that packets come from.
-    pub fn handle_publisher(&mut self, ctx: &mut Context<'_>, peer: PeerId, event: &PeerEvent) {
-        if let Some(Running::Whep(client)) = &mut self.running {
-            client.handle_peer_event(ctx.net, peer, event);
-        }
-        for client in &mut self.farewells {
-            client.handle_peer_event(ctx.net, peer, event);
-        }
-        match event {
-            PeerEvent::Packet(packet) => return self.handle_published(ctx, packet),
-            PeerEvent::ConnectionStateChange(ConnectionState::Disconnected) => {
-                self.lost_at = Some(ctx.now + LOST);
-            }
-            PeerEvent::ConnectionStateChange(_) => self.lost_at = None,
-            _ => {}
-        }
-        // What the client has made of it.
-        self.fetch(ctx);
-    }
-
-    /// A packet of the publisher.
-    fn handle_published(&mut self, ctx: &mut Context<'_>, packet: &ReceivedPacket) {
-        let Some(publisher) = &mut self.publisher else {
-            return;
-        };
-        let codec = packet.codec;
-        let is_key = begins_keyframe(codec, &packet.payload);
-        if !publisher.takes(ctx.net, packet, is_key, ctx.now) {
-            return;
-        }
-        self.live(ctx.now);
-        let kind = MediaKind::of(codec);
-        let track = &mut self.tracks[index_of(kind)];
-        if track.feeds.first().map(|f| f.codec) != Some(codec) {
-            track.set_codecs(&[codec]);
-            self.reconnect(ctx);
-        }
-        self.write(
-            ctx,
-            codec,
-            Queued::Packet(packet.to_packet().into()),
-            is_key,
-        );
-        let is_due = |at: Instant| ctx.now.saturating_duration_since(at) >= LOOK;
-        if kind == MediaKind::Video && self.looked.is_none_or(is_due) {
-            // The publisher was not there when they asked, or its answer was lost.
-            self.looked = Some(ctx.now);
-            if self.tracks[index_of(kind)].wants_keyframe() {
-                self.want_keyframe(ctx);
-            }
-        }
-    }
-
-    /// A viewer wants a keyframe.
-    fn want_keyframe(&mut self, ctx: &mut Context<'_>) {
-        if let Some(publisher) = &mut self.publisher {
-            let interval = ctx.config.keyframe_interval;
-            let asked = publisher.want_keyframe(ctx.net, interval, ctx.now);
-            self.stats.keyframes_asked += u64::from(asked);
         }
     }
 

@@ -77,9 +77,9 @@ impl StreamHost for Streams {
 pub enum Refusal {
     /// There is no such stream. 404.
     Unknown,
-    /// It is there, but not published this way (a file, say). 409.
+    /// It is there, but not published this way (a file, say). 403.
     NotPublishable,
-    /// Somebody publishes it already. 409.
+    /// Somebody publishes it already. 409 with `Retry-After`.
     Busy,
     /// There is nothing to watch now. 409 with `Retry-After`.
     NotLive {

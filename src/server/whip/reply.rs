@@ -136,8 +136,9 @@ pub(super) fn refused(name: &str, refusal: &Refusal) -> Response {
     let problem = |status, title| Response::problem(status, title, &detail);
     match refusal {
         Refusal::Unknown => problem(404, "No such stream"),
-        Refusal::NotPublishable => problem(409, "Not to be published"),
-        Refusal::Busy => problem(409, "Already published"),
+        Refusal::NotPublishable => problem(403, "Not to be published"),
+        // A publisher that has gone silent gives way after seconds.
+        Refusal::Busy => retry_after(problem(409, "Already published"), RETRY_AFTER),
         Refusal::NotLive { retry_after: wait } => retry_after(problem(409, "Not live"), *wait),
         Refusal::Full => retry_after(problem(503, "Too many viewers"), RETRY_AFTER),
         Refusal::Unsuitable(_) => problem(422, "Unsuitable offer"),

@@ -349,7 +349,7 @@ fn a_bad_request_is_told_what_is_wrong_and_ends_nothing() {
         (post("/whip/x", &recvonly), 422, "use WHEP"),
         (post("/whep/x", &offer), 422, "use WHIP"),
         (post("/whep/x", &recvonly), 409, "nothing to watch"),
-        (post("/whip/file", &offer), 409, "source of its own"),
+        (post("/whip/file", &offer), 403, "source of its own"),
         (post("/whip/nothing", &offer), 404, "no such stream"),
         (
             post(&format!("/whip/{}", "x".repeat(129)), &offer),
@@ -514,4 +514,46 @@ fn ice_servers_are_offered_and_an_answer_does_not_wait_for_them_long() {
     );
     world.whip.close(&mut world.net);
     assert_eq!(world.whip.sessions().count(), 0);
+}
+
+/// What is damaged is refused, or makes a session that never connects; nothing else comes of it.
+#[test]
+fn damaged_offers_and_fragments_end_nothing() {
+    let config = WhipConfig::default()
+        .max_per_client(20)
+        .connect_deadline(Duration::from_millis(200));
+    let mut world = World::new(config);
+    let (_, _, offer) = world.offerer(Kind::Publish);
+    let created = world.ask(post("/whip/good", &offer));
+    let session = header(&created, "location").to_owned();
+    let fragment = SdpFragment::of_description(&offer).unwrap().to_text();
+    let mut rng = crate::testing::Rng::new(5);
+    let mut damage = |text: &str| {
+        let mut bytes = text.as_bytes().to_vec();
+        for _ in 0..1 + rng.next_u64() % 4 {
+            let at = rng.next_u64() as usize % bytes.len();
+            match rng.next_u64() % 3 {
+                0 => bytes[at] = rng.next_u64() as u8,
+                1 => drop(bytes.drain(at..bytes.len().min(at + 9))),
+                _ => bytes.truncate(at + 1),
+            }
+        }
+        bytes
+    };
+    for round in 0..150 {
+        let mut request = match round % 3 {
+            0 => patch(&session, "*", ""),
+            1 => post("/whep/good", ""),
+            _ => post(&format!("/whip/other{round}"), ""),
+        };
+        request.body = damage(if round % 3 == 0 { &fragment } else { &offer });
+        let response = world.ask(request);
+        let status = response.status;
+        assert!([200, 201, 204].contains(&status) || (400..=503).contains(&status));
+        assert_ne!(status, 500, "{}", text(&response));
+    }
+    world.until("all to be gone", |world| {
+        (world.whip.sessions.is_empty() && world.whip.peers.is_empty()).then_some(())
+    });
+    assert_eq!(world.net.stats().panics, 0);
 }

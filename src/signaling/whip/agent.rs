@@ -15,10 +15,16 @@ pub(super) fn agent(config: &WhipClientConfig, secure: bool) -> io::Result<ureq:
         .max_idle_connections(0)
         .max_idle_connections_per_host(0)
         .user_agent(concat!("looprtc/", env!("CARGO_PKG_VERSION")));
+    #[cfg(feature = "tls")]
     let builder = match secure {
         true => builder.tls_config(tls(config)?),
         false => builder,
     };
+    #[cfg(not(feature = "tls"))]
+    if secure {
+        let why = "https is not in this build; it needs the feature tls";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, why));
+    }
     Ok(builder.build().into())
 }
 
@@ -52,10 +58,4 @@ fn tls(config: &WhipClientConfig) -> io::Result<ureq::tls::TlsConfig> {
         .root_certs(RootCerts::new_with_certs(&roots))
         .unversioned_rustls_crypto_provider(provider.into())
         .build())
-}
-
-#[cfg(not(feature = "tls"))]
-fn tls(_config: &WhipClientConfig) -> io::Result<ureq::tls::TlsConfig> {
-    let why = "https is not in this build; it needs the feature tls";
-    Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }

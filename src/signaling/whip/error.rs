@@ -114,7 +114,7 @@ impl fmt::Display for WhipError {
                 }
                 let what_to_do = match status {
                     401 => " (is the token right?)",
-                    403 => " (the token does not permit this)",
+                    403 if reason.is_empty() => " (the token does not permit this)",
                     404 => " (is the name in the URL right?)",
                     405 => " (is this the URL of a WHIP or WHEP endpoint?)",
                     _ => "",

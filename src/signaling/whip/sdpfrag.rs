@@ -159,7 +159,11 @@ impl SdpFragment {
             body.extend(value.as_ref().map(|value| attribute(name, Some(value))));
         }
         for candidate in &self.candidates {
-            let line = candidate.to_sdp_line();
+            // The generation is said where it is another one.
+            let line = match candidate.username_fragment == self.ufrag {
+                true => candidate.to_sdp_line(),
+                false => candidate.to_string(),
+            };
             let value = line.strip_prefix("candidate:").unwrap_or(&line);
             body.push(attribute("candidate", Some(value)));
         }

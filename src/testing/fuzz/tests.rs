@@ -20,10 +20,13 @@ const BODIES: [fn(&[u8]); 10] = [
 fn bodies_take_anything() {
     let mut rng = Rng::new(7);
     #[cfg(feature = "server")]
-    let bodies =
-        BODIES
-            .into_iter()
-            .chain([http_head, web_socket, sdpfrag, link_header as fn(&[u8])]);
+    let bodies = BODIES.into_iter().chain([
+        http_head,
+        web_socket,
+        room_message,
+        sdpfrag,
+        link_header as fn(&[u8]),
+    ]);
     #[cfg(not(feature = "server"))]
     let bodies = BODIES.into_iter();
     for body in bodies {
@@ -92,6 +95,7 @@ fn door_seeds() {
     for (name, body) in [
         ("http_head", http_head as fn(&[u8])),
         ("web_socket", web_socket),
+        ("room_message", room_message),
     ] {
         assert!(seeds(name, body) > 3);
         let directory = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));

@@ -120,6 +120,7 @@ export const rooms = {
     await fetch(`${base}/test/close-sockets`);
     await Promise.all([ann, bob, cy, eve].map((page) => moving(page, 3)));
     await until('all to be back', async () => (await captions()) === 'Ann (you),Bob,Cy,Eve');
+    await Promise.all([ann, bob, cy, eve].map(connected));
     // Camera off, and the others see that it is.
     const says = (words) => until(`Ann's page to say: ${words}`, async () => (await captions()).includes(words));
     await bob.click('#camera');
@@ -215,7 +216,11 @@ export const rooms = {
     await fetch(`${base}/test/close-sockets`);
     await sleep(1.5 * SECONDS);
     await anna.click('#camera');
+    const theirs = '.stage .tile:first-child .initial';
+    await until('no picture of Anna', () => bert.locator(theirs).isVisible());
+    await anna.click('#camera');
     await moving(bert, 1);
+    await showing(bert, 1);
 
     await bert.click('#hang-up');
     await shows(anna, '#state', /bert has hung up/);

@@ -1,4 +1,4 @@
-"""A participant of a room, by the protocol of pion's sfu-ws example: sends a moving picture and a tone, and says what
+"""A participant of a room, by the protocol of pion's sfu-ws example: sends pictures and silence, and says what
 it receives.
 
     aiortc_room.py ws://HOST:PORT/websocket
@@ -11,26 +11,11 @@ import json
 import sys
 from urllib.parse import urlsplit
 
-import numpy
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import AudioStreamTrack, VideoStreamTrack
 from aiortc.sdp import candidate_from_sdp
-from av import VideoFrame
 
 decoded = 0
-
-
-class Picture(VideoStreamTrack):
-    """A bar that wanders."""
-
-    async def recv(self):
-        pts, time_base = await self.next_timestamp()
-        image = numpy.zeros((180, 320, 3), dtype=numpy.uint8)
-        at = (pts // 3000 * 4) % 300
-        image[:, at:at + 20] = (30, 200, 250)
-        frame = VideoFrame.from_ndarray(image, format="bgr24")
-        frame.pts, frame.time_base = pts, time_base
-        return frame
 
 
 async def watch(track):
@@ -94,7 +79,7 @@ async def main(url):
     socket = Socket()
     await socket.open(url)
     pc = RTCPeerConnection()
-    pc.addTrack(Picture())
+    pc.addTrack(VideoStreamTrack())
     pc.addTrack(AudioStreamTrack())
     tasks = [asyncio.ensure_future(report())]
     pc.on("track", lambda track: tasks.append(asyncio.ensure_future(watch(track))))

@@ -3,7 +3,9 @@
 use std::time::Instant;
 
 use super::{Gatherer, Lookup, MAX_SERVER_URLS, Phase, Server};
-use crate::proto::ice::server::{IceServer, ServerKind, ServerUrl, ServerUrlError};
+use crate::proto::ice::server::{
+    IceServer, ServerKind, ServerTransport, ServerUrl, ServerUrlError,
+};
 
 impl Gatherer {
     /// Gives it more servers. Once it has begun they are asked at once, and what they give belongs to the present
@@ -46,7 +48,8 @@ impl Gatherer {
             if parsed.kind == ServerKind::Turn {
                 server.check_credential().map_err(refused)?;
             }
-            if self.servers.len() >= MAX_SERVER_URLS {
+            let given = self.servers.iter().filter(|s| !s.implied);
+            if given.count() >= MAX_SERVER_URLS {
                 return Err(refused("there are more than 16 URLs"));
             }
             self.servers.push(Server {
@@ -54,8 +57,31 @@ impl Gatherer {
                 username: server.username.clone(),
                 password: server.credential.clone(),
                 state: Lookup::NotAsked,
+                implied: false,
             });
         }
+        self.take_implied();
         Ok(())
+    }
+
+    /// A TURN server over UDP is a STUN server, too (RFC 8656 §1): what it sees of its relay's own socket is of no
+    /// use to a host candidate, so it is asked from there as well.
+    fn take_implied(&mut self) {
+        let asked: Vec<_> = self.servers.iter().map(|s| s.url.clone()).collect();
+        let turn = asked.iter().filter(|u| u.kind == ServerKind::Turn);
+        for turn in turn.filter(|u| u.transport == ServerTransport::Udp) {
+            let mut url = turn.clone();
+            url.kind = ServerKind::Stun;
+            if self.servers.iter().any(|s| s.url == url) {
+                continue;
+            }
+            self.servers.push(Server {
+                url,
+                username: String::new(),
+                password: String::new(),
+                state: Lookup::NotAsked,
+                implied: true,
+            });
+        }
     }
 }

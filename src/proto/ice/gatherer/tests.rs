@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::proto::ice::AddressFilter;
+use crate::proto::ice::{AddressFilter, IceTcp};
 
 fn addresses(list: &[(&str, &str)]) -> SocketReply {
     SocketReply::Opened(
@@ -270,6 +270,92 @@ fn a_family_that_this_machine_lacks_is_said() {
     let out = drain(&mut g);
     assert!(errors(&out)[0].text.contains("2001:db8::1"), "{out:?}");
     assert!(g.is_complete());
+}
+
+#[test]
+fn a_turn_server_is_asked_as_a_stun_server_too() {
+    let servers = [IceServer::turn("turn:198.51.100.1", "me", "secret")];
+    let mut g = Gatherer::new(GatherConfig::default())
+        .with_servers(&servers, IceTransportPolicy::All)
+        .unwrap();
+    let now = Instant::now();
+    g.start(now);
+    let host = addresses(&[("eth0", "192.0.2.2:9")]);
+    g.handle_socket(Gatherer::HOST_SOCKET, &host, now);
+    let asked = drain(&mut g).into_iter().find_map(|o| match o {
+        GatherOutput::Bind(request) => Some(request),
+        _ => None,
+    });
+    let request = asked.unwrap();
+    assert_eq!(request.server, "198.51.100.1:3478".parse().unwrap());
+    let mapped = "203.0.113.9:1000".parse().unwrap();
+    g.handle_binding(request, &BindingReply::Mapped(mapped));
+    let out = drain(&mut g);
+    assert!(
+        out.iter()
+            .any(|o| matches!(o, GatherOutput::Candidate(c) if c.address == mapped)),
+        "{out:?}"
+    );
+    // That it does not answer is said of the relay, and once.
+    g.handle_timeout(now + Duration::from_secs(11));
+    assert_eq!(errors(&drain(&mut g)).len(), 1);
+}
+
+#[test]
+fn stun_over_streams_gives_nothing_and_is_no_error() {
+    let servers = [IceServer::stun("stuns:198.51.100.1")];
+    let g = Gatherer::new(GatherConfig::default());
+    let mut g = g.with_servers(&servers, IceTransportPolicy::All).unwrap();
+    g.start(Instant::now());
+    let host = addresses(&[("eth0", "192.0.2.2:9")]);
+    g.handle_socket(Gatherer::HOST_SOCKET, &host, Instant::now());
+    let out = drain(&mut g);
+    assert_eq!(out.last(), Some(&GatherOutput::Complete), "{out:?}");
+    assert!(errors(&out).is_empty());
+}
+
+#[test]
+fn candidates_for_tcp() {
+    let config = GatherConfig {
+        tcp: IceTcp::Both,
+        ..Default::default()
+    };
+    let mut g = Gatherer::new(config);
+    g.start(Instant::now());
+    let udp = addresses(&[("eth0", "192.0.2.2:1000")]);
+    g.handle_socket(Gatherer::HOST_SOCKET, &udp, Instant::now());
+    assert!(!g.is_complete());
+    let tcp = addresses(&[("lo", "127.0.0.1:443"), ("eth0", "192.0.2.2:443")]);
+    g.handle_socket(TcpPaths::SOCKET, &tcp, Instant::now());
+    assert!(g.is_complete());
+    let of_tcp = |out: &[GatherOutput]| -> Vec<String> {
+        let each = out.iter().filter_map(|o| match o {
+            GatherOutput::Candidate(c) | GatherOutput::Lost(c) => match c.kind {
+                LocalKind::HostTcp(kind) => Some(format!("{} {kind:?}", c.address)),
+                _ => None,
+            },
+            _ => None,
+        });
+        each.collect()
+    };
+    let both = ["192.0.2.2:9 Active", "192.0.2.2:443 Passive"];
+    assert_eq!(of_tcp(&drain(&mut g)), both);
+    // A new generation, and then a new address in place of the old one.
+    g.start(Instant::now());
+    assert_eq!(of_tcp(&drain(&mut g)), both);
+    let new = [InterfaceAddress {
+        interface: "eth0".into(),
+        address: "192.0.2.3:1000".parse().unwrap(),
+    }];
+    let change = crate::proto::net::NetworkChange {
+        addresses: &new,
+        gone: &["192.0.2.2".parse().unwrap()],
+        ..Default::default()
+    };
+    assert!(g.network_changed(&change, Instant::now()));
+    let changed = of_tcp(&drain(&mut g));
+    let now = ["192.0.2.3:9 Active", "192.0.2.3:443 Passive"];
+    assert_eq!(changed, [both, now].concat());
 }
 
 #[test]

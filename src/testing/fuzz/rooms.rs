@@ -1,0 +1,60 @@
+//! What pages say in rooms and calls.
+
+use std::time::{Duration, Instant};
+
+use super::Bytes;
+use crate::server::calls::{Calls, CallsConfig};
+use crate::server::http::{Request, SocketOutput, WebSocketId};
+use crate::server::rooms::Rooms;
+
+/// Sockets that there are; what is said on others is said by nobody.
+const SOCKETS: u64 = 4;
+
+/// A line for each thing that happens: its first byte says what, and to which socket; the rest is what is said.
+pub fn room_message(data: &[u8]) {
+    let mut now = Instant::now();
+    let config = CallsConfig {
+        max_calls: 2,
+        ..CallsConfig::default()
+    };
+    let mut calls = Calls::new(config);
+    for line in data.split(|b| *b == b'\n').take(64) {
+        let mut bytes = Bytes(line);
+        let what = bytes.byte();
+        let text = String::from_utf8_lossy(bytes.0);
+        if let Err(why) = Rooms::understands(&text) {
+            assert!(!why.is_empty() && why.len() < 4096, "{why}");
+        }
+        if let Some(room) = Rooms::room_of(&text) {
+            assert!(!room.is_empty() && !room.contains(['/', '\\', '?', '%']));
+        }
+        let socket = WebSocketId(u64::from(what) % SOCKETS);
+        match what / 64 {
+            0 => {
+                let mut request = Request::new("GET", "/call/ws", ([127, 0, 0, 1], 1).into());
+                request.query = text.into_owned();
+                // A name is given once.
+                calls.socket_closed(socket, now);
+                calls.socket_opened(socket, &request, now);
+            }
+            1 => calls.socket_closed(socket, now),
+            2 if text.is_empty() => {
+                now += Duration::from_secs(20);
+                calls.handle_timeout(now);
+            }
+            _ => calls.socket_message(socket, &text, now),
+        }
+        calls.check();
+        while let Some(output) = calls.poll_socket() {
+            let (SocketOutput::Send(to, _) | SocketOutput::Close(to, _, _)) = &output;
+            assert!(to.0 < SOCKETS);
+            match output {
+                SocketOutput::Send(_, text) => {
+                    let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                    assert!(value["type"].is_string(), "{value}");
+                }
+                SocketOutput::Close(_, _, why) => assert!(why.len() <= 123),
+            }
+        }
+    }
+}

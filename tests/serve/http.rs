@@ -1,0 +1,217 @@
+//! What it answers to programs: statuses, headers, who may what.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running server, killed when it is dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_looprtc"))
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut server = Self {
+            child,
+            address: ([127, 0, 0, 1], 0).into(),
+        };
+        let port = lines.find_map(|line| {
+            let line = line.unwrap();
+            let rest = line.strip_prefix("Open http://localhost:")?;
+            rest.split(' ').next()?.parse().ok()
+        });
+        server.address.set_port(port.expect("it says where it is"));
+        std::thread::spawn(move || lines.for_each(drop));
+        server
+    }
+
+    /// The response to a request with these header lines; the connection ends with it.
+    fn ask(&self, line: &str, headers: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        let host = match headers.contains("Host:") {
+            true => String::new(),
+            false => format!("Host: localhost:{}\r\n", self.address.port()),
+        };
+        let length = match body.is_empty() {
+            true => String::new(),
+            false => format!("Content-Length: {}\r\n", body.len()),
+        };
+        let request =
+            format!("{line} HTTP/1.1\r\n{host}Connection: close\r\n{length}{headers}\r\n{body}");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
+    }
+
+    fn status(&self, line: &str, headers: &str, body: &str) -> u16 {
+        let response = self.ask(line, headers, body);
+        let status = response.split(' ').nth(1);
+        status.unwrap_or_default().parse().expect(&response)
+    }
+
+    /// Ends it as a person or a service manager does; its exit code.
+    fn end(&mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        let killed = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        assert!(killed.success());
+        let limit = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < limit, "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn pages_and_what_is_none() {
+    let mut server = Server::start(&["--no-rooms"]);
+    let page = server.ask("GET /", "", "");
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    assert!(
+        page.contains("Content-Security-Policy: default-src 'self'"),
+        "{page}"
+    );
+    assert!(page.contains("<title>looprtc</title>"));
+    for path in [
+        "/watch/testcard",
+        "/publish",
+        "/call",
+        "/assets/style.css",
+        "/assets/whep.js",
+    ] {
+        assert_eq!(server.status(&format!("GET {path}"), "", ""), 200, "{path}");
+    }
+    for path in [
+        "/nothing",
+        "/room/",
+        "/room/a",
+        "/assets/",
+        "/assets/../Cargo.toml",
+    ] {
+        assert_eq!(server.status(&format!("GET {path}"), "", ""), 404, "{path}");
+    }
+    let problem = server.ask("POST /", "", "x");
+    assert!(problem.starts_with("HTTP/1.1 405"), "{problem}");
+    assert!(problem.contains("Allow: GET, HEAD"), "{problem}");
+    assert!(problem.contains("application/problem+json"), "{problem}");
+    assert_eq!(server.status("GET /healthz", "", ""), 204);
+    let metrics = server.ask("GET /metrics", "", "");
+    assert!(
+        metrics.contains("looprtc_stream_up{stream=\"testcard\"} 0"),
+        "{metrics}"
+    );
+    assert_eq!(server.end(), Some(0));
+}
+
+/// A page of somebody else, open in the browser of who runs this, is nobody to it.
+#[test]
+fn pages_of_others_are_refused() {
+    let server = Server::start(&[]);
+    let sdp = "Content-Type: application/sdp\r\n";
+    let ask =
+        |headers: &str| server.status("POST /whep/testcard", &format!("{sdp}{headers}"), "v=0");
+    // Ours is refused for its offer only.
+    assert_ne!(ask(""), 403);
+    let own = format!("Origin: http://localhost:{}\r\n", server.address.port());
+    assert_ne!(ask(&own), 403);
+    assert_eq!(ask("Origin: https://evil.example\r\n"), 403);
+    assert_eq!(ask("Origin: null\r\n"), 403);
+    // By a name of theirs that leads here (DNS rebinding).
+    let rebound = "Host: evil.example\r\nOrigin: http://evil.example\r\n";
+    assert_eq!(ask(rebound), 403);
+    let socket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    for path in ["/api/live", "/room/a/ws", "/call/ws", "/websocket"] {
+        let request = format!("GET {path}");
+        let theirs = format!("{socket}Origin: https://evil.example\r\n");
+        assert_eq!(server.status(&request, &theirs, ""), 403, "{path}");
+    }
+}
+
+#[test]
+fn a_token_for_watching_and_one_for_publishing() {
+    let server = Server::start(&["--token", "see", "--publish-token", "show", "cam=whip:"]);
+    let with = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    for path in ["/api/streams", "/api/stats", "/metrics"] {
+        let get = format!("GET {path}");
+        assert_eq!(server.status(&get, "", ""), 401, "{path}");
+        assert_eq!(server.status(&get, &with("sea"), ""), 401, "{path}");
+        assert_eq!(server.status(&get, &with("see"), ""), 200, "{path}");
+        assert_eq!(server.status(&get, &with("show"), ""), 200, "{path}");
+    }
+    let publish = |headers: &str| {
+        let headers = format!("Content-Type: application/sdp\r\n{headers}");
+        server.status("POST /whip/cam", &headers, "v=0")
+    };
+    assert_eq!(publish(""), 401);
+    assert_eq!(publish(&with("see")), 401);
+    assert!(![401, 403].contains(&publish(&with("show"))));
+    let login = server.ask("POST /api/login", &with("see"), "");
+    let cookie = login
+        .lines()
+        .find_map(|line| line.strip_prefix("Set-Cookie: "));
+    let cookie = cookie.expect("a cookie");
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"),
+        "{cookie}"
+    );
+    let cookie = format!("Cookie: {}\r\n", cookie.split(';').next().unwrap());
+    assert_eq!(server.status("GET /api/streams", &cookie, ""), 200);
+    assert_eq!(publish(&cookie), 401);
+    let config = server.ask("GET /api/config", "", "");
+    assert!(
+        config.contains("\"needsToken\":true") && !config.contains("iceServers"),
+        "{config}"
+    );
+}
+
+/// What keeps it from starting is said, with what to do.
+#[test]
+fn a_start_that_fails() {
+    let server = Server::start(&[]);
+    let taken = server.address.to_string();
+    let run = |args: &[&str]| {
+        let run = Command::new(env!("CARGO_BIN_EXE_looprtc"))
+            .arg("serve")
+            .args(args)
+            .output()
+            .unwrap();
+        assert!(!run.status.success());
+        String::from_utf8(run.stderr).unwrap()
+    };
+    let said = run(&["--listen", &taken]);
+    assert!(
+        said.contains("in use") && said.contains("--listen"),
+        "{said}"
+    );
+    let said = run(&["--listen", "0.0.0.0:0"]);
+    assert!(
+        said.contains("--token") && said.contains("--open"),
+        "{said}"
+    );
+    let said = run(&["--listen", "127.0.0.1:0", "film=rtp://127.0.0.1:5004?codec=nope"]);
+    assert!(said.contains("film"), "{said}");
+}
