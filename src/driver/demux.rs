@@ -216,4 +216,29 @@ mod tests {
         assert_eq!(d.transactions.len(), 1);
         assert_eq!(d.order.len(), 1);
     }
+
+    #[test]
+    fn a_flood_of_requests_pushes_out_the_oldest() {
+        let t = Instant::now();
+        let mut d = Demux::new(Duration::from_secs(5));
+        let numbered = |n: u32| {
+            let mut request = stun(1, 0, "x:y");
+            request[8..12].copy_from_slice(&n.to_be_bytes());
+            request
+        };
+        let most = u32::try_from(MAX_TRANSACTIONS).unwrap();
+        for n in 0..=most {
+            d.note_sent(1, &numbered(n), t);
+        }
+        assert_eq!(d.transactions.len(), MAX_TRANSACTIONS);
+        assert_eq!(d.order.len(), MAX_TRANSACTIONS);
+        let answer = |n: u32| {
+            let mut answer = numbered(n);
+            answer[..2].copy_from_slice(&0x0101u16.to_be_bytes());
+            answer
+        };
+        assert_eq!(d.route(0, addr(1), &answer(0), t), None);
+        assert_eq!(d.route(0, addr(1), &answer(1), t), Some(1));
+        assert_eq!(d.route(0, addr(1), &answer(most), t), Some(1));
+    }
 }

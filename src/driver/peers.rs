@@ -619,4 +619,39 @@ mod tests {
         net.turn(Some(Duration::ZERO)).unwrap();
         assert!(net.peer(sound).unwrap().local_description().is_some());
     }
+
+    #[test]
+    fn media_that_waits_for_one_peer_has_a_limit() {
+        use crate::proto::peer::{MediaKind, RtpPacket, TransceiverConfig};
+        let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+        let id = net.add_peer(PeerConfig::default()).unwrap();
+        let mut peer = net.peer(id).unwrap();
+        let track = peer
+            .add_track(MediaKind::Video, TransceiverConfig::default())
+            .unwrap();
+        let packet = std::sync::Arc::new(RtpPacket::new(1, 1, 1, vec![0; 10]));
+        for n in 0..=MAX_QUEUED {
+            let taken = net.queue(id, track, Queued::Packet(packet.clone()));
+            assert_eq!(taken, n < MAX_QUEUED);
+        }
+        // The next turn makes room.
+        net.turn(Some(Duration::ZERO)).unwrap();
+        assert!(net.queue(id, track, Queued::Packet(packet)));
+    }
+
+    #[test]
+    fn streams_of_one_peer_have_a_limit() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let (ip, remote) = (
+            std::net::Ipv4Addr::LOCALHOST.into(),
+            listener.local_addr().unwrap(),
+        );
+        let mut config = LoopConfig::default();
+        config.max_tcp_streams = 2;
+        let mut net = EventLoop::new(config).unwrap();
+        let id = net.add_peer(PeerConfig::default()).unwrap();
+        let mut open = |n| net.open_ice_stream(id.index(), SocketId(n), ip, remote, Instant::now());
+        assert_eq!((open(1), open(2)), (Ok(()), Ok(())));
+        assert!(open(3).unwrap_err().contains("too many streams"));
+    }
 }

@@ -349,3 +349,38 @@ fn interface_index(address: IpAddr) -> io::Result<u32> {
 fn source_ip(bound: IpAddr, source: IpAddr) -> Option<IpAddr> {
     (bound.is_unspecified() && !source.is_unspecified()).then_some(source)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_does_not_take_waits_up_to_a_limit() {
+        let receiver = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let config = UdpConfig::from("127.0.0.1:0".parse::<SocketAddr>().unwrap());
+        let mut udp = Udp::bind(&config, Owner::Shared, 65_536, 2).unwrap();
+        let transmit = |n: u8| Transmit {
+            protocol: crate::proto::net::Protocol::Udp,
+            source: udp.bound,
+            destination: receiver.local_addr().unwrap(),
+            contents: vec![n],
+        };
+        let all = [transmit(0), transmit(1), transmit(2), transmit(3)];
+        // As after EWOULDBLOCK.
+        udp.blocked = true;
+        let taken: Vec<bool> = all.iter().map(|t| udp.push(t.clone())).collect();
+        assert_eq!((taken, udp.dropped), (vec![true, true, false, false], 2));
+        udp.writable();
+        assert!(udp.push(all[3].clone()), "the queue is emptied first");
+        udp.flush();
+        assert!(!udp.has_queued());
+        let mut buffer = [0; 9];
+        let got: Vec<u8> = (0..3)
+            .map(|_| {
+                receiver.recv(&mut buffer).unwrap();
+                buffer[0]
+            })
+            .collect();
+        assert_eq!(got, [0, 1, 3]);
+    }
+}

@@ -1,11 +1,13 @@
 //! Peers on a simulated network and clock: hours pass in seconds, and a failing seed replays.
 
+mod attacks;
 mod channels;
 mod codecs;
 mod common;
 mod connectivity;
 mod gate;
 mod impaired;
+mod limits;
 mod lossy;
 mod nat;
 mod negotiation;

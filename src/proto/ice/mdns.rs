@@ -320,4 +320,31 @@ mod tests {
         asks.handle_datagram(&sent[0]);
         assert!(drain(&mut asks).1.is_empty());
     }
+
+    #[test]
+    fn names_have_limits() {
+        let mut mdns = Mdns::new();
+        for n in 0..=MAX_QUERIES {
+            mdns.resolve(&format!("{n}.local"), Instant::now());
+        }
+        let (sent, found) = drain(&mut mdns);
+        assert_eq!(sent.len(), MAX_QUERIES);
+        let [(host, Err(why))] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert_eq!(*host, format!("{MAX_QUERIES}.local"));
+        assert!(why.contains("already"), "{why}");
+        let address = "192.0.2.7".parse().unwrap();
+        for n in 0..=MAX_PUBLISHED {
+            assert_eq!(
+                mdns.publish(&format!("{n}.local"), address),
+                n < MAX_PUBLISHED
+            );
+        }
+        mdns.unpublish("0.local");
+        assert!(
+            mdns.publish("new.local", address),
+            "room that is made is used"
+        );
+    }
 }

@@ -134,6 +134,11 @@ pub fn inspect(input: &[u8]) -> Result<Report, InspectError> {
     match input::read(input)? {
         Input::Description(kind, sdp) => Ok(description::explain(kind, &sdp)),
         Input::Candidate(line) => {
+            // In JSON it can have line breaks in it; it is shown as one line.
+            let line: String = line
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect();
             let explained = candidate::explain(&line, None);
             Ok(Report {
                 kind: Kind::Candidate,

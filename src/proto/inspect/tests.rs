@@ -294,6 +294,11 @@ fn every_wrapping_is_taken_off() {
     let init = r#"{"candidate":"candidate:1 1 udp 1 192.0.2.2 5 typ host","sdpMid":"0"}"#;
     assert_eq!(inspect(init.as_bytes()).unwrap().kind, Kind::Candidate);
     assert_eq!(inspect(br#"{"candidate":""}"#).unwrap().lines, []);
+    let broken = inspect(br#"{"candidate":"candidate:1 1\nudp 1 192.0.2.2 5 typ host"}"#).unwrap();
+    assert_eq!(
+        broken.lines[0].text,
+        "candidate:1 1 udp 1 192.0.2.2 5 typ host"
+    );
 }
 
 #[test]

@@ -9,12 +9,17 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use crate::proto::ice::IceCandidate;
 
 /// Generations remembered as gone by. A restart a second for a quarter of a minute; an older candidate
 /// than that would be held until it is pushed out.
 const MAX_OLD_GENERATIONS: usize = 16;
+
+/// Candidates without a ufrag that are remembered, and for how long.
+const MAX_BARE: usize = 16;
+const EARLY: Duration = Duration::from_secs(2);
 
 /// What the queue has counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,6 +52,8 @@ pub struct PendingCandidates {
     remote: VecDeque<IceCandidate>,
     generation: Option<String>,
     gone_by: VecDeque<String>,
+    /// Those that came without a ufrag, and when: what comes just ahead of a new description may be of it.
+    bare: VecDeque<(Instant, IceCandidate)>,
     pub(super) counts: CandidateCounts,
 }
 
@@ -71,6 +78,7 @@ impl PendingCandidates {
             remote: VecDeque::new(),
             generation: None,
             gone_by: VecDeque::new(),
+            bare: VecDeque::new(),
             counts: CandidateCounts::default(),
         }
     }
@@ -145,6 +153,26 @@ impl PendingCandidates {
         ready
     }
 
+    /// A remote candidate came without a ufrag. It is taken for the description in force, and remembered: pion 3
+    /// gathers as soon as it makes an offer that restarts ICE, and its candidates come before that offer.
+    pub fn note_bare(&mut self, candidate: &IceCandidate, now: Instant) {
+        if self.bare.len() >= MAX_BARE {
+            self.bare.pop_front();
+        }
+        self.bare.push_back((now, candidate.clone()));
+    }
+
+    /// A description of this generation is to come into force. Returns candidates that may be of it, though they came
+    /// before it; none for the first generation, as they wait there.
+    pub fn take_early(&mut self, ufrag: &str, now: Instant) -> Vec<IceCandidate> {
+        if self.generation.as_deref().is_none_or(|g| g == ufrag) {
+            return Vec::new();
+        }
+        let bare = std::mem::take(&mut self.bare).into_iter();
+        let early = bare.filter(|(at, _)| now < *at + EARLY);
+        early.map(|(_, candidate)| candidate).collect()
+    }
+
     /// Forgets all but the counts.
     pub fn clear(&mut self) {
         let counts = CandidateCounts {
@@ -211,6 +239,25 @@ mod tests {
         q.hold_local(None);
         assert_eq!(q.counts.local_dropped, 1);
         assert_eq!(q.release_local().last(), Some(None));
+    }
+
+    #[test]
+    fn what_came_just_ahead_of_a_restart_may_be_of_it() {
+        let t = Instant::now();
+        let mut q = PendingCandidates::new(8, 8);
+        q.note_bare(&candidate(1, None), t);
+        assert_eq!(q.take_early("gen1", t), [], "they wait as it is");
+        q.set_generation("gen1");
+        q.note_bare(&candidate(2, None), t + EARLY);
+        assert_eq!(q.take_early("gen1", t + EARLY), [], "no restart");
+        let early = q.take_early("gen2", t + EARLY);
+        assert_eq!(early, [candidate(2, None)], "the first is of long ago");
+        q.set_generation("gen2");
+        assert_eq!(q.take_early("gen3", t + EARLY), []);
+        for port in 0..100 {
+            q.note_bare(&candidate(port, None), t);
+        }
+        assert_eq!(q.bare.len(), MAX_BARE);
     }
 
     #[test]

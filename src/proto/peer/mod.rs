@@ -461,7 +461,8 @@ impl Peer {
         self.channels.buffered()
     }
 
-    /// The largest message that the other side takes, in bytes.
+    /// The largest message that can be sent, in bytes: what the other side takes, but at most 2 MiB and
+    /// [`Limits::max_send_buffer`] (W3C `maxMessageSize`).
     pub fn max_message_size(&self) -> usize {
         self.channels.max_message()
     }

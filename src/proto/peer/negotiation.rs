@@ -21,6 +21,7 @@ use std::time::Instant;
 use str0m::IceCreds;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 
+use super::channels::CORE_BUFFER;
 use super::description::{
     Description, MediaLine, check_own, own_attribute, own_media_lines, with_candidates,
 };
@@ -450,7 +451,8 @@ impl Peer {
             let most = if self.config.begin_sctp {
                 64 * 1024
             } else {
-                usize::MAX
+                // What is larger than the core's buffer would never be taken out of ours.
+                CORE_BUFFER.min(self.config.limits.max_send_buffer)
             };
             self.channels.set_max_message(bytes.min(most));
         }
@@ -464,7 +466,9 @@ impl Peer {
             self.channels.close_all(&mut self.events);
         }
         self.pending.counts.unusable += remote.candidates_unreadable as u64;
-        for candidate in self.pending.set_generation(&remote.ufrag) {
+        let early = self.pending.take_early(&remote.ufrag, self.now);
+        let ready = self.pending.set_generation(&remote.ufrag);
+        for candidate in ready.into_iter().chain(early) {
             self.apply_remote_candidate(&candidate);
         }
         for candidate in remote.candidates.clone() {

@@ -34,6 +34,9 @@ impl Peer {
         if let Some(ufrag) = &init.username_fragment {
             parsed.username_fragment = Some(ufrag.clone());
         }
+        if parsed.username_fragment.is_none() {
+            self.pending.note_bare(&parsed, self.now);
+        }
         // Those of an offer that is being ignored are of a generation not seen yet, and are held: when the
         // other side has taken its offer back, its answer may well have the same ufrag.
         self.take_remote_candidate(parsed);

@@ -9,8 +9,9 @@ use sha2::Sha256;
 
 use crate::server::http::{Request, Response};
 use crate::server::token::Token;
+use crate::server::who::who;
 
-/// Wrong tokens that an address may show in [`WINDOW`], before it is made to wait.
+/// Wrong tokens that an address, or an IPv6 network of 64 bits, may show in [`WINDOW`], before it is made to wait.
 const MAX_WRONG: u32 = 20;
 
 const WINDOW: Duration = Duration::from_secs(60);
@@ -131,7 +132,7 @@ impl Access {
         request: &Request,
         now: Instant,
     ) -> Result<(), Response> {
-        let ip = request.client.ip();
+        let ip = who(request.client.ip());
         if let Some((since, count)) = self.wrong.get(&ip)
             && *count >= MAX_WRONG
             && now.saturating_duration_since(*since) < WINDOW
@@ -165,11 +166,15 @@ impl Access {
     }
 
     fn remember_wrong(&mut self, ip: IpAddr, now: Instant) {
-        if self.wrong.len() >= MAX_REMEMBERED {
+        if self.wrong.len() >= MAX_REMEMBERED && !self.wrong.contains_key(&ip) {
             self.wrong
                 .retain(|_, (since, _)| now.saturating_duration_since(*since) < WINDOW);
-            if self.wrong.len() >= MAX_REMEMBERED {
-                self.wrong.clear();
+            let oldest = self.wrong.iter().min_by_key(|(_, (since, _))| *since);
+            if let Some(oldest) = oldest
+                .map(|(ip, _)| *ip)
+                .filter(|_| self.wrong.len() >= MAX_REMEMBERED)
+            {
+                self.wrong.remove(&oldest);
             }
         }
         let (since, count) = self.wrong.entry(ip).or_insert((now, 0));
@@ -337,5 +342,36 @@ mod tests {
                 "{host}"
             );
         }
+    }
+
+    #[test]
+    fn one_network_is_one_guesser_and_a_flood_of_addresses_is_no_memory() {
+        let now = Instant::now();
+        let mut access = closed();
+        let from = |ip: IpAddr, token: &str| {
+            let mut request = request(&[("authorization", &format!("Bearer {token}"))]);
+            request.client.set_ip(ip);
+            request
+        };
+        // Whoever has one IPv6 address has 2^64 of them.
+        let of_network = |n: u128| IpAddr::V6((0x2001_0db8_u128 << 96 | n).into());
+        for n in 0..u128::from(MAX_WRONG) {
+            let guess = from(of_network(n), "guess");
+            let refused = access.check(Right::View, &guess, now).unwrap_err();
+            assert_eq!(refused.status, 401);
+        }
+        let next = from(of_network(1 << 60), "guess");
+        let refused = access.check(Right::View, &next, now).unwrap_err();
+        assert_eq!(refused.status, 429);
+        for n in 0..2 * MAX_REMEMBERED as u32 {
+            let later = now + Duration::from_millis(u64::from(n) + 1);
+            let guess = from(IpAddr::V4((0x0A00_0000 + n).into()), "guess");
+            assert!(access.check(Right::View, &guess, later).is_err());
+            assert!(access.wrong.len() <= MAX_REMEMBERED);
+        }
+        // The latest are remembered, the oldest not.
+        let last = IpAddr::V4((0x0A00_0000 + 2 * MAX_REMEMBERED as u32 - 1).into());
+        assert!(access.wrong.contains_key(&last));
+        assert!(!access.wrong.contains_key(&who(of_network(0))));
     }
 }

@@ -581,3 +581,6 @@ fn unix() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |d| d.as_secs())
 }
+
+#[cfg(test)]
+mod tests;

@@ -204,3 +204,28 @@ fn another_network_has_everything_asked_again() {
         [(USER, mapped.clone()), (USER + 1, mapped)]
     );
 }
+
+#[test]
+fn bindings_have_a_limit() {
+    let now = Instant::now();
+    let mut b = Bindings::new(Some(1));
+    for n in 0..=MAX_BINDINGS {
+        let n = u32::try_from(n).unwrap();
+        let server = SocketAddr::from((std::net::Ipv4Addr::from(0x0B00_0000 + n), 3478));
+        b.request(
+            USER,
+            BindingRequest {
+                server,
+                ..request()
+            },
+            now,
+        );
+        // The datagrams are not what counts here.
+        b.out.retain(|o| !matches!(o, BindingOutput::Transmit(..)));
+    }
+    let replies: Vec<_> = b.out.iter().collect();
+    let [BindingOutput::Reply(USER, _, BindingReply::Failed { text, .. })] = replies[..] else {
+        panic!("{} replies", replies.len())
+    };
+    assert!(text.contains("in use"), "{text}");
+}
