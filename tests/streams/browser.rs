@@ -171,7 +171,7 @@ fn pages_watch_and_publish() {
     let made = Command::new("ffmpeg")
         .args(["-nostdin", "-v", "error", "-y", "-f", "lavfi", "-i"])
         .args([
-            "testsrc2=size=640x360:rate=30:duration=20",
+            "testsrc2=size=320x180:rate=30:duration=12",
             "-c:v",
             "libvpx",
         ])
