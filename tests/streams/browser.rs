@@ -181,7 +181,7 @@ fn pages_watch_and_publish() {
             "-cpu-used",
             "8",
             "-b:v",
-            "600k",
+            "300k",
             "-g",
             "300",
         ])
