@@ -494,3 +494,35 @@ fn cve_2025_49140_padding_in_srtp_is_authenticated() {
     assert_eq!(arrived, 100);
     assert!(both_connected(&sim, a, b));
 }
+
+/// A relative of CVE-2023-49786: one alert in the clear, with the address of the other side as its source, in the
+/// middle of the handshake. Nothing vouches for it (RFC 6347 §4.1.2.7), so neither does a `close_notify` end the
+/// handshake, nor does the session end later for what was said before there were keys.
+#[test]
+fn alerts_in_the_clear_end_no_handshake() {
+    for dtls in [DtlsVersion::V1_2, DtlsVersion::V1_3, DtlsVersion::Auto] {
+        for alert in [[1, 0], [2, 0], [2, 40], [2, 47], [2, 80]] {
+            let mut sim = Simulation::new(98, Link::default().delay(20, 0));
+            let config = PeerConfig::default().dtls(dtls);
+            let (a, b) = sim.pair_with(config.clone(), config);
+            let mut thrown = 0;
+            connect_under(&mut sim, (a, b), |sim, _| {
+                for (from, to) in [(a, b), (b, a)] {
+                    let from = sim.address(from);
+                    if sim.peer(to).validated_addresses().any(|x| x == from) {
+                        let header = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2];
+                        sim.forge(from, to, [&header[..], &alert].concat());
+                        thrown += 1;
+                    }
+                }
+            });
+            assert!(thrown > 50, "{thrown}");
+            sim.run_for(100_000);
+            assert!(both_connected(&sim, a, b), "{dtls:?} {alert:?}");
+            for node in [a, b] {
+                Log::of(&mut sim, node);
+            }
+            talk(&mut sim, a, b);
+        }
+    }
+}

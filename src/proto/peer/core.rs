@@ -261,6 +261,8 @@ impl Peer {
             }
             Event::Connected => {
                 self.dtls = Dtls::Connected;
+                // What was said against it in the clear was not the other side's word.
+                self.handshake_failed = None;
                 self.stats.dtls_version = negotiated_version(&mut self.rtc);
                 self.update_bound();
             }

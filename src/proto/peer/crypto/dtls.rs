@@ -123,13 +123,14 @@ impl DtlsProvider for SharedDtls {
     }
 }
 
-/// One DTLS connection, and four things put right in how dimpl deals with losses:
+/// One DTLS connection, and five things put right in how dimpl deals with losses and forgeries:
 ///
 /// - While the handshake lasts it is given one record at a time. It passes over a datagram that begins with
 ///   a handshake message it has had already, and what it lacks may stand behind that.
 /// - A DTLS 1.3 handshake flight with a gap in it is acknowledged once for each datagram and each
 ///   `ACK_PAUSE`. dimpl would do so at once, and again at once, without end.
 /// - While the handshake lasts its clock runs ahead of ours by `ahead`, so that it retransmits when we say.
+/// - While the handshake lasts, a `close_notify` that anybody could have written does not end it.
 /// - Once it is over, nothing it still waits for ends the connection. A DTLS 1.3 client whose `Finished` was
 ///   received goes on sending it when the acknowledgement was lost, and dimpl would give up after a while.
 struct Dimpl {
@@ -170,6 +171,7 @@ impl Dimpl {
             return self.dtls.handle_packet(datagram);
         }
         records(datagram)
+            .filter(|record| !is_early_goodbye(record))
             .map(|record| self.dtls.handle_packet(record))
             .fold(Ok(()), Result::and)
     }
@@ -224,6 +226,12 @@ fn records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = after;
         Some(record)
     })
+}
+
+/// A `close_notify` in the clear (epoch 0), as it can only come before there are keys: anybody could have written it,
+/// and dimpl would end the handshake for it (RFC 6347 §4.1.2.7).
+fn is_early_goodbye(record: &[u8]) -> bool {
+    matches!(record, [21, _, _, 0, 0, .., 0] if record.len() == 15)
 }
 
 /// Bytes of the first record; `None` when it reaches to the end, or beyond.
