@@ -280,6 +280,8 @@ fn set_list<T>(to: &mut Vec<T>, given: Vec<T>) {
 fn serve(config: GatewayConfig) -> Outcome {
     let stop = super::stop_on_signals()?;
     let needs_token = config.token.is_some();
+    // Connections at the door are descriptors; systems begin with 1,024 and allow more.
+    looprtc::server::door::raise_descriptors();
     let mut gateway = Gateway::new(config)?;
     announce(&gateway, needs_token);
     while !stop.load(Ordering::Relaxed) {

@@ -104,7 +104,8 @@ impl Gateway {
         let door = open_door(&config)?;
         net.watch(&door)?;
         let relay = Relay::start(&config, &mut net)?;
-        let mut streams = Streams::new(StreamsConfig::default());
+        let peer = peer_config(&config, &relay);
+        let mut streams = Streams::new(StreamsConfig::default()).pull_with(peer.clone());
         for (name, source) in source::all(&config)? {
             let shown = name.clone();
             streams
@@ -113,7 +114,6 @@ impl Gateway {
         }
         let local = config.listen.ip().is_loopback();
         let access = Access::new(config.token.clone(), config.publish_token.clone(), local);
-        let peer = peer_config(&config, &relay);
         Ok(Self {
             whip: WhipServer::new(whip_config(&config, peer.clone())),
             rooms: config.rooms.then(|| rooms(peer)),
