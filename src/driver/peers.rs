@@ -646,8 +646,10 @@ mod tests {
             std::net::Ipv4Addr::LOCALHOST.into(),
             listener.local_addr().unwrap(),
         );
-        let mut config = LoopConfig::default();
-        config.max_tcp_streams = 2;
+        let config = LoopConfig {
+            max_tcp_streams: 2,
+            ..LoopConfig::default()
+        };
         let mut net = EventLoop::new(config).unwrap();
         let id = net.add_peer(PeerConfig::default()).unwrap();
         let mut open = |n| net.open_ice_stream(id.index(), SocketId(n), ip, remote, Instant::now());
