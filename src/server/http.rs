@@ -87,6 +87,31 @@ impl Request {
         Some(essence.to_ascii_lowercase())
     }
 
+    /// Whether it came from a page of this server itself: its `Origin` names the same host and port as its `Host`
+    /// (RFC 6454). `false` where there is no `Origin`, as from clients that are no browsers; `true` says nothing about
+    /// who the user is.
+    #[must_use]
+    pub fn is_same_origin(&self) -> bool {
+        let (Some(origin), Some(host)) = (self.header("origin"), self.header("host")) else {
+            return false;
+        };
+        let Some((scheme, authority)) = origin.split_once("://") else {
+            return false;
+        };
+        let default = match scheme {
+            "https" => ":443",
+            // Behind somebody else's TLS the door does not see it; but where it does, plain pages are others.
+            "http" if !self.secure => ":80",
+            _ => return false,
+        };
+        let plain = |authority: &str| {
+            let authority = authority.to_ascii_lowercase();
+            let stripped = authority.strip_suffix(default).map(str::to_owned);
+            stripped.unwrap_or(authority)
+        };
+        plain(authority) == plain(host)
+    }
+
     /// The token of `Authorization: Bearer …` (RFC 6750, section 2.1). A secret: not for logs.
     #[must_use]
     pub fn bearer(&self) -> Option<&str> {

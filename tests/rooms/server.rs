@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use looprtc::driver::{EventLoop, LoopConfig};
 use looprtc::proto::peer::PeerConfig;
 use looprtc::server::calls::{Calls, CallsConfig};
-use looprtc::server::door::{Door, DoorConfig, DoorEvent, same_origin};
+use looprtc::server::door::{Door, DoorConfig, DoorEvent};
 use looprtc::server::http::{Request, RequestId, Response, SocketOutput, WebSocketId};
 use looprtc::server::pages;
 use looprtc::server::rooms::{Rooms, RoomsConfig, RoomsStats};
@@ -167,7 +167,7 @@ impl House {
             "/call/ws" => Service::Calls,
             _ => Service::Rooms,
         };
-        if request.header("origin").is_some() && !same_origin(request) {
+        if request.header("origin").is_some() && !request.is_same_origin() {
             return self.door.respond(id, Response::new(403));
         }
         let Some(socket) = self.door.accept(id) else {

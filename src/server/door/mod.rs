@@ -65,7 +65,6 @@ use crate::server::http::{Request, RequestId, Response, WebSocketId};
 
 pub use self::admit::raise_descriptors;
 pub use self::config::{DoorConfig, DoorStats};
-pub use self::request::same_origin;
 #[cfg(feature = "self-signed")]
 pub use super::self_signed::{SelfSigned, local_names};
 pub use super::tls::TlsIdentity;
@@ -91,7 +90,7 @@ pub enum DoorEvent {
     /// A request: answer it with [`Door::respond`].
     Request(RequestId, Request),
     /// A client asks for a WebSocket: [`Door::accept`] it, or refuse it with [`Door::respond`]. Its `Origin` is to be
-    /// looked at: see [`same_origin`].
+    /// looked at: see [`Request::is_same_origin`].
     WebSocketRequest(RequestId, Request),
     /// A client has said something. Messages that are not text are not taken (1003).
     Message(WebSocketId, String),

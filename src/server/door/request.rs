@@ -118,31 +118,6 @@ pub(super) fn arrived(parts: Parts, client: SocketAddr, secure: bool) -> Option<
     Some(request)
 }
 
-/// Whether the request came from a page of this server itself: its `Origin` names the same host and port as its `Host`
-/// (RFC 6454). `false` where there is no `Origin`, as from clients that are no browsers; `true` says nothing about
-/// who the user is.
-#[must_use]
-pub fn same_origin(request: &Request) -> bool {
-    let (Some(origin), Some(host)) = (request.header("origin"), request.header("host")) else {
-        return false;
-    };
-    let Some((scheme, authority)) = origin.split_once("://") else {
-        return false;
-    };
-    let default = match scheme {
-        "https" => ":443",
-        // Behind somebody else's TLS the door does not see it; but where it does, plain pages are others.
-        "http" if !request.secure => ":80",
-        _ => return false,
-    };
-    let plain = |authority: &str| {
-        let authority = authority.to_ascii_lowercase();
-        let stripped = authority.strip_suffix(default).map(str::to_owned);
-        stripped.unwrap_or(authority)
-    };
-    plain(authority) == plain(host)
-}
-
 /// The target as path and query (RFC 9112, section 3.2).
 fn origin_form<'a>(target: &'a str, host: Option<&str>) -> Result<&'a str, Refusal> {
     let refuse = |message: &str| Err(Refusal::new(400, message));

@@ -1,7 +1,7 @@
 //! What the door understands, without sockets.
 
 use super::read::{Raw, ReadLimits, RequestReader, Step};
-use super::request::{self, Parsed, decode_path, encode_path, same_origin};
+use super::request::{self, Parsed, decode_path, encode_path};
 use crate::server::http::Request;
 
 const LIMITS: ReadLimits = ReadLimits {
@@ -343,7 +343,7 @@ fn origins() {
             ("origin".into(), origin.into()),
         ];
         request.secure = secure;
-        same_origin(&request)
+        request.is_same_origin()
     };
     assert!(ask("http://localhost:8080", "localhost:8080", false));
     assert!(ask("http://Example.org", "example.org:80", false));
@@ -364,11 +364,7 @@ fn origins() {
         assert!(!ask(origin, "localhost:8080", false), "{origin}");
     }
     assert!(!ask("http://example.org:8443", "example.org:8443", true));
-    assert!(!same_origin(&Request::new(
-        "GET",
-        "/",
-        ([127, 0, 0, 1], 1).into()
-    )));
+    assert!(!Request::new("GET", "/", ([127, 0, 0, 1], 1).into()).is_same_origin());
 }
 
 /// tiny_http dies: what was under way is told so, and what comes later is served.

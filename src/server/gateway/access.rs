@@ -75,18 +75,6 @@ impl Access {
         }
     }
 
-    /// Requests that come by cookie are given the token that the services ask for.
-    pub fn introduce(&self, right: Right, request: &mut Request) {
-        if request.bearer().is_some() {
-            return;
-        }
-        if let Some(token) = self.wanted(right) {
-            let value = format!("Bearer {}", token.expose());
-            request.headers.retain(|(name, _)| name != "authorization");
-            request.headers.push(("authorization".to_owned(), value));
-        }
-    }
-
     /// The cookie for a page that has shown a token.
     pub fn cookie(&self, request: &Request) -> Option<String> {
         let shown = request.bearer()?;
@@ -114,8 +102,7 @@ impl Access {
         let Some(origin) = request.header("origin") else {
             return Ok(());
         };
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        match authority.is_some_and(|a| a.eq_ignore_ascii_case(host)) {
+        match request.is_same_origin() {
             true => Ok(()),
             false => Err(Response::problem(
                 403,
@@ -283,9 +270,6 @@ mod tests {
                 .status,
             403
         );
-        let mut introduced = request(&own);
-        access.introduce(Right::View, &mut introduced);
-        assert_eq!(introduced.bearer(), Some("view"));
     }
 
     #[test]

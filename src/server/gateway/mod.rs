@@ -104,7 +104,7 @@ impl Gateway {
         let door = open_door(&config)?;
         net.watch(&door)?;
         let relay = Relay::start(&config, &mut net)?;
-        let peer = peer_config(&config, &relay);
+        let peer = peer_config(&config);
         let mut streams = Streams::new(StreamsConfig::default()).pull_with(peer.clone());
         for (name, source) in source::all(&config)? {
             let shown = name.clone();
@@ -188,9 +188,9 @@ impl Gateway {
         while let Some(event) = self.door.poll_event() {
             self.on_door_event(event, now);
         }
-        self.relay.turn(now);
+        self.relay.turn();
         self.on_timeouts(now);
-        self.pass_on(now);
+        self.pass_on();
         Ok(())
     }
 
@@ -205,7 +205,7 @@ impl Gateway {
         for socket in self.sockets.keys().copied().collect::<Vec<_>>() {
             self.door.close(socket, 1001, "the server is shutting down");
         }
-        self.pass_on(now);
+        self.pass_on();
         self.door.turn(now);
         Ok(self.net.shutdown(within)?)
     }
@@ -259,8 +259,8 @@ impl Gateway {
         }
     }
 
-    /// What the services want to send.
-    fn pass_on(&mut self, now: Instant) {
+    /// Gives the door what the services want to send. It goes out in the next turn, for which nothing is waited then.
+    fn pass_on(&mut self) {
         while let Some((id, response)) = self.whip.poll_response() {
             self.door.respond(id, response);
         }
@@ -278,7 +278,6 @@ impl Gateway {
                 SocketOutput::Close(socket, code, reason) => self.door.close(socket, code, &reason),
             }
         }
-        self.door.turn(now);
     }
 
     fn on_door_event(&mut self, event: DoorEvent, now: Instant) {
@@ -340,10 +339,11 @@ fn self_signed() -> Result<TlsIdentity, String> {
     Err("this build makes none; it needs the feature self-signed".into())
 }
 
-fn peer_config(config: &GatewayConfig, relay: &Relay) -> PeerConfig {
+fn peer_config(config: &GatewayConfig) -> PeerConfig {
     let local = config.listen.ip().is_loopback();
     let mut peer = PeerConfig::default()
-        .ice_servers(relay.servers_for_us(config))
+        // Not the embedded one: who reaches it reaches us.
+        .ice_servers(config.ice_servers.clone())
         .stats_interval(Some(STATS_INTERVAL))
         // With a door on loopback the browser may have no other address to come from.
         .include_loopback(local);

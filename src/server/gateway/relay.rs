@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{GatewayConfig, GatewayError};
 use crate::driver::EventLoop;
 use crate::proto::ice::IceServer;
 use crate::server::http::Request;
+use crate::server::rooms::ice_servers;
 
 #[cfg(feature = "turn-server")]
 use crate::server::turn::{
@@ -54,14 +55,13 @@ impl Relay {
         Ok(Self { server, secret })
     }
 
-    pub fn turn(&mut self, now: Instant) {
+    pub fn turn(&mut self) {
         #[cfg(feature = "turn-server")]
         if let Some(server) = &mut self.server
             && let Err(error) = server.turn(Some(std::time::Duration::ZERO))
         {
             log::error!("the TURN server: {error}");
         }
-        let _ = now;
     }
 
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -76,31 +76,20 @@ impl Relay {
         self.server.as_ref().map(TurnServer::stats)
     }
 
-    /// Those that our own peers ask. Not the embedded one: who reaches it reaches us.
-    pub fn servers_for_us(&self, config: &GatewayConfig) -> Vec<IceServer> {
-        config.ice_servers.clone()
-    }
-
     /// Those that a page is told of, as `RTCIceServer`s; the embedded one by the name under which the page knows us.
     pub fn servers_for_page(&self, config: &GatewayConfig, request: &Request) -> Value {
-        let given = config.ice_servers.iter().map(|server| {
-            let mut value = json!({ "urls": server.urls });
-            if !server.username.is_empty() {
-                value["username"] = json!(server.username);
-                value["credential"] = json!(server.credential);
-            }
-            value
-        });
-        Value::Array(given.chain(self.embedded(request)).collect())
+        let given = config.ice_servers.iter().cloned();
+        let all: Vec<_> = given.chain(self.embedded(request)).collect();
+        ice_servers(&all)
     }
 
     #[cfg(not(feature = "turn-server"))]
-    fn embedded(&self, _request: &Request) -> Option<Value> {
+    fn embedded(&self, _request: &Request) -> Option<IceServer> {
         None
     }
 
     #[cfg(feature = "turn-server")]
-    fn embedded(&self, request: &Request) -> Option<Value> {
+    fn embedded(&self, request: &Request) -> Option<IceServer> {
         let server = self.server.as_ref()?;
         let host = host_name(request.header("host")?);
         let urls = server.listening().iter().map(|listening| {
@@ -118,7 +107,11 @@ impl Relay {
         let until = now.map_or(0, |now| now.as_secs()) + LIFETIME;
         let username = format!("{until}:page");
         let credential = rest_password(&self.secret, &username);
-        Some(json!({ "urls": urls, "username": username, "credential": credential }))
+        Some(IceServer {
+            urls,
+            username,
+            credential,
+        })
     }
 }
 

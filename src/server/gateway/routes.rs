@@ -12,7 +12,7 @@ use crate::server::rooms::Rooms;
 
 impl Gateway {
     /// A request that is no WebSocket.
-    pub(super) fn on_request(&mut self, id: RequestId, mut request: Request, now: Instant) {
+    pub(super) fn on_request(&mut self, id: RequestId, request: Request, now: Instant) {
         log::debug!("{} {} {}", request.client, request.method, request.path);
         if self.whip.serves(&request.path) {
             let right = match request.path.starts_with("/whip/") {
@@ -25,7 +25,6 @@ impl Gateway {
             {
                 return self.door.respond(id, refused);
             }
-            self.access.introduce(right, &mut request);
             let streams = &mut self.streams;
             return self
                 .whip

@@ -45,7 +45,8 @@ async function signIn(config) {
 function makeDialog() {
   const dialog = document.createElement('dialog');
   dialog.id = 'sign-in';
-  dialog.innerHTML = `<form method="dialog"><h2>This server asks for a token</h2><label for="token">Token</label>
+  dialog.setAttribute('aria-labelledby', 'sign-in-title');
+  dialog.innerHTML = `<form method="dialog"><h2 id="sign-in-title">This server asks for a token</h2><label for="token">Token</label>
     <input id="token" type="password" autocomplete="current-password" required>
     <p class="bad" role="alert"></p><button type="submit">Go on</button></form>`;
   document.body.append(dialog);

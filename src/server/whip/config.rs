@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::proto::peer::PeerConfig;
+use crate::server::http::Request;
 use crate::server::token::Token;
 
 /// Configuration of a [`WhipServer`](super::WhipServer).
@@ -104,16 +105,17 @@ pub enum Origins {
 }
 
 impl Origins {
-    /// Whether a page of this origin may ask this host (the `Host` header).
+    /// Whether the page that this request comes from may ask. It has an `Origin`.
     #[must_use]
-    pub fn permits(&self, origin: &str, host: Option<&str>) -> bool {
-        let own = origin.split_once("://").map(|(_, authority)| authority);
-        let is_same =
-            own.is_some_and(|own| host.is_some_and(|host| own.eq_ignore_ascii_case(host)));
+    pub fn permits(&self, request: &Request) -> bool {
+        let is = |listed: &String| {
+            let origin = request.header("origin");
+            origin.is_some_and(|origin| listed.eq_ignore_ascii_case(origin))
+        };
         match self {
             Self::Any => true,
-            Self::Same => is_same,
-            Self::Listed(list) => is_same || list.iter().any(|o| o.eq_ignore_ascii_case(origin)),
+            Self::Same => request.is_same_origin(),
+            Self::Listed(list) => request.is_same_origin() || list.iter().any(is),
         }
     }
 }
@@ -124,14 +126,22 @@ mod tests {
 
     #[test]
     fn origins() {
+        let permits = |origins: &Origins, origin: &str, host: Option<&str>| {
+            let mut request = Request::new("POST", "/whip/a", ([192, 0, 2, 1], 1).into());
+            request.headers = vec![("origin".into(), origin.into())];
+            request
+                .headers
+                .extend(host.map(|host| ("host".into(), host.into())));
+            origins.permits(&request)
+        };
         let host = Some("example.net:8080");
-        assert!(Origins::Same.permits("http://example.net:8080", host));
-        assert!(!Origins::Same.permits("http://example.net", host));
-        assert!(!Origins::Same.permits("null", host));
-        assert!(!Origins::Same.permits("http://example.net:8080", None));
+        assert!(permits(&Origins::Same, "http://example.net:8080", host));
+        assert!(!permits(&Origins::Same, "http://example.net", host));
+        assert!(!permits(&Origins::Same, "null", host));
+        assert!(!permits(&Origins::Same, "http://example.net:8080", None));
         let listed = Origins::Listed(vec!["https://page.example".into()]);
-        assert!(listed.permits("https://PAGE.example", host));
-        assert!(!listed.permits("http://page.example", host));
-        assert!(Origins::Any.permits("null", None));
+        assert!(permits(&listed, "https://PAGE.example", host));
+        assert!(!permits(&listed, "http://page.example", host));
+        assert!(permits(&Origins::Any, "null", None));
     }
 }

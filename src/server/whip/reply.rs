@@ -31,7 +31,7 @@ impl Cors {
             let allow = (*origins == Origins::Any).then(|| "*".to_owned());
             return Ok(Self { allow, vary: false });
         };
-        if !origins.permits(origin, request.header("host")) {
+        if !origins.permits(request) {
             let detail = format!(
                 "pages of {origin} may not use this server; its owner can allow that origin"
             );
