@@ -14,6 +14,9 @@
 
 pub mod proto;
 
+#[cfg(any(feature = "signaling", feature = "turn-server"))]
+mod setters;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 

@@ -9,8 +9,10 @@ use clap::{Arg, ArgMatches, value_parser};
 use looprtc::driver::{EventLoop, LoopConfig, PeerId};
 use looprtc::proto::ice::IceServer;
 use looprtc::proto::peer::{ConnectionState, PeerConfig, PeerEvent, Timing};
+use looprtc::server::http::is_loopback_name;
 use looprtc::signaling::whip::{Url, WhipClient, WhipClientConfig, WhipError, WhipEvent};
 
+use super::serve::settings::ice_server;
 use super::{Outcome, flag, list, option, value, values};
 use crate::Usage;
 
@@ -117,7 +119,7 @@ impl Settings {
                 .use_offered_servers(!options.get_flag("no-offered-servers")),
             peer: PeerConfig::default()
                 .ice_servers(servers)
-                .include_loopback(is_here(parsed.authority()))
+                .include_loopback(is_loopback_name(parsed.authority()))
                 .timing(timing)
                 .restart_after_disconnected(Some(SILENCE.1))
                 .stats_interval(Some(Duration::from_secs(1))),
@@ -129,35 +131,13 @@ impl Settings {
 }
 
 fn server(text: &str) -> Result<IceServer, Usage> {
-    let parts: Vec<&str> = text.splitn(3, ',').collect();
-    match parts[..] {
-        [url] => Ok(IceServer::stun(url)),
-        [url, user, password] => Ok(IceServer::turn(url, user, password)),
-        _ => {
-            let text = "--ice-server wants URL, or URL,USER,PASSWORD";
-            Err(Usage(text.into()))
-        }
-    }
-}
-
-/// Whether the server is on this machine, where loopback addresses do.
-fn is_here(authority: &str) -> bool {
-    let host = match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next(),
-        None => authority.split(':').next(),
-    };
-    let host = host.unwrap_or_default();
-    let ip = host.parse::<std::net::IpAddr>();
-    host == "localhost" || host.ends_with(".localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+    ice_server(text).map_err(|error| Usage(format!("--ice-server: {error}")))
 }
 
 /// Runs until the work is done, its time is over or a signal comes.
 pub fn run(settings: &Settings, work: &mut impl Work) -> Outcome {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
+    let stop = super::stop_on_signals()?;
     let mut runner = Runner {
         settings,
         stop,
@@ -424,7 +404,7 @@ mod tests {
             ("localhost.example.net", false),
             ("192.0.2.1:80", false),
         ] {
-            assert_eq!(is_here(authority), here, "{authority}");
+            assert_eq!(is_loopback_name(authority), here, "{authority}");
         }
     }
 }

@@ -69,7 +69,7 @@ mod network;
 pub(crate) mod peers;
 mod resolver;
 pub(crate) mod sockets;
-mod tcp;
+pub(crate) mod tcp;
 mod tls;
 pub(crate) mod udp;
 #[cfg(unix)]

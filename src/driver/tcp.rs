@@ -305,19 +305,23 @@ impl Stream {
         }
     }
 
-    /// Gives the system what it takes.
     fn flush(&mut self) -> io::Result<()> {
-        let mut sent = 0;
-        while sent < self.queue.len() {
-            match self.tcp.write(&self.queue[sent..]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => sent += count,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        self.queue.drain(..sent);
-        Ok(())
+        give(&mut self.tcp, &mut self.queue)
     }
+}
+
+/// Gives the system what it takes of a queue.
+pub(crate) fn give(tcp: &mut TcpStream, queue: &mut Vec<u8>) -> io::Result<()> {
+    let mut sent = 0;
+    while sent < queue.len() {
+        match tcp.write(&queue[sent..]) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => sent += count,
+            Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    queue.drain(..sent);
+    Ok(())
 }

@@ -3,7 +3,7 @@
 //! The door makes a [`Request`] of what a client has sent, completely and within limits; a service
 //! answers it with a [`Response`], at once or later, by its [`RequestId`].
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde_json::{Value, json};
 
@@ -193,6 +193,19 @@ impl Response {
         let problem = json!({ "status": status, "title": title, "detail": detail.as_ref() });
         Self::new(status).body("application/problem+json", problem.to_string())
     }
+}
+
+/// `localhost`, names below it (RFC 6761, section 6.3), and loopback addresses; with or without a port:
+/// what a `Host` header or a URL's authority says of this machine.
+#[must_use]
+pub fn is_loopback_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    let name = name.to_ascii_lowercase();
+    let is_address = name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    is_address || name == "localhost" || name.ends_with(".localhost")
 }
 
 #[cfg(test)]

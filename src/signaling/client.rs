@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::CONTENT_TYPE;
 use super::address::Address;
+use super::agent::{builder, never_connected};
 use super::http::Wake;
 use crate::proto::signal::{
     IceCandidateInit, MAX_BODY, SdpType, SessionDescription, SignalError, SignalMessage,
@@ -132,7 +133,7 @@ impl Poster {
         let (sender, results) = sync_channel(max_waiting);
         let (alive, poster_gone) = channel();
         let worker = Worker {
-            agent: agent(&config),
+            agent: builder(config.exchange_deadline).build().into(),
             destination: destination.clone(),
             config,
             queue,
@@ -451,34 +452,6 @@ impl Worker {
                 }
             }
         }
-    }
-}
-
-fn agent(config: &PosterConfig) -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .timeout_global(Some(config.exchange_deadline))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        // A connection each: one kept from before may be dead, and then it could not be told whether
-        // the other end got the message.
-        .max_idle_connections(0)
-        .max_idle_connections_per_host(0)
-        .user_agent(concat!("looprtc/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
-}
-
-fn never_connected(error: &ureq::Error) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    match error {
-        ureq::Error::Io(error) => matches!(
-            error.kind(),
-            ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable
-        ),
-        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
-        _ => false,
     }
 }
 

@@ -12,6 +12,7 @@
 //! The messages themselves are parsed and written by [`crate::proto::signal`].
 
 pub mod address;
+mod agent;
 pub mod client;
 pub mod http;
 pub mod pion;

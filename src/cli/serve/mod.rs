@@ -1,7 +1,7 @@
 //! `looprtc serve`.
 
 mod file;
-mod settings;
+pub(super) mod settings;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;

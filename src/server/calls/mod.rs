@@ -29,6 +29,7 @@ use super::limits::RateLimit;
 use super::rooms::ice_servers;
 use super::token::Token;
 use crate::proto::ice::IceServer;
+use crate::setters::setters;
 
 /// Configuration of [`Calls`], with every limit.
 #[derive(Debug, Clone)]
@@ -67,18 +68,9 @@ impl Default for CallsConfig {
 }
 
 impl CallsConfig {
-    /// Sets [`ice_servers`](Self::ice_servers).
-    #[must_use]
-    pub fn ice_servers(mut self, servers: Vec<IceServer>) -> Self {
-        self.ice_servers = servers;
-        self
-    }
-
-    /// Sets [`grace`](Self::grace).
-    #[must_use]
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
-        self
+    setters! {
+        ice_servers: Vec<IceServer>,
+        grace: Duration,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::server::tls::TlsIdentity;
+use crate::setters::setters;
 
 /// The limits of a [`Door`](super::Door), and its certificate.
 #[derive(Debug, Clone)]
@@ -85,42 +86,29 @@ impl Default for DoorConfig {
     }
 }
 
-macro_rules! setters {
-    ($($name:ident: $type:ty),* $(,)?) => {
-        impl DoorConfig {
-            $(
-                #[doc = concat!("Sets [`", stringify!($name), "`](Self::", stringify!($name), ").")]
-                #[must_use]
-                pub fn $name(mut self, $name: $type) -> Self {
-                    self.$name = $name;
-                    self
-                }
-            )*
-        }
-    };
-}
-
-setters! {
-    tls: Option<TlsIdentity>,
-    max_connections: usize,
-    max_connections_per_address: usize,
-    strangers_percent: usize,
-    max_web_sockets: usize,
-    max_requests: usize,
-    lines: usize,
-    max_head: usize,
-    max_body: usize,
-    max_buffered: usize,
-    max_message: usize,
-    max_queue: usize,
-    handshake_time: Duration,
-    head_time: Duration,
-    body_time: Duration,
-    idle_time: Duration,
-    answer_time: Duration,
-    write_time: Duration,
-    ping_after: Duration,
-    silence: Duration,
+impl DoorConfig {
+    setters! {
+        tls: Option<TlsIdentity>,
+        max_connections: usize,
+        max_connections_per_address: usize,
+        strangers_percent: usize,
+        max_web_sockets: usize,
+        max_requests: usize,
+        lines: usize,
+        max_head: usize,
+        max_body: usize,
+        max_buffered: usize,
+        max_message: usize,
+        max_queue: usize,
+        handshake_time: Duration,
+        head_time: Duration,
+        body_time: Duration,
+        idle_time: Duration,
+        answer_time: Duration,
+        write_time: Duration,
+        ping_after: Duration,
+        silence: Duration,
+    }
 }
 
 /// What a [`Door`](super::Door) has now, and has counted since it opened.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::server::http::{Request, Response};
+use crate::server::http::{Request, Response, is_loopback_name};
 use crate::server::token::Token;
 use crate::server::who::who;
 
@@ -195,17 +195,6 @@ fn shows_cookie(token: &Token, request: &Request) -> bool {
         .filter(|(name, _)| *name == COOKIE);
     let signed = Token::new(sign(token));
     values.any(|(_, value)| signed.matches(value))
-}
-
-/// `localhost`, names below it (RFC 6761, section 6.3), and loopback addresses; with or without a port.
-fn is_loopback_name(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let name = name.to_ascii_lowercase();
-    let is_address = name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    is_address || name == "localhost" || name.ends_with(".localhost")
 }
 
 #[cfg(test)]

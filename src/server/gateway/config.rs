@@ -7,6 +7,7 @@ use crate::proto::ice::IceServer;
 use crate::server::token::Token;
 #[cfg(feature = "turn-server")]
 use crate::server::turn::TurnServerConfig;
+use crate::setters::setters;
 
 /// The configuration of a gateway.
 #[derive(Debug, Clone)]
@@ -129,38 +130,24 @@ impl GatewayConfig {
     }
 }
 
-macro_rules! setters {
-    ($($(#[$attribute:meta])* $name:ident: $type:ty,)*) => {
-        impl GatewayConfig {
-            $(
-                $(#[$attribute])*
-                #[doc = concat!("Sets [`", stringify!($name), "`](Self::", stringify!($name), ").")]
-                #[must_use]
-                pub fn $name(mut self, $name: $type) -> Self {
-                    self.$name = $name;
-                    self
-                }
-            )*
-        }
-    };
-}
-
-setters! {
-    listen: SocketAddr,
-    tls: DoorTls,
-    token: Option<Token>,
-    publish_token: Option<Token>,
-    open: bool,
-    udp_port: u16,
-    external: Vec<IpAddr>,
-    ice_servers: Vec<IceServer>,
-    #[cfg(feature = "turn-server")]
-    turn: Option<TurnServerConfig>,
-    sources: Vec<(String, String)>,
-    testcard: bool,
-    rooms: bool,
-    calls: bool,
-    max_peers: usize,
+impl GatewayConfig {
+    setters! {
+        listen: SocketAddr,
+        tls: DoorTls,
+        token: Option<Token>,
+        publish_token: Option<Token>,
+        open: bool,
+        udp_port: u16,
+        external: Vec<IpAddr>,
+        ice_servers: Vec<IceServer>,
+        #[cfg(feature = "turn-server")]
+        turn: Option<TurnServerConfig>,
+        sources: Vec<(String, String)>,
+        testcard: bool,
+        rooms: bool,
+        calls: bool,
+        max_peers: usize,
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::proto::ice::IceServer;
 use crate::proto::media::Codec;
 use crate::proto::peer::{Codecs, PeerConfig};
+use crate::setters::setters;
 
 /// Configuration of [`Rooms`](super::Rooms), with every limit.
 #[derive(Debug, Clone)]
@@ -67,46 +68,13 @@ impl Default for RoomsConfig {
 }
 
 impl RoomsConfig {
-    /// Sets [`peer`](Self::peer).
-    #[must_use]
-    pub fn peer(mut self, peer: PeerConfig) -> Self {
-        self.peer = peer;
-        self
-    }
-
-    /// Sets [`codecs`](Self::codecs).
-    #[must_use]
-    pub fn codecs(mut self, codecs: Codecs) -> Self {
-        self.codecs = codecs;
-        self
-    }
-
-    /// Sets [`simulcast`](Self::simulcast).
-    #[must_use]
-    pub fn simulcast(mut self, simulcast: bool) -> Self {
-        self.simulcast = simulcast;
-        self
-    }
-
-    /// Sets [`ice_servers`](Self::ice_servers).
-    #[must_use]
-    pub fn ice_servers(mut self, servers: Vec<IceServer>) -> Self {
-        self.ice_servers = servers;
-        self
-    }
-
-    /// Sets [`max_participants`](Self::max_participants).
-    #[must_use]
-    pub fn max_participants(mut self, participants: usize) -> Self {
-        self.max_participants = participants;
-        self
-    }
-
-    /// Sets [`grace`](Self::grace).
-    #[must_use]
-    pub fn grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
-        self
+    setters! {
+        peer: PeerConfig,
+        codecs: Codecs,
+        simulcast: bool,
+        ice_servers: Vec<IceServer>,
+        max_participants: usize,
+        grace: Duration,
     }
 }
 

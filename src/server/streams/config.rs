@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::setters::setters;
+
 /// Limits and delays of [`Streams`](super::Streams). Every default is explained here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -65,32 +67,21 @@ impl Default for StreamsConfig {
     }
 }
 
-macro_rules! setters {
-    ($($name:ident: $type:ty;)*) => {$(
-        #[doc = concat!("Sets [`", stringify!($name), "`](Self::", stringify!($name), ").")]
-        #[must_use]
-        pub fn $name(mut self, value: $type) -> Self {
-            self.$name = value;
-            self
-        }
-    )*};
-}
-
 impl StreamsConfig {
     setters! {
-        max_streams: usize;
-        max_viewers: usize;
-        max_viewers_per_stream: usize;
-        grace: Duration;
-        min_backoff: Duration;
-        max_backoff: Duration;
-        keyframe_interval: Duration;
-        publisher_patience: Duration;
-        max_kept_bytes: usize;
-        max_kept_packets: usize;
-        max_kept_age: Duration;
-        max_read_frames: usize;
-        max_read_bytes: usize;
-        keyframe_patience: Duration;
+        max_streams: usize,
+        max_viewers: usize,
+        max_viewers_per_stream: usize,
+        grace: Duration,
+        min_backoff: Duration,
+        max_backoff: Duration,
+        keyframe_interval: Duration,
+        publisher_patience: Duration,
+        max_kept_bytes: usize,
+        max_kept_packets: usize,
+        max_kept_age: Duration,
+        max_read_frames: usize,
+        max_read_bytes: usize,
+        keyframe_patience: Duration,
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::addresses::PeerPolicy;
 
+use crate::setters::setters;
+
 /// Who may allocate relays (RFC 8489 §9.2, long-term credentials). Without any, the server does STUN only.
 #[derive(Clone, Default)]
 #[non_exhaustive]
@@ -94,18 +96,6 @@ impl Default for TurnLimits {
         }
     }
 }
-
-macro_rules! setters {
-    ($($name:ident: $type:ty),* $(,)?) => {$(
-        #[doc = concat!("Sets [`", stringify!($name), "`](Self::", stringify!($name), ").")]
-        #[must_use]
-        pub fn $name(mut self, $name: $type) -> Self {
-            self.$name = $name;
-            self
-        }
-    )*};
-}
-pub(super) use setters;
 
 impl TurnLimits {
     setters! {

@@ -4,8 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::config::{TurnMachineConfig, setters};
+use super::config::TurnMachineConfig;
 use crate::server::tls::TlsIdentity;
+use crate::setters::setters;
 
 /// The port of STUN and TURN (RFC 8656 §3.1).
 const PORT: u16 = 3478;

@@ -1,12 +1,13 @@
 //! One client over TCP or TLS (RFC 8656 §3.1, framing §12.6).
 #![allow(clippy::disallowed_types)]
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::time::Instant;
 
 use mio::net::TcpStream;
 
 use super::Client;
+use crate::driver::tcp::give;
 use crate::proto::ice::turn::frame::Deframer;
 use crate::server::tls::Tls;
 
@@ -90,21 +91,6 @@ impl Stream {
         if let Some(tls) = &mut self.tls {
             tls.take_output(&mut self.queue)?;
         }
-        self.write().map_err(|e| format!("sending: {e}"))
-    }
-
-    fn write(&mut self) -> io::Result<()> {
-        let mut sent = 0;
-        while sent < self.queue.len() {
-            match self.tcp.write(&self.queue[sent..]) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(count) => sent += count,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        self.queue.drain(..sent);
-        Ok(())
+        give(&mut self.tcp, &mut self.queue).map_err(|e| format!("sending: {e}"))
     }
 }

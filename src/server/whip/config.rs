@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::proto::peer::PeerConfig;
 use crate::server::http::Request;
 use crate::server::token::Token;
+use crate::setters::setters;
 
 /// Configuration of a [`WhipServer`](super::WhipServer).
 #[derive(Debug, Clone)]
@@ -63,32 +64,21 @@ impl Default for WhipConfig {
     }
 }
 
-macro_rules! setters {
-    ($($name:ident: $type:ty;)*) => {$(
-        #[doc = concat!("Sets [`", stringify!($name), "`](Self::", stringify!($name), ").")]
-        #[must_use]
-        pub fn $name(mut self, value: $type) -> Self {
-            self.$name = value;
-            self
-        }
-    )*};
-}
-
 impl WhipConfig {
     setters! {
-        publish_path: String;
-        view_path: String;
-        publish_token: Option<Token>;
-        view_token: Option<Token>;
-        origins: Origins;
-        peer: PeerConfig;
-        offer_ice_servers: bool;
-        max_sessions: usize;
-        max_per_client: usize;
-        max_offer: usize;
-        max_name: usize;
-        gather_deadline: Duration;
-        connect_deadline: Duration;
+        publish_path: String,
+        view_path: String,
+        publish_token: Option<Token>,
+        view_token: Option<Token>,
+        origins: Origins,
+        peer: PeerConfig,
+        offer_ice_servers: bool,
+        max_sessions: usize,
+        max_per_client: usize,
+        max_offer: usize,
+        max_name: usize,
+        gather_deadline: Duration,
+        connect_deadline: Duration,
     }
 }
 

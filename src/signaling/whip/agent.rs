@@ -3,18 +3,10 @@
 use std::io;
 
 use super::config::WhipClientConfig;
+use crate::signaling::agent::builder;
 
-/// One that asks only where it is told to: no redirections, no proxies of the environment.
 pub(super) fn agent(config: &WhipClientConfig, secure: bool) -> io::Result<ureq::Agent> {
-    let builder = ureq::Agent::config_builder()
-        .timeout_global(Some(config.exchange_deadline))
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .proxy(None)
-        // A kept connection may be dead, and then nobody can tell whether the server got the request.
-        .max_idle_connections(0)
-        .max_idle_connections_per_host(0)
-        .user_agent(concat!("looprtc/", env!("CARGO_PKG_VERSION")));
+    let builder = builder(config.exchange_deadline);
     #[cfg(feature = "tls")]
     let builder = match secure {
         true => builder.tls_config(tls(config)?),

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::setters::setters;
+
 /// Configuration of a [`WhipClient`](super::WhipClient).
 #[derive(Clone)]
 #[non_exhaustive]
@@ -57,30 +59,19 @@ impl WhipClientConfig {
     }
 }
 
-macro_rules! setters {
-    ($($name:ident: $type:ty;)*) => {$(
-        #[doc = concat!("Sets [`", stringify!($name), "`](Self::", stringify!($name), ").")]
-        #[must_use]
-        pub fn $name(mut self, value: $type) -> Self {
-            self.$name = value;
-            self
-        }
-    )*};
-}
-
 impl WhipClientConfig {
     setters! {
-        token: Option<String>;
-        other_origins: Vec<String>;
-        authorities: Option<Vec<u8>>;
-        use_offered_servers: bool;
-        max_redirects: u32;
-        gather_deadline: Duration;
-        trickle_pause: Duration;
-        exchange_deadline: Duration;
-        first_pause: Duration;
-        longest_pause: Duration;
-        give_up_after: Duration;
+        token: Option<String>,
+        other_origins: Vec<String>,
+        authorities: Option<Vec<u8>>,
+        use_offered_servers: bool,
+        max_redirects: u32,
+        gather_deadline: Duration,
+        trickle_pause: Duration,
+        exchange_deadline: Duration,
+        first_pause: Duration,
+        longest_pause: Duration,
+        give_up_after: Duration,
     }
 }
 

@@ -1,6 +1,5 @@
 //! The requests of a WHIP client, one after the other, on a thread of their own.
 
-use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use super::link;
 use super::sdpfrag::{self, SdpFragment};
 use super::url::Url;
 use crate::proto::ice::IceServer;
+use crate::signaling::agent::never_connected;
 use crate::signaling::http::Wake;
 
 /// Bytes of a response that are read: an answer, or what an error says.
@@ -296,7 +296,7 @@ impl Worker {
         };
         let response = sent
             .map_err(|e| broken(e.to_string(), false))?
-            .map_err(|e| broken(explain(&e), may_pass(&e)))?;
+            .map_err(|e| broken(explain(&e), never_connected(&e)))?;
         let (parts, body) = response.into_parts();
         let body = body
             .into_with_config()
@@ -309,20 +309,6 @@ impl Worker {
             headers: parts.headers,
             body,
         })
-    }
-}
-
-/// Whether the request certainly did not reach an application, and may next time.
-fn may_pass(error: &ureq::Error) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    match error {
-        ureq::Error::Io(error) => matches!(
-            error.kind(),
-            ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable
-        ),
-        ureq::Error::Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => true,
-        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
-        _ => false,
     }
 }
 

@@ -1,0 +1,15 @@
+//! Chain setters of configurations, written once.
+
+/// Within an `impl`: a documented setter for each of these fields, which sets it as it is.
+macro_rules! setters {
+    ($($(#[$attribute:meta])* $name:ident: $type:ty),* $(,)?) => {$(
+        $(#[$attribute])*
+        #[doc = concat!("Sets [`", stringify!($name), "`](Self::", stringify!($name), ").")]
+        #[must_use]
+        pub fn $name(mut self, $name: $type) -> Self {
+            self.$name = $name;
+            self
+        }
+    )*};
+}
+pub(crate) use setters;
