@@ -9,15 +9,15 @@
     any(feature = "aws-lc", feature = "rust-crypto")
 ))]
 
-use std::io::{BufRead, BufReader, Write};
+#[path = "support/chromium.rs"]
+mod chromium;
+
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
-
-/// What the script says when it cannot run.
-const UNAVAILABLE: i32 = 77;
 
 /// The program of an example. `cargo test` builds all of them, beside the directory of this test.
 fn example(name: &str) -> PathBuf {
@@ -127,78 +127,12 @@ fn embed_in_own_loop() {
     example.line("2 relayed; ");
 }
 
-/// Has a scenario of `tests/interop/examples.mjs` done; those stand in `tests/interop/pages/`.
 fn in_chromium(scenario: &str, name: &str) {
-    conclude(scenario, try_in_chromium(scenario, name));
+    chromium::in_chromium(scenario, example(name));
 }
 
-/// The same for what measures frames in real time. On a machine that has other work to do a failure says
-/// little; then it is tried again, twice at most, and said.
 fn in_real_time(scenario: &str, name: &str) {
-    for _ in 0..2 {
-        let load = load();
-        match try_in_chromium(scenario, name) {
-            Err(Failure::Bad(why)) if load > BUSY => {
-                let why = why.lines().nth(1).unwrap_or_default();
-                say(&format!(
-                    "{scenario}, once more, at a load of {load}: {why}"
-                ));
-            }
-            result => return conclude(scenario, result),
-        }
-    }
-    in_chromium(scenario, name);
-}
-
-fn conclude(scenario: &str, result: Result<(), Failure>) {
-    match result {
-        Ok(()) => {}
-        Err(Failure::Bad(why)) => panic!("{scenario}: {why}"),
-        Err(Failure::Unavailable(why)) => {
-            let is_ci = std::env::var_os("CI").is_some();
-            assert!(!is_ci, "NOT TESTED: {scenario}: {why}");
-            say(&format!(
-                "NOT TESTED: the page of {scenario}: {}",
-                why.trim()
-            ));
-        }
-    }
-}
-
-enum Failure {
-    Bad(String),
-    Unavailable(String),
-}
-
-fn try_in_chromium(scenario: &str, name: &str) -> Result<(), Failure> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/examples.mjs");
-    let run = Command::new("node")
-        .arg(script)
-        .arg(scenario)
-        .arg(example(name))
-        .output()
-        .map_err(|e| Failure::Unavailable(format!("node: {e}")))?;
-    let output = String::from_utf8_lossy(&run.stderr).into_owned();
-    match run.status.code() {
-        Some(0) => Ok(()),
-        Some(UNAVAILABLE) => Err(Failure::Unavailable(output)),
-        _ => Err(Failure::Bad(format!("{}\n{output}", run.status))),
-    }
-}
-
-/// Others want more than the processors have.
-const BUSY: f64 = 2.5;
-
-/// The load of the last minute.
-fn load() -> f64 {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let first = load.split(' ').next().unwrap_or_default();
-    first.parse().unwrap_or_default()
-}
-
-/// Not by `eprintln!`, which the test harness swallows when a test passes.
-fn say(what: &str) {
-    let _ = std::io::stderr().write_all(format!("\n##### {what} #####\n\n").as_bytes());
+    chromium::in_real_time(scenario, example(name));
 }
 
 #[test]

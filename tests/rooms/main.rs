@@ -4,6 +4,8 @@
 //! fails when the environment variable `CI` is set.
 #![cfg(all(target_os = "linux", feature = "server"))]
 
+#[path = "../support/chromium.rs"]
+mod chromium;
 mod server;
 
 use std::io::{BufRead, BufReader};
@@ -11,10 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
+use chromium::{in_chromium, in_space, not_tested};
 use server::Server;
-
-/// What the script says when it cannot run.
-const UNAVAILABLE: i32 = 77;
 
 /// Four pages with cameras are enough for one machine.
 static MACHINE: Mutex<()> = Mutex::new(());
@@ -23,37 +23,6 @@ fn interop(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/interop")
         .join(path)
-}
-
-fn not_tested(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
-    eprintln!("\n##### NOT TESTED: {why} #####\n");
-}
-
-/// Has a scenario of `tests/interop/pages/rooms.mjs` done with a server at this URL.
-fn in_chromium(scenario: &str, url: &str, space: Option<&str>) {
-    let mut words = vec!["node".to_owned()];
-    if let Some(space) = space {
-        words = ["ip", "netns", "exec", space, "node"]
-            .map(str::to_owned)
-            .to_vec();
-    }
-    let run = Command::new(&words[0])
-        .args(&words[1..])
-        .arg(interop("examples.mjs"))
-        .args([scenario, url])
-        .output();
-    let run = match run {
-        Ok(run) => run,
-        Err(why) => return not_tested(&format!("node: {why}")),
-    };
-    let output = String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr);
-    println!("{output}");
-    match run.status.code() {
-        Some(0) => {}
-        Some(UNAVAILABLE) => not_tested(&output),
-        _ => panic!("{scenario}: {}\n{output}", run.status),
-    }
 }
 
 /// A program that is killed when this is dropped, and what it has printed.
@@ -139,7 +108,7 @@ impl Drop for Space {
 fn four_pages_in_a_room() {
     let _alone = MACHINE.lock();
     let server = Server::start(None);
-    in_chromium("room", &server.url(), None);
+    in_chromium("room", server.url());
     println!("{:?}", server.end());
 }
 
@@ -147,7 +116,7 @@ fn four_pages_in_a_room() {
 fn layers_by_the_path_of_the_receiver() {
     let _alone = MACHINE.lock();
     let server = Server::start(None);
-    in_chromium("room_layers", &server.url(), None);
+    in_chromium("room_layers", server.url());
     let stats = server.end();
     println!("{stats:?}");
     assert!(stats.layer_switches > 0, "{stats:?}");
@@ -157,14 +126,14 @@ fn layers_by_the_path_of_the_receiver() {
 fn a_page_of_sfu_ws() {
     let _alone = MACHINE.lock();
     let server = Server::start(None);
-    in_chromium("room_sfu_ws", &server.url(), None);
+    in_chromium("room_sfu_ws", server.url());
 }
 
 #[test]
 fn a_call() {
     let _alone = MACHINE.lock();
     let server = Server::start(None);
-    in_chromium("call", &server.url(), None);
+    in_chromium("call", server.url());
 }
 
 #[test]
@@ -174,7 +143,7 @@ fn a_call_when_the_network_is_gone_for_five_seconds() {
         return;
     };
     let server = Server::start(Some(space.0.clone()));
-    in_chromium("call_without_network", &server.url(), Some(&space.0));
+    in_space("call_without_network", server.url(), &space.0);
 }
 
 #[test]
@@ -184,7 +153,7 @@ fn our_page_at_pions_server() {
     let pion = Program::start(&interop("bin/pion-sfu"), &[pages.to_str().unwrap()]);
     if let Some(mut pion) = pion {
         let url = pion.line();
-        in_chromium("room_at_pion", &url, None);
+        in_chromium("room_at_pion", url);
     }
 }
 
@@ -199,7 +168,7 @@ fn aiortc_in_a_room() {
         return;
     };
     assert_eq!(aiortc.line(), "decoded 0");
-    in_chromium("room_with_aiortc", &server.url(), None);
+    in_chromium("room_with_aiortc", server.url());
     aiortc.child.kill().unwrap();
     let mut decoded = 0;
     loop {

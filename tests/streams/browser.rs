@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::io::Write;
-use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc::Receiver;
 use std::thread;
@@ -14,11 +12,10 @@ use looprtc::proto::peer::{IceGatheringState, MediaMode, PeerConfig, PeerEvent};
 use looprtc::proto::signal::SignalMessage;
 use looprtc::server::streams::{SourceConfig, Streams, StreamsConfig};
 
+#[path = "../support/chromium.rs"]
+mod chromium;
 #[path = "../../examples/support/page.rs"]
 mod page;
-
-/// What the script says when it cannot run.
-const UNAVAILABLE: i32 = 77;
 
 /// A server of streams; pages ask it with `POST /watch/NAME` and `POST /publish/NAME`.
 struct Server {
@@ -111,57 +108,6 @@ impl Server {
     }
 }
 
-/// Has the scenario done. On a machine that has other work to do a failure of what measures time says little; then it
-/// is tried again, twice at most, and said.
-fn in_chromium(scenario: &str, url: &str) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/examples.mjs");
-    let mut tries = 0;
-    let missing = loop {
-        let load = load();
-        let mut node = Command::new("node");
-        let run = match node.arg(&script).args([scenario, url]).output() {
-            Ok(run) => run,
-            Err(error) => break format!("node: {error}"),
-        };
-        print!("{}", String::from_utf8_lossy(&run.stdout));
-        let error = String::from_utf8_lossy(&run.stderr).into_owned();
-        if run.status.success() {
-            return;
-        }
-        if run.status.code() == Some(UNAVAILABLE) {
-            break error;
-        }
-        tries += 1;
-        assert!(
-            load > BUSY && tries < 3,
-            "{scenario}: {}\n{error}",
-            run.status
-        );
-        let why = error.lines().next().unwrap_or_default();
-        say(&format!(
-            "{scenario}, once more, at a load of {load}: {why}"
-        ));
-    };
-    let is_ci = std::env::var_os("CI").is_some();
-    assert!(!is_ci, "NOT TESTED: {scenario}: {missing}");
-    say(&format!("NOT TESTED: {scenario}: {}", missing.trim()));
-}
-
-/// Others want more than the processors have.
-const BUSY: f64 = 2.5;
-
-/// The load of the last minute.
-fn load() -> f64 {
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let first = load.split(' ').next().unwrap_or_default();
-    first.parse().unwrap_or_default()
-}
-
-/// Not by `eprintln!`, which the test harness swallows when a test passes.
-fn say(what: &str) {
-    let _ = std::io::stderr().write_all(format!("\n##### {what} #####\n\n").as_bytes());
-}
-
 /// One after the other: they measure time.
 #[test]
 fn pages_watch_and_publish() {
@@ -190,6 +136,6 @@ fn pages_watch_and_publish() {
     assert!(made.is_ok_and(|s| s.success()), "ffmpeg does not work");
     let film = format!("film={}", film.display());
     let url = Server::start(&["card=testcard:", "cam=whip:", &film]);
-    in_chromium("streams", &url);
+    chromium::in_real_time("streams", &url);
     std::fs::remove_dir_all(&dir).unwrap();
 }
