@@ -295,3 +295,37 @@ fn forged_streams_take_no_places() {
     let frames = events.filter(|e| matches!(e, PeerEvent::Frame(_))).count();
     assert!(frames >= 19, "{frames} frames came");
 }
+
+/// Once DTLS 1.3 is connected it has no use for anything in the clear. Hellos with other message numbers, and messages
+/// that are never in the clear, from the validated address: they stayed in the core's queue, and thirty records later
+/// nothing came through any more.
+#[test]
+fn forged_handshake_messages_in_the_clear_stop_no_session() {
+    for kind in [1, 2, 8, 11, 20, 24] {
+        let mut sim = Simulation::new(84, Link::default());
+        let (a, b) = sim.pair();
+        let (ca, cb) = pair_with_channel(&mut sim, a, b);
+        for (from, to) in [(a, b), (b, a)] {
+            let from = sim.address(from);
+            for number in [0, 1, 4, 5, 9] {
+                // A record of epoch 0, and in it a message of one byte (RFC 9147 §4, §5.2).
+                let record = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 90 + number, 0, 13];
+                let message = [kind, 0, 0, 1, 0, number, 0, 0, 0, 0, 0, 1, 7];
+                sim.forge(from, to, [record, message].concat());
+                sim.run_for(5);
+            }
+        }
+        for n in 0..60 {
+            for (node, channel) in [(a, ca), (b, cb)] {
+                sim.with(node, |p, now| p.send_binary(channel, &[n; 40], now))
+                    .unwrap();
+            }
+            sim.run_for(30);
+        }
+        sim.run_for(2_000);
+        for (node, channel) in [(a, ca), (b, cb)] {
+            let count = Log::of(&mut sim, node).on(channel).len();
+            assert_eq!(count, 60, "after forged messages of type {kind}");
+        }
+    }
+}
