@@ -6,11 +6,11 @@ use super::*;
 const MAX_PAYLOAD: u16 = 0x7FF;
 
 fn media_config(options: u8) -> PeerConfig {
-    let mut config = PeerConfig::default();
-    config.media_mode = match options & 1 {
+    let mode = match options & 1 {
         0 => MediaMode::Frames,
         _ => MediaMode::Packets,
     };
+    let mut config = PeerConfig::default().media_mode(mode);
     if options & 2 != 0 {
         config.jitter_buffer = Some(JitterConfig::new(90_000));
     }
