@@ -10,7 +10,9 @@ fn media_config(options: u8) -> PeerConfig {
         0 => MediaMode::Frames,
         _ => MediaMode::Packets,
     };
-    let mut config = PeerConfig::default().media_mode(mode);
+    // Of each kind one: most of the time goes into descriptions.
+    let codecs = Codecs::only([Codec::Vp8, Codec::Opus]);
+    let mut config = PeerConfig::default().media_mode(mode).codecs(codecs);
     if options & 2 != 0 {
         config.jitter_buffer = Some(JitterConfig::new(90_000));
     }
