@@ -109,3 +109,22 @@ fn a_signature_before_everything_else() {
     }
     assert!(talks(&mut sim, a, b, channel.unwrap()));
 }
+
+/// A protected record that comes twice before there are keys, as any network that repeats a datagram may bring it:
+/// dimpl panicked.
+#[test]
+fn a_protected_record_twice_before_there_are_keys() {
+    dtls(&finding("dtls", "early-record-twice"));
+    let record = [22, 254, 253, 0, 1, 0, 0, 0, 0, 0, 5, 0, 3, 1, 2, 3];
+    for to in [0x08, 0x88] {
+        // Both ends, after a few steps of the handshake in each version.
+        for options in 0..=255 {
+            let mut schedule = vec![options];
+            for _ in 0..2 {
+                schedule.extend([to, 0, record.len() as u8]);
+                schedule.extend(record);
+            }
+            dtls(&schedule);
+        }
+    }
+}

@@ -123,7 +123,10 @@ impl DtlsProvider for SharedDtls {
     }
 }
 
-/// One DTLS connection, and five things put right in how dimpl deals with losses and forgeries:
+/// Protected records that are given to dimpl before it can read them. A flight has one or two.
+const MAX_EARLY: usize = 16;
+
+/// One DTLS connection, and six things put right in how dimpl deals with losses and forgeries:
 ///
 /// - While the handshake lasts it is given one record at a time. It passes over a datagram that begins with
 ///   a handshake message it has had already, and what it lacks may stand behind that.
@@ -131,6 +134,8 @@ impl DtlsProvider for SharedDtls {
 ///   `ACK_PAUSE`. dimpl would do so at once, and again at once, without end.
 /// - While the handshake lasts its clock runs ahead of ours by `ahead`, so that it retransmits when we say.
 /// - While the handshake lasts, a `close_notify` that anybody could have written does not end it.
+/// - While the handshake lasts, a protected record that comes twice is given to it once. It keeps such records until
+///   it can read them, and panics over two of one number.
 /// - Once it is over, nothing it still waits for ends the connection. A DTLS 1.3 client whose `Finished` was
 ///   received goes on sending it when the acknowledgement was lost, and dimpl would give up after a while.
 struct Dimpl {
@@ -142,6 +147,8 @@ struct Dimpl {
     wait: Option<Wait>,
     /// It was told the time, `now`, and nothing has arrived since.
     served: bool,
+    /// Epochs and numbers of the protected records given to it during the handshake.
+    early: Vec<[u8; 8]>,
 }
 
 /// A retransmission that dimpl waits for.
@@ -163,6 +170,7 @@ impl Dimpl {
             retransmissions: 0,
             wait: None,
             served: false,
+            early: Vec::new(),
         }
     }
 
@@ -170,10 +178,30 @@ impl Dimpl {
         if self.connected {
             return self.dtls.handle_packet(datagram);
         }
-        records(datagram)
-            .filter(|record| !is_early_goodbye(record))
-            .map(|record| self.dtls.handle_packet(record))
-            .fold(Ok(()), Result::and)
+        let mut result = Ok(());
+        for record in records(datagram) {
+            if !is_early_goodbye(record) && !self.is_repeated(record) {
+                result = result.and(self.dtls.handle_packet(record));
+            }
+        }
+        result
+    }
+
+    /// Whether this is a protected record (DTLS 1.2: not of epoch 0) that was there already, or one too many. What is
+    /// sent again has another number.
+    fn is_repeated(&mut self, record: &[u8]) -> bool {
+        let number = match record {
+            [20..=26, _, _, number @ ..] => number.first_chunk::<8>(),
+            _ => None,
+        };
+        let Some(number) = number.filter(|n| n[..2] != [0, 0]) else {
+            return false;
+        };
+        let is_repeated = self.early.contains(number) || self.early.len() >= MAX_EARLY;
+        if !is_repeated {
+            self.early.push(*number);
+        }
+        is_repeated
     }
 
     /// Our time for dimpl's wish to be woken.
@@ -299,6 +327,7 @@ impl DtlsInstance for Dimpl {
             DtlsOutput::Timeout(theirs) => DtlsOutput::Timeout(self.wake(theirs)),
             DtlsOutput::Connected => {
                 self.connected = true;
+                self.early = Vec::new();
                 self.wait = None;
                 DtlsOutput::Connected
             }
