@@ -58,6 +58,15 @@ use crate::proto::peer::{ChannelConfig, ChannelId, Message, PeerConfig, PeerEven
 use crate::proto::peer::{IceCandidateInit, SessionDescription};
 use crate::proto::signal::SignalMessage;
 
+/// What a target does with its input.
+#[cfg(all(
+    test,
+    feature = "cli",
+    feature = "movies",
+    any(feature = "aws-lc", feature = "rust-crypto")
+))]
+type Body = fn(&[u8]);
+
 /// All bodies of a build with every feature, by the names of their targets.
 #[cfg(all(
     test,
@@ -65,7 +74,7 @@ use crate::proto::signal::SignalMessage;
     feature = "movies",
     any(feature = "aws-lc", feature = "rust-crypto")
 ))]
-const BODIES: &[(&str, fn(&[u8]))] = &[
+const BODIES: &[(&str, Body)] = &[
     ("candidate", candidate),
     ("dcep", dcep),
     ("demux", demux),
