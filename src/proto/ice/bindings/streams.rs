@@ -264,7 +264,11 @@ impl StreamBindings {
             entry.failures += 1;
         }
         if entry.mapped.is_none() {
-            let text = format!("over {}: {why}", entry.transport());
+            let by = entry.transport();
+            let text = match why.starts_with(by) {
+                true => format!("over {why}"),
+                false => format!("over {by}: {why}"),
+            };
             let code = NO_ANSWER;
             entry.reply(&BindingReply::Failed { code, text }, out);
             self.entries.swap_remove(index);
