@@ -119,6 +119,13 @@ fn layers_by_the_path_of_the_receiver() {
 }
 
 #[test]
+fn a_narrow_path_for_one_receiver() {
+    let _alone = MACHINE.lock();
+    let server = Server::start(None);
+    in_chromium("room_narrow", server.url());
+}
+
+#[test]
 fn a_page_of_sfu_ws() {
     let _alone = MACHINE.lock();
     let server = Server::start(None);

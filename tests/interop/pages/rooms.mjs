@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { photograph, SECONDS, shows, sleep, until } from './harness.mjs';
+import { NarrowPath } from './narrow.mjs';
 
 const base = process.argv[3];
 
@@ -183,6 +184,35 @@ export const rooms = {
     const switches = await metric('room_layer_switches_total');
     assert(switches > 0, `${switches} times another layer`);
     console.log(`room_layers: the full size has come, after ${switches} switches`);
+  },
+
+  /** One receiver's path becomes narrow: that one gets the small layer, the other goes on with the large one. */
+  async room_narrow(open) {
+    const path = new NarrowPath();
+    try {
+      const bob = await room(open, 'narrow', 'Bob', large);
+      const cy = await room(open, 'narrow', 'Cy', small);
+      const ann = await open('about:blank', small);
+      await path.attachRoom(ann);
+      await ann.goto(`${base}/room/narrow?join&name=Ann`);
+      const heights = async (page) => Object.values(await pictures(page)).map(({ height }) => height ?? 0);
+      const largest = async (page) => Math.max(0, ...await heights(page));
+      await until('the full size', async () => (await largest(ann)) === 360 && (await largest(cy)) === 360, 60);
+      path.kbit = 300;
+      const from = Date.now();
+      await until('the small layer', async () => (await largest(ann)) < 360, 60);
+      const down = Date.now() - from;
+      await moving(ann, 2);
+      assert.equal(await largest(cy), 360, 'the other one has to go on as before');
+      path.kbit = Infinity;
+      const back = Date.now();
+      await until('the full size again', async () => (await largest(ann)) === 360, 90);
+      console.log(`room_narrow: at 300 kbit/s the small layer after ${down} ms, the full size ${Date.now() - back} ms after `
+        + `the path was wide again; ${path.dropped} datagrams dropped`);
+      await Promise.all([ann, cy, bob].map((page) => moving(page, 2)));
+    } finally {
+      path.close();
+    }
   },
 
   /** Pages that know nothing but sfu-ws's three events, with one of ours. */
