@@ -383,3 +383,39 @@ pub(crate) fn give(tcp: &mut TcpStream, queue: &mut Vec<u8>) -> io::Result<()> {
     queue.drain(..sent);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use mio::Poll;
+
+    use super::*;
+
+    /// What the other side does not read waits here, up to a limit; the rest is dropped whole.
+    #[test]
+    fn what_waits_for_a_stream_has_a_limit() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let remote = listener.local_addr().unwrap();
+        let poll = Poll::new().unwrap();
+        for (owner, limit) in [
+            (StreamOwner::Relay(0, SocketId(1)), 256 * 1024),
+            (StreamOwner::Ice, 64 * 1024),
+        ] {
+            let mut streams = Streams::default();
+            let tcp = TcpStream::connect(remote).unwrap();
+            let key = streams
+                .add(owner, tcp, None, remote, poll.registry())
+                .unwrap();
+            let _silent = listener.accept().unwrap();
+            let end = Instant::now() + Duration::from_secs(20);
+            while streams.dropped < 10 {
+                assert!(Instant::now() < end, "the system takes it all");
+                streams.send(key, &[7; 1000]);
+                streams.run(|_, _, _| {});
+                assert!(streams.streams[key].queue.len() <= limit);
+            }
+            assert!(streams.streams[key].queue.len() > limit - 2000);
+        }
+    }
+}

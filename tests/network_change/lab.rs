@@ -54,6 +54,12 @@ impl Lab {
         Ok(())
     }
 
+    /// What runs a command there.
+    pub fn prefix(&self, host: &str) -> Vec<String> {
+        let words = ["ip", "netns", "exec", &self.space(host)];
+        words.map(str::to_owned).to_vec()
+    }
+
     pub fn space(&self, host: &str) -> String {
         format!("{}-{host}", self.name)
     }

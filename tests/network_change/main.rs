@@ -11,7 +11,11 @@
 //! environment variable `CI` is set.
 #![cfg(target_os = "linux")]
 
+#[path = "../real_peers/child.rs"]
+#[expect(dead_code, reason = "a part of it is enough here")]
+mod child;
 mod lab;
+mod others;
 mod session;
 
 use std::thread;

@@ -19,7 +19,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::lab::Lab;
 
 /// How soon everything has to go on.
-const BACK_WITHIN: Duration = Duration::from_secs(3);
+pub const BACK_WITHIN: Duration = Duration::from_secs(3);
 
 const MESSAGE_EVERY: Duration = Duration::from_millis(10);
 const FRAME_EVERY: Duration = Duration::from_millis(33);
@@ -39,6 +39,16 @@ pub struct Record {
 }
 
 impl Record {
+    /// When the first picture after this time came that can be shown: nothing is missing since the last keyframe.
+    pub fn picture_after(&self, time: Instant) -> Option<Instant> {
+        let mut is_whole = true;
+        let frame = self.frames.iter().find(|f| {
+            is_whole = f.2 || (is_whole && f.3);
+            is_whole && f.0 > time
+        });
+        frame.map(|f| f.0)
+    }
+
     pub fn brief(&self) -> String {
         format!(
             "{} messages, {} frames, {} sent, {} restarts, {} changes, {}, {:?}, {:?}",
@@ -54,24 +64,26 @@ impl Record {
     }
 }
 
-enum Signal {
+pub enum Signal {
     Description(SessionDescription),
     Candidate(IceCandidateInit),
 }
 
 /// One side: a loop in its namespace, on a thread of its own.
-struct Side {
-    record: Arc<Mutex<Record>>,
-    thread: JoinHandle<()>,
-    handle: LoopHandle,
+pub struct Side {
+    pub record: Arc<Mutex<Record>>,
+    pub thread: JoinHandle<()>,
+    pub handle: LoopHandle,
 }
 
 /// What a side is to be.
-struct Plan {
-    space: String,
-    config: LoopConfig,
-    peer: PeerConfig,
-    offers: bool,
+pub struct Plan {
+    pub space: String,
+    pub config: LoopConfig,
+    pub peer: PeerConfig,
+    pub offers: bool,
+    /// It sends pictures.
+    pub films: bool,
 }
 
 pub struct Session {
@@ -111,12 +123,14 @@ impl Session {
             config: mobile,
             peer: mobile_peer,
             offers: mobile_offers,
+            films: true,
         };
         let b = Plan {
             space: lab.space("b"),
             config: LoopConfig::default(),
             peer: other_peer,
             offers: !mobile_offers,
+            films: true,
         };
         let flags = || (quiet.clone(), over.clone());
         let a = Side::start(a, at_a, to_b, flags());
@@ -161,13 +175,8 @@ impl Session {
         change();
         let is_back = |r: &Record, sent: u32| {
             let message = r.messages.iter().find(|(_, n)| *n >= sent).map(|m| m.0);
-            // A picture that can be shown: nothing is missing since the last keyframe.
-            let mut is_whole = true;
-            let frame = r.frames.iter().find(|f| {
-                is_whole = f.2 || (is_whole && f.3);
-                is_whole && f.0 > changed + Duration::from_millis(400)
-            });
-            Some((message?, frame?.0))
+            let picture = r.picture_after(changed + Duration::from_millis(400));
+            Some((message?, picture?))
         };
         // Sent certainly after the change.
         let sent_a = self.a.record.lock().unwrap().sent + 1;
@@ -228,7 +237,7 @@ impl Session {
 }
 
 impl Side {
-    fn start(
+    pub fn start(
         plan: Plan,
         inbox: Receiver<Signal>,
         outbox: Sender<Signal>,
@@ -260,6 +269,7 @@ struct Player {
     record: Arc<Mutex<Record>>,
     channel: Option<ChannelId>,
     offers: bool,
+    films: bool,
     bound: Option<TransceiverId>,
     wants_keyframe: bool,
     pub frames: u32,
@@ -287,6 +297,7 @@ impl Player {
             record,
             channel: None,
             offers: plan.offers,
+            films: plan.films,
             bound: None,
             wants_keyframe: true,
             frames: 0,
@@ -345,9 +356,7 @@ impl Player {
                 let _ = outbox.send(Signal::Description(offer));
             }
             PeerEvent::IceCandidate(Some(candidate)) => {
-                let mut init = IceCandidateInit::new(candidate.to_sdp_line());
-                init.username_fragment = candidate.username_fragment.clone();
-                let _ = outbox.send(Signal::Candidate(init));
+                let _ = outbox.send(Signal::Candidate(candidate.to_init()));
             }
             PeerEvent::ChannelOpen(channel) => self.channel = Some(channel),
             PeerEvent::ChannelMessage { message, .. } => {
@@ -357,8 +366,8 @@ impl Player {
             PeerEvent::TrackBound { transceiver, .. } => self.bound = Some(transceiver),
             PeerEvent::KeyframeRequest { .. } => self.wants_keyframe = true,
             PeerEvent::Frame(frame) => {
-                let number = frame.data[10..14].try_into().unwrap();
-                let number = u32::from_be_bytes(number);
+                let number = frame.data.get(10..14).and_then(|n| n.try_into().ok());
+                let number = number.map_or(0, u32::from_be_bytes);
                 let flags = (frame.keyframe, frame.contiguous);
                 record.frames.push((now, number, flags.0, flags.1));
             }
@@ -402,7 +411,7 @@ impl Player {
     }
 
     fn send_frame(&mut self) {
-        let Some(video) = self.bound else {
+        let Some(video) = self.bound.filter(|_| self.films) else {
             return;
         };
         // As VP8 has it (RFC 6386 §9.1): the first bit, and a start code in keyframes.

@@ -554,3 +554,6 @@ fn unspecified(of: SocketAddr) -> IpAddr {
         Ipv6Addr::UNSPECIFIED.into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -165,6 +165,7 @@ impl Peer {
             return Err(self.wrong_state("create_offer"));
         }
         let created = self.core_offer()?;
+        self.rank_candidates(&created.ufrag);
         let description = SessionDescription {
             kind: SdpType::Offer,
             sdp: with_candidates(&created.sdp, &self.gathered, false),
@@ -199,6 +200,7 @@ impl Peer {
                 }
             }
         }
+        self.rank_candidates(&self.local_creds.ufrag.clone());
         let sdp = self.negotiation.answer.as_deref().unwrap_or_default();
         Ok(SessionDescription {
             kind: SdpType::Answer,

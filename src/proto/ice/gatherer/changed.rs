@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{GatherOutput, Gatherer, Hosts, LocalCandidate, LocalKind, Phase};
 use crate::proto::ice::bindings::BindingTransport;
+use crate::proto::ice::server::IceTransportPolicy;
 use crate::proto::net::{NetworkChange, Protocol};
 
 impl Gatherer {
@@ -50,6 +51,17 @@ impl Gatherer {
         }
         self.proceed();
         true
+    }
+
+    /// Whether there is no address to send from.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let is_none = |hosts: &Hosts| match hosts {
+            Hosts::Known(hosts) => hosts.is_empty(),
+            Hosts::NotAsked => true,
+            Hosts::Asked => false,
+        };
+        let has_asked = self.policy == IceTransportPolicy::All && self.phase != Phase::New;
+        has_asked && is_none(&self.hosts) && is_none(&self.tcp_hosts)
     }
 
     /// Takes note of the host addresses; returns those that are gone and those that are new.
