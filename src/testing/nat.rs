@@ -206,7 +206,9 @@ impl Simulation {
                 outer: None,
             }),
             // There is no ICE-TCP here.
-            SocketKind::IceTcp { .. } | SocketKind::IceStream { .. } => return,
+            SocketKind::IceTcp { .. }
+            | SocketKind::IceStream { .. }
+            | SocketKind::BindingStream { .. } => return,
             SocketKind::Stream { remote, .. } => {
                 let outer = match &place.nat {
                     Some(nat) if nat.kind.lets_out(Protocol::Tcp, *remote) => {
@@ -383,6 +385,9 @@ impl Simulation {
                     };
                     let _ = self.places[node.0].peer.handle_input(input);
                 }
+                BindingOutput::OpenSocket(_)
+                | BindingOutput::Write(..)
+                | BindingOutput::CloseSocket(_) => {}
                 BindingOutput::Timeout(at) => {
                     self.places[node.0].bindings_at = at;
                     return;

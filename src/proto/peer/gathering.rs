@@ -223,12 +223,20 @@ impl Peer {
         let index = match self.position_gathered(protocol_of(found), found.address) {
             Some(index) => index,
             None => {
-                let Some(mut candidate) = add_local_candidate(&mut self.rtc, found) else {
+                let candidate = match &found.kind {
+                    LocalKind::ServerReflexiveTcp { base, .. } => {
+                        let base = (!self.config.gather.hide_addresses).then_some(*base);
+                        Some(super::tcp::reflexive_candidate(found.address, base))
+                    }
+                    _ => add_local_candidate(&mut self.rtc, found),
+                };
+                let Some(mut candidate) = candidate else {
                     return;
                 };
                 candidate.url = match &found.kind {
                     LocalKind::Host | LocalKind::HostTcp(_) => None,
-                    LocalKind::ServerReflexive { url, .. } => url.clone(),
+                    LocalKind::ServerReflexive { url, .. }
+                    | LocalKind::ServerReflexiveTcp { url, .. } => url.clone(),
                     LocalKind::Relay { url, .. } => Some(url.clone()),
                 };
                 let is_host = matches!(found.kind, LocalKind::Host | LocalKind::HostTcp(_));
@@ -254,6 +262,9 @@ impl Peer {
         if let Some(index) = self.position_gathered(protocol_of(lost), lost.address) {
             self.gathered.remove(index);
             self.names.hidden.retain(|(a, _)| *a != lost.address);
+        }
+        if matches!(lost.kind, LocalKind::ServerReflexiveTcp { .. }) {
+            return;
         }
         if let Ok(candidate) = core_candidate(lost) {
             self.rtc.direct_api().invalidate_candidate(&candidate);
@@ -299,9 +310,9 @@ impl Peer {
 }
 
 fn protocol_of(found: &LocalCandidate) -> Protocol {
-    match found.kind {
-        LocalKind::HostTcp(_) => Protocol::IceTcp,
-        _ => Protocol::Udp,
+    match found.kind.is_tcp() {
+        true => Protocol::IceTcp,
+        false => Protocol::Udp,
     }
 }
 
@@ -334,16 +345,17 @@ fn add_local_candidate(rtc: &mut Rtc, found: &LocalCandidate) -> Option<IceCandi
 
 fn core_candidate(found: &LocalCandidate) -> Result<Candidate, String> {
     let address = found.address;
-    let candidate = match &found.kind {
-        LocalKind::Host => Candidate::host(address, CoreProtocol::Udp),
+    match &found.kind {
+        LocalKind::Host => Candidate::host(address, CoreProtocol::Udp).map_err(|e| e.to_string()),
         LocalKind::HostTcp(tcp_type) => Ok(super::tcp::core_candidate(address, *tcp_type)),
         LocalKind::ServerReflexive { base, .. } => {
             Candidate::server_reflexive(address, *base, CoreProtocol::Udp)
+                .map_err(|e| e.to_string())
         }
+        LocalKind::ServerReflexiveTcp { .. } => Err("the core knows its base".into()),
         // What is sent from it and comes to it is relayed here; the core sees no socket beneath it.
         LocalKind::Relay { transport, .. } => Ok(relay_candidate(address, *transport)),
-    };
-    candidate.map_err(|e| e.to_string())
+    }
 }
 
 /// A relayed candidate. By what the server is reached is its type preference, as with other stacks: UDP before TCP

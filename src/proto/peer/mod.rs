@@ -280,7 +280,7 @@ impl Peer {
             } => {
                 self.settle();
                 self.advance(now);
-                self.gatherer.handle_binding(request, &reply);
+                self.gatherer.handle_binding(&request, &reply);
                 self.on_gathered();
             }
             Input::NetworkChanged { now, change } => {
