@@ -23,7 +23,7 @@ const MAX_TRANSACTIONS: usize = 65_536;
 
 /// The table. Peers are small numbers.
 #[derive(Debug)]
-pub(super) struct Demux {
+pub(crate) struct Demux {
     addresses: HashMap<(usize, SocketAddr), Owner>,
     ufrags: HashMap<String, usize>,
     transactions: HashMap<[u8; 12], usize>,

@@ -57,7 +57,7 @@
 mod config;
 mod datagrams;
 pub(crate) mod deadlines;
-mod demux;
+pub(crate) mod demux;
 mod error;
 mod gathering;
 mod handle;
@@ -65,7 +65,7 @@ mod ice_tcp;
 mod interfaces;
 mod local_track;
 mod mdns;
-mod network;
+pub(crate) mod network;
 pub(crate) mod peers;
 mod resolver;
 pub(crate) mod sockets;

@@ -10,7 +10,7 @@
 //! its own affair: see [`Input::NetworkChanged`](crate::proto::peer::Input).
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod netlink;
+pub(crate) mod netlink;
 mod sleep;
 
 use std::net::IpAddr;

@@ -564,7 +564,7 @@ impl Simulation {
 }
 
 /// One certificate for all simulated peers: it is dear to make, and says nothing here.
-fn shared_certificate() -> Option<Certificate> {
+pub(crate) fn shared_certificate() -> Option<Certificate> {
     use std::sync::OnceLock;
     static SHARED: OnceLock<Option<Certificate>> = OnceLock::new();
     SHARED

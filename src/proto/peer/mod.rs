@@ -19,7 +19,7 @@ mod config;
 mod connectivity;
 mod contract;
 mod core;
-mod crypto;
+pub(crate) mod crypto;
 mod description;
 // Called by the crypto backends, of which the core alone has none.
 #[cfg_attr(
