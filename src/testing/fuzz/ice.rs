@@ -13,7 +13,8 @@ use super::stun::{Invented, any_address};
 use crate::proto::ice::framing::{self, MAX_FRAME};
 use crate::proto::ice::mdns::{Mdns, MdnsOutput};
 use crate::proto::ice::turn::{TurnClient, TurnConfig, TurnOutput, frame};
-use crate::proto::ice::{BindingOutput, BindingRequest, Bindings};
+use crate::proto::ice::{BindingOutput, BindingRequest, BindingTransport, Bindings};
+use crate::proto::net::{SocketId, SocketReply};
 
 /// Transaction ids of a request, from a message that it stands in.
 fn id_of(message: &[u8]) -> u128 {
@@ -21,13 +22,22 @@ fn id_of(message: &[u8]) -> u128 {
     id.map_or(0, u128::from_be_bytes) & ((1 << 96) - 1)
 }
 
-/// Answers of STUN servers: whoever is asked about gets an address or a failure, and nobody else's answer counts.
+/// Where a request went.
+#[derive(Clone, Copy)]
+enum Way {
+    Datagram(SocketAddr),
+    Stream(SocketId),
+}
+
+/// Answers of STUN servers, by UDP and by streams: whoever is asked about gets an address or a failure, nobody else's
+/// answer counts, and each stream is closed once.
 pub fn stun_bindings(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut now = Instant::now();
     let mut bindings = Bindings::new(Some(1));
     let server = |n: u8| SocketAddr::from(([192, 0, 2, n & 3], 3478));
-    let mut sent: VecDeque<(SocketAddr, Vec<u8>)> = VecDeque::new();
+    let mut sent: VecDeque<(Way, Vec<u8>)> = VecDeque::new();
+    let mut streams: Vec<SocketId> = Vec::new();
     let mut asked = HashSet::new();
     while !bytes.is_empty() {
         let control = bytes.byte();
@@ -37,8 +47,12 @@ pub fn stun_bindings(data: &[u8]) {
                 let request = BindingRequest {
                     server: server(control >> 3),
                     base,
+                    transport: match control & 0x20 {
+                        0 => BindingTransport::Udp,
+                        _ => BindingTransport::Tcp,
+                    },
                 };
-                asked.insert(request);
+                asked.insert(request.clone());
                 bindings.request(usize::from(control >> 6), request, now);
             }
             1 => bindings.release(usize::from(control >> 6)),
@@ -46,7 +60,22 @@ pub fn stun_bindings(data: &[u8]) {
             3 => now += Duration::from_millis(u64::from(bytes.word())),
             4 => {
                 let length = usize::from(bytes.byte());
-                let _ = bindings.handle_datagram(server(control), bytes.take(length), now);
+                let junk = bytes.take(length);
+                match streams.last().filter(|_| control & 0x20 != 0) {
+                    Some(id) => bindings.handle_stream(*id, junk, now),
+                    None => _ = bindings.handle_datagram(server(control), junk, now),
+                }
+            }
+            5 => {
+                let index = usize::from(control >> 4) % streams.len().max(1);
+                let Some(id) = streams.get(index).copied() else {
+                    continue;
+                };
+                let reply = match control & 8 {
+                    0 => SocketReply::Opened(Vec::new()),
+                    _ => SocketReply::Failed("it is gone".into()),
+                };
+                bindings.handle_socket(id, &reply, now);
             }
             _ => {
                 let index = usize::from(bytes.byte()) % sent.len().max(1);
@@ -61,18 +90,35 @@ pub fn stun_bindings(data: &[u8]) {
                     answer.add_address(0x0020, any_address(&mut bytes));
                 }
                 answer.add_some(&mut bytes);
-                let from = if control & 0x40 == 0 { to } else { server(9) };
                 let answer = answer.finish(control & 0x80 != 0);
-                bindings.handle_datagram(from, &answer, now);
+                match to {
+                    Way::Datagram(_) if control & 0x40 != 0 => {
+                        bindings.handle_datagram(server(9), &answer, now);
+                    }
+                    Way::Datagram(from) => _ = bindings.handle_datagram(from, &answer, now),
+                    Way::Stream(id) => {
+                        // In two pieces.
+                        let (a, b) = answer.split_at(usize::from(control) % answer.len());
+                        bindings.handle_stream(id, a, now);
+                        bindings.handle_stream(id, b, now);
+                    }
+                }
             }
         }
         loop {
             match bindings.poll_output() {
                 BindingOutput::Transmit(user, transmit) => {
                     assert!(user < 4);
-                    sent.push_back((transmit.destination, transmit.contents));
+                    sent.push_back((Way::Datagram(transmit.destination), transmit.contents));
                     sent.drain(..sent.len().saturating_sub(16));
                 }
+                BindingOutput::Write(id, contents) => {
+                    assert!(streams.contains(&id));
+                    sent.push_back((Way::Stream(id), contents));
+                    sent.drain(..sent.len().saturating_sub(16));
+                }
+                BindingOutput::OpenSocket(request) => streams.push(request.id),
+                BindingOutput::CloseSocket(id) => close(&mut streams, id),
                 BindingOutput::Reply(user, request, _) => {
                     assert!(user < 4 && asked.contains(&request));
                 }
@@ -84,8 +130,20 @@ pub fn stun_bindings(data: &[u8]) {
     for user in 0..4 {
         bindings.release(user);
     }
-    while !matches!(bindings.poll_output(), BindingOutput::Timeout(None)) {}
-    assert!(bindings.is_idle());
+    loop {
+        match bindings.poll_output() {
+            BindingOutput::CloseSocket(id) => close(&mut streams, id),
+            BindingOutput::Timeout(None) => break,
+            _ => {}
+        }
+    }
+    assert!(bindings.is_idle() && streams.is_empty());
+}
+
+fn close(streams: &mut Vec<SocketId>, id: SocketId) {
+    let before = streams.len();
+    streams.retain(|s| *s != id);
+    assert_eq!(streams.len() + 1, before, "closed once");
 }
 
 /// Packets of multicast DNS, ours and others': what was not asked for changes nothing, what was is found once.
