@@ -22,60 +22,48 @@ fn id_of(message: &[u8]) -> u128 {
     id.map_or(0, u128::from_be_bytes) & ((1 << 96) - 1)
 }
 
-/// Where a request went.
-#[derive(Clone, Copy)]
-enum Way {
-    Datagram(SocketAddr),
-    Stream(SocketId),
-}
-
-/// Answers of STUN servers, by UDP and by streams: whoever is asked about gets an address or a failure, nobody else's
-/// answer counts, and each stream is closed once.
+/// Answers of STUN servers: whoever is asked about gets an address or a failure, and nobody else's answer counts.
 pub fn stun_bindings(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut now = Instant::now();
     let mut bindings = Bindings::new(Some(1));
     let server = |n: u8| SocketAddr::from(([192, 0, 2, n & 3], 3478));
-    let mut sent: VecDeque<(Way, Vec<u8>)> = VecDeque::new();
-    let mut streams: Vec<SocketId> = Vec::new();
+    let mut sent: VecDeque<(SocketAddr, Vec<u8>)> = VecDeque::new();
     let mut asked = HashSet::new();
+    let mut streams: Vec<SocketId> = Vec::new();
     while !bytes.is_empty() {
         let control = bytes.byte();
         match control & 7 {
             0 => {
                 let base = SocketAddr::from(([10, 0, 0, 1], 5000 + u16::from(control >> 6)));
+                let transport = match control >> 5 & 1 {
+                    0 => BindingTransport::Udp,
+                    _ => BindingTransport::Tcp,
+                };
                 let request = BindingRequest {
                     server: server(control >> 3),
                     base,
-                    transport: match control & 0x20 {
-                        0 => BindingTransport::Udp,
-                        _ => BindingTransport::Tcp,
-                    },
+                    transport,
                 };
                 asked.insert(request.clone());
                 bindings.request(usize::from(control >> 6), request, now);
             }
             1 => bindings.release(usize::from(control >> 6)),
-            2 => bindings.refresh(now),
+            2 if control & 0x80 == 0 || streams.is_empty() => bindings.refresh(now),
+            2 => {
+                let at = usize::from(control >> 3 & 7) % streams.len();
+                if control & 0x40 == 0 {
+                    let reply = SocketReply::Opened(Vec::new());
+                    bindings.handle_socket(streams[at], &reply, now);
+                } else {
+                    let reply = SocketReply::Failed("fuzzed".to_owned());
+                    bindings.handle_socket(streams.remove(at), &reply, now);
+                }
+            }
             3 => now += Duration::from_millis(u64::from(bytes.word())),
             4 => {
                 let length = usize::from(bytes.byte());
-                let junk = bytes.take(length);
-                match streams.last().filter(|_| control & 0x20 != 0) {
-                    Some(id) => bindings.handle_stream(*id, junk, now),
-                    None => _ = bindings.handle_datagram(server(control), junk, now),
-                }
-            }
-            5 => {
-                let index = usize::from(control >> 4) % streams.len().max(1);
-                let Some(id) = streams.get(index).copied() else {
-                    continue;
-                };
-                let reply = match control & 8 {
-                    0 => SocketReply::Opened(Vec::new()),
-                    _ => SocketReply::Failed("it is gone".into()),
-                };
-                bindings.handle_socket(id, &reply, now);
+                let _ = bindings.handle_datagram(server(control), bytes.take(length), now);
             }
             _ => {
                 let index = usize::from(bytes.byte()) % sent.len().max(1);
@@ -90,18 +78,15 @@ pub fn stun_bindings(data: &[u8]) {
                     answer.add_address(0x0020, any_address(&mut bytes));
                 }
                 answer.add_some(&mut bytes);
+                let from = if control & 0x40 == 0 { to } else { server(9) };
                 let answer = answer.finish(control & 0x80 != 0);
-                match to {
-                    Way::Datagram(_) if control & 0x40 != 0 => {
-                        bindings.handle_datagram(server(9), &answer, now);
-                    }
-                    Way::Datagram(from) => _ = bindings.handle_datagram(from, &answer, now),
-                    Way::Stream(id) => {
-                        // In two pieces.
-                        let (a, b) = answer.split_at(usize::from(control) % answer.len());
-                        bindings.handle_stream(id, a, now);
-                        bindings.handle_stream(id, b, now);
-                    }
+                bindings.handle_datagram(from, &answer, now);
+                // In two pieces, on whatever stream.
+                if let Some(stream) = streams.get(usize::from(control >> 3 & 7)) {
+                    let (first, second) =
+                        answer.split_at(usize::from(bytes.byte()).min(answer.len()));
+                    bindings.handle_stream(*stream, first, now);
+                    bindings.handle_stream(*stream, second, now);
                 }
             }
         }
@@ -109,19 +94,26 @@ pub fn stun_bindings(data: &[u8]) {
             match bindings.poll_output() {
                 BindingOutput::Transmit(user, transmit) => {
                     assert!(user < 4);
-                    sent.push_back((Way::Datagram(transmit.destination), transmit.contents));
+                    sent.push_back((transmit.destination, transmit.contents));
                     sent.drain(..sent.len().saturating_sub(16));
                 }
-                BindingOutput::Write(id, contents) => {
-                    assert!(streams.contains(&id));
-                    sent.push_back((Way::Stream(id), contents));
-                    sent.drain(..sent.len().saturating_sub(16));
-                }
-                BindingOutput::OpenSocket(request) => streams.push(request.id),
-                BindingOutput::CloseSocket(id) => close(&mut streams, id),
                 BindingOutput::Reply(user, request, _) => {
                     assert!(user < 4 && asked.contains(&request));
                 }
+                BindingOutput::OpenSocket(request) => {
+                    assert!(!streams.contains(&request.id));
+                    streams.push(request.id);
+                    assert!(streams.len() <= 16, "one for each server and address");
+                }
+                BindingOutput::Write(stream, message) => {
+                    assert!(
+                        streams.contains(&stream),
+                        "written to what was not asked for"
+                    );
+                    sent.push_back((server(0), message));
+                    sent.drain(..sent.len().saturating_sub(16));
+                }
+                BindingOutput::CloseSocket(stream) => streams.retain(|id| *id != stream),
                 BindingOutput::Timeout(Some(at)) if at <= now => bindings.handle_timeout(now),
                 BindingOutput::Timeout(_) => break,
             }
@@ -130,20 +122,8 @@ pub fn stun_bindings(data: &[u8]) {
     for user in 0..4 {
         bindings.release(user);
     }
-    loop {
-        match bindings.poll_output() {
-            BindingOutput::CloseSocket(id) => close(&mut streams, id),
-            BindingOutput::Timeout(None) => break,
-            _ => {}
-        }
-    }
-    assert!(bindings.is_idle() && streams.is_empty());
-}
-
-fn close(streams: &mut Vec<SocketId>, id: SocketId) {
-    let before = streams.len();
-    streams.retain(|s| *s != id);
-    assert_eq!(streams.len() + 1, before, "closed once");
+    while !matches!(bindings.poll_output(), BindingOutput::Timeout(None)) {}
+    assert!(bindings.is_idle());
 }
 
 /// Packets of multicast DNS, ours and others': what was not asked for changes nothing, what was is found once.
