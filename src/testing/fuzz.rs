@@ -440,3 +440,6 @@ fn any_candidate(bytes: &mut Bytes<'_>) -> IceCandidateInit {
 
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
 mod tests;
+
+#[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+mod findings;
