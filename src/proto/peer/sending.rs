@@ -21,6 +21,7 @@ impl Peer {
             self.stats.path_protocol = Some(ends.protocol);
             self.connectivity.sent(ends, self.now);
             self.keep_for_resend(&contents);
+            self.packet_leaves(&contents);
         }
         self.send_on(ends, contents);
     }
