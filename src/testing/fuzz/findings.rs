@@ -68,3 +68,18 @@ fn a_picture_without_a_width() {
     frame[6] = 64;
     assert_eq!(size(&frame), Some((64, 96)));
 }
+
+/// A Matroska file whose segment begins with a CRC-32 element: the demuxer reads that element again and again.
+#[cfg(feature = "movies")]
+#[test]
+fn a_movie_that_is_read_without_end() {
+    let input = finding("movie", "crc-first");
+    movie(&input);
+    let opened = crate::proto::media::movie::MovieReader::open(
+        std::io::Cursor::new(&input[..]),
+        Limits::default(),
+    );
+    let error = opened.map(drop).unwrap_err();
+    assert_eq!(error.kind, MediaErrorKind::Damaged);
+    assert!(error.reason.contains("again"), "{error}");
+}
