@@ -147,6 +147,13 @@ impl Simulation {
         }
     }
 
+    /// Has the NAT before a node forget all mappings, as when it has been started anew.
+    pub fn forget_mappings(&mut self, node: Node) {
+        if let Some(nat) = &mut self.places[node.0].nat {
+            nat.mappings.clear();
+        }
+    }
+
     /// A STUN server at this address.
     pub fn add_stun_server(&mut self, address: SocketAddr) {
         self.stun_servers.push(address);
@@ -171,6 +178,10 @@ impl Simulation {
             ip => ip,
         };
         let from = SocketAddr::new(ip, from.port());
+        if !place.is_own(ip) && !place.sockets.iter().any(|s| s.local == from) {
+            // Nobody sends from an address that he does not have any more.
+            return None;
+        }
         match &mut place.nat {
             Some(nat) => nat
                 .kind
@@ -187,7 +198,9 @@ impl Simulation {
                 Some(nat) => nat.inbound(from, to, self.now)?,
                 None => to,
             };
-            let is_open = local == place.address || place.sockets.iter().any(|s| s.local == local);
+            let is_open = local == place.address
+                || place.others.contains(&local)
+                || place.sockets.iter().any(|s| s.local == local);
             is_open.then_some((Node(n), local))
         })
     }

@@ -12,6 +12,8 @@
 //! str0m asks that it be drained after each mutation; every method here sees to that. A drain is
 //! bounded: one that does not end closes this peer, and only this one.
 
+#[cfg(any(test, feature = "testing"))]
+mod audit;
 mod candidates;
 mod channel_config;
 mod channels;

@@ -42,8 +42,11 @@ impl Peer {
         if self.may_join(received) && self.joined.push(received) {
             return;
         }
-        self.place_stream(received.contents);
+        let placed = self.place_stream(received.contents);
         self.core_receive(received);
+        if let Some(ssrc) = placed {
+            self.confirm_stream(ssrc);
+        }
         self.settle();
     }
 

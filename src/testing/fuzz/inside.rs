@@ -18,7 +18,7 @@ use crate::proto::peer::{
     ChannelConfig, ChannelId, Codecs, ConnectionState, EncodedFrame, MediaKind, MediaMode,
     PeerConfig, PeerEvent, TransceiverConfig, TransceiverId,
 };
-use crate::testing::{Link, Node, Simulation};
+use crate::testing::{Link, Node, Simulation, shared_certificate};
 
 static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
@@ -47,6 +47,8 @@ impl Inside {
         let mut sim = Simulation::new(5, Link::default().delay(DELAY, 0));
         sim.signaling_ms = 1;
         let other = config.clone();
+        // Made by who can make one.
+        let _ = shared_certificate();
         let (a, b) = open::wanted(|| sim.pair_with(config, other));
         sim.record();
         let channel = sim

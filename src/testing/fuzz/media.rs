@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::Bytes;
-use crate::proto::media::annexb::AnnexBReader;
+use crate::proto::media::annexb::{AnnexBReader, MAX_PARAMETER_SETS};
 use crate::proto::media::ivf::IvfReader;
 use crate::proto::media::jitter::{Arrival, JitterBuffer, JitterConfig, JitterOutput, Release};
 use crate::proto::media::ogg::OggOpusReader;
@@ -126,7 +126,12 @@ fn read(mut reader: Reader, data: &[u8], piece: usize) -> (Vec<Frame>, Option<Me
 }
 
 fn check(frame: &Frame, codec: Codec, data: &[u8]) {
-    assert!(frame.data.len() <= MAX_FRAME && frame.time <= MAX_TIME);
+    // Parameter sets that have come long before are put in front of keyframes.
+    let sets = match codec {
+        Codec::H264 | Codec::H265 => MAX_PARAMETER_SETS,
+        _ => 0,
+    };
+    assert!(frame.data.len() <= MAX_FRAME + sets && frame.time <= MAX_TIME);
     assert!(frame.offset <= data.len() as u64);
     keyframes(codec, &frame.data);
 }
@@ -135,10 +140,9 @@ fn keyframes(codec: Codec, data: &[u8]) {
     let is_key = keyframe::is_keyframe(codec, data);
     if let Some((width, height)) = keyframe::dimensions(codec, data) {
         assert!(width > 0 && height > 0, "{codec}: {width} x {height}");
-        assert!(
-            is_key || !codec.is_video(),
-            "{codec}: a size, and no keyframe"
-        );
+        // Parameter sets, which tell it, may stand before any picture.
+        let has_sets = matches!(codec, Codec::H264 | Codec::H265);
+        assert!(is_key || has_sets, "{codec}: a size, and no keyframe");
     }
 }
 
@@ -163,8 +167,8 @@ pub fn movie(data: &[u8]) {
             while frames.len() < MOST {
                 match movie.next_frame() {
                     Ok(Some((track, frame))) => {
-                        assert!(frame.time <= MAX_TIME && frame.data.len() <= MAX_FRAME);
-                        keyframes(movie.tracks()[track].codec, &frame.data);
+                        let codec = movie.tracks()[track].codec;
+                        check(&frame, codec, data);
                         frames.push((track, frame));
                     }
                     Ok(None) => break,
@@ -229,7 +233,12 @@ pub fn recording(data: &[u8]) {
     }
     let (frames, error) = read(Reader::new(limits()), &file, file.len());
     assert_eq!(error, None, "our own file");
-    let frames: Vec<_> = frames.into_iter().map(|f| f.data).collect();
+    let mut frames: Vec<_> = frames.into_iter().map(|f| f.data).collect();
+    if codec == Codec::Opus {
+        // Gaps are filled with silence.
+        let mut taken = taken.iter().peekable();
+        frames.retain(|frame| taken.next_if(|t| *t == frame).is_some());
+    }
     assert_eq!(frames, taken);
 }
 

@@ -9,7 +9,7 @@ use super::{Bytes, run, talks};
 use crate::proto::ice::stun::request_transaction;
 use crate::proto::peer::crypto::open;
 use crate::proto::peer::{ChannelConfig, PeerConfig};
-use crate::testing::{Link, Node, Simulation};
+use crate::testing::{Link, Node, Simulation, shared_certificate};
 
 /// STUN for a peer that shakes hands or is connected: requests and answers of any shape, with the right password or
 /// without. Who does not know it ends nothing; who does is one address of a few.
@@ -21,6 +21,8 @@ pub fn stun_peer(data: &[u8]) {
     sim.record();
     let config = PeerConfig::default();
     let limit = config.limits.max_validated_addresses;
+    // Made by who can make one.
+    let _ = shared_certificate();
     let (a, b) = open::wanted(|| sim.pair_with(config.clone(), config));
     let channel = sim.with(a, |p, now| {
         p.create_data_channel(ChannelConfig::new("data"), now)
