@@ -58,6 +58,10 @@ use crate::proto::peer::SessionDescription;
 use crate::proto::peer::{ChannelConfig, ChannelId, Message, PeerConfig, PeerEvent};
 use crate::proto::signal::SignalMessage;
 
+/// What is done with a target's input.
+#[cfg(test)]
+type Body = fn(&[u8]);
+
 /// All bodies of a build with every feature, by the names of their targets.
 #[cfg(all(
     test,
@@ -65,7 +69,7 @@ use crate::proto::signal::SignalMessage;
     feature = "movies",
     any(feature = "aws-lc", feature = "rust-crypto")
 ))]
-const BODIES: &[(&str, fn(&[u8]))] = &[
+const BODIES: &[(&str, Body)] = &[
     ("candidate", candidate),
     ("dcep", dcep),
     ("demux", demux),

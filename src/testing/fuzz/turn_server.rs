@@ -93,7 +93,7 @@ impl World {
         match control & 15 {
             0 => {
                 let length = usize::from(bytes.byte());
-                self.receive(n, &bytes.take(length).to_vec());
+                self.receive(n, bytes.take(length));
             }
             1 => {
                 let number = 0x4000 + u16::from(bytes.byte() & 3);

@@ -6,11 +6,10 @@ use super::*;
 const MAX_PAYLOAD: u16 = 0x7FF;
 
 fn media_config(options: u8) -> PeerConfig {
-    let mut config = PeerConfig::default();
-    config.media_mode = match options & 1 {
+    let mut config = PeerConfig::default().media_mode(match options & 1 {
         0 => MediaMode::Frames,
         _ => MediaMode::Packets,
-    };
+    });
     if options & 2 != 0 {
         config.jitter_buffer = Some(JitterConfig::new(90_000));
     }
