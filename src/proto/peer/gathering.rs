@@ -1,5 +1,6 @@
 //! Local candidates: from the gatherer to the core and to the application.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Instant;
@@ -8,6 +9,7 @@ use str0m::net::Protocol as CoreProtocol;
 use str0m::{Candidate, CandidateKind, Rtc};
 
 use super::config::{CandidatePolicy, PeerConfig};
+use super::description::{own_attribute, with_candidates};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
 use super::{Input, Output, Peer};
@@ -29,14 +31,17 @@ pub(super) fn gatherer(config: &PeerConfig) -> Result<Gatherer, PeerError> {
 /// Remote candidates that wait for their names at once; more are of no use.
 const MAX_WAITING: usize = 32;
 
+/// Generations whose number is remembered. One can be taken back, so it is not always the last.
+const MAX_GENERATIONS: usize = 4;
+
 /// Names in place of addresses: our own, and those of remote candidates that are being looked up.
 #[derive(Debug)]
 pub(super) struct Names {
     ids: TransactionIds,
     hidden: Vec<(SocketAddr, String)>,
     waiting: Vec<IceCandidate>,
-    /// The generation that candidates are signalled in, by its ufrag, and how many there were before.
-    generation: (String, u8),
+    /// The last generations that candidates were signalled in, by their ufrags, and how many there were before each.
+    generations: VecDeque<(String, u8)>,
 }
 
 impl Names {
@@ -45,20 +50,28 @@ impl Names {
             ids: TransactionIds::new(seed),
             hidden: Vec::new(),
             waiting: Vec::new(),
-            generation: (String::new(), 0),
+            generations: VecDeque::new(),
         }
     }
 
-    /// The number of the generation that this ufrag stands for.
+    /// The number of the generation that this ufrag stands for, if it is known.
+    fn generation_of(&self, ufrag: &str) -> Option<u8> {
+        let mut known = self.generations.iter();
+        known.find(|(u, _)| u == ufrag).map(|(_, number)| *number)
+    }
+
+    /// The same; a new ufrag is a new generation.
     fn generation(&mut self, ufrag: &str) -> u8 {
-        let (last, number) = &mut self.generation;
-        if last != ufrag {
-            if !last.is_empty() {
-                *number = number.saturating_add(1);
-            }
-            *last = ufrag.to_owned();
+        if let Some(number) = self.generation_of(ufrag) {
+            return number;
         }
-        *number
+        let last = self.generations.back();
+        let number = last.map_or(0, |(_, number)| number.saturating_add(1));
+        if self.generations.len() >= MAX_GENERATIONS {
+            self.generations.pop_front();
+        }
+        self.generations.push_back((ufrag.to_owned(), number));
+        number
     }
 
     /// A name for this address: a random UUID (RFC 9562 §5.4), as others have it.
@@ -268,19 +281,27 @@ impl Peer {
         let ufrag = self.negotiation.gathering_ufrag(&self.local_creds);
         let generation = self.names.generation(&ufrag);
         let candidate = &mut self.gathered[index];
-        candidate.priority = younger(candidate.priority, generation);
         candidate.username_fragment = Some(ufrag);
         candidate.sdp_mid = self.negotiation.first_mid();
-        let candidate = candidate.clone();
+        let mut candidate = candidate.clone();
+        candidate.priority = younger(candidate.priority, generation);
         self.signal_candidate(Some(candidate));
     }
 
-    /// Has what was gathered stand in the generation of this ufrag: see [`younger`].
-    pub(super) fn rank_candidates(&mut self, ufrag: &str) {
-        let generation = self.names.generation(ufrag);
-        for candidate in &mut self.gathered {
+    /// A description of ours with what has been gathered, as it stands in its generation: see [`younger`].
+    pub(super) fn with_gathered(&self, sdp: &str, complete: bool) -> String {
+        let ufrag = own_attribute(sdp, "ice-ufrag").unwrap_or_default();
+        let generation = self.names.generation_of(&ufrag).unwrap_or(0);
+        let mut candidates = self.gathered.clone();
+        for candidate in &mut candidates {
             candidate.priority = younger(candidate.priority, generation);
         }
+        with_candidates(sdp, &candidates, complete)
+    }
+
+    /// Candidates may stand in a description with this ufrag.
+    pub(super) fn note_generation(&mut self, ufrag: &str) {
+        self.names.generation(ufrag);
     }
 
     /// An address is gone: no pair may use it any more.
