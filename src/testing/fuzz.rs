@@ -54,8 +54,8 @@ use super::{Link, Node, Simulation};
 use crate::proto::ice::IceCandidate;
 use crate::proto::ice::stun::{StunPeek, is_stun, peek, request_transaction};
 use crate::proto::net::Transmit;
+use crate::proto::peer::SessionDescription;
 use crate::proto::peer::{ChannelConfig, ChannelId, Message, PeerConfig, PeerEvent};
-use crate::proto::peer::{IceCandidateInit, SessionDescription};
 use crate::proto::signal::SignalMessage;
 
 /// What a target does with its input.
@@ -136,10 +136,6 @@ impl<'a> Bytes<'a> {
 
     fn word(&mut self) -> u16 {
         u16::from_be_bytes([self.byte(), self.byte()])
-    }
-
-    fn bit(&mut self) -> bool {
-        self.byte() & 1 == 1
     }
 
     /// At most so many bytes.
@@ -423,28 +419,6 @@ fn run(sim: &mut Simulation, milliseconds: u64) {
     let most = 20_000 + 100 * milliseconds;
     let hung = sim.run_until(milliseconds, |sim| sim.steps() - before > most);
     assert!(!hung, "{most} steps, and {milliseconds} ms have not passed");
-}
-
-/// A candidate for a peer, from bytes.
-fn any_candidate(bytes: &mut Bytes<'_>) -> IceCandidateInit {
-    let port = bytes.word();
-    let kind = ["host", "srflx", "prflx", "relay"][usize::from(bytes.byte() % 4)];
-    let address = [
-        "10.0.0.1",
-        "10.0.0.9",
-        "::1",
-        "a.local",
-        "0.0.0.0",
-        "224.0.0.1",
-    ][usize::from(bytes.byte() % 6)];
-    let mut init = IceCandidateInit::new(format!(
-        "candidate:1 1 udp {} {address} {port} typ {kind} raddr 10.0.0.3 rport 9",
-        bytes.word()
-    ));
-    if bytes.bit() {
-        init.username_fragment = Some("other".into());
-    }
-    init
 }
 
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]

@@ -12,6 +12,8 @@
 //! str0m asks that it be drained after each mutation; every method here sees to that. A drain is
 //! bounded: one that does not end closes this peer, and only this one.
 
+#[cfg(any(test, feature = "testing"))]
+mod audit;
 mod candidates;
 mod channel_config;
 mod channels;
@@ -170,7 +172,7 @@ impl Peer {
     pub fn new(config: PeerConfig, now: Instant) -> Result<Self, PeerError> {
         let core = core::build(&config, now)?;
         let limits = &config.limits;
-        let tracks = Tracks::new(config.codecs.clone(), &core.creds.ufrag);
+        let tracks = Tracks::new(&config, &core.creds.ufrag);
         let mut peer = Self {
             provider: core.provider,
             backend: core.backend,
@@ -280,7 +282,7 @@ impl Peer {
             } => {
                 self.settle();
                 self.advance(now);
-                self.gatherer.handle_binding(request, &reply);
+                self.gatherer.handle_binding(&request, &reply);
                 self.on_gathered();
             }
             Input::NetworkChanged { now, change } => {

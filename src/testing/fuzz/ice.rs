@@ -13,7 +13,8 @@ use super::stun::{Invented, any_address};
 use crate::proto::ice::framing::{self, MAX_FRAME};
 use crate::proto::ice::mdns::{Mdns, MdnsOutput};
 use crate::proto::ice::turn::{TurnClient, TurnConfig, TurnOutput, frame};
-use crate::proto::ice::{BindingOutput, BindingRequest, Bindings};
+use crate::proto::ice::{BindingOutput, BindingRequest, BindingTransport, Bindings};
+use crate::proto::net::{SocketId, SocketReply};
 
 /// Transaction ids of a request, from a message that it stands in.
 fn id_of(message: &[u8]) -> u128 {
@@ -29,20 +30,36 @@ pub fn stun_bindings(data: &[u8]) {
     let server = |n: u8| SocketAddr::from(([192, 0, 2, n & 3], 3478));
     let mut sent: VecDeque<(SocketAddr, Vec<u8>)> = VecDeque::new();
     let mut asked = HashSet::new();
+    let mut streams: Vec<SocketId> = Vec::new();
     while !bytes.is_empty() {
         let control = bytes.byte();
         match control & 7 {
             0 => {
                 let base = SocketAddr::from(([10, 0, 0, 1], 5000 + u16::from(control >> 6)));
+                let transport = match control >> 5 & 1 {
+                    0 => BindingTransport::Udp,
+                    _ => BindingTransport::Tcp,
+                };
                 let request = BindingRequest {
                     server: server(control >> 3),
                     base,
+                    transport,
                 };
-                asked.insert(request);
+                asked.insert(request.clone());
                 bindings.request(usize::from(control >> 6), request, now);
             }
             1 => bindings.release(usize::from(control >> 6)),
-            2 => bindings.refresh(now),
+            2 if control & 0x80 == 0 || streams.is_empty() => bindings.refresh(now),
+            2 => {
+                let at = usize::from(control >> 3 & 7) % streams.len();
+                if control & 0x40 == 0 {
+                    let reply = SocketReply::Opened(Vec::new());
+                    bindings.handle_socket(streams[at], &reply, now);
+                } else {
+                    let reply = SocketReply::Failed("fuzzed".to_owned());
+                    bindings.handle_socket(streams.remove(at), &reply, now);
+                }
+            }
             3 => now += Duration::from_millis(u64::from(bytes.word())),
             4 => {
                 let length = usize::from(bytes.byte());
@@ -64,6 +81,13 @@ pub fn stun_bindings(data: &[u8]) {
                 let from = if control & 0x40 == 0 { to } else { server(9) };
                 let answer = answer.finish(control & 0x80 != 0);
                 bindings.handle_datagram(from, &answer, now);
+                // In two pieces, on whatever stream.
+                if let Some(stream) = streams.get(usize::from(control >> 3 & 7)) {
+                    let (first, second) =
+                        answer.split_at(usize::from(bytes.byte()).min(answer.len()));
+                    bindings.handle_stream(*stream, first, now);
+                    bindings.handle_stream(*stream, second, now);
+                }
             }
         }
         loop {
@@ -76,6 +100,20 @@ pub fn stun_bindings(data: &[u8]) {
                 BindingOutput::Reply(user, request, _) => {
                     assert!(user < 4 && asked.contains(&request));
                 }
+                BindingOutput::OpenSocket(request) => {
+                    assert!(!streams.contains(&request.id));
+                    streams.push(request.id);
+                    assert!(streams.len() <= 16, "one for each server and address");
+                }
+                BindingOutput::Write(stream, message) => {
+                    assert!(
+                        streams.contains(&stream),
+                        "written to what was not asked for"
+                    );
+                    sent.push_back((server(0), message));
+                    sent.drain(..sent.len().saturating_sub(16));
+                }
+                BindingOutput::CloseSocket(stream) => streams.retain(|id| *id != stream),
                 BindingOutput::Timeout(Some(at)) if at <= now => bindings.handle_timeout(now),
                 BindingOutput::Timeout(_) => break,
             }

@@ -182,6 +182,11 @@ pub(super) struct Repair {
     asked: Option<Instant>,
 }
 
+/// What the core leaves of the MTU to a packet's payload: the tag of SRTP is taken off, and what is left is made a
+/// multiple of a cipher's block.
+const SRTP_OVERHEAD: usize = 16;
+const SRTP_BLOCK: usize = 16;
+
 impl Peer {
     pub(super) fn send_frame(
         &mut self,
@@ -211,14 +216,29 @@ impl Peer {
             return Ok(());
         }
         let payload_type = bound.payload_type.into();
+        // A frame of sound is one packet (RFC 7587 §4.2); the core would make several frames of it.
+        let one_packet = (self.config.mtu - SRTP_OVERHEAD) / SRTP_BLOCK * SRTP_BLOCK;
+        if transceiver.kind == MediaKind::Audio && frame.data.len() > one_packet {
+            return Err(PeerError::MessageTooLarge {
+                size: frame.data.len(),
+                limit: one_packet,
+            });
+        }
         if self.config.media_mode == MediaMode::Packets {
             return Err(wrong_mode("Frames"));
+        }
+        if transceiver.kind == MediaKind::Video
+            && let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, rid)
+        {
+            let round_trip = self.stats.round_trip_time.or(transceiver.round_trip());
+            let history = &mut transceiver.layer(rid).history;
+            history.frame(frame.data.len(), now, round_trip, stream);
         }
         let Some(mut writer) = self.rtc.writer(mid) else {
             return Err(PeerError::TrackNotBound);
         };
-        if let Some(rid) = &frame.rid {
-            writer = writer.rid(Rid::from(rid.as_str()));
+        if let Some(rid) = rid {
+            writer = writer.rid(rid);
         }
         let frequency = Frequency::new(rate).unwrap_or(Frequency::NINETY_KHZ);
         let time = MediaTime::new(ticks, frequency);
@@ -327,6 +347,7 @@ impl Peer {
         let Some(transceiver) = self.tracks.by_core_mid(request.mid) else {
             return;
         };
+        transceiver.keyframe_requested(request.rid);
         let event = PeerEvent::KeyframeRequest {
             transceiver: transceiver.id,
             rid: request.rid.map(|r| r.to_string()),
