@@ -20,8 +20,7 @@ use std::time::{Duration, Instant};
 use cpu::thread_time;
 use looprtc::driver::{EventLoop, LoopHandle, PeerId};
 use looprtc::proto::peer::{
-    ChannelConfig, ChannelId, IceCandidateInit, IceConnectionState, IceGatheringState, PeerEvent,
-    SessionDescription,
+    ChannelConfig, ChannelId, IceCandidateInit, IceGatheringState, PeerEvent, SessionDescription,
 };
 use pair::{PeerOptions, Result, TIMEOUT, new_loop, peer_config};
 
@@ -67,14 +66,20 @@ const FLOODS: [(Flood, u32, &str); 6] = [
 ];
 
 fn main() -> Result<()> {
-    let rounds = std::env::args().filter_map(|word| word.parse().ok()).next();
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|w| w != "--bench")
+        .collect();
+    let rounds = words.iter().find_map(|word| word.parse().ok());
     let rounds = rounds.unwrap_or(5usize);
+    let wanted = words.iter().find(|word| word.parse::<usize>().is_err());
     let victim = Victim::start()?;
     println!(
         "| flood | a second | of the thread's time without, with it | it costs |\n|---|---|---|---|"
     );
-    for (flood, rate, name) in FLOODS {
-        let (mut quiet, mut under) = (Vec::new(), Vec::new());
+    let is_wanted = |name: &str| wanted.is_none_or(|word| name.contains(word.as_str()));
+    for (flood, rate, name) in FLOODS.into_iter().filter(|(_, _, name)| is_wanted(name)) {
+        let (mut quiet, mut under, mut sent) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             quiet.push(victim.window()?);
             let over = Arc::new(AtomicBool::new(false));
@@ -85,24 +90,18 @@ fn main() -> Result<()> {
                 over.store(true, Relaxed);
                 (used, attack.join())
             });
-            let sent = flooding.1.map_err(|_| "the attacker panicked")??;
-            // What could not be sent in time on a busy machine is reckoned in.
-            let share = f64::from(rate) / f64::max(1.0, sent as f64);
-            under.push((flooding.0?, share));
+            sent.push(flooding.1.map_err(|_| "the attacker panicked")??);
+            under.push(flooding.0?);
         }
         quiet.sort_by(f64::total_cmp);
         let without = quiet[rounds / 2];
-        let mut costs: Vec<f64> = under
-            .iter()
-            .map(|(used, share)| (used - without) * share)
-            .collect();
-        costs.sort_by(f64::total_cmp);
-        let cost = costs[rounds / 2];
+        under.sort_by(f64::total_cmp);
+        let with = under[rounds / 2];
+        sent.sort_unstable();
+        let [without, with, cost] = [without, with, with - without].map(|part| 100.0 * part);
         println!(
-            "| {name} | {rate} | {:.1} %, {:.1} % | {:.1} % |",
-            100.0 * without,
-            100.0 * (without + cost),
-            100.0 * cost
+            "| {name} | {} of {rate} | {without:.1} %, {with:.1} % | {cost:.1} % |",
+            sent[rounds / 2]
         );
     }
     Ok(())
@@ -191,7 +190,7 @@ impl Victim {
             Flood::Candidates => self.candidates(rate, over)?,
             Flood::Offers => self.offers(rate, over)?,
         };
-        Ok((sent as f64 / from.elapsed().as_secs_f64()) as u64)
+        Ok((sent as f64 / from.elapsed().as_secs_f64()).round() as u64)
     }
 
     fn wrong_password(&self) -> Vec<u8> {
@@ -246,15 +245,8 @@ impl Victim {
             ));
             net.peer(peer)?.add_ice_candidate(Some(&candidate))?;
             let end = Instant::now() + Duration::from_millis(500);
-            while Instant::now() < end {
-                let event = net.next_event(Some(Duration::from_millis(20)))?;
-                if let Some((
-                    _,
-                    PeerEvent::IceConnectionStateChange(IceConnectionState::Connected),
-                )) = event
-                {
-                    break;
-                }
+            while net.peer(peer)?.stats().path.is_none() && Instant::now() < end {
+                net.next_event(Some(Duration::from_millis(20)))?;
             }
             Ok(())
         })

@@ -492,6 +492,8 @@ impl EventLoop {
         // What a peer wants can touch a peer again (a socket was opened), so until there is no more.
         while let Some(index) = self.touched.pop() {
             self.drain_peer(index);
+            // While it is in the processor's cache: with many peers a turn makes more than fits there.
+            self.sockets.flush(self.poll.registry());
         }
         self.sockets.flush(self.poll.registry());
     }

@@ -83,6 +83,16 @@ pub(super) enum Segment {
     Answer(usize, u32, Vec<u8>),
 }
 
+impl Segment {
+    /// Bytes that it carries.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Message(_, _, contents) | Self::Answer(_, _, contents) => contents.len(),
+            _ => 0,
+        }
+    }
+}
+
 impl End {
     fn new(node: Node, id: Option<SocketId>, ends: [SocketAddr; 2], now: Instant) -> Self {
         let [local, seen] = ends;

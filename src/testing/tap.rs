@@ -1,7 +1,9 @@
 //! What somebody on the path sees of a simulated network, and can send again.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::{Parcel, Simulation};
 use crate::proto::net::{Protocol, Transmit};
@@ -39,6 +41,24 @@ impl Simulation {
     /// Keeps the last of what is under way from here on.
     pub(super) fn tap(&mut self) {
         self.tap = Some(Tap::default());
+    }
+
+    /// Bytes of what is under way, and kept of what was.
+    pub(super) fn held(&self) -> usize {
+        let size = |Reverse((_, _, parcel)): &Reverse<(Instant, u64, Parcel)>| match parcel {
+            Parcel::Datagram { contents, .. } | Parcel::Piece { contents, .. } => contents.len(),
+            Parcel::Tcp(segment) => segment.size(),
+            Parcel::Description { sdp, .. } => sdp.len(),
+            Parcel::Opened { .. } | Parcel::Candidate { .. } => 200,
+        };
+        let under_way: usize = self.parcels.iter().map(|p| size(p) + size_of_val(p)).sum();
+        let tap = self.tap.as_ref().map_or(0, |tap| {
+            let datagrams = tap.datagrams.iter();
+            let bytes: usize = datagrams.map(|t| t.contents.len() + size_of_val(t)).sum();
+            let texts = tap.descriptions.iter().map(|d| d.sdp.len());
+            bytes + texts.sum::<usize>()
+        });
+        under_way + tap
     }
 
     /// Puts a datagram on the network, between any two addresses.

@@ -270,8 +270,8 @@ pub struct Limits {
     pub max_media_buffer: usize,
     /// Bytes of one frame that is sent. 4 MiB; above it: error.
     pub max_frame_size: usize,
-    /// Remote addresses that have proved themselves (a correct STUN integrity). 16; above it the one
-    /// longest unheard is forgotten.
+    /// Remote addresses that have proved themselves (a correct STUN integrity). 16; above it one is forgotten that
+    /// data does not take, the one longest unheard.
     pub max_validated_addresses: usize,
     /// Outputs of one drain of the core. 50,000; above it the core is taken to be in an endless loop and
     /// the peer is closed.

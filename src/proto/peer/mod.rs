@@ -172,7 +172,7 @@ impl Peer {
     pub fn new(config: PeerConfig, now: Instant) -> Result<Self, PeerError> {
         let core = core::build(&config, now)?;
         let limits = &config.limits;
-        let tracks = Tracks::new(config.codecs.clone(), &core.creds.ufrag);
+        let tracks = Tracks::new(&config, &core.creds.ufrag);
         let mut peer = Self {
             provider: core.provider,
             backend: core.backend,

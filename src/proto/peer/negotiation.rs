@@ -209,9 +209,9 @@ impl Peer {
     }
 
     fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
-        let text = self.tracks.with_wanted_layers(&offer.text);
-        let parsed = SdpOffer::from_sdp_string(&text).map_err(bad_sdp)?;
         let media = remote_media(&offer.text, &offer.lines);
+        let text = self.tracks.as_wanted(&offer.text, &media);
+        let parsed = SdpOffer::from_sdp_string(&text).map_err(bad_sdp)?;
         self.wake_inactive(&media);
         let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;
         self.tracks_answered(&offer.text, &media);
@@ -379,7 +379,8 @@ impl Peer {
         self.check_answered_credentials(&answer)?;
         let media = remote_media(&answer.text, &answer.lines);
         self.tracks.check_remote(&answer.text, &media)?;
-        let parsed = SdpAnswer::from_sdp_string(&answer.text).map_err(bad_sdp)?;
+        let text = self.tracks.as_wanted(&answer.text, &media);
+        let parsed = SdpAnswer::from_sdp_string(&text).map_err(bad_sdp)?;
         let Some(created) = self.negotiation.created.take() else {
             return Err(self.wrong_state("set_remote_description(answer)"));
         };

@@ -68,3 +68,44 @@ fn a_picture_without_a_width() {
     frame[6] = 64;
     assert_eq!(size(&frame), Some((64, 96)));
 }
+
+/// A Matroska file whose segment begins with a CRC-32 element: the demuxer reads that element again and again.
+#[cfg(feature = "movies")]
+#[test]
+fn a_movie_that_is_read_without_end() {
+    let input = finding("movie", "crc-first");
+    movie(&input);
+    let opened = crate::proto::media::movie::MovieReader::open(
+        std::io::Cursor::new(&input[..]),
+        Limits::default(),
+    );
+    let error = opened.map(drop).unwrap_err();
+    assert_eq!(error.kind, MediaErrorKind::Damaged);
+    assert!(error.reason.contains("again"), "{error}");
+}
+
+/// A STUN message that is neither a request nor a success, and whose first attribute is a signature (any): the core's
+/// parser panicked when it was verified. 44 bytes from anybody ended a connection.
+#[test]
+fn a_signature_before_everything_else() {
+    stun_peer(&finding("stun_peer", "signature-first"));
+    let mut sim = Simulation::new(8, Link::default());
+    let (a, b) = sim.pair();
+    let channel = ChannelConfig::new("data");
+    let channel = sim.with(a, |p, now| p.create_data_channel(channel, now));
+    run(&mut sim, 1_000);
+    // A Binding error, a Binding indication, and something of TURN's.
+    for kind in [[1, 0x11], [0, 0x11], [1, 0x13]] {
+        let mut message = vec![kind[0], kind[1], 0, 24, 0x21, 0x12, 0xA4, 0x42];
+        message.extend([7; 12]);
+        message.extend([0, 8, 0, 20]);
+        message.extend([0; 20]);
+        for from in [sim.address(a), "10.0.9.9:9999".parse().unwrap()] {
+            let before = sim.peer(b).stats().malformed_dropped;
+            sim.forge(from, b, message.clone());
+            run(&mut sim, 1);
+            assert_eq!(sim.peer(b).stats().malformed_dropped, before + 1);
+        }
+    }
+    assert!(talks(&mut sim, a, b, channel.unwrap()));
+}

@@ -140,8 +140,8 @@ fn keyframes(codec: Codec, data: &[u8]) {
     let is_key = keyframe::is_keyframe(codec, data);
     if let Some((width, height)) = keyframe::dimensions(codec, data) {
         assert!(width > 0 && height > 0, "{codec}: {width} x {height}");
-        // Parameter sets, which tell it, may stand before any picture.
-        let has_sets = matches!(codec, Codec::H264 | Codec::H265);
+        // Parameter sets and sequence headers, which tell it, may stand before any picture.
+        let has_sets = matches!(codec, Codec::H264 | Codec::H265 | Codec::Av1);
         assert!(is_key || has_sets, "{codec}: a size, and no keyframe");
     }
 }

@@ -151,6 +151,13 @@ impl Flows {
 }
 
 impl Flow {
+    /// Bytes of messages that have not come yet.
+    pub fn held(&self) -> usize {
+        let all = self.waiting.iter();
+        all.map(|(_, m)| m.as_bytes().len() + size_of::<(u32, Message)>())
+            .sum()
+    }
+
     /// The next message to send.
     pub fn next(&self, size: usize) -> Message {
         message(self.accepted, size)

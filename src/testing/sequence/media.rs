@@ -17,6 +17,7 @@ const MAX_TRACKS: usize = 8;
 pub(super) struct Media {
     written: Vec<HashSet<Vec<u8>>>,
     frames: u64,
+    bytes: u64,
     tracks: usize,
 }
 
@@ -25,8 +26,14 @@ impl Media {
         Self {
             written: vec![HashSet::new(); sides],
             frames: 0,
+            bytes: 0,
             tracks: 0,
         }
+    }
+
+    /// Bytes of all that was written.
+    pub fn held(&self) -> u64 {
+        self.bytes
     }
 
     /// A frame has come that this side should have written.
@@ -159,7 +166,10 @@ impl World {
         let frame = EncodedFrame::new(data.clone(), Duration::from_millis(20 * number));
         let written = self.with(side, |p, now| p.write_frame(track, &frame, now));
         match written {
-            Ok(()) => _ = self.media.written[side].insert(data),
+            Ok(()) => {
+                self.media.bytes += data.len() as u64 + 64;
+                self.media.written[side].insert(data);
+            }
             Err(PeerError::TrackNotBound | PeerError::BufferFull { .. }) => {}
             // Sound has no fragments.
             Err(PeerError::MessageTooLarge { limit, .. }) => assert!(size > limit),

@@ -48,6 +48,12 @@ pub struct Report {
     pub simulated_ms: u64,
     /// What the simulation has done: datagrams, signaling, timeouts.
     pub simulation_steps: u64,
+    /// Bytes that the world held at most, beside its peers.
+    pub held: u64,
+    /// Peers.
+    pub peers: u64,
+    /// Bytes that all of them may have waiting to be sent.
+    pub send_buffers: u64,
 }
 
 impl std::ops::AddAssign<&Report> for Report {
@@ -65,10 +71,13 @@ impl std::ops::AddAssign<&Report> for Report {
             (&mut self.forged, other.forged),
             (&mut self.simulated_ms, other.simulated_ms),
             (&mut self.simulation_steps, other.simulation_steps),
+            (&mut self.peers, other.peers),
         ];
         for (sum, one) in fields {
             *sum += one;
         }
+        self.held = self.held.max(other.held);
+        self.send_buffers = self.send_buffers.max(other.send_buffers);
     }
 }
 
@@ -164,6 +173,9 @@ impl World {
                 ..Report::default()
             },
         };
+        let limits = world.limits();
+        world.report.peers = world.seats.len() as u64;
+        world.report.send_buffers = world.report.peers * limits.max_send_buffer as u64;
         if *connected == Mostly::Yes {
             world.open(0, super::step::Promise::Reliable);
             world.run(3_000);

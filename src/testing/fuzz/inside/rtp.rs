@@ -6,10 +6,13 @@ use super::*;
 const MAX_PAYLOAD: u16 = 0x7FF;
 
 fn media_config(options: u8) -> PeerConfig {
-    let mut config = PeerConfig::default().media_mode(match options & 1 {
+    let mode = match options & 1 {
         0 => MediaMode::Frames,
         _ => MediaMode::Packets,
-    });
+    };
+    // Of each kind one: most of the time goes into descriptions.
+    let codecs = Codecs::only([Codec::Vp8, Codec::Opus]);
+    let mut config = PeerConfig::default().media_mode(mode).codecs(codecs);
     if options & 2 != 0 {
         config.jitter_buffer = Some(JitterConfig::new(90_000));
     }

@@ -5,6 +5,7 @@
 //! LOOPRTC_SEQUENCES=3600s cargo test --release --test sequences -- --nocapture   # for an hour
 //! LOOPRTC_SEED=17 LOOPRTC_SEQUENCES=1 cargo test --test sequences          # that one
 //! LOOPRTC_SEQUENCE=program.txt cargo test --test sequences                 # a program, or a fuzzer's input
+//! RUST_LOG=looprtc=debug LOOPRTC_SEQUENCE=…                               # and what happens when
 //! ```
 //!
 //! One that fails is printed as a short program that fails in the same way.
@@ -14,6 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use allocation_counter::{AllocationInfo, measure};
 use looprtc::testing::sequence::{Failure, Report, Schedule, failure, shrink};
 
 /// Schedules of a plain `cargo test`.
@@ -72,8 +74,17 @@ fn schedules() {
                 return;
             }
             let schedule = Schedule::from_seed(seed);
-            match failure(&schedule) {
-                Ok(report) => *sum.lock().unwrap() += &report,
+            let mut played = None;
+            let memory = measure(|| played = Some(failure(&schedule)));
+            match played.expect("it has been measured") {
+                Ok(report) => {
+                    let wrong = check_memory(&schedule, &report, &memory);
+                    *sum.lock().unwrap() += &report;
+                    if let Some(wrong) = wrong {
+                        eprintln!("SEED {seed} FAILED: {wrong}\n\n{schedule}");
+                        failed.lock().unwrap().push(seed);
+                    }
+                }
                 Err(how) => {
                     tell(&format!("SEED {seed}"), &schedule, &how);
                     failed.lock().unwrap().push(seed);
@@ -108,10 +119,46 @@ fn schedules() {
     }
 }
 
+/// What a peer may hold beside what it has to send: what SCTP holds of the other side, a message that is put
+/// together, keys, candidates.
+const PEER: u64 = 2_500 * 1024;
+
+/// What all peers and the server held at most, and whether it was given back.
+fn check_memory(schedule: &Schedule, report: &Report, memory: &AllocationInfo) -> Option<String> {
+    let held = memory.bytes_max.saturating_sub(report.held);
+    // What waits to be sent is copied when it is cut into packets.
+    let most = report.peers * PEER + report.send_buffers * 3 / 2;
+    if held > most {
+        return Some(format!(
+            "{} peers held {held} bytes, above {most}",
+            report.peers
+        ));
+    }
+    // What is made once and kept for the next time is not there when it is played again.
+    let again = || measure(|| _ = failure(schedule)).bytes_current;
+    if memory.bytes_current > 0 && again() > 0 && again() > 0 {
+        return Some(format!("{} bytes are left of it", memory.bytes_current));
+    }
+    None
+}
+
 fn figures(sum: &Report, start: Instant, seed: u64) -> String {
     let seconds = start.elapsed().as_secs_f64();
     let rate = sum.schedules as f64 / seconds * 60.0;
     format!("{seconds:.0} s, up to seed {seed}, {rate:.0} a minute: {sum:?}")
+}
+
+/// What has failed once.
+#[test]
+fn programs() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sequences/programs");
+    let mut files: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 3);
+    files.iter().for_each(|file| replay(file));
 }
 
 /// A program that a person can read, or the bytes of a fuzzer.
