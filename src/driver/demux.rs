@@ -26,7 +26,7 @@ const MIN_ROOM: usize = 64;
 
 /// The table. Peers are small numbers.
 #[derive(Debug)]
-pub(super) struct Demux {
+pub(crate) struct Demux {
     addresses: HashMap<(usize, SocketAddr), Owner>,
     ufrags: HashMap<String, usize>,
     transactions: HashMap<[u8; 12], usize>,

@@ -39,6 +39,8 @@ pub struct Link {
     pub loss: f64,
     /// The probability that it arrives twice.
     pub duplicate: f64,
+    /// The probability that a byte of it is another one when it arrives. UDP's checksum is too weak to find all.
+    pub corrupt: f64,
     /// How long it takes, in milliseconds.
     pub delay_ms: u64,
     /// How much longer at most, in milliseconds; differences reorder.
@@ -51,6 +53,7 @@ impl Default for Link {
         Self {
             loss: 0.0,
             duplicate: 0.0,
+            corrupt: 0.0,
             delay_ms: 10,
             jitter_ms: 0,
         }
@@ -69,6 +72,13 @@ impl Link {
     #[must_use]
     pub fn duplicate(mut self, probability: f64) -> Self {
         self.duplicate = probability;
+        self
+    }
+
+    /// Sets [`corrupt`](Self::corrupt).
+    #[must_use]
+    pub fn corrupt(mut self, probability: f64) -> Self {
+        self.corrupt = probability;
         self
     }
 

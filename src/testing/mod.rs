@@ -17,22 +17,33 @@
 
 #[doc(hidden)]
 pub mod fuzz;
+mod ice_tcp;
+mod interfaces;
 mod link;
 mod nat;
+#[doc(hidden)]
+pub mod sequence;
+mod tap;
+#[cfg(feature = "turn-server")]
+mod turn;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use self::ice_tcp::{Connections, Segment};
 use self::nat::{Nat, Socket};
+use self::tap::Tap;
 use crate::proto::ice::Bindings;
-use crate::proto::net::{InterfaceAddress, NetworkChange, Protocol, Received, SocketId, Transmit};
+use crate::proto::net::{Protocol, Received, SocketId, Transmit};
 use crate::proto::peer::{Certificate, CryptoBackend, IceCandidateInit, Input, Output, Peer};
 use crate::proto::peer::{PeerConfig, PeerError, PeerEvent, Politeness, SessionDescription};
 
 pub use self::link::{Link, Rng};
 pub use self::nat::{NatKind, Server};
+#[cfg(feature = "turn-server")]
+pub use self::turn::TurnServer;
 
 /// Most datagrams under way at once; more are dropped, as a full queue of a router would.
 const MAX_IN_FLIGHT: usize = 100_000;
@@ -47,11 +58,15 @@ pub struct Node(usize);
 struct Place {
     peer: Peer,
     address: SocketAddr,
+    /// Those of further interfaces.
+    others: Vec<SocketAddr>,
     events: VecDeque<PeerEvent>,
     /// The node that signaling goes to; `None`: the test carries it itself.
     partner: Option<Node>,
     unplugged: bool,
     timeouts: u64,
+    /// When it sent something last.
+    sent_at: Option<Instant>,
     /// How often it has changed its address.
     moves: u8,
     nat: Option<Nat>,
@@ -77,6 +92,8 @@ enum Parcel {
         to: SocketAddr,
         contents: Vec<u8>,
     },
+    /// Of ICE-TCP.
+    Tcp(Segment),
     Opened {
         node: Node,
         id: u32,
@@ -107,8 +124,13 @@ pub struct Simulation {
     steps: u64,
     stun_servers: Vec<SocketAddr>,
     servers: Vec<Box<dyn Server>>,
+    connections: Connections,
     filter: Option<Filter>,
     recorded: Option<Vec<Transmit>>,
+    tap: Option<Tap>,
+    /// What came of descriptions that could not be used, where a test says things out of turn; `None`: that is
+    /// a fault.
+    refused: Option<u64>,
     /// Milliseconds that a signaling message takes. It is never lost, and keeps its order.
     pub signaling_ms: u64,
 }
@@ -134,8 +156,11 @@ impl Simulation {
             steps: 0,
             stun_servers: Vec::new(),
             servers: Vec::new(),
+            connections: Connections::default(),
             filter: None,
             recorded: None,
+            tap: None,
+            refused: None,
             signaling_ms: 5,
         }
     }
@@ -170,10 +195,12 @@ impl Simulation {
         self.places.push(Place {
             peer,
             address: SocketAddr::from(([10, 0, net, host], 5000)),
+            others: Vec::new(),
             events: VecDeque::new(),
             partner: None,
             unplugged: false,
             timeouts: 0,
+            sent_at: None,
             moves: 0,
             nat: None,
             sockets: Vec::new(),
@@ -255,43 +282,6 @@ impl Simulation {
     /// Takes a peer off the network, or puts it back.
     pub fn unplug(&mut self, node: Node, unplugged: bool) {
         self.places[node.0].unplugged = unplugged;
-    }
-
-    /// Gives a peer another address, as another network would, and tells it. What is under way to the old
-    /// one is lost.
-    pub fn readdress(&mut self, node: Node) {
-        let place = &mut self.places[node.0];
-        let old = place.address;
-        place.moves = place.moves.wrapping_add(1);
-        if let SocketAddr::V4(address) = &mut place.address {
-            let [_, _, net, host] = address.ip().octets();
-            address.set_ip([10, place.moves, net, host].into());
-        }
-        let change = NetworkChange {
-            addresses: &[InterfaceAddress {
-                interface: format!("sim{}", place.moves),
-                address: place.address,
-            }],
-            gone: &[old.ip()],
-            rerouted_ipv4: true,
-            ..NetworkChange::default()
-        };
-        let now = self.now;
-        self.input(node, Input::NetworkChanged { now, change });
-    }
-
-    /// Has a peer's machine wake from a sleep.
-    pub fn wake(&mut self, node: Node) {
-        let change = NetworkChange {
-            addresses: &[InterfaceAddress {
-                interface: "sim0".into(),
-                address: self.places[node.0].address,
-            }],
-            slept: true,
-            ..NetworkChange::default()
-        };
-        let now = self.now;
-        self.input(node, Input::NetworkChanged { now, change });
     }
 
     /// Does something with a peer, and with what comes of it.
@@ -394,6 +384,7 @@ impl Simulation {
                 };
                 self.input(Node(index), Input::Receive { now, received });
             }
+            Parcel::Tcp(segment) => self.deliver_segment(segment),
             Parcel::Piece { from, to, contents } => self.deliver_piece(from, to, &contents),
             Parcel::Opened { node, id, local } => {
                 self.deliver_opened(node, SocketId(id), local);
@@ -411,7 +402,10 @@ impl Simulation {
                     Ok(Some(answer)) => self.signal(to, &answer),
                     Ok(None) => {}
                     Err(PeerError::WrongState { .. } | PeerError::Closed) => {}
-                    Err(e) => panic!("signaling between our own peers: {e}"),
+                    Err(e) => match &mut self.refused {
+                        Some(count) => *count += 1,
+                        None => panic!("signaling between our own peers: {e}"),
+                    },
                 }
                 self.flush(to);
             }
@@ -443,7 +437,10 @@ impl Simulation {
                     }
                     self.drain_bindings(node);
                 }
-                Output::Transmit(transmit) => self.transmit(node, transmit),
+                Output::Transmit(transmit) => {
+                    self.places[node.0].sent_at = Some(self.now);
+                    self.transmit(node, transmit);
+                }
                 Output::OpenSocket(request) => self.open(node, &request),
                 Output::CloseSocket(id) => self.close(node, id),
                 Output::Route(_) | Output::Publish(..) | Output::Resolve(_) => {}
@@ -483,6 +480,9 @@ impl Simulation {
 
     /// Sends a description to the partner.
     pub fn signal(&mut self, from: Node, description: &SessionDescription) {
+        if let Some(tap) = &mut self.tap {
+            tap.description(description);
+        }
         if let Some(to) = self.places[from.0].partner {
             let parcel = Parcel::Description {
                 to,
@@ -505,6 +505,9 @@ impl Simulation {
         {
             return;
         }
+        if transmit.protocol == Protocol::IceTcp {
+            return self.transmit_ice_tcp(from, transmit);
+        }
         if self.places[from.0].unplugged {
             return;
         }
@@ -519,9 +522,16 @@ impl Simulation {
     }
 
     /// Puts a datagram on the link.
-    fn carry(&mut self, transmit: Transmit) {
+    fn carry(&mut self, mut transmit: Transmit) {
+        if let Some(tap) = &mut self.tap {
+            tap.datagram(&transmit);
+        }
         if self.rng.chance(self.link.loss) {
             return;
+        }
+        // Not asked for where it is not wanted, so that other runs stay what they were.
+        if self.link.corrupt > 0.0 && self.rng.chance(self.link.corrupt) {
+            transmit = self.corrupted(transmit);
         }
         let copies = 1 + usize::from(self.rng.chance(self.link.duplicate));
         for _ in 0..copies {
@@ -564,7 +574,7 @@ impl Simulation {
 }
 
 /// One certificate for all simulated peers: it is dear to make, and says nothing here.
-fn shared_certificate() -> Option<Certificate> {
+pub(crate) fn shared_certificate() -> Option<Certificate> {
     use std::sync::OnceLock;
     static SHARED: OnceLock<Option<Certificate>> = OnceLock::new();
     SHARED

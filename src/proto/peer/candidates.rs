@@ -186,6 +186,25 @@ impl PendingCandidates {
         };
     }
 
+    #[cfg(any(test, feature = "testing"))]
+    pub fn audit(&self) -> [(&'static str, usize, usize); 4] {
+        [
+            // The end mark is kept beyond the limit.
+            (
+                "local candidates held",
+                self.local.len(),
+                self.max_local + 1,
+            ),
+            ("remote candidates held", self.remote.len(), self.max_remote),
+            (
+                "generations gone by",
+                self.gone_by.len(),
+                MAX_OLD_GENERATIONS,
+            ),
+            ("candidates without a ufrag", self.bare.len(), MAX_BARE),
+        ]
+    }
+
     fn place(&self, candidate: &IceCandidate) -> Place {
         let Some(generation) = &self.generation else {
             return Place::Later;

@@ -431,8 +431,8 @@ impl Channels {
         if let Some(&channel) = self.by_core.get(&core) {
             if let Some(c) = self.channels.get_mut(&channel)
                 && c.state == ChannelState::Connecting
-                && c.config.negotiated.is_some()
             {
+                // The other side has it open: its acknowledgement is on its way, or needs none (RFC 8832 §6).
                 c.state = ChannelState::Open;
                 events.push(PeerEvent::ChannelOpen(channel));
             }
@@ -468,6 +468,33 @@ impl Channels {
         self.active = Vec::new();
         self.waiting = VecDeque::new();
         self.opening = Vec::new();
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub fn audit(&self, limits: &Limits) -> [(&'static str, usize, usize); 6] {
+        let sum = self.channels.values().map(Channel::buffered).sum();
+        let count = self.channels.len();
+        [
+            ("bytes buffered", sum, limits.max_send_buffer),
+            // Counted once for all, and once for each.
+            (
+                "bytes that are counted and not there",
+                self.buffered - self.buffered.min(sum),
+                0,
+            ),
+            (
+                "bytes that are there and not counted",
+                sum - sum.min(self.buffered),
+                0,
+            ),
+            ("channels with something to do", self.active.len(), count),
+            (
+                "channels that wait",
+                self.waiting.len() + self.opening.len(),
+                2 * count,
+            ),
+            ("channels of the core", self.by_core.len(), count),
+        ]
     }
 
     fn remove(&mut self, id: ChannelId, events: &mut Vec<PeerEvent>) {

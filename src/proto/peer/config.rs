@@ -139,7 +139,8 @@ impl PeerConfig {
         include_loopback: bool => gather.include_loopback;
         /// Sets [`GatherConfig::port`].
         port: crate::proto::net::PortPolicy => gather.port;
-        /// Sets [`GatherConfig::tcp`]: ICE over TCP (RFC 6544).
+        /// Sets [`GatherConfig::tcp`]: ICE over TCP (RFC 6544). Where others may connect to us, STUN servers are asked
+        /// by TCP and TLS, too.
         ice_tcp: IceTcp => gather.tcp;
         /// Sets [`GatherConfig::udp`].
         udp: bool => gather.udp;
@@ -269,8 +270,8 @@ pub struct Limits {
     pub max_media_buffer: usize,
     /// Bytes of one frame that is sent. 4 MiB; above it: error.
     pub max_frame_size: usize,
-    /// Remote addresses that have proved themselves (a correct STUN integrity). 16; above it the one
-    /// longest unheard is forgotten.
+    /// Remote addresses that have proved themselves (a correct STUN integrity). 16; above it one is forgotten that
+    /// data does not take, the one longest unheard.
     pub max_validated_addresses: usize,
     /// Outputs of one drain of the core. 50,000; above it the core is taken to be in an endless loop and
     /// the peer is closed.

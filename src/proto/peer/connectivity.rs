@@ -267,6 +267,8 @@ pub(super) struct ValidatedAddresses {
 struct Validated {
     address: SocketAddr,
     heard: Instant,
+    /// When it was last the other end of the path: data came from it, or a check chose it (RFC 8445 §7.1.2).
+    chosen: Option<Instant>,
     /// Whether whoever drives us has been told: what comes by a relay need not be told.
     routed: bool,
 }
@@ -279,8 +281,17 @@ impl ValidatedAddresses {
         }
     }
 
+    /// Data has come from this address. Whether it is validated.
+    pub fn data(&mut self, address: SocketAddr, now: Instant) -> bool {
+        let is_known = self.touch(address, now);
+        if is_known {
+            self.list[0].chosen = Some(now);
+        }
+        is_known
+    }
+
     /// Whether this address is validated; notes that it was heard.
-    pub fn touch(&mut self, address: SocketAddr, now: Instant) -> bool {
+    fn touch(&mut self, address: SocketAddr, now: Instant) -> bool {
         match self.list.iter().position(|v| v.address == address) {
             Some(index) => {
                 self.list[index].heard = now;
@@ -291,15 +302,30 @@ impl ValidatedAddresses {
         }
     }
 
-    /// Adds an address that has just proved itself. Returns the one that had to make room.
-    pub fn insert(&mut self, address: SocketAddr, now: Instant) -> Option<SocketAddr> {
+    /// A check, by either side, has chosen the pair to this address.
+    pub fn choose(&mut self, address: SocketAddr, now: Instant) {
+        if let Some(found) = self.list.iter_mut().find(|v| v.address == address) {
+            found.chosen = Some(now);
+        }
+    }
+
+    /// An address has proved itself. Returns the one that had to make room: those that data takes stay longest, however
+    /// many others are being checked.
+    pub fn proved(&mut self, address: SocketAddr, now: Instant) -> Option<SocketAddr> {
+        if self.touch(address, now) {
+            return None;
+        }
         let evicted = (self.list.len() >= self.max).then(|| {
-            let oldest = (0..self.list.len()).min_by_key(|i| self.list[*i].heard);
+            let oldest = (0..self.list.len()).min_by_key(|i| {
+                let v = &self.list[*i];
+                (v.chosen, v.heard)
+            });
             self.list.swap_remove(oldest.unwrap_or(0)).address
         });
         self.list.push(Validated {
             address,
             heard: now,
+            chosen: None,
             routed: false,
         });
         evicted
@@ -475,11 +501,25 @@ mod tests {
         let t0 = Instant::now();
         let a = |n: u8| SocketAddr::from(([192, 0, 2, n], 1));
         let mut v = ValidatedAddresses::new(2);
-        assert_eq!(v.insert(a(1), t0), None);
-        assert_eq!(v.insert(a(2), t0 + secs(1)), None);
-        assert!(v.touch(a(1), t0 + secs(2)));
-        assert_eq!(v.insert(a(3), t0 + secs(3)), Some(a(2)));
-        assert!(!v.touch(a(2), t0 + secs(4)));
+        assert_eq!(v.proved(a(1), t0), None);
+        assert_eq!(v.proved(a(2), t0 + secs(1)), None);
+        assert_eq!(v.proved(a(1), t0 + secs(2)), None);
+        assert_eq!(v.proved(a(3), t0 + secs(3)), Some(a(2)));
+        assert!(!v.data(a(2), t0 + secs(4)));
         assert_eq!(v.iter().count(), 2);
+    }
+
+    /// Of more addresses than there is room for, all checked in turns, the one that data takes stays.
+    #[test]
+    fn the_address_of_the_path_makes_no_room() {
+        let t0 = Instant::now();
+        let a = |n: u8| SocketAddr::from(([192, 0, 2, n], 1));
+        let mut v = ValidatedAddresses::new(3);
+        v.proved(a(0), t0);
+        v.choose(a(0), t0);
+        for second in 1..60 {
+            v.proved(a((second % 7) as u8), t0 + secs(second));
+            assert!(v.data(a(0), t0 + secs(second)), "after {second} s");
+        }
     }
 }

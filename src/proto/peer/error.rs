@@ -34,11 +34,11 @@ pub enum PeerError {
     ChannelNotOpen,
     /// The channel cannot be made as asked for.
     BadChannel(String),
-    /// The message is larger than the other side takes.
+    /// The message is larger than the other side takes, the frame of sound or the packet larger than a datagram.
     MessageTooLarge {
         /// Bytes in the message.
         size: usize,
-        /// Bytes the other side takes (`a=max-message-size`, RFC 8841 §6).
+        /// Bytes the other side takes (`a=max-message-size`, RFC 8841 §6), or that one packet holds.
         limit: usize,
     },
     /// There is no such transceiver, or it has been stopped.
@@ -110,7 +110,7 @@ impl fmt::Display for PeerError {
             Self::BadChannel(why) => write!(f, "data channel: {why}"),
             Self::MessageTooLarge { size, limit } => write!(
                 f,
-                "message of {size} bytes is over the {limit} that the other side takes"
+                "{size} bytes are over the {limit} that the other side, or one packet, takes"
             ),
             Self::NoSuchTransceiver => f.write_str("no such transceiver, or it has been stopped"),
             Self::TrackNotBound => {

@@ -12,6 +12,8 @@
 //! str0m asks that it be drained after each mutation; every method here sees to that. A drain is
 //! bounded: one that does not end closes this peer, and only this one.
 
+#[cfg(any(test, feature = "testing"))]
+mod audit;
 mod candidates;
 mod channel_config;
 mod channels;
@@ -19,7 +21,7 @@ mod config;
 mod connectivity;
 mod contract;
 mod core;
-mod crypto;
+pub(crate) mod crypto;
 mod description;
 // Called by the crypto backends, of which the core alone has none.
 #[cfg_attr(
@@ -280,7 +282,7 @@ impl Peer {
             } => {
                 self.settle();
                 self.advance(now);
-                self.gatherer.handle_binding(request, &reply);
+                self.gatherer.handle_binding(&request, &reply);
                 self.on_gathered();
             }
             Input::NetworkChanged { now, change } => {

@@ -23,7 +23,7 @@ impl Peer {
             }
         } else if self
             .validated_by(received.protocol)
-            .touch(received.source, now)
+            .data(received.source, now)
         {
             self.connectivity.heard(ends_of(received), self.now);
         } else {
@@ -42,8 +42,11 @@ impl Peer {
         if self.may_join(received) && self.joined.push(received) {
             return;
         }
-        self.place_stream(received.contents);
+        let placed = self.place_stream(received.contents);
         self.core_receive(received);
+        if let Some(ssrc) = placed {
+            self.confirm_stream(ssrc);
+        }
         self.settle();
     }
 
@@ -96,7 +99,7 @@ impl Peer {
     }
 
     /// The addresses that have proved themselves by this protocol: a port of TCP is not that of UDP.
-    fn validated_by(&mut self, protocol: Protocol) -> &mut ValidatedAddresses {
+    pub(super) fn validated_by(&mut self, protocol: Protocol) -> &mut ValidatedAddresses {
         match protocol {
             Protocol::Udp => &mut self.validated,
             Protocol::Tcp | Protocol::IceTcp => &mut self.validated_tcp,
@@ -105,9 +108,12 @@ impl Peer {
 
     /// Verifies a STUN message. Whether the core is to see it.
     fn on_stun(&mut self, received: &Received<'_>) -> bool {
-        let Ok(message) = StunMessage::parse(received.contents) else {
-            self.stats.malformed_dropped += 1;
-            return false;
+        let message = match StunMessage::parse(received.contents) {
+            Ok(message) if !stun::begins_with_integrity(received.contents) => message,
+            _ => {
+                self.stats.malformed_dropped += 1;
+                return false;
+            }
         };
         let is_request = message.is_binding_request();
         let password = if is_request {
@@ -132,10 +138,10 @@ impl Peer {
         }
         let now = self.now;
         let validated = self.validated_by(received.protocol);
-        let evicted = match validated.touch(received.source, now) {
-            true => None,
-            false => validated.insert(received.source, now),
-        };
+        let evicted = validated.proved(received.source, now);
+        if message.use_candidate() {
+            validated.choose(received.source, now);
+        }
         if received.protocol == Protocol::IceTcp {
             self.tcp_verified = true;
             return true;

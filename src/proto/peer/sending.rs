@@ -1,5 +1,6 @@
 //! What leaves a peer: by which protocol, through a relay, or on several paths.
 
+use str0m::ice::StunMessage;
 use str0m::net::Protocol as CoreProtocol;
 
 use super::connectivity::Ends;
@@ -22,6 +23,10 @@ impl Peer {
             self.connectivity.sent(ends, self.now);
             self.keep_for_resend(&contents);
             self.packet_leaves(&contents);
+        } else if StunMessage::parse(&contents).is_ok_and(|m| m.use_candidate()) {
+            // What comes from there is to be let in, though nothing may be sent there.
+            let now = self.now;
+            self.validated_by(ends.protocol).choose(ends.remote, now);
         }
         self.send_on(ends, contents);
     }

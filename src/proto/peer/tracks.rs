@@ -521,7 +521,8 @@ impl Peer {
     ///
     /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
     /// [`PeerEvent::TrackUnbound`]; [`PeerError::LimitReached`] for a frame over
-    /// [`Limits::max_frame_size`]; [`PeerError::BufferFull`] when the path carries less than is written; [`PeerError::BadTrack`] for a layer that was not negotiated;
+    /// [`Limits::max_frame_size`]; [`PeerError::MessageTooLarge`] for sound that does not fit into one packet (the
+    /// MTU less 16 bytes), as there are no fragments of it; [`PeerError::BufferFull`] when the path carries less than is written; [`PeerError::BadTrack`] for a layer that was not negotiated;
     /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
     pub fn write_frame(
         &mut self,

@@ -182,6 +182,11 @@ pub(super) struct Repair {
     asked: Option<Instant>,
 }
 
+/// What the core leaves of the MTU to a packet's payload: the tag of SRTP is taken off, and what is left is made a
+/// multiple of a cipher's block.
+const SRTP_OVERHEAD: usize = 16;
+const SRTP_BLOCK: usize = 16;
+
 impl Peer {
     pub(super) fn send_frame(
         &mut self,
@@ -211,6 +216,14 @@ impl Peer {
             return Ok(());
         }
         let payload_type = bound.payload_type.into();
+        // A frame of sound is one packet (RFC 7587 §4.2); the core would make several frames of it.
+        let one_packet = (self.config.mtu - SRTP_OVERHEAD) / SRTP_BLOCK * SRTP_BLOCK;
+        if transceiver.kind == MediaKind::Audio && frame.data.len() > one_packet {
+            return Err(PeerError::MessageTooLarge {
+                size: frame.data.len(),
+                limit: one_packet,
+            });
+        }
         if self.config.media_mode == MediaMode::Packets {
             return Err(wrong_mode("Frames"));
         }

@@ -13,6 +13,8 @@ use super::codec::{CodecParameters, MediaKind};
 use super::history::History;
 use super::sdp::{self, LocalMedia, RemoteMedia};
 use super::{Agreed, Direction, RemoteTrack, Tracks, Transceiver, TransceiverConfig};
+#[cfg(any(test, feature = "testing"))]
+use super::{Limits, MAX_LAYERS, unannounced::MAX_STREAMS};
 
 impl Tracks {
     /// Whether an offer is needed (W3C §4.7.3).
@@ -167,6 +169,26 @@ impl Tracks {
         for t in self.list.drain(..) {
             t.say_goodbye(events);
         }
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub fn audit(&self, limits: &Limits) -> [(&'static str, usize, usize); 4] {
+        let most = |f: fn(&Transceiver) -> usize| self.list.iter().map(f).max().unwrap_or(0);
+        [
+            ("transceivers", self.list.len(), limits.max_m_lines),
+            (
+                "streams placed by their payload type",
+                self.unannounced.placed(),
+                MAX_STREAMS,
+            ),
+            // Ours, and those that are received.
+            ("layers of a track", most(|t| t.layers.len()), MAX_LAYERS),
+            (
+                "received layers of a track",
+                most(|t| t.held.len().max(t.pieces.len()).max(t.repair.len())),
+                MAX_LAYERS,
+            ),
+        ]
     }
 }
 

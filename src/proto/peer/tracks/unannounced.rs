@@ -8,7 +8,7 @@ use super::super::Peer;
 use super::sdp::RemoteMedia;
 
 /// SSRCs of one peer that are placed in this way; more are dropped, as all that nobody knows.
-const MAX_STREAMS: usize = 16;
+pub(super) const MAX_STREAMS: usize = 16;
 
 /// The payload types that are enough to place a stream.
 #[derive(Debug, Default)]
@@ -18,6 +18,11 @@ pub(super) struct Unannounced {
 }
 
 impl Unannounced {
+    #[cfg(any(test, feature = "testing"))]
+    pub fn placed(&self) -> usize {
+        self.placed.len()
+    }
+
     /// After a negotiation.
     pub fn update(&mut self, media: &[RemoteMedia]) {
         self.types.clear();
@@ -37,36 +42,47 @@ impl Unannounced {
 }
 
 impl Peer {
-    /// Looks at a datagram before the core does, which would not know whose it is.
-    pub(in super::super) fn place_stream(&mut self, datagram: &[u8]) {
+    /// Looks at a datagram before the core does, which would not know whose it is. Returns the stream it is the first
+    /// packet of; what became of it is to be [said](Self::confirm_stream).
+    ///
+    /// Somebody may have forged it: only the core, which has to know the stream first, can tell. A repair stream
+    /// takes no place, and displaces another one for as long only as that does not send.
+    pub(in super::super) fn place_stream(&mut self, datagram: &[u8]) -> Option<u32> {
         let known = &self.tracks.unannounced;
-        let Some((payload_type, ssrc)) = rtp_source(datagram) else {
-            return;
-        };
+        let (payload_type, ssrc) = rtp_source(datagram)?;
         if known.placed.contains(&ssrc) || known.placed.len() >= MAX_STREAMS {
-            return;
+            return None;
         }
         let found = known.types.iter().find(|(pt, _, _)| *pt == payload_type);
-        let Some((_, mid, is_repair)) = found.copied() else {
-            return;
-        };
-        if self.rtc.media(mid).is_none() {
-            return;
-        }
+        let (_, mid, is_repair) = *found?;
+        self.rtc.media(mid)?;
         let mut api = self.rtc.direct_api();
         if api.stream_rx(&Ssrc::from(ssrc)).is_some() {
-            return;
+            return None;
         }
-        let (main, repair) = match is_repair {
-            false => (Ssrc::from(ssrc), None),
-            true => match api.stream_rx_by_mid(mid, None) {
-                Some(stream) => (stream.ssrc(), Some(Ssrc::from(ssrc))),
-                None => return,
-            },
-        };
-        log::debug!("SSRC {ssrc} is in no description; by its payload type it belongs to {mid}");
-        api.expect_stream_rx(main, repair, mid, None);
-        self.tracks.unannounced.placed.push(ssrc);
+        if !is_repair {
+            api.expect_stream_rx(Ssrc::from(ssrc), None, mid, None);
+            return Some(ssrc);
+        }
+        let main = api.stream_rx_by_mid(mid, None)?;
+        if main.rtx() != Some(Ssrc::from(ssrc)) {
+            let main = main.ssrc();
+            api.expect_stream_rx(main, Some(Ssrc::from(ssrc)), mid, None);
+        }
+        None
+    }
+
+    /// The core has seen the first packet of a stream. If that was not authentic (RFC 3711 §3.3), the stream has never
+    /// been.
+    pub(in super::super) fn confirm_stream(&mut self, ssrc: u32) {
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_rx(&Ssrc::from(ssrc));
+        if stream.is_some_and(|s| s.last_time().is_some()) {
+            log::debug!("SSRC {ssrc} is in no description; its payload type tells its m-line");
+            self.tracks.unannounced.placed.push(ssrc);
+        } else {
+            api.remove_stream_rx(Ssrc::from(ssrc));
+        }
     }
 }
 

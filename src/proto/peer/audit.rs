@@ -1,0 +1,69 @@
+//! What a peer holds, held against its limits: looked at by tests and fuzzing after each step.
+
+use std::time::Duration;
+
+use super::{Limits, MAX_UFRAGS, Peer};
+
+/// Local candidates of one generation: host candidates have their limit in the gatherer's configuration, each
+/// server adds some for each of these.
+const MAX_GATHERED: usize = 512;
+
+/// How long a closed peer gives its allocations back.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+impl Peer {
+    /// What it was configured with.
+    #[doc(hidden)]
+    pub fn limits(&self) -> &Limits {
+        &self.config.limits
+    }
+
+    /// Whether everything is within its limit, and a closed peer empty. To be asked of a peer that has been
+    /// drained.
+    #[doc(hidden)]
+    pub fn audit(&self) -> Result<(), String> {
+        let limits = &self.config.limits;
+        let mut counts = vec![
+            ("outputs of a drained peer", self.out.len(), 0),
+            ("events of a drained peer", self.events.len(), 0),
+            ("channels", self.channels.len(), limits.max_channels),
+            ("ufrags", self.ufrags.len(), MAX_UFRAGS),
+            ("gathered candidates", self.gathered.len(), MAX_GATHERED),
+        ];
+        let validated = limits.max_validated_addresses.max(1);
+        counts.extend([
+            (
+                "validated addresses",
+                self.validated.iter().count(),
+                validated,
+            ),
+            (
+                "validated addresses over TCP",
+                self.validated_tcp.iter().count(),
+                validated,
+            ),
+        ]);
+        counts.extend(self.pending.audit());
+        counts.extend(self.channels.audit(limits));
+        counts.extend(self.tracks.audit(limits));
+        if self.is_closed() {
+            // Nothing may be left of any of it.
+            counts.iter_mut().for_each(|(_, _, limit)| *limit = 0);
+        }
+        if let Some((what, count, limit)) = counts.into_iter().find(|(_, n, max)| n > max) {
+            let closed = if self.is_closed() {
+                " of a closed peer"
+            } else {
+                ""
+            };
+            return Err(format!("{count} {what}{closed}, and the limit is {limit}"));
+        }
+        match self.deadline() {
+            Some(at) if at <= self.now => Err("the next timeout has been".into()),
+            Some(at) if self.is_closed() && at > self.now + FAREWELL => {
+                Err("a closed peer has a timer for later".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Interfaces of simulated machines that come and go.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Node, Place, Simulation};
+use crate::proto::net::{InterfaceAddress, NetworkChange};
+use crate::proto::peer::Input;
+
+/// Interfaces that one machine has at most; more do not come up.
+const MAX_INTERFACES: usize = 4;
+
+impl Place {
+    pub(super) fn is_own(&self, ip: IpAddr) -> bool {
+        let mut all = [&self.address].into_iter().chain(&self.others);
+        all.any(|a| a.ip() == ip)
+    }
+
+    /// An address that it has not had for long.
+    fn fresh_address(&mut self) -> SocketAddr {
+        self.moves = self.moves.wrapping_add(1);
+        let mut address = self.address;
+        if let SocketAddr::V4(v4) = &mut address {
+            let [_, _, net, host] = v4.ip().octets();
+            v4.set_ip([10, self.moves, net, host].into());
+        }
+        address
+    }
+
+    pub(super) fn interfaces(&self) -> Vec<InterfaceAddress> {
+        let all = [self.address]
+            .into_iter()
+            .chain(self.others.iter().copied());
+        let named = |address: SocketAddr| InterfaceAddress {
+            // Named after the network it is in.
+            interface: match address {
+                SocketAddr::V4(v4) => format!("sim{}", v4.ip().octets()[1]),
+                SocketAddr::V6(_) => "sim".into(),
+            },
+            address,
+        };
+        all.map(named).collect()
+    }
+}
+
+impl Simulation {
+    /// Gives a peer another address, as another network would, and tells it. What is under way to the old
+    /// one is lost.
+    pub fn readdress(&mut self, node: Node) {
+        let place = &mut self.places[node.0];
+        let old = place.address;
+        place.address = place.fresh_address();
+        let addresses = &place.interfaces();
+        self.tell(
+            node,
+            NetworkChange {
+                addresses,
+                gone: &[old.ip()],
+                rerouted_ipv4: true,
+                ..NetworkChange::default()
+            },
+        );
+    }
+
+    /// Gives a peer an address more, and tells it.
+    pub fn add_interface(&mut self, node: Node) {
+        let place = &mut self.places[node.0];
+        if place.others.len() + 1 >= MAX_INTERFACES {
+            return;
+        }
+        let address = place.fresh_address();
+        place.others.push(address);
+        let addresses = &place.interfaces();
+        let change = NetworkChange {
+            addresses,
+            ..NetworkChange::default()
+        };
+        self.tell(node, change);
+    }
+
+    /// Takes the address away that [`add_interface`](Self::add_interface) gave last, and tells the peer.
+    pub fn remove_interface(&mut self, node: Node) {
+        let place = &mut self.places[node.0];
+        let Some(old) = place.others.pop() else {
+            return;
+        };
+        let addresses = &place.interfaces();
+        let change = NetworkChange {
+            addresses,
+            gone: &[old.ip()],
+            ..NetworkChange::default()
+        };
+        self.tell(node, change);
+    }
+
+    /// Has a peer's machine wake from a sleep.
+    pub fn wake(&mut self, node: Node) {
+        let addresses = &self.places[node.0].interfaces();
+        let change = NetworkChange {
+            addresses,
+            slept: true,
+            ..NetworkChange::default()
+        };
+        self.tell(node, change);
+    }
+
+    fn tell(&mut self, node: Node, change: NetworkChange<'_>) {
+        let now = self.now;
+        let mut tcp_addresses = change.addresses.to_vec();
+        for address in &mut tcp_addresses {
+            address.address.set_port(super::ice_tcp::PORT);
+        }
+        let change = NetworkChange {
+            tcp_addresses: &tcp_addresses,
+            ..change
+        };
+        self.input(node, Input::NetworkChanged { now, change });
+    }
+}

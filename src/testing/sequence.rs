@@ -1,0 +1,127 @@
+//! Schedules: short programs of what applications, networks and strangers do to two or four peers, a TURN server
+//! and NATs, on the virtual clock.
+//!
+//! A [`Schedule`] comes from a seed, from a fuzzer's bytes or from text, and goes back to each of them. While it is
+//! [played](Schedule::play) and after it, promises are checked; one that is broken panics. [`shrink()`] makes a
+//! failing schedule short.
+
+mod channels;
+mod check;
+mod field;
+mod media;
+mod setup;
+mod shrink;
+mod step;
+mod world;
+
+use std::fmt;
+use std::str::FromStr;
+
+use self::field::Bytes;
+use self::step::{Setup, Step};
+use self::world::World;
+use crate::testing::Rng;
+
+pub use self::shrink::{Failure, failure, shrink};
+pub use self::world::Report;
+
+/// Steps of one schedule; more are not read.
+const MAX_STEPS: usize = 400;
+
+/// A world, and what is done in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    setup: Setup,
+    steps: Vec<Step>,
+}
+
+impl Schedule {
+    /// What a fuzzer's bytes say: any bytes say something.
+    pub fn from_bytes(data: &[u8]) -> Self {
+        let mut bytes = Bytes(data);
+        let setup = Setup::decode(&mut bytes);
+        let mut steps = Vec::new();
+        while !bytes.is_empty() && steps.len() < MAX_STEPS {
+            steps.push(Step::decode(&mut bytes));
+        }
+        Self { setup, steps }
+    }
+
+    /// Bytes that say the same, but for numbers in its text that no bytes stand for.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.setup.encode(&mut out);
+        for step in &self.steps {
+            step.encode(&mut out);
+        }
+        out
+    }
+
+    /// The schedule of this seed: most are short.
+    pub fn from_seed(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0x5e90_ce5e);
+        let longest = [12, 25, 25, 50, 120][rng.below(5) as usize];
+        let count = 3 + rng.below(longest);
+        let data: Vec<u8> = (0..40 + count * 100)
+            .map(|_| rng.next_u64() as u8)
+            .collect();
+        let mut schedule = Self::from_bytes(&data);
+        schedule.steps.truncate(count as usize);
+        schedule
+    }
+
+    /// How many steps it has.
+    pub fn len(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// Whether nothing is done.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Plays it to its end.
+    ///
+    /// # Panics
+    ///
+    /// When a promise is broken.
+    pub fn play(&self) -> Report {
+        let mut world = World::new(&self.setup);
+        for step in &self.steps {
+            log::debug!("{:6} ms: {step}", world.elapsed_ms());
+            world.step(step);
+        }
+        world.finish()
+    }
+}
+
+/// As a program: a line for the world, one for each step.
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.setup)?;
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+/// Reads a program. Empty lines and what follows `#` are passed over.
+impl FromStr for Schedule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let lines = text.lines().enumerate().map(|(n, line)| {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            (n + 1, line)
+        });
+        let mut lines = lines.filter(|(_, line)| !line.is_empty());
+        let at = |n: usize| move |why: String| format!("line {n}: {why}");
+        let (n, first) = lines.next().ok_or("an empty program")?;
+        let setup = Setup::read(first).map_err(at(n))?;
+        let steps = lines
+            .map(|(n, line)| Step::read(line).map_err(at(n)))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { setup, steps })
+    }
+}
+
+#[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+mod tests;

@@ -1,0 +1,321 @@
+//! What steps are made of, as text and as bytes.
+
+use std::fmt::{self, Write};
+
+/// Reads a fuzzer's bytes as decisions. When they have run out, all decisions are 0.
+pub(super) struct Bytes<'a>(pub &'a [u8]);
+
+impl<'a> Bytes<'a> {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn byte(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn word(&mut self) -> u16 {
+        u16::from_be_bytes([self.byte(), self.byte()])
+    }
+
+    fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+}
+
+/// A value in a step.
+pub(super) trait Field: Sized + fmt::Display {
+    fn read(text: &str) -> Option<Self>;
+    fn decode(bytes: &mut Bytes<'_>) -> Self;
+    /// So that `decode` gives it back, or what is nearest to it.
+    fn encode(&self, out: &mut Vec<u8>);
+    /// Simpler ones, the simplest first. None is as complicated as this one.
+    fn simpler(&self) -> Vec<Self>;
+}
+
+fn smaller(n: u32) -> Vec<u32> {
+    let mut list: Vec<u32> = [0, n / 16, n / 2, n - n.min(1)]
+        .into_iter()
+        .filter(|s| *s < n)
+        .collect();
+    list.dedup();
+    list
+}
+
+macro_rules! numbers {
+    ($($type:ident, $read:ident, $bytes:literal;)*) => {$(
+        impl Field for $type {
+            fn read(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+
+            fn decode(bytes: &mut Bytes<'_>) -> Self {
+                bytes.$read()
+            }
+
+            fn encode(&self, out: &mut Vec<u8>) {
+                out.extend(self.to_be_bytes());
+            }
+
+            fn simpler(&self) -> Vec<Self> {
+                // Only smaller ones: they fit.
+                smaller(u32::from(*self)).into_iter().map(|n| n as $type).collect()
+            }
+        }
+    )*};
+}
+
+numbers! {
+    u8, byte, 1;
+    u16, word, 2;
+}
+
+/// Declares numbers that a byte or two stand for in a way of their own.
+macro_rules! scaled {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct $name(pub u32);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+scaled! {
+    /// Milliseconds: a byte up to 191 is half as many, above that they grow with the square, up to 16 s.
+    Ms;
+    /// Bytes of a message: small ones more often, up to 256 KiB.
+    Size;
+}
+
+impl Field for Ms {
+    fn read(text: &str) -> Option<Self> {
+        let ms: u32 = text.parse().ok()?;
+        // A program may wait longer than the fuzzer makes it, but not for ever.
+        (ms <= 3_600_000).then_some(Self(ms))
+    }
+
+    fn decode(bytes: &mut Bytes<'_>) -> Self {
+        let byte = u32::from(bytes.byte());
+        Self(match byte.checked_sub(192) {
+            None => byte / 2,
+            Some(n) => 100 + n * n * 4,
+        })
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(match self.0 {
+            ms @ 0..96 => (ms * 2) as u8,
+            ms => 192 + (0..63).find(|n| 100 + n * n * 4 >= ms).unwrap_or(63) as u8,
+        });
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        smaller(self.0).into_iter().map(Self).collect()
+    }
+}
+
+impl Field for Size {
+    fn read(text: &str) -> Option<Self> {
+        let size: u32 = text.parse().ok()?;
+        (size <= 1 << 20).then_some(Self(size))
+    }
+
+    fn decode(bytes: &mut Bytes<'_>) -> Self {
+        let word = u32::from(bytes.word());
+        Self(match word >> 14 {
+            0 if word & 0x3000 == 0 => word & 0xff,
+            0..3 => word & 0x7ff,
+            _ => (word & 0x3fff) * 16,
+        })
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let word = match self.0 {
+            size @ 0..0x800 => 0x4000 | size,
+            size => 0xc000 | (size / 16).min(0x3fff),
+        };
+        out.extend((word as u16).to_be_bytes());
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        smaller(self.0).into_iter().map(Self).collect()
+    }
+}
+
+/// Declares a choice of words. The first is the simplest; one that stands several times is chosen as often.
+macro_rules! choices {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal * $weight:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $(#[doc = $text] $variant,)* }
+
+        impl $name {
+            const ALL: &[(Self, &str, u8)] = &[$((Self::$variant, $text, $weight),)*];
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let found = Self::ALL.iter().find(|(v, ..)| v == self);
+                f.write_str(found.map_or("", |(_, text, _)| text))
+            }
+        }
+
+        impl $crate::testing::sequence::field::Field for $name {
+            fn read(text: &str) -> Option<Self> {
+                let found = Self::ALL.iter().find(|(_, t, _)| *t == text);
+                found.map(|(v, ..)| *v)
+            }
+
+            fn decode(bytes: &mut $crate::testing::sequence::field::Bytes<'_>) -> Self {
+                let total: u8 = Self::ALL.iter().map(|(.., weight)| *weight).sum();
+                let mut at = bytes.byte() % total;
+                for (variant, _, weight) in Self::ALL {
+                    match at.checked_sub(*weight) {
+                        Some(rest) => at = rest,
+                        None => return *variant,
+                    }
+                }
+                Self::ALL[0].0
+            }
+
+            fn encode(&self, out: &mut Vec<u8>) {
+                let before = Self::ALL.iter().take_while(|(v, ..)| v != self);
+                out.push(before.map(|(.., weight)| *weight).sum());
+            }
+
+            fn simpler(&self) -> Vec<Self> {
+                let before = Self::ALL.iter().take_while(|(v, ..)| v != self);
+                before.map(|(v, ..)| *v).collect()
+            }
+        }
+    )*};
+}
+pub(super) use choices;
+
+/// A peer, by its letter. In a world of two `c` and `d` are `a` and `b`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Side(pub u8);
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char((b'a' + self.0 % 4).into())
+    }
+}
+
+impl Field for Side {
+    fn read(text: &str) -> Option<Self> {
+        let found = ["a", "b", "c", "d"].iter().position(|t| *t == text)?;
+        Some(Self(found as u8))
+    }
+
+    fn decode(bytes: &mut Bytes<'_>) -> Self {
+        Self(bytes.byte() & 3)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.0);
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        // Another side is not simpler, but the other pair is not needed then.
+        self.0.checked_sub(2).map(Self).into_iter().collect()
+    }
+}
+
+/// Bytes that are sent as they are, or changes to some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob(pub Vec<u8>);
+
+/// Bytes in one blob.
+const MAX_BLOB: usize = 1_500;
+
+impl fmt::Display for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("-");
+        }
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Field for Blob {
+    fn read(text: &str) -> Option<Self> {
+        if text == "-" {
+            return Some(Self(Vec::new()));
+        }
+        if !text.is_ascii() || text.len() % 2 == 1 || text.len() / 2 > MAX_BLOB {
+            return None;
+        }
+        let pairs = (0..text.len()).step_by(2);
+        let bytes: Option<_> = pairs
+            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+            .collect();
+        bytes.map(Self)
+    }
+
+    fn decode(bytes: &mut Bytes<'_>) -> Self {
+        let length = usize::from(bytes.byte());
+        // Short ones more often.
+        let length = if length < 0xc0 {
+            length % 24
+        } else {
+            length - 0xa8
+        };
+        Self(bytes.take(length).to_vec())
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let length = self.0.len().min(87);
+        out.push(if length < 24 { length } else { length + 0xa8 } as u8);
+        out.extend(&self.0[..length]);
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        let cut = smaller(self.0.len() as u32).into_iter();
+        cut.map(|n| Self(self.0[..n as usize].to_vec())).collect()
+    }
+}
+
+/// Which of the next 16 datagrams are dropped, the first one first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mask(pub u16);
+
+impl fmt::Display for Mask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (0..16).try_for_each(|n| f.write_char(if self.0 >> n & 1 == 1 { 'x' } else { '.' }))
+    }
+}
+
+impl Field for Mask {
+    fn read(text: &str) -> Option<Self> {
+        let bit = |(n, c)| match c {
+            'x' => Some(1u16 << n),
+            '.' => Some(0),
+            _ => None,
+        };
+        let bits = text.chars().enumerate().map(bit);
+        (text.len() <= 16).then(|| bits.sum::<Option<u16>>().map(Self))?
+    }
+
+    fn decode(bytes: &mut Bytes<'_>) -> Self {
+        Self(bytes.word())
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.0.to_be_bytes());
+    }
+
+    fn simpler(&self) -> Vec<Self> {
+        let set = (0..16).filter(|n| self.0 >> n & 1 == 1);
+        set.map(|n| Self(self.0 & !(1 << n))).collect()
+    }
+}

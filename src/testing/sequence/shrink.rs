@@ -1,0 +1,152 @@
+//! Failing schedules, and short ones that fail in the same way.
+
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use super::{Report, Schedule};
+
+/// How a schedule has failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What was said.
+    pub message: String,
+    /// In which file and line.
+    pub place: String,
+}
+
+thread_local! {
+    static QUIET: RefCell<Option<Failure>> = const { RefCell::new(None) };
+    static IS_QUIET: RefCell<bool> = const { RefCell::new(false) };
+}
+
+/// Plays a schedule, without a word about how it fails.
+///
+/// # Errors
+///
+/// How it failed.
+pub fn failure(schedule: &Schedule) -> Result<Report, Failure> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !IS_QUIET.with_borrow(|quiet| *quiet) {
+                return before(info);
+            }
+            let payload = info.payload();
+            let text = payload.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+            let place = info
+                .location()
+                .map(|l| format!("{}:{}", l.file(), l.line()));
+            let failure = Failure {
+                message: text.unwrap_or("a panic").to_owned(),
+                place: place.unwrap_or_default(),
+            };
+            QUIET.set(Some(failure));
+        }));
+    });
+    IS_QUIET.set(true);
+    let played = panic::catch_unwind(AssertUnwindSafe(|| schedule.play()));
+    IS_QUIET.set(false);
+    played.map_err(|_| {
+        QUIET.take().unwrap_or(Failure {
+            message: "a panic".into(),
+            place: String::new(),
+        })
+    })
+}
+
+/// The shortest and simplest that fails at the same place and can be found in this time.
+///
+/// What DTLS and SCTP draw cannot be seeded, so that not every schedule fails every time: each is played up to
+/// `tries` times.
+pub fn shrink(schedule: &Schedule, how: &Failure, tries: usize, time: Duration) -> Schedule {
+    // The one place in here where real time counts: somebody waits for it.
+    let end = Instant::now() + time;
+    let mut shrinker = Shrinker {
+        best: schedule.clone(),
+        place: how.place.clone(),
+        tries: tries.max(1),
+        end,
+    };
+    // What was found simpler may make another step superfluous.
+    while shrinker.fewer() | shrinker.simpler() {
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    shrinker.best
+}
+
+struct Shrinker {
+    best: Schedule,
+    place: String,
+    tries: usize,
+    end: Instant,
+}
+
+impl Shrinker {
+    /// Takes this one if it fails, too.
+    fn take(&mut self, schedule: Schedule) -> bool {
+        let fails = (0..self.tries).any(|_| {
+            Instant::now() < self.end && failure(&schedule).is_err_and(|f| f.place == self.place)
+        });
+        if fails {
+            self.best = schedule;
+        }
+        fails
+    }
+
+    /// Leaves out steps, in large pieces first.
+    fn fewer(&mut self) -> bool {
+        let mut found = false;
+        let mut length = self.best.steps.len().div_ceil(2);
+        while length > 0 {
+            // From the end, where what comes after the failure is.
+            let mut from = self.best.steps.len();
+            while from > 0 {
+                from = from.saturating_sub(length);
+                let mut shorter = self.best.clone();
+                let to = (from + length).min(shorter.steps.len());
+                shorter.steps.drain(from..to);
+                found |= self.take(shorter);
+            }
+            length = match length {
+                1 => 0,
+                n => n.div_ceil(2),
+            };
+        }
+        found
+    }
+
+    /// Makes what is left simpler.
+    fn simpler(&mut self) -> bool {
+        let mut found = false;
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            for setup in self.best.setup.simpler() {
+                let steps = self.best.steps.clone();
+                if self.take(Schedule { setup, steps }) {
+                    (again, found) = (true, true);
+                    break;
+                }
+            }
+        }
+        for index in 0..self.best.steps.len() {
+            let mut again = true;
+            while std::mem::take(&mut again) {
+                for step in self.best.steps[index].simpler() {
+                    let mut simpler = self.best.clone();
+                    simpler.steps[index] = step;
+                    if self.take(simpler) {
+                        (again, found) = (true, true);
+                        break;
+                    }
+                }
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,590 @@
+//! The world that schedules are played in.
+
+use std::net::SocketAddr;
+
+use super::channels::{self, Flows};
+use super::media::Media;
+use super::setup::{self, SERVER, nat_kind};
+use super::step::{Call, Fate, Mostly, Nat, Rarely, RelayOnly, Setup, Source, Step, Target, Typ};
+use crate::proto::peer::{
+    ChannelId, ConnectionState, IceCandidateInit, Limits, Message, PeerError, SdpType,
+    SessionDescription,
+};
+#[cfg(feature = "turn-server")]
+use crate::testing::TurnServer;
+use crate::testing::{Link, Node, Simulation};
+
+/// Channels made in one schedule.
+const MAX_CHANNELS: usize = 20;
+
+/// Where a stranger sends from.
+const STRANGER: ([u8; 4], u16) = ([10, 0, 9, 9], 9_999);
+
+/// What has been seen in one schedule, or in many.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Schedules.
+    pub schedules: u64,
+    /// Steps taken.
+    pub steps: u64,
+    /// Those in which both peers of the first pair were connected at some time.
+    pub connected: u64,
+    /// Those in which a path went through a relay.
+    pub relayed: u64,
+    /// Those in which a NAT stood before a connected peer.
+    pub behind_nat: u64,
+    /// ICE generations beyond the first, of all peers.
+    pub restarts: u64,
+    /// Those in which a peer was closed before the end.
+    pub closed: u64,
+    /// Messages that came on channels.
+    pub messages: u64,
+    /// Frames that came.
+    pub frames: u64,
+    /// Datagrams that were forged.
+    pub forged: u64,
+    /// Simulated milliseconds.
+    pub simulated_ms: u64,
+    /// What the simulation has done: datagrams, signaling, timeouts.
+    pub simulation_steps: u64,
+    /// Bytes that the world held at most, beside its peers.
+    pub held: u64,
+    /// Peers.
+    pub peers: u64,
+    /// Bytes that all of them may have waiting to be sent.
+    pub send_buffers: u64,
+}
+
+impl std::ops::AddAssign<&Report> for Report {
+    fn add_assign(&mut self, other: &Report) {
+        let fields = [
+            (&mut self.schedules, other.schedules),
+            (&mut self.steps, other.steps),
+            (&mut self.connected, other.connected),
+            (&mut self.relayed, other.relayed),
+            (&mut self.behind_nat, other.behind_nat),
+            (&mut self.restarts, other.restarts),
+            (&mut self.closed, other.closed),
+            (&mut self.messages, other.messages),
+            (&mut self.frames, other.frames),
+            (&mut self.forged, other.forged),
+            (&mut self.simulated_ms, other.simulated_ms),
+            (&mut self.simulation_steps, other.simulation_steps),
+            (&mut self.peers, other.peers),
+        ];
+        for (sum, one) in fields {
+            *sum += one;
+        }
+        self.held = self.held.max(other.held);
+        self.send_buffers = self.send_buffers.max(other.send_buffers);
+    }
+}
+
+/// One peer, and what is known of it.
+pub(super) struct Seat {
+    pub node: Node,
+    /// When it was closed, in milliseconds, and with how many datagrams sent.
+    pub closed: Option<u64>,
+    /// The event of it has been seen.
+    pub said_closed: bool,
+    pub ufrag: Option<String>,
+    pub behind_nat: bool,
+}
+
+pub(super) struct World {
+    pub sim: Simulation,
+    pub seats: Vec<Seat>,
+    pub flows: Flows,
+    pub media: Media,
+    #[cfg(feature = "turn-server")]
+    pub turn: Option<TurnServer>,
+    /// Nobody has said or done what an application that keeps to the rules does not, and nobody was closed.
+    pub is_orderly: bool,
+    /// The network has done nothing worse than to be slow.
+    pub is_gentle: bool,
+    /// A path is there for whoever looks for one.
+    pub has_path: bool,
+    pub report: Report,
+}
+
+impl World {
+    pub fn new(setup: &Setup) -> Self {
+        let Setup::World {
+            seed,
+            nat_a,
+            nat_b,
+            turn,
+            relay_only,
+            two_pairs,
+            signaling,
+            connected,
+            ..
+        } = setup;
+        let mut sim = Simulation::new(u64::from(*seed), Link::default());
+        sim.signaling_ms = u64::from(signaling.0).min(2_000);
+        sim.tap();
+        let has_turn = cfg!(feature = "turn-server") && *turn == Mostly::Yes;
+        #[cfg(feature = "turn-server")]
+        let turn = has_turn.then(|| TurnServer::new(sim.now()));
+        #[cfg(feature = "turn-server")]
+        if let Some(turn) = &turn {
+            sim.add_server(turn.clone());
+        }
+        if !has_turn {
+            sim.add_stun_server(SERVER.into());
+        }
+        let only = [RelayOnly::A, RelayOnly::B].map(|r| {
+            let is_one = *relay_only == r || *relay_only == RelayOnly::Both;
+            is_one && has_turn
+        });
+        let nats = [*nat_a, *nat_b];
+        let pairs = 1 + usize::from(*two_pairs == Rarely::Yes);
+        let mut seats = Vec::new();
+        for _ in 0..pairs {
+            let [a, b] = [0, 1].map(|i| setup::config(setup, nats[i], has_turn, only[i]));
+            let (a, b) = sim.pair_with(a, b);
+            for (node, nat) in [a, b].into_iter().zip(nats) {
+                let kind = nat_kind(nat);
+                if let Some(kind) = kind {
+                    sim.set_nat(node, kind);
+                }
+                seats.push(Seat {
+                    node,
+                    closed: None,
+                    said_closed: false,
+                    ufrag: None,
+                    behind_nat: kind.is_some(),
+                });
+            }
+        }
+        let mut world = Self {
+            sim,
+            media: Media::new(seats.len()),
+            seats,
+            flows: Flows::default(),
+            #[cfg(feature = "turn-server")]
+            turn,
+            is_orderly: true,
+            is_gentle: true,
+            has_path: has_turn || nats == [Nat::None; 2],
+            report: Report {
+                schedules: 1,
+                ..Report::default()
+            },
+        };
+        let limits = world.limits();
+        world.report.peers = world.seats.len() as u64;
+        world.report.send_buffers = world.report.peers * limits.max_send_buffer as u64;
+        if *connected == Mostly::Yes {
+            world.open(0, super::step::Promise::Reliable);
+            world.run(3_000);
+        }
+        world
+    }
+
+    pub fn elapsed_ms(&self) -> u64 {
+        self.sim.elapsed_ms()
+    }
+
+    /// Whose the other end is.
+    pub fn partner(side: usize) -> usize {
+        side ^ 1
+    }
+
+    pub fn state(&self, side: usize) -> ConnectionState {
+        self.sim.peer(self.seats[side].node).connection_state()
+    }
+
+    pub fn side_of(&self, side: super::field::Side) -> usize {
+        usize::from(side.0) % self.seats.len()
+    }
+
+    /// Takes a step, and looks at everything.
+    pub fn step(&mut self, step: &Step) {
+        self.report.steps += 1;
+        self.act(step);
+        self.look();
+    }
+
+    #[allow(clippy::too_many_lines)] // One line or two for each step, and nothing else.
+    fn act(&mut self, step: &Step) {
+        self.is_gentle &= is_gentle(step);
+        match *step {
+            Step::Run { ms } => self.run(u64::from(ms.0)),
+            Step::Open { side, promise } => self.open(self.side_of(side), promise),
+            Step::Negotiated { side, promise } => self.open_both(self.side_of(side), promise),
+            Step::Send { flow, size } => self.send(flow, size.0),
+            Step::Burst { flow, count, size } => {
+                (0..count).for_each(|_| self.send(flow, size.0));
+            }
+            Step::Shut { flow } => self.shut(flow),
+            Step::Threshold { flow, bytes } => {
+                if let Some((side, channel, _)) = self.flow(flow) {
+                    let bytes = usize::from(bytes);
+                    let set = self.with(side, |p, _| {
+                        p.set_buffered_amount_low_threshold(channel, bytes)
+                    });
+                    assert!(matches!(set, Ok(()) | Err(PeerError::NoSuchChannel)));
+                }
+            }
+            Step::Link { .. } => self.sim.set_link(link(step)),
+            Step::Drop { next } => {
+                let mut mask = next.0;
+                self.sim.set_filter(move |_| {
+                    let drop = mask & 1 == 1;
+                    mask >>= 1;
+                    !drop
+                });
+            }
+            Step::Unplug { side } => self.sim.unplug(self.node(side), true),
+            Step::Plug { side } => self.sim.unplug(self.node(side), false),
+            Step::NewAddress { side } => self.sim.readdress(self.node(side)),
+            Step::InterfaceUp { side } => self.sim.add_interface(self.node(side)),
+            Step::InterfaceDown { side } => self.sim.remove_interface(self.node(side)),
+            Step::Wake { side } => self.sim.wake(self.node(side)),
+            Step::NatForgets { side } => self.sim.forget_mappings(self.node(side)),
+            Step::Turn { fate } => self.turn(fate),
+            Step::RestartIce { side } => {
+                _ = self.with(self.side_of(side), |p, now| p.restart_ice(now))
+            }
+            Step::Negotiate { side } => {
+                if let Ok(offer) = self.with(self.side_of(side), |p, now| p.negotiate(now)) {
+                    self.sim.signal(self.node(side), &offer);
+                }
+            }
+            Step::AddTrack { .. }
+            | Step::AddTransceiver { .. }
+            | Step::Frames { .. }
+            | Step::Direction { .. }
+            | Step::RemoveTrack { .. }
+            | Step::StopTrack { .. }
+            | Step::PauseTrack { .. }
+            | Step::Keyframe { .. } => self.media_step(step),
+            Step::Rollback { side } => {
+                self.disorder();
+                let rollback = SessionDescription::rollback();
+                let side = self.side_of(side);
+                _ = self.with(side, |p, now| p.set_local_description(Some(rollback), now));
+            }
+            Step::Again { side, description } => self.again(self.side_of(side), description),
+            Step::Call { side, call } => self.call(self.side_of(side), call),
+            Step::Candidate { side, .. } => {
+                let side = self.side_of(side);
+                let init = self.candidate(side, step);
+                let added = self.with(side, |p, now| p.add_ice_candidate(Some(&init), now));
+                assert!(
+                    matches!(added, Ok(()) | Err(PeerError::Closed)),
+                    "{added:?}"
+                );
+            }
+            Step::Copy {
+                before,
+                source,
+                ref changes,
+            } => self.copy(before, source, &changes.0),
+            Step::Junk {
+                side,
+                source,
+                ref contents,
+            } => {
+                self.junk(self.side_of(side), source, contents.0.clone());
+            }
+            Step::Close { side } => self.close(self.side_of(side)),
+        }
+    }
+
+    fn node(&self, side: super::field::Side) -> Node {
+        self.seats[self.side_of(side)].node
+    }
+
+    pub fn with<R>(
+        &mut self,
+        side: usize,
+        f: impl FnOnce(&mut crate::proto::peer::Peer, std::time::Instant) -> R,
+    ) -> R {
+        let node = self.seats[side].node;
+        self.sim.with(node, f)
+    }
+
+    /// Lets time pass, and checks that it does: a peer that always wants to be woken at once would stop it.
+    pub fn run(&mut self, ms: u64) {
+        let before = self.sim.steps();
+        // What is under way is a step each; so is every timeout.
+        let most = 20_000 + 50 * ms;
+        let hung = self.sim.run_until(ms, |sim| sim.steps() - before > most);
+        assert!(!hung, "{most} steps, and {ms} ms have not passed");
+    }
+
+    /// From here on an application has said what it should not have said.
+    fn disorder(&mut self) {
+        self.is_orderly = false;
+        self.sim.refused.get_or_insert(0);
+    }
+
+    fn open(&mut self, side: usize, promise: super::step::Promise) {
+        if self.flows.made() >= MAX_CHANNELS {
+            return;
+        }
+        let label = self.flows.next_label(side);
+        let config = channels::config(&label, promise);
+        let made = self.with(side, |p, now| p.create_data_channel(config.clone(), now));
+        match made {
+            Ok(channel) => self.flows.know(side, Self::partner(side), channel, &config),
+            Err(PeerError::Closed) => {}
+            Err(PeerError::LimitReached { .. }) => {}
+            Err(error) => panic!("{label}: {error}"),
+        }
+    }
+
+    /// Both sides make it, with an id that no other channel has.
+    fn open_both(&mut self, side: usize, promise: super::step::Promise) {
+        let both = [side, Self::partner(side)];
+        let made = self.flows.made();
+        let room = |w: &Self, s: usize| {
+            let peer = w.sim.peer(w.seats[s].node);
+            !peer.is_closed() && peer.channels().len() < w.limits().max_channels
+        };
+        if made >= MAX_CHANNELS || !both.iter().all(|s| room(self, *s)) {
+            return;
+        }
+        let label = self.flows.next_label(side);
+        let id = 600 + 10 * made as u16;
+        let config = channels::config(&label, promise).negotiated(id);
+        for side in both {
+            let made = self.with(side, |p, now| p.create_data_channel(config.clone(), now));
+            let channel = made.unwrap_or_else(|e| panic!("{label}: {e}"));
+            self.flows.know(side, Self::partner(side), channel, &config);
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        self.sim.peer(self.seats[0].node).limits().clone()
+    }
+
+    /// One of the flows there are: its sender, channel and label.
+    fn flow(&self, index: u8) -> Option<(usize, ChannelId, String)> {
+        let list = &self.flows.list;
+        let flow = list.get(usize::from(index) % list.len().max(1))?;
+        Some((flow.from, flow.channel, flow.label.clone()))
+    }
+
+    fn send(&mut self, index: u8, size: u32) {
+        let Some((side, channel, label)) = self.flow(index) else {
+            return;
+        };
+        let at = usize::from(index) % self.flows.list.len();
+        let message = self.flows.list[at].next(size as usize);
+        let sent = self.with(side, |p, now| match &message {
+            Message::Text(text) => p.send_text(channel, text, now),
+            Message::Binary(data) => p.send_binary(channel, data, now),
+        });
+        let is_open = self.flows.is_open(side, channel);
+        match sent {
+            Ok(()) => self.flows.list[at].accept(message),
+            Err(PeerError::Closed) => assert!(self.seats[side].said_closed),
+            Err(PeerError::ChannelNotOpen) => assert!(!is_open, "{label} is open, and is not"),
+            Err(PeerError::NoSuchChannel) => {
+                assert!(self.flows.list[at].closed, "{label}: gone without a word");
+            }
+            Err(PeerError::MessageTooLarge { limit, .. }) => assert!(limit < size as usize),
+            Err(PeerError::BufferFull { buffered, limit }) => {
+                assert!(
+                    buffered + size as usize > limit,
+                    "full at {buffered} of {limit}"
+                );
+            }
+            Err(error) => panic!("{label}: {error}"),
+        }
+    }
+
+    fn shut(&mut self, index: u8) {
+        let Some((side, channel, label)) = self.flow(index) else {
+            return;
+        };
+        let shut = self.with(side, |p, now| p.close_data_channel(channel, now));
+        assert!(
+            matches!(
+                shut,
+                Ok(()) | Err(PeerError::NoSuchChannel | PeerError::Closed)
+            ),
+            "{label}: {shut:?}"
+        );
+        self.flows.mark_closed(&label);
+    }
+
+    fn turn(&mut self, fate: Fate) {
+        #[cfg(feature = "turn-server")]
+        if let Some(turn) = &self.turn {
+            match fate {
+                Fate::Answers => turn.set_silent(false),
+                Fate::IsSilent => turn.set_silent(true),
+                Fate::Restarts => turn.restart(self.sim.now()),
+            }
+        }
+        #[cfg(not(feature = "turn-server"))]
+        let _ = fate;
+    }
+
+    /// Signaling brings something a second time.
+    fn again(&mut self, side: usize, index: u8) {
+        let said = self.sim.tap.as_ref().map(|t| &t.descriptions);
+        let said = said.filter(|d| !d.is_empty());
+        let Some(description) = said.map(|d| d[usize::from(index) % d.len()].clone()) else {
+            return;
+        };
+        self.disorder();
+        let node = self.seats[side].node;
+        let answer = self.with(side, |p, now| p.receive(description, now));
+        if let Ok(Some(answer)) = answer {
+            self.sim.signal(node, &answer);
+        }
+    }
+
+    /// Out of turn, or to no effect: must leave all as it was.
+    fn call(&mut self, side: usize, call: Call) {
+        let _ = match call {
+            Call::CreateOffer => self.with(side, |p, now| p.create_offer(now)).map(drop),
+            Call::CreateAnswer => self.with(side, |p, now| p.create_answer(now)).map(drop),
+            Call::EmptyOffer | Call::EmptyAnswer => {
+                let description = match call {
+                    Call::EmptyOffer => SessionDescription::offer("v=0\r\n"),
+                    _ => SessionDescription::answer("v=0\r\n"),
+                };
+                self.with(side, |p, now| p.set_remote_description(description, now))
+            }
+            Call::SetLocal => {
+                self.disorder();
+                let set = self.with(side, |p, now| p.set_local_description(None, now));
+                let local = self.sim.peer(self.seats[side].node).local_description();
+                if let (Ok(()), Some(local)) = (&set, local)
+                    && local.kind == SdpType::Offer
+                {
+                    self.sim.signal(self.seats[side].node, &local);
+                }
+                set
+            }
+        };
+    }
+
+    fn candidate(&self, side: usize, step: &Step) -> IceCandidateInit {
+        let Step::Candidate {
+            target,
+            typ,
+            port,
+            other_ufrag,
+            ..
+        } = step
+        else {
+            unreachable!("asked of a candidate only");
+        };
+        let of = |side: usize| self.sim.address(self.seats[side].node).ip().to_string();
+        let address = match target {
+            Target::Partner => of(Self::partner(side)),
+            Target::Self_ => of(side),
+            other => other.to_string(),
+        };
+        let related = match typ {
+            Typ::Host => "",
+            _ => " raddr 10.0.0.3 rport 9",
+        };
+        let priority = u32::from(*port) * 40_000;
+        let mut init = IceCandidateInit::new(format!(
+            "candidate:1 1 udp {priority} {address} {port} typ {typ}{related}"
+        ));
+        if *other_ufrag == Rarely::Yes {
+            init.username_fragment = Some("other".into());
+        }
+        init
+    }
+
+    /// Somebody on the path sends what was under way once more, as it was or changed.
+    fn copy(&mut self, before: u8, source: Source, changes: &[u8]) {
+        let seen = self.sim.tap.as_ref().map(|t| &t.datagrams);
+        let seen = seen.filter(|d| !d.is_empty());
+        let Some(mut copy) = seen.map(|d| d[d.len() - 1 - usize::from(before) % d.len()].clone())
+        else {
+            return;
+        };
+        for change in changes.chunks_exact(3) {
+            let at = usize::from(u16::from_be_bytes([change[0], change[1]]));
+            let at = at % copy.contents.len().max(1);
+            match copy.contents.get_mut(at) {
+                Some(byte) if change[2] != 0 => *byte ^= change[2],
+                _ => copy.contents.truncate(at),
+            }
+        }
+        let from = match source {
+            Source::Itself | Source::Partner => copy.source,
+            Source::Stranger => STRANGER.into(),
+            Source::Server => SERVER.into(),
+        };
+        self.report.forged += 1;
+        self.sim.inject(from, copy.destination, copy.contents);
+    }
+
+    /// Somebody sends something of his own, to where this side was last sent to.
+    fn junk(&mut self, side: usize, source: Source, contents: Vec<u8>) {
+        let node = self.seats[side].node;
+        let mut to = self.sim.address(node);
+        let mut from = self.sim.address(self.seats[Self::partner(side)].node);
+        if let Some(tap) = &self.sim.tap {
+            let mut last = tap.datagrams.iter().rev();
+            let found = last.find(|t| {
+                self.sim
+                    .find(t.source, t.destination)
+                    .is_some_and(|(n, _)| n == node)
+            });
+            if let Some(transmit) = found {
+                (from, to) = (transmit.source, transmit.destination);
+            }
+        }
+        let from: SocketAddr = match source {
+            Source::Itself => to,
+            Source::Partner => from,
+            Source::Stranger => STRANGER.into(),
+            Source::Server => SERVER.into(),
+        };
+        self.report.forged += 1;
+        self.sim.inject(from, to, contents);
+    }
+
+    pub fn close(&mut self, side: usize) {
+        self.is_orderly = false;
+        self.with(side, |p, now| p.close(now));
+        self.look();
+    }
+}
+
+/// Whether the network is as good after this step as it was before.
+fn is_gentle(step: &Step) -> bool {
+    match step {
+        Step::Link { loss, corrupt, .. } => (*loss, *corrupt) == (0, 0),
+        Step::Drop { .. }
+        | Step::Unplug { .. }
+        | Step::NewAddress { .. }
+        | Step::InterfaceDown { .. }
+        | Step::NatForgets { .. }
+        | Step::Turn { .. } => false,
+        _ => true,
+    }
+}
+
+fn link(step: &Step) -> Link {
+    let Step::Link {
+        loss,
+        duplicate,
+        corrupt,
+        delay,
+        jitter,
+    } = *step
+    else {
+        return Link::default();
+    };
+    let percent = |n: u8, most: u8| f64::from(n % (most + 1)) / 100.0;
+    Link::default()
+        .loss(percent(loss, 50))
+        .duplicate(percent(duplicate, 50))
+        .corrupt(percent(corrupt, 20))
+        .delay(delay.into(), jitter.into())
+}
