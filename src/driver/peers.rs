@@ -10,7 +10,7 @@ use slab::Slab;
 
 use super::deadlines::Deadlines;
 use super::{EventLoop, LoopError, is_last};
-use crate::proto::ice::IceServer;
+use crate::proto::ice::{IceServer, stun};
 use crate::proto::net::{Protocol, Received, SocketId};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
@@ -326,7 +326,12 @@ impl EventLoop {
                 }
                 Output::Transmit(transmit) => {
                     self.stats.datagrams_sent += 1;
-                    self.demux.note_sent(index, &transmit.contents, now);
+                    // What comes to a socket of its own needs no telling apart.
+                    let is_shared =
+                        |s: &usize| self.sockets.is_shared_with(*s, transmit.destination);
+                    if stun::is_stun(&transmit.contents) && entry.sockets.iter().any(is_shared) {
+                        self.demux.note_sent(index, &transmit.contents, now);
+                    }
                     self.sockets.send(&entry.sockets, transmit);
                 }
                 Output::Event(event) => {
