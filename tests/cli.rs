@@ -296,13 +296,15 @@ fn mistakes_in_the_configuration_are_named() {
         ("listen = '0.0.0.0:8080'\n", &["--token"]),
         ("token-file = '/nowhere/token'\n", &["/nowhere/token"]),
         ("token = 'two words'\n", &["token"]),
+        (&"# \n".repeat(400_000), &["1,048,576 bytes"]),
     ] {
         let file = directory.file("looprtc.toml", text);
         let said = refused(&["serve", "--config", &file]);
         for phrase in phrases {
             assert!(
                 said.contains(phrase),
-                "{text:?}: {phrase:?} is not in:\n{said}"
+                "{:.80}: {phrase:?} is not in:\n{said}",
+                text
             );
         }
         assert!(!said.contains("two words"), "{said}");

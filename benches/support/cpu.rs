@@ -9,7 +9,16 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// What this process has used of the processor, user and system, all threads.
 pub fn cpu_time() -> Duration {
-    let t = clock_gettime(ClockId::ProcessCPUTime);
+    read(ClockId::ProcessCPUTime)
+}
+
+/// What this thread has used.
+pub fn thread_time() -> Duration {
+    read(ClockId::ThreadCPUTime)
+}
+
+fn read(clock: ClockId) -> Duration {
+    let t = clock_gettime(clock);
     let seconds = u64::try_from(t.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(t.tv_nsec).unwrap_or(0))
 }

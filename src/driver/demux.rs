@@ -21,9 +21,12 @@ const TRANSACTION_LIFETIME: Duration = Duration::from_secs(10);
 /// STUN requests waiting for their answers; the oldest makes room.
 const MAX_TRANSACTIONS: usize = 65_536;
 
+/// Room for transactions that is always kept.
+const MIN_ROOM: usize = 64;
+
 /// The table. Peers are small numbers.
 #[derive(Debug)]
-pub(super) struct Demux {
+pub(crate) struct Demux {
     addresses: HashMap<(usize, SocketAddr), Owner>,
     ufrags: HashMap<String, usize>,
     transactions: HashMap<[u8; 12], usize>,
@@ -60,9 +63,8 @@ impl Demux {
         if stun::is_stun(datagram) {
             return match stun::peek(datagram)? {
                 StunPeek::Request { local_ufrag } => self.ufrags.get(local_ufrag).copied(),
-                StunPeek::Response { transaction, .. } => {
-                    self.transactions.get(&transaction).copied()
-                }
+                // There is one answer.
+                StunPeek::Response { transaction, .. } => self.transactions.remove(&transaction),
                 StunPeek::Other => None,
             };
         }
@@ -91,8 +93,22 @@ impl Demux {
             self.order.pop_front();
             self.transactions.remove(&old);
         }
+        if self.order.len() > 2 * self.transactions.len() + MIN_ROOM {
+            self.forget_answered();
+        }
         if self.transactions.insert(id, peer).is_none() {
             self.order.push_back((now, id));
+        }
+    }
+
+    /// Most are: what 10 s of many peers' checks take is neither kept nor left as room.
+    fn forget_answered(&mut self) {
+        let transactions = &mut self.transactions;
+        self.order.retain(|(_, id)| transactions.contains_key(id));
+        let room = 2 * self.order.len() + MIN_ROOM;
+        if self.order.capacity() > 4 * room {
+            self.order.shrink_to(room);
+            transactions.shrink_to(room);
         }
     }
 
@@ -215,6 +231,25 @@ mod tests {
         d.note_sent(1, &stun(1, 201, "x:y"), t + TRANSACTION_LIFETIME);
         assert_eq!(d.transactions.len(), 1);
         assert_eq!(d.order.len(), 1);
+    }
+
+    #[test]
+    fn what_is_answered_leaves_nothing() {
+        let t = Instant::now();
+        let mut d = Demux::new(Duration::from_secs(5));
+        // One that is never answered, and many that are.
+        d.note_sent(1, &stun(1, 0, "x:y"), t);
+        for n in 0..10_000u32 {
+            let mut request = stun(1, 1, "x:y");
+            request[8..12].copy_from_slice(&n.to_be_bytes());
+            d.note_sent(2, &request, t);
+            let mut answer = request.clone();
+            answer[..2].copy_from_slice(&0x0101u16.to_be_bytes());
+            assert_eq!(d.route(0, addr(1), &answer, t), Some(2));
+            assert_eq!(d.route(0, addr(1), &answer, t), None, "there is one answer");
+        }
+        assert_eq!(d.transactions.len(), 1);
+        assert!(d.order.capacity() < 1000, "{}", d.order.capacity());
     }
 
     #[test]

@@ -54,6 +54,7 @@ impl EventLoop {
                 self.open_ice_stream(index, request.id, *local, *remote, now)?;
                 Ok(None)
             }
+            SocketKind::BindingStream { .. } => Err("that is for bindings, not for peers".into()),
             SocketKind::Stream { remote, tls } => {
                 let (id, tls) = (request.id, tls.as_ref());
                 let key = self
@@ -112,9 +113,16 @@ impl EventLoop {
         }
         let (peers, touched) = (&mut self.peers, &mut self.touched);
         let (ice, demux) = (&mut self.ice, &self.demux);
+        let bindings = &mut self.bindings;
         self.streams.run(|key, owner, event| match (owner, event) {
             (StreamOwner::Ice, event) => {
                 ice.on_event(key, event, (demux, peers, touched), stats, now);
+            }
+            (StreamOwner::Binding(id), StreamEvent::Reply(reply)) => {
+                bindings.handle_socket(id, &reply, now);
+            }
+            (StreamOwner::Binding(id), StreamEvent::Received(_, _, bytes)) => {
+                bindings.handle_stream(id, &bytes, now);
             }
             (StreamOwner::Relay(index, id), StreamEvent::Reply(reply)) => {
                 peers.input(index, Input::Socket { now, id, reply }, touched);
@@ -133,6 +141,7 @@ impl EventLoop {
             }
         });
         self.end_ice_streams(now);
+        self.drain_bindings(now);
     }
 
     pub(super) fn resolve(&mut self, index: usize, host: &str, now: Instant) {
@@ -185,12 +194,48 @@ impl EventLoop {
                     };
                     self.peers.input(user, input, &mut self.touched);
                 }
+                BindingOutput::OpenSocket(request) => {
+                    if let Err(why) = self.open_binding_stream(&request) {
+                        let reply = SocketReply::Failed(why);
+                        self.bindings.handle_socket(request.id, &reply, now);
+                    }
+                }
+                BindingOutput::Write(id, contents) => {
+                    if let Some(key) = self.binding_streams.get(&id) {
+                        self.streams.send(*key, &contents);
+                    }
+                }
+                BindingOutput::CloseSocket(id) => {
+                    if let Some(key) = self.binding_streams.remove(&id) {
+                        self.streams.close(key, self.poll.registry());
+                    }
+                }
                 BindingOutput::Timeout(at) => {
                     self.binding_deadline = at;
                     return;
                 }
             }
         }
+    }
+
+    /// Begins to connect to a STUN server from the port of ICE-TCP.
+    fn open_binding_stream(&mut self, request: &SocketRequest) -> Result<(), String> {
+        let SocketKind::BindingStream { local, remote, tls } = &request.kind else {
+            return Err("a stream is for TCP".into());
+        };
+        let listener = self.ice.listener(*local);
+        let listener = listener.ok_or_else(|| format!("nothing is listened on at {local}"))?;
+        let tls = tls
+            .as_ref()
+            .map(|name| self.tls.connect(name))
+            .transpose()?;
+        let registry = self.poll.registry();
+        let from = (*local, listener);
+        let key = self
+            .streams
+            .open_at(request.id, from, *remote, tls, registry)?;
+        self.binding_streams.insert(request.id, key);
+        Ok(())
     }
 
     pub(super) fn fire_bindings(&mut self, now: Instant) {

@@ -79,8 +79,8 @@ impl IceStreams {
         }
     }
 
-    /// Listens, if it does not already. Where.
-    pub fn listen(&mut self, registry: &Registry) -> Result<Vec<SocketAddr>, String> {
+    /// Listens, if it does not already.
+    pub fn listen(&mut self, registry: &Registry) -> Result<(), String> {
         if self.listeners.is_empty() {
             let mut failures = Vec::new();
             for ip in self.bind.clone() {
@@ -99,7 +99,7 @@ impl IceStreams {
                 log::debug!("{failure}");
             }
         }
-        Ok(self.listeners.iter().map(|(_, address)| *address).collect())
+        Ok(())
     }
 
     fn listen_on(
@@ -122,6 +122,23 @@ impl IceStreams {
         registry.register(&mut listener, token, Interest::READABLE)?;
         let address = listener.local_addr()?;
         Ok((listener, address))
+    }
+
+    /// The socket that listens at this address.
+    pub fn listener(&self, local: SocketAddr) -> Option<&TcpListener> {
+        let is_it = |bound: &SocketAddr| {
+            bound.port() == local.port()
+                && bound.is_ipv4() == local.is_ipv4()
+                && (bound.ip() == local.ip() || bound.ip().is_unspecified())
+        };
+        let mut listeners = self.listeners.iter();
+        let found = listeners.find(|(_, bound)| is_it(bound));
+        found.map(|(listener, _)| listener)
+    }
+
+    /// Where it is listened, if it is.
+    pub fn bound(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|(_, address)| *address).collect()
     }
 
     pub fn on_acceptable(&mut self) {
@@ -326,13 +343,34 @@ impl EventLoop {
         listen: bool,
         now: Instant,
     ) -> Result<Vec<InterfaceAddress>, String> {
+        if listen {
+            self.ice.listen(self.poll.registry())?;
+        }
         let bound = match listen {
-            true => self.ice.listen(self.poll.registry())?,
-            false => {
-                let bind = self.ice.bind.iter();
-                bind.map(|ip| SocketAddr::new(*ip, ACTIVE_PORT)).collect()
-            }
+            true => self.ice.bound(),
+            false => Vec::new(),
         };
+        self.ice_tcp_reachable(bound, now)
+    }
+
+    /// The same as it is now, without opening anything.
+    pub(super) fn ice_tcp_addresses_now(
+        &mut self,
+        now: Instant,
+    ) -> Result<Vec<InterfaceAddress>, String> {
+        let bound = self.ice.bound();
+        self.ice_tcp_reachable(bound, now)
+    }
+
+    fn ice_tcp_reachable(
+        &mut self,
+        mut bound: Vec<SocketAddr>,
+        now: Instant,
+    ) -> Result<Vec<InterfaceAddress>, String> {
+        if bound.is_empty() {
+            let bind = self.ice.bind.iter();
+            bound.extend(bind.map(|ip| SocketAddr::new(*ip, ACTIVE_PORT)));
+        }
         let mut addresses = Vec::new();
         for address in bound {
             addresses.extend(self.sockets.reachable(address, now)?);

@@ -57,7 +57,7 @@
 mod config;
 mod datagrams;
 pub(crate) mod deadlines;
-mod demux;
+pub(crate) mod demux;
 mod error;
 mod gathering;
 mod handle;
@@ -65,7 +65,7 @@ mod ice_tcp;
 mod interfaces;
 mod local_track;
 mod mdns;
-mod network;
+pub(crate) mod network;
 pub(crate) mod peers;
 mod resolver;
 pub(crate) mod sockets;
@@ -75,7 +75,7 @@ pub(crate) mod udp;
 #[cfg(unix)]
 mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -92,6 +92,7 @@ use self::sockets::{Owner, Sockets};
 use self::tcp::Streams;
 use self::tls::TlsSetup;
 use crate::proto::ice::{Bindings, stun};
+use crate::proto::net::SocketId;
 use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
 
 pub use self::config::{LoopConfig, NetworkWatching};
@@ -153,6 +154,8 @@ pub struct EventLoop {
     resolver: Resolver,
     mdns: MdnsDriver,
     bindings: Bindings,
+    /// The streams of the bindings, by their names.
+    binding_streams: HashMap<SocketId, usize>,
     binding_deadline: Option<Instant>,
     network: NetworkWatch,
     config: LoopConfig,
@@ -200,6 +203,7 @@ impl EventLoop {
             resolver: Resolver::new(handle.clone()),
             mdns: MdnsDriver::default(),
             bindings: Bindings::new(None),
+            binding_streams: HashMap::new(),
             binding_deadline: None,
             network: NetworkWatch::new(config.network, NETWORK),
             handle,
@@ -488,6 +492,8 @@ impl EventLoop {
         // What a peer wants can touch a peer again (a socket was opened), so until there is no more.
         while let Some(index) = self.touched.pop() {
             self.drain_peer(index);
+            // While it is in the processor's cache: with many peers a turn makes more than fits there.
+            self.sockets.flush(self.poll.registry());
         }
         self.sockets.flush(self.poll.registry());
     }

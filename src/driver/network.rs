@@ -10,7 +10,7 @@
 //! its own affair: see [`Input::NetworkChanged`](crate::proto::peer::Input).
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod netlink;
+pub(crate) mod netlink;
 mod sleep;
 
 use std::net::IpAddr;
@@ -208,6 +208,10 @@ impl EventLoop {
         self.mdns.reopen(interfaces, self.poll.registry());
         // The NATs on the way may be others now.
         self.bindings.refresh(now);
+        let tcp = match self.ice_tcp_addresses_now(now) {
+            Ok(addresses) => addresses,
+            Err(why) => return log::warn!("{why}"),
+        };
         for id in self.peers.ids() {
             let index = id.index();
             let Some(entry) = self.peers.get_mut(index) else {
@@ -231,6 +235,7 @@ impl EventLoop {
             };
             let change = NetworkChange {
                 addresses: &addresses,
+                tcp_addresses: &tcp,
                 gone: &difference.gone,
                 rerouted_ipv4: difference.rerouted_v4,
                 rerouted_ipv6: difference.rerouted_v6,

@@ -1,5 +1,6 @@
 //! The peers of a loop: their names, their deadlines, and the fence around each.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use slab::Slab;
 
 use super::deadlines::Deadlines;
 use super::{EventLoop, LoopError, is_last};
-use crate::proto::ice::IceServer;
+use crate::proto::ice::{IceServer, stun};
 use crate::proto::net::{Protocol, Received, SocketId};
 use crate::proto::peer::{
     ChannelConfig, ChannelId, ChannelInfo, Codec, ConnectionState, Direction, EncodedFrame,
@@ -56,7 +57,7 @@ pub(super) struct Entry {
     addresses: Vec<(usize, SocketAddr)>,
     /// To be written when it is polled: so a peer's state is fetched into the processor's cache once a turn,
     /// not once for each packet of a track that many peers are sent.
-    queued: Vec<(TransceiverId, Queued)>,
+    queued: VecDeque<(TransceiverId, Queued)>,
     /// How many of these were refused.
     refused: u64,
     /// It is in the list of those to be polled already.
@@ -87,6 +88,10 @@ fn is_passing(why: &PeerError) -> bool {
 /// Media queued for one peer in one turn.
 const MAX_QUEUED: usize = 4096;
 
+/// Pieces of it that are written before the peer is drained. Its queues, and those of its core, keep the room
+/// that they have once had.
+const PORTION: usize = 16;
+
 /// All peers, in slots that are used again under new names.
 #[derive(Default)]
 pub(super) struct Peers {
@@ -112,7 +117,7 @@ impl Peers {
             relay_sockets: Vec::new(),
             ufrags: Vec::new(),
             addresses: Vec::new(),
-            queued: Vec::new(),
+            queued: VecDeque::new(),
             refused: 0,
             touched: true,
             closed: false,
@@ -217,17 +222,18 @@ impl Peers {
 }
 
 impl Entry {
-    fn write_queued(&mut self, now: Instant) {
-        if self.queued.is_empty() {
-            return;
+    /// Writes a portion of what is queued. Whether there was any.
+    fn write_queued(&mut self, now: Instant) -> bool {
+        if self.closed || self.queued.is_empty() {
+            return false;
         }
         let mut queued = std::mem::take(&mut self.queued);
         let (id, mut refused) = (self.id, self.refused);
         self.fenced(|peer| {
-            for (transceiver, media) in &queued {
-                let written = match media {
-                    Queued::Packet(packet) => peer.write_rtp(*transceiver, packet, now),
-                    Queued::Frame(frame) => peer.write_frame(*transceiver, frame, now),
+            for (transceiver, media) in queued.drain(..PORTION.min(queued.len())) {
+                let written = match &media {
+                    Queued::Packet(packet) => peer.write_rtp(transceiver, packet, now),
+                    Queued::Frame(frame) => peer.write_frame(transceiver, frame, now),
                 };
                 if let Err(why) = written {
                     // Once aloud: what one packet is refused for is mostly wrong with the next ones, too.
@@ -240,8 +246,11 @@ impl Entry {
                 }
             }
         });
-        queued.clear();
+        if queued.is_empty() && queued.capacity() > 2 * PORTION {
+            queued = VecDeque::new();
+        }
         (self.queued, self.refused) = (queued, refused);
+        true
     }
 
     /// Runs this in the peer; a panic breaks this peer and no other.
@@ -276,7 +285,7 @@ impl EventLoop {
         if entry.queued.len() >= MAX_QUEUED {
             return false;
         }
-        entry.queued.push((transceiver, media));
+        entry.queued.push_back((transceiver, media));
         if !entry.touched {
             entry.touched = true;
             self.touched.push(id.index());
@@ -287,7 +296,10 @@ impl EventLoop {
     /// Polls a peer until it is drained.
     pub(super) fn drain_peer(&mut self, index: usize) {
         let now = Instant::now();
-        let mut is_closed = false;
+        let (mut is_closed, mut is_drained, mut deadline) = (false, false, None);
+        if let Some(entry) = self.peers.entries.get_mut(index) {
+            entry.write_queued(now);
+        }
         loop {
             let Some(entry) = self.peers.entries.get_mut(index) else {
                 return;
@@ -296,7 +308,11 @@ impl EventLoop {
             if entry.closed && entry.relay_sockets.is_empty() {
                 return;
             }
-            entry.write_queued(now);
+            if is_drained && !entry.write_queued(now) {
+                self.peers.deadlines.set(index, deadline);
+                break;
+            }
+            is_drained = false;
             let Some(output) = entry.fenced(Peer::poll_output) else {
                 self.remove_broken(index);
                 return;
@@ -310,7 +326,12 @@ impl EventLoop {
                 }
                 Output::Transmit(transmit) => {
                     self.stats.datagrams_sent += 1;
-                    self.demux.note_sent(index, &transmit.contents, now);
+                    // What comes to a socket of its own needs no telling apart.
+                    let is_shared =
+                        |s: &usize| self.sockets.is_shared_with(*s, transmit.destination);
+                    if stun::is_stun(&transmit.contents) && entry.sockets.iter().any(is_shared) {
+                        self.demux.note_sent(index, &transmit.contents, now);
+                    }
                     self.sockets.send(&entry.sockets, transmit);
                 }
                 Output::Event(event) => {
@@ -323,10 +344,7 @@ impl EventLoop {
                 Output::Publish(host, address) => self.publish(index, host, address, now),
                 Output::Resolve(host) => self.resolve(index, &host, now),
                 Output::Bind(request) => self.bind(index, request, now),
-                Output::Timeout(at) => {
-                    self.peers.deadlines.set(index, at);
-                    break;
-                }
+                Output::Timeout(at) => (is_drained, deadline) = (true, at),
             }
         }
         if is_closed {

@@ -129,3 +129,75 @@ fn look_up(host: &str) -> Lookup {
     }
     Ok(addresses)
 }
+
+#[cfg(test)]
+mod tests {
+    use mio::{Poll, Token};
+
+    use super::super::{EventLoop, LoopConfig};
+    use super::*;
+    use crate::proto::peer::PeerConfig;
+
+    fn peer() -> PeerId {
+        let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+        net.add_peer(PeerConfig::default()).unwrap()
+    }
+
+    fn resolver() -> Resolver {
+        let poll = Poll::new().unwrap();
+        let waker = super::super::handle::waker(poll.registry(), Token(0)).unwrap();
+        Resolver::new(LoopHandle::new(waker, 1))
+    }
+
+    #[test]
+    fn names_that_wait_have_a_limit() {
+        let (mut resolver, peer, now) = (resolver(), peer(), Instant::now());
+        // As if all threads had something to do.
+        resolver.threads = MAX_THREADS;
+        for n in 0..MAX_QUEUE {
+            assert_eq!(resolver.resolve(&format!("{n}.test"), peer, now), None);
+        }
+        // Whoever asks for one of them waits for the same answer.
+        assert_eq!(resolver.resolve("0.test", peer, now), None);
+        let refused = resolver.resolve("more.test", peer, now).unwrap();
+        assert!(refused.unwrap_err().contains("256 names are waiting"));
+        assert_eq!(resolver.waiting.len(), MAX_QUEUE);
+    }
+
+    #[test]
+    fn threads_have_a_limit() {
+        let (mut resolver, peer, now) = (resolver(), peer(), Instant::now());
+        for n in 0..20 {
+            resolver.resolve(&format!("127.0.0.{n}"), peer, now);
+        }
+        assert_eq!(resolver.threads, MAX_THREADS);
+        let end = Instant::now() + Duration::from_secs(20);
+        let mut found = 0;
+        while found < 20 {
+            assert!(Instant::now() < end, "{found} found");
+            match resolver.found(now) {
+                Some((_, lookup, peers)) => {
+                    assert_eq!((lookup.unwrap().len(), peers.len()), (1, 1));
+                    found += 1;
+                }
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        // It is believed, for a while.
+        assert!(resolver.resolve("127.0.0.3", peer, now).is_some());
+        assert!(resolver.resolve("127.0.0.3", peer, now + FRESH).is_none());
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_limit() {
+        let (mut resolver, now) = (resolver(), Instant::now());
+        resolver.waiting.insert("somebody waits".into(), Vec::new());
+        for n in 0..=MAX_CACHE {
+            let answer = (format!("{n}.test"), Ok(vec!["192.0.2.1".parse().unwrap()]));
+            resolver.finder.send(answer).unwrap();
+            assert!(resolver.found(now).is_some());
+            assert!(resolver.cache.len() <= MAX_CACHE);
+        }
+        assert_eq!(resolver.cache.len(), 1);
+    }
+}

@@ -307,22 +307,21 @@ impl Sockets {
     /// Sends what is queued, as far as the system takes it. Closes what is to be closed and is empty.
     pub fn flush(&mut self, registry: &Registry) {
         self.is_fresh = false;
-        let mut waiting = Vec::new();
-        for index in self.queued.drain(..) {
-            let Some(udp) = self.udp.get_mut(index) else {
-                continue;
+        let (udp, dropped) = (&mut self.udp, &mut self.dropped);
+        self.queued.retain(|index| {
+            let Some(socket) = udp.get_mut(*index) else {
+                return false;
             };
-            udp.flush();
-            udp.listed_queued = udp.has_queued();
-            if udp.listed_queued {
-                waiting.push(index);
-            } else if udp.closing {
-                udp.deregister(registry);
-                self.dropped += udp.dropped;
-                self.udp.remove(index);
+            socket.flush();
+            socket.listed_queued = socket.has_queued();
+            if !socket.listed_queued && socket.closing {
+                socket.deregister(registry);
+                *dropped += socket.dropped;
+                udp.remove(*index);
+                return false;
             }
-        }
-        self.queued = waiting;
+            socket.listed_queued
+        });
     }
 
     /// These sockets have lost their peer. Shared ones stay.

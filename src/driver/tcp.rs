@@ -1,12 +1,13 @@
-//! TCP connections of peers: to TURN servers, with or without TLS, and for ICE-TCP.
+//! TCP connections of peers: to STUN and TURN servers, with or without TLS, and for ICE-TCP.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use slab::Slab;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::tls::{Tls, TlsSetup};
 use crate::proto::net::{InterfaceAddress, ServerName, SocketId, SocketReply};
@@ -38,6 +39,8 @@ pub(super) enum StreamOwner {
     Relay(usize, SocketId),
     /// ICE-TCP (see `ice_tcp.rs`).
     Ice,
+    /// The bindings of the port of ICE-TCP, by this name.
+    Binding(SocketId),
 }
 
 /// All streams of a loop.
@@ -60,6 +63,8 @@ struct Stream {
     /// The machine has been told that it is open.
     open: bool,
     listed: bool,
+    /// The other side has ended it, or nobody ever answered.
+    over: bool,
 }
 
 impl Streams {
@@ -87,6 +92,19 @@ impl Streams {
     ) -> Result<usize, String> {
         let tcp = connect_from(local, remote).map_err(|e| format!("connecting: {e}"))?;
         self.add(StreamOwner::Ice, tcp, None, remote, registry)
+    }
+
+    /// The same to a STUN server, from the very port that is listened on.
+    pub fn open_at(
+        &mut self,
+        id: SocketId,
+        (local, listener): (SocketAddr, &TcpListener),
+        remote: SocketAddr,
+        tls: Option<Tls>,
+        registry: &Registry,
+    ) -> Result<usize, String> {
+        let tcp = connect_at(local, listener, remote).map_err(|e| format!("connecting: {e}"))?;
+        self.add(StreamOwner::Binding(id), tcp, tls, remote, registry)
     }
 
     /// A stream that others have opened.
@@ -127,6 +145,7 @@ impl Streams {
             queue: Vec::new(),
             open: false,
             listed: false,
+            over: false,
         });
         Ok(key)
     }
@@ -135,6 +154,10 @@ impl Streams {
         if let Some(mut stream) = self.streams.try_remove(key) {
             // A last word may still wait; what the system does not take now is lost.
             let _ = stream.flush();
+            if matches!(stream.owner, StreamOwner::Binding(_)) && !stream.over {
+                // At once, or the port could not be used towards that server for a minute (TIME_WAIT).
+                let _ = SockRef::from(&stream.tcp).set_linger(Some(Duration::ZERO));
+            }
             if let Err(e) = registry.deregister(&mut stream.tcp) {
                 log::debug!("deregistering a connection: {e}");
             }
@@ -187,7 +210,10 @@ impl Streams {
                 Ok(true) => self.on_ready(key),
                 Ok(false) => {}
                 // Whose it is closes it.
-                Err(why) => each(key, owner, StreamEvent::Reply(SocketReply::Failed(why))),
+                Err(why) => {
+                    stream.over = true;
+                    each(key, owner, StreamEvent::Reply(SocketReply::Failed(why)));
+                }
             }
         }
     }
@@ -196,7 +222,7 @@ impl Streams {
 impl StreamOwner {
     fn max_queue(self) -> usize {
         match self {
-            Self::Relay(..) => MAX_QUEUE,
+            Self::Relay(..) | Self::Binding(_) => MAX_QUEUE,
             Self::Ice => MAX_ICE_QUEUE,
         }
     }
@@ -213,6 +239,38 @@ fn connect_from(local: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(remote), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SocketAddr::new(local, 0).into())?;
+    connect(socket, remote)
+}
+
+/// Begins to connect from the port of this listening socket. The port is shared for as long as that takes: were it
+/// always, a second program with the same port would not be told that it is in use.
+#[cfg(unix)]
+fn connect_at(
+    local: SocketAddr,
+    listener: &TcpListener,
+    remote: SocketAddr,
+) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(remote), Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    let listener = SockRef::from(listener);
+    listener.set_reuse_port(true)?;
+    let bound = socket.bind(&local.into());
+    listener.set_reuse_port(false)?;
+    bound?;
+    connect(socket, remote)
+}
+
+#[cfg(not(unix))]
+fn connect_at(_: SocketAddr, _: &TcpListener, _: SocketAddr) -> io::Result<TcpStream> {
+    Err(io::Error::new(
+        ErrorKind::Unsupported,
+        "not from the port that is listened on, on this system",
+    ))
+}
+
+fn connect(socket: Socket, remote: SocketAddr) -> io::Result<TcpStream> {
     match socket.connect(&remote.into()) {
         Ok(()) => {}
         Err(e) if e.raw_os_error() == Some(IN_PROGRESS) => {}
@@ -324,4 +382,40 @@ pub(crate) fn give(tcp: &mut TcpStream, queue: &mut Vec<u8>) -> io::Result<()> {
     }
     queue.drain(..sent);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use mio::Poll;
+
+    use super::*;
+
+    /// What the other side does not read waits here, up to a limit; the rest is dropped whole.
+    #[test]
+    fn what_waits_for_a_stream_has_a_limit() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let remote = listener.local_addr().unwrap();
+        let poll = Poll::new().unwrap();
+        for (owner, limit) in [
+            (StreamOwner::Relay(0, SocketId(1)), 256 * 1024),
+            (StreamOwner::Ice, 64 * 1024),
+        ] {
+            let mut streams = Streams::default();
+            let tcp = TcpStream::connect(remote).unwrap();
+            let key = streams
+                .add(owner, tcp, None, remote, poll.registry())
+                .unwrap();
+            let _silent = listener.accept().unwrap();
+            let end = Instant::now() + Duration::from_secs(20);
+            while streams.dropped < 10 {
+                assert!(Instant::now() < end, "the system takes it all");
+                streams.send(key, &[7; 1000]);
+                streams.run(|_, _, _| {});
+                assert!(streams.streams[key].queue.len() <= limit);
+            }
+            assert!(streams.streams[key].queue.len() > limit - 2000);
+        }
+    }
 }

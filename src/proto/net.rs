@@ -83,10 +83,20 @@ pub enum SocketKind {
         /// Where to.
         remote: SocketAddr,
     },
+    /// A TCP connection from the port that ICE-TCP is listened on, to a STUN server
+    /// ([`Bindings`](super::ice::Bindings)).
+    BindingStream {
+        /// From where: one of the addresses that were told as the answer to [`IceTcp`](Self::IceTcp).
+        local: SocketAddr,
+        /// Where to.
+        remote: SocketAddr,
+        /// As with [`Stream`](Self::Stream).
+        tls: Option<ServerName>,
+    },
 }
 
 /// The name that a TLS certificate has to be for: a host name or an IP address.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerName(pub String);
 
 /// Whose UDP port a peer uses.
@@ -125,6 +135,8 @@ pub struct InterfaceAddress {
 pub struct NetworkChange<'a> {
     /// Where the socket of host candidates can be reached now; none if it is not open.
     pub addresses: &'a [InterfaceAddress],
+    /// The same for ICE-TCP: where it is listened, or any port where it is not. None if nobody has asked for it.
+    pub tcp_addresses: &'a [InterfaceAddress],
     /// Addresses that this machine does not have any more.
     pub gone: &'a [IpAddr],
     /// The default route for IPv4 is another one: what is sent leaves by another address than before.

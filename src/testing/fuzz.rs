@@ -3,31 +3,122 @@
 //!
 //! A body panics when it has found something, and only then.
 
+#[cfg(feature = "driver")]
+mod driver;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod dtls;
 #[cfg(feature = "server")]
 mod http;
+mod ice;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod inside;
+mod media;
 #[cfg(feature = "server")]
 mod rooms;
 mod rtp;
 mod sequence;
+mod stun;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+mod stun_peer;
+#[cfg(feature = "turn-server")]
+mod turn_server;
 #[cfg(feature = "server")]
 mod whip;
 
+#[cfg(feature = "driver")]
+pub use driver::demux;
+#[cfg(all(feature = "driver", any(target_os = "linux", target_os = "android")))]
+pub use driver::netlink;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+pub use dtls::dtls;
 #[cfg(feature = "server")]
 pub use http::{http_head, web_socket};
+pub use ice::{ice_framing, mdns, stun_bindings, turn_client, turn_message, turn_stream};
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+pub use inside::{dcep, depacketize, sctp, srtcp, srtp};
+#[cfg(feature = "movies")]
+pub use media::movie;
+pub use media::{frame, h264, h265, ivf, jitter, media_file, ogg, recording, wav};
 #[cfg(feature = "server")]
-pub use rooms::room_message;
+pub use rooms::{room_media, room_message};
 pub use rtp::{rtp_packet, rtp_source, sdp_file};
 pub use sequence::sequence;
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+pub use stun_peer::stun_peer;
+#[cfg(feature = "turn-server")]
+pub use turn_server::turn_server;
 #[cfg(feature = "server")]
 pub use whip::{link_header, sdpfrag};
 
 use super::{Link, Node, Simulation};
 use crate::proto::ice::IceCandidate;
-use crate::proto::ice::stun::{self, StunPeek};
+use crate::proto::ice::stun::{StunPeek, is_stun, peek, request_transaction};
 use crate::proto::net::Transmit;
 use crate::proto::peer::SessionDescription;
 use crate::proto::peer::{ChannelConfig, ChannelId, Message, PeerConfig, PeerEvent};
 use crate::proto::signal::SignalMessage;
+
+/// What a target does with its input.
+#[cfg(all(
+    test,
+    feature = "cli",
+    feature = "movies",
+    any(feature = "aws-lc", feature = "rust-crypto")
+))]
+type Body = fn(&[u8]);
+
+/// All bodies of a build with every feature, by the names of their targets.
+#[cfg(all(
+    test,
+    feature = "cli",
+    feature = "movies",
+    any(feature = "aws-lc", feature = "rust-crypto")
+))]
+const BODIES: &[(&str, Body)] = &[
+    ("candidate", candidate),
+    ("dcep", dcep),
+    ("demux", demux),
+    ("depacketize", depacketize),
+    ("dtls", dtls),
+    ("frame", frame),
+    ("h264", h264),
+    ("h265", h265),
+    ("http_head", http_head),
+    ("ice_framing", ice_framing),
+    ("inspect", inspect),
+    ("ivf", ivf),
+    ("jitter", jitter),
+    ("link_header", link_header),
+    ("mdns", mdns),
+    ("media_file", media_file),
+    ("movie", movie),
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    ("netlink", netlink),
+    ("ogg", ogg),
+    ("peer_datagrams", peer_datagrams),
+    ("recording", recording),
+    ("room_media", room_media),
+    ("room_message", room_message),
+    ("rtp_packet", rtp_packet),
+    ("rtp_source", rtp_source),
+    ("sctp", sctp),
+    ("sdp", sdp),
+    ("sdp_file", sdp_file),
+    ("sdpfrag", sdpfrag),
+    ("sequence", sequence),
+    ("signal", signal),
+    ("srtcp", srtcp),
+    ("srtp", srtp),
+    ("stun_bindings", stun_bindings),
+    ("stun_peek", stun_peek),
+    ("stun_peer", stun_peer),
+    ("turn_client", turn_client),
+    ("turn_message", turn_message),
+    ("turn_server", turn_server),
+    ("turn_stream", turn_stream),
+    ("wav", wav),
+    ("web_socket", web_socket),
+];
 
 /// Reads a fuzzer's bytes as decisions. When they have run out, all decisions are 0.
 struct Bytes<'a>(&'a [u8]);
@@ -57,14 +148,11 @@ impl<'a> Bytes<'a> {
 
 /// The look at a datagram that finds its peer.
 pub fn stun_peek(data: &[u8]) {
-    let Some(peek) = stun::peek(data) else {
+    let Some(peek) = peek(data) else {
         return;
     };
-    assert!(
-        stun::is_stun(data),
-        "a STUN message that does not begin like one"
-    );
-    let transaction = stun::request_transaction(data);
+    assert!(is_stun(data), "a STUN message that does not begin like one");
+    let transaction = request_transaction(data);
     match peek {
         StunPeek::Request { local_ufrag } => {
             assert!(!local_ufrag.contains(':'));
@@ -257,10 +345,21 @@ pub fn peer_datagrams(data: &[u8]) {
 /// A datagram that was under way, with a few bytes changed.
 fn damaged(seen: &[Transmit], bytes: &mut Bytes<'_>) -> Vec<u8> {
     let index = usize::from(bytes.word()) % seen.len().max(1);
-    let Some(transmit) = seen.get(index) else {
-        return Vec::new();
-    };
-    let mut contents = transmit.contents.clone();
+    let contents = seen.get(index).map(|t| t.contents.clone());
+    change(contents.unwrap_or_default(), bytes)
+}
+
+/// One of these, with a few bytes changed.
+#[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+fn damage(seen: &[Vec<u8>], bytes: &mut Bytes<'_>) -> Vec<u8> {
+    let index = usize::from(bytes.byte()) % seen.len().max(1);
+    change(seen.get(index).cloned().unwrap_or_default(), bytes)
+}
+
+fn change(mut contents: Vec<u8>, bytes: &mut Bytes<'_>) -> Vec<u8> {
+    if contents.is_empty() {
+        return contents;
+    }
     for _ in 0..bytes.byte() % 4 {
         let at = usize::from(bytes.word()) % contents.len().max(1);
         let change = bytes.byte();
@@ -270,6 +369,30 @@ fn damaged(seen: &[Transmit], bytes: &mut Bytes<'_>) -> Vec<u8> {
         }
     }
     contents
+}
+
+/// Runs what contains panics of dependencies by itself. A fuzzer ends at every panic, also at one that is caught; so
+/// it is not told of those.
+#[cfg(feature = "movies")]
+fn contained(body: impl FnOnce()) {
+    if !cfg!(fuzzing) {
+        return body();
+    }
+    static LAST: std::sync::Mutex<String> = std::sync::Mutex::new(String::new());
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|info| {
+        if let Ok(mut last) = LAST.lock() {
+            *last = info.to_string();
+        }
+    }));
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+    std::panic::set_hook(hook);
+    if result.is_err() {
+        panic!(
+            "not contained: {}",
+            LAST.lock().map(|l| l.clone()).unwrap_or_default()
+        );
+    }
 }
 
 /// Whether text still gets from one to the other.
@@ -300,3 +423,6 @@ fn run(sim: &mut Simulation, milliseconds: u64) {
 
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
 mod tests;
+
+#[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+mod findings;

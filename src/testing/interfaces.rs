@@ -26,7 +26,7 @@ impl Place {
         address
     }
 
-    fn interfaces(&self) -> Vec<InterfaceAddress> {
+    pub(super) fn interfaces(&self) -> Vec<InterfaceAddress> {
         let all = [self.address]
             .into_iter()
             .chain(self.others.iter().copied());
@@ -105,6 +105,14 @@ impl Simulation {
 
     fn tell(&mut self, node: Node, change: NetworkChange<'_>) {
         let now = self.now;
+        let mut tcp_addresses = change.addresses.to_vec();
+        for address in &mut tcp_addresses {
+            address.address.set_port(super::ice_tcp::PORT);
+        }
+        let change = NetworkChange {
+            tcp_addresses: &tcp_addresses,
+            ..change
+        };
         self.input(node, Input::NetworkChanged { now, change });
     }
 }

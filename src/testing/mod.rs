@@ -17,6 +17,7 @@
 
 #[doc(hidden)]
 pub mod fuzz;
+mod ice_tcp;
 mod interfaces;
 mod link;
 mod nat;
@@ -31,6 +32,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use self::ice_tcp::{Connections, Segment};
 use self::nat::{Nat, Socket};
 use self::tap::Tap;
 use crate::proto::ice::Bindings;
@@ -90,6 +92,8 @@ enum Parcel {
         to: SocketAddr,
         contents: Vec<u8>,
     },
+    /// Of ICE-TCP.
+    Tcp(Segment),
     Opened {
         node: Node,
         id: u32,
@@ -120,6 +124,7 @@ pub struct Simulation {
     steps: u64,
     stun_servers: Vec<SocketAddr>,
     servers: Vec<Box<dyn Server>>,
+    connections: Connections,
     filter: Option<Filter>,
     recorded: Option<Vec<Transmit>>,
     tap: Option<Tap>,
@@ -151,6 +156,7 @@ impl Simulation {
             steps: 0,
             stun_servers: Vec::new(),
             servers: Vec::new(),
+            connections: Connections::default(),
             filter: None,
             recorded: None,
             tap: None,
@@ -378,6 +384,7 @@ impl Simulation {
                 };
                 self.input(Node(index), Input::Receive { now, received });
             }
+            Parcel::Tcp(segment) => self.deliver_segment(segment),
             Parcel::Piece { from, to, contents } => self.deliver_piece(from, to, &contents),
             Parcel::Opened { node, id, local } => {
                 self.deliver_opened(node, SocketId(id), local);
@@ -498,6 +505,9 @@ impl Simulation {
         {
             return;
         }
+        if transmit.protocol == Protocol::IceTcp {
+            return self.transmit_ice_tcp(from, transmit);
+        }
         if self.places[from.0].unplugged {
             return;
         }
@@ -564,7 +574,7 @@ impl Simulation {
 }
 
 /// One certificate for all simulated peers: it is dear to make, and says nothing here.
-fn shared_certificate() -> Option<Certificate> {
+pub(crate) fn shared_certificate() -> Option<Certificate> {
     use std::sync::OnceLock;
     static SHARED: OnceLock<Option<Certificate>> = OnceLock::new();
     SHARED

@@ -65,6 +65,19 @@ struct Mapping {
 }
 
 impl Nat {
+    pub(super) fn public(&self) -> IpAddr {
+        self.public
+    }
+
+    /// Whether a mapping lets everybody in.
+    pub(super) fn is_open_to_all(&self) -> bool {
+        self.kind == NatKind::FullCone
+    }
+
+    pub(super) fn lets_out(&self, protocol: Protocol, to: SocketAddr) -> bool {
+        self.kind.lets_out(protocol, to)
+    }
+
     /// The source that the world sees.
     fn outbound(&mut self, inside: SocketAddr, to: SocketAddr, now: Instant) -> SocketAddr {
         let only = (self.kind == NatKind::Symmetric).then_some(to);
@@ -218,8 +231,9 @@ impl Simulation {
                 local,
                 outer: None,
             }),
-            // There is no ICE-TCP here.
-            SocketKind::IceTcp { .. } | SocketKind::IceStream { .. } => return,
+            SocketKind::IceTcp { .. }
+            | SocketKind::IceStream { .. }
+            | SocketKind::BindingStream { .. } => return self.open_ice_tcp(node, request),
             SocketKind::Stream { remote, .. } => {
                 let outer = match &place.nat {
                     Some(nat) if nat.kind.lets_out(Protocol::Tcp, *remote) => {
@@ -264,6 +278,9 @@ impl Simulation {
     }
 
     pub(super) fn close(&mut self, node: Node, id: SocketId) {
+        if self.close_ice_tcp(node, id) {
+            return;
+        }
         self.places[node.0].sockets.retain(|s| s.id != id);
     }
 
@@ -362,22 +379,14 @@ impl Simulation {
 
     /// The answer goes as fast as the link is.
     fn serve_stun(&mut self, from: SocketAddr, to: SocketAddr, contents: &[u8]) {
-        let Ok(request) = Message::from_bytes(contents) else {
+        let Some(contents) = binding_answer(contents, from) else {
             return;
         };
-        if request.class() != MessageClass::Request || request.method() != BINDING {
-            return;
-        }
-        let mut answer = Message::builder_success(&request, MessageWriteVec::new());
-        let mapped = XorMappedAddress::new(from, request.transaction_id());
-        answer
-            .add_attribute(&mapped)
-            .expect("an empty message has room");
         let delay = Duration::from_millis(self.link.delay_ms);
         let parcel = Parcel::Datagram {
             from: to,
             to: from,
-            contents: answer.finish(),
+            contents,
         };
         self.post(self.now + delay, parcel);
     }
@@ -396,6 +405,11 @@ impl Simulation {
                     };
                     let _ = self.places[node.0].peer.handle_input(input);
                 }
+                BindingOutput::OpenSocket(request) => self.open_binding_stream(node, &request),
+                BindingOutput::Write(id, contents) => {
+                    self.write_binding_stream(node, id, &contents);
+                }
+                BindingOutput::CloseSocket(_) => {}
                 BindingOutput::Timeout(at) => {
                     self.places[node.0].bindings_at = at;
                     return;
@@ -403,4 +417,16 @@ impl Simulation {
             }
         }
     }
+}
+
+/// What a STUN server says to a Binding request that comes from there.
+pub(super) fn binding_answer(request: &[u8], seen: SocketAddr) -> Option<Vec<u8>> {
+    let request = Message::from_bytes(request).ok()?;
+    if request.class() != MessageClass::Request || request.method() != BINDING {
+        return None;
+    }
+    let mut answer = Message::builder_success(&request, MessageWriteVec::new());
+    let mapped = XorMappedAddress::new(seen, request.transaction_id());
+    answer.add_attribute(&mapped).ok()?;
+    Some(answer.finish())
 }

@@ -47,6 +47,7 @@ impl Simulation {
     pub(super) fn held(&self) -> usize {
         let size = |Reverse((_, _, parcel)): &Reverse<(Instant, u64, Parcel)>| match parcel {
             Parcel::Datagram { contents, .. } | Parcel::Piece { contents, .. } => contents.len(),
+            Parcel::Tcp(segment) => segment.size(),
             Parcel::Description { sdp, .. } => sdp.len(),
             Parcel::Opened { .. } | Parcel::Candidate { .. } => 200,
         };

@@ -342,3 +342,21 @@ fn beside_peers() {
         "it never waits: {longest:?}"
     );
 }
+
+/// Nobody keeps a connection for nothing: neither one that has never asked nor one that has.
+#[test]
+fn idle_connections_end() {
+    let short = Duration::from_millis(700);
+    // The first request has its own time.
+    let app = App::start(DoorConfig::default().idle_time(short).head_time(short));
+    let mut silent = app.connect();
+    let mut asked = app.connect();
+    asked
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        .unwrap();
+    assert_eq!(Answer::read(&mut asked, false).status, 200);
+    let from = Instant::now();
+    assert!(has_ended(&mut asked) && has_ended(&mut silent));
+    assert!(from.elapsed() > Duration::from_millis(300));
+    app.wait_for("nobody", |stats| stats.connections == 0);
+}

@@ -5,7 +5,7 @@
 // Exit code 77: Chromium or playwright-core is not there. With SCREENSHOTS=DIR the page is photographed,
 // light on a desk and dark on a phone. Chromium runs as it comes: host addresses are hidden behind mDNS
 // names, which the library cannot resolve; it is the browser that reaches us.
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { channels } from './pages/channels.mjs';
 import { running, SECONDS, Unavailable } from './pages/harness.mjs';
@@ -61,7 +61,8 @@ const browser = await chromium.launch({
     '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
     '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'],
 });
-async function open(url, { init } = {}) {
+/** `file` is written over what the server has at that URL: a page of that origin which the server does not know. */
+async function open(url, { init, file } = {}) {
   const page = await browser.newPage();
   if (init) await page.addInitScript(init);
   page.on('pageerror', (error) => {
@@ -69,6 +70,7 @@ async function open(url, { init } = {}) {
     end(1);
   });
   await page.goto(url);
+  if (file) await page.setContent(readFileSync(file, 'utf8'));
   return page;
 }
 try {

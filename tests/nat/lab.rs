@@ -19,6 +19,7 @@ pub enum Kind {
     PortRestricted,
     Symmetric,
     UdpBlocked,
+    TcpCone,
     TcpOnly,
     Tcp443,
 }
@@ -43,13 +44,17 @@ impl Kind {
             Self::PortRestricted => "masq",
             Self::Symmetric => "sym",
             Self::UdpBlocked => "udpblock",
+            Self::TcpCone => "tcpcone",
             Self::TcpOnly => "tcponly",
             Self::Tcp443 => "tcp443",
         }
     }
 
     pub fn lets_udp_out(self) -> bool {
-        !matches!(self, Self::UdpBlocked | Self::TcpOnly | Self::Tcp443)
+        !matches!(
+            self,
+            Self::UdpBlocked | Self::TcpCone | Self::TcpOnly | Self::Tcp443
+        )
     }
 }
 

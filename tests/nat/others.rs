@@ -1,4 +1,5 @@
-//! Other implementations on the other side: pion and libwebrtc.
+//! Other implementations on the other side: pion and libwebrtc. `LOOPRTC_MATRIX=1 cargo test --test nat others --
+//! --nocapture` makes the table of docs/nat.md.
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +17,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What has to stand between us and them. Which of the two relays is used is theirs to choose as well.
 fn is_relayed(a: Kind, b: Kind) -> bool {
     let picky = |k| matches!(k, Kind::PortRestricted | Kind::Symmetric);
-    a == Kind::Symmetric && picky(b) || b == Kind::Symmetric && picky(a)
+    !a.lets_udp_out()
+        || !b.lets_udp_out()
+        || a == Kind::Symmetric && picky(b)
+        || b == Kind::Symmetric && picky(a)
 }
 
-/// We are `a` and offer; they are `b`, answer, and send back what comes.
-fn meet(name: &str, a: Kind, b: Kind) {
+/// We are `a` and offer; they are `b`, answer, and send back what comes. How long it took from the offer on, and by
+/// what.
+fn meet(name: &str, a: Kind, b: Kind) -> String {
     let lab = Lab::new(a, b);
     let server = Coturn::start(&lab, &[]);
     let (sender, reports) = std::sync::mpsc::channel();
@@ -97,6 +102,12 @@ fn meet(name: &str, a: Kind, b: Kind) {
         is_relayed(a, b),
         "{local:?} {remote:?}: {story:#?}"
     );
+    let by = match (local, remote) {
+        _ if relayed => "relay",
+        (Whose::Host, Whose::Host) => "host",
+        _ => "srflx",
+    };
+    format!("{by} {}", time.as_millis())
 }
 
 fn on_theirs(report: &Value, ours: &Client) {
@@ -124,11 +135,23 @@ fn every_pair(name: &str) {
         not_tested(&why);
         return;
     }
-    let kinds = [Kind::None, Kind::PortRestricted, Kind::Symmetric];
+    let is_matrix = std::env::var_os("LOOPRTC_MATRIX").is_some();
+    let kinds = match is_matrix {
+        true => &Kind::ALL[..],
+        false => &[Kind::None, Kind::PortRestricted, Kind::Symmetric],
+    };
+    let mut table = String::new();
     for a in kinds {
-        for b in kinds {
-            meet(name, a, b);
-        }
+        let met = kinds.iter().map(|b| meet(name, *a, *b));
+        table += &format!(
+            "| `{}` | {} |\n",
+            a.name(),
+            met.collect::<Vec<_>>().join(" | ")
+        );
+    }
+    if is_matrix {
+        let names: Vec<_> = kinds.iter().map(|k| format!("`{}`", k.name())).collect();
+        println!("\n| we ↓, {name} → | {} |\n{table}", names.join(" | "));
     }
 }
 

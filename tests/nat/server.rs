@@ -135,11 +135,13 @@ pub fn ice_servers() -> Vec<IceServer> {
     servers
 }
 
-/// The same for peers that speak JSON; they trust no certificate of ours.
+/// The same for peers that speak JSON; they trust no certificate of ours, so by port 443 it is TCP without TLS.
 pub fn ice_servers_json() -> String {
-    format!(
-        r#"[{{"urls":["stun:{IP}:3478"]}},{{"urls":["turn:{IP}:3478"],"username":"{USER}","credential":"{PASSWORD}"}}]"#
-    )
+    let turn = |of: &str| {
+        format!(r#"{{"urls":["turn:{IP}:{of}"],"username":"{USER}","credential":"{PASSWORD}"}}"#)
+    };
+    let turns = ["3478", "3478?transport=tcp", "443?transport=tcp"].map(turn);
+    format!(r#"[{{"urls":["stun:{IP}:3478"]}},{}]"#, turns.join(","))
 }
 
 impl Drop for Coturn {

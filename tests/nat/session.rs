@@ -41,9 +41,14 @@ impl Session {
     }
 
     pub fn begin_with(lab: &Lab, server: &Coturn, config: PeerConfig) -> Self {
+        Self::begin_at(lab, server, config.ice_servers(ice_servers()))
+    }
+
+    /// With the servers of the configuration.
+    pub fn begin_at(lab: &Lab, server: &Coturn, config: PeerConfig) -> Self {
         let (sender, reports) = channel();
         let client = |side: Side, politeness| {
-            let config = config.clone().ice_servers(ice_servers());
+            let config = config.clone();
             let authority = server.certificates.authority.clone();
             Client::start(
                 lab,

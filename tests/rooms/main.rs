@@ -109,7 +109,6 @@ fn four_pages_in_a_room() {
     let _alone = MACHINE.lock();
     let server = Server::start(None);
     in_chromium("room", server.url());
-    println!("{:?}", server.end());
 }
 
 #[test]
@@ -117,9 +116,13 @@ fn layers_by_the_path_of_the_receiver() {
     let _alone = MACHINE.lock();
     let server = Server::start(None);
     in_chromium("room_layers", server.url());
-    let stats = server.end();
-    println!("{stats:?}");
-    assert!(stats.layer_switches > 0, "{stats:?}");
+}
+
+#[test]
+fn a_narrow_path_for_one_receiver() {
+    let _alone = MACHINE.lock();
+    let server = Server::start(None);
+    in_chromium("room_narrow", server.url());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod codecs;
 mod common;
 mod connectivity;
 mod gate;
+mod ice_tcp;
 mod impaired;
 mod limits;
 mod lossy;

@@ -705,7 +705,7 @@ fn hundreds_of_changes_and_glare_end_in_agreement() {
                     continue;
                 };
                 assert!(matches!(codec.codec, Codec::Vp8 | Codec::Opus));
-                for n in 0..3 {
+                for n in 0..6 {
                     let data = frame(&mut rng, n, 700, true);
                     send(&mut sim, node, t.id, &data, FRAME * n).unwrap();
                     sim.run_for(33);
@@ -713,8 +713,8 @@ fn hundreds_of_changes_and_glare_end_in_agreement() {
                 sim.run_for(3000);
                 let got = Tracks::of(&mut sim, other);
                 let frames: usize = got.frames.values().map(Vec::len).sum();
-                // The first can get lost before anybody could miss it.
-                assert!(frames >= 2, "seed {seed}, mid {:?}: {frames}", t.mid);
+                // The first and the last can get lost before anybody could miss them.
+                assert!(frames >= 4, "seed {seed}, mid {:?}: {frames}", t.mid);
             }
         }
     }

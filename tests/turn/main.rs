@@ -1,6 +1,8 @@
 //! Peers that meet through a real TURN server (coturn).
 
 mod coturn;
+#[cfg(all(feature = "tls", feature = "turn-server"))]
+mod stun;
 
 use std::time::{Duration, Instant};
 

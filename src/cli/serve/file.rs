@@ -1,6 +1,7 @@
 //! The configuration file: TOML, whose every key is explained in `contrib/looprtc.toml`.
 
 use std::fmt;
+use std::io::Read as _;
 use std::net::IpAddr;
 
 use looprtc::proto::ice::IceServer;
@@ -11,7 +12,7 @@ use toml_span::{Span, Value};
 use super::settings::{self, Secret, Settings};
 
 /// The longest file that is read, in bytes.
-pub const MAX_FILE: usize = 1 << 20;
+const MAX_FILE: usize = 1 << 20;
 
 /// The keys at the top.
 const KEYS: &[&str] = &[
@@ -53,6 +54,20 @@ impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.line, self.what)
     }
+}
+
+/// The text of a file, whatever kind of file it is.
+pub fn load(path: &str) -> std::io::Result<String> {
+    let mut text = String::new();
+    let most = MAX_FILE as u64;
+    let read = std::fs::File::open(path)?
+        .take(most + 1)
+        .read_to_string(&mut text)?;
+    if read as u64 > most {
+        let why = "a configuration file has at most 1,048,576 bytes";
+        return Err(std::io::Error::other(why));
+    }
+    Ok(text)
 }
 
 /// Reads a file over the given settings.

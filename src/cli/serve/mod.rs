@@ -210,15 +210,7 @@ fn read(options: &ArgMatches) -> Result<Settings, Usage> {
     let mut settings = Settings::default();
     if let Some(path) = value::<String>(options, "config") {
         let wrong = |what: String| Usage(format!("{path}: {what}"));
-        let size = std::fs::metadata(&path)
-            .map_err(|error| wrong(error.to_string()))?
-            .len();
-        if size > file::MAX_FILE as u64 {
-            return Err(wrong(format!(
-                "{size} bytes are too many for a configuration file"
-            )));
-        }
-        let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
+        let text = file::load(&path).map_err(|error| wrong(error.to_string()))?;
         file::read(&text, &mut settings)
             .map_err(|error| Usage(format!("{path}:{}: {}", error.line, error.what)))?;
     }

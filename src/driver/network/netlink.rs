@@ -77,7 +77,7 @@ const HEADER: usize = 16;
 
 /// Whether one of these messages may change which of our addresses can be used: one about a link, an
 /// address, or a route that most of the world is reached by.
-fn concerns_us(mut messages: &[u8]) -> bool {
+pub(crate) fn concerns_us(mut messages: &[u8]) -> bool {
     while let Some((header, payload)) = messages.split_at_checked(HEADER) {
         let field = |at: usize| header.get(at..at + 2).and_then(|b| b.try_into().ok());
         let kind = field(4).map(u16::from_ne_bytes);

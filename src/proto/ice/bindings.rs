@@ -10,6 +10,10 @@
 //! A binding belongs to a socket, not to a peer: peers that share a port share its bindings, and the
 //! second one has its answer at once. So whoever owns the sockets runs this machine beside the peers, and
 //! carries [`Output::Bind`](crate::proto::peer::Output::Bind) to it and the answer back.
+//!
+//! Those of ICE-TCP are had by streams from the port that is listened on: see `streams.rs`.
+
+mod streams;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -19,8 +23,9 @@ use turn_types::stun::attribute::{AlternateServer, ErrorCode, XorMappedAddress};
 use turn_types::stun::message::{BINDING, Message, MessageClass, MessageWriteVec, TransactionId};
 use turn_types::stun::prelude::MessageWrite;
 
+use self::streams::StreamBindings;
 use super::transaction::{Due, Retransmit, TransactionIds};
-use crate::proto::net::{Protocol, Transmit};
+use crate::proto::net::{Protocol, ServerName, SocketId, SocketReply, SocketRequest, Transmit};
 
 /// How often a binding in use is asked for again. RFC 8445 §11 has 15 s.
 const KEEPALIVE: Duration = Duration::from_secs(15);
@@ -35,12 +40,32 @@ const NO_ANSWER: u16 = 701;
 const TRY_ALTERNATE: u16 = 300;
 
 /// Asks which address a server sees when a socket sends to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BindingRequest {
     /// The STUN server.
     pub server: SocketAddr,
-    /// The local address that is sent from.
+    /// The local address that is sent from. With TCP, where ICE-TCP is listened.
     pub base: SocketAddr,
+    /// How it is asked.
+    pub transport: BindingTransport,
+}
+
+/// How a STUN server is asked. The binding is one for this transport alone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum BindingTransport {
+    /// By UDP, from the socket of the host candidate.
+    Udp,
+    /// By TCP, from the port of the passive candidate (RFC 6544 §5.2).
+    Tcp,
+    /// The same by TLS; the server has to be this host.
+    Tls(ServerName),
+}
+
+/// What a binding over UDP is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Ends {
+    server: SocketAddr,
+    base: SocketAddr,
 }
 
 /// How a server answered, if it did.
@@ -64,6 +89,13 @@ pub enum BindingOutput {
     Transmit(usize, Transmit),
     /// Tell this user. May come again for a request, when the NAT has given out another address.
     Reply(usize, BindingRequest, BindingReply),
+    /// A stream is needed ([`SocketKind::BindingStream`](crate::proto::net::SocketKind)); the reply goes to
+    /// [`Bindings::handle_socket`], what comes on it to [`Bindings::handle_stream`].
+    OpenSocket(SocketRequest),
+    /// Write this to the stream of this name.
+    Write(SocketId, Vec<u8>),
+    /// This stream is not needed any more.
+    CloseSocket(SocketId),
     /// Drained. Call [`Bindings::handle_timeout`] at this time, if there is one.
     Timeout(Option<Instant>),
 }
@@ -72,10 +104,11 @@ pub enum BindingOutput {
 #[derive(Debug)]
 pub struct Bindings {
     ids: TransactionIds,
-    entries: HashMap<BindingRequest, Entry>,
-    transactions: HashMap<TransactionId, BindingRequest>,
-    timers: BTreeSet<(Instant, BindingRequest)>,
-    users: HashMap<usize, Vec<BindingRequest>>,
+    entries: HashMap<Ends, Entry>,
+    transactions: HashMap<TransactionId, Ends>,
+    timers: BTreeSet<(Instant, Ends)>,
+    users: HashMap<usize, Vec<Ends>>,
+    streams: StreamBindings,
     out: VecDeque<BindingOutput>,
 }
 
@@ -98,12 +131,23 @@ impl Bindings {
             transactions: HashMap::new(),
             timers: BTreeSet::new(),
             users: HashMap::new(),
+            streams: StreamBindings::default(),
             out: VecDeque::new(),
         }
     }
 
     /// A user wants to know. A [`Reply`](BindingOutput::Reply) follows, at once if it is known already.
     pub fn request(&mut self, user: usize, request: BindingRequest, now: Instant) {
+        let (server, base) = (request.server, request.base);
+        match request.transport {
+            BindingTransport::Udp => self.request_by_udp(user, Ends { server, base }, now),
+            BindingTransport::Tcp | BindingTransport::Tls(_) => {
+                self.streams.request(user, request, now, &mut self.out);
+            }
+        }
+    }
+
+    fn request_by_udp(&mut self, user: usize, request: Ends, now: Instant) {
         if let Some(entry) = self.entries.get_mut(&request) {
             if !entry.users.contains(&user) {
                 entry.users.push(user);
@@ -147,10 +191,12 @@ impl Bindings {
             }
             self.ask(request, now);
         }
+        self.streams.refresh(now, &mut self.out);
     }
 
     /// A user is gone. What nobody else uses is not kept alive any more.
     pub fn release(&mut self, user: usize) {
+        self.streams.release(user, &mut self.out);
         for request in self.users.remove(&user).unwrap_or_default() {
             let Some(entry) = self.entries.get_mut(&request) else {
                 continue;
@@ -179,8 +225,21 @@ impl Bindings {
         true
     }
 
+    /// The answer to [`OpenSocket`](BindingOutput::OpenSocket); also later, when the stream is gone.
+    pub fn handle_socket(&mut self, id: SocketId, reply: &SocketReply, now: Instant) {
+        let (streams, ids) = (&mut self.streams, &mut self.ids);
+        streams.handle_socket(id, reply, ids, now, &mut self.out);
+    }
+
+    /// Bytes have come on the stream of this name.
+    pub fn handle_stream(&mut self, id: SocketId, bytes: &[u8], now: Instant) {
+        self.streams.handle_bytes(id, bytes, now, &mut self.out);
+    }
+
     /// The time of the last [`Timeout`](BindingOutput::Timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let (streams, ids) = (&mut self.streams, &mut self.ids);
+        streams.handle_timeout(ids, now, &mut self.out);
         while let Some((at, request)) = self.timers.first().copied() {
             if at > now {
                 return;
@@ -193,24 +252,27 @@ impl Bindings {
     pub fn poll_output(&mut self) -> BindingOutput {
         self.out
             .pop_front()
-            .unwrap_or_else(|| BindingOutput::Timeout(self.timers.first().map(|(at, _)| *at)))
+            .unwrap_or_else(|| BindingOutput::Timeout(self.deadline()))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let datagrams = self.timers.first().map(|(at, _)| *at);
+        datagrams.into_iter().chain(self.streams.deadline()).min()
     }
 
     /// Whether there is nothing to answer or to wait for.
     pub fn is_idle(&self) -> bool {
-        self.entries.is_empty() && self.out.is_empty()
+        self.entries.is_empty() && self.streams.is_empty() && self.out.is_empty()
     }
 
     /// Whether there is nothing to be polled but the timeout, and that has been.
     #[cfg(feature = "testing")]
     pub(crate) fn is_drained(&self, told: Option<Instant>) -> bool {
-        self.out.is_empty() && self.timers.first().map(|(at, _)| *at) == told
+        self.out.is_empty() && self.deadline() == told
     }
 
-    fn ask(&mut self, request: BindingRequest, now: Instant) {
-        let id = self.ids.next();
-        let kind = super::transaction::request_type(BINDING);
-        let contents = Message::builder(kind, id, MessageWriteVec::new()).finish();
+    fn ask(&mut self, request: Ends, now: Instant) {
+        let (id, contents) = binding_request(&mut self.ids);
         let Some(entry) = self.entries.get_mut(&request) else {
             return;
         };
@@ -223,7 +285,7 @@ impl Bindings {
         self.send(request);
     }
 
-    fn send(&mut self, request: BindingRequest) {
+    fn send(&mut self, request: Ends) {
         let Some(entry) = self.entries.get(&request) else {
             return;
         };
@@ -238,7 +300,7 @@ impl Bindings {
         }
     }
 
-    fn on_time(&mut self, request: BindingRequest, now: Instant) {
+    fn on_time(&mut self, request: Ends, now: Instant) {
         let Some(entry) = self.entries.get_mut(&request) else {
             self.timers.retain(|(_, r)| *r != request);
             return;
@@ -261,34 +323,30 @@ impl Bindings {
         }
     }
 
-    fn on_answer(&mut self, request: BindingRequest, message: &Message<'_>, now: Instant) {
-        if message.class() == MessageClass::Success {
-            match mapped_address(message) {
-                Some(mapped) => self.on_mapped(request, mapped, now),
-                None => self.fail(request, NO_ANSWER, "the answer has no address".to_owned()),
+    fn on_answer(&mut self, request: Ends, message: &Message<'_>, now: Instant) {
+        match Answer::of(message) {
+            Answer::Mapped(mapped) => self.on_mapped(request, mapped, now),
+            Answer::Failed {
+                code,
+                text,
+                alternate,
+            } => {
+                if let Some(server) = alternate
+                    && let Some(entry) = self.entries.get_mut(&request)
+                    && entry.server == request.server
+                    && server.is_ipv4() == request.base.is_ipv4()
+                {
+                    // Once: who is sent on by the second, too, might go round in circles (RFC 8489 §10).
+                    entry.server = server;
+                    self.ask(request, now);
+                    return;
+                }
+                self.fail(request, code, text);
             }
-            return;
         }
-        let error = message.attribute::<ErrorCode>();
-        let (code, text) = match &error {
-            Ok(e) => (e.code(), e.reason().to_owned()),
-            Err(_) => (NO_ANSWER, "an error without a code".to_owned()),
-        };
-        let alternate = message.attribute::<AlternateServer>().map(|a| a.server());
-        if let (TRY_ALTERNATE, Ok(server)) = (code, alternate)
-            && let Some(entry) = self.entries.get_mut(&request)
-            && entry.server == request.server
-            && server.is_ipv4() == request.base.is_ipv4()
-        {
-            // Once: who is sent on by the second, too, might go round in circles (RFC 8489 §10).
-            entry.server = server;
-            self.ask(request, now);
-            return;
-        }
-        self.fail(request, code, text);
     }
 
-    fn on_mapped(&mut self, request: BindingRequest, mapped: SocketAddr, now: Instant) {
+    fn on_mapped(&mut self, request: Ends, mapped: SocketAddr, now: Instant) {
         let Some(entry) = self.entries.get_mut(&request) else {
             return;
         };
@@ -303,7 +361,7 @@ impl Bindings {
         self.set_timer(request, now + KEEPALIVE);
     }
 
-    fn fail(&mut self, request: BindingRequest, code: u16, text: String) {
+    fn fail(&mut self, request: Ends, code: u16, text: String) {
         let users = self.entries.get(&request).map(|e| e.users.clone());
         for user in users.unwrap_or_default() {
             let text = text.clone();
@@ -312,7 +370,7 @@ impl Bindings {
         self.forget(request);
     }
 
-    fn forget(&mut self, request: BindingRequest) {
+    fn forget(&mut self, request: Ends) {
         let Some(entry) = self.entries.remove(&request) else {
             return;
         };
@@ -330,7 +388,7 @@ impl Bindings {
         }
     }
 
-    fn set_timer(&mut self, request: BindingRequest, at: Instant) {
+    fn set_timer(&mut self, request: Ends, at: Instant) {
         if let Some(entry) = self.entries.get_mut(&request) {
             self.timers.remove(&(entry.timer, request));
             entry.timer = at;
@@ -338,9 +396,60 @@ impl Bindings {
         }
     }
 
-    fn reply(&mut self, user: usize, request: BindingRequest, reply: BindingReply) {
+    fn reply(&mut self, user: usize, ends: Ends, reply: BindingReply) {
+        let request = BindingRequest {
+            server: ends.server,
+            base: ends.base,
+            transport: BindingTransport::Udp,
+        };
         self.out
             .push_back(BindingOutput::Reply(user, request, reply));
+    }
+}
+
+/// A new Binding request.
+fn binding_request(ids: &mut TransactionIds) -> (TransactionId, Vec<u8>) {
+    let id = ids.next();
+    let kind = super::transaction::request_type(BINDING);
+    let contents = Message::builder(kind, id, MessageWriteVec::new()).finish();
+    (id, contents)
+}
+
+/// What a server says to a Binding request.
+enum Answer {
+    Mapped(SocketAddr),
+    Failed {
+        code: u16,
+        text: String,
+        /// With 300: another server.
+        alternate: Option<SocketAddr>,
+    },
+}
+
+impl Answer {
+    fn of(message: &Message<'_>) -> Self {
+        let failed = |code, text: &str| Self::Failed {
+            code,
+            text: text.to_owned(),
+            alternate: None,
+        };
+        if message.class() == MessageClass::Success {
+            return match mapped_address(message) {
+                Some(mapped) => Self::Mapped(mapped),
+                None => failed(NO_ANSWER, "the answer has no address"),
+            };
+        }
+        let Ok(error) = message.attribute::<ErrorCode>() else {
+            return failed(NO_ANSWER, "an error without a code");
+        };
+        let alternate = message.attribute::<AlternateServer>().ok();
+        Self::Failed {
+            code: error.code(),
+            text: error.reason().to_owned(),
+            alternate: alternate
+                .filter(|_| error.code() == TRY_ALTERNATE)
+                .map(|a| a.server()),
+        }
     }
 }
 

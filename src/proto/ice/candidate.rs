@@ -186,7 +186,10 @@ impl IceCandidate {
                     let port = number(value, "rport")?;
                     self.related_address = related_ip.map(|ip| SocketAddr::new(ip, port));
                 }
-                "tcptype" => self.tcp_type = Some(value.to_ascii_lowercase()),
+                "tcptype" => {
+                    let value = token(value, "tcptype", 32)?;
+                    self.tcp_type = Some(value.to_ascii_lowercase());
+                }
                 "ufrag" => self.username_fragment = Some(token(value, "ufrag", 256)?),
                 _ => {}
             }

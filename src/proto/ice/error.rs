@@ -32,6 +32,16 @@ impl IceCandidateError {
         }
     }
 
+    /// A server that is of no use to this configuration.
+    pub(super) fn useless(url: String, why: &str) -> Self {
+        Self {
+            url: Some(url),
+            local: None,
+            code: 0,
+            text: format!("not asked: {why}"),
+        }
+    }
+
     pub(super) fn unreachable(url: String, why: &str) -> Self {
         Self {
             url: Some(url),
@@ -44,6 +54,10 @@ impl IceCandidateError {
     /// What to look at, for a person.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self.code {
+            Self::UNREACHABLE if self.text.contains("certificate") => {
+                "check the name in the server's certificate, the clock, and whose authority is trusted \
+                 (LoopConfig::tls_authorities)"
+            }
             300 => "the server sends elsewhere, and that did not help: check its configuration",
             400 | 420 => {
                 "the server does not understand us: is it a STUN or TURN server, and of our time?"

@@ -10,14 +10,15 @@
 
 mod changed;
 mod over_tcp;
+mod reflexive;
 mod relayed;
 mod servers;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::bindings::{BindingReply, BindingRequest};
+use super::bindings::BindingRequest;
 use super::error::IceCandidateError;
 use super::gather_config::GatherConfig;
 use super::relays::Relays;
@@ -26,13 +27,15 @@ use super::server::{
     ServerUrlError,
 };
 use super::tcp::{TcpPaths, TcpType};
-use crate::proto::net::{InterfaceAddress, SocketId, SocketReply, SocketRequest, Transmit};
+use crate::proto::net::{
+    InterfaceAddress, Protocol, SocketId, SocketReply, SocketRequest, Transmit,
+};
 
 /// URLs of ICE servers in one configuration. Each costs time and packets.
 pub const MAX_SERVER_URLS: usize = 16;
 
-/// Local addresses from which one STUN server is asked.
-const MAX_BASES: usize = 8;
+/// How long servers that nobody named as such are waited for: they may not speak that transport at all.
+const IMPLIED_WAIT: Duration = Duration::from_secs(2);
 
 /// What the gatherer has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +83,13 @@ pub enum LocalKind {
         /// The server.
         url: Option<String>,
     },
+    /// The same for TCP: connections to it come to where ICE-TCP is listened on (RFC 6544 §5.2).
+    ServerReflexiveTcp {
+        /// Where that is.
+        base: SocketAddr,
+        /// The server.
+        url: Option<String>,
+    },
     /// On a TURN server.
     Relay {
         /// The server.
@@ -108,8 +118,12 @@ pub struct Gatherer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     New,
-    /// Until this time at most.
-    Gathering(Instant),
+    Gathering {
+        /// At most.
+        until: Instant,
+        /// Servers that nobody named are waited for until then; `None`: that is over.
+        implied: Option<Instant>,
+    },
     Complete,
 }
 
@@ -126,8 +140,12 @@ struct Server {
     username: String,
     password: String,
     state: Lookup,
-    /// It was not given as such: nobody need hear that it does not answer.
+    /// It was not given as such.
     implied: bool,
+    /// Nobody need hear that it does not answer.
+    quiet: bool,
+    /// That it is of no use as this peer is configured has been said.
+    said: bool,
 }
 
 /// The password is left out.
@@ -158,6 +176,13 @@ enum Asking {
     Asked,
     Mapped,
     Failed,
+}
+
+impl LocalKind {
+    /// Whether it is of ICE-TCP.
+    pub(crate) fn is_tcp(&self) -> bool {
+        matches!(self, Self::HostTcp(_) | Self::ServerReflexiveTcp { .. })
+    }
 }
 
 impl Gatherer {
@@ -206,12 +231,12 @@ impl Gatherer {
     /// signalled anew under the new ufrag (RFC 8445 §9), and who failed is asked again.
     pub fn start(&mut self, now: Instant) {
         let is_first = self.phase == Phase::New;
-        if matches!(self.phase, Phase::Gathering(_)) {
+        if matches!(self.phase, Phase::Gathering { .. }) {
             // What is under way has not been said yet; the rest has to be said again.
             self.announce();
             return;
         }
-        self.phase = Phase::Gathering(now + self.config.timeout);
+        self.gather_until(now);
         if is_first && self.policy == IceTransportPolicy::All {
             self.ask_for_hosts();
         }
@@ -258,7 +283,7 @@ impl Gatherer {
                 kind: LocalKind::Host,
             });
         }
-        self.add_external(&hosts);
+        self.add_external(&hosts, Protocol::Udp);
         self.hosts = Hosts::Known(hosts);
         self.proceed();
     }
@@ -282,36 +307,23 @@ impl Gatherer {
         self.proceed();
     }
 
-    /// The answer to a [`Bind`](GatherOutput::Bind).
-    pub fn handle_binding(&mut self, request: BindingRequest, reply: &BindingReply) {
-        let asked = |b: &&mut Binding| b.request == request && b.state == Asking::Asked;
-        // Two URLs may name the same server.
-        while let Some(binding) = self.bindings.iter_mut().find(asked) {
-            let server = binding.server;
-            match reply {
-                BindingReply::Mapped(address) => {
-                    binding.state = Asking::Mapped;
-                    self.on_mapped(request, server, *address);
-                }
-                BindingReply::Failed { code, text } => {
-                    binding.state = Asking::Failed;
-                    self.on_binding_failed(request, server, *code, text);
-                }
-            }
-        }
-        self.proceed();
-    }
-
     /// The time of [`deadline`](Self::deadline) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         if !self.relays.is_empty() {
             self.relays.handle_timeout(now);
             self.proceed();
         }
-        let Phase::Gathering(end) = self.phase else {
+        let Phase::Gathering { until, implied } = self.phase else {
             return;
         };
-        if now < end {
+        if implied.is_some_and(|at| at <= now) {
+            self.phase = Phase::Gathering {
+                until,
+                implied: None,
+            };
+            self.proceed();
+        }
+        if now < until || self.is_complete() {
             return;
         }
         let seconds = self.config.timeout.as_secs_f32();
@@ -328,7 +340,7 @@ impl Gatherer {
     /// When it wants to be told the time.
     pub fn deadline(&self) -> Option<Instant> {
         let end = match self.phase {
-            Phase::Gathering(end) => Some(end),
+            Phase::Gathering { until, implied } => Some(implied.map_or(until, |at| at.min(until))),
             Phase::New | Phase::Complete => None,
         };
         end.into_iter().chain(self.relays.deadline()).min()
@@ -344,39 +356,25 @@ impl Gatherer {
         self.phase == Phase::Complete
     }
 
-    fn add_external(&mut self, hosts: &[SocketAddr]) {
-        for ip in self.config.external_addresses.clone() {
-            let is_behind = |h: &&SocketAddr| h.is_ipv4() == ip.is_ipv4() && !h.ip().is_loopback();
-            let Some(base) = hosts.iter().find(is_behind).copied() else {
-                let why = format!("the external address {ip} has no local address of its family");
-                self.fail(IceCandidateError::local(why));
-                continue;
-            };
-            let address = SocketAddr::new(ip, base.port());
-            let is_known = self.found.iter().any(|c| c.address == address);
-            if address != base && !is_known {
-                let kind = LocalKind::ServerReflexive { base, url: None };
-                self.add(LocalCandidate { address, kind });
-            }
-        }
+    /// Servers have so long from now.
+    fn gather_until(&mut self, now: Instant) {
+        self.phase = Phase::Gathering {
+            until: now + self.config.timeout,
+            implied: Some(now + IMPLIED_WAIT),
+        };
     }
 
     fn start_server(&mut self, index: usize) {
         let has_answered = self.has_asked_all(index);
-        let server = &mut self.servers[index];
-        if server.url.kind == ServerKind::Stun && self.policy == IceTransportPolicy::Relay {
-            server.state = Lookup::Done;
+        if !self.is_of_use(index) {
+            self.servers[index].state = Lookup::Done;
             return;
         }
         let has_relay = self.relays.is_allocated(index) || self.relays.is_pending(index);
         if has_answered || has_relay {
             return;
         }
-        if server.url.kind == ServerKind::Stun && server.url.transport != ServerTransport::Udp {
-            // See `ServerTransport`.
-            server.state = Lookup::Done;
-            return;
-        }
+        let server = &mut self.servers[index];
         match &server.url.host {
             ServerHost::Ip(ip) => server.state = Lookup::Known(vec![*ip]),
             ServerHost::Name(name) => {
@@ -384,27 +382,6 @@ impl Gatherer {
                 self.out.push_back(GatherOutput::Resolve(name.clone()));
             }
         }
-    }
-
-    /// Whether this server has answered for every address that it is asked from.
-    fn has_asked_all(&self, index: usize) -> bool {
-        let Hosts::Known(hosts) = &self.hosts else {
-            return false;
-        };
-        let mut mapped = self
-            .bindings
-            .iter()
-            .filter(|b| b.server == index && b.state == Asking::Mapped)
-            .peekable();
-        let Some(first) = mapped.peek() else {
-            return false;
-        };
-        let is_v4 = first.request.server.is_ipv4();
-        let mapped: Vec<_> = mapped.map(|b| b.request.base).collect();
-        let mut bases = hosts
-            .iter()
-            .filter(|h| h.is_ipv4() == is_v4 && !h.ip().is_loopback());
-        bases.all(|h| mapped.contains(h))
     }
 
     /// Does what can be done with what is known now.
@@ -417,15 +394,17 @@ impl Gatherer {
             if server.url.kind == ServerKind::Turn {
                 self.servers[index].state = Lookup::Done;
                 self.ask_relay(index, &addresses);
-            } else if let Hosts::Known(hosts) = self.hosts.clone() {
+            } else if let Hosts::Known(hosts) = self.bases_for(index).clone() {
                 self.servers[index].state = Lookup::Done;
                 self.ask_bindings(index, &addresses, &hosts);
             }
         }
         self.drain_relays();
+        let is_over = matches!(self.phase, Phase::Gathering { implied: None, .. });
+        let mut open = (0..self.servers.len()).filter(|i| self.is_server_open(*i));
         let waits = matches!(self.hosts, Hosts::Asked)
             || matches!(self.tcp_hosts, Hosts::Asked)
-            || (0..self.servers.len()).any(|i| self.is_server_open(i));
+            || open.any(|i| !(is_over && self.servers[i].quiet));
         if !waits {
             self.complete();
         }
@@ -440,85 +419,6 @@ impl Gatherer {
                 .any(|b| b.server == index && b.state == Asking::Asked)
     }
 
-    /// Asks one address of each family, from each base that may reach it.
-    fn ask_bindings(&mut self, index: usize, addresses: &[IpAddr], hosts: &[SocketAddr]) {
-        let v4 = addresses.iter().find(|a| a.is_ipv4());
-        let v6 = addresses.iter().find(|a| a.is_ipv6());
-        let port = self.servers[index].url.port;
-        let mut asked = false;
-        for ip in v4.into_iter().chain(v6) {
-            let bases = hosts
-                .iter()
-                .filter(|b| b.is_ipv4() == ip.is_ipv4())
-                .filter(|b| ip.is_loopback() || !b.ip().is_loopback());
-            for base in bases.take(MAX_BASES) {
-                let request = BindingRequest {
-                    server: SocketAddr::new(*ip, port),
-                    base: *base,
-                };
-                asked = true;
-                // After a change of networks some are known already.
-                let is_known = |b: &Binding| b.server == index && b.request == request;
-                if self.bindings.iter().any(is_known) {
-                    continue;
-                }
-                self.bindings.push(Binding {
-                    request,
-                    server: index,
-                    state: Asking::Asked,
-                });
-                self.out.push_back(GatherOutput::Bind(request));
-            }
-        }
-        if !asked {
-            let has: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            let why = format!(
-                "no local address of its family to ask it from; it has {}",
-                has.join(", ")
-            );
-            self.fail_server(index, &why);
-        }
-    }
-
-    fn on_mapped(&mut self, request: BindingRequest, server: usize, address: SocketAddr) {
-        if address.is_ipv4() != request.base.is_ipv4() {
-            // Something on the way translates between the families; no candidate can say that.
-            log::debug!("{} sees {} as {address}", request.server, request.base);
-            return;
-        }
-        // No NAT in between: the host candidate has said it.
-        let is_known = address == request.base || self.found.iter().any(|c| c.address == address);
-        if !is_known {
-            let url = Some(self.servers[server].url.to_string());
-            let base = request.base;
-            self.add(LocalCandidate {
-                address,
-                kind: LocalKind::ServerReflexive { base, url },
-            });
-        }
-    }
-
-    /// A server that cannot be reached at all is said once (W3C WebRTC §4.8.3); what it answers, each time.
-    fn on_binding_failed(&mut self, request: BindingRequest, server: usize, code: u16, text: &str) {
-        if code == IceCandidateError::UNREACHABLE {
-            let mut same = self.bindings.iter().filter(|b| b.server == server);
-            if same.all(|b| b.state == Asking::Failed) {
-                self.fail_server(server, text);
-            }
-            return;
-        }
-        if self.servers[server].implied {
-            return;
-        }
-        let url = self.servers[server].url.to_string();
-        self.fail(IceCandidateError {
-            url: Some(url),
-            local: Some(request.base),
-            code,
-            text: text.to_owned(),
-        });
-    }
-
     fn fail_server(&mut self, index: usize, why: &str) {
         self.servers[index].state = Lookup::Done;
         for binding in self.bindings.iter_mut().filter(|b| b.server == index) {
@@ -526,7 +426,7 @@ impl Gatherer {
                 binding.state = Asking::Failed;
             }
         }
-        if self.servers[index].implied {
+        if self.servers[index].quiet {
             return;
         }
         let url = self.servers[index].url.to_string();
@@ -548,7 +448,7 @@ impl Gatherer {
     }
 
     fn complete(&mut self) {
-        if matches!(self.phase, Phase::Gathering(_)) {
+        if matches!(self.phase, Phase::Gathering { .. }) {
             self.phase = Phase::Complete;
             self.out.push_back(GatherOutput::Complete);
         }

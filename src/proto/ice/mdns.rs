@@ -347,4 +347,22 @@ mod tests {
             "room that is made is used"
         );
     }
+
+    #[test]
+    fn questions_of_one_packet_have_a_limit() {
+        let mut mdns = Mdns::new();
+        let mut packet = Packet::new_query(0);
+        for n in 0..=MAX_QUESTIONS {
+            let host = format!("{n}.local");
+            assert!(mdns.publish(&host, "192.0.2.7".parse().unwrap()));
+            let name = Name::new(&host).unwrap().into_owned();
+            let class = QCLASS::CLASS(CLASS::IN);
+            let question = Question::new(name, QTYPE::TYPE(TYPE::A), class, false);
+            packet.questions.push(question);
+        }
+        mdns.handle_datagram(&packet.build_bytes_vec().unwrap());
+        let (sent, _) = drain(&mut mdns);
+        let answer = Packet::parse(&sent[0]).unwrap();
+        assert_eq!((sent.len(), answer.answers.len()), (1, MAX_QUESTIONS));
+    }
 }

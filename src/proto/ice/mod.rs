@@ -16,7 +16,7 @@ pub(crate) mod tcp;
 mod transaction;
 pub(crate) mod turn;
 
-pub use bindings::{BindingOutput, BindingReply, BindingRequest, Bindings};
+pub use bindings::{BindingOutput, BindingReply, BindingRequest, BindingTransport, Bindings};
 pub use candidate::{CandidateError, CandidateType, IceCandidate};
 pub use error::IceCandidateError;
 pub use gather_config::{AddressFilter, GatherConfig};

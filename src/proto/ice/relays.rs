@@ -11,12 +11,11 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::error::IceCandidateError;
-use super::server::{ServerHost, ServerTransport, ServerUrl};
+use super::server::{ServerTransport, ServerUrl};
 use super::turn::frame::Deframer;
 use super::turn::{TurnClient, TurnConfig, TurnOutput};
 use crate::proto::net::{
-    NetworkChange, Protocol, Received, ServerName, SocketId, SocketKind, SocketReply,
-    SocketRequest, Transmit,
+    NetworkChange, Protocol, Received, SocketId, SocketKind, SocketReply, SocketRequest, Transmit,
 };
 
 /// Redirections that are followed (RFC 8489 §10).
@@ -171,11 +170,7 @@ impl Relays {
             ServerTransport::Udp => SocketKind::DatagramsTo(remote),
             ServerTransport::Tcp => SocketKind::Stream { remote, tls: None },
             ServerTransport::Tls => {
-                let name = match &server.url.host {
-                    ServerHost::Ip(ip) => ip.to_string(),
-                    ServerHost::Name(name) => name.clone(),
-                };
-                let tls = Some(ServerName(name));
+                let tls = Some(server.url.server_name());
                 SocketKind::Stream { remote, tls }
             }
         };
@@ -559,3 +554,6 @@ fn unspecified(of: SocketAddr) -> IpAddr {
         Ipv6Addr::UNSPECIFIED.into()
     }
 }
+
+#[cfg(test)]
+mod tests;

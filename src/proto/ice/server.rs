@@ -12,6 +12,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
+use super::bindings::BindingTransport;
+use crate::proto::net::ServerName;
+
 /// The longest URL that is parsed, in bytes: a host name has at most 253.
 pub const MAX_SERVER_URL: usize = 320;
 
@@ -23,6 +26,9 @@ pub const MAX_CREDENTIAL: usize = 508;
 #[non_exhaustive]
 pub struct IceServer {
     /// `stun:host`, `stun:host:port`, `turn:host?transport=udp`, `turns:[2001:db8::1]:443?transport=tcp`, …
+    ///
+    /// With ICE-TCP a server at `stun:` is asked by UDP and by TCP, one at `stuns:` by TLS. RFC 7064 has no `?transport`
+    /// for them, and browsers refuse it; here `stun:host?transport=tcp` is taken and means TCP alone.
     pub urls: Vec<String>,
     /// For TURN: who asks. With time-limited (REST) credentials it is `expiry:name`, as the service gave it.
     pub username: String,
@@ -106,11 +112,10 @@ pub enum ServerKind {
 pub enum ServerTransport {
     /// Over UDP.
     Udp,
-    /// Over TCP. STUN servers are not asked by it: what they would see is the mapping of that one connection, at
-    /// which nobody else can reach us (RFC 6544 §5.2).
+    /// Over TCP. STUN servers are asked by it for ICE-TCP, from the port that is listened on (RFC 6544 §5.2), so
+    /// [`GatherConfig::tcp`](super::GatherConfig::tcp) has to be passive.
     Tcp,
-    /// Over TLS on TCP. With STUN servers (`stuns:`) it is as with [`Tcp`](Self::Tcp): such URLs are taken, and give
-    /// no candidates. (A `stun:` URL with `?transport` there is not: RFC 7064 §3.1.)
+    /// Over TLS on TCP. With STUN servers (`stuns:`) it is as with [`Tcp`](Self::Tcp).
     Tls,
 }
 
@@ -164,6 +169,25 @@ impl fmt::Display for ServerUrlError {
 
 impl std::error::Error for ServerUrlError {}
 
+impl ServerUrl {
+    /// The name that its certificate has to be for.
+    pub(super) fn server_name(&self) -> ServerName {
+        ServerName(match &self.host {
+            ServerHost::Ip(ip) => ip.to_string(),
+            ServerHost::Name(name) => name.clone(),
+        })
+    }
+
+    /// How it is asked for a binding.
+    pub(super) fn binding_transport(&self) -> BindingTransport {
+        match self.transport {
+            ServerTransport::Udp => BindingTransport::Udp,
+            ServerTransport::Tcp => BindingTransport::Tcp,
+            ServerTransport::Tls => BindingTransport::Tls(self.server_name()),
+        }
+    }
+}
+
 impl fmt::Display for ServerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secure = self.transport == ServerTransport::Tls;
@@ -177,9 +201,9 @@ impl fmt::Display for ServerUrl {
         if self.port != default {
             write!(f, ":{}", self.port)?;
         }
-        match (self.kind, self.transport) {
-            (ServerKind::Turn, ServerTransport::Tcp) => f.write_str("?transport=tcp"),
-            _ => Ok(()),
+        match self.transport {
+            ServerTransport::Tcp => f.write_str("?transport=tcp"),
+            ServerTransport::Udp | ServerTransport::Tls => Ok(()),
         }
     }
 }
@@ -223,7 +247,7 @@ fn parse(url: &str) -> Result<ServerUrl, &'static str> {
         return Err("the credential goes into username and credential, not into the URL");
     }
     let (host, port) = split_port(authority)?;
-    let transport = transport(kind, secure, query)?;
+    let transport = transport(secure, query)?;
     let default = if secure { PORT_TLS } else { PORT };
     Ok(ServerUrl {
         kind,
@@ -263,11 +287,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
     Ok((host, port))
 }
 
-fn transport(
-    kind: ServerKind,
-    secure: bool,
-    query: Option<&str>,
-) -> Result<ServerTransport, &'static str> {
+fn transport(secure: bool, query: Option<&str>) -> Result<ServerTransport, &'static str> {
     let Some(query) = query else {
         return Ok(if secure {
             ServerTransport::Tls
@@ -275,14 +295,11 @@ fn transport(
             ServerTransport::Udp
         });
     };
-    if kind == ServerKind::Stun {
-        return Err("a stun URL has no ?transport (RFC 7064 §3.1)");
-    }
     match (query.to_ascii_lowercase().as_str(), secure) {
         ("transport=udp", false) => Ok(ServerTransport::Udp),
         ("transport=tcp", false) => Ok(ServerTransport::Tcp),
         ("transport=tcp", true) => Ok(ServerTransport::Tls),
-        ("transport=udp", true) => Err("TURN over DTLS is not supported; use ?transport=tcp"),
+        ("transport=udp", true) => Err("DTLS to servers is not supported; use ?transport=tcp"),
         _ => Err("after ? comes transport=udp or transport=tcp"),
     }
 }
@@ -344,6 +361,32 @@ mod tests {
         }
     }
 
+    /// Not of RFC 7064, but often written.
+    #[test]
+    fn a_stun_url_may_name_its_transport() {
+        for (url, port, transport, plain) in [
+            ("stun:a?transport=udp", 3478, ServerTransport::Udp, "stun:a"),
+            (
+                "stun:a?transport=tcp",
+                3478,
+                ServerTransport::Tcp,
+                "stun:a?transport=tcp",
+            ),
+            (
+                "stuns:a?transport=tcp",
+                5349,
+                ServerTransport::Tls,
+                "stuns:a",
+            ),
+        ] {
+            let u = parsed(url);
+            let is = (u.kind, u.port, u.transport);
+            assert_eq!(is, (ServerKind::Stun, port, transport), "{url}");
+            assert_eq!(u.to_string(), plain);
+            assert_eq!(parsed(plain), u);
+        }
+    }
+
     #[test]
     fn addresses_of_both_families() {
         let u = parsed("turn:[2001:db8::1]:99?transport=tcp");
@@ -368,7 +411,8 @@ mod tests {
             ("stun:[2001:db8::1", "no ]"),
             ("stun:[x:y]", "not valid"),
             ("stun:[::1]99", "after ]"),
-            ("stun:example.org?transport=udp", "no ?transport"),
+            ("stun:example.org?transport=sctp", "after ?"),
+            ("stuns:example.org?transport=udp", "DTLS"),
             ("turn:example.org?transport=sctp", "after ?"),
             ("turns:example.org?transport=udp", "DTLS"),
             ("turn:user:pass@example.org", "credential"),
@@ -378,6 +422,21 @@ mod tests {
         }
         let e = "x".repeat(4000).parse::<ServerUrl>().unwrap_err();
         assert!(e.to_string().len() < 400);
+    }
+
+    #[test]
+    fn a_credential_has_a_length() {
+        let of = |name: usize, word: usize| {
+            let (name, word) = ("n".repeat(name), "w".repeat(word));
+            IceServer::turn("turn:a", name, word).check_credential()
+        };
+        assert_eq!(of(MAX_CREDENTIAL, MAX_CREDENTIAL), Ok(()));
+        for (name, word) in [(MAX_CREDENTIAL + 1, 1), (1, MAX_CREDENTIAL + 1)] {
+            assert!(of(name, word).unwrap_err().contains("at most 508 bytes"));
+        }
+        for (name, word) in [(0, 1), (1, 0)] {
+            assert!(of(name, word).unwrap_err().contains("needs username"));
+        }
     }
 
     #[test]

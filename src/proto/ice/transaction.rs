@@ -14,7 +14,7 @@ const MAX_SENDS: u32 = 7;
 const LAST_WAIT: u32 = 16;
 
 /// How long an answer is waited for over TCP: Ti of RFC 8489 §6.2.2.
-const STREAM_WAIT: Duration = Duration::from_millis(39_500);
+pub(super) const STREAM_WAIT: Duration = Duration::from_millis(39_500);
 
 /// Where transaction ids come from. 96 bits that nobody can guess are what keeps others from answering
 /// in the server's place.

@@ -239,7 +239,9 @@ pub(super) fn server(url: &str) -> Explained {
             "where UDP is blocked, only ?transport=tcp or turns: gets through, best at port 443",
         ),
         (ServerTransport::Tcp | ServerTransport::Tls, ServerKind::Stun) => {
-            explained.warning("browsers ask STUN over UDP only")
+            explained.warning(
+                "browsers ask STUN over UDP only; looprtc asks so for candidates of ICE-TCP that others connect to",
+            )
         }
         _ => explained,
     }

@@ -372,11 +372,30 @@ impl<T> JitterBuffer<T> {
         self.ready_bytes += taken.1;
         self.ready.push_back(taken);
         while self.ready.len() > self.config.max_items || self.ready_bytes > self.config.max_bytes {
-            let Some((_, bytes)) = self.ready.pop_front() else {
+            let Some((dropped, bytes)) = self.ready.pop_front() else {
                 break;
             };
             self.ready_bytes -= bytes;
             self.stats.overflowed += 1;
+            self.pass_on(&dropped);
+        }
+    }
+
+    /// What a dropped one would have told, the next one tells: that a new stream begins, and what is missing.
+    fn pass_on(&mut self, dropped: &Released<T>) {
+        match self.ready.front_mut() {
+            Some((next, _)) if next.discontinuity => {}
+            Some((next, _)) => {
+                let missing = next.sequence.saturating_sub(dropped.sequence);
+                let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+                next.lost_before = dropped.lost_before.saturating_add(missing);
+                next.discontinuity = dropped.discontinuity;
+            }
+            None => {
+                if let Some(stream) = &mut self.stream {
+                    stream.begins |= dropped.discontinuity;
+                }
+            }
         }
     }
 }

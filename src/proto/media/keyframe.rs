@@ -18,9 +18,9 @@ pub fn is_keyframe(codec: Codec, frame: &[u8]) -> bool {
 }
 
 /// Width and height in pixels, which keyframes carry. `None` for other frames, for sound, and for what
-/// cannot be read.
+/// cannot be read, a width or height of nothing among it.
 pub fn dimensions(codec: Codec, frame: &[u8]) -> Option<(u32, u32)> {
-    match codec {
+    let read = match codec {
         Codec::Vp8 => vp8_dimensions(frame),
         Codec::Vp9 => vp9_header(frame)?.dimensions,
         Codec::Av1 => av1_unit(frame)?.dimensions,
@@ -33,7 +33,8 @@ pub fn dimensions(codec: Codec, frame: &[u8]) -> Option<(u32, u32)> {
             .and_then(|(_, nal)| h265::Sps::parse(nal))
             .map(|sps| (sps.width, sps.height)),
         _ => None,
-    }
+    };
+    read.filter(|(width, height)| *width > 0 && *height > 0)
 }
 
 /// RFC 6386 §9.1: start code, then 14 bits of width and of height, each below 2 bits of scaling.

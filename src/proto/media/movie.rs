@@ -171,6 +171,7 @@ impl<R: Read + Seek> MovieReader<R> {
 
     fn next(&mut self) -> Result<Option<(usize, Frame)>, MediaError> {
         loop {
+            self.input.position.allow();
             let next = contained(|| match &mut self.demuxer {
                 Demuxer::Mp4(demuxer) => demuxer.next(self.max_frame),
                 Demuxer::Matroska(demuxer) => demuxer.next(),
@@ -210,6 +211,7 @@ fn open<R: Read + Seek>(
     mut input: Counted<R>,
 ) -> Result<(Demuxer<Counted<R>>, Vec<Found>), MediaError> {
     let position = input.position.clone();
+    position.allow();
     let io = |error: std::io::Error| damaged(0, format!("cannot be read: {error}"));
     let mut start = Vec::new();
     input.seek(SeekFrom::Start(0)).map_err(io)?;
@@ -218,7 +220,10 @@ fn open<R: Read + Seek>(
         .take(12)
         .read_to_end(&mut start)
         .map_err(io)?;
+    let length = input.seek(SeekFrom::End(0)).map_err(io)?;
     input.seek(SeekFrom::Start(0)).map_err(io)?;
+    position.length.store(length, Ordering::Relaxed);
+    position.allow();
     let opened = contained(|| {
         if start.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) {
             let (demuxer, found) = Matroska::open(input)?;
@@ -378,13 +383,40 @@ fn damaged(offset: u64, reason: String) -> MediaError {
     MediaError::new(MediaErrorKind::Damaged, offset, reason)
 }
 
-/// Where the file was read last: the demuxers own it, and their errors do not say.
+/// Bytes that a demuxer may read until it comes to something, beyond the whole file four times over; and at most.
+const READ_BUDGET: (u64, u64) = (64 << 10, 256 << 20);
+
+/// What a seek costs of that, and a read beside its bytes.
+const SEEK_COST: u64 = 16;
+
+/// Where the file was read last: the demuxers own it, and their errors do not say. And how much of it may still be
+/// read: there are damaged files that they would read without end.
 #[derive(Debug, Clone, Default)]
-struct Position(Arc<AtomicU64>);
+struct Position {
+    at: Arc<AtomicU64>,
+    length: Arc<AtomicU64>,
+    left: Arc<AtomicU64>,
+}
 
 impl Position {
     fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.at.load(Ordering::Relaxed)
+    }
+
+    /// The next frame, or the tables, may be looked for.
+    fn allow(&self) {
+        let (least, most) = READ_BUDGET;
+        let length = self.length.load(Ordering::Relaxed);
+        let budget = length.saturating_mul(4).saturating_add(least).min(most);
+        self.left.store(budget, Ordering::Relaxed);
+    }
+
+    fn spend(&self, bytes: u64) -> std::io::Result<()> {
+        let left = self.left.load(Ordering::Relaxed).checked_sub(bytes);
+        let left = left
+            .ok_or_else(|| std::io::Error::other("it leads to the same places again and again"))?;
+        self.left.store(left, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -415,15 +447,17 @@ impl<R> Clone for Counted<R> {
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.lock()?.read(buffer)?;
-        self.position.0.fetch_add(n as u64, Ordering::Relaxed);
+        self.position.spend(n as u64 + 1)?;
+        self.position.at.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
     }
 }
 
 impl<R: Seek> Seek for Counted<R> {
     fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.position.spend(SEEK_COST)?;
         let at = self.lock()?.seek(to)?;
-        self.position.0.store(at, Ordering::Relaxed);
+        self.position.at.store(at, Ordering::Relaxed);
         Ok(at)
     }
 }

@@ -142,9 +142,11 @@ impl Reader {
     }
 }
 
-/// Which byte stream begins like this: one with a NAL unit that either begins with a parameter set, a
+/// Which byte stream begins like this (of more than [`SIGNATURE_BYTES`] the first, so that it is no matter how a
+/// file is cut into pieces): one with a NAL unit that either begins with a parameter set, a
 /// delimiter or SEI.
 fn byte_stream(bytes: &[u8]) -> Option<Codec> {
+    let bytes = bytes.get(..SIGNATURE_BYTES).unwrap_or(bytes);
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
     let nal = bytes.get(zeros..)?.strip_prefix(&[1])?;
     if zeros < 2 || nal.len() < 2 {

@@ -139,7 +139,8 @@ impl PeerConfig {
         include_loopback: bool => gather.include_loopback;
         /// Sets [`GatherConfig::port`].
         port: crate::proto::net::PortPolicy => gather.port;
-        /// Sets [`GatherConfig::tcp`]: ICE over TCP (RFC 6544).
+        /// Sets [`GatherConfig::tcp`]: ICE over TCP (RFC 6544). Where others may connect to us, STUN servers are asked
+        /// by TCP and TLS, too.
         ice_tcp: IceTcp => gather.tcp;
         /// Sets [`GatherConfig::udp`].
         udp: bool => gather.udp;

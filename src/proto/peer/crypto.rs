@@ -7,6 +7,11 @@ mod certificate;
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 mod dtls;
 mod explain;
+#[cfg(all(
+    any(feature = "rust-crypto", feature = "aws-lc"),
+    any(test, feature = "testing")
+))]
+pub(crate) mod open;
 #[cfg(feature = "openssl")]
 mod openssl;
 #[cfg(feature = "rust-crypto")]
@@ -246,6 +251,13 @@ pub(crate) fn provider(
     backend: CryptoBackend,
     seed: Option<u64>,
 ) -> Result<Arc<CryptoProvider>, CryptoError> {
+    #[cfg(all(
+        any(feature = "rust-crypto", feature = "aws-lc"),
+        any(test, feature = "testing")
+    ))]
+    if open::is_wanted() {
+        return open::provider(|| make_provider(backend, None));
+    }
     let class = seed.map(|seed| seed % SEED_CLASSES);
     // Entries are only ever added whole, so a poisoned lock is as good as another.
     let mut providers = PROVIDERS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,6 @@
 //! Local candidates: from the gatherer to the core and to the application.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::time::Instant;
@@ -8,6 +9,7 @@ use str0m::net::Protocol as CoreProtocol;
 use str0m::{Candidate, CandidateKind, Rtc};
 
 use super::config::{CandidatePolicy, PeerConfig};
+use super::description::{own_attribute, with_candidates};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
 use super::{Input, Output, Peer};
@@ -29,12 +31,17 @@ pub(super) fn gatherer(config: &PeerConfig) -> Result<Gatherer, PeerError> {
 /// Remote candidates that wait for their names at once; more are of no use.
 const MAX_WAITING: usize = 32;
 
+/// Generations whose number is remembered. One can be taken back, so it is not always the last.
+const MAX_GENERATIONS: usize = 4;
+
 /// Names in place of addresses: our own, and those of remote candidates that are being looked up.
 #[derive(Debug)]
 pub(super) struct Names {
     ids: TransactionIds,
     hidden: Vec<(SocketAddr, String)>,
     waiting: Vec<IceCandidate>,
+    /// The last generations that candidates were signalled in, by their ufrags, and how many there were before each.
+    generations: VecDeque<(String, u8)>,
 }
 
 impl Names {
@@ -43,7 +50,28 @@ impl Names {
             ids: TransactionIds::new(seed),
             hidden: Vec::new(),
             waiting: Vec::new(),
+            generations: VecDeque::new(),
         }
+    }
+
+    /// The number of the generation that this ufrag stands for, if it is known.
+    fn generation_of(&self, ufrag: &str) -> Option<u8> {
+        let mut known = self.generations.iter();
+        known.find(|(u, _)| u == ufrag).map(|(_, number)| *number)
+    }
+
+    /// The same; a new ufrag is a new generation.
+    fn generation(&mut self, ufrag: &str) -> u8 {
+        if let Some(number) = self.generation_of(ufrag) {
+            return number;
+        }
+        let last = self.generations.back();
+        let number = last.map_or(0, |(_, number)| number.saturating_add(1));
+        if self.generations.len() >= MAX_GENERATIONS {
+            self.generations.pop_front();
+        }
+        self.generations.push_back((ufrag.to_owned(), number));
+        number
     }
 
     /// A name for this address: a random UUID (RFC 9562 §5.4), as others have it.
@@ -223,12 +251,20 @@ impl Peer {
         let index = match self.position_gathered(protocol_of(found), found.address) {
             Some(index) => index,
             None => {
-                let Some(mut candidate) = add_local_candidate(&mut self.rtc, found) else {
+                let candidate = match &found.kind {
+                    LocalKind::ServerReflexiveTcp { base, .. } => {
+                        let base = (!self.config.gather.hide_addresses).then_some(*base);
+                        Some(super::tcp::reflexive_candidate(found.address, base))
+                    }
+                    _ => add_local_candidate(&mut self.rtc, found),
+                };
+                let Some(mut candidate) = candidate else {
                     return;
                 };
                 candidate.url = match &found.kind {
                     LocalKind::Host | LocalKind::HostTcp(_) => None,
-                    LocalKind::ServerReflexive { url, .. } => url.clone(),
+                    LocalKind::ServerReflexive { url, .. }
+                    | LocalKind::ServerReflexiveTcp { url, .. } => url.clone(),
                     LocalKind::Relay { url, .. } => Some(url.clone()),
                 };
                 let is_host = matches!(found.kind, LocalKind::Host | LocalKind::HostTcp(_));
@@ -242,11 +278,30 @@ impl Peer {
                 self.gathered.len() - 1
             }
         };
+        let ufrag = self.negotiation.gathering_ufrag(&self.local_creds);
+        let generation = self.names.generation(&ufrag);
         let candidate = &mut self.gathered[index];
-        candidate.username_fragment = Some(self.negotiation.gathering_ufrag(&self.local_creds));
+        candidate.username_fragment = Some(ufrag);
         candidate.sdp_mid = self.negotiation.first_mid();
-        let candidate = candidate.clone();
+        let mut candidate = candidate.clone();
+        candidate.priority = younger(candidate.priority, generation);
         self.signal_candidate(Some(candidate));
+    }
+
+    /// A description of ours with what has been gathered, as it stands in its generation: see [`younger`].
+    pub(super) fn with_gathered(&self, sdp: &str, complete: bool) -> String {
+        let ufrag = own_attribute(sdp, "ice-ufrag").unwrap_or_default();
+        let generation = self.names.generation_of(&ufrag).unwrap_or(0);
+        let mut candidates = self.gathered.clone();
+        for candidate in &mut candidates {
+            candidate.priority = younger(candidate.priority, generation);
+        }
+        with_candidates(sdp, &candidates, complete)
+    }
+
+    /// Candidates may stand in a description with this ufrag.
+    pub(super) fn note_generation(&mut self, ufrag: &str) {
+        self.names.generation(ufrag);
     }
 
     /// An address is gone: no pair may use it any more.
@@ -254,6 +309,9 @@ impl Peer {
         if let Some(index) = self.position_gathered(protocol_of(lost), lost.address) {
             self.gathered.remove(index);
             self.names.hidden.retain(|(a, _)| *a != lost.address);
+        }
+        if matches!(lost.kind, LocalKind::ServerReflexiveTcp { .. }) {
+            return;
         }
         if let Ok(candidate) = core_candidate(lost) {
             self.rtc.direct_api().invalidate_candidate(&candidate);
@@ -298,10 +356,21 @@ impl Peer {
     }
 }
 
+/// The priority that a candidate is signalled with: its local preference (RFC 8445 §5.1.2.1) rises with each generation.
+///
+/// While it still hears from its old path, and for 2.5 s after, libwebrtc sends no check on a pair whose priority is not
+/// above that path's, whatever the other side nominates: after a restart from a network that is gone it would be silent
+/// for so long. What the core has is the same but for that, so the order within a generation is kept.
+fn younger(priority: u32, generation: u8) -> u32 {
+    const LEVELS: u32 = 0xFF00 << 8;
+    let level = 0x80 | u32::from(generation.min(0x7F));
+    priority & !LEVELS | level << 16
+}
+
 fn protocol_of(found: &LocalCandidate) -> Protocol {
-    match found.kind {
-        LocalKind::HostTcp(_) => Protocol::IceTcp,
-        _ => Protocol::Udp,
+    match found.kind.is_tcp() {
+        true => Protocol::IceTcp,
+        false => Protocol::Udp,
     }
 }
 
@@ -334,16 +403,17 @@ fn add_local_candidate(rtc: &mut Rtc, found: &LocalCandidate) -> Option<IceCandi
 
 fn core_candidate(found: &LocalCandidate) -> Result<Candidate, String> {
     let address = found.address;
-    let candidate = match &found.kind {
-        LocalKind::Host => Candidate::host(address, CoreProtocol::Udp),
+    match &found.kind {
+        LocalKind::Host => Candidate::host(address, CoreProtocol::Udp).map_err(|e| e.to_string()),
         LocalKind::HostTcp(tcp_type) => Ok(super::tcp::core_candidate(address, *tcp_type)),
         LocalKind::ServerReflexive { base, .. } => {
             Candidate::server_reflexive(address, *base, CoreProtocol::Udp)
+                .map_err(|e| e.to_string())
         }
+        LocalKind::ServerReflexiveTcp { .. } => Err("the core knows its base".into()),
         // What is sent from it and comes to it is relayed here; the core sees no socket beneath it.
         LocalKind::Relay { transport, .. } => Ok(relay_candidate(address, *transport)),
-    };
-    candidate.map_err(|e| e.to_string())
+    }
 }
 
 /// A relayed candidate. By what the server is reached is its type preference, as with other stacks: UDP before TCP
@@ -370,4 +440,23 @@ fn relay_candidate(address: SocketAddr, transport: ServerTransport) -> Candidate
         None,
         None,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_younger_generation_is_preferred_and_its_order_kept() {
+        let of = |local: u32| 126 << 24 | local << 8 | 255;
+        let ranked = |g| [of(65_534), of(65_532), of(65_500)].map(|p| younger(p, g));
+        for g in 0..0x7F {
+            assert!(ranked(g).is_sorted_by(|a, b| a > b));
+            assert!(ranked(g)[0] < ranked(g + 1)[2], "{g}");
+        }
+        assert_eq!(ranked(0x7F), ranked(0xFF), "and then no more");
+        assert_eq!(younger(younger(of(65_532), 3), 4), younger(of(65_532), 4));
+        // Neither the type nor the component is touched.
+        assert_eq!(younger(of(65_534), 0) & 0xFF00_00FF, of(0));
+    }
 }

@@ -21,7 +21,7 @@ mod config;
 mod connectivity;
 mod contract;
 mod core;
-mod crypto;
+pub(crate) mod crypto;
 mod description;
 // Called by the crypto backends, of which the core alone has none.
 #[cfg_attr(
@@ -172,7 +172,7 @@ impl Peer {
     pub fn new(config: PeerConfig, now: Instant) -> Result<Self, PeerError> {
         let core = core::build(&config, now)?;
         let limits = &config.limits;
-        let tracks = Tracks::new(config.codecs.clone(), &core.creds.ufrag);
+        let tracks = Tracks::new(&config, &core.creds.ufrag);
         let mut peer = Self {
             provider: core.provider,
             backend: core.backend,
@@ -282,7 +282,7 @@ impl Peer {
             } => {
                 self.settle();
                 self.advance(now);
-                self.gatherer.handle_binding(request, &reply);
+                self.gatherer.handle_binding(&request, &reply);
                 self.on_gathered();
             }
             Input::NetworkChanged { now, change } => {

@@ -22,9 +22,7 @@ use str0m::IceCreds;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 
 use super::channels::CORE_BUFFER;
-use super::description::{
-    Description, MediaLine, check_own, own_attribute, own_media_lines, with_candidates,
-};
+use super::description::{Description, MediaLine, check_own, own_attribute, own_media_lines};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
 use super::tracks::{check_mids, remote_media};
@@ -142,7 +140,7 @@ impl Peer {
         let complete = self.gathering == IceGatheringState::Complete;
         Some(SessionDescription {
             kind: description.kind,
-            sdp: with_candidates(&description.sdp, &self.gathered, complete),
+            sdp: self.with_gathered(&description.sdp, complete),
         })
     }
 
@@ -165,9 +163,10 @@ impl Peer {
             return Err(self.wrong_state("create_offer"));
         }
         let created = self.core_offer()?;
+        self.note_generation(&created.ufrag);
         let description = SessionDescription {
             kind: SdpType::Offer,
-            sdp: with_candidates(&created.sdp, &self.gathered, false),
+            sdp: self.with_gathered(&created.sdp, false),
         };
         self.negotiation.created = Some(created);
         Ok(description)
@@ -200,16 +199,19 @@ impl Peer {
             }
         }
         let sdp = self.negotiation.answer.as_deref().unwrap_or_default();
+        let ufrag = own_attribute(sdp, "ice-ufrag").unwrap_or_default();
+        self.note_generation(&ufrag);
+        let sdp = self.negotiation.answer.as_deref().unwrap_or_default();
         Ok(SessionDescription {
             kind: SdpType::Answer,
-            sdp: with_candidates(sdp, &self.gathered, false),
+            sdp: self.with_gathered(sdp, false),
         })
     }
 
     fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
-        let text = self.tracks.with_wanted_layers(&offer.text);
-        let parsed = SdpOffer::from_sdp_string(&text).map_err(bad_sdp)?;
         let media = remote_media(&offer.text, &offer.lines);
+        let text = self.tracks.as_wanted(&offer.text, &media);
+        let parsed = SdpOffer::from_sdp_string(&text).map_err(bad_sdp)?;
         self.wake_inactive(&media);
         let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;
         self.tracks_answered(&offer.text, &media);
@@ -381,7 +383,8 @@ impl Peer {
         self.check_answered_credentials(&answer)?;
         let media = remote_media(&answer.text, &answer.lines);
         self.tracks.check_remote(&answer.text, &media)?;
-        let parsed = SdpAnswer::from_sdp_string(&answer.text).map_err(bad_sdp)?;
+        let text = self.tracks.as_wanted(&answer.text, &media);
+        let parsed = SdpAnswer::from_sdp_string(&text).map_err(bad_sdp)?;
         let Some(created) = self.negotiation.created.take() else {
             return Err(self.wrong_state("set_remote_description(answer)"));
         };

@@ -108,9 +108,12 @@ impl Peer {
 
     /// Verifies a STUN message. Whether the core is to see it.
     fn on_stun(&mut self, received: &Received<'_>) -> bool {
-        let Ok(message) = StunMessage::parse(received.contents) else {
-            self.stats.malformed_dropped += 1;
-            return false;
+        let message = match StunMessage::parse(received.contents) {
+            Ok(message) if !stun::begins_with_integrity(received.contents) => message,
+            _ => {
+                self.stats.malformed_dropped += 1;
+                return false;
+            }
         };
         let is_request = message.is_binding_request();
         let password = if is_request {

@@ -5,6 +5,7 @@
 //! | a new address; the path still stands | candidates on it are trickled, in this generation |
 //! | an address is gone that the path does not use | its candidates are not used any more |
 //! | the path's address or relay is gone, the default route is another one, the machine slept | ICE restart |
+//! | the same, and the machine has no address at all | ICE restart as soon as there is one: it is in the offer then |
 //! | a change of any kind while there is no path | ICE restart |
 //! | a TURN server has forgotten the relay that the path uses | ICE restart |
 //! | *disconnected* for so long; then *failed* | ICE restart, once each |
@@ -28,6 +29,8 @@ pub(super) struct Recovery {
     since: Option<Instant>,
     /// This outage has been answered while it was *disconnected*; while it was *failed*.
     tried: [bool; 2],
+    /// The machine has no address. There will be a restart when it has one.
+    cut_off: bool,
 }
 
 impl Recovery {
@@ -35,7 +38,7 @@ impl Recovery {
     fn note(&mut self, state: Ice, now: Instant) {
         match state {
             Ice::Disconnected | Ice::Failed => _ = self.since.get_or_insert(now),
-            Ice::Connected | Ice::Completed => *self = Self::default(),
+            Ice::Connected | Ice::Completed => (self.since, self.tried) = (None, [false; 2]),
             // A restart is under way.
             Ice::New | Ice::Checking | Ice::Closed => self.since = None,
         }
@@ -70,7 +73,14 @@ impl Peer {
             // Still on the way, with candidates that are being trickled.
             _ => change.slept,
         };
-        if is_affected && self.config.restart_on_network_change {
+        // An offer without candidates helps nobody, and who gets them one by one hears of them too late: see `younger`.
+        let was_cut_off = std::mem::take(&mut self.recovery.cut_off);
+        if !(is_affected || was_cut_off) || !self.config.restart_on_network_change {
+            return;
+        }
+        if self.gatherer.is_cut_off() {
+            self.recovery.cut_off = true;
+        } else {
             self.recover("the network has changed");
         }
     }

@@ -43,6 +43,12 @@ struct Found {
 impl Resend {
     fn keep(&mut self, contents: &[u8]) {
         if self.kept.len() >= MAX_KEPT {
+            let is_due = self.found.is_some_and(|f| f.times < TIMES.len());
+            if self.armed || is_due {
+                // What was lost first is what the other side lacks. Acknowledgements of what comes on the new path
+                // already must not take its place.
+                return;
+            }
             self.kept.pop_front();
         }
         self.kept.push_back(contents.to_vec());
@@ -161,5 +167,15 @@ mod tests {
         }
         assert_eq!(r.kept.len(), MAX_KEPT);
         assert_eq!(r.kept.back(), Some(&vec![99]));
+        // But while a path is looked for, and until they have gone out, those that are there.
+        r.arm();
+        r.keep(&[100]);
+        let t0 = Instant::now();
+        r.answered(ends(1, 2), t0);
+        r.keep(&[101]);
+        assert_eq!(r.kept.back(), Some(&vec![99]));
+        r.due(t0 + TIMES[2]);
+        r.keep(&[102]);
+        assert_eq!(r.kept.back(), Some(&vec![102]));
     }
 }

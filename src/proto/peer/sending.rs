@@ -22,6 +22,7 @@ impl Peer {
             self.stats.path_protocol = Some(ends.protocol);
             self.connectivity.sent(ends, self.now);
             self.keep_for_resend(&contents);
+            self.packet_leaves(&contents);
         } else if StunMessage::parse(&contents).is_ok_and(|m| m.use_candidate()) {
             // What comes from there is to be let in, though nothing may be sent there.
             let now = self.now;

@@ -1,12 +1,13 @@
 //! ICE over TCP (RFC 6544): between the core, which knows candidates, and streams.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use str0m::net::{Protocol as CoreProtocol, TcpType as CoreTcpType};
 use str0m::{Candidate, CandidateKind};
 
 use super::connectivity::Ends;
 use super::{Output, Peer, Route};
+use crate::proto::ice::candidate::{CandidateAddress, CandidateType, IceCandidate};
 use crate::proto::ice::stun;
 use crate::proto::ice::tcp::{ACTIVE_PORT, Sending, TcpPaths, TcpType};
 use crate::proto::net::{Protocol, Received, SocketId, SocketReply, Transmit};
@@ -125,25 +126,59 @@ impl Peer {
     }
 }
 
-/// A host candidate for TCP. Its type preference is that of other stacks; its local preference that of RFC 6544
-/// §4.2: who opens first, then the family.
+/// A host candidate for TCP. Its type preference is that of other stacks.
 pub(super) fn core_candidate(address: SocketAddr, tcp_type: TcpType) -> Candidate {
-    const TYPE_PREFERENCE: u32 = 90;
-    let (direction, core_type) = match tcp_type {
-        TcpType::Active => (6, CoreTcpType::Active),
-        TcpType::Passive => (4, CoreTcpType::Passive),
+    let core_type = match tcp_type {
+        TcpType::Active => CoreTcpType::Active,
+        TcpType::Passive => CoreTcpType::Passive,
     };
-    let other = if address.is_ipv6() { 8_191 } else { 8_190 };
-    let priority = TYPE_PREFERENCE << 24 | (direction << 13 | other) << 8 | 255;
     Candidate::from_parts(
         super::gathering::foundation("tcp", address.ip()),
         1,
         CoreProtocol::Tcp,
-        priority,
+        priority(90, address, tcp_type),
         address,
         CandidateKind::Host,
         None,
         Some(core_type),
         None,
     )
+}
+
+/// A passive candidate that a server has seen (RFC 6544 §5.2). The core does not hear of it: what connects to it comes
+/// to its base, which the core knows, and from a passive candidate no check goes out by itself.
+pub(super) fn reflexive_candidate(address: SocketAddr, base: Option<SocketAddr>) -> IceCandidate {
+    let nowhere = SocketAddr::new(
+        match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        },
+        0,
+    );
+    let of = base.map_or(address, |base| base).ip();
+    IceCandidate {
+        foundation: super::gathering::foundation("srflxtcp", of),
+        component: 1,
+        protocol: "tcp".to_owned(),
+        // Below what a peer finds by itself, as other stacks rank that.
+        priority: priority(70, address, TcpType::Passive),
+        address: CandidateAddress::Ip(address.ip()),
+        port: address.port(),
+        typ: CandidateType::ServerReflexive,
+        related_address: Some(base.unwrap_or(nowhere)),
+        tcp_type: Some("passive".to_owned()),
+        username_fragment: None,
+        sdp_mid: None,
+        url: None,
+    }
+}
+
+/// The local preference is that of RFC 6544 §4.2: who opens first, then the family.
+fn priority(type_preference: u32, address: SocketAddr, tcp_type: TcpType) -> u32 {
+    let direction = match tcp_type {
+        TcpType::Active => 6,
+        TcpType::Passive => 4,
+    };
+    let other = if address.is_ipv6() { 8_191 } else { 8_190 };
+    type_preference << 24 | (direction << 13 | other) << 8 | 255
 }

@@ -16,6 +16,7 @@ mod config;
 mod direction;
 pub(super) mod extensions;
 mod frame;
+mod history;
 mod negotiate;
 mod packet;
 mod pieces;
@@ -31,9 +32,10 @@ use std::time::{Duration, Instant};
 
 use str0m::media::Mid;
 
+use super::Peer;
+use super::config::{Limits, PeerConfig};
 use super::error::PeerError;
 use super::state::PeerEvent;
-use super::{Peer, config::Limits};
 
 pub use self::bitrate::BandwidthEstimate;
 pub use self::codec::{CodecParameters, Codecs, MediaKind};
@@ -168,6 +170,10 @@ pub(super) struct Tracks {
     known: Codecs,
     payload_types: PayloadTypes,
     unannounced: unannounced::Unannounced,
+    /// Somebody reads transport-wide feedback: the bandwidth estimation, or the application.
+    wants_feedback: bool,
+    /// The line that offers the numbers it tells of, as the core has written it.
+    transport_line: Option<String>,
     /// When something held back is next to be given out.
     due: Option<Instant>,
     /// What made-up names begin with.
@@ -175,13 +181,15 @@ pub(super) struct Tracks {
 }
 
 impl Tracks {
-    pub fn new(known: Codecs, name: &str) -> Self {
+    pub fn new(config: &PeerConfig, name: &str) -> Self {
         Self {
             list: Vec::new(),
             next: 0,
-            known,
+            known: config.codecs.clone(),
             payload_types: PayloadTypes::default(),
             unannounced: unannounced::Unannounced::default(),
+            wants_feedback: config.bandwidth_estimation.is_some() || config.rtcp_events,
+            transport_line: None,
             due: None,
             name: format!("looprtc-{name}"),
         }
@@ -602,7 +610,7 @@ mod tests {
     #[test]
     fn h264_goes_out_in_fragments_where_it_may() {
         let limits = Limits::default();
-        let mut tracks = Tracks::new(Codecs::default(), "test");
+        let mut tracks = Tracks::new(&PeerConfig::default(), "test");
         let id = tracks.add(MediaKind::Video, TransceiverConfig::default(), &limits);
         let transceiver = tracks.find(id.unwrap()).unwrap();
         let of = |payload_type, codec, packetization_mode| CodecParameters {

@@ -23,7 +23,7 @@ const COOKIE: &str = "looprtc";
 
 /// What a request wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Right {
+pub(crate) enum Right {
     /// Watch, join, call, and see the figures.
     View,
     /// Publish by WHIP.
@@ -32,7 +32,7 @@ pub(super) enum Right {
 
 /// Decides.
 #[derive(Debug)]
-pub(super) struct Access {
+pub(crate) struct Access {
     view: Option<Token>,
     publish: Option<Token>,
     /// Listening on loopback without a token: then a web page elsewhere must not come by another name for this

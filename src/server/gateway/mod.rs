@@ -20,7 +20,7 @@
 //! | `/api/stats`, `/metrics` | figures, as JSON and for Prometheus |
 //! | `/healthz` | 204 |
 
-mod access;
+pub(crate) mod access;
 mod config;
 mod live;
 mod metrics;

@@ -190,11 +190,46 @@ pub(super) fn metrics(gateway: &Gateway) -> String {
         m.gauge("rooms", "Rooms that somebody is in.", count);
         m.gauge("room_participants", "Participants of all rooms.", people);
         let stats = rooms.stats();
-        m.counter(
-            "room_packets_forwarded_total",
-            "Packets passed on in rooms.",
-            stats.packets_forwarded,
-        );
+        let counters = [
+            (
+                "joined",
+                "Participants that have joined rooms.",
+                stats.joined,
+            ),
+            (
+                "refused",
+                "Participants that could not join.",
+                stats.refused,
+            ),
+            (
+                "bad_messages",
+                "Messages in rooms that were none.",
+                stats.bad_messages,
+            ),
+            (
+                "packets_received",
+                "Packets of participants.",
+                stats.packets_received,
+            ),
+            (
+                "packets_forwarded",
+                "Packets passed on in rooms.",
+                stats.packets_forwarded,
+            ),
+            (
+                "keyframes_requested",
+                "Keyframes asked of participants.",
+                stats.keyframes_requested,
+            ),
+            (
+                "layer_switches",
+                "Times that a receiver got another layer.",
+                stats.layer_switches,
+            ),
+        ];
+        for (name, help, value) in counters {
+            m.counter(&format!("room_{name}_total"), help, value);
+        }
     }
     let door = gateway.door.stats();
     m.gauge(

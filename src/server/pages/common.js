@@ -1,5 +1,23 @@
 // What the pages share: what the server offers, signing in, the line to the server, words for states, graphs.
 
+/** The bar at the top. What the server does not offer is hidden until it is known that it does. */
+document.getElementById('bar').innerHTML = `
+  <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="24" height="24">looprtc</a>
+  <nav aria-label="Pages">
+    <a href="/">Watch</a>
+    <a href="/publish" data-if="publish" hidden>Publish</a>
+    <a href="/room/" data-if="rooms" hidden>Rooms</a>
+    <a href="/call" data-if="calls" hidden>Calls</a>
+  </nav>
+  <span id="server" class="pill" role="status"></span>`;
+for (const link of document.querySelectorAll('#bar nav a')) {
+  const [, here] = location.pathname.split('/');
+  if (link.pathname.split('/')[1] !== (here === 'watch' ? '' : here)) continue;
+  link.setAttribute('aria-current', 'page');
+  link.hidden = false;
+  delete link.dataset.if;
+}
+
 /** Asks the server what it offers; signs in first where it wants a token. Never ends without an answer. */
 export async function offered() {
   for (;;) {

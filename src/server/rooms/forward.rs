@@ -7,14 +7,14 @@ use crate::proto::media::Codec;
 use crate::proto::peer::ReceivedPacket;
 
 /// The layers that are asked for, the smallest first: a quarter, a half, and the full size.
-pub(super) const LAYERS: [&str; 3] = ["q", "h", "f"];
+pub(crate) const LAYERS: [&str; 3] = ["q", "h", "f"];
 
 /// A layer by its place in [`LAYERS`]; 0 for pictures in one layer, and for sound.
-pub(super) type Layer = usize;
+pub(crate) type Layer = usize;
 
 /// What a packet's first bytes tell; worked out once for all receivers.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Look {
+pub(crate) struct Look {
     pub layer: Layer,
     /// It begins a keyframe; `None`: that cannot be told of this codec.
     begins_keyframe: Option<bool>,
@@ -24,15 +24,20 @@ pub(super) struct Look {
 impl Look {
     /// `None`: of a layer that was not asked for.
     pub fn at(packet: &ReceivedPacket) -> Option<Self> {
-        let layer = match &packet.rid {
+        Self::of(packet.codec, packet.rid.as_deref(), &packet.payload)
+    }
+
+    /// The same, of a packet's parts.
+    pub fn of(codec: Codec, rid: Option<&str>, payload: &[u8]) -> Option<Self> {
+        let layer = match rid {
             None => 0,
-            Some(rid) => LAYERS.iter().position(|l| l == rid)?,
+            Some(rid) => LAYERS.iter().position(|l| *l == rid)?,
         };
-        let vp8 = (packet.codec == Codec::Vp8).then(|| Descriptor::parse(&packet.payload));
+        let vp8 = (codec == Codec::Vp8).then(|| Descriptor::parse(payload));
         let vp8 = vp8.flatten();
-        let begins_keyframe = match packet.codec {
+        let begins_keyframe = match codec {
             Codec::Vp8 => Some(vp8.is_some_and(|d| d.begins_keyframe)),
-            Codec::H264 => Some(h264_begins_keyframe(&packet.payload)),
+            Codec::H264 => Some(h264_begins_keyframe(payload)),
             codec if codec.is_video() => None,
             // A decoder of sound can begin anywhere.
             _ => Some(true),
@@ -42,6 +47,14 @@ impl Look {
             begins_keyframe,
             vp8,
         })
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Look {
+    /// Whether it begins a keyframe; `None`: that cannot be told of this codec.
+    pub(crate) fn begins_keyframe(&self) -> Option<bool> {
+        self.begins_keyframe
     }
 }
 
@@ -62,7 +75,7 @@ fn h264_begins_keyframe(payload: &[u8]) -> bool {
 
 /// What becomes of a packet for one receiver.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Drop,
     AsItIs,
     /// With this payload instead.
@@ -71,7 +84,7 @@ pub(super) enum Verdict {
 
 /// Chooses for one receiver of one source.
 #[derive(Debug, Default)]
-pub(super) struct Forwarder {
+pub(crate) struct Forwarder {
     current: Option<Layer>,
     /// The layer that it is to get.
     target: Layer,

@@ -21,7 +21,7 @@
 //! page can send layers, and calls no `addTrack` before the first offer.
 
 mod config;
-mod forward;
+pub(crate) mod forward;
 mod layers;
 mod message;
 mod participant;

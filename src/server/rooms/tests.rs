@@ -456,6 +456,13 @@ fn who_cannot_join_is_told() {
     assert!(refused("/room/x/ws").1.contains("full"));
     assert!(refused("/room/z/ws").1.contains("too many rooms"));
     assert_eq!(hall.rooms.stats().refused, 4);
+    let long = Some(format!("{}\u{7}{}", "é".repeat(40), "b".repeat(40)));
+    let name = hall.rooms.name(ParticipantId(7), long);
+    assert_eq!(name, format!("{}{}", "é".repeat(40), "b".repeat(24)));
+    assert_eq!(
+        hall.rooms.name(ParticipantId(7), Some(" \n".into())),
+        "Guest 7"
+    );
     assert_eq!(Rooms::room_of("/websocket"), Some("lobby"));
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 /// What a packet's descriptor says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Descriptor {
+pub(crate) struct Descriptor {
     /// The packet begins a keyframe.
     pub begins_keyframe: bool,
     /// Where the picture id stands, and what it is; 15 bits if true, else 7.
@@ -52,7 +52,7 @@ impl Descriptor {
 
 /// Makes the numbers of one layer go on where those of another ended.
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     /// What is added.
     picture_id: u16,
     tl0: u8,

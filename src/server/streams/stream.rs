@@ -18,8 +18,8 @@ use crate::driver::peers::Queued;
 use crate::driver::{Datagram, EventLoop, PeerId, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{
-    EncodedFrame, MediaKind, MediaMode, PeerConfig, PeerEvent, RtpPacket, TransceiverConfig,
-    TransceiverId,
+    Direction, EncodedFrame, MediaKind, MediaMode, PeerConfig, PeerEvent, RtpPacket,
+    TransceiverConfig, TransceiverId,
 };
 use crate::server::token::Token;
 use crate::signaling::whip::{WhipClient, WhipEvent};
@@ -231,6 +231,7 @@ impl Stream {
                     MediaKind::Audio => "audio",
                 };
                 let config = TransceiverConfig::default()
+                    .direction(Direction::SendOnly)
                     .ids(&self.name, name)
                     .stereo(track.kind == MediaKind::Audio);
                 let codecs = track.feeds.iter().filter(|_| fixed).map(|f| f.codec);

@@ -126,6 +126,17 @@ impl TurnMachine {
         }
     }
 
+    /// Whether nothing is left of anybody.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.allocations.is_empty()
+            && self.clients.is_empty()
+            && self.per_user.is_empty()
+            && self.per_address.is_empty()
+            && self.ends.is_empty()
+            && self.reservations.is_empty()
+    }
+
     fn on_message(&mut self, client: Client, message: &Message<'_>, received: usize, now: Instant) {
         if !message.has_class(MessageClass::Request) {
             // A Binding indication keeps a NAT open; others say nothing to us.

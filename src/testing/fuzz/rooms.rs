@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::Bytes;
+use crate::proto::media::Codec;
 use crate::server::calls::{Calls, CallsConfig};
 use crate::server::http::{Request, SocketOutput, WebSocketId};
 use crate::server::rooms::Rooms;
+use crate::server::rooms::forward::{Forwarder, LAYERS, Look, Verdict};
 
 /// Sockets that there are; what is said on others is said by nobody.
 const SOCKETS: u64 = 4;
@@ -56,5 +58,56 @@ pub fn room_message(data: &[u8]) {
                 SocketOutput::Close(_, _, why) => assert!(why.len() <= 123),
             }
         }
+    }
+}
+
+/// Packets of a camera in layers, for a receiver whose layer changes: it begins with a keyframe, changes layers with
+/// one, and of the payload nothing but the numbers in the descriptor is changed.
+pub fn room_media(data: &[u8]) {
+    let mut bytes = Bytes(data);
+    let codec = [Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Opus][usize::from(bytes.byte() & 3)];
+    let mut forwarder = Forwarder::default();
+    let mut layer = None;
+    while !bytes.is_empty() {
+        let control = bytes.byte();
+        match control & 0x0F {
+            0x0E => forwarder.aim(usize::from(control >> 4) % LAYERS.len()),
+            0x0F => {
+                forwarder.restart();
+                layer = None;
+            }
+            _ => {}
+        }
+        let rid = LAYERS.get(usize::from(control & 3)).copied();
+        let length = usize::from(bytes.byte() & 0x3F);
+        let payload = bytes.take(length);
+        let look = Look::of(codec, rid, payload).expect("a layer that was asked for");
+        let switches = forwarder.switches;
+        let sent = match forwarder.decide(&look, payload) {
+            Verdict::Drop => continue,
+            Verdict::AsItIs => payload.to_vec(),
+            Verdict::Changed(changed) => {
+                assert_eq!(codec, Codec::Vp8);
+                changed.to_vec()
+            }
+        };
+        let begins = |payload: &[u8]| Look::of(codec, rid, payload).map(|l| l.begins_keyframe());
+        assert_eq!(begins(&sent), begins(payload));
+        if layer.replace(look.layer) != Some(look.layer) {
+            assert_ne!(
+                look.begins_keyframe(),
+                Some(false),
+                "it begins in the middle"
+            );
+        } else {
+            assert_eq!(forwarder.switches, switches);
+        }
+        // The first byte, the extension byte, and what follows the numbers.
+        assert_eq!(sent.len(), payload.len());
+        let changed = sent.iter().zip(payload).filter(|(a, b)| a != b).count();
+        assert!(
+            changed <= 3 && sent.first() == payload.first(),
+            "{sent:?} of {payload:?}"
+        );
     }
 }

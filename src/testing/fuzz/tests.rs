@@ -2,41 +2,9 @@ use super::*;
 use crate::proto::peer::PeerError;
 use crate::testing::Rng;
 
-const BODIES: [fn(&[u8]); 10] = [
-    stun_peek,
-    candidate,
-    inspect,
-    signal,
-    sdp,
-    peer_datagrams,
-    sequence,
-    rtp_packet,
-    rtp_source,
-    sdp_file,
-];
-
-/// A small part of what a fuzzer does, so that no change to the library leaves a target broken.
-#[test]
-fn bodies_take_anything() {
-    let mut rng = Rng::new(7);
-    #[cfg(feature = "server")]
-    let bodies = BODIES.into_iter().chain([
-        http_head,
-        web_socket,
-        room_message,
-        sdpfrag,
-        link_header as fn(&[u8]),
-    ]);
-    #[cfg(not(feature = "server"))]
-    let bodies = BODIES.into_iter();
-    for body in bodies {
-        body(&[]);
-        for length in [1, 3, 20, 60, 200] {
-            let data: Vec<u8> = (0..length).map(|_| rng.next_u64() as u8).collect();
-            body(&data);
-        }
-    }
-}
+#[cfg(all(feature = "cli", feature = "movies"))]
+#[path = "registry.rs"]
+mod registry;
 
 #[test]
 fn bodies_take_what_is_well_formed() {
@@ -66,18 +34,7 @@ fn bodies_take_what_is_well_formed() {
     assert!(count > 10);
 }
 
-/// The seeds, as a fuzzer meets them.
-#[test]
-fn rtp_seeds() {
-    for (name, body) in [
-        ("rtp_packet", rtp_packet as fn(&[u8])),
-        ("rtp_source", rtp_source),
-        ("sdp_file", sdp_file),
-    ] {
-        assert!(seeds(name, body) > 0);
-    }
-}
-
+#[cfg(feature = "server")]
 fn seeds(name: &str, body: fn(&[u8])) -> usize {
     let seeds = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
     let mut count = 0;

@@ -30,6 +30,38 @@ export class NarrowPath {
     });
   }
 
+  /** The same for a page of a room, whose server offers, and says its candidates one by one. */
+  async attachRoom(page) {
+    const relays = new Map();
+    const without = (description) => ({ ...description, sdp: description.sdp.replaceAll(/^a=(candidate|end-of-candidates).*\r\n/gm, '') });
+    const narrowed = async (candidate) => {
+      const end = / udp \d+ (\d+\.\d+\.\d+\.\d+) (\d+) typ host/i.exec(candidate.candidate);
+      if (!end) return null;
+      const [at, address, port] = end;
+      if (!relays.has(`${address} ${port}`)) relays.set(`${address} ${port}`, await this.#relay(address, Number(port)));
+      const through = at.replace(`${address} ${port}`, `${address} ${relays.get(`${address} ${port}`)}`);
+      return { ...candidate, candidate: candidate.candidate.replace(at, through) };
+    };
+    await page.routeWebSocket(/./, (ws) => {
+      const server = ws.connectToServer();
+      let order = Promise.resolve(); // opening a relay takes a moment
+      server.onMessage((text) => {
+        order = order.then(async () => {
+          const { event, data, ...rest } = JSON.parse(text);
+          const value = typeof data === 'string' && data && JSON.parse(data);
+          const changed = event === 'offer' ? without(value) : event === 'candidate' ? await narrowed(value) : value;
+          if (changed === value) ws.send(text);
+          else if (changed) ws.send(JSON.stringify({ event, data: JSON.stringify(changed), ...rest }));
+        });
+      });
+      ws.onMessage((text) => {
+        const { event, data, ...rest } = JSON.parse(text);
+        if (event === 'candidate') return;
+        server.send(event === 'answer' ? JSON.stringify({ event, data: JSON.stringify(without(JSON.parse(data))), ...rest }) : text);
+      });
+    });
+  }
+
   async #relay(address, port) {
     const [near, far] = [createSocket('udp4'), createSocket('udp4')];
     this.#sockets.push(near, far);

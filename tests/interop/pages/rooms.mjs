@@ -3,12 +3,23 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { photograph, SECONDS, shows, sleep, until } from './harness.mjs';
+import { NarrowPath } from './narrow.mjs';
 
 const base = process.argv[3];
 
-/** Connections can be looked at, and cameras are small: there are several on this machine. */
+/** A page that knows what that of pion's sfu-ws example does, and nothing else. */
+const sfuWs = new URL('./sfu_ws.html', import.meta.url).pathname;
+
+/** Connections can be looked at, sockets ended, and cameras are small: there are several on this machine. */
 const init = ([width, height, rate]) => {
   window.connections = [];
+  window.sockets = [];
+  window.WebSocket = class extends WebSocket {
+    constructor(...args) {
+      super(...args);
+      window.sockets.push(this);
+    }
+  };
   window.RTCPeerConnection = class extends RTCPeerConnection {
     constructor(...args) {
       super(...args);
@@ -75,6 +86,15 @@ async function moving(page, count, frames = 10, seconds = 60) {
   }, seconds);
 }
 
+/** As if the server had been started anew. */
+const closeSockets = (pages) => Promise.all(pages.map((page) =>
+  page.evaluate(() => window.sockets.forEach((socket) => socket.close(4000, 'for a test')))));
+
+const metric = async (name) => {
+  const text = await (await fetch(`${base}/metrics`)).text();
+  return Number(text.match(new RegExp(`^looprtc_${name} (\\S+)$`, 'm'))[1]);
+};
+
 const tiles = (page) => page.locator('#tiles .tile:not(.self)').count();
 const room = (open, name, person, size = small) =>
   open(`${base}/room/${name}?join&name=${encodeURIComponent(person)}`, size);
@@ -132,7 +152,7 @@ export const rooms = {
     await photograph(ann, 'room');
 
     // Sockets are lost; media goes on, and nobody is anybody else.
-    await fetch(`${base}/test/close-sockets`);
+    await closeSockets([ann, bob, cy, eve]);
     await Promise.all([ann, bob, cy, eve].map((page) => moving(page, 3)));
     await until('all to be back', async () => (await captions()) === 'Ann (you),Bob,Cy,Eve');
     await Promise.all([ann, bob, cy, eve].map(connected));
@@ -161,12 +181,44 @@ export const rooms = {
     await until('both layers', async () => (await sent()).filter((layer) => !layer.includes(' 0 ')).length === 2, 60);
     await until('the full size', async () => (await height()) === 360, 60);
     console.log(`room_layers: sends ${(await sent()).join(', ')}; comes ${await height()}`);
-    console.log('room_layers: the full size has come');
+    const switches = await metric('room_layer_switches_total');
+    assert(switches > 0, `${switches} times another layer`);
+    console.log(`room_layers: the full size has come, after ${switches} switches`);
+  },
+
+  /** One receiver's path becomes narrow: that one gets the small layer, the other goes on with the large one. */
+  async room_narrow(open) {
+    const path = new NarrowPath();
+    try {
+      const bob = await room(open, 'narrow', 'Bob', large);
+      const cy = await room(open, 'narrow', 'Cy', small);
+      const ann = await open('about:blank', small);
+      await path.attachRoom(ann);
+      await ann.goto(`${base}/room/narrow?join&name=Ann`);
+      const heights = async (page) => Object.values(await pictures(page)).map(({ height }) => height ?? 0);
+      const largest = async (page) => Math.max(0, ...await heights(page));
+      await until('the full size', async () => (await largest(ann)) === 360 && (await largest(cy)) === 360, 60);
+      path.kbit = 300;
+      const from = Date.now();
+      await until('the small layer', async () => (await largest(ann)) < 360, 60);
+      const down = Date.now() - from;
+      await moving(ann, 2);
+      assert.equal(await largest(cy), 360, 'the other one has to go on as before');
+      path.kbit = Infinity;
+      const back = Date.now();
+      await until('the full size again', async () => (await largest(ann)) === 360, 90);
+      console.log(`room_narrow: at 300 kbit/s the small layer after ${down} ms, the full size ${Date.now() - back} ms after `
+        + `the path was wide again; ${path.dropped} datagrams dropped`);
+      await Promise.all([ann, cy, bob].map((page) => moving(page, 2)));
+    } finally {
+      path.close();
+    }
   },
 
   /** Pages that know nothing but sfu-ws's three events, with one of ours. */
   async room_sfu_ws(open) {
-    const [first, second] = [await open(`${base}/sfu-ws`, small), await open(`${base}/sfu-ws`, small)];
+    const theirs = () => open(`${base}/style.css`, { ...small, file: sfuWs });
+    const [first, second] = [await theirs(), await theirs()];
     await Promise.all([first, second].map((page) => moving(page, 1)));
     const ours = await room(open, 'lobby', 'Ours');
     await moving(ours, 2);
@@ -174,7 +226,7 @@ export const rooms = {
     assert.equal(await first.locator('#others video').count(), 2);
     await second.close();
     await until('one to be gone', async () => (await first.locator('#others video').count()) === 1, 30);
-    const third = await open(`${base}/sfu-ws`, small);
+    const third = await theirs();
     await Promise.all([first, ours, third].map((page) => moving(page, 2)));
     assert.equal(await first.locator('#others video').count(), 2);
     await Promise.all([first, ours, third].map((page) => showing(page, 2)));
@@ -228,7 +280,7 @@ export const rooms = {
     await chat(anna, bert, 'still here');
 
     // The socket is lost: the call goes on, and so does what is said for it afterwards.
-    await fetch(`${base}/test/close-sockets`);
+    await closeSockets([anna, bert]);
     await sleep(1.5 * SECONDS);
     await anna.click('#camera');
     const theirs = '.stage .tile:first-child .initial';

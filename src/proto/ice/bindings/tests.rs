@@ -8,6 +8,7 @@ fn request() -> BindingRequest {
     BindingRequest {
         server: SocketAddr::from(([192, 0, 2, 1], 3478)),
         base: SocketAddr::from(([10, 0, 0, 1], 5000)),
+        transport: BindingTransport::Udp,
     }
 }
 
@@ -23,12 +24,17 @@ fn drain(b: &mut Bindings) -> (Vec<Transmit>, Vec<(usize, BindingReply)>, Option
             BindingOutput::Transmit(_, t) => sent.push(t),
             BindingOutput::Reply(user, _, reply) => replies.push((user, reply)),
             BindingOutput::Timeout(at) => return (sent, replies, at),
+            other => panic!("UDP needs no {other:?}"),
         }
     }
 }
 
 fn success(to: &Transmit, mapped: SocketAddr) -> Vec<u8> {
-    let message = Message::from_bytes(&to.contents).unwrap();
+    success_to(&to.contents, mapped)
+}
+
+pub(super) fn success_to(request: &[u8], mapped: SocketAddr) -> Vec<u8> {
+    let message = Message::from_bytes(request).unwrap();
     let mut answer = Message::builder_success(&message, MessageWriteVec::new());
     let attribute = XorMappedAddress::new(mapped, message.transaction_id());
     answer.add_attribute(&attribute).unwrap();
@@ -36,7 +42,11 @@ fn success(to: &Transmit, mapped: SocketAddr) -> Vec<u8> {
 }
 
 fn error(to: &Transmit, code: u16, alternate: Option<SocketAddr>) -> Vec<u8> {
-    let message = Message::from_bytes(&to.contents).unwrap();
+    error_to(&to.contents, code, alternate)
+}
+
+pub(super) fn error_to(request: &[u8], code: u16, alternate: Option<SocketAddr>) -> Vec<u8> {
+    let message = Message::from_bytes(request).unwrap();
     let mut answer = Message::builder_error(&message, MessageWriteVec::new());
     let attribute = ErrorCode::builder(code).reason("no").build().unwrap();
     answer.add_attribute(&attribute).unwrap();

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::{GatherOutput, Gatherer, Hosts, LocalCandidate, LocalKind, Phase};
-use crate::proto::net::NetworkChange;
+use crate::proto::ice::bindings::BindingTransport;
+use crate::proto::ice::server::IceTransportPolicy;
+use crate::proto::net::{NetworkChange, Protocol};
 
 impl Gatherer {
     /// The networks of this machine have changed. Candidates on addresses that are gone are lost; those on
@@ -19,14 +21,15 @@ impl Gatherer {
         let tcp = self.change_tcp_hosts(change);
         let remade = self.relays.remake(change, now);
         let is_affected = |host: &SocketAddr| change.affects(host.ip());
-        let moved = match &self.hosts {
+        let is_moved = |hosts: &Hosts| match hosts {
             Hosts::Known(hosts) => hosts.iter().any(is_affected),
             Hosts::NotAsked | Hosts::Asked => false,
         };
+        let moved = is_moved(&self.hosts) || is_moved(&self.tcp_hosts);
         if gone.is_empty() && new.is_empty() && !tcp && !remade && !moved {
             return false;
         }
-        self.phase = Phase::Gathering(now + self.config.timeout);
+        self.gather_until(now);
         self.drain_relays();
         // What a server answered before may be wrong now.
         self.bindings
@@ -37,15 +40,28 @@ impl Gatherer {
                 kind: LocalKind::Host,
             });
         }
-        if let Hosts::Known(hosts) = &self.hosts {
+        if let Hosts::Known(hosts) = &self.hosts
+            && !hosts.is_empty()
+        {
             let hosts = hosts.clone();
-            self.add_external(&hosts);
+            self.add_external(&hosts, Protocol::Udp);
         }
         for index in 0..self.servers.len() {
             self.start_server(index);
         }
         self.proceed();
         true
+    }
+
+    /// Whether there is no address to send from.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        let is_none = |hosts: &Hosts| match hosts {
+            Hosts::Known(hosts) => hosts.is_empty(),
+            Hosts::NotAsked => true,
+            Hosts::Asked => false,
+        };
+        let has_asked = self.policy == IceTransportPolicy::All && self.phase != Phase::New;
+        has_asked && is_none(&self.hosts) && is_none(&self.tcp_hosts)
     }
 
     /// Takes note of the host addresses; returns those that are gone and those that are new.
@@ -59,11 +75,15 @@ impl Gatherer {
         let new = after.iter().filter(|a| !before.contains(a));
         let new: Vec<SocketAddr> = new.copied().collect();
         self.hosts = Hosts::Known(after);
-        self.bindings.retain(|b| !gone.contains(&b.request.base));
+        self.bindings.retain(|b| {
+            b.request.transport != BindingTransport::Udp || !gone.contains(&b.request.base)
+        });
         let stands_on_gone = |c: &LocalCandidate| match &c.kind {
             LocalKind::Host => gone.contains(&c.address),
             LocalKind::ServerReflexive { base, .. } => gone.contains(base),
-            LocalKind::HostTcp(_) | LocalKind::Relay { .. } => false,
+            LocalKind::HostTcp(_)
+            | LocalKind::ServerReflexiveTcp { .. }
+            | LocalKind::Relay { .. } => false,
         };
         let (lost, kept) = std::mem::take(&mut self.found)
             .into_iter()

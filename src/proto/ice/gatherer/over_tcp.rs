@@ -1,11 +1,14 @@
 //! Host candidates for UDP and for TCP (RFC 6544 §4.1, §5.1).
+//!
+//! Those for TCP are kept with the port that is listened on; who only connects says port 9 instead.
 
 use std::net::SocketAddr;
 
 use super::{GatherOutput, Gatherer, Hosts, LocalCandidate, LocalKind};
+use crate::proto::ice::bindings::BindingTransport;
 use crate::proto::ice::error::IceCandidateError;
 use crate::proto::ice::tcp::{ACTIVE_PORT, TcpPaths, TcpType};
-use crate::proto::net::{NetworkChange, SocketKind, SocketReply, SocketRequest};
+use crate::proto::net::{NetworkChange, Protocol, SocketKind, SocketReply, SocketRequest};
 
 impl Gatherer {
     /// Asks for the sockets of host candidates.
@@ -44,7 +47,14 @@ impl Gatherer {
         for host in &hosts {
             self.add_tcp_host(*host);
         }
+        self.add_external_tcp(&hosts);
         self.tcp_hosts = Hosts::Known(hosts);
+    }
+
+    fn add_external_tcp(&mut self, hosts: &[SocketAddr]) {
+        if self.config.tcp.is_passive() && !hosts.is_empty() {
+            self.add_external(hosts, Protocol::IceTcp);
+        }
     }
 
     fn add_tcp_host(&mut self, host: SocketAddr) {
@@ -62,30 +72,34 @@ impl Gatherer {
         }
     }
 
-    /// The addresses of the machine have changed. Returns whether ours have. They are those of the UDP socket, so
-    /// without one it is not noticed what is new.
+    /// The addresses of the machine have changed. Returns whether ours have.
     pub(super) fn change_tcp_hosts(&mut self, change: &NetworkChange<'_>) -> bool {
-        let Hosts::Known(hosts) = &mut self.tcp_hosts else {
+        let Hosts::Known(before) = &self.tcp_hosts else {
             return false;
         };
-        let Some(port) = hosts.first().map(SocketAddr::port) else {
-            return false;
+        let before = before.clone();
+        let after = self.config.choose(change.tcp_addresses);
+        // By address: where nothing is listened on, the port says nothing.
+        let is_in = |list: &[SocketAddr], a: &SocketAddr| list.iter().any(|b| b.ip() == a.ip());
+        let gone = before.iter().filter(|a| !is_in(&after, a));
+        let gone: Vec<_> = gone.copied().collect();
+        let new = after.iter().filter(|a| !is_in(&before, a));
+        let new: Vec<_> = new.copied().collect();
+        self.tcp_hosts = Hosts::Known(after.clone());
+        self.bindings.retain(|b| {
+            b.request.transport == BindingTransport::Udp || !is_in(&gone, &b.request.base)
+        });
+        let stands_on_gone = |c: &LocalCandidate| match &c.kind {
+            LocalKind::HostTcp(_) => is_in(&gone, &c.address),
+            LocalKind::ServerReflexiveTcp { base, .. } => is_in(&gone, base),
+            _ => false,
         };
-        let before = hosts.clone();
-        hosts.retain(|h| !change.gone.contains(&h.ip()));
-        let now = self.config.choose(change.addresses);
-        let mut new: Vec<_> = now.iter().map(|a| SocketAddr::new(a.ip(), port)).collect();
-        new.retain(|a| !before.contains(a));
-        hosts.extend(&new);
-        let is_gone = |c: &LocalCandidate| {
-            matches!(c.kind, LocalKind::HostTcp(_)) && change.gone.contains(&c.address.ip())
-        };
-        let lost: Vec<_> = self.found.extract_if(.., |c| is_gone(c)).collect();
-        let has_changed = !lost.is_empty() || !new.is_empty();
-        self.out.extend(lost.into_iter().map(GatherOutput::Lost));
-        for host in new {
-            self.add_tcp_host(host);
+        let lost = self.found.extract_if(.., |c| stands_on_gone(c));
+        self.out.extend(lost.map(GatherOutput::Lost));
+        for host in &new {
+            self.add_tcp_host(*host);
         }
-        has_changed
+        self.add_external_tcp(&after);
+        !gone.is_empty() || !new.is_empty()
     }
 }

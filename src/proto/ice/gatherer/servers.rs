@@ -27,7 +27,7 @@ impl Gatherer {
         if self.phase == Phase::New || self.servers.len() == before {
             return Ok(());
         }
-        self.phase = Phase::Gathering(now + self.config.timeout);
+        self.gather_until(now);
         for index in before..self.servers.len() {
             self.start_server(index);
         }
@@ -58,30 +58,51 @@ impl Gatherer {
                 password: server.credential.clone(),
                 state: Lookup::NotAsked,
                 implied: false,
+                quiet: false,
+                said: false,
             });
         }
         self.take_implied();
         Ok(())
     }
 
-    /// A TURN server over UDP is a STUN server, too (RFC 8656 §1): what it sees of its relay's own socket is of no
-    /// use to a host candidate, so it is asked from there as well.
+    /// A TURN server is a STUN server, too (RFC 8656 §1): what it sees of its relay's own socket is of no use to a
+    /// host candidate, so it is asked from there as well. And with ICE-TCP, a STUN server by TCP.
     fn take_implied(&mut self) {
-        let asked: Vec<_> = self.servers.iter().map(|s| s.url.clone()).collect();
-        let turn = asked.iter().filter(|u| u.kind == ServerKind::Turn);
-        for turn in turn.filter(|u| u.transport == ServerTransport::Udp) {
-            let mut url = turn.clone();
+        let by_tcp = self.config.tcp.is_passive();
+        let given = self.servers.iter().filter(|s| !s.implied);
+        let given: Vec<_> = given.map(|s| s.url.clone()).collect();
+        for mut url in given {
+            let is_stun = url.kind == ServerKind::Stun;
             url.kind = ServerKind::Stun;
-            if self.servers.iter().any(|s| s.url == url) {
-                continue;
+            match url.transport {
+                ServerTransport::Udp => {
+                    if by_tcp {
+                        let mut twin = url.clone();
+                        twin.transport = ServerTransport::Tcp;
+                        // Without UDP it is what was asked for.
+                        self.imply(twin, !is_stun || self.config.udp);
+                    }
+                    self.imply(url, true);
+                }
+                ServerTransport::Tcp | ServerTransport::Tls if by_tcp => self.imply(url, true),
+                ServerTransport::Tcp | ServerTransport::Tls => {}
             }
-            self.servers.push(Server {
-                url,
-                username: String::new(),
-                password: String::new(),
-                state: Lookup::NotAsked,
-                implied: true,
-            });
         }
+    }
+
+    fn imply(&mut self, url: ServerUrl, quiet: bool) {
+        if self.servers.iter().any(|s| s.url == url) {
+            return;
+        }
+        self.servers.push(Server {
+            url,
+            username: String::new(),
+            password: String::new(),
+            state: Lookup::NotAsked,
+            implied: true,
+            quiet,
+            said: false,
+        });
     }
 }

@@ -1,7 +1,7 @@
-use std::time::Duration;
-
 use super::*;
-use crate::proto::ice::{AddressFilter, IceTcp};
+use crate::proto::ice::{AddressFilter, BindingReply, BindingTransport, IceTcp};
+
+mod over_tcp;
 
 fn addresses(list: &[(&str, &str)]) -> SocketReply {
     SocketReply::Opened(
@@ -135,7 +135,7 @@ fn drain(g: &mut Gatherer) -> Vec<GatherOutput> {
 
 fn requests(out: &[GatherOutput]) -> Vec<BindingRequest> {
     let request = |o: &GatherOutput| match o {
-        GatherOutput::Bind(request) => Some(*request),
+        GatherOutput::Bind(request) => Some(request.clone()),
         _ => None,
     };
     out.iter().filter_map(request).collect()
@@ -159,7 +159,7 @@ fn a_stun_server_gives_reflexive_candidates() {
     assert_eq!(asked[0].base, "192.0.2.2:9".parse().unwrap());
     assert!(!out.contains(&GatherOutput::Complete));
     let mapped = BindingReply::Mapped(SEEN.parse().unwrap());
-    g.handle_binding(asked[0], &mapped);
+    g.handle_binding(&asked[0], &mapped);
     let [GatherOutput::Candidate(found), GatherOutput::Complete] = &drain(&mut g)[..] else {
         panic!("a candidate and the end");
     };
@@ -177,7 +177,7 @@ fn a_stun_server_gives_reflexive_candidates() {
 #[test]
 fn no_nat_no_reflexive_candidate() {
     let (mut g, out) = asking(&["stun:198.51.100.1"], Instant::now());
-    let asked = requests(&out)[0];
+    let asked = &requests(&out)[0];
     g.handle_binding(asked, &BindingReply::Mapped(asked.base));
     assert_eq!(drain(&mut g), [GatherOutput::Complete]);
 }
@@ -201,7 +201,7 @@ fn names_are_resolved_and_servers_asked_at_once() {
     assert_eq!(ways[1], ("[2001:db8::1]:99".into(), "[fd00::2]:9".into()));
     assert_eq!(ways.len(), 2);
     for request in asked {
-        g.handle_binding(request, &BindingReply::Mapped(request.base));
+        g.handle_binding(&request, &BindingReply::Mapped(request.base));
     }
     assert_eq!(drain(&mut g), []);
     g.handle_resolved("one.example", &Err("no such name".into()));
@@ -229,7 +229,7 @@ fn a_silent_server_is_said_once_and_asked_again_in_the_next_generation() {
     assert!(g.is_complete());
     assert_eq!(g.deadline(), None);
     // What comes too late changes nothing.
-    let late = requests(&asking(&["stun:127.0.0.1"], start).1)[0];
+    let late = &requests(&asking(&["stun:127.0.0.1"], start).1)[0];
     g.handle_binding(late, &BindingReply::Mapped(SEEN.parse().unwrap()));
     assert_eq!(drain(&mut g), []);
     g.start(start + Duration::from_secs(60));
@@ -243,7 +243,7 @@ fn what_a_server_answers_is_passed_on() {
         code: 400,
         text: "Bad Request".into(),
     };
-    g.handle_binding(requests(&out)[0], &failed);
+    g.handle_binding(&requests(&out)[0], &failed);
     let out = drain(&mut g);
     let [error] = &errors(&out)[..] else {
         panic!("{out:?}")
@@ -289,7 +289,7 @@ fn a_turn_server_is_asked_as_a_stun_server_too() {
     let request = asked.unwrap();
     assert_eq!(request.server, "198.51.100.1:3478".parse().unwrap());
     let mapped = "203.0.113.9:1000".parse().unwrap();
-    g.handle_binding(request, &BindingReply::Mapped(mapped));
+    g.handle_binding(&request, &BindingReply::Mapped(mapped));
     let out = drain(&mut g);
     assert!(
         out.iter()
@@ -299,63 +299,6 @@ fn a_turn_server_is_asked_as_a_stun_server_too() {
     // That it does not answer is said of the relay, and once.
     g.handle_timeout(now + Duration::from_secs(11));
     assert_eq!(errors(&drain(&mut g)).len(), 1);
-}
-
-#[test]
-fn stun_over_streams_gives_nothing_and_is_no_error() {
-    let servers = [IceServer::stun("stuns:198.51.100.1")];
-    let g = Gatherer::new(GatherConfig::default());
-    let mut g = g.with_servers(&servers, IceTransportPolicy::All).unwrap();
-    g.start(Instant::now());
-    let host = addresses(&[("eth0", "192.0.2.2:9")]);
-    g.handle_socket(Gatherer::HOST_SOCKET, &host, Instant::now());
-    let out = drain(&mut g);
-    assert_eq!(out.last(), Some(&GatherOutput::Complete), "{out:?}");
-    assert!(errors(&out).is_empty());
-}
-
-#[test]
-fn candidates_for_tcp() {
-    let config = GatherConfig {
-        tcp: IceTcp::Both,
-        ..Default::default()
-    };
-    let mut g = Gatherer::new(config);
-    g.start(Instant::now());
-    let udp = addresses(&[("eth0", "192.0.2.2:1000")]);
-    g.handle_socket(Gatherer::HOST_SOCKET, &udp, Instant::now());
-    assert!(!g.is_complete());
-    let tcp = addresses(&[("lo", "127.0.0.1:443"), ("eth0", "192.0.2.2:443")]);
-    g.handle_socket(TcpPaths::SOCKET, &tcp, Instant::now());
-    assert!(g.is_complete());
-    let of_tcp = |out: &[GatherOutput]| -> Vec<String> {
-        let each = out.iter().filter_map(|o| match o {
-            GatherOutput::Candidate(c) | GatherOutput::Lost(c) => match c.kind {
-                LocalKind::HostTcp(kind) => Some(format!("{} {kind:?}", c.address)),
-                _ => None,
-            },
-            _ => None,
-        });
-        each.collect()
-    };
-    let both = ["192.0.2.2:9 Active", "192.0.2.2:443 Passive"];
-    assert_eq!(of_tcp(&drain(&mut g)), both);
-    // A new generation, and then a new address in place of the old one.
-    g.start(Instant::now());
-    assert_eq!(of_tcp(&drain(&mut g)), both);
-    let new = [InterfaceAddress {
-        interface: "eth0".into(),
-        address: "192.0.2.3:1000".parse().unwrap(),
-    }];
-    let change = crate::proto::net::NetworkChange {
-        addresses: &new,
-        gone: &["192.0.2.2".parse().unwrap()],
-        ..Default::default()
-    };
-    assert!(g.network_changed(&change, Instant::now()));
-    let changed = of_tcp(&drain(&mut g));
-    let now = ["192.0.2.3:9 Active", "192.0.2.3:443 Passive"];
-    assert_eq!(changed, [both, now].concat());
 }
 
 #[test]
@@ -410,7 +353,7 @@ mod changed {
                 continue;
             };
             let reply = BindingReply::Mapped(mapped.parse().unwrap());
-            g.handle_binding(request, &reply);
+            g.handle_binding(&request, &reply);
         }
         said
     }
@@ -486,9 +429,10 @@ mod changed {
         let request = BindingRequest {
             server: SERVER.parse().unwrap(),
             base: "192.0.2.2:9".parse().unwrap(),
+            transport: BindingTransport::Udp,
         };
         let reply = BindingReply::Mapped("203.0.113.8:88".parse().unwrap());
-        g.handle_binding(request, &reply);
+        g.handle_binding(&request, &reply);
         assert_eq!(found(&drain(&mut g)), ["+203.0.113.8:88"]);
     }
 
@@ -548,7 +492,7 @@ fn servers_that_come_late_are_asked_at_once() {
     };
     assert!(!g.is_complete());
     let mapped = BindingReply::Mapped("198.51.100.1:7".parse().unwrap());
-    g.handle_binding(request, &mapped);
+    g.handle_binding(&request, &mapped);
     assert!(matches!(g.poll_output(), Some(GatherOutput::Candidate(c)) if c.address.port() == 7));
     assert_eq!(g.poll_output(), Some(GatherOutput::Complete));
 }

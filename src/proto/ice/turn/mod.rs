@@ -42,6 +42,9 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// Answers to one request that ask to send it again in other words (401, 438).
 const MAX_CHALLENGES: u32 = 4;
 
+/// Relayed addresses of one allocation: one of each family (RFC 8656 §7.2).
+const MAX_RELAYED: usize = 2;
+
 /// The lifetime taken for an allocation whose server does not say (RFC 8656 §3.2).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 
@@ -53,7 +56,7 @@ const NO_ANSWER: u16 = 701;
 
 /// What a client is to ask for.
 #[derive(Clone)]
-pub(super) struct TurnConfig {
+pub(crate) struct TurnConfig {
     pub username: String,
     pub password: String,
     /// Relayed addresses of these families. Both in one allocation, where the server can.
@@ -75,7 +78,7 @@ impl std::fmt::Debug for TurnConfig {
 
 /// What a client has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum TurnOutput {
+pub(crate) enum TurnOutput {
     /// For the server.
     Transmit(Vec<u8>),
     /// The relayed addresses are there.
@@ -92,7 +95,7 @@ pub(super) enum TurnOutput {
 
 /// One allocation.
 #[derive(Debug)]
-pub(super) struct TurnClient {
+pub(crate) struct TurnClient {
     ids: TransactionIds,
     config: TurnConfig,
     auth: Auth,
@@ -388,7 +391,7 @@ impl TurnClient {
 
     fn on_allocated(&mut self, message: &Message<'_>, now: Instant) {
         let mut relayed = Vec::new();
-        for n in 0.. {
+        for n in 0..MAX_RELAYED {
             let Ok(address) = message.nth_attribute::<XorRelayedAddress>(n) else {
                 break;
             };

@@ -250,3 +250,41 @@ fn number(index: usize) -> u16 {
     // There are at most MAX_CHANNELS of them.
     FIRST_CHANNEL + u16::try_from(index).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(n: usize) -> SocketAddr {
+        SocketAddr::from(([203, 0, 113, 1], 1 + u16::try_from(n).unwrap()))
+    }
+
+    #[test]
+    fn channels_have_a_limit_and_others_have_none() {
+        let (mut peers, now) = (Peers::default(), Instant::now());
+        for n in 0..MAX_CHANNELS {
+            let number = peers.claim_channel(peer(n)).unwrap();
+            peers.bound(number, now);
+        }
+        assert_eq!(peers.claim_channel(peer(MAX_CHANNELS)), None);
+        // It is sent to by indications.
+        assert_eq!(peers.channel_to(peer(MAX_CHANNELS)), None);
+        let last = peers.channel_to(peer(MAX_CHANNELS - 1));
+        assert_eq!(last.map(|n| n - FIRST_CHANNEL), Some(63));
+    }
+
+    #[test]
+    fn what_waits_for_permission_has_a_limit() {
+        let (mut peers, now) = (Peers::default(), Instant::now());
+        peers.ask(peer(0).ip());
+        for n in 0..MAX_HELD + 10 {
+            assert_eq!(peers.hold(peer(0), &[n as u8]), n < MAX_HELD);
+        }
+        let ready = peers.permit(peer(0).ip(), now).into_iter();
+        let ready: Vec<_> = ready
+            .map(|(_, contents)| usize::from(contents[0]))
+            .collect();
+        assert_eq!(ready, (0..MAX_HELD).collect::<Vec<_>>());
+        assert!(peers.hold(peer(0), b"room again"));
+    }
+}

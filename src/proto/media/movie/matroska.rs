@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 use std::time::Duration;
 
-use matroska_demuxer::{Frame, MatroskaFile, TrackEntry};
+use matroska_demuxer::{DemuxError, Frame, MatroskaFile, TrackEntry};
 
 use super::super::{Codec, MAX_TIME};
 use super::{Found, NalFormat, Sample};
@@ -26,7 +26,7 @@ impl<R: Read + Seek> std::fmt::Debug for Matroska<R> {
 
 impl<R: Read + Seek> Matroska<R> {
     pub fn open(input: R) -> Result<(Self, Vec<Found>), String> {
-        let file = MatroskaFile::open(input).map_err(|e| format!("Matroska: {e}"))?;
+        let file = MatroskaFile::open(input).map_err(|e| said(&e))?;
         let found = file.tracks().iter().map(describe).collect();
         let scale = file.info().timestamp_scale().get();
         let frame = Frame::default();
@@ -37,7 +37,7 @@ impl<R: Read + Seek> Matroska<R> {
         let more = self
             .file
             .next_frame(&mut self.frame)
-            .map_err(|e| format!("Matroska: {e}"))?;
+            .map_err(|e| said(&e))?;
         if !more {
             return Ok(None);
         }
@@ -52,6 +52,14 @@ impl<R: Read + Seek> Matroska<R> {
             offset: None,
             data: std::mem::take(&mut self.frame.data),
         }))
+    }
+}
+
+/// The demuxer's error, which does not say by itself what was wrong with reading.
+fn said(error: &DemuxError) -> String {
+    match error {
+        DemuxError::IoError(error) => format!("Matroska: {error}"),
+        error => format!("Matroska: {error}"),
     }
 }
 

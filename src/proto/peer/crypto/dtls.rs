@@ -123,9 +123,8 @@ impl DtlsProvider for SharedDtls {
     }
 }
 
-/// Records under keys that are remembered while the handshake lasts. What comes on top is dropped, and sent again by the
-/// other side: as much as dimpl would hold.
-const MAX_EARLY: usize = 32;
+/// Protected records that are given to dimpl before it can read them. A flight has one or two.
+const MAX_EARLY: usize = 16;
 
 /// One DTLS connection, and seven things put right in how dimpl deals with losses and forgeries:
 ///
@@ -135,8 +134,8 @@ const MAX_EARLY: usize = 32;
 ///   `ACK_PAUSE`. dimpl would do so at once, and again at once, without end.
 /// - While the handshake lasts its clock runs ahead of ours by `ahead`, so that it retransmits when we say.
 /// - While the handshake lasts, a `close_notify` that anybody could have written does not end it.
-/// - While the handshake lasts, a DTLS 1.2 record under keys is given to it once. It cannot be read yet, so nothing tells
-///   that it came twice, and dimpl would panic.
+/// - While the handshake lasts, a protected record that comes twice is given to it once. It keeps such records until
+///   it can read them, and panics over two of one number.
 /// - Records in the clear that DTLS 1.3 has no use for do not reach it. Anybody could have written them, and dimpl would keep
 ///   them for ever, and all that comes behind them: thirty records later nothing more is taken.
 /// - Once it is over, nothing it still waits for ends the connection. A DTLS 1.3 client whose `Finished` was
@@ -150,7 +149,7 @@ struct Dimpl {
     wait: Option<Wait>,
     /// It was told the time, `now`, and nothing has arrived since.
     served: bool,
-    /// Epochs and sequence numbers of records under keys that came before the handshake was over.
+    /// Epochs and numbers of the protected records given to it during the handshake.
     early: Vec<[u8; 8]>,
 }
 
@@ -188,7 +187,7 @@ impl Dimpl {
                 true => !self.may_be_clear(record),
                 false => !self.connected && is_early_goodbye(record),
             };
-            if !is_passed_over && (self.connected || self.is_new(record)) {
+            if !is_passed_over && (self.connected || !self.is_repeated(record)) {
                 result = result.and(self.dtls.handle_packet(record));
             }
         }
@@ -208,20 +207,21 @@ impl Dimpl {
         }
     }
 
-    /// Notes a record under keys. False: it has been here, or there is no room for it.
-    fn is_new(&mut self, record: &[u8]) -> bool {
-        let [20..=25, _, _, number @ ..] = record else {
-            return true;
+    /// Whether this is a protected record (DTLS 1.2: not of epoch 0) that was there already, or one too many. What is
+    /// sent again has another number.
+    fn is_repeated(&mut self, record: &[u8]) -> bool {
+        let number = match record {
+            [20..=26, _, _, number @ ..] => number.first_chunk::<8>(),
+            _ => None,
         };
-        // Epoch and sequence number (RFC 6347 §4.1). Epoch 0 is in the clear.
-        let Some(number) = number.first_chunk::<8>().filter(|n| n[..2] != [0, 0]) else {
-            return true;
+        let Some(number) = number.filter(|n| n[..2] != [0, 0]) else {
+            return false;
         };
-        let is_new = !self.early.contains(number) && self.early.len() < MAX_EARLY;
-        if is_new {
+        let is_repeated = self.early.contains(number) || self.early.len() >= MAX_EARLY;
+        if !is_repeated {
             self.early.push(*number);
         }
-        is_new
+        is_repeated
     }
 
     /// Our time for dimpl's wish to be woken.

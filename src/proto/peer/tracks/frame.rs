@@ -227,11 +227,18 @@ impl Peer {
         if self.config.media_mode == MediaMode::Packets {
             return Err(wrong_mode("Frames"));
         }
+        if transceiver.kind == MediaKind::Video
+            && let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, rid)
+        {
+            let round_trip = self.stats.round_trip_time.or(transceiver.round_trip());
+            let history = &mut transceiver.layer(rid).history;
+            history.frame(frame.data.len(), now, round_trip, stream);
+        }
         let Some(mut writer) = self.rtc.writer(mid) else {
             return Err(PeerError::TrackNotBound);
         };
-        if let Some(rid) = &frame.rid {
-            writer = writer.rid(Rid::from(rid.as_str()));
+        if let Some(rid) = rid {
+            writer = writer.rid(rid);
         }
         let frequency = Frequency::new(rate).unwrap_or(Frequency::NINETY_KHZ);
         let time = MediaTime::new(ticks, frequency);
@@ -340,6 +347,7 @@ impl Peer {
         let Some(transceiver) = self.tracks.by_core_mid(request.mid) else {
             return;
         };
+        transceiver.keyframe_requested(request.rid);
         let event = PeerEvent::KeyframeRequest {
             transceiver: transceiver.id,
             rid: request.rid.map(|r| r.to_string()),

@@ -12,6 +12,7 @@ use super::super::state::PeerEvent;
 use super::codec::MediaKind;
 use super::extensions::HeaderExtensions;
 use super::frame::captured_at;
+use super::history::History;
 use super::rewrite::Rewriter;
 use super::{Bytes, TransceiverId};
 use crate::proto::media::Codec;
@@ -151,6 +152,7 @@ impl ReceivedPacket {
 pub(super) struct SentLayer {
     rid: Option<Rid>,
     rewriter: Rewriter,
+    pub history: History,
 }
 
 impl Peer {
@@ -193,7 +195,10 @@ impl Peer {
         // Nobody knows where a stream begins (RFC 3711 §3.3.1), low enough not to roll over at once.
         let first = (*stream.ssrc() & 0x7fff) as u16;
         let wallclock = packet.wallclock.unwrap_or(now);
-        let rewritten = transceiver.rewriter(rid).rewrite(
+        let (paused, is_video) = (transceiver.paused, transceiver.kind == MediaKind::Video);
+        let round_trip = self.stats.round_trip_time.or(transceiver.round_trip());
+        let layer = transceiver.layer(rid);
+        let rewritten = layer.rewriter.rewrite(
             packet.ssrc,
             packet.sequence_number,
             packet.timestamp,
@@ -201,10 +206,13 @@ impl Peer {
             wallclock,
             first,
         );
-        let Some(rewritten) = rewritten.filter(|_| !transceiver.paused) else {
+        let Some(rewritten) = rewritten.filter(|_| !paused) else {
             return Ok(());
         };
-        let is_video = transceiver.kind == MediaKind::Video;
+        if is_video {
+            let timestamp = rewritten.timestamp;
+            layer.history.packet(timestamp, now, round_trip, stream);
+        }
         let number = SeqNo::from(rewritten.sequence_number);
         let write = RtpWrite::new(
             payload_type.into(),
@@ -277,6 +285,20 @@ impl Peer {
         self.play_out(id, rid.as_deref(), codec.clock_rate(), arrival);
     }
 
+    /// A datagram leaves: if it is RTP (RFC 7983 §7, RFC 5761 §4), it may be what is sent again.
+    pub(in super::super) fn packet_leaves(&mut self, datagram: &[u8]) {
+        let [128..=191, kind, ..] = datagram else {
+            return;
+        };
+        if let (Some(ssrc), 0..=191 | 224..) = (datagram.get(8..12), kind) {
+            let ssrc = ssrc.iter().fold(0, |ssrc, b| ssrc << 8 | u32::from(*b));
+            let now = self.now;
+            for t in &mut self.tracks.list {
+                t.leaves(ssrc, now);
+            }
+        }
+    }
+
     /// Gives the core the time at which what was written is sent.
     pub(in super::super) fn flush_written(&mut self) {
         if self.unsent > 0 {
@@ -331,19 +353,35 @@ fn no_layer(rid: Option<&str>) -> PeerError {
 }
 
 impl super::Transceiver {
-    /// Of this layer. Layers are few: those that were negotiated.
-    fn rewriter(&mut self, rid: Option<Rid>) -> &mut Rewriter {
+    /// Layers are few: those that were negotiated.
+    pub(super) fn layer(&mut self, rid: Option<Rid>) -> &mut SentLayer {
         let index = match self.layers.iter().position(|l| l.rid == rid) {
             Some(index) => index,
             None => {
                 self.layers.push(SentLayer {
                     rid,
                     rewriter: Rewriter::default(),
+                    history: History::default(),
                 });
                 self.layers.len() - 1
             }
         };
-        &mut self.layers[index].rewriter
+        &mut self.layers[index]
+    }
+
+    /// An RTP packet of this SSRC leaves.
+    pub(super) fn leaves(&mut self, ssrc: u32, now: Instant) {
+        for layer in &mut self.layers {
+            layer.history.leaves(ssrc, now);
+        }
+    }
+
+    /// The other side wants a keyframe of this layer.
+    pub(super) fn keyframe_requested(&mut self, rid: Option<Rid>) {
+        let mut layers = self.layers.iter_mut();
+        if let Some(layer) = layers.find(|l| l.rid == rid) {
+            layer.history.keyframe_requested();
+        }
     }
 
     /// What comes next is another source.

@@ -216,23 +216,54 @@ pub(in super::super) fn check_mids(lines: &[MediaLine]) -> Result<(), PeerError>
     }
 }
 
-/// An offer without the layers it asks for (RFC 8853), in the sections for which `has_layers` does not hold: the core
-/// would promise them all.
-pub(super) fn without_layers(sdp: &str, has_layers: impl Fn(&str) -> bool) -> String {
+/// A description with only those lines of its sections that `keeps` (the section's mid, the line).
+pub(super) fn filtered(sdp: &str, keeps: impl Fn(&str, &str) -> bool) -> String {
     let (session, sections) = split(sdp);
     let mut out = session.to_owned();
     for section in sections {
         let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
-        let keeps = mid.is_some_and(|mid| has_layers(mid.trim_end()));
-        for line in section.split_inclusive('\n') {
-            let asks = line.starts_with("a=simulcast:recv ") && !line.contains(" send ")
-                || line.starts_with("a=rid:") && line.contains(" recv");
-            if keeps || !asks {
-                out += line;
-            }
-        }
+        let mid = mid.unwrap_or_default().trim_end();
+        let lines = section.split_inclusive('\n');
+        lines
+            .filter(|line| keeps(mid, line))
+            .for_each(|line| out += line);
     }
     out
+}
+
+/// Whether this line of an offer asks for layers (RFC 8853), and for nothing else.
+pub(super) fn asks_for_layers(line: &str) -> bool {
+    line.starts_with("a=simulcast:recv ") && !line.contains(" send ")
+        || line.starts_with("a=rid:") && line.contains(" recv")
+}
+
+/// The header extension whose numbers are told of by transport-wide feedback.
+const TRANSPORT_WIDE: &str = "draft-holmer-rmcat-transport-wide-cc-extensions-01";
+
+/// Whether this line agrees to transport-wide feedback, or on the numbers it tells of.
+pub(super) fn is_transport_feedback(line: &str) -> bool {
+    is_transport_numbers(line)
+        || line.starts_with("a=rtcp-fb:") && line.trim_end().ends_with(" transport-cc")
+}
+
+fn is_transport_numbers(line: &str) -> bool {
+    line.starts_with("a=extmap:") && line.contains(TRANSPORT_WIDE)
+}
+
+/// The line that agrees on the numbers of transport-wide feedback.
+pub(super) fn transport_numbers(sdp: &str) -> Option<&str> {
+    sdp.lines().find(|l| is_transport_numbers(l))
+}
+
+/// Whether nothing else has the id of this header extension.
+pub(super) fn is_id_free(sdp: &str, extmap: &str) -> bool {
+    let id = |line: &str| -> Option<u8> {
+        let rest = line.strip_prefix("a=extmap:")?;
+        rest.split([' ', '/']).next()?.parse().ok()
+    };
+    let mine = id(extmap);
+    let mut others = sdp.lines().filter(|l| !is_transport_numbers(l));
+    !others.any(|l| id(l).is_some() && id(l) == mine)
 }
 
 /// What a local section says.
@@ -245,6 +276,9 @@ pub(super) struct LocalMedia<'a> {
     pub codecs: &'a [Codec],
     /// Opus in stereo.
     pub stereo: bool,
+    /// Transport-wide feedback, and the line for it where the core has left it out.
+    pub feedback: bool,
+    pub feedback_line: Option<&'a str>,
 }
 
 /// A description of the core's, with its media sections as they are to be.
@@ -285,9 +319,17 @@ fn write_section(out: &mut String, section: &str, media: &LocalMedia<'_>) {
             None => *out += &format!("{line}\r\n"),
         }
     }
+    let missing = media
+        .feedback_line
+        .filter(|_| media.feedback && transport_numbers(section).is_none());
     for line in lines {
         if Direction::from_line(line).is_some() {
+            if let Some(missing) = missing {
+                *out += &format!("{missing}\r\n");
+            }
             *out += &format!("a={}\r\n", media.direction);
+        } else if !media.feedback && is_transport_feedback(line) {
+            // Nobody would read what it brings.
         } else if line.starts_with("a=msid:") {
             if is_sending {
                 *out += &format!("a=msid:{} {}\r\n", media.stream_id, media.track_id);

@@ -118,6 +118,11 @@ fn of_ticks(ticks: u32, rate: u32) -> Duration {
 }
 
 impl Transceiver {
+    /// By the last receiver report of what is sent.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.stats.sent.iter().find_map(|s| s.round_trip_time)
+    }
+
     fn clock_rate(&self) -> u32 {
         self.codecs.first().map_or(1, |c| c.clock_rate)
     }

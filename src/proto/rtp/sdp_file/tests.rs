@@ -158,6 +158,21 @@ fn errors_name_the_line() {
 }
 
 #[test]
+fn m_lines_have_a_limit() {
+    let with = |more: usize| {
+        let one = "m=video 6000 RTP/AVP 96\r\nc=IN IP4 127.0.0.1\r\na=rtpmap:96 VP8/90000\r\n";
+        SdpFile::parse(&(FFMPEG.to_owned() + &one.repeat(more)))
+    };
+    let known = SdpFile::parse(FFMPEG).unwrap().streams.len();
+    assert_eq!(with(64 - known).unwrap().streams.len(), 64);
+    let error = with(65 - known).unwrap_err();
+    assert!(
+        error.to_string().contains("more than 64 m-lines"),
+        "{error}"
+    );
+}
+
+#[test]
 fn on_a_command_line() {
     let parse = |text: &str| text.parse::<StreamDescription>();
     let stream = parse("vp8@5004").unwrap();

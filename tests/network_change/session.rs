@@ -1,27 +1,14 @@
-//! Networks that change under a session, in network namespaces: an interface goes down, another comes up,
-//! an address is replaced. A channel sends and a video plays both ways all the while; within 3 s both go
-//! on, and no message is lost.
-//!
-//! ```text
-//!   looprtc-nc<n>-a  wifi0 10.71.1.2 ── router ── eth0 10.71.3.2  looprtc-nc<n>-b
-//!                    lte0  10.71.2.2 ──┘
-//! ```
-//!
-//! Needs `ip` and the right to make namespaces. Where that is missing it is said loudly, and fails when the
-//! environment variable `CI` is set.
-#![cfg(target_os = "linux")]
+//! Two sides that send to each other all the while.
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use looprtc::driver::{EventLoop, LoopConfig, LoopHandle, NetworkWatching};
-use looprtc::proto::ice::{IceServer, IceTransportPolicy};
+use looprtc::driver::{EventLoop, LoopConfig, LoopHandle};
 use looprtc::proto::net::PortPolicy;
 use looprtc::proto::peer::{
     ChannelConfig, ChannelId, Codec, EncodedFrame, IceCandidateInit, MediaKind, PeerConfig,
@@ -29,112 +16,40 @@ use looprtc::proto::peer::{
 };
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::lab::Lab;
+
 /// How soon everything has to go on.
-const BACK_WITHIN: Duration = Duration::from_secs(3);
+pub const BACK_WITHIN: Duration = Duration::from_secs(3);
 
 const MESSAGE_EVERY: Duration = Duration::from_millis(10);
 const FRAME_EVERY: Duration = Duration::from_millis(33);
 
-/// Three namespaces, gone with it.
-struct Lab {
-    name: String,
-}
-
-impl Lab {
-    /// `None`, and a loud word, where namespaces are not to be had.
-    fn new() -> Option<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("looprtc-nc{}-{number}", std::process::id());
-        let lab = Self { name };
-        match lab.build() {
-            Ok(()) => Some(lab),
-            Err(why) => {
-                eprintln!("\nNOT TESTED: network namespaces: {why}\n");
-                assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
-                None
-            }
-        }
-    }
-
-    fn build(&self) -> Result<(), String> {
-        for host in ["a", "r", "b"] {
-            run(&["netns", "add", &self.space(host)])?;
-            self.ip(host, "link set lo up")?;
-        }
-        for (host, link, net) in [("a", "wifi0", 1), ("a", "lte0", 2), ("b", "eth0", 3)] {
-            let (here, there) = (self.space(host), self.space("r"));
-            let router = format!("r{net}");
-            let words = ["link", "add", link, "netns", &here, "type", "veth"];
-            run(&[&words[..], &["peer", "name", &router, "netns", &there]].concat())?;
-            self.ip("r", &format!("addr add 10.71.{net}.1/24 dev {router}"))?;
-            self.ip("r", &format!("link set {router} up"))?;
-            self.ip(host, &format!("addr add 10.71.{net}.2/24 dev {link}"))?;
-            self.ip(host, &format!("link set {link} up"))?;
-        }
-        self.ip("b", "route add default via 10.71.3.1")?;
-        self.ip("a", "route add default via 10.71.1.1 metric 100")?;
-        self.ip("a", "route add default via 10.71.2.1 metric 200")?;
-        let command = "echo 1 > /proc/sys/net/ipv4/ip_forward";
-        run(&["netns", "exec", &self.space("r"), "sh", "-c", command])?;
-        // The kernel takes its time to call both ends of a cable running.
-        thread::sleep(Duration::from_millis(500));
-        Ok(())
-    }
-
-    fn space(&self, host: &str) -> String {
-        format!("{}-{host}", self.name)
-    }
-
-    fn ip(&self, host: &str, words: &str) -> Result<(), String> {
-        let space = self.space(host);
-        let mut all = vec!["-n", &space];
-        all.extend(words.split_whitespace());
-        run(&all)
-    }
-
-    fn must(&self, host: &str, words: &str) {
-        self.ip(host, words).unwrap();
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        for host in ["a", "r", "b"] {
-            let _ = run(&["netns", "del", &self.space(host)]);
-        }
-    }
-}
-
-fn run(words: &[&str]) -> Result<(), String> {
-    let output = Command::new("ip").args(words).output();
-    let output = output.map_err(|e| format!("ip: {e}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!(
-            "ip {}: {}",
-            words.join(" "),
-            String::from_utf8_lossy(&output.stderr).trim()
-        )),
-    }
-}
-
 /// What came to one side.
 #[derive(Debug, Default)]
-struct Record {
-    messages: Vec<(Instant, u32)>,
+pub struct Record {
+    pub messages: Vec<(Instant, u32)>,
     /// Number, whether a keyframe, whether nothing is missing before it.
-    frames: Vec<(Instant, u32, bool, bool)>,
-    sent: u32,
-    restarts: usize,
-    path: String,
-    states: Vec<String>,
-    errors: Vec<String>,
-    network_changes: u64,
+    pub frames: Vec<(Instant, u32, bool, bool)>,
+    pub sent: u32,
+    pub restarts: usize,
+    pub path: String,
+    pub states: Vec<String>,
+    pub errors: Vec<String>,
+    pub network_changes: u64,
 }
 
 impl Record {
-    fn brief(&self) -> String {
+    /// When the first picture after this time came that can be shown: nothing is missing since the last keyframe.
+    pub fn picture_after(&self, time: Instant) -> Option<Instant> {
+        let mut is_whole = true;
+        let frame = self.frames.iter().find(|f| {
+            is_whole = f.2 || (is_whole && f.3);
+            is_whole && f.0 > time
+        });
+        frame.map(|f| f.0)
+    }
+
+    pub fn brief(&self) -> String {
         format!(
             "{} messages, {} frames, {} sent, {} restarts, {} changes, {}, {:?}, {:?}",
             self.messages.len(),
@@ -149,27 +64,29 @@ impl Record {
     }
 }
 
-enum Signal {
+pub enum Signal {
     Description(SessionDescription),
     Candidate(IceCandidateInit),
 }
 
 /// One side: a loop in its namespace, on a thread of its own.
-struct Side {
-    record: Arc<Mutex<Record>>,
-    thread: JoinHandle<()>,
-    handle: LoopHandle,
+pub struct Side {
+    pub record: Arc<Mutex<Record>>,
+    pub thread: JoinHandle<()>,
+    pub handle: LoopHandle,
 }
 
 /// What a side is to be.
-struct Plan {
-    space: String,
-    config: LoopConfig,
-    peer: PeerConfig,
-    offers: bool,
+pub struct Plan {
+    pub space: String,
+    pub config: LoopConfig,
+    pub peer: PeerConfig,
+    pub offers: bool,
+    /// It sends pictures.
+    pub films: bool,
 }
 
-struct Session {
+pub struct Session {
     a: Side,
     b: Side,
     quiet: Arc<AtomicBool>,
@@ -177,26 +94,43 @@ struct Session {
 }
 
 impl Session {
-    fn start(lab: &Lab, mobile: LoopConfig, port: PortPolicy, mobile_offers: bool) -> Self {
+    pub fn start(lab: &Lab, mobile: LoopConfig, port: PortPolicy, mobile_offers: bool) -> Self {
         let peer = PeerConfig::default().port(port);
         Self::start_with(lab, mobile, peer, mobile_offers)
     }
 
-    fn start_with(lab: &Lab, mobile: LoopConfig, peer: PeerConfig, mobile_offers: bool) -> Self {
+    pub fn start_with(
+        lab: &Lab,
+        mobile: LoopConfig,
+        peer: PeerConfig,
+        mobile_offers: bool,
+    ) -> Self {
+        let peers = [peer, PeerConfig::default()];
+        Self::start_pair(lab, mobile, peers, mobile_offers)
+    }
+
+    pub fn start_pair(
+        lab: &Lab,
+        mobile: LoopConfig,
+        [mobile_peer, other_peer]: [PeerConfig; 2],
+        mobile_offers: bool,
+    ) -> Self {
         let (to_a, at_a) = channel();
         let (to_b, at_b) = channel();
         let (quiet, over) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         let a = Plan {
             space: lab.space("a"),
             config: mobile,
-            peer,
+            peer: mobile_peer,
             offers: mobile_offers,
+            films: true,
         };
         let b = Plan {
             space: lab.space("b"),
             config: LoopConfig::default(),
-            peer: PeerConfig::default(),
+            peer: other_peer,
             offers: !mobile_offers,
+            films: true,
         };
         let flags = || (quiet.clone(), over.clone());
         let a = Side::start(a, at_a, to_b, flags());
@@ -211,7 +145,7 @@ impl Session {
         session
     }
 
-    fn wait(&self, what: &str, done: impl Fn(&Record, &Record) -> bool) {
+    pub fn wait(&self, what: &str, done: impl Fn(&Record, &Record) -> bool) {
         let end = Instant::now() + Duration::from_secs(20);
         loop {
             let (a, b) = self.records();
@@ -227,7 +161,7 @@ impl Session {
         }
     }
 
-    fn records(&self) -> (MutexGuard<'_, Record>, MutexGuard<'_, Record>) {
+    pub fn records(&self) -> (MutexGuard<'_, Record>, MutexGuard<'_, Record>) {
         let why = "the other thread lives";
         (
             self.a.record.lock().expect(why),
@@ -236,18 +170,13 @@ impl Session {
     }
 
     /// Changes the network, and sees both directions go on in time. What it says is for the reader.
-    fn survives(&self, what: &str, change: impl FnOnce()) {
+    pub fn survives(&self, what: &str, change: impl FnOnce()) {
         let changed = Instant::now();
         change();
         let is_back = |r: &Record, sent: u32| {
             let message = r.messages.iter().find(|(_, n)| *n >= sent).map(|m| m.0);
-            // A picture that can be shown: nothing is missing since the last keyframe.
-            let mut is_whole = true;
-            let frame = r.frames.iter().find(|f| {
-                is_whole = f.2 || (is_whole && f.3);
-                is_whole && f.0 > changed + Duration::from_millis(400)
-            });
-            Some((message?, frame?.0))
+            let picture = r.picture_after(changed + Duration::from_millis(400));
+            Some((message?, picture?))
         };
         // Sent certainly after the change.
         let sent_a = self.a.record.lock().unwrap().sent + 1;
@@ -277,7 +206,7 @@ impl Session {
     }
 
     /// Every message has come, once and in order; pictures were never out of order.
-    fn finish(self) -> [Record; 2] {
+    pub fn finish(self) -> [Record; 2] {
         self.quiet.store(true, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(100));
         self.wait("all messages", |a, b| {
@@ -308,7 +237,7 @@ impl Session {
 }
 
 impl Side {
-    fn start(
+    pub fn start(
         plan: Plan,
         inbox: Receiver<Signal>,
         outbox: Sender<Signal>,
@@ -340,9 +269,10 @@ struct Player {
     record: Arc<Mutex<Record>>,
     channel: Option<ChannelId>,
     offers: bool,
+    films: bool,
     bound: Option<TransceiverId>,
     wants_keyframe: bool,
-    frames: u32,
+    pub frames: u32,
     begun: Instant,
 }
 
@@ -367,6 +297,7 @@ impl Player {
             record,
             channel: None,
             offers: plan.offers,
+            films: plan.films,
             bound: None,
             wants_keyframe: true,
             frames: 0,
@@ -425,9 +356,7 @@ impl Player {
                 let _ = outbox.send(Signal::Description(offer));
             }
             PeerEvent::IceCandidate(Some(candidate)) => {
-                let mut init = IceCandidateInit::new(candidate.to_sdp_line());
-                init.username_fragment = candidate.username_fragment.clone();
-                let _ = outbox.send(Signal::Candidate(init));
+                let _ = outbox.send(Signal::Candidate(candidate.to_init()));
             }
             PeerEvent::ChannelOpen(channel) => self.channel = Some(channel),
             PeerEvent::ChannelMessage { message, .. } => {
@@ -437,8 +366,8 @@ impl Player {
             PeerEvent::TrackBound { transceiver, .. } => self.bound = Some(transceiver),
             PeerEvent::KeyframeRequest { .. } => self.wants_keyframe = true,
             PeerEvent::Frame(frame) => {
-                let number = frame.data[10..14].try_into().unwrap();
-                let number = u32::from_be_bytes(number);
+                let number = frame.data.get(10..14).and_then(|n| n.try_into().ok());
+                let number = number.map_or(0, u32::from_be_bytes);
                 let flags = (frame.keyframe, frame.contiguous);
                 record.frames.push((now, number, flags.0, flags.1));
             }
@@ -482,7 +411,7 @@ impl Player {
     }
 
     fn send_frame(&mut self) {
-        let Some(video) = self.bound else {
+        let Some(video) = self.bound.filter(|_| self.films) else {
             return;
         };
         // As VP8 has it (RFC 6386 §9.1): the first bit, and a start code in keyframes.
@@ -499,160 +428,4 @@ impl Player {
             self.frames += 1;
         }
     }
-}
-
-fn auto() -> LoopConfig {
-    LoopConfig::default()
-}
-
-#[test]
-fn the_interface_in_use_goes_down() {
-    for (mobile_offers, port) in [(true, PortPolicy::Shared), (false, PortPolicy::Own)] {
-        let Some(lab) = Lab::new() else { return };
-        let session = Session::start(&lab, auto(), port, mobile_offers);
-        let who = if mobile_offers { "offerer" } else { "answerer" };
-        session.survives(&format!("{who}: wifi0 down, lte0 is there"), || {
-            lab.must("a", "link set wifi0 down");
-        });
-        session.survives(&format!("{who}: wifi0 up again, lte0 down"), || {
-            lab.must("a", "link set wifi0 up");
-            lab.must("a", "route add default via 10.71.1.1 metric 100");
-            lab.must("a", "link set lte0 down");
-        });
-        let [a, b] = session.finish();
-        assert!(a.network_changes >= 2, "{}", a.network_changes);
-        assert_eq!(b.network_changes, 0);
-        assert!(a.restarts >= 1 && b.restarts == 0);
-    }
-}
-
-/// From one network to the next, with nothing in between.
-#[test]
-fn one_network_is_left_before_the_next_is_there() {
-    let Some(lab) = Lab::new() else { return };
-    lab.must("a", "link set lte0 down");
-    let session = Session::start(&lab, auto(), PortPolicy::Shared, true);
-    session.survives("wifi0 down, lte0 up a little later", || {
-        lab.must("a", "link set wifi0 down");
-        thread::sleep(Duration::from_millis(200));
-        lab.must("a", "link set lte0 up");
-        lab.must("a", "route add default via 10.71.2.1 metric 200");
-    });
-    session.finish();
-}
-
-#[test]
-fn an_address_is_replaced() {
-    let Some(lab) = Lab::new() else { return };
-    lab.must("a", "link set lte0 down");
-    let session = Session::start(&lab, auto(), PortPolicy::Shared, false);
-    session.survives("10.71.1.2 becomes 10.71.1.77", || {
-        lab.must("a", "addr del 10.71.1.2/24 dev wifi0");
-        lab.must("a", "addr add 10.71.1.77/24 dev wifi0");
-        lab.must("a", "route add default via 10.71.1.1 metric 100");
-    });
-    let [a, _] = session.finish();
-    assert!(a.path.starts_with("10.71.1.77:"), "{}", a.path);
-}
-
-/// A TURN server knows an allocation by the address that it was made from: another is made from the new one.
-#[test]
-fn a_relay_is_made_anew() {
-    let Some(lab) = Lab::new() else { return };
-    let Some(server) = Turn::start(&lab) else {
-        return;
-    };
-    let peer = PeerConfig::default()
-        .ice_servers(vec![server.ice_server()])
-        .ice_transport_policy(IceTransportPolicy::Relay);
-    let session = Session::start_with(&lab, auto(), peer, true);
-    let before = session.records().0.path.clone();
-    assert!(before.starts_with("10.71.3.1:"), "not relayed: {before}");
-    session.survives("wifi0 down, relayed", || {
-        lab.must("a", "link set wifi0 down");
-    });
-    let [a, _] = session.finish();
-    assert!(a.path.starts_with("10.71.3.1:"), "not relayed: {}", a.path);
-    assert_ne!(a.path, before, "another allocation has another port");
-}
-
-/// coturn, on the router.
-struct Turn(Child);
-
-impl Turn {
-    fn start(lab: &Lab) -> Option<Self> {
-        let options = "-n --no-cli --no-dtls --no-tls --listening-ip=10.71.3.1 --relay-ip=10.71.3.1 \
-                       --listening-port=3478 --realm=test.example --log-file=stdout --simple-log \
-                       --pidfile=/dev/null --lt-cred-mech --user=alice:wonderland";
-        let child = Command::new("ip")
-            .args(["netns", "exec", &lab.space("r"), "turnserver"])
-            .args(options.split_whitespace())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let found = Command::new("turnserver")
-            .arg("--version")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        match (found, child) {
-            (Ok(_), Ok(child)) => {
-                let server = Self(child);
-                // Who asks too early asks again (RFC 8489 §6.2.1).
-                thread::sleep(Duration::from_millis(500));
-                Some(server)
-            }
-            _ => {
-                let why = "coturn is not installed; run tests/setup";
-                eprintln!("\n*** NOT TESTED: {why} ***\n");
-                assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
-                None
-            }
-        }
-    }
-
-    fn ice_server(&self) -> IceServer {
-        IceServer::turn("turn:10.71.3.1:3478", "alice", "wonderland")
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Where the system does not say that something has changed.
-#[test]
-fn found_by_polling() {
-    let Some(lab) = Lab::new() else { return };
-    let config = LoopConfig::default().network(NetworkWatching::Polling(Duration::from_secs(1)));
-    let session = Session::start(&lab, config, PortPolicy::Shared, true);
-    session.survives("wifi0 down, by polling", || {
-        lab.must("a", "link set wifi0 down");
-    });
-    session.finish();
-}
-
-/// A session whose network does not change is left alone, whatever else does.
-#[test]
-fn what_does_not_concern_the_path_changes_nothing() {
-    let Some(lab) = Lab::new() else { return };
-    let session = Session::start(&lab, auto(), PortPolicy::Shared, true);
-    lab.must("a", "link add other0 type veth peer name other1");
-    lab.must("a", "link set other1 up");
-    lab.must("a", "addr add 10.99.0.1/24 dev other0");
-    lab.must("a", "link set other0 up");
-    thread::sleep(Duration::from_millis(800));
-    lab.must("a", "link del other0");
-    thread::sleep(Duration::from_millis(800));
-    let [a, b] = session.finish();
-    assert!(a.network_changes >= 1);
-    assert_eq!((a.restarts, b.restarts), (0, 0));
-    let gap = |r: &Record| {
-        let times = r.messages.windows(2).map(|w| w[1].0 - w[0].0);
-        times.max().unwrap_or_default()
-    };
-    assert!(gap(&a).max(gap(&b)) < Duration::from_secs(1));
 }

@@ -1,0 +1,4 @@
+//! RTCP of an established session.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::srtcp(data));

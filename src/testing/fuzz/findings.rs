@@ -1,0 +1,130 @@
+//! What the fuzzer has found, in the order in which it was found. Each input is a seed as well, `finding-…`.
+
+use super::*;
+use crate::proto::ice::CandidateError;
+use crate::proto::media::jitter::{Arrival, JitterBuffer, JitterConfig, JitterOutput};
+use crate::proto::media::{Codec, Limits, MediaErrorKind, Reader};
+
+fn finding(target: &str, name: &str) -> Vec<u8> {
+    let root = env!("CARGO_MANIFEST_DIR");
+    std::fs::read(format!("{root}/fuzz/seeds/{target}/finding-{name}")).unwrap()
+}
+
+/// A vertical tab, which is white space at the end of a line and not between words: it was kept behind the tcptype,
+/// and gone when the line was written and read again.
+#[test]
+fn a_vertical_tab_behind_the_tcptype() {
+    candidate(&finding("candidate", "vertical-tab"));
+    let parsed = IceCandidate::parse("candidate:1 1 tcp 1 10.0.0.1 9 typ host tcptype so\u{b} x y");
+    let field = "tcptype";
+    let value = "so\u{b}".to_owned();
+    assert_eq!(parsed, Err(CandidateError::Bad { field, value }));
+}
+
+/// The first of a new stream was dropped because nobody took what was given out; with it went the word that a new
+/// stream begins, and what followed seemed to be out of order.
+#[test]
+fn the_beginning_of_a_stream_dropped_from_the_jitter_buffer() {
+    jitter(&finding("jitter", "dropped-beginning"));
+    let now = std::time::Instant::now();
+    let mut buffer = JitterBuffer::new(JitterConfig::new(90_000).max_items(2));
+    for sequence in 1..10 {
+        let arrival = Arrival {
+            ssrc: 1,
+            sequence,
+            packets: 1,
+            timestamp: 0,
+            bytes: 1,
+            item: (),
+        };
+        buffer.insert(arrival, now);
+    }
+    let JitterOutput::Item(first) = buffer.poll(now) else {
+        panic!("nothing is given out");
+    };
+    assert!(first.discontinuity && first.sequence > 65_537, "{first:?}");
+}
+
+/// Many zeros before the first start code: whether it was a byte stream depended on how the file was cut.
+#[test]
+fn zeros_before_a_byte_stream() {
+    let input = finding("media_file", "zeros-in-front");
+    media_file(&input);
+    for piece in [1, 2, 16, 17] {
+        let mut reader = Reader::new(Limits::default());
+        let fed: Result<(), _> = input.chunks(piece).try_for_each(|p| reader.feed(p));
+        assert_eq!(fed.unwrap_err().kind, MediaErrorKind::WrongFormat);
+    }
+}
+
+/// A keyframe of VP8 of 0 x 96 pixels: that was taken for a size, and for something to begin a recording with.
+#[test]
+fn a_picture_without_a_width() {
+    let input = finding("ivf", "no-width");
+    ivf(&input);
+    let mut frame = [0x10, 0, 0, 0x9D, 0x01, 0x2A, 0, 0, 96, 0];
+    let size = |frame: &[u8]| crate::proto::media::keyframe::dimensions(Codec::Vp8, frame);
+    assert_eq!(size(&frame), None);
+    frame[6] = 64;
+    assert_eq!(size(&frame), Some((64, 96)));
+}
+
+/// A Matroska file whose segment begins with a CRC-32 element: the demuxer reads that element again and again.
+#[cfg(feature = "movies")]
+#[test]
+fn a_movie_that_is_read_without_end() {
+    let input = finding("movie", "crc-first");
+    movie(&input);
+    let opened = crate::proto::media::movie::MovieReader::open(
+        std::io::Cursor::new(&input[..]),
+        Limits::default(),
+    );
+    let error = opened.map(drop).unwrap_err();
+    assert_eq!(error.kind, MediaErrorKind::Damaged);
+    assert!(error.reason.contains("again"), "{error}");
+}
+
+/// A STUN message that is neither a request nor a success, and whose first attribute is a signature (any): the core's
+/// parser panicked when it was verified. 44 bytes from anybody ended a connection.
+#[test]
+fn a_signature_before_everything_else() {
+    stun_peer(&finding("stun_peer", "signature-first"));
+    let mut sim = Simulation::new(8, Link::default());
+    let (a, b) = sim.pair();
+    let channel = ChannelConfig::new("data");
+    let channel = sim.with(a, |p, now| p.create_data_channel(channel, now));
+    run(&mut sim, 1_000);
+    // A Binding error, a Binding indication, and something of TURN's.
+    for kind in [[1, 0x11], [0, 0x11], [1, 0x13]] {
+        let mut message = vec![kind[0], kind[1], 0, 24, 0x21, 0x12, 0xA4, 0x42];
+        message.extend([7; 12]);
+        message.extend([0, 8, 0, 20]);
+        message.extend([0; 20]);
+        for from in [sim.address(a), "10.0.9.9:9999".parse().unwrap()] {
+            let before = sim.peer(b).stats().malformed_dropped;
+            sim.forge(from, b, message.clone());
+            run(&mut sim, 1);
+            assert_eq!(sim.peer(b).stats().malformed_dropped, before + 1);
+        }
+    }
+    assert!(talks(&mut sim, a, b, channel.unwrap()));
+}
+
+/// A protected record that comes twice before there are keys, as any network that repeats a datagram may bring it:
+/// dimpl panicked.
+#[test]
+fn a_protected_record_twice_before_there_are_keys() {
+    dtls(&finding("dtls", "early-record-twice"));
+    let record = [22, 254, 253, 0, 1, 0, 0, 0, 0, 0, 5, 0, 3, 1, 2, 3];
+    for to in [0x08, 0x88] {
+        // Both ends, after a few steps of the handshake in each version.
+        for options in 0..=255 {
+            let mut schedule = vec![options];
+            for _ in 0..2 {
+                schedule.extend([to, 0, record.len() as u8]);
+                schedule.extend(record);
+            }
+            dtls(&schedule);
+        }
+    }
+}
