@@ -128,3 +128,18 @@ fn a_protected_record_twice_before_there_are_keys() {
         }
     }
 }
+
+/// One candidate with its `ufrag` and once more without: two of the same were kept, and of the written fragment one.
+#[cfg(feature = "server")]
+#[test]
+fn a_candidate_twice_in_a_fragment() {
+    use crate::signaling::whip::sdpfrag::SdpFragment;
+    sdpfrag(&finding("sdpfrag", "same-candidate"));
+    let line = "a=candidate:1 1 udp 1 192.0.2.1 5 typ host";
+    let text = format!(
+        "m=audio 9 RTP 0\r\na=mid:0\r\na=ice-ufrag:abcd\r\na=ice-pwd:aaaaaaaaaaaaaaaaaaaaaa\r\n\
+         {line}\r\n{line} ufrag abcd\r\n"
+    );
+    let fragment = SdpFragment::parse(text.as_bytes()).unwrap();
+    assert_eq!(fragment.candidates.len(), 1);
+}
