@@ -58,8 +58,13 @@ use crate::proto::peer::SessionDescription;
 use crate::proto::peer::{ChannelConfig, ChannelId, Message, PeerConfig, PeerEvent};
 use crate::proto::signal::SignalMessage;
 
-/// What is done with a target's input.
-#[cfg(test)]
+/// What a target does with its input.
+#[cfg(all(
+    test,
+    feature = "cli",
+    feature = "movies",
+    any(feature = "aws-lc", feature = "rust-crypto")
+))]
 type Body = fn(&[u8]);
 
 /// All bodies of a build with every feature, by the names of their targets.

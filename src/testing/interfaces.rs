@@ -49,6 +49,8 @@ impl Simulation {
         let place = &mut self.places[node.0];
         let old = place.address;
         place.address = place.fresh_address();
+        let address = place.address.ip();
+        place.gone.retain(|ip| *ip != address);
         let addresses = &place.interfaces();
         self.tell(
             node,
@@ -68,6 +70,7 @@ impl Simulation {
             return;
         }
         let address = place.fresh_address();
+        place.gone.retain(|ip| *ip != address.ip());
         place.others.push(address);
         let addresses = &place.interfaces();
         let change = NetworkChange {
@@ -83,6 +86,7 @@ impl Simulation {
         let Some(old) = place.others.pop() else {
             return;
         };
+        place.gone.push(old.ip());
         let addresses = &place.interfaces();
         let change = NetworkChange {
             addresses,

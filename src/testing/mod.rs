@@ -29,7 +29,7 @@ mod turn;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use self::ice_tcp::{Connections, Segment};
@@ -60,6 +60,8 @@ struct Place {
     address: SocketAddr,
     /// Those of further interfaces.
     others: Vec<SocketAddr>,
+    /// Of interfaces that have gone.
+    gone: Vec<IpAddr>,
     events: VecDeque<PeerEvent>,
     /// The node that signaling goes to; `None`: the test carries it itself.
     partner: Option<Node>,
@@ -196,6 +198,7 @@ impl Simulation {
             peer,
             address: SocketAddr::from(([10, 0, net, host], 5000)),
             others: Vec::new(),
+            gone: Vec::new(),
             events: VecDeque::new(),
             partner: None,
             unplugged: false,

@@ -191,7 +191,7 @@ impl Simulation {
             ip => ip,
         };
         let from = SocketAddr::new(ip, from.port());
-        if !place.is_own(ip) && !place.sockets.iter().any(|s| s.local == from) {
+        if place.gone.contains(&ip) {
             // Nobody sends from an address that he does not have any more.
             return None;
         }

@@ -4,7 +4,10 @@
 use std::net::SocketAddr;
 
 use looprtc::proto::net::Transmit;
-use looprtc::proto::peer::{ChannelConfig, ConnectionState, DtlsVersion, PeerConfig};
+use looprtc::proto::peer::{
+    ChannelConfig, Codec, ConnectionState, DtlsVersion, EncodedFrame, MediaKind, PeerConfig,
+    PeerEvent, SessionDescription, TransceiverConfig,
+};
 use looprtc::testing::{Link, Node, Rng, Simulation};
 
 use crate::common::{Log, connected, create, pair_with_channel, state};
@@ -234,4 +237,95 @@ fn replayed_stun_from_another_address() {
         sim.run_for(1_000);
     }
     assert_eq!(state(&sim, b), ConnectionState::Failed);
+}
+
+/// Streams that no description names are found by their payload type, a few of them. Packets that anybody could have
+/// written, from the validated address, take none of those places: only what SRTP vouches for does.
+#[test]
+fn forged_streams_take_no_places() {
+    let mut sim = Simulation::new(83, Link::default());
+    let (a, b) = (
+        sim.add(PeerConfig::default()),
+        sim.add(PeerConfig::default()),
+    );
+    let opus = TransceiverConfig::default().codecs([Codec::Opus]);
+    let track = sim.with(a, |p, now| p.add_track(MediaKind::Audio, opus, now));
+    let track = track.unwrap();
+    // Neither SSRCs nor MIDs.
+    let plain = |mut description: SessionDescription| {
+        let is_kept = |l: &&str| !l.starts_with("a=ssrc") && !l.contains("hdrext:sdes:mid");
+        let lines: Vec<&str> = description.sdp.lines().filter(is_kept).collect();
+        description.sdp = lines.join("\r\n") + "\r\n";
+        description
+    };
+    let offer = sim.with(a, |p, now| p.negotiate(now)).unwrap();
+    let payload_type: u8 = {
+        let line = offer.sdp.lines().find(|l| l.starts_with("m=audio"));
+        line.unwrap().split(' ').nth(3).unwrap().parse().unwrap()
+    };
+    let answer = sim.with(b, |p, now| p.receive(plain(offer), now));
+    let answer = plain(answer.unwrap().unwrap());
+    sim.with(a, |p, now| p.receive(answer, now)).unwrap();
+    for (from, to) in [(a, b), (b, a)] {
+        while let Some(event) = sim.next_event(from) {
+            if let PeerEvent::IceCandidate(Some(candidate)) = event {
+                let init = candidate.to_init();
+                let added = sim.with(to, |p, now| p.add_ice_candidate(Some(&init), now));
+                added.unwrap();
+            }
+        }
+    }
+    connected(&mut sim, a, b);
+    let from = sim.address(a);
+    for n in 0..100u8 {
+        // RTP of another SSRC each time (RFC 3550 §5.1), and a tag that is none.
+        let header = [0x80, payload_type, 0, n, 0, 0, 0, n, 9, 9, 9, n];
+        sim.forge(from, b, [&header[..], &[n; 60]].concat());
+        sim.run_for(5);
+    }
+    for n in 0..20 {
+        let time = std::time::Duration::from_millis(20 * n);
+        let frame = EncodedFrame::new(vec![n as u8; 80], time);
+        sim.with(a, |p, now| p.write_frame(track, &frame, now))
+            .unwrap();
+        sim.run_for(20);
+    }
+    sim.run_for(500);
+    let events = std::iter::from_fn(|| sim.next_event(b));
+    let frames = events.filter(|e| matches!(e, PeerEvent::Frame(_))).count();
+    assert!(frames >= 19, "{frames} frames came");
+}
+
+/// Once DTLS 1.3 is connected it has no use for anything in the clear. Hellos with other message numbers, and messages
+/// that are never in the clear, from the validated address: they stayed in the core's queue, and thirty records later
+/// nothing came through any more.
+#[test]
+fn forged_handshake_messages_in_the_clear_stop_no_session() {
+    for kind in [1, 2, 8, 11, 20, 24] {
+        let mut sim = Simulation::new(84, Link::default());
+        let (a, b) = sim.pair();
+        let (ca, cb) = pair_with_channel(&mut sim, a, b);
+        for (from, to) in [(a, b), (b, a)] {
+            let from = sim.address(from);
+            for number in [0, 1, 4, 5, 9] {
+                // A record of epoch 0, and in it a message of one byte (RFC 9147 §4, §5.2).
+                let record = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 90 + number, 0, 13];
+                let message = [kind, 0, 0, 1, 0, number, 0, 0, 0, 0, 0, 1, 7];
+                sim.forge(from, to, [record, message].concat());
+                sim.run_for(5);
+            }
+        }
+        for n in 0..60 {
+            for (node, channel) in [(a, ca), (b, cb)] {
+                sim.with(node, |p, now| p.send_binary(channel, &[n; 40], now))
+                    .unwrap();
+            }
+            sim.run_for(30);
+        }
+        sim.run_for(2_000);
+        for (node, channel) in [(a, ca), (b, cb)] {
+            let count = Log::of(&mut sim, node).on(channel).len();
+            assert_eq!(count, 60, "after forged messages of type {kind}");
+        }
+    }
 }

@@ -97,6 +97,8 @@ pub(super) struct Channels {
     active: Vec<ChannelId>,
     /// Made before there was an association to open them on, in the order they were made.
     waiting: VecDeque<ChannelId>,
+    /// The one that our offer announces data channels with, until it is answered.
+    offered: Option<ChannelId>,
     /// Negotiated ones that are not open yet. The core does not always say when they are.
     opening: Vec<ChannelId>,
     /// Bytes accepted and not acknowledged, over all channels.
@@ -113,6 +115,7 @@ impl Channels {
             by_core: HashMap::new(),
             active: Vec::new(),
             waiting: VecDeque::new(),
+            offered: None,
             opening: Vec::new(),
             buffered: 0,
             max_message: 64 * 1024,
@@ -167,6 +170,39 @@ impl Channels {
             }
         }
         None
+    }
+
+    /// As [`bind`](Self::bind), for the channel in our offer.
+    pub fn bind_offered(&mut self, id: ChannelId, core: CoreId) {
+        self.offered = Some(id);
+        self.bind(id, core);
+    }
+
+    /// The offer has been answered, or another one in its place.
+    pub fn forget_offered(&mut self) {
+        self.offered = None;
+    }
+
+    /// The offer will not be answered, and is not needed: the channel waits to be opened without it. False for one with
+    /// an id of its own, which the core does not take twice.
+    pub fn take_back_offered(&mut self, events: &mut Vec<PeerEvent>) -> bool {
+        let Some(id) = self.offered else {
+            return false;
+        };
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return true;
+        };
+        if channel.config.negotiated.is_some() {
+            return false;
+        }
+        if let Some(core) = channel.core.take() {
+            self.by_core.remove(&core);
+        }
+        match channel.state {
+            ChannelState::Closing => self.remove(id, events),
+            _ => self.waiting.push_front(id),
+        }
+        true
     }
 
     /// The core knows this channel under that id.

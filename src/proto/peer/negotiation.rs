@@ -221,7 +221,11 @@ impl Peer {
         if let Some(earlier) = self.negotiation.taken_back.take() {
             let mut api = self.rtc.sdp_api();
             api.merge(earlier);
-            if let Some((_, core)) = api.apply() {
+            // The core forgets a channel that waits for another offer as soon as it has a stream for it
+            // (docs/upstream.md). What else there is will be worked out anew.
+            if let Some((_, core)) = api.apply()
+                && !(offer.has_application() && self.channels.take_back_offered(&mut self.events))
+            {
                 self.negotiation.taken_back = Some(core);
             }
         }
@@ -437,7 +441,7 @@ impl Peer {
         });
         let is_restart = before.is_some_and(|b| b.ufrag != remote.ufrag || b.pass != remote.pwd);
         if is_restart {
-            self.resend.arm();
+            self.resend.arm(self.stats.path);
             self.restart_tcp();
             self.negotiation.remote_in_generation = 0;
             // New credentials satisfy `restartIce` (W3C §4.4.1.5), whoever asked for them.
@@ -462,6 +466,7 @@ impl Peer {
         self.negotiation.application = remote.has_application();
         if self.negotiation.application {
             self.channels.open_waiting(&mut self.rtc, &mut self.events);
+            self.channels.forget_offered();
         } else if self.negotiation.application_offered && remote.rejects_application() {
             self.event(PeerEvent::Error(PeerError::BadDescription(
                 "the other side rejects data channels (its m=application has port 0)".into(),

@@ -26,6 +26,7 @@ impl Peer {
             .data(received.source, now)
         {
             self.connectivity.heard(ends_of(received), self.now);
+            self.resend.heard(ends_of(received));
         } else {
             // Only who has shown the right password may speak to DTLS, SRTP and SCTP.
             self.stats.unvalidated_dropped += 1;

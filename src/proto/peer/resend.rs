@@ -7,6 +7,7 @@
 //! DTLS drops those (RFC 9147 §4.5.1). Its acknowledgements set the association going.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::connectivity::Ends;
@@ -29,6 +30,10 @@ pub(super) struct Resend {
     kept: VecDeque<Vec<u8>>,
     /// A path is looked for: the next that answers is used.
     armed: bool,
+    /// The other side is heard on it already.
+    is_heard: bool,
+    /// The path that was used before, our end and theirs.
+    before: Option<(SocketAddr, SocketAddr)>,
     /// The path that answered, when, and how often it has been used for this.
     found: Option<Found>,
 }
@@ -43,6 +48,11 @@ struct Found {
 impl Resend {
     fn keep(&mut self, contents: &[u8]) {
         if self.kept.len() >= MAX_KEPT {
+            let is_due = self.found.is_some_and(|f| f.times < TIMES.len());
+            if (self.armed && self.is_heard) || is_due {
+                // Acknowledgements of what comes on the new path already must not take the place of what was lost.
+                return;
+            }
             self.kept.pop_front();
         }
         self.kept.push_back(contents.to_vec());
@@ -56,9 +66,16 @@ impl Resend {
     }
 
     /// The path is silent, or another one is looked for.
-    pub fn arm(&mut self) {
+    pub fn arm(&mut self, before: Option<(SocketAddr, SocketAddr)>) {
         self.armed = true;
+        self.is_heard = false;
+        self.before = before;
         self.found = None;
+    }
+
+    /// Something that has to be acknowledged has come by this path.
+    pub fn heard(&mut self, ends: Ends) {
+        self.is_heard |= self.armed && self.before != Some((ends.local, ends.remote));
     }
 
     /// This path has answered a check.
@@ -117,7 +134,6 @@ impl Peer {
 mod tests {
     use super::*;
     use crate::proto::net::Protocol;
-    use std::net::SocketAddr;
 
     fn ends(here: u8, there: u8) -> Ends {
         let address = |n| SocketAddr::from(([192, 0, 2, n], 1));
@@ -136,7 +152,7 @@ mod tests {
         r.keep(&[20]);
         r.answered(ends(1, 2), t0);
         assert_eq!(r.deadline(), None, "nothing is looked for");
-        r.arm();
+        r.arm(None);
         assert_eq!(r.deadline(), None, "nothing has answered");
         r.answered(ends(1, 2), t0);
         r.answered(ends(3, 4), ms(1));
@@ -147,7 +163,7 @@ mod tests {
         // Late: those that were missed are one.
         assert_eq!(r.due(ms(500)), Some(ends(1, 2)));
         assert_eq!(r.deadline(), None);
-        r.arm();
+        r.arm(None);
         r.answered(ends(3, 4), ms(600));
         r.forget();
         assert_eq!(r.deadline(), None, "nothing is missing");
@@ -161,5 +177,19 @@ mod tests {
         }
         assert_eq!(r.kept.len(), MAX_KEPT);
         assert_eq!(r.kept.back(), Some(&vec![99]));
+        // But once the other side is heard by another path, until they have gone out, those that are there.
+        let (old, new) = (ends(1, 2), ends(1, 3));
+        r.arm(Some((old.local, old.remote)));
+        r.heard(old);
+        r.keep(&[99]);
+        r.heard(new);
+        r.keep(&[100]);
+        let t0 = Instant::now();
+        r.answered(ends(1, 2), t0);
+        r.keep(&[101]);
+        assert_eq!(r.kept.back(), Some(&vec![99]));
+        r.due(t0 + TIMES[2]);
+        r.keep(&[102]);
+        assert_eq!(r.kept.back(), Some(&vec![102]));
     }
 }

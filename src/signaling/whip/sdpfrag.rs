@@ -108,6 +108,14 @@ impl SdpFragment {
                 candidate.username_fragment.clone_from(&fragment.ufrag);
             }
         }
+        // One that says its generation and one that does not may be the same.
+        let mut distinct: Vec<IceCandidate> = Vec::with_capacity(fragment.candidates.len());
+        for candidate in fragment.candidates.drain(..) {
+            if !distinct.contains(&candidate) {
+                distinct.push(candidate);
+            }
+        }
+        fragment.candidates = distinct;
         Ok(fragment)
     }
 

@@ -109,3 +109,37 @@ fn a_signature_before_everything_else() {
     }
     assert!(talks(&mut sim, a, b, channel.unwrap()));
 }
+
+/// A protected record that comes twice before there are keys, as any network that repeats a datagram may bring it:
+/// dimpl panicked.
+#[test]
+fn a_protected_record_twice_before_there_are_keys() {
+    dtls(&finding("dtls", "early-record-twice"));
+    let record = [22, 254, 253, 0, 1, 0, 0, 0, 0, 0, 5, 0, 3, 1, 2, 3];
+    for to in [0x08, 0x88] {
+        // Both ends, after a few steps of the handshake in each version.
+        for options in 0..=255 {
+            let mut schedule = vec![options];
+            for _ in 0..2 {
+                schedule.extend([to, 0, record.len() as u8]);
+                schedule.extend(record);
+            }
+            dtls(&schedule);
+        }
+    }
+}
+
+/// One candidate with its `ufrag` and once more without: two of the same were kept, and of the written fragment one.
+#[cfg(feature = "server")]
+#[test]
+fn a_candidate_twice_in_a_fragment() {
+    use crate::signaling::whip::sdpfrag::SdpFragment;
+    sdpfrag(&finding("sdpfrag", "same-candidate"));
+    let line = "a=candidate:1 1 udp 1 192.0.2.1 5 typ host";
+    let text = format!(
+        "m=audio 9 RTP 0\r\na=mid:0\r\na=ice-ufrag:abcd\r\na=ice-pwd:aaaaaaaaaaaaaaaaaaaaaa\r\n\
+         {line}\r\n{line} ufrag abcd\r\n"
+    );
+    let fragment = SdpFragment::parse(text.as_bytes()).unwrap();
+    assert_eq!(fragment.candidates.len(), 1);
+}

@@ -72,7 +72,10 @@ fn all_have_what_they_need_and_nothing_is_left_over() {
         assert!(!inputs(name).is_empty(), "{name} has no seeds");
     }
     assert_eq!(manifest.matches("[[bin]]").count(), bodies.len());
-    assert_eq!(readme.matches("\n| `").count() % bodies.len(), 0);
+    for row in readme.split("\n| `").skip(1) {
+        let name = row.split('`').next().unwrap();
+        assert!(bodies.contains(name), "README: {name}");
+    }
 }
 
 /// What libFuzzer would refuse only when it is run: a line is `"…"`, with \\, \" and \xNN in it.

@@ -130,6 +130,10 @@ impl Flows {
         }
     }
 
+    pub fn any_closed(&self) -> bool {
+        self.list.iter().any(|f| f.closed)
+    }
+
     pub fn is_open(&self, side: usize, channel: ChannelId) -> bool {
         let name = self.names.get(&(side, channel));
         name.is_some_and(|name| name.open && !name.closed)

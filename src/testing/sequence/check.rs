@@ -193,6 +193,9 @@ impl World {
         if !(self.is_orderly && is_up) {
             return;
         }
+        // The core uses a stream again while the other side's reset of it is not acknowledged, and loses the channel
+        // that is made on it (docs/upstream.md).
+        let is_reused = !self.is_gentle && self.flows.any_closed();
         for flow in self.flows.list.iter().filter(|f| sides.contains(&f.from)) {
             let (sent, got) = (flow.accepted, flow.received);
             if flow.reliable && !flow.closed {
@@ -205,7 +208,10 @@ impl World {
                     of(flow.to)
                 );
                 let is_open = self.flows.is_open(flow.from, flow.channel);
-                assert!(is_open, "{label}: not open, and both sides are connected");
+                assert!(
+                    is_open || is_reused,
+                    "{label}: not open, and both sides are connected"
+                );
             }
         }
         self.check_quiet(sides);

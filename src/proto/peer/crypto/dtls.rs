@@ -123,7 +123,10 @@ impl DtlsProvider for SharedDtls {
     }
 }
 
-/// One DTLS connection, and five things put right in how dimpl deals with losses and forgeries:
+/// Protected records that are given to dimpl before it can read them. A flight has one or two.
+const MAX_EARLY: usize = 16;
+
+/// One DTLS connection, and seven things put right in how dimpl deals with losses and forgeries:
 ///
 /// - While the handshake lasts it is given one record at a time. It passes over a datagram that begins with
 ///   a handshake message it has had already, and what it lacks may stand behind that.
@@ -131,6 +134,10 @@ impl DtlsProvider for SharedDtls {
 ///   `ACK_PAUSE`. dimpl would do so at once, and again at once, without end.
 /// - While the handshake lasts its clock runs ahead of ours by `ahead`, so that it retransmits when we say.
 /// - While the handshake lasts, a `close_notify` that anybody could have written does not end it.
+/// - While the handshake lasts, a protected record that comes twice is given to it once. It keeps such records until
+///   it can read them, and panics over two of one number.
+/// - Records in the clear that DTLS 1.3 has no use for do not reach it. Anybody could have written them, and dimpl would keep
+///   them for ever, and all that comes behind them: thirty records later nothing more is taken.
 /// - Once it is over, nothing it still waits for ends the connection. A DTLS 1.3 client whose `Finished` was
 ///   received goes on sending it when the acknowledgement was lost, and dimpl would give up after a while.
 struct Dimpl {
@@ -142,6 +149,8 @@ struct Dimpl {
     wait: Option<Wait>,
     /// It was told the time, `now`, and nothing has arrived since.
     served: bool,
+    /// Epochs and numbers of the protected records given to it during the handshake.
+    early: Vec<[u8; 8]>,
 }
 
 /// A retransmission that dimpl waits for.
@@ -163,17 +172,56 @@ impl Dimpl {
             retransmissions: 0,
             wait: None,
             served: false,
+            early: Vec::new(),
         }
     }
 
     fn datagram(&mut self, datagram: &[u8]) -> Result<(), DtlsImplError> {
-        if self.connected {
+        let is_13 = self.dtls.protocol_version() == Some(ProtocolVersion::DTLS1_3);
+        if self.connected && !(is_13 && records(datagram).any(is_in_the_clear)) {
             return self.dtls.handle_packet(datagram);
         }
-        records(datagram)
-            .filter(|record| !is_early_goodbye(record))
-            .map(|record| self.dtls.handle_packet(record))
-            .fold(Ok(()), Result::and)
+        let mut result = Ok(());
+        for record in records(datagram) {
+            let is_passed_over = match is_13 && is_in_the_clear(record) {
+                true => !self.may_be_clear(record),
+                false => !self.connected && is_early_goodbye(record),
+            };
+            if !is_passed_over && (self.connected || !self.is_repeated(record)) {
+                result = result.and(self.dtls.handle_packet(record));
+            }
+        }
+        result
+    }
+
+    /// Whether DTLS 1.3 has this record in the clear: hellos and alerts, before there are keys (RFC 9147 §5.1, §6.1).
+    fn may_be_clear(&self, record: &[u8]) -> bool {
+        match record {
+            [22, ..] => {
+                // The first message of each side, or the second after a HelloRetryRequest.
+                let hello = matches!(record.get(13), Some(1 | 2));
+                !self.connected && hello && matches!(record.get(17..19), Some([0, 0 | 1]))
+            }
+            [21, ..] => !self.connected && !is_early_goodbye(record),
+            _ => false,
+        }
+    }
+
+    /// Whether this is a protected record (DTLS 1.2: not of epoch 0) that was there already, or one too many. What is
+    /// sent again has another number.
+    fn is_repeated(&mut self, record: &[u8]) -> bool {
+        let number = match record {
+            [20..=26, _, _, number @ ..] => number.first_chunk::<8>(),
+            _ => None,
+        };
+        let Some(number) = number.filter(|n| n[..2] != [0, 0]) else {
+            return false;
+        };
+        let is_repeated = self.early.contains(number) || self.early.len() >= MAX_EARLY;
+        if !is_repeated {
+            self.early.push(*number);
+        }
+        is_repeated
     }
 
     /// Our time for dimpl's wish to be woken.
@@ -226,6 +274,11 @@ fn records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = after;
         Some(record)
     })
+}
+
+/// DTLSPlaintext (RFC 9147 §4), in DTLS 1.3.
+fn is_in_the_clear(record: &[u8]) -> bool {
+    record.first().is_some_and(|first| *first < 0x20)
 }
 
 /// A `close_notify` in the clear (epoch 0), as it can only come before there are keys: anybody could have written it,
@@ -299,6 +352,7 @@ impl DtlsInstance for Dimpl {
             DtlsOutput::Timeout(theirs) => DtlsOutput::Timeout(self.wake(theirs)),
             DtlsOutput::Connected => {
                 self.connected = true;
+                self.early = Vec::new();
                 self.wait = None;
                 DtlsOutput::Connected
             }

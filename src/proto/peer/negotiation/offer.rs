@@ -21,7 +21,7 @@ impl Peer {
             self.negotiation.application_offered = true;
             adds = true;
             let core = api.add_channel_with_config(config);
-            self.channels.bind(id, core);
+            self.channels.bind_offered(id, core);
         }
         adds |= self.tracks.add_to_offer(&mut api);
         if restart {
