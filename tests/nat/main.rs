@@ -9,6 +9,7 @@
 mod child;
 mod client;
 mod lab;
+mod mapped;
 mod matrix;
 mod others;
 mod over_tcp;

@@ -46,9 +46,14 @@ impl Session {
 
     /// With the servers of the configuration.
     pub fn begin_at(lab: &Lab, server: &Coturn, config: PeerConfig) -> Self {
+        Self::begin_each(lab, server, [config.clone(), config])
+    }
+
+    /// With a configuration for each side.
+    pub fn begin_each(lab: &Lab, server: &Coturn, configs: [PeerConfig; 2]) -> Self {
         let (sender, reports) = channel();
         let client = |side: Side, politeness| {
-            let config = config.clone();
+            let config = configs[side].clone();
             let authority = server.certificates.authority.clone();
             Client::start(
                 lab,

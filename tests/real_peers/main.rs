@@ -126,6 +126,31 @@ mod dtls {
     }
 }
 
+/// As a server with a public address, which leaves all checks to the other side (RFC 8445 §2.5).
+mod ice_lite {
+    use super::*;
+
+    fn with(profile: &scenario::Profile) {
+        full(profile, Looprtc, config().ice_lite(true));
+        full(profile, RealPeer, config().ice_lite(true));
+    }
+
+    #[test]
+    fn pion() {
+        with(&PION);
+    }
+
+    #[test]
+    fn libwebrtc() {
+        with(&LIBWEBRTC);
+    }
+
+    #[test]
+    fn chromium() {
+        with(&CHROMIUM);
+    }
+}
+
 /// A browser that hides its addresses is reached all the same: its checks come to us.
 #[test]
 fn chromium_with_mdns_names() {

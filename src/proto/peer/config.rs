@@ -43,6 +43,8 @@ pub struct PeerConfig {
     /// side make the first; messages to it have at most 64 KiB.
     pub begin_sctp: bool,
     /// Answer connectivity checks but make none (RFC 8445 §2.5): for servers with a public address.
+    /// Such a peer has host candidates alone: those by servers and by
+    /// [`external_addresses`](crate::proto::ice::GatherConfig::external_addresses) are left out.
     pub ice_lite: bool,
     /// When silence becomes *disconnected*, *failed* and *closed*.
     pub timing: Timing,

@@ -16,12 +16,16 @@ use super::{Dtls, Peer};
 /// Datagrams kept: enough to show the other side a gap, few enough for any path.
 const MAX_KEPT: usize = 16;
 
-/// When they go out, after the first answer on a new path. More than once, because the other side may not
-/// have found it yet, and its acknowledgements get lost.
-const TIMES: [Duration; 3] = [
+/// When they go out, after the first answer on a new path. More than once, because the other side may not let
+/// them in before its own check is through, or its acknowledgements get lost; until the association does it itself.
+const TIMES: [Duration; 7] = [
     Duration::from_millis(20),
     Duration::from_millis(120),
     Duration::from_millis(400),
+    Duration::from_millis(700),
+    Duration::from_millis(1000),
+    Duration::from_millis(1500),
+    Duration::from_millis(2000),
 ];
 
 /// The last datagrams, and when to send them again.
@@ -75,7 +79,11 @@ impl Resend {
 
     /// Something that has to be acknowledged has come by this path.
     pub fn heard(&mut self, ends: Ends) {
-        self.is_heard |= self.armed && self.before != Some((ends.local, ends.remote));
+        self.is_heard |= self.armed && !self.was_before(ends);
+    }
+
+    fn was_before(&self, ends: Ends) -> bool {
+        self.before == Some((ends.local, ends.remote))
     }
 
     /// This path has answered a check.
@@ -124,7 +132,19 @@ impl Peer {
         if self.connectivity.is_failed() {
             return;
         }
+        // What answered first need not be what is used now.
+        let used = self.stats.path.zip(self.stats.path_protocol);
+        let used = used.map(|((local, remote), protocol)| Ends {
+            protocol,
+            local,
+            remote,
+        });
+        let is_another = |e: &Ends| *e != ends && !self.resend.was_before(*e);
+        let other = used.filter(is_another);
         for contents in self.resend.kept.clone() {
+            if let Some(other) = other {
+                self.send_on(other, contents.clone());
+            }
             self.send_on(ends, contents);
         }
     }
@@ -145,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn three_times_on_the_first_path_that_answers() {
+    fn again_and_again_on_the_first_path_that_answers() {
         let t0 = Instant::now();
         let ms = |n| t0 + Duration::from_millis(n);
         let mut r = Resend::default();
@@ -162,6 +182,10 @@ mod tests {
         assert_eq!(r.due(ms(21)), None);
         // Late: those that were missed are one.
         assert_eq!(r.due(ms(500)), Some(ends(1, 2)));
+        for n in [700, 1000, 1500, 2000] {
+            assert_eq!(r.deadline(), Some(ms(n)));
+            assert_eq!(r.due(ms(n)), Some(ends(1, 2)));
+        }
         assert_eq!(r.deadline(), None);
         r.arm(None);
         r.answered(ends(3, 4), ms(600));
@@ -188,7 +212,7 @@ mod tests {
         r.answered(ends(1, 2), t0);
         r.keep(&[101]);
         assert_eq!(r.kept.back(), Some(&vec![99]));
-        r.due(t0 + TIMES[2]);
+        r.due(t0 + TIMES[6]);
         r.keep(&[102]);
         assert_eq!(r.kept.back(), Some(&vec![102]));
     }
