@@ -231,12 +231,7 @@ impl Victim {
         paced(rate, over, |_| {
             let mut net = new_loop()?;
             let (peer, offer) = offerer(&mut net)?;
-            let answer = self.ask(move |net| {
-                let peer = net
-                    .add_peer(peer_config(&PeerOptions::default(), false))
-                    .ok()?;
-                net.peer(peer).ok()?.receive(offer).ok()?
-            })?;
+            let (_, answer) = self.admit(offer)?;
             net.peer(peer)?.receive(answer)?;
             let candidate = IceCandidateInit::new(format!(
                 "candidate:1 1 udp 2130706431 {} {} typ host",
@@ -253,16 +248,8 @@ impl Victim {
     }
 
     fn candidates(&self, rate: u32, over: &AtomicBool) -> Result<u64> {
-        let (mut net, target) = (new_loop()?, mpsc::channel());
-        let (_, offer) = offerer(&mut net)?;
-        self.ask(move |net| {
-            let peer = net
-                .add_peer(peer_config(&PeerOptions::default(), false))
-                .ok()?;
-            target.0.send(peer).ok()?;
-            net.peer(peer).ok()?.receive(offer).ok()?
-        })?;
-        let peer = target.1.recv_timeout(TIMEOUT)?;
+        let (_, offer) = offerer(&mut new_loop()?)?;
+        let (peer, _) = self.admit(offer)?;
         let sent = paced(rate, over, |n| {
             let line = format!(
                 "candidate:{n} 1 udp 1 10.{}.{}.1 9 typ host",
@@ -276,24 +263,15 @@ impl Victim {
             };
             Ok(self.handle.post(job)?)
         })?;
-        self.handle
-            .post(move |net| drop(net.peer(peer).map(|mut peer| peer.close())))?;
+        self.dismiss(peer)?;
         Ok(sent)
     }
 
     fn offers(&self, rate: u32, over: &AtomicBool) -> Result<u64> {
         let mut net = new_loop()?;
         let (mine, offer) = offerer(&mut net)?;
-        let target = mpsc::channel();
-        let answer = self.ask(move |net| {
-            let peer = net
-                .add_peer(peer_config(&PeerOptions::default(), false))
-                .ok()?;
-            target.0.send(peer).ok()?;
-            net.peer(peer).ok()?.receive(offer).ok()?
-        })?;
+        let (theirs, answer) = self.admit(offer)?;
         net.peer(mine)?.receive(answer)?;
-        let theirs = target.1.recv_timeout(TIMEOUT)?;
         let sent = paced(rate, over, |_| {
             net.turn(Some(Duration::ZERO))?;
             while net.poll_event().is_some() {}
@@ -302,16 +280,30 @@ impl Victim {
             let answer = self.ask(move |net| net.peer(theirs).ok()?.receive(offer).ok()?)?;
             Ok(net.peer(mine)?.receive(answer).map(drop)?)
         })?;
-        self.handle
-            .post(move |net| drop(net.peer(theirs).map(|mut peer| peer.close())))?;
+        self.dismiss(theirs)?;
         Ok(sent)
     }
 
+    /// Has the victim make a peer for this offer. Its answer.
+    fn admit(&self, offer: SessionDescription) -> Result<(PeerId, SessionDescription)> {
+        self.ask(move |net| {
+            let config = peer_config(&PeerOptions::default(), false);
+            let peer = net.add_peer(config).ok()?;
+            let answer = net.peer(peer).ok()?.receive(offer).ok()??;
+            Some((peer, answer))
+        })
+    }
+
+    fn dismiss(&self, peer: PeerId) -> Result<()> {
+        let job = move |net: &mut EventLoop| drop(net.peer(peer).map(|mut peer| peer.close()));
+        Ok(self.handle.post(job)?)
+    }
+
     /// Has the victim do this, as its signaling would have it done.
-    fn ask(
+    fn ask<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&mut EventLoop) -> Option<SessionDescription> + Send + 'static,
-    ) -> Result<SessionDescription> {
+        job: impl FnOnce(&mut EventLoop) -> Option<T> + Send + 'static,
+    ) -> Result<T> {
         let (tell, told) = mpsc::channel();
         self.handle.post(move |net| drop(tell.send(job(net))))?;
         Ok(told.recv_timeout(TIMEOUT)?.ok_or("no answer")?)

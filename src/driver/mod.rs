@@ -66,6 +66,7 @@ mod interfaces;
 mod local_track;
 mod mdns;
 pub(crate) mod network;
+mod peer_mut;
 pub(crate) mod peers;
 mod resolver;
 pub(crate) mod sockets;
@@ -100,9 +101,10 @@ pub use self::datagrams::{Datagram, UdpConfig, UdpId};
 pub use self::error::LoopError;
 pub use self::handle::{LoopHandle, PostError};
 pub use self::local_track::{LocalTrack, LocalTrackEvent};
+pub use self::peer_mut::PeerMut;
+pub use self::peers::PeerId;
 #[cfg(feature = "server")]
 pub(crate) use self::peers::Queued;
-pub use self::peers::{PeerId, PeerMut};
 
 /// The waker's token; sockets are numbered from 0.
 const WAKER: Token = Token(usize::MAX);

@@ -50,6 +50,7 @@ pub use turn_server::turn_server;
 #[cfg(feature = "server")]
 pub use whip::{link_header, sdpfrag};
 
+use super::bytes::Bytes;
 use super::{Link, Node, Simulation};
 use crate::proto::ice::IceCandidate;
 use crate::proto::ice::stun::{StunPeek, is_stun, peek, request_transaction};
@@ -119,32 +120,6 @@ const BODIES: &[(&str, Body)] = &[
     ("wav", wav),
     ("web_socket", web_socket),
 ];
-
-/// Reads a fuzzer's bytes as decisions. When they have run out, all decisions are 0.
-struct Bytes<'a>(&'a [u8]);
-
-impl<'a> Bytes<'a> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn byte(&mut self) -> u8 {
-        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
-        self.0 = rest;
-        *first
-    }
-
-    fn word(&mut self) -> u16 {
-        u16::from_be_bytes([self.byte(), self.byte()])
-    }
-
-    /// At most so many bytes.
-    fn take(&mut self, length: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
-}
 
 /// The look at a datagram that finds its peer.
 pub fn stun_peek(data: &[u8]) {

@@ -16,6 +16,7 @@
 //! ```
 
 #[doc(hidden)]
+mod bytes;
 pub mod fuzz;
 mod ice_tcp;
 mod interfaces;

@@ -17,9 +17,9 @@ mod world;
 use std::fmt;
 use std::str::FromStr;
 
-use self::field::Bytes;
 use self::step::{Setup, Step};
 use self::world::World;
+use super::bytes::Bytes;
 use crate::testing::Rng;
 
 pub use self::shrink::{Failure, failure, shrink};

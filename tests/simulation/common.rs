@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use looprtc::proto::peer::{ChannelConfig, ChannelId, ConnectionState, Message, PeerEvent};
+use looprtc::proto::peer::{
+    ChannelConfig, ChannelId, ConnectionState, Message, PeerEvent, SessionDescription,
+};
 use looprtc::testing::{Node, Simulation};
 
 /// Simulated milliseconds that any connection may take to come up, however bad the network. At 20 % loss it
@@ -95,4 +97,12 @@ impl Log {
     pub fn on(&self, channel: ChannelId) -> &[Message] {
         self.messages.get(&channel).map_or(&[], Vec::as_slice)
     }
+}
+
+/// As of somebody who announces no SSRCs and sends no MIDs.
+pub fn without_names_of_streams(mut description: SessionDescription) -> SessionDescription {
+    let is_kept = |l: &&str| !l.starts_with("a=ssrc") && !l.contains("hdrext:sdes:mid");
+    let lines: Vec<&str> = description.sdp.lines().filter(is_kept).collect();
+    description.sdp = lines.join("\r\n") + "\r\n";
+    description
 }

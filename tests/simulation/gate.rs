@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use looprtc::proto::net::Transmit;
 use looprtc::proto::peer::{
     ChannelConfig, Codec, ConnectionState, DtlsVersion, EncodedFrame, MediaKind, PeerConfig,
-    PeerEvent, SessionDescription, TransceiverConfig,
+    PeerEvent, TransceiverConfig,
 };
 use looprtc::testing::{Link, Node, Rng, Simulation};
 
-use crate::common::{Log, connected, create, pair_with_channel, state};
+use crate::common::{Log, connected, create, pair_with_channel, state, without_names_of_streams};
 
 const THIRD: &str = "203.0.113.9:4444";
 
@@ -251,20 +251,13 @@ fn forged_streams_take_no_places() {
     let opus = TransceiverConfig::default().codecs([Codec::Opus]);
     let track = sim.with(a, |p, now| p.add_track(MediaKind::Audio, opus, now));
     let track = track.unwrap();
-    // Neither SSRCs nor MIDs.
-    let plain = |mut description: SessionDescription| {
-        let is_kept = |l: &&str| !l.starts_with("a=ssrc") && !l.contains("hdrext:sdes:mid");
-        let lines: Vec<&str> = description.sdp.lines().filter(is_kept).collect();
-        description.sdp = lines.join("\r\n") + "\r\n";
-        description
-    };
     let offer = sim.with(a, |p, now| p.negotiate(now)).unwrap();
     let payload_type: u8 = {
         let line = offer.sdp.lines().find(|l| l.starts_with("m=audio"));
         line.unwrap().split(' ').nth(3).unwrap().parse().unwrap()
     };
-    let answer = sim.with(b, |p, now| p.receive(plain(offer), now));
-    let answer = plain(answer.unwrap().unwrap());
+    let answer = sim.with(b, |p, now| p.receive(without_names_of_streams(offer), now));
+    let answer = without_names_of_streams(answer.unwrap().unwrap());
     sim.with(a, |p, now| p.receive(answer, now)).unwrap();
     for (from, to) in [(a, b), (b, a)] {
         while let Some(event) = sim.next_event(from) {

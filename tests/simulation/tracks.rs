@@ -11,7 +11,7 @@ use looprtc::proto::peer::{
 };
 use looprtc::testing::{Link, Node, Rng, Simulation};
 
-use crate::common::connected;
+use crate::common::{connected, without_names_of_streams};
 
 /// What a peer has said of tracks.
 #[derive(Debug, Default)]
@@ -786,16 +786,11 @@ fn streams_that_nobody_announced_are_placed_by_payload_type() {
     let (a, b) = loners(&mut sim);
     let ours = add_track(&mut sim, a, MediaKind::Video, video(Codec::Vp8));
     let sound = add_track(&mut sim, a, MediaKind::Audio, TransceiverConfig::default());
-    let plain = |mut description: SessionDescription| {
-        let is_kept = |l: &&str| !l.starts_with("a=ssrc") && !l.contains("hdrext:sdes:mid");
-        let lines: Vec<&str> = description.sdp.lines().filter(is_kept).collect();
-        description.sdp = lines.join("\r\n") + "\r\n";
-        description
-    };
     let offer = sim.with(a, |p, now| p.negotiate(now)).unwrap();
-    let answer = sim.with(b, |p, now| p.receive(plain(offer), now));
+    let answer = sim.with(b, |p, now| p.receive(without_names_of_streams(offer), now));
     let answer = answer.unwrap().unwrap();
-    sim.with(a, |p, now| p.receive(plain(answer), now)).unwrap();
+    sim.with(a, |p, now| p.receive(without_names_of_streams(answer), now))
+        .unwrap();
     let mut remote = Vec::new();
     for (from, to) in [(a, b), (b, a)] {
         while let Some(event) = sim.next_event(from) {

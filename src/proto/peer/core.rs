@@ -399,7 +399,7 @@ impl Peer {
         if self.ice_state != ice {
             self.ice_state = ice;
             if ice == IceConnectionState::Disconnected {
-                self.resend.arm(self.stats.path);
+                self.resend.arm(self.path_in_use());
             }
             self.event(PeerEvent::IceConnectionStateChange(ice));
         }

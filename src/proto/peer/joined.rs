@@ -70,8 +70,20 @@ pub(super) fn is_joined(contents: &[u8]) -> bool {
     contents.first() == Some(&MARK)
 }
 
+/// Gives each datagram of what the core has passed on, joined or not. The first error is told in the end: a bad
+/// datagram takes nothing from those that came with it.
+pub(super) fn each<E>(
+    contents: &[u8],
+    mut give: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    if !is_joined(contents) {
+        return give(contents);
+    }
+    split(contents).map(give).fold(Ok(()), Result::and)
+}
+
 /// The datagrams of the joined form.
-pub(super) fn split(joined: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn split(joined: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = joined.get(1..).unwrap_or_default();
     std::iter::from_fn(move || {
         let (length, after) = rest.split_first_chunk::<LENGTH>()?;

@@ -441,7 +441,7 @@ impl Peer {
         });
         let is_restart = before.is_some_and(|b| b.ufrag != remote.ufrag || b.pass != remote.pwd);
         if is_restart {
-            self.resend.arm(self.stats.path);
+            self.resend.arm(self.path_in_use());
             self.restart_tcp();
             self.negotiation.remote_in_generation = 0;
             // New credentials satisfy `restartIce` (W3C §4.4.1.5), whoever asked for them.

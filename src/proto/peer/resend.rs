@@ -7,7 +7,6 @@
 //! DTLS drops those (RFC 9147 §4.5.1). Its acknowledgements set the association going.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::connectivity::Ends;
@@ -36,8 +35,8 @@ pub(super) struct Resend {
     armed: bool,
     /// The other side is heard on it already.
     is_heard: bool,
-    /// The path that was used before, our end and theirs.
-    before: Option<(SocketAddr, SocketAddr)>,
+    /// The path that was used before.
+    before: Option<Ends>,
     /// The path that answered, when, and how often it has been used for this.
     found: Option<Found>,
 }
@@ -70,7 +69,7 @@ impl Resend {
     }
 
     /// The path is silent, or another one is looked for.
-    pub fn arm(&mut self, before: Option<(SocketAddr, SocketAddr)>) {
+    pub fn arm(&mut self, before: Option<Ends>) {
         self.armed = true;
         self.is_heard = false;
         self.before = before;
@@ -79,11 +78,7 @@ impl Resend {
 
     /// Something that has to be acknowledged has come by this path.
     pub fn heard(&mut self, ends: Ends) {
-        self.is_heard |= self.armed && !self.was_before(ends);
-    }
-
-    fn was_before(&self, ends: Ends) -> bool {
-        self.before == Some((ends.local, ends.remote))
+        self.is_heard |= self.armed && self.before != Some(ends);
     }
 
     /// This path has answered a check.
@@ -125,6 +120,17 @@ impl Peer {
         }
     }
 
+    /// What data took last.
+    pub(super) fn path_in_use(&self) -> Option<Ends> {
+        let (local, remote) = self.stats.path?;
+        let protocol = self.stats.path_protocol?;
+        Some(Ends {
+            protocol,
+            local,
+            remote,
+        })
+    }
+
     pub(super) fn resend_due(&mut self) {
         let Some(ends) = self.resend.due(self.now) else {
             return;
@@ -133,14 +139,8 @@ impl Peer {
             return;
         }
         // What answered first need not be what is used now.
-        let used = self.stats.path.zip(self.stats.path_protocol);
-        let used = used.map(|((local, remote), protocol)| Ends {
-            protocol,
-            local,
-            remote,
-        });
-        let is_another = |e: &Ends| *e != ends && !self.resend.was_before(*e);
-        let other = used.filter(is_another);
+        let is_another = |e: &Ends| *e != ends && self.resend.before != Some(*e);
+        let other = self.path_in_use().filter(is_another);
         for contents in self.resend.kept.clone() {
             if let Some(other) = other {
                 self.send_on(other, contents.clone());
@@ -152,6 +152,8 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
     use crate::proto::net::Protocol;
 
@@ -203,7 +205,7 @@ mod tests {
         assert_eq!(r.kept.back(), Some(&vec![99]));
         // But once the other side is heard by another path, until they have gone out, those that are there.
         let (old, new) = (ends(1, 2), ends(1, 3));
-        r.arm(Some((old.local, old.remote)));
+        r.arm(Some(old));
         r.heard(old);
         r.keep(&[99]);
         r.heard(new);

@@ -2,30 +2,7 @@
 
 use std::fmt::{self, Write};
 
-/// Reads a fuzzer's bytes as decisions. When they have run out, all decisions are 0.
-pub(super) struct Bytes<'a>(pub &'a [u8]);
-
-impl<'a> Bytes<'a> {
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub fn byte(&mut self) -> u8 {
-        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
-        self.0 = rest;
-        *first
-    }
-
-    fn word(&mut self) -> u16 {
-        u16::from_be_bytes([self.byte(), self.byte()])
-    }
-
-    fn take(&mut self, length: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
-}
+use super::super::bytes::Bytes;
 
 /// A value in a step.
 pub(super) trait Field: Sized + fmt::Display {
@@ -175,7 +152,7 @@ macro_rules! choices {
                 found.map(|(v, ..)| *v)
             }
 
-            fn decode(bytes: &mut $crate::testing::sequence::field::Bytes<'_>) -> Self {
+            fn decode(bytes: &mut $crate::testing::bytes::Bytes<'_>) -> Self {
                 let total: u8 = Self::ALL.iter().map(|(.., weight)| *weight).sum();
                 let mut at = bytes.byte() % total;
                 for (variant, _, weight) in Self::ALL {

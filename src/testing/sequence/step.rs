@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::field::{Blob, Bytes, Field, Mask, Ms, Side, Size, choices};
+use super::super::bytes::Bytes;
+use super::field::{Blob, Field, Mask, Ms, Side, Size, choices};
 
 choices! {
     /// What stands before a peer.

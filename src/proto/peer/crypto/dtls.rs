@@ -318,13 +318,7 @@ impl DtlsInstance for Dimpl {
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
         self.served = false;
-        if !joined::is_joined(packet) {
-            return self.datagram(packet);
-        }
-        // A bad datagram takes nothing from those that came with it.
-        joined::split(packet)
-            .map(|datagram| self.datagram(datagram))
-            .fold(Ok(()), Result::and)
+        joined::each(packet, |datagram| self.datagram(datagram))
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {

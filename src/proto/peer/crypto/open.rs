@@ -155,12 +155,7 @@ impl DtlsInstance for OpenDtls {
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        if !joined::is_joined(packet) {
-            return self.datagram(packet);
-        }
-        joined::split(packet)
-            .map(|datagram| self.datagram(datagram))
-            .fold(Ok(()), Result::and)
+        joined::each(packet, |datagram| self.datagram(datagram))
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
