@@ -1,7 +1,7 @@
-//! Schedules of calls, networks and forgeries, from seeds: a thousand, or as long as one likes.
+//! Schedules of calls, networks and forgeries, from seeds: some thousands, or as long as one likes.
 //!
 //! ```sh
-//! cargo test --test sequences                                              # a thousand
+//! cargo test --test sequences                                              # 2,400
 //! LOOPRTC_SEQUENCES=3600s cargo test --release --test sequences -- --nocapture   # for an hour
 //! LOOPRTC_SEED=17 LOOPRTC_SEQUENCES=1 cargo test --test sequences          # that one
 //! LOOPRTC_SEQUENCE=program.txt cargo test --test sequences                 # a program, or a fuzzer's input
@@ -19,7 +19,7 @@ use allocation_counter::{AllocationInfo, measure};
 use looprtc::testing::sequence::{Failure, Report, Schedule, failure, shrink};
 
 /// Schedules of a plain `cargo test`.
-const SCHEDULES: u64 = 1_000;
+const SCHEDULES: u64 = 2_400;
 
 /// How long a plain `cargo test` makes one shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
