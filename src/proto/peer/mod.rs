@@ -23,6 +23,7 @@ mod contract;
 mod core;
 pub(crate) mod crypto;
 mod description;
+mod early;
 // Called by the crypto backends, of which the core alone has none.
 #[cfg_attr(
     not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
@@ -129,6 +130,7 @@ pub struct Peer {
     /// Packets given to the core that it has not been told the time for.
     unsent: usize,
     joined: joined::Joined,
+    early: early::Early,
     connectivity: Connectivity,
     recovery: recovery::Recovery,
     resend: resend::Resend,
@@ -196,6 +198,7 @@ impl Peer {
             tracks,
             unsent: 0,
             joined: joined::Joined::default(),
+            early: early::Early::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             recovery: recovery::Recovery::default(),
             resend: resend::Resend::default(),

@@ -99,6 +99,12 @@ impl Negotiation {
         self.application
     }
 
+    /// Whether an offer of ours is under way that brings data channels into a session without.
+    pub fn awaits_application(&self) -> bool {
+        let is_offered = self.signaling == SignalingState::HaveLocalOffer;
+        is_offered && self.application_offered && !self.application
+    }
+
     /// The mid that candidates are signalled with: all sections are bundled with the first.
     pub fn first_mid(&self) -> Option<String> {
         let local = self.local.pending.as_ref().or(self.local.current.as_ref());
@@ -455,7 +461,7 @@ impl Peer {
     fn after_negotiation(&mut self, remote: &Description) {
         if let Some(bytes) = remote.max_message_size {
             // An association that was begun before the answer was read has the core's default.
-            let most = if self.config.begin_sctp {
+            let most = if self.config.begin_sctp || self.early.has_given_up() {
                 64 * 1024
             } else {
                 // What is larger than the core's buffer would never be taken out of ours.
