@@ -67,6 +67,8 @@ struct Place {
     /// The node that signaling goes to; `None`: the test carries it itself.
     partner: Option<Node>,
     unplugged: bool,
+    /// What a sleeping machine is told when it wakes; `None`: it is awake.
+    asleep: Option<Vec<Parcel>>,
     timeouts: u64,
     /// When it sent something last.
     sent_at: Option<Instant>,
@@ -131,6 +133,8 @@ pub struct Simulation {
     servers: Vec<Box<dyn Server>>,
     connections: Connections,
     filter: Option<Filter>,
+    /// No UDP passes, for as long as the simulation lasts.
+    without_udp: bool,
     recorded: Option<Vec<Transmit>>,
     tap: Option<Tap>,
     /// What came of descriptions that could not be used, where a test says things out of turn; `None`: that is
@@ -163,6 +167,7 @@ impl Simulation {
             servers: Vec::new(),
             connections: Connections::default(),
             filter: None,
+            without_udp: false,
             recorded: None,
             tap: None,
             refused: None,
@@ -205,6 +210,7 @@ impl Simulation {
             events: VecDeque::new(),
             partner: None,
             unplugged: false,
+            asleep: None,
             timeouts: 0,
             sent_at: None,
             moves: 0,
@@ -332,7 +338,8 @@ impl Simulation {
     fn step(&mut self, end: Instant) -> bool {
         let parcel = self.parcels.peek().map(|Reverse((at, ..))| *at);
         let places = self.places.iter().enumerate();
-        let timeout = places.filter_map(|(i, p)| p.deadline.map(|t| (t, i)));
+        let awake = places.filter(|(_, p)| p.asleep.is_none());
+        let timeout = awake.filter_map(|(i, p)| p.deadline.map(|t| (t, i)));
         let timeout = timeout.min();
         let servers = self.servers_deadline();
         let next = parcel.into_iter().chain(timeout.map(|(t, _)| t));
@@ -358,6 +365,9 @@ impl Simulation {
     }
 
     fn deliver(&mut self, parcel: Parcel) {
+        let Some(parcel) = self.awake(parcel) else {
+            return;
+        };
         match parcel {
             Parcel::Datagram { from, to, contents } => {
                 if self.serve(Protocol::Udp, from, to, &contents) {
@@ -367,7 +377,7 @@ impl Simulation {
                     return;
                 };
                 let (place, now) = (&mut self.places[index], self.now);
-                if place.unplugged {
+                if place.unplugged || place.asleep.is_some() {
                     return;
                 }
                 if place.bindings.handle_datagram(from, &contents, now) {
@@ -503,6 +513,9 @@ impl Simulation {
             .as_mut()
             .is_some_and(|passes| !passes(&transmit))
         {
+            return;
+        }
+        if self.without_udp && transmit.protocol == Protocol::Udp {
             return;
         }
         if transmit.protocol == Protocol::IceTcp {

@@ -102,6 +102,11 @@ fn schedules() {
     });
     let sum = sum.into_inner().unwrap();
     println!("{}", figures(&sum, start, next.into_inner()));
+    let counts: Vec<_> = sum
+        .counts()
+        .map(|(name, n)| format!("{name} {n}"))
+        .collect();
+    println!("{}", counts.join(", "));
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "failed: seeds {failed:?}");
     if sum.schedules >= SCHEDULES {
@@ -116,6 +121,12 @@ fn schedules() {
             part(sum.messages) > 500 && sum.restarts > 100 && sum.frames > 1_000,
             "{sum:?}"
         );
+        assert!(part(sum.by_tcp) > 3 && part(sum.lite) > 3, "{sum:?}");
+        assert!(sum.packets > 200 && sum.layers > 200, "{sum:?}");
+        assert!(sum.woken > 20 && sum.forwarded > 200, "{sum:?}");
+        for (name, count) in sum.counts() {
+            assert!(count > 20, "{name}: {count} in {} schedules", sum.schedules);
+        }
     }
 }
 
@@ -123,11 +134,16 @@ fn schedules() {
 /// together, keys, candidates.
 const PEER: u64 = 2_500 * 1024;
 
+/// What both ends of a stream of media may hold of it: 1,024 packets here, 4,096 there.
+const STREAM: u64 = 10_000 * 1024;
+
 /// What all peers and the server held at most, and whether it was given back.
 fn check_memory(schedule: &Schedule, report: &Report, memory: &AllocationInfo) -> Option<String> {
     let held = memory.bytes_max.saturating_sub(report.held);
-    // What waits to be sent is copied when it is cut into packets.
-    let most = report.peers * PEER + report.send_buffers * 3 / 2;
+    // What waits to be sent is copied when it is cut into packets. Of media the last seconds are kept by who has sent
+    // it, and by who has received it while a packet is missing.
+    let media = (report.media_bytes * 2).min(report.streams * STREAM);
+    let most = report.peers * PEER + report.send_buffers * 3 / 2 + media;
     if held > most {
         return Some(format!(
             "{} peers held {held} bytes, above {most}",
@@ -177,8 +193,14 @@ fn replay(file: &Path) {
     println!("{schedule}");
     let times = variable("LOOPRTC_TIMES", |t| t.parse().ok()).unwrap_or(1);
     for _ in 0..times {
-        match failure(&schedule) {
-            Ok(report) => println!("{report:?}"),
+        let mut played = None;
+        let memory = measure(|| played = Some(failure(&schedule)));
+        match played.expect("it has been measured") {
+            Ok(report) => {
+                println!("{report:?}, {} bytes at most", memory.bytes_max);
+                let wrong = check_memory(&schedule, &report, &memory);
+                assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+            }
             Err(how) => {
                 tell(&file.display().to_string(), &schedule, &how);
                 panic!("{}", how.message);

@@ -227,10 +227,9 @@ impl Peer {
         if let Some(earlier) = self.negotiation.taken_back.take() {
             let mut api = self.rtc.sdp_api();
             api.merge(earlier);
-            // The core forgets a channel that waits for another offer as soon as it has a stream for it
-            // (docs/upstream.md). What else there is will be worked out anew.
+            // Once there are data channels nothing has to announce them. What else there is is worked out anew.
             if let Some((_, core)) = api.apply()
-                && !(offer.has_application() && self.channels.take_back_offered(&mut self.events))
+                && !offer.has_application()
             {
                 self.negotiation.taken_back = Some(core);
             }
@@ -472,7 +471,6 @@ impl Peer {
         self.negotiation.application = remote.has_application();
         if self.negotiation.application {
             self.channels.open_waiting(&mut self.rtc, &mut self.events);
-            self.channels.forget_offered();
         } else if self.negotiation.application_offered && remote.rejects_application() {
             self.event(PeerEvent::Error(PeerError::BadDescription(
                 "the other side rejects data channels (its m=application has port 0)".into(),
