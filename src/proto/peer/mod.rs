@@ -489,6 +489,8 @@ impl Peer {
     /// Every verb begins with this: not closed, drained, and at this time.
     fn begin(&mut self, now: Instant) -> Result<(), PeerError> {
         if self.is_closed() {
+            // It may still have to give allocations back.
+            self.advance(now);
             return Err(PeerError::Closed);
         }
         self.settle();

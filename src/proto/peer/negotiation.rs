@@ -221,6 +221,8 @@ impl Peer {
         self.wake_inactive(&media);
         let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;
         self.tracks_answered(&offer.text, &media);
+        // The core has none for an m-line on which layers come.
+        self.declare_senders();
         let sdp = self.tracks.write_local(answer.to_sdp_string(), false);
         self.negotiated(&offer);
         self.keep_additions();

@@ -525,8 +525,6 @@ fn is_gentle(step: &Step) -> bool {
         Step::Drop { .. }
         | Step::Unplug { .. }
         | Step::NewAddress { .. }
-        // What was asked of a server and is given up stays with it until it runs out.
-        | Step::Wake { .. }
         | Step::Sleep { .. }
         | Step::InterfaceDown { .. }
         | Step::NatForgets { .. }
