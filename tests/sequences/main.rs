@@ -56,6 +56,7 @@ fn schedules() {
     if let Ok(file) = std::env::var("LOOPRTC_SEQUENCE") {
         return replay(Path::new(&file));
     }
+    let _ = env_logger::builder().format_timestamp(None).try_init();
     let extent = variable("LOOPRTC_SEQUENCES", Extent::of).unwrap_or(Extent::Count(SCHEDULES));
     let first = variable("LOOPRTC_SEED", |t| t.parse().ok()).unwrap_or(0);
     let start = Instant::now();

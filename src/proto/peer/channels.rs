@@ -299,7 +299,8 @@ impl Channels {
             });
         }
         let share = self.window.share(self.active.len());
-        let direct = channel.queue.is_empty() && channel.in_core < share;
+        let has_room = channel.in_core < share && self.window.has_room(data.len());
+        let direct = channel.queue.is_empty() && has_room;
         if direct && write(rtc, channel, binary, data) {
             channel.in_core += data.len();
             self.window.on_fed(data.len(), now);
@@ -574,7 +575,7 @@ fn feed(
         let Some((binary, data)) = channel.queue.pop_front() else {
             break;
         };
-        if !write(rtc, channel, binary, &data) {
+        if !window.has_room(data.len()) || !write(rtc, channel, binary, &data) {
             channel.queue.push_front((binary, data));
             break;
         }
