@@ -93,6 +93,18 @@ impl Segment {
     }
 }
 
+impl Connections {
+    /// Who hears of this at once.
+    pub fn told(&self, segment: &Segment) -> Option<Node> {
+        match *segment {
+            Segment::SynAck(index) | Segment::GiveUp(index) => Some(self.all[index].ends[0].node),
+            Segment::Reset(index, end) => Some(self.all[index].ends[end].node),
+            Segment::Answer(node, ..) => Some(Node(node)),
+            Segment::Syn(_) | Segment::Message(..) | Segment::Retry(..) => None,
+        }
+    }
+}
+
 impl End {
     fn new(node: Node, id: Option<SocketId>, ends: [SocketAddr; 2], now: Instant) -> Self {
         let [local, seen] = ends;
@@ -252,7 +264,7 @@ impl Simulation {
     fn is_whole(&self, index: usize) -> bool {
         self.connections.all[index].ends.iter().all(|end| {
             let place = &self.places[end.node.0];
-            !place.unplugged && place.is_own(end.local.ip())
+            !place.unplugged && place.asleep.is_none() && place.is_own(end.local.ip())
         })
     }
 
@@ -265,7 +277,10 @@ impl Simulation {
         let it = &mut self.connections.all[index].ends[end];
         if !is_whole {
             let since = *it.stuck.get_or_insert(now);
-            match now < since + ENDURANCE {
+            let mut ends = self.connections.all[index].ends.iter();
+            // Who sleeps breaks nothing off.
+            let is_asleep = ends.any(|e| self.places[e.node.0].asleep.is_some());
+            match is_asleep || now < since + ENDURANCE {
                 true => self.post(now + RETRY, Parcel::Tcp(Segment::Retry(index, end))),
                 false => self.break_off(index),
             }

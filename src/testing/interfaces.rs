@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Node, Place, Simulation};
+use super::{Node, Parcel, Place, Simulation};
 use crate::proto::net::{InterfaceAddress, NetworkChange};
 use crate::proto::peer::Input;
 
@@ -94,6 +94,41 @@ impl Simulation {
             ..NetworkChange::default()
         };
         self.tell(node, change);
+    }
+
+    /// A peer's machine falls asleep: nothing of it runs, nothing gets in, signaling waits for it. Until
+    /// [`rise`](Self::rise).
+    pub(super) fn sleep(&mut self, node: Node) {
+        self.places[node.0].asleep.get_or_insert_default();
+    }
+
+    /// It wakes up, hears so, and reads what has come meanwhile.
+    pub(super) fn rise(&mut self, node: Node) {
+        let waiting = self.places[node.0].asleep.take();
+        self.wake(node);
+        for parcel in waiting.unwrap_or_default() {
+            self.deliver(parcel);
+        }
+    }
+
+    /// What is not for somebody asleep, who will have it later.
+    pub(super) fn awake(&mut self, parcel: Parcel) -> Option<Parcel> {
+        let to = match &parcel {
+            Parcel::Description { to, .. } | Parcel::Candidate { to, .. } => *to,
+            Parcel::Opened { node, .. } => *node,
+            Parcel::Tcp(segment) => match self.connections.told(segment) {
+                Some(node) => node,
+                None => return Some(parcel),
+            },
+            Parcel::Datagram { .. } | Parcel::Piece { .. } => return Some(parcel),
+        };
+        match &mut self.places[to.0].asleep {
+            Some(waiting) => {
+                waiting.push(parcel);
+                None
+            }
+            None => Some(parcel),
+        }
     }
 
     /// Has a peer's machine wake from a sleep.

@@ -67,6 +67,8 @@ struct Place {
     /// The node that signaling goes to; `None`: the test carries it itself.
     partner: Option<Node>,
     unplugged: bool,
+    /// What a sleeping machine is told when it wakes; `None`: it is awake.
+    asleep: Option<Vec<Parcel>>,
     timeouts: u64,
     /// When it sent something last.
     sent_at: Option<Instant>,
@@ -76,6 +78,8 @@ struct Place {
     sockets: Vec<Socket>,
     bindings: Bindings,
     bindings_at: Option<Instant>,
+    /// What was said when it was drained last: it stays so until something is done with it.
+    deadline: Option<Instant>,
 }
 
 /// Decides about each datagram, before the link does: `false` drops it.
@@ -129,6 +133,8 @@ pub struct Simulation {
     servers: Vec<Box<dyn Server>>,
     connections: Connections,
     filter: Option<Filter>,
+    /// No UDP passes, for as long as the simulation lasts.
+    without_udp: bool,
     recorded: Option<Vec<Transmit>>,
     tap: Option<Tap>,
     /// What came of descriptions that could not be used, where a test says things out of turn; `None`: that is
@@ -161,6 +167,7 @@ impl Simulation {
             servers: Vec::new(),
             connections: Connections::default(),
             filter: None,
+            without_udp: false,
             recorded: None,
             tap: None,
             refused: None,
@@ -203,6 +210,7 @@ impl Simulation {
             events: VecDeque::new(),
             partner: None,
             unplugged: false,
+            asleep: None,
             timeouts: 0,
             sent_at: None,
             moves: 0,
@@ -210,6 +218,7 @@ impl Simulation {
             sockets: Vec::new(),
             bindings: Bindings::new(Some(self.rng.0)),
             bindings_at: None,
+            deadline: None,
         });
         self.flush(node);
         node
@@ -328,9 +337,10 @@ impl Simulation {
     /// The next thing that happens before `end`. False when nothing does; the time is `end` then.
     fn step(&mut self, end: Instant) -> bool {
         let parcel = self.parcels.peek().map(|Reverse((at, ..))| *at);
-        let timeout = (0..self.places.len())
-            .filter_map(|i| self.timeout_of(Node(i)).map(|t| (t, i)))
-            .min();
+        let places = self.places.iter().enumerate();
+        let awake = places.filter(|(_, p)| p.asleep.is_none());
+        let timeout = awake.filter_map(|(i, p)| p.deadline.map(|t| (t, i)));
+        let timeout = timeout.min();
         let servers = self.servers_deadline();
         let next = parcel.into_iter().chain(timeout.map(|(t, _)| t));
         let next = next.chain(servers).min();
@@ -354,15 +364,10 @@ impl Simulation {
         true
     }
 
-    fn timeout_of(&mut self, node: Node) -> Option<Instant> {
-        let bindings_at = self.places[node.0].bindings_at;
-        match self.places[node.0].peer.poll_output() {
-            Output::Timeout(at) => at.into_iter().chain(bindings_at).min(),
-            other => panic!("a drained peer gave {other:?}"),
-        }
-    }
-
     fn deliver(&mut self, parcel: Parcel) {
+        let Some(parcel) = self.awake(parcel) else {
+            return;
+        };
         match parcel {
             Parcel::Datagram { from, to, contents } => {
                 if self.serve(Protocol::Udp, from, to, &contents) {
@@ -372,7 +377,7 @@ impl Simulation {
                     return;
                 };
                 let (place, now) = (&mut self.places[index], self.now);
-                if place.unplugged {
+                if place.unplugged || place.asleep.is_some() {
                     return;
                 }
                 if place.bindings.handle_datagram(from, &contents, now) {
@@ -435,8 +440,9 @@ impl Simulation {
                 Output::Timeout(at) => {
                     let late = at.is_some_and(|at| at <= self.now);
                     assert!(!late, "a peer asks for a timeout that has been");
-                    let place = &self.places[node.0];
+                    let place = &mut self.places[node.0];
                     if place.bindings.is_drained(place.bindings_at) {
+                        place.deadline = at.into_iter().chain(place.bindings_at).min();
                         return;
                     }
                     self.drain_bindings(node);
@@ -507,6 +513,9 @@ impl Simulation {
             .as_mut()
             .is_some_and(|passes| !passes(&transmit))
         {
+            return;
+        }
+        if self.without_udp && transmit.protocol == Protocol::Udp {
             return;
         }
         if transmit.protocol == Protocol::IceTcp {

@@ -307,7 +307,7 @@ impl Simulation {
         let found = self.places.iter().enumerate().find_map(|(n, place)| {
             let mut sockets = place.sockets.iter();
             let socket = sockets.find(|s| s.outer == Some(to))?;
-            (!place.unplugged).then_some((Node(n), socket.local))
+            (!place.unplugged && place.asleep.is_none()).then_some((Node(n), socket.local))
         });
         if let Some((node, destination)) = found {
             let now = self.now;

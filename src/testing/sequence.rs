@@ -8,7 +8,9 @@
 mod channels;
 mod check;
 mod field;
+mod forward;
 mod media;
+mod report;
 mod setup;
 mod shrink;
 mod step;
@@ -22,8 +24,8 @@ use self::world::World;
 use super::bytes::Bytes;
 use crate::testing::Rng;
 
+pub use self::report::Report;
 pub use self::shrink::{Failure, failure, shrink};
-pub use self::world::Report;
 
 /// Steps of one schedule; more are not read.
 const MAX_STEPS: usize = 400;

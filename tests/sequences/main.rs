@@ -1,7 +1,7 @@
-//! Schedules of calls, networks and forgeries, from seeds: a thousand, or as long as one likes.
+//! Schedules of calls, networks and forgeries, from seeds: some thousands, or as long as one likes.
 //!
 //! ```sh
-//! cargo test --test sequences                                              # a thousand
+//! cargo test --test sequences                                              # 2,400
 //! LOOPRTC_SEQUENCES=3600s cargo test --release --test sequences -- --nocapture   # for an hour
 //! LOOPRTC_SEED=17 LOOPRTC_SEQUENCES=1 cargo test --test sequences          # that one
 //! LOOPRTC_SEQUENCE=program.txt cargo test --test sequences                 # a program, or a fuzzer's input
@@ -19,7 +19,7 @@ use allocation_counter::{AllocationInfo, measure};
 use looprtc::testing::sequence::{Failure, Report, Schedule, failure, shrink};
 
 /// Schedules of a plain `cargo test`.
-const SCHEDULES: u64 = 1_000;
+const SCHEDULES: u64 = 2_400;
 
 /// How long a plain `cargo test` makes one shorter.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,6 +56,7 @@ fn schedules() {
     if let Ok(file) = std::env::var("LOOPRTC_SEQUENCE") {
         return replay(Path::new(&file));
     }
+    let _ = env_logger::builder().format_timestamp(None).try_init();
     let extent = variable("LOOPRTC_SEQUENCES", Extent::of).unwrap_or(Extent::Count(SCHEDULES));
     let first = variable("LOOPRTC_SEED", |t| t.parse().ok()).unwrap_or(0);
     let start = Instant::now();
@@ -102,6 +103,11 @@ fn schedules() {
     });
     let sum = sum.into_inner().unwrap();
     println!("{}", figures(&sum, start, next.into_inner()));
+    let counts: Vec<_> = sum
+        .counts()
+        .map(|(name, n)| format!("{name} {n}"))
+        .collect();
+    println!("{}", counts.join(", "));
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "failed: seeds {failed:?}");
     if sum.schedules >= SCHEDULES {
@@ -116,6 +122,12 @@ fn schedules() {
             part(sum.messages) > 500 && sum.restarts > 100 && sum.frames > 1_000,
             "{sum:?}"
         );
+        assert!(part(sum.by_tcp) > 3 && part(sum.lite) > 3, "{sum:?}");
+        assert!(sum.packets > 200 && sum.layers > 200, "{sum:?}");
+        assert!(sum.woken > 20 && sum.forwarded > 200, "{sum:?}");
+        for (name, count) in sum.counts() {
+            assert!(count > 20, "{name}: {count} in {} schedules", sum.schedules);
+        }
     }
 }
 
@@ -123,11 +135,16 @@ fn schedules() {
 /// together, keys, candidates.
 const PEER: u64 = 2_500 * 1024;
 
+/// What both ends of a stream of media may hold of it: 1,024 packets here, 4,096 there.
+const STREAM: u64 = 10_000 * 1024;
+
 /// What all peers and the server held at most, and whether it was given back.
 fn check_memory(schedule: &Schedule, report: &Report, memory: &AllocationInfo) -> Option<String> {
     let held = memory.bytes_max.saturating_sub(report.held);
-    // What waits to be sent is copied when it is cut into packets.
-    let most = report.peers * PEER + report.send_buffers * 3 / 2;
+    // What waits to be sent is copied when it is cut into packets. Of media the last seconds are kept by who has sent
+    // it, and by who has received it while a packet is missing.
+    let media = (report.media_bytes * 2).min(report.streams * STREAM);
+    let most = report.peers * PEER + report.send_buffers * 3 / 2 + media;
     if held > most {
         return Some(format!(
             "{} peers held {held} bytes, above {most}",
@@ -177,8 +194,14 @@ fn replay(file: &Path) {
     println!("{schedule}");
     let times = variable("LOOPRTC_TIMES", |t| t.parse().ok()).unwrap_or(1);
     for _ in 0..times {
-        match failure(&schedule) {
-            Ok(report) => println!("{report:?}"),
+        let mut played = None;
+        let memory = measure(|| played = Some(failure(&schedule)));
+        match played.expect("it has been measured") {
+            Ok(report) => {
+                println!("{report:?}, {} bytes at most", memory.bytes_max);
+                let wrong = check_memory(&schedule, &report, &memory);
+                assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+            }
             Err(how) => {
                 tell(&file.display().to_string(), &schedule, &how);
                 panic!("{}", how.message);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::early::MAX_HELD;
 use super::{Limits, MAX_UFRAGS, Peer};
 
 /// Local candidates of one generation: host candidates have their limit in the gatherer's configuration, each
@@ -28,6 +29,7 @@ impl Peer {
             ("events of a drained peer", self.events.len(), 0),
             ("channels", self.channels.len(), limits.max_channels),
             ("ufrags", self.ufrags.len(), MAX_UFRAGS),
+            ("datagrams before an answer", self.early.len(), MAX_HELD),
             ("gathered candidates", self.gathered.len(), MAX_GATHERED),
         ];
         let validated = limits.max_validated_addresses.max(1);

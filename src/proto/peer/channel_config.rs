@@ -10,7 +10,7 @@ use super::error::PeerError;
 const CORE_LABEL: usize = 1_400;
 
 /// Stream ids go up to 65,534 (RFC 8832 §6).
-const MAX_STREAM_ID: u16 = 65_534;
+pub(super) const MAX_STREAM_ID: u16 = 65_534;
 
 /// How a channel is to be (W3C `RTCDataChannelInit`). Reliable and ordered by default.
 ///

@@ -10,7 +10,7 @@ use std::time::Instant;
 use str0m::Rtc;
 use str0m::channel::{ChannelConfig as CoreConfig, ChannelId as CoreId};
 
-use super::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
+use super::channel_config::{ChannelConfig, ChannelInfo, ChannelState, MAX_STREAM_ID};
 use super::config::Limits;
 use super::empty;
 use super::error::PeerError;
@@ -97,8 +97,8 @@ pub(super) struct Channels {
     active: Vec<ChannelId>,
     /// Made before there was an association to open them on, in the order they were made.
     waiting: VecDeque<ChannelId>,
-    /// The one that our offer announces data channels with, until it is answered.
-    offered: Option<ChannelId>,
+    /// The one that our offer has announced data channels with, and its stream.
+    announcer: Option<(Option<u16>, CoreId)>,
     /// Negotiated ones that are not open yet. The core does not always say when they are.
     opening: Vec<ChannelId>,
     /// Bytes accepted and not acknowledged, over all channels.
@@ -115,7 +115,7 @@ impl Channels {
             by_core: HashMap::new(),
             active: Vec::new(),
             waiting: VecDeque::new(),
-            offered: None,
+            announcer: None,
             opening: Vec::new(),
             buffered: 0,
             max_message: 64 * 1024,
@@ -141,7 +141,8 @@ impl Channels {
                 .channels
                 .values()
                 .any(|c| c.config.negotiated == Some(id));
-            if taken {
+            let is_announcer = self.announcer.is_some_and(|(stream, _)| stream == Some(id));
+            if taken || is_announcer {
                 return Err(PeerError::BadChannel(format!("id {id} is in use")));
             }
         }
@@ -162,8 +163,7 @@ impl Channels {
         !self.waiting.is_empty()
     }
 
-    /// The first waiting channel, for an offer that has to announce data channels at all.
-    pub fn take_first_waiting(&mut self) -> Option<(ChannelId, CoreConfig)> {
+    fn take_first_waiting(&mut self) -> Option<(ChannelId, CoreConfig)> {
         while let Some(id) = self.waiting.pop_front() {
             if let Some(channel) = self.channels.get(&id) {
                 return Some((id, channel.config.to_core()));
@@ -172,37 +172,22 @@ impl Channels {
         None
     }
 
-    /// As [`bind`](Self::bind), for the channel in our offer.
-    pub fn bind_offered(&mut self, id: ChannelId, core: CoreId) {
-        self.offered = Some(id);
-        self.bind(id, core);
+    /// What an offer announces data channels with, if any wait. The core wants a channel for that, and loses it with
+    /// an offer that is taken back (docs/upstream.md): so it is one that nobody uses, on a stream of which nothing is
+    /// sent. The others wait for the answer.
+    pub fn announcer(&mut self) -> Option<CoreConfig> {
+        let is_taken = |id: &u16| {
+            let mut all = self.channels.values();
+            all.any(|c| c.config.negotiated == Some(*id))
+        };
+        let stream = (0..=MAX_STREAM_ID).rev().find(|id| !is_taken(id))?;
+        let config = ChannelConfig::new("").negotiated(stream);
+        (!self.waiting.is_empty()).then(|| config.to_core())
     }
 
-    /// The offer has been answered, or another one in its place.
-    pub fn forget_offered(&mut self) {
-        self.offered = None;
-    }
-
-    /// The offer will not be answered, and is not needed: the channel waits to be opened without it. False for one with
-    /// an id of its own, which the core does not take twice.
-    pub fn take_back_offered(&mut self, events: &mut Vec<PeerEvent>) -> bool {
-        let Some(id) = self.offered else {
-            return false;
-        };
-        let Some(channel) = self.channels.get_mut(&id) else {
-            return true;
-        };
-        if channel.config.negotiated.is_some() {
-            return false;
-        }
-        if let Some(core) = channel.core.take() {
-            self.by_core.remove(&core);
-        }
-        match channel.state {
-            ChannelState::Closing => self.remove(id, events),
-            _ => self.waiting.push_front(id),
-        }
-        true
+    /// The core knows it under that id.
+    pub fn bind_announcer(&mut self, stream: Option<u16>, core: CoreId) {
+        self.announcer = Some((stream, core));
     }
 
     /// The core knows this channel under that id.
@@ -314,7 +299,8 @@ impl Channels {
             });
         }
         let share = self.window.share(self.active.len());
-        let direct = channel.queue.is_empty() && channel.in_core < share;
+        let has_room = channel.in_core < share && self.window.has_room(data.len());
+        let direct = channel.queue.is_empty() && has_room;
         if direct && write(rtc, channel, binary, data) {
             channel.in_core += data.len();
             self.window.on_fed(data.len(), now);
@@ -424,6 +410,12 @@ impl Channels {
         limits: &Limits,
         events: &mut Vec<PeerEvent>,
     ) {
+        if self
+            .announcer
+            .is_some_and(|(_, announcer)| announcer == core)
+        {
+            return;
+        }
         if let Some(&id) = self.by_core.get(&core) {
             if let Some(channel) = self.channels.get_mut(&id) {
                 if channel.state == ChannelState::Connecting {
@@ -583,7 +575,7 @@ fn feed(
         let Some((binary, data)) = channel.queue.pop_front() else {
             break;
         };
-        if !write(rtc, channel, binary, &data) {
+        if !window.has_room(data.len()) || !write(rtc, channel, binary, &data) {
             channel.queue.push_front((binary, data));
             break;
         }

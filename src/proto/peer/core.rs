@@ -183,6 +183,7 @@ impl Peer {
             self.receive_joined();
             self.settle_core();
         }
+        self.release_early();
     }
 
     fn settle_core(&mut self) {
@@ -366,6 +367,7 @@ impl Peer {
         self.tracks.close(&mut self.events);
         self.negotiation.close(&mut self.events);
         self.pending.clear();
+        self.early.clear();
         self.validated.clear();
         self.validated_tcp.clear();
         self.close_streams(TcpPaths::clear);
@@ -448,6 +450,7 @@ impl Peer {
             self.connectivity.deadline(self.now),
             self.recovery_deadline(),
             self.resend.deadline(),
+            self.early.deadline(),
             handshake,
             self.handshake_failed.map(|t| t + self.config.timing.closed),
             self.gatherer.deadline(),

@@ -215,10 +215,14 @@ impl Peer {
                 self.advance(*now);
                 self.gatherer.handle_socket(*id, reply, self.now);
             }
-            Input::Resolved { .. }
-            | Input::Binding { .. }
-            | Input::StreamLost { .. }
-            | Input::NetworkChanged { .. } => {}
+            // Nothing but what time it is: the next timeout must not be one that has been.
+            Input::Resolved { now, .. }
+            | Input::Binding { now, .. }
+            | Input::StreamLost { now, .. }
+            | Input::NetworkChanged { now, .. } => {
+                self.advance(*now);
+                self.gatherer.handle_timeout(self.now);
+            }
         }
         self.on_gathered();
         // There is nobody left to be told.

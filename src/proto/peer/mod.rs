@@ -23,6 +23,7 @@ mod contract;
 mod core;
 pub(crate) mod crypto;
 mod description;
+mod early;
 // Called by the crypto backends, of which the core alone has none.
 #[cfg_attr(
     not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
@@ -131,6 +132,7 @@ pub struct Peer {
     /// Packets given to the core that it has not been told the time for.
     unsent: usize,
     joined: joined::Joined,
+    early: early::Early,
     connectivity: Connectivity,
     recovery: recovery::Recovery,
     resend: resend::Resend,
@@ -198,6 +200,7 @@ impl Peer {
             tracks,
             unsent: 0,
             joined: joined::Joined::default(),
+            early: early::Early::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             recovery: recovery::Recovery::default(),
             resend: resend::Resend::default(),
@@ -488,6 +491,8 @@ impl Peer {
     /// Every verb begins with this: not closed, drained, and at this time.
     fn begin(&mut self, now: Instant) -> Result<(), PeerError> {
         if self.is_closed() {
+            // It may still have to give allocations back.
+            self.advance(now);
             return Err(PeerError::Closed);
         }
         self.settle();

@@ -99,6 +99,12 @@ impl Negotiation {
         self.application
     }
 
+    /// Whether an offer of ours is under way that brings data channels into a session without.
+    pub fn awaits_application(&self) -> bool {
+        let is_offered = self.signaling == SignalingState::HaveLocalOffer;
+        is_offered && self.application_offered && !self.application
+    }
+
     /// The mid that candidates are signalled with: all sections are bundled with the first.
     pub fn first_mid(&self) -> Option<String> {
         let local = self.local.pending.as_ref().or(self.local.current.as_ref());
@@ -216,16 +222,17 @@ impl Peer {
         self.wake_inactive(&media);
         let answer = self.apply(|rtc| rtc.sdp_api().accept_offer(parsed))?;
         self.tracks_answered(&offer.text, &media);
+        // The core has none for an m-line on which layers come.
+        self.declare_senders();
         let sdp = self.tracks.write_local(answer.to_sdp_string(), false);
         self.negotiated(&offer);
         self.keep_additions();
         if let Some(earlier) = self.negotiation.taken_back.take() {
             let mut api = self.rtc.sdp_api();
             api.merge(earlier);
-            // The core forgets a channel that waits for another offer as soon as it has a stream for it
-            // (docs/upstream.md). What else there is will be worked out anew.
+            // Once there are data channels nothing has to announce them. What else there is is worked out anew.
             if let Some((_, core)) = api.apply()
-                && !(offer.has_application() && self.channels.take_back_offered(&mut self.events))
+                && !offer.has_application()
             {
                 self.negotiation.taken_back = Some(core);
             }
@@ -459,7 +466,7 @@ impl Peer {
     fn after_negotiation(&mut self, remote: &Description) {
         if let Some(bytes) = remote.max_message_size {
             // An association that was begun before the answer was read has the core's default.
-            let most = if self.config.begin_sctp {
+            let most = if self.config.begin_sctp || self.early.has_given_up() {
                 64 * 1024
             } else {
                 // What is larger than the core's buffer would never be taken out of ours.
@@ -470,7 +477,6 @@ impl Peer {
         self.negotiation.application = remote.has_application();
         if self.negotiation.application {
             self.channels.open_waiting(&mut self.rtc, &mut self.events);
-            self.channels.forget_offered();
         } else if self.negotiation.application_offered && remote.rejects_application() {
             self.event(PeerEvent::Error(PeerError::BadDescription(
                 "the other side rejects data channels (its m=application has port 0)".into(),

@@ -36,6 +36,9 @@ impl Peer {
             self.stats.malformed_dropped += 1;
             return;
         }
+        if self.hold_early(received) {
+            return;
+        }
         if self.may_join(received) && self.joined.push(received) {
             return;
         }
@@ -72,7 +75,7 @@ impl Peer {
         }
     }
 
-    fn core_receive(&mut self, received: &Received<'_>) {
+    pub(super) fn core_receive(&mut self, received: &Received<'_>) {
         let protocol = match received.protocol {
             Protocol::Udp => CoreProtocol::Udp,
             Protocol::Tcp | Protocol::IceTcp => CoreProtocol::Tcp,

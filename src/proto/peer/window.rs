@@ -16,6 +16,11 @@ const MIN: usize = 16 * 1024;
 /// The largest window, in bytes: 40 MB/s over 26 ms, 5 MB/s over 200 ms.
 const MAX: usize = 1024 * 1024;
 
+/// What the core holds of all channels together, in bytes, unless it is a single message. Less than the megabyte that
+/// the core receives without reading: what comes on a channel that was closed meanwhile it does not read, and it ends
+/// the connection when there is no more room (docs/upstream.md).
+const MOST: usize = 896 * 1024;
+
 /// More than a processor can send, in bytes for each microsecond (40 MB/s).
 const RATE: usize = 40;
 
@@ -78,6 +83,12 @@ impl SendWindow {
         };
         let window = window * self.message.clamp(MIN_MESSAGE / 8, MIN_MESSAGE) / MIN_MESSAGE;
         (window / channels.max(1)).max(MIN_SHARE)
+    }
+
+    /// Whether the core may be given so many more.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        let held = usize::try_from(self.fed.saturating_sub(self.released)).unwrap_or(usize::MAX);
+        held == 0 || held.saturating_add(bytes) <= MOST
     }
 
     /// The core was given a message of so many bytes.
@@ -187,6 +198,19 @@ mod tests {
     #[test]
     fn small_messages_get_a_smaller_window() {
         assert_eq!(settled_share(0, 64), MIN / 4);
+    }
+
+    #[test]
+    fn the_core_holds_less_than_the_other_side_can() {
+        #[allow(clippy::disallowed_methods, reason = "some instant to start from")]
+        let now = Instant::now();
+        let mut window = SendWindow::new();
+        assert!(window.has_room(2 * MOST), "a single one");
+        window.on_fed(MOST - 100, now);
+        assert!(window.has_room(100) && !window.has_room(101));
+        window.on_released(50, true, now);
+        window.forget(50);
+        assert!(window.has_room(200) && !window.has_room(201));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What has to hold: after each step, when all is well again, and when all is over.
 
-use super::world::{Report, World};
+use super::report::Report;
+use super::world::World;
+use crate::proto::net::Protocol;
 use crate::proto::peer::{ConnectionState, PeerEvent};
 use crate::testing::Link;
 
@@ -36,6 +38,7 @@ impl World {
 
     fn on_event(&mut self, side: usize, event: PeerEvent) {
         let other = Self::partner(side);
+        self.report.count(&event);
         match event {
             PeerEvent::DataChannel(channel) => {
                 let info = self.with(side, |p, _| p.channel(channel));
@@ -49,11 +52,29 @@ impl World {
             PeerEvent::ChannelMessage { channel, message } => {
                 self.report.messages += 1;
                 self.flows.received(side, channel, &message);
+                if let Some(to) = self.passes_to(side) {
+                    self.pass_on_message(to, message);
+                }
             }
             PeerEvent::ChannelClosed(channel) => self.flows.closed(side, channel),
             PeerEvent::Frame(frame) => {
                 self.report.frames += 1;
-                self.media.received(other, &frame.data);
+                self.on_media(side, frame.rid.as_deref(), &frame.data);
+                if let Some(to) = self.passes_to(side) {
+                    self.pass_on_frame(side, to, &frame);
+                }
+            }
+            PeerEvent::Packet(packet) => {
+                self.report.packets += 1;
+                self.on_media(side, packet.rid.as_deref(), &packet.payload);
+                if let Some(to) = self.passes_to(side) {
+                    self.pass_on_packet(side, to, &packet);
+                }
+            }
+            PeerEvent::KeyframeRequest { .. } => {
+                if let Some(to) = self.passes_to(side) {
+                    self.pass_on_keyframe_request(to);
+                }
             }
             PeerEvent::ConnectionStateChange(ConnectionState::Closed) => {
                 self.seats[side].said_closed = true;
@@ -91,12 +112,11 @@ impl World {
                 "closed at {closed} ms, and sends at {sent} ms"
             );
         }
-        let is_up = [side, Self::partner(side)]
-            .iter()
-            .all(|s| self.state(*s) == ConnectionState::Connected);
-        if is_up {
+        if self.is_up([side, Self::partner(side)]) {
             self.report.connected = 1;
             self.report.behind_nat |= u64::from(seat.behind_nat);
+            self.report.lite |= u64::from(seat.lite);
+            self.report.by_tcp |= u64::from(peer.stats().path_protocol == Some(Protocol::IceTcp));
             #[cfg(feature = "turn-server")]
             {
                 self.report.relayed |= u64::from(peer.stats().relay_protocol.is_some());
@@ -110,6 +130,8 @@ impl World {
         self.settle();
         self.check_settled();
         self.end();
+        let (streams, media_bytes) = self.media.sizes();
+        (self.report.streams, self.report.media_bytes) = (streams, media_bytes);
         let Report {
             simulated_ms,
             simulation_steps,
@@ -165,14 +187,28 @@ impl World {
     }
 
     fn check_settled(&mut self) {
-        for pair in (0..self.seats.len()).step_by(2) {
-            self.check_pair([pair, pair + 1]);
+        let pairs = (0..self.seats.len()).step_by(2);
+        let pairs = pairs.map(|pair| [pair, pair + 1]);
+        // All of them now: time goes on while one of them is watched.
+        pairs.clone().for_each(|pair| self.check_pair(pair));
+        for pair in pairs {
+            if self.is_orderly && self.is_up(pair) {
+                self.check_quiet(pair);
+            }
         }
+    }
+
+    fn is_up(&self, sides: [usize; 2]) -> bool {
+        let states = sides.map(|s| self.state(s));
+        states == [ConnectionState::Connected; 2]
     }
 
     fn check_pair(&mut self, sides: [usize; 2]) {
         let states = sides.map(|s| self.state(s));
-        let is_up = states == [ConnectionState::Connected; 2];
+        let is_up = self.is_up(sides);
+        if is_up && sides.iter().any(|s| self.seats[*s].slept) {
+            self.report.woken += 1;
+        }
         if self.is_orderly {
             let both_done = states.iter().all(|s| {
                 matches!(
@@ -214,7 +250,6 @@ impl World {
                 );
             }
         }
-        self.check_quiet(sides);
     }
 
     /// Who has nothing to do is seldom woken.

@@ -7,6 +7,10 @@ use super::super::bytes::Bytes;
 /// A value in a step.
 pub(super) trait Field: Sized + fmt::Display {
     fn read(text: &str) -> Option<Self>;
+    /// What it is in a program that does not say, because it is older.
+    fn absent() -> Option<Self> {
+        None
+    }
     fn decode(bytes: &mut Bytes<'_>) -> Self;
     /// So that `decode` gives it back, or what is nearest to it.
     fn encode(&self, out: &mut Vec<u8>);
@@ -150,6 +154,10 @@ macro_rules! choices {
             fn read(text: &str) -> Option<Self> {
                 let found = Self::ALL.iter().find(|(_, t, _)| *t == text);
                 found.map(|(v, ..)| *v)
+            }
+
+            fn absent() -> Option<Self> {
+                Some(Self::ALL[0].0)
             }
 
             fn decode(bytes: &mut $crate::testing::bytes::Bytes<'_>) -> Self {

@@ -1,34 +1,77 @@
 //! Tracks of schedules, and their frames.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::step::{Flag, Kind, Step, Way};
 use super::world::World;
 use crate::proto::peer::{
-    Codec, Direction, EncodedFrame, KeyframeRequestKind, MediaKind, PeerError, TransceiverConfig,
-    TransceiverId,
+    Codec, Direction, EncodedFrame, KeyframeRequestKind, MediaKind, PeerError, RtpPacket,
+    TransceiverConfig, TransceiverId,
 };
 
 /// Transceivers made by applications in one schedule.
 const MAX_TRACKS: usize = 8;
+
+/// The names of layers.
+const RIDS: [&str; 3] = ["f", "h", "q"];
+
+/// The largest RTP payload that peers take.
+const MAX_PAYLOAD: usize = 1_460;
 
 /// What each side has written.
 pub(super) struct Media {
     written: Vec<HashSet<Vec<u8>>>,
     frames: u64,
     bytes: u64,
+    size: u64,
     tracks: usize,
+    /// RTP packets instead of frames.
+    packets: bool,
+    /// What was written to: side, track and layer.
+    streams: HashSet<(usize, TransceiverId, usize)>,
+    /// Sequence numbers of what was written, by side, track and layer.
+    numbers: HashMap<(usize, TransceiverId, usize), u16>,
+    /// So many layers have these tracks.
+    layers: HashMap<(usize, TransceiverId), usize>,
 }
 
 impl Media {
-    pub fn new(sides: usize) -> Self {
+    pub fn new(sides: usize, packets: bool) -> Self {
         Self {
             written: vec![HashSet::new(); sides],
             frames: 0,
             bytes: 0,
+            size: 0,
             tracks: 0,
+            packets,
+            streams: HashSet::new(),
+            numbers: HashMap::new(),
+            layers: HashMap::new(),
         }
+    }
+
+    /// Streams that were written to, and bytes of media.
+    pub fn sizes(&self) -> (u64, u64) {
+        (self.streams.len() as u64, self.size)
+    }
+
+    pub fn has_layers(&self, side: usize, track: TransceiverId) -> bool {
+        self.layers.contains_key(&(side, track))
+    }
+
+    /// That has been written.
+    pub fn wrote(&mut self, stream: (usize, TransceiverId, usize), data: &[u8]) {
+        let (side, ..) = stream;
+        self.streams.insert(stream);
+        self.size += data.len() as u64;
+        self.bytes += data.len() as u64 + 64;
+        self.written[side].insert(data.to_vec());
+    }
+
+    /// Whether what this side has written was written by that one before.
+    pub fn is_passed_on(&self, by: usize, data: &[u8]) -> bool {
+        self.written.get(by).is_some_and(|w| w.contains(data))
     }
 
     /// Bytes of all that was written.
@@ -56,9 +99,13 @@ impl World {
 
     pub(super) fn media_step(&mut self, step: &Step) {
         match *step {
-            Step::AddTrack { side, kind } => self.add_track(self.side_of(side), kind, None),
+            Step::AddTrack { side, kind } => self.add_track(self.side_of(side), kind, None, 0),
             Step::AddTransceiver { side, kind, way } => {
-                self.add_track(self.side_of(side), kind, Some(way));
+                self.add_track(self.side_of(side), kind, Some(way), 0);
+            }
+            Step::AddLayers { side, layers } => {
+                let layers = 2 + usize::from(layers) % 2;
+                self.add_track(self.side_of(side), Kind::Video, None, layers);
             }
             Step::Frames {
                 side,
@@ -127,7 +174,7 @@ impl World {
         }
     }
 
-    fn add_track(&mut self, side: usize, kind: Kind, way: Option<Way>) {
+    pub(super) fn add_track(&mut self, side: usize, kind: Kind, way: Option<Way>, layers: usize) {
         if self.media.tracks >= MAX_TRACKS {
             return;
         }
@@ -139,6 +186,11 @@ impl World {
         };
         let config = TransceiverConfig::default().codecs([codec]);
         let added = match way {
+            // A transceiver of the other side may be there already; that is none for layers.
+            None if layers > 0 => {
+                let config = config.send_rids(RIDS[..layers].iter().copied());
+                self.with(side, |p, now| p.add_transceiver(kind, config, now))
+            }
             None => self.with(side, |p, now| p.add_track(kind, config, now)),
             Some(way) => {
                 let config = config.direction(direction(way));
@@ -152,28 +204,56 @@ impl World {
             ),
             "{added:?}"
         );
+        if let (Ok(track), 1..) = (added, layers) {
+            self.media.layers.insert((side, track), layers);
+        }
     }
 
     fn write_frame(&mut self, side: usize, track: u8, size: usize) {
         let Some(track) = self.track(side, track) else {
             return;
         };
+        let layers = self.media.layers.get(&(side, track)).copied();
+        for layer in 0..layers.unwrap_or(1) {
+            self.write_layer(side, track, layer, size >> layer);
+        }
+    }
+
+    fn write_layer(&mut self, side: usize, track: TransceiverId, layer: usize, size: usize) {
+        let rid = self.media.has_layers(side, track).then_some(RIDS[layer]);
         let number = self.media.frames;
         self.media.frames += 1;
+        let most = if self.media.packets {
+            MAX_PAYLOAD
+        } else {
+            usize::MAX
+        };
         // Every tenth picture is a keyframe: an even first byte in VP8 (RFC 7741 §4.3).
-        let mut data = vec![u8::from(!number.is_multiple_of(10)); size.max(9)];
+        let mut data = vec![u8::from(!number.is_multiple_of(10)); size.clamp(9, most)];
         data[1..9].copy_from_slice(&number.to_be_bytes());
-        let frame = EncodedFrame::new(data.clone(), Duration::from_millis(20 * number));
-        let written = self.with(side, |p, now| p.write_frame(track, &frame, now));
-        match written {
-            Ok(()) => {
-                self.media.bytes += data.len() as u64 + 64;
-                self.media.written[side].insert(data);
+        let written = match self.media.packets {
+            true => {
+                let next = self.media.numbers.entry((side, track, layer)).or_default();
+                *next = next.wrapping_add(1);
+                let ssrc = 1_000 + layer as u32;
+                let time = u32::from(*next) * 1_800;
+                let mut packet = RtpPacket::new(ssrc, *next, time, data.clone());
+                packet.rid = rid.map(Into::into);
+                self.with(side, |p, now| p.write_rtp(track, &packet, now))
             }
+            false => {
+                let time = Duration::from_millis(20 * number);
+                let mut frame = EncodedFrame::new(data.clone(), time);
+                frame.rid = rid.map(Into::into);
+                self.with(side, |p, now| p.write_frame(track, &frame, now))
+            }
+        };
+        match written {
+            Ok(()) => self.media.wrote((side, track, layer), &data),
             Err(PeerError::TrackNotBound | PeerError::BufferFull { .. }) => {}
             // Sound has no fragments.
             Err(PeerError::MessageTooLarge { limit, .. }) => assert!(size > limit),
-            Err(error) => panic!("a frame of {size} bytes: {error}"),
+            Err(error) => panic!("a frame of {size} bytes, layer {rid:?}: {error}"),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::step::{Flag, Nat, Rarely, Setup};
-use crate::proto::ice::{IceServer, IceTransportPolicy};
+use super::step::{Flag, Lite, Mostly, Nat, Rarely, RelayOnly, Setup, Tcp};
+use crate::proto::ice::{IceServer, IceTcp, IceTransportPolicy};
 use crate::proto::media::jitter::JitterConfig;
-use crate::proto::peer::{CandidatePolicy, DtlsVersion, Limits, PeerConfig};
+use crate::proto::peer::{CandidatePolicy, DtlsVersion, Limits, MediaMode, PeerConfig};
 use crate::testing::NatKind;
 #[cfg(feature = "turn-server")]
 use crate::testing::TurnServer;
@@ -23,31 +23,82 @@ pub(super) fn nat_kind(nat: Nat) -> Option<NatKind> {
     }
 }
 
-pub(super) fn config(setup: &Setup, nat: Nat, has_turn: bool, relay_only: bool) -> PeerConfig {
+/// What one side can do, by its place in its pair.
+pub(super) struct Access {
+    pub nat: Nat,
+    pub has_turn: bool,
+    pub relay_only: bool,
+    pub tcp: IceTcp,
+    pub lite: bool,
+}
+
+impl Access {
+    pub fn new(setup: &Setup, place: usize) -> Self {
+        let Setup::World {
+            nat_a,
+            nat_b,
+            turn,
+            relay_only,
+            tcp,
+            lite,
+            ..
+        } = setup;
+        // Where nothing but ICE-TCP gets through, the server tells addresses and nothing else.
+        let has_turn = cfg!(feature = "turn-server") && *turn == Mostly::Yes && *tcp != Tcp::Only;
+        let lite = *lite == [Lite::A, Lite::B][place];
+        let is_only = [RelayOnly::A, RelayOnly::B][place] == *relay_only;
+        let tcp = match (tcp, place) {
+            (Tcp::Nobody, _) => IceTcp::Off,
+            (Tcp::Both | Tcp::Only, _) => IceTcp::Both,
+            (Tcp::ALetsIn, 0) | (Tcp::BLetsIn, 1) => IceTcp::Passive,
+            (Tcp::ALetsIn | Tcp::BLetsIn, _) => IceTcp::Active,
+        };
+        Self {
+            nat: match lite {
+                true => Nat::None,
+                false => [*nat_a, *nat_b][place],
+            },
+            has_turn,
+            relay_only: (is_only || *relay_only == RelayOnly::Both) && has_turn && !lite,
+            tcp,
+            lite,
+        }
+    }
+}
+
+pub(super) fn config(setup: &Setup, access: &Access) -> PeerConfig {
     let Setup::World {
         small_limits,
         dtls_1_2,
         trickle_early,
         jitter_buffer,
         estimation,
+        tcp,
+        packets,
         ..
     } = setup;
     let stun = || {
-        vec![IceServer::stun(format!(
-            "stun:{}",
-            SocketAddr::from(SERVER)
-        ))]
+        let server = SocketAddr::from(SERVER);
+        let by_tcp = IceServer::stun(format!("stun:{server}?transport=tcp"));
+        let by_udp = IceServer::stun(format!("stun:{server}"));
+        match tcp {
+            Tcp::Only => vec![by_tcp],
+            Tcp::Nobody => vec![by_udp],
+            _ => vec![by_udp, by_tcp],
+        }
     };
     #[cfg(feature = "turn-server")]
-    let servers = match has_turn {
-        true => TurnServer::ice_servers(nat == Nat::UdpBlocked),
+    let servers = match access.has_turn {
+        true => TurnServer::ice_servers(access.nat == Nat::UdpBlocked),
         false => stun(),
     };
     #[cfg(not(feature = "turn-server"))]
     let servers = stun();
-    let _ = (nat, has_turn);
-    let mut config = PeerConfig::default().ice_servers(servers);
-    if relay_only {
+    let mut config = PeerConfig::default()
+        .ice_servers(servers)
+        .ice_tcp(access.tcp)
+        .ice_lite(access.lite);
+    if access.relay_only {
         config = config.ice_transport_policy(IceTransportPolicy::Relay);
     }
     if *small_limits == Flag::Yes {
@@ -75,6 +126,9 @@ pub(super) fn config(setup: &Setup, nat: Nat, has_turn: bool, relay_only: bool) 
     }
     if *estimation == Rarely::Yes {
         config = config.bandwidth_estimation(Some(300_000));
+    }
+    if *packets == Rarely::Yes {
+        config = config.media_mode(MediaMode::Packets);
     }
     config
 }

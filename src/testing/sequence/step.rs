@@ -36,6 +36,20 @@ choices! {
         B = "b" * 1,
         Both = "both" * 2,
     }
+    /// Who may use ICE-TCP, and whether anything else gets through.
+    Tcp {
+        Nobody = "nobody" * 12,
+        Both = "both" * 1,
+        ALetsIn = "a-lets-in" * 1,
+        BLetsIn = "b-lets-in" * 1,
+        Only = "only" * 2,
+    }
+    /// Who is ICE-lite (RFC 8445 §2.5): on a public address, and looks for no path.
+    Lite {
+        Nobody = "nobody" * 14,
+        A = "a" * 1,
+        B = "b" * 1,
+    }
     /// What channels promise.
     Promise {
         Reliable = "reliable" * 5,
@@ -123,7 +137,14 @@ macro_rules! steps {
                 unreachable!("the weights do not add up: {at}")
             }
 
-            const NAMES: &[&str] = &[$($text,)*];
+            pub(super) const NAMES: &[&str] = &[$($text,)*];
+
+            /// Its place in `NAMES`.
+            #[allow(dead_code)] // Worlds are not counted.
+            pub(super) fn kind(&self) -> usize {
+                let name = match self {$( Self::$variant { .. } => $text, )*};
+                Self::NAMES.iter().position(|n| *n == name).unwrap_or_default()
+            }
 
             pub(super) fn encode(&self, out: &mut Vec<u8>) {
                 match self {$(
@@ -188,7 +209,9 @@ macro_rules! steps {
 
 fn value<T: Field>(values: &[(&str, &str)], name: &str) -> Result<T, String> {
     let found = values.iter().find(|(n, _)| *n == name);
-    let (_, text) = found.ok_or(format!("{name}=… is missing"))?;
+    let Some((_, text)) = found else {
+        return T::absent().ok_or(format!("{name}=… is missing"));
+    };
     T::read(text).ok_or(format!("{name}={text}: not understood"))
 }
 
@@ -209,6 +232,12 @@ steps! {
             estimation: Rarely,
             signaling: Ms,
             connected: Mostly,
+            tcp: Tcp,
+            lite: Lite,
+            // Tracks carry RTP packets instead of frames.
+            packets: Rarely,
+            // `b` and `c` are one application, which passes on what comes from `a` to `d`, and back.
+            forward: Rarely,
         },
     }
     /// One step of a schedule.
@@ -254,6 +283,10 @@ steps! {
         14 "copy" Copy { before: u8, source: Source, changes: Blob },
         8 "junk" Junk { side: Side, source: Source, contents: Blob },
         1 "close" Close { side: Side },
+        /// The machine of this side sleeps for so many seconds, and wakes.
+        3 "sleep" Sleep { side: Side, seconds: u8 },
+        /// A track of pictures in two or three sizes.
+        3 "add-layers" AddLayers { side: Side, layers: u8 },
     }
 }
 

@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 
 use super::channels::{self, Flows};
 use super::media::Media;
-use super::setup::{self, SERVER, nat_kind};
-use super::step::{Call, Fate, Mostly, Nat, Rarely, RelayOnly, Setup, Source, Step, Target, Typ};
+use super::report::Report;
+use super::setup::{self, Access, SERVER, nat_kind};
+use super::step::{
+    Call, Fate, Mostly, Nat, Promise, Rarely, Setup, Source, Step, Target, Tcp, Typ,
+};
 use crate::proto::peer::{
     ChannelId, ConnectionState, IceCandidateInit, Limits, Message, PeerError, SdpType,
     SessionDescription,
@@ -20,67 +23,6 @@ const MAX_CHANNELS: usize = 20;
 /// Where a stranger sends from.
 const STRANGER: ([u8; 4], u16) = ([10, 0, 9, 9], 9_999);
 
-/// What has been seen in one schedule, or in many.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Report {
-    /// Schedules.
-    pub schedules: u64,
-    /// Steps taken.
-    pub steps: u64,
-    /// Those in which both peers of the first pair were connected at some time.
-    pub connected: u64,
-    /// Those in which a path went through a relay.
-    pub relayed: u64,
-    /// Those in which a NAT stood before a connected peer.
-    pub behind_nat: u64,
-    /// ICE generations beyond the first, of all peers.
-    pub restarts: u64,
-    /// Those in which a peer was closed before the end.
-    pub closed: u64,
-    /// Messages that came on channels.
-    pub messages: u64,
-    /// Frames that came.
-    pub frames: u64,
-    /// Datagrams that were forged.
-    pub forged: u64,
-    /// Simulated milliseconds.
-    pub simulated_ms: u64,
-    /// What the simulation has done: datagrams, signaling, timeouts.
-    pub simulation_steps: u64,
-    /// Bytes that the world held at most, beside its peers.
-    pub held: u64,
-    /// Peers.
-    pub peers: u64,
-    /// Bytes that all of them may have waiting to be sent.
-    pub send_buffers: u64,
-}
-
-impl std::ops::AddAssign<&Report> for Report {
-    fn add_assign(&mut self, other: &Report) {
-        let fields = [
-            (&mut self.schedules, other.schedules),
-            (&mut self.steps, other.steps),
-            (&mut self.connected, other.connected),
-            (&mut self.relayed, other.relayed),
-            (&mut self.behind_nat, other.behind_nat),
-            (&mut self.restarts, other.restarts),
-            (&mut self.closed, other.closed),
-            (&mut self.messages, other.messages),
-            (&mut self.frames, other.frames),
-            (&mut self.forged, other.forged),
-            (&mut self.simulated_ms, other.simulated_ms),
-            (&mut self.simulation_steps, other.simulation_steps),
-            (&mut self.peers, other.peers),
-        ];
-        for (sum, one) in fields {
-            *sum += one;
-        }
-        self.held = self.held.max(other.held);
-        self.send_buffers = self.send_buffers.max(other.send_buffers);
-    }
-}
-
 /// One peer, and what is known of it.
 pub(super) struct Seat {
     pub node: Node,
@@ -90,6 +32,8 @@ pub(super) struct Seat {
     pub said_closed: bool,
     pub ufrag: Option<String>,
     pub behind_nat: bool,
+    pub lite: bool,
+    pub slept: bool,
 }
 
 pub(super) struct World {
@@ -105,6 +49,8 @@ pub(super) struct World {
     pub is_gentle: bool,
     /// A path is there for whoever looks for one.
     pub has_path: bool,
+    /// What comes to the second and third side goes on to the other of them.
+    pub forwards: bool,
     pub report: Report,
 }
 
@@ -112,19 +58,20 @@ impl World {
     pub fn new(setup: &Setup) -> Self {
         let Setup::World {
             seed,
-            nat_a,
-            nat_b,
-            turn,
-            relay_only,
             two_pairs,
             signaling,
             connected,
+            tcp,
+            packets,
+            forward,
             ..
         } = setup;
         let mut sim = Simulation::new(u64::from(*seed), Link::default());
         sim.signaling_ms = u64::from(signaling.0).min(2_000);
         sim.tap();
-        let has_turn = cfg!(feature = "turn-server") && *turn == Mostly::Yes;
+        sim.without_udp = *tcp == Tcp::Only;
+        let access = [0, 1].map(|place| Access::new(setup, place));
+        let has_turn = access[0].has_turn;
         #[cfg(feature = "turn-server")]
         let turn = has_turn.then(|| TurnServer::new(sim.now()));
         #[cfg(feature = "turn-server")]
@@ -134,18 +81,15 @@ impl World {
         if !has_turn {
             sim.add_stun_server(SERVER.into());
         }
-        let only = [RelayOnly::A, RelayOnly::B].map(|r| {
-            let is_one = *relay_only == r || *relay_only == RelayOnly::Both;
-            is_one && has_turn
-        });
-        let nats = [*nat_a, *nat_b];
-        let pairs = 1 + usize::from(*two_pairs == Rarely::Yes);
+        let is_open = access.iter().all(|a| a.nat == Nat::None);
+        let forwards = *forward == Rarely::Yes;
+        let pairs = 1 + usize::from(*two_pairs == Rarely::Yes || forwards);
         let mut seats = Vec::new();
         for _ in 0..pairs {
-            let [a, b] = [0, 1].map(|i| setup::config(setup, nats[i], has_turn, only[i]));
+            let [a, b] = [0, 1].map(|i| setup::config(setup, &access[i]));
             let (a, b) = sim.pair_with(a, b);
-            for (node, nat) in [a, b].into_iter().zip(nats) {
-                let kind = nat_kind(nat);
+            for (node, access) in [a, b].into_iter().zip(&access) {
+                let kind = nat_kind(access.nat);
                 if let Some(kind) = kind {
                     sim.set_nat(node, kind);
                 }
@@ -155,19 +99,22 @@ impl World {
                     said_closed: false,
                     ufrag: None,
                     behind_nat: kind.is_some(),
+                    lite: access.lite,
+                    slept: false,
                 });
             }
         }
         let mut world = Self {
             sim,
-            media: Media::new(seats.len()),
+            media: Media::new(seats.len(), *packets == Rarely::Yes),
             seats,
             flows: Flows::default(),
             #[cfg(feature = "turn-server")]
             turn,
             is_orderly: true,
             is_gentle: true,
-            has_path: has_turn || nats == [Nat::None; 2],
+            has_path: has_turn || is_open,
+            forwards,
             report: Report {
                 schedules: 1,
                 ..Report::default()
@@ -177,7 +124,10 @@ impl World {
         world.report.peers = world.seats.len() as u64;
         world.report.send_buffers = world.report.peers * limits.max_send_buffer as u64;
         if *connected == Mostly::Yes {
-            world.open(0, super::step::Promise::Reliable);
+            world.open(0, Promise::Reliable);
+            if world.forwards {
+                world.prepare_to_forward();
+            }
             world.run(3_000);
         }
         world
@@ -203,6 +153,7 @@ impl World {
     /// Takes a step, and looks at everything.
     pub fn step(&mut self, step: &Step) {
         self.report.steps += 1;
+        self.report.kinds.0[step.kind()] += 1;
         self.act(step);
         self.look();
     }
@@ -242,6 +193,7 @@ impl World {
             Step::NewAddress { side } => self.sim.readdress(self.node(side)),
             Step::InterfaceUp { side } => self.sim.add_interface(self.node(side)),
             Step::InterfaceDown { side } => self.sim.remove_interface(self.node(side)),
+            Step::Sleep { side, seconds } => self.sleep(self.side_of(side), seconds),
             Step::Wake { side } => self.sim.wake(self.node(side)),
             Step::NatForgets { side } => self.sim.forget_mappings(self.node(side)),
             Step::Turn { fate } => self.turn(fate),
@@ -259,6 +211,7 @@ impl World {
             | Step::Direction { .. }
             | Step::RemoveTrack { .. }
             | Step::StopTrack { .. }
+            | Step::AddLayers { .. }
             | Step::PauseTrack { .. }
             | Step::Keyframe { .. } => self.media_step(step),
             Step::Rollback { side } => {
@@ -294,6 +247,15 @@ impl World {
         }
     }
 
+    /// The others go on, and so does what is under way between them.
+    fn sleep(&mut self, side: usize, seconds: u8) {
+        let node = self.seats[side].node;
+        self.sim.sleep(node);
+        self.run(u64::from(seconds) * 1_000);
+        self.sim.rise(node);
+        self.seats[side].slept = true;
+    }
+
     fn node(&self, side: super::field::Side) -> Node {
         self.seats[self.side_of(side)].node
     }
@@ -322,7 +284,7 @@ impl World {
         self.sim.refused.get_or_insert(0);
     }
 
-    fn open(&mut self, side: usize, promise: super::step::Promise) {
+    pub(super) fn open(&mut self, side: usize, promise: Promise) {
         if self.flows.made() >= MAX_CHANNELS {
             return;
         }
@@ -338,7 +300,7 @@ impl World {
     }
 
     /// Both sides make it, with an id that no other channel has.
-    fn open_both(&mut self, side: usize, promise: super::step::Promise) {
+    fn open_both(&mut self, side: usize, promise: Promise) {
         let both = [side, Self::partner(side)];
         let made = self.flows.made();
         let room = |w: &Self, s: usize| {
@@ -563,8 +525,7 @@ fn is_gentle(step: &Step) -> bool {
         Step::Drop { .. }
         | Step::Unplug { .. }
         | Step::NewAddress { .. }
-        // What was asked of a server and is given up stays with it until it runs out.
-        | Step::Wake { .. }
+        | Step::Sleep { .. }
         | Step::InterfaceDown { .. }
         | Step::NatForgets { .. }
         | Step::Turn { .. } => false,

@@ -221,12 +221,13 @@ impl TurnClient {
         }
     }
 
-    /// Gives the allocation back (RFC 8656 §8.1: a refresh with lifetime 0).
+    /// Gives the allocation back (RFC 8656 §8.1: a refresh with lifetime 0), also one whose answer is still under way.
     pub fn release(&mut self, now: Instant) {
         self.requests.clear();
         self.refresh_at = None;
-        let was_allocated = self.phase == Phase::Allocated;
-        self.phase = if was_allocated {
+        // What has been asked for with the right credentials, the server may have given.
+        let is_asked = self.phase == Phase::Allocating && self.auth.is_known();
+        self.phase = if is_asked || self.phase == Phase::Allocated {
             self.request(What::Release, 0, now);
             Phase::Releasing
         } else {

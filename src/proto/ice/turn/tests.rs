@@ -538,3 +538,26 @@ fn junk_changes_nothing() {
     test.drain();
     assert_eq!((test.said.len(), test.client.requests.len()), (0, 1));
 }
+
+/// Whoever gives up while the answer is under way does not leave an allocation behind.
+#[test]
+fn what_is_asked_for_is_given_back() {
+    let mut test = Test::new();
+    // Nothing can have been given without credentials.
+    test.client.release(test.now);
+    assert!(test.client.is_closed());
+    let mut test = Test::new();
+    test.challenge(401);
+    test.request(ALLOCATE);
+    test.client.release(test.now);
+    test.drain();
+    let release = test.request(REFRESH);
+    test.assert_signed(&release);
+    let message = Message::from_bytes(&release).unwrap();
+    let lifetime = message.attribute::<turn_types::attribute::Lifetime>();
+    assert_eq!(lifetime.unwrap().seconds(), 0);
+    assert!(!test.client.is_closed());
+    // There was none.
+    test.refuse(&release, 437);
+    assert!(test.client.is_closed());
+}

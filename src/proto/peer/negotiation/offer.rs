@@ -16,12 +16,13 @@ impl Peer {
         let mut api = self.rtc.sdp_api();
         if !self.negotiation.application
             && !self.negotiation.application_offered
-            && let Some((id, config)) = self.channels.take_first_waiting()
+            && let Some(config) = self.channels.announcer()
         {
             self.negotiation.application_offered = true;
             adds = true;
+            let stream = config.negotiated;
             let core = api.add_channel_with_config(config);
-            self.channels.bind_offered(id, core);
+            self.channels.bind_announcer(stream, core);
         }
         adds |= self.tracks.add_to_offer(&mut api);
         if restart {

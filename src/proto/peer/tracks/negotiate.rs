@@ -12,7 +12,7 @@ use super::super::{Dtls, Peer};
 use super::codec::{CodecParameters, MediaKind};
 use super::history::History;
 use super::sdp::{self, LocalMedia, RemoteMedia};
-use super::{Agreed, Direction, RemoteTrack, Tracks, Transceiver, TransceiverConfig};
+use super::{Agreed, Direction, RemoteTrack, Tracks, Transceiver, TransceiverConfig, unannounced};
 #[cfg(any(test, feature = "testing"))]
 use super::{Limits, MAX_LAYERS, unannounced::MAX_STREAMS};
 
@@ -169,6 +169,7 @@ impl Tracks {
         for t in self.list.drain(..) {
             t.say_goodbye(events);
         }
+        self.unannounced = unannounced::Unannounced::default();
     }
 
     #[cfg(any(test, feature = "testing"))]
@@ -335,7 +336,12 @@ impl Peer {
         if let Ok(types) = self.tracks.payload_types.with(text, media) {
             self.tracks.payload_types = types;
         }
-        self.tracks.unannounced.update(media);
+        let list = &self.tracks.list;
+        let sends_layers = |mid: &str| {
+            let mut of_mid = list.iter().filter(|t| t.mid.as_deref() == Some(mid));
+            of_mid.any(|t| !t.send_rids.is_empty())
+        };
+        self.tracks.unannounced.update(media, sends_layers);
         for m in media {
             self.narrow_direction(&m.mid);
             self.line_negotiated(m);

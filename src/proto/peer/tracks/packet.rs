@@ -180,10 +180,12 @@ impl Peer {
         };
         let (rate, payload_type) = (bound.clock_rate, bound.payload_type);
         let rid = packet.rid.as_deref().map(Rid::from);
-        let in_layers = matches!(
-            self.rtc.media(mid).map(Media::rids_tx),
-            Some(Rids::Specific(_))
-        );
+        // The core has layers of the other side under the same name.
+        let in_layers = !transceiver.send_rids.is_empty()
+            && matches!(
+                self.rtc.media(mid).map(Media::rids_tx),
+                Some(Rids::Specific(_))
+            );
         if in_layers != rid.is_some() {
             return Err(no_layer(packet.rid.as_deref()));
         }

@@ -23,12 +23,17 @@ impl Unannounced {
         self.placed.len()
     }
 
-    /// After a negotiation.
-    pub fn update(&mut self, media: &[RemoteMedia]) {
+    /// After a negotiation. Where we send layers, the core takes all that comes without one for nobody's, in spite of its
+    /// MID (docs/upstream.md).
+    pub fn update(&mut self, media: &[RemoteMedia], sends_layers: impl Fn(&str) -> bool) {
         self.types.clear();
         let used = media.iter().filter(|m| !m.rejected);
         let all: Vec<u8> = used.clone().flat_map(|m| m.payload_types()).collect();
-        for m in used.filter(|m| !m.places_streams && m.direction.is_sending()) {
+        let is_unplaced = |m: &&RemoteMedia| {
+            let is_taken = m.places_streams && !(m.rids.is_empty() && sends_layers(&m.mid));
+            m.direction.is_sending() && !is_taken
+        };
+        for m in used.filter(is_unplaced) {
             for (payload_type, encoding) in &m.codecs {
                 if all.iter().filter(|pt| *pt == payload_type).count() > 1 {
                     continue;
@@ -93,4 +98,56 @@ fn rtp_source(datagram: &[u8]) -> Option<(u8, u32)> {
     };
     let is_rtp = first >> 6 == 2 && !(192..=223).contains(second);
     is_rtp.then(|| (second & 127, u32::from_be_bytes([*a, *b, *c, *d])))
+}
+
+#[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::proto::peer::{
+        Codec, ConnectionState, EncodedFrame, MediaKind, MediaMode, PeerConfig, PeerEvent,
+        RtpPacket, TransceiverConfig,
+    };
+    use crate::testing::{Link, Simulation};
+
+    /// Where one side sends layers, what the other sends there without arrives: as frames and as packets.
+    #[test]
+    fn something_comes_back_where_layers_go() {
+        for mode in [MediaMode::Frames, MediaMode::Packets] {
+            let mut sim = Simulation::new(4, Link::default());
+            let config = PeerConfig::default().media_mode(mode);
+            let (a, b) = sim.pair_with(config.clone(), config);
+            let vp8 = TransceiverConfig::default().codecs([Codec::Vp8]);
+            let layers = vp8.clone().send_rids(["f", "h"]);
+            let kind = MediaKind::Video;
+            sim.with(b, |p, now| p.add_track(kind, layers, now))
+                .unwrap();
+            assert!(sim.run_until(30_000, |sim| {
+                [a, b]
+                    .iter()
+                    .all(|n| sim.peer(*n).connection_state() == ConnectionState::Connected)
+            }));
+            let ours = sim.with(a, |p, now| p.add_track(kind, vp8, now)).unwrap();
+            sim.run_for(1_000);
+            for n in 0..20_u16 {
+                let written = match mode {
+                    MediaMode::Frames => {
+                        let time = Duration::from_millis(20 * u64::from(n));
+                        let frame = EncodedFrame::new(vec![u8::from(n > 0); 2_000], time);
+                        sim.with(a, |p, now| p.write_frame(ours, &frame, now))
+                    }
+                    MediaMode::Packets => {
+                        let packet = RtpPacket::new(1, n, u32::from(n) * 1_800, vec![16; 500]);
+                        sim.with(a, |p, now| p.write_rtp(ours, &packet, now))
+                    }
+                };
+                assert_eq!(written, Ok(()));
+                sim.run_for(20);
+            }
+            sim.run_for(1_000);
+            let is_media = |e: &PeerEvent| matches!(e, PeerEvent::Frame(_) | PeerEvent::Packet(_));
+            let events = std::iter::from_fn(|| sim.next_event(b));
+            assert_eq!(events.filter(is_media).count(), 20, "{mode:?}");
+        }
+    }
 }
