@@ -14,7 +14,7 @@ use crate::proto::ice::stun;
 use crate::proto::net::{Protocol, Received, SocketId};
 use crate::proto::peer::{
     ConnectionState, EncodedFrame, Input, Output, Peer, PeerConfig, PeerError, PeerEvent, Route,
-    RtpPacket, TransceiverId,
+    RtpPacket, TransceiverId, panic_text,
 };
 
 /// Names a peer of a loop. Never used twice.
@@ -261,11 +261,7 @@ impl Entry {
         match catch_unwind(AssertUnwindSafe(|| f(peer))) {
             Ok(result) => Some(result),
             Err(payload) => {
-                let text = payload
-                    .downcast_ref::<&str>()
-                    .map(ToString::to_string)
-                    .or_else(|| payload.downcast_ref::<String>().cloned())
-                    .unwrap_or_default();
+                let text = panic_text(&*payload);
                 log::error!("peer {} panicked and is closed: {text}", self.id);
                 self.broken = Some(text);
                 None

@@ -319,3 +319,70 @@ fn stereo_is_said_when_it_is_wanted() {
         );
     }
 }
+
+/// RFC 9143 §10.1.2: m-lines that are bundled share their payload types. The core panics where one means two things.
+#[test]
+fn a_payload_type_means_one_thing() {
+    let now = Instant::now();
+    let all = [Codec::H264, Codec::H265, Codec::Vp8, Codec::Vp9, Codec::Av1];
+    let receive = |peer: &mut Peer, sdp: &str| {
+        let (kind, sdp) = (SdpType::Offer, sdp.to_owned());
+        peer.receive(SessionDescription { kind, sdp }, now)
+    };
+    let outcome = |first: (&str, &str), second: (&str, &str)| {
+        let config = PeerConfig::default().codecs(Codecs::only(all.to_vec()));
+        let mut peer = Peer::new(config, now).expect("a peer");
+        let line = |(encoding, fmtp)| offer("video", &[(96, encoding, fmtp)]);
+        let other = line(second).replace("a=mid:0", "a=mid:1");
+        let (_, other) = other.split_once("m=video").expect("an m-line");
+        let two = line(first).replace("BUNDLE 0", "BUNDLE 0 1") + "m=video" + other;
+        let outcome = receive(&mut peer, &two).map(drop);
+        if outcome.is_err() {
+            // Nothing has changed.
+            receive(&mut peer, &line(first)).expect("the first alone");
+        }
+        outcome.map_err(|e| e.to_string())
+    };
+    let h264 = |level: &'static str| ("H264/90000", level);
+    for (a, b) in [
+        (("VP8/90000", ""), ("vp8/90000", "")),
+        (
+            h264("profile-level-id=42e01f"),
+            h264("profile-level-id=42E028"),
+        ),
+        (h264("profile-level-id=42001f"), h264("")),
+        (("VP9/90000", "profile-id=0"), ("VP9/90000", "")),
+        (
+            ("AV1/90000", "level-idx=5"),
+            ("AV1/90000", "profile=0;tier=0"),
+        ),
+    ] {
+        assert_eq!(outcome(a, b), Ok(()), "{a:?} {b:?}");
+    }
+    for (a, b, why) in [
+        (("VP8/90000", ""), ("VP9/90000", ""), "96 is vp9/90000"),
+        (
+            h264("profile-level-id=42e01f"),
+            h264("profile-level-id=640c1f"),
+            "profile-level-id=640c",
+        ),
+        (
+            h264("packetization-mode=1"),
+            h264(""),
+            "packetization-mode=0",
+        ),
+        (
+            ("VP9/90000", "profile-id=2"),
+            ("VP9/90000", ""),
+            "profile-id=0",
+        ),
+        (
+            ("H265/90000", "tx-mode=MRST"),
+            ("H265/90000", ""),
+            "tx-mode=SRST",
+        ),
+    ] {
+        let error = outcome(a, b).expect_err("two things");
+        assert!(error.contains(why), "{error}");
+    }
+}

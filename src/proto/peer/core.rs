@@ -1,17 +1,19 @@
 //! Driving the core: datagrams in, drains, and what its silence or faults mean.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
 use str0m::crypto::CryptoProvider;
 use str0m::crypto::dtls::ProtocolVersion;
-use str0m::{Event, IceConnectionState as CoreState, IceCreds, Rtc};
+use str0m::{Event, IceConnectionState as CoreState, IceCreds, Rtc, RtcError};
 
 use super::channels::CORE_BUFFER;
 use super::config::{PeerConfig, Timing};
 use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion};
-use super::error::PeerError;
+use super::error::{PeerError, panic_text};
+use super::negotiation::bad_sdp;
 use super::state::{self, ConnectionState, IceConnectionState, PeerEvent};
 use super::tracks::{MediaMode, extensions};
 use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer};
@@ -319,7 +321,23 @@ impl Peer {
     }
 
     /// A fault of the core itself: this peer is over, the others are not touched.
-    fn die(&mut self, why: String) {
+    /// Has the core apply a description that was found sound. What it had not thought of is the end of this peer, and
+    /// of nothing else: nobody knows what has become of the core then.
+    pub(super) fn apply<R>(
+        &mut self,
+        body: impl FnOnce(&mut Rtc) -> Result<R, RtcError>,
+    ) -> Result<R, PeerError> {
+        match catch_unwind(AssertUnwindSafe(|| body(&mut self.rtc))) {
+            Ok(result) => result.map_err(bad_sdp),
+            Err(panic) => {
+                let why = format!("the description: {}", panic_text(&*panic));
+                self.die(why.clone());
+                Err(PeerError::Core(why))
+            }
+        }
+    }
+
+    pub(super) fn die(&mut self, why: String) {
         log::error!("peer closed: {why}");
         self.event(PeerEvent::Error(PeerError::Core(why)));
         self.rtc.disconnect();
@@ -449,5 +467,30 @@ fn negotiated_version(rtc: &mut Rtc) -> Option<DtlsVersion> {
         ProtocolVersion::DTLS1_2 => Some(DtlsVersion::V1_2),
         ProtocolVersion::DTLS1_3 => Some(DtlsVersion::V1_3),
         _ => None,
+    }
+}
+
+#[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+mod tests {
+    use super::*;
+
+    /// What the core had not thought of ends this peer with its reason; nothing of it is used again.
+    #[test]
+    fn a_panic_over_a_description_closes_the_peer() {
+        let now = Instant::now();
+        let mut peer = Peer::new(PeerConfig::default(), now).unwrap();
+        let error = peer.apply::<()>(|_| panic!("at {}", 96)).unwrap_err();
+        assert_eq!(error, PeerError::Core("the description: at 96".into()));
+        assert_eq!(peer.create_offer(now).unwrap_err(), PeerError::Closed);
+        let mut told = Vec::new();
+        loop {
+            match peer.poll_output() {
+                Output::Event(event) => told.push(event),
+                Output::Timeout(_) => break,
+                _ => {}
+            }
+        }
+        assert!(told.contains(&PeerEvent::Error(error)), "{told:?}");
+        assert_eq!(peer.connection_state(), ConnectionState::Closed);
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with a peer, and what to do about it.
 
+use std::any::Any;
 use std::fmt;
 
 use super::crypto::CryptoError;
@@ -150,6 +151,13 @@ fn names(codecs: &[String]) -> String {
         [] => "none".to_owned(),
         codecs => codecs.join(", "),
     }
+}
+
+/// What a caught panic has to say.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
 }
 
 impl std::error::Error for PeerError {}

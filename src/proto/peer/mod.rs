@@ -75,6 +75,8 @@ pub use self::contract::{Input, Output, Route};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
 pub(crate) use self::description::check as check_description;
 pub use self::error::PeerError;
+#[cfg(feature = "driver")]
+pub(crate) use self::error::panic_text;
 pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
 pub use self::state::{Message, PeerEvent, SignalingState};
 pub use self::stats::PeerStats;

@@ -196,6 +196,7 @@ impl Peer {
             };
             match self.accept_offer(offer) {
                 Ok(answer) => self.negotiation.answer = Some(answer),
+                Err(e) if self.is_closed() => return Err(e),
                 Err(e) => {
                     self.tracks.drop_remote_offer();
                     self.negotiation.remote.pending = None;
@@ -219,7 +220,7 @@ impl Peer {
         let text = self.tracks.as_wanted(&offer.text, &media);
         let parsed = SdpOffer::from_sdp_string(&text).map_err(bad_sdp)?;
         self.wake_inactive(&media);
-        let answer = self.rtc.sdp_api().accept_offer(parsed).map_err(bad_sdp)?;
+        let answer = self.apply(|rtc| rtc.sdp_api().accept_offer(parsed))?;
         self.tracks_answered(&offer.text, &media);
         // The core has none for an m-line on which layers come.
         self.declare_senders();
@@ -399,13 +400,16 @@ impl Peer {
         if self.config.begin_sctp && answer.has_application() && !self.negotiation.application {
             self.rtc.direct_api().start_sctp(true);
         }
-        let accepted = self.rtc.sdp_api().accept_answer(created.core, parsed);
+        let accepted = self.apply(|rtc| rtc.sdp_api().accept_answer(created.core, parsed));
         if let Err(e) = accepted {
+            if self.is_closed() {
+                return Err(e);
+            }
             self.forget_offered_media();
             // The core has used the offer up; the next one begins from what is in force.
             self.negotiation.local.pending = None;
             self.set_signaling(SignalingState::Stable);
-            return Err(bad_sdp(e));
+            return Err(e);
         }
         self.tracks_accepted(&answer.text, &media);
         let negotiation = &mut self.negotiation;
@@ -570,7 +574,7 @@ impl Peer {
     }
 }
 
-fn bad_sdp(error: impl std::fmt::Display) -> PeerError {
+pub(super) fn bad_sdp(error: impl std::fmt::Display) -> PeerError {
     PeerError::BadDescription(error.to_string())
 }
 

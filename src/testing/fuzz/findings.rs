@@ -143,3 +143,17 @@ fn a_candidate_twice_in_a_fragment() {
     let fragment = SdpFragment::parse(text.as_bytes()).unwrap();
     assert_eq!(fragment.candidates.len(), 1);
 }
+
+/// One payload type for two profiles of H.264, in two m-lines of a group: the core panicked.
+#[test]
+fn one_payload_type_for_two_profiles() {
+    sdp(&finding("sdp", "one-type-two-profiles"));
+}
+
+/// A record of DTLS 1.3 under the number of an epoch that has no keys, before there are any: what stands in it was given
+/// out as data of the other side when the handshake was over. Anybody who can forge an address could write it
+/// (`crypto/tests/forged.rs`).
+#[test]
+fn data_of_an_epoch_without_keys() {
+    dtls(&finding("dtls", "data-of-no-epoch"));
+}

@@ -167,7 +167,8 @@ impl Inside {
 
     /// The connection goes on or is closed; either way the time does. Then it is closed, and nothing is left to do.
     fn end(mut self) {
-        for _ in 0..6 {
+        // As long as a picture waits for what is missing; each second is dear.
+        for _ in 0..2 {
             run(&mut self.sim, 1_000);
             self.listen();
         }
@@ -181,7 +182,7 @@ impl Inside {
         for node in [self.a, self.b] {
             self.sim.with(node, |p, now| p.close(now));
         }
-        run(&mut self.sim, 60_000);
+        run(&mut self.sim, 20_000);
         for node in [self.a, self.b] {
             let stats = self.sim.peer(node).stats();
             assert_eq!((stats.channels, stats.buffered_amount), (0, 0), "closed");

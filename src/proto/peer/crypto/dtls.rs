@@ -123,10 +123,11 @@ impl DtlsProvider for SharedDtls {
     }
 }
 
-/// Protected records that are given to dimpl before it can read them. A flight has one or two.
-const MAX_EARLY: usize = 16;
+/// Protected records of the handshake that are given to dimpl before it can read them, and as many others. A flight has
+/// one or two.
+const MAX_EARLY: usize = 8;
 
-/// One DTLS connection, and seven things put right in how dimpl deals with losses and forgeries:
+/// One DTLS connection, and nine things put right in how dimpl deals with losses and forgeries:
 ///
 /// - While the handshake lasts it is given one record at a time. It passes over a datagram that begins with
 ///   a handshake message it has had already, and what it lacks may stand behind that.
@@ -134,8 +135,13 @@ const MAX_EARLY: usize = 16;
 ///   `ACK_PAUSE`. dimpl would do so at once, and again at once, without end.
 /// - While the handshake lasts its clock runs ahead of ours by `ahead`, so that it retransmits when we say.
 /// - While the handshake lasts, a `close_notify` that anybody could have written does not end it.
-/// - While the handshake lasts, a protected record that comes twice is given to it once. It keeps such records until
-///   it can read them, and panics over two of one number.
+/// - While the handshake lasts, a protected record that comes twice is given to it once. Where it keeps such records until
+///   it can read them, it panics over two of one number.
+/// - While the handshake lasts, a record of DTLS 1.3 that says it is protected by keys that are in no handshake, or when
+///   there cannot be keys, does not reach it. It would give out what stands in the first as data from the other side, as
+///   it is, when the handshake is over, and keep the other until there is room for nothing more.
+/// - While the handshake lasts, a protected record of DTLS 1.2 that cannot be read yet, or at all, is dropped
+///   (RFC 6347 §4.1.2.7); it is sent again. dimpl would fail for one that it cannot read.
 /// - Records in the clear that DTLS 1.3 has no use for do not reach it. Anybody could have written them, and dimpl would keep
 ///   them for ever, and all that comes behind them: thirty records later nothing more is taken.
 /// - Once it is over, nothing it still waits for ends the connection. A DTLS 1.3 client whose `Finished` was
@@ -149,8 +155,12 @@ struct Dimpl {
     wait: Option<Wait>,
     /// It was told the time, `now`, and nothing has arrived since.
     served: bool,
-    /// Epochs and numbers of the protected records given to it during the handshake.
-    early: Vec<[u8; 8]>,
+    /// The other side's ServerHello was given to it, or it has written its own.
+    has_greeted: bool,
+    /// A ChangeCipherSpec was given to it: what is protected may be readable.
+    cipher_changed: bool,
+    /// Kinds, epochs and numbers of the protected records given to it during the handshake.
+    early: Vec<(bool, [u8; 8])>,
 }
 
 /// A retransmission that dimpl waits for.
@@ -172,6 +182,8 @@ impl Dimpl {
             retransmissions: 0,
             wait: None,
             served: false,
+            has_greeted: false,
+            cipher_changed: false,
             early: Vec::new(),
         }
     }
@@ -185,10 +197,14 @@ impl Dimpl {
         for record in records(datagram) {
             let is_passed_over = match is_13 && is_in_the_clear(record) {
                 true => !self.may_be_clear(record),
-                false => !self.connected && is_early_goodbye(record),
+                false => !self.connected && (is_early_goodbye(record) || self.has_no_keys(record)),
             };
-            if !is_passed_over && (self.connected || !self.is_repeated(record)) {
-                result = result.and(self.dtls.handle_packet(record));
+            if !is_passed_over && (self.connected || !self.is_useless(record)) {
+                // A handshake record of epoch 0 with a ServerHello.
+                self.has_greeted |=
+                    matches!(record, [22, _, _, 0, 0, ..] if record.get(13) == Some(&2));
+                let handled = self.dtls.handle_packet(record);
+                result = result.and(self.bear(handled));
             }
         }
         result
@@ -207,21 +223,45 @@ impl Dimpl {
         }
     }
 
-    /// Whether this is a protected record (DTLS 1.2: not of epoch 0) that was there already, or one too many. What is
-    /// sent again has another number.
-    fn is_repeated(&mut self, record: &[u8]) -> bool {
-        let number = match record {
-            [20..=26, _, _, number @ ..] => number.first_chunk::<8>(),
-            _ => None,
-        };
-        let Some(number) = number.filter(|n| n[..2] != [0, 0]) else {
+    /// Whether this is a DTLSCiphertext (RFC 9147 §4) that no keys can be for: of epoch 0 or 1, by its low bits (those of
+    /// a handshake are 2 and 3, §6.1; 1 is early data, which is not negotiated), or before the hellos of both sides.
+    fn has_no_keys(&self, record: &[u8]) -> bool {
+        matches!(record, [first @ 0x20..0x40, ..] if first & 3 < 2 || !self.has_greeted)
+    }
+
+    /// Whether this is a protected record (DTLS 1.2: not of epoch 0) that cannot be read yet, was there already, or is
+    /// one too many. What is sent again has another number.
+    fn is_useless(&mut self, record: &[u8]) -> bool {
+        let [kind @ 20..=26, _, _, number @ ..] = record else {
             return false;
         };
-        let is_repeated = self.early.contains(number) || self.early.len() >= MAX_EARLY;
-        if !is_repeated {
-            self.early.push(*number);
+        let Some(number) = number.first_chunk().filter(|n| n[..2] != [0, 0]) else {
+            self.cipher_changed |= *kind == 20;
+            return false;
+        };
+        let of_handshake = *kind == 22;
+        let alike = self.early.iter().filter(|(kind, _)| *kind == of_handshake);
+        let is_useless = !self.cipher_changed
+            || alike.count() >= MAX_EARLY
+            || self.early.iter().any(|(_, other)| other == number);
+        if !is_useless {
+            self.early.push((of_handshake, *number));
         }
-        is_repeated
+        is_useless
+    }
+
+    /// What is no error of ours: records that anybody could have written, and what is over anyway.
+    fn bear(&self, result: Result<(), DtlsImplError>) -> Result<(), DtlsImplError> {
+        const UNREADABLE: dimpl::CryptoError =
+            dimpl::CryptoError::OperationFailed(dimpl::CryptoOperation::Decrypt);
+        match result {
+            Err(DtlsImplError::CryptoError(UNREADABLE)) if !self.connected => {
+                log::debug!("DTLS: a record that cannot be decrypted, in the handshake");
+                Ok(())
+            }
+            Err(DtlsImplError::Timeout(_)) if self.connected => Ok(()),
+            result => result,
+        }
     }
 
     /// Our time for dimpl's wish to be woken.
@@ -264,7 +304,7 @@ impl Dimpl {
 
 /// The records of a datagram: DTLSPlaintext (RFC 6347 §4.1, also what DTLS 1.2 encrypts) and
 /// DTLSCiphertext (RFC 9147 §4, without connection id). What cannot be told apart comes as one.
-fn records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -331,10 +371,8 @@ impl DtlsInstance for Dimpl {
             self.retransmissions += 1;
             self.ahead = self.ahead.max(wait.theirs.saturating_duration_since(now));
         }
-        match self.dtls.handle_timeout(now + self.ahead) {
-            Err(DtlsImplError::Timeout(_)) if self.connected => Ok(()),
-            result => result,
-        }
+        let result = self.dtls.handle_timeout(now + self.ahead);
+        self.bear(result)
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<(), DtlsImplError> {
@@ -349,6 +387,10 @@ impl DtlsInstance for Dimpl {
                 self.early = Vec::new();
                 self.wait = None;
                 DtlsOutput::Connected
+            }
+            DtlsOutput::Packet(packet) => {
+                self.has_greeted |= !self.dtls.is_active();
+                DtlsOutput::Packet(packet)
             }
             output => output,
         }

@@ -2,6 +2,8 @@ use super::*;
 
 mod certificate;
 mod connect;
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
+mod forged;
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl"))]
 mod rsa;
 

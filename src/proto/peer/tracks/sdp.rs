@@ -157,6 +157,7 @@ impl PayloadTypes {
         }
         if !media.is_empty() {
             all.check_apt(text)?;
+            check_profiles(text, media)?;
         }
         Ok(all)
     }
@@ -201,6 +202,71 @@ impl PayloadTypes {
         }
         Ok(())
     }
+}
+
+/// Parameters that make another codec of one (RFC 6184 §8.2.2, RFC 7798 §7.2.2, RFC 9628 §6, RTP payload for AV1 §7.2), and
+/// what it means to leave them out.
+const PROFILES: [(&str, &[(&str, &str)]); 5] = [
+    (
+        "h264/",
+        &[("profile-level-id", "42000a"), ("packetization-mode", "0")],
+    ),
+    (
+        "h265/",
+        &[("profile-id", "1"), ("tier-flag", "0"), ("tx-mode", "SRST")],
+    ),
+    ("h266/", &[("profile-id", "1"), ("tier-flag", "0")]),
+    ("vp9/", &[("profile-id", "0")]),
+    ("av1/", &[("profile", "0")]),
+];
+
+/// A payload type has one profile in all m-lines of a description.
+fn check_profiles(text: &str, media: &[RemoteMedia]) -> Result<(), PeerError> {
+    let mut known: Vec<(u8, &str, String)> = Vec::new();
+    for section in split(text).1 {
+        let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
+        let media = media
+            .iter()
+            .find(|m| Some(m.mid.as_str()) == mid.map(str::trim_end));
+        let codecs = media
+            .into_iter()
+            .filter(|m| !m.rejected)
+            .flat_map(|m| &m.codecs);
+        for (pt, encoding) in codecs {
+            let encoding = encoding.to_ascii_lowercase();
+            let parameters = PROFILES.iter().find(|(name, _)| encoding.starts_with(name));
+            for (name, default) in parameters.map_or(&[][..], |(_, parameters)| parameters) {
+                let value = parameter(section, *pt, name).unwrap_or(default);
+                let value = match *name {
+                    // The rest is the level.
+                    "profile-level-id" => value.chars().take(4).collect(),
+                    _ => value.to_ascii_uppercase(),
+                };
+                match known.iter().find(|(p, n, _)| p == pt && n == name) {
+                    None => known.push((*pt, name, value)),
+                    Some((.., other)) if other.eq_ignore_ascii_case(&value) => {}
+                    Some((.., other)) => {
+                        return Err(PeerError::BadDescription(format!(
+                            "payload type {pt} has {name}={value} here and {name}={other} in another m-line"
+                        )));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn parameter<'a>(section: &'a str, pt: u8, name: &str) -> Option<&'a str> {
+    let lists = section
+        .lines()
+        .filter_map(|l| l.strip_prefix("a=fmtp:")?.split_once(' '));
+    let mut of_it = lists.filter(|(format, _)| format.parse() == Ok(pt));
+    of_it.find_map(|(_, list)| {
+        let mut list = list.split(';').filter_map(|p| p.trim().split_once('='));
+        list.find(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+    })
 }
 
 /// What the core cannot name: it knows mids of up to 16 letters and digits, and changes others.
