@@ -62,8 +62,8 @@ struct Checked {
 #[derive(Debug, Clone, Copy)]
 struct Path {
     ends: Ends,
-    /// It is known to be gone.
-    lost: bool,
+    /// Since when it is known to be gone.
+    lost: Option<Instant>,
     /// When anything last came over it; when it began, if nothing has.
     heard: Instant,
     /// When data was last sent over it.
@@ -107,7 +107,7 @@ impl Connectivity {
     pub fn heard(&mut self, ends: Ends, now: Instant) {
         self.heard = Some(now);
         if let Some(path) = self.path.as_mut().filter(|p| p.ends == ends) {
-            (path.heard, path.lost) = (now, false);
+            (path.heard, path.lost) = (now, None);
         }
     }
 
@@ -132,10 +132,10 @@ impl Connectivity {
     }
 
     /// Nothing passes between these two any more: their stream is gone.
-    pub fn lost(&mut self, ends: Ends) {
+    pub fn lost(&mut self, ends: Ends, now: Instant) {
         self.checked.retain(|c| c.ends != ends);
         if let Some(path) = self.path.as_mut().filter(|p| p.ends == ends) {
-            path.lost = true;
+            path.lost = Some(now);
         }
     }
 
@@ -146,7 +146,7 @@ impl Connectivity {
             path => {
                 *path = Some(Path {
                     ends,
-                    lost: false,
+                    lost: None,
                     heard: now,
                     sent: now,
                 });
@@ -156,10 +156,18 @@ impl Connectivity {
 
     /// Whether data goes where nothing comes from. The core keeps to the best pair that has worked until all
     /// its checks have run out, though others work.
-    fn is_path_silent(&self) -> bool {
+    ///
+    /// Where data has not gone since it was lost it need not go: another pair that has answered since then is as good.
+    fn is_path_silent(&self, now: Instant) -> bool {
         let silence = self.timing.disconnected;
-        self.path
-            .is_some_and(|p| p.lost || p.sent >= p.heard + silence)
+        let has_other = |but: Ends, since: Instant| {
+            let mut others = self.checked.iter().filter(|c| c.ends != but);
+            others.any(|c| c.at > since && now < c.at + silence)
+        };
+        self.path.is_some_and(|p| match p.lost {
+            Some(at) => p.sent > at || !has_other(p.ends, at),
+            None => p.sent >= p.heard + silence,
+        })
     }
 
     /// A verified answer to one of our checks came.
@@ -199,7 +207,7 @@ impl Connectivity {
             self.failed = Some(now);
             return (S::Failed, Some(silent(patience)));
         }
-        if now >= heard + self.timing.disconnected || self.is_path_silent() {
+        if now >= heard + self.timing.disconnected || self.is_path_silent(now) {
             return (S::Disconnected, None);
         }
         match self.core {
@@ -470,17 +478,34 @@ mod tests {
         let t0 = Instant::now();
         let mut c = connected(t0);
         c.sent(ends(HERE, THERE), t0);
-        c.lost(ends(ELSEWHERE, THERE));
+        c.lost(ends(ELSEWHERE, THERE), t0);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
-        c.lost(ends(HERE, THERE));
+        c.lost(ends(HERE, THERE), t0);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Disconnected);
         c.sent(ends(HERE, THERE), t0);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Disconnected);
         c.heard(ends(HERE, THERE), t0);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
-        c.lost(ends(HERE, THERE));
+        c.lost(ends(HERE, THERE), t0);
         c.sent(ends(ELSEWHERE, THERE), t0);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
+    }
+
+    /// Nothing is to be sent, so nothing shows that another stream has taken the place of the one that is gone.
+    #[test]
+    fn another_path_answers_in_place_of_one_that_is_gone() {
+        let t0 = Instant::now();
+        let mut c = connected(t0);
+        c.sent(ends(HERE, THERE), t0);
+        c.checked(ends(ELSEWHERE, THERE), t0);
+        c.lost(ends(HERE, THERE), t0 + secs(1));
+        let at = t0 + secs(1);
+        assert_eq!(c.evaluate(at).0, IceConnectionState::Disconnected);
+        c.checked(ends(ELSEWHERE, THERE), t0 + secs(2));
+        let at = t0 + secs(2);
+        assert_eq!(c.evaluate(at).0, IceConnectionState::Connected);
+        c.sent(ends(HERE, THERE), at);
+        assert_eq!(c.evaluate(at).0, IceConnectionState::Disconnected);
     }
 
     #[test]

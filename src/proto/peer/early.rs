@@ -30,6 +30,7 @@ pub(super) struct Early {
 
 impl Early {
     /// Datagrams that wait.
+    #[cfg(any(test, feature = "testing"))]
     pub fn len(&self) -> usize {
         self.held.len()
     }

@@ -96,11 +96,13 @@ impl Peer {
         let Some((local, remote)) = path.filter(|_| !self.is_closed()) else {
             return;
         };
-        self.connectivity.lost(Ends {
-            protocol: Protocol::Udp,
+        let protocol = Protocol::Udp;
+        let ends = Ends {
+            protocol,
             local,
             remote,
-        });
+        };
+        self.connectivity.lost(ends, self.now);
         if self.config.restart_after_disconnected.is_some() {
             self.recover("the relay that data was sent from is gone");
         }

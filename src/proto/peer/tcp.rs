@@ -107,11 +107,13 @@ impl Peer {
     }
 
     fn path_lost(&mut self, local: SocketAddr, remote: SocketAddr) {
-        self.connectivity.lost(Ends {
-            protocol: Protocol::IceTcp,
+        let protocol = Protocol::IceTcp;
+        let ends = Ends {
+            protocol,
             local,
             remote,
-        });
+        };
+        self.connectivity.lost(ends, self.now);
     }
 
     /// ICE restarts.

@@ -6,7 +6,9 @@ use super::Bytes;
 use crate::server::door::read::{Raw, ReadLimits, RequestReader, Step};
 use crate::server::door::request::{decode_path, parse};
 use crate::server::door::web_socket::{Incoming, Socket};
-use crate::server::http::WebSocketId;
+use crate::server::gateway::access::{Access, Right};
+use crate::server::http::{Request, WebSocketId};
+use crate::server::token::Token;
 
 const LIMITS: ReadLimits = ReadLimits {
     head: 4096,
@@ -58,6 +60,21 @@ fn check(raw: &Raw) {
             .iter()
             .all(|(_, value)| !value.contains(['\r', '\n', '\0']))
     );
+    // Only who shows the token, or the cookie made of it, is let in.
+    let token = || Some(Token::new("open-sesame"));
+    let mut access = Access::new(token(), None, false);
+    if access.check(Right::View, &request, Instant::now()).is_ok() {
+        let shown = |name, what: &str| {
+            let mut headers = request.headers.iter().filter(|(n, _)| n == name);
+            headers.any(|(_, value)| value.contains(what))
+        };
+        let mut page = Request::new("GET", "/", request.client);
+        let bearer = ("authorization".into(), "Bearer open-sesame".into());
+        page.headers.push(bearer);
+        let cookie = access.cookie(&page).unwrap_or_default();
+        let pair = cookie.split(';').next().unwrap_or_default();
+        assert!(shown("authorization", "open-sesame") || shown("cookie", pair));
+    }
     // What goes on to another parser says the same as what was understood.
     let path = parsed.target.split('?').next().unwrap_or_default();
     assert_eq!(decode_path(path).as_ref(), Ok(&request.path));
