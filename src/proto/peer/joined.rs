@@ -72,6 +72,7 @@ pub(super) fn is_joined(contents: &[u8]) -> bool {
 
 /// Gives each datagram of what the core has passed on, joined or not. The first error is told in the end: a bad
 /// datagram takes nothing from those that came with it.
+#[cfg(any(test, feature = "aws-lc", feature = "rust-crypto"))]
 pub(super) fn each<E>(
     contents: &[u8],
     mut give: impl FnMut(&[u8]) -> Result<(), E>,
@@ -83,6 +84,7 @@ pub(super) fn each<E>(
 }
 
 /// The datagrams of the joined form.
+#[cfg(any(test, feature = "aws-lc", feature = "rust-crypto"))]
 fn split(joined: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = joined.get(1..).unwrap_or_default();
     std::iter::from_fn(move || {
