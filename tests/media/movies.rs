@@ -183,3 +183,27 @@ fn damaged_at_every_byte() {
         }
     }
 }
+
+/// A file is read as far as it takes to know what is in it, and no box of it is believed whatever it says.
+#[test]
+fn boxes_have_their_limits() {
+    let file = load("movie.mp4");
+    let brand = file[..u32::from_be_bytes(file[..4].try_into().unwrap()) as usize].to_vec();
+    // More boxes than sense, none of which has anything.
+    let mut empty = brand.clone();
+    empty.extend(b"\0\0\0\x08free".repeat(100_001));
+    let (tracks, error) = read(&empty);
+    assert!(tracks.is_empty());
+    let error = error.expect("an error").to_string();
+    let stops = error.contains("again and again") || error.contains("more boxes than sense");
+    assert!(stops, "{error}");
+    // Tables of 65 MiB.
+    let size = 65 << 20;
+    let mut large = brand;
+    large.extend(u32::to_be_bytes(size));
+    large.extend(b"moov");
+    large.resize(large.len() + size as usize, 0);
+    let (_, error) = read(&large);
+    let error = error.expect("an error").to_string();
+    assert!(error.contains("the limit is 67108864"), "{error}");
+}

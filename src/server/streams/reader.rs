@@ -504,4 +504,43 @@ mod tests {
         assert_eq!(probe(&of(&[card.as_path()])), Ok(vec![Codec::Vp8]));
         std::fs::remove_dir_all(&dir).unwrap();
     }
+
+    /// What is read ahead of the loop.
+    fn ahead(max_frames: usize, max_bytes: usize) -> (usize, usize) {
+        let net = crate::driver::EventLoop::new(crate::driver::LoopConfig::default()).unwrap();
+        let config = StreamsConfig::default()
+            .max_read_frames(max_frames)
+            .max_read_bytes(max_bytes);
+        let reading = Reading::start(Input::Card, net.handle(), &config).unwrap();
+        let (mut before, mut still) = ((0, 0), 0);
+        // Until nothing has come for 200 ms.
+        while still < 20 {
+            std::thread::sleep(Duration::from_millis(10));
+            let state = reading.0.lock();
+            let now = (state.items.len(), state.bytes);
+            still = if now == before && now.0 > 0 {
+                still + 1
+            } else {
+                0
+            };
+            before = now;
+        }
+        before
+    }
+
+    #[test]
+    fn no_more_is_read_ahead_than_configured() {
+        let (frames, bytes) = ahead(64, 4 << 20);
+        assert_eq!(frames, 64, "{bytes} bytes");
+        let (frames, bytes) = ahead(10_000, 100_000);
+        assert!(
+            (50_000..=100_000).contains(&bytes),
+            "{frames} frames of {bytes} bytes"
+        );
+        let default = StreamsConfig::default();
+        assert_eq!(
+            (default.max_read_frames, default.max_read_bytes),
+            (64, 4 << 20)
+        );
+    }
 }

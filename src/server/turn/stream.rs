@@ -94,3 +94,31 @@ impl Stream {
         give(&mut self.tcp, &mut self.queue).map_err(|e| format!("sending: {e}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::turn::Link;
+
+    #[test]
+    fn what_the_system_does_not_take_waits_up_to_a_limit() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let tcp = TcpStream::from_std(std::net::TcpStream::connect(address).unwrap());
+        let client = Client {
+            link: Link::Stream(0),
+            local: address,
+            remote: address,
+        };
+        let mut stream = Stream::new(tcp, client, None, Instant::now());
+        let mut taken = 0;
+        while stream.send(&[0; 1_000]).unwrap() {
+            taken += 1_000;
+            assert!(taken <= MAX_QUEUE);
+        }
+        assert_eq!(taken, MAX_QUEUE / 1_000 * 1_000);
+        // A message goes whole or not at all, and a smaller one still fits.
+        assert_eq!(stream.queue.len(), taken);
+        assert!(stream.send(&[0; 100]).unwrap());
+    }
+}

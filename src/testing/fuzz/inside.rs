@@ -359,3 +359,40 @@ pub fn dcep(bytes: &[u8]) {
     }
     inside.end();
 }
+
+#[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+mod tests {
+    use super::*;
+
+    /// Fragments of messages that have no end, each of which would not be too large.
+    #[test]
+    fn what_is_put_together_is_held_up_to_the_window() {
+        let mut inside = Inside::new(PeerConfig::default(), &[]);
+        let (first, from) = (inside.tsn, inside.sim.address(inside.b));
+        // The other side would end it for acknowledgements of what it has not sent.
+        inside.sim.set_filter(move |sent| sent.source != from);
+        let (mut taken, mut least) = (0, u32::MAX);
+        for n in 0..3_000 {
+            let mut chunk = Vec::new();
+            let (stream, begins) = (9 + n / 200, u8::from(n % 200 == 0) << 1);
+            let body = data(first.wrapping_add(n), stream as u16, 0, 53, &[b'x'; 1_000]);
+            put_chunk(&mut chunk, 0, begins, &body, None);
+            inside.forge_sctp(&chunk, None);
+            run(&mut inside.sim, 1);
+            let sent = inside.sim.recorded().into_iter();
+            let sent = sent.filter(|t| t.source == from && t.contents[0] == open::DATA);
+            for sent in sent {
+                // SACK: what has come without a gap, and what there is room for.
+                for chunk in chunks(&sent.contents[1..]).filter(|chunk| chunk[0] == 3) {
+                    let word = |at| u32::from_be_bytes(chunk[at..at + 4].try_into().unwrap());
+                    taken = word(4).wrapping_sub(first).wrapping_add(1);
+                    least = least.min(word(8));
+                }
+            }
+        }
+        assert!((1_000..=1_048).contains(&taken), "{taken} thousand bytes");
+        assert!(least < 2_000, "{least}");
+        inside.sim.set_filter(|_| true);
+        inside.end();
+    }
+}

@@ -79,3 +79,56 @@ fn append(mut held: MediaData, piece: MediaData) -> MediaData {
 fn has_slice(data: &[u8]) -> bool {
     annexb::units(data).any(|(_, unit)| unit.first().is_some_and(|byte| (byte >> 1) & 63 < 32))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+    use str0m::format::{Codec, CodecSpec, FormatParams, PayloadParams};
+    use str0m::media::Frequency;
+
+    fn piece(time: u64, size: usize) -> MediaData {
+        let spec = CodecSpec {
+            codec: Codec::H265,
+            clock_rate: Frequency::NINETY_KHZ,
+            channels: None,
+            format: FormatParams::default(),
+        };
+        let mut data = vec![0; size];
+        // A NAL unit of type 1: a slice.
+        data[..6].copy_from_slice(&[0, 0, 0, 1, 2, 1]);
+        MediaData {
+            mid: "v".into(),
+            pt: 96.into(),
+            rid: None,
+            params: PayloadParams::new(96.into(), None, spec),
+            time: MediaTime::from_90khz(time),
+            network_time: Instant::now(),
+            seq_range: 0.into()..=0.into(),
+            contiguous: true,
+            data: data.into(),
+            ext_vals: Default::default(),
+            codec_extra: CodecExtra::None,
+            last_sender_info: None,
+            audio_start_of_talk_spurt: false,
+        }
+    }
+
+    #[test]
+    fn a_picture_that_does_not_end_is_given_out() {
+        let mut pieces = Pieces::new(None);
+        let mut out = Vec::new();
+        // The first shows that slices come apart.
+        for _ in 0..2 {
+            pieces.join(piece(1, 100), &mut out);
+        }
+        out.clear();
+        for n in 1..=9 {
+            pieces.join(piece(2, 1 << 20), &mut out);
+            assert_eq!(out.len(), n / 9 + 1, "{n} MiB");
+        }
+        // That of the first time, and what would have grown without end.
+        assert_eq!(out[1].data.len(), 9 << 20);
+        assert!(pieces.held.is_none());
+    }
+}

@@ -155,3 +155,20 @@ impl Peer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_beyond_the_limit_are_not_looked_after() {
+        let mut list = Vec::new();
+        for n in 0..2 * MAX_LAYERS {
+            put(&mut list, (n, 1), |a, b| a.0 == b.0);
+        }
+        assert_eq!(list.len(), MAX_LAYERS);
+        // Those that were there are.
+        put(&mut list, (3, 2), |a, b| a.0 == b.0);
+        assert_eq!((list.len(), list[3]), (MAX_LAYERS, (3, 2)));
+    }
+}

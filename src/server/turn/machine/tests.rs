@@ -1042,3 +1042,31 @@ fn channels_of_older_clients_carry_too() {
     t.peer_sends(PEER, b"old");
     assert_eq!(t.to_clients.pop_front().unwrap().1, m);
 }
+
+#[test]
+fn what_waits_to_be_sent_has_a_limit() {
+    let mut t = Test::new();
+    let mut alice = someone(1);
+    alice.allocate(&mut t);
+    alice.bind(&mut t, 0x4000, PEER);
+    let m = frame::channel_data(0x4000, &[0; 100], false);
+    let (relay, source) = (t.open[0].0, PEER.parse().unwrap());
+    // Nobody takes anything.
+    for _ in 0..3_000 {
+        let contents = &[0; 100];
+        let from_peer = Input::Datagram {
+            relay,
+            source,
+            contents,
+        };
+        t.server.handle_input(from_peer, t.now);
+        t.server
+            .handle_input(Input::Message(alice.client, &m), t.now);
+    }
+    assert_eq!(t.server.stats().over_queue, 6_000 - 4_096);
+    t.drain();
+    assert_eq!(t.to_peers.len() + t.to_clients.len(), 4_096);
+    // And there is room again.
+    t.input(Input::Message(alice.client, &m));
+    assert_eq!(t.to_peers.len() + t.to_clients.len(), 4_097);
+}
