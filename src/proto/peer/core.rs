@@ -81,7 +81,7 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         .set_local_ice_credentials(creds.clone())
         .set_ice_lite(config.ice_lite)
         .set_sctp_max_buffered_amount(CORE_BUFFER)
-        .set_mtu(config.mtu..=config.mtu + 100)
+        .set_mtu(core_mtu(config.mtu)..=config.mtu + 100)
         // Receivers put sound and pictures in step after two reports of each.
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_rtp_mode(config.media_mode == MediaMode::Packets)
@@ -99,6 +99,12 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         backend,
         creds,
     })
+}
+
+/// The core fills a packet of RTCP up to what is left of the MTU behind the 20 bytes that SRTCP adds, in words of four
+/// bytes, and panics where nothing is left over then (docs/upstream.md).
+fn core_mtu(mtu: usize) -> usize {
+    mtu - usize::from(mtu.is_multiple_of(4))
 }
 
 /// As many checks as it takes for the core to keep a silent path until we call it failed.
