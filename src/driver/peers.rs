@@ -261,7 +261,7 @@ impl Entry {
         match catch_unwind(AssertUnwindSafe(|| f(peer))) {
             Ok(result) => Some(result),
             Err(payload) => {
-                let text = panic_text(&*payload);
+                let text = panic_text(&*payload).unwrap_or_default().to_owned();
                 log::error!("peer {} panicked and is closed: {text}", self.id);
                 self.broken = Some(text);
                 None

@@ -15,8 +15,8 @@
 //! # }
 //! ```
 
-#[doc(hidden)]
 mod bytes;
+#[doc(hidden)]
 pub mod fuzz;
 mod ice_tcp;
 mod interfaces;

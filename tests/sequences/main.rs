@@ -75,9 +75,8 @@ fn schedules() {
                 return;
             }
             let schedule = Schedule::from_seed(seed);
-            let mut played = None;
-            let memory = measure(|| played = Some(failure(&schedule)));
-            match played.expect("it has been measured") {
+            let (played, memory) = play(&schedule);
+            match played {
                 Ok(report) => {
                     let wrong = check_memory(&schedule, &report, &memory);
                     *sum.lock().unwrap() += &report;
@@ -129,6 +128,13 @@ fn schedules() {
             assert!(count > 20, "{name}: {count} in {} schedules", sum.schedules);
         }
     }
+}
+
+/// What came of it, and what was allocated meanwhile.
+fn play(schedule: &Schedule) -> (Result<Report, Failure>, AllocationInfo) {
+    let mut played = None;
+    let memory = measure(|| played = Some(failure(schedule)));
+    (played.expect("it has been measured"), memory)
 }
 
 /// What a peer may hold beside what it has to send: what SCTP holds of the other side, a message that is put
@@ -194,9 +200,8 @@ fn replay(file: &Path) {
     println!("{schedule}");
     let times = variable("LOOPRTC_TIMES", |t| t.parse().ok()).unwrap_or(1);
     for _ in 0..times {
-        let mut played = None;
-        let memory = measure(|| played = Some(failure(&schedule)));
-        match played.expect("it has been measured") {
+        let (played, memory) = play(&schedule);
+        match played {
             Ok(report) => {
                 println!("{report:?}, {} bytes at most", memory.bytes_max);
                 let wrong = check_memory(&schedule, &report, &memory);

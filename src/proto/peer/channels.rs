@@ -98,7 +98,7 @@ pub(super) struct Channels {
     /// Made before there was an association to open them on, in the order they were made.
     waiting: VecDeque<ChannelId>,
     /// The one that our offer has announced data channels with, and its stream.
-    announcer: Option<(Option<u16>, CoreId)>,
+    announcer: Option<(u16, CoreId)>,
     /// Negotiated ones that are not open yet. The core does not always say when they are.
     opening: Vec<ChannelId>,
     /// Bytes accepted and not acknowledged, over all channels.
@@ -137,12 +137,8 @@ impl Channels {
             });
         }
         if let Some(id) = config.negotiated {
-            let taken = self
-                .channels
-                .values()
-                .any(|c| c.config.negotiated == Some(id));
-            let is_announcer = self.announcer.is_some_and(|(stream, _)| stream == Some(id));
-            if taken || is_announcer {
+            let is_announcer = self.announcer.is_some_and(|(stream, _)| stream == id);
+            if self.is_agreed_upon(id) || is_announcer {
                 return Err(PeerError::BadChannel(format!("id {id} is in use")));
             }
         }
@@ -151,6 +147,12 @@ impl Channels {
             .insert(id, Channel::new(config, None, ChannelState::Connecting));
         self.waiting.push_back(id);
         Ok(id)
+    }
+
+    /// Whether a channel has this stream by agreement (`negotiated`).
+    fn is_agreed_upon(&self, stream: u16) -> bool {
+        let mut all = self.channels.values();
+        all.any(|c| c.config.negotiated == Some(stream))
     }
 
     fn next_id(&mut self) -> ChannelId {
@@ -175,18 +177,18 @@ impl Channels {
     /// What an offer announces data channels with, if any wait. The core wants a channel for that, and loses it with
     /// an offer that is taken back (docs/upstream.md): so it is one that nobody uses, on a stream of which nothing is
     /// sent. The others wait for the answer.
-    pub fn announcer(&mut self) -> Option<CoreConfig> {
-        let is_taken = |id: &u16| {
-            let mut all = self.channels.values();
-            all.any(|c| c.config.negotiated == Some(*id))
-        };
-        let stream = (0..=MAX_STREAM_ID).rev().find(|id| !is_taken(id))?;
+    pub fn announcer(&self) -> Option<(u16, CoreConfig)> {
+        if !self.has_waiting() {
+            return None;
+        }
+        let mut streams = (0..=MAX_STREAM_ID).rev();
+        let stream = streams.find(|id| !self.is_agreed_upon(*id))?;
         let config = ChannelConfig::new("").negotiated(stream);
-        (!self.waiting.is_empty()).then(|| config.to_core())
+        Some((stream, config.to_core()))
     }
 
     /// The core knows it under that id.
-    pub fn bind_announcer(&mut self, stream: Option<u16>, core: CoreId) {
+    pub fn bind_announcer(&mut self, stream: u16, core: CoreId) {
         self.announcer = Some((stream, core));
     }
 

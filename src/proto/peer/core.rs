@@ -326,7 +326,6 @@ impl Peer {
         self.finish();
     }
 
-    /// A fault of the core itself: this peer is over, the others are not touched.
     /// Has the core apply a description that was found sound. What it had not thought of is the end of this peer, and
     /// of nothing else: nobody knows what has become of the core then.
     pub(super) fn apply<R>(
@@ -336,14 +335,18 @@ impl Peer {
         match catch_unwind(AssertUnwindSafe(|| body(&mut self.rtc))) {
             Ok(result) => result.map_err(bad_sdp),
             Err(panic) => {
-                let why = format!("the description: {}", panic_text(&*panic));
+                let why = format!(
+                    "the description: {}",
+                    panic_text(&*panic).unwrap_or_default()
+                );
                 self.die(why.clone());
                 Err(PeerError::Core(why))
             }
         }
     }
 
-    pub(super) fn die(&mut self, why: String) {
+    /// A fault of the core itself: this peer is over, the others are not touched.
+    fn die(&mut self, why: String) {
         log::error!("peer closed: {why}");
         self.event(PeerEvent::Error(PeerError::Core(why)));
         self.rtc.disconnect();

@@ -75,7 +75,7 @@ pub use self::contract::{Input, Output, Route};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
 pub(crate) use self::description::check as check_description;
 pub use self::error::PeerError;
-#[cfg(feature = "driver")]
+#[cfg(any(feature = "driver", feature = "testing", test))]
 pub(crate) use self::error::panic_text;
 pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
 pub use self::state::{Message, PeerEvent, SignalingState};

@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use super::{Report, Schedule};
+use crate::proto::peer::panic_text;
 
 /// How a schedule has failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,14 +35,11 @@ pub fn failure(schedule: &Schedule) -> Result<Report, Failure> {
             if !IS_QUIET.with_borrow(|quiet| *quiet) {
                 return before(info);
             }
-            let payload = info.payload();
-            let text = payload.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
             let place = info
                 .location()
                 .map(|l| format!("{}:{}", l.file(), l.line()));
             let failure = Failure {
-                message: text.unwrap_or("a panic").to_owned(),
+                message: panic_text(info.payload()).unwrap_or("a panic").to_owned(),
                 place: place.unwrap_or_default(),
             };
             QUIET.set(Some(failure));

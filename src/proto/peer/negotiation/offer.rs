@@ -16,11 +16,10 @@ impl Peer {
         let mut api = self.rtc.sdp_api();
         if !self.negotiation.application
             && !self.negotiation.application_offered
-            && let Some(config) = self.channels.announcer()
+            && let Some((stream, config)) = self.channels.announcer()
         {
             self.negotiation.application_offered = true;
             adds = true;
-            let stream = config.negotiated;
             let core = api.add_channel_with_config(config);
             self.channels.bind_announcer(stream, core);
         }

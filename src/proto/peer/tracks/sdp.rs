@@ -222,30 +222,18 @@ const PROFILES: [(&str, &[(&str, &str)]); 5] = [
 
 /// A payload type has one profile in all m-lines of a description.
 fn check_profiles(text: &str, media: &[RemoteMedia]) -> Result<(), PeerError> {
-    let mut known: Vec<(u8, &str, String)> = Vec::new();
+    let mut known: Vec<(u8, &str, &str)> = Vec::new();
     for section in split(text).1 {
-        let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
-        let media = media
+        let used = media
             .iter()
-            .find(|m| Some(m.mid.as_str()) == mid.map(str::trim_end));
-        let codecs = media
-            .into_iter()
-            .filter(|m| !m.rejected)
-            .flat_map(|m| &m.codecs);
-        for (pt, encoding) in codecs {
-            let encoding = encoding.to_ascii_lowercase();
-            let parameters = PROFILES.iter().find(|(name, _)| encoding.starts_with(name));
-            for (name, default) in parameters.map_or(&[][..], |(_, parameters)| parameters) {
-                let value = parameter(section, *pt, name).unwrap_or(default);
-                let value = match *name {
-                    // The rest is the level.
-                    "profile-level-id" => value.chars().take(4).collect(),
-                    _ => value.to_ascii_uppercase(),
-                };
-                match known.iter().find(|(p, n, _)| p == pt && n == name) {
+            .find(|m| m.mid == mid_of(section) && !m.rejected);
+        for (pt, encoding) in used.map_or(&[][..], |m| &m.codecs) {
+            for (name, value) in profile(section, *pt, encoding) {
+                let before = known.iter().find(|(p, n, _)| p == pt && *n == name);
+                match before.map(|(.., value)| value) {
                     None => known.push((*pt, name, value)),
-                    Some((.., other)) if other.eq_ignore_ascii_case(&value) => {}
-                    Some((.., other)) => {
+                    Some(other) if other.eq_ignore_ascii_case(value) => {}
+                    Some(other) => {
                         return Err(PeerError::BadDescription(format!(
                             "payload type {pt} has {name}={value} here and {name}={other} in another m-line"
                         )));
@@ -257,6 +245,26 @@ fn check_profiles(text: &str, media: &[RemoteMedia]) -> Result<(), PeerError> {
     Ok(())
 }
 
+/// What this section says of the profile of a format, by the names of its parameters.
+fn profile<'a>(
+    section: &'a str,
+    pt: u8,
+    encoding: &str,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
+    let encoding = encoding.to_ascii_lowercase();
+    let found = PROFILES.iter().find(|(name, _)| encoding.starts_with(name));
+    let parameters = found.map_or(&[][..], |(_, parameters)| parameters);
+    parameters.iter().map(move |(name, default)| {
+        let value = parameter(section, pt, name).unwrap_or(default);
+        match *name {
+            // The rest is the level.
+            "profile-level-id" => (*name, value.get(..4).unwrap_or(value)),
+            _ => (*name, value),
+        }
+    })
+}
+
+/// A parameter of a format (`a=fmtp`).
 fn parameter<'a>(section: &'a str, pt: u8, name: &str) -> Option<&'a str> {
     let lists = section
         .lines()
@@ -264,9 +272,15 @@ fn parameter<'a>(section: &'a str, pt: u8, name: &str) -> Option<&'a str> {
     let mut of_it = lists.filter(|(format, _)| format.parse() == Ok(pt));
     of_it.find_map(|(_, list)| {
         let mut list = list.split(';').filter_map(|p| p.trim().split_once('='));
-        list.find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.trim())
+        let found = list.find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
     })
+}
+
+/// The mid of a section; empty when it has none.
+fn mid_of(section: &str) -> &str {
+    let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
+    mid.unwrap_or_default().trim_end()
 }
 
 /// What the core cannot name: it knows mids of up to 16 letters and digits, and changes others.
@@ -287,8 +301,7 @@ pub(super) fn filtered(sdp: &str, keeps: impl Fn(&str, &str) -> bool) -> String 
     let (session, sections) = split(sdp);
     let mut out = session.to_owned();
     for section in sections {
-        let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
-        let mid = mid.unwrap_or_default().trim_end();
+        let mid = mid_of(section);
         let lines = section.split_inclusive('\n');
         lines
             .filter(|line| keeps(mid, line))
@@ -360,8 +373,7 @@ pub(super) fn write_media(sdp: &str, media: &[LocalMedia<'_>]) -> String {
         out += "\r\n";
     }
     for section in sections {
-        let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
-        match media.iter().find(|m| Some(m.mid) == mid) {
+        match media.iter().find(|m| m.mid == mid_of(section)) {
             Some(media) if !is_rejected(section) => write_section(&mut out, section, media),
             _ if is_rejected(section) => write_rejected(&mut out, section),
             _ => out += section,
@@ -456,20 +468,15 @@ fn chosen_formats<'a>(section: &'a str, codecs: &[Codec]) -> Vec<&'a str> {
         })?;
         codec_named(encoding.split('/').next()?)
     };
-    let apt_of = |format: &str| {
-        section.lines().find_map(|l| {
-            let (pt, parameters) = l.strip_prefix("a=fmtp:")?.split_once(' ')?;
-            let apt = parameters
-                .split(';')
-                .find_map(|p| p.trim().strip_prefix("apt="))?;
-            (pt == format).then_some(apt)
-        })
-    };
     let mut kept = Vec::new();
     for codec in codecs {
         for format in formats(first).filter(|f| codec_of(f) == Some(*codec)) {
             kept.push(format);
-            kept.extend(formats(first).filter(|f| apt_of(f) == Some(format)));
+            let rtx = |f: &&str| {
+                let apt = f.parse().ok().and_then(|pt| parameter(section, pt, "apt"));
+                apt == Some(format)
+            };
+            kept.extend(formats(first).filter(rtx));
         }
     }
     kept
