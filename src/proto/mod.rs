@@ -11,5 +11,6 @@ pub mod inspect;
 pub mod media;
 pub mod net;
 pub mod peer;
+mod random;
 pub mod rtp;
 pub mod signal;

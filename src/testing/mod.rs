@@ -123,6 +123,7 @@ pub struct Simulation {
     now: Instant,
     start: Instant,
     rng: Rng,
+    seeded: bool,
     link: Link,
     places: Vec<Place>,
     parcels: BinaryHeap<Reverse<(Instant, u64, Parcel)>>,
@@ -151,12 +152,11 @@ impl Simulation {
         // sctp-proto reads the real clock when an association begins: the timer of its first INIT has then
         // always run out, instead of depending on how fast the simulation is (one INIT more is sent).
         let start = Instant::now() + Duration::from_secs(24 * 3600);
-        // What the core draws for ICE (tie-breakers, transaction and pair ids) comes from here.
-        fastrand::seed(seed);
         Self {
             now: start,
             start,
             rng: Rng::new(seed),
+            seeded: true,
             link,
             places: Vec::new(),
             parcels: BinaryHeap::new(),
@@ -173,6 +173,12 @@ impl Simulation {
             refused: None,
             signaling_ms: 5,
         }
+    }
+
+    /// Gives peers that are added from here on no seed: their secrets are the operating system's, as outside of
+    /// simulations, and a run does not replay exactly.
+    pub fn without_seeds(&mut self) {
+        self.seeded = false;
     }
 
     /// A polite and an impolite peer that signal to each other by perfect negotiation.
@@ -195,7 +201,8 @@ impl Simulation {
     ///
     /// When the configuration is refused.
     pub fn add(&mut self, config: PeerConfig) -> Node {
-        let config = config.seed(Some(self.rng.next_u64()));
+        let seed = self.rng.next_u64();
+        let config = config.seed(self.seeded.then_some(seed));
         let certificate = config.certificate.clone().or_else(shared_certificate);
         let config = config.certificate(certificate);
         let peer = Peer::new(config, self.now).expect("a configuration that a peer accepts");

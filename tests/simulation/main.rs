@@ -15,4 +15,5 @@ mod negotiation;
 mod packets;
 mod recovery;
 mod relays;
+mod secrets;
 mod tracks;

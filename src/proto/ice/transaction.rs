@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use turn_types::stun::message::{MessageClass, MessageType, Method, TransactionId};
 
+use crate::proto::random::Random;
+
 /// The first retransmission timeout over UDP (RFC 8489 §6.2.1).
 pub(super) const RTO: Duration = Duration::from_millis(500);
 
@@ -19,26 +21,16 @@ pub(super) const STREAM_WAIT: Duration = Duration::from_millis(39_500);
 /// Where transaction ids come from. 96 bits that nobody can guess are what keeps others from answering
 /// in the server's place.
 #[derive(Debug)]
-pub(crate) struct TransactionIds(Option<u64>);
+pub(crate) struct TransactionIds(Random);
 
 impl TransactionIds {
     /// From the system's randomness; or, for tests that are to be replayed, from a seed.
     pub fn new(seed: Option<u64>) -> Self {
-        Self(seed)
+        Self(Random::new(seed))
     }
 
     pub fn next(&mut self) -> TransactionId {
-        let Some(state) = &mut self.0 else {
-            return TransactionId::generate();
-        };
-        // SplitMix64, twice.
-        let mut half = || {
-            *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mut z = *state;
-            z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            u128::from(z ^ (z >> 31))
-        };
+        let mut half = || u128::from(self.0.bits());
         TransactionId::from((half() << 64) | half())
     }
 }

@@ -11,6 +11,7 @@ use str0m::{Event, IceConnectionState as CoreState, IceCreds, Rtc, RtcError};
 
 use super::channels::CORE_BUFFER;
 use super::config::{PeerConfig, Timing};
+use super::core_access::CoreAccess;
 use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion};
 use super::error::{PeerError, panic_text};
 use super::negotiation::bad_sdp;
@@ -39,7 +40,7 @@ const FAR: Duration = Duration::from_secs(24 * 3600);
 
 /// What [`Peer::new`] needs of the core.
 pub(super) struct Core {
-    pub rtc: Rtc,
+    pub rtc: CoreAccess,
     pub provider: Arc<CryptoProvider>,
     pub backend: CryptoBackend,
     pub creds: IceCreds,
@@ -70,15 +71,10 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         Some(certificate) => certificate.clone(),
         None => Certificate::generate(backend)?,
     };
-    let creds = match config.seed {
-        Some(seed) => seeded_credentials(seed),
-        None => IceCreds::new(),
-    };
     let core = str0m::RtcConfig::new()
         .set_crypto_provider(provider.clone())
         .set_dtls_cert(certificate.as_dtls_cert())
         .set_dtls_version(dtls.into())
-        .set_local_ice_credentials(creds.clone())
         .set_ice_lite(config.ice_lite)
         .set_sctp_max_buffered_amount(CORE_BUFFER)
         .set_mtu(core_mtu(config.mtu)..=config.mtu + 100)
@@ -93,8 +89,9 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
     let mut core = extensions::configure(core, &config.header_extensions)?;
     core.set_max_stun_rto(config.timing.keepalive);
     core.set_max_stun_retransmits(stun_retransmits(&config.timing));
+    let (rtc, creds) = CoreAccess::build(config.seed, core, now);
     Ok(Core {
-        rtc: core.build(now),
+        rtc,
         provider,
         backend,
         creds,
@@ -115,27 +112,6 @@ fn stun_retransmits(timing: &Timing) -> usize {
         .unwrap_or(100)
         .clamp(9, 100)
         + 3
-}
-
-/// SplitMix64 over the alphabet of `ice-char`: enough for a run that is to be replayed, and only for that.
-fn seeded_credentials(seed: u64) -> IceCreds {
-    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut state = seed;
-    let mut text = |len: usize| -> String {
-        (0..len)
-            .map(|_| {
-                state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-                let mut z = state;
-                z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-                z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-                char::from(ALPHABET[((z ^ (z >> 31)) % 32) as usize])
-            })
-            .collect()
-    };
-    IceCreds {
-        ufrag: text(8),
-        pass: text(24),
-    }
 }
 
 impl Peer {

@@ -21,6 +21,7 @@ mod config;
 mod connectivity;
 mod contract;
 mod core;
+mod core_access;
 pub(crate) mod crypto;
 mod description;
 mod early;
@@ -55,12 +56,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::IceCreds;
 use str0m::crypto::CryptoProvider;
-use str0m::{IceCreds, Rtc};
 
 use self::candidates::PendingCandidates;
 use self::channels::{Channels, Payload};
 use self::connectivity::{Connectivity, ValidatedAddresses};
+use self::core_access::CoreAccess;
 use self::negotiation::Negotiation;
 use self::tracks::Tracks;
 use super::ice::tcp::TcpPaths;
@@ -110,7 +112,7 @@ pub struct Peer {
     config: PeerConfig,
     provider: Arc<CryptoProvider>,
     backend: CryptoBackend,
-    rtc: Rtc,
+    rtc: CoreAccess,
     now: Instant,
     out: VecDeque<Output>,
     events: Vec<PeerEvent>,

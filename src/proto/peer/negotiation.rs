@@ -22,6 +22,7 @@ use str0m::IceCreds;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
 
 use super::channels::CORE_BUFFER;
+use super::core_access::replace_credentials;
 use super::description::{Description, MediaLine, check_own, own_attribute, own_media_lines};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
@@ -65,7 +66,8 @@ struct Created {
     core: SdpPendingOffer,
     /// It adds an m-line, so it must not get lost when it is taken back.
     adds: bool,
-    ufrag: String,
+    /// The credentials in it: those in force, or new ones for a restart.
+    creds: IceCreds,
 }
 
 impl Negotiation {
@@ -115,7 +117,7 @@ impl Negotiation {
     pub fn gathering_ufrag(&self, local: &IceCreds) -> String {
         match &self.created {
             Some(created) if self.signaling == SignalingState::HaveLocalOffer => {
-                created.ufrag.clone()
+                created.creds.ufrag.clone()
             }
             _ => local.ufrag.clone(),
         }
@@ -169,7 +171,7 @@ impl Peer {
             return Err(self.wrong_state("create_offer"));
         }
         let created = self.core_offer()?;
-        self.note_generation(&created.ufrag);
+        self.note_generation(&created.creds.ufrag);
         let description = SessionDescription {
             kind: SdpType::Offer,
             sdp: self.with_gathered(&created.sdp, false),
@@ -224,7 +226,13 @@ impl Peer {
         self.tracks_answered(&offer.text, &media);
         // The core has none for an m-line on which layers come.
         self.declare_senders();
-        let sdp = self.tracks.write_local(answer.to_sdp_string(), false);
+        let mut sdp = self.tracks.write_local(answer.to_sdp_string(), false);
+        let made = self.rtc.direct_api().local_ice_credentials();
+        if made != self.local_creds {
+            let creds = self.rtc.credentials();
+            sdp = replace_credentials(&sdp, &made, &creds);
+            self.rtc.direct_api().set_local_ice_credentials(creds);
+        }
         self.negotiated(&offer);
         self.keep_additions();
         if let Some(earlier) = self.negotiation.taken_back.take() {
@@ -275,7 +283,7 @@ impl Peer {
         };
         check_own(&created.sdp, &description.sdp)?;
         let sdp = created.sdp.clone();
-        let ufrag = created.ufrag.clone();
+        let ufrag = created.creds.ufrag.clone();
         let is_restart = ufrag != self.local_creds.ufrag;
         self.negotiation.local.pending = Some(SessionDescription {
             kind: SdpType::Offer,
@@ -393,14 +401,14 @@ impl Peer {
         self.tracks.check_remote(&answer.text, &media)?;
         let text = self.tracks.as_wanted(&answer.text, &media);
         let parsed = SdpAnswer::from_sdp_string(&text).map_err(bad_sdp)?;
-        let Some(created) = self.negotiation.created.take() else {
+        let Some(Created { core, creds, .. }) = self.negotiation.created.take() else {
             return Err(self.wrong_state("set_remote_description(answer)"));
         };
         self.wake_inactive(&media);
         if self.config.begin_sctp && answer.has_application() && !self.negotiation.application {
             self.rtc.direct_api().start_sctp(true);
         }
-        let accepted = self.apply(|rtc| rtc.sdp_api().accept_answer(created.core, parsed));
+        let accepted = self.apply(|rtc| rtc.sdp_api().accept_answer(core, parsed));
         if let Err(e) = accepted {
             if self.is_closed() {
                 return Err(e);
@@ -411,6 +419,8 @@ impl Peer {
             self.set_signaling(SignalingState::Stable);
             return Err(e);
         }
+        // The core has restarted with credentials of its own making.
+        self.rtc.direct_api().set_local_ice_credentials(creds);
         self.tracks_accepted(&answer.text, &media);
         let negotiation = &mut self.negotiation;
         negotiation.local.current = negotiation.local.pending.take();
@@ -429,7 +439,7 @@ impl Peer {
         let (Some(created), Some(before)) = (&self.negotiation.created, &self.remote_creds) else {
             return Ok(());
         };
-        let offered = created.ufrag != self.local_creds.ufrag;
+        let offered = created.creds.ufrag != self.local_creds.ufrag;
         let answered = before.ufrag != answer.ufrag || before.pass != answer.pwd;
         match (offered, answered) {
             (true, false) => Err(PeerError::BadDescription(
@@ -519,7 +529,11 @@ impl Peer {
 
     fn take_back_offer(&mut self) {
         self.negotiation.local.pending = None;
-        let ufrag = self.negotiation.created.as_ref().map(|c| c.ufrag.clone());
+        let ufrag = self
+            .negotiation
+            .created
+            .as_ref()
+            .map(|c| c.creds.ufrag.clone());
         if let Some(ufrag) = ufrag.filter(|u| *u != self.local_creds.ufrag) {
             // The restart is still wanted; its candidates are not.
             self.pending.drop_local(&ufrag);

@@ -1,8 +1,10 @@
 //! Getting an offer out of the core.
 
+use super::super::core_access::replace_credentials;
 use super::super::description::own_attribute;
 use super::super::error::PeerError;
 use super::{Created, Peer};
+use str0m::IceCreds;
 
 impl Peer {
     pub(super) fn core_offer(&mut self) -> Result<Created, PeerError> {
@@ -33,13 +35,18 @@ impl Peer {
         let Some((offer, core)) = api.apply() else {
             return self.unchanged_offer();
         };
-        let sdp = self.tracks.write_local(offer.to_sdp_string(), true);
-        let ufrag = own_attribute(&sdp, "ice-ufrag").unwrap_or_default();
+        let mut sdp = self.tracks.write_local(offer.to_sdp_string(), true);
+        let made = own_credentials(&sdp);
+        let mut creds = self.local_creds.clone();
+        if made != creds {
+            creds = self.rtc.credentials();
+            sdp = replace_credentials(&sdp, &made, &creds);
+        }
         Ok(Created {
             sdp,
             core,
             adds,
-            ufrag,
+            creds,
         })
     }
 
@@ -61,25 +68,25 @@ impl Peer {
             ));
         }
         let mut api = self.rtc.sdp_api();
-        let fresh = api.ice_restart(true);
+        let made = api.ice_restart(true);
         let Some((offer, core)) = api.apply() else {
             return Err(PeerError::Core("the core made no offer".into()));
         };
-        let sdp = offer
-            .to_sdp_string()
-            .replace(
-                &format!("a=ice-ufrag:{}\r\n", fresh.ufrag),
-                &format!("a=ice-ufrag:{}\r\n", self.local_creds.ufrag),
-            )
-            .replace(
-                &format!("a=ice-pwd:{}\r\n", fresh.pass),
-                &format!("a=ice-pwd:{}\r\n", self.local_creds.pass),
-            );
+        let sdp = replace_credentials(&offer.to_sdp_string(), &made, &self.local_creds);
         Ok(Created {
             sdp: self.tracks.write_local(sdp, true),
             core,
             adds: false,
-            ufrag: self.local_creds.ufrag.clone(),
+            creds: self.local_creds.clone(),
         })
+    }
+}
+
+/// Returns the ICE credentials in a description of ours.
+pub(super) fn own_credentials(sdp: &str) -> IceCreds {
+    let value = |name| own_attribute(sdp, name).unwrap_or_default();
+    IceCreds {
+        ufrag: value("ice-ufrag"),
+        pass: value("ice-pwd"),
     }
 }
