@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use looprtc::server::door::{DoorConfig, raise_descriptors};
 use tungstenite::Message;
 
-use crate::app::{Answer, App, connect};
-use crate::web_socket::open;
+use crate::app::{Answer, App, connect, connect_from};
+use crate::web_socket::{HANDSHAKE, open};
 
 /// What an honest client waits for at most, on a machine that has much else to do: it only has to get through.
 const BOUND: Duration = Duration::from_secs(10);
@@ -244,6 +244,42 @@ fn what_is_not_read_is_limited() {
     assert!(stats.held <= 20_000_000, "{stats:?}");
     visits(app.address);
     crowd.leave();
+}
+
+/// Messages and bodies that do not end are counted, and those of one address end nobody else's connection.
+#[test]
+fn what_is_not_finished_is_limited() {
+    const MOST: usize = 8_000_000;
+    let app = App::start(DoorConfig::default().max_buffered(MOST));
+    let mut socket = open(&app, "/ws").unwrap();
+    let mut body = connect(app.address);
+    body.write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n")
+        .unwrap();
+    body.write_all(&[b'x'; 100_000]).unwrap();
+    let attackers: Vec<_> = (0..100)
+        .map(|index| {
+            let mut stream = connect_from([127, 0, 0, 77], app.address);
+            let head = match index % 2 {
+                0 => HANDSHAKE.to_owned(),
+                _ => "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n".to_owned(),
+            };
+            stream.write_all(head.as_bytes()).unwrap();
+            // A fragment of 200,000 bytes, all but its end.
+            let fragment = [0x01, 0xff, 0, 0, 0, 0, 0, 3, 0x0d, 0x40, 0, 0, 0, 0];
+            let _ = stream.write_all(&fragment[..if index % 2 == 0 { 14 } else { 0 }]);
+            let _ = stream.write_all(&[b'x'; 199_000]);
+            stream
+        })
+        .collect();
+    let stats = app.wait_for("closed", |s| {
+        s.web_sockets_dead + s.evicted + s.overloaded > 50
+    });
+    assert!(stats.held <= MOST, "{stats:?}");
+    body.write_all(&[b'x'; 100_000]).unwrap();
+    assert_eq!(Answer::read(&mut body, false).status, 200);
+    socket.send(Message::text("still there")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("still there"));
+    drop(attackers);
 }
 
 /// One address has its limit, and others do not suffer from it.

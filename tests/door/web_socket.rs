@@ -20,7 +20,7 @@ pub fn open_at(to: SocketAddr, path: &str) -> Result<WebSocket<TcpStream>, Strin
     opened.map(|(socket, _)| socket).map_err(|e| e.to_string())
 }
 
-const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+pub const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 /// A WebSocket by hand.

@@ -34,6 +34,8 @@ pub(super) struct Admission {
 struct Address {
     count: usize,
     places: BTreeSet<Place>,
+    /// Memory held for its connections, in bytes.
+    held: usize,
 }
 
 impl Admission {
@@ -104,6 +106,26 @@ impl Admission {
     pub fn first_reading(&self) -> Option<usize> {
         let mut reading = self.places.range((Rank::Reading, 0)..);
         reading.next().map(|(_, index)| *index)
+    }
+
+    /// The same of this address.
+    pub fn first_reading_of(&self, address: IpAddr) -> Option<usize> {
+        let places = &self.addresses.get(&address)?.places;
+        let place = places.range((Rank::Reading, 0)..).next()?;
+        self.places.get(place).copied()
+    }
+
+    /// Notes that what is held for a connection of this address has changed from `before` to `now` bytes.
+    pub fn hold(&mut self, address: IpAddr, before: usize, now: usize) {
+        if let Some(of) = self.addresses.get_mut(&address) {
+            of.held = of.held + now - before;
+        }
+    }
+
+    /// Returns the address for which most is held.
+    pub fn heaviest(&self) -> Option<IpAddr> {
+        let heaviest = self.addresses.iter().max_by_key(|(_, of)| of.held);
+        heaviest.map(|(address, _)| *address)
     }
 
     /// The one of this address that goes first.

@@ -38,9 +38,14 @@ impl Chunked {
         }
     }
 
-    /// Bytes that are held.
-    pub fn held(&self) -> usize {
+    /// Returns the length of the body so far, in bytes.
+    pub fn len(&self) -> usize {
         self.body.len()
+    }
+
+    /// Returns the memory in use, in bytes.
+    pub fn held(&self) -> usize {
+        self.body.capacity()
     }
 
     /// The body, once it is whole.

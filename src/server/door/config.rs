@@ -32,9 +32,10 @@ pub struct DoorConfig {
     pub max_head: usize,
     /// The body of a request, in bytes; more: 413. Default: 256 KiB.
     pub max_body: usize,
-    /// Bytes of unfinished requests, and of what clients have not yet read, of all connections together. A request that
-    /// makes it more is refused with 503; for a response that does, those are closed that have taken the longest to
-    /// read theirs. Default: 64 MiB.
+    /// Memory for unfinished requests and WebSocket messages, by capacity, and for what clients have not yet read, of all
+    /// connections together, in bytes. Beyond it connections of the address for which most is held are closed, those first
+    /// that have taken the longest to read a response; an unfinished request of that address is refused with 503.
+    /// Default: 64 MiB.
     pub max_buffered: usize,
     /// One message of a WebSocket, in bytes; with a larger one it is closed (1009). Default: 256 KiB.
     pub max_message: usize,

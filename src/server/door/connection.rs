@@ -110,9 +110,14 @@ impl Connection {
         }
     }
 
-    /// Bytes that are held for it: of an unfinished request, and of what is not sent yet.
+    /// Returns the memory held for it, in bytes, by capacity: of an unfinished request or message, and of what is not
+    /// sent yet.
     pub fn holds(&self) -> usize {
-        self.reader.held() + self.wire.queued()
+        let socket = match &self.state {
+            State::WebSocket(socket) => socket.held(),
+            _ => 0,
+        };
+        self.reader.held() + self.wire.held() + socket
     }
 
     /// In which phase it is. A change begins a new time limit.

@@ -37,6 +37,7 @@ mod admit;
 mod chunked;
 mod config;
 mod connection;
+mod frames;
 mod inner;
 pub(crate) mod read;
 mod relay;

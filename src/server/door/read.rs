@@ -3,6 +3,13 @@
 use super::chunked::Chunked;
 use crate::signaling::http::head::{self, Framing, Refusal};
 
+/// Empty lines that are passed over before a request. RFC 9112, section 2.2, wants one to be; some clients send one
+/// after each body.
+const MAX_EMPTY_LINES: usize = 8;
+
+/// A buffer that has used up this many bytes is made smaller.
+const WORTH_SHRINKING: usize = 4096;
+
 /// How large what is read may become, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReadLimits {
@@ -42,10 +49,14 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct RequestReader {
     limits: ReadLimits,
-    /// What has come and is not used up.
+    /// What has come.
     bytes: Vec<u8>,
-    /// How many of them are known to be of the head.
+    /// How many of these bytes are used up.
+    used: usize,
+    /// How many of those that follow are known to be of the head.
     scanned: usize,
+    /// Empty lines that have come before this request.
+    empty_lines: usize,
     state: State,
 }
 
@@ -54,7 +65,9 @@ impl RequestReader {
         Self {
             limits,
             bytes: Vec::new(),
+            used: 0,
             scanned: 0,
+            empty_lines: 0,
             state: State::Head,
         }
     }
@@ -67,19 +80,53 @@ impl RequestReader {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Bytes that are held.
-    pub fn held(&self) -> usize {
+    /// Returns the number of bytes received for a request that is not complete.
+    pub fn unfinished(&self) -> usize {
         let inside = match &self.state {
-            State::Chunked { head, body } => head.len() + body.held(),
+            State::Chunked { head, body } => head.len() + body.len(),
             State::Length { head, .. } => head.len(),
             State::Head | State::Refused => 0,
         };
-        self.bytes.len() + inside
+        self.rest().len() + inside
+    }
+
+    /// Returns the memory in use, in bytes: capacity, which may be twice what has come.
+    pub fn held(&self) -> usize {
+        let inside = match &self.state {
+            State::Chunked { head, body } => head.capacity() + body.held(),
+            State::Length { head, .. } => head.capacity(),
+            State::Head | State::Refused => 0,
+        };
+        self.bytes.capacity() + inside
     }
 
     /// Whether it is between two requests.
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Head) && self.bytes.is_empty()
+        matches!(self.state, State::Head) && self.rest().is_empty()
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+
+    /// Takes `count` bytes out of what has come.
+    fn take(&mut self, count: usize) -> Vec<u8> {
+        let taken = self.rest()[..count].to_vec();
+        self.used += count;
+        taken
+    }
+
+    /// Frees what is used up. A byte is moved no more often than others are used up, so that the time is linear
+    /// however small the requests are.
+    fn free(&mut self) {
+        if self.used == self.bytes.len() {
+            // What idles holds nothing.
+            (self.bytes, self.used) = (Vec::new(), 0);
+        } else if self.used >= WORTH_SHRINKING.max(self.bytes.len() / 2) {
+            self.bytes.drain(..self.used);
+            self.bytes.shrink_to_fit();
+            self.used = 0;
+        }
     }
 
     /// Whether the head has come and the body has not.
@@ -90,11 +137,11 @@ impl RequestReader {
     /// Why a request that ends here is not one.
     pub fn ended(&self) -> Option<Refusal> {
         let text = match &self.state {
-            State::Head if self.bytes.is_empty() => return None,
+            State::Head if self.rest().is_empty() => return None,
             State::Refused => return None,
             State::Head => "the connection ended within the head".to_owned(),
             State::Length { length, .. } => {
-                let got = self.bytes.len();
+                let got = self.rest().len();
                 format!("the body ended after {got} of {length} bytes")
             }
             State::Chunked { .. } => "the connection ended within the body".to_owned(),
@@ -103,22 +150,18 @@ impl RequestReader {
     }
 
     /// What is left over, for another protocol.
-    pub fn into_rest(self) -> Vec<u8> {
-        self.bytes
+    pub fn into_rest(mut self) -> Vec<u8> {
+        self.bytes.split_off(self.used)
     }
 
     /// The next step. To be asked until it is `More` or `Refused`.
     pub fn step(&mut self) -> Step {
         let step = self.try_step().unwrap_or_else(Step::Refused);
-        match step {
-            Step::Refused(_) => {
-                self.state = State::Refused;
-                self.bytes = Vec::new();
-            }
-            // What idles holds nothing.
-            _ if self.bytes.is_empty() => self.bytes = Vec::new(),
-            _ => {}
+        if let Step::Refused(_) = step {
+            self.state = State::Refused;
+            self.used = self.bytes.len();
         }
+        self.free();
         step
     }
 
@@ -127,18 +170,18 @@ impl RequestReader {
             State::Refused => Ok(Step::More),
             State::Head => self.head(),
             State::Length { head, length } => {
-                if self.bytes.len() < *length {
+                let length = *length;
+                if self.bytes.len() - self.used < length {
                     return Ok(Step::More);
                 }
                 let head = std::mem::take(head);
-                let rest = self.bytes.split_off(*length);
-                let body = std::mem::replace(&mut self.bytes, rest);
+                let body = self.take(length);
                 self.state = State::Head;
                 Ok(Step::Request(Raw { head, body }))
             }
             State::Chunked { head, body } => {
-                let (used, is_done) = body.take(&self.bytes)?;
-                self.bytes.drain(..used);
+                let (used, is_done) = body.take(&self.bytes[self.used..])?;
+                self.used += used;
                 if !is_done {
                     return Ok(Step::More);
                 }
@@ -151,21 +194,24 @@ impl RequestReader {
     }
 
     fn head(&mut self) -> Result<Step, Refusal> {
-        // Empty lines before the request are to be passed over (RFC 9112, section 2.2).
-        while self.scanned == 0 && self.bytes.starts_with(b"\r\n") {
-            self.bytes.drain(..2);
+        while self.scanned == 0 && self.rest().starts_with(b"\r\n") {
+            self.used += 2;
+            self.empty_lines += 1;
+            if self.empty_lines > MAX_EMPTY_LINES {
+                let text = format!("more than {MAX_EMPTY_LINES} empty lines before a request");
+                return Err(Refusal::new(400, text));
+            }
         }
-        if matches!(self.bytes[..], [] | [b'\r']) {
+        if matches!(self.rest(), [] | [b'\r']) {
             return Ok(Step::More);
         }
         let Some(end) = self.scan()? else {
             return Ok(Step::More);
         };
-        let rest = self.bytes.split_off(end);
-        let bytes = std::mem::replace(&mut self.bytes, rest);
-        self.scanned = 0;
+        let bytes = self.take(end);
+        (self.scanned, self.empty_lines) = (0, 0);
         let head = head::parse(&bytes, self.limits.body)?;
-        let waits = head.expects_continue && self.bytes.is_empty();
+        let waits = head.expects_continue && self.rest().is_empty();
         match head.framing {
             Framing::None | Framing::Length(0) => {
                 let body = Vec::new();
@@ -194,21 +240,22 @@ impl RequestReader {
     /// Looks for the end of the head, in what has not been looked at. A line must end with CR LF: readers that take a
     /// lone LF for the end of a line would see other lines than those that do not.
     fn scan(&mut self) -> Result<Option<usize>, Refusal> {
-        let most = self.bytes.len().min(self.limits.head);
+        let rest = &self.bytes[self.used..];
+        let most = rest.len().min(self.limits.head);
         while self.scanned < most {
             let at = self.scanned;
             self.scanned += 1;
-            if self.bytes[at] != b'\n' {
+            if rest[at] != b'\n' {
                 continue;
             }
-            if at == 0 || self.bytes[at - 1] != b'\r' {
+            if at == 0 || rest[at - 1] != b'\r' {
                 return Err(Refusal::new(400, "a line of the head ends without CR"));
             }
-            if at >= 3 && self.bytes[at - 3..at - 1] == *b"\r\n" {
+            if at >= 3 && rest[at - 3..at - 1] == *b"\r\n" {
                 return Ok(Some(at + 1));
             }
         }
-        if self.bytes.len() >= self.limits.head {
+        if rest.len() >= self.limits.head {
             let most = self.limits.head;
             return Err(Refusal::new(431, format!("the head is over {most} bytes")));
         }

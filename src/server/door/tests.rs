@@ -247,6 +247,77 @@ fn what_is_idle_holds_nothing() {
 }
 
 #[test]
+fn empty_lines_before_a_request_are_few() {
+    let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let behind = |lines: usize| format!("{}{request}", "\r\n".repeat(lines));
+    // After each request they count anew.
+    let twice = behind(8).repeat(2);
+    for size in [1, 3, twice.len()] {
+        let pieces: Vec<&[u8]> = twice.as_bytes().chunks(size).collect();
+        assert_eq!(read(&pieces).len(), 2, "in pieces of {size}");
+    }
+    assert_eq!(refused(&behind(9)), "400");
+    // Without a request as well, and what comes behind is not kept.
+    let mut reader = RequestReader::new(LIMITS);
+    reader.push(&b"\r\n".repeat(100_000));
+    assert!(matches!(reader.step(), Step::Refused(r) if r.status == 400));
+    assert_eq!(reader.held(), 0);
+}
+
+#[test]
+fn memory_is_counted_by_capacity() {
+    let mut reader = RequestReader::new(ReadLimits {
+        head: 2048,
+        body: 100_000,
+    });
+    reader.push(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+    assert_eq!(reader.step(), Step::More);
+    for _ in 0..70 {
+        reader.push(&[b'x'; 1000]);
+        assert_eq!(reader.step(), Step::More);
+        assert!(reader.held() >= reader.unfinished());
+        assert!(reader.held() <= 2 * reader.unfinished() + 4096);
+    }
+    // A large body leaves nothing behind for the small request that follows it.
+    reader.push(&[b'x'; 30_000]);
+    reader.push(b"GET / HT");
+    assert!(matches!(reader.step(), Step::Request(_)));
+    assert_eq!(reader.step(), Step::More);
+    assert!(reader.held() < 100, "{}", reader.held());
+}
+
+/// What a client has begun to say holds memory, also inside `tungstenite`.
+#[test]
+fn unfinished_messages_are_counted() {
+    use super::web_socket::{Incoming, Socket};
+    use crate::server::http::WebSocketId;
+    use std::time::Instant;
+
+    let now = Instant::now();
+    let mut socket = Socket::new(WebSocketId(1), Vec::new(), 256 * 1024, now);
+    let idle = socket.held();
+    assert!(idle < 4096);
+    // A fragment of 100,000 bytes of which half has come.
+    let mut fragment = vec![0x01, 0xff, 0, 0, 0, 0, 0, 1, 0x86, 0xa0, 0, 0, 0, 0];
+    fragment.resize(50_000, b'x');
+    socket.push(&fragment, now);
+    assert_eq!(socket.next(), None);
+    assert!(socket.held() >= 100_000, "{}", socket.held());
+    socket.push(&[b'x'; 50_014], now);
+    assert_eq!(socket.next(), None);
+    assert!(socket.held() >= 200_000, "{}", socket.held());
+    // It ends, and a ping comes behind it.
+    socket.push(&[0x80, 0x80, 0, 0, 0, 0, 0x89, 0x80, 0, 0, 0, 0], now);
+    let whole = Incoming::Text("x".repeat(100_000));
+    assert_eq!(socket.next(), Some(whole));
+    assert_eq!(socket.next(), None);
+    assert_eq!(socket.take_output(), [0x8a, 0]);
+    assert_eq!(socket.held(), idle);
+    socket.push(&[0x81, 0x81, 0, 0, 0, 0, b'y'], now);
+    assert_eq!(socket.next(), Some(Incoming::Text("y".into())));
+}
+
+#[test]
 fn asks_for_the_body_once() {
     let mut reader = RequestReader::new(LIMITS);
     reader.push(b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n");

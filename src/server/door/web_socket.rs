@@ -8,10 +8,17 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
 use tungstenite::{Bytes, Error, Message, Utf8Bytes};
 
+use super::frames::Meter;
 use crate::server::http::WebSocketId;
 
 /// The longest reason of a close, in bytes (RFC 6455, section 5.5: 125, with the code).
 const MAX_REASON: usize = 123;
+
+/// Read by `tungstenite` at a time, in bytes.
+const READ_BUFFER: usize = 2048;
+
+/// Buffers that have grown beyond this are freed between two messages, in bytes.
+const KEPT: usize = 4096;
 
 /// What a client has sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,22 +42,20 @@ pub(crate) struct Socket {
     /// Something has waited for the client to read it ever since.
     pub stalled: Option<Instant>,
     inner: WebSocket<Pipe>,
+    /// What `tungstenite` holds of frames and messages that are not complete.
+    meter: Meter,
+    max_message: usize,
     is_over: bool,
 }
 
 impl Socket {
     /// `rest`: what has come behind the handshake.
     pub fn new(id: WebSocketId, rest: Vec<u8>, max_message: usize, now: Instant) -> Self {
-        let config = WebSocketConfig::default()
-            .read_buffer_size(2048)
-            // Everything goes to the buffer at once.
-            .write_buffer_size(0)
-            .max_message_size(Some(max_message))
-            .max_frame_size(Some(max_message));
+        let mut meter = Meter::new(max_message);
+        meter.advance(&rest);
         let pipe = Pipe {
             input: rest,
-            taken: 0,
-            output: Vec::new(),
+            ..Pipe::default()
         };
         Self {
             id,
@@ -58,8 +63,27 @@ impl Socket {
             is_pinged: false,
             closing: None,
             stalled: None,
-            inner: WebSocket::from_raw_socket(pipe, Role::Server, Some(config)),
+            inner: open(pipe, max_message),
+            meter,
+            max_message,
             is_over: false,
+        }
+    }
+
+    /// Returns the memory in use, in bytes: of what has come and is not a whole message yet, by capacity, and of what
+    /// has not been taken to be sent.
+    pub fn held(&self) -> usize {
+        let pipe = self.inner.get_ref();
+        READ_BUFFER + self.meter.held() + pipe.input.capacity() + pipe.output.capacity()
+    }
+
+    /// Gives back the memory of a large message, which `tungstenite` keeps for the next one.
+    fn free(&mut self) {
+        if self.closing.is_none() && self.meter.is_between_messages() && self.meter.held() > KEPT {
+            // Between messages it has read all and has answered all pings, so that nothing is lost.
+            let pipe = std::mem::take(self.inner.get_mut());
+            self.inner = open(pipe, self.max_message);
+            self.meter = Meter::new(self.max_message);
         }
     }
 
@@ -67,6 +91,7 @@ impl Socket {
     pub fn push(&mut self, bytes: &[u8], now: Instant) {
         self.heard = now;
         self.is_pinged = false;
+        self.meter.advance(bytes);
         self.inner.get_mut().input.extend_from_slice(bytes);
     }
 
@@ -82,7 +107,10 @@ impl Socket {
                 }
                 // Pings are answered by `tungstenite`, at the next look.
                 Ok(_) => continue,
-                Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => return None,
+                Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => {
+                    self.free();
+                    return None;
+                }
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => {
                     self.is_over = true;
                     return Some(Incoming::End { is_wrong: false });
@@ -142,8 +170,18 @@ impl Socket {
     }
 }
 
+fn open(pipe: Pipe, max_message: usize) -> WebSocket<Pipe> {
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        // Everything goes to the buffer at once.
+        .write_buffer_size(0)
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message));
+    WebSocket::from_raw_socket(pipe, Role::Server, Some(config))
+}
+
 /// What `tungstenite` takes for a connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Pipe {
     input: Vec<u8>,
     taken: usize,

@@ -159,6 +159,11 @@ impl Wire {
         self.plain.len() + self.encrypted.len()
     }
 
+    /// Returns the memory that these take, in bytes.
+    pub fn held(&self) -> usize {
+        self.plain.bytes.capacity() + self.encrypted.bytes.capacity()
+    }
+
     /// Gives the system what it takes.
     pub fn flush(&mut self) -> Result<Flushed, String> {
         let mut budget = WRITE_BUDGET;

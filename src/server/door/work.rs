@@ -1,5 +1,6 @@
 //! What is done with connections in a turn.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::connection::{MAX_LINGER, Phase, State};
@@ -51,30 +52,37 @@ impl Door {
         self.relieve();
     }
 
-    /// Too much is held in all: those go who have taken the longest to read what they asked for, then idle ones and
-    /// those still sending, then WebSockets of which much waits.
+    /// Frees memory when too much is held in all: of the address for which most is held, those go who have taken the
+    /// longest to read what they asked for, or for whom most is held.
     fn relieve(&mut self) {
-        let most = self.config.max_buffered;
         for _ in 0..RELIEF_BUDGET {
-            if self.held <= most {
+            if self.held <= self.config.max_buffered {
                 return;
             }
-            let slow = self.admission.first_reading();
-            let Some(index) = slow.or_else(|| self.admission.first()) else {
-                break;
+            let Some(index) = self.admission.heaviest().and_then(|a| self.dearest(a)) else {
+                return;
             };
-            self.stats.evicted += 1;
+            match self.connections.get(index).map(|c| &c.state) {
+                Some(State::WebSocket(_)) => self.stats.web_sockets_dead += 1,
+                _ => self.stats.evicted += 1,
+            }
             self.remove(index, "too much is held in all");
         }
-        if self.held <= most {
-            return;
-        }
-        let all = self.sockets.values().copied();
-        let dear = all.max_by_key(|index| self.connections.get(*index).map_or(0, |c| c.held));
-        if let Some(index) = dear {
-            self.stats.web_sockets_dead += 1;
-            self.remove(index, "too much is held in all");
-        }
+    }
+
+    fn dearest(&self, address: IpAddr) -> Option<usize> {
+        let all = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.address == address);
+        let (index, largest) = all.max_by_key(|(_, c)| c.held)?;
+        let slow = self.admission.first_reading_of(address);
+        // One that reads a small response has not caused it.
+        let has_much = |index: &usize| {
+            let held = self.connections.get(*index).map_or(0, |c| c.held);
+            held >= largest.held / 4
+        };
+        slow.filter(has_much).or(Some(index))
     }
 
     fn take_ready(&mut self) {
@@ -139,7 +147,7 @@ impl Door {
                 connection.state,
                 State::Waiting { .. } | State::Writing { .. }
             );
-            if is_ahead && connection.reader.held() >= MAX_AHEAD {
+            if is_ahead && connection.reader.unfinished() >= MAX_AHEAD {
                 // Looked for again after the response.
                 return Ok(false);
             }
@@ -172,7 +180,7 @@ impl Door {
                 }
             }
             if let State::Reading = connection.state
-                && connection.reader.held() > READ_BUDGET
+                && connection.reader.unfinished() > READ_BUDGET
             {
                 // Understood first, so that no more is held than has to be.
                 return Ok(true);
@@ -364,15 +372,17 @@ impl Door {
         Some(socket_id)
     }
 
-    /// Too much is held in all: whoever came last has to go.
+    /// Refuses a request that is not complete when too much is held in all, and most of it for the same address.
     fn check_held(&mut self, index: usize) -> Result<bool, Over> {
         let Some(connection) = self.connections.get(index) else {
             return Ok(false);
         };
         let more = connection.holds().saturating_sub(connection.held);
-        // Those who do not read what they asked for go first: see `relieve`.
         let is_full = self.held + more > self.config.max_buffered;
-        if more > 0 && is_full && self.admission.first_reading().is_none() {
+        let address = connection.address;
+        // Those who do not read what they asked for go first, and those for whom more is held: see `relieve`.
+        let is_heaviest = || self.admission.heaviest() == Some(address);
+        if more > 0 && is_full && is_heaviest() && self.admission.first_reading().is_none() {
             let refusal = admit::overloaded("too many requests are under way");
             self.refuse(index, &refusal);
             return Ok(true);
@@ -516,6 +526,7 @@ impl Door {
         connection.place = self.admission.rank(index, address, place, rank);
         let held = connection.holds();
         self.held = self.held + held - connection.held;
+        self.admission.hold(address, connection.held, held);
         connection.held = held;
     }
 
@@ -530,6 +541,7 @@ impl Door {
             self.events.push_back(DoorEvent::Closed(socket.id));
         }
         let _ = self.poll.registry().deregister(&mut connection.wire.tcp);
+        self.admission.hold(connection.address, connection.held, 0);
         self.admission.leave(connection.address, connection.place);
         self.deadlines.set(index, None);
         self.held -= connection.held;
