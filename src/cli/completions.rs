@@ -10,8 +10,10 @@ pub const ENTRY: Entry = Entry {
     name: "completions",
     options,
     page: &Page {
-        about: "The completion script of a shell, on the standard output.",
-        notes: &["The script goes where the shell looks for such; a new shell then knows it."],
+        about: "Prints the completion script of a shell.",
+        notes: &[
+            "Write the script to the directory where the shell looks for completions, and start a new shell.",
+        ],
         examples: &[
             (
                 "looprtc completions bash > ~/.local/share/bash-completion/completions/looprtc",

@@ -14,8 +14,8 @@ pub const ENTRY: Entry = Entry {
     name: "inspect",
     options,
     page: &Page {
-        about: "Explains an SDP, an ICE candidate or the URL of an ICE server line by line: what it means, where it is \
-                defined, and what is wrong with it.",
+        about: "Explains an SDP, an ICE candidate or the URL of an ICE server line by line: its meaning, where it is \
+                defined, and its errors.",
         notes: &[
             "A description may be SDP, the JSON {\"type\":…,\"sdp\":…}, or the base64 of that; from a file, from the \
              standard input (- or nothing), or as the argument itself.",
@@ -24,7 +24,7 @@ pub const ENTRY: Entry = Entry {
             ("looprtc inspect offer.sdp", "an offer in a file"),
             (
                 "wl-paste | looprtc inspect --problems",
-                "what is wrong with what is in the clipboard",
+                "problems of the description in the clipboard",
             ),
             (
                 "looprtc inspect 'candidate:1 1 udp 2130706431 192.168.1.2 41400 typ host'",
@@ -36,11 +36,8 @@ pub const ENTRY: Entry = Entry {
             ),
         ],
         exit: &[
-            ("0", "nothing is wrong that would keep it from working"),
-            (
-                "1",
-                "something is, or the input is nothing that can be explained",
-            ),
+            ("0", "no error was found"),
+            ("1", "an error was found, or the input cannot be explained"),
             ("2", "the options are wrong"),
         ],
     },
@@ -54,13 +51,13 @@ fn options(command: Command) -> Command {
     let what = positional(
         "what",
         "FILE|TEXT",
-        "What to explain [default: the standard input]",
+        "Input to explain [default: the standard input]",
     );
     command
-        .about("An SDP, a candidate or an ICE server's URL, explained line by line")
+        .about("Explain an SDP, a candidate or the URL of an ICE server line by line")
         .arg(what.required(false).allow_hyphen_values(true))
-        .arg(flag("problems", "Only what is wrong or may surprise"))
-        .arg(flag("json", "As JSON, for programs"))
+        .arg(flag("problems", "Print problems only"))
+        .arg(flag("json", "Print JSON"))
 }
 
 fn run(options: &ArgMatches) -> Outcome {
@@ -76,8 +73,8 @@ fn run(options: &ArgMatches) -> Outcome {
         .filter(|(_, p)| p.severity == Severity::Error);
     match errors.count() {
         0 => Ok(()),
-        1 => Err("there is an error in it".into()),
-        errors => Err(format!("there are {errors} errors in it").into()),
+        1 => Err("1 error found".into()),
+        errors => Err(format!("{errors} errors found").into()),
     }
 }
 
@@ -157,7 +154,7 @@ fn print_problems(report: &Report, paint: Paint) {
     let mut all: Vec<_> = report.problems().collect();
     all.sort_by_key(|(line, problem)| (std::cmp::Reverse(problem.severity), *line));
     if all.is_empty() {
-        say!("nothing is wrong with it");
+        say!("no problems found");
     }
     for (lines, problem) in together(all) {
         let place = match lines[..] {

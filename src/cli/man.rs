@@ -13,13 +13,13 @@ pub const ENTRY: Entry = Entry {
     name: "man",
     options,
     page: &Page {
-        about: "The manual, as man(1) reads it, on the standard output.",
+        about: "Prints the manual in the format that man(1) reads.",
         notes: &[],
         examples: &[
-            ("looprtc man | man -l -", "to read it"),
+            ("looprtc man | man -l -", "read it"),
             (
                 "looprtc man turn > /usr/local/share/man/man1/looprtc-turn.1",
-                "to keep it",
+                "install it",
             ),
         ],
         exit: EXIT,
@@ -29,9 +29,13 @@ pub const ENTRY: Entry = Entry {
 
 fn options(command: Command) -> Command {
     let names: Vec<_> = COMMANDS.iter().map(|entry| entry.name).collect();
-    let which = super::positional("command", "COMMAND", "Of this command [of all in short]");
+    let which = super::positional(
+        "command",
+        "COMMAND",
+        "The command to describe [default: an overview of all]",
+    );
     command
-        .about("The manual, as man(1) reads it")
+        .about("Print the manual for man(1)")
         .arg(which.value_parser(names).required(false))
 }
 

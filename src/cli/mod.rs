@@ -50,10 +50,10 @@ const COMMANDS: &[Entry] = &[
 ];
 
 const PAGE: Page = Page {
-    about: "WebRTC on a loop of its own.",
+    about: "WebRTC without an async runtime: serves, publishes, records and explains streams.",
     notes: &[
-        "looprtc COMMAND --help explains the options of a command; long options may be written with one dash, too.",
-        "RUST_LOG=debug (or info, warn) shows what happens underneath.",
+        "looprtc COMMAND --help explains the options of a command. Long options may also be written with one dash.",
+        "RUST_LOG=info (or debug, warn) shows the log.",
     ],
     examples: &[
         (
@@ -62,18 +62,18 @@ const PAGE: Page = Page {
         ),
         (
             "looprtc film=film.mp4 door=whip:",
-            "a film, and who publishes, too",
+            "a film, and a stream for a publisher",
         ),
-        (
-            "looprtc inspect offer.sdp",
-            "an offer explained line by line",
-        ),
+        ("looprtc inspect offer.sdp", "explain an offer line by line"),
         ("looprtc turn --user alice:wonderland", "a TURN server"),
-        ("looprtc man turn | man -l -", "the manual of a command"),
+        (
+            "looprtc man turn | man -l -",
+            "the manual page of a command",
+        ),
     ],
     exit: &[
-        ("0", "all went well"),
-        ("1", "it failed; the last line says what, and why"),
+        ("0", "success"),
+        ("1", "failure; the last line says what failed and why"),
         ("2", "the command line is wrong"),
     ],
 };
@@ -128,7 +128,7 @@ fn program() -> Command {
 fn bare_program() -> Command {
     let mut program = Command::new("looprtc")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("WebRTC on a loop of its own")
+        .about("WebRTC without an async runtime")
         .max_term_width(100)
         .subcommand_required(true)
         .disable_help_subcommand(true)

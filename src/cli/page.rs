@@ -1,21 +1,21 @@
-//! What help and man page have below the options: notes, examples, exit status.
+//! The part of help and man pages below the options: notes, examples, exit status.
 
-/// It is shown as text by `--help`, as sections of their own in a man page.
+/// Shown as text by `--help`, and as separate sections in a man page.
 pub struct Page {
-    /// What it is, in a few sentences.
+    /// Describes the command in a few sentences.
     pub about: &'static str,
     /// Sentences.
     pub notes: &'static [&'static str],
-    /// What to type, and what for (may be empty).
+    /// Command lines, each with its purpose (may be empty).
     pub examples: &'static [(&'static str, &'static str)],
-    /// Exit status, and when.
+    /// Exit statuses, each with its meaning.
     pub exit: &'static [(&'static str, &'static str)],
 }
 
 /// The exit status of most commands.
 pub const EXIT: &[(&str, &str)] = &[
-    ("0", "all went well"),
-    ("1", "it failed; the last line says what, and why"),
+    ("0", "success"),
+    ("1", "failure; the last line says what failed and why"),
     ("2", "the command line is wrong"),
 ];
 
@@ -30,7 +30,7 @@ impl Page {
             text.push('\n');
         }
         text += "Examples:\n";
-        // What for stands beside the command where there is room, and above it otherwise.
+        // The purpose stands beside the command where there is room, and above it otherwise.
         let width = self.examples.iter().map(|(c, _)| c.chars().count()).max();
         let width = width.unwrap_or(0);
         let beside = (self.examples.iter()).all(|(_, what)| width + what.chars().count() <= 92);

@@ -20,45 +20,48 @@ pub const ENTRY: Entry = Entry {
     name: "pion-to-pion",
     options,
     page: &Page {
-        about: "Two ends find each other by HTTP and send each other a random text every few seconds over a data \
-             channel. Speaks with pion's pion-to-pion example, which has the same flags and prints the same lines.",
+        about: "Runs pion's pion-to-pion example: two ends find each other by HTTP and send each other a random text \
+             every few seconds over a data channel. Interoperates with pion's program, and has the same flags and output.",
         notes: &[
             "Either end may be started first; the offer is repeated for a minute.",
             "By default, as in pion's example, an end listens on every interface at port 50000 (offer) or 60000 \
              (answer), and looks for the other end on this machine. With both, all stays on this machine.",
         ],
         examples: &[
-            ("looprtc pion-to-pion --interval 1", "both ends, here"),
-            ("looprtc pion-to-pion --role answer", "one end"),
+            (
+                "looprtc pion-to-pion --interval 1",
+                "both ends, on this machine",
+            ),
+            ("looprtc pion-to-pion --role answer", "the answering end"),
             (
                 "looprtc pion-to-pion --role offer --answer-address 192.0.2.7:60000",
-                "and the other",
+                "the offering end, on another machine",
             ),
         ],
         exit: &[
-            ("0", "the other end closed, or all texts were heard"),
-            ("1", "the connection failed, or never came about"),
+            ("0", "the other end closed, or all texts were received"),
+            ("1", "the connection failed, or was never established"),
             ("2", "the options are wrong"),
         ],
     },
     run,
 };
 
-const FLOW: &str = "How the candidates and the answer travel. trickle: by posts of their own, as in pion. \
-    response: the answer in the response to the offer, candidates by posts. one-exchange: the answer in the \
+const FLOW: &str = "How candidates and the answer travel. trickle: in separate requests, as in pion. \
+    response: the answer in the response to the offer, candidates in separate requests. one-exchange: the answer in the \
     response to the offer, candidates inside both";
 
 fn options(command: Command) -> Command {
     let address = |name, help| option(name, "HOST:PORT", help).value_parser(value_parser!(Address));
     command
-        .about("Two ends that find each other by HTTP, as in pion's example")
+        .about("Run pion's pion-to-pion example: both ends, or one")
         .arg(
-            option("role", "ROLE", "Which end")
+            option("role", "ROLE", "End to run")
                 .value_parser(["both", "offer", "answer"])
                 .default_value("both"),
         )
-        .arg(address("offer-address", "Where the offering end listens"))
-        .arg(address("answer-address", "Where the answering end listens"))
+        .arg(address("offer-address", "Address of the offering end"))
+        .arg(address("answer-address", "Address of the answering end"))
         .arg(
             option("flow", "FLOW", FLOW)
                 .value_parser(["trickle", "response", "one-exchange"])
@@ -66,7 +69,7 @@ fn options(command: Command) -> Command {
                 .default_value("trickle"),
         )
         .arg(
-            option("interval", "SECONDS", "Pause between texts")
+            option("interval", "SECONDS", "Time between texts")
                 .value_parser(value_parser!(f64))
                 .default_value("5"),
         )
@@ -74,13 +77,13 @@ fn options(command: Command) -> Command {
             option(
                 "texts",
                 "NUMBER",
-                "End well once every end here has heard so many",
+                "Stop once every end has received this many texts, with status 0",
             )
             .value_parser(value_parser!(usize)),
         )
         .arg(flag(
             "loopback",
-            "Offer loopback addresses too (with both: always)",
+            "Offer loopback addresses too (always with both)",
         ))
 }
 

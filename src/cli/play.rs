@@ -26,29 +26,32 @@ pub const ENTRY: Entry = Entry {
     name: "play",
     options,
     page: &Page {
-        about: "Watches a stream of a server by WHEP, and writes it to files or passes it on as plain RTP. Nothing is \
+        about: "Receives a stream from a server by WHEP, and writes it to files or forwards it as plain RTP. Nothing is \
                 decoded.",
         notes: &[
-            "Files: VP8, VP9 and AV1 become IVF, H.264 and H.265 byte streams, Opus Ogg; NAME.ivf, NAME.ogg, and the \
-             next number where there is one already. They are whole at any time, also after Ctrl-C.",
-            "RTP: pictures go to PORT, sound to PORT + 2, reports to the ports between; the SDP file tells a player \
-             what comes.",
-            "When the server goes away it is tried again; what comes then goes into files of its own.",
+            "Files: VP8, VP9 and AV1 become NAME.ivf, H.264 and H.265 become NAME.h264 and NAME.h265, Opus becomes \
+             NAME.ogg; where a file exists, a number is added. They are playable at any moment, also after Ctrl-C.",
+            "RTP: video goes to PORT, audio to PORT + 2, RTCP to the port after each; the SDP file describes the \
+             streams to a player.",
+            "When the connection is lost, it is retried; the new session is written to new files.",
         ],
         examples: &[
             (
-                "looprtc play http://localhost:8080/whep/card",
-                "to card.ivf and card.ogg",
+                "looprtc play http://localhost:8080/whep/testcard",
+                "to testcard.ivf and testcard.ogg, until Ctrl-C",
             ),
             (
-                "looprtc play http://localhost:8080/whep/card --seconds 10 --dir /tmp",
+                "looprtc play http://localhost:8080/whep/testcard --seconds 10 --dir /tmp",
                 "ten seconds",
             ),
             (
-                "looprtc play http://localhost:8080/whep/card --rtp 127.0.0.1:5004",
-                "for the line below",
+                "looprtc play http://localhost:8080/whep/testcard --rtp 127.0.0.1:5004",
+                "as RTP, for ffplay",
             ),
-            ("ffplay -protocol_whitelist file,udp,rtp -i card.sdp", ""),
+            (
+                "ffplay -protocol_whitelist file,udp,rtp -i testcard.sdp",
+                "watch that, in another terminal",
+            ),
         ],
         exit: EXIT,
     },
@@ -57,26 +60,30 @@ pub const ENTRY: Entry = Entry {
 
 fn options(command: Command) -> Command {
     command
-        .about("Write a stream of a WHEP server to files, or pass it on as RTP")
+        .about("Write a stream of a WHEP server to files, or forward it as RTP")
         .arg(positional(
             "url",
             "URL",
-            "What to watch, as http://localhost:8080/whep/NAME",
+            "WHEP endpoint, for example http://localhost:8080/whep/NAME",
         ))
-        .arg(option("dir", "DIR", "Where files go").default_value("."))
+        .arg(option("dir", "DIR", "Directory for the files").default_value("."))
         .arg(option(
             "name",
             "NAME",
-            "What files are called [default: the last part of the URL]",
+            "Base name of the files [default: the last part of the URL]",
         ))
         .arg(
-            option("rtp", "IP:PORT", "Pass it on as plain RTP instead, to here")
-                .value_parser(value_parser!(SocketAddr)),
+            option(
+                "rtp",
+                "IP:PORT",
+                "Forward as plain RTP to this address, instead of writing files",
+            )
+            .value_parser(value_parser!(SocketAddr)),
         )
         .arg(option(
             "sdp",
             "FILE",
-            "Where it is described for a player [default: NAME.sdp]",
+            "SDP file that describes the RTP to a player [default: NAME.sdp]",
         ))
         .args(tracks())
         .args(session::options())
@@ -88,10 +95,10 @@ pub fn tracks() -> [Arg; 3] {
         list(
             "codec",
             "CODEC",
-            "Take this codec only; can be given several times",
+            "Accept this codec only; may be given several times",
         ),
-        flag("no-video", "Sound only"),
-        flag("no-audio", "Pictures only"),
+        flag("no-video", "Audio only"),
+        flag("no-audio", "Video only"),
     ]
 }
 
@@ -123,7 +130,9 @@ fn watch(options: &ArgMatches, dir: PathBuf, name: String, sink: Sink) -> Outcom
     ];
     let kinds: Vec<MediaKind> = kinds.into_iter().filter_map(wanted).collect();
     if kinds.is_empty() {
-        return Err(Usage("--no-video and --no-audio: nothing is left".into()).into());
+        return Err(
+            Usage("--no-video and --no-audio together leave nothing to receive".into()).into(),
+        );
     }
     let is_rtp = matches!(sink, Sink::Rtp(_));
     let mut work = Playing {
@@ -149,7 +158,7 @@ fn codecs(named: &[String], is_rtp: bool) -> Result<Codecs, Usage> {
         let found = Codec::named(name).filter(is_fit);
         found.ok_or_else(|| {
             Usage(format!(
-                "--codec {name}: there is no such codec here, or no file for it"
+                "--codec {name}: unknown codec, or no file format for it"
             ))
         })
     });

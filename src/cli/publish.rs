@@ -16,28 +16,28 @@ pub const ENTRY: Entry = Entry {
     name: "publish",
     options,
     page: &Page {
-        about: "Sends files, a pipe or plain RTP to a server by WHIP (RFC 9725). Nothing is encoded: the server is \
-                offered what is there.",
+        about: "Sends files, a pipe or plain RTP to a server by WHIP (RFC 9725). Nothing is encoded: the server \
+                must accept the codecs of the source.",
         notes: &[
-            "FILE is MP4, Matroska, WebM, IVF, an H.264 or H.265 byte stream, Ogg Opus, or WAV with G.711; \
-             film.ivf,film.ogg is pictures and sound; - is the standard input (IVF, a byte stream, Ogg, WAV); \
-             pipe:PATH a named pipe; rtp:FILE.sdp or rtp://ADDRESS:PORT?codec=vp8 plain RTP; testcard: the built-in \
-             test card.",
-            "When the server goes away it is tried again, a file then from its beginning.",
-            "Ctrl-C ends the session and says so to the server.",
+            "FILE is MP4, Matroska, WebM, IVF, an H.264 or H.265 byte stream, Ogg Opus, or WAV with G.711; two files \
+             joined by a comma, for example film.ivf,film.ogg (video and audio); - for the standard input (IVF, a \
+             byte stream, Ogg, WAV); pipe:PATH for a named pipe; rtp:FILE.sdp or rtp://ADDRESS:PORT?codec=vp8 for \
+             plain RTP; or testcard: for the built-in test card.",
+            "When the connection is lost, it is retried; files then start at the beginning.",
+            "Ctrl-C ends the session and tells the server.",
         ],
         examples: &[
             (
-                "looprtc publish film.mp4 http://localhost:8080/whip/film",
-                "",
+                "looprtc publish film.mp4 http://localhost:8080/whip/live",
+                "a film",
             ),
             (
                 "looprtc publish --loop video.ivf,audio.ogg https://example.net/whip/tv --token-file token",
-                "",
+                "two files, over and over, to another server",
             ),
             (
-                "ffmpeg -v error -f v4l2 -i /dev/video0 -c:v libvpx -deadline realtime -b:v 2M -f ivf - | looprtc publish - http://localhost:8080/whip/cam",
-                "",
+                "ffmpeg -v error -f v4l2 -i /dev/video0 -c:v libvpx -deadline realtime -b:v 2M -f ivf - | looprtc publish - http://localhost:8080/whip/live",
+                "a webcam",
             ),
         ],
         exit: EXIT,
@@ -51,14 +51,14 @@ fn options(command: Command) -> Command {
         .arg(positional(
             "source",
             "FILE",
-            "What to send; - is the standard input",
+            "Source to send; - is the standard input",
         ))
         .arg(positional(
             "url",
             "URL",
-            "Where to, as http://localhost:8080/whip/NAME",
+            "WHIP endpoint, for example http://localhost:8080/whip/NAME",
         ))
-        .arg(flag("loop", "Send a file over and over, not once"))
+        .arg(flag("loop", "Repeat a file instead of sending it once"))
         .args(session::options())
 }
 
@@ -68,7 +68,7 @@ fn run(options: &ArgMatches) -> Outcome {
     match &mut source {
         SourceConfig::Files { repeat, .. } => *repeat = options.get_flag("loop"),
         SourceConfig::Whip => {
-            return Err(Usage("whip: is no source here: nobody publishes to us".into()).into());
+            return Err(Usage("whip: cannot be published: it is a source of looprtc serve, which waits for a publisher".into()).into());
         }
         _ => {}
     }

@@ -12,19 +12,19 @@ pub const ENTRY: Entry = Entry {
     name: "record",
     options,
     page: &Page {
-        about: "Writes a stream of a WHEP server to files, as it comes: nothing is decoded or encoded.",
+        about: "Writes a stream of a WHEP server to files as it arrives. Nothing is decoded or encoded.",
         notes: &[
-            "FILE is the beginning of the names: pictures go to FILE.ivf (VP8, VP9, AV1), FILE.h264 or FILE.h265, \
-             sound to FILE.ogg, and the next number is taken where there is one already. They are whole at any time, \
-             also after Ctrl-C. looprtc play does the same and more.",
+            "FILE is the beginning of the names: video goes to FILE.ivf (VP8, VP9, AV1), FILE.h264 or FILE.h265, \
+             audio to FILE.ogg; where a file exists, a number is added. They are playable at any \
+             moment, also after Ctrl-C. looprtc play does the same and more.",
         ],
         examples: &[
             (
-                "looprtc record http://localhost:8080/whep/door door",
-                "to door.ivf and door.ogg, until Ctrl-C",
+                "looprtc record http://localhost:8080/whep/testcard card",
+                "to card.ivf and card.ogg, until Ctrl-C",
             ),
             (
-                "looprtc record http://localhost:8080/whep/door /tmp/door --seconds 60",
+                "looprtc record http://localhost:8080/whep/testcard /tmp/card --seconds 60",
                 "a minute",
             ),
         ],
@@ -39,12 +39,12 @@ fn options(command: Command) -> Command {
         .arg(positional(
             "url",
             "URL",
-            "What to record, as http://localhost:8080/whep/NAME",
+            "WHEP endpoint, for example http://localhost:8080/whep/NAME",
         ))
         .arg(
             Arg::new("file")
                 .value_name("FILE")
-                .help("The beginning of the files' names")
+                .help("Beginning of the file names")
                 .required(true)
                 .value_hint(ValueHint::FilePath),
         )
@@ -54,8 +54,8 @@ fn options(command: Command) -> Command {
 
 fn run(options: &ArgMatches) -> Outcome {
     let file: String = value(options, "file").unwrap_or_default();
-    let (dir, name) =
-        parts(Path::new(&file)).ok_or_else(|| Usage(format!("{file:?} names no file")))?;
+    let (dir, name) = parts(Path::new(&file))
+        .ok_or_else(|| Usage(format!("{file:?} is not the name of a file")))?;
     if !dir.is_dir() {
         return Err(format!("{}: there is no such directory", dir.display()).into());
     }

@@ -50,36 +50,36 @@ pub type Error = Box<dyn std::error::Error>;
 
 pub fn options() -> [Arg; 9] {
     [
-        option("token-file", "FILE", "What the server wants to be shown"),
+        option("token-file", "FILE", "File with the token of the server"),
         option(
             "token",
             "TEXT",
-            "The same; others on this machine can see it: better a file",
+            "Same as text; visible in the process list, prefer a file",
         ),
         option(
             "authorities",
             "FILE",
-            "Whom to trust with https: certificates in PEM [default: the system's authorities]",
+            "Certificate authorities to trust for https, PEM [default: the system's]",
         ),
         list(
             "allow-origin",
             "ORIGIN",
-            "The server may send us on to this other one, as https://edge.example.net",
+            "Allow redirects to this other server, for example https://edge.example.net",
         ),
         list(
             "ice-server",
             "URL[,USER,PASSWORD]",
-            "A STUN or TURN server, besides those that the server names",
+            "STUN or TURN server, besides those that the server offers",
         ),
-        flag("no-offered-servers", "Use no STUN or TURN server that the server names"),
+        flag("no-offered-servers", "Ignore the STUN and TURN servers that the server offers"),
         option(
             "retry",
             "SECONDS",
-            "How long to go on trying when the server is not there, or goes away; 0: not at all [default: for ever]",
+            "Time to keep trying while the server cannot be reached; 0: do not retry [default: for ever]",
         )
         .value_parser(value_parser!(u64)),
-        option("seconds", "SECONDS", "End well after so long").value_parser(value_parser!(f64)),
-        flag("quiet", "Say nothing of progress"),
+        option("seconds", "SECONDS", "Stop after this many seconds, with status 0").value_parser(value_parser!(f64)),
+        flag("quiet", "Do not report progress"),
     ]
 }
 

@@ -16,23 +16,23 @@ pub const ENTRY: Entry = Entry {
     name: "stats",
     options,
     page: &Page {
-        about: "Shows what a running server does: its streams, who watches and how well it arrives, rooms, and the \
-                door; anew each second.",
+        about: "Shows the statistics of a running server: streams, viewers and how well they receive, rooms and \
+                connections; updated every second.",
         notes: &[
-            "A viewer's round trip, loss and jitter are what the viewer reports; the bitrate is the average \
-                  since it came.",
+            "Round trip, loss and jitter are reported by the viewer; the bitrate is the average since the viewer \
+             connected.",
         ],
         examples: &[
             ("looprtc stats", "the server on this machine"),
             (
                 "looprtc stats https://media.example.org --token-file token",
-                "another one",
+                "another server",
             ),
             ("looprtc stats --json --once | jq .streams", "for programs"),
         ],
         exit: &[
-            ("0", "it was ended by a signal, or shown once"),
-            ("1", "the server cannot be reached, or refuses"),
+            ("0", "stopped by a signal, or printed once"),
+            ("1", "the server cannot be reached, or refuses the token"),
             ("2", "the options are wrong"),
         ],
     },
@@ -50,32 +50,36 @@ const MAX_VIEWERS: usize = 30;
 
 fn options(command: Command) -> Command {
     command
-        .about("What a running server does, in the terminal")
+        .about("Show the statistics of a running server")
         .arg(
             Arg::new("url")
                 .value_name("URL")
                 .help("The server")
                 .default_value("http://localhost:8080"),
         )
-        .arg(option("token-file", "FILE", "The server's token"))
+        .arg(option(
+            "token-file",
+            "FILE",
+            "File with the token of the server",
+        ))
         .arg(
             option(
                 "token",
                 "TEXT",
-                "The same; others on this machine can see it: better a file",
+                "Same as text; visible in the process list, prefer a file",
             )
             .conflicts_with("token-file"),
         )
-        .arg(flag("once", "Show it once, and end"))
-        .arg(flag("json", "As JSON, a line each time"))
+        .arg(flag("once", "Print the statistics once, and exit"))
+        .arg(flag("json", "Print JSON, one line per update"))
         .arg(
-            option("interval", "SECONDS", "Pause between")
+            option("interval", "SECONDS", "Time between updates")
                 .value_parser(value_parser!(f64))
                 .default_value("1"),
         )
         .arg(flag(
             "insecure",
-            "Do not check the certificate of https: for one that is self-signed",
+            "Do not verify the certificate of https, for one that is self-signed",
         ))
 }
 
@@ -127,9 +131,10 @@ impl Server {
     fn new(url: &str, options: &ArgMatches) -> Result<Self, Box<dyn Error>> {
         let secure = url.starts_with("https://");
         if !secure && !url.starts_with("http://") {
-            return Err(
-                crate::Usage(format!("{url}: expected a URL as http://localhost:8080")).into(),
-            );
+            return Err(crate::Usage(format!(
+                "{url}: expected a URL, for example http://localhost:8080"
+            ))
+            .into());
         }
         let token = match value::<String>(options, "token-file") {
             Some(path) => {

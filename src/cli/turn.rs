@@ -21,15 +21,15 @@ pub const ENTRY: Entry = Entry {
     name: "turn",
     options,
     page: &Page {
-        about: "A STUN and TURN server: tells peers how the world sees them, and relays for those that cannot reach \
+        about: "Runs a STUN and TURN server: tells peers their public addresses, and relays for peers that cannot reach \
              each other.",
         notes: &[
-            "Time-limited credentials, which a web service makes of the secret: username EXPIRY:NAME (seconds since \
-             1970), password base64(HMAC-SHA1(secret, username)).",
-            "RUST_LOG=info shows relays as they come and go, debug every refusal. Ctrl-C ends it.",
+            "Time-limited credentials are created by a web service from the secret: the username is EXPIRY:NAME (EXPIRY in \
+             seconds since 1970), the password base64(HMAC-SHA1(secret, username)).",
+            "RUST_LOG=info logs relays as they come and go, debug every refusal. Ctrl-C stops the server.",
         ],
         examples: &[
-            ("looprtc turn --user alice:wonderland", ""),
+            ("looprtc turn --user alice:wonderland", "one user"),
             (
                 "looprtc turn --secret-file /etc/turn.secret --external 198.51.100.7 --ports 50000-50999",
                 "behind a router that maps its address to this machine's",
@@ -44,8 +44,8 @@ pub const ENTRY: Entry = Entry {
             ),
         ],
         exit: &[
-            ("0", "it was ended by a signal"),
-            ("1", "it cannot run; the last line says why"),
+            ("0", "stopped by a signal"),
+            ("1", "it could not run; the last line says why"),
             ("2", "the options are wrong"),
         ],
     },
@@ -57,40 +57,45 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 
 fn options(command: Command) -> Command {
     command
-        .about("A STUN and TURN server")
-        .next_help_heading("Who may use it (one of these at least)")
+        .about("Run a STUN and TURN server")
+        .next_help_heading("Users (at least one of these)")
         .args(who())
-        .next_help_heading("Where it listens")
+        .next_help_heading("Addresses it listens at")
         .args(listens())
-        .next_help_heading("From where it relays")
+        .next_help_heading("Addresses it relays from")
         .args(relays())
-        .next_help_heading("To where it relays: to public addresses only, unless told otherwise")
-        .arg(list("allow-peer", "RANGE", "Also to these, as 10.0.0.0/8")
+        .next_help_heading("Addresses it relays to (default: public ones only)")
+        .arg(list("allow-peer", "RANGE", "Relay to this range too, for example 10.0.0.0/8")
             .value_parser(value_parser!(Cidr)))
         .arg(list(
             "deny-peer",
             "RANGE",
-            "Not to these, whatever else is said. An IPv4 address inside an IPv6 one (NAT64, 6to4, Teredo) counts \
+            "Never relay to this range; overrides --allow-peer. An IPv4 address inside an IPv6 one (NAT64, 6to4, Teredo) counts \
              as itself; ::ffff:0:0/96 is never relayed to",
         )
         .value_parser(value_parser!(Cidr)))
-        .next_help_heading("How much it gives")
+        .next_help_heading("Limits")
         .args(limits())
         .next_help_heading(None)
-        .arg(seconds("stats", "Print counters every so often"))
+        .arg(seconds("stats", "Print counters at this interval"))
 }
 
 fn who() -> [Arg; 5] {
     [
-        list("user", "NAME:PASSWORD", "May relay"),
+        list("user", "NAME:PASSWORD", "User who may relay"),
         list(
             "secret",
             "TEXT",
-            "For time-limited credentials; others on this machine can see it: better a file",
+            "Secret for time-limited credentials; visible in the process list, prefer a file",
         ),
-        list("secret-file", "FILE", "The same, read from a file"),
-        flag("stun-only", "Nobody relays; STUN is for all"),
-        option("realm", "NAME", "Shown to clients").default_value("looprtc"),
+        list("secret-file", "FILE", "The secret, read from a file"),
+        flag("stun-only", "STUN only, for everybody; no relays"),
+        option(
+            "realm",
+            "NAME",
+            "Realm of the credentials, shown to clients",
+        )
+        .default_value("looprtc"),
     ]
 }
 
@@ -99,18 +104,22 @@ fn listens() -> [Arg; 5] {
         list(
             "listen",
             "ADDRESS[:PORT]",
-            "For UDP and TCP [default: 0.0.0.0:3478 and [::]:3478]",
+            "Address for UDP and TCP [default: 0.0.0.0:3478 and [::]:3478]",
         )
         .value_parser(|text: &str| address(text, 3478)),
-        flag("no-tcp", "For UDP only"),
+        flag("no-tcp", "Listen for UDP only"),
         list(
             "tls",
             "ADDRESS[:PORT]",
-            "For TLS, at port 5349 unless given; 443 passes most firewalls",
+            "Address for TLS [default port: 5349]; port 443 passes most firewalls",
         )
         .value_parser(|text: &str| address(text, 5349)),
-        option("certificate", "FILE", "PEM, the server's certificate first"),
-        option("key", "FILE", "PEM"),
+        option(
+            "certificate",
+            "FILE",
+            "Certificate chain for TLS, PEM, the server's certificate first",
+        ),
+        option("key", "FILE", "Private key of the certificate, PEM"),
     ]
 }
 
@@ -125,14 +134,14 @@ fn relays() -> [Arg; 3] {
         list(
             "external",
             "ADDRESS",
-            "What clients are told instead: behind a router that maps its address to this machine's, as in most \
+            "Public address to tell clients, behind a router that maps it to this machine, for example in most \
              clouds",
         )
         .value_parser(value_parser!(IpAddr)),
         option(
             "ports",
             "FIRST-LAST",
-            "The ports of relays, to be opened in a firewall for UDP [default: any that the system has]",
+            "Ports of the relays, to be opened in the firewall for UDP [default: any free port]",
         )
         .value_parser(ports),
     ]
@@ -141,18 +150,22 @@ fn relays() -> [Arg; 3] {
 fn limits() -> [Arg; 7] {
     let count = |name, help| option(name, "N", help).value_parser(value_parser!(usize));
     [
-        count("max-allocations", "Relays at once").default_value("4096"),
-        count("per-user", "Of one user").default_value("64"),
-        count("per-address", "Of one client address, or IPv6 network of 64 bits").default_value("64"),
+        count("max-allocations", "Maximum number of relays").default_value("4096"),
+        count("per-user", "Maximum number of relays of one user").default_value("64"),
+        count(
+            "per-address",
+            "Maximum number of relays of one client address, or IPv6 /64 network",
+        )
+        .default_value("64"),
         option(
             "bandwidth",
             "BYTES",
-            "A second, for each relay and direction; what is above it is dropped [default: no limit]",
+            "Bytes per second, for each relay and direction; more is dropped [default: no limit]",
         )
         .value_parser(value_parser!(u64)),
-        seconds("lifetime", "Of a relay that is not refreshed").default_value("600"),
-        seconds("max-lifetime", "That a client can ask for at once").default_value("3600"),
-        seconds("nonce-lifetime", "Until a client has to sign anew").default_value("3600"),
+        seconds("lifetime", "Lifetime of a relay that is not refreshed").default_value("600"),
+        seconds("max-lifetime", "Longest lifetime a client may request").default_value("3600"),
+        seconds("nonce-lifetime", "Lifetime of a nonce").default_value("3600"),
     ]
 }
 
@@ -439,7 +452,7 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
         (Ok(address), _) => Ok(address),
         (_, Ok(ip)) => Ok(SocketAddr::new(ip, port)),
         _ => Err(format!(
-            "this is no address: expected one as 192.0.2.7, 192.0.2.7:{port} or [2001:db8::7]:{port}"
+            "not an address: expected one, for example 192.0.2.7, 192.0.2.7:{port} or [2001:db8::7]:{port}"
         )),
     }
 }
@@ -449,5 +462,5 @@ fn ports(text: &str) -> Result<RangeInclusive<u16>, &'static str> {
         let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
         (first > 0 && first <= last).then_some(first..=last)
     });
-    range.ok_or("expected FIRST-LAST, as 50000-50999")
+    range.ok_or("expected FIRST-LAST, for example 50000-50999")
 }

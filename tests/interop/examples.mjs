@@ -7,6 +7,7 @@
 // names, which the library cannot resolve; it is the browser that reaches us.
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { access } from './pages/access.mjs';
 import { channels } from './pages/channels.mjs';
 import { running, SECONDS, Unavailable } from './pages/harness.mjs';
 import { media } from './pages/media.mjs';
@@ -19,6 +20,7 @@ import { scenarios as serve } from './pages/serve.mjs';
 import { streams } from './pages/streams.mjs';
 
 const scenarios = {
+  ...access,
   ...channels,
   ...media,
   ...play,

@@ -113,6 +113,20 @@ fn pages_and_what_is_none() {
     ] {
         assert_eq!(server.status(&format!("GET {path}"), "", ""), 404, "{path}");
     }
+    // A person gets a page, a program JSON.
+    let html = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
+    for path in ["/nothing", "/stats", "/room/"] {
+        let page = server.ask(&format!("GET {path}"), html, "");
+        assert!(page.starts_with("HTTP/1.1 404"), "{page}");
+        assert!(page.contains("There is no such page"), "{page}");
+        let problem = server.ask(&format!("GET {path}"), "Accept: */*\r\n", "");
+        assert!(problem.contains("application/problem+json"), "{problem}");
+    }
+    let moved = server.ask("GET /calls", html, "");
+    assert!(
+        moved.starts_with("HTTP/1.1 308") && moved.contains("Location: call\r\n"),
+        "{moved}"
+    );
     let problem = server.ask("POST /", "", "x");
     assert!(problem.starts_with("HTTP/1.1 405"), "{problem}");
     assert!(problem.contains("Allow: GET, HEAD"), "{problem}");

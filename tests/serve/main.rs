@@ -39,6 +39,32 @@ fn a_token() {
     in_chromium("serve_token");
 }
 
+/// axe-core's rules: no violation in any state of any page, on phone and desk, light and dark.
+#[test]
+fn pages_are_accessible() {
+    in_chromium("serve_accessible");
+}
+
+#[test]
+fn pages_keep_the_focus() {
+    in_chromium("serve_keyboard");
+}
+
+#[test]
+fn a_call_rings() {
+    in_chromium("serve_ringing");
+}
+
+#[test]
+fn a_missing_camera_or_microphone() {
+    in_chromium("serve_devices");
+}
+
+#[test]
+fn publishing_starts_with_a_large_picture() {
+    in_chromium("serve_start_bitrate");
+}
+
 #[test]
 fn the_turn_server_inside() {
     in_chromium("serve_turn");

@@ -216,7 +216,10 @@ fn refusals_say_what_to_do() {
     let mut first = Party::publish(right.clone());
     first.connected();
     let busy = Party::publish(right.clone()).failure();
-    assert!(busy.to_string().contains("somebody publishes"), "{busy}");
+    assert!(
+        busy.to_string().contains("somebody else is publishing"),
+        "{busy}"
+    );
     assert!(busy.is_temporary());
     // Who waits gets its turn.
     let patient = right.give_up_after(PATIENCE);

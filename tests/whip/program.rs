@@ -223,7 +223,7 @@ fn what_does_not_work_is_said() {
         (
             vec!["play", "http://a/", "--no-video", "--no-audio"],
             2,
-            "nothing is left",
+            "leave nothing to receive",
         ),
     ] {
         // Not to wait for better times.

@@ -29,16 +29,17 @@ pub const ENTRY: Entry = Entry {
     name: "serve",
     options,
     page: &Page {
-        about: "Serves cameras, files and rooms to browsers: pages, WHIP, WHEP and WebSockets on one port. This is \
-                what looprtc does when no command is named.",
+        about: "Serves cameras, files, rooms and calls to browsers: pages, WHIP, WHEP and WebSockets on one port. \
+                This is the default command.",
         notes: &[
-            "A source is NAME=URL, and is watched at /watch/NAME. URL is a file, film.ivf,film.ogg (one stream of two \
-             files), whip: (whoever publishes by WHIP), whep:https://… (another server's stream), rtp:FILE.sdp or \
-             rtp://ADDRESS:PORT?codec=… (plain RTP), - (the standard input) or pipe:PATH.",
-            "On an address that other machines reach it asks for a token, unless --open says that anybody may come. \
+            "A source is NAME=URL; viewers find it at /watch/NAME. URL is a file; two files joined by a comma, for \
+             example film.ivf,film.ogg; whip: (a publisher sends to /whip/NAME); whep:https://… (a stream of another \
+             server); rtp:FILE.sdp or rtp://ADDRESS:PORT?codec=… (plain RTP); - (the standard input); or pipe:PATH \
+             (a named pipe).",
+            "On an address that other machines can reach, a token is required, unless --open lets anybody in. \
              Browsers give cameras and microphones to HTTPS and to localhost only.",
-            "The configuration file is TOML; contrib/looprtc.toml explains every key. The command line wins over it.",
-            "RUST_LOG=info shows who comes and goes. Ctrl-C ends it.",
+            "The configuration file is TOML; contrib/looprtc.toml explains every key. Options override it.",
+            "RUST_LOG=info logs viewers and publishers as they come and go. Ctrl-C stops the server.",
         ],
         examples: &[
             (
@@ -47,20 +48,20 @@ pub const ENTRY: Entry = Entry {
             ),
             (
                 "looprtc serve film=film.mp4 door=whip:",
-                "a film, and a camera that publishes to /whip/door",
+                "a film, and a stream for a camera that publishes to /whip/door",
             ),
             (
                 "looprtc serve --listen 0.0.0.0:8443 --self-signed --token-file token",
-                "for others, with TLS and a token",
+                "for other machines, with TLS and a token",
             ),
             (
-                "looprtc serve --config /etc/looprtc.toml --print-config",
-                "what the file and the defaults come to",
+                "looprtc serve --config contrib/looprtc.toml --print-config",
+                "show the settings that result from file and options",
             ),
         ],
         exit: &[
-            ("0", "it was ended by a signal"),
-            ("1", "it cannot run; the last line says why"),
+            ("0", "stopped by a signal"),
+            ("1", "it could not run; the last line says why"),
             ("2", "the options or the configuration file are wrong"),
         ],
     },
@@ -69,11 +70,11 @@ pub const ENTRY: Entry = Entry {
 
 fn options(command: Command) -> Command {
     command
-        .about("Serve cameras, files and rooms to browsers (when no command is named: this)")
+        .about("Serve cameras, files, rooms and calls to browsers (the default command)")
         .arg(
             Arg::new("source")
                 .value_name("NAME=URL")
-                .help("What can be watched, besides the test card")
+                .help("Streams to serve, besides the test card")
                 .num_args(0..)
                 .value_parser(settings::source),
         )
@@ -84,19 +85,19 @@ fn options(command: Command) -> Command {
         ))
         .arg(flag(
             "print-config",
-            "Print what the file and the options come to, and end",
+            "Print the settings that result from file and options, and exit",
         ))
-        .next_help_heading("The door")
+        .next_help_heading("Pages, WHIP and WHEP")
         .args(door())
         .next_help_heading("Peers")
         .args(peers())
-        .next_help_heading("A TURN server in the same process, for those who reach nothing but it")
+        .next_help_heading("TURN server in the same process, for viewers behind strict firewalls")
         .args(turn())
-        .next_help_heading("What is offered")
+        .next_help_heading("Features")
         .args([
-            flag("no-testcard", "No test card"),
-            flag("no-rooms", "No rooms"),
-            flag("no-calls", "No calls"),
+            flag("no-testcard", "Do not serve the test card"),
+            flag("no-rooms", "Do not serve rooms"),
+            flag("no-calls", "Do not serve calls"),
         ])
 }
 
@@ -105,39 +106,40 @@ fn door() -> [Arg; 9] {
         option(
             "listen",
             "ADDRESS[:PORT]",
-            "Where pages, HTTP and WebSockets are served [default: 127.0.0.1:8080]",
+            "Address of pages, HTTP and WebSockets [default: 127.0.0.1:8080]",
         )
         .value_parser(settings::listen),
         option(
             "certificate",
             "FILE",
-            "For TLS: PEM, the server's certificate first",
+            "Certificate chain for TLS, PEM, the server's certificate first",
         ),
-        option("key", "FILE", "Its private key, PEM"),
+        option("key", "FILE", "Private key of the certificate, PEM"),
         flag(
             "self-signed",
-            "TLS with a certificate made at the start; browsers warn about it once",
+            "TLS with a certificate created at startup; browsers warn about it once",
         ),
         option(
             "token-file",
             "FILE",
-            "What clients have to know to watch, join and call",
+            "File with the token that clients need to watch, join rooms and call",
         ),
         option(
             "token",
             "TEXT",
-            "The same; others on this machine can see it: better a file",
+            "Same as text; visible in the process list, prefer a file",
         ),
         option(
             "publish-token-file",
             "FILE",
-            "What they have to know to publish by WHIP [default: the token]",
+            "File with the token that clients need to publish by WHIP [default: the token above]",
         ),
-        option("publish-token", "TEXT", "The same as text"),
-        flag(
-            "open",
-            "Serve whoever comes, on any address, without a token",
+        option(
+            "publish-token",
+            "TEXT",
+            "Same as text; visible in the process list, prefer a file",
         ),
+        flag("open", "Serve anybody, on any address, without a token"),
     ]
 }
 
@@ -146,51 +148,55 @@ fn peers() -> [Arg; 4] {
         option(
             "udp-port",
             "PORT",
-            "The UDP port that all peers share [default: a free one]",
+            "UDP port shared by all peers [default: a free one]",
         )
         .value_parser(value_parser!(u16)),
         list(
             "external",
             "ADDRESS",
-            "What a router or a cloud maps to this machine (1:1 NAT)",
+            "Public address that a router or cloud maps to this machine (1:1 NAT)",
         )
         .value_parser(value_parser!(IpAddr)),
         list(
             "ice-server",
             "URL[,USER,PASSWORD]",
-            "A STUN or TURN server, for us and for the pages",
+            "STUN or TURN server, for this server and for the pages",
         )
         // Parsed later: what is wrong with it must not be shown with the password in it.
         .value_parser(value_parser!(String)),
-        option("max-peers", "N", "Peers at once [default: 1024]")
-            .value_parser(value_parser!(usize)),
+        option(
+            "max-peers",
+            "N",
+            "Maximum number of simultaneous peers [default: 1024]",
+        )
+        .value_parser(value_parser!(usize)),
     ]
 }
 
 fn turn() -> [Arg; 5] {
     [
-        flag("turn", "Have one; pages are told of it"),
+        flag("turn", "Run a TURN server; the pages use it"),
         list(
             "turn-listen",
             "ADDRESS[:PORT]",
-            "Where it listens, UDP and TCP [default: 0.0.0.0:3478 and [::]:3478]",
+            "Address of the TURN server, UDP and TCP [default: 0.0.0.0:3478 and [::]:3478]",
         )
         .value_parser(settings::turn_listen),
         option(
             "turn-secret-file",
             "FILE",
-            "What its time-limited credentials are made with [default: made anew at each start]",
+            "File with the secret for time-limited credentials [default: a new secret at each start]",
         ),
         option(
             "turn-ports",
             "FIRST-LAST",
-            "The ports of its relays [default: any that the system has]",
+            "Ports of its relays [default: any free port]",
         )
         .value_parser(settings::ports),
         list(
             "turn-allow-peer",
             "RANGE",
-            "It relays to public addresses only, and to these, as 10.0.0.0/8",
+            "Relay to this range too, for example 10.0.0.0/8 [default: public addresses only]",
         )
         .value_parser(value_parser!(Cidr)),
     ]
@@ -282,7 +288,7 @@ fn serve(config: GatewayConfig) -> Outcome {
     Ok(gateway.shutdown(GOODBYE)?)
 }
 
-/// What there is, and where.
+/// Prints the streams and the address.
 fn announce(gateway: &Gateway, needs_token: bool) {
     let url = gateway.url();
     for stream in gateway.streams().list() {

@@ -249,7 +249,7 @@ fn secret(
     // It travels in a header (RFC 6750 §2.1), and a page asks a person for it.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!(
-            "{place}: a token is made of letters, digits and signs, without spaces; one is had by: openssl rand -hex 16"
+            "{place}: a token consists of letters, digits and signs, without spaces; create one with: openssl rand -hex 16"
         ));
     }
     Ok(Some(text))
@@ -278,7 +278,7 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
         (_, _, Some(port)) => Ok((Ipv4Addr::LOCALHOST, port).into()),
         _ if text == "localhost" => Ok((Ipv4Addr::LOCALHOST, port).into()),
         _ => Err(format!(
-            "expected an address as 0.0.0.0:{port}, 192.0.2.7, [::]:{port}, or :{port} for this machine only"
+            "expected an address, for example 0.0.0.0:{port}, 192.0.2.7, [::]:{port}, or :{port} for this machine only"
         )),
     }
 }
@@ -286,7 +286,7 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
 /// `NAME=URL`.
 pub fn source(text: &str) -> Result<(String, String), String> {
     let Some((name, url)) = text.split_once('=') else {
-        let what = "expected NAME=URL, as door=whip: or clip=clip.mp4; or a command, which looprtc --help lists";
+        let what = "expected NAME=URL, for example door=whip: or clip=clip.mp4; or a command, which looprtc --help lists";
         return Err(what.into());
     };
     check_source(name, url)?;
@@ -330,7 +330,7 @@ pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
         let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);
         (first > 0 && first <= last).then_some(first..=last)
     });
-    range.ok_or_else(|| "expected FIRST-LAST, as 50000-50999".into())
+    range.ok_or_else(|| "expected FIRST-LAST, for example 50000-50999".into())
 }
 
 fn quoted(value: impl ToString) -> String {

@@ -288,7 +288,7 @@ impl Calls {
             let is_back = resume.is_some_and(|key| known.resume.matches(key));
             match known.socket {
                 _ if !is_back => {
-                    return self.complain(socket, "somebody else has signed in with this userId");
+                    return self.complain(socket, "this name is taken. Choose another.");
                 }
                 Ok(old) => {
                     self.sockets.remove(&old);

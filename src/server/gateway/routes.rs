@@ -54,7 +54,8 @@ impl Gateway {
             "/healthz" => Response::new(204),
             path => pages::page(path)
                 .filter(|_| self.offers(path))
-                .unwrap_or_else(|| not_found(path)),
+                .or_else(|| pages::moved(path).filter(|_| self.offers(path)))
+                .unwrap_or_else(|| missing(request)),
         }
     }
 
@@ -151,6 +152,14 @@ impl Gateway {
 
 fn not_found(path: &str) -> Response {
     Response::problem(404, "Not found", format!("there is nothing at {path:.100}"))
+}
+
+/// A page for a person, JSON for a program.
+fn missing(request: &Request) -> Response {
+    match request.header("accept") {
+        Some(accept) if accept.contains("text/html") => pages::missing(),
+        _ => not_found(&request.path),
+    }
 }
 
 fn not_allowed(methods: &str) -> Response {

@@ -1,12 +1,15 @@
 // A call between two pages. The server passes on what they say to each other; sound and pictures go directly, or through
 // a TURN server. Either side may renegotiate at any time (perfect negotiation, W3C WebRTC §10.7).
-import { noPath, offered, socketUrl } from './common.js';
-import { $, Devices, say, showFigures, Socket, Tile, toggle } from './media.js';
+import { keepFocus, Line, noPath, offered, sentence, socketUrl } from './common.js';
+import { $, Devices, say, showFigures, showSending, Socket, Tile } from './media.js';
+import { Bell } from './bell.js';
 
 /** How long it rings. */
 const PATIENCE = 45_000;
 
 const config = await offered();
+new Line($('#server'));
+const bell = new Bell();
 let user = '';
 let resume = '';
 let iceServers = [];
@@ -27,7 +30,14 @@ const devices = new Devices({
 $('#user').value = new URLSearchParams(location.search).get('userId') ?? localStorage.getItem('userId') ?? '';
 $('#sign-in-form').onsubmit = (event) => {
   event.preventDefault();
+  // Browsers let a page make sound after a click only.
+  bell.wake();
   signIn();
+};
+$('#notify').onclick = async () => {
+  await bell.ask();
+  $('#notify').hidden = !bell.canAsk;
+  keepFocus($('#target'));
 };
 $('#sign-out').onclick = signOut;
 $('#dial').onsubmit = (event) => {
@@ -40,6 +50,7 @@ $('#screen').onclick = () => devices.screen(devices.shows !== 'screen');
 $('#hang-up').onclick = () => call?.end('Call ended', 'bye');
 $('#sound').onclick = () => {
   $('#sound').hidden = true;
+  keepFocus($('#microphone'));
   call?.theirs.play();
 };
 $('#write').onsubmit = (event) => {
@@ -88,9 +99,11 @@ function signedIn(message) {
   $('#sign-in-form').hidden = true;
   $('#here').hidden = false;
   $('#who').textContent = user;
+  $('#notify').hidden = !bell.canAsk;
   if (call) return call.resend();
   $('#dial').hidden = false;
-  say('idle', 'Ready for calls');
+  keepFocus($('#target'));
+  say('idle', 'Online: ready for calls');
 }
 
 async function onmessage(message) {
@@ -100,13 +113,14 @@ async function onmessage(message) {
     case 'error':
       console.warn('the server:', message.message);
       if (!isSignedIn) {
-        $('#refused').textContent = `${message.message}.`;
+        $('#refused').textContent = sentence(message.message);
+        keepFocus($('#user'));
         socket.close();
       }
       return;
     case 'unavailable':
       if (call?.target === message.targetUid && !call.wasConnected && message.of === 'offer') {
-        call.end(`${message.targetUid} cannot be reached now`);
+        call.end(`${message.targetUid} is not online`);
       }
       return;
     case 'offer':
@@ -116,6 +130,9 @@ async function onmessage(message) {
     case 'candidate':
       if (call?.is(message)) return call.take(message);
       if (type === 'candidate' && ringing?.from === from) ringing.candidates.push(message);
+      return;
+    case 'state':
+      if (call?.is(message)) call.told(message);
       return;
     case 'bye':
       if (ringing?.from === from) return stopRinging();
@@ -141,17 +158,19 @@ function ring(message) {
   }
   if (ringing) return;
   ringing = { from, id, message, candidates: [], timer: setTimeout(stopRinging, PATIENCE) };
-  $('#incoming-title').textContent = `${from} calls`;
+  $('#incoming-title').textContent = `${from} is calling`;
   $('#incoming').returnValue = '';
   $('#incoming').showModal();
   $('#accept').focus();
-  document.title = `${from} calls – looprtc`;
+  document.title = `${from} is calling – looprtc`;
+  bell.ring(from);
 }
 
 function stopRinging() {
   if (!ringing) return;
   clearTimeout(ringing.timer);
-  say('idle', `${ringing.from} has called`);
+  bell.stop();
+  say('idle', `Missed call from ${ringing.from}`);
   ringing = null;
   $('#incoming').close('');
   document.title = 'Call – looprtc';
@@ -161,6 +180,7 @@ async function decide(accepted) {
   if (!ringing) return;
   const { from, id, message, candidates, timer } = ringing;
   clearTimeout(timer);
+  bell.stop();
   ringing = null;
   if (!accepted) {
     document.title = 'Call – looprtc';
@@ -174,7 +194,8 @@ async function decide(accepted) {
 }
 
 async function dial(target) {
-  if (!target || target === user) return;
+  $('#not-dialled').textContent = target === user ? 'This is your own name. Enter the name of somebody else.' : '';
+  if (!target || target === user) return $('#target').focus();
   call = new Call(target, crypto.randomUUID?.() ?? String(Math.random()).slice(2), { polite: false });
   const made = call;
   say('connecting', `Calling ${target}…`);
@@ -193,18 +214,20 @@ class Call {
   #offers = true;
   #timers = [];
   #senders = {};
+  #told = {};
 
   constructor(target, id, { polite }) {
     Object.assign(this, { target, id, polite });
     this.mine = new Tile(user, { own: true });
     this.theirs = new Tile(target);
-    this.theirs.update({ name: target, camera: false });
+    this.theirs.update({ name: target, camera: false, ringing: !polite });
     $('#stage').replaceChildren(this.theirs.element, this.mine.element);
     $('#messages').replaceChildren();
     $('#trouble').hidden = true;
     $('#dial').hidden = true;
     $('#talk').hidden = $('#toolbar').hidden = false;
     $('#title').textContent = `Call with ${target}`;
+    keepFocus($('#title'));
     document.title = `${target} – looprtc`;
     // The callee's first offer is an answer.
     this.#offers = !polite;
@@ -252,14 +275,28 @@ class Call {
   #theirPicture() {
     const video = this.theirs.video.srcObject?.getVideoTracks()[0];
     const transceiver = this.pc.getTransceivers().find((t) => t.receiver.track === video);
-    const camera = Boolean(video && !video.muted && /recv/.test(transceiver?.currentDirection ?? 'recv'));
-    this.theirs.update({ name: this.target, camera });
+    const picture = Boolean(video && !video.muted && /recv/.test(transceiver?.currentDirection ?? 'recv'));
+    const { microphone = true, screen = false } = this.#told;
+    const ringing = !this.polite && !this.pc.remoteDescription;
+    this.theirs.update({ name: this.target, camera: picture && !screen, screen: picture && screen, microphone, ringing });
+  }
+
+  /** What the other side says of its microphone, camera and screen. Not all that make calls do. */
+  told({ microphone, screen }) {
+    this.#told = { microphone, screen };
+    this.#theirPicture();
+  }
+
+  /** Tells the other side of one's own. */
+  tell() {
+    this.say('state', { microphone: !devices.isMuted, camera: devices.shows === 'camera', screen: devices.shows === 'screen' });
   }
 
   #state() {
     if (call !== this) return;
     switch (this.pc.connectionState) {
       case 'connected':
+        if (!this.wasConnected) this.tell();
         this.wasConnected = true;
         say('live', 'Connected');
         break;
@@ -301,6 +338,7 @@ class Call {
   /** What was said while the server was not reachable was said to nobody. */
   async resend() {
     const { pc } = this;
+    this.tell();
     if (pc.signalingState === 'have-local-offer') this.say('offer', { sdp: pc.localDescription.sdp });
     else if (['disconnected', 'failed'].includes(pc.connectionState)) pc.restartIce();
   }
@@ -372,7 +410,8 @@ class Call {
     $('#dial').hidden = !socket;
     document.title = 'Call – looprtc';
     say('idle', words);
-    $('#target').focus();
+    if ($('#dial').hidden) $('#user').focus();
+    else $('#target').focus();
   }
 }
 
@@ -381,11 +420,11 @@ function update() {
   call?.mine.update({ name: user, camera: devices.shows === 'camera', screen: devices.shows === 'screen',
     microphone: !devices.isMuted });
   if (call) call.mine.stream = devices.video && new MediaStream([devices.video]);
-  toggle($('#microphone'), !devices.isMuted, devices.isMuted ? 'Microphone is off' : 'Microphone is on');
-  toggle($('#camera'), devices.shows === 'camera', devices.shows === 'camera' ? 'Camera is on' : 'Camera is off');
-  $('#screen').setAttribute('aria-pressed', String(devices.shows === 'screen'));
-  $('#screen .words').textContent = devices.shows === 'screen' ? 'Stop sharing' : 'Share screen';
-  if (call?.pc.localDescription || call?.pc.remoteDescription) call.send();
+  showSending(devices);
+  if (call?.pc.localDescription || call?.pc.remoteDescription) {
+    call.send();
+    call.tell();
+  }
 }
 
 function note(text, mine) {
@@ -396,7 +435,7 @@ function note(text, mine) {
   who.textContent = mine ? 'You: ' : `${call?.target ?? ''}: `;
   item.append(who, text);
   $('#messages').append(item);
-  while ($('#messages').children.length > 500) $('#messages').firstChild.remove();
+  while ($('#messages').children.length > 500) $('#messages').firstElementChild.remove();
   item.scrollIntoView({ block: 'nearest' });
 }
 

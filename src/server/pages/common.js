@@ -1,15 +1,18 @@
-// What the pages share: what the server offers, signing in, the line to the server, words for states, graphs.
+// What the pages share: what the server offers, signing in and out, the line to the server, focus, words, graphs.
 
-/** The bar at the top. What the server does not offer is hidden until it is known that it does. */
+/** The bar at the top. What the server does not offer stays hidden. */
 document.getElementById('bar').innerHTML = `
   <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="24" height="24">looprtc</a>
   <nav aria-label="Pages">
     <a href="/">Watch</a>
-    <a href="/publish" data-if="publish" hidden>Publish</a>
+    <a href="/publish" data-if="publishing" hidden>Publish</a>
     <a href="/room/" data-if="rooms" hidden>Rooms</a>
     <a href="/call" data-if="calls" hidden>Calls</a>
   </nav>
-  <span id="server" class="pill" role="status"></span>`;
+  <span class="corner">
+    <span id="server" class="pill" role="status"></span>
+    <button id="sign-out-of-server" type="button" class="quiet small" hidden>Sign out</button>
+  </span>`;
 for (const link of document.querySelectorAll('#bar nav a')) {
   const [, here] = location.pathname.split('/');
   if (link.pathname.split('/')[1] !== (here === 'watch' ? '' : here)) continue;
@@ -17,61 +20,167 @@ for (const link of document.querySelectorAll('#bar nav a')) {
   link.hidden = false;
   delete link.dataset.if;
 }
+document.getElementById('sign-out-of-server').onclick = async () => {
+  await fetch('/api/logout', { method: 'POST' }).catch((error) => console.warn('signing out', error));
+  location.reload();
+};
+// A link with another token, opened where this page is open already, does not load the page anew.
+addEventListener('hashchange', () => location.hash.startsWith('#token=') && location.reload());
 
-/** Asks the server what it offers; signs in first where it wants a token. Never ends without an answer. */
+/**
+ * Asks the server what it offers, and signs in first where it wants a token. Never ends without an answer. The answer
+ * has at least `iceServers` and `publish`, the names of the streams that whoever is signed in may publish; both may be
+ * empty.
+ */
 export async function offered() {
+  const token = tokenInAddress();
   for (;;) {
     try {
-      let config = await (await fetch('/api/config')).json();
-      if (config.needsToken && !config.signedIn) config = await signIn(config);
-      for (const element of document.querySelectorAll('[data-if]')) {
-        element.hidden = !config[element.dataset.if] || config[element.dataset.if].length === 0;
+      let config = await ask();
+      let refused;
+      if (token && config.needsToken) {
+        refused = await logIn(token);
+        config = await ask();
       }
-      return config;
+      if (config.needsToken && !config.signedIn) config = await signIn(refused);
+      return show(config);
     } catch (error) {
       console.warn('asking the server', error);
+      complain(error instanceof Refused ? error.message : null);
       await pause(1000);
     }
   }
 }
 
-async function signIn(config) {
-  // A token after the # is not sent to the server with the page, and is not kept in the history.
-  let token = new URLSearchParams(location.hash.slice(1)).get('token');
-  if (token) history.replaceState(null, '', location.pathname + location.search);
-  const dialog = document.getElementById('sign-in') ?? makeDialog();
-  const error = dialog.querySelector('[role=alert]');
-  for (;;) {
-    if (!token) {
-      if (!dialog.open) dialog.showModal();
-      await new Promise((done) => dialog.addEventListener('close', done, { once: true }));
-      token = dialog.querySelector('input').value.trim();
-    }
-    const answer = await fetch('/api/login', {
-      method: 'POST',
-      headers: { Authorization: `Bearer ${token}` },
-    });
-    if (answer.ok) {
-      // What was not allowed before is now.
-      return { ...config, ...(await (await fetch('/api/config')).json()) };
-    }
-    error.textContent = answer.status === 401 ? 'That is not the token.' : `The server says: ${answer.status}`;
-    token = null;
+/** What the server says instead of an answer. */
+class Refused extends Error {}
+
+async function ask() {
+  const response = await fetch('/api/config');
+  if (!response.ok) throw new Refused(await problem(response));
+  const config = await response.json();
+  const needsToken = Boolean(config.needsToken);
+  return {
+    ...config,
+    needsToken,
+    iceServers: config.iceServers ?? [],
+    publish: config.publish ?? [],
+    mayPublish: config.rights?.publish ?? true,
+  };
+}
+
+function show(config) {
+  complain(null);
+  const offers = { ...config, publishing: config.publish.length > 0 || !config.mayPublish };
+  for (const element of document.querySelectorAll('[data-if]')) element.hidden = !offers[element.dataset.if];
+  document.getElementById('sign-out-of-server').hidden = !(config.needsToken && config.signedIn);
+  return config;
+}
+
+/** A notice above the content of the page, with a button if there is something to do; `null` takes it away. */
+function complain(words, button) {
+  let notice = document.getElementById('complaint');
+  if (!words) return notice?.remove();
+  if (!notice) {
+    notice = document.createElement('div');
+    notice.id = 'complaint';
+    notice.className = 'notice bad row';
+    notice.setAttribute('role', 'alert');
+    document.getElementById('main').prepend(notice);
+  }
+  const text = document.createElement('p');
+  text.textContent = sentence(words);
+  notice.replaceChildren(text, ...(button ? [button] : []));
+}
+
+/** Takes the token out of `#token=…` in the address. It was not sent to the server, and is not kept in the history. */
+function tokenInAddress() {
+  const token = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (token !== null) history.replaceState(history.state, '', location.pathname + location.search);
+  return token?.trim() || null;
+}
+
+/** Shows the server a token; gives what is wrong with it, or `null` if it was accepted. */
+async function logIn(token) {
+  const answer = await fetch('/api/login', {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${token}` },
+  }).catch(() => null);
+  if (answer?.ok) return null;
+  switch (answer?.status) {
+    case undefined: return 'The server cannot be reached. Try again in a moment.';
+    case 401: return 'That is not the token.';
+    case 429: return 'Too many wrong tokens. Wait a minute.';
+    default: return sentence(await problem(answer));
   }
 }
 
-function makeDialog() {
+/** Asks for the token until it is right. Whoever closes the dialog can open it again. */
+async function signIn(refused) {
+  const again = document.createElement('button');
+  Object.assign(again, { type: 'button', className: 'main', textContent: 'Sign in' });
+  for (;;) {
+    const config = await askForToken({ title: 'This server asks for a token', refused });
+    if (config?.signedIn) return config;
+    complain('This page needs the token of the server.', again);
+    again.focus();
+    await new Promise((done) => { again.onclick = done; });
+    refused = undefined;
+  }
+}
+
+/** Asks for the token to publish with; gives what the server then offers, or `null`. */
+export async function signInToPublish() {
+  const config = await askForToken({ title: 'Token for publishing', wanted: ({ mayPublish }) => mayPublish });
+  return config && show(config);
+}
+
+function askForToken({ title, refused = '', wanted = () => true }) {
   const dialog = document.createElement('dialog');
   dialog.id = 'sign-in';
   dialog.setAttribute('aria-labelledby', 'sign-in-title');
-  dialog.innerHTML = `<form method="dialog"><h2 id="sign-in-title">This server asks for a token</h2><label for="token">Token</label>
+  dialog.innerHTML = `<form><h2 id="sign-in-title"></h2><label for="token">Token</label>
     <input id="token" type="password" autocomplete="current-password" required>
-    <p class="bad" role="alert"></p><button type="submit">Go on</button></form>`;
+    <p class="bad" role="alert"></p>
+    <div class="row"><button type="submit">Sign in</button><button type="button" class="quiet">Cancel</button></div></form>`;
+  dialog.querySelector('h2').textContent = title;
+  const [input, words] = [dialog.querySelector('input'), dialog.querySelector('[role=alert]')];
+  words.textContent = refused;
   document.body.append(dialog);
-  return dialog;
+  dialog.showModal();
+  return new Promise((done) => {
+    let config = null;
+    dialog.querySelector('form').onsubmit = async (event) => {
+      event.preventDefault();
+      words.textContent = (await logIn(input.value.trim())) ?? '';
+      if (!words.textContent) {
+        config = await ask().catch(() => null);
+        if (config && wanted(config)) return dialog.close();
+        words.textContent = config ? 'This token is for watching only.' : 'The server cannot be reached. Try again in a moment.';
+        config = null;
+      }
+      input.select();
+    };
+    dialog.querySelector('button.quiet').onclick = () => dialog.close();
+    dialog.onclose = () => {
+      dialog.remove();
+      done(config);
+    };
+  });
 }
 
 export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+/** Gives the focus to an element if what had it has gone. */
+export function keepFocus(element) {
+  const { activeElement } = document;
+  if (activeElement && activeElement !== document.body && activeElement.checkVisibility?.({ visibilityProperty: true })
+    && !activeElement.disabled) return;
+  element.focus();
+}
+
+/** Words of the server as a sentence. */
+export const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.!?…]$/.test(words) ? '' : '.'}`;
 
 /** `ws:` or `wss:` for a path on this server. */
 export const socketUrl = (path) => `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${path}`;
@@ -92,7 +201,9 @@ export class Line extends EventTarget {
 
   #open() {
     const socket = new WebSocket(socketUrl('/api/live'));
+    let opened = false;
     socket.onopen = () => {
+      opened = true;
       this.#tries = 0;
       this.#say(true);
     };
@@ -100,6 +211,8 @@ export class Line extends EventTarget {
     socket.onclose = () => {
       this.#say(false);
       this.#tries += 1;
+      // The server answers, but wants to be shown a token (again): the page begins anew.
+      if (!opened) ask().then((config) => config.needsToken && !config.signedIn && location.reload(), () => {});
       setTimeout(() => this.#open(), Math.min(250 * 2 ** Math.min(this.#tries, 4), 2000));
     };
   }
@@ -108,7 +221,7 @@ export class Line extends EventTarget {
     const changed = up !== this.up;
     this.up = up;
     if (this.pill) {
-      this.pill.textContent = up ? 'server reachable' : 'server not reachable, trying again';
+      this.pill.textContent = up ? 'Online' : 'Offline, trying again…';
       this.pill.classList.toggle('bad', !up);
       this.pill.classList.toggle('good', up);
     }
@@ -130,11 +243,11 @@ export async function problem(response) {
 export function noPath(iceServers) {
   const relay = (iceServers ?? []).some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
   return relay
-    ? 'No path found between this browser and the server, not by its TURN server either.'
-    : 'No path found between this browser and the server. A firewall may be in the way: it needs a TURN server.';
+    ? 'No network path to the server, not even through its TURN server.'
+    : 'No network path to the server. A firewall may be in the way: the server needs its UDP port open, or a TURN server (--turn).';
 }
 
-/** A line of the last minute, drawn; `show(value)` adds one, and says it. */
+/** A graph of the last minute; `show(value)` adds a value, and writes it above. */
 export class Graph {
   #values = [];
 
@@ -171,9 +284,13 @@ export class Graph {
     const pen = canvas.getContext('2d');
     pen.scale(ratio, ratio);
     const top = Math.max(this.least, ...this.#values.filter(Number.isFinite)) * 1.1;
+    // Room for the line at every side.
+    const inset = 4;
+    pen.strokeStyle = getComputedStyle(canvas).borderBottomColor;
+    pen.strokeRect(0, height - inset + 1.5, width, 0);
     pen.strokeStyle = getComputedStyle(canvas).color;
     pen.lineWidth = 1.5;
-    pen.lineJoin = 'round';
+    pen.lineJoin = pen.lineCap = 'round';
     pen.beginPath();
     let down = false;
     this.#values.forEach((value, index) => {
@@ -181,8 +298,8 @@ export class Graph {
         down = false;
         return;
       }
-      const x = width - (this.#values.length - 1 - index) * (width / 59);
-      const y = height - 1 - (value / top) * (height - 2);
+      const x = width - inset - (this.#values.length - 1 - index) * ((width - 2 * inset) / 59);
+      const y = height - inset - (value / top) * (height - 2 * inset);
       if (down) pen.lineTo(x, y);
       else pen.moveTo(x, y);
       down = true;

@@ -92,11 +92,11 @@ export class Socket {
 /** Why there is no camera or microphone, and what to do about it. */
 export function deviceTrouble(error, what) {
   if (!navigator.mediaDevices) {
-    return `Browsers give the ${what} to secure pages only: open this page by https, or on localhost.`;
+    return `Browsers give the ${what} to secure pages only. Open this page by https, or on localhost.`;
   }
   switch (error?.name) {
-    case 'NotAllowedError': return `The browser may not use the ${what}. Allow it beside the address of this page.`;
-    case 'NotFoundError': return `There is no ${what}.`;
+    case 'NotAllowedError': return `The ${what} is blocked. Allow it beside the address of this page.`;
+    case 'NotFoundError': return `No ${what} found.`;
     case 'NotReadableError': return `The ${what} is in use by another program.`;
     default: return `The ${what} cannot be used: ${error?.message ?? 'unknown'}.`;
   }
@@ -192,11 +192,15 @@ export class Devices {
   }
 }
 
-/** A button that is on or off, and says so in words. */
-export function toggle(button, isOn, words) {
-  button.setAttribute('aria-pressed', String(isOn));
-  button.classList.toggle('off', !isOn);
-  button.querySelector('.words').textContent = words;
+/** The buttons for one's own microphone, camera and screen: each says what a click does. */
+export function showSending({ isMuted, shows }) {
+  const button = (id, isOn, words) => {
+    $(id).classList.toggle('off', !isOn);
+    $(`${id} .words`).textContent = words;
+  };
+  button('#microphone', !isMuted, isMuted ? 'Unmute' : 'Mute');
+  button('#camera', shows === 'camera', shows === 'camera' ? 'Stop camera' : 'Start camera');
+  button('#screen', true, shows === 'screen' ? 'Stop sharing' : 'Share screen');
 }
 
 /** A tile: a picture with a name, and the first letter of it when there is no picture. */
@@ -219,18 +223,18 @@ export class Tile {
     this.update({ name });
   }
 
-  update({ name, camera = true, microphone = true, screen = false, away = false }) {
+  update({ name, camera = true, microphone = true, screen = false, away = false, ringing = false }) {
     this.initial.firstChild.textContent = [...(name.trim() || '?')][0].toUpperCase();
     this.initial.hidden = camera || screen;
     this.video.classList.toggle('whole', screen);
     this.video.classList.toggle('mirrored', this.own && camera && !screen);
-    const notes = [
+    const notes = ringing ? ['ringing'] : [
       away && 'reconnecting',
-      screen && 'shares the screen',
+      screen && 'sharing the screen',
       !microphone && 'microphone off',
       !camera && !screen && 'camera off',
     ].filter(Boolean);
-    this.caption.textContent = [this.own ? `${name} (you)` : name, ...notes].join(' · ');
+    this.caption.textContent = [this.own && name !== 'You' ? `${name} (you)` : name, ...notes].join(' · ');
   }
 
   set stream(stream) {

@@ -28,13 +28,17 @@ fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
         "/assets/watch.js" => file!(SCRIPT, "watch.js"),
         "/assets/publish.js" => file!(SCRIPT, "publish.js"),
         "/call" => file!(HTML, "call.html"),
-        "/room" | "/room/" => file!(HTML, "room.html"),
+        "/room/" => file!(HTML, "room.html"),
         "/assets/style.css" => file!(STYLE, "style.css"),
         "/assets/media.js" => file!(SCRIPT, "media.js"),
         "/assets/room.js" => file!(SCRIPT, "room.js"),
         "/assets/call.js" => file!(SCRIPT, "call.js"),
+        "/assets/bell.js" => file!(SCRIPT, "bell.js"),
+        "/assets/missing.js" => file!(SCRIPT, "missing.js"),
         "/assets/icon.svg" | "/favicon.ico" => file!(ICON, "icon.svg"),
-        _ if path.starts_with("/watch/") => file!(HTML, "index.html"),
+        _ if path.len() > "/watch/".len() && path.starts_with("/watch/") => {
+            file!(HTML, "index.html")
+        }
         _ if is_room(path) => file!(HTML, "room.html"),
         _ => None,
     }
@@ -50,16 +54,41 @@ fn is_room(path: &str) -> bool {
 #[must_use]
 pub fn page(path: &str) -> Option<Response> {
     let (kind, content) = file(path)?;
-    let response = Response::new(200)
+    Some(response(200, kind, content))
+}
+
+/// Returns the page for an address that there is not, with status 404.
+pub fn missing() -> Response {
+    response(404, HTML, include_bytes!("missing.html"))
+}
+
+/// Returns a redirection where a person is likely to have meant one of our pages.
+pub fn moved(path: &str) -> Option<Response> {
+    // Relative to the address asked for: a proxy may have put a prefix before it.
+    let to = match path {
+        "/room" | "/rooms" => "room/",
+        "/rooms/" => "../room/",
+        "/calls" => "call",
+        "/call/" | "/calls/" => "../call",
+        "/publish/" => "../publish",
+        "/watch" | "/index.html" => "./",
+        "/watch/" => "../",
+        _ => return None,
+    };
+    Some(Response::new(308).header("Location", to))
+}
+
+fn response(status: u16, kind: &'static str, content: &'static [u8]) -> Response {
+    let response = Response::new(status)
         .body(kind, content)
         // Asked for again each time: the program may be a newer one, and the files are small.
         .header("Cache-Control", "no-cache")
         .header("X-Content-Type-Options", "nosniff")
         .header("Referrer-Policy", "no-referrer");
-    Some(match kind {
+    match kind {
         HTML => response.header("Content-Security-Policy", POLICY),
         _ => response,
-    })
+    }
 }
 
 #[cfg(test)]
@@ -68,8 +97,8 @@ mod tests {
 
     #[test]
     fn what_pages_refer_to_is_there() {
-        for path in ["/", "/publish", "/room/", "/call"] {
-            let page = page(path).unwrap();
+        let pages = ["/", "/publish", "/room/", "/call"].map(|path| (path, page(path).unwrap()));
+        for (path, page) in pages.into_iter().chain([("missing", missing())]) {
             let html = String::from_utf8(page.body).unwrap();
             let links = html
                 .split(['"', '\''])
@@ -82,5 +111,13 @@ mod tests {
         assert!(page("/room/any").is_some());
         assert!(page("/room/any/ws").is_none() && page("/room/a b").is_none());
         assert!(page("/assets/none").is_none());
+        for (from, to) in [("/rooms", "room/"), ("/calls", "call"), ("/watch/", "../")] {
+            let moved = moved(from).unwrap();
+            assert!(
+                moved.headers.contains(&("Location".into(), to.into())),
+                "{moved:?}"
+            );
+            assert!(page(from).is_none());
+        }
     }
 }

@@ -1,8 +1,8 @@
 // A WHIP client: publishes a camera or the screen, and comes back by itself.
-import { Graph, Line, noPath, offered, pause, problem } from './common.js';
+import { Graph, keepFocus, Line, noPath, offered, pause, problem, sentence, signInToPublish } from './common.js';
 
 const $ = (id) => document.getElementById(id);
-const config = await offered();
+let config = await offered();
 const line = new Line($('server'));
 let media = null;
 let run = 0;
@@ -14,22 +14,75 @@ const graphs = {
   frames: new Graph($('graphs'), { title: 'Frames', unit: '/s', least: 30 }),
 };
 
-for (const name of config.publish) $('name').add(new Option(name));
-const asked = new URLSearchParams(location.search).get('name');
-if (config.publish.includes(asked)) $('name').value = asked;
-$('nowhere').hidden = config.publish.length > 0;
-$('insecure').hidden = Boolean(navigator.mediaDevices);
-$('go').disabled = !navigator.mediaDevices || config.publish.length === 0;
+/** Kilobits a second to begin with; browsers begin with 300, and need half a minute to get from there to a full picture. */
+const START_BITRATE = 2000;
+
+function offer() {
+  $('name').replaceChildren(...config.publish.map((name) => new Option(name)));
+  const asked = new URLSearchParams(location.search).get('name');
+  if (config.publish.includes(asked)) $('name').value = asked;
+  const isOffered = config.publish.length > 0;
+  $('locked').hidden = isOffered || config.mayPublish;
+  $('nowhere').hidden = isOffered || !config.mayPublish;
+  $('insecure').hidden = Boolean(navigator.mediaDevices);
+  $('form').hidden = !isOffered;
+  $('go').disabled = !navigator.mediaDevices;
+}
+
+offer();
+$('unlock').onclick = async () => {
+  config = (await signInToPublish()) ?? config;
+  offer();
+  keepFocus($('form').hidden ? $('unlock') : $('name'));
+};
 
 function say(state, words) {
   $('state').textContent = words;
   $('state').dataset.state = state;
 }
 
+const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 } };
+
+/** A stream of what was chosen. Where only one of camera and microphone is there, that one, and a note about it. */
 async function source(what) {
-  if (what === 'screen') return navigator.mediaDevices.getDisplayMedia({ video: true, audio: true });
-  const video = what === 'camera' && { width: { ideal: 1280 }, height: { ideal: 720 } };
-  return navigator.mediaDevices.getUserMedia({ video, audio: true });
+  const { mediaDevices } = navigator;
+  const ask = (video, audio) => mediaDevices.getUserMedia({ video: video && CAMERA, audio });
+  note('');
+  if (what === 'screen') return mediaDevices.getDisplayMedia({ video: true, audio: true });
+  if (what !== 'both') return ask(what === 'camera', what === 'microphone');
+  try {
+    return await ask(true, true);
+  } catch (error) {
+    if (error.name !== 'NotFoundError') throw error;
+    const kinds = new Set((await mediaDevices.enumerateDevices()).map(({ kind }) => kind));
+    const [camera, microphone] = [kinds.has('videoinput'), kinds.has('audioinput')];
+    if (camera === microphone) throw error;
+    const media = await ask(camera, microphone);
+    note(camera ? 'No microphone found. Publishing the camera only.' : 'No camera found. Publishing the microphone only.');
+    return media;
+  }
+}
+
+function note(words) {
+  $('note').textContent = words;
+  $('note').hidden = !words;
+}
+
+const DEVICES = { both: 'camera or microphone', camera: 'camera', microphone: 'microphone', screen: 'screen' };
+
+/** Why there is nothing to publish, and what to do about it. */
+function deviceTrouble(error, what) {
+  const device = DEVICES[what];
+  const Device = sentence(device).slice(0, -1);
+  switch (error.name) {
+    case 'NotAllowedError':
+      return what === 'screen'
+        ? 'No screen was chosen. Choose one to share, or allow it in the settings of this machine.'
+        : `${Device} blocked. Allow ${what === 'both' ? 'them' : 'it'} beside the address, then publish again.`;
+    case 'NotFoundError': return `No ${device} found. Connect one, then publish again.`;
+    case 'NotReadableError': return `The ${device} is in use by another program. Close that, then publish again.`;
+    default: return `The ${device} cannot be used: ${error.message}`;
+  }
 }
 
 $('form').onsubmit = async (event) => {
@@ -39,12 +92,14 @@ $('form').onsubmit = async (event) => {
   try {
     media = await source($('what').value);
   } catch (error) {
-    say('failed', error.name === 'NotAllowedError' ? 'The browser was not allowed to.' : `No camera: ${error.message}`);
+    say('failed', deviceTrouble(error, $('what').value));
     return;
   }
   $('video').srcObject = media;
   $('stop').hidden = false;
   $('go').hidden = true;
+  $('name').disabled = $('what').disabled = true;
+  keepFocus($('stop'));
   for (const track of media.getTracks()) track.onended = stop;
   for (let tries = 0; mine === run; tries += 1) {
     say('connecting', tries ? 'Connecting again…' : 'Connecting…');
@@ -89,9 +144,10 @@ async function publish(name, session, over) {
     }).catch(() => {
       throw new Error('The server cannot be reached.');
     });
-    if (!response.ok) throw new Error(await problem(response));
+    if (response.status === 409) throw new Error(`Somebody else is publishing “${name}”.`);
+    if (!response.ok) throw new Error(sentence(await problem(response)));
     url = new URL(response.headers.get('Location'), response.url).href;
-    await pc.setRemoteDescription({ type: 'answer', sdp: await response.text() });
+    await pc.setRemoteDescription({ type: 'answer', sdp: withStartBitrate(await response.text()) });
     await new Promise((done) => {
       const patience = setTimeout(() => {
         if (pc.connectionState !== 'connected') {
@@ -113,7 +169,7 @@ async function publish(name, session, over) {
         if (state === 'connected') {
           clearTimeout(patience);
           session.lived = true;
-          say('live', `Live as ${name}`);
+          say('live', `Publishing as “${name}”`);
         }
         if (state === 'failed') session.words = noPath(config.iceServers);
         if (state === 'failed' || state === 'closed') done();
@@ -126,6 +182,22 @@ async function publish(name, session, over) {
     pc.close();
     goodbye();
   }
+}
+
+/** An answer with a hint for libwebrtc: the bitrate to begin with, in the format parameters of each video codec. */
+function withStartBitrate(sdp) {
+  const sections = sdp.split(/(?=^m=)/m);
+  return sections.map((section) => {
+    const types = /^m=video \d+ \S+ ([\d ]+)/.exec(section)?.[1].split(' ') ?? [];
+    const hint = `x-google-start-bitrate=${START_BITRATE}`;
+    for (const type of types) {
+      const line = new RegExp(`^a=fmtp:${type} [^\r\n]*`, 'm');
+      // A retransmission (apt=…) is no codec.
+      if (line.test(section)) section = section.replace(line, (fmtp) => (/[ ;]apt=/.test(fmtp) ? fmtp : `${fmtp};${hint}`));
+      else section = section.replace(new RegExp(`^a=rtpmap:${type} [^\r\n]*`, 'm'), (rtpmap) => `${rtpmap}\r\na=fmtp:${type} ${hint}`);
+    }
+    return section;
+  }).join('');
 }
 
 async function measure(pc, was) {
@@ -156,6 +228,9 @@ function stop() {
   $('video').srcObject = null;
   $('stop').hidden = true;
   $('go').hidden = false;
+  $('name').disabled = $('what').disabled = false;
+  note('');
+  keepFocus($('go'));
   say('idle', 'Not publishing');
 }
 

@@ -1,8 +1,9 @@
 // A room: everybody sees and hears everybody else. The server makes all offers; this page answers them.
-import { noPath, offered, socketUrl } from './common.js';
-import { $, Devices, say, showFigures, Socket, Tile, toggle } from './media.js';
+import { keepFocus, Line, noPath, offered, sentence, socketUrl } from './common.js';
+import { $, Devices, say, showFigures, showSending, Socket, Tile } from './media.js';
 
 const config = await offered();
+new Line($('#server'));
 const own = new Tile('You', { own: true });
 /** What is sent is in one stream: it is to be played in step. */
 const ownStream = new MediaStream();
@@ -41,6 +42,7 @@ $('#screen').onclick = () => devices.screen(devices.shows !== 'screen');
 $('#leave').onclick = leave;
 $('#sound').onclick = () => {
   $('#sound').hidden = true;
+  keepFocus($('#microphone'));
   tiles.forEach((tile) => tile.play());
 };
 if (!navigator.mediaDevices?.getDisplayMedia) $('#screen').hidden = true;
@@ -52,6 +54,7 @@ async function join() {
   $('#inside').hidden = $('#toolbar').hidden = false;
   $('#title').textContent = `Room ${room}`;
   document.title = `${room} – looprtc`;
+  keepFocus($('#title'));
   $('#tiles').replaceChildren(own.element);
   say('connecting', 'Connecting…');
   // One question for both is one question for the person, too.
@@ -63,7 +66,7 @@ async function join() {
     onmessage,
     onlost({ code, reason }) {
       const isFinal = code === 1008 && reason.startsWith('a room');
-      if (isFinal) say('failed', reason);
+      if (isFinal) say('failed', sentence(reason));
       else if (code === 1013) say('waiting', `Not let in yet: ${reason}. Trying again…`);
       else say('connecting', 'The server is not reachable. Reconnecting…');
       return !isFinal;
@@ -97,10 +100,7 @@ function update() {
   own.update({ name: name || 'You', camera: devices.shows === 'camera', screen: devices.shows === 'screen',
     microphone: !devices.isMuted });
   own.stream = devices.video && new MediaStream([devices.video]);
-  toggle($('#microphone'), !devices.isMuted, devices.isMuted ? 'Microphone is off' : 'Microphone is on');
-  toggle($('#camera'), devices.shows === 'camera', devices.shows === 'camera' ? 'Camera is on' : 'Camera is off');
-  $('#screen').setAttribute('aria-pressed', String(devices.shows === 'screen'));
-  $('#screen .words').textContent = devices.shows === 'screen' ? 'Stop sharing' : 'Share screen';
+  showSending(devices);
   tellState();
   send();
 }

@@ -1,5 +1,5 @@
 // The list of streams, and one of them playing.
-import { Graph, Line, offered } from './common.js';
+import { Graph, keepFocus, Line, offered } from './common.js';
 import { Player } from './whep.js';
 
 const $ = (id) => document.getElementById(id);
@@ -21,14 +21,14 @@ const WORDS = {
   starting: () => 'Starting…',
   live: () => 'Live',
   waiting: () => 'Waiting for its publisher',
-  failed: ({ why, retryIn }) => `Not to be had: ${why}${retryIn ? ` (again in ${Math.ceil(retryIn)} s)` : ''}`,
+  failed: ({ why, retryIn }) => `Unavailable: ${why}${retryIn ? ` (next try in ${Math.ceil(retryIn)} s)` : ''}`,
 };
 
-/** The streams as they were told of last. */
-const known = new Map();
+/** The streams as the server last told of them; `null` until it has. */
+let known = null;
 
 function list(streams) {
-  known.clear();
+  known = new Map();
   for (const stream of streams) known.set(stream.name, stream);
   const ul = $('streams');
   ul.ariaBusy = 'false';
@@ -45,42 +45,68 @@ function list(streams) {
     const words = (WORDS[stream.state] ?? (() => stream.state))(stream);
     if (state.textContent !== words) state.textContent = words;
     state.dataset.state = stream.state;
-    const viewers = stream.viewers === 1 ? '1 viewer' : `${stream.viewers} viewers`;
+    const viewers = stream.viewers === 1 ? '1\u00a0viewer' : `${stream.viewers}\u00a0viewers`;
     li.querySelector('.fine').textContent = [stream.about, stream.codecs.map((c) => (c === 'opus' ? 'Opus' : c)).join(', '), viewers].filter(Boolean).join(' · ');
     li.classList.toggle('playing', stream.name === playing);
   }
   for (const li of cards.values()) li.remove();
+  // The server may have been started again, with other streams.
+  if (playing && Boolean(player) !== known.has(playing)) play();
 }
 
 function card(stream) {
   const li = document.createElement('li');
   li.className = 'card';
   li.dataset.name = stream.name;
-  li.innerHTML = '<h3></h3><p class="state"></p><p class="fine"></p><button type="button" class="primary">Watch</button>';
+  li.innerHTML = '<h3></h3><p class="state"></p><p class="fine"></p><button type="button" class="main">Watch</button>';
   li.querySelector('h3').textContent = stream.name;
   const button = li.querySelector('button');
   button.setAttribute('aria-label', `Watch ${stream.name}`);
   button.onclick = () => {
     history.pushState(null, '', `/watch/${encodeURIComponent(stream.name)}`);
     show();
+    $('title').focus({ preventScroll: true });
   };
   return li;
 }
 
 function show() {
-  const name = decodeURIComponent(location.pathname.match(/^\/watch\/([^/]+)/)?.[1] ?? '');
+  const name = decoded(location.pathname.match(/^\/watch\/([^/]+)/)?.[1] ?? '');
   if (name === (playing ?? '')) return;
-  player?.stop();
-  player = null;
   playing = name || null;
   $('player').hidden = !playing;
   document.title = playing ? `${playing} – looprtc` : 'looprtc';
   for (const li of $('streams').children) li.classList.toggle('playing', li.dataset.name === playing);
+  $('title').textContent = playing ?? '';
+  play();
+  if (playing) scrollTo({ top: 0, behavior: 'smooth' });
+}
+
+/** A name in an address; one that is written wrongly names no stream. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** Plays what is chosen, if there is such a stream. */
+function play() {
+  player?.stop();
+  player = null;
+  const isThere = Boolean(playing) && (known?.has(playing) ?? true);
+  for (const id of ['screen', 'pause', 'sound', 'full', 'figures']) $(id).hidden = !isThere;
   if (!playing) return;
-  $('title').textContent = playing;
+  if (!isThere) {
+    $('state').textContent = `There is no stream called “${playing}” on this server.`;
+    $('state').dataset.state = 'failed';
+    return;
+  }
+  const name = playing;
   $('unmute').hidden = true;
   player = new Player($('video'), {
-    name: playing,
+    name,
     iceServers: config.iceServers,
     line,
     say: (state, words) => {
@@ -90,13 +116,12 @@ function show() {
       $('veil').hidden = state === 'live';
       if (state !== 'connecting') start();
     },
-    waits: () => `Connected. Waiting for ${known.get(name)?.state === 'waiting' ? 'its publisher' : 'the first picture'}…`,
+    waits: () => `Connected. Waiting for ${known?.get(name)?.state === 'waiting' ? 'its publisher' : 'the first picture'}…`,
     figures: (f) => {
       for (const [key, graph] of Object.entries(graphs)) graph.show(f[key]);
       $('detail').textContent = f.detail;
     },
   });
-  $('player').scrollIntoView({ block: 'start', behavior: 'smooth' });
 }
 
 /** With sound where the browser allows that without a click on this page; else silent, with a way to change it. */
@@ -115,8 +140,7 @@ async function start() {
 }
 
 function sound() {
-  $('sound').ariaPressed = String(!$('video').muted);
-  $('sound').textContent = $('video').muted ? 'Sound is off' : 'Sound is on';
+  $('sound').textContent = $('video').muted ? 'Unmute' : 'Mute';
 }
 
 $('video').onloadedmetadata = start;
@@ -124,6 +148,7 @@ $('unmute').onclick = () => {
   $('video').muted = false;
   $('unmute').hidden = true;
   sound();
+  keepFocus($('sound'));
 };
 $('sound').onclick = () => {
   $('video').muted = !$('video').muted;
@@ -141,12 +166,14 @@ $('pause').onclick = () => {
   }
 };
 $('video').onplay = $('video').onpause = () => {
-  $('pause').textContent = $('video').paused ? 'Go on' : 'Pause';
+  $('pause').textContent = $('video').paused ? 'Resume' : 'Pause';
 };
 $('full').onclick = () => ($('video').requestFullscreen?.() ?? $('video').webkitEnterFullscreen?.());
 $('close').onclick = () => {
+  const button = document.querySelector('#streams .playing button');
   history.pushState(null, '', '/');
   show();
+  keepFocus(button ?? document.querySelector('#streams button') ?? $('main'));
 };
 $('room').onsubmit = (event) => {
   event.preventDefault();
@@ -157,6 +184,11 @@ window.onpopstate = show;
 window.onpagehide = () => player?.stop();
 window.onpageshow = ({ persisted }) => persisted && location.reload();
 line.addEventListener('news', ({ detail }) => list(detail.streams));
-list((await (await fetch('/api/streams')).json()).streams);
+try {
+  list((await (await fetch('/api/streams')).json()).streams);
+} catch (error) {
+  // The line to the server tells of them, too.
+  console.warn('asking for the streams', error);
+}
 sound();
 show();

@@ -213,7 +213,7 @@ impl fmt::Display for StreamError {
                 "nobody can publish to the stream {name:?}: it has a source of its own"
             ),
             Self::HasPublisher(name) => {
-                write!(f, "somebody publishes to the stream {name:?} already")
+                write!(f, "somebody else is publishing to the stream {name:?}")
             }
             Self::Peer(error) => error.fmt(f),
         }

@@ -99,7 +99,7 @@ impl fmt::Display for Refusal {
             Self::NotPublishable => {
                 f.write_str("the stream has a source of its own; it is not published")
             }
-            Self::Busy => f.write_str("somebody publishes this stream already"),
+            Self::Busy => f.write_str("somebody else is publishing this stream"),
             Self::NotLive { .. } => f.write_str("there is nothing to watch now"),
             Self::Full => f.write_str("there are as many viewers as there may be"),
             Self::Unsuitable(why) => write!(f, "the offer does not suit the stream: {why}"),

@@ -252,7 +252,7 @@ fn published_media_is_watched() {
     let (_, _, offer) = world.offerer(Kind::Publish);
     let busy = world.ask(post("/whip/cam", &offer));
     assert_eq!(busy.status, 409);
-    assert!(problem(&busy).contains("somebody publishes"));
+    assert!(problem(&busy).contains("somebody else is publishing"));
     let ended = world.ask(request("DELETE", &session));
     assert_eq!(ended.status, 200);
     assert_eq!(world.ask(request("DELETE", &session)).status, 404);

@@ -163,7 +163,7 @@ export const rooms = {
     await bob.click('#camera');
     await says('Bob,');
     await bob.click('#screen');
-    await says('Bob · shares the screen');
+    await says('Bob · sharing the screen');
     await moving(ann, 3);
     await photograph(ann, 'room-screen');
   },
@@ -262,7 +262,7 @@ export const rooms = {
     const [anna, bert] = await both(open);
     await anna.fill('#target', 'nobody');
     await anna.click('#dial button[type=submit]');
-    await shows(anna, '#state', /nobody cannot be reached/);
+    await shows(anna, '#state', /nobody is not online/);
     await dial(anna, bert);
     await chat(anna, bert, 'Hello Bert');
     await chat(bert, anna, 'Hello Anna');
@@ -295,7 +295,7 @@ export const rooms = {
     // And once more, the other way; declined this time.
     await bert.fill('#target', 'anna');
     await bert.click('#dial button[type=submit]');
-    await shows(anna, '#incoming-title', /bert calls/);
+    await shows(anna, '#incoming-title', /bert is calling/);
     await photograph(anna, 'call-incoming');
     await anna.click('#decline');
     await shows(bert, '#state', /anna has declined/);
@@ -325,11 +325,11 @@ export const rooms = {
 const both = (open) => Promise.all(['anna', 'bert'].map((user) => open(`${base}/call?userId=${user}`, small)));
 
 async function dial(from, to) {
-  await shows(from, '#state', /Ready for calls|reached/);
-  await shows(to, '#state', /Ready for calls/);
+  await shows(from, '#state', /ready for calls|is not online/);
+  await shows(to, '#state', /ready for calls/);
   await from.fill('#target', 'bert');
   await from.click('#dial button[type=submit]');
-  await shows(to, '#incoming-title', /anna calls/);
+  await shows(to, '#incoming-title', /anna is calling/);
   await to.click('#accept');
   await Promise.all([from, to].map(connected));
   await Promise.all([from, to].map((page) => moving(page, 1)));

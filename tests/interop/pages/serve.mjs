@@ -188,10 +188,10 @@ export const scenarios = {
     await dialog.waitFor();
     await photograph(page, 'serve-token');
     await dialog.locator('input').fill('looking-glass');
-    await dialog.locator('button').click();
+    await dialog.locator('button[type=submit]').click();
     await shows(page, '#sign-in [role=alert]', /not the token/);
     await dialog.locator('input').fill('wonderland');
-    await dialog.locator('button').click();
+    await dialog.locator('button[type=submit]').click();
     await page.locator('#streams li[data-name=testcard] button').click();
     await isLive(page);
     // Again, with the cookie.
