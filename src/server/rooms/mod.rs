@@ -23,6 +23,7 @@
 mod config;
 pub(crate) mod forward;
 mod layers;
+mod members;
 mod message;
 mod participant;
 mod peers;
@@ -35,7 +36,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use self::forward::LAYERS;
-use self::message::{FromPage, Member, MemberState};
+use self::members::Lists;
+use self::message::{FromPage, MemberState};
 use self::participant::{Participant, ParticipantId};
 use super::http::{Request, SocketOutput, WebSocketId};
 use super::limits::RateLimit;
@@ -54,6 +56,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How often layers are chosen anew.
 const CHOOSING: Duration = Duration::from_millis(500);
+
+/// Offers to one participant in quick succession, and in a second after that. What changes meanwhile goes into the next.
+const OFFERS: (u32, u32) = (20, 4);
 
 /// The room of `/websocket`.
 const LOBBY: &str = "lobby";
@@ -97,6 +102,7 @@ pub struct Rooms {
     by_peer: HashMap<PeerId, ParticipantId>,
     by_socket: HashMap<WebSocketId, ParticipantId>,
     out: VecDeque<SocketOutput>,
+    lists: Lists,
     next: u32,
     tick: Option<Instant>,
     choosing: Instant,
@@ -113,6 +119,7 @@ impl Rooms {
             by_peer: HashMap::new(),
             by_socket: HashMap::new(),
             out: VecDeque::new(),
+            lists: Lists::default(),
             next: 1,
             tick: None,
             choosing: now,
@@ -192,7 +199,7 @@ impl Rooms {
         if let Some(key) = request.query_value("resume")
             && let Some(id) = self.find_by_key(room, &key)
         {
-            return self.resume(net, id, socket);
+            return self.resume(net, id, socket, now);
         }
         let mut members = self
             .participants
@@ -234,6 +241,7 @@ impl Rooms {
             socket: Some(socket),
             away_since: None,
             rate: self.rate_limit(now),
+            offers: RateLimit::new(OFFERS.0, OFFERS.1, now),
             sources: Vec::new(),
             slots: Vec::new(),
             offered_at: None,
@@ -245,7 +253,7 @@ impl Rooms {
         self.by_peer.insert(peer, id);
         self.by_socket.insert(socket, id);
         self.welcome(id);
-        self.tell_members(&room);
+        self.tell_newcomer(id, now);
         self.reconcile(net, id);
         self.offer(net, id, now);
     }
@@ -303,7 +311,7 @@ impl Rooms {
         participant.away_since = Some(now);
         let room = participant.room.clone();
         log::info!("room {room}: {id} has lost its socket");
-        self.tell_members(&room);
+        self.lists.note(&room, now);
     }
 
     /// Time has passed.
@@ -324,12 +332,14 @@ impl Rooms {
             })
             .collect();
         for (id, why) in over {
-            self.remove(net, id, 1008, why);
+            self.remove(net, id, 1008, why, now);
         }
+        self.tell_members(now);
         self.tick = (!self.participants.is_empty()).then_some(now + TICK);
         let all: Vec<ParticipantId> = self.participants.keys().copied().collect();
         for id in &all {
             self.want_keyframes(net, *id, now);
+            self.offer_if_owed(net, *id, now);
         }
         if now >= self.choosing {
             self.choosing = now + CHOOSING;
@@ -362,7 +372,7 @@ impl Rooms {
                 if let Err(why) = peer.set_remote_description(answer) {
                     log::info!("{id}: its answer is not taken: {why}");
                     self.stats.bad_messages += 1;
-                    return self.remove(net, id, 1008, "the answer is not taken");
+                    return self.remove(net, id, 1008, "the answer is not taken", now);
                 }
                 self.offer_if_owed(net, id, now);
             }
@@ -375,9 +385,9 @@ impl Rooms {
                 }
             }
             FromPage::State(state) => {
-                participant.state = state;
-                let room = participant.room.clone();
-                self.tell_members(&room);
+                if std::mem::replace(&mut participant.state, state) != state {
+                    self.lists.note(&participant.room, now);
+                }
             }
             FromPage::Renegotiate => {
                 participant.owes_offer = true;
@@ -389,7 +399,7 @@ impl Rooms {
                     let _ = peer.restart_ice();
                 }
             }
-            FromPage::Leave => self.remove(net, id, 1000, "left"),
+            FromPage::Leave => self.remove(net, id, 1000, "left", now),
             FromPage::Unknown(event) => log::debug!("{id}: the event {event:?} is unknown"),
         }
     }
@@ -421,14 +431,19 @@ impl Rooms {
     }
 
     /// Somebody is back, with another socket.
-    fn resume(&mut self, net: &mut EventLoop, id: ParticipantId, socket: WebSocketId) {
+    fn resume(
+        &mut self,
+        net: &mut EventLoop,
+        id: ParticipantId,
+        socket: WebSocketId,
+        now: Instant,
+    ) {
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
         log::info!("room {}: {id} is back", participant.room);
         participant.away_since = None;
         let old = participant.socket.replace(socket);
-        let room = participant.room.clone();
         let peer = participant.peer;
         if let Some(old) = old {
             self.by_socket.remove(&old);
@@ -437,7 +452,7 @@ impl Rooms {
         }
         self.by_socket.insert(socket, id);
         self.welcome(id);
-        self.tell_members(&room);
+        self.tell_newcomer(id, now);
         let Ok(peer) = net.peer(peer) else {
             return;
         };
@@ -447,7 +462,7 @@ impl Rooms {
         {
             self.send(id, message::offer(&offer));
         } else {
-            self.offer_if_owed(net, id, Instant::now());
+            self.offer_if_owed(net, id, now);
         }
     }
 
@@ -457,7 +472,7 @@ impl Rooms {
             return;
         };
         participant.owes_offer = true;
-        if !participant.can_offer(net) {
+        if !participant.can_offer(net) || !participant.offers.allows(now) {
             return;
         }
         let offer = net
@@ -472,7 +487,7 @@ impl Rooms {
             }
             Err(why) => {
                 log::warn!("{id}: no offer can be made: {why}");
-                self.remove(net, id, 1011, "no offer can be made");
+                self.remove(net, id, 1011, "no offer can be made", now);
             }
         }
     }
@@ -496,7 +511,14 @@ impl Rooms {
     }
 
     /// Somebody is gone for good.
-    fn remove(&mut self, net: &mut EventLoop, id: ParticipantId, code: u16, why: &str) {
+    fn remove(
+        &mut self,
+        net: &mut EventLoop,
+        id: ParticipantId,
+        code: u16,
+        why: &str,
+        now: Instant,
+    ) {
         let Some(participant) = self.participants.remove(&id) else {
             return;
         };
@@ -515,7 +537,7 @@ impl Rooms {
             source.subscriptions.retain(|s| s.subscriber != id);
         }
         self.reconcile_others(net, id, &participant.room);
-        self.tell_members(&participant.room);
+        self.lists.note(&participant.room, now);
     }
 
     fn refuse(&mut self, socket: WebSocketId, code: u16, why: &str) {
@@ -538,15 +560,6 @@ impl Rooms {
         let (room, resume) = (&participant.room, participant.resume.expose());
         let text = message::welcome(&id.to_string(), room, resume, servers);
         self.send(id, text);
-    }
-
-    fn tell_members(&mut self, room: &str) {
-        let all = || self.participants.iter().filter(|(_, p)| p.room == room);
-        let members: Vec<Member<'_>> = all().map(|(id, p)| p.member(*id)).collect();
-        let text = message::members(&members);
-        let sockets = all().filter_map(|(_, p)| p.socket);
-        let sends = sockets.map(|socket| SocketOutput::Send(socket, text.clone()));
-        self.out.extend(sends.collect::<Vec<_>>());
     }
 
     fn find_by_key(&self, room: &str, key: &str) -> Option<ParticipantId> {

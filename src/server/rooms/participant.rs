@@ -53,6 +53,8 @@ pub(super) struct Participant {
     /// Since when it has no socket.
     pub away_since: Option<Instant>,
     pub rate: RateLimit,
+    /// Offers to it: what one participant changes is offered to all others.
+    pub offers: RateLimit,
     pub sources: Vec<Source>,
     pub slots: Vec<Slot>,
     /// When the offer that awaits its answer was sent.

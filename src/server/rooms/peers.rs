@@ -63,7 +63,8 @@ impl Rooms {
                 participant.budget = Some(estimate.bits_per_second());
             }
             PeerEvent::ConnectionStateChange(ConnectionState::Closed) => {
-                self.remove(net, id, 1001, "the connection is lost");
+                let why = "the connection is lost";
+                self.remove(net, id, 1001, why, Instant::now());
             }
             PeerEvent::Error(why) => log::info!("{id}: {why}"),
             _ => {}

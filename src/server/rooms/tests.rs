@@ -485,6 +485,94 @@ fn bad_messages_end_badly() {
     assert_eq!(codes, [1009, 1008, 1008]);
 }
 
+/// Bytes that the rooms send in these seconds in answer to what `say` says, which is told what time it is.
+fn sent(
+    hall: &mut Hall,
+    begin: &mut Instant,
+    seconds: u64,
+    mut say: impl FnMut(&mut Hall, Instant),
+) -> usize {
+    let mut sent = 0;
+    let start = *begin;
+    *begin += Duration::from_secs(seconds);
+    for ms in (0..seconds * 1000).step_by(20) {
+        let now = start + Duration::from_millis(ms);
+        say(hall, now);
+        hall.rooms.handle_timeout(&mut hall.net, now);
+        let output = std::iter::from_fn(|| hall.rooms.poll_socket());
+        sent += output
+            .map(|o| match o {
+                SocketOutput::Send(_, text) => text.len(),
+                SocketOutput::Close(_, _, why) => panic!("{why}"),
+            })
+            .sum::<usize>();
+    }
+    sent
+}
+
+/// What is said 45 times a second by each of 20 goes to 20, but only when something has changed, and gathered.
+#[test]
+fn what_is_on_is_said_when_it_has_changed_and_gathered() {
+    let config = RoomsConfig {
+        answer_time: Duration::from_secs(3600),
+        ..RoomsConfig::default()
+    };
+    let mut hall = Hall::new(config);
+    let all: Vec<usize> = (0..20).map(|_| hall.join("x")).collect();
+    let clock = &mut Instant::now();
+    sent(&mut hall, clock, 10, |_, _| {});
+    let say = |hall: &mut Hall, now: Instant, camera: bool| {
+        let state = json!({ "camera": camera, "microphone": true, "screen": false }).to_string();
+        let text = json!({ "event": "state", "data": state }).to_string();
+        for page in &all {
+            let socket = hall.pages[*page].socket;
+            let rooms = &mut hall.rooms;
+            rooms.socket_message(&mut hall.net, socket, &text, now);
+        }
+        all.len() * text.len()
+    };
+    let mut came = 0;
+    let same = sent(&mut hall, clock, 6, |hall, now| {
+        came += say(hall, now, true)
+    });
+    assert_eq!(same, 0, "of {came} bytes that change nothing");
+    let mut on = false;
+    let changed = sent(&mut hall, clock, 6, |hall, now| {
+        on = !on;
+        say(hall, now, on);
+    });
+    assert!((1..2 * came).contains(&changed), "{came} in, {changed} out");
+    // What was said last is what everybody has in the end.
+    let text = r#"{"event":"state","data":"{\"camera\":false}"}"#;
+    let socket = hall.pages[all[3]].socket;
+    hall.rooms
+        .socket_message(&mut hall.net, socket, text, *clock);
+    let list = hall.rooms.members("x");
+    assert!(list.contains(r#"\"camera\":false"#), "{list}");
+    let last = sent(&mut hall, clock, 2, |_, _| {});
+    assert_eq!(last, all.len() * list.len());
+}
+
+/// Offers cost much more than what asks for them.
+#[test]
+fn offers_are_gathered() {
+    let mut hall = Hall::new(RoomsConfig::default());
+    let [a, b] = [hall.join("x"), hall.join("x")];
+    hall.until("two in a room", |h| h.is_full(&[a, b], 1));
+    let before = hall.pages[a].offers;
+    let end = Instant::now() + Duration::from_secs(2);
+    let mut asked = 0;
+    while Instant::now() < end {
+        hall.say(a, "renegotiate", "");
+        asked += 1;
+        hall.step();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let offers = hall.pages[a].offers - before;
+    assert!(offers <= 30 && asked >= 60, "{offers} offers for {asked}");
+    hall.until("a last one", |h| h.pages[a].offers > before + offers);
+}
+
 #[test]
 fn an_offer_without_an_answer_is_not_waited_for() {
     let config = RoomsConfig {
