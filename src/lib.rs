@@ -12,6 +12,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod seldom;
+
 pub mod proto;
 
 #[cfg(any(feature = "signaling", feature = "turn-server"))]

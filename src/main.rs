@@ -13,11 +13,15 @@ macro_rules! say {
     };
 }
 
-mod cli;
+/// Prints a line that tells where a server is to be found. A server that cannot say so ends, with an error: whoever
+/// has started it (systemd, a script) is to know.
+macro_rules! announce {
+    ($($arg:tt)*) => {
+        crate::announce_line(format_args!($($arg)*))
+    };
+}
 
-/// What is logged unless RUST_LOG says otherwise. Not what `stun_types` has to say about messages that anybody on
-/// the network can send.
-const LOG: &str = "warn,stun_types=error,turn_types=error";
+mod cli;
 
 /// What the command line asks for that cannot be had.
 #[derive(Debug)]
@@ -37,7 +41,15 @@ fn print_line(line: Arguments<'_>) {
     }
 }
 
+fn announce_line(line: Arguments<'_>) {
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        // The standard error may be gone as well.
+        let _ = writeln!(std::io::stderr(), "looprtc: the standard output: {error}");
+        std::process::exit(1);
+    }
+}
+
 fn main() -> ExitCode {
-    env_logger::init_from_env(env_logger::Env::default().default_filter_or(LOG));
+    let _log = cli::logging::start();
     cli::main(std::env::args_os().skip(1))
 }

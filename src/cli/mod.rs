@@ -2,6 +2,7 @@
 
 mod completions;
 mod inspect;
+pub mod logging;
 mod man;
 mod page;
 mod pion_to_pion;
@@ -95,11 +96,19 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     if error.is::<Usage>() {
-        eprintln!("looprtc {name}: {error}\n\nlooprtc {name} --help explains the options.");
+        tell(&format!(
+            "looprtc {name}: {error}\n\nlooprtc {name} --help explains the options."
+        ));
         return ExitCode::from(2);
     }
-    eprintln!("looprtc: {error}");
+    tell(&format!("looprtc: {error}"));
     ExitCode::FAILURE
+}
+
+/// Writes a line to the standard error, if anybody reads it.
+fn tell(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The whole command line, with everything that help shows.

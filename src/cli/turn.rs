@@ -367,7 +367,7 @@ impl Options {
     fn announce(&self, listening: &[Listening]) {
         let mut urls = Vec::new();
         for Listening { transport, address } in listening {
-            say!("listening at {} {address}", name(*transport));
+            announce!("listening at {} {address}", name(*transport));
             let host = self.host(address.ip());
             let at = SocketAddr::new(host, address.port());
             let url = match transport {
@@ -382,13 +382,15 @@ impl Options {
             }
         }
         let urls: Vec<_> = urls.iter().map(|url| format!("\"{url}\"")).collect();
-        say!("");
-        say!("iceServers: [{{");
-        say!("  urls: [{}],", urls.join(", "));
+        announce!("");
+        announce!("iceServers: [{{");
+        announce!("  urls: [{}],", urls.join(", "));
         self.announce_credential();
-        say!("}}]");
+        announce!("}}]");
         if !self.tls.is_empty() {
-            say!("(for turns: put the name that the certificate is for in place of the address)");
+            announce!(
+                "(for turns: put the name that the certificate is for in place of the address)"
+            );
         }
         let own = self.relay.iter().chain(&self.external).copied();
         let own = own.chain(listening.iter().map(|l| self.host(l.address.ip())));
@@ -396,23 +398,23 @@ impl Options {
             .filter(|ip| !ip.is_unspecified())
             .find(|ip| !self.peers.permits(*ip));
         if let Some(ip) = private.filter(|_| !self.stun_only) {
-            say!("");
-            say!(
+            announce!("");
+            announce!(
                 "{ip} is not a public address: peers there, two that both relay among them, are reached"
             );
-            say!("only with --allow-peer {ip}.");
+            announce!("only with --allow-peer {ip}.");
         }
     }
 
     fn announce_credential(&self) {
         if let Some(user) = &self.first_user {
-            say!("  username: \"{user}\", credential: \"(the password of {user})\",");
+            announce!("  username: \"{user}\", credential: \"(the password of {user})\",");
         } else if let Some(secret) = &self.credentials.secret {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             let until = now.map_or(0, |now| now.as_secs()) + 24 * 3600;
             let username = format!("{until}:test");
             let password = rest_password(secret, &username);
-            say!("  username: \"{username}\", credential: \"{password}\",   // for a day");
+            announce!("  username: \"{username}\", credential: \"{password}\",   // for a day");
         }
     }
 

@@ -129,7 +129,7 @@ impl EventLoop {
         if self.mdns.machine.publish(&host, address) {
             self.mdns.published.entry(peer).or_default().push(host);
         } else {
-            log::warn!("too many names: {host} cannot be resolved by others");
+            crate::seldom::seldom!(warn, "too many names: {host} cannot be resolved by others");
         }
     }
 

@@ -262,7 +262,7 @@ impl Entry {
             Ok(result) => Some(result),
             Err(payload) => {
                 let text = panic_text(&*payload).unwrap_or_default().to_owned();
-                log::error!("peer {} panicked and is closed: {text}", self.id);
+                crate::seldom::seldom!(error, "peer {} panicked and is closed: {text}", self.id);
                 self.broken = Some(text);
                 None
             }
@@ -367,7 +367,8 @@ impl EventLoop {
                     entry.addresses.push((*socket, address));
                     if !self.demux.claim(*socket, address, index, now) {
                         self.stats.address_conflicts += 1;
-                        log::warn!(
+                        crate::seldom::seldom!(
+                            warn,
                             "peer {}: {address} is in use by another peer; two peers with the same \
                              remote address need PortPolicy::Own",
                             entry.id
@@ -460,7 +461,7 @@ impl EventLoop {
         let entry = self.peers.entries.remove(index);
         // What is left of a broken peer may panic when it is dropped, too.
         if catch_unwind(AssertUnwindSafe(|| drop(entry))).is_err() {
-            log::error!("dropping a peer panicked");
+            crate::seldom::seldom!(error, "dropping a peer panicked");
         }
     }
 }

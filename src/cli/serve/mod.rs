@@ -294,11 +294,13 @@ fn announce(gateway: &Gateway, needs_token: bool) {
     for stream in gateway.streams().list() {
         let name = &stream.name;
         match &stream.state {
-            StreamState::Failed { why, .. } => eprintln!("looprtc: stream {name}: {why}"),
-            StreamState::Waiting => {
-                say!("stream {name}: waits for a publisher at {url}/whip/{name}")
+            StreamState::Failed { why, .. } => {
+                super::tell(&format!("looprtc: stream {name}: {why}"))
             }
-            _ => say!("stream {name}: {}", stream.source),
+            StreamState::Waiting => {
+                announce!("stream {name}: waits for a publisher at {url}/whip/{name}")
+            }
+            _ => announce!("stream {name}: {}", stream.source),
         }
     }
     let ask = if needs_token {
@@ -306,5 +308,5 @@ fn announce(gateway: &Gateway, needs_token: bool) {
     } else {
         ""
     };
-    say!("Open {url} in a browser{ask}");
+    announce!("Open {url} in a browser{ask}");
 }

@@ -436,7 +436,8 @@ impl Channels {
             .and_then(|c| c.config().map(ChannelConfig::from_core))
             .unwrap_or_else(|| ChannelConfig::new(""));
         if self.channels.len() >= limits.max_channels {
-            log::warn!(
+            crate::seldom::seldom!(
+                warn,
                 "data channel {:?} refused: max_channels reached",
                 config.label
             );

@@ -323,7 +323,7 @@ impl Peer {
 
     /// A fault of the core itself: this peer is over, the others are not touched.
     fn die(&mut self, why: String) {
-        log::error!("peer closed: {why}");
+        crate::seldom::seldom!(error, "peer closed: {why}");
         self.event(PeerEvent::Error(PeerError::Core(why)));
         self.rtc.disconnect();
         self.finish();

@@ -401,7 +401,7 @@ fn add_local_candidate(rtc: &mut Rtc, found: &LocalCandidate) -> Option<IceCandi
     };
     let line = rtc.add_local_candidate(candidate)?.to_sdp_string();
     IceCandidate::parse(&line)
-        .inspect_err(|e| log::warn!("own candidate {line:?}: {e}"))
+        .inspect_err(|e| crate::seldom::seldom!(warn, "own candidate {line:?}: {e}"))
         .ok()
 }
 

@@ -146,7 +146,7 @@ impl Door {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let registry = self.poll.registry();
         if let Err(e) = registry.register(&mut tcp, Token(index), interest) {
-            log::warn!("a connection from {client}: {e}");
+            crate::seldom::seldom!(warn, "a connection from {client}: {e}");
             return;
         }
         let wire = Wire::new(tcp, self.config.tls.as_ref());

@@ -361,7 +361,7 @@ fn carry(
             // There are as many at a time as there are lines, at most. Without a thread it is dropped, and so 500.
             let large = thread::Builder::new().name("door-large".to_owned());
             if let Err(e) = large.spawn(move || write(http, response)) {
-                log::warn!("no thread for a large response: {e}");
+                crate::seldom::seldom!(warn, "no thread for a large response: {e}");
             }
         }
     }
@@ -401,7 +401,10 @@ fn write(http: tiny_http::Request, response: Response) {
     for (name, value) in &response.headers {
         match Header::from_bytes(name.as_bytes(), value.as_bytes()) {
             Ok(header) => headers.push(header),
-            Err(()) => log::warn!("the header {name} of a response is not ASCII: left out"),
+            Err(()) => crate::seldom::seldom!(
+                warn,
+                "the header {name} of a response is not ASCII: left out"
+            ),
         }
     }
     let status = StatusCode(response.status);

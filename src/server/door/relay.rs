@@ -37,7 +37,7 @@ impl Door {
         let made = request::arrived(parts, connection.client, connection.wire.is_secure());
         let Some(request) = made else {
             // It was checked before it went there.
-            log::error!("tiny_http has read another request than was written");
+            crate::seldom::seldom!(error, "tiny_http has read another request than was written");
             return;
         };
         waiting.http = Some(http);
@@ -113,7 +113,7 @@ impl Door {
 
     /// tiny_http has died: what was there is lost, what comes has another.
     fn start_anew(&mut self, why: &str, now: Instant) {
-        log::warn!("the HTTP parser is gone, and started anew: {why}");
+        crate::seldom::seldom!(warn, "the HTTP parser is gone, and started anew: {why}");
         let lost = self.inner.take().map(|inner| inner.under_way());
         for id in lost.into_iter().flatten() {
             let Some(index) = self.requests.get(&id).map(|waiting| waiting.index) else {

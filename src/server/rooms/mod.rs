@@ -223,7 +223,7 @@ impl Rooms {
         let peer = match self.add_peer(net, layered) {
             Ok(peer) => peer,
             Err(why) => {
-                log::warn!("room {room}: nobody can join: {why}");
+                crate::seldom::seldom!(warn, "room {room}: nobody can join: {why}");
                 return self.refuse(socket, 1013, "the server is full; try again later");
             }
         };
@@ -486,7 +486,7 @@ impl Rooms {
                 self.send(id, message::offer(&offer));
             }
             Err(why) => {
-                log::warn!("{id}: no offer can be made: {why}");
+                crate::seldom::seldom!(warn, "{id}: no offer can be made: {why}");
                 self.remove(net, id, 1011, "no offer can be made", now);
             }
         }

@@ -147,7 +147,11 @@ impl Rooms {
             }
             match participant.admit(net, source, kind) {
                 Ok(transceiver) => self.subscribe(source, id, peer, transceiver),
-                Err(why) => log::warn!("{id} does not get {kind} of {}: {why}", source.owner),
+                Err(why) => crate::seldom::seldom!(
+                    warn,
+                    "{id} does not get {kind} of {}: {why}",
+                    source.owner
+                ),
             }
         }
     }

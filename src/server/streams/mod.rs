@@ -472,7 +472,7 @@ impl Streams {
                 codec,
                 agreed,
             };
-            log::warn!("{event}");
+            crate::seldom::seldom!(warn, "{event}");
             events.push(event);
         }
         for event in events {

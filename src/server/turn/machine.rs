@@ -277,7 +277,7 @@ impl TurnMachine {
         });
         match signed {
             Ok(contents) => self.outputs.push_back(Output::Message(client, contents)),
-            Err(e) => log::error!("writing an answer to {}: {e}", client.remote),
+            Err(e) => crate::seldom::seldom!(error, "writing an answer to {}: {e}", client.remote),
         }
     }
 
@@ -295,7 +295,7 @@ impl TurnMachine {
         *slot = match result {
             Ok(address) => Relay::Open(address),
             Err(why) => {
-                log::warn!("no relay for {}: {why}", a.client.remote);
+                crate::seldom::seldom!(warn, "no relay for {}: {why}", a.client.remote);
                 Relay::Failed
             }
         };
@@ -382,7 +382,7 @@ fn finish(built: Result<MessageWriteVec, StunWriteError>, to: &Message<'_>) -> O
         Ok(answer.finish())
     });
     finished
-        .inspect_err(|e| log::error!("writing an answer: {e}"))
+        .inspect_err(|e| crate::seldom::seldom!(error, "writing an answer: {e}"))
         .ok()
 }
 

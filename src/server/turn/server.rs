@@ -311,7 +311,7 @@ impl TurnServer {
                     *listed = false;
                     if e.kind() != ErrorKind::WouldBlock {
                         // As when there are no descriptors left: the next connection tries again.
-                        log::warn!("accepting a connection: {e}");
+                        crate::seldom::seldom!(warn, "accepting a connection: {e}");
                     }
                     return false;
                 }

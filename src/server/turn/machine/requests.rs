@@ -229,7 +229,7 @@ impl TurnMachine {
 
 fn written(built: Result<MessageWriteVec, StunWriteError>) -> Answer {
     built.map(Some).map_err(|e| {
-        log::error!("writing an answer: {e}");
+        crate::seldom::seldom!(error, "writing an answer: {e}");
         refuse(ErrorCode::SERVER_ERROR, "the answer could not be written")
     })
 }
