@@ -1,6 +1,18 @@
 //! What passes between a protocol machine and whoever drives it.
 
+#[cfg(feature = "driver")]
+use std::net::Ipv6Addr;
 use std::net::{IpAddr, SocketAddr};
+
+/// Returns the address that stands for a client in limits: an IPv4 address itself, also where it is mapped into IPv6
+/// (`::ffff:192.0.2.1`); of an IPv6 address its network of 64 bits, which every customer has at least.
+#[cfg(feature = "driver")]
+pub(crate) fn client_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
+    }
+}
 
 /// The transport a datagram came by or goes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

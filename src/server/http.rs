@@ -40,8 +40,11 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Who asks.
     pub client: SocketAddr,
-    /// Whether it came over TLS.
+    /// Whether it came over TLS, to us or to a trusted proxy.
     pub secure: bool,
+    /// What the client's URLs begin with before [`path`](Self::path), as `/cam` behind a proxy that serves us there;
+    /// empty where that is nothing.
+    pub prefix: String,
 }
 
 impl Request {
@@ -56,6 +59,7 @@ impl Request {
             body: Vec::new(),
             client,
             secure: false,
+            prefix: String::new(),
         }
     }
 
@@ -185,6 +189,18 @@ impl Response {
     #[must_use]
     pub fn json(status: u16, value: &Value) -> Self {
         Self::new(status).body("application/json", value.to_string())
+    }
+
+    /// Adds members to a JSON object that is the body; those that are there stay (RFC 9457, section 3.2).
+    #[must_use]
+    pub(crate) fn with_members(mut self, members: &Value) -> Self {
+        let mut body = members.clone();
+        let own = serde_json::from_slice::<Value>(&self.body);
+        if let (Some(body), Ok(Value::Object(own))) = (body.as_object_mut(), own) {
+            body.extend(own);
+            self.body = json!(body).to_string().into_bytes();
+        }
+        self
     }
 
     /// Problem details (RFC 9457): what is wrong in a few words, and for this request.

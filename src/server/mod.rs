@@ -11,6 +11,8 @@ pub mod http;
 #[cfg(feature = "server")]
 pub mod pages;
 #[cfg(feature = "server")]
+pub mod proxies;
+#[cfg(feature = "server")]
 pub mod rooms;
 #[cfg(feature = "server")]
 pub mod streams;
@@ -21,11 +23,15 @@ pub mod turn;
 #[cfg(feature = "server")]
 pub mod whip;
 
+#[cfg(any(feature = "server", feature = "turn-server"))]
+mod cidr;
 #[cfg(feature = "server")]
 mod limits;
+#[cfg(feature = "server")]
+mod names;
+#[cfg(any(feature = "server", feature = "turn-server"))]
+pub(crate) mod quota;
 #[cfg(feature = "self-signed")]
 mod self_signed;
 #[cfg(any(feature = "server", feature = "turn-server"))]
 mod tls;
-#[cfg(any(feature = "server", feature = "turn-server"))]
-mod who;

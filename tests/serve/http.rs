@@ -197,9 +197,108 @@ fn a_token_for_watching_and_one_for_publishing() {
     assert_eq!(publish(&cookie), 401);
     let config = server.ask("GET /api/config", "", "");
     assert!(
-        config.contains("\"needsToken\":true") && !config.contains("iceServers"),
+        config.contains("\"needsToken\":true") && config.contains("\"iceServers\":[]"),
         "{config}"
     );
+}
+
+/// D2: whatever a page asks with, it is told everything that it needs to go on.
+#[test]
+fn a_page_is_told_what_it_may_do_and_what_another_token_would_give() {
+    let server = Server::start(&["--token", "see", "--publish-token", "show", "cam=whip:"]);
+    let sign_in = |token: &str| {
+        let answer = server.ask(
+            "POST /api/login",
+            &format!("Authorization: Bearer {token}\r\n"),
+            "",
+        );
+        let cookie = answer.lines().find_map(|l| l.strip_prefix("Set-Cookie: "));
+        let cookie = cookie
+            .unwrap_or_default()
+            .split(';')
+            .next()
+            .unwrap()
+            .to_owned();
+        format!("Cookie: {cookie}\r\n")
+    };
+    let config = |headers: &str| {
+        let answer = server.ask("GET /api/config", headers, "");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        serde_json::from_str::<serde_json::Value>(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+    };
+    let rights = |view, publish, details| serde_json::json!({ "view": view, "publish": publish, "details": details });
+    let nobody = config("");
+    let viewer = config(&sign_in("see"));
+    let publisher = config(&sign_in("show"));
+    for config in [&nobody, &viewer, &publisher] {
+        for field in ["publish", "iceServers"] {
+            assert!(config[field].is_array(), "{field} in {config}");
+        }
+        for field in [
+            "needsToken",
+            "signedIn",
+            "publishNeedsToken",
+            "signOut",
+            "rooms",
+            "calls",
+        ] {
+            assert!(config[field].is_boolean(), "{field} in {config}");
+        }
+    }
+    assert_eq!(nobody["rights"], rights(false, false, false));
+    assert_eq!(viewer["rights"], rights(true, false, false));
+    assert_eq!(
+        (&viewer["publishNeedsToken"], &viewer["publish"]),
+        (&true.into(), &serde_json::json!([]))
+    );
+    // Who signs in with the publish token can watch, too.
+    assert_eq!(publisher["rights"], rights(true, true, true));
+    assert_eq!(
+        (&publisher["publishNeedsToken"], &publisher["publish"]),
+        (&false.into(), &serde_json::json!(["cam"]))
+    );
+    assert_eq!(server.status("GET /api/streams", &sign_in("show"), ""), 200);
+    assert_eq!(
+        (&viewer["signOut"], &nobody["signOut"]),
+        (&true.into(), &false.into())
+    );
+    let out = server.ask("POST /api/logout", &sign_in("see"), "");
+    assert!(
+        out.contains("Set-Cookie: looprtc=; Path=/;") && out.contains("Max-Age=0"),
+        "{out}"
+    );
+    // A cookie of yesterday's token is taken away, and never breaks a page, also when it comes too often.
+    let stale = "Cookie: looprtc=0123\r\n";
+    for n in 0..25 {
+        let answer = server.ask("GET /api/config", stale, "");
+        assert!(
+            answer.contains("\"publish\":[]") && answer.contains("Set-Cookie: looprtc=;"),
+            "{answer}"
+        );
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), n < 20, "{n}: {answer}");
+    }
+    assert_eq!(
+        config(&sign_in("see"))["rights"],
+        rights(true, false, false)
+    );
+
+    let server = Server::start(&["--publish-token", "show", "cam=whip:"]);
+    let config = server.ask("GET /api/config", "", "");
+    for part in [
+        "\"needsToken\":false",
+        "\"signedIn\":true",
+        "\"publishNeedsToken\":true",
+    ] {
+        assert!(config.contains(part), "{part} in {config}");
+    }
+    let login = |token: &str| {
+        server.status(
+            "POST /api/login",
+            &format!("Authorization: Bearer {token}\r\n"),
+            "",
+        )
+    };
+    assert_eq!((login("shown"), login("show")), (401, 204));
 }
 
 /// What keeps it from starting is said, with what to do.

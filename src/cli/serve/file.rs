@@ -24,6 +24,8 @@ const KEYS: &[&str] = &[
     "token-file",
     "publish-token",
     "publish-token-file",
+    "stats-token",
+    "stats-token-file",
     "open",
     "udp-port",
     "external",
@@ -32,6 +34,12 @@ const KEYS: &[&str] = &[
     "rooms",
     "calls",
     "max-peers",
+    "max-per-client",
+    "max-connections-per-client",
+    "offers-per-second",
+    "trusted-proxies",
+    "proxy-protocol",
+    "base-path",
     "sources",
     "turn",
 ];
@@ -104,6 +112,7 @@ impl Reader<'_> {
             ("key", &mut settings.key),
             ("token-file", &mut settings.token_file),
             ("publish-token-file", &mut settings.publish_token_file),
+            ("stats-token-file", &mut settings.stats_token_file),
         ] {
             if let Some(value) = take(table, key) {
                 *to = Some(self.string(value, key)?);
@@ -112,10 +121,19 @@ impl Reader<'_> {
         for (key, to) in [
             ("token", &mut settings.token),
             ("publish-token", &mut settings.publish_token),
+            ("stats-token", &mut settings.stats_token),
         ] {
             if let Some(value) = take(table, key) {
                 *to = Some(Secret(self.string(value, key)?));
             }
+        }
+        if let Some(value) = take(table, "trusted-proxies") {
+            let range = |text: &str| text.parse::<Cidr>();
+            settings.trusted_proxies = self.list(value, "trusted-proxies", range)?;
+        }
+        self.flag(table, "proxy-protocol", &mut settings.proxy_protocol)?;
+        if let Some(value) = take(table, "base-path") {
+            settings.base_path = self.parsed(value, "base-path", settings::base_path)?;
         }
         self.flag(table, "self-signed", &mut settings.self_signed)?;
         self.flag(table, "open", &mut settings.open)
@@ -130,6 +148,21 @@ impl Reader<'_> {
         }
         if let Some(value) = take(table, "max-peers") {
             settings.max_peers = self.number(value, "max-peers", 1, 1_000_000)? as usize;
+        }
+        for (key, to) in [
+            ("max-per-client", &mut settings.max_per_client),
+            (
+                "max-connections-per-client",
+                &mut settings.max_connections_per_client,
+            ),
+        ] {
+            if let Some(value) = take(table, key) {
+                *to = self.number(value, key, 1, 1_000_000)? as usize;
+            }
+        }
+        if let Some(value) = take(table, "offers-per-second") {
+            settings.offers_per_second =
+                self.number(value, "offers-per-second", 1, 1_000_000)? as u32;
         }
         if let Some(value) = take(table, "external") {
             let ip = |text: &str| text.parse::<IpAddr>().map_err(|error| error.to_string());

@@ -101,7 +101,7 @@ fn options(command: Command) -> Command {
         ])
 }
 
-fn door() -> [Arg; 9] {
+fn door() -> [Arg; 14] {
     [
         option(
             "listen",
@@ -139,11 +139,37 @@ fn door() -> [Arg; 9] {
             "TEXT",
             "Same as text; visible in the process list, prefer a file",
         ),
+        option(
+            "stats-token-file",
+            "FILE",
+            "File with the token that shows other people's addresses and rooms in the statistics [default: the publish token]",
+        ),
+        option(
+            "stats-token",
+            "TEXT",
+            "Same as text; visible in the process list, prefer a file",
+        ),
         flag("open", "Serve anybody, on any address, without a token"),
+        list(
+            "trusted-proxy",
+            "RANGE",
+            "Reverse proxy whose word on the client's address is taken, for example 127.0.0.1 or 10.0.0.0/8",
+        )
+        .value_parser(value_parser!(Cidr)),
+        flag(
+            "proxy-protocol",
+            "Connections of trusted proxies begin with the PROXY protocol, version 1 or 2",
+        ),
+        option(
+            "base-path",
+            "PATH",
+            "Path at which a reverse proxy has the pages, for example /cam [default: /]",
+        )
+        .value_parser(settings::base_path),
     ]
 }
 
-fn peers() -> [Arg; 4] {
+fn peers() -> [Arg; 5] {
     [
         option(
             "udp-port",
@@ -168,6 +194,12 @@ fn peers() -> [Arg; 4] {
             "max-peers",
             "N",
             "Maximum number of simultaneous peers [default: 1024]",
+        )
+        .value_parser(value_parser!(usize)),
+        option(
+            "max-per-client",
+            "N",
+            "Maximum number of viewers and publishers of one address, and as many in rooms [default: 100]",
         )
         .value_parser(value_parser!(usize)),
     ]
@@ -240,9 +272,17 @@ fn over(s: &mut Settings, options: &ArgMatches) -> Result<(), Usage> {
         s.publish_token = text("publish-token").map(Secret);
         s.publish_token_file = text("publish-token-file");
     }
+    if text("stats-token").is_some() || text("stats-token-file").is_some() {
+        s.stats_token = text("stats-token").map(Secret);
+        s.stats_token_file = text("stats-token-file");
+    }
     s.open |= options.get_flag("open");
     set(&mut s.udp_port, value(options, "udp-port"));
     set(&mut s.max_peers, value(options, "max-peers"));
+    set(&mut s.max_per_client, value(options, "max-per-client"));
+    set_list(&mut s.trusted_proxies, values(options, "trusted-proxy"));
+    s.proxy_protocol |= options.get_flag("proxy-protocol");
+    set(&mut s.base_path, value(options, "base-path"));
     set_list(&mut s.external, values(options, "external"));
     let mut servers: Vec<IceServer> = Vec::new();
     for text in values::<String>(options, "ice-server") {

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use looprtc::proto::ice::{IceServer, ServerKind, ServerUrl};
 use looprtc::server::gateway::{DoorTls, GatewayConfig};
+use looprtc::server::proxies::{TrustedProxies, checked_prefix};
 use looprtc::server::streams::SourceConfig;
 use looprtc::server::token::Token;
 use looprtc::server::turn::{Cidr, Credentials, PeerPolicy, TurnMachineConfig, TurnServerConfig};
@@ -23,6 +24,8 @@ pub struct Settings {
     pub token_file: Option<String>,
     pub publish_token: Option<Secret>,
     pub publish_token_file: Option<String>,
+    pub stats_token: Option<Secret>,
+    pub stats_token_file: Option<String>,
     pub open: bool,
     pub udp_port: u16,
     pub external: Vec<IpAddr>,
@@ -31,6 +34,12 @@ pub struct Settings {
     pub rooms: bool,
     pub calls: bool,
     pub max_peers: usize,
+    pub max_per_client: usize,
+    pub max_connections_per_client: usize,
+    pub offers_per_second: u32,
+    pub trusted_proxies: Vec<Cidr>,
+    pub proxy_protocol: bool,
+    pub base_path: String,
     pub sources: BTreeMap<String, String>,
     pub turn: Turn,
 }
@@ -67,6 +76,8 @@ impl Default for Settings {
             token_file: None,
             publish_token: None,
             publish_token_file: None,
+            stats_token: None,
+            stats_token_file: None,
             open: config.open,
             udp_port: config.udp_port,
             external: config.external,
@@ -75,6 +86,12 @@ impl Default for Settings {
             rooms: config.rooms,
             calls: config.calls,
             max_peers: config.max_peers,
+            max_per_client: config.max_per_client,
+            max_connections_per_client: config.max_connections_per_client,
+            offers_per_second: config.offers_per_second,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            base_path: config.base_path,
             sources: BTreeMap::new(),
             turn: Turn {
                 enabled: false,
@@ -96,11 +113,13 @@ impl Settings {
             &self.publish_token,
             &self.publish_token_file,
         )?;
+        let stats_token = secret("stats-token", &self.stats_token, &self.stats_token_file)?;
         let config = GatewayConfig::default()
             .listen(self.listen)
             .tls(self.tls()?)
             .token(token.map(Token::new))
             .publish_token(publish_token.map(Token::new))
+            .stats_token(stats_token.map(Token::new))
             .open(self.open)
             .udp_port(self.udp_port)
             .external(self.external.clone())
@@ -110,9 +129,25 @@ impl Settings {
             .testcard(self.testcard)
             .rooms(self.rooms)
             .calls(self.calls)
-            .max_peers(self.max_peers);
+            .max_peers(self.max_peers)
+            .max_per_client(self.max_per_client)
+            .max_connections_per_client(self.max_connections_per_client)
+            .offers_per_second(self.offers_per_second)
+            .proxies(self.proxies()?)
+            .base_path(self.base_path.clone());
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
+    }
+
+    fn proxies(&self) -> Result<TrustedProxies, String> {
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            return Err(
+                "proxy-protocol needs trusted-proxies: the addresses of those that speak it".into(),
+            );
+        }
+        Ok(TrustedProxies::default()
+            .ranges(self.trusted_proxies.clone())
+            .proxy_protocol(self.proxy_protocol))
     }
 
     fn tls(&self) -> Result<DoorTls, String> {
@@ -181,6 +216,7 @@ impl Settings {
         path("key", &self.key);
         path("token-file", &self.token_file);
         path("publish-token-file", &self.publish_token_file);
+        path("stats-token-file", &self.stats_token_file);
         line("self-signed", self.self_signed.to_string());
         line("open", self.open.to_string());
         line("udp-port", self.udp_port.to_string());
@@ -189,9 +225,17 @@ impl Settings {
         line("rooms", self.rooms.to_string());
         line("calls", self.calls.to_string());
         line("max-peers", self.max_peers.to_string());
+        line("max-per-client", self.max_per_client.to_string());
+        let connections = self.max_connections_per_client;
+        line("max-connections-per-client", connections.to_string());
+        line("offers-per-second", self.offers_per_second.to_string());
+        line("trusted-proxies", array(&self.trusted_proxies));
+        line("proxy-protocol", self.proxy_protocol.to_string());
+        line("base-path", quoted(format!("{}/", self.base_path)));
         for (key, secret) in [
             ("token", &self.token),
             ("publish-token", &self.publish_token),
+            ("stats-token", &self.stats_token),
         ] {
             if secret.is_some() {
                 let _ = writeln!(text, "# {key} is given, and not shown");
@@ -281,6 +325,21 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
             "expected an address, for example 0.0.0.0:{port}, 192.0.2.7, [::]:{port}, or :{port} for this machine only"
         )),
     }
+}
+
+/// What clients' paths begin with.
+pub fn base_path(text: &str) -> Result<String, String> {
+    let prefix = checked_prefix(text)?;
+    let first = prefix.split('/').nth(1).unwrap_or_default();
+    let own = [
+        "api", "assets", "call", "metrics", "publish", "room", "watch", "whep", "whip",
+    ];
+    if own.contains(&first) {
+        return Err(format!(
+            "/{first} is a path of looprtc's own; take another, for example /cam"
+        ));
+    }
+    Ok(prefix)
 }
 
 /// `NAME=URL`.

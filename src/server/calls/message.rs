@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::server::names;
+
 /// What comes from a page, as far as the relay looks at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FromPage {
@@ -10,6 +12,8 @@ pub(super) enum FromPage {
         user: String,
         resume: Option<String>,
     },
+    /// It is nobody any more.
+    SignOut,
     /// For somebody else.
     Relay {
         kind: String,
@@ -20,13 +24,6 @@ pub(super) enum FromPage {
 
 /// Kinds that the server says, and nobody else.
 const OURS: [&str; 3] = ["signedin", "unavailable", "error"];
-
-/// Whether this can be the name of a user: 1 to 64 characters, none of them a control character, nor white space at
-/// either end.
-pub(super) fn is_user(id: &str) -> bool {
-    let fits = |c: char| !c.is_control();
-    !id.is_empty() && id.chars().count() <= 64 && id.chars().all(fits) && id.trim() == id
-}
 
 /// # Errors
 ///
@@ -41,17 +38,18 @@ pub(super) fn parse(text: &str) -> Result<FromPage, String> {
         let value = value.ok_or_else(|| format!("the member {name:?} is missing"))?;
         Ok(value.to_owned())
     };
-    let user = |name: &str| match member(name) {
-        Ok(id) if is_user(&id) => Ok(id),
-        Ok(_) => Err(format!(
-            "{name:?} has 1 to 64 characters, without white space at its ends"
-        )),
-        Err(why) => Err(why),
+    let user = |name: &str| -> Result<String, String> {
+        let id = member(name)?;
+        names::check(&id).map_err(|why| format!("{name:?}: {why}"))?;
+        Ok(id)
     };
     let kind = member("type")?;
     if kind == "signin" {
         let (user, resume) = (user("userId")?, member("resume").ok());
         return Ok(FromPage::SignIn { user, resume });
+    }
+    if kind == "signout" {
+        return Ok(FromPage::SignOut);
     }
     let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if !(1..=32).contains(&kind.len()) || !kind.bytes().all(fits) {

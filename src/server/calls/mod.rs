@@ -8,11 +8,14 @@
 //! |---|---|
 //! | `{"type":"signin","userId":"anna"}` | once a socket; the answer is `{"type":"signedin","userId":"anna","resume":KEY,"iceServers":[…]}` |
 //! | `{"type":"offer","userId":"anna","targetUid":"bert",…}` | as it is to `bert`; so are `answer`, `candidate`, `bye`, and every other type but the server's own |
+//! | `{"type":"signout"}` | the name is free for others, calls are over; the socket can sign in anew |
 //! | | `{"type":"unavailable","targetUid":"bert","of":"offer"}` when nobody of that name is there |
 //! | | `{"type":"error","message":…}` for what is not understood, and for a `userId` that is not the one signed in |
 //!
-//! A name that is in use is not given to another. Who comes back before the server has noticed that the old socket is
-//! dead says the key of its `signedin`: `"resume":KEY` in `signin`, or `&resume=KEY` in the URL.
+//! A name that is in use is not given to another, nor for a time of grace after its socket was lost without a
+//! `signout`. Who comes back, also before the server has noticed that the old socket is dead, says the key of its
+//! `signedin`: `"resume":KEY` in `signin`, or `&resume=KEY` in the URL. In a name nothing is hidden, and Latin, Greek and
+//! Cyrillic letters are not mixed, so that nobody looks like somebody else.
 //!
 //! Who is in a call with whom the relay knows from the offers and answers it has passed on. When a user is gone, whoever
 //! they were in a call with gets `{"type":"bye","userId":…,"targetUid":…,"reason":"gone"}`, after a time of grace in
@@ -21,11 +24,14 @@
 mod message;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use self::message::FromPage;
 use super::http::{Request, SocketOutput, WebSocketId};
 use super::limits::RateLimit;
+use super::names;
+use super::quota::{Held, client_of};
 use super::rooms::ice_servers;
 use super::token::Token;
 use crate::proto::ice::IceServer;
@@ -48,7 +54,10 @@ pub struct CallsConfig {
     pub max_calls: usize,
     /// How long a socket may be open without having signed in. 10 s; then it is closed (1008).
     pub sign_in_time: Duration,
-    /// How long a user in a call is waited for when the socket is lost. 30 s, as long as a path may be silent
+    /// Users of one client address (of one network of 64 bits, for IPv6), those that are waited for included. 100; above
+    /// it nobody can sign in.
+    pub max_per_client: usize,
+    /// How long a user is waited for when the socket is lost. 30 s, as long as a path may be silent
     /// (RFC 7675).
     pub grace: Duration,
 }
@@ -61,6 +70,7 @@ impl Default for CallsConfig {
             max_message: 64 * 1024,
             max_message_rate: 50,
             max_calls: 8,
+            max_per_client: 100,
             sign_in_time: Duration::from_secs(10),
             grace: Duration::from_secs(30),
         }
@@ -70,6 +80,7 @@ impl Default for CallsConfig {
 impl CallsConfig {
     setters! {
         ice_servers: Vec<IceServer>,
+        max_per_client: usize,
         grace: Duration,
     }
 }
@@ -94,6 +105,8 @@ pub struct Calls {
     config: CallsConfig,
     sockets: HashMap<WebSocketId, Socket>,
     users: HashMap<String, User>,
+    /// Users of each client.
+    clients: Held<IpAddr>,
     out: VecDeque<SocketOutput>,
     deadline: Option<Instant>,
     stats: CallsStats,
@@ -102,6 +115,7 @@ pub struct Calls {
 #[derive(Debug)]
 struct Socket {
     user: Option<String>,
+    client: IpAddr,
     opened: Instant,
     rate: RateLimit,
 }
@@ -112,6 +126,8 @@ struct User {
     socket: Result<WebSocketId, Instant>,
     /// What its page comes back with.
     resume: Token,
+    /// For whose limit it counts.
+    client: IpAddr,
     /// Whom it is in a call with. Always so of both.
     calls: BTreeSet<String>,
 }
@@ -121,6 +137,7 @@ impl Calls {
     #[must_use]
     pub fn new(config: CallsConfig) -> Self {
         Self {
+            clients: Held::new(config.max_per_client),
             config,
             sockets: HashMap::new(),
             users: HashMap::new(),
@@ -163,19 +180,17 @@ impl Calls {
         let rate = self.config.max_message_rate;
         let state = Socket {
             user: None,
+            client: client_of(request.client.ip()),
             opened: now,
             rate: RateLimit::new(rate.saturating_mul(4), rate, now),
         };
         self.sockets.insert(socket, state);
         self.wake_at(now + self.config.sign_in_time);
         match request.query_value("userId") {
-            Some(user) if message::is_user(&user) => {
-                self.sign_in(socket, user, request.query_value("resume").as_deref());
-            }
-            Some(_) => self.complain(
-                socket,
-                "userId has 1 to 64 characters, without white space at its ends",
-            ),
+            Some(user) => match names::check(&user) {
+                Ok(()) => self.sign_in(socket, user, request.query_value("resume").as_deref()),
+                Err(why) => self.complain(socket, why),
+            },
             None => {}
         }
     }
@@ -201,6 +216,13 @@ impl Calls {
             (Ok(FromPage::SignIn { .. }), Some(_)) => {
                 self.complain(socket, "this socket is signed in already")
             }
+            (Ok(FromPage::SignOut), None) => {}
+            (Ok(FromPage::SignOut), Some(user)) => {
+                state.user = None;
+                state.opened = now;
+                self.forget(&user);
+                self.wake_at(now + self.config.sign_in_time);
+            }
             (Ok(FromPage::Relay { .. }), None) => self.complain(socket, "sign in first"),
             (Ok(FromPage::Relay { from, .. }), Some(user)) if from != user => {
                 self.complain(socket, "\"userId\" is not who this socket has signed in as");
@@ -211,7 +233,7 @@ impl Calls {
         }
     }
 
-    /// A socket is gone. A user in a call is waited for.
+    /// A socket is gone. Its user is waited for.
     pub fn socket_closed(&mut self, socket: WebSocketId, now: Instant) {
         let Some(user) = self.sockets.remove(&socket).and_then(|s| s.user) else {
             return;
@@ -222,13 +244,8 @@ impl Calls {
         if state.socket != Ok(socket) {
             return;
         }
-        match state.calls.is_empty() {
-            true => self.forget(&user),
-            false => {
-                state.socket = Err(now);
-                self.wake_at(now + self.config.grace);
-            }
-        }
+        state.socket = Err(now);
+        self.wake_at(now + self.config.grace);
     }
 
     /// Time has passed.
@@ -274,15 +291,27 @@ impl Calls {
                     let signed_in = self.sockets.get(&socket).map(|s| s.user.as_ref());
                     assert_eq!(signed_in, Some(Some(id)));
                 }
-                Err(_) => assert!(!user.calls.is_empty(), "{id} is waited for without a call"),
+                Err(_) => {}
             }
         }
+        assert_eq!(self.clients.total(), self.users.len());
         for user in self.sockets.values().filter_map(|s| s.user.as_ref()) {
             assert!(self.users.contains_key(user), "{user} is nobody");
         }
     }
 
     fn sign_in(&mut self, socket: WebSocketId, user: String, resume: Option<&str>) {
+        let Some(client) = self.sockets.get(&socket).map(|s| s.client) else {
+            return;
+        };
+        let is_known = self.users.contains_key(&user);
+        if !is_known && !self.clients.has_room(&client) {
+            let why = "this address has as many users as it may have; try again later";
+            return self.complain(socket, why);
+        }
+        if !is_known && self.users.len() >= self.config.max_users {
+            return self.complain(socket, "there are too many users; try again later");
+        }
         let (mut calls, mut key) = (BTreeSet::new(), Token::random());
         if let Some(known) = self.users.get_mut(&user) {
             let is_back = resume.is_some_and(|key| known.resume.matches(key));
@@ -299,6 +328,7 @@ impl Calls {
             }
             calls = std::mem::take(&mut known.calls);
             key = known.resume.clone();
+            self.clients.give_back(&known.client);
         }
         let text = message::signed_in(&user, key.expose(), &ice_servers(&self.config.ice_servers));
         if let Some(state) = self.sockets.get_mut(&socket) {
@@ -307,8 +337,10 @@ impl Calls {
         let state = User {
             socket: Ok(socket),
             resume: key,
+            client,
             calls,
         };
+        self.clients.take(client);
         self.users.insert(user, state);
         self.out.push_back(SocketOutput::Send(socket, text));
     }
@@ -358,10 +390,6 @@ impl Calls {
                 continue;
             };
             user.calls.remove(other);
-            // Waited for because of this call only.
-            if user.calls.is_empty() && user.socket.is_err() {
-                self.users.remove(id);
-            }
         }
     }
 
@@ -370,19 +398,15 @@ impl Calls {
         let Some(user) = self.users.remove(id) else {
             return;
         };
+        self.clients.give_back(&user.client);
         for other in user.calls {
             let Some(state) = self.users.get_mut(&other) else {
                 continue;
             };
             state.calls.remove(id);
-            match state.socket {
-                Ok(socket) => {
-                    let text = message::gone(id, &other);
-                    self.out.push_back(SocketOutput::Send(socket, text));
-                }
-                // Waited for because of this call only.
-                Err(_) if state.calls.is_empty() => drop(self.users.remove(&other)),
-                Err(_) => {}
+            if let Ok(socket) = state.socket {
+                let text = message::gone(id, &other);
+                self.out.push_back(SocketOutput::Send(socket, text));
             }
         }
     }

@@ -109,7 +109,7 @@ fn the_caller_is_told_when_nobody_is_there() {
     exchange.say(ANNA, message("offer", "anna", "nobody"));
     let unavailable = json!({ "type": "unavailable", "targetUid": "nobody", "of": "offer" });
     assert_eq!(exchange.said(), [(ANNA, unavailable)]);
-    exchange.calls.socket_closed(BERT, exchange.now);
+    exchange.say(BERT, json!({ "type": "signout" }));
     exchange.say(ANNA, message("offer", "anna", "bert"));
     assert_eq!(exchange.said()[0].1["type"], "unavailable");
     // The name is free again.
@@ -143,8 +143,8 @@ fn who_is_gone_for_long_is_forgotten() {
     assert_eq!((said[0].0, &said[0].1["type"]), (ANNA, &json!("bye")));
     assert_eq!(said[0].1["userId"], "bert");
     exchange.calls.socket_closed(ANNA, exchange.now);
-    assert!(exchange.calls.users.is_empty() && exchange.calls.sockets.is_empty());
     exchange.later(100);
+    assert!(exchange.calls.users.is_empty() && exchange.calls.sockets.is_empty());
     assert_eq!(exchange.calls.next_deadline(), None);
 }
 
@@ -185,8 +185,83 @@ fn nobody_is_waited_for_when_the_call_is_over() {
     exchange.calls.socket_closed(BERT, exchange.now);
     exchange.say(ANNA, message("bye", "anna", "bert"));
     exchange.calls.check();
+    exchange.later(30);
     exchange.open(CLARA, "userId=bert");
     assert_eq!(exchange.said().last().unwrap().1["type"], "signedin");
+}
+
+/// S16: whoever loses the socket for a moment does not lose the name to somebody else, in a call or not.
+#[test]
+fn a_name_is_kept_for_who_lost_the_socket() {
+    let mut exchange = Exchange::with_both();
+    let key = exchange.calls.users["bert"].resume.expose().to_owned();
+    exchange.calls.socket_closed(BERT, exchange.now);
+    exchange.calls.check();
+    exchange.open(CLARA, "userId=bert");
+    let said = exchange.said();
+    assert!(
+        said[0].1["message"]
+            .as_str()
+            .unwrap()
+            .contains("somebody else")
+    );
+    exchange.later(20);
+    exchange.open(WebSocketId(4), &format!("userId=bert&resume={key}"));
+    assert_eq!(exchange.said().last().unwrap().1["type"], "signedin");
+    exchange.say(ANNA, message("offer", "anna", "bert"));
+    assert_eq!(exchange.said()[0].0, WebSocketId(4));
+    exchange.calls.check();
+}
+
+#[test]
+fn who_signs_out_leaves_nothing_behind() {
+    let mut exchange = Exchange::with_both();
+    exchange.say(ANNA, message("offer", "anna", "bert"));
+    exchange.said();
+    exchange.say(BERT, json!({ "type": "signout" }));
+    let said = exchange.said();
+    assert_eq!((said[0].0, &said[0].1["type"]), (ANNA, &json!("bye")));
+    exchange.calls.check();
+    exchange.say(BERT, json!({ "type": "signin", "userId": "berta" }));
+    assert_eq!(exchange.said()[0].1["userId"], "berta");
+    exchange.calls.check();
+}
+
+#[test]
+fn one_client_has_so_many_names() {
+    let mut exchange = Exchange::new(CallsConfig::default().max_per_client(2));
+    exchange.open(ANNA, "userId=anna");
+    exchange.open(BERT, "userId=bert");
+    exchange.calls.socket_closed(BERT, exchange.now);
+    exchange.said();
+    exchange.open(CLARA, "userId=clara");
+    let said = exchange.said();
+    assert!(
+        said[0].1["message"]
+            .as_str()
+            .unwrap()
+            .contains("this address")
+    );
+    let mut other = Request::new("GET", "/call/ws", ([192, 0, 2, 1], 1).into());
+    other.query = "userId=dora".into();
+    exchange
+        .calls
+        .socket_opened(WebSocketId(5), &other, exchange.now);
+    assert_eq!(exchange.said()[0].1["type"], "signedin");
+    exchange.later(30);
+    exchange.open(WebSocketId(6), "userId=clara");
+    assert_eq!(exchange.said().last().unwrap().1["type"], "signedin");
+    exchange.calls.check();
+}
+
+#[test]
+fn a_name_hides_nothing() {
+    let mut exchange = Exchange::with_both();
+    for name in ["an\u{200b}na", "anna\u{202e}", "\u{430}nna"] {
+        exchange.open(CLARA, "");
+        exchange.say(CLARA, json!({ "type": "signin", "userId": name }));
+        assert_eq!(exchange.said()[0].1["type"], "error", "{name:?}");
+    }
 }
 
 #[test]
@@ -213,7 +288,7 @@ fn limits() {
     assert!(exchange.calls.sockets.is_empty());
 
     exchange.open(ANNA, "");
-    exchange.later(10);
+    exchange.later(30);
     assert_eq!(exchange.said(), [(ANNA, json!(1008))]);
     for (socket, name) in [(ANNA, "userId=anna"), (BERT, "userId=bert")] {
         exchange.open(socket, name);

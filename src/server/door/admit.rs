@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ use super::read::{ReadLimits, RequestReader};
 use super::request::Reply;
 use super::wire::Wire;
 use super::{Door, response};
-use crate::server::who::who;
+use crate::server::quota::client_of;
 use crate::signaling::http::head::Refusal;
 
 /// Connections taken in one turn.
@@ -112,8 +112,11 @@ impl Door {
     fn welcome(&mut self, mut tcp: TcpStream, client: SocketAddr, now: Instant) {
         // An IPv4 address is one, also where both come in by one socket.
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-        let address = who(client.ip());
-        if self.admission.count(address) >= self.config.max_connections_per_address {
+        let address = client_of(client.ip());
+        // Whose connection a trusted proxy brings is known with the request: see `attribute`.
+        let is_proxy = self.config.proxies.trusts(client.ip());
+        let most = self.config.max_connections_per_address;
+        if !is_proxy && self.admission.count(address) >= most {
             let Some(index) = self.admission.first_of(address) else {
                 self.stats.refused_address += 1;
                 let refusal = Refusal::new(429, "too many connections from your address");
@@ -149,12 +152,39 @@ impl Door {
             crate::seldom::seldom!(warn, "a connection from {client}: {e}");
             return;
         }
-        let wire = Wire::new(tcp, self.config.tls.as_ref());
+        let begins_with_header = is_proxy && self.config.proxies.proxy_protocol;
+        let wire = Wire::new(tcp, self.config.tls.as_ref(), begins_with_header);
         let reader = RequestReader::new(limits);
         slot.insert(Connection::new(wire, reader, client, address, now));
         self.admission.enter(address);
         self.stats.accepted += 1;
         self.settle(index, now);
+    }
+
+    /// Makes a connection of a trusted proxy count for the client whose request it carries. Whether that client may
+    /// have one more.
+    pub(super) fn attribute(&mut self, index: usize, client: IpAddr) -> bool {
+        let address = client_of(client);
+        let Some(connection) = self.connections.get(index) else {
+            return false;
+        };
+        let is_proxy = self.config.proxies.trusts(client);
+        if connection.address == address {
+            return true;
+        }
+        if !is_proxy && self.admission.count(address) >= self.config.max_connections_per_address {
+            let Some(idle) = self.admission.first_of(address) else {
+                self.stats.refused_address += 1;
+                return false;
+            };
+            self.evict(idle);
+        }
+        if let Some(connection) = self.connections.get_mut(index) {
+            self.admission.leave(connection.address, connection.place);
+            self.admission.enter(address);
+            (connection.address, connection.place) = (address, None);
+        }
+        true
     }
 
     fn evict(&mut self, index: usize) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::server::proxies::TrustedProxies;
 use crate::server::tls::TlsIdentity;
 use crate::setters::setters;
 
@@ -11,6 +12,9 @@ use crate::setters::setters;
 pub struct DoorConfig {
     /// Speaks TLS, and only that, with this certificate. Default: none.
     pub tls: Option<TlsIdentity>,
+    /// Reverse proxies that are believed when they say whose a request is. Limits by address then are for these clients.
+    /// Default: none.
+    pub proxies: TrustedProxies,
     /// Connections at a time; at most half of the descriptors that the process may have, whatever is said here. For
     /// one more, the one that has been idle for the longest has to go; if none is idle, the new one is refused with
     /// 503. Default: 4096.
@@ -64,6 +68,7 @@ impl Default for DoorConfig {
     fn default() -> Self {
         Self {
             tls: None,
+            proxies: TrustedProxies::default(),
             max_connections: 4096,
             max_connections_per_address: 256,
             strangers_percent: 75,
@@ -90,6 +95,7 @@ impl Default for DoorConfig {
 impl DoorConfig {
     setters! {
         tls: Option<TlsIdentity>,
+        proxies: TrustedProxies,
         max_connections: usize,
         max_connections_per_address: usize,
         strangers_percent: usize,

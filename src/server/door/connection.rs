@@ -32,6 +32,7 @@ pub(super) struct Connection {
     pub wire: Wire,
     pub reader: RequestReader,
     pub state: State,
+    /// Its other end, or whom the PROXY protocol names.
     pub client: SocketAddr,
     /// To whom its limit belongs.
     pub address: IpAddr,

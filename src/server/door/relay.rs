@@ -35,11 +35,12 @@ impl Door {
         };
         let Arrived { id, http, parts } = arrived;
         let made = request::arrived(parts, connection.client, connection.wire.is_secure());
-        let Some(request) = made else {
+        let Some(mut request) = made else {
             // It was checked before it went there.
             crate::seldom::seldom!(error, "tiny_http has read another request than was written");
             return;
         };
+        self.config.proxies.apply(&mut request);
         waiting.http = Some(http);
         waiting.is_told = true;
         self.events.push_back(DoorEvent::Request(id, request));

@@ -72,7 +72,11 @@ pub(super) fn switching(accept: &str) -> String {
 /// What the client is told whose request was refused.
 pub(super) fn refusal(refusal: &Refusal) -> Response {
     let text = format!("{}\n", refusal.message);
-    let response = Response::new(refusal.status).body("text/plain; charset=utf-8", text);
+    let response = Response::new(refusal.status)
+        .body("text/plain; charset=utf-8", text)
+        // It says nothing of the application's, and a page of another origin has to be able to see what is wrong.
+        .header("Access-Control-Allow-Origin", "*")
+        .header("Access-Control-Expose-Headers", "Retry-After");
     match refusal.status {
         429 | 503 => response.header("Retry-After", "2"),
         426 => response

@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind, Read, Write};
 
 use mio::net::TcpStream;
 
+use crate::server::proxies::{Header, HeaderReader};
 use crate::server::tls::{Tls, TlsIdentity};
 
 /// Encrypted bytes that are made before the system has taken those before them.
@@ -45,6 +46,10 @@ enum Security {
 
 pub(super) struct Wire {
     pub tcp: TcpStream,
+    /// The header of the PROXY protocol is expected first.
+    header: Option<HeaderReader>,
+    /// What it has said, until somebody asks.
+    pub proxied: Option<Header>,
     security: Security,
     /// TLS was expected, and plain text came.
     pub is_plain_by_mistake: bool,
@@ -84,9 +89,12 @@ impl Queue {
 }
 
 impl Wire {
-    pub fn new(tcp: TcpStream, tls: Option<&TlsIdentity>) -> Self {
+    /// `proxy_protocol`: what comes begins with its header.
+    pub fn new(tcp: TcpStream, tls: Option<&TlsIdentity>, proxy_protocol: bool) -> Self {
         Self {
             tcp,
+            header: proxy_protocol.then(HeaderReader::default),
+            proxied: None,
             security: tls.map_or(Security::None, |tls| Security::Expected(tls.clone())),
             is_plain_by_mistake: false,
             plain: Queue::default(),
@@ -118,7 +126,19 @@ impl Wire {
                 Err(e) => return Err(format!("receiving: {e}")),
             }
         };
-        let bytes = &chunk[..count];
+        let after_header;
+        let mut bytes = &chunk[..count];
+        if let Some(header) = &mut self.header {
+            let Some((proxied, rest)) = header.push(bytes)? else {
+                return Ok(Got::Bytes(count));
+            };
+            (self.header, self.proxied) = (None, Some(proxied));
+            after_header = rest;
+            bytes = &after_header;
+        }
+        if bytes.is_empty() {
+            return Ok(Got::Bytes(count));
+        }
         if let Security::Expected(identity) = &self.security {
             // A handshake begins with a record of type 22 (RFC 8446, section 5.1).
             self.security = if bytes[0].is_ascii_alphabetic() {

@@ -12,6 +12,7 @@ use super::{
     Door, DoorEvent, LISTENER, MAX_EVENTS, MAX_READY, WAKER, WORK_BUDGET, Waiting, admit, response,
 };
 use crate::server::http::{Request, RequestId, Response, WebSocketId};
+use crate::server::proxies::Header;
 use crate::signaling::http::head::Refusal;
 
 /// Bytes read from one connection in one turn.
@@ -156,7 +157,21 @@ impl Door {
             match connection.wire.read(&mut self.chunk, &mut bytes) {
                 Ok(Got::Nothing) => return Ok(false),
                 Ok(Got::End) => connection.has_ended = true,
-                Ok(Got::Bytes(count)) => left = left.saturating_sub(count),
+                Ok(Got::Bytes(count)) => {
+                    left = left.saturating_sub(count);
+                    if let Some(Header::Client(client)) = connection.wire.proxied.take() {
+                        connection.client = client;
+                        if !self.attribute(index, client.ip()) {
+                            return Err("its client has as many connections as it may have".into());
+                        }
+                        // What came behind the header is dealt with next time.
+                        let Some(connection) = self.connections.get_mut(index) else {
+                            return Ok(false);
+                        };
+                        connection.reader.push(&bytes);
+                        return Ok(true);
+                    }
+                }
                 Err(why) => {
                     if was_handshaking {
                         self.stats.tls_failed += 1;
@@ -210,7 +225,10 @@ impl Door {
                     Step::Request(raw) => {
                         let secure = connection.wire.is_secure();
                         match parse(raw, connection.client, secure) {
-                            Ok(parsed) => self.requested(index, parsed),
+                            Ok(mut parsed) => {
+                                self.config.proxies.apply(&mut parsed.request);
+                                self.requested(index, parsed);
+                            }
                             Err(refusal) => self.refuse(index, &refusal),
                         }
                     }
@@ -310,6 +328,12 @@ impl Door {
         let reply = parsed.reply;
         if connection.wire.is_plain_by_mistake {
             return self.say_https(index, &parsed.request);
+        }
+        if self.config.proxies.trusts(connection.client.ip())
+            && !self.attribute(index, parsed.request.client.ip())
+        {
+            let refusal = Refusal::new(429, "too many connections from your address");
+            return self.refuse_but_stay(index, &refusal, reply);
         }
         if let Some(refusal) = self.is_overloaded() {
             return self.refuse_but_stay(index, &refusal, reply);

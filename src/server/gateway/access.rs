@@ -1,93 +1,272 @@
 //! Who may do what: tokens, the cookie that a page gets for one, and from which pages requests may come.
+//!
+//! | right | who has it |
+//! |---|---|
+//! | [`Right::View`] | the token, the publish token; everybody where no token is set |
+//! | [`Right::Publish`] | the publish token; where none is set, whoever may watch |
+//! | [`Right::Details`] | the stats token; where none is set, the publish token if it differs from the token; where no token is set at all, everybody, unless the server is open |
+//!
+//! A right token is never refused for what others behind the same address have tried: it is looked at first. A wrong
+//! one counts, whether it is shown as a bearer token or as a cookie made of it, and is answered 429 above [`MAX_WRONG`]
+//! in [`WINDOW`]. What protects a token is its length; short ones are warned of at the start.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use crate::server::http::{Request, Response, is_loopback_name};
+use crate::server::quota::{Rates, client_of};
 use crate::server::token::Token;
-use crate::server::who::who;
 
-/// Wrong tokens that an address, or an IPv6 network of 64 bits, may show in [`WINDOW`], before it is made to wait.
+/// Wrong tokens that a client may show at once before it is answered 429.
 const MAX_WRONG: u32 = 20;
 
+/// The time after which it may show as many again.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Addresses remembered for that. Above it the oldest are forgotten, so that a flood of addresses is no memory.
-const MAX_REMEMBERED: usize = 4096;
-
 const COOKIE: &str = "looprtc";
+
+/// Cookies of this name that are looked at in one request: a browser sends one for each path, and servers on other ports
+/// of the same host have theirs.
+const MAX_COOKIES: usize = 4;
+
+/// Rounds of HMAC from a token to its cookie, so that a stolen cookie gives a short token away that much later.
+const ROUNDS: usize = 4096;
 
 /// What a request wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Right {
-    /// Watch, join, call, and see the figures.
+    /// Watch, join, call, and see figures that say nothing of other people.
     View,
     /// Publish by WHIP.
     Publish,
+    /// See what concerns other people: their addresses, the names of their rooms, full paths of files.
+    Details,
+}
+
+/// What somebody may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Rights {
+    pub view: bool,
+    pub publish: bool,
+    pub details: bool,
+}
+
+impl Rights {
+    pub fn has(self, right: Right) -> bool {
+        match right {
+            Right::View => self.view,
+            Right::Publish => self.publish,
+            Right::Details => self.details,
+        }
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self {
+            view: self.view || other.view,
+            publish: self.publish || other.publish,
+            details: self.details || other.details,
+        }
+    }
+
+    fn any(self) -> bool {
+        self.view || self.publish || self.details
+    }
+}
+
+/// What access is decided by.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct AccessConfig {
+    pub view: Option<Token>,
+    pub publish: Option<Token>,
+    pub stats: Option<Token>,
+    /// Anybody may come, whatever name the server is reached by.
+    pub open: bool,
+    /// Listening on loopback only.
+    pub local: bool,
+}
+
+/// A token, and the cookie that stands for it.
+#[derive(Debug)]
+struct Key {
+    token: Token,
+    rights: Rights,
+    cookie: OnceCell<Token>,
+}
+
+impl Key {
+    fn new(token: Token, rights: Rights) -> Self {
+        Self {
+            token,
+            rights,
+            cookie: OnceCell::new(),
+        }
+    }
+
+    fn cookie(&self) -> &Token {
+        self.cookie.get_or_init(|| Token::new(sign(&self.token)))
+    }
+}
+
+/// What a request shows of itself.
+#[derive(Debug, Default)]
+struct Shown {
+    rights: Rights,
+    /// Tokens and cookies that are nobody's.
+    wrong: u32,
 }
 
 /// Decides.
 #[derive(Debug)]
 pub(crate) struct Access {
-    view: Option<Token>,
-    publish: Option<Token>,
+    keys: Vec<Key>,
+    /// What whoever shows nothing may do.
+    anybody: Rights,
     /// Listening on loopback without a token: then a web page elsewhere must not come by another name for this
     /// machine (DNS rebinding).
     own_names_only: bool,
-    wrong: HashMap<IpAddr, (Instant, u32)>,
+    wrong: Rates,
 }
 
 impl Access {
-    pub fn new(view: Option<Token>, publish: Option<Token>, own_names_only: bool) -> Self {
-        let publish = publish.or_else(|| view.clone());
-        let own_names_only = own_names_only && view.is_none();
-        Self {
+    pub fn new(config: AccessConfig) -> Self {
+        let AccessConfig {
             view,
             publish,
+            stats,
+            open,
+            local,
+        } = config;
+        let own_publish = publish.is_some() && publish != view;
+        let anybody = Rights {
+            view: view.is_none(),
+            publish: view.is_none() && publish.is_none(),
+            details: !open && view.is_none() && publish.is_none() && stats.is_none(),
+        };
+        let of_view = Rights {
+            view: true,
+            publish: !own_publish,
+            details: false,
+        };
+        let of_publish = Rights {
+            view: true,
+            publish: true,
+            details: own_publish && stats.is_none(),
+        };
+        let of_stats = Rights {
+            details: true,
+            ..Rights::default()
+        };
+        let own_names_only = local && !open && view.is_none();
+        let keys = [(view, of_view), (publish, of_publish), (stats, of_stats)];
+        let keys = keys.into_iter();
+        Self {
+            keys: keys.filter_map(|(t, r)| Some(Key::new(t?, r))).collect(),
+            anybody,
             own_names_only,
-            wrong: HashMap::new(),
+            wrong: Rates::new(MAX_WRONG, WINDOW / MAX_WRONG),
         }
     }
 
-    /// Whether anything is asked of whoever comes.
+    /// Returns `true` if a token is needed to watch.
     pub fn needs_token(&self) -> bool {
-        self.view.is_some()
+        !self.anybody.view
     }
 
-    /// Whether this request shows what is needed. It is not for pages of other origins, unless they show the token
-    /// themselves: a browser adds a cookie without being asked.
+    /// Returns `true` if some token gives this right that is not everybody's.
+    pub fn is_guarded(&self, right: Right) -> bool {
+        !self.anybody.has(right) && self.keys.iter().any(|key| key.rights.has(right))
+    }
+
+    /// Checks that a request shows what is needed. Pages of other origins have to show the token themselves: a
+    /// browser adds a cookie without being asked.
     pub fn check(&mut self, right: Right, request: &Request, now: Instant) -> Result<(), Response> {
-        if let Some(shown) = request.bearer() {
-            return self.check_bearer(right, shown, request, now);
+        let shown = self.shown(request);
+        if request.bearer().is_some() && shown.rights.has(right) {
+            return Ok(());
         }
+        if request.bearer().is_none() || self.anybody.has(right) {
+            // Where nothing is asked, what a program sends all the same is no reason to refuse it.
+            self.check_origin(request)?;
+        }
+        if self.anybody.has(right) || shown.rights.has(right) {
+            return Ok(());
+        }
+        self.count_wrong(request, shown.wrong, now)?;
+        let (detail, challenge) = match (request.bearer(), shown.rights.any()) {
+            (None, false) => ("send the header Authorization: Bearer TOKEN", "Bearer"),
+            (_, true) => (
+                "this token does not give that right; another one does",
+                "Bearer error=\"insufficient_scope\"",
+            ),
+            (Some(_), false) => (
+                "the bearer token is not the right one",
+                "Bearer error=\"invalid_token\"",
+            ),
+        };
+        Err(Response::problem(401, "Not authorized", detail).header("WWW-Authenticate", challenge))
+    }
+
+    /// Returns what a request may do.
+    pub fn rights(&self, request: &Request) -> Rights {
+        self.anybody.or(self.shown(request).rights)
+    }
+
+    /// Counts tokens that a request shows and that are nobody's.
+    ///
+    /// # Errors
+    ///
+    /// 429 if they are too many.
+    pub fn count(&mut self, request: &Request, now: Instant) -> Result<(), Response> {
+        let wrong = self.shown(request).wrong;
+        self.count_wrong(request, wrong, now)
+    }
+
+    /// Signs in: checks that the token which is shown gives any right, and returns the cookie for it. `None`: no
+    /// token is shown, and none is needed.
+    pub fn sign_in(&mut self, request: &Request, now: Instant) -> Result<Option<String>, Response> {
         self.check_origin(request)?;
-        match self.wanted(right) {
-            None => Ok(()),
-            Some(token) if shows_cookie(token, request) => Ok(()),
-            Some(_) => Err(unauthorized(
-                "send the header Authorization: Bearer TOKEN",
-                "Bearer",
-            )),
+        if let Some(cookie) = self.cookie(request) {
+            return Ok(Some(cookie));
+        }
+        match request.bearer() {
+            Some(_) if !self.keys.is_empty() => {
+                self.count_wrong(request, 1, now)?;
+                let challenge = "Bearer error=\"invalid_token\"";
+                let detail = "the bearer token is not the right one";
+                let refused = Response::problem(401, "Not authorized", detail);
+                Err(refused.header("WWW-Authenticate", challenge))
+            }
+            _ => self.check(Right::View, request, now).map(|()| None),
         }
     }
 
-    /// The cookie for a page that has shown a token.
+    /// Returns the cookie for a page that has shown a token.
     pub fn cookie(&self, request: &Request) -> Option<String> {
         let shown = request.bearer()?;
-        // Who may publish may watch, too, where there is one token for each.
-        let token = [&self.view, &self.publish]
-            .into_iter()
-            .flatten()
-            .find(|t| t.matches(shown))?;
-        let secure = if request.secure { "; Secure" } else { "" };
-        Some(format!(
-            "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000{secure}",
-            sign(token)
-        ))
+        let key = self.keys.iter().find(|key| key.token.matches(shown))?;
+        Some(set_cookie(key.cookie().expose(), 2_592_000, request))
+    }
+
+    /// Returns the cookie that signs a page out.
+    pub fn no_cookie(request: &Request) -> String {
+        set_cookie("", 0, request)
+    }
+
+    /// Returns `true` if a request has a cookie of ours that is worth something.
+    pub fn has_cookie(&self, request: &Request) -> bool {
+        cookies(request)
+            .take(MAX_COOKIES)
+            .any(|value| self.key_of_cookie(value).is_some())
+    }
+
+    /// Returns `true` if a request has a cookie of ours that is worth nothing (any more).
+    pub fn has_stale_cookie(&self, request: &Request) -> bool {
+        cookies(request)
+            .take(MAX_COOKIES)
+            .any(|value| self.key_of_cookie(value).is_none())
     }
 
     /// Requests from pages of other origins, and by names that are not this machine's.
@@ -95,7 +274,8 @@ impl Access {
         let host = request.header("host").unwrap_or_default();
         if self.own_names_only && !is_loopback_name(host) {
             let detail = format!(
-                "this server answers as localhost only, not as {host:.100}; to be reached by other names it needs --token"
+                "this server answers as localhost only, not as {host:.100}; to be reached by other names it needs \
+                 --token, or --open for whoever comes"
             );
             return Err(Response::problem(403, "Another name", detail));
         }
@@ -112,93 +292,91 @@ impl Access {
         }
     }
 
-    fn check_bearer(
-        &mut self,
-        right: Right,
-        shown: &str,
-        request: &Request,
-        now: Instant,
-    ) -> Result<(), Response> {
-        let ip = who(request.client.ip());
-        if let Some((since, count)) = self.wrong.get(&ip)
-            && *count >= MAX_WRONG
-            && now.saturating_duration_since(*since) < WINDOW
-        {
-            let wait = (*since + WINDOW).saturating_duration_since(now).as_secs() + 1;
-            let text = "too many wrong tokens from this address";
-            return Err(Response::problem(429, "Too many tries", text)
-                .header("Retry-After", wait.to_string()));
-        }
-        let Some(token) = self.wanted(right) else {
-            // Nothing is asked; what a program sends all the same is no reason to refuse it.
-            return self.check_origin(request);
+    /// Looks at what a request shows. A bearer token stands for the whole request; cookies count without one only.
+    fn shown(&self, request: &Request) -> Shown {
+        let mut shown = Shown::default();
+        let mut add = |key: Option<&Key>| match key {
+            Some(key) => shown.rights = shown.rights.or(key.rights),
+            None => shown.wrong += 1,
         };
-        let known = token.matches(shown)
-            || right == Right::View && self.publish.as_ref().is_some_and(|t| t.matches(shown));
-        if known {
+        match request.bearer() {
+            // One token for all may be the token and the publish token: each gives its rights.
+            Some(bearer) => {
+                let mut keys = self.keys.iter().filter(|key| key.token.matches(bearer));
+                add(keys.next());
+                keys.for_each(|key| add(Some(key)));
+            }
+            None => cookies(request)
+                .take(MAX_COOKIES)
+                .for_each(|value| add(self.key_of_cookie(value))),
+        }
+        if self.keys.is_empty() {
+            // There is nothing to guess.
+            shown.wrong = 0;
+        }
+        shown
+    }
+
+    fn key_of_cookie(&self, value: &str) -> Option<&Key> {
+        self.keys.iter().find(|key| key.cookie().matches(value))
+    }
+
+    fn count_wrong(&mut self, request: &Request, count: u32, now: Instant) -> Result<(), Response> {
+        if count == 0 {
             return Ok(());
         }
-        self.remember_wrong(ip, now);
-        Err(unauthorized(
-            "the bearer token is not the right one",
-            "Bearer error=\"invalid_token\"",
-        ))
-    }
-
-    fn wanted(&self, right: Right) -> Option<&Token> {
-        match right {
-            Right::View => self.view.as_ref(),
-            Right::Publish => self.publish.as_ref(),
-        }
-    }
-
-    fn remember_wrong(&mut self, ip: IpAddr, now: Instant) {
-        if self.wrong.len() >= MAX_REMEMBERED && !self.wrong.contains_key(&ip) {
-            self.wrong
-                .retain(|_, (since, _)| now.saturating_duration_since(*since) < WINDOW);
-            let oldest = self.wrong.iter().min_by_key(|(_, (since, _))| *since);
-            if let Some(oldest) = oldest
-                .map(|(ip, _)| *ip)
-                .filter(|_| self.wrong.len() >= MAX_REMEMBERED)
-            {
-                self.wrong.remove(&oldest);
-            }
-        }
-        let (since, count) = self.wrong.entry(ip).or_insert((now, 0));
-        if now.saturating_duration_since(*since) >= WINDOW {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
+        let client = client_of(request.client.ip());
+        self.wrong.try_spend(client, count, now).map_err(|wait| {
+            let text = "too many wrong tokens from this address; the right one is always taken";
+            Response::problem(429, "Too many tries", text)
+                .header("Retry-After", (wait.as_secs() + 1).to_string())
+        })
     }
 }
 
-fn unauthorized(detail: &str, challenge: &str) -> Response {
-    Response::problem(401, "Not authorized", detail).header("WWW-Authenticate", challenge)
+fn set_cookie(value: &str, max_age: u32, request: &Request) -> String {
+    let secure = if request.secure { "; Secure" } else { "" };
+    let path = request.prefix.as_str();
+    format!("{COOKIE}={value}; Path={path}/; HttpOnly; SameSite=Strict; Max-Age={max_age}{secure}")
 }
 
-/// The same for every start of the program with the same token: pages come back by themselves.
-fn sign(token: &Token) -> String {
-    // HMAC takes keys of every length; were it to refuse one, nobody would have this cookie.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(token.expose().as_bytes()) else {
-        return String::new();
-    };
-    mac.update(b"looprtc cookie 1");
-    let bytes = mac.finalize().into_bytes();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn shows_cookie(token: &Token, request: &Request) -> bool {
+/// The values of our cookies.
+fn cookies(request: &Request) -> impl Iterator<Item = &str> {
     let cookies = request.headers.iter().filter(|(name, _)| name == "cookie");
-    let mut values = cookies
+    cookies
         .flat_map(|(_, value)| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(name, _)| *name == COOKIE);
-    let signed = Token::new(sign(token));
-    values.any(|(_, value)| signed.matches(value))
+        .filter(|(name, value)| *name == COOKIE && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+/// Makes a cookie of a token: the same for every start of the program, so that pages come back by themselves
+/// (PBKDF2, RFC 8018 §5.2, of one block).
+fn sign(token: &Token) -> String {
+    // HMAC takes keys of every length; were it to refuse one, nobody would have this cookie.
+    let Ok(mac) = Hmac::<Sha256>::new_from_slice(token.expose().as_bytes()) else {
+        return String::new();
+    };
+    let next = |input: &[u8]| {
+        let mut mac = mac.clone();
+        mac.update(input);
+        mac.finalize().into_bytes()
+    };
+    let mut last = next(b"looprtc cookie 2\0\0\0\x01");
+    let mut sum = last;
+    for _ in 1..ROUNDS {
+        last = next(&last);
+        sum.iter_mut()
+            .zip(&last)
+            .for_each(|(sum, byte)| *sum ^= byte);
+    }
+    sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
 
     fn request(headers: &[(&str, &str)]) -> Request {
@@ -209,7 +387,22 @@ mod tests {
     }
 
     fn closed() -> Access {
-        Access::new(Some(Token::new("view")), Some(Token::new("publish")), false)
+        Access::new(AccessConfig {
+            view: Some(Token::new("view")),
+            publish: Some(Token::new("publish")),
+            ..AccessConfig::default()
+        })
+    }
+
+    fn bearer(token: &str) -> Request {
+        request(&[("authorization", &format!("Bearer {token}"))])
+    }
+
+    /// A request of a page of ours with the cookie for this token.
+    fn with_cookie(access: &Access, token: &str) -> Request {
+        let cookie = access.cookie(&bearer(token)).unwrap();
+        let pair = cookie.split(';').next().unwrap();
+        request(&[("host", "a:1"), ("origin", "http://a:1"), ("cookie", pair)])
     }
 
     #[test]
@@ -261,30 +454,167 @@ mod tests {
         );
     }
 
+    /// S10: what others behind the same address try does not lock out who has the right one.
     #[test]
-    fn guessing_is_slowed_down() {
+    fn guessing_is_counted_and_the_right_token_is_always_taken() {
         let mut now = Instant::now();
         let mut access = closed();
-        let wrong = request(&[("authorization", "Bearer guess")]);
+        let status = |access: &mut Access, request: &Request, now| {
+            let checked = access.check(Right::View, request, now);
+            checked.map_or_else(|refused| refused.status, |()| 200)
+        };
+        let cookie = with_cookie(&access, "view");
         for _ in 0..MAX_WRONG {
-            assert_eq!(
-                access.check(Right::View, &wrong, now).unwrap_err().status,
-                401
-            );
+            assert_eq!(status(&mut access, &bearer("guess"), now), 401);
         }
-        let right = request(&[("authorization", "Bearer view")]);
+        assert_eq!(status(&mut access, &bearer("guess"), now), 429);
+        assert_eq!(status(&mut access, &bearer("view"), now), 200);
+        assert_eq!(status(&mut access, &cookie, now), 200);
+        assert!(access.sign_in(&bearer("view"), now).unwrap().is_some());
         assert_eq!(
-            access.check(Right::View, &right, now).unwrap_err().status,
+            access.sign_in(&bearer("guess"), now).unwrap_err().status,
             429
         );
         now += WINDOW;
-        assert!(access.check(Right::View, &right, now).is_ok());
+        assert_eq!(status(&mut access, &bearer("guess"), now), 401);
+    }
+
+    /// S4: a cookie is a token in other words.
+    #[test]
+    fn a_wrong_cookie_counts_as_a_wrong_token() {
+        let now = Instant::now();
+        let mut access = closed();
+        let tried = |access: &mut Access, cookies: &str| {
+            let request = request(&[("host", "a:1"), ("cookie", cookies)]);
+            access.check(Right::View, &request, now).unwrap_err().status
+        };
+        for _ in 0..MAX_WRONG {
+            assert_eq!(tried(&mut access, "other=1; looprtc=abc"), 401);
+        }
+        assert_eq!(tried(&mut access, "looprtc=abc"), 429);
+        // A cookie of somebody else is none of ours.
+        assert_eq!(tried(&mut access, "other=1"), 401);
+        // Many in one request count as many.
+        let mut access = closed();
+        let many = "looprtc=a; looprtc=b; looprtc=c; looprtc=d; ".repeat(50);
+        for _ in 0..MAX_WRONG as usize / MAX_COOKIES {
+            assert_eq!(tried(&mut access, &many), 401);
+        }
+        assert_eq!(tried(&mut access, &many), 429);
+    }
+
+    #[test]
+    fn a_token_for_something_else_is_not_a_wrong_one() {
+        let now = Instant::now();
+        let mut access = closed();
+        for _ in 0..3 * MAX_WRONG {
+            let refused = access.check(Right::Publish, &bearer("view"), now);
+            assert_eq!(refused.unwrap_err().status, 401);
+            assert!(access.count(&bearer("view"), now).is_ok());
+        }
+        let guess = access.check(Right::View, &bearer("guess"), now);
+        assert_eq!(guess.unwrap_err().status, 401);
+    }
+
+    /// S15: as the bearer token does.
+    #[test]
+    fn who_may_publish_may_watch_with_the_cookie_too() {
+        let now = Instant::now();
+        let mut access = closed();
+        let page = with_cookie(&access, "publish");
+        assert!(access.check(Right::View, &page, now).is_ok());
+        assert!(access.check(Right::Publish, &page, now).is_ok());
+        assert_eq!(
+            access.rights(&with_cookie(&access, "view")),
+            Rights {
+                view: true,
+                ..Rights::default()
+            }
+        );
+    }
+
+    #[test]
+    fn what_concerns_other_people_is_for_few() {
+        let token = |text: &str| Some(Token::new(text));
+        let details = |config: AccessConfig, shown: &str| {
+            let access = Access::new(config);
+            let request = match shown {
+                "" => request(&[]),
+                shown => bearer(shown),
+            };
+            access.rights(&request).details
+        };
+        let none = AccessConfig::default;
+        // On one's own machine everybody is oneself; an open server has strangers.
+        assert!(details(none(), ""));
+        let open = AccessConfig {
+            open: true,
+            ..none()
+        };
+        assert!(!details(open.clone(), ""));
+        let view = AccessConfig {
+            view: token("view"),
+            ..none()
+        };
+        assert!(!details(view.clone(), "view"));
+        let both = AccessConfig {
+            publish: token("publish"),
+            ..view.clone()
+        };
+        assert!(!details(both.clone(), "view") && details(both.clone(), "publish"));
+        let all = AccessConfig {
+            stats: token("stats"),
+            ..both
+        };
+        assert!(!details(all.clone(), "publish") && details(all.clone(), "stats"));
+        // And it is for nothing else.
+        let rights = Access::new(all).rights(&bearer("stats"));
+        assert!(!rights.view && !rights.publish);
+        let open = AccessConfig {
+            stats: token("stats"),
+            ..open
+        };
+        assert!(!details(open.clone(), "") && details(open, "stats"));
+    }
+
+    #[test]
+    fn an_open_server_has_any_name() {
+        let now = Instant::now();
+        let mut access = Access::new(AccessConfig {
+            open: true,
+            local: true,
+            ..AccessConfig::default()
+        });
+        let proxied = request(&[
+            ("host", "media.example"),
+            ("origin", "http://media.example"),
+        ]);
+        assert!(access.check(Right::View, &proxied, now).is_ok());
+        let other = request(&[("host", "media.example"), ("origin", "http://evil.example")]);
+        let refused = access.check(Right::View, &other, now).unwrap_err();
+        assert_eq!(refused.status, 403);
+    }
+
+    #[test]
+    fn cookies_are_for_the_prefix_that_pages_are_under() {
+        let access = closed();
+        let mut login = bearer("view");
+        let plain = access.cookie(&login).unwrap();
+        assert!(plain.contains("; Path=/;") && !plain.contains("Secure"));
+        login.prefix = "/cam".into();
+        login.secure = true;
+        let cookie = access.cookie(&login).unwrap();
+        assert!(cookie.contains("; Path=/cam/;") && cookie.ends_with("; Secure"));
+        assert!(Access::no_cookie(&login).starts_with("looprtc=; Path=/cam/;"));
     }
 
     #[test]
     fn a_page_elsewhere_cannot_use_the_server_of_this_machine() {
         let now = Instant::now();
-        let mut access = Access::new(None, None, true);
+        let mut access = Access::new(AccessConfig {
+            local: true,
+            ..AccessConfig::default()
+        });
         let rebound = [
             ("host", "evil.example:8080"),
             ("origin", "http://evil.example:8080"),
@@ -318,7 +648,7 @@ mod tests {
     }
 
     #[test]
-    fn one_network_is_one_guesser_and_a_flood_of_addresses_is_no_memory() {
+    fn one_network_is_one_guesser() {
         let now = Instant::now();
         let mut access = closed();
         let from = |ip: IpAddr, token: &str| {
@@ -336,15 +666,5 @@ mod tests {
         let next = from(of_network(1 << 60), "guess");
         let refused = access.check(Right::View, &next, now).unwrap_err();
         assert_eq!(refused.status, 429);
-        for n in 0..2 * MAX_REMEMBERED as u32 {
-            let later = now + Duration::from_millis(u64::from(n) + 1);
-            let guess = from(IpAddr::V4((0x0A00_0000 + n).into()), "guess");
-            assert!(access.check(Right::View, &guess, later).is_err());
-            assert!(access.wrong.len() <= MAX_REMEMBERED);
-        }
-        // The latest are remembered, the oldest not.
-        let last = IpAddr::V4((0x0A00_0000 + 2 * MAX_REMEMBERED as u32 - 1).into());
-        assert!(access.wrong.contains_key(&last));
-        assert!(!access.wrong.contains_key(&who(of_network(0))));
     }
 }

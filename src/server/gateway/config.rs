@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::proto::ice::IceServer;
+use crate::server::proxies::TrustedProxies;
 use crate::server::token::Token;
 #[cfg(feature = "turn-server")]
 use crate::server::turn::TurnServerConfig;
@@ -21,6 +22,10 @@ pub struct GatewayConfig {
     pub token: Option<Token>,
     /// What a client has to know to publish by WHIP. Default: the [`token`](Self::token).
     pub publish_token: Option<Token>,
+    /// What a client has to know to see figures about other people: their addresses, the names of their rooms, full
+    /// paths of files. Default: the [`publish_token`](Self::publish_token) if it is another one than the
+    /// [`token`](Self::token); without any token everybody, unless the server is [`open`](Self::open).
+    pub stats_token: Option<Token>,
     /// Serve whoever comes, on any address, without a token. Default: false.
     pub open: bool,
     /// The UDP port that all peers share; 0 takes a free one. Default: 0.
@@ -40,8 +45,23 @@ pub struct GatewayConfig {
     pub rooms: bool,
     /// Offer calls. Default: true.
     pub calls: bool,
-    /// Peers at once. Default: 1,024.
+    /// Peers at once. WHIP and WHEP have three quarters of them at most, and rooms as well, so that neither can use up
+    /// those of the other. Default: 1,024.
     pub max_peers: usize,
+    /// Sessions of WHIP and WHEP of one client address (of one network of 64 bits, for IPv6); as many participants of
+    /// rooms, and users of calls. Default: 100.
+    pub max_per_client: usize,
+    /// Connections of one client address. Default: 256.
+    pub max_connections_per_client: usize,
+    /// Offers and ICE restarts, and participants that join a room, of one client address in a second, after a burst of
+    /// [`max_per_client`](Self::max_per_client). Default: 10.
+    pub offers_per_second: u32,
+    /// Reverse proxies that are believed when they say whose a request is. Default: none.
+    pub proxies: TrustedProxies,
+    /// What paths begin with for clients, as `/cam`, where a proxy has us there: see
+    /// [`checked_prefix`](crate::server::proxies::checked_prefix). Requests may come with it or, where the proxy takes it
+    /// away, without. Default: nothing.
+    pub base_path: String,
 }
 
 impl Default for GatewayConfig {
@@ -51,6 +71,7 @@ impl Default for GatewayConfig {
             tls: DoorTls::Off,
             token: None,
             publish_token: None,
+            stats_token: None,
             open: false,
             udp_port: 0,
             external: Vec::new(),
@@ -62,6 +83,11 @@ impl Default for GatewayConfig {
             rooms: true,
             calls: true,
             max_peers: 1024,
+            max_per_client: 100,
+            max_connections_per_client: 256,
+            offers_per_second: 10,
+            proxies: TrustedProxies::default(),
+            base_path: String::new(),
         }
     }
 }
@@ -128,6 +154,11 @@ impl GatewayConfig {
         }
         Ok(())
     }
+
+    /// Returns the peers that WHIP and WHEP may have at most, and rooms as well.
+    pub(super) fn share(&self) -> usize {
+        self.max_peers - self.max_peers / 4
+    }
 }
 
 impl GatewayConfig {
@@ -136,6 +167,7 @@ impl GatewayConfig {
         tls: DoorTls,
         token: Option<Token>,
         publish_token: Option<Token>,
+        stats_token: Option<Token>,
         open: bool,
         udp_port: u16,
         external: Vec<IpAddr>,
@@ -147,6 +179,11 @@ impl GatewayConfig {
         rooms: bool,
         calls: bool,
         max_peers: usize,
+        max_per_client: usize,
+        max_connections_per_client: usize,
+        offers_per_second: u32,
+        proxies: TrustedProxies,
+        base_path: String,
     }
 }
 

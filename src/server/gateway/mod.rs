@@ -15,7 +15,8 @@
 //! | `/whip/NAME`, `/whep/NAME` | publishing and watching (RFC 9725, WHEP) |
 //! | `/room/NAME/ws`, `/websocket` | a room (the second: the room `lobby`, as pion's sfu-ws names it) |
 //! | `/call/ws` | the relay of calls |
-//! | `/api/config`, `/api/login` | what is offered; a cookie for a token |
+//! | `/api/config` | what is offered, and what the request may do |
+//! | `/api/login`, `/api/logout` | a cookie for a token; no cookie any more |
 //! | `/api/streams`, `/api/live` | the streams; the same as they change, by WebSocket |
 //! | `/api/stats`, `/metrics` | figures, as JSON and for Prometheus |
 //! | `/healthz` | 204 |
@@ -35,14 +36,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::access::Access;
+use self::access::{Access, AccessConfig};
 use self::live::Live;
 use self::relay::Relay;
 use crate::driver::{EventLoop, LoopConfig, LoopError, LoopHandle, PeerId};
 use crate::proto::peer::{PeerConfig, PeerEvent};
 use crate::server::calls::{Calls, CallsConfig};
 use crate::server::door::{Door, DoorConfig, DoorEvent};
-use crate::server::http::{SocketOutput, WebSocketId};
+use crate::server::http::{Request, SocketOutput, WebSocketId};
 use crate::server::rooms::{Rooms, RoomsConfig};
 use crate::server::streams::{Streams, StreamsConfig};
 use crate::server::tls::TlsIdentity;
@@ -99,7 +100,8 @@ impl Gateway {
         let mut net = EventLoop::new(
             LoopConfig::default()
                 .port(config.udp_port)
-                .max_peers(config.max_peers),
+                // Those that fetch streams of other servers come on top.
+                .max_peers(config.max_peers + config.sources.len()),
         )?;
         let door = open_door(&config)?;
         net.watch(&door)?;
@@ -112,12 +114,17 @@ impl Gateway {
                 .add(&name, source)
                 .map_err(|e| GatewayError::Source(shown, e.to_string()))?;
         }
-        let local = config.listen.ip().is_loopback();
-        let access = Access::new(config.token.clone(), config.publish_token.clone(), local);
+        let access = Access::new(AccessConfig {
+            view: config.token.clone(),
+            publish: config.publish_token.clone(),
+            stats: config.stats_token.clone(),
+            open: config.open,
+            local: config.listen.ip().is_loopback(),
+        });
         Ok(Self {
             whip: WhipServer::new(whip_config(&config, peer.clone())),
-            rooms: config.rooms.then(|| rooms(peer)),
-            calls: config.calls.then(|| Calls::new(CallsConfig::default())),
+            rooms: config.rooms.then(|| rooms(&config, peer)),
+            calls: config.calls.then(|| calls(&config)),
             net,
             door,
             access,
@@ -282,8 +289,14 @@ impl Gateway {
 
     fn on_door_event(&mut self, event: DoorEvent, now: Instant) {
         match event {
-            DoorEvent::Request(id, request) => self.on_request(id, request, now),
-            DoorEvent::WebSocketRequest(id, request) => self.on_socket_request(id, &request, now),
+            DoorEvent::Request(id, mut request) => {
+                self.place(&mut request);
+                self.on_request(id, request, now);
+            }
+            DoorEvent::WebSocketRequest(id, mut request) => {
+                self.place(&mut request);
+                self.on_socket_request(id, &request, now);
+            }
             DoorEvent::Message(socket, text) => match self.sockets.get(&socket) {
                 Some(SocketOwner::Rooms) => {
                     if let Some(rooms) = &mut self.rooms {
@@ -316,6 +329,24 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Takes the base path off a request, where a proxy has left it there.
+    fn place(&self, request: &mut Request) {
+        let base = self.config.base_path.as_str();
+        if base.is_empty() {
+            return;
+        }
+        base.clone_into(&mut request.prefix);
+        let rest = request.path.strip_prefix(base);
+        if let Some(rest) = rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+            request.path = match rest {
+                "" => "/".to_owned(),
+                rest => rest.to_owned(),
+            };
+        }
+    }
+}
+
 fn open_door(config: &GatewayConfig) -> Result<Door, GatewayError> {
     let tls = match &config.tls {
         DoorTls::Off => None,
@@ -324,7 +355,10 @@ fn open_door(config: &GatewayConfig) -> Result<Door, GatewayError> {
         }
         DoorTls::SelfSigned => Some(self_signed().map_err(GatewayError::Certificate)?),
     };
-    let door = DoorConfig::default().tls(tls);
+    let door = DoorConfig::default()
+        .tls(tls)
+        .proxies(config.proxies.clone())
+        .max_connections_per_address(config.max_connections_per_client);
     Door::listen(config.listen, door).map_err(|e| GatewayError::Listen(config.listen, e))
 }
 
@@ -354,7 +388,10 @@ fn peer_config(config: &GatewayConfig) -> PeerConfig {
 fn whip_config(config: &GatewayConfig, peer: PeerConfig) -> WhipConfig {
     WhipConfig::default()
         .peer(peer)
-        .max_sessions(config.max_peers)
+        .max_sessions(config.share())
+        .max_per_client(config.max_per_client)
+        .offer_burst(u32::try_from(config.max_per_client).unwrap_or(u32::MAX))
+        .offers_per_second(config.offers_per_second)
         // Whoever comes has passed `Access`: by the token, or from our own pages.
         .origins(Origins::Any)
         // Pages have them from /api/config, with credentials of their own.
@@ -362,8 +399,17 @@ fn whip_config(config: &GatewayConfig, peer: PeerConfig) -> WhipConfig {
 }
 
 /// Pages have the ICE servers from /api/config.
-fn rooms(peer: PeerConfig) -> Rooms {
-    Rooms::new(RoomsConfig::default().peer(peer), Instant::now())
+fn rooms(config: &GatewayConfig, peer: PeerConfig) -> Rooms {
+    let rooms = RoomsConfig::default()
+        .peer(peer)
+        .max_peers(config.share())
+        .max_per_client(config.max_per_client)
+        .joins_per_second(config.offers_per_second);
+    Rooms::new(rooms, Instant::now())
+}
+
+fn calls(config: &GatewayConfig) -> Calls {
+    Calls::new(CallsConfig::default().max_per_client(config.max_per_client))
 }
 
 /// Why a gateway does not start, or cannot go on.

@@ -17,31 +17,39 @@ const MAX_VIEWERS: usize = 1000;
 
 /// `{"streams": […]}`, as the pages have it.
 pub(super) fn streams(streams: &Streams) -> Value {
-    json!({ "streams": streams.list().map(|info| stream(&info)).collect::<Vec<_>>() })
+    json!({ "streams": streams.list().map(|info| stream(&info, false)).collect::<Vec<_>>() })
 }
 
-fn stream(info: &StreamInfo) -> Value {
+/// Tells of a stream; with `details` also where its files are.
+fn stream(info: &StreamInfo, details: bool) -> Value {
+    let text = |text: &str| match details {
+        true => text.to_owned(),
+        false => info.without_directories(text),
+    };
     let mut value = json!({
         "name": info.name,
-        "about": info.source,
+        "about": text(&info.source),
         "state": info.state.as_str(),
         "viewers": info.viewers,
         "codecs": info.codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>(),
     });
     if let StreamState::Failed { why, retry_at } = &info.state {
-        value["why"] = json!(why);
+        value["why"] = json!(text(why));
         let wait = retry_at.map(|at| at.saturating_duration_since(Instant::now()).as_secs());
         value["retryIn"] = json!(wait);
     }
     value
 }
 
-/// All figures, for `looprtc stats` and other programs.
-pub(super) fn stats(gateway: &mut Gateway) -> Value {
-    let streams: Vec<Value> = gateway.streams.list().map(|info| figures(&info)).collect();
-    let clients: HashMap<PeerId, IpAddr> = gateway
-        .whip
-        .sessions()
+/// All figures, for `looprtc stats` and other programs. What concerns other people (addresses of viewers, names of rooms,
+/// directories) is told with `details` only; without, rooms are listed without names, and `client` is null.
+pub(super) fn stats(gateway: &mut Gateway, details: bool) -> Value {
+    let listed = gateway.streams.list();
+    let streams: Vec<Value> = listed.map(|info| figures(&info, details)).collect();
+    let sessions = details.then(|| gateway.whip.sessions());
+    let clients: HashMap<PeerId, IpAddr> = sessions
+        .into_iter()
+        .flatten()
         .map(|session| (session.peer, session.client))
         .collect();
     let viewers = viewers(gateway, &clients);
@@ -50,12 +58,13 @@ pub(super) fn stats(gateway: &mut Gateway) -> Value {
     let net = gateway.net.stats();
     let mut value = json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "details": details,
         "uptime": gateway.started.elapsed().as_secs(),
         "streams": streams,
         "viewers": viewers,
         "publishers": whip.publishers,
         "rooms": gateway.rooms.iter().flat_map(Rooms::list).map(|room| json!({
-            "name": room.name, "participants": room.participants,
+            "name": details.then_some(room.name), "participants": room.participants,
         })).collect::<Vec<_>>(),
         "door": {
             "connections": door.connections, "webSockets": door.web_sockets, "requests": door.requests,
@@ -77,8 +86,8 @@ pub(super) fn stats(gateway: &mut Gateway) -> Value {
     value
 }
 
-fn figures(info: &StreamInfo) -> Value {
-    let mut value = stream(info);
+fn figures(info: &StreamInfo, details: bool) -> Value {
+    let mut value = stream(info, details);
     let s = &info.stats;
     value["bitrate"] = json!(s.bitrate);
     value["packets"] = json!(s.packets);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::access::Right;
+use super::access::{Access, Right};
 use super::{Gateway, SocketOwner, metrics, report};
 use crate::server::http::{Request, RequestId, Response};
 use crate::server::pages;
@@ -15,7 +15,7 @@ impl Gateway {
     pub(super) fn on_request(&mut self, id: RequestId, request: Request, now: Instant) {
         log::debug!("{} {} {}", request.client, request.method, request.path);
         if self.whip.serves(&request.path) {
-            let right = match request.path.starts_with("/whip/") {
+            let right = match request.path.starts_with("/whip") {
                 true => Right::Publish,
                 false => Right::View,
             };
@@ -23,7 +23,7 @@ impl Gateway {
             if request.method != "OPTIONS"
                 && let Err(refused) = self.access.check(right, &request, now)
             {
-                return self.door.respond(id, refused);
+                return self.whip.refuse(id, &request, refused);
             }
             let streams = &mut self.streams;
             return self
@@ -39,18 +39,14 @@ impl Gateway {
         let reads = matches!(method, "GET" | "HEAD");
         match request.path.as_str() {
             "/api/login" if method == "POST" => self.login(request, now),
-            "/api/login" => not_allowed("POST"),
+            "/api/logout" if method == "POST" => self.logout(request),
+            "/api/login" | "/api/logout" => not_allowed("POST"),
             _ if !reads => match pages::page(&request.path) {
                 Some(_) => not_allowed("GET, HEAD"),
                 None => not_found(&request.path),
             },
             "/api/config" => self.offered(request, now),
-            "/api/streams" | "/api/stats" | "/metrics" => {
-                match self.access.check(Right::View, request, now) {
-                    Ok(()) => self.figures(&request.path),
-                    Err(refused) => refused,
-                }
-            }
+            "/api/streams" | "/api/stats" | "/metrics" => self.figures(request, now),
             "/healthz" => Response::new(204),
             path => pages::page(path)
                 .filter(|_| self.offers(path))
@@ -59,10 +55,26 @@ impl Gateway {
         }
     }
 
-    fn figures(&mut self, path: &str) -> Response {
-        match path {
+    /// The list of streams is for whoever may watch. Figures, too, unless they have a token of their own, or there is
+    /// none and the server is open: then strangers get none. Only [`Right::Details`] shows other people in them.
+    fn figures(&mut self, request: &Request, now: Instant) -> Response {
+        let rights = self.access.rights(request);
+        let right = match request.path.as_str() {
+            "/api/streams" => Right::View,
+            _ if rights.details || self.config.stats_token.is_some() => Right::Details,
+            _ => Right::View,
+        };
+        if let Err(refused) = self.access.check(right, request, now) {
+            return refused;
+        }
+        let is_stranger = self.config.open && !rights.details && !self.access.needs_token();
+        match request.path.as_str() {
             "/api/streams" => Response::json(200, &report::streams(&self.streams)),
-            "/api/stats" => Response::json(200, &report::stats(self)),
+            _ if is_stranger => {
+                let detail = "an open server shows figures to who has its token for them (--stats-token-file)";
+                Response::problem(403, "No figures", detail)
+            }
+            "/api/stats" => Response::json(200, &report::stats(self, rights.details)),
             _ => Response::new(200).body(metrics::CONTENT_TYPE, report::metrics(self)),
         }
         .header("Cache-Control", "no-store")
@@ -77,40 +89,71 @@ impl Gateway {
         }
     }
 
-    /// What a page has to know. Without the token only that there is one.
+    /// What a page has to know. Every field is always there, also with a refusal (429, as RFC 9457 allows), so that a
+    /// page needs no case for it:
+    ///
+    /// | field | what |
+    /// |---|---|
+    /// | `version` | the program's |
+    /// | `needsToken` | a token is needed to watch |
+    /// | `signedIn` | this request may watch: it shows a token, or none is needed |
+    /// | `rights` | `{"view", "publish", "details"}`: what this request may do; `details` are figures about other people |
+    /// | `publishNeedsToken` | streams take publishers, and this request may not publish, but with another token it could: ask for it, `POST /api/login`, then ask here again |
+    /// | `signOut` | there is a cookie to be given up by `POST /api/logout` |
+    /// | `rooms`, `calls` | whether these are offered |
+    /// | `iceServers` | as `RTCPeerConnection` takes them; empty without `signedIn` |
+    /// | `publish` | the names of the streams that this request may publish to |
     fn offered(&mut self, request: &Request, now: Instant) -> Response {
         if let Err(refused) = self.access.check_origin(request) {
             return refused;
         }
-        let signed_in = self.access.check(Right::View, request, now).is_ok();
-        let publishes = self.access.check(Right::Publish, request, now).is_ok();
-        let mut config = json!({
+        let rights = self.access.rights(request);
+        let counted = self.access.count(request, now);
+        let is_stale = self.access.has_stale_cookie(request);
+        let ice_servers = match rights.view {
+            true => self.relay.servers_for_page(&self.config, request),
+            false => json!([]),
+        };
+        let names = self.streams.list().map(|info| info.name);
+        let published = names.filter(|name| self.streams.is_published(name));
+        let published: Vec<String> = published.collect();
+        let could_publish = rights.view && !rights.publish && !published.is_empty();
+        let config = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "needsToken": self.access.needs_token(),
-            "signedIn": signed_in,
+            "signedIn": rights.view,
+            "rights": { "view": rights.view, "publish": rights.publish, "details": rights.details },
+            "publishNeedsToken": could_publish && self.access.is_guarded(Right::Publish),
+            "signOut": self.access.has_cookie(request),
             "rooms": self.rooms.is_some(),
             "calls": self.calls.is_some(),
+            "iceServers": ice_servers,
+            "publish": if rights.publish { published } else { Vec::new() },
         });
-        if signed_in {
-            config["iceServers"] = self.relay.servers_for_page(&self.config, request);
-            let names = self.streams.list().map(|info| info.name);
-            let names = names.filter(|name| publishes && self.streams.is_published(name));
-            config["publish"] = names.collect();
+        let response = match counted {
+            Ok(()) => Response::json(200, &config),
+            Err(refused) => refused.with_members(&config),
         }
-        Response::json(200, &config).header("Cache-Control", "no-store")
+        .header("Cache-Control", "no-store");
+        // One that is worth nothing would count as a wrong token with each request.
+        match is_stale {
+            true => response.header("Set-Cookie", Access::no_cookie(request)),
+            false => response,
+        }
     }
 
     fn login(&mut self, request: &Request, now: Instant) -> Response {
-        let allowed = self
-            .access
-            .check_origin(request)
-            .and_then(|()| self.access.check(Right::View, request, now));
-        if let Err(refused) = allowed {
-            return refused;
+        match self.access.sign_in(request, now) {
+            Ok(Some(cookie)) => Response::new(204).header("Set-Cookie", cookie),
+            Ok(None) => Response::new(204),
+            Err(refused) => refused,
         }
-        match self.access.cookie(request) {
-            Some(cookie) => Response::new(204).header("Set-Cookie", cookie),
-            None => Response::new(204),
+    }
+
+    fn logout(&self, request: &Request) -> Response {
+        match self.access.check_origin(request) {
+            Ok(()) => Response::new(204).header("Set-Cookie", Access::no_cookie(request)),
+            Err(refused) => refused,
         }
     }
 
@@ -157,7 +200,7 @@ fn not_found(path: &str) -> Response {
 /// A page for a person, JSON for a program.
 fn missing(request: &Request) -> Response {
     match request.header("accept") {
-        Some(accept) if accept.contains("text/html") => pages::missing(),
+        Some(accept) if accept.contains("text/html") => pages::missing(&request.path),
         _ => not_found(&request.path),
     }
 }

@@ -65,7 +65,11 @@ $('#write').onsubmit = (event) => {
 $('#incoming').onclose = () => decide($('#incoming').returnValue === 'accept');
 if (!navigator.mediaDevices?.getDisplayMedia) $('#screen').hidden = true;
 showFigures($('#figures'), () => call?.pc);
-addEventListener('pagehide', () => call?.say('bye', { reason: 'left' }));
+addEventListener('pagehide', () => {
+  call?.say('bye', { reason: 'left' });
+  // So that the name is free at once, for this page loaded again as well.
+  socket?.send({ type: 'signout' });
+});
 
 // ---- being reachable
 
@@ -74,7 +78,7 @@ function signIn() {
   $('#refused').textContent = '';
   localStorage.setItem('userId', user);
   socket = new Socket({
-    url: () => socketUrl('/call/ws'),
+    url: () => socketUrl('call/ws'),
     onopen: () => socket.send({ type: 'signin', userId: user, resume }),
     onmessage,
     onlost() {
@@ -85,6 +89,7 @@ function signIn() {
 }
 
 function signOut() {
+  socket?.send({ type: 'signout' });
   socket?.close();
   socket = null;
   [isSignedIn, resume] = [false, ''];

@@ -1,27 +1,42 @@
 // What the pages share: what the server offers, signing in and out, the line to the server, focus, words, graphs.
 
+/** Where this server's paths begin: `/`, or as `/cam/` behind a proxy that serves it there. */
+const base = new URL('..', import.meta.url).pathname;
+
+/** A path of this server for the browser: `at('api/config')`. */
+export const at = (path) => base + path;
+
+/** The parts of this page's path, decoded: `['watch', 'card']`. One that is written wrongly stays as it is. */
+export const here = () => location.pathname.slice(base.length).split('/').map((part) => {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+});
+
 /** The bar at the top. What the server does not offer stays hidden. */
 document.getElementById('bar').innerHTML = `
-  <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="24" height="24">looprtc</a>
+  <a class="brand" href="${at('')}"><img src="${at('assets/icon.svg')}" alt="" width="24" height="24">looprtc</a>
   <nav aria-label="Pages">
-    <a href="/">Watch</a>
-    <a href="/publish" data-if="publishing" hidden>Publish</a>
-    <a href="/room/" data-if="rooms" hidden>Rooms</a>
-    <a href="/call" data-if="calls" hidden>Calls</a>
+    <a href="${at('')}">Watch</a>
+    <a href="${at('publish')}" data-if="publishing" hidden>Publish</a>
+    <a href="${at('room/')}" data-if="rooms" hidden>Rooms</a>
+    <a href="${at('call')}" data-if="calls" hidden>Calls</a>
   </nav>
   <span class="corner">
     <span id="server" class="pill" role="status"></span>
     <button id="sign-out-of-server" type="button" class="quiet small" hidden>Sign out</button>
   </span>`;
 for (const link of document.querySelectorAll('#bar nav a')) {
-  const [, here] = location.pathname.split('/');
-  if (link.pathname.split('/')[1] !== (here === 'watch' ? '' : here)) continue;
+  const [page] = here();
+  if (link.pathname !== at({ watch: '', room: 'room/' }[page] ?? page)) continue;
   link.setAttribute('aria-current', 'page');
   link.hidden = false;
   delete link.dataset.if;
 }
 document.getElementById('sign-out-of-server').onclick = async () => {
-  await fetch('/api/logout', { method: 'POST' }).catch((error) => console.warn('signing out', error));
+  await fetch(at('api/logout'), { method: 'POST' }).catch((error) => console.warn('signing out', error));
   location.reload();
 };
 // A link with another token, opened where this page is open already, does not load the page anew.
@@ -56,7 +71,7 @@ export async function offered() {
 class Refused extends Error {}
 
 async function ask() {
-  const response = await fetch('/api/config');
+  const response = await fetch(at('api/config'));
   if (!response.ok) throw new Refused(await problem(response));
   const config = await response.json();
   const needsToken = Boolean(config.needsToken);
@@ -102,7 +117,7 @@ function tokenInAddress() {
 
 /** Shows the server a token; gives what is wrong with it, or `null` if it was accepted. */
 async function logIn(token) {
-  const answer = await fetch('/api/login', {
+  const answer = await fetch(at('api/login'), {
     method: 'POST',
     headers: { Authorization: `Bearer ${token}` },
   }).catch(() => null);
@@ -200,7 +215,7 @@ export class Line extends EventTarget {
   }
 
   #open() {
-    const socket = new WebSocket(socketUrl('/api/live'));
+    const socket = new WebSocket(socketUrl('api/live'));
     let opened = false;
     socket.onopen = () => {
       opened = true;

@@ -54,12 +54,12 @@ fn is_room(path: &str) -> bool {
 #[must_use]
 pub fn page(path: &str) -> Option<Response> {
     let (kind, content) = file(path)?;
-    Some(response(200, kind, content))
+    Some(response(200, kind, content, path))
 }
 
 /// Returns the page for an address that there is not, with status 404.
-pub fn missing() -> Response {
-    response(404, HTML, include_bytes!("missing.html"))
+pub fn missing(path: &str) -> Response {
+    response(404, HTML, include_bytes!("missing.html"), path)
 }
 
 /// Returns a redirection where a person is likely to have meant one of our pages.
@@ -78,7 +78,11 @@ pub fn moved(path: &str) -> Option<Response> {
     Some(Response::new(308).header("Location", to))
 }
 
-fn response(status: u16, kind: &'static str, content: &'static [u8]) -> Response {
+fn response(status: u16, kind: &'static str, content: &'static [u8], path: &str) -> Response {
+    let content = match kind {
+        HTML => with_relative_links(content, path),
+        _ => content.to_vec(),
+    };
     let response = Response::new(status)
         .body(kind, content)
         // Asked for again each time: the program may be a newer one, and the files are small.
@@ -91,20 +95,56 @@ fn response(status: u16, kind: &'static str, content: &'static [u8]) -> Response
     }
 }
 
+/// Makes the links of a page relative to where it stands, so that they lead here behind a proxy that has us under a
+/// prefix, too.
+fn with_relative_links(html: &[u8], path: &str) -> Vec<u8> {
+    let depth = path.matches('/').count().saturating_sub(1);
+    let up = match depth {
+        0 => "./".to_owned(),
+        depth => "../".repeat(depth),
+    };
+    let html = String::from_utf8_lossy(html);
+    html.replace("=\"/", &format!("=\"{up}")).into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn what_pages_refer_to_is_there() {
-        let pages = ["/", "/publish", "/room/", "/call"].map(|path| (path, page(path).unwrap()));
-        for (path, page) in pages.into_iter().chain([("missing", missing())]) {
+        let pages = [
+            "/",
+            "/publish",
+            "/room/",
+            "/room/any",
+            "/watch/any",
+            "/call",
+        ];
+        let pages = pages.map(|path| (path, page(path).unwrap()));
+        let none = ["/none", "/a/b/c/"].map(|path| (path, missing(path)));
+        for (path, page) in pages.into_iter().chain(none) {
             let html = String::from_utf8(page.body).unwrap();
-            let links = html
+            assert!(!html.contains("=\"/"), "{path} has an absolute link");
+            let links: Vec<&str> = html
                 .split(['"', '\''])
-                .filter(|text| text.starts_with("/assets/"));
+                .filter(|text| text.contains("assets/"))
+                .collect();
+            assert!(links.len() >= 3, "{path}");
             for link in links {
-                assert!(file(link).is_some(), "{path} refers to {link}");
+                // As a browser resolves it, on a server under a prefix.
+                let mut parts: Vec<&str> = "/some/where".split('/').collect();
+                parts.extend(path.split('/').skip(1));
+                parts.pop();
+                for part in link.split('/') {
+                    match part {
+                        "." => {}
+                        ".." => drop(parts.pop()),
+                        part => parts.push(part),
+                    }
+                }
+                let asset = parts.join("/").replacen("/some/where", "", 1);
+                assert!(file(&asset).is_some(), "{path} refers to {link}");
             }
         }
         assert!(page("/watch/any").is_some());

@@ -1,5 +1,5 @@
 // A WHIP client: publishes a camera or the screen, and comes back by itself.
-import { Graph, keepFocus, Line, noPath, offered, pause, problem, sentence, signInToPublish } from './common.js';
+import { at, Graph, keepFocus, Line, noPath, offered, pause, problem, sentence, signInToPublish } from './common.js';
 
 const $ = (id) => document.getElementById(id);
 let config = await offered();
@@ -137,7 +137,7 @@ async function publish(name, session, over) {
       });
       await Promise.race([complete, pause(config.iceServers.length > 0 ? 1500 : 500)]);
     }
-    const response = await fetch(`/whip/${encodeURIComponent(name)}`, {
+    const response = await fetch(at(`whip/${encodeURIComponent(name)}`), {
       method: 'POST',
       headers: { 'Content-Type': 'application/sdp' },
       body: pc.localDescription.sdp,

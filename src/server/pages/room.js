@@ -1,5 +1,5 @@
 // A room: everybody sees and hears everybody else. The server makes all offers; this page answers them.
-import { keepFocus, Line, noPath, offered, sentence, socketUrl } from './common.js';
+import { at, here, keepFocus, Line, noPath, offered, sentence, socketUrl } from './common.js';
 import { $, Devices, say, showFigures, showSending, Socket, Tile } from './media.js';
 
 const config = await offered();
@@ -10,7 +10,7 @@ const ownStream = new MediaStream();
 /** By the id of the member, which is that of its stream, too. */
 const tiles = new Map();
 const streams = new Map();
-let room = decodeURIComponent(location.pathname.split('/')[2] ?? '');
+let room = here()[1] ?? '';
 let name = '';
 let me = null;
 let pc = null;
@@ -33,7 +33,7 @@ $('#join').onsubmit = (event) => {
   room = $('#room').value.trim();
   name = $('#name').value.trim();
   localStorage.setItem('name', name);
-  history.replaceState(null, '', `/room/${encodeURIComponent(room)}${location.search}`);
+  history.replaceState(null, '', at(`room/${encodeURIComponent(room)}${location.search}`));
   join();
 };
 $('#microphone').onclick = () => devices.microphone(devices.isMuted);
@@ -62,7 +62,7 @@ async function join() {
   if ($('#with-camera').checked) await devices.camera(true);
   update();
   socket = new Socket({
-    url: () => `${socketUrl(`/room/${encodeURIComponent(room)}/ws`)}?${new URLSearchParams({ name, resume: me?.resume ?? '', simulcast: 1 })}`,
+    url: () => `${socketUrl(`room/${encodeURIComponent(room)}/ws`)}?${new URLSearchParams({ name, resume: me?.resume ?? '', simulcast: 1 })}`,
     onmessage,
     onlost({ code, reason }) {
       const isFinal = code === 1008 && reason.startsWith('a room');

@@ -1,5 +1,5 @@
 // The list of streams, and one of them playing.
-import { Graph, keepFocus, Line, offered } from './common.js';
+import { at, Graph, here, keepFocus, Line, offered } from './common.js';
 import { Player } from './whep.js';
 
 const $ = (id) => document.getElementById(id);
@@ -63,7 +63,7 @@ function card(stream) {
   const button = li.querySelector('button');
   button.setAttribute('aria-label', `Watch ${stream.name}`);
   button.onclick = () => {
-    history.pushState(null, '', `/watch/${encodeURIComponent(stream.name)}`);
+    history.pushState(null, '', at(`watch/${encodeURIComponent(stream.name)}`));
     show();
     $('title').focus({ preventScroll: true });
   };
@@ -71,7 +71,8 @@ function card(stream) {
 }
 
 function show() {
-  const name = decoded(location.pathname.match(/^\/watch\/([^/]+)/)?.[1] ?? '');
+  const [page, watched] = here();
+  const name = page === 'watch' ? (watched ?? '') : '';
   if (name === (playing ?? '')) return;
   playing = name || null;
   $('player').hidden = !playing;
@@ -80,15 +81,6 @@ function show() {
   $('title').textContent = playing ?? '';
   play();
   if (playing) scrollTo({ top: 0, behavior: 'smooth' });
-}
-
-/** A name in an address; one that is written wrongly names no stream. */
-function decoded(text) {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text;
-  }
 }
 
 /** Plays what is chosen, if there is such a stream. */
@@ -171,13 +163,13 @@ $('video').onplay = $('video').onpause = () => {
 $('full').onclick = () => ($('video').requestFullscreen?.() ?? $('video').webkitEnterFullscreen?.());
 $('close').onclick = () => {
   const button = document.querySelector('#streams .playing button');
-  history.pushState(null, '', '/');
+  history.pushState(null, '', at(''));
   show();
   keepFocus(button ?? document.querySelector('#streams button') ?? $('main'));
 };
 $('room').onsubmit = (event) => {
   event.preventDefault();
-  location.href = `/room/${encodeURIComponent($('room-name').value.trim())}`;
+  location.href = at(`room/${encodeURIComponent($('room-name').value.trim())}`);
 };
 window.onpopstate = show;
 // A page that goes says so; one that comes back from the browser's cache begins anew.
@@ -185,7 +177,7 @@ window.onpagehide = () => player?.stop();
 window.onpageshow = ({ persisted }) => persisted && location.reload();
 line.addEventListener('news', ({ detail }) => list(detail.streams));
 try {
-  list((await (await fetch('/api/streams')).json()).streams);
+  list((await (await fetch(at('api/streams'))).json()).streams);
 } catch (error) {
   // The line to the server tells of them, too.
   console.warn('asking for the streams', error);

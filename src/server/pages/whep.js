@@ -1,5 +1,5 @@
 // A WHEP client that comes back by itself.
-import { noPath, pause, problem } from './common.js';
+import { at, noPath, pause, problem } from './common.js';
 
 const PATIENCE = 10_000;
 
@@ -113,7 +113,7 @@ class Session {
     // Browsers offer Opus in mono unless told.
     const sdp = offer.sdp.replace(/(a=fmtp:\d+ [^\r\n]*useinbandfec=1)(?![^\r\n]*stereo)/g, '$1;stereo=1');
     await this.pc.setLocalDescription({ type: 'offer', sdp });
-    const response = await fetch(`/whep/${encodeURIComponent(this.player.name)}`, {
+    const response = await fetch(at(`whep/${encodeURIComponent(this.player.name)}`), {
       method: 'POST',
       headers: { 'Content-Type': 'application/sdp' },
       body: this.pc.localDescription.sdp,

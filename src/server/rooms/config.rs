@@ -30,6 +30,15 @@ pub struct RoomsConfig {
     pub max_rooms: usize,
     /// Participants of one room. 20; above it nobody can join. At most 60: each takes two m-lines at each other.
     pub max_participants: usize,
+    /// Participants of one client address (of one network of 64 bits, for IPv6) in all rooms, those that are waited for
+    /// included. 100; above it the socket is closed (1013).
+    pub max_per_client: usize,
+    /// Rooms in which one client address is alone. 20; above it it cannot open another.
+    pub max_rooms_per_client: usize,
+    /// Participants of one client address that may join in a second, after a burst of [`Self::max_per_client`]. 10.
+    pub joins_per_second: u32,
+    /// Peers of all rooms, so that rooms cannot use up the loop's. No limit by default.
+    pub max_peers: usize,
     /// Bytes of a message. 64 KiB; above it the socket is closed (1009).
     pub max_message: usize,
     /// Messages of one socket in a second, after a burst of four times as many. 50; above it the socket is
@@ -57,6 +66,10 @@ impl Default for RoomsConfig {
             ice_servers: Vec::new(),
             max_rooms: 100,
             max_participants: 20,
+            max_per_client: 100,
+            max_rooms_per_client: 20,
+            joins_per_second: 10,
+            max_peers: usize::MAX,
             max_message: 64 * 1024,
             max_message_rate: 50,
             max_name: 64,
@@ -74,6 +87,10 @@ impl RoomsConfig {
         simulcast: bool,
         ice_servers: Vec<IceServer>,
         max_participants: usize,
+        max_per_client: usize,
+        max_rooms_per_client: usize,
+        joins_per_second: u32,
+        max_peers: usize,
         grace: Duration,
     }
 }

@@ -15,12 +15,14 @@
 //!   follows one for each track of the others. The m-lines of who leaves become inactive, and are used again.
 //! - A keyframe is asked for when somebody joins or misses one, at most twice a second for the same pictures.
 //! - Each receiver gets the layers that its path carries, by its bandwidth estimate; they are switched at keyframes.
-//! - Who loses the socket stays for [`RoomsConfig::grace`], and can come back with `?resume=KEY`.
+//! - Who loses the socket stays for [`RoomsConfig::grace`], and can come back with `?resume=KEY`; but only who was
+//!   connected before.
 //!
 //! Query of the socket's URL: `name`, what the others see; `resume`, the key of the last `welcome`; `simulcast=1`: the
 //! page can send layers, and calls no `addTrack` before the first offer.
 
 mod config;
+mod entry;
 pub(crate) mod forward;
 mod layers;
 mod members;
@@ -35,12 +37,15 @@ mod vp8;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use self::entry::Clients;
 use self::forward::LAYERS;
 use self::members::Lists;
 use self::message::{FromPage, MemberState};
 use self::participant::{Participant, ParticipantId};
 use super::http::{Request, SocketOutput, WebSocketId};
 use super::limits::RateLimit;
+use super::names::is_visible;
+use super::quota::client_of;
 use super::token::Token;
 use crate::driver::{EventLoop, LoopError, PeerId};
 use crate::proto::peer::{
@@ -103,6 +108,7 @@ pub struct Rooms {
     by_socket: HashMap<WebSocketId, ParticipantId>,
     out: VecDeque<SocketOutput>,
     lists: Lists,
+    clients: Clients,
     next: u32,
     tick: Option<Instant>,
     choosing: Instant,
@@ -113,6 +119,7 @@ impl Rooms {
     /// No rooms yet: the first who comes opens one.
     #[must_use]
     pub fn new(config: RoomsConfig, now: Instant) -> Self {
+        let clients = Clients::new(&config);
         Self {
             config,
             participants: BTreeMap::new(),
@@ -120,6 +127,7 @@ impl Rooms {
             by_socket: HashMap::new(),
             out: VecDeque::new(),
             lists: Lists::default(),
+            clients,
             next: 1,
             tick: None,
             choosing: now,
@@ -201,23 +209,9 @@ impl Rooms {
         {
             return self.resume(net, id, socket, now);
         }
-        let mut members = self
-            .participants
-            .values()
-            .filter(|p| p.room == room)
-            .peekable();
-        if members.peek().is_none() && self.list().count() >= self.config.max_rooms {
-            return self.refuse(socket, 1013, "there are too many rooms; try again later");
-        }
-        let most = self.config.max_participants.min(config::MOST_PARTICIPANTS);
-        if self
-            .participants
-            .values()
-            .filter(|p| p.room == room)
-            .count()
-            >= most
-        {
-            return self.refuse(socket, 1013, "this room is full; try again later");
+        let client = client_of(request.client.ip());
+        if let Err(why) = self.may_join(room, client, now) {
+            return self.refuse(socket, 1013, why);
         }
         let layered = request.query_value("simulcast").is_some_and(|v| v == "1");
         let peer = match self.add_peer(net, layered) {
@@ -235,6 +229,8 @@ impl Rooms {
         let participant = Participant {
             name: self.name(id, request.query_value("name")),
             room: room.clone(),
+            client,
+            was_connected: false,
             state: MemberState::default(),
             peer,
             resume: Token::random(),
@@ -250,6 +246,7 @@ impl Rooms {
             desired: 0,
         };
         self.participants.insert(id, participant);
+        self.clients.participants.take(client);
         self.by_peer.insert(peer, id);
         self.by_socket.insert(socket, id);
         self.welcome(id);
@@ -298,9 +295,8 @@ impl Rooms {
         }
     }
 
-    /// A socket is gone. Its participant stays for the time of grace.
+    /// A socket is gone. Its participant stays for the time of grace, if it ever was connected.
     pub fn socket_closed(&mut self, net: &mut EventLoop, socket: WebSocketId, now: Instant) {
-        let _ = net;
         let Some(id) = self.by_socket.remove(&socket) else {
             return;
         };
@@ -308,6 +304,15 @@ impl Rooms {
             return;
         };
         participant.socket = None;
+        if !participant.was_connected {
+            return self.remove(
+                net,
+                id,
+                1001,
+                "its socket went before it was connected",
+                now,
+            );
+        }
         participant.away_since = Some(now);
         let room = participant.room.clone();
         log::info!("room {room}: {id} has lost its socket");
@@ -524,6 +529,7 @@ impl Rooms {
         };
         log::info!("room {}: {id} is gone: {why}", participant.room);
         self.by_peer.remove(&participant.peer);
+        self.clients.participants.give_back(&participant.client);
         if let Ok(mut peer) = net.peer(participant.peer) {
             peer.close();
         }
@@ -569,7 +575,7 @@ impl Rooms {
     }
 
     fn name(&self, id: ParticipantId, wanted: Option<String>) -> String {
-        let shown = |c: &char| !c.is_control();
+        let shown = |c: &char| is_visible(*c);
         let wanted = wanted.unwrap_or_default();
         let name: String = wanted
             .chars()

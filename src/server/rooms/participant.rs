@@ -1,6 +1,7 @@
 //! One participant: its peer, what it sends, and the m-lines on which it gets what others send.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::message::{Member, MemberState};
@@ -45,6 +46,10 @@ pub(super) struct Slot {
 pub(super) struct Participant {
     pub room: String,
     pub name: String,
+    /// Whose limits it counts for.
+    pub client: IpAddr,
+    /// Its peer has been connected.
+    pub was_connected: bool,
     pub state: MemberState,
     pub peer: PeerId,
     /// What its page comes back with.

@@ -62,6 +62,9 @@ impl Rooms {
             PeerEvent::BandwidthEstimate(estimate) => {
                 participant.budget = Some(estimate.bits_per_second());
             }
+            PeerEvent::ConnectionStateChange(ConnectionState::Connected) => {
+                participant.was_connected = true;
+            }
             PeerEvent::ConnectionStateChange(ConnectionState::Closed) => {
                 let why = "the connection is lost";
                 self.remove(net, id, 1001, why, Instant::now());

@@ -100,6 +100,15 @@ impl Hall {
         socket
     }
 
+    fn open_from(&mut self, path: &str, client: [u8; 4]) -> WebSocketId {
+        self.next_socket += 1;
+        let socket = WebSocketId(self.next_socket);
+        let request = Request::new("GET", path, (client, 1).into());
+        self.rooms
+            .socket_opened(&mut self.net, socket, &request, Instant::now());
+        socket
+    }
+
     /// A page like that of sfu-ws: its tracks are there before the offer.
     fn join(&mut self, room: &str) -> usize {
         self.join_with(room, false)
@@ -585,4 +594,54 @@ fn an_offer_without_an_answer_is_not_waited_for() {
     hall.until("it is sent away", |h| h.pages[a].closed.is_some());
     assert_eq!(hall.rooms.list().count(), 0);
     assert_eq!(hall.rooms.next_deadline(), None);
+}
+
+/// S3: the same client does not use up everybody's peers, whether it keeps its sockets or not.
+#[test]
+fn one_client_has_so_many_participants_and_rooms() {
+    let config = RoomsConfig::default()
+        .max_per_client(3)
+        .max_rooms_per_client(2)
+        .joins_per_second(1);
+    let mut hall = Hall::new(config);
+    let closed = |hall: &mut Hall, socket: WebSocketId| {
+        let out: Vec<_> = std::iter::from_fn(|| hall.rooms.poll_socket()).collect();
+        out.into_iter().find_map(|output| match output {
+            SocketOutput::Close(of, 1013, why) if of == socket => Some(why),
+            _ => None,
+        })
+    };
+    let first = hall.open_from("/room/a/ws", [192, 0, 2, 1]);
+    let second = hall.open_from("/room/b/ws", [192, 0, 2, 1]);
+    assert_eq!(closed(&mut hall, first).or(closed(&mut hall, second)), None);
+    let third = hall.open_from("/room/c/ws", [192, 0, 2, 1]);
+    assert!(closed(&mut hall, third).unwrap().contains("many rooms"));
+    let third = hall.open_from("/room/a/ws", [192, 0, 2, 1]);
+    assert_eq!(closed(&mut hall, third), None);
+    let fourth = hall.open_from("/room/a/ws", [192, 0, 2, 1]);
+    assert!(
+        closed(&mut hall, fourth)
+            .unwrap()
+            .contains("many participants")
+    );
+    let other = hall.open_from("/room/c/ws", [192, 0, 2, 2]);
+    assert_eq!(closed(&mut hall, other), None);
+    // Nobody is waited for who never was connected.
+    let now = Instant::now();
+    hall.rooms.socket_closed(&mut hall.net, third, now);
+    assert_eq!(hall.rooms.clients.participants.total(), 3);
+    // But it does not come and go as fast as it likes.
+    let again = hall.open_from("/room/a/ws", [192, 0, 2, 1]);
+    assert!(closed(&mut hall, again).unwrap().contains("at once"));
+}
+
+/// Peers of WHIP and WHEP are others' matter.
+#[test]
+fn rooms_do_not_use_up_all_peers() {
+    let mut hall = Hall::new(RoomsConfig::default().max_peers(2));
+    for (n, is_in) in [(1, true), (2, true), (3, false)] {
+        hall.open_from("/room/a/ws", [192, 0, 2, n]);
+        assert_eq!(hall.rooms.participants.len(), 2.min(usize::from(n)));
+        assert_eq!(hall.rooms.stats().refused, u64::from(!is_in));
+    }
 }

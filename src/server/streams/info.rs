@@ -52,6 +52,8 @@ pub struct StreamInfo {
     pub name: String,
     /// Where it comes from, for people; without secrets.
     pub source: String,
+    /// Directories of this machine that [`source`](Self::source) and the state's reason name.
+    pub(crate) directories: Vec<String>,
     /// How it is.
     pub state: StreamState,
     /// How many watch.
@@ -60,6 +62,17 @@ pub struct StreamInfo {
     pub codecs: Vec<Codec>,
     /// What has been counted.
     pub stats: StreamStats,
+}
+
+impl StreamInfo {
+    /// Returns a text about this stream with the names of files only, for those who need not know where they are.
+    pub(crate) fn without_directories(&self, text: &str) -> String {
+        // The longest first: one may be the beginning of another.
+        let mut directories: Vec<&str> = self.directories.iter().map(String::as_str).collect();
+        directories.sort_by_key(|directory| std::cmp::Reverse(directory.len()));
+        let without = |text: String, directory: &str| text.replace(directory, "");
+        directories.into_iter().fold(text.to_owned(), without)
+    }
 }
 
 /// What has been counted of a stream since it was added.

@@ -139,6 +139,25 @@ impl SourceConfig {
         matches!(self, Self::Whip)
     }
 
+    /// The directories of its files, each with the separator behind it: what others need not know of this machine.
+    pub(super) fn directories(&self) -> Vec<String> {
+        let paths = match self {
+            Self::Files { paths, .. } => paths.iter().collect(),
+            Self::Pipe {
+                path: Some(path), ..
+            }
+            | Self::RtpFile(path) => vec![path],
+            _ => Vec::new(),
+        };
+        let directory = |path: &PathBuf| {
+            let all = path.display().to_string();
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            let directory = all.strip_suffix(&name)?;
+            (!directory.is_empty()).then(|| directory.to_owned())
+        };
+        paths.into_iter().filter_map(directory).collect()
+    }
+
     /// Whether it comes from a peer, which may change its codecs.
     pub(super) fn is_peer(&self) -> bool {
         matches!(self, Self::Whip | Self::Whep { .. })

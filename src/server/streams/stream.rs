@@ -200,6 +200,7 @@ impl Stream {
         StreamInfo {
             name: self.name.clone(),
             source: self.source.to_string(),
+            directories: self.source.directories(),
             state: self.state.clone(),
             viewers: self.viewers,
             codecs: self.codecs(),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::server::who::who;
+use crate::server::quota::client_of;
 
 /// Bytes a second, with a burst of one second's worth, but of one large datagram at least.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ impl Courtesy {
     /// Whether an answer of so many bytes may go to this address, from which `received` bytes came with the
     /// question.
     pub fn permits(&mut self, ip: IpAddr, received: usize, answer: usize, now: Instant) -> bool {
-        let ip = who(ip);
+        let ip = client_of(ip);
         if self.known.len() >= MAX_ADDRESSES && !self.known.contains_key(&ip) {
             self.sweep(now);
             if self.known.len() >= MAX_ADDRESSES {

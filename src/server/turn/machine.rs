@@ -19,7 +19,7 @@ use super::auth::{Auth, Denied, Signer, quota_name};
 use super::config::TurnMachineConfig;
 use super::limit::Courtesy;
 use super::{Client, Input, Link, Output, RelayId, TurnStats};
-use crate::server::who::who;
+use crate::server::quota::client_of;
 
 /// A STUN and TURN server (RFC 8489, RFC 8656), sans-IO: it is told the time and what arrived, and says what to
 /// send and which relays to open.
@@ -341,7 +341,7 @@ impl TurnMachine {
         self.ends.remove(&(a.expires, index));
         self.clients.remove(&a.client);
         count_down(&mut self.per_user, quota_name(&a.signer.username));
-        count_down(&mut self.per_address, &who(a.client.remote.ip()));
+        count_down(&mut self.per_address, &client_of(a.client.remote.ip()));
         for v6 in [false, true] {
             if a.relays.is_open(v6) {
                 let relay = relay_id(index, a.generation, v6);

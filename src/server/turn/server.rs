@@ -19,7 +19,7 @@ use crate::driver::UdpConfig;
 use crate::driver::sockets::Owner;
 use crate::driver::udp::{Read, RecvBuffers, Udp};
 use crate::proto::net;
-use crate::server::who::who;
+use crate::server::quota::client_of;
 
 /// Connections taken from one listening socket in one turn.
 const ACCEPT_BUDGET: usize = 32;
@@ -327,7 +327,7 @@ impl TurnServer {
         transport: Transport,
         now: Instant,
     ) -> Result<(), String> {
-        let address = who(remote.ip());
+        let address = client_of(remote.ip());
         let of_address = self.streams_of.get(&address).copied().unwrap_or(0);
         if self.streams.len() >= self.config.streams {
             return Err("there are as many as allowed".into());
@@ -375,7 +375,7 @@ impl TurnServer {
         if let Link::Stream(number) = client.link {
             self.streams.remove(&number);
         }
-        let address = who(client.remote.ip());
+        let address = client_of(client.remote.ip());
         if let Some(count) = self.streams_of.get_mut(&address) {
             *count -= 1;
             if *count == 0 {

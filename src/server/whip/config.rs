@@ -28,11 +28,17 @@ pub struct WhipConfig {
     pub peer: PeerConfig,
     /// Whether clients are told of the [`peer`](Self::peer)'s ICE servers, with their credentials. On by default.
     pub offer_ice_servers: bool,
-    /// Sessions at once. 1,000; above it: 503 with `Retry-After`.
+    /// Sessions at once, those included whose connection is still being closed. 1,000; above it: 503 with
+    /// `Retry-After`.
     pub max_sessions: usize,
     /// Sessions of one client address (of one network of 64 bits, for IPv6). 100; above it: 429 with
-    /// `Retry-After`. Behind a proxy all clients have its address.
+    /// `Retry-After`. Behind a proxy that is not trusted all clients have its address.
     pub max_per_client: usize,
+    /// Offers and ICE restarts of one client address in a second, after a burst of [`Self::offer_burst`]. Each 8 KiB
+    /// of it counts as one more. 10; above it: 429 with `Retry-After`.
+    pub offers_per_second: u32,
+    /// Offers and ICE restarts of one client address at once. 100.
+    pub offer_burst: u32,
     /// Bytes of an offer. 64 KiB; above it: 413.
     pub max_offer: usize,
     /// Bytes of a stream's name. 128; above it: 404.
@@ -56,6 +62,8 @@ impl Default for WhipConfig {
             offer_ice_servers: true,
             max_sessions: 1000,
             max_per_client: 100,
+            offers_per_second: 10,
+            offer_burst: 100,
             max_offer: 64 * 1024,
             max_name: 128,
             gather_deadline: Duration::from_secs(1),
@@ -75,6 +83,8 @@ impl WhipConfig {
         offer_ice_servers: bool,
         max_sessions: usize,
         max_per_client: usize,
+        offers_per_second: u32,
+        offer_burst: u32,
         max_offer: usize,
         max_name: usize,
         gather_deadline: Duration,

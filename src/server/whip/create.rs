@@ -14,9 +14,12 @@ use crate::proto::peer::{
     SessionDescription,
 };
 use crate::server::http::{Request, RequestId, Response};
-use crate::server::who::who;
+use crate::server::quota::client_of;
 use crate::signaling::whip::link;
 use crate::signaling::whip::sdpfrag::{self, SdpFragment};
+
+/// Bytes of an offer that count as one more.
+const OFFER_PIECE: usize = 8 * 1024;
 
 /// An offer, and who made it.
 struct Offer<'a> {
@@ -45,15 +48,15 @@ impl WhipServer {
             name,
             cors,
         };
-        let checked = self.check_offer(&offer);
+        let checked = self.check_offer(&offer, now);
         let created = checked.and_then(|()| self.try_create(net, host, &offer, now));
         if let Err(refused) = created {
-            self.respond(id, offer.cors.apply(refused));
+            self.respond(id, &offer.cors, refused);
         }
     }
 
     /// What can be found out before anything is made.
-    fn check_offer(&self, offer: &Offer<'_>) -> Result<(), Response> {
+    fn check_offer(&mut self, offer: &Offer<'_>, now: Instant) -> Result<(), Response> {
         let request = offer.request;
         self.check_token(offer.kind, request)?;
         if request.content_type().as_deref() != Some(reply::SDP) {
@@ -67,17 +70,28 @@ impl WhipServer {
         if offer.name.is_empty() || offer.name.len() > self.config.max_name {
             return Err(reply::refused("the name in the path", &Refusal::Unknown));
         }
-        check_media(offer.kind, &request.body)?;
-        if self.sessions.len() >= self.config.max_sessions {
+        if self.peers.len() >= self.config.max_sessions {
             return Err(reply::overloaded("there are as many sessions as may be"));
         }
-        let client = who(request.client.ip());
-        let of_client = self.per_client.get(&client).copied().unwrap_or(0);
-        if of_client >= self.config.max_per_client {
+        let client = client_of(request.client.ip());
+        if !self.per_client.has_room(&client) {
             let detail = "this address has as many sessions as it may have; end one by DELETE";
-            return Err(reply::too_many(detail));
+            return Err(reply::too_many(detail, reply::RETRY_AFTER));
         }
-        Ok(())
+        self.count_offer(request, now)?;
+        check_media(offer.kind, &request.body)
+    }
+
+    /// Counts what costs as much as an offer, before it is looked at.
+    pub(super) fn count_offer(&mut self, request: &Request, now: Instant) -> Result<(), Response> {
+        let cost = 1 + u32::try_from(request.body.len() / OFFER_PIECE).unwrap_or(u32::MAX - 1);
+        let counted = self
+            .offers
+            .try_spend(client_of(request.client.ip()), cost, now);
+        counted.map_err(|wait| {
+            let detail = "too many offers and ICE restarts from this address; try again later";
+            reply::too_many(detail, wait)
+        })
     }
 
     fn try_create(
@@ -125,8 +139,8 @@ impl WhipServer {
         sdp: String,
         now: Instant,
     ) {
-        let client = who(offer.request.client.ip());
-        *self.per_client.entry(client).or_default() += 1;
+        let client = client_of(offer.request.client.ip());
+        self.per_client.take(client);
         self.stats.created += 1;
         let remote = SdpFragment::of_description(&sdp).unwrap_or_default();
         let session = Session {
@@ -145,6 +159,7 @@ impl WhipServer {
             awaiting: Some(Awaiting {
                 request: offer.id,
                 cors: offer.cors.clone(),
+                prefix: offer.request.prefix.clone(),
                 is_restart: false,
                 until: now + self.config.gather_deadline,
             }),
@@ -181,7 +196,8 @@ impl WhipServer {
             }
             (Some(answer), false) => {
                 let path = session.kind.path(&self.config);
-                let location = format!("{path}/{}/{id}", percent_encoded(&session.name));
+                let prefix = &awaiting.prefix;
+                let location = format!("{prefix}{path}/{}/{id}", percent_encoded(&session.name));
                 let mut response = Response::new(201)
                     .header("Location", location)
                     .header("ETag", tag)
@@ -194,7 +210,7 @@ impl WhipServer {
                 response.body(reply::SDP, answer.sdp)
             }
         };
-        self.respond(awaiting.request, awaiting.cors.apply(response));
+        self.respond(awaiting.request, &awaiting.cors, response);
         self.schedule(id);
     }
 }

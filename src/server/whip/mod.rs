@@ -30,7 +30,7 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use turn_types::stun::message::TransactionId;
 
@@ -38,6 +38,7 @@ use self::reply::Cors;
 use crate::driver::{EventLoop, PeerId};
 use crate::proto::peer::{ConnectionState, IceGatheringState, PeerEvent};
 use crate::server::http::{Request, RequestId, Response};
+use crate::server::quota::{Held, Rates};
 use crate::signaling::whip::sdpfrag;
 
 pub use self::config::{Origins, WhipConfig};
@@ -93,7 +94,9 @@ pub struct WhipServer {
     sessions: HashMap<SessionId, Session>,
     /// All peers made here that are not closed; of sessions that are removed, too.
     peers: HashMap<PeerId, SessionId>,
-    per_client: HashMap<IpAddr, usize>,
+    per_client: Held<IpAddr>,
+    /// Offers and restarts of each client.
+    offers: Rates,
     /// What is due when: sessions that are not answered or not connected.
     due: BTreeSet<(Instant, SessionId)>,
     responses: VecDeque<(RequestId, Response)>,
@@ -128,6 +131,8 @@ struct Session {
 struct Awaiting {
     request: RequestId,
     cors: Cors,
+    /// What its URLs begin with.
+    prefix: String,
     is_restart: bool,
     until: Instant,
 }
@@ -143,10 +148,14 @@ impl WhipServer {
     #[must_use]
     pub fn new(config: WhipConfig) -> Self {
         Self {
+            per_client: Held::new(config.max_per_client),
+            offers: Rates::new(
+                config.offer_burst,
+                Duration::from_secs(1) / config.offers_per_second.max(1),
+            ),
             config,
             sessions: HashMap::new(),
             peers: HashMap::new(),
-            per_client: HashMap::new(),
             due: BTreeSet::new(),
             responses: VecDeque::new(),
             stats: WhipStats::default(),
@@ -156,7 +165,10 @@ impl WhipServer {
     /// Whether requests to this path are for this server.
     #[must_use]
     pub fn serves(&self, path: &str) -> bool {
-        self.resource(path).is_some()
+        let prefixes = [&self.config.publish_path, &self.config.view_path];
+        let rests = prefixes.map(|prefix| path.strip_prefix(prefix.as_str()));
+        let mut rests = rests.into_iter().flatten();
+        rests.any(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Takes a request; its response comes from [`poll_response`](Self::poll_response), at once or later.
@@ -170,7 +182,7 @@ impl WhipServer {
     ) {
         let cors = match Cors::of(&self.config.origins, &request) {
             Ok(cors) => cors,
-            Err(refused) => return self.respond(id, refused),
+            Err(refused) => return self.respond(id, &Cors::default(), refused),
         };
         let response = match self.resource(&request.path) {
             None => Some(self.unknown_path()),
@@ -193,8 +205,14 @@ impl WhipServer {
             },
         };
         if let Some(response) = response {
-            self.respond(id, cors.apply(response));
+            self.respond(id, &cors, response);
         }
+    }
+
+    /// Answers a request that somebody else has found reason to refuse, so that a page of another origin can read why.
+    pub fn refuse(&mut self, id: RequestId, request: &Request, refused: Response) {
+        let cors = Cors::of(&self.config.origins, request).unwrap_or_default();
+        self.respond(id, &cors, refused);
     }
 
     /// The next response that is ready.
@@ -319,7 +337,9 @@ impl WhipServer {
                 None | Some((_, "")) => {
                     Resource::Endpoint(kind, rest.trim_end_matches('/').to_owned())
                 }
-                Some((_, session)) => Resource::Session(kind, SessionId::parse(session)),
+                Some((_, session)) => {
+                    Resource::Session(kind, SessionId::parse(session.trim_end_matches('/')))
+                }
             });
         }
         None
@@ -357,9 +377,10 @@ impl WhipServer {
         self.patch(net, id, request, (session, cors), now)
     }
 
-    fn respond(&mut self, id: RequestId, response: Response) {
+    /// Every response leaves through here, so that it has the headers for browsers, and has them once.
+    fn respond(&mut self, id: RequestId, cors: &Cors, response: Response) {
         self.stats.refused += u64::from(response.status >= 400);
-        self.responses.push_back((id, response));
+        self.responses.push_back((id, cors.apply(response)));
     }
 
     fn on_state(
@@ -414,16 +435,11 @@ impl WhipServer {
         if let Some(due) = session.due {
             self.due.remove(&(due, id));
         }
-        if let Some(count) = self.per_client.get_mut(&session.client) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_client.remove(&session.client);
-            }
-        }
+        self.per_client.give_back(&session.client);
         if let Some(awaiting) = session.awaiting {
             let detail = "the connection was closed before it was answered";
             let response = Response::problem(500, "Session ended", detail);
-            self.respond(awaiting.request, awaiting.cors.apply(response));
+            self.respond(awaiting.request, &awaiting.cors, response);
         }
         if let Ok(mut peer) = net.peer(session.peer) {
             peer.close();

@@ -36,9 +36,13 @@ impl WhipServer {
             Err(response) => Some(response),
             Ok((fragment, false)) => Some(self.trickle(net, session, &fragment)),
             Ok((fragment, true)) => {
+                if let Err(refused) = self.count_offer(request, now) {
+                    return Some(refused);
+                }
                 let waiting = Awaiting {
                     request: id,
                     cors: cors.clone(),
+                    prefix: request.prefix.clone(),
                     is_restart: true,
                     until: now + self.config.gather_deadline,
                 };
@@ -147,7 +151,7 @@ impl WhipServer {
         {
             let detail = "another ICE restart came before this one was answered";
             let response = Response::problem(409, "Superseded", detail);
-            self.respond(superseded.request, superseded.cors.apply(response));
+            self.respond(superseded.request, &superseded.cors, response);
         }
         self.stats.restarts += 1;
         self.schedule(id);

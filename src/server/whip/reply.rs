@@ -15,10 +15,10 @@ pub(super) const ENDPOINT_METHODS: &str = "OPTIONS, POST";
 pub(super) const SESSION_METHODS: &str = "DELETE, OPTIONS, PATCH";
 
 /// When it is worth asking again where nobody can tell.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// What a browser may be told of a response.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Cors {
     allow: Option<String>,
     vary: bool,
@@ -48,14 +48,14 @@ impl Cors {
         })
     }
 
-    /// Adds the headers.
+    /// Adds the headers, once: [`respond`](WhipServer::respond) does it.
     pub fn apply(&self, mut response: Response) -> Response {
         if let Some(allow) = &self.allow {
             response = response
                 .header("Access-Control-Allow-Origin", allow)
                 .header(
                     "Access-Control-Expose-Headers",
-                    "Location, Link, ETag, Accept-Patch, Retry-After",
+                    "Location, Link, ETag, Accept-Patch, Accept-Post, Retry-After, WWW-Authenticate",
                 );
         }
         match self.vary {
@@ -78,7 +78,7 @@ impl Cors {
                 )
                 .header("Access-Control-Max-Age", "86400");
         }
-        self.apply(response)
+        response
     }
 }
 
@@ -124,11 +124,8 @@ pub(super) fn overloaded(detail: &str) -> Response {
     retry_after(Response::problem(503, "Overloaded", detail), RETRY_AFTER)
 }
 
-pub(super) fn too_many(detail: &str) -> Response {
-    retry_after(
-        Response::problem(429, "Too many sessions", detail),
-        RETRY_AFTER,
-    )
+pub(super) fn too_many(detail: &str, wait: Duration) -> Response {
+    retry_after(Response::problem(429, "Too many", detail), wait)
 }
 
 pub(super) fn refused(name: &str, refusal: &Refusal) -> Response {

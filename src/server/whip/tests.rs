@@ -137,6 +137,17 @@ impl World {
         let id = self.begin(request);
         let (of, response) = self.until("a response", |world| world.whip.poll_response());
         assert_eq!(of, id);
+        // A browser takes none of them twice.
+        let mut names: Vec<_> = response
+            .headers
+            .iter()
+            .map(|(name, _)| name.to_lowercase())
+            .collect();
+        names.retain(|name| name != "link");
+        names.sort();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count, "twice in {response:?}");
         response
     }
 
@@ -452,6 +463,93 @@ fn origins_and_preflights() {
     assert!(header(&created, "access-control-expose-headers").contains("Location"));
 }
 
+/// A page of another origin can read every answer, also why it is refused.
+#[test]
+fn every_answer_can_be_read_by_pages_of_other_origins() {
+    let config = WhipConfig::default()
+        .origins(Origins::Any)
+        .publish_token(Some(Token::new("in")))
+        .max_per_client(1);
+    let mut world = World::new(config);
+    let (_, _, offer) = world.offerer(Kind::Publish);
+    let post = |path: &str| post(path, &offer);
+    let publishes = || with(post("/whip/cam"), "authorization", "Bearer in");
+    let as_page = |request| with(request, "origin", "https://page.example");
+    for (request, status) in [
+        (request("OPTIONS", "/whip/cam"), 200),
+        (request("OPTIONS", "/whep/cam"), 200),
+        (request("OPTIONS", "/whep/cam/0123"), 200),
+        (post("/whip/cam"), 401),
+        (post("/whep/a/0123"), 405),
+        (post("/whep/"), 404),
+        (post("/whip"), 404),
+        (request("DELETE", "/whep/cam/0123"), 404),
+        (request("PUT", "/whep/cam"), 405),
+        (request("POST", "/whep/cam"), 415),
+        (post("/whep/cam"), 422),
+        (publishes(), 201),
+        (publishes(), 429),
+    ] {
+        let what = format!("{} {}", request.method, request.path);
+        let answer = world.ask(as_page(request));
+        assert_eq!(answer.status, status, "{what}");
+        assert_eq!(header(&answer, "access-control-allow-origin"), "*");
+        let exposed = header(&answer, "access-control-expose-headers");
+        assert!(exposed.contains("Location") && exposed.contains("Retry-After"));
+    }
+    let refused = Response::problem(401, "Not authorized", "no");
+    let id = RequestId(1 << 40);
+    world.whip.refuse(id, &as_page(post("/whip/cam")), refused);
+    let (of, refused) = world.whip.poll_response().unwrap();
+    assert_eq!(
+        (of, header(&refused, "access-control-allow-origin")),
+        (id, "*")
+    );
+}
+
+/// S7: what a client can make us compute has a rate, and restarts count as offers do.
+#[test]
+fn offers_and_restarts_have_a_rate_for_each_client() {
+    let config = WhipConfig::default().offer_burst(3).offers_per_second(1);
+    let mut world = World::new(config);
+    let bad = |client: [u8; 4]| {
+        let mut request = post("/whip/cam", "no offer");
+        request.client = (client, 1).into();
+        request
+    };
+    for _ in 0..3 {
+        assert_eq!(world.ask(bad([192, 0, 2, 1])).status, 400);
+    }
+    let many = world.ask(bad([192, 0, 2, 1]));
+    assert_eq!((many.status, header(&many, "retry-after")), (429, "1"));
+    assert_eq!(world.ask(bad([192, 0, 2, 2])).status, 400);
+    // One of 24 KiB counts as four.
+    let long = "v=0\r\n".repeat(24 * 1024 / 5);
+    let mut request = post("/whip/cam", &long);
+    request.client = ([192, 0, 2, 3], 1).into();
+    assert_eq!(world.ask(request).status, 422);
+    assert_eq!(world.ask(bad([192, 0, 2, 3])).status, 429);
+    let (_, _, session) = world.connect(Kind::Publish, "/whip/cam");
+    let restart = |n: u32| {
+        let fragment = format!("a=ice-ufrag:abcd{n}\r\na=ice-pwd:0123456789012345678901234\r\n");
+        patch(&session, "*", &fragment)
+    };
+    assert_eq!(world.ask(restart(1)).status, 200);
+    assert_eq!(world.ask(restart(2)).status, 200);
+    assert_eq!(world.ask(restart(3)).status, 429);
+}
+
+/// Behind a proxy that has us under a prefix.
+#[test]
+fn the_location_is_under_the_prefix() {
+    let mut world = World::new(WhipConfig::default());
+    let (_, _, offer) = world.offerer(Kind::Publish);
+    let mut request = post("/whip/cam", &offer);
+    request.prefix = "/live".into();
+    let created = world.ask(request);
+    assert!(header(&created, "location").starts_with("/live/whip/cam/"));
+}
+
 #[test]
 fn limits_and_deadlines() {
     let config = WhipConfig::default()
@@ -482,7 +580,7 @@ fn limits_and_deadlines() {
         (world.host.closed == 3 && world.whip.peers.is_empty()).then_some(())
     });
     assert_eq!(world.whip.next_deadline(), None);
-    assert!(world.whip.per_client.is_empty());
+    assert!(world.whip.per_client.total() == 0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::Bytes;
 use crate::server::door::read::{Raw, ReadLimits, RequestReader, Step};
 use crate::server::door::request::{decode_path, parse};
 use crate::server::door::web_socket::{Incoming, Socket};
-use crate::server::gateway::access::{Access, Right};
+use crate::server::gateway::access::{Access, AccessConfig, Right};
 use crate::server::http::{Request, WebSocketId};
 use crate::server::token::Token;
 
@@ -62,7 +62,10 @@ fn check(raw: &Raw) {
     );
     // Only who shows the token, or the cookie made of it, is let in.
     let token = || Some(Token::new("open-sesame"));
-    let mut access = Access::new(token(), None, false);
+    let mut access = Access::new(AccessConfig {
+        view: token(),
+        ..AccessConfig::default()
+    });
     if access.check(Right::View, &request, Instant::now()).is_ok() {
         let shown = |name, what: &str| {
             let mut headers = request.headers.iter().filter(|(n, _)| n == name);

@@ -12,11 +12,11 @@ use turn_types::stun::message::{
 use turn_types::stun::prelude::MessageWriteExt;
 
 use super::{TurnMachine, relay_id};
+use crate::server::quota::client_of;
 use crate::server::turn::allocation::{Allocation, NotGiven, Relay};
 use crate::server::turn::answer::{self, Refusal, Wanted, WantedPort, refuse};
 use crate::server::turn::auth::{Signer, quota_name};
 use crate::server::turn::{Client, Output, RelayPort};
-use crate::server::who::who;
 
 /// How long a reserved port is held (RFC 8656 §7.2: at least 30 s).
 const RESERVATION: Duration = Duration::from_secs(30);
@@ -73,7 +73,7 @@ impl TurnMachine {
         let limits = &self.config.limits;
         let quota = |reason| Err(refuse(ErrorCode::ALLOCATION_QUOTA_REACHED, reason));
         let of_user = self.per_user.get(quota_name(&signer.username));
-        let of_address = self.per_address.get(&who(client.remote.ip()));
+        let of_address = self.per_address.get(&client_of(client.remote.ip()));
         if of_user.is_some_and(|n| *n >= limits.per_user) {
             return quota("the user has as many allocations as allowed");
         }
@@ -132,7 +132,7 @@ impl TurnMachine {
         self.ends.insert((ends, index));
         self.clients.insert(client, index);
         *self.per_user.entry(owner).or_default() += 1;
-        let address = who(client.remote.ip());
+        let address = client_of(client.remote.ip());
         *self.per_address.entry(address).or_default() += 1;
         index
     }
