@@ -91,7 +91,7 @@ fn nobody_speaks_for_somebody_else() {
     let expected = [
         (ANNA, "not who this socket"),
         (CLARA, "sign in first"),
-        (CLARA, "somebody else"),
+        (CLARA, "name is taken"),
         (ANNA, "signed in already"),
         (ANNA, "for the server to say"),
         (ANNA, "themselves"),
@@ -203,7 +203,7 @@ fn a_name_is_kept_for_who_lost_the_socket() {
         said[0].1["message"]
             .as_str()
             .unwrap()
-            .contains("somebody else")
+            .contains("name is taken")
     );
     exchange.later(20);
     exchange.open(WebSocketId(4), &format!("userId=bert&resume={key}"));
