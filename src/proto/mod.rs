@@ -13,4 +13,6 @@ pub mod net;
 pub mod peer;
 mod random;
 pub mod rtp;
+// Its parts are used by `peer`, `inspect`, `rtp` and, above, by signaling and the server.
+pub(crate) mod sdp;
 pub mod signal;

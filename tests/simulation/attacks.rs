@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use looprtc::proto::net::Transmit;
 use looprtc::proto::peer::{
-    ChannelConfig, ConnectionState, DtlsVersion, MediaKind, MediaMode, PeerConfig, PeerEvent,
-    SessionDescription, TransceiverConfig,
+    Certificate, ChannelConfig, ConnectionState, CryptoBackend, DtlsVersion, MediaKind, MediaMode,
+    PeerConfig, PeerEvent, SessionDescription, TransceiverConfig,
 };
 use looprtc::proto::rtp::{Packet, RtpSource, RtpSourceConfig, SourceEvent};
 use looprtc::testing::{Link, Node, Simulation};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::common::{Log, connected, create, pair_with_channel, state};
 
@@ -290,6 +291,77 @@ fn cve_2021_28681_after_a_fingerprint_mismatch_nothing_is_open() {
                     .iter()
                     .any(|t| is_protected(&t.contents) && t.source == from)
             );
+        }
+    }
+}
+
+/// RFC 8122 §5: any function that is understood will do, alone or beside others; and each is compared.
+#[test]
+fn certificates_are_known_by_any_function_and_by_no_wrong_hash() {
+    fn hex(bytes: &[u8]) -> String {
+        let bytes: Vec<String> = bytes.iter().map(|b| format!("{b:02X}")).collect();
+        bytes.join(":")
+    }
+    let backend = CryptoBackend::default_backend().unwrap();
+    let certificate = Certificate::generate(backend).unwrap();
+    let der = certificate.der().0;
+    let [sha_256, sha_384, sha_512] = [
+        format!("sha-256 {}", hex(&Sha256::digest(der))),
+        format!("sha-384 {}", hex(&Sha384::digest(der))),
+        format!("SHA-512 {}", hex(&Sha512::digest(der)).to_lowercase()),
+    ];
+    let wrong = |right: &String| right[..right.len() - 2].to_owned() + "00";
+    let sha_1 = format!("sha-1 {}", hex(&[7; 20]));
+    let cases = [
+        (vec![sha_384.clone()], true),
+        (vec![sha_512.clone()], true),
+        (vec![sha_1, sha_512.clone()], true),
+        (vec![wrong(&sha_256), sha_256.clone()], true),
+        (vec![wrong(&sha_512), sha_256], true),
+        (vec![wrong(&sha_384)], false),
+        (vec![wrong(&sha_512)], false),
+        (vec![wrong(&sha_512), wrong(&sha_384)], false),
+    ];
+    for dtls in [DtlsVersion::V1_2, DtlsVersion::V1_3] {
+        for (fingerprints, is_right) in &cases {
+            for told_is_client in [false, true] {
+                let mut sim = Simulation::new(96, Link::default());
+                let config = PeerConfig::default().dtls(dtls);
+                let known = config.clone().certificate(Some(certificate.clone()));
+                let (a, b) = match told_is_client {
+                    true => (sim.add(known), sim.add(config)),
+                    false => (sim.add(config), sim.add(known)),
+                };
+                let told = if told_is_client { b } else { a };
+                create(&mut sim, a, ChannelConfig::new("x"));
+                signal(&mut sim, (a, b), |to, mut description| {
+                    if to == told {
+                        let all = fingerprints
+                            .iter()
+                            .map(|f| format!("a=fingerprint:{f}\r\n"));
+                        let all: String = all.collect();
+                        let lines = description.sdp.lines().map(|line| {
+                            match line.starts_with("a=fingerprint:") {
+                                true => all.clone(),
+                                false => format!("{line}\r\n"),
+                            }
+                        });
+                        description.sdp = lines.collect();
+                    }
+                    description
+                });
+                let what = format!("{dtls:?}, {fingerprints:?}, client: {told_is_client}");
+                if *is_right {
+                    connected(&mut sim, a, b);
+                    continue;
+                }
+                sim.run_for(20_000);
+                let log = Log::of(&mut sim, told);
+                assert!(!log.states.contains(&ConnectionState::Connected), "{what}");
+                assert!(log.opened.is_empty(), "{what}");
+                let said = |e: &String| e.contains("DTLS handshake") && e.contains("fingerprint");
+                assert!(log.errors.iter().any(said), "{what}: {:?}", log.errors);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod channels;
 mod codecs;
 mod common;
 mod connectivity;
+mod descriptions;
 mod gate;
 mod ice_tcp;
 mod impaired;

@@ -186,7 +186,8 @@ impl IceCandidate {
                     let port = number(value, "rport")?;
                     self.related_address = related_ip.map(|ip| SocketAddr::new(ip, port));
                 }
-                "tcptype" => {
+                // Some say it of UDP, too, where it means nothing (RFC 6544 §4.5).
+                "tcptype" if self.protocol == "tcp" => {
                     let value = token(value, "tcptype", 32)?;
                     self.tcp_type = Some(value.to_ascii_lowercase());
                 }

@@ -37,6 +37,12 @@ pub(super) fn explain(line: &str, place: Option<(&Outline<'_>, &Section<'_>)>) -
     explained = extensions(line, explained);
     explained = component(&candidate, place.map(|(_, section)| section), explained);
     explained = transport(&candidate, explained);
+    let is_typed = line.split_ascii_whitespace().any(|word| word == "tcptype");
+    if candidate.protocol != "tcp" && is_typed {
+        explained = explained
+            .warning("tcptype is of TCP candidates (RFC 6544 §4.5): it means nothing for UDP, and is passed over here; \
+                      others may refuse the candidate");
+    }
     explained = address(&candidate, explained);
     generation(&candidate, place, explained)
 }

@@ -3,7 +3,11 @@
 use std::net::IpAddr;
 
 use super::outline::{Outline, Section};
-use super::{Explained, Kind, Report, attribute, count, findings};
+use super::{
+    Explained, Kind, Line, Problem, Report, Severity, attribute, count, findings, problem,
+};
+use crate::proto::peer::check_description;
+use crate::proto::sdp::{Fate, Role};
 use crate::proto::signal::SdpType;
 
 /// Codecs that are named in the explanation of an m-line.
@@ -14,18 +18,67 @@ pub(super) fn explain(kind: Option<SdpType>, sdp: &str) -> Report {
     let mut lines = Vec::new();
     // How many sections have begun.
     let mut begun = 0;
-    for (index, text) in sdp.lines().enumerate() {
-        let text = text.trim_end();
+    for (number, text) in crate::proto::sdp::lines(sdp) {
         begun += usize::from(text.starts_with("m="));
         let section = begun.checked_sub(1).and_then(|at| outline.sections.get(at));
         let explained = line(text, &outline, section, begun);
-        lines.push(explained.into_line(index + 1, text));
+        lines.push(explained.into_line(number, text));
+    }
+    let mut findings = findings::find(kind, &outline, sdp);
+    if !findings::is_plain_rtp(&outline) {
+        judge(
+            kind.or(findings::role(&outline)),
+            sdp,
+            &mut lines,
+            &mut findings,
+        );
     }
     Report {
         kind: Kind::Description(kind),
         summary: summary(kind, &outline),
         lines,
-        findings: findings::find(kind, &outline, sdp),
+        findings,
+    }
+}
+
+/// What a peer of this library says: the same code as when it is to connect. What it refuses is an error of the line
+/// that it names; what its answer would reject, a warning.
+fn judge(kind: Option<SdpType>, sdp: &str, lines: &mut [Line], findings: &mut Vec<Problem>) {
+    let role = match kind {
+        Some(SdpType::Answer | SdpType::PrAnswer) => Role::Answer,
+        _ => Role::Offer,
+    };
+    match check_description(sdp, role) {
+        Ok(read) => {
+            // What is odd and does not hinder us may hinder others.
+            let of_lines = lines.iter_mut().flat_map(|line| &mut line.problems);
+            for problem in of_lines.chain(&mut *findings) {
+                problem.severity = problem.severity.min(Severity::Warning);
+            }
+            for line in read {
+                if let Fate::Unusable(why) = line.fate {
+                    let text = format!("looprtc would reject this section in its answer: {why}");
+                    add(
+                        lines,
+                        findings,
+                        Some(line.line),
+                        problem(Severity::Warning, text),
+                    );
+                }
+            }
+        }
+        Err(error) => {
+            let text = format!("looprtc refuses it: {}", error.text);
+            add(lines, findings, error.line, problem(Severity::Error, text));
+        }
+    }
+}
+
+fn add(lines: &mut [Line], findings: &mut Vec<Problem>, number: Option<usize>, problem: Problem) {
+    let at = number.and_then(|number| number.checked_sub(1));
+    match at.and_then(|at| lines.get_mut(at)) {
+        Some(line) => line.problems.push(problem),
+        None => findings.push(problem),
     }
 }
 

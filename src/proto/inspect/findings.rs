@@ -2,13 +2,10 @@
 
 use std::collections::HashSet;
 
-use sdp_types::Session;
-
 use super::outline::{Outline, Section};
 use super::{Problem, Severity, problem};
 use crate::proto::ice::IceCandidate;
 use crate::proto::ice::candidate::CandidateAddress;
-use crate::proto::peer::check_description;
 use crate::proto::signal::SdpType;
 
 /// What a description is, by who begins DTLS: offers leave it to the answer (RFC 8842 §5.2).
@@ -22,15 +19,19 @@ pub(super) fn role(outline: &Outline<'_>) -> Option<SdpType> {
     }
 }
 
+/// Returns `true` for what cameras and RTSP servers describe.
+pub(super) fn is_plain_rtp(outline: &Outline<'_>) -> bool {
+    let mut used = outline
+        .sections
+        .iter()
+        .filter(|s| !s.is_rejected())
+        .peekable();
+    let is_plain = |s: &Section<'_>| !s.is_dtls() && outline.in_force(s, "ice-ufrag").is_none();
+    used.peek().is_some() && used.all(is_plain)
+}
+
 pub(super) fn find(kind: Option<SdpType>, outline: &Outline<'_>, sdp: &str) -> Vec<Problem> {
     let mut found = Found(Vec::new());
-    match Session::parse(sdp.as_bytes()) {
-        Err(error) => found.error(format!("it is not valid SDP, and peers refuse it: {error}")),
-        Ok(_) if outline.sections.is_empty() => {
-            found.error("no m-line: there is nothing to connect".to_owned())
-        }
-        Ok(_) => {}
-    }
     let used: Vec<_> = outline
         .sections
         .iter()
@@ -39,12 +40,7 @@ pub(super) fn find(kind: Option<SdpType>, outline: &Outline<'_>, sdp: &str) -> V
     if !outline.sections.is_empty() && used.is_empty() {
         found.warning("every section is refused: nothing will be sent".to_owned());
     }
-    if !used.is_empty()
-        && used.iter().all(|s| !s.is_dtls())
-        && !used
-            .iter()
-            .any(|s| outline.in_force(s, "ice-ufrag").is_some())
-    {
+    if is_plain_rtp(outline) {
         found.warning(
             "this describes plain RTP, as cameras and RTSP servers do, and not WebRTC: there is neither ICE nor DTLS"
                 .to_owned(),
@@ -61,7 +57,6 @@ pub(super) fn find(kind: Option<SdpType>, outline: &Outline<'_>, sdp: &str) -> V
             "lines end in LF alone; RFC 8866 §5 has CRLF, and some parsers insist on it".to_owned(),
         );
     }
-    found.verdict(sdp);
     found.0
 }
 
@@ -219,16 +214,6 @@ impl Found {
                 "all candidates are loopback addresses: reached from the same machine only"
                     .to_owned(),
             );
-        }
-    }
-
-    /// What this library's own check says; it may know more than what stands above.
-    fn verdict(&mut self, sdp: &str) {
-        let has_errors = self.0.iter().any(|p| p.severity == Severity::Error);
-        if let Err(error) = check_description(sdp)
-            && !has_errors
-        {
-            self.error(format!("looprtc refuses it: {error}"));
         }
     }
 }

@@ -33,10 +33,10 @@ pub(super) struct Outline<'a> {
 impl<'a> Outline<'a> {
     pub fn of(sdp: &'a str) -> Self {
         let mut outline = Self::default();
-        for (index, line) in sdp.lines().enumerate() {
+        for (number, line) in crate::proto::sdp::lines(sdp) {
             let (key, value) = line.split_once('=').unwrap_or((line, ""));
             match key {
-                "m" => outline.sections.push(section(index + 1, value)),
+                "m" => outline.sections.push(section(number, value)),
                 "a" => {
                     let (name, value) = value.split_once(':').unwrap_or((value, ""));
                     let attribute = Attribute {

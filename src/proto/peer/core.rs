@@ -73,6 +73,8 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
     };
     let core = str0m::RtcConfig::new()
         .set_crypto_provider(provider.clone())
+        // It knows one function and one fingerprint; see `check_identity`.
+        .set_fingerprint_verification(false)
         .set_dtls_cert(certificate.as_dtls_cert())
         .set_dtls_version(dtls.into())
         .set_ice_lite(config.ice_lite)
@@ -204,7 +206,15 @@ impl Peer {
                 return false;
             }
             *budget -= 1;
-            match self.rtc.poll_output() {
+            let output = self.rtc.poll_output();
+            if self.dtls == Dtls::New
+                && let Err(why) = self.check_identity(&output)
+            {
+                self.fail_handshake(why);
+                self.rtc.disconnect();
+                break;
+            }
+            match output {
                 Ok(str0m::Output::Timeout(at)) => {
                     if at > self.now || immediate >= MAX_IMMEDIATE_TIMEOUTS || !self.rtc.is_alive()
                     {
@@ -234,6 +244,30 @@ impl Peer {
             return false;
         }
         true
+    }
+
+    /// Compares the certificate that has come by DTLS with the fingerprints of their description (RFC 8122 §5), before
+    /// anything is done with what came with it.
+    fn check_identity(&mut self, output: &Result<str0m::Output, RtcError>) -> Result<(), String> {
+        let api = self.rtc.direct_api();
+        let Some(sha_256) = api.remote_dtls_fingerprint() else {
+            return match output {
+                Ok(str0m::Output::Event(Event::Connected)) => {
+                    Err("DTLS: the other side has sent no certificate".into())
+                }
+                _ => Ok(()),
+            };
+        };
+        let identity = crypto::Identity::seen(&sha_256.bytes);
+        let fingerprints = self.negotiation.fingerprints();
+        match identity.is_some_and(|identity| identity.matches(fingerprints)) {
+            true => Ok(()),
+            false => Err(
+                "DTLS: the other side's certificate is not the one of its description (a=fingerprint): \
+                 somebody stands between, or the description is another peer's"
+                    .into(),
+            ),
+        }
     }
 
     fn on_core_event(&mut self, event: Event) {

@@ -7,6 +7,7 @@ mod certificate;
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 mod dtls;
 mod explain;
+mod identity;
 #[cfg(all(
     any(feature = "rust-crypto", feature = "aws-lc"),
     any(test, feature = "testing")
@@ -28,6 +29,7 @@ use str0m::crypto::CryptoProvider;
 
 pub use certificate::Certificate;
 pub(crate) use explain::explain_dtls_error;
+pub(crate) use identity::Identity;
 
 /// A library that does the cryptography.
 ///

@@ -15,6 +15,8 @@
 #[cfg(any(test, feature = "testing"))]
 mod audit;
 mod candidates;
+#[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+mod cases;
 mod channel_config;
 mod channels;
 mod config;

@@ -18,16 +18,18 @@ mod offer;
 
 use std::time::Instant;
 
-use str0m::IceCreds;
 use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::error::SdpError as SdpParseError;
+use str0m::{IceCreds, RtcError};
 
 use super::channels::CORE_BUFFER;
 use super::core_access::replace_credentials;
-use super::description::{Description, MediaLine, check_own, own_attribute, own_media_lines};
+use super::description::{Description, check_own, own_attribute, own_media_lines};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
-use super::tracks::{check_mids, remote_media};
+use super::tracks::remote_media;
 use super::{Peer, SdpType, SessionDescription};
+use crate::proto::sdp::{self, Fingerprint, MediaLine, Role, Sdp, SdpError, Strictness};
 
 /// Where offer and answer stand, and what is kept for the next step.
 pub(super) struct Negotiation {
@@ -44,8 +46,10 @@ pub(super) struct Negotiation {
     answer: Option<String>,
     /// The m-lines negotiated last.
     lines: Vec<MediaLine>,
-    /// The other side's fingerprint, once it has been negotiated.
-    fingerprint: Option<String>,
+    /// What the core calls m-lines, and the mids that the other side knows them by, where these are not the same.
+    mids: Vec<(String, String)>,
+    /// The other side's fingerprints, once they have been negotiated.
+    fingerprints: Vec<Fingerprint>,
     application: bool,
     /// The core has been asked for the application m-line; it is in every offer until it is accepted.
     application_offered: bool,
@@ -81,7 +85,8 @@ impl Negotiation {
             remote_offer: None,
             answer: None,
             lines: Vec::new(),
-            fingerprint: None,
+            mids: Vec::new(),
+            fingerprints: Vec::new(),
             application: false,
             application_offered: false,
             restart_wanted: false,
@@ -111,6 +116,26 @@ impl Negotiation {
     pub fn first_mid(&self) -> Option<String> {
         let local = self.local.pending.as_ref().or(self.local.current.as_ref());
         own_attribute(&local?.sdp, "mid")
+    }
+
+    /// The fingerprints of the other side's certificate.
+    pub fn fingerprints(&self) -> &[Fingerprint] {
+        &self.fingerprints
+    }
+
+    /// The mid that the other side knows an m-line of the core's by.
+    pub fn wire_mid(&self, id: &str) -> String {
+        let known = self.mids.iter().find(|(known, _)| known == id);
+        known.map_or(id, |(_, mid)| mid).to_owned()
+    }
+
+    /// Remembers the mids that the core does not know, those of the m-lines in force and of these.
+    fn note_mids(&mut self, lines: &[MediaLine]) {
+        let all = self.lines.iter().chain(lines);
+        let other = all.filter(|l| l.wire_mid() != l.id);
+        self.mids = other
+            .map(|l| (l.id.clone(), l.wire_mid().to_owned()))
+            .collect();
     }
 
     /// The ufrag under which candidates are gathered now: that of an offer under way, if there is one.
@@ -220,7 +245,7 @@ impl Peer {
     fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
         let media = remote_media(&offer.text, &offer.lines);
         let text = self.tracks.as_wanted(&offer.text, &media);
-        let parsed = SdpOffer::from_sdp_string(&text).map_err(bad_sdp)?;
+        let parsed = SdpOffer::from_sdp_string(&text).map_err(not_canonical)?;
         self.wake_inactive(&media);
         let answer = self.apply(|rtc| rtc.sdp_api().accept_offer(parsed))?;
         self.tracks_answered(&offer.text, &media);
@@ -233,6 +258,7 @@ impl Peer {
             sdp = replace_credentials(&sdp, &made, &creds);
             self.rtc.direct_api().set_local_ice_credentials(creds);
         }
+        let sdp = self.as_offered(&sdp, &offer.lines)?;
         self.negotiated(&offer);
         self.keep_additions();
         if let Some(earlier) = self.negotiation.taken_back.take() {
@@ -247,6 +273,22 @@ impl Peer {
         }
         self.after_negotiation(&offer);
         Ok(sdp)
+    }
+
+    /// Our answer in the form of its offer. One that does not fit is never sent.
+    fn as_offered(&self, core: &str, lines: &[MediaLine]) -> Result<String, PeerError> {
+        let offered = self.negotiation.remote.pending.as_ref();
+        let offered = Sdp::parse(offered.map_or("", |d| &d.sdp))?;
+        let text = sdp::answer_as_offered(core, &offered, lines);
+        let fits = |answer: &Sdp<'_>| sdp::check_answer(&offered, answer, Strictness::Ours);
+        let checked = Sdp::parse(&text).and_then(|answer| fits(&answer));
+        match checked {
+            Ok(()) => Ok(text),
+            Err(SdpError { line, text }) => Err(PeerError::from(SdpError {
+                line,
+                text: format!("this offer cannot be answered: {text}"),
+            })),
+        }
     }
 
     /// Sets a local description (W3C §4.4.2 `setLocalDescription`): the one last created, or a rollback.
@@ -360,19 +402,19 @@ impl Peer {
                 self.wrong_state("set_remote_description(offer) before the last is answered")
             );
         }
-        let offer = Description::parse(&description.sdp, &self.config.limits)?;
-        offer.check_follows(&self.negotiation.lines)?;
-        offer.check_fingerprint(&self.negotiation.fingerprint)?;
+        let limits = &self.config.limits;
+        let before = &self.negotiation.lines;
+        let offer = Description::parse(&description.sdp, Role::Offer, before, limits)?;
+        offer.check_follows(before)?;
+        offer.check_fingerprint(&self.negotiation.fingerprints)?;
+        offer.check_username(&self.local_creds.ufrag)?;
         if self.config.ice_lite && offer.ice_lite {
             return Err(PeerError::BadDescription(
                 "both sides are ICE-lite: neither would look for a path".into(),
             ));
         }
-        check_mids(&offer.lines)?;
         let media = remote_media(&offer.text, &offer.lines);
         self.tracks.check_remote(&offer.text, &media)?;
-        // Parsed again when it is answered; here it is only found out whether it can be.
-        SdpOffer::from_sdp_string(&offer.text).map_err(bad_sdp)?;
         if self.signaling_state() == SignalingState::HaveLocalOffer {
             self.take_back_offer();
         }
@@ -381,6 +423,7 @@ impl Peer {
             self.tracks.drop_remote_offer();
             return Err(e);
         }
+        self.negotiation.note_mids(&offer.lines);
         self.negotiation.remote.pending = Some(description);
         self.negotiation.remote_offer = Some(offer);
         self.set_signaling(SignalingState::HaveRemoteOffer);
@@ -391,16 +434,22 @@ impl Peer {
         if self.signaling_state() != SignalingState::HaveLocalOffer {
             return Err(self.wrong_state("set_remote_description(answer)"));
         }
-        let answer = Description::parse(&description.sdp, &self.config.limits)?;
         let offered = self.negotiation.local.pending.as_ref();
-        let lines = offered.map(|d| own_media_lines(&d.sdp)).unwrap_or_default();
-        answer.check_answers(&lines)?;
-        answer.check_fingerprint(&self.negotiation.fingerprint)?;
+        let offered = offered.map_or("", |d| &d.sdp);
+        let lines = own_media_lines(offered, &self.negotiation.lines);
+        let limits = &self.config.limits;
+        let answer = Description::parse(&description.sdp, Role::Answer, &lines, limits)?;
+        sdp::check_answer(
+            &Sdp::parse(offered)?,
+            &Sdp::parse(&description.sdp)?,
+            Strictness::Theirs,
+        )?;
+        answer.check_fingerprint(&self.negotiation.fingerprints)?;
         self.check_answered_credentials(&answer)?;
         let media = remote_media(&answer.text, &answer.lines);
         self.tracks.check_remote(&answer.text, &media)?;
         let text = self.tracks.as_wanted(&answer.text, &media);
-        let parsed = SdpAnswer::from_sdp_string(&text).map_err(bad_sdp)?;
+        let parsed = SdpAnswer::from_sdp_string(&text).map_err(not_canonical)?;
         let Some(Created { core, creds, .. }) = self.negotiation.created.take() else {
             return Err(self.wrong_state("set_remote_description(answer)"));
         };
@@ -436,7 +485,9 @@ impl Peer {
     /// An answer has new credentials if its offer had, and only then (RFC 8839 §4.4.1.1.1). The core finds
     /// that out too late, or not at all.
     fn check_answered_credentials(&self, answer: &Description) -> Result<(), PeerError> {
-        let (Some(created), Some(before)) = (&self.negotiation.created, &self.remote_creds) else {
+        let created = self.negotiation.created.as_ref();
+        answer.check_username(created.map_or(&self.local_creds.ufrag, |c| &c.creds.ufrag))?;
+        let (Some(created), Some(before)) = (created, &self.remote_creds) else {
             return Ok(());
         };
         let offered = created.creds.ufrag != self.local_creds.ufrag;
@@ -469,8 +520,11 @@ impl Peer {
             self.negotiation.restart_wanted = false;
         }
         self.connectivity.start(self.now, is_restart);
+        self.negotiation.note_mids(&remote.lines);
         self.negotiation.lines = remote.lines.clone();
-        self.negotiation.fingerprint = Some(remote.fingerprint.clone());
+        self.negotiation
+            .fingerprints
+            .clone_from(&remote.fingerprints);
     }
 
     fn after_negotiation(&mut self, remote: &Description) {
@@ -588,8 +642,22 @@ impl Peer {
     }
 }
 
-pub(super) fn bad_sdp(error: impl std::fmt::Display) -> PeerError {
-    PeerError::BadDescription(error.to_string())
+/// What the core says of a description that it was given.
+pub(super) fn bad_sdp(error: RtcError) -> PeerError {
+    match error {
+        RtcError::RemoteSdp(why) => PeerError::BadDescription(why),
+        RtcError::Sdp(error) => not_canonical(error),
+        other => PeerError::BadDescription(other.to_string()),
+    }
+}
+
+/// A canonical description is one that the core can read; that it cannot is a fault of ours. What its parser says is
+/// not repeated: it tells where in memory the text stands.
+fn not_canonical(error: SdpParseError) -> PeerError {
+    PeerError::BadDescription(match error {
+        SdpParseError::Inconsistent(why) => why,
+        _ => "the core cannot read this description".into(),
+    })
 }
 
 fn no_pranswer() -> PeerError {

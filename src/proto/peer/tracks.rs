@@ -47,7 +47,7 @@ pub use self::frame::{EncodedFrame, FrameTime, KeyframeRequestKind, ReceivedFram
 pub use self::packet::{MediaMode, ReceivedPacket, RtpPacket};
 pub use self::rtcp::{ReceptionReport, RtcpPacket};
 use self::sdp::PayloadTypes;
-pub(super) use self::sdp::{check_mids, remote_media};
+pub(super) use self::sdp::{check_media, remote_media};
 pub use self::stats::{ReceivedStats, SentStats, TrackStats};
 pub use crate::proto::media::Codec;
 

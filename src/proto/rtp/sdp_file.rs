@@ -12,6 +12,7 @@ use sdp_types::{
 use super::h264::{H264ParameterSets, parameter};
 use crate::proto::media::Codec;
 use crate::proto::peer::MediaKind;
+use crate::proto::sdp;
 
 /// Bytes of a file; real ones have hundreds.
 const MAX_FILE: usize = 64 * 1024;
@@ -161,7 +162,8 @@ impl SdpFile {
         }
     }
 
-    /// Reads a file. Lines end with CRLF or LF. Of an m-line with several payload types the first that is
+    /// Reads a file. Lines end with CRLF, LF or CR; white space around them and a title above them (`SDP:`, as FFmpeg
+    /// prints) are passed over. Of an m-line with several payload types the first that is
     /// known counts; m-lines with port 0 are not in use and left out.
     ///
     /// # Errors
@@ -173,7 +175,8 @@ impl SdpFile {
         if text.len() > MAX_FILE {
             return Err(whole(format!("longer than {MAX_FILE} bytes")));
         }
-        let session = Session::parse(text.as_bytes()).map_err(|e| SdpFileError {
+        let tidied = sdp::tidied(text);
+        let session = Session::parse(tidied.as_bytes()).map_err(|e| SdpFileError {
             line: line_of_error(&e),
             reason: e.to_string(),
         })?;
@@ -182,7 +185,10 @@ impl SdpFile {
         }
         let mut streams = Vec::new();
         for (index, media) in session.medias.iter().enumerate() {
-            let lines = Lines { text, index };
+            let lines = Lines {
+                text: &tidied,
+                index,
+            };
             if media.port != 0 {
                 streams.push(stream_of(media, session.connection.as_ref(), &lines)?);
             }

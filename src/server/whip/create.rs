@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use sdp_types::Session as Sdp;
-
 use super::host::{Refusal, StreamHost};
 use super::reply::{self, Cors};
 use super::{Awaiting, Kind, Session, SessionId, WhipServer};
@@ -13,6 +11,7 @@ use crate::proto::peer::{
     ConnectionState, Direction, IceGatheringState, MediaMode, PeerConfig, PeerError,
     SessionDescription,
 };
+use crate::proto::sdp::{self, Media, Sdp};
 use crate::server::http::{Request, RequestId, Response};
 use crate::server::quota::client_of;
 use crate::signaling::whip::link;
@@ -142,7 +141,7 @@ impl WhipServer {
         let client = client_of(offer.request.client.ip());
         self.per_client.take(client);
         self.stats.created += 1;
-        let remote = SdpFragment::of_description(&sdp).unwrap_or_default();
+        let remote = sdp::credentials(&sdp).unwrap_or_default();
         let session = Session {
             kind: offer.kind,
             name: offer.name.clone(),
@@ -150,10 +149,7 @@ impl WhipServer {
             client,
             state: ConnectionState::New,
             offer: sdp,
-            remote: (
-                remote.ufrag.unwrap_or_default(),
-                remote.pwd.unwrap_or_default(),
-            ),
+            remote,
             before: VecDeque::new(),
             generation: 1,
             awaiting: Some(Awaiting {
@@ -260,15 +256,15 @@ fn check_media(kind: Kind, body: &[u8]) -> Result<(), Response> {
             e.valid_up_to()
         ))
     })?;
-    let sdp = Sdp::parse(text.as_bytes()).map_err(|e| bad(&format!("not SDP: {e}")))?;
+    let sdp = Sdp::parse(text).map_err(|e| bad(&e.to_string()))?;
     let (unwanted, wrong, right) = match kind {
         Kind::Publish => ("recvonly", "receives only; to watch", "sendonly"),
         Kind::View => ("sendonly", "sends only; to publish", "recvonly"),
     };
     let mut media = sdp
-        .medias
+        .media
         .iter()
-        .filter(|m| ["audio", "video"].contains(&m.media.as_str()))
+        .filter(|m| ["audio", "video"].contains(&m.kind))
         .peekable();
     if media.peek().is_none() {
         return Err(Response::problem(
@@ -277,9 +273,9 @@ fn check_media(kind: Kind, body: &[u8]) -> Result<(), Response> {
             "there is neither m=audio nor m=video in it",
         ));
     }
-    let is_useless = |m: &sdp_types::Media| {
-        let has = |name: &str| m.attributes.iter().any(|a| a.attribute == name);
-        has(unwanted) || has("inactive")
+    let is_useless = |m: &Media<'_>| {
+        let direction = sdp::direction(&sdp, m).ok().flatten();
+        direction.is_some_and(|d| d == unwanted || d == "inactive")
     };
     if media.all(is_useless) {
         let other = match kind {

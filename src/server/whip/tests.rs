@@ -345,7 +345,7 @@ fn a_bad_request_is_told_what_is_wrong_and_ends_nothing() {
     let (_, _, offer) = world.offerer(Kind::Publish);
     let recvonly = offer.replace("a=sendonly", "a=recvonly");
     let cases = [
-        (post("/whip/x", ""), 400, "not SDP"),
+        (post("/whip/x", ""), 400, "v=0"),
         (post("/whip/x", "v=0\r\n"), 422, "neither"),
         (
             post("/whip/x", &offer.replace("a=ice-ufrag", "a=x")),

@@ -15,10 +15,9 @@
 
 use std::fmt;
 
-use sdp_types::{Attribute, Media, Session};
-
 use crate::proto::ice::IceCandidate;
 use crate::proto::ice::candidate::CandidateError;
+use crate::proto::sdp::{self, Attribute, MAX_REMOTE_UFRAG, Sdp};
 
 /// The media type of a fragment.
 pub const MEDIA_TYPE: &str = "application/trickle-ice-sdpfrag";
@@ -28,9 +27,6 @@ pub const MAX_FRAGMENT: usize = 32 * 1024;
 
 /// Candidates accepted in one fragment.
 pub const MAX_CANDIDATES: usize = 64;
-
-/// What a fragment lacks to be a session description.
-const HEAD: &str = "v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n";
 
 /// ICE credentials and candidates of one side.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -70,10 +66,8 @@ impl SdpFragment {
         if text.trim().is_empty() {
             return Err(FragmentError::Empty);
         }
-        let whole = format!("{HEAD}{text}");
-        let session = Session::parse(whole.as_bytes())
-            .map_err(|e| FragmentError::NotSdp(in_fragment(&e.to_string())))?;
-        Self::of_session(&session)
+        let sdp = Sdp::fragment(text).map_err(|e| FragmentError::NotSdp(e.to_string()))?;
+        Self::of_sdp(&sdp)
     }
 
     /// What a session description says of ICE.
@@ -82,19 +76,18 @@ impl SdpFragment {
     ///
     /// As [`parse`](Self::parse).
     pub fn of_description(sdp: &str) -> Result<Self, FragmentError> {
-        let session =
-            Session::parse(sdp.as_bytes()).map_err(|e| FragmentError::NotSdp(e.to_string()))?;
-        Self::of_session(&session)
+        let sdp = Sdp::parse(sdp).map_err(|e| FragmentError::NotSdp(e.to_string()))?;
+        Self::of_sdp(&sdp)
     }
 
-    fn of_session(session: &Session) -> Result<Self, FragmentError> {
+    fn of_sdp(sdp: &Sdp<'_>) -> Result<Self, FragmentError> {
         let mut fragment = Self::default();
-        fragment.take(&session.attributes)?;
-        for media in session.medias.iter().filter(|m| !is_rejected(m)) {
+        fragment.take(&sdp.session)?;
+        for media in sdp.media.iter().filter(|m| !m.is_rejected()) {
             if fragment.media.is_none()
-                && let Some(mid) = value(&media.attributes, "mid")
+                && let Some(mid) = media.value("mid")
             {
-                fragment.media = Some((media.media.clone(), mid.to_owned()));
+                fragment.media = Some((media.kind.to_owned(), mid.to_owned()));
             }
             fragment.take(&media.attributes)?;
         }
@@ -119,12 +112,14 @@ impl SdpFragment {
         Ok(fragment)
     }
 
-    fn take(&mut self, attributes: &[Attribute]) -> Result<(), FragmentError> {
+    fn take(&mut self, attributes: &[Attribute<'_>]) -> Result<(), FragmentError> {
         for attribute in attributes {
-            let value = attribute.value.as_deref().unwrap_or_default();
-            match attribute.attribute.as_str() {
-                "ice-ufrag" => keep(&mut self.ufrag, value, "ice-ufrag", 4)?,
-                "ice-pwd" => keep(&mut self.pwd, value, "ice-pwd", 22)?,
+            let value = attribute.value;
+            match attribute.name {
+                "ice-ufrag" => {
+                    keep(&mut self.ufrag, value, "ice-ufrag", (4, MAX_REMOTE_UFRAG))?;
+                }
+                "ice-pwd" => keep(&mut self.pwd, value, "ice-pwd", (22, 256))?,
                 "ice-lite" => self.ice_lite = true,
                 "ice-options" => self.ice_options = Some(value.to_owned()),
                 "end-of-candidates" => self.end_of_candidates = true,
@@ -157,14 +152,14 @@ impl SdpFragment {
     pub fn to_text(&self) -> String {
         let mut head = Vec::new();
         if self.ice_lite {
-            head.push(attribute("ice-lite", None));
+            head.push("a=ice-lite".to_owned());
         }
         if let Some(options) = &self.ice_options {
-            head.push(attribute("ice-options", Some(options)));
+            head.push(format!("a=ice-options:{options}"));
         }
         let mut body = Vec::new();
         for (name, value) in [("ice-ufrag", &self.ufrag), ("ice-pwd", &self.pwd)] {
-            body.extend(value.as_ref().map(|value| attribute(name, Some(value))));
+            body.extend(value.as_ref().map(|value| format!("a={name}:{value}")));
         }
         for candidate in &self.candidates {
             // The generation is said where it is another one.
@@ -172,33 +167,17 @@ impl SdpFragment {
                 true => candidate.to_sdp_line(),
                 false => candidate.to_string(),
             };
-            let value = line.strip_prefix("candidate:").unwrap_or(&line);
-            body.push(attribute("candidate", Some(value)));
+            body.push(format!("a={line}"));
         }
         if self.end_of_candidates {
-            body.push(attribute("end-of-candidates", None));
+            body.push("a=end-of-candidates".to_owned());
         }
-        let medias = match &self.media {
-            Some((kind, mid)) => {
-                body.insert(0, attribute("mid", Some(mid)));
-                vec![placeholder(kind, body)]
-            }
-            None => {
-                head.append(&mut body);
-                Vec::new()
-            }
-        };
-        let mut text = Vec::new();
-        // Neither can fail: the one is ours, the other is into memory.
-        if let Ok(mut session) = Session::parse(HEAD.as_bytes()) {
-            (session.attributes, session.medias) = (head, medias);
-            let _ = session.write(&mut text);
+        if let Some((kind, mid)) = &self.media {
+            head.push(placeholder(kind));
+            head.push(format!("a=mid:{mid}"));
         }
-        let text = String::from_utf8_lossy(&text);
-        // What makes it a session description is left out again: RFC 8840 has only a= and m= in a fragment.
-        let of_fragment = |line: &&str| line.starts_with("a=") || line.starts_with("m=");
-        let lines = text.lines().filter(of_fragment);
-        lines.flat_map(|line| [line, "\r\n"]).collect()
+        let lines = head.into_iter().chain(body);
+        lines.map(|line| line + "\r\n").collect()
     }
 
     /// The session description that this fragment makes of an earlier one: with its credentials, and
@@ -206,7 +185,7 @@ impl SdpFragment {
     #[must_use]
     pub fn applied_to(&self, sdp: &str) -> String {
         let mut out = String::with_capacity(sdp.len());
-        for line in sdp.lines() {
+        for (_, line) in sdp::lines(sdp) {
             match (line.split_once(':'), &self.ufrag, &self.pwd) {
                 (Some(("a=candidate", _)), ..) => continue,
                 (Some(("a=ice-ufrag", _)), Some(ufrag), _) => {
@@ -222,32 +201,22 @@ impl SdpFragment {
     }
 }
 
-/// An m-line is rejected by port 0, unless it stands for its bundle only (RFC 9143, section 6).
-fn is_rejected(media: &Media) -> bool {
-    let is_bundle_only = media
-        .attributes
-        .iter()
-        .any(|a| a.attribute == "bundle-only");
-    media.port == 0 && !is_bundle_only
-}
-
-fn value<'a>(attributes: &'a [Attribute], name: &str) -> Option<&'a str> {
-    let found = attributes.iter().find(|a| a.attribute == name)?;
-    found.value.as_deref()
-}
-
 /// Takes a credential, which has to be the same wherever it stands (all is bundled).
 fn keep(
     slot: &mut Option<String>,
     value: &str,
     name: &'static str,
-    shortest: usize,
+    (shortest, longest): (usize, usize),
 ) -> Result<(), FragmentError> {
     // RFC 8839, section 5.4; characters beyond its alphabet do no harm, white space would.
     let is_good =
-        (shortest..=256).contains(&value.len()) && value.bytes().all(|c| c.is_ascii_graphic());
+        (shortest..=longest).contains(&value.len()) && value.bytes().all(|c| c.is_ascii_graphic());
     if !is_good {
-        return Err(FragmentError::BadCredential { name, shortest });
+        return Err(FragmentError::BadCredential {
+            name,
+            shortest,
+            longest,
+        });
     }
     match slot {
         Some(before) if before != value => Err(FragmentError::NotBundled(name)),
@@ -258,47 +227,11 @@ fn keep(
     }
 }
 
-fn attribute(name: &str, value: Option<&str>) -> Attribute {
-    Attribute {
-        attribute: name.to_owned(),
-        value: value.map(str::to_owned),
-    }
-}
-
-fn placeholder(kind: &str, attributes: Vec<Attribute>) -> Media {
-    let is_data = kind == "application";
-    let (proto, fmt) = match is_data {
-        true => ("UDP/DTLS/SCTP", "webrtc-datachannel"),
-        false => ("UDP/TLS/RTP/SAVPF", "0"),
-    };
-    Media {
-        media: kind.to_owned(),
-        port: 9,
-        num_ports: None,
-        proto: proto.to_owned(),
-        fmt: fmt.to_owned(),
-        media_title: None,
-        connections: Vec::new(),
-        bandwidths: Vec::new(),
-        key: None,
-        attributes,
-    }
-}
-
-/// The parser counts the lines of [`HEAD`] as well.
-fn in_fragment(error: &str) -> String {
-    let Some((before, number)) = error.rsplit_once("line ") else {
-        return error.to_owned();
-    };
-    let digits = number
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(number.len());
-    match number[..digits].parse::<usize>() {
-        Ok(line) => {
-            let line = line.saturating_sub(HEAD.lines().count());
-            format!("{before}line {line}{}", &number[digits..])
-        }
-        Err(_) => error.to_owned(),
+/// The m-line of a fragment, of which the kind alone counts (RFC 8840 §9).
+fn placeholder(kind: &str) -> String {
+    match kind {
+        "application" => format!("m={kind} 9 UDP/DTLS/SCTP webrtc-datachannel"),
+        _ => format!("m={kind} 9 UDP/TLS/RTP/SAVPF 0"),
     }
 }
 
@@ -320,8 +253,10 @@ pub enum FragmentError {
     BadCredential {
         /// The attribute.
         name: &'static str,
-        /// The fewest characters it may have; 256 are the most.
+        /// The fewest characters it may have.
         shortest: usize,
+        /// The most.
+        longest: usize,
     },
     /// This attribute differs between m-sections, so that they are not bundled.
     NotBundled(&'static str),
@@ -344,9 +279,13 @@ impl fmt::Display for FragmentError {
             Self::HalfCredentials => {
                 f.write_str("a=ice-ufrag and a=ice-pwd go together; one of them is missing")
             }
-            Self::BadCredential { name, shortest } => write!(
+            Self::BadCredential {
+                name,
+                shortest,
+                longest,
+            } => write!(
                 f,
-                "a={name} must have {shortest} to 256 characters and no white space"
+                "a={name} must have {shortest} to {longest} characters and no white space"
             ),
             Self::NotBundled(name) => write!(
                 f,
@@ -394,6 +333,34 @@ mod tests {
         assert_eq!(fragment.media, None);
     }
 
+    /// The fragments of `tests/data/cases`, each with what its table says of it.
+    #[test]
+    fn each_case_has_its_outcome() {
+        let table = std::fs::read_to_string("tests/data/cases/expected.txt").unwrap();
+        let mut wrong = Vec::new();
+        for row in table.lines().filter(|l| !l.starts_with('#')) {
+            let (file, expected) = row.split_once(' ').unwrap();
+            if !file.ends_with(".frag") {
+                continue;
+            }
+            let body = std::fs::read(format!("tests/data/cases/{file}")).unwrap();
+            let found = match SdpFragment::parse(&body) {
+                Ok(f) => format!(
+                    "{} {} {}{}",
+                    f.ufrag.as_deref().unwrap_or("-"),
+                    f.candidates.len(),
+                    f.unknown_candidates,
+                    if f.end_of_candidates { " end" } else { "" }
+                ),
+                Err(error) => format!("refused: {error}"),
+            };
+            if found != expected.trim() {
+                wrong.push(format!("{file:39} {found}"));
+            }
+        }
+        assert!(wrong.is_empty(), "found instead:\n{}", wrong.join("\n"));
+    }
+
     #[test]
     fn what_is_written_is_read_the_same() {
         for text in [
@@ -421,7 +388,7 @@ mod tests {
         let error = |text: &str| SdpFragment::parse(text.as_bytes()).unwrap_err().to_string();
         assert_eq!(error(" \r\n"), "the SDP fragment is empty");
         assert!(error("a=ice-ufrag:abcd\r\n").contains("one of them is missing"));
-        assert!(error("a=ice-ufrag:abc\r\n").contains("4 to 256"));
+        assert!(error("a=ice-ufrag:abc\r\n").contains("4 to 111"));
         assert!(
             error("m=audio\r\n").contains("line 1"),
             "{}",

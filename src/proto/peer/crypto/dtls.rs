@@ -13,6 +13,7 @@ use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
 };
 
+use super::identity;
 use crate::proto::peer::{empty, joined};
 
 /// How many MTUs are remembered. The one that came first goes first; a peer built with an MTU that
@@ -391,6 +392,10 @@ impl DtlsInstance for Dimpl {
             DtlsOutput::Packet(packet) => {
                 self.has_greeted |= !self.dtls.is_active();
                 DtlsOutput::Packet(packet)
+            }
+            DtlsOutput::PeerCert(certificate) => {
+                identity::note(certificate);
+                DtlsOutput::PeerCert(certificate)
             }
             output => output,
         }

@@ -18,6 +18,7 @@ use str0m::crypto::{
     SrtpProvider, SupportedAeadAes128Gcm, SupportedAeadAes256Gcm, SupportedAes128CmSha1_80,
 };
 
+use super::identity;
 use crate::proto::peer::{empty, joined};
 
 /// First byte of what carries SCTP.
@@ -184,6 +185,7 @@ impl DtlsInstance for OpenDtls {
             }
             Some(Out::Certificate(bytes)) => {
                 let length = filled(&bytes);
+                identity::note(&buf[..length]);
                 DtlsOutput::PeerCert(&buf[..length])
             }
             Some(Out::Data(bytes)) => {

@@ -13,6 +13,7 @@ use str0m::crypto::dtls::{
 };
 use str0m::crypto::{CryptoError, CryptoProvider};
 
+use super::identity;
 use crate::proto::peer::empty;
 
 /// A DTLS provider over `str0m-openssl`'s.
@@ -110,6 +111,9 @@ impl DtlsInstance for Fenced {
         // Reads queues only, also after a failure.
         let output = self.inner.poll_output(buf);
         self.connected |= matches!(output, DtlsOutput::Connected);
+        if let DtlsOutput::PeerCert(certificate) = &output {
+            identity::note(certificate);
+        }
         output
     }
 

@@ -4,6 +4,7 @@ use super::super::core_access::replace_credentials;
 use super::super::description::own_attribute;
 use super::super::error::PeerError;
 use super::{Created, Peer};
+use crate::proto::sdp::offer_as_negotiated;
 use str0m::IceCreds;
 
 impl Peer {
@@ -42,6 +43,7 @@ impl Peer {
             creds = self.rtc.credentials();
             sdp = replace_credentials(&sdp, &made, &creds);
         }
+        let sdp = offer_as_negotiated(&sdp, &self.negotiation.lines);
         Ok(Created {
             sdp,
             core,
@@ -73,8 +75,9 @@ impl Peer {
             return Err(PeerError::Core("the core made no offer".into()));
         };
         let sdp = replace_credentials(&offer.to_sdp_string(), &made, &self.local_creds);
+        let sdp = self.tracks.write_local(sdp, true);
         Ok(Created {
-            sdp: self.tracks.write_local(sdp, true),
+            sdp: offer_as_negotiated(&sdp, &self.negotiation.lines),
             core,
             adds: false,
             creds: self.local_creds.clone(),

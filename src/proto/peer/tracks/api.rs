@@ -293,11 +293,19 @@ impl Peer {
     /// What is known of a transceiver; `None` when there is none of that name (any more).
     pub fn transceiver(&self, id: TransceiverId) -> Option<TransceiverInfo> {
         let found = self.tracks.list.iter().find(|t| t.id == id);
-        found.map(Transceiver::info)
+        found.map(|t| self.info_of(t))
     }
 
     /// All transceivers that are not stopped, in the order they were made.
     pub fn transceivers(&self) -> Vec<TransceiverInfo> {
-        self.tracks.list.iter().map(Transceiver::info).collect()
+        let list = self.tracks.list.iter();
+        list.map(|t| self.info_of(t)).collect()
+    }
+
+    /// With the mid that the other side knows.
+    fn info_of(&self, transceiver: &Transceiver) -> TransceiverInfo {
+        let mut info = transceiver.info();
+        info.mid = info.mid.map(|id| self.negotiation.wire_mid(&id));
+        info
     }
 }

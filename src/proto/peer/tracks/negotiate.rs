@@ -101,7 +101,8 @@ impl Tracks {
 
     /// Whether the core can take this description.
     pub fn check_remote(&self, text: &str, media: &[RemoteMedia]) -> Result<(), PeerError> {
-        self.payload_types.with(text, media).map(drop)
+        self.payload_types.with(text, media)?;
+        Ok(())
     }
 
     /// Finds or makes the transceiver of each m-line of their offer (RFC 8829 §5.10).
@@ -445,14 +446,14 @@ impl Peer {
         }
         if !m.rejected {
             self.event(PeerEvent::Error(PeerError::NoCommonCodec {
-                mid: m.mid.clone(),
+                mid: self.negotiation.wire_mid(&m.mid),
                 kind,
                 local: ours,
                 remote: m.codec_names(),
             }));
         } else if we_offered {
             self.event(PeerEvent::Error(PeerError::TrackRejected {
-                mid: m.mid.clone(),
+                mid: self.negotiation.wire_mid(&m.mid),
                 kind,
                 offered: ours,
             }));
@@ -527,7 +528,9 @@ impl Peer {
             if is {
                 begun.push(PeerEvent::Track(RemoteTrack {
                     transceiver: t.id,
-                    mid: t.mid.map(|m| m.to_string()).unwrap_or_default(),
+                    mid: self
+                        .negotiation
+                        .wire_mid(t.mid.as_deref().unwrap_or_default()),
                     kind: t.kind,
                     codecs: t.codecs.clone(),
                     stream_ids: t.remote_ids.0.clone(),

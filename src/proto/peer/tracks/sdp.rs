@@ -4,15 +4,16 @@
 //! from what is in force, and lets each transceiver have its own choice. So the core's descriptions are
 //! changed on their way out, and it takes the outcome from the other side's answer.
 
-use super::super::description::MediaLine;
-use super::super::error::PeerError;
 use super::codec::{MediaKind, codec_named};
 use super::direction::Direction;
 use crate::proto::media::Codec;
+use crate::proto::sdp::{MediaLine, SdpError};
 
-/// An audio or video section of a remote description.
+/// An audio or video section of a remote description, with the mid that the core knows.
 #[derive(Debug, Clone)]
 pub(in super::super) struct RemoteMedia {
+    /// The number of its m-line's line in what the other side has sent.
+    pub line: usize,
     pub mid: String,
     pub kind: MediaKind,
     pub rejected: bool,
@@ -73,9 +74,10 @@ fn section_media(
     default: Direction,
 ) -> RemoteMedia {
     let mut media = RemoteMedia {
-        mid: line.mid.clone(),
+        line: line.line,
+        mid: line.id.clone(),
         kind,
-        rejected: line.rejected,
+        rejected: line.is_rejected(),
         direction: direction_in(section).unwrap_or(default),
         stream_ids: Vec::new(),
         track_id: None,
@@ -141,6 +143,12 @@ impl RemoteMedia {
     }
 }
 
+/// Finds out whether the formats of a first description go together.
+pub(in super::super) fn check_media(text: &str, lines: &[MediaLine]) -> Result<(), SdpError> {
+    let media = remote_media(text, lines);
+    PayloadTypes::default().with(text, &media).map(drop)
+}
+
 /// What each payload type means, for the whole session: it must not change (RFC 3264 §8.3.2), nor mean
 /// two things in one bundle (RFC 8843 §9.1). The core relies on both.
 #[derive(Debug, Default, Clone)]
@@ -148,37 +156,45 @@ pub(in super::super) struct PayloadTypes(Vec<(u8, String)>);
 
 impl PayloadTypes {
     /// What is known and what these add to it.
-    pub fn with(&self, text: &str, media: &[RemoteMedia]) -> Result<Self, PeerError> {
+    pub fn with(&self, text: &str, media: &[RemoteMedia]) -> Result<Self, SdpError> {
         let mut all = self.clone();
         for section in media.iter().filter(|m| !m.rejected) {
             for (pt, encoding) in &section.codecs {
-                all.add(*pt, encoding.to_ascii_lowercase())?;
+                all.add(*pt, encoding.to_ascii_lowercase())
+                    .map_err(|why| SdpError::at(section.line, why))?;
             }
         }
-        if !media.is_empty() {
-            all.check_apt(text)?;
-            check_profiles(text, media)?;
+        let (_, sections) = split(text);
+        let mut known = Vec::new();
+        let mut profiles = Vec::new();
+        for section in sections {
+            let of_mid = |m: &&RemoteMedia| m.mid == mid_of(section) && !m.rejected;
+            let Some(used) = media.iter().find(of_mid) else {
+                continue;
+            };
+            all.check_apt(section, &mut known)
+                .and_then(|()| check_profiles(section, used, &mut profiles))
+                .map_err(|why| SdpError::at(used.line, why))?;
         }
         Ok(all)
     }
 
-    fn add(&mut self, pt: u8, meaning: String) -> Result<(), PeerError> {
+    fn add(&mut self, pt: u8, meaning: String) -> Result<(), String> {
         match self.0.iter().find(|(p, _)| *p == pt) {
             None => {
                 self.0.push((pt, meaning));
                 Ok(())
             }
             Some((_, known)) if *known == meaning => Ok(()),
-            Some((_, known)) => Err(PeerError::BadDescription(format!(
+            Some((_, known)) => Err(format!(
                 "payload type {pt} is {meaning} here and {known} elsewhere in this session"
-            ))),
+            )),
         }
     }
 
     /// One payload type of retransmission is for one of media (RFC 4588 §8.6).
-    fn check_apt(&self, text: &str) -> Result<(), PeerError> {
-        let mut known: Vec<(u8, u8)> = Vec::new();
-        for line in text.lines() {
+    fn check_apt(&self, section: &str, known: &mut Vec<(u8, u8)>) -> Result<(), String> {
+        for line in section.lines() {
             let Some(rest) = line.strip_prefix("a=fmtp:") else {
                 continue;
             };
@@ -194,9 +210,9 @@ impl PayloadTypes {
             let is_rtx = |(p, e): &(u8, String)| *p == pt && e.starts_with("rtx/");
             let clashes = known.iter().any(|(p, a)| *p == pt && *a != apt);
             if clashes || apt == pt || (!self.0.is_empty() && !self.0.iter().any(is_rtx)) {
-                return Err(PeerError::BadDescription(format!(
+                return Err(format!(
                     "a=fmtp:{pt} apt={apt}: {pt} is no rtx, or is one for another payload type"
-                )));
+                ));
             }
             known.push((pt, apt));
         }
@@ -221,23 +237,21 @@ const PROFILES: [(&str, &[(&str, &str)]); 5] = [
 ];
 
 /// A payload type has one profile in all m-lines of a description.
-fn check_profiles(text: &str, media: &[RemoteMedia]) -> Result<(), PeerError> {
-    let mut known: Vec<(u8, &str, &str)> = Vec::new();
-    for section in split(text).1 {
-        let used = media
-            .iter()
-            .find(|m| m.mid == mid_of(section) && !m.rejected);
-        for (pt, encoding) in used.map_or(&[][..], |m| &m.codecs) {
-            for (name, value) in profile(section, *pt, encoding) {
-                let before = known.iter().find(|(p, n, _)| p == pt && *n == name);
-                match before.map(|(.., value)| value) {
-                    None => known.push((*pt, name, value)),
-                    Some(other) if other.eq_ignore_ascii_case(value) => {}
-                    Some(other) => {
-                        return Err(PeerError::BadDescription(format!(
-                            "payload type {pt} has {name}={value} here and {name}={other} in another m-line"
-                        )));
-                    }
+fn check_profiles<'a>(
+    section: &'a str,
+    used: &RemoteMedia,
+    known: &mut Vec<(u8, &'static str, &'a str)>,
+) -> Result<(), String> {
+    for (pt, encoding) in &used.codecs {
+        for (name, value) in profile(section, *pt, encoding) {
+            let before = known.iter().find(|(p, n, _)| p == pt && *n == name);
+            match before.map(|(.., value)| value) {
+                None => known.push((*pt, name, value)),
+                Some(other) if other.eq_ignore_ascii_case(value) => {}
+                Some(other) => {
+                    return Err(format!(
+                        "payload type {pt} has {name}={value} here and {name}={other} in another m-line"
+                    ));
                 }
             }
         }
@@ -281,19 +295,6 @@ fn parameter<'a>(section: &'a str, pt: u8, name: &str) -> Option<&'a str> {
 fn mid_of(section: &str) -> &str {
     let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
     mid.unwrap_or_default().trim_end()
-}
-
-/// What the core cannot name: it knows mids of up to 16 letters and digits, and changes others.
-pub(in super::super) fn check_mids(lines: &[MediaLine]) -> Result<(), PeerError> {
-    let is_fine =
-        |mid: &str| mid.len() <= 16 && mid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    match lines.iter().find(|l| !is_fine(&l.mid)) {
-        None => Ok(()),
-        Some(line) => Err(PeerError::BadDescription(format!(
-            "a=mid:{} is not supported: at most 16 letters, digits and underscores",
-            line.mid
-        ))),
-    }
 }
 
 /// A description with only those lines of its sections that `keeps` (the section's mid, the line).

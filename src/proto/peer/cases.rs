@@ -1,0 +1,158 @@
+//! Descriptions rebuilt from public bug reports (`tests/data/cases`), and what becomes of each: by a peer, and by
+//! [`inspect`].
+
+use std::time::Instant;
+
+use crate::proto::ice::IceCandidate;
+use crate::proto::inspect::{self, Severity};
+use crate::proto::peer::{
+    MediaKind, Peer, PeerConfig, PeerError, SessionDescription, TransceiverConfig,
+};
+use crate::proto::sdp::{self, Role, Sdp, Strictness};
+
+/// The table: a file and what is expected of it, in a line each.
+fn table() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string("tests/data/cases/expected.txt").unwrap();
+    let rows = text
+        .lines()
+        .filter(|l| !l.trim().is_empty() && !l.starts_with('#'));
+    let row = |line: &str| {
+        let (file, expected) = line.split_once(char::is_whitespace).unwrap();
+        (file.to_owned(), expected.trim().to_owned())
+    };
+    rows.map(row).collect()
+}
+
+fn read(file: &str) -> String {
+    let bytes = std::fs::read(format!("tests/data/cases/{file}")).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// The answer of a peer that is about to watch, or to be watched.
+fn answer(offer: &str, has_tracks: bool) -> Result<String, PeerError> {
+    let now = Instant::now();
+    let mut peer = Peer::new(PeerConfig::default(), now).unwrap();
+    peer.set_remote_description(SessionDescription::offer(offer), now)?;
+    if has_tracks {
+        for kind in [MediaKind::Audio, MediaKind::Video] {
+            peer.add_track(kind, TransceiverConfig::default(), now)?;
+        }
+    }
+    Ok(peer.create_answer(now)?.sdp)
+}
+
+/// `audio+ text-`: which m-lines are accepted and which are not; or the error.
+fn outcome(offer: &str, has_tracks: bool) -> String {
+    let answer = match answer(offer, has_tracks) {
+        Ok(answer) => answer,
+        Err(error) => return format!("refused: {error}"),
+    };
+    let (offered, answered) = (Sdp::parse(offer).unwrap(), Sdp::parse(&answer).unwrap());
+    for strictness in [Strictness::Ours, Strictness::Theirs] {
+        sdp::check_answer(&offered, &answered, strictness).unwrap();
+    }
+    let outcome = sdp::outcome(offer, &answer).unwrap();
+    let lines: Vec<String> = outcome
+        .iter()
+        .map(
+            |line| match (line.accepted, line.common_codecs.as_slice()) {
+                (true, []) => format!("{}+", line.kind),
+                (true, codecs) => format!("{}+{}", line.kind, codecs.join(",")),
+                (false, _) => format!("{}-", line.kind),
+            },
+        )
+        .collect();
+    lines.join(" ")
+}
+
+#[test]
+fn each_case_has_its_outcome() {
+    let mut wrong = Vec::new();
+    let table = table();
+    for (file, expected) in table.iter().filter(|(file, _)| file.ends_with(".sdp")) {
+        let found = outcome(&read(file), file.contains("whep"));
+        if found != *expected {
+            wrong.push(format!("{file:36}{found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "found instead:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_case_stands_in_the_table() {
+    let known: Vec<String> = table().into_iter().map(|(file, _)| file).collect();
+    for file in std::fs::read_dir("tests/data/cases").unwrap().flatten() {
+        let name = file.file_name().into_string().unwrap();
+        if file.path().is_file() && name != "expected.txt" {
+            assert!(known.contains(&name), "{name} is not in expected.txt");
+        }
+    }
+}
+
+/// What a peer refuses is an error for those who explain, at the same line; what it accepts is none.
+#[test]
+fn inspect_judges_as_peers_do() {
+    for (file, expected) in table().iter().filter(|(file, _)| file.ends_with(".sdp")) {
+        let text = read(file);
+        let report = inspect::inspect(text.as_bytes()).unwrap();
+        let errors = report
+            .problems()
+            .filter(|(_, p)| p.severity == Severity::Error);
+        let errors: Vec<_> = errors.collect();
+        let Some(refusal) = expected.strip_prefix("refused: session description: ") else {
+            assert!(errors.is_empty(), "{file} is accepted, and yet: {errors:?}");
+            let read = super::check_description(&text, Role::Offer).unwrap();
+            for line in read
+                .iter()
+                .filter(|l| matches!(l.fate, sdp::Fate::Unusable(_)))
+            {
+                let told = &report.lines[line.line - 1].problems;
+                assert!(
+                    !told.is_empty(),
+                    "{file}: nothing is said of line {}",
+                    line.line
+                );
+            }
+            continue;
+        };
+        let says_so = |(line, problem): &(Option<usize>, &inspect::Problem)| {
+            let why = match line {
+                Some(line) => refusal.strip_prefix(&format!("line {line}: ")),
+                None => Some(refusal),
+            };
+            why.is_some_and(|why| problem.text.contains(why))
+        };
+        assert!(
+            errors.iter().any(says_so),
+            "{file}: {refusal} is not among {errors:?}"
+        );
+    }
+}
+
+/// A candidate: `read`, or why it is refused. Those who explain say the same.
+#[test]
+fn candidates_are_read_or_refused() {
+    let mut wrong = Vec::new();
+    for (file, expected) in table().iter().filter(|(file, _)| file.ends_with(".cand")) {
+        let text = read(file);
+        let found = match IceCandidate::parse(text.trim()) {
+            Ok(_) => "read".to_owned(),
+            Err(error) => format!("refused: {error}"),
+        };
+        if found != *expected {
+            wrong.push(format!("{file:39} {found}"));
+        }
+        let Ok(report) = inspect::inspect(text.as_bytes()) else {
+            assert!(found.starts_with("refused"), "{file}");
+            continue;
+        };
+        let errors = report
+            .problems()
+            .filter(|(_, p)| p.severity == Severity::Error);
+        let is_refused = found.starts_with("refused");
+        // A port of 0 can be read, and is of no use to anybody.
+        let is_wrong = (errors.count() > 0) != is_refused;
+        assert!(!is_wrong || text.contains(" 0 typ"), "{file}: {report:?}");
+    }
+    assert!(wrong.is_empty(), "found instead:\n{}", wrong.join("\n"));
+}

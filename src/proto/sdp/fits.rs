@@ -1,0 +1,258 @@
+//! Whether an answer fits its offer (RFC 3264 §6, RFC 8829 §5.3, RFC 9143 §7.3).
+
+use super::SdpError;
+use super::line::{Attribute, Media, Sdp};
+use super::rtp;
+
+/// How much is asked of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strictness {
+    /// Of ours: everything.
+    Ours,
+    /// Of the other side's: what we could not live with. Protocols may be spelled in another way, formats may be more
+    /// than were offered, and what is left out means what fits.
+    Theirs,
+}
+
+impl Strictness {
+    /// The line that an error names: of theirs, whichever of the two that is.
+    fn line(self, answered: usize, offered: usize) -> usize {
+        match self {
+            Self::Ours => offered,
+            Self::Theirs => answered,
+        }
+    }
+}
+
+/// Finds out whether `answer` fits `offer`. The error names a line of the one that is not ours.
+pub(crate) fn check_answer(
+    offer: &Sdp<'_>,
+    answer: &Sdp<'_>,
+    strictness: Strictness,
+) -> Result<(), SdpError> {
+    if answer.media.len() != offer.media.len() {
+        return Err(SdpError::whole(format!(
+            "the answer has {} m-lines, its offer {} (RFC 3264 §6)",
+            answer.media.len(),
+            offer.media.len()
+        )));
+    }
+    for (answered, offered) in answer.media.iter().zip(&offer.media) {
+        check_line(answered, offered, strictness)?;
+        if !answered.is_rejected() {
+            check_direction(offer, (answered, offered), strictness)?;
+            check_setup(offer, answer, (answered, offered), strictness)?;
+        }
+    }
+    check_groups(offer, answer, strictness)
+}
+
+fn check_line(
+    answered: &Media<'_>,
+    offered: &Media<'_>,
+    strictness: Strictness,
+) -> Result<(), SdpError> {
+    let line = strictness.line(answered.line, offered.line);
+    let bad = |text: String| Err(SdpError::at(line, text));
+    if answered.kind != offered.kind {
+        return bad(format!(
+            "the answer has {} where its offer has {}",
+            answered.name(),
+            offered.name()
+        ));
+    }
+    let is_ours = strictness == Strictness::Ours;
+    match (answered.value("mid"), offered.value("mid")) {
+        (Some(answered), Some(offered)) if answered == offered => {}
+        (None, None) => {}
+        (None, Some(_)) if !is_ours => {}
+        (answered, offered) => {
+            let name = |mid: Option<&str>| mid.map_or("none".to_owned(), super::quoted);
+            return bad(format!(
+                "the mid of the answer is {}, of its offer {}",
+                name(answered),
+                name(offered)
+            ));
+        }
+    }
+    let is_same_proto = match is_ours {
+        true => answered.proto == offered.proto,
+        false => answered.is_rtp() == offered.is_rtp() && answered.is_sctp() == offered.is_sctp(),
+    };
+    if !is_same_proto {
+        return bad(format!(
+            "the answer has the protocol {}, its offer {}",
+            super::quoted(answered.proto),
+            super::quoted(offered.proto)
+        ));
+    }
+    if answered.is_rejected() {
+        return Ok(());
+    }
+    if offered.is_rejected() {
+        return bad("the answer accepts an m-line that its offer has with port 0".into());
+    }
+    let is_offered = |f: &&str| offered.formats.contains(f);
+    if is_ours && (answered.formats.is_empty() || !answered.formats.iter().all(is_offered)) {
+        return bad("the answer has a format that its offer has not".into());
+    }
+    let muxes = |m: &Media<'_>| m.has("rtcp-mux") || m.has("rtcp-mux-only");
+    if is_ours && muxes(answered) && !muxes(offered) {
+        return bad("the answer has a=rtcp-mux, its offer has not (RFC 5761 §5.1.1)".into());
+    }
+    Ok(())
+}
+
+/// Nothing is sent that the other side does not receive (RFC 3264 §6.1). A direction that is not said fits.
+fn check_direction(
+    offer: &Sdp<'_>,
+    (answered, offered): (&Media<'_>, &Media<'_>),
+    strictness: Strictness,
+) -> Result<(), SdpError> {
+    if !answered.is_rtp() {
+        return Ok(());
+    }
+    let Some(said) = rtp::own_direction(&answered.attributes)? else {
+        return Ok(());
+    };
+    let asked = rtp::direction(offer, offered)?.unwrap_or("sendrecv");
+    let ((sends, receives), (offers, takes)) = (rtp::ways(said), rtp::ways(asked));
+    if (sends && !takes) || (receives && !offers) {
+        let line = answered.first(said).map_or(answered.line, |a| a.line);
+        return Err(SdpError::at(
+            strictness.line(line, offered.line),
+            format!("a={said} does not answer a={asked} (RFC 3264 §6.1)"),
+        ));
+    }
+    Ok(())
+}
+
+/// RFC 8842 §5.3.
+fn check_setup(
+    offer: &Sdp<'_>,
+    answer: &Sdp<'_>,
+    (answered, offered): (&Media<'_>, &Media<'_>),
+    strictness: Strictness,
+) -> Result<(), SdpError> {
+    let in_force = |sdp: &Sdp<'_>, media: &Media<'_>| -> Option<(usize, String)> {
+        let of_session = || sdp.session.iter().find(|a| a.name == "setup").copied();
+        let found: Attribute<'_> = media.first("setup").or_else(of_session)?;
+        Some((found.line, found.value.to_ascii_lowercase()))
+    };
+    let Some((line, said)) = in_force(answer, answered) else {
+        return match strictness {
+            Strictness::Ours => Err(SdpError::at(offered.line, "the answer has no a=setup")),
+            Strictness::Theirs => Ok(()),
+        };
+    };
+    let asked = in_force(offer, offered).map(|(_, setup)| setup);
+    let fits = match said.as_str() {
+        "active" => asked.as_deref() != Some("active"),
+        "passive" => asked.as_deref() != Some("passive"),
+        "actpass" | "holdconn" => false,
+        // What nobody knows means nothing.
+        _ => strictness == Strictness::Theirs,
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(SdpError::at(
+            strictness.line(line, offered.line),
+            format!(
+                "a=setup:{said} does not answer a=setup:{} (RFC 8842 §5.3)",
+                asked.as_deref().unwrap_or("(none)")
+            ),
+        )),
+    }
+}
+
+/// Groups of an answer are parts of those offered, without what is rejected (RFC 9143 §7.3); and all that is accepted is
+/// in one, as there is one transport.
+fn check_groups(offer: &Sdp<'_>, answer: &Sdp<'_>, strictness: Strictness) -> Result<(), SdpError> {
+    let offered: Vec<(usize, Vec<&str>)> = offer.groups("BUNDLE").collect();
+    let accepted = |mid: &&str| {
+        let mut lines = answer.media.iter().filter(|m| !m.is_rejected());
+        lines.any(|m| m.value("mid") == Some(mid))
+    };
+    for (line, mids) in answer.groups("BUNDLE") {
+        let is_part = |(_, group): &(usize, Vec<&str>)| mids.iter().all(|mid| group.contains(mid));
+        let line = strictness.line(line, offered.first().map_or(0, |(line, _)| *line));
+        if !mids.is_empty() && !offered.iter().any(is_part) {
+            return Err(SdpError::at(
+                line,
+                "the answer bundles what its offer does not (RFC 9143 §7.3)",
+            ));
+        }
+        if strictness == Strictness::Ours && !mids.iter().all(accepted) {
+            return Err(SdpError::at(
+                line,
+                "the answer bundles what it rejects (RFC 9143 §7.3.3)",
+            ));
+        }
+    }
+    let used: Vec<_> = answer.media.iter().filter(|m| !m.is_rejected()).collect();
+    let is_in_one = |(_, mids): (usize, Vec<&str>)| {
+        used.iter()
+            .all(|m| m.value("mid").is_some_and(|mid| mids.contains(&mid)))
+    };
+    if used.len() > 1 && strictness == Strictness::Ours && !answer.groups("BUNDLE").any(is_in_one) {
+        return Err(SdpError::whole(
+            "the answer accepts m-lines that are not in one BUNDLE group",
+        ));
+    }
+    Ok(())
+}
+
+/// What an answer has made of an m-line of its offer.
+#[cfg_attr(not(test), allow(dead_code, reason = "for WHIP and WHEP"))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LineOutcome {
+    /// `audio`, `video`, `application`, or what else was offered.
+    pub kind: String,
+    /// `None` where the offer has none.
+    pub mid: Option<String>,
+    /// It was offered with another port than 0.
+    pub offered: bool,
+    /// It was offered, and the answer does not reject it.
+    pub accepted: bool,
+    /// Names of the codecs that were offered, without what only accompanies them.
+    pub offered_codecs: Vec<String>,
+    /// Names of the codecs that both have; empty where it is rejected.
+    pub common_codecs: Vec<String>,
+}
+
+/// Returns what an answer has made of each m-line of its offer.
+///
+/// # Errors
+///
+/// When one of them cannot be read, or the answer does not fit.
+#[cfg_attr(not(test), allow(dead_code, reason = "for WHIP and WHEP"))]
+pub(crate) fn outcome(offer: &str, answer: &str) -> Result<Vec<LineOutcome>, SdpError> {
+    let (offer, answer) = (Sdp::parse(offer)?, Sdp::parse(answer)?);
+    check_answer(&offer, &answer, Strictness::Theirs)?;
+    let lines = offer.media.iter().zip(&answer.media);
+    let outcome = lines.map(|(offered, answered)| {
+        let accepted = !answered.is_rejected();
+        let codecs = |media: &Media<'_>| -> Result<Vec<String>, SdpError> {
+            match media.is_rtp() {
+                true => Ok(rtp::codec_names(&rtp::formats(media)?)),
+                false => Ok(Vec::new()),
+            }
+        };
+        let offered_codecs = codecs(offered)?;
+        let mut common_codecs = if accepted {
+            codecs(answered)?
+        } else {
+            Vec::new()
+        };
+        common_codecs.retain(|c| offered_codecs.iter().any(|o| o.eq_ignore_ascii_case(c)));
+        Ok(LineOutcome {
+            kind: offered.kind.to_owned(),
+            mid: offered.value("mid").map(str::to_owned),
+            offered: !offered.is_rejected(),
+            accepted,
+            offered_codecs,
+            common_codecs,
+        })
+    });
+    outcome.collect()
+}

@@ -1,0 +1,224 @@
+//! Formats and direction of an RTP section.
+
+use std::borrow::Cow;
+
+use super::SdpError;
+use super::canonical::{spaced, twice};
+use super::line::{Attribute, Media, Sdp};
+
+/// RFC 9143 §15.2
+pub(super) const MID_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+
+/// `a=fmtp` lines of one payload type that are read.
+const MAX_PARAMETERS: usize = 4;
+
+/// Feedback that the core knows (RFC 4585 §4.2).
+const FEEDBACK: [&str; 5] = ["goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"];
+
+/// Directions (RFC 8866 §6.7).
+const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
+
+/// One payload type of a section, with what is said of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Format {
+    pub payload_type: u8,
+    /// As in `a=rtpmap`; `None` for a static payload type that has none (RFC 3551 §6).
+    pub encoding: Option<String>,
+    pub parameters: Vec<String>,
+    pub feedback: Vec<&'static str>,
+}
+
+/// The formats that can be named, in their order. Others are left out.
+pub(super) fn formats(media: &Media<'_>) -> Result<Vec<Format>, SdpError> {
+    let mut formats: Vec<Format> = Vec::new();
+    // Where each payload type stands in the list.
+    let mut places = [None; 128];
+    let maps = encodings(media)?;
+    for payload_type in media.formats.iter().filter_map(|f| number(f)) {
+        let at = usize::from(payload_type);
+        let encoding = maps[at].map(|a| plain_encoding(a.value));
+        let is_static = matches!(payload_type, 0 | 8 | 9);
+        let is_known = is_static || encoding.as_ref().is_some_and(Option::is_some);
+        if places[at].is_none() && is_known {
+            places[at] = Some(formats.len());
+            formats.push(Format {
+                payload_type,
+                encoding: encoding.flatten(),
+                parameters: Vec::new(),
+                feedback: Vec::new(),
+            });
+        }
+    }
+    for attribute in media.all("fmtp") {
+        let Some((payload_type, parameters)) = about(attribute) else {
+            continue;
+        };
+        let place = number(payload_type).and_then(|pt| places[usize::from(pt)]);
+        if let Some(format) = place.and_then(|at: usize| formats.get_mut(at))
+            && format.parameters.len() < MAX_PARAMETERS
+            && let Some(parameters) = plain_parameters(parameters)
+        {
+            format.parameters.push(parameters);
+        }
+    }
+    for attribute in media.all("rtcp-fb") {
+        let Some((payload_type, feedback)) = about(attribute) else {
+            continue;
+        };
+        let feedback = spaced(feedback);
+        let Some(feedback) = FEEDBACK.iter().find(|f| **f == feedback) else {
+            continue;
+        };
+        let one = number(payload_type).and_then(|pt| places[usize::from(pt)]);
+        for (at, format) in formats.iter_mut().enumerate() {
+            let is_about = payload_type == "*" || one == Some(at);
+            if is_about && !format.feedback.contains(feedback) {
+                format.feedback.push(feedback);
+            }
+        }
+    }
+    Ok(formats)
+}
+
+fn number(format: &str) -> Option<u8> {
+    format.parse().ok().filter(|pt| *pt < 128)
+}
+
+/// The payload type that an attribute is about, and what it says.
+fn about<'a>(attribute: Attribute<'a>) -> Option<(&'a str, &'a str)> {
+    let (payload_type, rest) = attribute
+        .value
+        .split_once(|c: char| c.is_ascii_whitespace())?;
+    Some((payload_type, rest.trim()))
+}
+
+/// The `a=rtpmap` of each payload type.
+fn encodings<'a>(media: &Media<'a>) -> Result<[Option<Attribute<'a>>; 128], SdpError> {
+    let mut maps: [Option<Attribute<'a>>; 128] = [None; 128];
+    for attribute in media.all("rtpmap") {
+        let Some((payload_type, encoding)) = about(attribute) else {
+            continue;
+        };
+        let Some(slot) = number(payload_type).map(|pt| &mut maps[usize::from(pt)]) else {
+            continue;
+        };
+        let value = Attribute {
+            value: encoding,
+            ..attribute
+        };
+        match slot {
+            Some(before) if !before.value.eq_ignore_ascii_case(encoding) => {
+                return Err(twice(attribute, before.value));
+            }
+            Some(_) => {}
+            None => *slot = Some(value),
+        }
+    }
+    Ok(maps)
+}
+
+/// `VP8/90000`, `opus/48000/2`; `None` for what is none. The core takes `PCMU/8000/1` for another codec than
+/// `PCMU/8000`, although one channel is the default (RFC 8866 §6.6).
+fn plain_encoding(encoding: &str) -> Option<String> {
+    let mut parts = encoding.split('/').map(str::trim);
+    let (name, clock) = (parts.next()?, parts.next()?);
+    let clock: u32 = clock.parse().ok().filter(|clock| *clock > 0)?;
+    let is_name = !name.is_empty() && name.bytes().all(|c| c.is_ascii_graphic());
+    let channels = match parts.next() {
+        Some(channels) => Some(channels.parse::<u8>().ok()?),
+        None => None,
+    };
+    let is_g711 = name.eq_ignore_ascii_case("PCMU") || name.eq_ignore_ascii_case("PCMA");
+    is_name.then(|| match channels {
+        Some(channels) if !(is_g711 && channels == 1) => format!("{name}/{clock}/{channels}"),
+        _ => format!("{name}/{clock}"),
+    })
+}
+
+/// Parameters as the core compares them: it takes an AV1 of another level for another AV1, although a level says what
+/// its side can decode and the answer has its own (RTP payload for AV1 §7.2).
+fn plain_parameters(parameters: &str) -> Option<String> {
+    let parameters = spaced(parameters);
+    if parameters.is_empty() {
+        return None;
+    }
+    if !parameters.contains("level-idx=") {
+        return Some(parameters);
+    }
+    let is_level = |p: &&str| {
+        let p = p.trim_start();
+        p.starts_with("level-idx=") || p.starts_with("tier=")
+    };
+    let rest: Vec<&str> = parameters.split(';').filter(|p| !is_level(p)).collect();
+    (!rest.is_empty()).then(|| rest.join(";"))
+}
+
+/// What a section says, or the session for it; `None` when neither does, which means sendrecv (RFC 8866 §6.7).
+pub(crate) fn direction(
+    sdp: &Sdp<'_>,
+    media: &Media<'_>,
+) -> Result<Option<&'static str>, SdpError> {
+    match own_direction(&media.attributes)? {
+        Some(own) => Ok(Some(own)),
+        None => own_direction(&sdp.session),
+    }
+}
+
+/// The direction among these attributes.
+pub(super) fn own_direction(
+    attributes: &[Attribute<'_>],
+) -> Result<Option<&'static str>, SdpError> {
+    let mut found: Option<&'static str> = None;
+    for attribute in attributes {
+        let Some(direction) = DIRECTIONS.iter().find(|d| **d == attribute.name) else {
+            continue;
+        };
+        match found {
+            Some(before) if before != *direction => {
+                return Err(SdpError::at(
+                    attribute.line,
+                    format!("a={direction} stands beside a={before} (RFC 8866 §6.7)"),
+                ));
+            }
+            _ => found = Some(direction),
+        }
+    }
+    Ok(found)
+}
+
+/// Returns what a direction has of sending and of receiving.
+pub(super) fn ways(direction: &str) -> (bool, bool) {
+    match direction {
+        "sendonly" => (true, false),
+        "recvonly" => (false, true),
+        "inactive" => (false, false),
+        _ => (true, true),
+    }
+}
+
+/// The names of a section's codecs, without what only accompanies them (`rtx` and the like).
+#[cfg_attr(not(test), allow(dead_code, reason = "for WHIP and WHEP"))]
+pub(super) fn codec_names(formats: &[Format]) -> Vec<String> {
+    const NOT_CODECS: [&str; 6] = [
+        "rtx",
+        "red",
+        "ulpfec",
+        "flexfec-03",
+        "telephone-event",
+        "CN",
+    ];
+    let mut names: Vec<String> = Vec::new();
+    for format in formats {
+        let name: Cow<'_, str> = match (&format.encoding, format.payload_type) {
+            (Some(encoding), _) => encoding.split('/').next().unwrap_or_default().into(),
+            (None, 0) => "PCMU".into(),
+            (None, 8) => "PCMA".into(),
+            (None, _) => "G722".into(),
+        };
+        let is_codec = !NOT_CODECS.iter().any(|n| n.eq_ignore_ascii_case(&name));
+        if is_codec && !names.iter().any(|n| n.eq_ignore_ascii_case(&name)) {
+            names.push(name.into_owned());
+        }
+    }
+    names
+}
