@@ -197,8 +197,8 @@ export function keepFocus(element) {
 /** Words of the server as a sentence. */
 export const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.!?…]$/.test(words) ? '' : '.'}`;
 
-/** `ws:` or `wss:` for a path on this server. */
-export const socketUrl = (path) => `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${path}`;
+/** `ws:` or `wss:` for a path of this server: `socketUrl("api/live")`. */
+export const socketUrl = (path) => `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${at(path)}`;
 
 /**
  * The line to the server: tells what streams there are as that changes, and at once when the server is gone or back.
