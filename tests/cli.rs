@@ -132,6 +132,8 @@ fn what_is_wrong_is_said_with_what_to_do() {
         (&["serve", "--listen", "0.0.0.0"], "--token-file"),
         (&["--listen", "[::]:8080"], "--open"),
         (&["serve", "film"], "NAME=URL"),
+        (&["serve", "--max-peers", "0"], "at least 1"),
+        (&["a=whip:", "a=testcard:"], "two streams called a"),
         (&["film=http://example.org/film"], "whep:"),
         (&["serve", "--certificate", "x.pem"], "--key"),
         (
@@ -519,6 +521,48 @@ fn secrets_are_asked_for_and_not_logged() {
 }
 
 #[test]
+fn https_where_http_is_spoken_is_said() {
+    let server = Server::start(&[]);
+    let url = server.url.replace("http://", "https://");
+    let whep = format!("{url}/whep/testcard");
+    for args in [
+        &["stats", &url, "--once"][..],
+        &["play", &whep, "--retry", "0"],
+    ] {
+        let output = looprtc(args);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("write http:// instead of https://"),
+            "{output:?}"
+        );
+    }
+    server.end();
+}
+
+/// On all addresses: those that another machine may use are said.
+#[test]
+fn the_addresses_for_other_machines_are_said() {
+    let interfaces = if_addrs_of_this_machine();
+    let server = Server::start(&["--listen", "0.0.0.0:0", "--open"]);
+    let port = server.url.rsplit(':').next().unwrap_or_default();
+    for address in interfaces {
+        let line = format!("From other machines: http://{address}:{port}");
+        assert!(server.lines.contains(&line), "{line}: {:?}", server.lines);
+    }
+    server.end();
+}
+
+/// IPv4 addresses by the kernel's tools; empty where these are not there.
+fn if_addrs_of_this_machine() -> Vec<String> {
+    let Ok(output) = Command::new("hostname").arg("-I").output() else {
+        return Vec::new();
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let addresses = text.split_whitespace().filter(|a| a.contains('.'));
+    addresses.take(2).map(str::to_owned).collect()
+}
+
+#[test]
 fn stats_says_when_nobody_is_there() {
     // Nobody listens at a port that was just given back.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -547,9 +591,8 @@ fn the_systemd_unit_is_sound() {
     let directory = Directory::new("unit");
     let text = std::fs::read_to_string(root("contrib/looprtc.service")).expect("the unit");
     assert!(text.contains("ExecStart=/usr/local/bin/looprtc serve "));
-    // Of an installed program, without its manual.
+    // Of an installed program.
     let text = text.replace("/usr/local/bin/looprtc", env!("CARGO_BIN_EXE_looprtc"));
-    let text = text.replace("Documentation=man:", "Documentation=https://localhost/");
     let unit = directory.file("looprtc.service", &text);
     let output = Command::new("systemd-analyze")
         .args(["verify", &unit])

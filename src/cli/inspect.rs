@@ -131,11 +131,11 @@ fn print_line(line: &Line, numbered: bool, paint: Paint) {
         "" => String::new(),
         reference => format!(" [{reference}]"),
     };
-    for text in wrap(&format!("{}{reference}", line.meaning), 8) {
+    for text in wrap(&format!("{}{reference}", line.meaning), WIDTH - 8) {
         say!("        {text}");
     }
     for detail in &line.details {
-        for (index, text) in wrap(detail, 10).iter().enumerate() {
+        for (index, text) in wrap(detail, WIDTH - 10).iter().enumerate() {
             say!(
                 "        {} {}",
                 if index == 0 { "·" } else { " " },
@@ -144,7 +144,10 @@ fn print_line(line: &Line, numbered: bool, paint: Paint) {
         }
     }
     for problem in &line.problems {
-        for text in wrap(&format!("{}: {}", problem.severity, problem.text), 8) {
+        for text in wrap(
+            &format!("{}: {}", problem.severity, problem.text),
+            WIDTH - 8,
+        ) {
             say!("        {}", paint.severity(problem.severity, &text));
         }
     }
@@ -164,7 +167,7 @@ fn print_problems(report: &Report, paint: Paint) {
             _ => format!("lines {}: ", ranges(&lines)),
         };
         let kind = problem.severity.to_string();
-        for (index, text) in wrap(&format!("{place}{}", problem.text), 9)
+        for (index, text) in wrap(&format!("{place}{}", problem.text), WIDTH - 9)
             .iter()
             .enumerate()
         {
@@ -238,9 +241,8 @@ fn as_json(report: &Report, problems_only: bool) -> Value {
     })
 }
 
-/// Words in lines that begin after `indent` columns.
-fn wrap(text: &str, indent: usize) -> Vec<String> {
-    let width = WIDTH - indent;
+/// Words in lines of at most so many columns.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last().map_or(0, |line| line.chars().count());

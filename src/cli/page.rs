@@ -31,10 +31,11 @@ impl Page {
         }
         text += "Examples:\n";
         // The purpose stands beside the command where there is room, and above it otherwise.
-        let width = self.examples.iter().map(|(c, _)| c.chars().count()).max();
-        let width = width.unwrap_or(0);
+        let lines = self.examples.iter().flat_map(|(c, _)| c.lines());
+        let width = lines.map(|line| line.chars().count()).max().unwrap_or(0);
         let beside = (self.examples.iter()).all(|(_, what)| width + what.chars().count() <= 92);
         for (command, what) in self.examples {
+            let command = command.replace('\n', "\n    ");
             match (what.is_empty(), beside) {
                 (true, _) => text += &format!("  {command}\n"),
                 (false, true) => text += &format!("  {command:width$}    {what}\n"),

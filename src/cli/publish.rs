@@ -36,7 +36,7 @@ pub const ENTRY: Entry = Entry {
                 "two files, over and over, to another server",
             ),
             (
-                "ffmpeg -v error -f v4l2 -i /dev/video0 -c:v libvpx -deadline realtime -b:v 2M -f ivf - | looprtc publish - http://localhost:8080/whip/live",
+                "ffmpeg -v error -f v4l2 -i /dev/video0 -c:v libvpx -deadline realtime -f ivf - |\nlooprtc publish - http://localhost:8080/whip/live",
                 "a webcam",
             ),
         ],

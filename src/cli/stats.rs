@@ -172,10 +172,15 @@ impl Server {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         let mut response = request.call().map_err(|error| {
-            format!(
-                "{}: {error}; is the server running, and is this its URL?",
-                self.url
-            )
+            let error = error.to_string();
+            let what_to_do = match error.contains("InvalidContentType") {
+                // Of rustls: what came is no TLS.
+                true => {
+                    "the server speaks plain HTTP at this port: write http:// instead of https://"
+                }
+                false => "is the server running, and is this its URL?",
+            };
+            format!("{}: {error}; {what_to_do}", self.url)
         })?;
         let status = response.status().as_u16();
         if status == 401 {
@@ -225,6 +230,9 @@ fn tls(insecure: bool) -> ureq::tls::TlsConfig {
         .build()
 }
 
+/// Columns of the narrowest terminal that shows every table whole.
+const WIDTH: usize = 60;
+
 /// All figures as text.
 fn screen(url: &str, figures: &Value) -> String {
     let mut text = format!(
@@ -235,7 +243,7 @@ fn screen(url: &str, figures: &Value) -> String {
     let door = &figures["door"];
     let _ = writeln!(
         text,
-        "connections {}, WebSockets {}, publishers {}, requests {}, refused {}",
+        "connections {}, WebSockets {}, publishers {}\nrequests {}, refused {}",
         shown(&door["connections"]),
         shown(&door["webSockets"]),
         shown(&figures["publishers"]),
@@ -266,13 +274,13 @@ fn list<'v>(figures: &'v Value, key: &str) -> &'v [Value] {
 fn streams(figures: &Value, text: &mut String) {
     let _ = writeln!(
         text,
-        "\n{:20} {:10} {:>7} {:>12}  CODECS",
+        "\n{:16} {:8} {:>7} {:>11}  CODECS",
         "STREAM", "STATE", "VIEWERS", "BITRATE"
     );
     for stream in list(figures, "streams") {
         let _ = writeln!(
             text,
-            "{:20} {:10} {:>7} {:>12}  {}",
+            "{:16} {:8} {:>7} {:>11}  {}",
             shown(&stream["name"]),
             shown(&stream["state"]),
             shown(&stream["viewers"]),
@@ -280,7 +288,9 @@ fn streams(figures: &Value, text: &mut String) {
             names(&stream["codecs"]),
         );
         if let Some(why) = stream["why"].as_str() {
-            let _ = writeln!(text, "{:20} {}", "", clean(why, 120));
+            for line in super::inspect::wrap(&clean(why, 200), WIDTH - 2) {
+                let _ = writeln!(text, "  {line}");
+            }
         }
     }
 }
@@ -292,8 +302,8 @@ fn viewers(figures: &Value, text: &mut String) {
     }
     let _ = writeln!(
         text,
-        "\n{:24} {:16} {:>10} {:>12} {:>9} {:>7} {:>9}",
-        "VIEWER", "STREAM", "SINCE", "BITRATE", "ROUND", "LOSS", "JITTER"
+        "\n{:20} {:14} {:>12} {:>11}",
+        "VIEWER", "STREAM", "SINCE", "BITRATE"
     );
     for viewer in all.iter().take(MAX_VIEWERS) {
         let seconds = viewer["seconds"].as_f64().unwrap_or_default();
@@ -306,7 +316,7 @@ fn viewers(figures: &Value, text: &mut String) {
         };
         let _ = writeln!(
             text,
-            "{:24} {:16} {:>10} {:>12} {:>9} {:>7} {:>9}",
+            "{:20} {:14} {:>12} {:>11}\n  round trip {}, loss {}, jitter {}",
             shown(&viewer["client"]),
             shown(&viewer["stream"]),
             duration(seconds as u64),
@@ -348,7 +358,7 @@ fn shown(value: &Value) -> String {
 
 fn names(value: &Value) -> String {
     let names = value.as_array().map_or(&[][..], Vec::as_slice);
-    names.iter().map(shown).collect::<Vec<_>>().join(", ")
+    names.iter().map(shown).collect::<Vec<_>>().join(" ")
 }
 
 /// What came over the network must not control the terminal.
@@ -410,7 +420,7 @@ mod tests {
         for phrase in [
             "up 1 h 02 min",
             "1.23 Mbit/s",
-            "vp8, opus",
+            "vp8 opus",
             "1.00 Mbit/s",
             "23.4 ms",
             "0.5 %",
@@ -420,6 +430,9 @@ mod tests {
             assert!(text.contains(phrase), "{phrase}\n{text}");
         }
         assert!(!text.contains('\u{1b}'));
+        // A narrow terminal breaks no line.
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(WIDTH), "{text}");
         // Nothing is relied upon.
         assert!(screen("http://x", &Value::Null).contains("looprtc"));
     }

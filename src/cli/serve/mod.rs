@@ -3,6 +3,7 @@
 mod file;
 pub(super) mod settings;
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering;
@@ -153,7 +154,7 @@ fn door() -> [Arg; 14] {
         list(
             "trusted-proxy",
             "RANGE",
-            "Reverse proxy whose word on the client's address is taken, for example 127.0.0.1 or 10.0.0.0/8",
+            "Reverse proxy whose X-Forwarded-For is trusted, for example 127.0.0.1 or 10.0.0.0/8",
         )
         .value_parser(value_parser!(Cidr)),
         flag(
@@ -163,7 +164,7 @@ fn door() -> [Arg; 14] {
         option(
             "base-path",
             "PATH",
-            "Path at which a reverse proxy has the pages, for example /cam [default: /]",
+            "Path of the pages at the reverse proxy, for example /cam [default: /]",
         )
         .value_parser(settings::base_path),
     ]
@@ -195,13 +196,13 @@ fn peers() -> [Arg; 5] {
             "N",
             "Maximum number of simultaneous peers [default: 1024]",
         )
-        .value_parser(value_parser!(usize)),
+        .value_parser(settings::count),
         option(
             "max-per-client",
             "N",
             "Maximum number of viewers and publishers of one address, and as many in rooms [default: 100]",
         )
-        .value_parser(value_parser!(usize)),
+        .value_parser(settings::count),
     ]
 }
 
@@ -298,8 +299,15 @@ fn over(s: &mut Settings, options: &ArgMatches) -> Result<(), Usage> {
     s.testcard &= !options.get_flag("no-testcard");
     s.rooms &= !options.get_flag("no-rooms");
     s.calls &= !options.get_flag("no-calls");
-    s.sources
-        .extend(values::<(String, String)>(options, "source"));
+    let mut given = HashSet::new();
+    for (name, url) in values::<(String, String)>(options, "source") {
+        if !given.insert(name.clone()) {
+            return Err(Usage(format!(
+                "there are two streams called {name}: give one another name"
+            )));
+        }
+        s.sources.insert(name, url);
+    }
     Ok(())
 }
 
@@ -334,6 +342,8 @@ fn announce(gateway: &Gateway, needs_token: bool) {
     for stream in gateway.streams().list() {
         let name = &stream.name;
         match &stream.state {
+            // The log has said so.
+            StreamState::Failed { .. } if log::log_enabled!(log::Level::Warn) => {}
             StreamState::Failed { why, .. } => {
                 super::tell(&format!("looprtc: stream {name}: {why}"))
             }
@@ -348,5 +358,34 @@ fn announce(gateway: &Gateway, needs_token: bool) {
     } else {
         ""
     };
+    for host in addresses(gateway.local_addr().ip()) {
+        let from_there = url.replacen("localhost", &host, 1);
+        announce!("From other machines: {from_there}");
+    }
     announce!("Open {url} in a browser{ask}");
+}
+
+/// Addresses that are shown; machines with containers have many.
+const MAX_ADDRESSES: usize = 4;
+
+/// Returns the addresses of this machine by which others may reach what listens at `ip`, as URLs have them. Empty if
+/// that is no wildcard.
+fn addresses(ip: IpAddr) -> Vec<String> {
+    if !ip.is_unspecified() {
+        return Vec::new();
+    }
+    let all = if_addrs::get_if_addrs().unwrap_or_default();
+    let usable = all
+        .iter()
+        .filter(|interface| !interface.is_loopback() && !interface.is_link_local());
+    // A socket of IPv6 takes IPv4, too; people can type that more easily.
+    let mut found: Vec<IpAddr> = usable.map(|interface| interface.ip()).collect();
+    found.retain(|other| other.is_ipv4() || ip.is_ipv6());
+    found.sort_by_key(IpAddr::is_ipv6);
+    found.truncate(MAX_ADDRESSES);
+    let in_url = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    found.into_iter().map(in_url).collect()
 }

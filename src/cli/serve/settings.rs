@@ -383,6 +383,14 @@ pub fn check_ice_server(server: &IceServer) -> Result<(), String> {
     Ok(())
 }
 
+/// A number of at least one.
+pub fn count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("expected a number of at least 1".into()),
+        parsed => parsed.map_err(|error: std::num::ParseIntError| error.to_string()),
+    }
+}
+
 /// `FIRST-LAST`.
 pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let range = text.split_once('-').and_then(|(first, last)| {

@@ -95,6 +95,13 @@ impl WhipError {
     }
 }
 
+/// Returns what to do where an error of rustls means that the other side does not speak TLS.
+fn tls_mismatch(error: &str) -> Option<&'static str> {
+    error
+        .contains("InvalidContentType")
+        .then_some("the server speaks plain HTTP at this port: write http:// instead of https://")
+}
+
 impl fmt::Display for WhipError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -102,7 +109,13 @@ impl fmt::Display for WhipError {
             Self::Start(error) => write!(f, "HTTP cannot be set up: {error}"),
             Self::Peer(error) => error.fmt(f),
             Self::Loop(error) => error.fmt(f),
-            Self::Unreachable { url, why, .. } => write!(f, "{url} cannot be reached: {why}"),
+            Self::Unreachable { url, why, .. } => {
+                write!(f, "{url} cannot be reached: {why}")?;
+                match tls_mismatch(why) {
+                    Some(what_to_do) => write!(f, " ({what_to_do})"),
+                    None => Ok(()),
+                }
+            }
             Self::Refused {
                 url,
                 status,

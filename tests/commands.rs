@@ -1,0 +1,650 @@
+//! Every command in the README, in CONTRIBUTING, in the guide and in each `--help`, run as it stands there.
+//!
+//! The commands are read from the texts: a new one that has no [`Case`] fails, and so does a case whose command stands
+//! nowhere any more. Each runs in a network namespace of its own, where port 8080 is free and nothing is reached but this
+//! machine, beside a default server where it needs one. That takes Linux, root (or user namespaces) and the programs
+//! that `tests/setup` installs; without them nothing is tested. That is said loudly, and fails with `CI` set.
+#![cfg(all(feature = "cli", any(feature = "aws-lc", feature = "rust-crypto")))]
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// How a command is run, and what must come of it.
+#[derive(Clone, Copy)]
+struct Case {
+    command: &'static str,
+    /// A default server, `looprtc`, runs beside it.
+    beside_server: bool,
+    /// What is done before, in the same shell.
+    before: &'static str,
+    /// Other words for what this machine has not: a camera, a directory of the system.
+    instead: (&'static str, &'static str),
+    /// It is ended by Ctrl-C once all of `says` is printed; otherwise it has to end by itself.
+    is_endless: bool,
+    /// The exit status; `None`: any, of programs of others that a signal ends.
+    status: Option<i32>,
+    says: &'static [&'static str],
+    /// What must be there in the end.
+    makes: &'static [&'static str],
+}
+
+/// Ends by itself, with status 0.
+const fn ends(command: &'static str, says: &'static [&'static str]) -> Case {
+    Case {
+        command,
+        beside_server: false,
+        before: "",
+        instead: ("", ""),
+        is_endless: false,
+        status: Some(0),
+        says,
+        makes: &[],
+    }
+}
+
+/// Runs until Ctrl-C, which ends it with status 0.
+const fn runs(command: &'static str, says: &'static [&'static str]) -> Case {
+    Case {
+        is_endless: true,
+        ..ends(command, says)
+    }
+}
+
+impl Case {
+    const fn beside_server(self) -> Self {
+        Self {
+            beside_server: true,
+            ..self
+        }
+    }
+
+    const fn before(self, before: &'static str) -> Self {
+        Self { before, ..self }
+    }
+
+    const fn instead(self, there: &'static str, here: &'static str) -> Self {
+        Self {
+            instead: (there, here),
+            ..self
+        }
+    }
+
+    const fn status(self, status: Option<i32>) -> Self {
+        Self { status, ..self }
+    }
+
+    const fn makes(self, makes: &'static [&'static str]) -> Self {
+        Self { makes, ..self }
+    }
+}
+
+const OPEN: &str = "Open http://localhost:8080 in a browser";
+
+const CASES: &[Case] = &[
+    // README and looprtc --help
+    runs("looprtc", &[OPEN, "/whip/live", "testcard"]),
+    runs(
+        "looprtc serve film=film.mp4 door=whip: hall=rtp:hall.sdp",
+        &[OPEN, "stream film: film.mp4", "/whip/door", "hall"],
+    ),
+    runs(
+        "rpicam-vid -t 0 --codec h264 --inline -o - | looprtc serve camera=-",
+        &[OPEN, "stream camera"],
+    ),
+    runs(
+        "looprtc serve --listen 0.0.0.0:8443 --self-signed --token-file token --turn",
+        &["Open https://", "asks for the token"],
+    ),
+    runs("looprtc film=film.mp4 door=whip:", &[OPEN, "stream film"]),
+    ends("looprtc inspect offer.sdp", &["an offer", "m=audio"]),
+    runs(
+        "looprtc turn --user alice:wonderland",
+        &["listening at UDP", "iceServers", "alice"],
+    ),
+    ends("looprtc man turn | man -l -", &["EXIT STATUS", "--realm"]),
+    // The guide
+    ends("openssl rand -hex 16 > token", &[])
+        .instead("> token", "> new")
+        .makes(&["new"]),
+    runs(
+        "looprtc serve --listen 0.0.0.0:8443 --self-signed --token-file token --udp-port 5000",
+        &["Open https://", "asks for the token"],
+    ),
+    ends(
+        "ffmpeg -v error -rtsp_transport tcp -i rtsp://camera.local/stream -an -c copy -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5004 &",
+        &[],
+    )
+    .instead(
+        "-rtsp_transport tcp -i rtsp://camera.local/stream -an -c copy",
+        "-re -f lavfi -i testsrc=s=320x180:r=15:d=3 -c:v libx264 -preset ultrafast -pix_fmt yuv420p",
+    )
+    .makes(&["cam.sdp"]),
+    runs("looprtc serve yard=rtp:cam.sdp", &[OPEN, "stream yard"])
+        .before("sed s/hall/yard/ hall.sdp > cam.sdp"),
+    // serve
+    runs(
+        "looprtc serve --listen 0.0.0.0:8443 --self-signed --token-file token",
+        &["Open https://", "asks for the token"],
+    ),
+    ends(
+        "looprtc serve --config contrib/looprtc.toml --print-config",
+        &["listen = \"127.0.0.1:8080\"", "[sources]"],
+    ),
+    // publish
+    ends(
+        "looprtc publish film.mp4 http://localhost:8080/whip/live",
+        &["connected"],
+    )
+    .beside_server(),
+    // There is no such server here.
+    ends(
+        "looprtc publish --loop video.ivf,audio.ogg https://example.net/whip/tv --token-file token",
+        &["https://example.net/whip/tv cannot be reached"],
+    )
+    .status(Some(1)),
+    ends(
+        "ffmpeg -v error -f v4l2 -i /dev/video0 -c:v libvpx -deadline realtime -f ivf - | looprtc publish - http://localhost:8080/whip/live",
+        &["connected"],
+    )
+    .instead(
+        "-f v4l2 -i /dev/video0",
+        "-re -f lavfi -t 4 -i testsrc=s=320x180:r=15",
+    )
+    .beside_server(),
+    // play
+    runs(
+        "looprtc play http://localhost:8080/whep/testcard",
+        &["connected"],
+    )
+    .beside_server()
+    .makes(&["testcard.ivf", "testcard.ogg"]),
+    ends(
+        "looprtc play http://localhost:8080/whep/testcard --seconds 10 --dir /tmp",
+        &["connected"],
+    )
+    .instead("/tmp", "tmp")
+    .beside_server()
+    .makes(&["tmp/testcard.ivf", "tmp/testcard.ogg"]),
+    runs(
+        "looprtc play http://localhost:8080/whep/testcard --rtp 127.0.0.1:5004",
+        &["connected", "described in testcard.sdp"],
+    )
+    .beside_server()
+    .makes(&["testcard.sdp"]),
+    runs(
+        "ffplay -protocol_whitelist file,udp,rtp -i testcard.sdp",
+        &["Video: "],
+    )
+    .beside_server()
+    .before(
+        "export SDL_VIDEODRIVER=dummy SDL_AUDIODRIVER=dummy; \
+         looprtc play http://localhost:8080/whep/testcard --rtp 127.0.0.1:5004 & more=\"$more $!\"; \
+         until [ -e testcard.sdp ]; do sleep 0.1; done; sleep 1",
+    )
+    .status(None),
+    // record
+    runs(
+        "looprtc record http://localhost:8080/whep/testcard card",
+        &["connected"],
+    )
+    .beside_server()
+    .makes(&["card.ivf", "card.ogg"]),
+    runs(
+        "looprtc record http://localhost:8080/whep/testcard /tmp/card --seconds 60",
+        &["connected"],
+    )
+    .instead("/tmp/", "tmp/")
+    .beside_server()
+    .makes(&["tmp/card.ivf", "tmp/card.ogg"]),
+    // stats
+    runs("looprtc stats", &["STREAM", "testcard", "live"]).beside_server(),
+    ends(
+        "looprtc stats https://media.example.org --token-file token",
+        &["media.example.org", "is the server running"],
+    )
+    .status(Some(1)),
+    ends(
+        "looprtc stats --json --once | jq .streams",
+        &["\"name\": \"testcard\""],
+    )
+    .beside_server(),
+    // pion-to-pion
+    runs(
+        "looprtc pion-to-pion --interval 1",
+        &["Message from DataChannel"],
+    )
+    .status(None),
+    runs("looprtc pion-to-pion --role answer", &[""]).status(None),
+    runs(
+        "looprtc pion-to-pion --role offer --answer-address 192.0.2.7:60000",
+        &[""],
+    )
+    .status(None),
+    // turn
+    runs(
+        "looprtc turn --secret-file /etc/turn.secret --external 198.51.100.7 --ports 50000-50999",
+        &["turn:198.51.100.7:3478"],
+    )
+    .instead("/etc/turn.secret", "turn.secret"),
+    runs(
+        "looprtc turn --user a:b --tls 0.0.0.0:443 --certificate chain.pem --key key.pem",
+        &["listening at TLS 0.0.0.0:443"],
+    ),
+    runs(
+        "looprtc turn --user a:b --listen 127.0.0.1 --allow-peer 127.0.0.0/8",
+        &["turn:127.0.0.1:3478"],
+    ),
+    // inspect
+    ends("wl-paste | looprtc inspect --problems", &["note"])
+        .instead("wl-paste", "cat offer.sdp"),
+    ends(
+        "looprtc inspect 'candidate:1 1 udp 2130706431 192.168.1.2 41400 typ host'",
+        &["192.168.1.2"],
+    ),
+    ends(
+        "looprtc inspect 'turn:turn.example.org?transport=tcp'",
+        &["turn.example.org"],
+    ),
+    // completions and man
+    ends(
+        "looprtc completions bash > ~/.local/share/bash-completion/completions/looprtc",
+        &[],
+    )
+    .makes(&["home/.local/share/bash-completion/completions/looprtc"]),
+    ends("looprtc completions zsh > ~/.zfunc/_looprtc", &[]).makes(&["home/.zfunc/_looprtc"]),
+    ends(
+        "looprtc completions fish > ~/.config/fish/completions/looprtc.fish",
+        &[],
+    )
+    .makes(&["home/.config/fish/completions/looprtc.fish"]),
+    ends("looprtc man | man -l -", &["EXIT STATUS", "looprtc-turn(1)"]),
+    ends(
+        "looprtc man turn > /usr/local/share/man/man1/looprtc-turn.1",
+        &[],
+    )
+    .instead("/usr/local/share/man/man1/", "man1/")
+    .makes(&["man1/looprtc-turn.1"]),
+];
+
+/// Commands of the repository that are not to be run from within a test: they run the tests. They have to be there.
+const SCRIPTS: &[&str] = &["tests/run", "tests/coverage"];
+
+/// Commands that change the system, or build for a long time: their grammar is checked.
+const SYSTEM: &[&str] = &[
+    "sudo apt-get install build-essential git curl",
+    "cargo build --release",
+    "sudo install -m 755 target/release/looprtc /usr/local/bin/",
+    "cargo build --release --no-default-features --features cli,rust-crypto,movies",
+];
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The commands in the blocks of a Markdown text that have no language, or a shell's.
+fn of_markdown(text: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut block = None;
+    for line in text.lines() {
+        match (line.strip_prefix("```"), block) {
+            (Some(language), None) => {
+                block = Some(["", "sh", "bash", "console"].contains(&language))
+            }
+            (Some(_), Some(_)) => block = None,
+            (None, Some(true)) => {
+                let command = line.split(" #").next().unwrap_or_default().trim();
+                if !command.is_empty() && !command.starts_with('#') {
+                    push(&mut commands, command);
+                }
+            }
+            _ => {}
+        }
+    }
+    commands
+}
+
+/// Adds a line: the shell reads on after a `|` at the end of one.
+fn push(commands: &mut Vec<String>, line: &str) {
+    match commands.last_mut() {
+        Some(last) if last.ends_with('|') => *last = format!("{last} {line}"),
+        _ => commands.push(line.to_owned()),
+    }
+}
+
+/// The commands of a help's examples: what stands beside one is set apart by four blanks.
+fn of_help(text: &str) -> Vec<String> {
+    let examples = text.split("Examples:\n").nth(1).unwrap_or_default();
+    let lines = examples.lines().take_while(|line| !line.is_empty());
+    let mut commands = Vec::new();
+    for line in lines.map(str::trim).filter(|line| !line.starts_with("# ")) {
+        push(&mut commands, line.split("    ").next().unwrap_or_default());
+    }
+    commands
+}
+
+/// As an installed program is called.
+fn installed(command: &str) -> String {
+    let with_arguments = command.replace("cargo run --release -- ", "looprtc ");
+    with_arguments.replace("cargo run --release", "looprtc")
+}
+
+fn help(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_looprtc"))
+        .args(args)
+        .output()
+        .expect("looprtc runs");
+    assert!(output.status.success(), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Every command that a user is told of.
+fn commands() -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for file in ["README.md", "CONTRIBUTING.md", "docs/guide.md"] {
+        let text = std::fs::read_to_string(root(file)).expect(file);
+        all.extend(of_markdown(&text).iter().map(|command| installed(command)));
+    }
+    let overview = help(&["--help"]);
+    let listed = overview.split("Commands:\n").nth(1).expect("a list");
+    let listed = listed.lines().take_while(|line| !line.is_empty());
+    let names: Vec<&str> = listed
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(names.contains(&"serve"), "{overview}");
+    all.extend(of_help(&overview));
+    for name in names {
+        let examples = of_help(&help(&[name, "--help"]));
+        assert!(!examples.is_empty(), "{name}");
+        all.extend(examples);
+    }
+    all
+}
+
+#[test]
+fn every_command_that_is_shown_has_its_case() {
+    let mut shown = commands();
+    for script in SCRIPTS {
+        let runs_it = |command: &String| command.split(' ').next() == Some(script);
+        assert!(shown.iter().any(runs_it), "{script} is shown nowhere");
+        assert!(root(script).is_file(), "{script}");
+        shown.retain(|command| !runs_it(command));
+    }
+    for command in SYSTEM {
+        assert!(shown.remove(*command), "{command} is shown nowhere");
+        let parsed = Command::new("bash").args(["-n", "-c", command]).status();
+        assert!(parsed.expect("bash runs").success(), "{command}");
+    }
+    let tested: BTreeSet<String> = CASES.iter().map(|case| case.command.to_owned()).collect();
+    let untested: Vec<_> = shown.difference(&tested).collect();
+    assert!(untested.is_empty(), "without a case: {untested:#?}");
+    let gone: Vec<_> = tested.difference(&shown).collect();
+    assert!(gone.is_empty(), "shown nowhere: {gone:#?}");
+}
+
+#[test]
+fn every_command_works_as_pasted() {
+    if let Some(why) = missing() {
+        assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
+        let text = format!("\n##### NOT TESTED: {why} #####\n\n");
+        let _ = std::io::stderr().write_all(text.as_bytes());
+        return;
+    }
+    let place = Place::new();
+    // A few at once: they wait more than they work.
+    let next = Mutex::new(CASES.iter().enumerate());
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                loop {
+                    let case = next.lock().expect("no panic").next();
+                    let Some((index, case)) = case else { return };
+                    if let Err(why) = place.run(index, case) {
+                        let why = format!("{}\n{why}\n", case.command);
+                        failures.lock().expect("no panic").push(why);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no panic");
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// What this machine lacks, if anything.
+fn missing() -> Option<String> {
+    let works = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        let command = command.args(args).stdout(Stdio::null());
+        command
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|s| s.success())
+    };
+    let namespace = ["--net", "ip", "link", "set", "lo", "up"];
+    if !works("unshare", &namespace) {
+        return Some("no network namespaces: they need root, and ip (tests/setup)".to_owned());
+    }
+    let programs = ["ffmpeg", "ffplay", "jq", "man", "openssl"];
+    let has = |program: &&str| works("bash", &["-c", &format!("command -v {program}")]);
+    let lacking: Vec<_> = programs.iter().filter(|program| !has(program)).collect();
+    (!lacking.is_empty()).then(|| format!("{lacking:?} are not installed (tests/setup does it)"))
+}
+
+/// A directory with all that the commands name.
+struct Place {
+    root: PathBuf,
+    programs: PathBuf,
+}
+
+impl Place {
+    fn new() -> Self {
+        let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("commands");
+        let _ = std::fs::remove_dir_all(&base);
+        let place = Self {
+            root: base.join("work"),
+            programs: base.join("bin"),
+        };
+        for directory in [&place.root, &place.programs] {
+            std::fs::create_dir_all(directory).expect("a directory");
+        }
+        let link = |to: &Path, name: PathBuf| std::os::unix::fs::symlink(to, name).expect("a link");
+        link(
+            Path::new(env!("CARGO_BIN_EXE_looprtc")),
+            place.programs.join("looprtc"),
+        );
+        // A Raspberry Pi's camera, and its encoder.
+        let camera = "#!/bin/sh\nexec ffmpeg -nostdin -v error -re -f lavfi -i testsrc=s=320x180:r=15 -c:v libx264 \
+                      -preset ultrafast -tune zerolatency -profile:v baseline -pix_fmt yuv420p -g 15 -f h264 -\n";
+        place.program("rpicam-vid", camera);
+        let film = "ffmpeg -nostdin -v error -f lavfi -i testsrc=s=320x180:r=15:d=3 -c:v libx264 -preset ultrafast \
+                    -profile:v baseline -pix_fmt yuv420p -g 15 film.mp4";
+        let certificate = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
+                           -subj /CN=localhost -keyout key.pem -out chain.pem";
+        for command in [film, certificate] {
+            let output = place.shell(command).output().expect("bash runs");
+            assert!(output.status.success(), "{command}: {output:?}");
+        }
+        let media = |name: &str| root("tests/data/media").join(name);
+        link(&media("vp8.ivf"), place.root.join("video.ivf"));
+        link(&media("stereo2.5.ogg"), place.root.join("audio.ogg"));
+        link(
+            &root("tests/sdp/chromium-offer-VP8.sdp"),
+            place.root.join("offer.sdp"),
+        );
+        link(&root("contrib"), place.root.join("contrib"));
+        let hall = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=hall\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+                    m=video 5004 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\n";
+        for (name, text) in [
+            ("hall.sdp", hall),
+            ("token", "wonderland-of-many-letters\n"),
+            ("turn.secret", "looking-glass-of-many-letters\n"),
+        ] {
+            std::fs::write(place.root.join(name), text).expect("a file");
+        }
+        place
+    }
+
+    fn program(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.programs.join(name);
+        std::fs::write(&path, text).expect("a file");
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, executable).expect("it is ours");
+    }
+
+    fn shell(&self, script: &str) -> Command {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("unshare");
+        command
+            .args(["--net", "bash", "-c", script])
+            .current_dir(&self.root)
+            .env("PATH", format!("{}:{path}", self.programs.display()))
+            .env_remove("RUST_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        command
+    }
+
+    /// Runs a case in a directory and a network of its own.
+    fn run(&self, index: usize, case: &Case) -> Result<(), String> {
+        let directory = format!("{index}");
+        let (there, here) = case.instead;
+        assert!(case.command.contains(there), "{}", case.command);
+        let command = match there {
+            "" => case.command.to_owned(),
+            _ => case.command.replace(there, here),
+        };
+        let server = match case.beside_server {
+            true => {
+                "looprtc >server.log 2>&1 </dev/null & more=$!; \
+                 for i in $(seq 200); do grep -q ^Open server.log && break; sleep 0.1; done"
+            }
+            false => "",
+        };
+        let places = "tmp man1 home/.zfunc home/.config/fish/completions home/.local/share/bash-completion/completions";
+        // Ctrl-C is for the command; the shell sees to the rest.
+        let script = format!(
+            "ip link set lo up; mkdir {directory}; cd {directory}; mkdir -p {places}; \
+             for file in ../*.* ../token ../contrib; do ln -s $file .; done; export HOME=$PWD/home; more=\n\
+             {server}\n{}\ntrap : INT\n{command}\nstatus=$?\n\
+             [ -z \"$more\" ] || kill $more\nexit $status",
+            case.before
+        );
+        let mut running = Running::start(self.shell(&script));
+        let outcome = running.conclude(case);
+        let said = running.said();
+        outcome.map_err(|why| format!("{why}; it said:\n{said}"))?;
+        for name in case.makes {
+            let path = self.root.join(&directory).join(name);
+            let size = std::fs::metadata(&path).map_or(0, |file| file.len());
+            if size == 0 {
+                return Err(format!("{name} is not there, or empty; it said:\n{said}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A command, with all that it prints.
+struct Running {
+    child: Child,
+    said: std::sync::Arc<Mutex<String>>,
+    readers: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("unshare runs");
+        let said = std::sync::Arc::new(Mutex::new(String::new()));
+        let outputs: [Box<dyn std::io::Read + Send>; 2] = [
+            Box::new(child.stdout.take().expect("piped")),
+            Box::new(child.stderr.take().expect("piped")),
+        ];
+        let readers = outputs.into_iter().map(|output| {
+            let said = said.clone();
+            std::thread::spawn(move || {
+                let mut output = BufReader::new(output);
+                let mut line = Vec::new();
+                // Progress is written over, without an end of line.
+                while output.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+                    let mut said = said.lock().expect("no panic");
+                    said.push_str(&String::from_utf8_lossy(&line));
+                    line.clear();
+                }
+            })
+        });
+        let readers = readers.collect();
+        Self {
+            child,
+            said,
+            readers,
+        }
+    }
+
+    fn said(&self) -> String {
+        self.said.lock().expect("no panic").clone()
+    }
+
+    fn says(&self, case: &Case) -> bool {
+        let said = self.said();
+        case.says.iter().all(|phrase| said.contains(phrase))
+    }
+
+    fn signal(&self, name: &str) {
+        let group = format!("-{}", self.child.id());
+        let _ = Command::new("kill")
+            .args(["-s", name, "--", &group])
+            .status();
+    }
+
+    fn conclude(&mut self, case: &Case) -> Result<(), String> {
+        let limit = Instant::now() + Duration::from_secs(60);
+        let mut is_interrupted = false;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
+                break status;
+            }
+            if case.is_endless && !is_interrupted && self.says(case) {
+                // It has a moment to do what it says, or to fail at it.
+                std::thread::sleep(Duration::from_secs(2));
+                if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+                    return Err("it ended by itself".to_owned());
+                }
+                self.signal("INT");
+                is_interrupted = true;
+            }
+            if Instant::now() > limit {
+                return Err("it went on for 60 s".to_owned());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        };
+        for reader in self.readers.drain(..) {
+            let _ = reader.join();
+        }
+        if case.is_endless && !is_interrupted {
+            return Err(format!("it ended by itself: {status}"));
+        }
+        if !self.says(case) {
+            return Err(format!("{:?} is missing", case.says));
+        }
+        match case.status {
+            Some(code) if status.code() != Some(code) => Err(format!("{status}, not {code}")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal("KILL");
+        let _ = self.child.wait();
+    }
+}
