@@ -183,7 +183,7 @@ const CASES: &[Case] = &[
     .beside_server()
     .before(
         "export SDL_VIDEODRIVER=dummy SDL_AUDIODRIVER=dummy; \
-         looprtc play http://localhost:8080/whep/testcard --rtp 127.0.0.1:5004 & more=\"$more $!\"; \
+         setsid timeout 90 looprtc play http://localhost:8080/whep/testcard --rtp 127.0.0.1:5004 & more=\"$more $!\"; \
          until [ -e testcard.sdp ]; do sleep 0.1; done; sleep 1",
     )
     .status(None),
@@ -524,13 +524,13 @@ impl Place {
         };
         let server = match case.beside_server {
             true => {
-                "looprtc >server.log 2>&1 </dev/null & more=$!; \
+                "setsid timeout 90 looprtc >server.log 2>&1 </dev/null & more=$!; \
                  for i in $(seq 200); do grep -q ^Open server.log && break; sleep 0.1; done"
             }
             false => "",
         };
         let places = "tmp man1 home/.zfunc home/.config/fish/completions home/.local/share/bash-completion/completions";
-        // Ctrl-C is for the command; the shell sees to the rest.
+        // Ctrl-C is for the command; what runs beside it is in a group of its own, and ended by the shell.
         let script = format!(
             "ip link set lo up; mkdir {directory}; cd {directory}; mkdir -p {places}; \
              for file in ../*.* ../token ../contrib; do ln -s $file .; done; export HOME=$PWD/home; more=\n\

@@ -202,7 +202,8 @@ impl Server {
             );
         }
         let figures = serde_json::from_str(&body);
-        Ok(figures.map_err(|error| format!("{}: this is no looprtc server: {error}", self.url))?)
+        Ok(figures
+            .map_err(|error| format!("{}: this is not a looprtc server: {error}", self.url))?)
     }
 }
 

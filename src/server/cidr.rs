@@ -54,7 +54,7 @@ impl FromStr for Cidr {
             Some((ip, prefix)) => (ip, Some(prefix)),
             None => (text, None),
         };
-        let wanted = "expected an address or a range, as 10.0.0.0/8 or 2001:db8::/32";
+        let wanted = "expected an address or a range, for example 10.0.0.0/8 or 2001:db8::/32";
         let ip: IpAddr = ip.parse().map_err(|_| format!("{text:?}: {wanted}"))?;
         let most = if ip.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {

@@ -134,7 +134,7 @@ impl FromStr for Address {
                     .strip_suffix(']')
                     .ok_or_else(|| wrong("the \"]\" is missing"))?;
                 host.parse::<Ipv6Addr>()
-                    .map_err(|_| wrong("what stands in brackets is no IPv6 address"))?;
+                    .map_err(|_| wrong("what stands in brackets is not an IPv6 address"))?;
                 host
             }
             None if host.contains(':') => return Err(wrong("an IPv6 address needs brackets")),
@@ -181,7 +181,7 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} is no address: {} (expected host:port, as 127.0.0.1:60000, [::1]:60000 or :60000)",
+            "{:?} is not an address: {} (expected host:port, for example 127.0.0.1:60000, [::1]:60000 or :60000)",
             self.text, self.reason
         )
     }

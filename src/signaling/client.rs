@@ -294,7 +294,7 @@ impl fmt::Display for PostError {
             Self::BadReply { url, error } => {
                 write!(
                     f,
-                    "the response of {url} is no session description: {error}"
+                    "the response of {url} is not a session description: {error}"
                 )
             }
         }

@@ -39,6 +39,16 @@ fn a_token() {
     in_chromium("serve_token");
 }
 
+#[test]
+fn one_token_to_watch_and_another_to_publish() {
+    in_chromium("serve_two_tokens");
+}
+
+#[test]
+fn a_token_to_publish_alone() {
+    in_chromium("serve_publish_token_alone");
+}
+
 /// axe-core's rules: no violation in any state of any page, on phone and desk, light and dark.
 #[test]
 fn pages_are_accessible() {

@@ -207,7 +207,7 @@ impl Reader<'_> {
             if server.urls.is_empty() {
                 return Err(self.error(
                     span,
-                    "an ICE server needs urls, as [\"stun:stun.example.org\"]",
+                    "an ICE server needs urls, for example [\"stun:stun.example.org\"]",
                 ));
             }
         }
@@ -308,7 +308,12 @@ impl Reader<'_> {
                     self.error(value.span, format!("{key} {text:?}: {what}"))
                 })?])
             }
-            other => Err(self.wanted(value.span, key, "a list, as [\"…\", \"…\"]", &other)),
+            other => Err(self.wanted(
+                value.span,
+                key,
+                "a list, for example [\"…\", \"…\"]",
+                &other,
+            )),
         }
     }
 

@@ -34,12 +34,12 @@ const CODECS: &[(&str, &str, &str)] = &[
     ),
     (
         "PCMU",
-        "G.711 µ-law, as telephones have it",
+        "G.711 µ-law, as used in telephony",
         "RFC 3551 §4.5.14",
     ),
     (
         "PCMA",
-        "G.711 A-law, as telephones have it",
+        "G.711 A-law, as used in telephony",
         "RFC 3551 §4.5.14",
     ),
     ("G722", "G.722, wideband speech", "RFC 3551 §4.5.2"),
@@ -49,7 +49,7 @@ const CODECS: &[(&str, &str, &str)] = &[
     ("telephone-event", "dialled digits (DTMF)", "RFC 4733"),
     ("iLBC", "iLBC, speech", "RFC 3952"),
     ("ISAC", "iSAC, speech", "draft-ietf-avt-rtp-isac"),
-    ("MPEG4-GENERIC", "AAC, as a rule", "RFC 3640"),
+    ("MPEG4-GENERIC", "AAC, usually", "RFC 3640"),
     ("MP4A-LATM", "AAC in LATM", "RFC 6416"),
     ("JPEG", "pictures one by one (JPEG)", "RFC 2435"),
     ("H263-1998", "H.263", "RFC 4629"),
@@ -80,7 +80,9 @@ pub(super) fn rtpmap(value: &str, section: &Section<'_>) -> Explained {
         Ok(rate) if rate > 0 => {
             explained = explained.detail(format!("timestamps count {rate} a second"))
         }
-        _ => explained = explained.error(format!("the clock rate {clock:?} is no number above 0")),
+        _ => {
+            explained = explained.error(format!("the clock rate {clock:?} is not a number above 0"))
+        }
     }
     if let Some(channels) = channels.filter(|_| section.kind == "audio") {
         explained = explained.detail(format!("channels: {channels}"));
@@ -107,7 +109,7 @@ fn listed(payload_type: &str, section: &Section<'_>, explained: Explained) -> Ex
         )),
         _ if payload_type == "*" => explained,
         _ => explained.error(format!(
-            "the payload type {payload_type:?} is no number from 0 to 127"
+            "the payload type {payload_type:?} is not a number from 0 to 127"
         )),
     }
 }
@@ -325,7 +327,7 @@ fn av1_level(value: &str) -> String {
 fn h265_level(value: &str) -> String {
     match value.parse::<u8>() {
         Ok(idc) if idc > 0 => format!("level-id={value}: level {}.{}", idc / 30, idc % 30 / 3),
-        _ => format!("level-id={value}: expected thirty times the level, as 93 for 3.1"),
+        _ => format!("level-id={value}: expected thirty times the level, for example 93 for 3.1"),
     }
 }
 
@@ -350,7 +352,7 @@ pub(super) fn feedback(value: &str, section: &Section<'_>) -> Explained {
         ),
         "ccm fir" => (
             "RFC 5104 §7.1",
-            "a keyframe can be asked for, as when somebody joins (FIR)",
+            "keyframes can be requested, for example for a new viewer (FIR)",
         ),
         "ccm tmmbr" => (
             "RFC 5104 §7.1",

@@ -42,7 +42,7 @@ pub(super) fn find(kind: Option<SdpType>, outline: &Outline<'_>, sdp: &str) -> V
     }
     if is_plain_rtp(outline) {
         found.warning(
-            "this describes plain RTP, as cameras and RTSP servers do, and not WebRTC: there is neither ICE nor DTLS"
+            "this describes plain RTP, as used by cameras and RTSP servers, not WebRTC: there is neither ICE nor DTLS"
                 .to_owned(),
         );
         return found.0;

@@ -132,7 +132,7 @@ pub(super) fn explain(value: &str, section: &Section<'_>) -> Explained {
         "sendonly" | "recvonly" | "sendrecv" | "inactive" => {
             explained.detail(format!("{direction}, seen from who wrote this"))
         }
-        other => explained.warning(format!("{other:?} is no direction")),
+        other => explained.warning(format!("{other:?} is not a direction")),
     };
     let twice = section
         .all("extmap")

@@ -30,7 +30,7 @@ pub(super) fn ssrc(value: &str, section: &Section<'_>) -> Explained {
     let explained = Explained::new(reference, meaning);
     match ssrc.parse::<u32>() {
         Ok(_) => explained,
-        Err(_) => explained.error(format!("the SSRC {ssrc:?} is no number below 2^32")),
+        Err(_) => explained.error(format!("the SSRC {ssrc:?} is not a number below 2^32")),
     }
 }
 

@@ -286,7 +286,7 @@ fn stream_of(
         let port = value.split(' ').next().unwrap_or_default();
         stream.rtcp_port = port
             .parse()
-            .map_err(|_| lines.error("a=rtcp:", format!("{port:?} is no port")))?;
+            .map_err(|_| lines.error("a=rtcp:", format!("{port:?} is not a port")))?;
     }
     if let Some(mode) = parameter(&stream.fmtp, "packetization-mode")
         && codec == Codec::H264
@@ -304,7 +304,7 @@ fn format_of(media: &Media, lines: &Lines<'_>) -> Result<(u8, Codec, u32, u8), S
     for format in media.fmt.split_ascii_whitespace() {
         let payload_type: u8 = match format.parse() {
             Ok(number) if number < 128 => number,
-            _ => return Err(lines.error("m=", format!("{format:?} is no payload type"))),
+            _ => return Err(lines.error("m=", format!("{format:?} is not a payload type"))),
         };
         let of_this = format!("a=rtpmap:{payload_type} ");
         let map = media

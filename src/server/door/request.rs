@@ -126,13 +126,13 @@ fn origin_form<'a>(target: &'a str, host: Option<&str>) -> Result<&'a str, Refus
     }
     // A proxy's form, which servers have to understand, too.
     let Some((scheme, rest)) = target.split_once("://") else {
-        return refuse("the target is no path");
+        return refuse("the target is not a path");
     };
     if !["http", "https"]
         .iter()
         .any(|s| scheme.eq_ignore_ascii_case(s))
     {
-        return refuse("the target is no path");
+        return refuse("the target is not a path");
     }
     let (authority, path) = match rest.find(['/', '?']) {
         Some(at) => rest.split_at(at),

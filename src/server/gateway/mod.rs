@@ -436,7 +436,7 @@ impl fmt::Display for GatewayError {
             Self::Config(error) => error.fmt(f),
             Self::Listen(address, error) if error.kind() == io::ErrorKind::AddrInUse => write!(
                 f,
-                "{address} is in use, perhaps by another looprtc; --listen takes another one, as --listen {}:{}",
+                "{address} is in use, perhaps by another looprtc; choose another one, for example --listen {}:{}",
                 address.ip(),
                 address.port().wrapping_add(1)
             ),

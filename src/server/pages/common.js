@@ -1,6 +1,6 @@
 // What the pages share: what the server offers, signing in and out, the line to the server, focus, words, graphs.
 
-/** Where this server's paths begin: `/`, or as `/cam/` behind a proxy that serves it there. */
+/** Where this server's paths begin: `/`, or for example `/cam/` behind a proxy that serves it there. */
 const base = new URL('..', import.meta.url).pathname;
 
 /** A path of this server for the browser: `at('api/config')`. */
@@ -53,7 +53,7 @@ export async function offered() {
     try {
       let config = await ask();
       let refused;
-      if (token && config.needsToken) {
+      if (token) {
         refused = await logIn(token);
         config = await ask();
       }
@@ -72,23 +72,17 @@ class Refused extends Error {}
 
 async function ask() {
   const response = await fetch(at('api/config'));
-  if (!response.ok) throw new Refused(await problem(response));
-  const config = await response.json();
-  const needsToken = Boolean(config.needsToken);
-  return {
-    ...config,
-    needsToken,
-    iceServers: config.iceServers ?? [],
-    publish: config.publish ?? [],
-    mayPublish: config.rights?.publish ?? true,
-  };
+  const config = await response.json().catch(() => ({}));
+  // Too many wrong tokens: what is offered to everybody is there all the same.
+  if (!response.ok && config.needsToken === undefined) throw new Refused(config.detail ?? `status ${response.status}`);
+  return { ...config, iceServers: config.iceServers ?? [], publish: config.publish ?? [] };
 }
 
 function show(config) {
   complain(null);
-  const offers = { ...config, publishing: config.publish.length > 0 || !config.mayPublish };
+  const offers = { ...config, publishing: config.publish.length > 0 || config.publishNeedsToken };
   for (const element of document.querySelectorAll('[data-if]')) element.hidden = !offers[element.dataset.if];
-  document.getElementById('sign-out-of-server').hidden = !(config.needsToken && config.signedIn);
+  document.getElementById('sign-out-of-server').hidden = !config.signOut;
   return config;
 }
 
@@ -146,7 +140,7 @@ async function signIn(refused) {
 
 /** Asks for the token to publish with; gives what the server then offers, or `null`. */
 export async function signInToPublish() {
-  const config = await askForToken({ title: 'Token for publishing', wanted: ({ mayPublish }) => mayPublish });
+  const config = await askForToken({ title: 'Token for publishing', wanted: ({ rights }) => rights?.publish });
   return config && show(config);
 }
 

@@ -22,8 +22,8 @@ function offer() {
   const asked = new URLSearchParams(location.search).get('name');
   if (config.publish.includes(asked)) $('name').value = asked;
   const isOffered = config.publish.length > 0;
-  $('locked').hidden = isOffered || config.mayPublish;
-  $('nowhere').hidden = isOffered || !config.mayPublish;
+  $('locked').hidden = isOffered || !config.publishNeedsToken;
+  $('nowhere').hidden = isOffered || config.publishNeedsToken;
   $('insecure').hidden = Boolean(navigator.mediaDevices);
   $('form').hidden = !isOffered;
   $('go').disabled = !navigator.mediaDevices;

@@ -334,7 +334,7 @@ impl Part {
         let meta = std::fs::metadata(path).map_err(failed)?;
         if !meta.is_file() {
             return Err(format!(
-                "{name}: no regular file; for a named pipe write pipe:{name}"
+                "{name}: not a regular file; for a named pipe write pipe:{name}"
             ));
         }
         let file = File::open(path).map_err(failed)?;
@@ -494,7 +494,7 @@ mod tests {
         let missing = dir.join("missing.ivf");
         for (paths, word) in [
             (&[missing.as_path()][..], "No such file"),
-            (&[dir.as_path()], "no regular file"),
+            (&[dir.as_path()], "not a regular file"),
             (&[empty.as_path()], "empty"),
             (&[card.as_path(), card.as_path()], "another codec"),
         ] {

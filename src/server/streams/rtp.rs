@@ -31,7 +31,7 @@ pub(super) fn read_sdp(path: &Path) -> Result<Vec<RtpInput>, String> {
     let failed = |e: std::io::Error| format!("{name}: {e}");
     // Anything else might not come to an end.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(format!("{name}: no regular file"));
+        return Err(format!("{name}: not a regular file"));
     }
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(failed)?;

@@ -127,7 +127,9 @@ impl SourceConfig {
             reason,
         };
         let (name, url) = text.split_once('=').ok_or_else(|| {
-            wrong("no name; write NAME=URL, as in cam=rtp:camera.sdp or film=film.webm".into())
+            wrong(
+                "no name; write NAME=URL, for example cam=rtp:camera.sdp or film=film.webm".into(),
+            )
         })?;
         check_name(name).map_err(wrong)?;
         let source = source_of(url).map_err(wrong)?;
@@ -297,7 +299,7 @@ impl<'a> Flags<'a> {
         let codec = |name: &str| {
             Codec::named(name).ok_or_else(|| {
                 let all: Vec<&str> = Codec::ALL.iter().map(|c| c.name()).collect();
-                format!("{name:?} is no codec; there are {}", all.join(", "))
+                format!("{name:?} is not a codec; there are {}", all.join(", "))
             })
         };
         self.take("codec").map(codec).transpose()
@@ -375,7 +377,9 @@ fn rtp_input(text: &str) -> Result<RtpInput, String> {
         format!("what comes to {address}? Say it, as in rtp://{address}?codec=h264")
     })?;
     let address: SocketAddr = address.parse().map_err(|_| {
-        format!("{address:?} is no IP address with a port, as in 127.0.0.1:5004 or [::1]:5004")
+        format!(
+            "{address:?} is not an IP address with a port, for example 127.0.0.1:5004 or [::1]:5004"
+        )
     })?;
     if address.port() == 0 || address.port() == u16::MAX {
         return Err("the port must be from 1 to 65534; the next one is for RTCP".into());

@@ -240,7 +240,7 @@ fn request_line(line: &str) -> Result<(&str, &str, bool), Refusal> {
         return Err(bad("the request line is not \"METHOD /path HTTP/1.1\""));
     };
     if method.is_empty() || !method.bytes().all(is_token) {
-        return Err(bad("the method is no word"));
+        return Err(bad("the method is not a word"));
     }
     if target.is_empty() || target.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(bad("the path is missing or has control characters"));

@@ -129,7 +129,7 @@ fn check_authority(authority: &str) -> Result<(), &'static str> {
         Some(rest) => {
             let (ip, port) = rest.split_once(']').ok_or("the bracket is not closed")?;
             ip.parse::<std::net::Ipv6Addr>()
-                .map_err(|_| "between the brackets is no IPv6 address")?;
+                .map_err(|_| "between the brackets is not an IPv6 address")?;
             (ip, port)
         }
         None => {

@@ -118,7 +118,7 @@ pub(super) fn check_preferences(
     for codec in codecs {
         if MediaKind::of(*codec) != kind {
             return Err(PeerError::BadTrack(format!(
-                "{codec} is no codec for {kind}"
+                "{codec} is not a codec for {kind}"
             )));
         }
         if !known.contains(*codec) {

@@ -101,7 +101,7 @@ fn errors_name_the_line() {
             "m=video 25004 RTP/AVP 96",
             "m=audio 25004 RTP/AVP 96",
             6,
-            "H264 is no audio",
+            "H264 is not audio",
         ),
         (
             "a=rtpmap:96 H264/90000",
