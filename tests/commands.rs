@@ -128,6 +128,10 @@ const CASES: &[Case] = &[
         .before("sed s/hall/yard/ hall.sdp > cam.sdp"),
     // serve
     runs(
+        "looprtc serve film=film.mp4 door=whip:",
+        &[OPEN, "stream film"],
+    ),
+    runs(
         "looprtc serve --listen 0.0.0.0:8443 --self-signed --token-file token",
         &["Open https://", "asks for the token"],
     ),
@@ -602,6 +606,7 @@ impl Running {
         let group = format!("-{}", self.child.id());
         let _ = Command::new("kill")
             .args(["-s", name, "--", &group])
+            .stderr(Stdio::null())
             .status();
     }
 

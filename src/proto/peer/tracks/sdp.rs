@@ -211,7 +211,7 @@ impl PayloadTypes {
             let clashes = known.iter().any(|(p, a)| *p == pt && *a != apt);
             if clashes || apt == pt || (!self.0.is_empty() && !self.0.iter().any(is_rtx)) {
                 return Err(format!(
-                    "a=fmtp:{pt} apt={apt}: {pt} is no rtx, or is one for another payload type"
+                    "a=fmtp:{pt} apt={apt}: {pt} is not rtx, or is one for another payload type"
                 ));
             }
             known.push((pt, apt));
