@@ -131,6 +131,34 @@ fn another_codec_goes_on_where_it_was_agreed_to_and_is_told_where_not() {
     });
 }
 
+/// Who comes while somebody publishes is promised that publisher's codec only. When another one comes with another
+/// codec, its session ends, so that it asks anew.
+#[test]
+fn who_came_for_one_codec_asks_anew_for_another() {
+    let mut stage = stage();
+    let early = stage.watch("cam", &[Vp8, H264, Opus]).unwrap();
+    let publisher = stage.publish("cam", &[H264, Opus]).unwrap();
+    stage.until("live", |stage| pictures(stage, early, H264) > 5);
+    let late = stage.watch("cam", &[Vp8, H264, Opus]).unwrap();
+    stage.until("H.264", |stage| pictures(stage, late, H264) > 5);
+    let agreed = stage.net.peer(late).unwrap().transceivers()[0]
+        .codecs
+        .iter()
+        .map(|c| c.codec)
+        .collect::<Vec<_>>();
+    assert!(agreed.iter().all(|c| *c == H264), "{agreed:?}");
+    stage.leave(publisher);
+    stage.until("waiting", |stage| {
+        stage.state("cam") == StreamState::Waiting
+    });
+    stage.publish("cam", &[Vp8, Opus]).unwrap();
+    stage.until("VP8", |stage| pictures(stage, early, Vp8) > 5);
+    let server = stage.client(late).server;
+    stage.until("the late one's end", |stage| stage.closed.contains(&server));
+    let again = stage.watch("cam", &[Vp8, H264, Opus]).unwrap();
+    stage.until("VP8 again", |stage| pictures(stage, again, Vp8) > 5);
+}
+
 #[test]
 fn however_many_ask_the_publisher_is_asked_seldom() {
     let mut stage = stage();

@@ -144,7 +144,8 @@ pub enum StreamEvent {
         stream: String,
     },
     /// A viewer cannot decode what comes: it did not agree to that codec. It stays, and is sent what else there is;
-    /// with a new negotiation, or another publisher, it may get it.
+    /// with a new negotiation, or another publisher, it may get it. One that was answered with the codec of a publisher
+    /// before this one only is closed, so that it asks anew.
     Undecodable {
         /// Who.
         peer: PeerId,

@@ -69,6 +69,7 @@ use slab::Slab;
 
 use self::stream::{Context, News, Stream};
 use crate::driver::{Datagram, EventLoop, PeerId};
+use crate::proto::media::Codec;
 use crate::proto::peer::{
     ConnectionState, MediaKind, MediaMode, PeerConfig, PeerEvent, SignalingState,
     TransceiverConfig, TransceiverId,
@@ -190,6 +191,13 @@ impl Streams {
     pub fn media_mode(&self, name: &str) -> Option<MediaMode> {
         let stream = self.streams.get(*self.names.get(name)?)?;
         Some(stream.media_mode())
+    }
+
+    /// Returns the codecs of a stream that will not change while nobody else comes to publish it: empty where they are not
+    /// known yet, or there is no such stream.
+    pub(crate) fn settled_codecs(&self, name: &str) -> Vec<Codec> {
+        let stream = self.names.get(name).and_then(|key| self.streams.get(*key));
+        stream.map_or_else(Vec::new, |s| s.settled_codecs())
     }
 
     /// Whether a publisher may come to this stream: it is one for publishers.
@@ -474,6 +482,11 @@ impl Streams {
             };
             crate::seldom::seldom!(warn, "{event}");
             events.push(event);
+        }
+        for peer in news.outdated {
+            if let Ok(mut peer) = net.peer(peer) {
+                peer.close();
+            }
         }
         for event in events {
             if self.events.len() >= MAX_EVENTS {

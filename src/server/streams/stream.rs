@@ -87,6 +87,8 @@ pub(super) struct Context<'a> {
 pub(super) struct News {
     /// Viewers that cannot decode what comes.
     pub undecodable: Vec<(PeerId, MediaKind, Codec)>,
+    /// Of these, those that may be able to, but were answered with the codec of another publisher: they have to ask anew.
+    pub outdated: Vec<PeerId>,
     /// Peers of our own that the stream has now.
     pub joined: Vec<PeerId>,
 }
@@ -220,23 +222,35 @@ impl Stream {
         self.viewers
     }
 
+    /// Returns the codecs that a viewer who comes now is sent, as far as they are known: those of a publisher once it
+    /// sends, those of a file or of plain RTP always.
+    pub fn settled_codecs(&self) -> Vec<Codec> {
+        match self.source.is_peer() && self.state != StreamState::Live {
+            true => Vec::new(),
+            false => self.codecs(),
+        }
+    }
+
     /// The tracks that a viewer gets. What is not known before there is a publisher, or something in the pipe,
     /// is offered in all codecs, and settled when it is.
     pub fn viewer_tracks(&self) -> Vec<(MediaKind, TransceiverConfig)> {
-        let fixed = !self.source.is_peer() && !self.codecs().is_empty();
-        let wanted = self.tracks.iter().filter(|t| !fixed || !t.feeds.is_empty());
+        let settled = self.settled_codecs();
+        // A publisher may add a track.
+        let is_all = !self.source.is_peer() && !settled.is_empty();
+        let of = |kind| settled.iter().filter(move |c| MediaKind::of(**c) == kind);
+        let wanted = self.tracks.iter().map(|t| t.kind);
         wanted
-            .map(|track| {
-                let name = match track.kind {
+            .filter(|kind| !is_all || of(*kind).next().is_some())
+            .map(|kind| {
+                let name = match kind {
                     MediaKind::Video => "video",
                     MediaKind::Audio => "audio",
                 };
                 let config = TransceiverConfig::default()
                     .direction(Direction::SendOnly)
                     .ids(&self.name, name)
-                    .stereo(track.kind == MediaKind::Audio);
-                let codecs = track.feeds.iter().filter(|_| fixed).map(|f| f.codec);
-                (track.kind, config.codecs(codecs))
+                    .stereo(kind == MediaKind::Audio);
+                (kind, config.codecs(of(kind).copied()))
             })
             .collect()
     }
@@ -248,8 +262,11 @@ impl Stream {
         peer: PeerId,
         tracks: Vec<(MediaKind, TransceiverId)>,
     ) {
+        let is_live = self.source.is_peer() && self.state == StreamState::Live;
         for (kind, transceiver) in tracks {
-            self.tracks[index_of(kind)].add_leg(peer, transceiver);
+            let track = &mut self.tracks[index_of(kind)];
+            let is_settled = is_live && !track.feeds.is_empty();
+            track.add_leg(peer, transceiver, is_settled);
         }
         self.viewers += 1;
         self.stats.viewers_total += 1;
@@ -288,7 +305,13 @@ impl Stream {
         match outcome {
             Outcome::Done => {}
             Outcome::WantsKeyframe => self.want_keyframe(ctx),
-            Outcome::Undecodable { codec } => ctx.outcome.undecodable.push((peer, kind, codec)),
+            Outcome::Undecodable { codec } => {
+                ctx.outcome.undecodable.push((peer, kind, codec));
+                let leg = self.tracks[track].leg(peer);
+                if leg.is_some_and(|leg| leg.is_settled) {
+                    ctx.outcome.outdated.push(peer);
+                }
+            }
         }
     }
 

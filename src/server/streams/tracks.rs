@@ -36,6 +36,8 @@ pub(super) struct Feed {
 pub(super) struct Leg {
     pub peer: PeerId,
     pub transceiver: TransceiverId,
+    /// Its answer had no codecs but those of the publisher that was there.
+    pub is_settled: bool,
     /// What it is sent; `None`: it is not bound, or not to any codec that comes.
     feed: Option<usize>,
     /// In what it is bound.
@@ -143,10 +145,11 @@ impl Track {
         }
     }
 
-    pub fn add_leg(&mut self, peer: PeerId, transceiver: TransceiverId) {
+    pub fn add_leg(&mut self, peer: PeerId, transceiver: TransceiverId, is_settled: bool) {
         self.legs.push(Leg {
             peer,
             transceiver,
+            is_settled,
             feed: None,
             bound: None,
             flowing: false,

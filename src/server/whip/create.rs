@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::host::{Refusal, StreamHost};
+use super::media;
 use super::reply::{self, Cors};
 use super::{Awaiting, Kind, Session, SessionId, WhipServer};
 use crate::driver::{EventLoop, LoopError, PeerId};
@@ -110,7 +111,14 @@ impl WhipServer {
             .map_err(|error| cannot_add(&error))?;
         let id = SessionId::generate();
         self.peers.insert(peer, id);
-        if let Err(response) = prepare(net, host, peer, (kind, name), &sdp) {
+        let prepared = prepare(net, host, peer, (kind, name), &sdp)
+            .and_then(|()| self.check_answer(net, host, peer, (kind, name), &sdp))
+            .and_then(|()| match kind {
+                // Only one whose media is taken takes the place of another.
+                Kind::Publish => join(net, host, peer, (kind, name)),
+                Kind::View => Ok(()),
+            });
+        if let Err(response) = prepared {
             if let Ok(mut peer) = net.peer(peer) {
                 peer.close();
             }
@@ -118,6 +126,24 @@ impl WhipServer {
         }
         self.begin(net, (id, peer), offer, sdp, now);
         Ok(())
+    }
+
+    /// An answer that promises nothing, or what the stream has not, is not sent.
+    fn check_answer(
+        &self,
+        net: &mut EventLoop,
+        host: &impl StreamHost,
+        peer: PeerId,
+        (kind, name): (Kind, &str),
+        offer: &str,
+    ) -> Result<(), Response> {
+        let answer = net.peer(peer).ok().and_then(|p| p.local_description());
+        let answer = answer.unwrap_or_else(|| SessionDescription::answer(""));
+        let checked = match kind {
+            Kind::Publish => media::check_published(offer, &answer.sdp, &self.config.peer.codecs),
+            Kind::View => media::check_viewed(offer, &answer.sdp, &host.codecs(name)),
+        };
+        checked.map_err(|why| Response::problem(422, "No codec in common", why))
     }
 
     fn peer_config(&self, mode: MediaMode) -> PeerConfig {
@@ -216,7 +242,17 @@ pub(super) fn is_gathered(net: &mut EventLoop, peer: PeerId) -> bool {
     peer.is_ok_and(|p| p.ice_gathering_state() == IceGatheringState::Complete)
 }
 
-/// Gives the peer its offer and its tracks, and makes its answer.
+fn join(
+    net: &mut EventLoop,
+    host: &mut impl StreamHost,
+    peer: PeerId,
+    (kind, name): (Kind, &str),
+) -> Result<(), Response> {
+    let joined = host.join(net, kind, name, peer);
+    joined.map_err(|refusal| reply::refused(name, &refusal))
+}
+
+/// Gives the peer its offer and, to view, its tracks, and makes its answer.
 fn prepare(
     net: &mut EventLoop,
     host: &mut impl StreamHost,
@@ -230,8 +266,9 @@ fn prepare(
         .map_err(gone)?
         .set_remote_description(SessionDescription::offer(offer))
         .map_err(|e| Response::problem(400, "Bad offer", e.to_string()))?;
-    host.join(net, kind, name, id)
-        .map_err(|refusal| reply::refused(name, &refusal))?;
+    if kind == Kind::View {
+        join(net, host, id, (kind, name))?;
+    }
     let mut peer = net.peer(id).map_err(gone)?;
     // Media goes one way only (RFC 9725, section 4.2; WHEP, section 4.2).
     let only = match kind {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Kind;
 use crate::driver::{EventLoop, PeerId};
+use crate::proto::media::Codec;
 use crate::proto::peer::{MediaMode, PeerEvent};
 use crate::server::streams::{StreamError, Streams};
 
@@ -18,8 +19,8 @@ pub trait StreamHost {
     /// A [`Refusal`].
     fn admit(&mut self, kind: Kind, name: &str) -> Result<MediaMode, Refusal>;
 
-    /// This peer publishes or watches the stream from now on. It has the client's offer; a viewer's tracks are added
-    /// here. Then it is answered.
+    /// This peer publishes or watches the stream from now on. It has the client's offer. A viewer's tracks are added here,
+    /// and then it is answered; a publisher's answer has been made.
     ///
     /// # Errors
     ///
@@ -31,6 +32,13 @@ pub trait StreamHost {
         name: &str,
         peer: PeerId,
     ) -> Result<(), Refusal>;
+
+    /// Returns the codecs in which this stream is sent to viewers now, as far as they are known. A viewer whose offer has
+    /// none of them is refused. Default: nothing is known.
+    fn codecs(&self, name: &str) -> Vec<Codec> {
+        let _ = name;
+        Vec::new()
+    }
 
     /// What a peer that publishes or watches has to say; the last is that it is closed.
     fn handle_peer_event(&mut self, net: &mut EventLoop, peer: PeerId, event: &PeerEvent);
@@ -64,6 +72,10 @@ impl StreamHost for Streams {
             StreamError::LimitReached { .. } => Refusal::Full,
             other => Refusal::Unsuitable(other.to_string()),
         })
+    }
+
+    fn codecs(&self, name: &str) -> Vec<Codec> {
+        self.settled_codecs(name)
     }
 
     fn handle_peer_event(&mut self, net: &mut EventLoop, peer: PeerId, event: &PeerEvent) {

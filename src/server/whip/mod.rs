@@ -23,6 +23,7 @@
 mod config;
 mod create;
 mod host;
+mod media;
 mod patch;
 mod reply;
 #[cfg(test)]
@@ -333,13 +334,11 @@ impl WhipServer {
             let Some(rest) = rest.strip_prefix('/').filter(|rest| !rest.is_empty()) else {
                 continue;
             };
+            // With a slash at its end a path means the same.
+            let rest = rest.trim_end_matches('/');
             return Some(match rest.split_once('/') {
-                None | Some((_, "")) => {
-                    Resource::Endpoint(kind, rest.trim_end_matches('/').to_owned())
-                }
-                Some((_, session)) => {
-                    Resource::Session(kind, SessionId::parse(session.trim_end_matches('/')))
-                }
+                None => Resource::Endpoint(kind, rest.to_owned()),
+                Some((_, session)) => Resource::Session(kind, SessionId::parse(session)),
             });
         }
         None
