@@ -50,6 +50,10 @@ pub struct LoopConfig {
     /// What the system is asked to buffer for each socket and direction, in bytes. 2 MiB; the system may
     /// give less.
     pub socket_buffer: usize,
+    /// ICE checks without an answer, of all peers together. 2,048, filled again at 128 a second; to one IP address an
+    /// eighth of it. Further ones are not sent, and counted; the core tries again. Whoever may hand over a description
+    /// names the addresses that are checked, so this bounds what a loop can be made to send to others.
+    pub max_unanswered_checks: u32,
     /// How long a remote address belongs to the peer that last heard from it, when another peer claims
     /// it. 5 s.
     pub address_hold: Duration,
@@ -93,6 +97,7 @@ impl Default for LoopConfig {
             max_udp_sockets: 1024,
             max_unread: 8 << 20,
             socket_buffer: 2 * 1024 * 1024,
+            max_unanswered_checks: 2048,
             address_hold: Duration::from_secs(5),
             tls_authorities: None,
             network: NetworkWatching::Auto,

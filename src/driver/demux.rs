@@ -13,6 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::checks::Checks;
 use crate::proto::ice::stun::{self, StunPeek};
 
 /// How long the answer to a STUN request is waited for. Beyond the last retransmission of one request.
@@ -29,9 +30,11 @@ const MIN_ROOM: usize = 64;
 pub(crate) struct Demux {
     addresses: HashMap<(usize, SocketAddr), Owner>,
     ufrags: HashMap<String, usize>,
-    transactions: HashMap<[u8; 12], usize>,
+    /// Who has asked, and whom.
+    transactions: HashMap<[u8; 12], (usize, SocketAddr)>,
     order: VecDeque<(Instant, [u8; 12])>,
     hold: Duration,
+    checks: Checks,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,14 +44,16 @@ struct Owner {
 }
 
 impl Demux {
-    /// An empty table; `hold` is how long a silent peer keeps an address that another one claims.
-    pub fn new(hold: Duration) -> Self {
+    /// An empty table; `hold` is how long a silent peer keeps an address that another one claims, `checks` how many ICE
+    /// checks may be without an answer.
+    pub fn new(hold: Duration, checks: u32, now: Instant) -> Self {
         Self {
             addresses: HashMap::new(),
             ufrags: HashMap::new(),
             transactions: HashMap::new(),
             order: VecDeque::new(),
             hold,
+            checks: Checks::new(checks, now),
         }
     }
 
@@ -64,7 +69,7 @@ impl Demux {
             return match stun::peek(datagram)? {
                 StunPeek::Request { local_ufrag } => self.ufrags.get(local_ufrag).copied(),
                 // There is one answer.
-                StunPeek::Response { transaction, .. } => self.transactions.remove(&transaction),
+                StunPeek::Response { transaction, .. } => self.answered(transaction, now),
                 StunPeek::Other => None,
             };
         }
@@ -81,11 +86,35 @@ impl Demux {
         }
     }
 
-    /// A peer sends this: notes STUN requests, so that their answers find back.
-    pub fn note_sent(&mut self, peer: usize, datagram: &[u8], now: Instant) {
+    /// Something has come to a socket that only one peer has: if it is the answer to a check, the check was answered.
+    pub fn note_received(&mut self, datagram: &[u8], now: Instant) {
+        let peek = stun::is_stun(datagram).then(|| stun::peek(datagram));
+        if let Some(Some(StunPeek::Response { transaction, .. })) = peek {
+            self.answered(transaction, now);
+        }
+    }
+
+    fn answered(&mut self, transaction: [u8; 12], now: Instant) -> Option<usize> {
+        let (peer, asked) = self.transactions.remove(&transaction)?;
+        self.checks.answered(asked, now);
+        Some(peer)
+    }
+
+    /// A peer sends this: notes STUN requests, so that their answers find back. Returns `false` if it is a check too
+    /// many and is not to be sent.
+    pub fn note_sent(
+        &mut self,
+        peer: usize,
+        to: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+    ) -> bool {
         let Some(id) = stun::request_transaction(datagram) else {
-            return;
+            return true;
         };
+        if !self.checks.allows(to, now) {
+            return false;
+        }
         while let Some((at, old)) = self.order.front().copied() {
             if now < at + TRANSACTION_LIFETIME && self.order.len() < MAX_TRANSACTIONS {
                 break;
@@ -96,9 +125,10 @@ impl Demux {
         if self.order.len() > 2 * self.transactions.len() + MIN_ROOM {
             self.forget_answered();
         }
-        if self.transactions.insert(id, peer).is_none() {
+        if self.transactions.insert(id, (peer, to)).is_none() {
             self.order.push_back((now, id));
         }
+        true
     }
 
     /// Most are: what 10 s of many peers' checks take is neither kept nor left as room.
@@ -183,12 +213,12 @@ mod tests {
     #[test]
     fn finds_the_peer_by_ufrag_transaction_and_address() {
         let t = Instant::now();
-        let mut d = Demux::new(Duration::from_secs(5));
+        let mut d = Demux::new(Duration::from_secs(5), u32::MAX, t);
         d.add_ufrag("aaaa".into(), 1);
         d.add_ufrag("bbbb".into(), 2);
         assert_eq!(d.route(0, addr(1), &stun(1, 1, "bbbb:x"), t), Some(2));
         assert_eq!(d.route(0, addr(1), &stun(1, 1, "cccc:x"), t), None);
-        d.note_sent(1, &stun(1, 9, "x:aaaa"), t);
+        d.note_sent(1, addr(9), &stun(1, 9, "x:aaaa"), t);
         assert_eq!(d.route(0, addr(3), &stun(0x0101, 9, ""), t), Some(1));
         assert_eq!(d.route(0, addr(3), &stun(0x0101, 8, ""), t), None);
         assert_eq!(d.route(0, addr(1), &[20, 0, 0], t), None);
@@ -201,7 +231,7 @@ mod tests {
     fn an_address_in_use_cannot_be_taken() {
         let t = Instant::now();
         let s = Duration::from_secs;
-        let mut d = Demux::new(s(5));
+        let mut d = Demux::new(s(5), u32::MAX, t);
         assert!(d.claim(0, addr(1), 1, t));
         assert!(!d.claim(0, addr(1), 2, t + s(4)));
         d.route(0, addr(1), &[20], t + s(4));
@@ -214,7 +244,7 @@ mod tests {
     #[test]
     fn a_peer_that_goes_leaves_nothing() {
         let t = Instant::now();
-        let mut d = Demux::new(Duration::from_secs(5));
+        let mut d = Demux::new(Duration::from_secs(5), u32::MAX, t);
         d.add_ufrag("aaaa".into(), 1);
         d.claim(0, addr(1), 1, t);
         d.drop_peer(1, &["aaaa".into()], &[(0, addr(1))]);
@@ -224,11 +254,11 @@ mod tests {
     #[test]
     fn transactions_expire() {
         let t = Instant::now();
-        let mut d = Demux::new(Duration::from_secs(5));
+        let mut d = Demux::new(Duration::from_secs(5), u32::MAX, t);
         for n in 0..200 {
-            d.note_sent(1, &stun(1, n, "x:y"), t);
+            d.note_sent(1, addr(9), &stun(1, n, "x:y"), t);
         }
-        d.note_sent(1, &stun(1, 201, "x:y"), t + TRANSACTION_LIFETIME);
+        d.note_sent(1, addr(9), &stun(1, 201, "x:y"), t + TRANSACTION_LIFETIME);
         assert_eq!(d.transactions.len(), 1);
         assert_eq!(d.order.len(), 1);
     }
@@ -236,13 +266,13 @@ mod tests {
     #[test]
     fn what_is_answered_leaves_nothing() {
         let t = Instant::now();
-        let mut d = Demux::new(Duration::from_secs(5));
+        let mut d = Demux::new(Duration::from_secs(5), u32::MAX, t);
         // One that is never answered, and many that are.
-        d.note_sent(1, &stun(1, 0, "x:y"), t);
+        d.note_sent(1, addr(9), &stun(1, 0, "x:y"), t);
         for n in 0..10_000u32 {
             let mut request = stun(1, 1, "x:y");
             request[8..12].copy_from_slice(&n.to_be_bytes());
-            d.note_sent(2, &request, t);
+            d.note_sent(2, addr(9), &request, t);
             let mut answer = request.clone();
             answer[..2].copy_from_slice(&0x0101u16.to_be_bytes());
             assert_eq!(d.route(0, addr(1), &answer, t), Some(2));
@@ -255,7 +285,7 @@ mod tests {
     #[test]
     fn a_flood_of_requests_pushes_out_the_oldest() {
         let t = Instant::now();
-        let mut d = Demux::new(Duration::from_secs(5));
+        let mut d = Demux::new(Duration::from_secs(5), u32::MAX, t);
         let numbered = |n: u32| {
             let mut request = stun(1, 0, "x:y");
             request[8..12].copy_from_slice(&n.to_be_bytes());
@@ -263,7 +293,7 @@ mod tests {
         };
         let most = u32::try_from(MAX_TRANSACTIONS).unwrap();
         for n in 0..=most {
-            d.note_sent(1, &numbered(n), t);
+            d.note_sent(1, addr(9), &numbered(n), t);
         }
         assert_eq!(d.transactions.len(), MAX_TRANSACTIONS);
         assert_eq!(d.order.len(), MAX_TRANSACTIONS);

@@ -54,6 +54,7 @@
 //! [`next_deadline`](EventLoop::next_deadline), then call [`turn`](EventLoop::turn) with no wait and
 //! take the events with [`poll_event`](EventLoop::poll_event).
 
+mod checks;
 mod config;
 mod datagrams;
 pub(crate) mod deadlines;
@@ -136,6 +137,8 @@ pub struct LoopStats {
     /// ICE-TCP streams refused because too many had not proved themselves
     /// ([`LoopConfig::max_tcp_strangers`]).
     pub tcp_refused: u64,
+    /// ICE checks that were not sent because too many had no answer ([`LoopConfig::max_unanswered_checks`]).
+    pub checks_withheld: u64,
     /// Peers closed because they panicked.
     pub panics: u64,
     /// Changes of the machine's networks, and sleeps of the machine.
@@ -213,7 +216,11 @@ impl EventLoop {
             streams: Streams::default(),
             ice: IceStreams::new(&config),
             tls: TlsSetup::new(config.tls_authorities.clone()),
-            demux: Demux::new(config.address_hold),
+            demux: Demux::new(
+                config.address_hold,
+                config.max_unanswered_checks,
+                Instant::now(),
+            ),
             peers: Peers::default(),
             backend,
             certificate,
@@ -476,7 +483,10 @@ impl EventLoop {
                 return;
             }
             let peer = match owner {
-                Owner::Peer(peer) => Some(peer),
+                Owner::Peer(peer) => {
+                    demux.note_received(datagram, now);
+                    Some(peer)
+                }
                 Owner::Shared => demux.route(socket, from, datagram, now),
                 Owner::Application(_) | Owner::Nobody => None,
             };

@@ -320,13 +320,12 @@ impl EventLoop {
                     self.send_ice_stream(index, &transmit);
                 }
                 Output::Transmit(transmit) => {
-                    self.stats.datagrams_sent += 1;
-                    // What comes to a socket of its own needs no telling apart.
-                    let is_shared =
-                        |s: &usize| self.sockets.is_shared_with(*s, transmit.destination);
-                    if stun::is_stun(&transmit.contents) && entry.sockets.iter().any(is_shared) {
-                        self.demux.note_sent(index, &transmit.contents, now);
+                    let (to, contents) = (transmit.destination, &transmit.contents);
+                    if stun::is_stun(contents) && !self.demux.note_sent(index, to, contents, now) {
+                        self.stats.checks_withheld += 1;
+                        continue;
                     }
+                    self.stats.datagrams_sent += 1;
                     self.sockets.send(&entry.sockets, transmit);
                 }
                 Output::Event(event) => {

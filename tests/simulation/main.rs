@@ -2,6 +2,7 @@
 
 mod attacks;
 mod channels;
+mod checks;
 mod codecs;
 mod common;
 mod connectivity;
@@ -17,4 +18,5 @@ mod packets;
 mod recovery;
 mod relays;
 mod secrets;
+
 mod tracks;

@@ -101,6 +101,34 @@ const BINDING_ERROR: u16 = 0x0111;
 const MAPPED_ADDRESS: u16 = 0x0001;
 const USERNAME: u16 = 0x0006;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
+const ERROR_CODE: u16 = 0x0009;
+pub(crate) const UNKNOWN_ATTRIBUTES: u16 = 0x000A;
+const MESSAGE_INTEGRITY_SHA256: u16 = 0x001C;
+pub(crate) const PRIORITY: u16 = 0x0024;
+const USE_CANDIDATE: u16 = 0x0025;
+const FINGERPRINT: u16 = 0x8028;
+
+/// Attributes that have to be understood (below 0x8000) and are, in a binding request: those of RFC 8489 and RFC 8445.
+const UNDERSTOOD: &[u16] = &[
+    MAPPED_ADDRESS,
+    USERNAME,
+    MESSAGE_INTEGRITY,
+    ERROR_CODE,
+    UNKNOWN_ATTRIBUTES,
+    // REALM, NONCE.
+    0x0014,
+    0x0015,
+    MESSAGE_INTEGRITY_SHA256,
+    // PASSWORD-ALGORITHM, USERHASH, XOR-MAPPED-ADDRESS.
+    0x001D,
+    0x001E,
+    0x0020,
+    PRIORITY,
+    USE_CANDIDATE,
+];
+
+/// Unknown attributes that are named in an error. An answer must not grow with what it is the answer to.
+const MAX_UNKNOWN: usize = 8;
 
 /// The message type, once cookie and length have been found to be right.
 pub(super) fn message_type(packet: &[u8]) -> Option<u16> {
@@ -138,6 +166,107 @@ pub(super) fn attribute_range(packet: &[u8], wanted: u16) -> Option<Range<usize>
         at = value.end.next_multiple_of(4);
     }
     None
+}
+
+/// The attributes before the signature, by type and place; what stands behind it is not covered (RFC 8489 §14.5).
+fn signed_attributes(packet: &[u8]) -> impl Iterator<Item = (u16, Range<usize>)> + '_ {
+    let mut at = HEADER;
+    std::iter::from_fn(move || {
+        let [t0, t1, l0, l1] = *packet.get(at..at + 4)?.first_chunk()?;
+        let kind = u16::from_be_bytes([t0, t1]);
+        let value = at + 4..at + 4 + usize::from(u16::from_be_bytes([l0, l1]));
+        at = value.end.next_multiple_of(4);
+        let is_covered = kind != MESSAGE_INTEGRITY && kind != MESSAGE_INTEGRITY_SHA256;
+        (is_covered && value.end <= packet.len()).then_some((kind, value))
+    })
+}
+
+/// Returns `true` for a binding request that is signed and has no PRIORITY.
+pub(crate) fn lacks_priority(packet: &[u8]) -> bool {
+    message_type(packet) == Some(BINDING_REQUEST)
+        && attribute_range(packet, MESSAGE_INTEGRITY).is_some()
+        && signed_attributes(packet).all(|(kind, _)| kind != PRIORITY)
+}
+
+/// Returns the types that a binding request has, nobody here knows and somebody ought to (RFC 8489 §6.3.1): the first 8.
+pub(crate) fn unknown_attributes(packet: &[u8]) -> Vec<u16> {
+    if message_type(packet) != Some(BINDING_REQUEST) {
+        return Vec::new();
+    }
+    let mut unknown: Vec<u16> = Vec::new();
+    for (kind, _) in signed_attributes(packet) {
+        let is_unknown = kind < 0x8000 && !UNDERSTOOD.contains(&kind);
+        if is_unknown && !unknown.contains(&kind) && unknown.len() < MAX_UNKNOWN {
+            unknown.push(kind);
+        }
+    }
+    unknown
+}
+
+/// Returns `true` if MESSAGE-INTEGRITY is right (RFC 8489 §14.5); `hmac` is HMAC-SHA1 under the password.
+pub(crate) fn is_signed(packet: &[u8], hmac: impl Fn(&[&[u8]]) -> [u8; 20]) -> bool {
+    let Some(value) = attribute_range(packet, MESSAGE_INTEGRITY) else {
+        return false;
+    };
+    let (Ok(length), Some(shown)) = (u16::try_from(value.end - HEADER), packet.get(value.clone()))
+    else {
+        return false;
+    };
+    let covered = &packet[4..value.start - 4];
+    let right = hmac(&[&packet[..2], &length.to_be_bytes(), covered]);
+    let differing = right.iter().zip(shown).fold(0, |all, (a, b)| all | (a ^ b));
+    std::hint::black_box(differing) == 0 && shown.len() == right.len()
+}
+
+/// A message that is put together and then signed.
+#[derive(Debug)]
+pub(crate) struct Builder(Vec<u8>);
+
+impl Builder {
+    /// A message with the header and the attributes of this one, as far as they are signed.
+    pub fn like(packet: &[u8]) -> Option<Self> {
+        let last = signed_attributes(packet).last();
+        let end = last.map_or(HEADER, |(_, value)| value.end.next_multiple_of(4));
+        packet.get(..end).map(|signed| Self(signed.to_vec()))
+    }
+
+    /// The error response to a binding request.
+    pub fn error(request: &[u8], code: u16, reason: &str) -> Option<Self> {
+        let mut message = BINDING_ERROR.to_be_bytes().to_vec();
+        message.extend(request.get(2..HEADER)?);
+        let mut builder = Self(message);
+        let [class, number] = [code / 100, code % 100].map(|n| n.to_be_bytes()[1]);
+        let value = [&[0, 0, class, number], reason.as_bytes()].concat();
+        builder.attribute(ERROR_CODE, &value);
+        Some(builder)
+    }
+
+    /// Adds an attribute. Values have less than 64 KiB.
+    pub fn attribute(&mut self, kind: u16, value: &[u8]) {
+        let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
+        let value = &value[..usize::from(length)];
+        self.0.extend(kind.to_be_bytes());
+        self.0.extend(length.to_be_bytes());
+        self.0.extend(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+    }
+
+    /// Returns the message with MESSAGE-INTEGRITY and FINGERPRINT (RFC 8489 §14.5, §14.7).
+    pub fn sign(mut self, hmac: impl Fn(&[&[u8]]) -> [u8; 20]) -> Vec<u8> {
+        // A length covers the attribute that is made with it, which has 24 and 8 bytes.
+        self.set_length(24);
+        let integrity = hmac(&[&self.0]);
+        self.attribute(MESSAGE_INTEGRITY, &integrity);
+        self.set_length(8);
+        let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(&self.0) ^ 0x5354_554E;
+        self.attribute(FINGERPRINT, &crc.to_be_bytes());
+        self.0
+    }
+
+    fn set_length(&mut self, more: usize) {
+        let length = u16::try_from(self.0.len() - HEADER + more).unwrap_or(u16::MAX);
+        self.0[2..4].copy_from_slice(&length.to_be_bytes());
+    }
 }
 
 #[cfg(test)]

@@ -59,6 +59,9 @@ pub struct PeerConfig {
     /// cross. Once more when it has *failed*; then it is left to the application until there is a path again.
     /// `None`: never.
     pub restart_after_disconnected: Option<Duration>,
+    /// Whether remote candidates with loopback addresses are used. `None`, the default: if there are own ones
+    /// ([`GatherConfig::include_loopback`]). A peer that does without still answers who comes from there.
+    pub take_loopback: Option<bool>,
     /// What is bounded, and where.
     pub limits: Limits,
     /// The size of datagrams that DTLS and SCTP aim for, in bytes of UDP payload. 1,200 by default:
@@ -108,6 +111,7 @@ impl Default for PeerConfig {
             timing: Timing::default(),
             restart_on_network_change: true,
             restart_after_disconnected: Some(Duration::from_secs(2)),
+            take_loopback: None,
             limits: Limits::default(),
             mtu: 1200,
             codecs: Codecs::default(),
@@ -170,6 +174,8 @@ impl PeerConfig {
         restart_on_network_change: bool => restart_on_network_change;
         /// Sets [`restart_after_disconnected`](Self::restart_after_disconnected).
         restart_after_disconnected: Option<Duration> => restart_after_disconnected;
+        /// Sets [`take_loopback`](Self::take_loopback).
+        take_loopback: Option<bool> => take_loopback;
         /// Sets [`limits`](Self::limits).
         limits: Limits => limits;
         /// Sets [`mtu`](Self::mtu).

@@ -19,6 +19,7 @@ mod candidates;
 mod cases;
 mod channel_config;
 mod channels;
+mod checks;
 mod config;
 mod connectivity;
 mod contract;
@@ -148,6 +149,7 @@ pub struct Peer {
     tcp_verified: bool,
     /// Streams that have proved themselves: our end and theirs.
     tcp_proved: Vec<(SocketAddr, SocketAddr)>,
+    unknown_errors: checks::Errors,
     dtls: Dtls,
     dtls_fault: Option<String>,
     handshake_since: Option<Instant>,
@@ -213,6 +215,7 @@ impl Peer {
             tcp: TcpPaths::default(),
             tcp_verified: false,
             tcp_proved: Vec::new(),
+            unknown_errors: checks::Errors::default(),
             dtls: Dtls::New,
             dtls_fault: None,
             handshake_since: None,

@@ -17,6 +17,11 @@ impl Peer {
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += received.contents.len() as u64;
         let now = self.now;
+        let repaired = self.with_priority(received.contents);
+        let received = &Received {
+            contents: repaired.as_deref().unwrap_or(received.contents),
+            ..*received
+        };
         if stun::is_stun(received.contents) {
             if !self.on_stun(received) {
                 return;
@@ -134,6 +139,9 @@ impl Peer {
             return false;
         }
         let ends = ends_of(received);
+        if is_request && self.refuse_unknown(received, ends) {
+            return false;
+        }
         self.connectivity.heard(ends, self.now);
         self.connectivity.checked(ends, self.now);
         if message.is_successful_binding_response() {

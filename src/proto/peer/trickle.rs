@@ -93,6 +93,22 @@ impl Peer {
         self.core_timeout();
     }
 
+    /// Returns `true` if checks may go to this address. Whoever makes a description must not make us speak to our own
+    /// machine, nor to many at once.
+    fn may_be_checked(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let is_one = match ip {
+            // 0.0.0.0/8 is this machine (RFC 1122 §3.2.1.3), 224.0.0.0/3 is multicast, reserved and broadcast.
+            IpAddr::V4(v4) => !matches!(v4.octets()[0], 0 | 224..),
+            IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
+        };
+        let config = &self.config;
+        let takes_loopback = config
+            .take_loopback
+            .unwrap_or(config.gather.include_loopback);
+        is_one && (takes_loopback || !ip.is_loopback())
+    }
+
     pub(super) fn apply_remote_candidate(&mut self, candidate: &IceCandidate) {
         let is_usable = candidate.component == 1 && self.speaks(candidate);
         if is_usable && self.wait_for_name(candidate) {
@@ -104,6 +120,12 @@ impl Peer {
             log::debug!("candidate of no use here: {candidate}");
             return;
         };
+        if !self.may_be_checked(address.ip()) {
+            self.pending.counts.unusable += 1;
+            log::debug!("candidate that is no address of a peer: {candidate}");
+            return;
+        }
+        let counts = &mut self.pending.counts;
         if self.negotiation.remote_in_generation >= self.config.limits.max_remote_candidates {
             counts.over_limit += 1;
             return;

@@ -380,7 +380,9 @@ fn peer_config(config: &GatewayConfig) -> PeerConfig {
         .ice_servers(config.ice_servers.clone())
         .stats_interval(Some(STATS_INTERVAL))
         // With a door on loopback the browser may have no other address to come from.
-        .include_loopback(local);
+        .include_loopback(local)
+        // Behind a proxy clients are elsewhere: this machine's services are not for them to reach.
+        .take_loopback(Some(local && config.token.is_none()));
     peer.gather.external_addresses.clone_from(&config.external);
     peer
 }

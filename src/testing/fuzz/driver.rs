@@ -23,8 +23,8 @@ pub fn demux(data: &[u8]) {
     const PEERS: usize = 4;
     let hold = Duration::from_secs(1);
     let mut bytes = Bytes(data);
-    let mut demux = Demux::new(hold);
     let mut now = Instant::now();
+    let mut demux = Demux::new(hold, u32::MAX, now);
     let ufrag = |peer: usize| format!("uf{peer}");
     let address = |n: u8| SocketAddr::from(([10, 0, 0, 1], 5000 + u16::from(n & 3)));
     // Who has an address, and heard from it when.
@@ -57,7 +57,7 @@ pub fn demux(data: &[u8]) {
             3 => now += Duration::from_millis(u64::from(bytes.byte()) * 10),
             4 => {
                 let length = usize::from(bytes.byte());
-                demux.note_sent(peer, bytes.take(length), now);
+                demux.note_sent(peer, from, bytes.take(length), now);
             }
             5 => {
                 let name = format!("{}:x", ufrag(peer));

@@ -1,22 +1,15 @@
-//! The log of the real program: what strangers can make it write, what stands in it, and what it waits for.
-#![cfg(all(
-    target_os = "linux",
-    feature = "cli",
-    any(feature = "aws-lc", feature = "rust-crypto")
-))]
-
-mod server;
+//! The log of the program: what strangers can make it write, what stands in it, and what it waits for.
 
 use std::io::Read;
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use server::{Server, attribute, udp_address};
+use crate::server::{Server, attribute, udp_address};
 use tungstenite::client::IntoClientRequest;
 
 /// A Binding request with the right ufrag and no integrity, full of attributes that dependencies warn of.
-fn noisy(answer: &str, offer: &str) -> Vec<u8> {
+pub fn noisy(answer: &str, offer: &str) -> Vec<u8> {
     let username = format!(
         "{}:{}",
         attribute(answer, "ice-ufrag"),
@@ -143,12 +136,13 @@ fn no_secret_is_in_the_log_at_any_level() {
     let directory = std::env::temp_dir().join(format!("looprtc-log-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");
     let client = Command::new(env!("CARGO_BIN_EXE_looprtc"))
-        .args(["record", &url, "--token", token, "--time", "2"])
+        .args(["record", &url, "card", "--token", token, "--seconds", "2"])
         .current_dir(&directory)
         .env("RUST_LOG", "trace")
         .output()
         .expect("looprtc runs");
     let _ = std::fs::remove_dir_all(&directory);
+    assert!(client.status.success(), "{client:?}");
     let client = String::from_utf8_lossy(&client.stderr).into_owned();
 
     let log = server.end();

@@ -82,6 +82,15 @@ impl Server {
         (offer, response)
     }
 
+    /// Milliseconds of the processor that it has used.
+    pub fn cpu_ms(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("it runs");
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        10 * ticks.map(|t| t.parse::<u64>().unwrap_or(0)).sum::<u64>()
+    }
+
     /// Ends it as a service manager does; its log, if that was read.
     pub fn end(mut self) -> String {
         let id = self.child.id().to_string();
