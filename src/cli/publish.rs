@@ -23,6 +23,8 @@ pub const ENTRY: Entry = Entry {
              joined by a comma, for example film.ivf,film.ogg (video and audio); - for the standard input (IVF, a \
              byte stream, Ogg, WAV); pipe:PATH for a named pipe; rtp:FILE.sdp or rtp://ADDRESS:PORT?codec=vp8 for \
              plain RTP; or testcard: for the built-in test card.",
+            "A pipe is live: data that arrives before the connection is established is not sent. -?paced reads it \
+             at the pace of its timestamps, like a file.",
             "When the connection is lost, it is retried; files then start at the beginning.",
             "Ctrl-C ends the session and tells the server.",
         ],

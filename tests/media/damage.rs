@@ -1,6 +1,6 @@
 //! Files cut off and damaged at every byte: no panic, and what was whole before is given.
 
-use looprtc::proto::media::{Frame, MediaErrorKind};
+use looprtc::proto::media::{Frame, MediaError, MediaErrorKind};
 
 use super::{PLAYABLE, load, read};
 
@@ -46,7 +46,7 @@ fn damaged_at_every_byte() {
         let mut file = load(clip);
         file.truncate(PREFIX);
         let whole = read(&file, usize::MAX).0;
-        let mut errors = 0;
+        let mut heard = 0;
         for at in 0..file.len() {
             for flip in [0xFF, 0x01, 0x80] {
                 file[at] ^= flip;
@@ -57,12 +57,18 @@ fn damaged_at_every_byte() {
                     frames.len() >= must.len() && frames[..must.len()] == *must,
                     "{clip} {at}"
                 );
-                errors += usize::from(error.is_some());
+                heard += frames.len();
+                let is_cut = |e: &MediaError| e.kind == MediaErrorKind::Truncated;
+                let is_fine = error.as_ref().is_none_or(is_cut);
+                assert!(
+                    is_fine || !clip.ends_with(".ogg") || at < 200,
+                    "{clip} {at}"
+                );
             }
         }
-        // Ogg has checksums; in the others most bytes are a codec's own affair.
-        if clip.ends_with(".ogg") {
-            assert_eq!(errors, file.len() * 3, "{clip}");
+        // Ogg finds the next page.
+        if clip.ends_with(".ogg") && whole.len() > 10 {
+            assert!(heard > whole.len() * file.len() * 3 / 5, "{clip}: {heard}");
         }
     }
 }

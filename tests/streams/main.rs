@@ -4,6 +4,7 @@
 mod browser;
 mod files;
 mod leak;
+mod pipes;
 mod publishers;
 mod rtp;
 mod stage;

@@ -37,6 +37,8 @@ pub const ENTRY: Entry = Entry {
              example film.ivf,film.ogg; whip: (a publisher sends to /whip/NAME); whep:https://… (a stream of another \
              server); rtp:FILE.sdp or rtp://ADDRESS:PORT?codec=… (plain RTP); - (the standard input); or pipe:PATH \
              (a named pipe).",
+            "A pipe is live: it is read all the time, and each frame is sent when it arrives. With ?paced appended \
+             (-?paced), it is read at the pace of its timestamps while somebody watches.",
             "On an address that other machines can reach, a token is required, unless --open lets anybody in. \
              Browsers give cameras and microphones to HTTPS and to localhost only.",
             "The configuration file is TOML; contrib/looprtc.toml explains every key. Options override it.",

@@ -28,6 +28,12 @@ pub fn nal_type(nal: &[u8]) -> u8 {
     nal.first().map_or(0, |header| header & 0x1F)
 }
 
+/// Returns `false` for NAL units of unspecified types (0, 24 to 31), which are for the use of applications: RTP gives
+/// these numbers meanings of its own (RFC 6184 §5.2).
+pub fn is_sendable(nal: &[u8]) -> bool {
+    matches!(nal_type(nal), 1..=23)
+}
+
 /// A sequence parameter set, as far as a sender is concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -30,6 +30,12 @@ pub fn nal_type(nal: &[u8]) -> u8 {
         .map_or(63, |header| header[0] >> 1 & 0x3F)
 }
 
+/// Returns `false` for NAL units of unspecified types (48 to 63), which are for the use of applications: RTP gives
+/// these numbers meanings of its own (RFC 7798 §4.4).
+pub fn is_sendable(nal: &[u8]) -> bool {
+    nal_type(nal) < 48
+}
+
 /// Whether this is a slice of a picture at which decoding can start (IDR, BLA or CRA).
 pub fn is_irap(nal: &[u8]) -> bool {
     matches!(nal_type(nal), 16..=23)

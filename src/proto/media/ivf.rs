@@ -34,6 +34,9 @@ pub struct IvfHeader {
 }
 
 /// Reads IVF. Frames of no bytes, by which encoders say "dropped", are skipped.
+///
+/// Some programs write timestamps in another unit than their header names: where the first two frames are so
+/// far apart, or so close, as no frames are, the unit that makes sense is taken; [`correction`](Self::correction) says so.
 #[derive(Debug)]
 pub struct IvfReader {
     input: Input,
@@ -42,6 +45,50 @@ pub struct IvfReader {
     error: Option<MediaError>,
     last: Option<u64>,
     interval: u64,
+    unit: Unit,
+}
+
+/// What the unit of timestamps is.
+#[derive(Debug)]
+enum Unit {
+    /// Two frames will tell; the first one, if it has come.
+    Unknown(Option<Raw>),
+    /// The second frame, while the first one was given out.
+    Known(Timebase, Option<Raw>),
+}
+
+/// A frame before its time is known.
+#[derive(Debug)]
+struct Raw {
+    pts: u64,
+    offset: u64,
+    data: Vec<u8>,
+}
+
+/// The interval between two frames, in nanoseconds, that is believed: from 500 a second to one in ten seconds.
+const BELIEVED: std::ops::RangeInclusive<u64> = 2_000_000..=10_000_000_000;
+
+/// What an interval has to come to for another unit to be taken: from 200 a second to 5.
+const SENSIBLE: std::ops::RangeInclusive<u64> = 5_000_000..=200_000_000;
+
+/// Units that are taken instead of one that makes no sense, as fractions of a second: RTP's clock, milliseconds, microseconds,
+/// nanoseconds, and frames.
+const OTHER_UNITS: [u32; 5] = [90_000, 1000, 1_000_000, 1_000_000_000, 30];
+
+/// The unit of timestamps, when the first two frames are so many units apart.
+fn unit(stated: Timebase, interval: u64) -> Timebase {
+    let nanos = |base: Timebase| {
+        let time = base.time(interval);
+        time.map_or(u64::MAX, |t| {
+            u64::try_from(t.as_nanos()).unwrap_or(u64::MAX)
+        })
+    };
+    if interval == 0 || BELIEVED.contains(&nanos(stated)) {
+        return stated;
+    }
+    let others = OTHER_UNITS.iter().filter_map(|n| Timebase::new(1, *n));
+    let mut sensible = others.filter(|base| SENSIBLE.contains(&nanos(*base)));
+    sensible.next().unwrap_or(stated)
 }
 
 impl IvfReader {
@@ -54,6 +101,22 @@ impl IvfReader {
             error: None,
             last: None,
             interval: 1,
+            unit: Unit::Unknown(None),
+        }
+    }
+
+    /// Returns which unit of timestamps was taken instead of the one that the header names, in words; `None`: the
+    /// header's.
+    pub fn correction(&self) -> Option<String> {
+        let stated = self.header.as_ref()?.timebase;
+        match self.unit {
+            Unit::Known(taken, _) if taken != stated => Some(format!(
+                "the IVF header says that times are in {}/{} s, which its frames contradict; 1/{} s is taken",
+                stated.numerator(),
+                stated.denominator(),
+                taken.denominator()
+            )),
+            _ => None,
         }
     }
 
@@ -90,6 +153,10 @@ impl IvfReader {
         if offset < HEADER as u64 {
             self.header = None;
         }
+        match &mut self.unit {
+            Unit::Unknown(first) => *first = None,
+            Unit::Known(_, second) => *second = None,
+        }
         self.input.restart(offset);
         self.error = None;
         self.last = None;
@@ -104,9 +171,50 @@ impl IvfReader {
             },
         };
         loop {
+            let (base, raw) = match &mut self.unit {
+                Unit::Known(base, second) => {
+                    let base = *base;
+                    let raw = match second.take() {
+                        Some(raw) => Some(raw),
+                        None => self.raw()?,
+                    };
+                    return raw.map(|raw| self.frame(base, raw)).transpose();
+                }
+                // What is wrong with the second frame is found again, and told, when the first one was given out.
+                Unit::Unknown(Some(_)) => (header.timebase, self.raw().ok()),
+                Unit::Unknown(None) => {
+                    let Some(raw) = self.raw()? else {
+                        return Ok(None);
+                    };
+                    self.unit = Unit::Unknown(Some(raw));
+                    continue;
+                }
+            };
+            // Nothing has come of the second one yet.
+            if matches!(raw, Some(None)) && !self.input.is_finished() {
+                return Ok(None);
+            }
+            let second = raw.flatten();
+            let Unit::Unknown(Some(first)) =
+                std::mem::replace(&mut self.unit, Unit::Known(base, None))
+            else {
+                return Ok(None); // not reached: it was there above
+            };
+            let interval = second
+                .as_ref()
+                .map_or(0, |s| s.pts.saturating_sub(first.pts));
+            let base = unit(base, interval);
+            self.unit = Unit::Known(base, second);
+            return self.frame(base, first).map(Some);
+        }
+    }
+
+    /// The next frame that is not empty; `None` when more input is needed, or at the end.
+    fn raw(&mut self) -> Result<Option<Raw>, MediaError> {
+        loop {
             let offset = self.input.offset();
             let Some(head) = self.input.peek(FRAME_HEADER) else {
-                return self.need(FRAME_HEADER, "a frame header");
+                return self.need(FRAME_HEADER, "a frame header").map(|()| None);
             };
             let size = le32(head, 0) as usize;
             let pts = le64(head, 4);
@@ -118,26 +226,20 @@ impl IvfReader {
                 return Err(MediaError::new(MediaErrorKind::TooLarge, offset, reason));
             }
             let Some(whole) = self.input.peek(FRAME_HEADER + size) else {
-                return self.need(FRAME_HEADER + size, "a frame");
+                return self.need(FRAME_HEADER + size, "a frame").map(|()| None);
             };
             let data = whole.get(FRAME_HEADER..).unwrap_or_default().to_vec();
-            let frame = self.frame(&header, pts, data, offset)?;
             self.input.consume(FRAME_HEADER + size);
-            if !frame.data.is_empty() {
-                return Ok(Some(frame));
+            if !data.is_empty() {
+                return Ok(Some(Raw { pts, offset, data }));
             }
         }
     }
 
-    fn frame(
-        &mut self,
-        header: &IvfHeader,
-        pts: u64,
-        data: Vec<u8>,
-        offset: u64,
-    ) -> Result<Frame, MediaError> {
+    fn frame(&mut self, base: Timebase, raw: Raw) -> Result<Frame, MediaError> {
+        let Raw { pts, offset, data } = raw;
         let damaged = |reason: String| MediaError::new(MediaErrorKind::Damaged, offset + 4, reason);
-        let Some(time) = header.timebase.time(pts) else {
+        let Some(time) = base.time(pts) else {
             return Err(damaged(format!(
                 "an IVF timestamp of {pts}: more than a hundred years"
             )));
@@ -151,10 +253,11 @@ impl IvfReader {
             self.interval = (pts - last).max(1);
         }
         self.last = Some(pts);
+        let codec = self.header.as_ref().map_or(Codec::Vp8, |h| h.codec);
         Ok(Frame {
             time,
-            duration: header.timebase.time(self.interval).unwrap_or_default(),
-            keyframe: keyframe::is_keyframe(header.codec, &data),
+            duration: base.time(self.interval).unwrap_or_default(),
+            keyframe: keyframe::is_keyframe(codec, &data),
             offset,
             data,
         })
@@ -168,7 +271,7 @@ impl IvfReader {
             return wrong(0, "not IVF: it does not begin with \"DKIF\"".into());
         }
         let Some(head) = self.input.peek(HEADER) else {
-            return self.need(HEADER, "the file header").map(|_| None);
+            return self.need(HEADER, "the file header").map(|()| None);
         };
         let size = le16(head, 6);
         if !(HEADER as u16..=MAX_HEADER).contains(&size) {
@@ -199,18 +302,18 @@ impl IvfReader {
         if self.input.peek(usize::from(size)).is_none() {
             return self
                 .need(usize::from(size), "the file header")
-                .map(|_| None);
+                .map(|()| None);
         }
         self.input.consume(usize::from(size));
         Ok(Some(header))
     }
 
     /// More is needed: fine, unless there is none and something was begun.
-    fn need(&self, needed: usize, what: &str) -> Result<Option<Frame>, MediaError> {
+    fn need(&self, needed: usize, what: &str) -> Result<(), MediaError> {
         let have = self.input.unread().len();
         let at_end = have == 0 && self.header.is_some();
         if !self.input.is_finished() || at_end {
-            return Ok(None);
+            return Ok(());
         }
         let reason = format!("IVF ends inside {what}: {have} of {needed} bytes are there");
         Err(MediaError::new(

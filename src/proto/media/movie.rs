@@ -1,8 +1,8 @@
 //! MP4 (plain and fragmented), Matroska and WebM as input: several tracks in one file.
 //!
 //! These formats keep their tables anywhere in the file, so this reader pulls from something that can seek,
-//! where the others are pushed to; a pipe will not do. `shiguredo_mp4` and `matroska-demuxer` take the
-//! containers apart; this module makes of what they find the same [`Frame`]s as the other readers give.
+//! where the others are pushed to; a pipe will not do. `shiguredo_mp4` takes MP4
+//! apart; this module makes of what it finds the same [`Frame`]s as the other readers give.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::panic::AssertUnwindSafe;
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, annexb, h264, h265, keyframe, opus};
 
+mod ebml;
+mod edits;
+mod fragments;
 mod matroska;
 mod mp4;
 
@@ -57,11 +60,12 @@ struct Found {
 }
 
 /// How H.264 and H.265 are stored: NAL units behind their lengths, parameter sets apart
-/// (ISO/IEC 14496-15 §5.3.3.1, §8.3.3.1).
+/// (ISO/IEC 14496-15 §5.3.3.1, §8.3.3.1), or among them (§5.4.2.1, §8.4.1).
 #[derive(Debug, Clone, Default)]
 struct NalFormat {
     /// Bytes of each length: 1 to 4.
     length_bytes: usize,
+    /// Those that the container names, and then the latest that came.
     parameter_sets: Vec<Vec<u8>>,
 }
 
@@ -72,8 +76,8 @@ struct Sample {
     time: Duration,
     /// Where the container says.
     duration: Option<Duration>,
-    /// Where it stands, if the demuxer says.
-    offset: Option<u64>,
+    /// Where it stands.
+    offset: u64,
     data: Vec<u8>,
 }
 
@@ -96,7 +100,7 @@ impl<R: Read + Seek> MovieReader<R> {
             inner: Arc::new(Mutex::new(input)),
             position: Position::default(),
         };
-        let (demuxer, found) = open(input.clone())?;
+        let (demuxer, found) = open(input.clone(), limits.max_frame)?;
         let mut reader = Self {
             demuxer,
             tracks: Vec::new(),
@@ -121,6 +125,14 @@ impl<R: Read + Seek> MovieReader<R> {
     /// The tracks that can be sent.
     pub fn tracks(&self) -> &[MovieTrack] {
         &self.infos
+    }
+
+    /// What stands before the first moment of the media: what is to be in step with this begins that much later.
+    pub fn preroll(&self) -> Duration {
+        match &self.demuxer {
+            Demuxer::Mp4(demuxer) => demuxer.preroll(),
+            Demuxer::Matroska(_) => Duration::ZERO,
+        }
     }
 
     /// What other tracks there are.
@@ -148,7 +160,7 @@ impl<R: Read + Seek> MovieReader<R> {
             track.last = None;
             track.interval = FIRST_INTERVAL;
         }
-        (self.demuxer, _) = open(self.input.clone())?;
+        (self.demuxer, _) = open(self.input.clone(), self.max_frame)?;
         Ok(())
     }
 
@@ -177,12 +189,10 @@ impl<R: Read + Seek> MovieReader<R> {
                 Demuxer::Matroska(demuxer) => demuxer.next(),
             });
             let here = self.input.position.get();
-            let Some(mut sample) = next.map_err(|reason| damaged(here, reason))? else {
+            let Some(sample) = next.map_err(|reason| damaged(here, reason))? else {
                 return Ok(None);
             };
-            // Matroska's does not tell, but has just read it.
-            let read = here.saturating_sub(sample.data.len() as u64);
-            let offset = *sample.offset.get_or_insert(read);
+            let offset = sample.offset;
             let index = self
                 .tracks
                 .iter()
@@ -209,6 +219,7 @@ impl<R: Read + Seek> MovieReader<R> {
 /// Finds out what it is, and takes it apart as far as the tracks.
 fn open<R: Read + Seek>(
     mut input: Counted<R>,
+    max_frame: usize,
 ) -> Result<(Demuxer<Counted<R>>, Vec<Found>), MediaError> {
     let position = input.position.clone();
     position.allow();
@@ -226,7 +237,7 @@ fn open<R: Read + Seek>(
     position.allow();
     let opened = contained(|| {
         if start.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) {
-            let (demuxer, found) = Matroska::open(input)?;
+            let (demuxer, found) = Matroska::open(input, max_frame)?;
             Ok(Some((Demuxer::Matroska(Box::new(demuxer)), found)))
         } else if start.get(4..8) == Some(b"ftyp") {
             let (demuxer, found) = Mp4::open(input)?;
@@ -328,9 +339,9 @@ impl NalFormat {
 
     /// Start codes instead of lengths, parameter sets before keyframes that come without, and no
     /// delimiters. `None` when a length is wrong.
-    fn to_byte_stream(&self, codec: Codec, data: &[u8]) -> Option<Vec<u8>> {
-        let (mut out, mut has_sets, mut is_key) =
-            (Vec::with_capacity(data.len() + 16), false, false);
+    fn to_byte_stream(&mut self, codec: Codec, data: &[u8]) -> Option<Vec<u8>> {
+        let (mut out, mut is_key) = (Vec::with_capacity(data.len() + 16), false);
+        let mut own = Vec::new();
         let mut rest = data;
         while !rest.is_empty() {
             let (length, behind) = rest.split_at_checked(self.length_bytes)?;
@@ -341,30 +352,68 @@ impl NalFormat {
             rest = behind;
             let ignored = match codec {
                 Codec::H264 => {
-                    has_sets |= h264::nal_type(nal) == h264::SPS;
                     is_key |= h264::nal_type(nal) == h264::IDR;
                     matches!(h264::nal_type(nal), h264::AUD | h264::FILLER)
+                        || !h264::is_sendable(nal)
                 }
                 _ => {
-                    has_sets |= h265::nal_type(nal) == h265::SPS;
                     is_key |= h265::is_irap(nal);
                     matches!(h265::nal_type(nal), h265::AUD | h265::FILLER)
+                        || !h265::is_sendable(nal)
                 }
             };
-            if !nal.is_empty() && !ignored {
-                append(nal, &mut out);
+            if nal.is_empty() || ignored {
+                continue;
             }
+            if let Some(key) = set_key(codec, nal) {
+                self.keep(codec, key, nal);
+                own.push(key);
+            }
+            append(nal, &mut out);
         }
-        if is_key && !has_sets {
+        if is_key {
             let mut with_sets = Vec::with_capacity(out.len() + 256);
-            self.parameter_sets
-                .iter()
+            let sets = self.parameter_sets.iter();
+            sets.filter(|set| set_key(codec, set).is_none_or(|key| !own.contains(&key)))
                 .for_each(|set| append(set, &mut with_sets));
             with_sets.extend_from_slice(&out);
             out = with_sets;
         }
         Some(out)
     }
+
+    /// Keeps a parameter set for the keyframes to come, in place of the one before, in the order of dependence.
+    fn keep(&mut self, codec: Codec, key: (u8, u8), nal: &[u8]) {
+        let sets = &mut self.parameter_sets;
+        let size: usize = sets.iter().map(Vec::len).sum();
+        match sets.iter_mut().find(|set| set_key(codec, set) == Some(key)) {
+            Some(set) if set == nal => {}
+            Some(set) if size + nal.len() <= annexb::MAX_PARAMETER_SETS => *set = nal.to_vec(),
+            None if size + nal.len() <= annexb::MAX_PARAMETER_SETS => {
+                let is_behind = |set: &Vec<u8>| set_key(codec, set).is_some_and(|k| k > key);
+                let at = sets.iter().position(is_behind).unwrap_or(sets.len());
+                sets.insert(at, nal.to_vec());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Type and number of a parameter set; `None` for other NAL units.
+fn set_key(codec: Codec, nal: &[u8]) -> Option<(u8, u8)> {
+    let id = match (codec, h264::nal_type(nal), h265::nal_type(nal)) {
+        (Codec::H264, h264::SPS, _) => h264::Sps::parse(nal)?.id,
+        (Codec::H264, h264::PPS, _) => h264::Pps::parse(nal)?.id,
+        (Codec::H265, _, h265::VPS) => nal.get(2)? >> 4,
+        (Codec::H265, _, h265::SPS) => h265::Sps::parse(nal)?.id,
+        (Codec::H265, _, h265::PPS) => h265::Pps::parse(nal)?.id,
+        _ => return None,
+    };
+    let kind = match codec {
+        Codec::H264 => h264::nal_type(nal),
+        _ => h265::nal_type(nal),
+    };
+    Some((kind, id))
 }
 
 fn append(nal: &[u8], out: &mut Vec<u8>) {

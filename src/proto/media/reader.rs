@@ -30,6 +30,40 @@ pub struct Sniffer {
     bytes: Vec<u8>,
     limits: Limits,
     finished: bool,
+    /// Bytes of ID3 tags before them.
+    offset: u64,
+    /// As many more of a tag are to come.
+    tag: u64,
+}
+
+impl Sniffer {
+    fn feed(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+        let mut start = 0;
+        loop {
+            let rest = self.bytes.get(start..).unwrap_or_default();
+            let skipped = usize::try_from(self.tag).map_or(rest.len(), |n| n.min(rest.len()));
+            start += skipped;
+            self.tag -= skipped as u64;
+            self.offset += skipped as u64;
+            match id3_length(rest.get(skipped..).unwrap_or_default()) {
+                Some(length) if self.tag == 0 => self.tag = length,
+                _ => break,
+            }
+        }
+        self.bytes.drain(..start);
+    }
+}
+
+/// The length of the ID3v2 tag that these bytes begin with (ID3v2.4.0 §3.1): taggers put it before anything.
+fn id3_length(bytes: &[u8]) -> Option<u64> {
+    let header = bytes.strip_prefix(b"ID3")?.first_chunk::<7>()?;
+    let [_, _, flags, size @ ..] = header;
+    let size = size.iter().try_fold(0u64, |sum, byte| {
+        (byte & 0x80 == 0).then_some(sum << 7 | u64::from(*byte))
+    })?;
+    let footer = if flags & 0x10 != 0 { 10 } else { 0 };
+    Some(10 + size + footer)
 }
 
 /// Enough for every signature.
@@ -43,6 +77,8 @@ impl Reader {
             bytes: Vec::new(),
             limits,
             finished: false,
+            offset: 0,
+            tag: 0,
         })
     }
 
@@ -52,9 +88,9 @@ impl Reader {
         match self {
             Self::Unknown(sniffer) => {
                 if sniffer.bytes.len() >= SIGNATURE_BYTES {
-                    return Err(unknown(&sniffer.bytes)); // `poll` said so, too
+                    return Err(unknown(sniffer)); // `poll` said so, too
                 }
-                sniffer.bytes.extend_from_slice(bytes);
+                sniffer.feed(bytes);
                 if sniffer.bytes.len() < SIGNATURE_BYTES {
                     return Ok(());
                 }
@@ -75,11 +111,20 @@ impl Reader {
             {
                 Ok(None)
             }
-            Self::Unknown(sniffer) => Err(unknown(&sniffer.bytes)),
+            Self::Unknown(sniffer) => Err(unknown(sniffer)),
             Self::Ivf(reader) => reader.poll(),
             Self::Ogg(reader) => reader.poll(),
             Self::AnnexB(reader) => reader.poll(),
             Self::Wav(reader) => reader.poll(),
+        }
+    }
+
+    /// Takes what has come so far for a whole frame, where that cannot be told otherwise: see
+    /// [`AnnexBReader::flush`]. Returns that frame, if there is one.
+    pub fn flush(&mut self) -> Result<Option<Frame>, MediaError> {
+        match self {
+            Self::AnnexB(reader) => reader.flush(),
+            other => other.poll(),
         }
     }
 
@@ -121,6 +166,16 @@ impl Reader {
         }
     }
 
+    /// Returns what was passed over so far because it was damaged or missing, or what was taken otherwise than it is
+    /// written, in words; `None`: nothing.
+    pub fn damage(&self) -> Option<String> {
+        match self {
+            Self::Ogg(reader) => reader.damage(),
+            Self::Ivf(reader) => reader.correction(),
+            _ => None,
+        }
+    }
+
     fn decide(&mut self) -> Result<(), MediaError> {
         let Self::Unknown(sniffer) = self else {
             return Ok(());
@@ -128,12 +183,14 @@ impl Reader {
         let limits = sniffer.limits.clone();
         let mut reader = match sniffer.bytes.get(..4) {
             Some(b"DKIF") => Self::Ivf(Box::new(IvfReader::new(limits))),
-            Some(b"OggS") => Self::Ogg(Box::new(OggOpusReader::new(limits))),
+            Some(b"OggS") => Self::Ogg(Box::new(OggOpusReader::behind(limits, sniffer.offset))),
+            // What else has such a tag is MP3, mostly.
+            _ if sniffer.offset > 0 => return Err(unknown(sniffer)),
             Some(b"RIFF" | b"RF64" | b"RIFX") => Self::Wav(Box::new(WavReader::new(limits))),
             _ => {
-                let codec = byte_stream(&sniffer.bytes).ok_or_else(|| unknown(&sniffer.bytes))?;
+                let codec = byte_stream(&sniffer.bytes).ok_or_else(|| unknown(sniffer))?;
                 let reader = AnnexBReader::new(codec, limits);
-                Self::AnnexB(Box::new(reader.ok_or_else(|| unknown(&sniffer.bytes))?))
+                Self::AnnexB(Box::new(reader.ok_or_else(|| unknown(sniffer))?))
             }
         };
         reader.feed(&sniffer.bytes)?;
@@ -162,22 +219,39 @@ fn byte_stream(bytes: &[u8]) -> Option<Codec> {
     (h264 && nal[0] & 0x80 == 0).then_some(Codec::H264)
 }
 
-fn unknown(bytes: &[u8]) -> MediaError {
+fn unknown(sniffer: &Sniffer) -> MediaError {
+    let (bytes, offset) = (&sniffer.bytes[..], sniffer.offset);
     let kind = MediaErrorKind::WrongFormat;
-    let hint = match bytes.get(4..8) {
-        _ if bytes.is_empty() => "an empty file",
-        _ if bytes.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) => {
-            "Matroska or WebM: that is for MovieReader, and not from a pipe. Or convert: \
-             ffmpeg -i INPUT -map v -c copy OUT.ivf -map a -c copy OUT.ogg"
-        }
-        Some(b"ftyp") => {
-            "MP4: that is for MovieReader, and not from a pipe. Or convert: \
-             ffmpeg -i INPUT -map v -c copy OUT.h264 -map a -c:a libopus OUT.ogg"
-        }
-        _ => "neither IVF, Ogg, WAV nor an H.264 or H.265 byte stream",
+    let at = |range: std::ops::Range<usize>| bytes.get(range).unwrap_or_default();
+    let is_mp3 = offset > 0 || matches!(bytes, [0xFF, 0xE2..=0xFF, ..]);
+    let hint = if bytes.is_empty() && offset == 0 {
+        "an empty file".to_owned()
+    } else if bytes.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) {
+        "Matroska or WebM, which is read from files only, not from a pipe: use \
+         ffmpeg -i INPUT -map v -c copy -f ivf - (or -f h264)"
+            .into()
+    } else if at(4..8) == b"ftyp" {
+        "MP4, which is read from files only, not from a pipe: use \
+         ffmpeg -i INPUT -map v -c copy -f h264 -"
+            .into()
+    } else if is_mp3 {
+        "MP3 or AAC, which WebRTC does not carry; convert: ffmpeg -i INPUT -c:a libopus OUTPUT.ogg"
+            .into()
+    } else if bytes.first() == Some(&0x47) {
+        "an MPEG transport stream, which is not read; take it apart: \
+         ffmpeg -i INPUT -map v -c copy OUTPUT.mp4"
+            .into()
+    } else if bytes.starts_with(b"FLV") {
+        "Flash video, which is not read; convert: ffmpeg -i INPUT -c copy OUTPUT.mp4".into()
+    } else {
+        format!("not {KNOWN}")
     };
     MediaError::new(kind, 0, hint)
 }
+
+/// All that is read, from files at least.
+const KNOWN: &str =
+    "MP4, Matroska, WebM, IVF, Ogg Opus, WAV with G.711, or an H.264 or H.265 byte stream";
 
 #[cfg(test)]
 pub(super) mod tests {
@@ -226,9 +300,14 @@ pub(super) mod tests {
         for (bytes, word) in [
             (&b"\x1A\x45\xDF\xA3 and more of it, as it were"[..], "WebM"),
             (b"\0\0\0\x20ftypisom........", "MP4"),
-            (b"ID3\x04 and more of it, as it were", "neither"),
+            (b"ID3\x04 and more of it, as it were", "MP3"),
+            (b"\xFF\xFB\x90\0 and more of it, as it were", "MP3"),
+            (
+                b"\x47\x40\0\x10\0 and more of it, as it were",
+                "transport stream",
+            ),
             (b"", "empty"),
-            (b"x", "neither"),
+            (b"x", "Matroska"),
         ] {
             let (frames, error) = drain(&mut Reader::new(Limits::default()), bytes, 5);
             let error = error.unwrap();

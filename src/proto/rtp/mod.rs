@@ -14,14 +14,18 @@
 
 pub(crate) mod base64;
 mod h264;
+mod h265;
 mod packet;
+mod parameter_sets;
 mod rtcp;
 mod sdp_file;
 mod sender;
 mod source;
 
 pub use h264::H264ParameterSets;
+pub use h265::H265ParameterSets;
 pub use packet::{Packet, PacketError, is_rtcp};
+pub use parameter_sets::ParameterSets;
 pub use rtcp::{RtcpPacket, SenderInfo, read_rtcp, write_bye, write_sender_report};
 pub use sdp_file::{SdpFile, SdpFileError, StreamDescription};
 pub use sender::{RtpSender, RtpSenderConfig};

@@ -28,6 +28,8 @@ pub struct SdpFile {
     pub name: String,
     /// In the order of the m-lines; 64 at most.
     pub streams: Vec<StreamDescription>,
+    /// What the m-lines are that WebRTC does not carry, as in `AAC audio`, `ONVIF metadata`.
+    pub left_out: Vec<String>,
 }
 
 /// One stream: what it is and where it is sent to.
@@ -159,17 +161,19 @@ impl SdpFile {
         Self {
             name: name.into(),
             streams,
+            left_out: Vec::new(),
         }
     }
 
     /// Reads a file. Lines end with CRLF, LF or CR; white space around them and a title above them (`SDP:`, as FFmpeg
     /// prints) are passed over. Of an m-line with several payload types the first that is
-    /// known counts; m-lines with port 0 are not in use and left out.
+    /// known counts; m-lines with port 0 are not in use and left out. M-lines of what WebRTC does not carry (AAC,
+    /// metadata, an encrypted stream) are [`left_out`](Self::left_out), if another one is carried.
     ///
     /// # Errors
     ///
-    /// [`SdpFileError`] with the line: when it is no SDP, a stream is encrypted, no RTP, or encoded with what
-    /// WebRTC does not know.
+    /// [`SdpFileError`] with the line: when it is no SDP, or all streams are encrypted, no RTP, or encoded with
+    /// what WebRTC does not know.
     pub fn parse(text: &str) -> Result<Self, SdpFileError> {
         let whole = |reason: String| SdpFileError { line: 0, reason };
         if text.len() > MAX_FILE {
@@ -183,15 +187,26 @@ impl SdpFile {
         if session.medias.len() > MAX_STREAMS {
             return Err(whole(format!("more than {MAX_STREAMS} m-lines")));
         }
-        let mut streams = Vec::new();
+        let (mut streams, mut left_out, mut first) = (Vec::new(), Vec::new(), None);
         for (index, media) in session.medias.iter().enumerate() {
             let lines = Lines {
                 text: &tidied,
                 index,
             };
-            if media.port != 0 {
-                streams.push(stream_of(media, session.connection.as_ref(), &lines)?);
+            if media.port == 0 {
+                continue;
             }
+            match stream_of(media, session.connection.as_ref(), &lines) {
+                Ok(stream) => streams.push(stream),
+                Err(Refusal::Foreign { what, error }) => {
+                    left_out.push(what);
+                    first.get_or_insert(error);
+                }
+                Err(Refusal::Wrong(error)) => return Err(error),
+            }
+        }
+        if let Some(error) = first.filter(|_| streams.is_empty()) {
+            return Err(error);
         }
         if streams.is_empty() {
             return Err(whole("no stream in it (no m-line with a port)".into()));
@@ -199,6 +214,7 @@ impl SdpFile {
         Ok(Self {
             name: session.session_name,
             streams,
+            left_out,
         })
     }
 
@@ -221,6 +237,20 @@ impl SdpFile {
         // Writing into memory does not fail.
         let _ = session.write(&mut text);
         String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// Why an m-line makes no stream.
+enum Refusal {
+    /// WebRTC does not carry this.
+    Foreign { what: String, error: SdpFileError },
+    /// It breaks the rules.
+    Wrong(SdpFileError),
+}
+
+impl From<SdpFileError> for Refusal {
+    fn from(error: SdpFileError) -> Self {
+        Self::Wrong(error)
     }
 }
 
@@ -257,18 +287,21 @@ fn stream_of(
     media: &Media,
     of_session: Option<&Connection>,
     lines: &Lines<'_>,
-) -> Result<StreamDescription, SdpFileError> {
+) -> Result<StreamDescription, Refusal> {
     let m_line = |reason: String| lines.error("m=", reason);
     match media.parse_transport_proto() {
         TransportProto::RtpAvp | TransportProto::RtpAvpf => {}
         _ => {
             let reason = format!("{} is not plain RTP (RTP/AVP, RTP/AVPF)", media.proto);
-            return Err(m_line(reason));
+            return Err(Refusal::Foreign {
+                what: format!("{} ({})", media.media, media.proto),
+                error: m_line(reason),
+            });
         }
     }
     let (payload_type, codec, clock_rate, channels) = format_of(media, lines)?;
     if media.media != MediaKind::of(codec).to_string() {
-        return Err(m_line(format!("{codec} is no {}", media.media)));
+        return Err(m_line(format!("{codec} is no {}", media.media)).into());
     }
     let connection = media.connections.first().or(of_session);
     let connection = connection.ok_or_else(|| m_line("no c-line says where to".into()))?;
@@ -293,18 +326,21 @@ fn stream_of(
         && !matches!(mode, "0" | "1")
     {
         let reason = format!("packetization-mode {mode}: WebRTC has 0 and 1 (RFC 7742 §6.2)");
-        return Err(lines.error("a=fmtp:", reason));
+        return Err(lines.error("a=fmtp:", reason).into());
     }
     Ok(stream)
 }
 
 /// Payload type, codec, clock rate and channels.
-fn format_of(media: &Media, lines: &Lines<'_>) -> Result<(u8, Codec, u32, u8), SdpFileError> {
+fn format_of(media: &Media, lines: &Lines<'_>) -> Result<(u8, Codec, u32, u8), Refusal> {
     let mut unknown = Vec::new();
     for format in media.fmt.split_ascii_whitespace() {
         let payload_type: u8 = match format.parse() {
             Ok(number) if number < 128 => number,
-            _ => return Err(lines.error("m=", format!("{format:?} is not a payload type"))),
+            _ => {
+                let reason = format!("{format:?} is not a payload type");
+                return Err(lines.error("m=", reason).into());
+            }
         };
         let of_this = format!("a=rtpmap:{payload_type} ");
         let map = media
@@ -334,22 +370,45 @@ fn format_of(media: &Media, lines: &Lines<'_>) -> Result<(u8, Codec, u32, u8), S
         let channels = match (channels.parse(), codec.is_video()) {
             (_, true) => 0,
             (Ok(number @ 1..=8), _) => number,
-            _ => return Err(lines.error(&of_this, format!("{channels:?} channels"))),
+            _ => {
+                return Err(lines
+                    .error(&of_this, format!("{channels:?} channels"))
+                    .into());
+            }
         };
         if map.clock_rate != codec.clock_rate() {
             let (is, must) = (map.clock_rate, codec.clock_rate());
             let reason = format!("{codec} with a clock of {is} Hz; in WebRTC it has {must}");
-            return Err(lines.error(&of_this, reason));
+            return Err(lines.error(&of_this, reason).into());
         }
         return Ok((payload_type, codec, map.clock_rate, channels));
     }
+    let names: Vec<String> = unknown
+        .iter()
+        .map(|name| foreign(name, &media.media))
+        .collect();
     let known: Vec<&str> = Codec::ALL.iter().map(|c| c.name()).collect();
     let reason = format!(
         "no codec of WebRTC: {}; known are {}",
         unknown.join(", "),
         known.join(", ")
     );
-    Err(lines.error("m=", reason))
+    Err(Refusal::Foreign {
+        what: names.join(", "),
+        error: lines.error("m=", reason),
+    })
+}
+
+/// What people call an encoding name.
+fn foreign(name: &str, kind: &str) -> String {
+    let known = match name.to_ascii_uppercase().as_str() {
+        "MPEG4-GENERIC" | "MP4A-LATM" => "AAC audio",
+        "MPA" | "MPA-ROBUST" => "MP3 audio",
+        "L16" | "L24" => "uncompressed audio",
+        "VND.ONVIF.METADATA" => "ONVIF metadata",
+        _ => return format!("{kind} ({name})"),
+    };
+    known.to_owned()
 }
 
 fn fmtp_of(media: &Media, payload_type: u8) -> Option<String> {

@@ -21,8 +21,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::h264::{H264ParameterSets, begins_bare_keyframe};
 use super::packet::{Packet, is_rtcp};
+use super::parameter_sets::ParameterSets;
 use super::rtcp::{RtcpPacket, SenderInfo, read_rtcp};
 use crate::proto::peer::RtpPacket;
 
@@ -115,7 +115,7 @@ struct Current {
     inserted_at: u16,
     /// The timestamp of the last parameter sets, put in or not.
     sets_at: Option<u32>,
-    sets: H264ParameterSets,
+    sets: ParameterSets,
 }
 
 /// A source that may take over.
@@ -391,8 +391,9 @@ impl RtpSource {
             if current.sets.observe(&packet.payload) {
                 current.sets_at = Some(packet.timestamp);
             }
-            let is_needed =
-                current.sets_at != Some(packet.timestamp) && begins_bare_keyframe(&packet.payload);
+            let is_needed = current.sets_at != Some(packet.timestamp)
+                && current.sets.begins_bare_keyframe(&packet.payload);
+            self.stats.bare_keyframes += u64::from(is_needed && !current.sets.is_complete());
             if is_needed && current.sets.is_complete() {
                 let sets = SourcePacket {
                     sequence_number: original.wrapping_add(current.inserted),

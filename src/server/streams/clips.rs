@@ -4,7 +4,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::config::StreamsConfig;
-use super::reader::{Input, Item, Reading};
+use super::live::Live;
+use super::reader::{Contents, Input, Item, Reading};
 use crate::driver::LoopHandle;
 use crate::proto::media::pacing::{Paced, Pacer, PacerConfig, TrackId, TrackKind};
 use crate::proto::media::{Codec, Frame};
@@ -16,11 +17,27 @@ const MAX_QUEUE: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Clips {
     reading: Reading,
+    player: Player,
+}
+
+#[derive(Debug)]
+enum Player {
+    /// At the pace of its timestamps.
+    Paced(Playback),
+    /// As it comes.
+    Live(Live),
+}
+
+/// A file, or a pipe that is read like one.
+#[derive(Debug)]
+struct Playback {
     show: Option<Show>,
     /// The tracks that have begun and were not told.
-    news: Option<Vec<Codec>>,
+    news: Option<Contents>,
     /// Nothing more comes: it has ended, or why it cannot be read.
     over: Option<Result<(), String>>,
+    /// What is to be said before anything else.
+    aside: Option<Clip>,
     max_bytes: usize,
     due: Option<Instant>,
 }
@@ -41,7 +58,9 @@ struct Show {
 #[derive(Debug)]
 pub(super) enum Clip {
     /// The tracks are these from now on.
-    Tracks(Vec<Codec>),
+    Tracks(Contents),
+    /// Something about the source that people should know.
+    Note(String),
     /// To be sent now.
     Frame {
         codec: Codec,
@@ -51,6 +70,10 @@ pub(super) enum Clip {
     },
     /// Nothing to do until then, or until the loop is woken.
     Wait(Option<Instant>),
+    /// The writer of a named pipe has ended; the next one is waited for.
+    Pause,
+    /// The pipe's writer sent what cannot be read, for this reason; the next one is waited for.
+    Trouble(String),
     /// All has been played.
     Ended,
     /// It cannot be read.
@@ -59,18 +82,54 @@ pub(super) enum Clip {
 
 impl Clips {
     pub fn start(input: Input, handle: LoopHandle, config: &StreamsConfig) -> io::Result<Self> {
-        Ok(Self {
-            reading: Reading::start(input, handle, config)?,
-            show: None,
-            news: None,
-            over: None,
-            max_bytes: config.max_read_bytes,
-            due: None,
-        })
+        let player = match input.is_live() {
+            true => Player::Live(Live::new()),
+            false => Player::Paced(Playback {
+                show: None,
+                news: None,
+                over: None,
+                aside: None,
+                max_bytes: config.max_read_bytes,
+                due: None,
+            }),
+        };
+        let reading = Reading::start(input, handle, config)?;
+        Ok(Self { reading, player })
     }
 
     /// Nobody watches for now. What comes next begins a new show.
     pub fn pause(&mut self) {
+        if let Player::Paced(playback) = &mut self.player {
+            playback.pause();
+        }
+    }
+
+    /// When there is something to send.
+    pub fn due(&self) -> Option<Instant> {
+        match &self.player {
+            Player::Paced(playback) => playback.due,
+            Player::Live(_) => None,
+        }
+    }
+
+    /// Call until it says [`Clip::Wait`], [`Clip::Ended`] or [`Clip::Failed`].
+    pub fn poll(&mut self, now: Instant) -> Clip {
+        match &mut self.player {
+            Player::Live(live) => live.poll(&self.reading),
+            Player::Paced(playback) => {
+                let clip = playback.next(&self.reading, now);
+                playback.due = match &clip {
+                    Clip::Wait(at) => *at,
+                    _ => None,
+                };
+                clip
+            }
+        }
+    }
+}
+
+impl Playback {
+    fn pause(&mut self) {
         if let Some(show) = self.show.take() {
             if show.end == Some(false) {
                 self.over = Some(Ok(()));
@@ -80,26 +139,14 @@ impl Clips {
         }
     }
 
-    /// When there is something to send.
-    pub fn due(&self) -> Option<Instant> {
-        self.due
-    }
-
-    /// Call until it says [`Clip::Wait`], [`Clip::Ended`] or [`Clip::Failed`].
-    pub fn poll(&mut self, now: Instant) -> Clip {
-        let clip = self.next(now);
-        self.due = match &clip {
-            Clip::Wait(at) => *at,
-            _ => None,
-        };
-        clip
-    }
-
-    fn next(&mut self, now: Instant) -> Clip {
+    fn next(&mut self, reading: &Reading, now: Instant) -> Clip {
         loop {
-            self.fill();
-            if let Some(codecs) = self.news.take() {
-                return Clip::Tracks(codecs);
+            self.fill(reading);
+            if let Some(clip) = self.aside.take() {
+                return clip;
+            }
+            if let Some(contents) = self.news.take() {
+                return Clip::Tracks(contents);
             }
             let Some(show) = &mut self.show else {
                 return self.over().unwrap_or(Clip::Wait(None));
@@ -145,20 +192,28 @@ impl Clips {
     }
 
     /// Takes what the tracks want, if it is there.
-    fn fill(&mut self) {
+    fn fill(&mut self, reading: &Reading) {
         while self.over.is_none() && self.show.as_ref().is_none_or(|s| s.wants(self.max_bytes)) {
-            let Some(item) = self.reading.pop() else {
+            let Some(item) = reading.pop() else {
                 return;
             };
             match (item, &mut self.show) {
                 (Item::Failed(why), _) => self.over = Some(Err(why)),
-                (Item::Tracks(codecs), Some(show)) if show.has(&codecs) => {}
-                (Item::Tracks(codecs), _) => {
-                    self.news = Some(codecs.clone());
-                    self.show = Some(Show::new(codecs));
+                (Item::Trouble(why), _) => {
+                    self.aside = Some(Clip::Trouble(why));
                     return;
                 }
-                (Item::Frame { track, frame }, Some(show)) => show.push(track, frame),
+                (Item::Note(note), _) => {
+                    self.aside = Some(Clip::Note(note));
+                    return;
+                }
+                (Item::Tracks(contents), Some(show)) if show.has(&contents.codecs) => {}
+                (Item::Tracks(contents), _) => {
+                    self.show = Some(Show::new(contents.codecs.clone()));
+                    self.news = Some(contents);
+                    return;
+                }
+                (Item::Frame { track, frame, .. }, Some(show)) => show.push(track, frame),
                 (Item::End { more }, Some(show)) => show.finish(more),
                 (Item::Frame { .. } | Item::End { .. }, None) => {}
             }

@@ -13,7 +13,7 @@ use crate::proto::peer::{MediaKind, PeerError};
 pub enum StreamState {
     /// Nobody watches; the source is started when somebody comes.
     Idle,
-    /// Somebody watches, and nothing has come from the source yet.
+    /// Nothing has come from the source yet, though it was started: somebody watches, or it is a live pipe.
     Starting,
     /// It plays.
     Live,
@@ -60,6 +60,9 @@ pub struct StreamInfo {
     pub viewers: usize,
     /// What it is encoded with, as far as that is known: pictures first.
     pub codecs: Vec<Codec>,
+    /// What of the source is left out, damaged, or taken otherwise than it is written, in sentences for people; 16 at
+    /// most.
+    pub notes: Vec<String>,
     /// What has been counted.
     pub stats: StreamStats,
 }

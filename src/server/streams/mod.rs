@@ -1,11 +1,12 @@
 //! Named streams: files, pipes, plain RTP, publishers; each for any number of viewers.
 //!
 //! A stream has a name and a [source](SourceConfig). The source is started with the first viewer and stopped some
-//! seconds after the last; when it fails it is started again, later each time. Whoever comes sees the first picture
+//! seconds after the last; a live pipe is read all the time. A source that fails is started again, later each time. Whoever comes sees the first picture
 //! at once: the latest keyframe and what follows it is kept, or the publisher is asked for one.
 //!
 //! ```text
-//!   file, pipe ─ thread ─► queue ─► pacer ─┐                    ┌─► viewer (a peer)
+//!   file ─────── thread ─► queue ─► pacer ─┐                    ┌─► viewer (a peer)
+//!   live pipe ── thread ─► queue ──────────┤                    │
 //!   plain RTP ── handle_datagram ──────────┼─► feed ─► tracks ──┼─► viewer
 //!   publisher ── handle_peer_event ────────┘   keyframe and     └─► viewer
 //!                                              what follows
@@ -54,6 +55,7 @@ mod clips;
 mod config;
 mod info;
 mod keyframes;
+mod live;
 mod publisher;
 mod reader;
 mod rtp;

@@ -1,20 +1,21 @@
 //! Files and pipes, read on a thread of their own so that a slow disk or an empty pipe stops nobody, ahead of
 //! time up to a limit.
 
-use std::collections::VecDeque;
+mod pipe;
+mod queue;
+
 use std::fs::File;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use self::pipe::Pipe;
+use self::queue::Shared;
 use super::config::StreamsConfig;
 use crate::driver::LoopHandle;
 use crate::proto::media::wav::WavReader;
-use crate::proto::media::{Codec, Frame, Limits, MediaError, Reader};
-
-/// Bytes read at once.
-const CHUNK: usize = 64 * 1024;
+use crate::proto::media::{Codec, Frame, Limits, MediaError, MediaErrorKind, Reader};
 
 /// How long after the end of a named pipe's writer the next one is looked for.
 const REOPEN: Duration = Duration::from_millis(200);
@@ -39,18 +40,44 @@ pub(super) enum Input {
     Pipe {
         path: Option<PathBuf>,
         codec: Option<Codec>,
+        /// Read as it comes: what the loop does not take in time is dropped, and the writer never waits.
+        live: bool,
     },
+}
+
+impl Input {
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Pipe { live: true, .. })
+    }
+}
+
+/// What a source holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// Of the tracks that are sent.
+    pub codecs: Vec<Codec>,
+    /// What is left out, or taken otherwise than it is written, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// What has been read.
 #[derive(Debug)]
 pub(super) enum Item {
     /// Here a file, or a writer's output, begins: its tracks.
-    Tracks(Vec<Codec>),
+    Tracks(Contents),
+    /// Something about the source that people should know.
+    Note(String),
     /// A frame of one of these. Those of all tracks come in the order of their times.
-    Frame { track: usize, frame: Frame },
+    Frame {
+        track: usize,
+        frame: Frame,
+        /// When its last byte was read.
+        arrived: Instant,
+    },
     /// All of it has been read. `more`: it begins again.
     End { more: bool },
+    /// What the writer of a named pipe sent cannot be read; the next one is waited for.
+    Trouble(String),
     /// It cannot be read, and nothing follows.
     Failed(String),
 }
@@ -64,57 +91,6 @@ impl Item {
     }
 }
 
-/// From the thread to the loop. Bounded in items and bytes.
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    room: Condvar,
-    handle: LoopHandle,
-    max_items: usize,
-    max_bytes: usize,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    items: VecDeque<Item>,
-    bytes: usize,
-    /// The loop wants no more.
-    closed: bool,
-    /// The loop has found nothing, and is to be woken.
-    waiting: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A queue that a panicking thread held is still a queue.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits for room. Whether the loop wants more.
-    fn push(&self, item: Item) -> bool {
-        let size = item.size();
-        let mut state = self.lock();
-        let is_full = |s: &mut State| {
-            let many = s.items.len() >= self.max_items || s.bytes + size > self.max_bytes;
-            !s.closed && !s.items.is_empty() && many
-        };
-        if is_full(&mut state) {
-            let waited = self.room.wait_while(state, is_full);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
-        }
-        if state.closed {
-            return false;
-        }
-        state.bytes += size;
-        state.items.push_back(item);
-        if std::mem::take(&mut state.waiting) {
-            drop(state);
-            self.handle.wake();
-        }
-        true
-    }
-}
-
 /// The loop's end of a thread that reads. The thread ends when this is dropped, or, when it waits for a pipe, with
 /// the next thing that comes.
 #[derive(Debug)]
@@ -123,13 +99,7 @@ pub(super) struct Reading(Arc<Shared>);
 impl Reading {
     /// Begins.
     pub fn start(input: Input, handle: LoopHandle, config: &StreamsConfig) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            room: Condvar::new(),
-            handle,
-            max_items: config.max_read_frames.max(2),
-            max_bytes: config.max_read_bytes,
-        });
+        let shared = Arc::new(Shared::new(handle, config, input.is_live()));
         let theirs = shared.clone();
         std::thread::Builder::new()
             .name("looprtc-reader".into())
@@ -139,34 +109,42 @@ impl Reading {
 
     /// What has been read next; `None`: nothing yet, and the loop is woken when there is.
     pub fn pop(&self) -> Option<Item> {
-        let mut state = self.0.lock();
-        let Some(item) = state.items.pop_front() else {
-            state.waiting = true;
-            return None;
-        };
-        state.bytes -= item.size();
-        // The thread then reads several in a go.
-        if state.items.len() <= self.0.max_items / 2 {
-            self.0.room.notify_one();
-        }
-        Some(item)
+        self.0.pop()
+    }
+
+    /// Returns how many frames of a live pipe were dropped because the loop did not take them in time.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped()
     }
 }
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.closed = true;
-        state.items.clear();
-        self.0.room.notify_all();
+        self.0.close();
     }
 }
 
-/// What these files hold, as far as their beginnings tell. Only regular files are looked into.
-pub(super) fn probe(input: &Input) -> Result<Vec<Codec>, String> {
+/// Returns `true` if the standard input is a file, which is not live.
+pub(super) fn is_input_a_file() -> bool {
+    pipe::is_input_a_file()
+}
+
+/// What the test card holds.
+pub(super) fn card() -> Contents {
+    Contents {
+        codecs: vec![Codec::Vp8, Codec::H264, Codec::Opus],
+        notes: Vec::new(),
+    }
+}
+
+/// How far files are looked into: frames, and bytes of these.
+const PROBE: (usize, usize) = (300, 8 << 20);
+
+/// What these files hold, as far as their beginnings tell, and whether it can be sent. Only regular files are looked into.
+pub(super) fn probe(input: &Input) -> Result<Contents, String> {
     match input {
-        Input::Pipe { .. } => Ok(Vec::new()),
-        Input::Card | Input::Files { .. } => Ok(Pass::open(input)?.codecs()),
+        Input::Pipe { .. } | Input::Card => Ok(Contents::default()),
+        Input::Files { .. } => Pass::open(input)?.probe(),
     }
 }
 
@@ -176,12 +154,21 @@ fn run(input: &Input, queue: &Shared) {
         Input::Files { repeat, .. } => (*repeat, false),
         Input::Pipe { path, .. } => (path.is_some(), path.is_some()),
     };
+    // The file may be another one than when the stream was made.
+    if let Err(why) = probe(input) {
+        queue.push(Item::Failed(why));
+        return;
+    }
     loop {
         let result = Pass::open(input).and_then(|pass| pass.play(queue, more));
         match result {
             Ok(true) if more => {}
             Ok(_) => return,
-            Err(why) if is_named_pipe => log::warn!("{why}"),
+            Err(why) if is_named_pipe => {
+                if !queue.push(Item::Trouble(why)) {
+                    return;
+                }
+            }
             Err(why) => {
                 queue.push(Item::Failed(why));
                 return;
@@ -198,7 +185,7 @@ struct Pass {
     parts: Vec<Part>,
     /// Of each part and track in it: the stream's track, if it is taken.
     tracks: Vec<Vec<Option<usize>>>,
-    codecs: Vec<Codec>,
+    contents: Contents,
 }
 
 struct Part {
@@ -207,12 +194,14 @@ struct Part {
     /// Begins so much later, to be in step with the others.
     shift: Duration,
     head: Option<(usize, Frame)>,
+    /// When the head was read.
+    arrived: Instant,
 }
 
 enum Source {
     Bytes {
         reader: Box<Reader>,
-        input: Box<dyn Read>,
+        input: Pipe,
         ended: bool,
     },
     #[cfg(feature = "movies")]
@@ -234,20 +223,14 @@ impl Pass {
                 .iter()
                 .map(|path| Part::open_file(path, *codec))
                 .collect::<Result<_, _>>()?,
-            Input::Pipe { path: None, codec } => {
-                vec![Part::bytes(
-                    "the standard input".into(),
-                    Box::new(io::stdin()),
-                    *codec,
-                )?]
-            }
-            Input::Pipe {
-                path: Some(path),
-                codec,
-            } => {
-                let name = path.display().to_string();
-                let file = File::open(path).map_err(|e| format!("{name}: {e}"))?;
-                vec![Part::bytes(name, Box::new(file), *codec)?]
+            Input::Pipe { path, codec, live } => {
+                let name = match path {
+                    None => "the standard input".to_owned(),
+                    Some(path) => path.display().to_string(),
+                };
+                let pipe = Pipe::open(path.as_deref(), *live);
+                let pipe = pipe.map_err(|e| format!("{name}: {e}"))?;
+                vec![Part::bytes(name, pipe, *codec)?]
             }
         };
         Self::of(parts)
@@ -256,15 +239,22 @@ impl Pass {
     fn of(mut parts: Vec<Part>) -> Result<Self, String> {
         let longest = parts.iter().map(|p| p.source.pre_skip()).max();
         let mut codecs: Vec<Codec> = Vec::new();
+        let mut notes = Vec::new();
         let mut tracks = Vec::new();
         for part in &mut parts {
+            notes.extend(part.source.left_out());
             part.shift = longest.unwrap_or_default() - part.source.pre_skip();
             let mut places = Vec::new();
             for codec in part.source.codecs() {
                 // One track of sound; of pictures one for each codec.
                 let is_taken = |c: &Codec| *c == codec || !(c.is_video() || codec.is_video());
                 let place = match codecs.iter().any(is_taken) {
-                    true => None,
+                    true => {
+                        notes.push(format!(
+                            "another track ({codec}) is left out: one is enough"
+                        ));
+                        None
+                    }
                     false => {
                         codecs.push(codec);
                         Some(codecs.len() - 1)
@@ -281,20 +271,25 @@ impl Pass {
             }
             tracks.push(places);
         }
+        let contents = Contents { codecs, notes };
         Ok(Self {
             parts,
             tracks,
-            codecs,
+            contents,
         })
     }
 
-    fn codecs(&self) -> Vec<Codec> {
-        self.codecs.clone()
+    /// Reads the beginning of each file.
+    fn probe(mut self) -> Result<Contents, String> {
+        for part in &mut self.parts {
+            self.contents.notes.extend(part.probe()?);
+        }
+        Ok(self.contents)
     }
 
     /// Gives out all frames. Whether the loop wants more.
     fn play(mut self, queue: &Shared, more: bool) -> Result<bool, String> {
-        if !queue.push(Item::Tracks(self.codecs.clone())) {
+        if !queue.push(Item::Tracks(self.contents.clone())) {
             return Ok(false);
         }
         loop {
@@ -306,6 +301,13 @@ impl Pass {
                 })
                 .min();
             let Some((time, index)) = next else {
+                let notes = self.parts.iter().filter_map(|part| {
+                    let damage = part.source.damage()?;
+                    Some(format!("{}: {damage}", part.name))
+                });
+                for note in notes {
+                    queue.push(Item::Note(note));
+                }
                 return Ok(queue.push(Item::End { more }));
             };
             let part = &mut self.parts[index];
@@ -313,33 +315,96 @@ impl Pass {
                 && let Some(track) = self.tracks[index].get(track).copied().flatten()
             {
                 frame.time = time;
-                if !queue.push(Item::Frame { track, frame }) {
+                let item = Item::Frame {
+                    track,
+                    frame,
+                    arrived: part.arrived,
+                };
+                if !queue.push(item) {
                     return Ok(false);
                 }
             }
             match part.source.next() {
-                Ok(head) => part.head = head,
+                Ok(head) => (part.head, part.arrived) = (head, Instant::now()),
+                // Once more from the beginning would be the same few frames over and over.
+                Err(error) if error.is_hopeless() => {
+                    return Err(format!("{}: {}", part.name, error.reason()));
+                }
                 // What is good is played.
-                Err(why) => log::warn!("{}: {why}; what came before is played", part.name),
+                Err(error) => {
+                    let note = format!("{}: {}", part.name, error.what_came_before());
+                    queue.push(Item::Note(note));
+                }
             }
         }
     }
 }
 
+/// What to write instead of the name of what is not a regular file.
+fn no_file(name: &str, meta: &std::fs::Metadata) -> String {
+    if meta.is_dir() {
+        return format!("{name}: a directory; name the file in it");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        let kind = meta.file_type();
+        if kind.is_char_device() && name.starts_with("/dev/video") {
+            return format!(
+                "{name}: a camera, whose pictures have to be encoded first; let ffmpeg do it: ffmpeg -v error \
+                 -f v4l2 -i {name} -c:v libx264 -preset ultrafast -tune zerolatency -pix_fmt yuv420p -g 60 \
+                 -f h264 - | looprtc serve camera=-"
+            );
+        }
+        if !kind.is_fifo() {
+            return format!("{name}: not a regular file, nor a pipe");
+        }
+    }
+    format!("{name}: not a regular file; for a named pipe write pipe:{name}")
+}
+
 impl Part {
+    /// Reads the beginning, and returns what people should know of it.
+    fn probe(&mut self) -> Result<Vec<String>, String> {
+        let failed = |why: &str| format!("{}: {why}", self.name);
+        let codecs = self.source.codecs();
+        // Of each track: whether it has a frame, and one to start decoding with.
+        let mut starts = vec![(false, false); codecs.len()];
+        let (mut frames, mut bytes, mut notes) = (0, 0, Vec::new());
+        while let Some((track, frame)) = self.head.take()
+            && frames < PROBE.0
+            && bytes < PROBE.1
+        {
+            (frames, bytes) = (frames + 1, bytes + frame.data.len());
+            if let Some((has_frame, can_start)) = starts.get_mut(track) {
+                (*has_frame, *can_start) = (true, *can_start || frame.keyframe);
+            }
+            match self.source.next() {
+                Ok(head) => self.head = head,
+                Err(error) if error.is_hopeless() => return Err(failed(&error.reason())),
+                // What is good is played.
+                Err(error) => notes.push(failed(&error.what_came_before())),
+            }
+        }
+        let blind = codecs.iter().zip(starts).find(|(_, s)| *s == (true, false));
+        if let Some((codec, _)) = blind {
+            return Err(failed(&no_keyframe(*codec)));
+        }
+        notes.extend(self.source.damage().map(|damage| failed(&damage)));
+        Ok(notes)
+    }
+
     fn open_file(path: &Path, codec: Option<Codec>) -> Result<Self, String> {
         let name = path.display().to_string();
         let failed = |e: io::Error| format!("{name}: {e}");
         // Opening a pipe would wait for its writer.
         let meta = std::fs::metadata(path).map_err(failed)?;
         if !meta.is_file() {
-            return Err(format!(
-                "{name}: not a regular file; for a named pipe write pipe:{name}"
-            ));
+            return Err(no_file(&name, &meta));
         }
         let file = File::open(path).map_err(failed)?;
         match codec {
-            Some(_) => Self::bytes(name, Box::new(file), codec),
+            Some(_) => Self::bytes(name, Pipe::of(file), codec),
             None => Self::open(name, Box::new(file)),
         }
     }
@@ -355,7 +420,7 @@ impl Part {
         if n == start.len() && is_movie {
             return Self::movie(name, input);
         }
-        Self::bytes(name, Box::new(input), None)
+        Self::bytes(name, Pipe::of(input), None)
     }
 
     #[cfg(feature = "movies")]
@@ -373,7 +438,7 @@ impl Part {
         ))
     }
 
-    fn bytes(name: String, input: Box<dyn Read>, codec: Option<Codec>) -> Result<Self, String> {
+    fn bytes(name: String, input: Pipe, codec: Option<Codec>) -> Result<Self, String> {
         let bare = codec.and_then(|codec| WavReader::raw(codec, Limits::default()));
         let reader = match bare {
             Some(bare) => Reader::Wav(Box::new(bare)),
@@ -388,7 +453,9 @@ impl Part {
     }
 
     fn begin(name: String, mut source: Source) -> Result<Self, String> {
-        let head = source.next().map_err(|e| format!("{name}: {e}"))?;
+        let head = source
+            .next()
+            .map_err(|e| format!("{name}: {}", e.reason()))?;
         if head.is_none() {
             return Err(format!("{name}: no frame in it"));
         }
@@ -397,39 +464,108 @@ impl Part {
             source,
             shift: Duration::ZERO,
             head,
+            arrived: Instant::now(),
         })
     }
 }
 
+/// What a video is refused for that nobody could begin to decode.
+fn no_keyframe(codec: Codec) -> String {
+    let (what, encoder) = match codec {
+        Codec::H264 => ("H.264 without an IDR picture (intra refresh)", "libx264"),
+        Codec::H265 => ("H.265 without a random access picture", "libx265"),
+        _ => return format!("{codec} without a keyframe: nothing of it can be decoded"),
+    };
+    format!(
+        "{what}: browsers begin to decode at one of these only. Turn intra refresh off in the encoder, or \
+         re-encode: ffmpeg -i INPUT -c:v {encoder} -bf 0 -g 60 OUTPUT"
+    )
+}
+
+/// Says that a track is left out, and what to do about it.
+pub(super) fn left_out(what: &str) -> String {
+    let audio = [
+        "AAC",
+        "FLAC",
+        "A_",
+        "MP3",
+        "MP4A",
+        "Opus",
+        "audio",
+        "uncompressed",
+    ];
+    match audio.iter().any(|name| what.starts_with(name)) {
+        true => format!(
+            "{what} is left out: WebRTC carries Opus, G.711 and G.722. Convert it: \
+             ffmpeg -i INPUT -c:v copy -c:a libopus -ac 2 OUTPUT.mkv"
+        ),
+        false => format!("{what} is left out: WebRTC does not carry it"),
+    }
+}
+
+/// Why nothing more is read.
+#[derive(Debug)]
+enum ReadError {
+    Io(io::Error),
+    Media(MediaError),
+}
+
+impl ReadError {
+    /// Returns `true` if the file cannot be sent as a whole, however good its beginning is.
+    fn is_hopeless(&self) -> bool {
+        use MediaErrorKind::{Reordered, Unsupported, WrongFormat};
+        match self {
+            Self::Io(_) => false,
+            Self::Media(e) => matches!(e.kind, Reordered | Unsupported | WrongFormat),
+        }
+    }
+
+    fn reason(&self) -> String {
+        match self {
+            Self::Io(error) => error.to_string(),
+            // Where a format is not ours as a whole the place says nothing.
+            Self::Media(error) if error.offset == 0 => error.reason.clone(),
+            Self::Media(error) => error.to_string(),
+        }
+    }
+
+    fn what_came_before(&self) -> String {
+        format!("{}; what comes before that is played", self.reason())
+    }
+}
+
 impl Source {
-    fn next(&mut self) -> Result<Option<(usize, Frame)>, String> {
-        let text = |e: MediaError| e.to_string();
+    fn next(&mut self) -> Result<Option<(usize, Frame)>, ReadError> {
+        let text = ReadError::Media;
         match self {
             Self::Bytes {
                 reader,
                 input,
                 ended,
-            } => {
-                let mut chunk = Vec::new();
-                loop {
-                    if let Some(frame) = reader.poll().map_err(text)? {
-                        return Ok(Some((0, frame)));
-                    }
-                    if *ended {
-                        return Ok(None);
-                    }
-                    chunk.resize(CHUNK, 0);
-                    match input.read(&mut chunk) {
-                        Ok(0) => {
-                            *ended = true;
-                            reader.finish();
-                        }
-                        Ok(n) => reader.feed(&chunk[..n]).map_err(text)?,
-                        Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                        Err(e) => return Err(e.to_string()),
-                    }
+            } => loop {
+                if let Some(frame) = reader.poll().map_err(text)? {
+                    input.note_frame();
+                    return Ok(Some((0, frame)));
                 }
-            }
+                if *ended {
+                    return Ok(None);
+                }
+                if input.is_quiet()
+                    && let Some(frame) = reader.flush().map_err(text)?
+                {
+                    input.note_frame();
+                    return Ok(Some((0, frame)));
+                }
+                match input.read() {
+                    Ok([]) => {
+                        *ended = true;
+                        reader.finish();
+                    }
+                    Ok(bytes) => reader.feed(bytes).map_err(text)?,
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(ReadError::Io(e)),
+                }
+            },
             #[cfg(feature = "movies")]
             Self::Movie(reader) => reader.next_frame().map_err(text),
         }
@@ -444,11 +580,29 @@ impl Source {
         }
     }
 
+    /// What of it cannot be sent, in sentences.
+    fn left_out(&self) -> Vec<String> {
+        match self {
+            Self::Bytes { .. } => Vec::new(),
+            #[cfg(feature = "movies")]
+            Self::Movie(reader) => reader.passed_over().iter().map(|w| left_out(w)).collect(),
+        }
+    }
+
+    /// What was passed over because it was damaged, in words.
+    fn damage(&self) -> Option<String> {
+        match self {
+            Self::Bytes { reader, .. } => reader.damage(),
+            #[cfg(feature = "movies")]
+            Self::Movie(_) => None,
+        }
+    }
+
     fn pre_skip(&self) -> Duration {
         match self {
             Self::Bytes { reader, .. } => reader.pre_skip(),
             #[cfg(feature = "movies")]
-            Self::Movie(_) => Duration::ZERO,
+            Self::Movie(reader) => reader.preroll(),
         }
     }
 }
@@ -459,8 +613,8 @@ mod tests {
 
     #[test]
     fn the_card_holds_what_it_should() {
-        let codecs = probe(&Input::Card).unwrap();
-        assert_eq!(codecs, [Codec::Vp8, Codec::H264, Codec::Opus]);
+        let contents = Pass::open(&Input::Card).unwrap().probe().unwrap();
+        assert_eq!(contents, card());
         let size: usize = CARD.iter().map(|(_, bytes)| bytes.len()).sum();
         assert!(size < 600 * 1024, "{size} bytes");
         // A keyframe each second, and as many pictures in both.
@@ -494,14 +648,15 @@ mod tests {
         let missing = dir.join("missing.ivf");
         for (paths, word) in [
             (&[missing.as_path()][..], "No such file"),
-            (&[dir.as_path()], "not a regular file"),
+            (&[dir.as_path()], "a directory"),
             (&[empty.as_path()], "empty"),
             (&[card.as_path(), card.as_path()], "another codec"),
         ] {
             let why = probe(&of(paths)).unwrap_err();
             assert!(why.contains(word), "{why}");
         }
-        assert_eq!(probe(&of(&[card.as_path()])), Ok(vec![Codec::Vp8]));
+        let codecs = probe(&of(&[card.as_path()])).unwrap().codecs;
+        assert_eq!(codecs, [Codec::Vp8]);
         std::fs::remove_dir_all(&dir).unwrap();
     }
 
@@ -516,8 +671,7 @@ mod tests {
         // Until nothing has come for 200 ms.
         while still < 20 {
             std::thread::sleep(Duration::from_millis(10));
-            let state = reading.0.lock();
-            let now = (state.items.len(), state.bytes);
+            let now = reading.0.held();
             still = if now == before && now.0 > 0 {
                 still + 1
             } else {

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
+use super::reader::{Contents, left_out};
 use super::source::RtpInput;
 use crate::driver::{Datagram, EventLoop, UdpId};
 use crate::proto::media::Codec;
@@ -25,8 +26,16 @@ struct Input {
     run: u32,
 }
 
-/// What an SDP file says is to come.
-pub(super) fn read_sdp(path: &Path) -> Result<Vec<RtpInput>, String> {
+/// What comes by plain RTP.
+pub(super) fn contents(inputs: &[RtpInput], notes: Vec<String>) -> Contents {
+    Contents {
+        codecs: inputs.iter().map(|i| i.stream.codec).collect(),
+        notes,
+    }
+}
+
+/// What an SDP file says is to come, and what of it is left out.
+pub(super) fn read_sdp(path: &Path) -> Result<(Vec<RtpInput>, Vec<String>), String> {
     let name = path.display();
     let failed = |e: std::io::Error| format!("{name}: {e}");
     // Anything else might not come to an end.
@@ -39,11 +48,12 @@ pub(super) fn read_sdp(path: &Path) -> Result<Vec<RtpInput>, String> {
         .read_to_string(&mut text)
         .map_err(failed)?;
     let file = SdpFile::parse(&text).map_err(|e| format!("{name}: {e}"))?;
+    let notes = file.left_out.iter().map(|w| left_out(w)).collect();
     let inputs = file.streams.into_iter().map(|stream| {
         let source = RtpSourceConfig::for_stream(&stream);
         RtpInput::new(stream, source)
     });
-    Ok(inputs.collect())
+    Ok((inputs.collect(), notes))
 }
 
 impl RtpInputs {

@@ -24,7 +24,7 @@ const MAX_PARTS: usize = 16;
 /// | `testcard:` | the test card that is built in |
 /// | `film.webm`, `file:film.webm` | a file: MP4, Matroska, WebM, IVF, H.264 and H.265 byte streams, Ogg Opus, WAV with G.711 |
 /// | `film.ivf,film.ogg` | pictures and sound of one stream; a second file with pictures in another codec is offered to those who cannot decode the first |
-/// | `-` | what comes on the standard input: IVF, a byte stream, Ogg Opus, WAV |
+/// | `-` | the standard input, live: IVF, a byte stream, Ogg Opus, WAV |
 /// | `pipe:PATH` | the same from a named pipe |
 /// | `rtp:camera.sdp` | plain RTP, as an SDP file describes it |
 /// | `rtp://0.0.0.0:5004?codec=vp8` | plain RTP that comes to this address; `pt=96` takes that payload type only, `from=192.0.2.1` that sender only. Several, joined by commas, are one stream |
@@ -32,6 +32,8 @@ const MAX_PARTS: usize = 16;
 /// | `whep:https://example.org/whep/cam` | what another server shows by WHEP; behind it `#token=SECRET`, if it asks for one |
 ///
 /// A file is played over and over; with `?once` behind it, once for each time that somebody comes to watch.
+/// A pipe is live: it is read whether or not anybody watches, and each frame counts from the moment it arrives.
+/// With `?paced` (or `?file`) behind it, it is read at the pace of its own timestamps, and only while somebody watches.
 /// Bare G.711 or G.722 does not say what it is: `?codec=pcmu` behind a file or pipe does. A name
 /// has 1 to 64 letters, digits, `.`, `_` and `-`.
 ///
@@ -63,6 +65,8 @@ pub enum SourceConfig {
         path: Option<PathBuf>,
         /// For bare G.711 and G.722.
         codec: Option<Codec>,
+        /// At the pace of its own timestamps and only while somebody watches, like a file, rather than live.
+        paced: bool,
     },
     /// Plain RTP, described by an SDP file, which is read when the source is started.
     RtpFile(PathBuf),
@@ -158,6 +162,11 @@ impl SourceConfig {
             (!directory.is_empty()).then(|| directory.to_owned())
         };
         paths.into_iter().filter_map(directory).collect()
+    }
+
+    /// Returns `true` for a pipe that is read as it comes, whether or not anybody watches.
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self, Self::Pipe { paced: false, .. })
     }
 
     /// Whether it comes from a peer, which may change its codecs.
@@ -259,13 +268,30 @@ fn source_of(url: &str) -> Result<SourceConfig, String> {
         "http" | "https" => Err(format!(
             "{scheme}: is not fetched; for another server's WHEP write whep:{url}"
         )),
-        "rtsp" | "rtmp" | "srt" => Err(format!(
-            "{scheme}: is not spoken; let ffmpeg bring it: ffmpeg -i {url} -c copy -f rtp rtp://127.0.0.1:5004"
-        )),
+        "rtsp" | "rtsps" | "rtmp" | "rtmps" | "srt" => Err(advice_for_ffmpeg(scheme, url)),
         "file" => files(rest),
         _ if url == "-" || url.starts_with("-?") => pipe(url),
         _ => files(url),
     }
+}
+
+/// How to have ffmpeg fetch what we do not speak: lines that work as they are pasted.
+fn advice_for_ffmpeg(scheme: &str, url: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:.-_@%+=,".contains(c);
+    let quoted = match url.chars().all(is_plain) {
+        true => url.to_owned(),
+        false => format!("'{}'", url.replace('\'', "'\\''")),
+    };
+    let tcp = match scheme {
+        "rtsp" | "rtsps" => "-rtsp_transport tcp ",
+        _ => "",
+    };
+    format!(
+        "{scheme}: is not spoken; let ffmpeg fetch it:\n  \
+         ffmpeg {tcp}-i {quoted} -an -c copy -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5004\n\
+         and, once that has written cam.sdp (-an leaves the audio out):\n  \
+         looprtc serve cam=rtp:cam.sdp"
+    )
 }
 
 /// What stands behind the `?`: `key=value&key`.
@@ -348,13 +374,14 @@ fn files(text: &str) -> Result<SourceConfig, String> {
 fn pipe(text: &str) -> Result<SourceConfig, String> {
     let (path, mut flags) = Flags::split(text);
     let codec = bare(flags.codec()?)?;
-    flags.finish("?codec=")?;
+    let paced = flags.has("paced")? | flags.has("file")?;
+    flags.finish("?paced and ?codec=")?;
     let path = match path {
         "" => return Err("the name of the pipe is missing; - is the standard input".into()),
         "-" => None,
         path => Some(PathBuf::from(path)),
     };
-    Ok(SourceConfig::Pipe { path, codec })
+    Ok(SourceConfig::Pipe { path, codec, paced })
 }
 
 /// What stands behind `whep:`. A fragment is never sent, so that a secret may stand there.
@@ -421,12 +448,15 @@ mod tests {
         assert_eq!(parsed("a=x=1.ivf,y.ogg?once").1, pair);
         let bare = files(&["-x"], true, Some(Codec::Pcma));
         assert_eq!(parsed("a=file:-x?codec=PCMA").1, bare);
-        let pipe = |path: Option<&str>| SourceConfig::Pipe {
+        let pipe = |path: Option<&str>, paced| SourceConfig::Pipe {
             path: path.map(Into::into),
             codec: None,
+            paced,
         };
-        assert_eq!(parsed("a=-").1, pipe(None));
-        assert_eq!(parsed("a=pipe:/run/x").1, pipe(Some("/run/x")));
+        assert_eq!(parsed("a=-").1, pipe(None, false));
+        assert_eq!(parsed("a=-?paced").1, pipe(None, true));
+        assert_eq!(parsed("a=pipe:/run/x").1, pipe(Some("/run/x"), false));
+        assert_eq!(parsed("a=pipe:/run/x?file").1, pipe(Some("/run/x"), true));
         let whep = "whep:https://u:secret@example.org/a?token=b#token=c";
         assert_eq!(
             parsed(&format!("a={whep}")).1.to_string(),
@@ -491,7 +521,18 @@ mod tests {
             ("a=rtp://1.2.3.4:5?codec=vp8&from=x", "IP address"),
             ("a=rtp://1.2.3.4:5?codec=vp8&x=y", "\"x\""),
             ("a=https://example.org/x", "whep:https://"),
-            ("a=rtsp://example.org/x", "ffmpeg"),
+            (
+                "a=rtsp://example.org/x",
+                "ffmpeg -rtsp_transport tcp -i rtsp://example.org/x -an -c copy -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5004\n",
+            ),
+            (
+                "a=rtsp://example.org/x?a=1&b",
+                "-i 'rtsp://example.org/x?a=1&b' -an",
+            ),
+            (
+                "a=rtmp://example.org/x",
+                "ffmpeg -i rtmp://example.org/x -an",
+            ),
             ("a=whep:x", "whep:https://"),
             ("a=whep:http://x/y#z", "token=SECRET"),
             ("a=whip:x", "behind"),

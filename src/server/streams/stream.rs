@@ -9,8 +9,8 @@ use super::config::StreamsConfig;
 use super::info::{StreamInfo, StreamState, StreamStats};
 use super::keyframes::begins_keyframe;
 use super::publisher::Publisher;
-use super::reader::{self, Input};
-use super::rtp::RtpInputs;
+use super::reader::{self, Contents, Input};
+use super::rtp::{self, RtpInputs};
 use super::source::SourceConfig;
 use super::tracks::{Outcome, Track, shared_frame};
 use super::whep;
@@ -30,6 +30,9 @@ const PROVEN: Duration = Duration::from_secs(10);
 /// How long a path to another server may be silent, once that is noticed. By then an ICE restart has been tried.
 const LOST: Duration = Duration::from_secs(5);
 
+/// Notes about a source; what comes to more says no more than these.
+const MAX_NOTES: usize = 16;
+
 /// Sessions with other servers that are waited for while they end.
 const MAX_FAREWELLS: usize = 4;
 
@@ -38,7 +41,17 @@ const MAX_FAREWELLS: usize = 4;
 pub(super) struct Stream {
     pub name: String,
     pub source: SourceConfig,
+    /// A pipe that is read whether or not anybody watches.
+    is_live: bool,
+    /// When a live pipe is opened for the first time.
+    begin_at: Option<Instant>,
+    /// The standard input has come to its end, or cannot be read: it cannot be opened again.
+    is_spent: bool,
     state: StreamState,
+    /// What people should know of the source.
+    notes: Vec<String>,
+    /// The failure that was logged last: the same one again is not.
+    logged: Option<String>,
     /// The state has changed, and was not told.
     pub is_news: bool,
     running: Option<Running>,
@@ -106,10 +119,17 @@ impl Stream {
             true => StreamState::Waiting,
             false => StreamState::Idle,
         };
+        let is_input = matches!(source, SourceConfig::Pipe { path: None, .. });
+        let is_live = source.is_live() && !(is_input && reader::is_input_a_file());
         let mut stream = Self {
             name,
             source,
+            is_live,
+            begin_at: is_live.then(Instant::now),
+            is_spent: false,
             state,
+            notes: Vec::new(),
+            logged: None,
             is_news: false,
             running: None,
             tracks: [MediaKind::Video, MediaKind::Audio].map(Track::new),
@@ -149,9 +169,10 @@ impl Stream {
                 repeat: *repeat,
                 codec: *codec,
             }),
-            SourceConfig::Pipe { path, codec } => Some(Input::Pipe {
+            SourceConfig::Pipe { path, codec, .. } => Some(Input::Pipe {
                 path: path.clone(),
                 codec: *codec,
+                live: self.is_live,
             }),
             _ => None,
         }
@@ -159,23 +180,52 @@ impl Stream {
 
     /// Finds out what a file holds before anybody comes, so that viewers are offered that.
     fn probe(&mut self) {
-        let codecs = match (&self.source, self.input()) {
-            (SourceConfig::Rtp(inputs), _) => Ok(inputs.iter().map(|i| i.stream.codec).collect()),
-            (SourceConfig::RtpFile(path), _) => super::rtp::read_sdp(path)
-                .map(|inputs| inputs.iter().map(|i| i.stream.codec).collect()),
+        let contents = match (&self.source, self.input()) {
+            (SourceConfig::Rtp(inputs), _) => Ok(rtp::contents(inputs, Vec::new())),
+            (SourceConfig::RtpFile(path), _) => {
+                rtp::read_sdp(path).map(|(inputs, notes)| rtp::contents(&inputs, notes))
+            }
+            (_, Some(Input::Card)) => Ok(reader::card()),
             (_, Some(input)) => reader::probe(&input),
             _ => return,
         };
-        match codecs {
-            Ok(codecs) => self.set_codecs(&codecs),
+        match contents {
+            Ok(contents) => self.set_contents(contents),
             Err(why) => {
-                log::warn!("stream {}: {why}", self.name);
+                self.log_failure(&why, None);
                 self.set_state(StreamState::Failed {
                     why,
                     retry_at: None,
                 });
             }
         }
+    }
+
+    fn set_contents(&mut self, contents: Contents) {
+        self.set_codecs(&contents.codecs);
+        contents.notes.into_iter().for_each(|note| self.note(note));
+    }
+
+    /// Tells people something about the source, once.
+    fn note(&mut self, note: String) {
+        if self.notes.contains(&note) || self.notes.len() >= MAX_NOTES {
+            return;
+        }
+        log::warn!("stream {}: {note}", self.name);
+        self.notes.push(note);
+        self.is_news = true;
+    }
+
+    /// Logs a failure, unless it is the one that was logged last.
+    fn log_failure(&mut self, why: &str, again_in: Option<Duration>) {
+        let level = match self.logged.as_deref() == Some(why) {
+            true => log::Level::Debug,
+            false => log::Level::Warn,
+        };
+        let again = again_in.map(|wait| format!("; again in {wait:?}"));
+        let again = again.unwrap_or_default();
+        log::log!(level, "stream {}: {why}{again}", self.name);
+        self.logged = Some(why.to_owned());
     }
 
     fn set_codecs(&mut self, codecs: &[Codec]) {
@@ -206,6 +256,7 @@ impl Stream {
             state: self.state.clone(),
             viewers: self.viewers,
             codecs: self.codecs(),
+            notes: self.notes.clone(),
             stats: StreamStats {
                 packets: sum(|t| t.packets),
                 bytes: sum(|t| t.bytes),
@@ -272,7 +323,10 @@ impl Stream {
         self.stats.viewers_total += 1;
         self.empty_since = None;
         let may_start = match &self.state {
+            _ if self.is_spent => false,
             StreamState::Idle | StreamState::Ended => true,
+            // What reads a named pipe goes on to read it.
+            StreamState::Failed { .. } if self.running.is_some() => false,
             StreamState::Failed { retry_at, .. } => retry_at.is_none_or(|at| at <= ctx.now),
             _ => false,
         };
@@ -327,6 +381,7 @@ impl Stream {
     }
 
     fn start(&mut self, ctx: &mut Context<'_>) {
+        self.begin_at = None;
         let handle = ctx.net.handle();
         let run = self.stats.starts as u32;
         let started = match (&self.source, self.input(), self.running.take()) {
@@ -336,8 +391,8 @@ impl Stream {
                 .map_err(|e| format!("no thread to read on: {e}")),
             (SourceConfig::Rtp(inputs), ..) => RtpInputs::open(ctx.net, inputs.clone(), run)
                 .map(|inputs| Running::Rtp(Box::new(inputs))),
-            (SourceConfig::RtpFile(path), ..) => super::rtp::read_sdp(path)
-                .and_then(|inputs| RtpInputs::open(ctx.net, inputs, run))
+            (SourceConfig::RtpFile(path), ..) => rtp::read_sdp(path)
+                .and_then(|(inputs, _)| RtpInputs::open(ctx.net, inputs, run))
                 .map(|inputs| Running::Rtp(Box::new(inputs))),
             (SourceConfig::Whep { url, token }, ..) => {
                 whep::start(ctx.net, url, token.as_ref().map(Token::expose), ctx.peer)
@@ -402,7 +457,7 @@ impl Stream {
         let wait = min.saturating_mul(1 << self.failures.min(16)).min(max);
         self.failures = self.failures.saturating_add(1);
         self.stats.failures += 1;
-        log::warn!("stream {}: {why}; again in {wait:?}", self.name);
+        self.log_failure(&why, Some(wait));
         self.stop(
             ctx.net,
             StreamState::Failed {
@@ -412,10 +467,34 @@ impl Stream {
         );
         // A pipe that has failed is opened again.
         self.running = None;
+        self.spend();
+    }
+
+    /// The standard input cannot be opened again: its state stays as it is.
+    fn spend(&mut self) {
+        if !matches!(self.source, SourceConfig::Pipe { path: None, .. }) {
+            return;
+        }
+        (self.is_spent, self.running) = (true, None);
+        if let StreamState::Failed { retry_at, .. } = &mut self.state {
+            *retry_at = None;
+        }
+    }
+
+    /// A writer of a named pipe sent what cannot be played; the next one may do better.
+    fn trouble(&mut self, why: String) {
+        self.stats.failures += 1;
+        self.log_failure(&why, None);
+        self.set_state(StreamState::Failed {
+            why,
+            retry_at: None,
+        });
     }
 
     fn live(&mut self, now: Instant) {
         if self.state != StreamState::Live {
+            // What fails now is news again.
+            self.logged = None;
             self.live_since.get_or_insert(now);
             self.set_state(StreamState::Live);
         }
@@ -437,6 +516,7 @@ impl Stream {
                         retry_at: None,
                     });
                 }
+                _ if self.is_live => {}
                 _ if self.running.is_some() => self.stop(ctx.net, StreamState::Idle),
                 _ => {}
             }
@@ -445,8 +525,11 @@ impl Stream {
             retry_at: Some(at), ..
         } = self.state
             && at <= ctx.now
-            && self.viewers > 0
+            && (self.viewers > 0 || self.is_live)
         {
+            self.start(ctx);
+        }
+        if self.begin_at.take_if(|at| *at <= ctx.now).is_some() {
             self.start(ctx);
         }
         if let Some(publisher) = &mut self.publisher {
@@ -488,10 +571,11 @@ impl Stream {
             };
             match clips.poll(ctx.now) {
                 Clip::Wait(_) => return,
-                Clip::Tracks(codecs) => {
-                    self.set_codecs(&codecs);
+                Clip::Tracks(contents) => {
+                    self.set_contents(contents);
                     self.reconnect(ctx);
                 }
+                Clip::Note(note) => self.note(note),
                 Clip::Frame { codec, frame, due } => {
                     self.live(ctx.now);
                     // The schedule's moment, not ours: sound and pictures stay in step.
@@ -500,7 +584,12 @@ impl Stream {
                     let media = shared_frame(encoded);
                     self.write(ctx, codec, media, frame.keyframe);
                 }
-                Clip::Ended => return self.stop(ctx.net, StreamState::Ended),
+                Clip::Pause => self.set_state(StreamState::Starting),
+                Clip::Trouble(why) => self.trouble(why),
+                Clip::Ended => {
+                    self.stop(ctx.net, StreamState::Ended);
+                    return self.spend();
+                }
                 Clip::Failed(why) => return self.fail(ctx, why),
             }
         }
@@ -536,7 +625,7 @@ impl Stream {
     pub fn next_deadline(&self, config: &StreamsConfig) -> Option<Instant> {
         let grace = self.empty_since.map(|at| at + config.grace);
         let retry = match &self.state {
-            StreamState::Failed { retry_at, .. } if self.viewers > 0 => *retry_at,
+            StreamState::Failed { retry_at, .. } if self.viewers > 0 || self.is_live => *retry_at,
             _ => None,
         };
         let due = match &self.running {
@@ -546,7 +635,8 @@ impl Stream {
         };
         let ask = self.publisher.as_ref().and_then(Publisher::deadline);
         let farewells = self.farewells.iter().filter_map(WhipClient::next_deadline);
-        let all = [grace, retry, ask, due, self.lost_at].into_iter().flatten();
+        let all = [grace, retry, ask, due, self.lost_at, self.begin_at];
+        let all = all.into_iter().flatten();
         let portions = self.tracks.iter().filter_map(Track::deadline);
         all.chain(farewells).chain(portions).min()
     }

@@ -186,6 +186,7 @@ impl H264 {
             h264::SEI | 14..=18 => Role::Prefix,
             // Other layers and views (Annexes F, G) are for decoders that browsers do not have.
             20 | 21 => Role::Ignored,
+            _ if !h264::is_sendable(nal) => Role::Ignored,
             _ => Role::Suffix,
         })
     }
@@ -245,7 +246,8 @@ impl H265 {
                 self.order.restart();
                 Role::Suffix
             }
-            h265::PREFIX_SEI | 41..=44 | 48..=55 => Role::Prefix,
+            _ if !h265::is_sendable(nal) => Role::Ignored,
+            h265::PREFIX_SEI | 41..=44 => Role::Prefix,
             _ => Role::Suffix,
         })
     }

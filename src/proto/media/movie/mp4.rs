@@ -2,14 +2,18 @@
 //! handed it.
 
 use std::io::{Read, Seek, SeekFrom};
+use std::time::Duration;
 
+use shiguredo_mp4::BoxType;
 use shiguredo_mp4::boxes::SampleEntry;
 use shiguredo_mp4::demux::{
     DemuxError, Fmp4FileDemuxer, Input, Mp4FileDemuxer, Mp4FileKind, Mp4FileKindDetector,
     RequiredInput,
 };
 
-use super::super::{Codec, Timebase};
+use super::super::{Codec, MAX_TIME, Timebase};
+use super::edits::Timelines;
+use super::fragments;
 use super::{Found, NalFormat, Sample};
 
 /// The tables of a file, or of a fragment with its frames, in bytes.
@@ -18,6 +22,9 @@ const MAX_BOX: u64 = 64 << 20;
 /// Pieces asked for in a row before anything comes of it: boxes in a file of damaged ones.
 const MAX_REQUESTS: usize = 100_000;
 
+/// Samples in a row that an edit list hides.
+const MAX_HIDDEN: usize = 10_000_000;
+
 /// An MP4 file.
 #[derive(Debug)]
 pub(super) struct Mp4<R> {
@@ -25,6 +32,7 @@ pub(super) struct Mp4<R> {
     size: u64,
     demuxer: Demuxer,
     kind: Mp4FileKind,
+    timelines: Timelines,
 }
 
 #[derive(Debug)]
@@ -89,12 +97,13 @@ impl Demuxer {
 impl<R: Read + Seek> Mp4<R> {
     pub fn open(mut input: R) -> Result<(Self, Vec<Found>), String> {
         let size = input.seek(SeekFrom::End(0)).map_err(unreadable)?;
+        let timelines = Timelines::read(&moov(&mut input, size)?);
         let mut detector = Mp4FileKindDetector::new();
         for _ in 0..MAX_REQUESTS {
             let Some(required) = detector.required_input() else {
                 break;
             };
-            let data = read(&mut input, size, required)?;
+            let data = read(&mut input, size, (required.position, required.size))?;
             detector.handle_input(required.to_input(&data));
         }
         let kind = detector
@@ -107,16 +116,51 @@ impl<R: Read + Seek> Mp4<R> {
             size,
             demuxer,
             kind,
+            timelines,
         };
         let found = file.find_tracks()?;
         file.demuxer = Demuxer::new(kind);
         Ok((file, found))
     }
 
+    /// What stands before the first moment of the file.
+    pub fn preroll(&self) -> Duration {
+        self.timelines.base()
+    }
+
     pub fn next(&mut self, max_frame: usize) -> Result<Option<Sample>, String> {
-        let Some((place, _)) = self.next_place()? else {
-            return Ok(None);
-        };
+        for _ in 0..MAX_HIDDEN {
+            let Some((place, _)) = self.next_place()? else {
+                return Ok(None);
+            };
+            let base = Timebase::new(1, place.timescale).ok_or("a timescale of 0")?;
+            let units = u64::try_from(place.timestamp.max(0)).unwrap_or(u64::MAX);
+            let time = base
+                .time(units)
+                .ok_or("a timestamp above a hundred years")?;
+            let duration = base.time(u64::from(place.duration));
+            let shown = match self.timelines.of(place.track) {
+                None => Some(time),
+                Some(timeline) => timeline.place(time, duration.unwrap_or_default()),
+            };
+            let Some(time) = shown else {
+                continue;
+            };
+            if time > MAX_TIME {
+                return Err("a timestamp above a hundred years".into());
+            }
+            return Ok(Some(Sample {
+                track: u64::from(place.track),
+                time,
+                duration,
+                offset: place.offset,
+                data: self.data(&place, max_frame)?,
+            }));
+        }
+        Err("an edit list that shows next to nothing".into())
+    }
+
+    fn data(&mut self, place: &Place, max_frame: usize) -> Result<Vec<u8>, String> {
         if place.size > max_frame {
             return Err(format!(
                 "a frame of {} bytes; the limit is {max_frame}",
@@ -127,7 +171,7 @@ impl<R: Read + Seek> Mp4<R> {
         if end.is_none_or(|end| end > self.size) {
             let (offset, size) = (place.offset, place.size);
             return Err(format!(
-                "a frame of {size} bytes at byte {offset}: behind the end of the file"
+                "the file ends before a frame of {size} bytes at byte {offset}: it was cut off"
             ));
         }
         let mut data = vec![0; place.size];
@@ -135,17 +179,7 @@ impl<R: Read + Seek> Mp4<R> {
             .seek(SeekFrom::Start(place.offset))
             .map_err(unreadable)?;
         self.input.read_exact(&mut data).map_err(unreadable)?;
-        let base = Timebase::new(1, place.timescale).ok_or("a timescale of 0")?;
-        let units = u64::try_from(place.timestamp.max(0)).unwrap_or(u64::MAX);
-        Ok(Some(Sample {
-            track: u64::from(place.track),
-            time: base
-                .time(units)
-                .ok_or("a timestamp above a hundred years")?,
-            duration: base.time(u64::from(place.duration)),
-            offset: Some(place.offset),
-            data,
-        }))
+        Ok(data)
     }
 
     fn next_place(&mut self) -> Result<Option<(Place, Option<SampleEntry>)>, String> {
@@ -158,7 +192,11 @@ impl<R: Read + Seek> Mp4<R> {
                     if required.position >= self.size && self.kind == Mp4FileKind::FragmentedMp4 {
                         return Ok(None);
                     }
-                    let data = read(&mut self.input, self.size, required)?;
+                    let place = (required.position, required.size);
+                    let mut data = read(&mut self.input, self.size, place)?;
+                    if self.kind == Mp4FileKind::FragmentedMp4 {
+                        fragments::relative_to_moof(&mut data, required.position);
+                    }
                     self.demuxer.handle_input(required.to_input(&data));
                 }
                 Err(error) => return Err(broken(error)),
@@ -197,23 +235,67 @@ impl<R: Read + Seek> Mp4<R> {
     }
 }
 
+/// Finds the `moov` box among the boxes of the file, and reads it.
+fn moov<R: Read + Seek>(input: &mut R, size: u64) -> Result<Vec<u8>, String> {
+    let mut at = 0;
+    for _ in 0..MAX_REQUESTS {
+        let Some((kind, length)) = box_at(input, at, size)? else {
+            break;
+        };
+        let end = at.saturating_add(length);
+        if &kind == b"moov" && end <= size {
+            return read(input, size, (at, usize::try_from(length).ok()));
+        }
+        if end >= size {
+            break;
+        }
+        at = end;
+    }
+    Err("MP4 without its tables (a whole moov box, which stands at the end of many files): it was cut off, or \
+         whoever wrote it did not come to its end. Write files that can be played at any time with \
+         ffmpeg … -movflags +frag_keyframe+empty_moov OUTPUT.mp4"
+        .into())
+}
+
+/// The type and length of the box at this place; `None`: there is none.
+fn box_at<R: Read + Seek>(
+    input: &mut R,
+    at: u64,
+    size: u64,
+) -> Result<Option<([u8; 4], u64)>, String> {
+    let header = read(input, size, (at, Some(16)))?;
+    let Some((short, rest)) = header.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let Some((kind, rest)) = rest.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = match u32::from_be_bytes(*short) {
+        0 => size.saturating_sub(at),
+        1 => rest
+            .first_chunk()
+            .map_or(0, |long| u64::from_be_bytes(*long)),
+        length => length.into(),
+    };
+    // A box has its header at least.
+    Ok((length >= 8).then_some((*kind, length)))
+}
+
 /// Reads what was asked for, or as much of it as there is.
 fn read<R: Read + Seek>(
     input: &mut R,
     size: u64,
-    required: RequiredInput,
+    (position, length): (u64, Option<usize>),
 ) -> Result<Vec<u8>, String> {
-    let there = size.saturating_sub(required.position);
-    let wanted = required.size.map_or(there, |size| size as u64).min(there);
+    let there = size.saturating_sub(position);
+    let wanted = length.map_or(there, |length| length as u64).min(there);
     if wanted > MAX_BOX {
         return Err(format!(
             "an MP4 box of {wanted} bytes; the limit is {MAX_BOX}"
         ));
     }
     let mut data = Vec::new();
-    input
-        .seek(SeekFrom::Start(required.position))
-        .map_err(unreadable)?;
+    input.seek(SeekFrom::Start(position)).map_err(unreadable)?;
     input
         .take(wanted)
         .read_to_end(&mut data)
@@ -229,11 +311,46 @@ fn broken(error: DemuxError) -> String {
     let text = error.to_string();
     // Behind this it names a line of the demuxer's own.
     let reason = text.split(" (at ").next().unwrap_or_default();
-    let advice = match reason.contains("base_data_offset") {
-        true => ". Convert: ffmpeg -i INPUT -c copy -movflags faststart OUTPUT.mp4",
-        false => "",
+    let (reason, advice) = match reason {
+        _ if reason.contains("base_data_offset") => {
+            let advice = ". Convert: ffmpeg -i INPUT -c copy -movflags faststart OUTPUT.mp4";
+            (reason, advice)
+        }
+        _ if reason.contains("InvalidData") || reason.contains("decode MP4 box") => {
+            ("its tables are damaged, or cut off", "")
+        }
+        reason => (reason, ""),
     };
     format!("MP4: {reason}{advice}")
+}
+
+/// The `avcC` box in a sample entry, whose own fields are 78 bytes (ISO/IEC 14496-12 §12.1.3).
+fn avcc(entry: &[u8]) -> Option<&[u8]> {
+    let mut rest = entry.get(78..)?;
+    loop {
+        let (length, behind) = rest.split_first_chunk::<4>()?;
+        let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+        let (content, next) = behind.split_at_checked(length.checked_sub(4)?)?;
+        if let Some(record) = content.strip_prefix(b"avcC") {
+            return Some(record);
+        }
+        rest = next;
+    }
+}
+
+/// What people call a kind of track.
+fn named(kind: &BoxType) -> String {
+    let name = kind.as_bytes();
+    match name {
+        b"tx3g" | b"text" | b"stpp" | b"wvtt" | b"c608" | b"c708" => "a track of subtitles".into(),
+        b"tmcd" => "a track of time codes".into(),
+        b"encv" | b"enca" => "an encrypted track".into(),
+        b"mp4v" => "MPEG-4 Part 2 video".into(),
+        b"jpeg" | b"mjpa" | b"mjpb" => "Motion JPEG video".into(),
+        b"ac-3" | b"ec-3" => "AC-3 audio".into(),
+        b".mp3" => "MP3 audio".into(),
+        name => format!("a track of {:?}", String::from_utf8_lossy(name)),
+    }
 }
 
 fn describe(track: u32, entry: &SampleEntry) -> Found {
@@ -270,9 +387,19 @@ fn describe(track: u32, entry: &SampleEntry) -> Found {
             1 | 2 => Ok(Codec::Opus),
             more => Err(format!("Opus with {more} channels")),
         },
-        SampleEntry::Mp4a(_) => Err("AAC".into()),
-        SampleEntry::Flac(_) => Err("FLAC".into()),
-        SampleEntry::Unknown(entry) => Err(format!("{:?}", entry.box_type)),
+        SampleEntry::Mp4a(_) => Err("AAC audio".into()),
+        SampleEntry::Flac(_) => Err("FLAC audio".into()),
+        // Parameter sets are in band, and may be here as well (ISO/IEC 14496-15 §5.4.2.1).
+        SampleEntry::Unknown(entry) if entry.box_type.as_bytes() == b"avc3" => {
+            match avcc(&entry.payload).and_then(NalFormat::from_avcc) {
+                Some(format) => {
+                    nal = format;
+                    Ok(Codec::H264)
+                }
+                None => Err("H.264 (avc3) with a damaged description".into()),
+            }
+        }
+        SampleEntry::Unknown(entry) => Err(named(&entry.box_type)),
     };
     Found {
         number: u64::from(track),

@@ -57,8 +57,9 @@ pub enum PageError {
 }
 
 impl Page {
-    /// Takes the page at the beginning of the input.
-    pub fn take(input: &mut Input) -> Result<Self, PageError> {
+    /// Takes the page at the beginning of the input. Computing a checksum that is wrong is charged to `checks`; when
+    /// that is used up, no checksum is right.
+    pub fn take(input: &mut Input, checks: &mut u64) -> Result<Self, PageError> {
         let start = input.unread();
         if !SIGNATURE.starts_with(start.get(..start.len().min(4)).unwrap_or_default()) {
             return Err(PageError::NotOgg);
@@ -72,7 +73,11 @@ impl Page {
         let lacing = &with_lacing[HEADER..];
         let size = body_at + lacing.iter().map(|n| usize::from(*n)).sum::<usize>();
         let whole = input.peek(size).ok_or(PageError::Incomplete(size))?;
+        let Some(left) = checks.checked_sub(size as u64) else {
+            return Err(PageError::Checksum);
+        };
         if checksum(whole) != le32(whole, 22) {
+            *checks = left;
             return Err(PageError::Checksum);
         }
         let page = Self {

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use super::super::input::{Input, le16, le32};
 use super::super::{Frame, Limits, MediaError, MediaErrorKind, opus};
-use super::page::{BEGIN, CONTINUED, END, NO_GRANULE, Page, PageError};
+use super::page::{BEGIN, CONTINUED, END, Page, PageError, SIGNATURE};
 use super::{HEAD_SIGNATURE, MAX_TAGS, OpusHead, OpusTags, TAGS_SIGNATURE};
 
 /// Granule positions are signed; those below 0 say nothing, -1 that no packet ends on the page.
@@ -15,8 +15,9 @@ const MAX_GRANULE: u64 = i64::MAX as u64;
 /// - Times begin at 0 with the first packet, whatever the granule position (a cut from a broadcast), and
 ///   include the pre-skip. Where the granule positions jump ahead, time does.
 /// - Chained files, one stream behind the other as internet radio sends them, go on in time.
-/// - Ends with an error at the first page whose checksum is wrong, that is missing, or cut off; of such
-///   a page nothing is given, as nothing of it can be trusted.
+/// - What is between pages, pages whose checksum is wrong, missing pages and packets that are no Opus are passed over
+///   (RFC 3533 §6): time goes on by the granule positions. [`damage`](Self::damage) tells of them.
+/// - A page that the file's end cuts off is an error, after all that came before it.
 #[derive(Debug)]
 pub struct OggOpusReader {
     input: Input,
@@ -29,6 +30,36 @@ pub struct OggOpusReader {
     /// The time of the next packet, in samples.
     position: u64,
     saw_page: bool,
+    damage: Damage,
+    /// Bytes whose checksum may still be computed in vain; earned by the input.
+    checks: u64,
+}
+
+/// Bytes whose checksum may be computed in vain, in the beginning and for each byte that was passed over: what looks like a
+/// page without end must not cost more than it is long.
+const CHECKS: (u64, u64) = (1 << 20, 64);
+
+/// What was passed over.
+#[derive(Debug, Default)]
+struct Damage {
+    places: u64,
+    first: Option<(u64, String)>,
+    /// The bytes passed over last, which are one place with those that follow.
+    skipped_to: Option<u64>,
+}
+
+impl Damage {
+    fn note(&mut self, offset: u64, what: String) {
+        self.places += 1;
+        self.first.get_or_insert((offset, what));
+    }
+
+    /// Bytes that are no page.
+    fn skip(&mut self, from: u64, to: u64, what: &str) {
+        if self.skipped_to.replace(to) != Some(from) {
+            self.note(from, what.to_owned());
+        }
+    }
 }
 
 /// The Opus stream being read.
@@ -39,6 +70,8 @@ struct Stream {
     expect: Expect,
     /// A packet that began on an earlier page, and where.
     partial: Option<(Vec<u8>, u64)>,
+    /// The rest of a packet, which is too large, is passed over.
+    skipping: bool,
     /// The granule position behind the last packet, once known.
     granule: Option<u64>,
     ended: bool,
@@ -70,7 +103,28 @@ impl OggOpusReader {
             stream: None,
             position: 0,
             saw_page: false,
+            damage: Damage::default(),
+            checks: CHECKS.0,
         }
+    }
+
+    /// A reader of what stands behind so many other bytes, such as a tag.
+    pub(in super::super) fn behind(limits: Limits, offset: u64) -> Self {
+        let mut reader = Self::new(limits);
+        reader.input.restart(offset);
+        reader
+    }
+
+    /// Returns what was passed over so far because it was damaged or missing, in words; `None`: nothing.
+    pub fn damage(&self) -> Option<String> {
+        let (offset, what) = self.damage.first.as_ref()?;
+        Some(match self.damage.places {
+            1 => format!("at byte {offset}: {what}; it was passed over"),
+            n => format!(
+                "at byte {offset}: {what}; it and {} more like it were passed over",
+                n - 1
+            ),
+        })
     }
 
     /// Takes the next bytes. Poll until `None` after each; see [`Limits::max_unread`].
@@ -111,11 +165,11 @@ impl OggOpusReader {
         }
     }
 
-    /// Takes one page; false when there is none.
+    /// Takes one page, or passes over what is none; false when there is nothing left to take.
     fn next_page(&mut self) -> Result<bool, MediaError> {
         let offset = self.input.offset();
         let fail = |kind, reason: String| Err(MediaError::new(kind, offset, reason));
-        match Page::take(&mut self.input) {
+        match Page::take(&mut self.input, &mut self.checks) {
             Ok(page) => {
                 self.saw_page = true;
                 self.take_page(&page)?;
@@ -124,28 +178,39 @@ impl OggOpusReader {
             Err(PageError::Incomplete(_)) if !self.input.is_finished() => Ok(false),
             Err(PageError::Incomplete(needed)) => match self.input.unread().len() {
                 0 => self.end(offset).map(|()| false),
-                have => fail(
+                // A false beginning of a page, perhaps, and a true one behind it.
+                have if find(self.input.unread(), 1, true).is_none() => fail(
                     MediaErrorKind::Truncated,
                     format!("Ogg ends inside a page: {have} of at least {needed} bytes are there"),
                 ),
+                _ => Ok(self.pass_over("what begins like an Ogg page, and is none")),
             },
-            Err(PageError::NotOgg) if self.saw_page => fail(
-                MediaErrorKind::Damaged,
-                "no Ogg page where the next should begin".into(),
-            ),
+            Err(PageError::NotOgg) if self.saw_page => {
+                Ok(self.pass_over("no Ogg page where the next should begin"))
+            }
             Err(PageError::NotOgg) => fail(
                 MediaErrorKind::WrongFormat,
                 "not Ogg: it does not begin with \"OggS\"".into(),
             ),
-            Err(PageError::Version(version)) => fail(
+            Err(PageError::Version(version)) if !self.saw_page => fail(
                 MediaErrorKind::Unsupported,
                 format!("an Ogg page of version {version}; only 0 is known"),
             ),
-            Err(PageError::Checksum) => fail(
-                MediaErrorKind::Damaged,
-                "an Ogg page with a wrong checksum".into(),
-            ),
+            Err(PageError::Version(_)) => Ok(self.pass_over("an Ogg page of an unknown version")),
+            Err(PageError::Checksum) => Ok(self.pass_over("an Ogg page with a wrong checksum")),
         }
+    }
+
+    /// Goes on where the next page may begin.
+    fn pass_over(&mut self, what: &str) -> bool {
+        let (from, is_finished) = (self.input.offset(), self.input.is_finished());
+        let bytes = self.input.unread();
+        // Of a signature that is not whole yet, what is there is kept.
+        let next = find(bytes, 1, is_finished).unwrap_or(bytes.len());
+        self.input.consume(next);
+        self.damage.skip(from, self.input.offset(), what);
+        self.checks = self.checks.saturating_add(CHECKS.1 * next as u64);
+        true
     }
 
     /// At the end of the input.
@@ -176,86 +241,86 @@ impl OggOpusReader {
         if stream.serial != page.serial || stream.ended {
             return Ok(());
         }
-        let damaged =
-            |reason: String| MediaError::new(MediaErrorKind::Damaged, page.offset, reason);
+        if page.sequence.wrapping_add(1) == stream.next_page && stream.expect == Expect::Audio {
+            self.damage
+                .note(page.offset, format!("Ogg page {} twice", page.sequence));
+            return Ok(());
+        }
         if page.sequence != stream.next_page {
             let (expected, found) = (stream.next_page, page.sequence);
-            return Err(damaged(format!(
-                "Ogg page {found} where page {expected} should be"
-            )));
+            let what = format!("Ogg page {found} where page {expected} should be");
+            self.damage.note(page.offset, what);
+            (stream.partial, stream.skipping) = (None, false);
         }
-        stream.next_page = stream.next_page.wrapping_add(1);
-        if (page.flags & CONTINUED != 0) != stream.partial.is_some() {
-            let reason = match stream.partial {
-                Some(_) => "an Ogg page that does not continue the packet begun before it",
-                None => "an Ogg page that continues a packet never begun",
-            };
-            return Err(damaged(reason.into()));
+        stream.next_page = page.sequence.wrapping_add(1);
+        let continues = page.flags & CONTINUED != 0;
+        if !continues && (stream.partial.take().is_some() | std::mem::take(&mut stream.skipping)) {
+            let what = "an Ogg page that does not continue the packet begun before it";
+            self.damage.note(page.offset, what.into());
         }
-        let mut packets = Vec::new();
-        let result = self.take_pieces(page, &mut packets);
-        // Where a packet is missing, the page's position says nothing about the others.
-        let granule = if result.is_ok() {
-            page.granule
-        } else {
-            NO_GRANULE
-        };
-        self.place(granule, packets);
-        if page.flags & END != 0
-            && let Some(stream) = &mut self.stream
-        {
-            stream.ended = true;
+        if continues && stream.partial.is_none() && !stream.skipping {
+            let what = "an Ogg page that continues a packet whose beginning is missing";
+            self.damage.note(page.offset, what.into());
+            stream.skipping = true;
         }
-        result
+        let is_end = page.flags & END != 0;
+        let packets = self.take_pieces(page);
+        self.place(page.granule, packets);
+        if let Some(stream) = &mut self.stream {
+            stream.ended |= is_end;
+        }
+        Ok(())
     }
 
-    /// Joins the pieces on a page into packets.
-    fn take_pieces(&mut self, page: &Page, packets: &mut Vec<Packet>) -> Result<(), MediaError> {
+    /// Joins the pieces on a page into packets. What is no packet of Opus is left out.
+    fn take_pieces(&mut self, page: &Page) -> Vec<Packet> {
+        let mut packets = Vec::new();
         for (piece, ends) in page.pieces() {
             let Some(stream) = &mut self.stream else {
-                return Ok(());
+                break;
             };
+            if stream.skipping {
+                stream.skipping = !ends;
+                continue;
+            }
             let (mut data, offset) = stream.partial.take().unwrap_or((Vec::new(), page.offset));
             let room = match stream.expect {
                 Expect::Tags => MAX_TAGS.saturating_sub(data.len()),
                 Expect::Audio => self.max_frame.saturating_sub(data.len()),
             };
             if piece.len() > room && stream.expect == Expect::Audio {
-                let reason = format!("an Opus packet above {} bytes", self.max_frame);
-                return Err(MediaError::new(
-                    MediaErrorKind::TooLarge,
-                    page.offset,
-                    reason,
-                ));
+                let what = format!("an Opus packet above {} bytes", self.max_frame);
+                self.damage.note(page.offset, what);
+                stream.skipping = !ends;
+                continue;
             }
             data.extend_from_slice(piece.get(..room).unwrap_or(piece));
             if !ends {
                 stream.partial = Some((data, offset));
                 continue;
             }
-            match stream.expect {
-                Expect::Tags => {
-                    stream.expect = Expect::Audio;
-                    let tags = parse_tags(&data).ok_or_else(|| {
-                        let reason = "the second packet of an Opus stream is no OpusTags";
-                        MediaError::new(MediaErrorKind::Damaged, offset, reason)
-                    })?;
+            if stream.expect == Expect::Tags {
+                stream.expect = Expect::Audio;
+                if let Some(tags) = parse_tags(&data) {
                     self.tags = Some(tags);
+                    continue;
                 }
-                Expect::Audio => {
-                    let samples = opus::samples(&data).ok_or_else(|| {
-                        let reason = format!("{} bytes that are no Opus packet", data.len());
-                        MediaError::new(MediaErrorKind::Damaged, offset, reason)
-                    })?;
-                    packets.push(Packet {
-                        data,
-                        offset,
-                        samples,
-                    });
+                let what = "the second packet of an Opus stream is no OpusTags";
+                self.damage.note(offset, what.into());
+            }
+            match opus::samples(&data) {
+                Some(samples) => packets.push(Packet {
+                    data,
+                    offset,
+                    samples,
+                }),
+                None => {
+                    let what = format!("{} bytes that are no Opus packet", data.len());
+                    self.damage.note(offset, what);
                 }
             }
         }
-        Ok(())
+        packets
     }
 
     /// Gives the packets that end on a page their times. Its granule position is that behind the last of
@@ -305,13 +370,10 @@ impl OggOpusReader {
         if !page.body.starts_with(HEAD_SIGNATURE) {
             return Ok(());
         }
-        if let Some((_, offset)) = self
-            .stream
-            .as_ref()
-            .and_then(|stream| stream.partial.as_ref())
-        {
-            let reason = "a new stream begins inside a packet of the one before";
-            return Err(MediaError::new(MediaErrorKind::Damaged, *offset, reason));
+        let partial = self.stream.as_ref().and_then(|s| s.partial.as_ref());
+        if let Some((_, offset)) = partial {
+            let what = "a new stream begins inside a packet of the one before";
+            self.damage.note(*offset, what.into());
         }
         let head = parse_head(&page.body)
             .map_err(|(kind, reason)| MediaError::new(kind, page.offset, reason))?;
@@ -321,11 +383,27 @@ impl OggOpusReader {
             next_page: page.sequence.wrapping_add(1),
             expect: Expect::Tags,
             partial: None,
+            skipping: false,
             granule: None,
             ended: page.flags & END != 0,
         });
         Ok(())
     }
+}
+
+/// The position, from `from` on, of the next signature; if more bytes may follow, also of one that is cut off.
+fn find(bytes: &[u8], from: usize, is_whole: bool) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    let whole = rest.windows(SIGNATURE.len()).position(|w| w == SIGNATURE);
+    let cut = || {
+        let most = rest.len().min(SIGNATURE.len() - 1);
+        let ends = |n: &usize| rest.ends_with(SIGNATURE.get(..*n).unwrap_or_default());
+        let length = (1..=most).rev().find(ends)?;
+        Some(rest.len() - length)
+    };
+    whole
+        .or_else(|| (!is_whole).then(cut).flatten())
+        .map(|at| from + at)
 }
 
 fn parse_head(packet: &[u8]) -> Result<OpusHead, (MediaErrorKind, String)> {

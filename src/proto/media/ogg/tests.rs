@@ -202,37 +202,85 @@ fn other_streams_are_passed_over() {
     );
 }
 
+/// What is read, and what was passed over. However it is cut into pieces.
+fn resynchronised(file: &[u8]) -> (Vec<Frame>, Option<MediaError>, Option<String>) {
+    let mut results = [1, 7, usize::MAX].map(|chunk| {
+        let mut reader = Reader::Ogg(Box::new(OggOpusReader::new(Limits::default())));
+        let (frames, error) = drain(&mut reader, file, chunk);
+        (frames, error, reader.damage())
+    });
+    assert!(results.iter().all(|result| *result == results[0]));
+    std::mem::take(&mut results[0])
+}
+
 #[test]
-fn damage_is_named_and_what_came_before_is_given() {
+fn damage_is_passed_over_and_told_of() {
     let good = page(2, 0, 960, &[10], &packet(9));
     let start = [headers(2), good].concat();
-    let at = start.len() as u64;
+    let next = |sequence| page(sequence, 0, 1920 + 960, &[10], &packet(9));
+    let at = start.len();
+    let mut wrong = page(3, 0, 1920, &[10], &packet(9));
+    wrong[30] ^= 1;
     let cases = [
-        (page(4, 0, 1920, &[10], &packet(9)), "page 4 where page 3"),
-        (page(3, CONTINUED, 1920, &[10], &packet(9)), "never begun"),
+        (vec![], "page 4 where page 3"),
+        (wrong, "wrong checksum"),
+        (page(3, CONTINUED, 1920, &[10], &packet(9)), "is missing"),
         (page(3, 0, 1920, &[2], &[0xFD, 1]), "no Opus packet"),
         (page(3, 0, 1920, &[0], &[]), "no Opus packet"),
-        (b"OggS\x01 and more".to_vec(), "inside a page"),
-        ([b"OggS\x01".to_vec(), vec![0; 30]].concat(), "version 1"),
+        (b"OggS\x01 and more".to_vec(), "unknown version"),
+        (b"OggS\0 and then".to_vec(), "wrong checksum"),
         (vec![1; 40], "no Ogg page"),
+        (vec![b'O'; 3], "no Ogg page"),
+        (b"OggOggSOgg".to_vec(), "no Ogg page"),
     ];
     for (bad, word) in cases {
-        let (frames, error) = read(&[start.clone(), bad].concat());
-        let error = error.unwrap_or_else(|| panic!("{word}"));
-        assert_eq!((frames.len(), error.offset), (1, at), "{error}");
-        assert!(error.reason.contains(word), "{error}, not {word}");
+        let file = [start.clone(), bad, next(4)].concat();
+        let (frames, error, damage) = resynchronised(&file);
+        assert_eq!((times(&frames), error), (vec![0, 40], None), "{word}");
+        let damage = damage.unwrap_or_else(|| panic!("{word}"));
+        assert!(
+            damage.contains(word) && damage.contains(&at.to_string()),
+            "{damage}"
+        );
     }
+    // The end of an ID3v1 tag, and of anything else.
+    let (frames, error, _) = resynchronised(&[start.clone(), vec![b'T'; 128]].concat());
+    assert_eq!((frames.len(), error), (1, None));
+    let (_, error, _) = resynchronised(&[start.clone(), next(3)[..30].to_vec()].concat());
+    assert_eq!(error.unwrap().kind, MediaErrorKind::Truncated);
+    // A page that came twice is heard once.
+    let (frames, error, damage) = resynchronised(&[start.clone(), next(3), next(3)].concat());
+    assert_eq!((times(&frames), error), (vec![0, 40], None));
+    assert!(damage.unwrap().contains("twice"));
     // A packet whose end never comes.
     let open = page(3, 0, NO_GRANULE, &[255], &packet(254));
-    let error = read(&[start.clone(), open.clone()].concat()).1.unwrap();
+    let (frames, error, _) = resynchronised(&[start.clone(), open.clone()].concat());
     assert_eq!(
-        (error.kind, error.offset as usize),
-        (MediaErrorKind::Truncated, start.len() + open.len())
+        (frames.len(), error.unwrap().kind),
+        (1, MediaErrorKind::Truncated)
     );
-    let error = read(&[start, open, page(4, 0, 1920, &[10], &packet(9))].concat())
-        .1
-        .unwrap();
-    assert!(error.reason.contains("does not continue"), "{error}");
+    let (frames, error, damage) = resynchronised(&[start, open, next(4)].concat());
+    assert_eq!((times(&frames), error), (vec![0, 40], None));
+    assert!(damage.unwrap().contains("does not continue"));
+}
+
+/// As many beginnings of pages as fit, each of which claims to be as large as pages get.
+#[test]
+fn false_pages_cost_no_more_than_they_are_long() {
+    let mut file = [headers(2), page(2, 0, 960, &[10], &packet(9))].concat();
+    let mut false_page = b"OggS".to_vec();
+    false_page.resize(26, 0);
+    false_page.push(255);
+    false_page.resize(27 + 255, 255);
+    file.extend(false_page.repeat(30_000));
+    let began = std::time::Instant::now();
+    let mut reader = OggOpusReader::new(Limits::default());
+    reader.feed(&file).unwrap();
+    reader.finish();
+    assert!(reader.poll().unwrap().is_some());
+    let end = reader.poll();
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}: {end:?}");
 }
 
 #[test]

@@ -143,6 +143,17 @@ fn errors_name_the_line() {
     for (from, to, line, words) in cases {
         let text = FFMPEG.replace(from, to);
         assert_ne!(text, FFMPEG);
+        // What is foreign is left out while something else is there.
+        let is_foreign =
+            ["not plain RTP", "MP4V-ES; known are", "without a=rtpmap"].contains(&words);
+        let text = match is_foreign {
+            true => {
+                let file = SdpFile::parse(&text).unwrap();
+                assert_eq!((file.streams.len(), file.left_out.len()), (1, 1), "{to}");
+                text.replace("m=audio 25006", "m=audio 0")
+            }
+            false => text,
+        };
         let error = SdpFile::parse(&text).unwrap_err();
         assert_eq!(error.line, line, "{to}: {error}");
         assert!(error.to_string().contains(words), "{to}: {error}");

@@ -4,7 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::h264::H264ParameterSets;
+use super::super::h265::H265ParameterSets;
+use super::super::parameter_sets::ParameterSets;
 use super::super::sdp_file::StreamDescription;
 use crate::proto::media::Codec;
 
@@ -26,12 +27,12 @@ pub struct RtpSourceConfig {
     pub patience: Duration,
     /// Bytes held of the source that may take over; the oldest go first. Default: 2 MiB.
     pub max_held: usize,
-    /// H.264: parameter sets are put before a keyframe that comes without them: those seen last, and at
+    /// H.264, and H.265 where [`parameter_sets`](Self::parameter_sets) are of it: parameter sets are put before a keyframe that comes without them: those seen last, and at
     /// first those of [`parameter_sets`](Self::parameter_sets). Who comes late then has them, too. Default:
     /// no.
     pub repeat_parameter_sets: bool,
     /// Parameter sets known beforehand, from an SDP file.
-    pub parameter_sets: Option<H264ParameterSets>,
+    pub parameter_sets: Option<ParameterSets>,
 }
 
 impl Default for RtpSourceConfig {
@@ -54,8 +55,16 @@ impl RtpSourceConfig {
     pub fn for_stream(stream: &StreamDescription) -> Self {
         Self {
             payload_types: vec![stream.payload_type],
-            repeat_parameter_sets: stream.codec == Codec::H264,
-            parameter_sets: stream.parameter_sets(),
+            repeat_parameter_sets: matches!(stream.codec, Codec::H264 | Codec::H265),
+            parameter_sets: match stream.codec {
+                Codec::H264 => Some(ParameterSets::H264(
+                    stream.parameter_sets().unwrap_or_default(),
+                )),
+                Codec::H265 => Some(ParameterSets::H265(
+                    H265ParameterSets::from_fmtp(&stream.fmtp).unwrap_or_default(),
+                )),
+                _ => None,
+            },
             ..Self::default()
         }
     }
@@ -156,6 +165,9 @@ pub struct RtpSourceStats {
     pub unpolled: u64,
     /// Parameter sets put before keyframes.
     pub parameter_sets: u64,
+    /// Keyframes that came without parameter sets while none were known: nobody can decode them. Counted where
+    /// [`RtpSourceConfig::repeat_parameter_sets`] is set.
+    pub bare_keyframes: u64,
     /// Sources taken so far.
     pub sources: u32,
 }

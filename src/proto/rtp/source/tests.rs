@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::super::rtcp::write_bye;
+use super::super::{H264ParameterSets, H265ParameterSets};
 use super::*;
 
 const A: &str = "10.0.0.1:4000";
@@ -230,7 +231,7 @@ fn parameter_sets_are_repeated() {
     let sets = H264ParameterSets::from_fmtp(fmtp).unwrap().to_payload();
     let config = RtpSourceConfig {
         repeat_parameter_sets: true,
-        parameter_sets: H264ParameterSets::from_fmtp(fmtp),
+        parameter_sets: H264ParameterSets::from_fmtp(fmtp).map(ParameterSets::H264),
         ..RtpSourceConfig::default()
     };
     let mut bench = Bench::new(config);
@@ -267,4 +268,36 @@ fn parameter_sets_are_repeated() {
     ];
     assert_eq!(packets[..9], expected);
     assert_eq!(bench.source.stats().parameter_sets, 3);
+}
+
+/// The same for H.265; and where none are known, it is counted that nobody can decode what comes.
+#[test]
+fn parameter_sets_of_h265_are_repeated_and_missing_ones_counted() {
+    let fmtp = "sprop-vps=QAEMAf//AWAAAAMAkAAAAwAAAwA8ugJA; \
+        sprop-sps=QgEBAWAAAAMAkAAAAwAAAwA8oAoIDxZbpKTC8BaAgAAAAwCAAAAMhA==; sprop-pps=RAHAc8GJ";
+    let known = H265ParameterSets::from_fmtp(fmtp).unwrap();
+    let key: &[u8] = &[19 << 1, 1, 0x80];
+    for (sets, inserted, bare) in [(known, 1, 0), (H265ParameterSets::default(), 0, 1)] {
+        let config = RtpSourceConfig {
+            repeat_parameter_sets: true,
+            parameter_sets: Some(ParameterSets::H265(sets.clone())),
+            ..RtpSourceConfig::default()
+        };
+        let mut bench = Bench::new(config);
+        bench.send_payload(0, A, 1, 10, key).unwrap();
+        let packets = std::iter::from_fn(|| match bench.source.poll() {
+            Some(SourceEvent::Packet(packet)) => Some(packet.payload.to_vec()),
+            _ => None,
+        });
+        let packets: Vec<_> = packets.collect();
+        let stats = bench.source.stats();
+        assert_eq!(
+            (stats.parameter_sets, stats.bare_keyframes),
+            (inserted, bare)
+        );
+        assert_eq!(packets.len() as u64, 1 + inserted);
+        if inserted > 0 {
+            assert_eq!(packets[0], sets.to_payload());
+        }
+    }
 }

@@ -1,0 +1,195 @@
+//! From the thread that reads to the loop.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::super::config::StreamsConfig;
+use super::Item;
+use crate::driver::LoopHandle;
+
+/// A queue bounded in items and bytes. When it is full, a file's reader waits; a live pipe's drops what is oldest.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    room: Condvar,
+    handle: LoopHandle,
+    max_items: usize,
+    max_bytes: usize,
+    live: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    bytes: usize,
+    /// The loop wants no more.
+    closed: bool,
+    /// The loop has found nothing, and is to be woken.
+    waiting: bool,
+    /// Frames of a live pipe that were dropped.
+    dropped: u64,
+    /// Video was dropped: what depends on it is dropped, too.
+    wants_keyframe: bool,
+}
+
+impl State {
+    /// Drops the frames before the latest keyframe of a video; all of them, when that is not enough.
+    fn make_room(&mut self) {
+        let is_key = |item: &Item| match item {
+            Item::Frame { frame, .. } => frame.keyframe,
+            _ => false,
+        };
+        let keep = self.items.iter().rposition(is_key).filter(|at| *at > 0);
+        let before = self.items.len();
+        let mut index = 0;
+        self.items.retain(|item| {
+            index += 1;
+            let is_kept = keep.is_some_and(|at| index > at);
+            is_kept || !matches!(item, Item::Frame { .. })
+        });
+        self.dropped += (before - self.items.len()) as u64;
+        self.bytes = self.items.iter().map(Item::size).sum();
+        self.wants_keyframe = keep.is_none();
+    }
+}
+
+impl Shared {
+    pub fn new(handle: LoopHandle, config: &StreamsConfig, live: bool) -> Self {
+        Self {
+            state: Mutex::default(),
+            room: Condvar::new(),
+            handle,
+            max_items: config.max_read_frames.max(2),
+            max_bytes: config.max_read_bytes,
+            live,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A queue that a panicking thread held is still a queue.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an item, and returns whether the loop wants more. Waits for room, unless the source is live.
+    pub fn push(&self, item: Item) -> bool {
+        let size = item.size();
+        let mut state = self.lock();
+        let is_full = |s: &mut State| {
+            let many = s.items.len() >= self.max_items || s.bytes + size > self.max_bytes;
+            !s.closed && !s.items.is_empty() && many
+        };
+        if is_full(&mut state) && !self.live {
+            let waited = self.room.wait_while(state, is_full);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        } else if is_full(&mut state) {
+            state.make_room();
+        }
+        if state.closed {
+            return false;
+        }
+        if let Item::Frame { frame, .. } = &item
+            && state.wants_keyframe
+        {
+            if !frame.keyframe {
+                state.dropped += 1;
+                return true;
+            }
+            state.wants_keyframe = false;
+        }
+        state.bytes += size;
+        state.items.push_back(item);
+        if std::mem::take(&mut state.waiting) {
+            drop(state);
+            self.handle.wake();
+        }
+        true
+    }
+
+    /// Takes the next item; `None`: nothing yet, and the loop is woken when there is.
+    pub fn pop(&self) -> Option<Item> {
+        let mut state = self.lock();
+        let Some(item) = state.items.pop_front() else {
+            state.waiting = true;
+            return None;
+        };
+        state.bytes -= item.size();
+        // The thread then reads several in a go.
+        if state.items.len() <= self.max_items / 2 {
+            self.room.notify_one();
+        }
+        Some(item)
+    }
+
+    /// The loop wants no more: the thread ends with the next thing that it reads.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.items.clear();
+        self.room.notify_all();
+    }
+
+    pub fn dropped(&self) -> u64 {
+        self.lock().dropped
+    }
+
+    /// Items and bytes that wait.
+    #[cfg(test)]
+    pub fn held(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.items.len(), state.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::Contents;
+    use super::*;
+    use crate::proto::media::Frame;
+
+    fn frame(n: u64, keyframe: bool) -> Item {
+        let frame = Frame {
+            time: Duration::from_millis(n),
+            duration: Duration::ZERO,
+            keyframe,
+            offset: n,
+            data: vec![0; 10],
+        };
+        Item::Frame {
+            track: 0,
+            frame,
+            arrived: Instant::now(),
+        }
+    }
+
+    fn numbers(queue: &Shared) -> Vec<u64> {
+        let items = std::iter::from_fn(|| queue.pop());
+        let number = |item| match item {
+            Item::Frame { frame, .. } => Some(frame.offset),
+            _ => None,
+        };
+        items.filter_map(number).collect()
+    }
+
+    #[test]
+    fn a_live_queue_never_waits_and_keeps_what_can_be_decoded() {
+        let net = crate::driver::EventLoop::new(crate::driver::LoopConfig::default()).unwrap();
+        let config = StreamsConfig::default().max_read_frames(8);
+        let queue = Shared::new(net.handle(), &config, true);
+        assert!(queue.push(Item::Tracks(Contents::default())));
+        // Nobody takes anything: a keyframe each fifth frame.
+        (0..1000).for_each(|n| assert!(queue.push(frame(n, n % 5 == 0))));
+        assert!(queue.held().0 <= 8);
+        let kept = numbers(&queue);
+        assert!(!kept.is_empty() && kept[0] % 5 == 0, "{kept:?}");
+        assert!(kept.windows(2).all(|w| w[1] == w[0] + 1), "{kept:?}");
+        assert_eq!(queue.dropped() + kept.len() as u64, 1000);
+        // Only one keyframe, and then too much: nothing until the next one.
+        let queue = Shared::new(net.handle(), &config, true);
+        (0..20).for_each(|n| assert!(queue.push(frame(n, n == 0))));
+        assert_eq!(numbers(&queue), [0; 0]);
+        assert!(queue.push(frame(20, false)) && queue.push(frame(21, true)));
+        assert_eq!(numbers(&queue), [21]);
+    }
+}
