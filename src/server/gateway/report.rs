@@ -32,7 +32,7 @@ fn stream(info: &StreamInfo, details: bool) -> Value {
         "state": info.state.as_str(),
         "viewers": info.viewers,
         "codecs": info.codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>(),
-        "notes": info.notes,
+        "notes": info.notes.iter().map(|note| text(note)).collect::<Vec<_>>(),
     });
     if let StreamState::Failed { why, retry_at } = &info.state {
         value["why"] = json!(text(why));
