@@ -130,7 +130,7 @@ fn on_offer(net: &mut EventLoop, ask: &page::Ask) -> Result<PeerId, Box<dyn Erro
         .find(|id| ask.path == format!("/offer/{id}"))
         .ok_or("this connection is gone")?;
     net.peer(id)?.receive(offer)?;
-    println!("Peer {id}: offered anew");
+    println!("Peer {id}: sent a new offer");
     Ok(id)
 }
 

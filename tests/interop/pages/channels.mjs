@@ -94,7 +94,7 @@ export const channels = {
       await shows(page, '#state', /^Connected$/);
     }
     await shows(page, '#lines', /none missing/);
-    assert.equal(example.lines.filter((line) => /offered anew/.test(line)).length, 3);
+    assert.equal(example.lines.filter((line) => /sent a new offer/.test(line)).length, 3);
     await photograph(page, 'ice_restart');
   },
 
