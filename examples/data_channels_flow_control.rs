@@ -136,7 +136,9 @@ fn seconds_from_args() -> Result<Option<Duration>, Box<dyn Error>> {
         match arg {
             Long("seconds") => seconds = Duration::from_secs(parser.value()?.parse()?),
             Long("help") | Short('h') => {
-                println!("data_channels_flow_control [--seconds N]   stop after this many seconds [default: never]");
+                println!(
+                    "data_channels_flow_control [--seconds N]   stop after this many seconds [default: never]"
+                );
                 return Ok(None);
             }
             other => return Err(other.unexpected().into()),
