@@ -60,6 +60,11 @@ fn run(http: &str, paths: &[String]) -> Result<(), Box<dyn Error>> {
                     // Without this nothing would be probed for beyond what is sent.
                     net.peer(id)?.set_desired_bitrate(wanted)?;
                 }
+                PeerEvent::KeyframeRequest { .. } => {
+                    if let Some(viewer) = viewers.get_mut(&id) {
+                        viewer.refresh(&mut net.peer(id)?, &qualities);
+                    }
+                }
                 PeerEvent::ChannelOpen(channel) => drop(channels.insert(id, channel)),
                 PeerEvent::BandwidthEstimate(estimate @ BandwidthEstimate::TransportCc { .. }) => {
                     let Some(viewer) = viewers.get_mut(&id) else {

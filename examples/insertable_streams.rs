@@ -76,12 +76,11 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
             .map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
             callers.handle_event(&mut net, id, &event);
-            match event {
-                PeerEvent::TrackBound { transceiver, .. } => {
-                    shows.entry(id).and_modify(|show| show.begin(transceiver));
-                }
-                PeerEvent::TrackUnbound(_) => drop(shows.remove(&id)),
-                _ => {}
+            if let (Some(show), Ok(mut peer)) = (shows.get_mut(&id), net.peer(id)) {
+                show.handle_event(&mut peer, &files, &event);
+            }
+            if let PeerEvent::TrackUnbound(_) = event {
+                shows.remove(&id);
             }
         }
         callers.answer(&mut net, &config, |net, id| {

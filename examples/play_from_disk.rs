@@ -61,6 +61,9 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
             .min()
             .map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
+            if let (Some(show), Ok(mut peer)) = (shows.get_mut(&id), net.peer(id)) {
+                show.handle_event(&mut peer, &files, &event);
+            }
             match event {
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                     let answer = net.peer(id).ok().and_then(|p| p.local_description());
@@ -68,12 +71,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                         ask.reply(&answer.map(|a| a.to_json()).unwrap_or_default(), None);
                     }
                 }
-                PeerEvent::TrackBound { transceiver, codec } => {
-                    println!("Peer {id}: playing {codec}");
-                    if let Some(show) = shows.get_mut(&id) {
-                        show.begin(transceiver);
-                    }
-                }
+                PeerEvent::TrackBound { codec, .. } => println!("Peer {id}: playing {codec}"),
                 PeerEvent::TrackUnbound(_) => drop(shows.remove(&id)),
                 PeerEvent::ConnectionStateChange(state) => {
                     println!("Peer {id}: connection {state}")

@@ -112,6 +112,9 @@ impl Viewer {
         event: &PeerEvent,
         files: &[File],
     ) -> Result<(), Box<dyn Error>> {
+        for (_, show) in &mut self.videos {
+            show.handle_event(&mut peer, files, event);
+        }
         match event {
             PeerEvent::ChannelOpen(channel) => self.channel = Some(*channel),
             PeerEvent::ChannelMessage { message, .. } => match message {
@@ -129,11 +132,7 @@ impl Viewer {
                     peer.send_text(channel, &offer.to_json())?;
                 }
             }
-            PeerEvent::TrackBound { transceiver, .. } => {
-                let mut videos = self.videos.iter_mut();
-                if let Some((_, show)) = videos.find(|(id, _)| id == transceiver) {
-                    show.begin(*transceiver);
-                }
+            PeerEvent::TrackBound { .. } => {
                 println!("Peer {}: {} videos", peer.id(), self.videos.len());
             }
             _ => {}

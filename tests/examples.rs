@@ -11,6 +11,8 @@
 
 #[path = "support/chromium.rs"]
 mod chromium;
+#[path = "support/watching.rs"]
+mod watching;
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, UdpSocket};
@@ -104,6 +106,60 @@ fn data_channels_flow_control() {
         assert!(rate > 0.5, "{line}");
     }
     assert!(example.wait(Duration::from_secs(10)).success());
+}
+
+/// Every example that sends a film from a file: the first keyframe may be lost, and here there is no other in it.
+#[test]
+fn a_page_that_asks_for_a_keyframe_gets_one() {
+    let _guard = shared();
+    let film = Path::new(env!("CARGO_TARGET_TMPDIR")).join("one-keyframe.ivf");
+    let film = film.to_str().unwrap();
+    let made = Command::new("ffmpeg")
+        .args([
+            "-v",
+            "error",
+            "-y",
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc=size=160x120:rate=30:duration=20",
+        ])
+        .args([
+            "-c:v",
+            "libvpx",
+            "-g",
+            "9999",
+            "-b:v",
+            "100k",
+            "-cpu-used",
+            "8",
+        ])
+        .args(["-deadline", "realtime", "-auto-alt-ref", "0", film])
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "NOT TESTED: there is no ffmpeg"
+        );
+        return println!("NOT TESTED: there is no ffmpeg");
+    }
+    let http = ["--http", "127.0.0.1:0"];
+    let examples: [(&str, &[&str]); 3] = [
+        ("play_from_disk", &["--video", film]),
+        ("insertable_streams", &["--video", film]),
+        ("bandwidth_estimation_from_disk", &[film]),
+    ];
+    for (name, args) in examples {
+        let mut example = Running::start(name, &[&http[..], args].concat());
+        let url = example.line("Open ").replace(" in a browser", "");
+        let mut page = watching::Watching::begin(&url);
+        page.frames(10);
+        let took = page.keyframe();
+        println!("{name}: a keyframe {took:?} after it was asked for");
+        assert!(took < Duration::from_secs(1), "{name}: {took:?}");
+        // And the film goes on behind it.
+        page.frames(30);
+    }
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use looprtc::driver::{EventLoop, PeerId};
+use looprtc::driver::{EventLoop, PeerId, PeerMut};
 use looprtc::proto::peer::{EncodedFrame, TransceiverId};
 
-use show::File;
+use show::{File, REFRESH, Sent};
 
 #[path = "show.rs"]
 mod show;
@@ -48,6 +48,9 @@ pub struct Viewer {
     quality: usize,
     wanted: usize,
     next: usize,
+    /// What was sent last of the present quality.
+    sent: Option<Sent>,
+    refreshed: Option<Instant>,
 }
 
 impl Viewer {
@@ -60,6 +63,20 @@ impl Viewer {
             quality: 0,
             wanted: 0,
             next: 0,
+            sent: None,
+            refreshed: None,
+        }
+    }
+
+    /// The page asks for a keyframe: it may have missed the first one.
+    pub fn refresh(&mut self, peer: &mut PeerMut<'_>, qualities: &[Quality]) {
+        let now = Instant::now();
+        let is_recent = |at: Instant| now < at + REFRESH;
+        if let Some(last) = self.sent.filter(|_| !self.refreshed.is_some_and(is_recent)) {
+            self.refreshed = Some(now);
+            for frame in qualities[self.quality].file.again(last, now) {
+                let _ = peer.write_frame(self.track, &frame);
+            }
         }
     }
 
@@ -90,6 +107,11 @@ impl Viewer {
             if self.wanted >= self.quality {
                 // The peer may be gone; the event that says so is on the way.
                 let _ = net.peer(id).map(|mut p| p.write_frame(self.track, &frame));
+                self.sent = Some(Sent {
+                    index: self.next,
+                    time,
+                    at: now,
+                });
             }
             self.next += 1;
         }
@@ -102,6 +124,7 @@ impl Viewer {
         let is_key = frames.get(at).is_some_and(|(frame, _)| frame.keyframe);
         if self.wanted != self.quality && is_key {
             (self.quality, self.next) = (self.wanted, at);
+            self.sent = None;
         }
     }
 

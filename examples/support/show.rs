@@ -5,10 +5,24 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use looprtc::driver::{EventLoop, PeerId};
+use looprtc::driver::{EventLoop, PeerId, PeerMut};
 use looprtc::proto::media::pacing::{Paced, Pacer, PacerConfig, TrackId, TrackKind};
 use looprtc::proto::media::{self, Codec, Reader};
-use looprtc::proto::peer::{EncodedFrame, TransceiverId};
+use looprtc::proto::peer::{EncodedFrame, PeerEvent, TransceiverId};
+
+/// A keyframe that was asked for is sent at most this often.
+pub const REFRESH: Duration = Duration::from_millis(500);
+
+/// The last video frame that was sent.
+#[derive(Clone, Copy)]
+pub struct Sent {
+    /// Which frame of its file.
+    pub index: usize,
+    /// Its time as it was sent.
+    pub time: Duration,
+    /// When it was sent.
+    pub at: Instant,
+}
 
 /// A file in memory: its frames, shared by all who see it.
 pub struct File {
@@ -50,6 +64,23 @@ impl File {
             frames,
         })
     }
+
+    /// Returns the latest keyframe and what followed it up to the frame that was sent last, for a page that asks for a
+    /// keyframe. Their times fit between that frame and the next one, so the page is where the others are at once.
+    pub fn again(&self, last: Sent, now: Instant) -> Vec<EncodedFrame> {
+        let shown = &self.frames[..=last.index];
+        let first = shown.iter().rposition(|(frame, _)| frame.keyframe);
+        let again = &shown[first.unwrap_or(0)..];
+        let passed = now.saturating_duration_since(last.at);
+        // Some ticks of the RTP clock apart, or they would be one frame.
+        let step = (passed / (again.len() as u32 + 1)).max(Duration::from_micros(50));
+        let frames = (1..).zip(again);
+        frames
+            .map(|(n, (_, data))| {
+                EncodedFrame::new(data.clone(), last.time + step * n).wallclock(now)
+            })
+            .collect()
+    }
 }
 
 /// What one page sees: where it is in each file.
@@ -57,6 +88,9 @@ pub struct Show {
     pacer: Pacer<usize>,
     parts: Vec<(TrackId, TransceiverId, usize)>,
     bound: usize,
+    /// What was sent last of each file.
+    sent: Vec<Option<Sent>>,
+    refreshed: Option<Instant>,
 }
 
 impl Show {
@@ -70,16 +104,45 @@ impl Show {
             };
             (pacer.add_track(kind), transceiver, 0)
         });
-        let parts = parts.collect();
+        let parts: Vec<_> = parts.collect();
         Self {
             pacer,
+            sent: vec![None; parts.len()],
             parts,
             bound: 0,
+            refreshed: None,
+        }
+    }
+
+    /// Begins when the tracks are bound, and answers when the page asks for a keyframe: it may have missed the first one.
+    pub fn handle_event(&mut self, peer: &mut PeerMut<'_>, files: &[File], event: &PeerEvent) {
+        match event {
+            PeerEvent::TrackBound { transceiver, .. } => self.begin(*transceiver),
+            PeerEvent::KeyframeRequest { transceiver, .. } => {
+                self.refresh(peer, files, *transceiver);
+            }
+            _ => {}
+        }
+    }
+
+    fn refresh(&mut self, peer: &mut PeerMut<'_>, files: &[File], of: TransceiverId) {
+        let now = Instant::now();
+        if self.refreshed.is_some_and(|at| now < at + REFRESH) {
+            return;
+        }
+        let index = self.parts.iter().position(|(_, t, _)| *t == of);
+        // What comes first is a keyframe anyway.
+        let Some((index, last)) = index.and_then(|i| Some((i, self.sent[i]?))) else {
+            return;
+        };
+        self.refreshed = Some(now);
+        for frame in files[index].again(last, now) {
+            let _ = peer.write_frame(of, &frame);
         }
     }
 
     /// The show begins when all its tracks can be sent.
-    pub fn begin(&mut self, transceiver: TransceiverId) {
+    fn begin(&mut self, transceiver: TransceiverId) {
         self.bound += usize::from(self.parts.iter().any(|(_, t, _)| *t == transceiver));
     }
 
@@ -120,6 +183,11 @@ impl Show {
                 } => {
                     let index = self.parts.iter().position(|(t, ..)| *t == track)?;
                     let data = files[index].frames[item].1.clone();
+                    self.sent[index] = Some(Sent {
+                        index: item,
+                        time,
+                        at: now,
+                    });
                     // The schedule's moment, not ours: sound and pictures stay in step.
                     let frame = EncodedFrame::new(data, time).wallclock(now - late);
                     // The peer may be gone; the event that says so is on the way.

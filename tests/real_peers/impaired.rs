@@ -20,19 +20,19 @@ const FREEZE: Duration = Duration::from_millis(200);
 const SETTLING: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy)]
-struct BadLink {
+pub struct BadLink {
     /// Of every hundred packets, each way.
-    loss: f64,
+    pub loss: f64,
     /// Each way, in milliseconds.
-    delay: u32,
+    pub delay: u32,
     /// On top of the delay, at most, in milliseconds.
-    jitter: u32,
+    pub jitter: u32,
     /// Of every hundred packets.
-    reorder: f64,
+    pub reorder: f64,
 }
 
 impl BadLink {
-    fn args(self) -> Vec<String> {
+    pub fn args(self) -> Vec<String> {
         vec![
             self.loss.to_string(),
             self.delay.to_string(),
@@ -45,11 +45,11 @@ impl BadLink {
 
 /// What a player had of a stream.
 #[derive(Debug, Default)]
-struct Outcome {
-    shown: f64,
-    freezes: f64,
+pub struct Outcome {
+    pub shown: f64,
+    pub freezes: f64,
     /// Milliseconds.
-    frozen: f64,
+    pub frozen: f64,
     /// Milliseconds, on average.
     buffered: f64,
     nacks: f64,
@@ -58,7 +58,7 @@ struct Outcome {
 }
 
 /// Whether bad links can be had. If not, that is said loudly, and fails the test in CI.
-fn ready() -> bool {
+pub fn ready() -> bool {
     let Err(why) = child::bad_link_check() else {
         return true;
     };
@@ -116,7 +116,7 @@ fn theirs(before: &Stats, after: &Stats) -> Outcome {
 }
 
 /// What came here of theirs since that moment.
-fn ours(line: &Line, since: Instant) -> Outcome {
+pub fn ours(line: &Line, since: Instant) -> Outcome {
     let frames = line.received.iter().zip(&line.came);
     let mut shown: Vec<Instant> = Vec::new();
     let mut held = 0.0;

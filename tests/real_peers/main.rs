@@ -10,6 +10,7 @@ mod child;
 mod clips;
 mod control;
 mod impaired;
+mod janus;
 mod media;
 mod ours;
 mod relay;

@@ -80,6 +80,11 @@ impl Media {
                 }
             }
             PeerEvent::Track(track) => {
+                if by_id(lines, &track.transceiver).is_none() {
+                    // An m-line of theirs alone.
+                    let codec = track.codecs.first().expect("a codec").codec;
+                    lines.push(Line::new(track.transceiver, codec));
+                }
                 if let Some(line) = by_id(lines, &track.transceiver) {
                     line.tracks.push(track.clone());
                 }

@@ -373,7 +373,8 @@ fn the_path_is_measured() {
     }
     sim.run_for(1000);
     got += received(&mut sim, b).len();
-    assert!(got >= 139 * 20, "{got}");
+    // What the very first packet overtook is before the stream's beginning.
+    assert!(got >= 139 * 20 - 3, "{got}");
     assert!(measured.iter().max() > Some(&2_000_000), "{measured:?}");
     let last = sim.peer(a).stats().available_outgoing_bitrate;
     assert!(last > Some(2_000_000), "{last:?}");
@@ -412,4 +413,70 @@ fn what_the_path_does_not_carry_does_not_pile_up() {
         sim.run_for(1);
     }
     assert!(refused > 100, "{refused}");
+}
+
+/// A source that never sends a packet: it is asked for once in a round trip, and said to be lost as soon as two have passed.
+#[test]
+fn what_is_lost_for_good_is_told_after_two_round_trips() {
+    for (delay, told) in [(5, 250..=300), (40, 250..=300), (150, 640..=800)] {
+        let mut sim = Simulation::new(9, Link::default().delay(delay, 0));
+        let [(a, ours), (b, theirs)] = pair(&mut sim);
+        // A packet that is lost and repaired tells the round trip.
+        for n in (0..40).filter(|n| *n != 20) {
+            write(&mut sim, a, ours, &packet(5, n));
+            sim.run_for(10);
+        }
+        sim.run_for(3000);
+        while sim.next_event(b).is_some() {}
+        let begun = sim.elapsed_ms();
+        let mut lost = None;
+        for n in 41..300 {
+            write(&mut sim, a, ours, &packet(5, n));
+            sim.run_for(10);
+            while let Some(event) = sim.next_event(b) {
+                if let PeerEvent::PacketsLost { transceiver, rid } = event {
+                    assert_eq!((transceiver, rid), (theirs, None));
+                    assert!(lost.is_none(), "told twice");
+                    lost = Some(sim.elapsed_ms() - begun);
+                }
+            }
+        }
+        let after = lost.expect("it is told") - delay;
+        assert!(
+            told.contains(&after),
+            "{delay} ms away: told after {after} ms"
+        );
+    }
+}
+
+/// NACKs of the receiver, by their packet type: how many leave in the two seconds after a loss.
+#[test]
+fn a_lost_packet_is_asked_for_once_in_a_round_trip() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    for (delay, expected) in [(50, 8..=16), (200, 2..=5)] {
+        let mut sim = Simulation::new(11, Link::default().delay(delay, 0));
+        let [(a, ours), (b, _)] = pair(&mut sim);
+        let asked = Arc::new(AtomicU32::new(0));
+        let (count, from) = (asked.clone(), sim.address(b));
+        sim.set_filter(move |transmit| {
+            // The first packet of SRTCP is in the clear up to its SSRC: transport feedback, NACK.
+            let is_nack = matches!(transmit.contents[..], [0x81, 205, ..]);
+            if transmit.source == from && is_nack {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            true
+        });
+        // The source has lost packet 20; nobody has it.
+        for n in (0..200).filter(|n| *n != 20) {
+            write(&mut sim, a, ours, &packet(5, n));
+            sim.run_for(10);
+        }
+        sim.run_for(1000);
+        let asked = asked.load(Ordering::Relaxed);
+        assert!(
+            expected.contains(&asked),
+            "{delay} ms away: asked {asked} times"
+        );
+    }
 }

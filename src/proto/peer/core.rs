@@ -12,7 +12,7 @@ use str0m::{Event, IceConnectionState as CoreState, IceCreds, Rtc, RtcError};
 use super::channels::CORE_BUFFER;
 use super::config::{PeerConfig, Timing};
 use super::core_access::CoreAccess;
-use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion};
+use super::crypto::{self, Certificate, CryptoBackend, CryptoError, DtlsVersion, ExportedKeys};
 use super::error::{PeerError, panic_text};
 use super::negotiation::bad_sdp;
 use super::state::{self, ConnectionState, IceConnectionState, PeerEvent};
@@ -44,6 +44,7 @@ pub(super) struct Core {
     pub provider: Arc<CryptoProvider>,
     pub backend: CryptoBackend,
     pub creds: IceCreds,
+    pub keys: Option<ExportedKeys>,
 }
 
 /// Builds the core from the configuration.
@@ -91,9 +92,12 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
     let mut core = extensions::configure(core, &config.header_extensions)?;
     core.set_max_stun_rto(config.timing.keepalive);
     core.set_max_stun_retransmits(stun_retransmits(&config.timing));
+    // Of no connection that was made before.
+    let _ = ExportedKeys::latest();
     let (rtc, creds) = CoreAccess::build(config.seed, core, now);
     Ok(Core {
         rtc,
+        keys: ExportedKeys::latest(),
         provider,
         backend,
         creds,
@@ -469,6 +473,7 @@ impl Peer {
             self.connectivity.deadline(self.now),
             self.recovery_deadline(),
             self.resend.deadline(),
+            self.feedback.deadline(),
             self.early.deadline(),
             handshake,
             self.handshake_failed.map(|t| t + self.config.timing.closed),

@@ -17,6 +17,7 @@ pub(crate) mod open;
 mod openssl;
 #[cfg(feature = "rust-crypto")]
 mod rust;
+mod srtp;
 #[cfg(feature = "rust-crypto")]
 mod x509;
 
@@ -30,6 +31,7 @@ use str0m::crypto::CryptoProvider;
 pub use certificate::Certificate;
 pub(crate) use explain::explain_dtls_error;
 pub(crate) use identity::Identity;
+pub(crate) use srtp::{ExportedKeys, Srtcp, Srtp};
 
 /// A library that does the cryptography.
 ///

@@ -35,6 +35,7 @@ mod early;
 )]
 mod empty;
 mod error;
+mod feedback;
 mod gathering;
 #[cfg_attr(
     not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
@@ -87,9 +88,10 @@ pub use self::state::{Message, PeerEvent, SignalingState};
 pub use self::stats::PeerStats;
 pub use self::tracks::{
     BandwidthEstimate, Codec, CodecParameters, Codecs, Direction, EncodedFrame, FrameTime,
-    HeaderExtensions, KeyframeRequestKind, MediaKind, MediaMode, ReceivedFrame, ReceivedPacket,
-    ReceivedStats, ReceptionReport, RemoteTrack, RtcpPacket, RtpPacket, SenderReport, SentStats,
-    TrackStats, TransceiverConfig, TransceiverId, TransceiverInfo, VideoOrientation,
+    HeaderExtensions, KeyframeRequestKind, MediaKind, MediaMode, PLAYOUT_DELAY, ReceivedFrame,
+    ReceivedPacket, ReceivedStats, ReceptionReport, RemoteTrack, RtcpPacket, RtpPacket,
+    SenderReport, SentStats, TrackStats, TransceiverConfig, TransceiverId, TransceiverInfo,
+    VideoOrientation,
 };
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
 
@@ -141,6 +143,7 @@ pub struct Peer {
     connectivity: Connectivity,
     recovery: recovery::Recovery,
     resend: resend::Resend,
+    feedback: feedback::Feedback,
     validated: ValidatedAddresses,
     /// The same for ICE-TCP.
     validated_tcp: ValidatedAddresses,
@@ -210,6 +213,7 @@ impl Peer {
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             recovery: recovery::Recovery::default(),
             resend: resend::Resend::default(),
+            feedback: feedback::Feedback::new(core.keys),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
             validated_tcp: ValidatedAddresses::new(limits.max_validated_addresses),
             tcp: TcpPaths::default(),
@@ -263,6 +267,7 @@ impl Peer {
                 self.advance(now);
                 self.gather_timeout();
                 self.resend_due();
+                self.losses_due();
                 self.core_timeout();
             }
             Input::Socket { now, id, reply } => {

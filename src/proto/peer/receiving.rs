@@ -52,11 +52,17 @@ impl Peer {
             return;
         }
         let placed = self.place_stream(received.contents);
+        let repair = self.repair_in(received.contents);
         self.core_receive(received);
         if let Some(ssrc) = placed {
             self.confirm_stream(ssrc);
         }
         self.settle();
+        self.send_again(received.contents, self.path_in_use());
+        if let Some(repair) = repair {
+            self.deliver_late(&repair, received.contents);
+            self.settle();
+        }
     }
 
     /// Whether a datagram can wait for others, to be given to the core together: DTLS (RFC 7983 §7) that
@@ -147,6 +153,7 @@ impl Peer {
         if message.is_successful_binding_response() {
             self.connectivity.consented(self.now);
             self.resend.answered(ends, self.now);
+            self.check_answered(received.contents);
         }
         let now = self.now;
         let validated = self.validated_by(received.protocol);

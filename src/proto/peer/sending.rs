@@ -9,40 +9,51 @@ use crate::proto::ice::stun;
 use crate::proto::net::{Protocol, Transmit};
 
 impl Peer {
-    /// Sends what the core wants to send.
+    /// Sends a datagram of the core's.
     pub(super) fn on_transmit(&mut self, transmit: str0m::net::Transmit) {
         let ends = ends_of(&transmit);
-        let contents: Vec<u8> = transmit.contents.into();
-        // Consent is gone: nothing but checks may go there (RFC 7675 §5.1).
-        if self.connectivity.is_failed() && !stun::is_stun(&contents) {
-            return;
+        for datagram in self.leaving(transmit) {
+            self.send_on(ends, datagram);
         }
-        if !stun::is_stun(&contents) {
-            self.stats.path = Some((ends.local, ends.remote));
-            self.stats.path_protocol = Some(ends.protocol);
-            self.connectivity.sent(ends, self.now);
-            self.keep_for_resend(&contents);
-            self.packet_leaves(&contents);
-        } else if StunMessage::parse(&contents).is_ok_and(|m| m.use_candidate()) {
-            // What comes from there is to be let in, though nothing may be sent there.
-            let now = self.now;
-            self.validated_by(ends.protocol).choose(ends.remote, now);
-        }
-        self.send_on(ends, contents);
     }
 
-    /// The last that the core sends: a goodbye, which has no second chance. While ICE restarts, the core keeps to
-    /// the old path until there is a new one, but the other side may have left it already: so this goes out on all
-    /// that work. What comes twice DTLS drops.
+    /// Returns what leaves in the place of a datagram of the core's, and takes note of it.
+    fn leaving(&mut self, transmit: str0m::net::Transmit) -> Vec<Vec<u8>> {
+        let ends = ends_of(&transmit);
+        let contents: Vec<u8> = transmit.contents.into();
+        if stun::is_stun(&contents) {
+            self.check_leaves(&contents);
+            if StunMessage::parse(&contents).is_ok_and(|m| m.use_candidate()) {
+                // What comes from there is to be let in, though nothing may be sent there.
+                let now = self.now;
+                self.validated_by(ends.protocol).choose(ends.remote, now);
+            }
+            return vec![contents];
+        }
+        // Consent is gone: nothing but checks may go there (RFC 7675 §5.1).
+        if self.connectivity.is_failed() {
+            return Vec::new();
+        }
+        self.stats.path = Some((ends.local, ends.remote));
+        self.stats.path_protocol = Some(ends.protocol);
+        self.connectivity.sent(ends, self.now);
+        self.keep_for_resend(&contents);
+        self.packet_leaves(&contents);
+        self.rewritten(contents)
+    }
+
+    /// Sends the last datagrams of the core: goodbyes, which have no second chance. While ICE restarts, the core keeps to
+    /// the old path until there is a new one, but the other side may have left it already: so they go out on all
+    /// that work. What comes twice DTLS and SRTP drop.
     pub(super) fn farewell(&mut self, transmit: str0m::net::Transmit) {
         let ends = ends_of(&transmit);
-        let contents = transmit.contents.to_vec();
-        self.on_transmit(transmit);
-        if stun::is_stun(&contents) || self.connectivity.is_failed() {
-            return;
-        }
-        for other in self.connectivity.other_paths(ends, self.now) {
-            self.send_on(other, contents.clone());
+        for datagram in self.leaving(transmit) {
+            if !stun::is_stun(&datagram) {
+                for other in self.connectivity.other_paths(ends, self.now) {
+                    self.send_on(other, datagram.clone());
+                }
+            }
+            self.send_on(ends, datagram);
         }
     }
 

@@ -134,6 +134,15 @@ pub enum PeerEvent {
     Frame(ReceivedFrame),
     /// A packet has come ([`MediaMode::Packets`](super::MediaMode::Packets)).
     Packet(ReceivedPacket),
+    /// Packets of a video track are missing and were not repaired within two round trips and 250 ms, or too many are missing
+    /// to be repaired ([`MediaMode::Packets`](super::MediaMode::Packets)). They are still asked for until they are 1.5 s old,
+    /// but a [keyframe](super::Peer::request_keyframe) may come sooner. Comes again for packets that are late later.
+    PacketsLost {
+        /// On which transceiver.
+        transceiver: TransceiverId,
+        /// In which layer.
+        rid: Option<String>,
+    },
     /// A track of ours can be [written to](super::Peer::write_frame) from now on, in this codec. Comes
     /// again when the codec changes.
     TrackBound {

@@ -18,6 +18,7 @@ mod direction;
 pub(super) mod extensions;
 mod frame;
 mod history;
+mod hold;
 mod negotiate;
 mod packet;
 mod pieces;
@@ -42,8 +43,9 @@ pub use self::codec::{CodecParameters, Codecs, MediaKind};
 pub use self::config::TransceiverConfig;
 use self::config::{check_config, check_preferences};
 pub use self::direction::Direction;
-pub use self::extensions::{HeaderExtensions, VideoOrientation};
+pub use self::extensions::{HeaderExtensions, PLAYOUT_DELAY, VideoOrientation};
 pub use self::frame::{EncodedFrame, FrameTime, KeyframeRequestKind, ReceivedFrame, SenderReport};
+pub(super) use self::packet::Incoming;
 pub use self::packet::{MediaMode, ReceivedPacket, RtpPacket};
 pub use self::rtcp::{ReceptionReport, RtcpPacket};
 use self::sdp::PayloadTypes;
@@ -54,6 +56,12 @@ pub use crate::proto::media::Codec;
 /// Names a transceiver of a peer. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransceiverId(u32);
+
+impl TransceiverId {
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+}
 
 /// What is known of a transceiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,6 +166,7 @@ struct Transceiver {
     pieces: Vec<pieces::Pieces>,
     held: Vec<playout::Held>,
     stats: TrackStats,
+    hold: hold::Hold,
     is_receiving: bool,
     remote_ids: (Vec<String>, Option<String>),
     remote_rids: Vec<String>,
@@ -198,6 +207,12 @@ impl Tracks {
     fn find(&mut self, id: TransceiverId) -> Result<&mut Transceiver, PeerError> {
         let found = self.list.iter_mut().find(|t| t.id == id);
         found.ok_or(PeerError::NoSuchTransceiver)
+    }
+
+    /// The transceiver of an m-line.
+    pub fn id_of(&self, mid: Mid) -> Option<TransceiverId> {
+        let found = self.list.iter().find(|t| t.mid == Some(mid));
+        found.map(|t| t.id)
     }
 
     fn by_core_mid(&mut self, mid: Mid) -> Option<&mut Transceiver> {
@@ -260,6 +275,7 @@ impl Tracks {
             pieces: Vec::new(),
             held: Vec::new(),
             stats: TrackStats::default(),
+            hold: hold::Hold::default(),
             is_receiving: false,
             remote_ids: (Vec::new(), None),
             remote_rids: Vec::new(),

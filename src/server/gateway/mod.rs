@@ -40,7 +40,7 @@ use self::access::{Access, AccessConfig};
 use self::live::Live;
 use self::relay::Relay;
 use crate::driver::{EventLoop, LoopConfig, LoopError, LoopHandle, PeerId};
-use crate::proto::peer::{PeerConfig, PeerEvent};
+use crate::proto::peer::{PLAYOUT_DELAY, PeerConfig, PeerEvent};
 use crate::server::calls::{Calls, CallsConfig};
 use crate::server::door::{Door, DoorConfig, DoorEvent};
 use crate::server::http::{Request, SocketOutput, WebSocketId};
@@ -55,7 +55,7 @@ pub use self::config::{ConfigError, DoorTls, GatewayConfig};
 const EVENT_BUDGET: usize = 512;
 
 /// How often is measured what viewers report.
-const STATS_INTERVAL: Duration = Duration::from_secs(2);
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a WebSocket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -388,6 +388,8 @@ fn peer_config(config: &GatewayConfig) -> PeerConfig {
 }
 
 fn whip_config(config: &GatewayConfig, peer: PeerConfig) -> WhipConfig {
+    // Viewers that lose packets wait for what is sent again.
+    let peer = peer.header_extensions(vec![PLAYOUT_DELAY.into()]);
     WhipConfig::default()
         .peer(peer)
         .max_sessions(config.share())

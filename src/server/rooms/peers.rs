@@ -28,6 +28,9 @@ impl Rooms {
         };
         match event {
             PeerEvent::Packet(packet) => self.forward(net, id, &packet),
+            PeerEvent::PacketsLost { transceiver, rid } => {
+                self.packets_lost(net, id, transceiver, rid.as_deref());
+            }
             PeerEvent::NegotiationNeeded => self.offer(net, id, Instant::now()),
             PeerEvent::SignalingStateChange(SignalingState::Stable) => {
                 self.offer_if_owed(net, id, Instant::now());
@@ -227,6 +230,24 @@ impl Rooms {
             self.choose_layers(net, id, Instant::now());
             self.keyframe_missed(net, id, source);
         }
+    }
+
+    /// Packets of what a participant sends were lost on the way to here, for good: whoever gets that layer misses pictures.
+    fn packets_lost(
+        &mut self,
+        net: &mut EventLoop,
+        id: ParticipantId,
+        transceiver: TransceiverId,
+        rid: Option<&str>,
+    ) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let mut sources = participant.sources.iter_mut();
+        if let Some(source) = sources.find(|s| s.transceiver == transceiver) {
+            source.packets_lost(rid);
+        }
+        self.ask_for_keyframes(net, id, Instant::now());
     }
 
     /// A receiver misses a picture.

@@ -95,6 +95,19 @@ impl Source {
         }
     }
 
+    /// Packets of a layer are lost for good: a keyframe is wanted by those who get it, if somebody does.
+    pub fn packets_lost(&mut self, rid: Option<&str>) {
+        let layer = match rid {
+            None => Some(0),
+            Some(rid) => LAYERS.iter().position(|l| *l == rid),
+        };
+        let mut subscriptions = self.subscriptions.iter();
+        let layer = layer.filter(|l| subscriptions.any(|s| s.forwarder.layer() == *l));
+        if let Some(layer) = layer {
+            self.want_keyframe(layer);
+        }
+    }
+
     /// The layers that a keyframe is to be asked of now: those for which one is wanted, and was not asked for
     /// within the interval.
     pub fn keyframes_due(&mut self, interval: Duration, now: Instant) -> Vec<Layer> {

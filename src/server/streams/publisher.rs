@@ -11,6 +11,9 @@ const MAX_LAYERS: usize = 8;
 /// Over which time layers are compared, and after which silence one is given up.
 const WINDOW: Duration = Duration::from_secs(1);
 
+/// While packets are missing for good, a keyframe is asked for this often: a request can be lost as well.
+const MEND: Duration = Duration::from_millis(500);
+
 #[derive(Debug)]
 pub(super) struct Publisher {
     pub peer: PeerId,
@@ -27,6 +30,10 @@ pub(super) struct Publisher {
     /// A keyframe is to be asked for then.
     ask_at: Option<Instant>,
     asked: Option<Instant>,
+    /// Packets of what is passed on are missing for good, and no keyframe has come since.
+    is_broken: bool,
+    /// How long viewers wait for what the publisher sends again.
+    hold: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -50,6 +57,8 @@ impl Publisher {
             wanted: None,
             ask_at: None,
             asked: None,
+            is_broken: false,
+            hold: None,
         }
     }
 
@@ -69,10 +78,60 @@ impl Publisher {
         if *from.get_or_insert(packet.transceiver) != packet.transceiver {
             return false;
         }
-        match &packet.rid {
+        let takes = match &packet.rid {
             None => true,
             Some(rid) => self.takes_layer(net, rid, packet.payload.len(), is_key, now),
+        };
+        self.mended(takes && is_key && MediaKind::of(packet.codec) == MediaKind::Video);
+        takes
+    }
+
+    /// A keyframe is passed on: viewers need nothing that came before it.
+    fn mended(&mut self, is_key: bool) {
+        if is_key && self.is_broken {
+            self.is_broken = false;
+            self.ask_at = None;
         }
+    }
+
+    /// Finds out how long viewers have to wait for what is sent again on the way to here.
+    pub fn look(&mut self, net: &mut EventLoop) {
+        let Some(video) = self.video else {
+            return;
+        };
+        let stats = net.peer(self.peer).ok().and_then(|p| p.track_stats(video));
+        let hold = stats.and_then(|stats| stats.repair_delay);
+        self.hold = match (hold, self.hold) {
+            // The longest of late: viewers change their pace with each change.
+            (Some(new), old) => Some(old.unwrap_or(new).max(new).min(2 * new)),
+            // They are told once that it is over.
+            (None, Some(old)) if old > Duration::ZERO => Some(Duration::ZERO),
+            (None, _) => None,
+        };
+    }
+
+    /// How long viewers are to hold pictures back, so that nothing that is sent again to here comes too late for them.
+    pub fn hold(&self) -> Option<Duration> {
+        self.hold
+    }
+
+    /// Packets of the publisher were lost for good: viewers see nothing new until the next keyframe, so it is asked for
+    /// before they do. Whether it was.
+    pub fn packets_lost(
+        &mut self,
+        net: &mut EventLoop,
+        transceiver: TransceiverId,
+        rid: Option<&str>,
+        now: Instant,
+    ) -> bool {
+        let is_passed_on = self.video == Some(transceiver) && self.chosen.as_deref() == rid;
+        if !is_passed_on || self.is_broken {
+            return false;
+        }
+        self.is_broken = true;
+        let asked = self.want_keyframe(net, MEND, now);
+        self.ask_at.get_or_insert(now + MEND);
+        asked
     }
 
     /// The best of the layers that come: the one with the most bytes.
@@ -141,8 +200,13 @@ impl Publisher {
 
     /// Asks if that is due. Whether it was.
     pub fn turn(&mut self, net: &mut EventLoop, now: Instant) -> bool {
-        let is_due = self.ask_at.take_if(|at| *at <= now).is_some();
-        is_due && self.ask(net, now)
+        if self.ask_at.take_if(|at| *at <= now).is_none() {
+            return false;
+        }
+        if self.is_broken {
+            self.ask_at = Some(now + MEND);
+        }
+        self.ask(net, now)
     }
 
     /// When [`turn`](Self::turn) has something to do.
@@ -172,7 +236,7 @@ impl Publisher {
 mod tests {
     use super::*;
     use crate::driver::LoopConfig;
-    use crate::proto::peer::PeerConfig;
+    use crate::proto::peer::{PeerConfig, TransceiverConfig};
 
     #[test]
     fn the_layer_with_the_most_bytes_takes_over_with_its_keyframe() {
@@ -210,5 +274,43 @@ mod tests {
             round(&mut net, false, &[("q", 110), ("h", 100)]);
         }
         assert_eq!(round(&mut net, true, &[("q", 110), ("h", 100)]), ["h"]);
+    }
+
+    /// As long as what viewers need is missing for good, a keyframe is asked for, and no longer.
+    #[test]
+    fn a_keyframe_is_asked_for_until_it_comes() {
+        let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+        let id = net.add_peer(PeerConfig::default()).unwrap();
+        let config = TransceiverConfig::default();
+        let video = net
+            .peer(id)
+            .and_then(|mut p| Ok(p.add_transceiver(MediaKind::Video, config)))
+            .unwrap()
+            .unwrap();
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut publisher = Publisher::new(id, now);
+        // Nothing of it has come, so nothing of it is passed on.
+        publisher.packets_lost(&mut net, video, None, now);
+        assert_eq!(publisher.deadline(), None);
+        publisher.video = Some(video);
+        publisher.packets_lost(&mut net, video, Some("another layer"), now);
+        assert_eq!(publisher.deadline(), None);
+        publisher.packets_lost(&mut net, video, None, now);
+        assert_eq!(publisher.asked, Some(now), "at once");
+        assert_eq!(publisher.deadline(), Some(now + MEND));
+        publisher.packets_lost(&mut net, video, None, at(100));
+        publisher.turn(&mut net, at(400));
+        assert_eq!(publisher.asked, Some(now), "not twice");
+        publisher.turn(&mut net, at(500));
+        assert_eq!(
+            publisher.asked,
+            Some(at(500)),
+            "but again when none has come"
+        );
+        publisher.mended(true);
+        assert_eq!(publisher.deadline(), None);
+        publisher.turn(&mut net, at(2000));
+        assert_eq!(publisher.asked, Some(at(500)));
     }
 }

@@ -13,6 +13,7 @@ use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
 };
 
+use super::ExportedKeys;
 use super::identity;
 use crate::proto::peer::{empty, joined};
 
@@ -149,6 +150,7 @@ const MAX_EARLY: usize = 8;
 ///   received goes on sending it when the acknowledgement was lost, and dimpl would give up after a while.
 struct Dimpl {
     dtls: dimpl::Dtls,
+    keys: ExportedKeys,
     now: Instant,
     ahead: Duration,
     connected: bool,
@@ -177,6 +179,7 @@ impl Dimpl {
     fn new(dtls: dimpl::Dtls, now: Instant) -> Self {
         Self {
             dtls,
+            keys: ExportedKeys::of_new_connection(),
             now,
             ahead: Duration::ZERO,
             connected: false,
@@ -381,7 +384,10 @@ impl DtlsInstance for Dimpl {
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        match self.dtls.poll_output(buf) {
+        let is_client = self.dtls.is_active();
+        let output = self.dtls.poll_output(buf);
+        self.keys.look(&output, is_client);
+        match output {
             DtlsOutput::Timeout(theirs) => DtlsOutput::Timeout(self.wake(theirs)),
             DtlsOutput::Connected => {
                 self.connected = true;

@@ -18,6 +18,7 @@ use str0m::crypto::{
     SrtpProvider, SupportedAeadAes128Gcm, SupportedAeadAes256Gcm, SupportedAes128CmSha1_80,
 };
 
+use super::ExportedKeys;
 use super::identity;
 use crate::proto::peer::{empty, joined};
 
@@ -88,6 +89,7 @@ impl DtlsProvider for Open {
             closed: false,
             now,
             queue: VecDeque::new(),
+            exported: ExportedKeys::of_new_connection(),
         }))
     }
 }
@@ -100,6 +102,7 @@ struct OpenDtls {
     closed: bool,
     now: Instant,
     queue: VecDeque<Out>,
+    exported: ExportedKeys,
 }
 
 #[derive(Debug)]
@@ -195,7 +198,9 @@ impl DtlsInstance for OpenDtls {
             Some(Out::Connected) => DtlsOutput::Connected,
             Some(Out::Keys) => {
                 let keys = KeyingMaterial::new(&[7; 56]);
-                DtlsOutput::KeyingMaterial(keys, SrtpProfile::AEAD_AES_128_GCM)
+                let output = DtlsOutput::KeyingMaterial(keys, SrtpProfile::AEAD_AES_128_GCM);
+                self.exported.look(&output, self.active == Some(true));
+                output
             }
             Some(Out::Goodbye) => DtlsOutput::CloseNotify,
         }

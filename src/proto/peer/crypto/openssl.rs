@@ -13,6 +13,7 @@ use str0m::crypto::dtls::{
 };
 use str0m::crypto::{CryptoError, CryptoProvider};
 
+use super::ExportedKeys;
 use super::identity;
 use crate::proto::peer::empty;
 
@@ -40,6 +41,7 @@ impl DtlsProvider for OpenSslDtls {
         let inner = stock().dtls_provider.new_dtls(cert, now, version, mtu)?;
         Ok(Box::new(Fenced {
             inner,
+            keys: ExportedKeys::of_new_connection(),
             failed: None,
             connected: false,
             closed: false,
@@ -51,6 +53,7 @@ impl DtlsProvider for OpenSslDtls {
 #[derive(Debug)]
 struct Fenced {
     inner: Box<dyn DtlsInstance>,
+    keys: ExportedKeys,
     failed: Option<DtlsImplError>,
     connected: bool,
     closed: bool,
@@ -109,7 +112,9 @@ impl DtlsInstance for Fenced {
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         // Reads queues only, also after a failure.
+        let is_client = self.inner.is_active();
         let output = self.inner.poll_output(buf);
+        self.keys.look(&output, is_client);
         self.connected |= matches!(output, DtlsOutput::Connected);
         if let DtlsOutput::PeerCert(certificate) = &output {
             identity::note(certificate);

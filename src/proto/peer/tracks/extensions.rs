@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use str0m::RtcConfig;
+use str0m::media::MediaTime;
 pub use str0m::rtp::VideoOrientation;
 use str0m::rtp::{AbsCaptureTime, Extension, ExtensionSerializer, ExtensionValues};
 
@@ -78,6 +79,19 @@ impl HeaderExtensions {
         });
     }
 
+    /// How long a receiver is to hold pictures back at least (`playout-delay`).
+    pub fn playout_delay(&self) -> Option<Duration> {
+        let least = self.0.as_ref()?.play_delay_min?;
+        Some(least.into())
+    }
+
+    /// Sets [`playout_delay`](Self::playout_delay), in steps of 10 ms up to 40 s.
+    pub fn set_playout_delay(&mut self, least: Duration) {
+        let values = self.values();
+        let (least, most) = playout_delay(least);
+        (values.play_delay_min, values.play_delay_max) = (Some(least), Some(most));
+    }
+
     /// The bytes of an extension named in
     /// [`PeerConfig::header_extensions`](super::super::PeerConfig::header_extensions) that the core does
     /// not know itself.
@@ -124,6 +138,25 @@ impl HeaderExtensions {
     pub(super) fn to_core(&self) -> ExtensionValues {
         self.0.as_deref().cloned().unwrap_or_default()
     }
+}
+
+/// The header extension that says how long a receiver holds pictures back. Where it is among
+/// [`PeerConfig::header_extensions`](super::super::PeerConfig::header_extensions) and
+/// [`PeerConfig::stats_interval`](super::super::PeerConfig::stats_interval) is set, a peer that loses packets is told to
+/// wait for what is sent again, unless the application says something else.
+pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+
+/// The longest delay that the extension can say, in hundredths of a second.
+const MAX_PLAYOUT_DELAY: u64 = 0xfff;
+
+/// The values for a receiver that is to hold back for at least this long: the least, and the most. Not both may be 0, which
+/// would have it show pictures as they come, in whatever order.
+pub(super) fn playout_delay(least: Duration) -> (MediaTime, MediaTime) {
+    let least = least.as_millis().div_ceil(10) as u64;
+    (
+        MediaTime::from_hundredths(least.min(MAX_PLAYOUT_DELAY)),
+        MediaTime::from_hundredths(MAX_PLAYOUT_DELAY),
+    )
 }
 
 impl fmt::Debug for HeaderExtensions {

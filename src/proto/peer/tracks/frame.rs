@@ -11,7 +11,7 @@ use super::super::state::PeerEvent;
 use super::codec::{MediaKind, codec_of_core};
 use super::packet::{MediaMode, check_queue};
 use super::pieces::Pieces;
-use super::{Bytes, KEYFRAME_PATIENCE, MAX_LAYERS, TransceiverId};
+use super::{Bytes, KEYFRAME_PATIENCE, MAX_LAYERS, TransceiverId, extensions};
 use crate::proto::media::Codec;
 use crate::proto::media::jitter::Arrival;
 
@@ -239,6 +239,10 @@ impl Peer {
         };
         if let Some(rid) = rid {
             writer = writer.rid(rid);
+        }
+        if let Some(delay) = transceiver.hold.delay(now) {
+            let (least, most) = extensions::playout_delay(delay);
+            writer = writer.playout_delay(least, most);
         }
         let frequency = Frequency::new(rate).unwrap_or(Frequency::NINETY_KHZ);
         let time = MediaTime::new(ticks, frequency);

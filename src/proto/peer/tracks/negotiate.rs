@@ -350,6 +350,7 @@ impl Peer {
         self.drop_stopped();
         self.tune_retransmission();
         self.ask_for_the_lost();
+        self.keep_for_those_without_rtx();
         self.update_bound();
         self.update_receiving();
     }
@@ -388,6 +389,21 @@ impl Peer {
                 stream.suppress_nack(false);
             }
         }
+    }
+
+    /// Nor does it send again what it could only send as it was.
+    fn keep_for_those_without_rtx(&mut self) {
+        let videos = self.tracks.list.iter();
+        let videos = videos.filter(|t| t.kind == MediaKind::Video && !t.stopping);
+        let agreed: Vec<u8> = videos
+            .flat_map(|t| t.codecs.iter().map(|c| c.payload_type))
+            .collect();
+        let params = self.rtc.codec_config().params().iter();
+        let types = params
+            .filter(|p| p.resend().is_none() && p.fb_nack())
+            .map(|p| *p.pt())
+            .filter(|pt| agreed.contains(pt));
+        self.feedback.again.set_types(types.collect());
     }
 
     /// The core takes what the other side says for what is agreed; we may want less.

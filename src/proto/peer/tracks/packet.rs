@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use str0m::media::{Media, Mid, Rid, Rids};
-use str0m::rtp::{RtpWrite, SeqNo, StreamTx};
+use str0m::rtp::{RtpWrite, SeqNo, Ssrc, StreamTx};
 
 use super::super::Peer;
 use super::super::config::PeerConfig;
@@ -155,6 +155,21 @@ pub(super) struct SentLayer {
     pub history: History,
 }
 
+/// A packet that has come, from the core or behind its back.
+pub(in super::super) struct Incoming<'a> {
+    pub ssrc: u32,
+    /// With its rollovers.
+    pub number: u64,
+    pub payload_type: u8,
+    pub timestamp: u32,
+    pub marker: bool,
+    pub extensions: HeaderExtensions,
+    pub payload: Bytes,
+    /// When it was taken, by the rate of its clock.
+    pub captured: &'a dyn Fn(u32) -> Option<SystemTime>,
+    pub received: Instant,
+}
+
 impl Peer {
     pub(super) fn send_packet(
         &mut self,
@@ -199,6 +214,7 @@ impl Peer {
         let wallclock = packet.wallclock.unwrap_or(now);
         let (paused, is_video) = (transceiver.paused, transceiver.kind == MediaKind::Video);
         let round_trip = self.stats.round_trip_time.or(transceiver.round_trip());
+        let delay = transceiver.hold.delay(now).filter(|_| is_video);
         let layer = transceiver.layer(rid);
         let rewritten = layer.rewriter.rewrite(
             packet.ssrc,
@@ -223,11 +239,16 @@ impl Peer {
             wallclock,
             packet.payload.clone(),
         );
+        let mut extensions = packet.extensions.clone();
+        if let Some(delay) = delay {
+            // On top of what is said already: that is for the way to here.
+            extensions.set_playout_delay(delay + extensions.playout_delay().unwrap_or_default());
+        }
         stream.write_rtp(
             write
                 .marker(packet.marker)
                 .nackable(is_video)
-                .ext_vals(packet.extensions.to_core()),
+                .ext_vals(extensions.to_core()),
         );
         transceiver.has_sent = true;
         transceiver.sent.0 += 1;
@@ -238,17 +259,36 @@ impl Peer {
     }
 
     pub(in super::super) fn on_rtp_packet(&mut self, packet: str0m::rtp::RtpPacket) {
+        let timestamp = packet.header.timestamp;
+        let report = packet.last_sender_info;
+        self.on_packet(Incoming {
+            ssrc: *packet.header.ssrc,
+            number: *packet.seq_no,
+            payload_type: *packet.header.payload_type,
+            timestamp,
+            marker: packet.header.marker,
+            extensions: HeaderExtensions::from_core(packet.header.ext_vals),
+            payload: packet.payload,
+            captured: &|rate| captured_at(&report?, timestamp, rate),
+            received: packet.timestamp,
+        });
+    }
+
+    /// A packet has come that has not come before.
+    pub(in super::super) fn on_packet(&mut self, packet: Incoming<'_>) {
         let (mid, rid) = {
             let mut api = self.rtc.direct_api();
-            match api.stream_rx(&packet.header.ssrc) {
+            match api.stream_rx(&Ssrc::from(packet.ssrc)) {
                 Some(stream) => (stream.mid(), stream.rid()),
                 None => return,
             }
         };
+        let payload_type = packet.payload_type;
+        let is_repairable = (self.rtc.codec_config().params().iter())
+            .any(|p| *p.pt() == payload_type && p.fb_nack());
         let Some(transceiver) = self.tracks.by_core_mid(mid) else {
             return;
         };
-        let payload_type = *packet.header.payload_type;
         let codec = transceiver
             .codecs
             .iter()
@@ -258,32 +298,32 @@ impl Peer {
         };
         transceiver.received.0 += 1;
         transceiver.received.1 += packet.payload.len() as u64;
-        let timestamp = packet.header.timestamp;
+        let id = transceiver.id;
+        if is_repairable && transceiver.kind == MediaKind::Video {
+            self.packet_came(packet.ssrc, packet.number);
+        }
         let received = ReceivedPacket {
-            transceiver: transceiver.id,
+            transceiver: id,
             rid: rid.map(|r| r.to_string()),
             codec,
             payload_type,
-            ssrc: *packet.header.ssrc,
-            sequence_number: *packet.seq_no,
-            timestamp,
-            marker: packet.header.marker,
-            captured: packet
-                .last_sender_info
-                .and_then(|report| captured_at(&report, timestamp, codec.clock_rate())),
-            extensions: HeaderExtensions::from_core(packet.header.ext_vals),
+            ssrc: packet.ssrc,
+            sequence_number: packet.number,
+            timestamp: packet.timestamp,
+            marker: packet.marker,
+            captured: (packet.captured)(codec.clock_rate()),
+            extensions: packet.extensions,
             payload: packet.payload,
-            received: packet.timestamp,
+            received: packet.received,
         };
         let arrival = Arrival {
             ssrc: received.ssrc,
             sequence: received.sequence_number as u16,
             packets: 1,
-            timestamp,
+            timestamp: received.timestamp,
             bytes: received.payload.len(),
             item: PeerEvent::Packet(received),
         };
-        let id = transceiver.id;
         self.play_out(id, rid.as_deref(), codec.clock_rate(), arrival);
     }
 
@@ -298,6 +338,7 @@ impl Peer {
             for t in &mut self.tracks.list {
                 t.leaves(ssrc, now);
             }
+            self.feedback.again.leaves(datagram, now);
         }
     }
 

@@ -17,6 +17,9 @@ pub struct TrackStats {
     pub sent: Vec<SentStats>,
     /// What is received.
     pub received: Vec<ReceivedStats>,
+    /// How long it takes at present until a lost packet that we receive is repaired; `None` while nothing gets lost, and in
+    /// [`MediaMode::Frames`](super::MediaMode::Frames). Of the peer: all its tracks have the same path.
+    pub repair_delay: Option<Duration>,
 }
 
 /// One layer that is sent, since it began (W3C `RTCOutboundRtpStreamStats`).
@@ -135,6 +138,7 @@ impl Peer {
     pub fn track_stats(&self, id: TransceiverId) -> Option<TrackStats> {
         let found = self.tracks.list.iter().find(|t| t.id == id)?;
         let mut stats = found.stats.clone();
+        stats.repair_delay = self.repair_delay();
         for received in &mut stats.received {
             received.jitter_buffer = found.jitter_stats(received.rid.as_deref());
         }
@@ -142,9 +146,14 @@ impl Peer {
     }
 
     pub(in super::super) fn on_sent_stats(&mut self, core: &MediaEgressStats) {
+        let now = self.now;
         if let Some(t) = self.tracks.by_core_mid(core.mid) {
             let rate = t.clock_rate();
             t.stats.on_sent(core, rate);
+            let nacks = t.stats.sent.iter().map(|s| s.nacks).sum();
+            let round_trip = t.round_trip();
+            let share = t.stats.sent.iter().find_map(|s| s.fraction_lost);
+            t.hold.learn(nacks, share, round_trip, now);
         }
     }
 

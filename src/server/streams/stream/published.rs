@@ -55,6 +55,14 @@ impl Stream {
         }
         match event {
             PeerEvent::Packet(packet) => return self.handle_published(ctx, packet),
+            PeerEvent::PacketsLost { transceiver, rid } => {
+                if let Some(publisher) = &mut self.publisher {
+                    let rid = rid.as_deref();
+                    let asked = publisher.packets_lost(ctx.net, *transceiver, rid, ctx.now);
+                    self.stats.keyframes_asked += u64::from(asked);
+                }
+                return;
+            }
             PeerEvent::ConnectionStateChange(ConnectionState::Disconnected) => {
                 self.lost_at = Some(ctx.now + LOST);
             }
@@ -75,6 +83,7 @@ impl Stream {
         if !publisher.takes(ctx.net, packet, is_key, ctx.now) {
             return;
         }
+        let hold = publisher.hold();
         self.live(ctx.now);
         let kind = MediaKind::of(codec);
         let track = &mut self.tracks[index_of(kind)];
@@ -82,16 +91,18 @@ impl Stream {
             track.set_codecs(&[codec]);
             self.reconnect(ctx);
         }
-        self.write(
-            ctx,
-            codec,
-            Queued::Packet(packet.to_packet().into()),
-            is_key,
-        );
+        let mut out = packet.to_packet();
+        if let (MediaKind::Video, Some(hold)) = (kind, hold) {
+            out.extensions.set_playout_delay(hold);
+        }
+        self.write(ctx, codec, Queued::Packet(out.into()), is_key);
         let is_due = |at: Instant| ctx.now.saturating_duration_since(at) >= LOOK;
         if kind == MediaKind::Video && self.looked.is_none_or(is_due) {
             // The publisher was not there when they asked, or its answer was lost.
             self.looked = Some(ctx.now);
+            if let Some(publisher) = &mut self.publisher {
+                publisher.look(ctx.net);
+            }
             if self.tracks[index_of(kind)].wants_keyframe() {
                 self.want_keyframe(ctx);
             }

@@ -1,0 +1,208 @@
+//! The RTCP that leaves a peer, written anew on its way out.
+//!
+//! The core puts all reports into one compound packet under the SSRC of whichever stream it finds first, and asks for
+//! each lost packet five times within 165 ms, whatever the round trip. Both are put right here: reports leave
+//! [by m-line](compound), and where packets are passed on as they are, lost ones are asked for by [losses].
+
+mod again;
+mod compound;
+mod late;
+mod losses;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use str0m::crypto::CryptoProvider;
+use str0m::media::{Mid, Rids};
+use str0m::rtp::Ssrc;
+
+use self::compound::{Line, Source};
+use self::losses::Losses;
+use super::crypto::{ExportedKeys, Srtcp};
+use super::state::PeerEvent;
+use super::tracks::TransceiverId;
+use super::{ConnectionState, Peer};
+
+/// What a peer knows of the RTCP it sends.
+#[derive(Debug)]
+pub(super) struct Feedback {
+    keys: Option<ExportedKeys>,
+    srtcp: Option<Srtcp>,
+    /// SSRCs of m-lines on which nothing is sent, for reports.
+    receivers: Vec<(TransceiverId, u32)>,
+    losses: Losses,
+    late: late::Late,
+    pub again: again::Again,
+    /// Connectivity checks of ours that may still be answered: their transactions, and when they left.
+    checks: VecDeque<([u8; 12], Instant)>,
+}
+
+impl Feedback {
+    pub fn new(keys: Option<ExportedKeys>) -> Self {
+        Self {
+            keys,
+            srtcp: None,
+            receivers: Vec::new(),
+            losses: Losses::default(),
+            late: late::Late::default(),
+            again: again::Again::default(),
+            checks: VecDeque::new(),
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.losses.deadline()
+    }
+
+    /// The context of what is sent, once DTLS has given out keys.
+    fn srtcp(&mut self, provider: &CryptoProvider) -> Option<&mut Srtcp> {
+        if self.srtcp.is_none() {
+            self.srtcp = self.keys.as_ref()?.sending(provider);
+        }
+        self.srtcp.as_mut()
+    }
+}
+
+/// Checks whose answers are waited for. More are under way only while candidate pairs are tried out.
+const MAX_CHECKS: usize = 16;
+
+/// The transaction of a STUN message (RFC 8489 §5).
+fn transaction(stun: &[u8]) -> Option<[u8; 12]> {
+    stun.get(8..)?.first_chunk().copied()
+}
+
+/// Whether a datagram is RTCP (RFC 7983 §7, RFC 5761 §4).
+fn is_rtcp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, 192..=223, ..])
+}
+
+impl Peer {
+    /// Returns what leaves in the place of a datagram of the core's: the datagram itself, unless it is RTCP.
+    ///
+    /// What the core has sealed never leaves beside what is sealed here: both number their packets from 0, and two packets
+    /// of one number would have the same key stream.
+    pub(super) fn rewritten(&mut self, datagram: Vec<u8>) -> Vec<Vec<u8>> {
+        if !is_rtcp(&datagram) {
+            return vec![datagram];
+        }
+        let Some(srtcp) = self.feedback.srtcp(&self.provider) else {
+            return vec![datagram];
+        };
+        let Some(plain) = srtcp.open(&datagram) else {
+            log::debug!("RTCP of the core's that cannot be opened is dropped");
+            return Vec::new();
+        };
+        let losses = std::mem::take(&mut self.feedback.losses);
+        let parts = compound::split(&plain, |s| self.line_of(s), |ssrc| losses.follows(ssrc));
+        self.feedback.losses = losses;
+        parts.iter().filter_map(|part| self.seal(part)).collect()
+    }
+
+    fn seal(&mut self, plain: &[u8]) -> Option<Vec<u8>> {
+        self.feedback.srtcp(&self.provider)?.seal(plain)
+    }
+
+    /// The m-line of a stream, and the SSRC for what is said about it.
+    fn line_of(&mut self, source: Source) -> Option<Line> {
+        let mut api = self.rtc.direct_api();
+        let mid = match source {
+            Source::Local(ssrc) => api.stream_tx(&Ssrc::from(ssrc))?.mid(),
+            Source::Remote(ssrc) => api.stream_rx(&Ssrc::from(ssrc))?.mid(),
+        };
+        let id = self.tracks.id_of(mid)?;
+        Some(Line {
+            key: id.number().into(),
+            sender: self.reporter(id, mid),
+        })
+    }
+
+    /// The SSRC of what we send on an m-line, or one made up.
+    fn reporter(&mut self, id: TransceiverId, mid: Mid) -> u32 {
+        let rid = match self.rtc.media(mid).map(|m| m.rids_tx()) {
+            Some(Rids::Specific(rids)) => rids.first().copied(),
+            _ => None,
+        };
+        let mut api = self.rtc.direct_api();
+        if let Some(stream) = api.stream_tx_by_mid(mid, rid) {
+            return *stream.ssrc();
+        }
+        let known = &mut self.feedback.receivers;
+        if let Some((_, ssrc)) = known.iter().find(|(of, _)| *of == id) {
+            return *ssrc;
+        }
+        // As many as there are m-lines, which are limited.
+        let ssrc = *api.new_ssrc();
+        known.push((id, ssrc));
+        ssrc
+    }
+
+    /// A connectivity check of ours leaves: its answer tells the round trip before any lost packet does.
+    pub(super) fn check_leaves(&mut self, stun: &[u8]) {
+        let Some(transaction) = transaction(stun) else {
+            return;
+        };
+        let checks = &mut self.feedback.checks;
+        if checks.len() >= MAX_CHECKS {
+            checks.pop_front();
+        }
+        checks.push_back((transaction, self.now));
+    }
+
+    /// An authentic answer to a check has come.
+    pub(super) fn check_answered(&mut self, stun: &[u8]) {
+        let feedback = &mut self.feedback;
+        let found = transaction(stun)
+            .and_then(|of| feedback.checks.iter().position(|(known, _)| *known == of));
+        if let Some((_, left)) = found.and_then(|at| feedback.checks.remove(at)) {
+            let sample = self.now.saturating_duration_since(left);
+            feedback.losses.measured(sample);
+        }
+    }
+
+    /// An authentic packet of a video stream has come, whose sender sends lost ones again if asked.
+    pub(super) fn packet_came(&mut self, ssrc: u32, number: u64) {
+        self.feedback.losses.received(ssrc, number, self.now);
+    }
+
+    /// How long a repair takes, while packets get lost.
+    pub(super) fn repair_delay(&self) -> Option<Duration> {
+        self.feedback.losses.repair_delay(self.now)
+    }
+
+    /// Asks for lost packets whose time has come, and tells of those that do not come in time.
+    pub(super) fn losses_due(&mut self) {
+        if self.feedback.deadline().is_none_or(|at| at > self.now) {
+            return;
+        }
+        let due = self.feedback.losses.due(self.now);
+        for (ssrc, missing) in due.ask {
+            self.ask_for(ssrc, &missing);
+        }
+        for ssrc in due.late {
+            let mut api = self.rtc.direct_api();
+            let Some(stream) = api.stream_rx(&Ssrc::from(ssrc)) else {
+                continue;
+            };
+            let (mid, rid) = (stream.mid(), stream.rid());
+            if let Some(transceiver) = self.tracks.id_of(mid) {
+                self.event(PeerEvent::PacketsLost {
+                    transceiver,
+                    rid: rid.map(|r| r.to_string()),
+                });
+            }
+        }
+    }
+
+    fn ask_for(&mut self, ssrc: u32, missing: &[u16]) {
+        let (Some(line), Some(ends)) = (self.line_of(Source::Remote(ssrc)), self.path_in_use())
+        else {
+            return;
+        };
+        if self.state != ConnectionState::Connected {
+            return;
+        }
+        if let Some(packet) = self.seal(&compound::nack(line.sender, ssrc, missing)) {
+            self.send_on(ends, packet);
+        }
+    }
+}

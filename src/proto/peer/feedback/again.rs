@@ -1,0 +1,151 @@
+//! Lost packets sent again to those who take them as they were.
+//!
+//! The core sends a lost packet again only in a stream of its own (RTX, RFC 4588). Others, such as pion 3, ask for lost packets
+//! (RFC 4585 §6.2.1) and take the same packet once more. So what leaves on such a payload type is kept, sealed as it is.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::super::Peer;
+use super::super::connectivity::Ends;
+use super::super::crypto::Srtcp;
+use super::{compound, is_rtcp};
+
+/// Packets of one peer that are kept, and how long.
+const MAX_KEPT: usize = 256;
+const MAX_AGE: Duration = Duration::from_secs(1);
+
+/// A packet is not sent again sooner than this, nor more often.
+const PAUSE: Duration = Duration::from_millis(20);
+const MAX_TIMES: u8 = 5;
+
+/// What may be asked for again.
+#[derive(Debug, Default)]
+pub(in super::super) struct Again {
+    /// Payload types of video that have no stream for repairs.
+    types: Vec<u8>,
+    kept: VecDeque<Kept>,
+    srtcp: Option<Srtcp>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    ssrc: u32,
+    number: u16,
+    first: Instant,
+    last: Instant,
+    times: u8,
+    packet: Vec<u8>,
+}
+
+impl Again {
+    /// After a negotiation.
+    pub fn set_types(&mut self, types: Vec<u8>) {
+        self.types = types;
+        if self.types.is_empty() {
+            self.kept = VecDeque::new();
+        }
+    }
+
+    /// A sealed RTP packet leaves.
+    pub fn leaves(&mut self, packet: &[u8], now: Instant) {
+        let [_, second, a, b, ..] = packet else {
+            return;
+        };
+        if !self.types.contains(&(second & 127)) {
+            return;
+        }
+        let Some(ssrc) = packet.get(8..).and_then(|s| s.first_chunk()) else {
+            return;
+        };
+        let is_old = |kept: &Kept| now.saturating_duration_since(kept.first) >= MAX_AGE;
+        while self.kept.len() >= MAX_KEPT || self.kept.front().is_some_and(is_old) {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(Kept {
+            ssrc: u32::from_be_bytes(*ssrc),
+            number: u16::from_be_bytes([*a, *b]),
+            first: now,
+            last: now,
+            times: 0,
+            packet: packet.to_vec(),
+        });
+    }
+
+    /// The packet, if it may be sent again.
+    fn take(&mut self, ssrc: u32, number: u16, now: Instant) -> Option<Vec<u8>> {
+        let mut kept = self.kept.iter_mut();
+        let found = kept.find(|k| k.ssrc == ssrc && k.number == number)?;
+        let is_due = found.times == 0 || now.saturating_duration_since(found.last) >= PAUSE;
+        if !is_due || found.times >= MAX_TIMES {
+            return None;
+        }
+        found.times += 1;
+        found.last = now;
+        Some(found.packet.clone())
+    }
+}
+
+impl Peer {
+    /// Sends again what a NACK in this datagram asks for, if the core does not.
+    pub(in super::super) fn send_again(&mut self, datagram: &[u8], path: Option<Ends>) {
+        let again = &mut self.feedback.again;
+        if again.kept.is_empty() || !is_rtcp(datagram) {
+            return;
+        }
+        if again.srtcp.is_none() {
+            let keys = self.feedback.keys.as_ref();
+            again.srtcp = keys.and_then(|keys| keys.reports(&self.provider));
+        }
+        let plain = again.srtcp.as_mut().and_then(|srtcp| srtcp.open(datagram));
+        let (Some(plain), Some(path)) = (plain, path) else {
+            return;
+        };
+        let now = self.now;
+        for (ssrc, number) in compound::asked_for(&plain) {
+            if let Some(packet) = self.feedback.again.take(ssrc, number, now) {
+                self.send_on(path, packet);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(payload_type: u8, number: u16) -> Vec<u8> {
+        let mut packet = vec![0x80, payload_type];
+        packet.extend(number.to_be_bytes());
+        packet.extend([0, 0, 0, 0, 0, 0, 0, 7, 1, 2, 3]);
+        packet
+    }
+
+    #[test]
+    fn what_was_sent_lately_is_sent_again_a_few_times() {
+        let begun = Instant::now();
+        let at = |ms| begun + Duration::from_millis(ms);
+        let mut again = Again::default();
+        again.leaves(&packet(96, 1), begun);
+        assert!(again.kept.is_empty());
+        again.set_types(vec![96]);
+        again.leaves(&packet(96 | 0x80, 1), begun);
+        again.leaves(&packet(97, 2), begun);
+        assert_eq!(again.take(7, 1, at(1)), Some(packet(96 | 0x80, 1)));
+        assert_eq!(again.take(7, 1, at(10)), None, "it is under way");
+        assert_eq!(again.take(7, 2, at(10)), None, "not of this kind");
+        assert_eq!(again.take(8, 1, at(100)), None, "of nobody");
+        let more = (2..20).filter(|n| again.take(7, 1, at(20 * n)).is_some());
+        assert_eq!(more.count(), usize::from(MAX_TIMES) - 1);
+        again.leaves(&packet(96, 3), at(999));
+        assert_eq!(again.kept.len(), 2);
+        again.leaves(&packet(96, 4), at(1000));
+        assert_eq!(again.kept.len(), 2, "too old");
+        for number in 0..2 * MAX_KEPT as u16 {
+            again.leaves(&packet(96, number), at(1001));
+        }
+        assert_eq!(again.kept.len(), MAX_KEPT);
+        again.set_types(vec![]);
+        assert!(again.kept.is_empty());
+    }
+}

@@ -1,0 +1,172 @@
+//! Repaired packets that the core drops.
+//!
+//! The core takes a packet that is more than a hundred behind the latest one for one it has had, and so it drops what was sent
+//! again on a long way (docs/upstream.md). Where packets are passed on, such a repair (RFC 4588) is opened here.
+
+use str0m::rtp::Ssrc;
+
+use super::super::Peer;
+use super::super::crypto::Srtp;
+use super::super::tracks::{HeaderExtensions, Incoming, MediaMode};
+
+/// Streams of repairs whose numbers are followed.
+const MAX_STREAMS: usize = 32;
+
+/// What is needed to open repairs.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    srtp: Option<Srtp>,
+    /// SSRCs, and the highest number of each with its rollovers.
+    numbers: Vec<(u32, u64)>,
+}
+
+/// A packet that was sent again, and was missing before the core was given it.
+#[derive(Debug)]
+pub(in super::super) struct Repair {
+    /// The stream that it belongs to, and its payload type there.
+    main: u32,
+    payload_type: u8,
+    index: u64,
+    header: usize,
+}
+
+impl Late {
+    /// The number of a packet with its rollovers (RFC 3711 §3.3.1). By headers that nobody has verified: a forged one can keep
+    /// a repair from being opened, and do nothing else.
+    fn index(&mut self, ssrc: u32, number: u16) -> u64 {
+        let Some(at) = self.numbers.iter().position(|(s, _)| *s == ssrc) else {
+            if self.numbers.len() >= MAX_STREAMS {
+                self.numbers.remove(0);
+            }
+            self.numbers.push((ssrc, number.into()));
+            return number.into();
+        };
+        let highest = &mut self.numbers[at].1;
+        let ahead = i64::from(number.wrapping_sub(*highest as u16).cast_signed());
+        let index = highest.checked_add_signed(ahead).unwrap_or(number.into());
+        *highest = (*highest).max(index);
+        index
+    }
+}
+
+impl Peer {
+    /// Looks at a datagram before the core does, for a repair that may be too late for it.
+    pub(in super::super) fn repair_in(&mut self, datagram: &[u8]) -> Option<Repair> {
+        if self.config.media_mode != MediaMode::Packets {
+            return None;
+        }
+        let [128..=191, second, a, b, ..] = datagram else {
+            return None;
+        };
+        let repairs = second & 127;
+        let mut params = self.rtc.codec_config().params().iter();
+        let main = params.find(|p| p.resend().is_some_and(|pt| *pt == repairs))?;
+        let payload_type = *main.pt();
+        let ssrc = u32::from_be_bytes(*datagram.get(8..)?.first_chunk()?);
+        let index = self.feedback.late.index(ssrc, u16::from_be_bytes([*a, *b]));
+        self.feedback.losses.deadline()?;
+        let mut api = self.rtc.direct_api();
+        let is_repaired_by = |main: &u32| {
+            let stream = api.stream_rx(&Ssrc::from(*main));
+            stream.is_some_and(|s| s.rtx() == Some(Ssrc::from(ssrc)))
+        };
+        let main = self.feedback.losses.streams().find(is_repaired_by)?;
+        Some(Repair {
+            main,
+            payload_type,
+            index,
+            header: header_length(datagram)?,
+        })
+    }
+
+    /// The core has had it. What is still missing then it has dropped.
+    pub(in super::super) fn deliver_late(&mut self, repair: &Repair, datagram: &[u8]) {
+        let feedback = &mut self.feedback;
+        if feedback.losses.deadline().is_none() {
+            return;
+        }
+        if feedback.late.srtp.is_none() {
+            let keys = feedback.keys.as_ref();
+            feedback.late.srtp = keys.and_then(|keys| keys.receiving(&self.provider));
+        }
+        let Some(srtp) = &mut feedback.late.srtp else {
+            return;
+        };
+        let Some(mut payload) = srtp.open(datagram, repair.header, repair.index) else {
+            return;
+        };
+        if datagram[0] & 0x20 != 0 {
+            let padding = payload.last().copied().unwrap_or_default();
+            payload.truncate(payload.len().saturating_sub(padding.into()));
+        }
+        let Some((number, payload)) = payload.split_first_chunk() else {
+            return;
+        };
+        let number = u16::from_be_bytes(*number);
+        let Some(number) = feedback.losses.missing(repair.main, number) else {
+            return;
+        };
+        let Some(timestamp) = datagram.get(4..).and_then(|t| t.first_chunk()) else {
+            return;
+        };
+        let now = self.now;
+        self.dirty = true;
+        self.on_packet(Incoming {
+            ssrc: repair.main,
+            number,
+            payload_type: repair.payload_type,
+            timestamp: u32::from_be_bytes(*timestamp),
+            marker: datagram[1] & 0x80 != 0,
+            extensions: HeaderExtensions::EMPTY,
+            payload: payload.into(),
+            captured: &|_| None,
+            received: now,
+        });
+    }
+}
+
+/// Bytes of an RTP header with its sources and extensions (RFC 3550 §5.1, §5.3.1); `None` if the packet ends before.
+fn header_length(packet: &[u8]) -> Option<usize> {
+    let first = *packet.first()?;
+    let fixed = 12 + 4 * usize::from(first & 15);
+    let length = match first & 0x10 {
+        0 => fixed,
+        _ => {
+            let words = packet.get(fixed + 2..)?.first_chunk()?;
+            fixed + 4 + 4 * usize::from(u16::from_be_bytes(*words))
+        }
+    };
+    (length <= packet.len()).then_some(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_roll_over() {
+        let mut late = Late::default();
+        assert_eq!(late.index(1, 65_534), 65_534);
+        assert_eq!(late.index(1, 1), 65_537);
+        assert_eq!(late.index(1, 65_535), 65_535);
+        assert_eq!(late.index(1, 2), 65_538);
+        assert_eq!(late.index(2, 5), 5);
+        assert_eq!(late.index(2, 65_535), 65_535, "before its first: as it is");
+        for ssrc in 0..100 {
+            late.index(ssrc, 1);
+        }
+        assert_eq!(late.numbers.len(), MAX_STREAMS);
+    }
+
+    #[test]
+    fn headers_are_as_long_as_they_say() {
+        let mut packet = vec![0x80; 40];
+        assert_eq!(header_length(&packet), Some(12));
+        packet[0] = 0x92;
+        packet[22..24].copy_from_slice(&[0, 2]);
+        assert_eq!(header_length(&packet), Some(32));
+        assert_eq!(header_length(&packet[..31]), None);
+        assert_eq!(header_length(&packet[..23]), None);
+        assert_eq!(header_length(&[]), None);
+    }
+}
