@@ -37,6 +37,7 @@ fn curl_gets_a_page() {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(head.contains("Content-Length: 100000\r\n"), "{head}");
     assert!(head.contains("Date: "), "{head}");
+    assert!(head.contains("Keep-Alive: timeout=2\r\n"), "{head}");
 }
 
 #[test]

@@ -60,6 +60,12 @@ impl Lab {
         words.map(str::to_owned).to_vec()
     }
 
+    /// What the names of its namespaces begin with.
+    #[cfg(feature = "cli")]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn space(&self, host: &str) -> String {
         format!("{}-{host}", self.name)
     }

@@ -16,6 +16,8 @@
 mod child;
 mod lab;
 mod others;
+#[cfg(feature = "cli")]
+mod pages;
 mod session;
 
 use std::thread;

@@ -22,7 +22,7 @@ mod coturn;
 
 use call::Offerer::{Looprtc, RealPeer};
 use looprtc::proto::peer::{CryptoBackend, DtlsVersion};
-use scenario::{AIORTC, CHROMIUM, GSTREAMER, LIBDATACHANNEL, LIBWEBRTC, PION, WERIFT};
+use scenario::{AIORTC, CHROMIUM, FIREFOX, GSTREAMER, LIBDATACHANNEL, LIBWEBRTC, PION, WERIFT};
 use scenario::{config, full, ice_restarts, they_close};
 
 /// The same four tests for each peer.
@@ -58,6 +58,7 @@ peer_tests! {
     pion: PION, config();
     libwebrtc: LIBWEBRTC, config();
     chromium: CHROMIUM, config();
+    firefox: FIREFOX, config();
     aiortc: AIORTC, config();
     libdatachannel: LIBDATACHANNEL, config();
 }
@@ -268,6 +269,7 @@ mod media_tests {
     };
     const LIBWEBRTC: Player = Player::new(scenario::LIBWEBRTC);
     const CHROMIUM: Player = Player::new(scenario::CHROMIUM);
+    const FIREFOX: Player = Player::new(scenario::FIREFOX);
     const AIORTC: Player = Player {
         asks: true,
         gives_up: false,
@@ -308,6 +310,8 @@ mod media_tests {
         chromium_vp9_pcmu: CHROMIUM, Vp9 Pcmu;
         chromium_av1_pcma: CHROMIUM, Av1 Pcma;
         chromium_h264_g722: CHROMIUM, H264 G722;
+        firefox_vp8_opus: FIREFOX, Vp8 Opus;
+        firefox_vp9_pcmu: FIREFOX, Vp9 Pcmu;
         aiortc_vp8_opus: AIORTC, Vp8 Opus;
         aiortc_h264_pcmu: AIORTC, H264 Pcmu;
         aiortc_pcma: AIORTC, Pcma;

@@ -59,6 +59,8 @@ pub const PION: Profile = Profile {
 };
 pub const LIBWEBRTC: Profile = Profile::new("libwebrtc");
 pub const CHROMIUM: Profile = Profile::new("chromium");
+/// Sends no more than the other side announces, and says at once where that is too little.
+pub const FIREFOX: Profile = Profile::new("firefox");
 /// Hides its host addresses behind names, as browsers do for pages without permissions.
 pub const CHROMIUM_MDNS: Profile = Profile {
     args: &["--mdns"],

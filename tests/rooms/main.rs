@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
+use chromium::space::Space;
 use chromium::{in_chromium, in_space, not_tested};
 use server::Server;
 
@@ -67,43 +68,6 @@ impl Drop for Program {
     }
 }
 
-/// A network namespace with an address that is no loopback, gone with this.
-struct Space(String);
-
-impl Space {
-    /// `None`, loudly, where there are none to be had.
-    fn new() -> Option<Self> {
-        let space = Self(format!("looprtc-rm{}", std::process::id()));
-        let name = &space.0;
-        let commands = [
-            format!("netns add {name}"),
-            format!("-n {name} link set lo up"),
-            format!("-n {name} link add here type veth peer name there"),
-            format!("-n {name} addr add 10.74.0.2/24 dev here"),
-            format!("-n {name} link set here up"),
-            format!("-n {name} link set there up"),
-            format!("-n {name} route add default via 10.74.0.1"),
-        ];
-        for command in commands {
-            let run = Command::new("ip").args(command.split(' ')).output();
-            let why = match run {
-                Ok(run) if run.status.success() => continue,
-                Ok(run) => String::from_utf8_lossy(&run.stderr).into_owned(),
-                Err(why) => why.to_string(),
-            };
-            not_tested(&format!("network namespaces: ip {command}: {why}"));
-            return None;
-        }
-        Some(space)
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
-    }
-}
-
 #[test]
 fn four_pages_in_a_room() {
     let _alone = MACHINE.lock();
@@ -145,8 +109,8 @@ fn a_call_when_the_network_is_gone_for_five_seconds() {
     let Some(space) = Space::new() else {
         return;
     };
-    let server = Server::start(Some(space.0.clone()));
-    in_space("call_without_network", server.url(), &space.0);
+    let server = Server::start(Some(space.name().to_owned()));
+    in_space("call_without_network", server.url(), space.name());
 }
 
 #[test]

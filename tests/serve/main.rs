@@ -35,6 +35,41 @@ fn killed_and_started_again() {
 }
 
 #[test]
+fn a_room_when_the_server_is_killed_and_started_again() {
+    in_chromium("serve_room_restart");
+}
+
+#[test]
+fn a_player_says_what_is_missing() {
+    in_chromium("serve_nothing_to_see");
+}
+
+/// Watching, publishing, a room and a call with Chromium.
+mod firefox {
+    use super::*;
+
+    fn in_firefox(scenario: &str) {
+        let _guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        chromium::in_firefox(scenario, env!("CARGO_BIN_EXE_looprtc"));
+    }
+
+    #[test]
+    fn the_card() {
+        in_firefox("serve_card");
+    }
+
+    #[test]
+    fn a_camera_published_and_watched() {
+        in_firefox("serve_publish");
+    }
+
+    #[test]
+    fn a_room_and_a_call_with_chromium() {
+        in_firefox("serve_meets_chromium");
+    }
+}
+
+#[test]
 fn a_token() {
     in_chromium("serve_token");
 }

@@ -1,7 +1,7 @@
-//! Has scenarios of `tests/interop/examples.mjs`, which stand in `tests/interop/pages/`, done in a real Chromium.
+//! Has scenarios of `tests/interop/examples.mjs`, which stand in `tests/interop/pages/`, done in a real Chromium or Firefox.
 //!
-//! Without Chromium, Node or playwright-core (`tests/setup` installs them) nothing is tested. That is said loudly,
-//! and fails when the environment variable `CI` is set.
+//! Without the browser, Node or what drives the browser (`tests/setup` installs them) nothing is tested. That is said
+//! loudly, and fails when the environment variable `CI` is set.
 // Each binary of tests takes what it needs.
 #![allow(dead_code)]
 
@@ -9,6 +9,10 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
+
+use space::Space;
+
+pub mod space;
 
 /// What the script says when it cannot run.
 const UNAVAILABLE: i32 = 77;
@@ -21,22 +25,75 @@ enum Failure {
     Unavailable(String),
 }
 
+/// A browser, and where it runs.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    browser: &'a str,
+    space: Option<&'a str>,
+    /// Namespaces of a browser, a router and a server have this before their names (`tests/network_change/lab.rs`).
+    lab: Option<&'a str>,
+}
+
+const CHROMIUM: Place<'_> = Place {
+    browser: "chromium",
+    space: None,
+    lab: None,
+};
+
+const FIREFOX: Place<'_> = Place {
+    browser: "firefox",
+    ..CHROMIUM
+};
+
 /// Has a scenario done with a program, or with a server at a URL.
 pub fn in_chromium(scenario: &str, with: impl AsRef<OsStr>) {
-    conclude(scenario, attempt(scenario, with.as_ref(), None));
+    conclude(scenario, attempt(scenario, with.as_ref(), CHROMIUM));
 }
 
 /// The same in a network namespace.
 pub fn in_space(scenario: &str, with: impl AsRef<OsStr>, space: &str) {
-    conclude(scenario, attempt(scenario, with.as_ref(), Some(space)));
+    let place = Place {
+        space: Some(space),
+        ..CHROMIUM
+    };
+    conclude(scenario, attempt(scenario, with.as_ref(), place));
 }
 
-/// The same for what measures frames in real time. On a machine that has other work to do a failure says
+/// Has a scenario done in Firefox, with a program. Without a default route Firefox finds no addresses of this machine;
+/// then it gets a network namespace with one.
+pub fn in_firefox(scenario: &str, with: impl AsRef<OsStr>) {
+    if has_default_route() {
+        return in_real_time_at(scenario, with.as_ref(), FIREFOX);
+    }
+    if let Some(space) = Space::new() {
+        let place = Place {
+            space: Some(space.name()),
+            ..FIREFOX
+        };
+        in_real_time_at(scenario, with.as_ref(), place);
+    }
+}
+
+/// Has a scenario done in a laboratory of networks, with a program.
+pub fn in_lab(browser: &str, scenario: &str, with: impl AsRef<OsStr>, lab: &str) {
+    let place = Place {
+        browser,
+        space: Some(&format!("{lab}-a")),
+        lab: Some(lab),
+    };
+    in_real_time_at(scenario, with.as_ref(), place);
+}
+
+/// As [`in_chromium`], for what measures frames in real time. On a machine that has other work to do a failure says
 /// little; then it is tried again, twice at most, and said.
 pub fn in_real_time(scenario: &str, with: impl AsRef<OsStr>) {
+    in_real_time_at(scenario, with.as_ref(), CHROMIUM);
+}
+
+fn in_real_time_at(scenario: &str, with: &OsStr, place: Place<'_>) {
     for _ in 0..2 {
         let load = load();
-        match attempt(scenario, with.as_ref(), None) {
+        match attempt(scenario, with, place) {
             Err(Failure::Bad(why)) if load > BUSY => {
                 let why = why.lines().nth(1).unwrap_or_default();
                 say(&format!(
@@ -46,7 +103,15 @@ pub fn in_real_time(scenario: &str, with: impl AsRef<OsStr>) {
             result => return conclude(scenario, result),
         }
     }
-    in_chromium(scenario, with);
+    conclude(scenario, attempt(scenario, with, place));
+}
+
+/// Whether this machine has a way out, be there somebody or not.
+pub fn has_default_route() -> bool {
+    let routes = Command::new("ip")
+        .args(["route", "show", "default"])
+        .output();
+    routes.is_ok_and(|routes| !routes.stdout.is_empty())
 }
 
 /// Something that a test needs is not there.
@@ -69,9 +134,9 @@ fn conclude(scenario: &str, result: Result<(), Failure>) {
     }
 }
 
-fn attempt(scenario: &str, with: &OsStr, space: Option<&str>) -> Result<(), Failure> {
+fn attempt(scenario: &str, with: &OsStr, place: Place<'_>) -> Result<(), Failure> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/examples.mjs");
-    let mut command = match space {
+    let mut command = match place.space {
         Some(space) => {
             let mut command = Command::new("ip");
             command.args(["netns", "exec", space, "node"]);
@@ -79,7 +144,16 @@ fn attempt(scenario: &str, with: &OsStr, space: Option<&str>) -> Result<(), Fail
         }
         None => Command::new("node"),
     };
-    let run = command.arg(script).arg(scenario).arg(with).output();
+    if let Some(lab) = place.lab {
+        command.env("LAB", lab);
+        command.env("SERVER_SPACE", format!("{lab}-b"));
+    }
+    let run = command
+        .arg(script)
+        .arg(scenario)
+        .arg(with)
+        .arg(place.browser)
+        .output();
     let run = run.map_err(|e| Failure::Unavailable(format!("node: {e}")))?;
     // Figures, for who runs it by hand with --nocapture, and for who looks why it has failed.
     print!("{}", String::from_utf8_lossy(&run.stdout));

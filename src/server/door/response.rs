@@ -31,8 +31,8 @@ pub(super) fn bytes(response: &Response, reply: Reply) -> Vec<u8> {
     if has_body {
         line(&mut head, "Content-Length", &body.len().to_string());
     }
-    if let Some(value) = connection(reply) {
-        line(&mut head, "Connection", value);
+    for (name, value) in connection(reply) {
+        line(&mut head, name, value);
     }
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();
@@ -45,19 +45,26 @@ pub(super) fn bytes(response: &Response, reply: Reply) -> Vec<u8> {
 /// A response that tiny_http has written, which knows nothing of the client's connection.
 pub(super) fn with_connection(mut bytes: Vec<u8>, reply: Reply) -> Vec<u8> {
     let end = bytes.windows(2).position(|two| two == b"\r\n");
-    if let (Some(end), Some(value)) = (end, connection(reply)) {
-        let line = format!("\r\nConnection: {value}");
-        bytes.splice(end..end, line.into_bytes());
+    if let Some(end) = end {
+        let mut lines = String::new();
+        for (name, value) in connection(reply) {
+            let _ = write!(lines, "\r\n{name}: {value}");
+        }
+        bytes.splice(end..end, lines.into_bytes());
     }
     bytes
 }
 
-/// What is said of whether the connection stays (RFC 9112, section 9.3).
-fn connection(reply: Reply) -> Option<&'static str> {
+/// Seconds after which a browser shall not use an idle connection again. The door keeps it longer; but after a change of
+/// the network it may be dead, and a request on it waits for minutes (Firefox).
+const REUSED_WITHIN: &str = "timeout=2";
+
+/// The headers that say whether the connection stays (RFC 9112, section 9.3; `Keep-Alive`: RFC 2068, section 19.7.1.1).
+fn connection(reply: Reply) -> &'static [(&'static str, &'static str)] {
     match (reply.keep_alive, reply.is_http_1_0) {
-        (true, true) => Some("keep-alive"),
-        (false, _) => Some("close"),
-        (true, false) => None,
+        (true, true) => &[("Connection", "keep-alive"), ("Keep-Alive", REUSED_WITHIN)],
+        (true, false) => &[("Keep-Alive", REUSED_WITHIN)],
+        (false, _) => &[("Connection", "close")],
     }
 }
 

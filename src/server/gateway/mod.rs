@@ -297,6 +297,11 @@ impl Gateway {
                 self.place(&mut request);
                 self.on_socket_request(id, &request, now);
             }
+            // Scripts cannot see the pings of a WebSocket: this is theirs.
+            DoorEvent::Message(socket, text) if text == "ping" => {
+                // The door says that it is closed.
+                let _ = self.door.send(socket, "pong");
+            }
             DoorEvent::Message(socket, text) => match self.sockets.get(&socket) {
                 Some(SocketOwner::Rooms) => {
                     if let Some(rooms) = &mut self.rooms {

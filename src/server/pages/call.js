@@ -1,7 +1,8 @@
 // A call between two pages. The server passes on what they say to each other; sound and pictures go directly, or through
 // a TURN server. Either side may renegotiate at any time (perfect negotiation, W3C WebRTC §10.7).
 import { keepFocus, Line, noPath, offered, sentence, socketUrl } from './common.js';
-import { $, Devices, say, showFigures, showSending, Socket, Tile } from './media.js';
+import { $, Devices, say, showFigures, showSending, Tile } from './media.js';
+import { PathWatch, Socket } from './network.js';
 import { Bell } from './bell.js';
 
 /** How long it rings. */
@@ -124,9 +125,9 @@ async function onmessage(message) {
       }
       return;
     case 'unavailable':
-      if (call?.target === message.targetUid && !call.wasConnected && message.of === 'offer') {
-        call.end(`${message.targetUid} is not online`);
-      }
+      if (call?.target !== message.targetUid || message.of !== 'offer') return;
+      if (call.wasConnected) call.resendSoon();
+      else call.end(`${message.targetUid} is not online`);
       return;
     case 'offer':
       if (call?.is(message)) return call.take(message);
@@ -220,6 +221,7 @@ class Call {
   #timers = [];
   #senders = {};
   #told = {};
+  #watch;
 
   constructor(target, id, { polite }) {
     Object.assign(this, { target, id, polite });
@@ -275,6 +277,16 @@ class Call {
       this.theirs.play().then((played) => { if (!played) $('#sound').hidden = false; });
     };
     pc.onconnectionstatechange = () => this.#state();
+    this.#watch = new PathWatch(pc, {
+      onsuspect: () => this.#suspect(),
+      ondead: () => this.#restart(),
+    });
+  }
+
+  /** Nothing comes any more. If the server does not answer either, it is this side that has to look for a path. */
+  #suspect() {
+    if (socket?.isNew()) this.#restart();
+    else socket?.check();
   }
 
   #theirPicture() {
@@ -307,13 +319,14 @@ class Call {
         break;
       case 'disconnected':
         say('connecting', 'The connection is interrupted. Trying to bring it back…');
+        this.#suspect();
         // The impolite side first, so that offers seldom cross.
-        this.#timers.push(setTimeout(() => this.#restart('disconnected'), this.polite ? 6000 : 2000));
+        this.#timers.push(setTimeout(() => this.#restart(), this.polite ? 3000 : 1000));
         break;
       case 'failed':
         if (!this.wasConnected) say('failed', noPath(iceServers));
         else say('connecting', 'The connection is lost. Trying to bring it back…');
-        this.#restart('failed');
+        this.#restart();
         break;
       case 'connecting':
         if (this.pc.remoteDescription) say('connecting', 'Connecting…');
@@ -322,10 +335,14 @@ class Call {
 
   /** Looks for another path as long as there is none. */
   #restart() {
-    if (call !== this || !['disconnected', 'failed'].includes(this.pc.connectionState)) return;
-    this.pc.restartIce();
-    this.#timers.push(setTimeout(() => this.#restart(), 10_000));
+    if (call !== this || !this.wasConnected && this.pc.connectionState !== 'failed' || !this.#watch.isSilent()) return;
+    clearTimeout(this.#again);
+    this.#again = setTimeout(() => this.#restart(), 4000);
+    // Without the server nothing can be agreed upon; signed in again, this is tried again.
+    if (isSignedIn) this.pc.restartIce();
   }
+
+  #again;
 
   async #offer() {
     if (!this.#offers) return;
@@ -341,11 +358,16 @@ class Call {
   }
 
   /** What was said while the server was not reachable was said to nobody. */
-  async resend() {
+  resend() {
     const { pc } = this;
     this.tell();
     if (pc.signalingState === 'have-local-offer') this.say('offer', { sdp: pc.localDescription.sdp });
-    else if (['disconnected', 'failed'].includes(pc.connectionState)) pc.restartIce();
+    else this.#restart();
+  }
+
+  /** The other side is not there, but may be back soon. */
+  resendSoon() {
+    this.#timers.push(setTimeout(() => call === this && this.resend(), 500));
   }
 
   async take({ type, sdp, candidate }) {
@@ -359,7 +381,8 @@ class Call {
       }
       const collides = type === 'offer' && (this.#making || pc.signalingState !== 'stable');
       this.#ignoring = !this.polite && collides;
-      if (this.#ignoring) return;
+      // The other side may have heard nothing of the offer that this one waits for.
+      if (this.#ignoring) return this.resend();
       // An answer to an offer that was said twice.
       if (type === 'answer' && pc.signalingState !== 'have-local-offer') return;
       await pc.setRemoteDescription({ type, sdp });
@@ -406,6 +429,8 @@ class Call {
   end(words, goodbyeType) {
     if (goodbyeType) this.say(goodbyeType, { reason: 'ended' });
     this.#timers.forEach(clearTimeout);
+    clearTimeout(this.#again);
+    this.#watch.stop();
     this.pc.close();
     devices.stop();
     if (call === this) call = null;

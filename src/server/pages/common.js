@@ -1,4 +1,5 @@
 // What the pages share: what the server offers, signing in and out, the line to the server, focus, words, graphs.
+import { request, rest, Socket } from './network.js';
 
 /** Where this server's paths begin: `/`, or for example `/cam/` behind a proxy that serves it there. */
 const base = new URL('..', import.meta.url).pathname;
@@ -36,7 +37,7 @@ for (const link of document.querySelectorAll('#bar nav a')) {
   delete link.dataset.if;
 }
 document.getElementById('sign-out-of-server').onclick = async () => {
-  await fetch(at('api/logout'), { method: 'POST' }).catch((error) => console.warn('signing out', error));
+  await request(at('api/logout'), { method: 'POST' }).catch((error) => console.warn('signing out', error));
   location.reload();
 };
 // A link with another token, opened where this page is open already, does not load the page anew.
@@ -62,7 +63,7 @@ export async function offered() {
     } catch (error) {
       console.warn('asking the server', error);
       complain(error instanceof Refused ? error.message : null);
-      await pause(1000);
+      await rest(1000);
     }
   }
 }
@@ -71,7 +72,7 @@ export async function offered() {
 class Refused extends Error {}
 
 async function ask() {
-  const response = await fetch(at('api/config'));
+  const response = await request(at('api/config'));
   const config = await response.json().catch(() => ({}));
   // Too many wrong tokens: what is offered to everybody is there all the same.
   if (!response.ok && config.needsToken === undefined) throw new Refused(config.detail ?? `status ${response.status}`);
@@ -111,7 +112,7 @@ function tokenInAddress() {
 
 /** Shows the server a token; gives what is wrong with it, or `null` if it was accepted. */
 async function logIn(token) {
-  const answer = await fetch(at('api/login'), {
+  const answer = await request(at('api/login'), {
     method: 'POST',
     headers: { Authorization: `Bearer ${token}` },
   }).catch(() => null);
@@ -178,8 +179,6 @@ function askForToken({ title, refused = '', wanted = () => true }) {
   });
 }
 
-export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-
 /** Gives the focus to an element if what had it has gone. */
 export function keepFocus(element) {
   const { activeElement } = document;
@@ -194,41 +193,53 @@ export const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slic
 /** `ws:` or `wss:` for a path of this server: `socketUrl("api/live")`. */
 export const socketUrl = (path) => `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${at(path)}`;
 
-/**
- * The line to the server: tells what streams there are as that changes, and at once when the server is gone or back.
- * Opens itself again.
- */
+/** The line to the server: tells what streams there are as that changes, and at once when the server is gone or back. */
 export class Line extends EventTarget {
-  #tries = 0;
+  #socket;
+  #wasUp = false;
   up = false;
 
   constructor(pill) {
     super();
     this.pill = pill;
-    this.#open();
+    this.#socket = new Socket({
+      url: () => socketUrl('api/live'),
+      onopen: () => this.#say(true),
+      onmessage: (detail) => this.dispatchEvent(new CustomEvent('news', { detail })),
+      onlost: ({ isRefused }) => {
+        this.#say(false);
+        // The server answers, but wants to be shown a token (again): the page begins anew.
+        if (isRefused) ask().then((config) => config.needsToken && !config.signedIn && location.reload(), () => {});
+      },
+    });
   }
 
-  #open() {
-    const socket = new WebSocket(socketUrl('api/live'));
-    let opened = false;
-    socket.onopen = () => {
-      opened = true;
-      this.#tries = 0;
-      this.#say(true);
-    };
-    socket.onmessage = ({ data }) => this.dispatchEvent(new CustomEvent('news', { detail: JSON.parse(data) }));
-    socket.onclose = () => {
-      this.#say(false);
-      this.#tries += 1;
-      // The server answers, but wants to be shown a token (again): the page begins anew.
-      if (!opened) ask().then((config) => config.needsToken && !config.signedIn && location.reload(), () => {});
-      setTimeout(() => this.#open(), Math.min(250 * 2 ** Math.min(this.#tries, 4), 2000));
-    };
+  /** Makes sure that the server is there; if it is not, `down` follows. */
+  check() {
+    this.#socket.check();
+  }
+
+  /** Waits before what has failed is tried again: as long as the server is gone there is no use, but for a try each minute. */
+  async pause(ms) {
+    const end = performance.now() + (this.isGone ? 60_000 : ms);
+    do await rest(Math.max(0, end - performance.now()));
+    while (this.isGone && performance.now() < end);
+  }
+
+  /** Whether the server was there, and is not now. */
+  get isGone() {
+    return this.#wasUp && !this.up;
+  }
+
+  /** Whether it was laid anew just now. */
+  get isNew() {
+    return this.#socket.isNew();
   }
 
   #say(up) {
     const changed = up !== this.up;
     this.up = up;
+    this.#wasUp ||= up;
     if (this.pill) {
       this.pill.textContent = up ? 'Online' : 'Offline, trying again…';
       this.pill.classList.toggle('bad', !up);

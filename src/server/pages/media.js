@@ -1,4 +1,4 @@
-// What rooms and calls share: a socket that finds its way back, cameras and microphones, tiles, figures.
+// What rooms and calls share: cameras and microphones, tiles, figures.
 import { Graph } from './common.js';
 
 export const $ = (selector) => document.querySelector(selector);
@@ -9,84 +9,6 @@ export function say(state, words) {
   if (element.textContent === words) return;
   element.dataset.state = state;
   element.textContent = words;
-}
-
-/**
- * A WebSocket that is opened again when it is lost, after half a second, then ever later, up to 8 s, and at once when the
- * browser finds that there is a network again. `url` is asked each time. Messages are handled one after the other.
- */
-export class Socket {
-  #socket;
-  #timer;
-  #tries = 0;
-  #over = false;
-  #handled = Promise.resolve();
-
-  constructor({ url, onmessage, onopen, onlost }) {
-    Object.assign(this, { url, onmessage, onopen, onlost });
-    addEventListener('online', this.#online);
-    this.#open();
-  }
-
-  get isOpen() {
-    return this.#socket?.readyState === WebSocket.OPEN;
-  }
-
-  /** Whether it was sent. */
-  send(message) {
-    if (!this.isOpen) return false;
-    this.#socket.send(JSON.stringify(message));
-    return true;
-  }
-
-  /** For good. */
-  close() {
-    this.#over = true;
-    removeEventListener('online', this.#online);
-    clearTimeout(this.#timer);
-    this.#socket?.close(1000);
-  }
-
-  /** Lets go of the socket, and opens another. */
-  reopen() {
-    this.#socket?.close();
-    this.#lost({ code: 0, reason: '' }, this.#socket);
-  }
-
-  #online = () => {
-    if (this.isOpen || this.#over) return;
-    this.#tries = 0;
-    clearTimeout(this.#timer);
-    this.#open();
-  };
-
-  #open() {
-    const socket = new WebSocket(this.url());
-    const old = this.#socket;
-    this.#socket = socket;
-    old?.close();
-    socket.onopen = () => {
-      if (socket !== this.#socket) return;
-      this.#tries = 0;
-      this.onopen?.();
-    };
-    socket.onmessage = ({ data }) => {
-      if (socket !== this.#socket) return;
-      const message = JSON.parse(data);
-      this.#handled = this.#handled.then(() => this.onmessage(message)).catch((error) => console.error(error));
-    };
-    socket.onclose = (event) => this.#lost(event, socket);
-  }
-
-  #lost({ code, reason }, socket) {
-    if (this.#over || socket !== this.#socket) return;
-    this.#socket = undefined;
-    const wait = Math.min(8000, 500 * 2 ** this.#tries) * (0.75 + Math.random() / 2);
-    this.#tries += 1;
-    if (this.onlost?.({ code, reason }) === false) return this.close();
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#open(), wait);
-  }
 }
 
 /** Why there is no camera or microphone, and what to do about it. */

@@ -24,6 +24,7 @@ fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
         "/" => file!(HTML, "index.html"),
         "/publish" => file!(HTML, "publish.html"),
         "/assets/common.js" => file!(SCRIPT, "common.js"),
+        "/assets/network.js" => file!(SCRIPT, "network.js"),
         "/assets/whep.js" => file!(SCRIPT, "whep.js"),
         "/assets/watch.js" => file!(SCRIPT, "watch.js"),
         "/assets/publish.js" => file!(SCRIPT, "publish.js"),

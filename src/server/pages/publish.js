@@ -1,10 +1,12 @@
 // A WHIP client: publishes a camera or the screen, and comes back by itself.
-import { at, Graph, keepFocus, Line, noPath, offered, pause, problem, sentence, signInToPublish } from './common.js';
+import { at, Graph, keepFocus, Line, noPath, offered, problem, sentence, signInToPublish } from './common.js';
+import { limitOf, network, PathWatch, request, rest } from './network.js';
 
 const $ = (id) => document.getElementById(id);
 let config = await offered();
 const line = new Line($('server'));
 let media = null;
+let session = null;
 let run = 0;
 
 const graphs = {
@@ -103,84 +105,124 @@ $('form').onsubmit = async (event) => {
   for (const track of media.getTracks()) track.onended = stop;
   for (let tries = 0; mine === run; tries += 1) {
     say('connecting', tries ? 'Connecting again…' : 'Connecting…');
-    const session = { words: null, lived: false };
+    const current = new Session($('name').value);
+    session = current;
+    let words;
     try {
-      await publish($('name').value, session, () => mine !== run);
-      if (session.lived) tries = 0;
+      await current.begin(limitOf(tries));
+      words = await current.lost;
     } catch (error) {
-      session.words = error.message;
+      words = error.message;
     }
+    await current.end();
+    if (current.lived) tries = 0;
     if (mine !== run) return;
-    say('failed', `${session.words ?? 'The connection was lost.'} Trying again…`);
-    const up = new Promise((done) => line.addEventListener('up', done, { once: true }));
-    await Promise.race([up, pause(Math.min(500 * 2 ** tries, 4000))]);
+    say('failed', `${line.isGone ? 'The server cannot be reached.' : words} Trying again…`);
+    const isAtOnce = current.lived && line.up;
+    if (!isAtOnce) await line.pause(Math.min(500 * 2 ** tries, 4000));
   }
 };
 
+/** How long a connection may take, in ms. */
+const PATIENCE = 10_000;
+
 /** One session, until it is lost. */
-async function publish(name, session, over) {
-  const pc = new RTCPeerConnection({ iceServers: config.iceServers, bundlePolicy: 'max-bundle' });
-  let url = null;
-  let timer;
-  const goodbye = () => {
-    if (url) fetch(url, { method: 'DELETE', keepalive: true }).catch(() => {});
-    url = null;
-  };
-  window.addEventListener('pagehide', goodbye);
-  try {
-    for (const track of media.getTracks()) pc.addTransceiver(track, { direction: 'sendonly', streams: [media] });
+class Session {
+  lived = false;
+  #lose;
+  /** Ends with words that say why. */
+  lost = new Promise((done) => {
+    this.#lose = done;
+  });
+  #url = null;
+  #begun = performance.now();
+  #measured = {};
+  #isOver = false;
+
+  constructor(name) {
+    this.name = name;
+    this.pc = new RTCPeerConnection({ iceServers: config.iceServers, bundlePolicy: 'max-bundle' });
+    for (const track of media.getTracks()) this.pc.addTransceiver(track, { direction: 'sendonly', streams: [media] });
+    this.pc.onconnectionstatechange = () => {
+      const state = this.pc.connectionState;
+      if (state === 'connected') {
+        this.lived = true;
+        say('live', `Publishing as “${name}”`);
+      }
+      if (state === 'failed') this.#lose(noPath(config.iceServers));
+    };
+    this.pc.oniceconnectionstatechange = () => this.pc.iceConnectionState === 'disconnected' && this.#suspect();
+    this.watch = new PathWatch(this.pc, {
+      onsuspect: () => this.#suspect(),
+      // Without the server another connection is no better.
+      ondead: () => line.up && this.#lose('The connection was lost.'),
+    });
+    this.timer = setInterval(async () => {
+      this.#measured = await measure(this.pc, this.#measured);
+    }, 1000);
+    window.addEventListener('pagehide', this.#goodbye);
+    for (const [source, event] of [[line, 'up'], [network, 'changed'], [network, 'wake']]) {
+      source.addEventListener(event, this.#look);
+    }
+  }
+
+  async begin(limit) {
+    const { pc } = this;
     await pc.setLocalDescription();
     // Whole candidates in the offer: half a second is enough for those of this machine.
     if (pc.iceGatheringState !== 'complete') {
       const complete = new Promise((done) => {
         pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && done();
       });
-      await Promise.race([complete, pause(config.iceServers.length > 0 ? 1500 : 500)]);
+      await Promise.race([complete, rest(config.iceServers.length > 0 ? 1500 : 500)]);
     }
-    const response = await fetch(at(`whip/${encodeURIComponent(name)}`), {
+    const response = await request(at(`whip/${encodeURIComponent(this.name)}`), {
       method: 'POST',
       headers: { 'Content-Type': 'application/sdp' },
       body: pc.localDescription.sdp,
-    }).catch(() => {
-      throw new Error('The server cannot be reached.');
-    });
-    if (response.status === 409) throw new Error(`Somebody else is publishing “${name}”.`);
+    }, limit);
+    if (response.status === 409) throw new Error(`Somebody else is publishing “${this.name}”.`);
     if (!response.ok) throw new Error(sentence(await problem(response)));
-    url = new URL(response.headers.get('Location'), response.url).href;
-    await pc.setRemoteDescription({ type: 'answer', sdp: withStartBitrate(await response.text()) });
-    await new Promise((done) => {
-      const patience = setTimeout(() => {
-        if (pc.connectionState !== 'connected') {
-          session.words = noPath(config.iceServers);
-          done();
-        }
-      }, 10_000);
-      let before = {};
-      timer = setInterval(async () => {
-        if (over()) done();
-        before = await measure(pc, before);
-      }, 1000);
-      const down = () => done();
-      line.addEventListener('down', down, { once: true });
-      let gone;
-      pc.onconnectionstatechange = () => {
-        clearTimeout(gone);
-        const state = pc.connectionState;
-        if (state === 'connected') {
-          clearTimeout(patience);
-          session.lived = true;
-          say('live', `Publishing as “${name}”`);
-        }
-        if (state === 'failed') session.words = noPath(config.iceServers);
-        if (state === 'failed' || state === 'closed') done();
-        if (state === 'disconnected') gone = setTimeout(done, 2500);
-      };
-    });
-  } finally {
-    window.removeEventListener('pagehide', goodbye);
-    clearInterval(timer);
-    pc.close();
-    goodbye();
+    this.#url = new URL(response.headers.get('Location'), response.url).href;
+    const answer = withStartBitrate(await response.text());
+    if (this.#isOver) return this.#goodbye();
+    await pc.setRemoteDescription({ type: 'answer', sdp: answer });
+    this.patience = setTimeout(() => pc.connectionState === 'connected' || this.#lose(noPath(config.iceServers)), PATIENCE);
+  }
+
+  /** Until the server knows of it, where it can be reached: a stream has one publisher. */
+  async end() {
+    this.#isOver = true;
+    clearInterval(this.timer);
+    clearTimeout(this.patience);
+    this.watch.stop();
+    window.removeEventListener('pagehide', this.#goodbye);
+    for (const [source, event] of [[line, 'up'], [network, 'changed'], [network, 'wake']]) {
+      source.removeEventListener(event, this.#look);
+    }
+    this.pc.close();
+    this.#lose('The connection was lost.');
+    await this.#goodbye();
+  }
+
+  #goodbye = async () => {
+    const url = this.#url;
+    this.#url = null;
+    if (url) await request(url, { method: 'DELETE', keepalive: true }, 1000).catch(() => {});
+  };
+
+  /** The network has changed, or the server is back: a path that is silent is lost. */
+  #look = () => {
+    if (this.pc.connectionState === 'connected') {
+      if (this.watch.isSilent()) this.#lose('The connection was lost.');
+    } else if (performance.now() - this.#begun > 1000) {
+      this.#lose('The network has changed.');
+    }
+  };
+
+  #suspect() {
+    if (line.isNew) this.#lose('The connection was lost.');
+    else line.check();
   }
 }
 
@@ -223,6 +265,8 @@ async function measure(pc, was) {
 
 function stop() {
   run += 1;
+  session?.end();
+  session = null;
   for (const track of media?.getTracks() ?? []) track.stop();
   media = null;
   $('video').srcObject = null;

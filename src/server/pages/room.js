@@ -1,6 +1,7 @@
 // A room: everybody sees and hears everybody else. The server makes all offers; this page answers them.
 import { at, here, keepFocus, Line, noPath, offered, sentence, socketUrl } from './common.js';
-import { $, Devices, say, showFigures, showSending, Socket, Tile } from './media.js';
+import { $, Devices, say, showFigures, showSending, Tile } from './media.js';
+import { PathWatch, Socket } from './network.js';
 
 const config = await offered();
 new Line($('#server'));
@@ -14,6 +15,7 @@ let room = here()[1] ?? '';
 let name = '';
 let me = null;
 let pc = null;
+let watch = null;
 let socket = null;
 let restarts = 0;
 let watchdog;
@@ -63,6 +65,8 @@ async function join() {
   update();
   socket = new Socket({
     url: () => `${socketUrl(`room/${encodeURIComponent(room)}/ws`)}?${new URLSearchParams({ name, resume: me?.resume ?? '', simulcast: 1 })}`,
+    // Others' servers that this page knows how to talk to do not.
+    asks: false,
     onmessage,
     onlost({ code, reason }) {
       const isFinal = code === 1008 && reason.startsWith('a room');
@@ -87,8 +91,10 @@ function leave() {
 
 function hangUp() {
   clearTimeout(watchdog);
+  watch?.stop();
   pc?.close();
-  pc = null;
+  pc = watch = null;
+  restarts = 0;
   streams.clear();
   tiles.forEach((tile) => tile.element.remove());
   tiles.clear();
@@ -127,10 +133,13 @@ async function onmessage({ event, data }) {
   switch (event) {
     case 'welcome':
       // The connection of another visit is over: the server begins a new one.
-      if (value.id !== me?.id) hangUp();
+      if (!value.resumed) hangUp();
       me = value;
+      socket.asks = true;
       tellState();
       if (pc?.connectionState === 'connected') say('live', 'Connected');
+      // Whatever has ended the socket may have ended the path, too.
+      if (watch?.isSilent()) restart();
       break;
     case 'members': return members(value);
     case 'offer': return answer(value);
@@ -208,17 +217,24 @@ function connection() {
     };
     show(stream.id);
   };
+  const onback = () => {
+    clearTimeout(watchdog);
+    restarts = 0;
+    if (made === pc && made.connectionState === 'connected') say('live', 'Connected');
+  };
+  watch?.stop();
+  watch = new PathWatch(made, { onsuspect, ondead: restart, onback });
   made.onconnectionstatechange = () => {
     if (made !== pc) return;
     clearTimeout(watchdog);
     switch (made.connectionState) {
       case 'connected':
-        restarts = 0;
-        say('live', 'Connected');
+        onback();
         break;
       case 'disconnected':
         say('connecting', 'The connection is interrupted. Trying to bring it back…');
-        watchdog = setTimeout(restart, 2500);
+        onsuspect();
+        watchdog = setTimeout(restart, 1500);
         break;
       case 'failed':
         restart();
@@ -230,12 +246,19 @@ function connection() {
   return made;
 }
 
+/** Nothing comes any more. If the server does not answer either, there is another socket soon, and a `welcome`. */
+function onsuspect() {
+  if (socket?.isNew()) restart();
+  else socket?.check();
+}
+
 /** Asks for another path; if that does not help, for another connection. */
 function restart() {
-  if (!pc) return;
+  clearTimeout(watchdog);
+  // Without the server nothing can be agreed upon; its next `welcome` comes back to this.
+  if (!pc || !socket?.isOpen) return;
   restarts += 1;
-  if (restarts > 3) {
-    restarts = 0;
+  if (restarts > 2) {
     say('failed', `${noPath(me?.iceServers)} Trying again…`);
     me = null;
     hangUp();
@@ -243,8 +266,12 @@ function restart() {
     return;
   }
   say('connecting', 'The connection is interrupted. Trying to bring it back…');
-  socket?.send({ event: 'restart' });
-  watchdog = setTimeout(restart, 8000);
+  socket.send({ event: 'restart' });
+  socket.check();
+  watchdog = setTimeout(() => {
+    if (watch?.isSilent(2500)) restart();
+    else if (pc?.connectionState === 'connected') say('live', 'Connected');
+  }, 4000);
 }
 
 function members(list) {

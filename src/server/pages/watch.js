@@ -1,5 +1,6 @@
 // The list of streams, and one of them playing.
 import { at, Graph, here, keepFocus, Line, offered } from './common.js';
+import { request } from './network.js';
 import { Player } from './whep.js';
 
 const $ = (id) => document.getElementById(id);
@@ -108,7 +109,8 @@ function play() {
       $('veil').hidden = state === 'live';
       if (state !== 'connecting') start();
     },
-    waits: () => `Connected. Waiting for ${known?.get(name)?.state === 'waiting' ? 'its publisher' : 'the first picture'}…`,
+    stream: () => known?.get(name),
+    why: (stream) => WORDS.failed(stream),
     figures: (f) => {
       for (const [key, graph] of Object.entries(graphs)) graph.show(f[key]);
       $('detail').textContent = f.detail;
@@ -175,9 +177,12 @@ window.onpopstate = show;
 // A page that goes says so; one that comes back from the browser's cache begins anew.
 window.onpagehide = () => player?.stop();
 window.onpageshow = ({ persisted }) => persisted && location.reload();
-line.addEventListener('news', ({ detail }) => list(detail.streams));
+line.addEventListener('news', ({ detail }) => {
+  list(detail.streams);
+  player?.judge();
+});
 try {
-  list((await (await fetch(at('api/streams'))).json()).streams);
+  list((await (await request(at('api/streams'))).json()).streams);
 } catch (error) {
   // The line to the server tells of them, too.
   console.warn('asking for the streams', error);

@@ -1,149 +1,220 @@
-// A WHEP client that comes back by itself.
-import { at, noPath, pause, problem } from './common.js';
+// A WHEP client that comes back by itself, and says what is missing as long as there is nothing to see.
+import { at, noPath, problem } from './common.js';
+import { limitOf, network, PathWatch, request } from './network.js';
 
+/** How long a connection may take, in ms. */
 const PATIENCE = 10_000;
+
+/** How long it takes until an absence is worth a word: of pictures at first, and of further ones, in ms. */
+const FIRST = 1500;
+const STILL = 2000;
+
+const GONE = 'The server cannot be reached.';
 
 /**
  * Plays one stream into a video element until `stop`. Says what happens by `say(state, words)`, where state is
- * connecting, live, waiting or failed, and each second how it goes by `figures`. `waits` says what a
- * connection without pictures waits for.
+ * connecting, live, waiting or failed, and each second how it goes by `figures`. `stream` gives what the server says of
+ * the stream, if it has said something yet, and `why` the words for one that has failed.
  */
 export class Player {
   #run = 0;
-  #wake = () => {};
+  #session = null;
 
-  constructor(video, { name, iceServers, line, say, figures, waits }) {
-    Object.assign(this, { video, name, iceServers, line, say, figures, waits });
+  constructor(video, { name, iceServers, line, say, figures, stream, why }) {
+    Object.assign(this, { video, name, iceServers, line, say, figures, stream, why });
     this.#keepOn(++this.#run);
-    this.up = () => this.#wake('up');
-    this.down = () => this.#wake('down');
-    line.addEventListener('up', this.up);
-    line.addEventListener('down', this.down);
+    line.addEventListener('up', this.#look);
+    line.addEventListener('down', this.#judge);
+    network.addEventListener('changed', this.#look);
+    network.addEventListener('wake', this.#look);
   }
 
   stop() {
     this.#run += 1;
-    this.#wake('stop');
-    this.line.removeEventListener('up', this.up);
-    this.line.removeEventListener('down', this.down);
+    this.#session?.end();
+    this.line.removeEventListener('up', this.#look);
+    this.line.removeEventListener('down', this.#judge);
+    network.removeEventListener('changed', this.#look);
+    network.removeEventListener('wake', this.#look);
     this.video.srcObject = null;
   }
+
+  /** What the server says of the stream has changed. */
+  judge() {
+    this.#session?.judge();
+  }
+
+  #look = () => this.#session?.look();
+  #judge = () => this.judge();
 
   async #keepOn(run) {
     let tries = 0;
     while (run === this.#run) {
       this.say('connecting', tries ? 'Connecting again…' : 'Connecting…');
       const session = new Session(this);
+      this.#session = session;
       let words;
       try {
-        await session.begin();
-        const lived = await this.#live(session);
-        if (lived) tries = 0;
-        words = session.words ?? 'The connection was lost.';
+        await session.begin(limitOf(tries));
+        words = await session.lost;
       } catch (error) {
         words = error.message;
       }
       session.end();
       if (run !== this.#run) return;
+      if (session.lived) tries = 0;
       tries += 1;
-      this.say('failed', `${words} Trying again…`);
-      // Not before the server is back, and then at once.
-      await Promise.race([this.#woken('up'), pause(Math.min(500 * 2 ** Math.min(tries - 1, 3), 4000))]);
+      this.say('failed', `${this.line.isGone ? GONE : words} Trying again…`);
+      // At once, where the last one was good and the server is there; if it is not, as soon as it is back.
+      const isAtOnce = tries === 1 && session.lived && this.line.up;
+      if (!isAtOnce) await this.line.pause(Math.min(250 * 2 ** tries, 4000));
     }
-  }
-
-  #woken(...reasons) {
-    return new Promise((done) => {
-      this.#wake = (reason) => (reasons.includes(reason) || reason === 'stop') && done(reason);
-    });
-  }
-
-  /** Until the session is lost; whether it ever lived. */
-  async #live(session) {
-    const stop = this.#woken('down');
-    const timer = setInterval(() => session.measure(), 1000);
-    const reason = await Promise.race([session.lost, stop]);
-    clearInterval(timer);
-    if (reason === 'down') session.words = 'The server went away.';
-    return session.lived;
   }
 }
 
 class Session {
+  /** Pictures were shown, or sound played where there are none. */
   lived = false;
-  words = null;
+  #lose;
+  /** Ends with words that say why. */
+  lost = new Promise((done) => {
+    this.#lose = done;
+  });
   #url = null;
   #etag = null;
   #waiting = [];
   #before = {};
+  #begun = performance.now();
+  /** When the last picture was decoded. */
+  #picture = 0;
+  #video = { packets: 0, whole: 0, decoded: 0 };
+  #sound = 0;
+  /** When the first packet of a picture was seen. */
+  #arrivedAt = Infinity;
+  #isStill = true;
+  #isOver = false;
 
   constructor(player) {
     this.player = player;
     this.pc = new RTCPeerConnection({ iceServers: player.iceServers, bundlePolicy: 'max-bundle' });
-    this.lost = new Promise((done) => {
-      this.pc.onconnectionstatechange = () => {
-        const state = this.pc.connectionState;
-        if (state === 'failed') this.words = noPath(player.iceServers);
-        if (state === 'failed' || state === 'closed') done(state);
-        // The first picture can be there before it is said that there is a connection.
-        if (state === 'connected' && !this.lived) player.say('waiting', player.waits());
-      };
-      // A path can be silent for a moment. Longer than this it is looked for anew.
-      let gone;
-      this.pc.oniceconnectionstatechange = () => {
-        clearTimeout(gone);
-        if (this.pc.iceConnectionState === 'disconnected') gone = setTimeout(() => done('silent'), 2500);
-      };
-      this.patience = setTimeout(() => {
-        if (this.pc.connectionState !== 'connected') {
-          this.words = noPath(player.iceServers);
-          done('no path');
-        }
-      }, PATIENCE);
+    this.pc.onconnectionstatechange = () => {
+      const state = this.pc.connectionState;
+      if (state === 'failed') this.#lose(noPath(player.iceServers));
+      if (state === 'connected') this.judge();
+    };
+    this.pc.oniceconnectionstatechange = () => this.pc.iceConnectionState === 'disconnected' && this.#suspect();
+    this.patience = setTimeout(() => {
+      if (this.pc.connectionState !== 'connected') this.#lose(noPath(player.iceServers));
+    }, PATIENCE);
+    this.watch = new PathWatch(this.pc, {
+      onsuspect: () => this.#suspect(),
+      ondead: () => this.#dead(),
     });
+    this.timer = setInterval(() => this.measure(), 1000);
     this.media = new MediaStream();
     this.pc.ontrack = ({ track }) => this.#arrived(track);
     this.pc.onicecandidate = ({ candidate }) => this.#trickle(candidate);
   }
 
-  async begin() {
+  async begin(limit) {
     this.pc.addTransceiver('video', { direction: 'recvonly' });
     this.pc.addTransceiver('audio', { direction: 'recvonly' });
     const offer = await this.pc.createOffer();
     // Browsers offer Opus in mono unless told.
     const sdp = offer.sdp.replace(/(a=fmtp:\d+ [^\r\n]*useinbandfec=1)(?![^\r\n]*stereo)/g, '$1;stereo=1');
     await this.pc.setLocalDescription({ type: 'offer', sdp });
-    const response = await fetch(at(`whep/${encodeURIComponent(this.player.name)}`), {
+    const response = await request(at(`whep/${encodeURIComponent(this.player.name)}`), {
       method: 'POST',
       headers: { 'Content-Type': 'application/sdp' },
       body: this.pc.localDescription.sdp,
-    }).catch(() => {
-      throw new Error('The server cannot be reached.');
-    });
+    }, limit);
     if (!response.ok) throw new Error(`${await problem(response)}.`.replace(/\.\.$/, '.'));
     this.#url = new URL(response.headers.get('Location'), response.url).href;
     this.#etag = response.headers.get('ETag');
-    await this.pc.setRemoteDescription({ type: 'answer', sdp: await response.text() });
+    const answer = await response.text();
+    if (this.#isOver) return this.end();
+    await this.pc.setRemoteDescription({ type: 'answer', sdp: answer });
     this.#flush();
   }
 
   end() {
+    this.#isOver = true;
     clearTimeout(this.patience);
+    clearInterval(this.timer);
+    this.watch.stop();
     this.pc.close();
-    if (this.#url) fetch(this.#url, { method: 'DELETE', keepalive: true }).catch(() => {});
+    if (this.#url) request(this.#url, { method: 'DELETE', keepalive: true }).catch(() => {});
     this.#url = null;
+    this.#lose('The connection was lost.');
+  }
+
+  /** The network has changed, or the server is back: a path that is silent is lost. */
+  look() {
+    if (this.pc.connectionState === 'connected') {
+      if (this.watch.isSilent() && this.lived) this.#lose('The connection was lost.');
+    } else if (performance.now() - this.#begun > 300) {
+      this.#lose('The network has changed.');
+    }
+  }
+
+  /** Nothing comes. If the server does not answer either, it is known soon, and what to do. */
+  #suspect() {
+    if (this.player.line.isNew) this.#lose('The connection was lost.');
+    else this.player.line.check();
+  }
+
+  /** A stream without a publisher may well be silent, and without the server another connection is no better. */
+  #dead() {
+    if (this.player.line.up && this.player.stream()?.state !== 'waiting') this.#lose('The connection was lost.');
   }
 
   #arrived(track) {
     this.media.addTrack(track);
     const { video } = this.player;
     video.srcObject = this.media;
-    if (track.kind === 'video') video.requestVideoFrameCallback?.(() => this.#shown());
+    if (track.kind !== 'video') return;
+    const onPicture = () => {
+      if (this.#isOver) return;
+      this.#picture = performance.now();
+      if (this.#isStill) this.judge();
+      video.requestVideoFrameCallback(onPicture);
+    };
+    video.requestVideoFrameCallback?.(onPicture);
   }
 
-  #shown() {
-    this.lived = true;
-    this.player.say('live', 'Live');
+  /** Says how it is: what is missing, as long as something is. */
+  judge() {
+    if (this.#isOver || this.pc.connectionState !== 'connected') return;
+    const now = performance.now();
+    const stream = this.player.stream() ?? {};
+    const isShown = this.#picture > 0 && now - this.#picture < STILL;
+    const isSoundAlone = !this.#hasVideo && !isVideo(stream.codecs);
+    if (isShown || (isSoundAlone && this.#sound > 0)) {
+      [this.lived, this.#isStill] = [true, false];
+      return this.player.say('live', 'Live');
+    }
+    this.#isStill = true;
+    if (this.player.line.isGone) return this.player.say('failed', `${GONE} Trying again…`);
+    if (stream.state === 'failed') return this.player.say('failed', this.player.why(stream));
+    this.player.say('waiting', this.#missing(stream, now));
+  }
+
+  get #hasVideo() {
+    return this.pc.getTransceivers().some((t) => t.receiver.track.kind === 'video' && /recv/.test(t.currentDirection ?? ''));
+  }
+
+  #missing(stream, now) {
+    if (stream.state === 'waiting') return 'Connected. Waiting for its publisher…';
+    const only = this.#sound > 0 ? ' There is only sound.' : '';
+    if (!this.#hasVideo && isVideo(stream.codecs)) {
+      return `This browser cannot play its pictures (${stream.codecs.filter(isPicture).join(', ')}).${only}`;
+    }
+    if (this.lived) return 'Connected. Waiting for further pictures…';
+    const { packets, whole, decoded } = this.#video;
+    if (packets === 0 || decoded > 0 || now - this.#arrivedAt < FIRST) return `Connected. Waiting for the first picture…${only}`;
+    return whole === 0
+      ? `Packets come, but no whole picture: the keyframe is missing, or its parameter sets (SPS, PPS).${only}`
+      : `Pictures come, but this browser cannot decode them${this.codec ? ` (${this.codec})` : ''}.${only}`;
   }
 
   // Candidates go by PATCH (RFC 9725, section 4.3.1), those that come together in one.
@@ -168,42 +239,35 @@ class Session {
       if (!candidate) lines.push('a=end-of-candidates');
       else if (candidate.candidate) lines.push(`a=${candidate.candidate}`);
     }
-    await fetch(this.#url, {
+    await request(this.#url, {
       method: 'PATCH',
       headers: { 'Content-Type': 'application/trickle-ice-sdpfrag', ...(this.#etag && { 'If-Match': this.#etag }) },
       body: `${lines.join('\r\n')}\r\n`,
     }).catch(() => {});
   }
 
-  /** Two seconds without a picture are no longer live. */
-  #watch(frames) {
-    if (!this.lived || Number.isNaN(frames) || this.#before.frames === 0) return;
-    const still = frames > 0 ? 0 : (this.still ?? 0) + 1;
-    if (still === 2) this.player.say('waiting', this.player.waits());
-    if (still === 0 && this.still >= 2) this.player.say('live', 'Live');
-    this.still = still;
-  }
-
   async measure() {
     if (this.pc.connectionState !== 'connected') return;
     const now = { at: performance.now() };
-    let codec = '';
     const stats = await this.pc.getStats();
     stats.forEach((s) => {
       if (s.type === 'inbound-rtp') {
         now.bytes = (now.bytes ?? 0) + s.bytesReceived;
         now.packets = (now.packets ?? 0) + s.packetsReceived;
         now.lost = (now.lost ?? 0) + s.packetsLost;
+        if (s.kind === 'audio') this.#sound = s.packetsReceived;
         if (s.kind === 'video') {
           Object.assign(now, {
-            frames: s.framesDecoded,
+            frames: s.framesDecoded ?? 0,
             delay: s.jitterBufferDelay,
             emitted: s.jitterBufferEmittedCount,
             width: s.frameWidth,
             height: s.frameHeight,
             freezes: s.freezeCount,
           });
-          codec = stats.get(s.codecId)?.mimeType?.split('/')[1] ?? '';
+          this.#video = { packets: s.packetsReceived, whole: s.framesReceived ?? 0, decoded: now.frames };
+          if (s.packetsReceived > 0) this.#arrivedAt = Math.min(this.#arrivedAt, now.at);
+          this.codec = stats.get(s.codecId)?.mimeType?.split('/')[1] ?? '';
         }
       }
       if (s.type === 'candidate-pair' && s.nominated) {
@@ -213,10 +277,10 @@ class Session {
     });
     const was = this.#before;
     this.#before = now;
+    // Where the page is not seen pictures are decoded, but not shown.
+    if (now.frames > (was.frames ?? 0)) this.#picture = now.at;
+    this.judge();
     if (was.at === undefined) return;
-    // Sound alone, or pictures that this browser counts only.
-    if (!this.lived && (now.frames > 0 || (now.packets > 0 && !now.frames && was.packets > 0))) this.#shown();
-    this.#watch(now.frames - was.frames);
     const seconds = (now.at - was.at) / 1000;
     const gone = now.lost - was.lost;
     const sent = now.packets - was.packets + gone;
@@ -228,10 +292,13 @@ class Session {
       delay: (1000 * (now.delay - was.delay)) / (now.emitted - was.emitted),
       detail: [
         now.width && `${now.width} × ${now.height}`,
-        codec,
+        this.codec,
         now.path === 'relay' ? 'through a relay' : 'direct',
         `${now.freezes ?? 0} freezes`,
       ].filter(Boolean).join(', '),
     });
   }
 }
+
+const isPicture = (codec) => /^(VP8|VP9|AV1|H26[45])/i.test(codec);
+const isVideo = (codecs) => (codecs ?? []).some(isPicture);

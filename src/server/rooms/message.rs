@@ -10,7 +10,7 @@
 //!
 //! | event | from | data |
 //! |---|---|---|
-//! | `welcome` | server | `{"id":…,"room":…,"resume":…,"iceServers":[…]}`: who one is, and what to come back with (`?resume=…`) |
+//! | `welcome` | server | `{"id":…,"room":…,"resume":…,"resumed":…,"iceServers":[…]}`: who one is, what to come back with (`?resume=…`), and whether this continues an earlier visit |
 //! | `members` | server | `[{"id":…,"name":…,"microphone":…,"camera":…,"screen":…,"away":…},…]`; tracks are in streams named as their member |
 //! | `error` | server | `{"message":…}`: what was wrong with a message of the page's |
 //! | `state` | page | `{"microphone":…,"camera":…,"screen":…}`: what is on, for the others to see |
@@ -128,9 +128,14 @@ pub(super) fn candidate(candidate: &IceCandidateInit) -> String {
     write("candidate", candidate.to_json())
 }
 
-pub(super) fn welcome(id: &str, room: &str, resume: &str, servers: &[IceServer]) -> String {
+pub(super) fn welcome(
+    id: &str,
+    room: &str,
+    (resume, resumed): (&str, bool),
+    servers: &[IceServer],
+) -> String {
     let data = json!({
-        "id": id, "room": room, "resume": resume, "iceServers": ice_servers(servers),
+        "id": id, "room": room, "resume": resume, "resumed": resumed, "iceServers": ice_servers(servers),
     });
     write("welcome", data.to_string())
 }

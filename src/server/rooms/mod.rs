@@ -249,7 +249,7 @@ impl Rooms {
         self.clients.participants.take(client);
         self.by_peer.insert(peer, id);
         self.by_socket.insert(socket, id);
-        self.welcome(id);
+        self.welcome(id, false);
         self.tell_newcomer(id, now);
         self.reconcile(net, id);
         self.offer(net, id, now);
@@ -456,7 +456,7 @@ impl Rooms {
             self.out.push_back(SocketOutput::Close(old, 1000, why));
         }
         self.by_socket.insert(socket, id);
-        self.welcome(id);
+        self.welcome(id, true);
         self.tell_newcomer(id, now);
         let Ok(peer) = net.peer(peer) else {
             return;
@@ -558,13 +558,13 @@ impl Rooms {
         }
     }
 
-    fn welcome(&mut self, id: ParticipantId) {
+    fn welcome(&mut self, id: ParticipantId, resumed: bool) {
         let Some(participant) = self.participants.get(&id) else {
             return;
         };
         let servers = &self.config.ice_servers;
         let (room, resume) = (&participant.room, participant.resume.expose());
-        let text = message::welcome(&id.to_string(), room, resume, servers);
+        let text = message::welcome(&id.to_string(), room, (resume, resumed), servers);
         self.send(id, text);
     }
 

@@ -28,6 +28,8 @@ struct Page {
     peer: PeerId,
     id: String,
     resume: String,
+    /// The last welcome was to a visit that goes on.
+    is_resumed: bool,
     /// What it sends, once that is bound.
     sends: Vec<(TransceiverId, MediaKind, bool)>,
     sequence: u16,
@@ -137,6 +139,7 @@ impl Hall {
             peer,
             id: String::new(),
             resume: String::new(),
+            is_resumed: false,
             sends: sends.to_vec(),
             sequence: 0,
             asked: 0,
@@ -226,7 +229,10 @@ impl Hall {
         let data: Value = serde_json::from_str(message["data"].as_str().unwrap()).unwrap();
         let text = |name: &str| data[name].as_str().unwrap_or_default().to_owned();
         match message["event"].as_str().unwrap() {
-            "welcome" => (page.id, page.resume) = (text("id"), text("resume")),
+            "welcome" => {
+                (page.id, page.resume) = (text("id"), text("resume"));
+                page.is_resumed = data["resumed"].as_bool().unwrap();
+            }
             "members" => page.members = data.as_array().unwrap().clone(),
             "error" => page.errors.push(text("message")),
             "offer" => {
@@ -416,6 +422,9 @@ fn a_lost_socket_is_forgiven() {
     hall.pages[b].socket = hall.open("/room/x/ws", &key);
     hall.until("all in the room", |h| h.is_full(&[a, b, c], 20));
     assert_eq!(hall.rooms.stats().joined, 4);
+    // A server started anew gives the same ids to others: it is not the id that says so.
+    let resumed = [a, b, c].map(|page| hall.pages[page].is_resumed);
+    assert_eq!(resumed, [false, true, false]);
 
     let socket = hall.pages[b].socket;
     hall.rooms

@@ -9,11 +9,13 @@ const binary = process.argv[3];
 
 export const running = [];
 
-/** A running example: what it prints, and its standard input. */
+/** A running example: what it prints, and its standard input. With SERVER_SPACE it runs in that network namespace. */
 export class Example {
   lines = [];
   constructor(...args) {
-    this.child = spawn(binary, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    const space = process.env.SERVER_SPACE;
+    const [program, ...words] = space ? ['ip', 'netns', 'exec', space, binary, ...args] : [binary, ...args];
+    this.child = spawn(program, words, { stdio: ['pipe', 'pipe', 'inherit'] });
     running.push(this.child);
     createInterface(this.child.stdout).on('line', (line) => this.lines.push(line));
   }

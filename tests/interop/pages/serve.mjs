@@ -1,7 +1,9 @@
 // `looprtc serve`, as a person uses it: watching, publishing, a token, a server that is gone and comes back.
 import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
 import { createServer } from 'node:net';
 import { once } from 'node:events';
+import { launch } from './browsers.mjs';
 import { Example, photograph, SECONDS, shows, sleep, text, until } from './harness.mjs';
 
 /** Loads it with its peer connections kept where a test finds them; they are made with these settings. */
@@ -161,6 +163,108 @@ export const scenarios = {
     await isLive(page);
     console.log(`back ${Date.now() - begun} ms after the server`);
     assert(Date.now() - begun < 5 * SECONDS, `back after ${Date.now() - begun} ms`);
+  },
+
+  /**
+   * kill -9 with two in a room: they are back as soon as a player is. Each is somebody else to the new server, though it
+   * numbers its members from the beginning again.
+   */
+  async serve_room_restart(open) {
+    const port = await freePort();
+    const start = () => new Example('serve', '--listen', `127.0.0.1:${port}`);
+    let server = start();
+    const url = await server.url();
+    const join = (name) => load(open, new URL(`/room/again?join&name=${name}`, url).href);
+    const ann = await join('Ann');
+    await shows(ann, '#state', /^Connected$/);
+    const bob = await join('Bob');
+    const frames = (page) => page.evaluate(() => [...document.querySelectorAll('.tile:not(.self) video')]
+      .reduce((sum, video) => sum + video.getVideoPlaybackQuality().totalVideoFrames, 0));
+    const goOn = (page) => until('pictures of the other', async () => {
+      const before = await frames(page);
+      await sleep(300);
+      return (await frames(page)) > before + 1;
+    });
+    await Promise.all([ann, bob].map(goOn));
+    for (const pause of [500, 2000]) {
+      server.child.kill('SIGKILL');
+      await sleep(pause);
+      server = start();
+      await server.url();
+      const begun = Date.now();
+      await until('new connections', async () => (await Promise.all([ann, bob].map((page) =>
+        page.evaluate(() => window.connections.at(-1).connectionState === 'connected')))).every(Boolean));
+      await Promise.all([ann, bob].map(goOn));
+      const took = Date.now() - begun;
+      console.log(`the room goes on ${took} ms after the server`);
+      assert(took < 5 * SECONDS, `the room goes on ${took} ms after the server`);
+      await Promise.all([ann, bob].map((page) => shows(page, '#state', /^Connected$/)));
+    }
+  },
+
+  /** A room and a call with a page in Chromium. */
+  async serve_meets_chromium(open) {
+    const { url } = await serve();
+    const elsewhere = await launch('chromium', (error) => console.error(`the page in Chromium: ${error.stack}`));
+    const pictures = (page, whose) =>
+      until(`pictures of ${whose}`, async () => (await inbound(page)).video?.framesDecoded > 20, 30);
+    const join = (where, name) => load(where, new URL(`/room/both?join&name=${name}`, url).href);
+    const [here, there] = [await join(open, 'Here'), await join(elsewhere, 'There')];
+    await Promise.all([pictures(here, 'the page in Chromium'), pictures(there, 'this page')]);
+    await here.close();
+    await there.close();
+
+    const signIn = async (where, user) => {
+      const page = await load(where, new URL(`/call?userId=${user}`, url).href);
+      await until('the form', () => page.isVisible('#dial'));
+      return page;
+    };
+    const [ann, bob] = [await signIn(open, 'ann'), await signIn(elsewhere, 'bob')];
+    await ann.fill('#target', 'bob');
+    await ann.click('#dial button[type=submit]');
+    await bob.locator('#incoming').waitFor();
+    await bob.click('#accept');
+    await pictures(ann, 'who was called');
+    await shows(ann, '#state', /^Connected$/);
+    await ann.fill('#text', 'Hello Bob');
+    await ann.click('#write button');
+    await shows(bob, '#messages', /Hello Bob/);
+  },
+
+  /** A player says what is missing, and never "Live" over black. */
+  async serve_nothing_to_see(open) {
+    const silent = createSocket('udp4').bind(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address();
+    silent.close();
+    const { url } = await serve('gone=/nowhere/film.ivf', 'cam=whip:', `rtp=rtp://127.0.0.1:${port}?codec=h264`);
+    const says = async (name, pattern) => {
+      const page = await load(open, new URL(`/watch/${name}`, url).href);
+      await shows(page, '#state', pattern);
+      assert.notEqual(await state(page), 'live');
+      return page;
+    };
+    await says('gone', /^Unavailable: .*No such file/);
+    await says('cam', /Waiting for its publisher/);
+    // Keyframes without parameter sets, thirty a second: nobody can decode them.
+    const sender = createSocket('udp4');
+    let number = 0;
+    const timer = setInterval(() => {
+      number += 1;
+      const packet = Buffer.alloc(300, 7);
+      packet.writeUInt16BE(0x8000 | 0x80 | 96, 0);
+      packet.writeUInt16BE(number & 0xffff, 2);
+      packet.writeUInt32BE((number * 3000) >>> 0, 4);
+      packet.writeUInt32BE(4711, 8);
+      packet[12] = 0x65;
+      sender.send(packet, port, '127.0.0.1');
+    }, 33);
+    try {
+      await says('rtp', /^(Packets come, but no whole picture|Pictures come, but this browser cannot decode them)/);
+    } finally {
+      clearInterval(timer);
+      sender.close();
+    }
   },
 
   /** The TURN server inside: a browser that may use nothing else. */

@@ -1,0 +1,332 @@
+// How a page notices that its network has changed, and finds back: the same for players, publishers, rooms and calls.
+//
+// - A `Socket` is asked for a sign of life as soon as anything looks wrong, and opened anew where none comes.
+// - A `PathWatch` sees within a second that media have stopped.
+// - Every wait has a limit (`request`, `rest`) and ends early when the network is back (`network`).
+
+/**
+ * Tells what concerns all connections of the page: `changed`, what was under way has probably been lost (the browser is
+ * online again, or a socket had to be opened anew); `wake`, something may have happened unseen (the page was hidden, or
+ * the machine slept).
+ */
+export const network = new EventTarget();
+
+let changed = -Infinity;
+
+function tell(type) {
+  if (type === 'changed') changed = performance.now();
+  network.dispatchEvent(new Event(type));
+}
+
+addEventListener('online', () => tell('changed'));
+
+let hidden = 0;
+document.addEventListener('visibilitychange', () => {
+  if (document.hidden) hidden = Date.now();
+  else if (Date.now() - hidden > 3000) tell('wake');
+});
+
+let ticked = Date.now();
+setInterval(() => {
+  const slept = Date.now() - ticked > 8000;
+  ticked = Date.now();
+  if (slept && !document.hidden) tell('wake');
+}, 2000);
+
+/** Waits, but no longer than until the network is back. Where it is back just now that has ended what this waits after. */
+export function rest(wanted) {
+  const ms = performance.now() - changed < 500 ? Math.min(wanted, 50) : wanted;
+  return new Promise((done) => {
+    const end = () => {
+      clearTimeout(timer);
+      network.removeEventListener('changed', end);
+      network.removeEventListener('wake', end);
+      done();
+    };
+    const timer = setTimeout(end, ms);
+    network.addEventListener('changed', end);
+    network.addEventListener('wake', end);
+  });
+}
+
+/** What was asked this long before the network changed is lost with it. */
+const LOST_WITH_NETWORK = 300;
+
+/**
+ * `fetch` that ends: after `limit` milliseconds, or when the network changes. A connection that the browser keeps from
+ * earlier may be dead, and a request on it would never end.
+ */
+export async function request(url, options = {}, limit = 5000) {
+  const stop = new AbortController();
+  const begun = performance.now();
+  const timer = setTimeout(() => stop.abort(), limit);
+  const onChange = () => performance.now() - begun > LOST_WITH_NETWORK && stop.abort();
+  network.addEventListener('changed', onChange);
+  try {
+    return await fetch(url, { ...options, signal: stop.signal });
+  } catch {
+    throw new Error(stop.signal.aborted ? 'The server does not answer.' : 'The server cannot be reached.');
+  } finally {
+    clearTimeout(timer);
+    network.removeEventListener('changed', onChange);
+  }
+}
+
+/** How long a request may take that begins a session again, in ms, by the number of attempts before it. */
+export const limitOf = (tries) => [5000, 1200, 2000, 3000][tries] ?? 5000;
+
+/** How often a server that is not there is asked again, in ms, by how long that has been done. */
+const askEvery = (elapsed) => (elapsed < 15_000 ? 250 : elapsed < 120_000 ? 500 : elapsed < 600_000 ? 1000 : 2000);
+
+/** Beside this script, wherever a proxy has put it. */
+const HEALTH = new URL('../healthz', import.meta.url);
+
+/**
+ * Firefox opens one socket to a host at a time, and holds further ones back for longer each time that one has failed; but
+ * it forgets a request that was given up. Chromium does it the other way round: it goes on with the connections of such
+ * requests, and has six at most. So each finds out in its own way when there is somebody again.
+ */
+const ASKS_BY_REQUEST = CSS.supports('-moz-appearance', 'none');
+
+let search = null;
+
+/** Until the server answers a request. In Chromium, until one is no longer refused at once. */
+function reachable() {
+  search ??= (async () => {
+    const begun = performance.now();
+    for (;;) {
+      const limit = AbortSignal.timeout(ASKS_BY_REQUEST ? 1000 : 1500);
+      const response = await fetch(HEALTH, { cache: 'no-store', signal: limit }).catch(() => null);
+      if (response ? response.status < 500 : limit.aborted && !ASKS_BY_REQUEST) break;
+      if (!limit.aborted) await rest(askEvery(performance.now() - begun));
+    }
+    search = null;
+  })();
+  return search;
+}
+
+/**
+ * How long a socket may take to open, one attempt after the other, and over again; and to answer, in ms. A new attempt
+ * sends a packet at once, one under way ever later; but over a long way each takes its time.
+ */
+const OPENING = [1000, 1000, 1500, 1000, 1500, 4000];
+const ANSWER = 800;
+const LONGEST_ANSWER = 4000;
+
+/** How often a socket is asked for a sign of life when nothing looks wrong. */
+const ASK_EVERY = 5000;
+
+/** How a socket can be lost without a word of the server's: open, or before it was. */
+const SILENT = {};
+const REFUSED = {};
+const HUNG = {};
+
+/**
+ * A WebSocket that is opened again when it is lost. `url` is asked each time; messages are handled one after the other.
+ * `onlost` may return `false`: for good. Servers of ours answer `ping` by `pong`; `asks` says that this one does.
+ */
+export class Socket {
+  asks = true;
+  #reopened = -Infinity;
+  #socket;
+  #timer;
+  #question;
+  #regular;
+  #tries = 0;
+  #refusals = 0;
+  #refused = 0;
+  #wasOpen = false;
+  #over = false;
+  #roundTrip = 0;
+  #answered = () => {};
+  #handled = Promise.resolve();
+
+  constructor({ url, onmessage, onopen, onlost, asks = true }) {
+    Object.assign(this, { url, onmessage, onopen, onlost, asks });
+    network.addEventListener('changed', this.#look);
+    network.addEventListener('wake', this.#look);
+    this.#regular = setInterval(() => this.isOpen && this.check(), ASK_EVERY);
+    this.#open();
+  }
+
+  get isOpen() {
+    return this.#socket?.readyState === WebSocket.OPEN;
+  }
+
+  /** Whether it was opened anew within these milliseconds. */
+  isNew(ms = 3000) {
+    return performance.now() - this.#reopened < ms;
+  }
+
+  /** Whether it was sent. */
+  send(message) {
+    if (!this.isOpen) return false;
+    this.#socket.send(JSON.stringify(message));
+    return true;
+  }
+
+  /** For good. */
+  close() {
+    this.#over = true;
+    network.removeEventListener('changed', this.#look);
+    network.removeEventListener('wake', this.#look);
+    clearInterval(this.#regular);
+    clearTimeout(this.#timer);
+    clearTimeout(this.#question);
+    this.#socket?.close(1000);
+  }
+
+  /** Lets go of the socket, and opens another. */
+  reopen() {
+    this.#giveUp(SILENT);
+  }
+
+  /** Asks whether the server still hears this socket. If it does not say so soon, another one is opened. */
+  check() {
+    if (!this.isOpen || !this.asks || this.#question) return;
+    const asked = performance.now();
+    const limit = Math.min(LONGEST_ANSWER, Math.max(ANSWER, 4 * this.#roundTrip));
+    this.#question = setTimeout(() => this.reopen(), limit);
+    this.#answered = () => {
+      this.#roundTrip = performance.now() - asked;
+    };
+    this.#socket.send('ping');
+  }
+
+  #heard() {
+    clearTimeout(this.#question);
+    this.#question = undefined;
+  }
+
+  #look = () => {
+    if (this.isOpen) this.check();
+    else if (!this.#socket && !this.#over) this.#open();
+  };
+
+  #open() {
+    clearTimeout(this.#timer);
+    const socket = new WebSocket(this.url());
+    this.#socket = socket;
+    let opened = false;
+    const limit = this.#wasOpen ? OPENING[this.#tries % OPENING.length] : OPENING.at(-1);
+    this.#timer = setTimeout(() => this.#giveUp(HUNG), limit);
+    socket.onopen = () => {
+      if (socket !== this.#socket) return;
+      opened = true;
+      clearTimeout(this.#timer);
+      this.#tries = 0;
+      const again = this.#wasOpen;
+      this.#wasOpen = true;
+      if (again) {
+        this.#reopened = performance.now();
+        tell('changed');
+      }
+      this.onopen?.(again);
+    };
+    socket.onmessage = ({ data }) => {
+      if (socket !== this.#socket) return;
+      this.#heard();
+      if (data === 'pong') return this.#answered();
+      this.#refusals = 0;
+      const message = JSON.parse(data);
+      this.#handled = this.#handled.then(() => this.onmessage(message)).catch((error) => console.error(error));
+    };
+    socket.onclose = ({ code, reason }) => this.#lost(socket, opened ? { code, reason } : REFUSED);
+  }
+
+  /** This socket is let go of, for another. */
+  #giveUp(how) {
+    const old = this.#socket;
+    this.#lost(old, how);
+    old?.close();
+  }
+
+  #lost(socket, how) {
+    if (this.#over || socket !== this.#socket) return;
+    this.#socket = undefined;
+    this.#heard();
+    clearTimeout(this.#timer);
+    this.#tries += 1;
+    const { code = 0, reason = '' } = how;
+    if (this.onlost?.({ code, reason, isRefused: how === REFUSED }) === false) return this.close();
+    // The server itself cannot have this page now.
+    if (code === 1008 || code === 1013) {
+      this.#refusals += 1;
+      return this.#later(Math.min(8000, 250 * 2 ** this.#refusals));
+    }
+    this.#refused = how === REFUSED ? this.#refused + 1 : 0;
+    if (how === REFUSED || (how === HUNG && ASKS_BY_REQUEST)) this.#findAgain();
+    else this.#later(how === SILENT || how === HUNG ? 0 : 100);
+  }
+
+  /** Opens another when the server is there. */
+  async #findAgain() {
+    await reachable();
+    if (!this.#socket && !this.#over) this.#later(Math.min(8000, 20 * 2 ** Math.min(this.#refused, 9)));
+  }
+
+  /** Not all pages at the same moment. */
+  #later(ms) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#open(), ms * (0.75 + Math.random() / 2));
+  }
+}
+
+const SAMPLE = 300;
+/** So long nothing comes before it is asked why, in ms; and so long before the path is given up, whoever says what. */
+const SUSPECT = 600;
+const DEAD = 4000;
+
+/**
+ * Watches whether anything comes by a connection. `onsuspect` is called when nothing has come for a moment where
+ * something came all the time before, `ondead` when that has gone on, `onback` when something comes again.
+ */
+export class PathWatch {
+  #heard = performance.now();
+  #sum = -1;
+  /** Looks in a row that found something, and that found nothing. */
+  #steady = 0;
+  #idle = 0;
+  #said = null;
+
+  constructor(pc, { onsuspect, ondead, onback }) {
+    Object.assign(this, { pc, onsuspect, ondead, onback });
+    this.timer = setInterval(() => this.#sample(), SAMPLE);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+  }
+
+  /** Whether nothing has come for so long, or ICE has no path. */
+  isSilent(ms = SUSPECT - 200) {
+    return performance.now() - this.#heard > ms || !['connected', 'completed'].includes(this.pc.iceConnectionState);
+  }
+
+  async #sample() {
+    if (this.pc.connectionState === 'closed') return this.stop();
+    let sum = 0;
+    (await this.pc.getStats()).forEach((s) => {
+      if (s.type === 'candidate-pair') sum += (s.bytesReceived ?? 0) + (s.responsesReceived ?? 0) + (s.requestsReceived ?? 0);
+      if (s.type === 'transport' || s.type === 'inbound-rtp') sum += s.bytesReceived ?? 0;
+      if (s.type === 'remote-inbound-rtp') sum += s.timestamp / 1000;
+    });
+    const now = performance.now();
+    const silence = now - this.#heard;
+    if (sum !== this.#sum) {
+      this.#steady = this.#idle > 1 ? 0 : this.#steady + 1;
+      [this.#sum, this.#heard, this.#idle] = [sum, now, 0];
+      if (this.#said) this.onback?.();
+      this.#said = null;
+      return;
+    }
+    this.#idle += 1;
+    if (this.#said === null && this.#steady >= 4 && silence >= SUSPECT) {
+      this.#said = 'suspect';
+      this.onsuspect();
+    } else if (this.#said === 'suspect' && silence >= DEAD) {
+      this.#said = 'dead';
+      this.ondead();
+    }
+  }
+}
