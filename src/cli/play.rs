@@ -9,8 +9,8 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use looprtc::driver::{EventLoop, PeerId, UdpConfig, UdpId};
 use looprtc::proto::media::Codec;
 use looprtc::proto::peer::{
-    Codecs, Direction, KeyframeRequestKind, MediaKind, MediaMode, PeerConfig, PeerEvent,
-    ReceivedPacket, TransceiverConfig, TransceiverId,
+    Codecs, ConnectionState, Direction, KeyframeRequestKind, MediaKind, MediaMode, PeerConfig,
+    PeerEvent, ReceivedPacket, TransceiverConfig, TransceiverId,
 };
 use looprtc::proto::rtp::{
     H264ParameterSets, Packet, RtpSender, RtpSenderConfig, SdpFile, StreamDescription,
@@ -144,6 +144,7 @@ fn watch(options: &ArgMatches, dir: PathBuf, name: String, sink: Sink) -> Outcom
         peer: None,
         video: None,
         ask_at: None,
+        came: Came::Nothing,
     };
     session::run(&settings, &mut work)
 }
@@ -187,6 +188,16 @@ struct Playing {
     video: Option<TransceiverId>,
     /// When a keyframe is asked for, for players that come late.
     ask_at: Option<Instant>,
+    came: Came,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Nothing,
+    /// It was connected.
+    Connection,
+    Media,
 }
 
 enum Sink {
@@ -229,16 +240,33 @@ impl Work for Playing {
                     }
                 };
                 file.write(frame)?;
+                self.came = Came::Media;
             }
             (PeerEvent::Packet(packet), Sink::Rtp(forwarder)) => {
                 forwarder.send(net, packet)?;
+                self.came = Came::Media;
                 if packet.codec.is_video() {
                     self.ask_at.get_or_insert(Instant::now() + KEYFRAMES);
                 }
             }
+            (PeerEvent::ConnectionStateChange(ConnectionState::Connected), _)
+                if self.came == Came::Nothing =>
+            {
+                self.came = Came::Connection;
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match self.came {
+            Came::Media => Ok(()),
+            Came::Connection => {
+                Err("nothing was received: it was connected, and the stream sent no media".into())
+            }
+            Came::Nothing => Err("nothing was received: there was no connection".into()),
+        }
     }
 
     fn handle_timeout(&mut self, net: &mut EventLoop) -> Result<Option<Instant>, Error> {

@@ -22,7 +22,7 @@ pub const ENTRY: Entry = Entry {
             "FILE is MP4, Matroska, WebM, IVF, an H.264 or H.265 byte stream, Ogg Opus, or WAV with G.711; two files \
              joined by a comma, for example film.ivf,film.ogg (video and audio); - for the standard input (IVF, a \
              byte stream, Ogg, WAV); pipe:PATH for a named pipe; rtp:FILE.sdp or rtp://ADDRESS:PORT?codec=vp8 for \
-             plain RTP; or testcard: for the built-in test card.",
+             plain RTP; or testcard for the built-in test card.",
             "A pipe is live: data that arrives before the connection is established is not sent. -?paced reads it \
              at the pace of its timestamps, like a file.",
             "When the connection is lost, it is retried; files then start at the beginning.",
@@ -66,6 +66,11 @@ fn options(command: Command) -> Command {
 
 fn run(options: &ArgMatches) -> Outcome {
     let text: String = value(options, "source").unwrap_or_default();
+    // As the server's help has it, where no file has that name.
+    let text = match text == "testcard" && !std::path::Path::new(&text).exists() {
+        true => "testcard:".to_owned(),
+        false => text,
+    };
     let mut source: SourceConfig = text.parse().map_err(|e| Usage(format!("{e}")))?;
     match &mut source {
         SourceConfig::Files { repeat, .. } => *repeat = options.get_flag("loop"),

@@ -44,6 +44,10 @@ pub trait Work {
     fn is_done(&self) -> bool;
     /// The session is over, whether another one follows or not.
     fn end(&mut self, net: &mut EventLoop) -> Result<(), Error>;
+    /// Whether what was to be done has been done, when the time is over or a signal has come.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 pub type Error = Box<dyn std::error::Error>;
@@ -148,7 +152,7 @@ pub fn run(settings: &Settings, work: &mut impl Work) -> Outcome {
     let mut lost = Instant::now();
     loop {
         let (error, was_connected) = match runner.session(&mut net, work)? {
-            Over::Done => return Ok(()),
+            Over::Done => return work.check(),
             Over::Failed(error, was_connected) => (error, was_connected),
         };
         if was_connected {
@@ -168,7 +172,7 @@ pub fn run(settings: &Settings, work: &mut impl Work) -> Outcome {
         let again = format!("{why}; trying again in {:.1} s", pause.as_secs_f32());
         runner.progress.line(&again);
         if !runner.wait(&mut net, pause)? {
-            return Ok(());
+            return work.check();
         }
         pause = (pause * 2).min(PAUSE.1);
     }
@@ -206,6 +210,33 @@ impl Runner<'_> {
     fn session(&mut self, net: &mut EventLoop, work: &mut impl Work) -> Result<Over, Error> {
         let peer = work.begin(net, self.settings.peer.clone())?;
         let mut client = WhipClient::start(net, peer, self.settings.client.clone())?;
+        let run = self.converse(net, work, peer, &mut client);
+        let ended = work.end(net);
+        if let Ok(Some(over)) = run {
+            ended?;
+            return Ok(over);
+        }
+        // Whatever ended it: the server is told, and does not go on sending.
+        client.close(net);
+        let until = Instant::now() + FAREWELL;
+        while !client.is_over() && Instant::now() < until {
+            net.next_event(Some(Duration::from_millis(20)))?;
+            client.handle_timeout(net, Instant::now());
+        }
+        self.progress.finish();
+        run?;
+        ended?;
+        Ok(Over::Done)
+    }
+
+    /// Runs until the session is lost, or for `None` until it is to be ended.
+    fn converse(
+        &mut self,
+        net: &mut EventLoop,
+        work: &mut impl Work,
+        peer: PeerId,
+        client: &mut WhipClient,
+    ) -> Result<Option<Over>, Error> {
         let mut was_connected = false;
         loop {
             let due = work.handle_timeout(net)?;
@@ -232,26 +263,16 @@ impl Runner<'_> {
                     WhipEvent::Created(Some(url)) => log::info!("session {url}"),
                     WhipEvent::Restarted => self.progress.line("the path was renewed"),
                     WhipEvent::Failed(error) => {
-                        work.end(net)?;
-                        return Ok(Over::Failed(error, was_connected));
+                        return Ok(Some(Over::Failed(error, was_connected)));
                     }
                     _ => {}
                 }
             }
             if self.is_over() || work.is_done() {
-                break;
+                return Ok(None);
             }
             self.progress.show(net, peer);
         }
-        work.end(net)?;
-        client.close(net);
-        let until = Instant::now() + FAREWELL;
-        while !client.is_over() && Instant::now() < until {
-            net.next_event(Some(Duration::from_millis(20)))?;
-            client.handle_timeout(net, Instant::now());
-        }
-        self.progress.finish();
-        Ok(Over::Done)
     }
 
     /// Whether it is connected now.

@@ -241,3 +241,70 @@ fn what_does_not_work_is_said() {
         );
     }
 }
+
+/// What cannot go on ends with an error, and the server is told.
+#[test]
+fn the_session_ends_with_an_error_and_the_server_is_told() {
+    let server = Server::start(Setup::default());
+    let url = server.url("/whip/cam");
+    // MPEG-TS: packets of 188 bytes.
+    let packet = [&b"G@\0\x10"[..], &[0xff; 184]].concat();
+    let mut child = program(&["publish", "-", &url])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), &packet.repeat(100)).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("MPEG transport stream") && text.contains("-f h264"),
+        "{text}"
+    );
+    server.until("no sessions", |s| s.publishers == 0);
+
+    // The test card by its name, and a viewer of it that has no room for it: a file system of 64 KiB.
+    let mut publisher = Working::start(&["publish", "testcard", &url]);
+    publisher.says("connected");
+    let dir = Dir::new("full");
+    let mut command = Command::new("unshare");
+    command.args([
+        "-m",
+        "sh",
+        "-c",
+        r#"mount -t tmpfs -o size=64k none "$0" && exec "$@""#,
+    ]);
+    command.args([dir.path(), env!("CARGO_BIN_EXE_looprtc"), "play"]);
+    command.args([&server.url("/whep/cam"), "--dir", dir.path()]);
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    if text.contains("unshare failed") || text.contains("permission denied") {
+        assert!(std::env::var_os("CI").is_none(), "NOT RUN: {text}");
+        println!("NOT RUN: the full disk: {text}");
+        return;
+    }
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("No space left"), "{text}");
+    // At once, and not when the connection has been silent for long.
+    assert_eq!(server.stats().viewers, 0, "{text}");
+}
+
+/// A stream that sends nothing is no recording.
+#[test]
+fn nothing_received_is_an_error() {
+    let server = Server::start(Setup::default());
+    let dir = Dir::new("nothing");
+    let args = [
+        "play",
+        &server.url("/whep/cam"),
+        "--seconds",
+        "1",
+        "--dir",
+        dir.path(),
+    ];
+    let output = run(&args);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("sent no media"), "{text}");
+}

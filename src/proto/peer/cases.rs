@@ -156,3 +156,17 @@ fn candidates_are_read_or_refused() {
     }
     assert!(wrong.is_empty(), "found instead:\n{}", wrong.join("\n"));
 }
+
+/// An answer repeats the H.264 profile that was offered, also where the core knows it by another name.
+#[test]
+fn answers_repeat_the_profile() {
+    for profile in ["4d0c1f", "64081f", "640c1f"] {
+        for (file, has_tracks) in [("30p", false), ("30q-whep", true)] {
+            let offer = read(&format!("{file}-{profile}.sdp"));
+            let answer = answer(&offer, has_tracks).unwrap();
+            let wanted = format!("profile-level-id={profile}");
+            assert_eq!(answer.matches("profile-level-id=").count(), 1, "{answer}");
+            assert!(answer.contains(&wanted), "{answer}");
+        }
+    }
+}

@@ -54,6 +54,8 @@ pub(crate) struct MediaLine {
     pub muxes: bool,
     /// Its `a=rtcp-fb` lines, as `96 nack pli`.
     pub feedback: Vec<String>,
+    /// Payload types of H.264 whose profile the core is told otherwise, and what was said.
+    pub profiles: Vec<(String, String)>,
 }
 
 impl MediaLine {
@@ -188,6 +190,7 @@ fn lines(sdp: &Sdp<'_>, role: Role, before: &[MediaLine]) -> Result<Vec<MediaLin
             fate,
             muxes: media.has("rtcp-mux") || media.has("rtcp-mux-only"),
             feedback: media.all("rtcp-fb").map(|a| a.value.to_owned()).collect(),
+            profiles: super::rtp::profiles(media),
         });
     }
     Ok(lines)

@@ -58,7 +58,7 @@ pub(super) fn formats(media: &Media<'_>) -> Result<Vec<Format>, SdpError> {
             && format.parameters.len() < MAX_PARAMETERS
             && let Some(parameters) = plain_parameters(parameters)
         {
-            format.parameters.push(parameters);
+            format.parameters.push(plain_profile(parameters));
         }
     }
     for attribute in media.all("rtcp-fb") {
@@ -151,6 +151,64 @@ fn plain_parameters(parameters: &str) -> Option<String> {
     };
     let rest: Vec<&str> = parameters.split(';').filter(|p| !is_level(p)).collect();
     (!rest.is_empty()).then(|| rest.join(";"))
+}
+
+/// The name of the parameter for profile and level of H.264.
+const PROFILE: &str = "profile-level-id=";
+
+/// Parameters with H.264's profile as the core knows it. `constraint_set4_flag` and `constraint_set5_flag` (H.264 §7.4.2.1.1)
+/// promise that there are no fields and no B slices: what makes Constrained High of High is a High that does without. The
+/// core knows neither flag in Main, and takes Constrained High for a profile of its own, which it does not offer.
+fn plain_profile(parameters: String) -> String {
+    match profile(&parameters) {
+        Some((value, plain)) if plain != value => parameters.replacen(value, &plain, 1),
+        _ => parameters,
+    }
+}
+
+/// The `profile-level-id` among these parameters, and what the core is told instead.
+fn profile(parameters: &str) -> Option<(&str, String)> {
+    let mut all = parameters.split(';').map(str::trim);
+    let value = all.find_map(|p| p.strip_prefix(PROFILE))?;
+    if value.len() != 6 || !value.bytes().all(|c| c.is_ascii_hexdigit()) {
+        return None;
+    }
+    let number = u32::from_str_radix(value, 16).ok()?;
+    let plain = match number >> 16 {
+        0x4d | 0x64 => number & !0x0c00,
+        _ => number,
+    };
+    if plain == number {
+        return None;
+    }
+    Some((value, format!("{plain:06x}")))
+}
+
+/// The payload types whose `profile-level-id` the core is told otherwise, each with what was offered: the answer has to
+/// repeat it (RFC 6184 §8.2.2).
+pub(super) fn profiles(media: &Media<'_>) -> Vec<(String, String)> {
+    let mut profiles: Vec<(String, String)> = Vec::new();
+    for (payload_type, parameters) in media.all("fmtp").filter_map(about) {
+        let is_known = profiles.iter().any(|(known, _)| known == payload_type);
+        if let Some((value, _)) = profile(parameters)
+            && !is_known
+            && number(payload_type).is_some()
+        {
+            profiles.push((payload_type.to_owned(), value.to_owned()));
+        }
+    }
+    profiles
+}
+
+/// Parameters of ours with the profile that was offered.
+pub(super) fn with_profile(parameters: &str, offered: &str) -> String {
+    let parts = parameters
+        .split(';')
+        .map(|part| match part.trim().strip_prefix(PROFILE) {
+            Some(_) => format!("{PROFILE}{offered}"),
+            None => part.to_owned(),
+        });
+    parts.collect::<Vec<_>>().join(";")
 }
 
 /// What a section says, or the session for it; `None` when neither does, which means sendrecv (RFC 8866 §6.7).

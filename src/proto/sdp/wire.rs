@@ -164,6 +164,8 @@ fn write_section(out: &mut String, section: &str, line: &MediaLine, offered: Opt
             if offered.is_none_or(|line| line.muxes) {
                 push(out, text);
             }
+        } else if let Some((fmtp, profile)) = offered_profile(text, offered) {
+            push(out, &super::rtp::with_profile(fmtp, profile));
         } else if let Some(feedback) = text.strip_prefix("a=rtcp-fb:") {
             if offered.is_none_or(|line| is_offered(feedback, line)) {
                 push(out, text);
@@ -175,6 +177,17 @@ fn write_section(out: &mut String, section: &str, line: &MediaLine, offered: Opt
             push(out, text);
         }
     }
+}
+
+/// A line of parameters, if the profile in it is to be the offered one.
+fn offered_profile<'a>(
+    text: &'a str,
+    offered: Option<&'a MediaLine>,
+) -> Option<(&'a str, &'a str)> {
+    let (payload_type, _) = text.strip_prefix("a=fmtp:")?.split_once(' ')?;
+    let mut profiles = offered?.profiles.iter();
+    let (_, profile) = profiles.find(|(known, _)| known == payload_type)?;
+    Some((text, profile))
 }
 
 /// Whether a feedback message was offered for this payload type, or for all (RFC 4585 §4.2).

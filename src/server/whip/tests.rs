@@ -530,7 +530,7 @@ fn offers_and_restarts_have_a_rate_for_each_client() {
     let long = "v=0\r\n".repeat(24 * 1024 / 5);
     let mut request = post("/whip/cam", &long);
     request.client = ([192, 0, 2, 3], 1).into();
-    assert_eq!(world.ask(request).status, 422);
+    assert_eq!(world.ask(request).status, 400);
     assert_eq!(world.ask(bad([192, 0, 2, 3])).status, 429);
     let (_, _, session) = world.connect(Kind::Publish, "/whip/cam");
     let restart = |n: u32| {
