@@ -239,7 +239,7 @@ fn unknown(sniffer: &Sniffer) -> MediaError {
             .into()
     } else if bytes.first() == Some(&0x47) {
         "an MPEG transport stream, which is not read; take it apart: \
-         ffmpeg -i INPUT -map v -c copy OUTPUT.mp4"
+         ffmpeg -i INPUT -map v -c copy OUTPUT.mp4, or for a pipe -f h264 -"
             .into()
     } else if bytes.starts_with(b"FLV") {
         "Flash video, which is not read; convert: ffmpeg -i INPUT -c copy OUTPUT.mp4".into()
