@@ -216,6 +216,8 @@ fn repaired_once(player: &Player, codec: Codec) -> Option<(Call, Vec<&'static st
     must(here.frozen <= 250.0, "what came here froze");
     must(here.shown >= claimed * 0.9, "not all came here");
     if player.exact {
+        // Without RTX: what they ask for comes as it was, or they would go on asking.
+        must(sent.nacks < 50, "they asked again and again");
         must(
             after.rtcp(VIDEO, "report blocks") > 0,
             "no receiver report of ours",

@@ -480,3 +480,48 @@ fn a_lost_packet_is_asked_for_once_in_a_round_trip() {
         );
     }
 }
+
+/// A long way and many packets: what is sent again comes when the core has long taken it for received (docs/upstream.md).
+#[test]
+fn a_repair_is_taken_however_many_packets_came_before_it() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    let mut sim = Simulation::new(13, Link::default().delay(200, 0));
+    let [(a, ours), (b, _)] = pair(&mut sim);
+    let sent = Arc::new(AtomicU32::new(0));
+    let (count, from) = (sent.clone(), sim.address(a));
+    let mut repairs = None;
+    sim.set_filter(move |transmit| {
+        let [128..=191, kind @ (0..=191 | 224..), ..] = transmit.contents[..] else {
+            return true;
+        };
+        if transmit.source != from {
+            return true;
+        }
+        // The first payload type is the video's; what comes in another one is sent again.
+        let kind = kind & 127;
+        if *repairs.get_or_insert(kind) != kind {
+            return true;
+        }
+        // The hundredth packet, and its like two hundred packets later.
+        !matches!(count.fetch_add(1, Ordering::Relaxed), 100 | 300)
+    });
+    let mut got = Vec::new();
+    for n in 0..600 {
+        write(&mut sim, a, ours, &packet(5, n));
+        sim.run_for(2);
+        got.append(&mut received(&mut sim, b));
+    }
+    sim.run_for(2000);
+    got.append(&mut received(&mut sim, b));
+    assert_eq!(sent.load(Ordering::Relaxed), 600);
+    let numbers = numbers(&got);
+    assert_eq!(numbers.len(), got.len(), "each once");
+    assert_eq!(got.len(), 600);
+    let first = *numbers.first().unwrap();
+    let late = got.iter().position(|p| p.sequence_number == first + 100);
+    assert!(late > Some(250), "it came as {late:?}");
+    let late = &got[late.unwrap()];
+    assert_eq!(late.payload, packet(5, 100).payload);
+    assert_eq!(late.timestamp, packet(5, 100).timestamp);
+}

@@ -6,7 +6,7 @@ use looprtc::driver::{EventLoop, LoopConfig, PeerId};
 use looprtc::proto::ice::IceServer;
 use looprtc::proto::peer::{
     Codec, ConnectionState, Direction, EncodedFrame, MediaKind, PeerConfig, PeerEvent,
-    TransceiverConfig, TransceiverId,
+    ReceivedPacket, TransceiverConfig, TransceiverId,
 };
 use looprtc::server::token::Token;
 use looprtc::server::whip::WhipConfig;
@@ -23,6 +23,8 @@ pub struct Party {
     begin: Instant,
     next_frame: Duration,
     pub frames: usize,
+    /// Of peers that take packets: each, and when it came.
+    pub packets: Vec<(Instant, ReceivedPacket)>,
     pub said: Vec<WhipEvent>,
     pub state: ConnectionState,
 }
@@ -61,6 +63,7 @@ impl Party {
             begin: Instant::now(),
             next_frame: Duration::ZERO,
             frames: 0,
+            packets: Vec::new(),
             said: Vec::new(),
             state: ConnectionState::New,
         }
@@ -73,6 +76,7 @@ impl Party {
             match event {
                 PeerEvent::ConnectionStateChange(state) => self.state = state,
                 PeerEvent::Frame(_) => self.frames += 1,
+                PeerEvent::Packet(packet) => self.packets.push((Instant::now(), packet)),
                 _ => {}
             }
         }

@@ -2,6 +2,7 @@
 #![cfg(all(feature = "server", any(feature = "aws-lc", feature = "rust-crypto")))]
 
 mod client;
+mod losses;
 mod peers;
 #[cfg(feature = "cli")]
 mod program;
