@@ -79,7 +79,7 @@ pub fn options() -> [Arg; 9] {
         option(
             "retry",
             "SECONDS",
-            "Time to keep trying while the server cannot be reached; 0: do not retry [default: for ever]",
+            "Time to keep trying while the server cannot be reached; 0: do not retry [default: no limit]",
         )
         .value_parser(value_parser!(u64)),
         option("seconds", "SECONDS", "Stop after this many seconds, with status 0").value_parser(value_parser!(f64)),
