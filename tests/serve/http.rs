@@ -115,7 +115,7 @@ fn pages_and_what_is_none() {
     }
     // A person gets a page, a program JSON.
     let html = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
-    for path in ["/nothing", "/stats", "/room/"] {
+    for path in ["/nothing", "/statz", "/room/"] {
         let page = server.ask(&format!("GET {path}"), html, "");
         assert!(page.starts_with("HTTP/1.1 404"), "{page}");
         assert!(page.contains("There is no such page"), "{page}");

@@ -11,7 +11,7 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `/`, `/watch/NAME`, `/publish`, `/room/NAME`, `/call` | pages |
+//! | `/`, `/watch/NAME`, `/publish`, `/room/NAME`, `/call`, `/stats` | pages |
 //! | `/whip/NAME`, `/whep/NAME` | publishing and watching (RFC 9725, WHEP) |
 //! | `/room/NAME/ws`, `/websocket` | a room (the second: the room `lobby`, as pion's sfu-ws names it) |
 //! | `/call/ws` | the relay of calls |

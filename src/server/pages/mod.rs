@@ -35,6 +35,8 @@ fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
         "/assets/room.js" => file!(SCRIPT, "room.js"),
         "/assets/call.js" => file!(SCRIPT, "call.js"),
         "/assets/bell.js" => file!(SCRIPT, "bell.js"),
+        "/stats" => file!(HTML, "stats.html"),
+        "/assets/stats.js" => file!(SCRIPT, "stats.js"),
         "/assets/missing.js" => file!(SCRIPT, "missing.js"),
         "/assets/icon.svg" | "/favicon.ico" => file!(ICON, "icon.svg"),
         _ if path.len() > "/watch/".len() && path.starts_with("/watch/") => {
@@ -72,6 +74,8 @@ pub fn moved(path: &str) -> Option<Response> {
         "/calls" => "call",
         "/call/" | "/calls/" => "../call",
         "/publish/" => "../publish",
+        "/stats/" | "/statistics/" => "../stats",
+        "/statistics" => "stats",
         "/watch" | "/index.html" => "./",
         "/watch/" => "../",
         _ => return None,
@@ -117,6 +121,7 @@ mod tests {
         let pages = [
             "/",
             "/publish",
+            "/stats",
             "/room/",
             "/room/any",
             "/watch/any",

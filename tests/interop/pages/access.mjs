@@ -81,6 +81,13 @@ const STATES = {
     await isLive(page);
     return other;
   },
+  statistics: async (page, url, open) => {
+    const other = await open(`${url}/watch/testcard`);
+    await isLive(other);
+    await page.goto(`${url}/stats`);
+    await page.locator('#viewers td').first().waitFor();
+    return other;
+  },
   'no such page': async (page, url) => {
     await page.goto(`${url}/rooom`);
     await page.locator('h1').waitFor();
