@@ -91,12 +91,16 @@ $('form').onsubmit = async (event) => {
   event.preventDefault();
   stop();
   const mine = ++run;
+  let found;
   try {
-    media = await source($('what').value);
+    found = await source($('what').value);
   } catch (error) {
-    say('failed', deviceTrouble(error, $('what').value));
+    if (mine === run) say('failed', deviceTrouble(error, $('what').value));
     return;
   }
+  // The browser's question can be answered after another click.
+  if (mine !== run) return found.getTracks().forEach((track) => track.stop());
+  media = found;
   $('video').srcObject = media;
   $('stop').hidden = false;
   $('go').hidden = true;
