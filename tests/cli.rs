@@ -1,6 +1,10 @@
 //! The `looprtc` program as a person meets it: help, completions, manual, configuration, `inspect`, `stats`.
 #![cfg(feature = "cli")]
 
+#[cfg(unix)]
+#[path = "cli/camera.rs"]
+mod camera;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -132,6 +136,14 @@ fn what_is_wrong_is_said_with_what_to_do() {
         (&["serve", "--listen", "0.0.0.0"], "--token-file"),
         (&["--listen", "[::]:8080"], "--open"),
         (&["serve", "film"], "NAME=URL"),
+        (
+            &["serve", "cam=rtsp://192.0.2.9/1"],
+            "ffmpeg -rtsp_transport tcp -i rtsp://192.0.2.9/1 -an -c copy -f rtp -sdp_file cam.sdp",
+        ),
+        (
+            &["record", "http://localhost:1/whep/a", "a.mp4"],
+            "MP4 is not written",
+        ),
         (&["serve", "--max-peers", "0"], "at least 1"),
         (&["a=whip:", "a=testcard:"], "two streams called a"),
         (&["film=http://example.org/film"], "whep:"),
@@ -615,4 +627,25 @@ fn the_systemd_unit_is_sound() {
         "{}",
         String::from_utf8_lossy(&output.stdout)
     );
+}
+
+/// B-frames are found before anybody is asked for anything.
+#[cfg(feature = "movies")]
+#[test]
+fn publish_refuses_what_nobody_could_watch() {
+    let url = "http://127.0.0.1:1/whip/film";
+    for (file, phrase) in [
+        ("tests/data/media/bframes.mp4", "-bf 0"),
+        ("tests/data/cases/media/44b-neg-cts.mp4", "-bf 0"),
+        (
+            "tests/data/cases/media/43a-intra-refresh-no-idr.h264",
+            "IDR",
+        ),
+        ("Cargo.toml", "Matroska"),
+    ] {
+        let output = looprtc(&["publish", root(file).to_str().expect("text"), url]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{file}: {said}");
+        assert!(said.contains(phrase), "{file}: {said}");
+    }
 }

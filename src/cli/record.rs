@@ -54,12 +54,34 @@ fn options(command: Command) -> Command {
 
 fn run(options: &ArgMatches) -> Outcome {
     let file: String = value(options, "file").unwrap_or_default();
+    if let Some(end) = container(&file) {
+        return Err(Usage(format!(
+            "{file:?}: {end} is not written; video becomes IVF, H.264 or H.265, and audio Ogg, each a file of its own. Give a \
+             name without an ending, and join them afterwards: ffmpeg -i NAME.ivf -i NAME.ogg -c copy OUTPUT.mkv"
+        ))
+        .into());
+    }
     let (dir, name) = parts(Path::new(&file))
         .ok_or_else(|| Usage(format!("{file:?} is not the name of a file")))?;
     if !dir.is_dir() {
         return Err(format!("{}: there is no such directory", dir.display()).into());
     }
     play::record(options, dir, name)
+}
+
+/// The container that the name's ending asks for, where that is not one of ours.
+fn container(file: &str) -> Option<&'static str> {
+    let end = Path::new(file).extension()?.to_str()?.to_ascii_lowercase();
+    Some(match end.as_str() {
+        "mp4" | "m4v" | "m4a" | "mov" => "MP4",
+        "webm" => "WebM",
+        "mkv" | "mka" => "Matroska",
+        "ts" | "m2ts" => "an MPEG transport stream",
+        "wav" => "WAV",
+        "avi" => "AVI",
+        "flv" => "Flash video",
+        _ => return None,
+    })
 }
 
 /// The directory, and the name without the extension that the codec brings.
@@ -86,5 +108,8 @@ mod tests {
         assert_eq!(parts("a/b.c"), Some(("a".into(), "b.c".into())));
         assert_eq!(parts("/"), None);
         assert_eq!(parts(".ivf"), None);
+        assert_eq!(container("out.MP4"), Some("MP4"));
+        assert_eq!(container("/tmp/mp4"), None);
+        assert_eq!(container("out.ivf"), None);
     }
 }

@@ -2,6 +2,8 @@
 #![cfg(feature = "server")]
 
 mod browser;
+#[cfg(feature = "movies")]
+mod cases;
 mod files;
 mod leak;
 mod pipes;

@@ -186,6 +186,9 @@ impl Reader {
             Some(b"OggS") => Self::Ogg(Box::new(OggOpusReader::behind(limits, sniffer.offset))),
             // What else has such a tag is MP3, mostly.
             _ if sniffer.offset > 0 => return Err(unknown(sniffer)),
+            Some(b"RIFF") if sniffer.bytes.get(8..12) == Some(b"AVI ") => {
+                return Err(unknown(sniffer));
+            }
             Some(b"RIFF" | b"RF64" | b"RIFX") => Self::Wav(Box::new(WavReader::new(limits))),
             _ => {
                 let codec = byte_stream(&sniffer.bytes).ok_or_else(|| unknown(sniffer))?;
@@ -241,6 +244,8 @@ fn unknown(sniffer: &Sniffer) -> MediaError {
         "an MPEG transport stream, which is not read; take it apart: \
          ffmpeg -i INPUT -map v -c copy OUTPUT.mp4, or for a pipe -f h264 -"
             .into()
+    } else if bytes.starts_with(b"RIFF") {
+        "AVI, which is not read; convert: ffmpeg -i INPUT -c copy OUTPUT.mp4".into()
     } else if bytes.starts_with(b"FLV") {
         "Flash video, which is not read; convert: ffmpeg -i INPUT -c copy OUTPUT.mp4".into()
     } else {
@@ -306,6 +311,7 @@ pub(super) mod tests {
                 b"\x47\x40\0\x10\0 and more of it, as it were",
                 "transport stream",
             ),
+            (b"RIFF\0\0\0\0AVI LIST and more", "AVI"),
             (b"", "empty"),
             (b"x", "Matroska"),
         ] {

@@ -50,9 +50,18 @@ function list(streams) {
     li.querySelector('.fine').textContent = [stream.about, stream.codecs.map((c) => (c === 'opus' ? 'Opus' : c)).join(', '), viewers].filter(Boolean).join(' · ');
     li.classList.toggle('playing', stream.name === playing);
   }
+  notes();
   for (const li of cards.values()) li.remove();
   // The server may have been started again, with other streams.
   if (playing && Boolean(player) !== known.has(playing)) play();
+}
+
+/** What of the stream that is playing is left out, or damaged. */
+function notes() {
+  const texts = known?.get(playing)?.notes ?? [];
+  $('notes').hidden = texts.length === 0;
+  const words = texts.join(' ');
+  if ($('notes').textContent !== words) $('notes').textContent = words;
 }
 
 function card(stream) {
@@ -97,6 +106,7 @@ function play() {
     return;
   }
   const name = playing;
+  notes();
   $('unmute').hidden = true;
   player = new Player($('video'), {
     name,

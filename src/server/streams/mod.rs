@@ -53,6 +53,7 @@
 mod cache;
 mod clips;
 mod config;
+mod health;
 mod info;
 mod keyframes;
 mod live;

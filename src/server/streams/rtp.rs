@@ -103,6 +103,15 @@ impl RtpInputs {
         }
     }
 
+    /// Returns `true` if keyframes of this codec come without parameter sets, and none are known.
+    pub fn lacks_sets(&self, codec: Codec) -> bool {
+        let mut inputs = self.0.iter().filter(|input| input.codec == codec);
+        inputs.any(|input| {
+            let stats = input.source.stats();
+            stats.bare_keyframes > 0 && stats.parameter_sets == 0
+        })
+    }
+
     pub fn has(&self, socket: UdpId) -> bool {
         self.0.iter().any(|i| i.sockets.contains(&socket))
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::clips::{Clip, Clips};
 use super::config::StreamsConfig;
+use super::health::{Fault, Health};
 use super::info::{StreamInfo, StreamState, StreamStats};
 use super::keyframes::begins_keyframe;
 use super::publisher::Publisher;
@@ -50,6 +51,8 @@ pub(super) struct Stream {
     state: StreamState,
     /// What people should know of the source.
     notes: Vec<String>,
+    /// Of the video of a live source.
+    health: Health,
     /// The failure that was logged last: the same one again is not.
     logged: Option<String>,
     /// The state has changed, and was not told.
@@ -129,6 +132,7 @@ impl Stream {
             is_spent: false,
             state,
             notes: Vec::new(),
+            health: Health::default(),
             logged: None,
             is_news: false,
             running: None,
@@ -402,6 +406,7 @@ impl Stream {
         };
         self.stats.starts += 1;
         self.live_since = None;
+        self.health = Health::default();
         match started {
             Ok(running) => {
                 match &running {
@@ -479,6 +484,38 @@ impl Stream {
         if let StreamState::Failed { retry_at, .. } = &mut self.state {
             *retry_at = None;
         }
+    }
+
+    /// Something has come: the stream is live, unless nobody can decode it.
+    fn has_come(&mut self, codec: Codec, is_key: bool, lacks_sets: bool, now: Instant) {
+        // Of a file it is known beforehand.
+        let is_watched_over = codec.is_video() && !matches!(self.input(), Some(i) if !i.is_live());
+        let fault = match is_watched_over {
+            true => self.health.note(codec, is_key, lacks_sets, now),
+            false => None,
+        };
+        match fault {
+            Some(Fault::Undecodable(why)) => self.trouble(why),
+            Some(Fault::Rare(note)) => self.note(note),
+            None => {
+                let has_video = self
+                    .tracks
+                    .iter()
+                    .any(|t| t.kind == MediaKind::Video && !t.feeds.is_empty());
+                let can_begin = match codec.is_video() {
+                    true => is_key && !lacks_sets,
+                    false => !has_video,
+                };
+                if can_begin || !self.is_blind() {
+                    self.live(now);
+                }
+            }
+        }
+    }
+
+    /// What comes cannot be decoded, and is taken all the same: it may become better.
+    fn is_blind(&self) -> bool {
+        self.running.is_some() && matches!(self.state, StreamState::Failed { .. })
     }
 
     /// A writer of a named pipe sent what cannot be played; the next one may do better.
@@ -577,7 +614,7 @@ impl Stream {
                 }
                 Clip::Note(note) => self.note(note),
                 Clip::Frame { codec, frame, due } => {
-                    self.live(ctx.now);
+                    self.has_come(codec, frame.keyframe, false, ctx.now);
                     // The schedule's moment, not ours: sound and pictures stay in step.
                     let time = due.saturating_duration_since(ctx.epoch);
                     let encoded = EncodedFrame::new(frame.data, time).wallclock(due);
@@ -615,8 +652,15 @@ impl Stream {
         let Some(Running::Rtp(inputs)) = &mut self.running else {
             return;
         };
-        for (codec, packet) in inputs.handle_input(datagram, ctx.now) {
-            self.live(ctx.now);
+        let packets = inputs.handle_input(datagram, ctx.now);
+        let video = packets
+            .iter()
+            .map(|(codec, _)| *codec)
+            .find(|c| c.is_video());
+        let lacks_sets = video.is_some_and(|codec| inputs.lacks_sets(codec));
+        for (codec, packet) in packets {
+            let is_key = begins_keyframe(codec, &packet.payload);
+            self.has_come(codec, is_key, lacks_sets, ctx.now);
             self.write_packet(ctx, codec, packet);
         }
     }

@@ -1,0 +1,122 @@
+//! Whether anybody can begin to decode what comes.
+
+use std::time::{Duration, Instant};
+
+use crate::proto::media::Codec;
+
+/// How long a video may come without anything to begin decoding with. Encoders have a keyframe every ten seconds, unless
+/// they are told otherwise.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// The same where it is known that parameter sets are missing.
+const SHORT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// The video of a live source.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    /// Since when it has come without a keyframe.
+    since: Option<Instant>,
+    seen_keyframe: bool,
+    told: bool,
+}
+
+/// What is wrong with a video.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing can be decoded by anybody.
+    Undecodable(String),
+    /// Who comes now sees nothing for a while.
+    Rare(String),
+}
+
+impl Health {
+    /// Something of the video has come. `lacks_sets`: keyframes come without parameter sets, and none are known.
+    pub fn note(
+        &mut self,
+        codec: Codec,
+        is_key: bool,
+        lacks_sets: bool,
+        now: Instant,
+    ) -> Option<Fault> {
+        if is_key && !lacks_sets {
+            *self = Self {
+                since: Some(now),
+                seen_keyframe: true,
+                told: self.told && self.seen_keyframe,
+            };
+            return None;
+        }
+        let waited = now.saturating_duration_since(*self.since.get_or_insert(now));
+        let patience = if lacks_sets { SHORT_PATIENCE } else { PATIENCE };
+        if self.told || waited < patience {
+            return None;
+        }
+        self.told = true;
+        Some(match (self.seen_keyframe, lacks_sets) {
+            (_, true) => Fault::Undecodable(no_sets(codec)),
+            (false, false) => Fault::Undecodable(no_keyframe(codec, waited)),
+            (true, false) => Fault::Rare(format!(
+                "keyframes are more than {} s apart: whoever comes between them waits for a picture. Have the encoder \
+                 make more: -g 60 (ffmpeg), --intra 60 (rpicam-vid)",
+                waited.as_secs()
+            )),
+        })
+    }
+}
+
+fn no_sets(codec: Codec) -> String {
+    format!(
+        "{codec} without parameter sets: nobody can decode it. Give the SDP file that names them \
+         (ffmpeg … -sdp_file cam.sdp, then rtp:cam.sdp), or have them sent before each keyframe \
+         (ffmpeg … -bsf:v dump_extra)"
+    )
+}
+
+fn no_keyframe(codec: Codec, waited: Duration) -> String {
+    let (what, advice) = match codec {
+        Codec::H264 => (
+            "an IDR picture",
+            "; turn intra refresh off in the encoder, or have it make more of them: -g 60 (ffmpeg), --intra 60 (rpicam-vid)",
+        ),
+        Codec::H265 => ("a random access picture", ""),
+        _ => ("a keyframe", ""),
+    };
+    format!(
+        "{codec} has come for {} s without {what}, at which browsers begin to decode{advice}",
+        waited.as_secs()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told of a video with these frames, 25 a second.
+    fn told(frames: u64, key: impl Fn(u64) -> bool, lacks_sets: bool) -> Vec<Fault> {
+        let (start, mut health) = (Instant::now(), Health::default());
+        let at = |n| start + Duration::from_millis(40 * n);
+        let each = (0..frames).filter_map(|n| health.note(Codec::H264, key(n), lacks_sets, at(n)));
+        each.collect()
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_told_once() {
+        assert_eq!(told(2000, |n| n % 250 == 0, false), []);
+        let none = told(2000, |_| false, false);
+        assert!(
+            matches!(&none[..], [Fault::Undecodable(why)] if why.contains("IDR")),
+            "{none:?}"
+        );
+        let bare = told(2000, |n| n % 25 == 0, true);
+        assert!(
+            matches!(&bare[..], [Fault::Undecodable(why)] if why.contains("-sdp_file")),
+            "{bare:?}"
+        );
+        let rare = told(2000, |n| n % 500 == 0, false);
+        assert!(
+            matches!(&rare[..], [Fault::Rare(why)] if why.contains("-g 60")),
+            "{rare:?}"
+        );
+        assert_eq!(told(50, |_| false, true), [], "it has just begun");
+    }
+}
