@@ -91,6 +91,13 @@ fn each_file_plays_or_says_why_not() {
             codecs.iter().all(enough)
         })
     });
+    // What is wrong at the end of a file is said when it was reached.
+    stage.until("all that is to be said", |stage| {
+        cases.iter().enumerate().all(|(n, case)| {
+            let info = stage.streams.info(&format!("case{n}")).unwrap();
+            case.outcome == "failed" || info.notes.join(" ").contains(case.words)
+        })
+    });
     for (n, case) in cases.iter().enumerate() {
         let info = stage.streams.info(&format!("case{n}")).unwrap();
         if let Some((viewer, codecs)) = viewers.get(&n) {
