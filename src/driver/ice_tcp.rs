@@ -20,6 +20,7 @@ use super::tcp::{StreamEvent, Streams};
 use super::{EventLoop, LoopStats};
 use crate::proto::ice::framing::{Deframer, frame};
 use crate::proto::ice::tcp::ACTIVE_PORT;
+use crate::proto::net::client_of;
 use crate::proto::net::{InterfaceAddress, Protocol, Received, SocketId, SocketReply, Transmit};
 use crate::proto::peer::Input;
 
@@ -192,12 +193,8 @@ impl IceStreams {
     }
 
     fn has_room_for(&self, ip: IpAddr) -> bool {
-        let (mut all, mut same) = (0, 0);
-        for (_, stranger) in self.strangers().filter(|(_, s)| s.id.is_none()) {
-            all += 1;
-            same += usize::from(stranger.remote.ip() == ip);
-        }
-        all < self.max_strangers && same < (self.max_strangers / 8).max(1)
+        let unproved = self.strangers().filter(|(_, s)| s.id.is_none());
+        has_room(unproved.map(|(_, s)| s.remote.ip()), ip, self.max_strangers)
     }
 
     fn count_of(&self, peer: usize) -> usize {
@@ -462,5 +459,34 @@ impl EventLoop {
             };
             self.peers.input(peer, input, &mut self.touched);
         }
+    }
+}
+
+/// Returns `true` if one more stranger may come: one client has an eighth of the places.
+fn has_room(strangers: impl Iterator<Item = IpAddr>, ip: IpAddr, most: usize) -> bool {
+    let client = client_of(ip);
+    let (mut all, mut same) = (0, 0);
+    for stranger in strangers {
+        all += 1;
+        same += usize::from(client_of(stranger) == client);
+    }
+    all < most && same < (most / 8).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever has one IPv6 address has 2^64 of them.
+    #[test]
+    fn a_network_is_one_stranger() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let two = ["2001:db8::1", "2001:db8::2"].map(ip);
+        assert!(!has_room(two.into_iter(), ip("2001:db8::3"), 16));
+        assert!(has_room(two.into_iter(), ip("2001:db8:0:1::3"), 16));
+        let mapped = ["192.0.2.1", "::ffff:192.0.2.1"].map(ip);
+        assert!(!has_room(mapped.into_iter(), ip("192.0.2.1"), 16));
+        assert!(has_room(mapped.into_iter(), ip("192.0.2.2"), 16));
+        assert!(!has_room(mapped.into_iter(), ip("192.0.2.2"), 2));
     }
 }

@@ -41,7 +41,15 @@ impl<K: Eq + Hash> Held<K> {
     where
         K: Borrow<Q>,
     {
-        self.count(client) < self.most
+        self.has_room_for(client, 1)
+    }
+
+    /// Returns `true` if a client may have so many more.
+    pub fn has_room_for<Q: Eq + Hash + ?Sized>(&self, client: &Q, more: usize) -> bool
+    where
+        K: Borrow<Q>,
+    {
+        self.count(client).saturating_add(more) <= self.most
     }
 
     /// Counts one more, whatever the limit.
@@ -63,7 +71,7 @@ impl<K: Eq + Hash> Held<K> {
     }
 
     /// Returns how many all clients hold together.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(test, feature = "testing", feature = "turn-server"))]
     pub fn total(&self) -> usize {
         self.counts.values().sum()
     }

@@ -11,6 +11,8 @@ use crate::server::http::Request;
 use crate::server::rooms::ice_servers;
 
 #[cfg(feature = "turn-server")]
+use crate::server::quota::client_of;
+#[cfg(feature = "turn-server")]
 use crate::server::turn::{
     Cidr, Transport, TurnServer, TurnServerConfig, TurnStats, rest_password,
 };
@@ -105,7 +107,7 @@ impl Relay {
         urls.dedup();
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let until = now.map_or(0, |now| now.as_secs()) + LIFETIME;
-        let username = format!("{until}:page");
+        let username = format!("{until}:{}", page_name(&self.secret, request.client.ip()));
         let credential = rest_password(&self.secret, &username);
         Some(IceServer {
             urls,
@@ -132,6 +134,16 @@ fn with_own_addresses(mut turn: TurnServerConfig, with_loopback: bool) -> TurnSe
     turn
 }
 
+/// The name that a page has at the TURN server, so that its relays count for the address it was given to, wherever it
+/// uses it from. It does not give the address away.
+#[cfg(feature = "turn-server")]
+fn page_name(secret: &[u8], client: std::net::IpAddr) -> String {
+    // No username that could be signed in with: it begins with no number.
+    let proof = rest_password(secret, &format!("page of {}", client_of(client)));
+    let letters = proof.chars().filter(char::is_ascii_alphanumeric).take(16);
+    format!("page-{}", letters.collect::<String>())
+}
+
 /// A `Host` header without its port; IPv6 addresses keep their brackets, as ICE server URLs want them.
 #[cfg(feature = "turn-server")]
 fn host_name(host: &str) -> &str {
@@ -144,6 +156,16 @@ fn host_name(host: &str) -> &str {
 #[cfg(all(test, feature = "turn-server"))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_address_has_a_name_of_its_own() {
+        let of = |ip: &str| page_name(b"secret", ip.parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_ne!(of("192.0.2.1"), page_name(b"other", [192, 0, 2, 1].into()));
+        assert!(!of("192.0.2.1").contains("192"));
+    }
 
     #[test]
     fn hosts_without_ports() {

@@ -19,7 +19,7 @@ use super::auth::{Auth, Denied, Signer, quota_name};
 use super::config::TurnMachineConfig;
 use super::limit::Courtesy;
 use super::{Client, Input, Link, Output, RelayId, TurnStats};
-use crate::server::quota::client_of;
+use crate::server::quota::{Held, client_of};
 
 /// A STUN and TURN server (RFC 8489, RFC 8656), sans-IO: it is told the time and what arrived, and says what to
 /// send and which relays to open.
@@ -31,9 +31,10 @@ pub struct TurnMachine {
     auth: Auth,
     allocations: Slab<Allocation>,
     clients: HashMap<Client, usize>,
-    per_user: HashMap<String, usize>,
-    per_address: HashMap<IpAddr, usize>,
-    reservations: BTreeMap<u64, Instant>,
+    /// Allocations and reserved ports of each user, and of each client address.
+    per_user: Held<String>,
+    per_address: Held<IpAddr>,
+    reservations: BTreeMap<u64, Reservation>,
     /// When allocations end.
     ends: BTreeSet<(Instant, usize)>,
     courtesy: Courtesy,
@@ -45,6 +46,13 @@ pub struct TurnMachine {
     stats: TurnStats,
 }
 
+/// A port that is held for a second allocation (EVEN-PORT with R), and counts as one until then.
+struct Reservation {
+    until: Instant,
+    user: String,
+    address: IpAddr,
+}
+
 impl TurnMachine {
     /// A server that has no clients yet. `unix`: the seconds since 1970, for time-limited credentials.
     pub fn new(config: TurnMachineConfig, now: Instant, unix: u64) -> Self {
@@ -53,11 +61,11 @@ impl TurnMachine {
         Self {
             auth: Auth::new(config.realm.clone(), credentials, nonces, config.seed, now),
             courtesy: Courtesy::new(config.limits.courtesy, now),
+            per_user: Held::new(config.limits.per_user),
+            per_address: Held::new(config.limits.per_address),
             config,
             allocations: Slab::new(),
             clients: HashMap::new(),
-            per_user: HashMap::new(),
-            per_address: HashMap::new(),
             reservations: BTreeMap::new(),
             ends: BTreeSet::new(),
             outputs: VecDeque::new(),
@@ -98,7 +106,7 @@ impl TurnMachine {
     /// What is to be done. [`Output::Timeout`] comes last, and means: nothing more for now.
     pub fn poll_output(&mut self) -> Output {
         let next = || {
-            let reservation = self.reservations.values().min().copied();
+            let reservation = self.reservations.values().map(|r| r.until).min();
             let end = self.ends.first().map(|(at, _)| *at);
             reservation.into_iter().chain(end).min()
         };
@@ -131,8 +139,8 @@ impl TurnMachine {
     pub(crate) fn is_empty(&self) -> bool {
         self.allocations.is_empty()
             && self.clients.is_empty()
-            && self.per_user.is_empty()
-            && self.per_address.is_empty()
+            && self.per_user.total() == 0
+            && self.per_address.total() == 0
             && self.ends.is_empty()
             && self.reservations.is_empty()
     }
@@ -323,14 +331,11 @@ impl TurnMachine {
             self.stats.expired += 1;
             self.remove(index);
         }
-        let outputs = &mut self.outputs;
-        self.reservations.retain(|token, until| {
-            let keep = *until > now;
-            if !keep {
-                outputs.push_back(Output::DropReservation(*token));
-            }
-            keep
-        });
+        let over = self.reservations.iter().filter(|(_, r)| r.until <= now);
+        for token in over.map(|(token, _)| *token).collect::<Vec<_>>() {
+            self.take_reservation(token);
+            self.outputs.push_back(Output::DropReservation(token));
+        }
     }
 
     fn remove(&mut self, index: usize) {
@@ -340,8 +345,8 @@ impl TurnMachine {
         log::info!("the relay of {} is gone", a.client.remote);
         self.ends.remove(&(a.expires, index));
         self.clients.remove(&a.client);
-        count_down(&mut self.per_user, quota_name(&a.signer.username));
-        count_down(&mut self.per_address, &client_of(a.client.remote.ip()));
+        self.per_user.give_back(quota_name(&a.signer.username));
+        self.per_address.give_back(&client_of(a.client.remote.ip()));
         for v6 in [false, true] {
             if a.relays.is_open(v6) {
                 let relay = relay_id(index, a.generation, v6);
@@ -357,19 +362,6 @@ fn relay_id(index: usize, generation: u32, v6: bool) -> RelayId {
         index: u32::try_from(index).unwrap_or(u32::MAX),
         generation,
         v6,
-    }
-}
-
-fn count_down<K, Q>(counts: &mut HashMap<K, usize>, key: &Q)
-where
-    K: std::borrow::Borrow<Q> + Eq + std::hash::Hash,
-    Q: Eq + std::hash::Hash + ?Sized,
-{
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use turn_types::stun::message::{
 };
 use turn_types::stun::prelude::MessageWriteExt;
 
-use super::{TurnMachine, relay_id};
+use super::{Reservation, TurnMachine, relay_id};
 use crate::server::quota::client_of;
 use crate::server::turn::allocation::{Allocation, NotGiven, Relay};
 use crate::server::turn::answer::{self, Refusal, Wanted, WantedPort, refuse};
@@ -46,8 +46,8 @@ impl TurnMachine {
             };
         }
         let wanted = answer::wanted(message)?;
-        self.check_quotas(&client, signer)?;
-        let port = self.port(wanted.port, now)?;
+        self.check_quotas(&client, signer, wanted.port)?;
+        let port = self.port(wanted.port, (&client, signer), now)?;
         let index = self.insert(client, message.transaction_id(), signer, &wanted, now);
         let Some(a) = self.allocations.get_mut(index) else {
             return Ok(None);
@@ -69,15 +69,32 @@ impl TurnMachine {
         Ok(None)
     }
 
-    pub(super) fn check_quotas(&self, client: &Client, signer: &Signer) -> Result<(), Refusal> {
+    pub(super) fn check_quotas(
+        &self,
+        client: &Client,
+        signer: &Signer,
+        port: WantedPort,
+    ) -> Result<(), Refusal> {
         let limits = &self.config.limits;
         let quota = |reason| Err(refuse(ErrorCode::ALLOCATION_QUOTA_REACHED, reason));
-        let of_user = self.per_user.get(quota_name(&signer.username));
-        let of_address = self.per_address.get(&client_of(client.remote.ip()));
-        if of_user.is_some_and(|n| *n >= limits.per_user) {
+        let user = quota_name(&signer.username);
+        let address = client_of(client.remote.ip());
+        let more = |of_user: bool| match port {
+            WantedPort::EvenAndNext => 2,
+            // Its reservation counts no longer, if it was of the same.
+            WantedPort::Reserved(token) => {
+                let reservation = self.reservations.get(&token);
+                usize::from(!reservation.is_some_and(|r| match of_user {
+                    true => r.user == user,
+                    false => r.address == address,
+                }))
+            }
+            WantedPort::Any | WantedPort::Even => 1,
+        };
+        if !self.per_user.has_room_for(user, more(true)) {
             return quota("the user has as many allocations as allowed");
         }
-        if of_address.is_some_and(|n| *n >= limits.per_address) {
+        if !self.per_address.has_room_for(&address, more(false)) {
             return quota("this address has as many allocations as allowed");
         }
         if self.allocations.len() >= limits.allocations {
@@ -90,12 +107,17 @@ impl TurnMachine {
         Ok(())
     }
 
-    pub(super) fn port(&mut self, wanted: WantedPort, now: Instant) -> Result<RelayPort, Refusal> {
+    pub(super) fn port(
+        &mut self,
+        wanted: WantedPort,
+        (client, signer): (&Client, &Signer),
+        now: Instant,
+    ) -> Result<RelayPort, Refusal> {
         let full = |reason| Err(refuse(ErrorCode::INSUFFICIENT_CAPACITY, reason));
         match wanted {
             WantedPort::Any => Ok(RelayPort::Any),
             WantedPort::Even => Ok(RelayPort::Even),
-            WantedPort::Reserved(token) => match self.reservations.remove(&token) {
+            WantedPort::Reserved(token) => match self.take_reservation(token) {
                 Some(until) if until > now => Ok(RelayPort::Reserved(token)),
                 _ => full("the reservation is not known any more"),
             },
@@ -105,10 +127,25 @@ impl TurnMachine {
                 }
                 // 64 bits that nobody can guess.
                 let token = u128::from(TransactionId::generate()) as u64;
-                self.reservations.insert(token, now + RESERVATION);
+                let reservation = Reservation {
+                    until: now + RESERVATION,
+                    user: quota_name(&signer.username).to_owned(),
+                    address: client_of(client.remote.ip()),
+                };
+                self.per_user.take(reservation.user.clone());
+                self.per_address.take(reservation.address);
+                self.reservations.insert(token, reservation);
                 Ok(RelayPort::EvenAndNext(token))
             }
         }
+    }
+
+    /// Forgets a reservation, and returns until when it was good.
+    pub(super) fn take_reservation(&mut self, token: u64) -> Option<Instant> {
+        let reservation = self.reservations.remove(&token)?;
+        self.per_user.give_back(reservation.user.as_str());
+        self.per_address.give_back(&reservation.address);
+        Some(reservation.until)
     }
 
     pub(super) fn insert(
@@ -131,9 +168,8 @@ impl TurnMachine {
         let index = self.allocations.insert(a);
         self.ends.insert((ends, index));
         self.clients.insert(client, index);
-        *self.per_user.entry(owner).or_default() += 1;
-        let address = client_of(client.remote.ip());
-        *self.per_address.entry(address).or_default() += 1;
+        self.per_user.take(owner);
+        self.per_address.take(client_of(client.remote.ip()));
         index
     }
 

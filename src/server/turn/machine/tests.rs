@@ -834,6 +834,55 @@ fn even_ports_and_reservations() {
     assert_eq!(t.open[2].2, RelayPort::Even);
 }
 
+/// S9: a reserved port is a socket, also when the allocation that asked for it has been given back.
+#[test]
+fn reserved_ports_count_for_the_user_and_the_address() {
+    let mut t = Test::with(|c| {
+        let l = c.limits.clone().per_user(100).per_address(5);
+        c.limits(l)
+    });
+    let at = |n: u16| {
+        let mut s = someone(1);
+        s.client.remote.set_port(n);
+        s
+    };
+    let mut codes = Vec::new();
+    for n in 1..=10 {
+        let mut client = at(n);
+        client.learn(&mut t);
+        let reply = client.allocate_with(&mut t, |_| vec![boxed(EvenPort::new(true))]);
+        codes.push(reply.code());
+        client.refresh(&mut t, 0);
+    }
+    assert_eq!(codes, [0, 0, 0, 0, 486, 486, 486, 486, 486, 486]);
+    assert_eq!(t.server.reservations.len(), 4);
+    // One more allocation is within the limit, and others are not concerned.
+    let mut last = at(20);
+    assert_eq!(last.allocate(&mut t).code(), 0);
+    assert_eq!(at(21).allocate(&mut t).code(), 486);
+    assert_eq!(someone(2).allocate(&mut t).code(), 0);
+    // They are over after 30 s; and one that is made use of is no reservation any more.
+    t.wait(31 * S);
+    let mut client = at(30);
+    client.learn(&mut t);
+    let reply = client.allocate_with(&mut t, |_| vec![boxed(EvenPort::new(true))]);
+    let token = reply
+        .message()
+        .attribute::<ReservationToken>()
+        .unwrap()
+        .token();
+    assert_eq!(at(31).allocate(&mut t).code(), 0);
+    assert_eq!(at(32).allocate(&mut t).code(), 0);
+    assert_eq!(at(33).allocate(&mut t).code(), 486);
+    let mut next = at(34);
+    next.learn(&mut t);
+    let with = |_: TransactionId| vec![boxed(ReservationToken::new(token))];
+    assert_eq!(next.allocate_with(&mut t, with).code(), 0);
+    assert_eq!(t.server.per_address.total(), 6);
+    t.wait(700 * S);
+    assert!(t.is_empty());
+}
+
 #[test]
 fn what_is_not_to_be_had_is_said() {
     let mut t = Test::new();
