@@ -12,6 +12,7 @@ import { running, SECONDS, Unavailable } from './pages/harness.mjs';
 import { media } from './pages/media.mjs';
 import { network } from './pages/network.mjs';
 import { play } from './pages/play.mjs';
+import { scenariosBehindProxies } from './pages/proxies.mjs';
 import { rates } from './pages/rates.mjs';
 import { rooms } from './pages/rooms.mjs';
 import { rtp } from './pages/rtp.mjs';
@@ -29,6 +30,7 @@ const scenarios = {
   ...rooms,
   ...rtp,
   ...save,
+  ...scenariosBehindProxies,
   ...serve,
   ...streams,
 };

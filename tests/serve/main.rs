@@ -111,6 +111,21 @@ fn publishing_starts_with_a_large_picture() {
 }
 
 #[test]
+fn behind_nginx() {
+    in_chromium("behind_nginx");
+}
+
+#[test]
+fn behind_caddy() {
+    in_chromium("behind_caddy");
+}
+
+#[test]
+fn a_page_of_another_origin() {
+    in_chromium("other_origin");
+}
+
+#[test]
 fn the_turn_server_inside() {
     in_chromium("serve_turn");
 }

@@ -25,14 +25,14 @@ function program(variable, path) {
 }
 
 /**
- * Starts a browser, `chromium` or `firefox`. Returns `open(url, { init, file })`, which opens a page: `init` runs before
+ * Starts a browser, `chromium` or `firefox`. Returns `open(url, { init, file, insecure })`, which opens a page: `init` runs before
  * the page's own scripts, `file` is written over what the server has at that URL. With `space` Chromium runs in that
- * network namespace. Pages of the origin `secure` may use cameras, though it is neither https nor localhost.
+ * network namespace. With `insecure` it takes a certificate that nobody vouches for. Pages of the origin `secure` may use cameras, though it is neither https nor localhost.
  */
 export async function launch(name, onerror, { space, secure } = {}) {
   const newPage = await { chromium, firefox }[name](space, secure);
-  return async (url, { init, file } = {}) => {
-    const page = await newPage();
+  return async (url, { init, file, insecure } = {}) => {
+    const page = await newPage({ insecure });
     if (init) await page.addInitScript(init);
     page.on('pageerror', onerror);
     await page.goto(url);
@@ -62,7 +62,7 @@ async function chromium(space, secure) {
       '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
       ...(secure ? [`--unsafely-treat-insecure-origin-as-secure=${secure}`] : [])],
   });
-  return () => browser.newPage();
+  return ({ insecure }) => browser.newPage({ ignoreHTTPSErrors: insecure });
 }
 
 /** Firefox's settings for tests: fake devices without a question, plain host candidates, sound without a click. */

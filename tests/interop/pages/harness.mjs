@@ -12,10 +12,12 @@ export const running = [];
 /** A running example: what it prints, and its standard input. With SERVER_SPACE it runs in that network namespace. */
 export class Example {
   lines = [];
+  /** What it is started with; before that, if there is any, its environment: `{ env }`. */
   constructor(...args) {
+    const { env } = typeof args[0] === 'object' ? args.shift() : {};
     const space = process.env.SERVER_SPACE;
     const [program, ...words] = space ? ['ip', 'netns', 'exec', space, binary, ...args] : [binary, ...args];
-    this.child = spawn(program, words, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.child = spawn(program, words, { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, ...env } });
     running.push(this.child);
     createInterface(this.child.stdout).on('line', (line) => this.lines.push(line));
   }
