@@ -39,7 +39,7 @@ async function directory() {
   const dir = mkdtempSync(join(tmpdir(), 'looprtc-proxy-'));
   process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
   await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1',
-    '-nodes', '-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
+    '-nodes', '-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-addext', 'basicConstraints=critical,CA:FALSE',
     '-keyout', join(dir, 'key.pem'), '-out', join(dir, 'cert.pem')]);
   return dir;
 }
@@ -137,7 +137,7 @@ async function scenario(open, name) {
   await until('the publisher to be live', async () => (await streams()).find((s) => s.name === 'cam')?.state === 'live');
   await page.goto(new URL('watch/cam', url).href);
   await plays(page);
-  const recorder = new Example({ env: trust }, 'record', '--duration', '2', new URL('whep/cam', url).href, join(dir, 'taken'),
+  const recorder = new Example({ env: trust }, 'record', '--seconds', '2', new URL('whep/cam', url).href, join(dir, 'taken'),
     '--token', 'see-what-there-is');
   const [code] = await once(recorder.child, 'exit');
   assert.equal(code, 0, 'recording by WHEP');
