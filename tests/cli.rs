@@ -649,3 +649,54 @@ fn publish_refuses_what_nobody_could_watch() {
         assert!(said.contains(phrase), "{file}: {said}");
     }
 }
+
+/// What is allowed but seldom meant is said at the start, once, and keeps nothing from starting.
+#[test]
+#[cfg(unix)]
+fn a_start_that_is_worth_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = std::env::temp_dir().join(format!("looprtc-warned-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let token = dir.join("token");
+    std::fs::write(&token, "8b7df143d91c716ecfa5fc1730022f6b\n").unwrap();
+    let start = |mode: u32| {
+        std::fs::set_permissions(&token, PermissionsExt::from_mode(mode)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_looprtc"))
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--publish-token",
+                "abc",
+                "--token-file",
+            ])
+            .arg(&token)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let open = lines.find(|line| line.as_ref().is_ok_and(|l| l.starts_with("Open ")));
+        assert!(open.is_some(), "it starts");
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let warned = start(0o644);
+    assert_eq!(
+        warned.matches("can be read by every user").count(),
+        1,
+        "{warned}"
+    );
+    assert_eq!(
+        warned.matches("the publish token has 3 characters").count(),
+        1,
+        "{warned}"
+    );
+    assert!(
+        !warned.contains("8b7d") && !warned.contains("abc"),
+        "{warned}"
+    );
+    assert!(!start(0o640).contains("every user"));
+    std::fs::remove_dir_all(&dir).unwrap();
+}

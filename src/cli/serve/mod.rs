@@ -243,7 +243,11 @@ fn run(options: &ArgMatches) -> Outcome {
         say!("{}", settings.to_toml().trim_end());
         return Ok(());
     }
-    serve(settings.gateway().map_err(Usage)?)
+    let config = settings.gateway().map_err(Usage)?;
+    for warning in settings.warnings().into_iter().chain(config.warnings()) {
+        eprintln!("looprtc: warning: {warning}");
+    }
+    serve(config)
 }
 
 /// The configuration file, and over it the command line.

@@ -139,6 +139,22 @@ impl Settings {
         Ok(config)
     }
 
+    /// Returns what the owner should know of the files with secrets.
+    pub fn warnings(&self) -> Vec<String> {
+        let files = [
+            &self.token_file,
+            &self.publish_token_file,
+            &self.stats_token_file,
+            &self.turn.secret_file,
+            &self.key,
+        ];
+        let files = files.into_iter().flatten();
+        let warn = |path: &String| {
+            format!("{path} can be read by every user of this machine: chmod o-r {path}")
+        };
+        files.filter(|path| is_public(path)).map(warn).collect()
+    }
+
     fn proxies(&self) -> Result<TrustedProxies, String> {
         if self.proxy_protocol && self.trusted_proxies.is_empty() {
             return Err(
@@ -297,6 +313,21 @@ fn secret(
         ));
     }
     Ok(Some(text))
+}
+
+/// Returns `true` if users of this machine who are neither the owner nor of the group can read a file.
+fn is_public(path: &str) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let meta = std::fs::metadata(path);
+        meta.is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o004 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 fn read(path: &str) -> Result<Vec<u8>, String> {

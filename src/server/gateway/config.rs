@@ -10,6 +10,9 @@ use crate::server::token::Token;
 use crate::server::turn::TurnServerConfig;
 use crate::setters::setters;
 
+/// Characters of a token below which it can be guessed.
+const MIN_TOKEN: usize = 16;
+
 /// The configuration of a gateway.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -155,6 +158,45 @@ impl GatewayConfig {
         Ok(())
     }
 
+    /// Returns what its owner should know before others reach it: nothing that keeps it from starting.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let is_remote = !self.listen.ip().is_loopback();
+        #[cfg(feature = "turn-server")]
+        if self.turn.is_some() && self.open && self.token.is_none() {
+            warnings.push(
+                "--open with --turn: anybody who finds this server can relay what they like through it, without a limit \
+                 of bandwidth; give it a token, or leave --turn out"
+                    .to_owned(),
+            );
+        }
+        let tokens = [
+            ("token", &self.token),
+            ("publish token", &self.publish_token),
+            ("stats token", &self.stats_token),
+        ];
+        if is_remote && self.tls == DoorTls::Off && tokens.iter().any(|(_, token)| token.is_some())
+        {
+            warnings.push(format!(
+                "{} is plain HTTP: tokens and cookies can be read on the way; use --self-signed, --certificate and --key, \
+                 or listen on 127.0.0.1 behind a proxy with TLS (docs/proxies.md)",
+                self.listen
+            ));
+        }
+        for (name, token) in tokens {
+            let length = token
+                .as_ref()
+                .map_or(MIN_TOKEN, |token| token.expose().len());
+            if length < MIN_TOKEN {
+                warnings.push(format!(
+                    "the {name} has {length} characters: it can be guessed; a better one is had by: openssl rand -hex 16"
+                ));
+            }
+        }
+        warnings
+    }
+
     /// Returns the peers that WHIP and WHEP may have at most, and rooms as well.
     pub(super) fn share(&self) -> usize {
         self.max_peers - self.max_peers / 4
@@ -200,6 +242,37 @@ mod tests {
         assert!(error.to_string().contains("--token"), "{error}");
         assert_eq!(everywhere.clone().open(true).check(), Ok(()));
         assert_eq!(everywhere.token(Some(Token::new("abc"))).check(), Ok(()));
+    }
+
+    /// S23: what is allowed, but seldom meant.
+    #[test]
+    fn what_its_owner_should_know_is_said() {
+        let warned = |config: GatewayConfig, word: &str| {
+            let warnings = config.warnings();
+            assert!(!warnings.iter().any(|w| w.contains("abc")), "{warnings:?}");
+            warnings.iter().filter(|w| w.contains(word)).count()
+        };
+        let config = GatewayConfig::default;
+        let long = || Some(Token::new("8b7df143d91c716ecfa5fc1730022f6b"));
+        let everywhere = || config().listen(([0, 0, 0, 0], 8080).into());
+        assert_eq!(config().token(long()).warnings(), [""; 0]);
+        assert_eq!(everywhere().open(true).warnings(), [""; 0]);
+        let short = config().token(Some(Token::new("abc")));
+        assert_eq!(warned(short.publish_token(long()), "has 3 characters"), 1);
+        assert_eq!(
+            warned(config().stats_token(Some(Token::new("abc"))), "stats token"),
+            1
+        );
+        assert_eq!(warned(everywhere().token(long()), "plain HTTP"), 1);
+        let secure = everywhere().token(long()).tls(DoorTls::SelfSigned);
+        assert_eq!(secure.warnings(), [""; 0]);
+        #[cfg(feature = "turn-server")]
+        {
+            let turn = Some(TurnServerConfig::default());
+            let relay = everywhere().open(true).turn(turn.clone());
+            assert_eq!(warned(relay, "--open with --turn"), 1);
+            assert_eq!(secure.turn(turn).warnings(), [""; 0]);
+        }
     }
 
     #[test]
