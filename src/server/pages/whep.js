@@ -205,16 +205,16 @@ class Session {
 
   #missing(stream, now) {
     if (stream.state === 'waiting') return 'Connected. Waiting for its publisher…';
-    const only = this.#sound > 0 ? ' There is only sound.' : '';
+    const only = this.#sound > 0 ? ' There is audio only.' : '';
     if (!this.#hasVideo && isVideo(stream.codecs)) {
-      return `This browser cannot play its pictures (${stream.codecs.filter(isPicture).join(', ')}).${only}`;
+      return `This browser cannot play the video of this stream (${stream.codecs.filter(isPicture).join(', ')}).${only}`;
     }
-    if (this.lived) return 'Connected. Waiting for further pictures…';
+    if (this.lived) return 'Connected. Waiting for more video…';
     const { packets, whole, decoded } = this.#video;
     if (packets === 0 || decoded > 0 || now - this.#arrivedAt < FIRST) return `Connected. Waiting for the first picture…${only}`;
     return whole === 0
-      ? `Packets come, but no whole picture: the keyframe is missing, or its parameter sets (SPS, PPS).${only}`
-      : `Pictures come, but this browser cannot decode them${this.codec ? ` (${this.codec})` : ''}.${only}`;
+      ? `Video arrives, but without a keyframe or its parameter sets (SPS, PPS).${only}`
+      : `Video arrives, but this browser cannot decode it${this.codec ? ` (${this.codec})` : ''}.${only}`;
   }
 
   // Candidates go by PATCH (RFC 9725, section 4.3.1), those that come together in one.
