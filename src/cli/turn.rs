@@ -178,6 +178,7 @@ fn run(options: &ArgMatches) -> Outcome {
     let stats = value(options, "stats");
     let options = Options::read(options)?;
     let mut server = TurnServer::new(options.config()?)?;
+    server.set_own(Some(options.own()), &[]);
     options.announce(server.listening());
     serve(&mut server, stats)
 }
@@ -363,6 +364,14 @@ impl Options {
         }
     }
 
+    /// Returns the addresses of this machine, as routers map them too. What listens there is not for clients to reach.
+    fn own(&self) -> Vec<IpAddr> {
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        let all = interfaces.iter().map(if_addrs::Interface::ip);
+        let own = all.filter(|ip| !ip.is_loopback());
+        own.chain(self.external.iter().copied()).collect()
+    }
+
     /// Says where it listens, and what a page needs.
     fn announce(&self, listening: &[Listening]) {
         let mut urls = Vec::new();
@@ -399,9 +408,7 @@ impl Options {
             .find(|ip| !self.peers.permits(*ip));
         if let Some(ip) = private.filter(|_| !self.stun_only) {
             announce!("");
-            announce!(
-                "{ip} is not a public address: peers there, two that both relay among them, are reached"
-            );
+            announce!("{ip} is not a public address: peers there are reached");
             announce!("only with --allow-peer {ip}.");
         }
     }

@@ -47,8 +47,8 @@ pub struct LoopConfig {
     /// Bytes of datagrams for the application that wait to be taken, with some for each. 8 MiB; more are
     /// dropped and counted.
     pub max_unread: usize,
-    /// What the system is asked to buffer for each socket and direction, in bytes. 2 MiB; the system may
-    /// give less.
+    /// What the system is asked to buffer for each socket and direction, in bytes. 4 MiB; where the
+    /// system gives less, a line of the log says so.
     pub socket_buffer: usize,
     /// ICE checks without an answer, of all peers together. 2,048, filled again at 128 a second; to one IP address an
     /// eighth of it. Further ones are not sent, and counted; the core tries again. Whoever may hand over a description
@@ -96,7 +96,7 @@ impl Default for LoopConfig {
             max_posted: 1024,
             max_udp_sockets: 1024,
             max_unread: 8 << 20,
-            socket_buffer: 2 * 1024 * 1024,
+            socket_buffer: 4 * 1024 * 1024,
             max_unanswered_checks: 2048,
             address_hold: Duration::from_secs(5),
             tls_authorities: None,

@@ -468,6 +468,12 @@ impl EventLoop {
         }
     }
 
+    /// Returns the UDP port that peers with [`PortPolicy::Shared`](crate::proto::net::PortPolicy) share; `None` before the
+    /// first of them has come.
+    pub fn shared_port(&self) -> Option<u16> {
+        self.sockets.shared_port()
+    }
+
     /// Reads what has arrived, up to the budget of each socket.
     fn read(&mut self, now: Instant) {
         let (demux, peers) = (&mut self.demux, &mut self.peers);

@@ -118,6 +118,12 @@ impl Sockets {
         Ok((sockets, addresses))
     }
 
+    /// Returns the port that peers share, once the first of them has come.
+    pub fn shared_port(&self) -> Option<u16> {
+        let socket = self.udp.get(*self.shared.first()?)?;
+        Some(socket.bound().port())
+    }
+
     /// Asks the system for its addresses.
     pub fn look(&mut self, now: Instant) -> io::Result<Snapshot> {
         self.interfaces.refresh(now)?;

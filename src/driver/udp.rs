@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mio::{Interest, Registry, Token};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
@@ -64,6 +65,38 @@ pub(crate) enum Read {
     Empty,
 }
 
+/// Whether it was said that the system gives less than was asked for: once is enough.
+static SAID: AtomicBool = AtomicBool::new(false);
+
+/// Asks for buffers of this size. What arrives while a loop is busy waits there, and is lost without room. Past the
+/// system's limit only with the right to (Linux: CAP_NET_ADMIN).
+fn size_buffers(state: &UdpSocketState, socket: &std::net::UdpSocket, bytes: usize) {
+    let reference = || UdpSockRef::from(socket);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let is_forced = rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, bytes).is_ok();
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let is_forced = false;
+    let received = match is_forced {
+        true => Ok(()),
+        false => state.set_recv_buffer_size(reference(), bytes),
+    };
+    let sent = state.set_send_buffer_size(reference(), bytes);
+    for result in [received, sent] {
+        if let Err(e) = result {
+            log::debug!("socket buffer of {bytes} bytes: {e}");
+        }
+    }
+    let given = state.recv_buffer_size(reference()).unwrap_or(bytes);
+    if given < bytes && !SAID.swap(true, Ordering::Relaxed) {
+        log::warn!(
+            "UDP sockets have a receive buffer of {} KiB, where {} KiB were asked for: bursts may be lost. On Linux, \
+             sysctl -w net.core.rmem_max={bytes} allows it",
+            given / 1024,
+            bytes / 1024
+        );
+    }
+}
+
 impl Udp {
     /// Binds a socket. `buffer` is what the system is asked to buffer, in bytes.
     pub fn bind(
@@ -88,14 +121,7 @@ impl Udp {
         let std_socket: std::net::UdpSocket = socket.into();
         let bound = std_socket.local_addr()?;
         let state = UdpSocketState::new(UdpSockRef::from(&std_socket))?;
-        for result in [
-            state.set_recv_buffer_size(UdpSockRef::from(&std_socket), buffer),
-            state.set_send_buffer_size(UdpSockRef::from(&std_socket), buffer),
-        ] {
-            if let Err(e) = result {
-                log::debug!("socket buffer of {buffer} bytes: {e}");
-            }
-        }
+        size_buffers(&state, &std_socket, buffer);
         Ok(Self {
             socket: mio::net::UdpSocket::from_std(std_socket),
             state,

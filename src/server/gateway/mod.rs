@@ -195,7 +195,7 @@ impl Gateway {
         while let Some(event) = self.door.poll_event() {
             self.on_door_event(event, now);
         }
-        self.relay.turn();
+        self.relay.turn(&self.config, &self.net);
         self.on_timeouts(now);
         self.pass_on();
         Ok(())

@@ -1,5 +1,9 @@
 //! STUN and TURN servers for us and for the pages; the embedded one among them.
 
+#[cfg(feature = "turn-server")]
+use std::net::IpAddr;
+#[cfg(feature = "turn-server")]
+use std::time::Duration;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -13,9 +17,7 @@ use crate::server::rooms::ice_servers;
 #[cfg(feature = "turn-server")]
 use crate::server::quota::client_of;
 #[cfg(feature = "turn-server")]
-use crate::server::turn::{
-    Cidr, Transport, TurnServer, TurnServerConfig, TurnStats, rest_password,
-};
+use crate::server::turn::{Transport, TurnServer, TurnStats, rest_password};
 
 /// How long the credentials that a page is given are good for.
 #[cfg(feature = "turn-server")]
@@ -26,6 +28,9 @@ pub(super) struct Relay {
     server: Option<TurnServer>,
     #[cfg(feature = "turn-server")]
     secret: Vec<u8>,
+    /// When the addresses of this machine are looked up again.
+    #[cfg(feature = "turn-server")]
+    look_at: Option<Instant>,
 }
 
 impl Relay {
@@ -41,27 +46,42 @@ impl Relay {
             return Ok(Self {
                 server: None,
                 secret,
+                look_at: None,
             });
         };
         let secret = turn.machine.credentials.secret.clone();
         let secret = secret.ok_or_else(|| {
             GatewayError::Turn("it needs a secret, to make credentials for the pages".into())
         })?;
-        let server = TurnServer::new(with_own_addresses(
-            turn.clone(),
-            config.listen.ip().is_loopback(),
-        ))
-        .map_err(|e| GatewayError::Turn(e.to_string()))?;
+        let server = TurnServer::new(turn.clone());
+        let server = server.map_err(|e| GatewayError::Turn(e.to_string()))?;
         net.watch(&server)?;
         let server = Some(server);
-        Ok(Self { server, secret })
+        Ok(Self {
+            server,
+            secret,
+            look_at: None,
+        })
     }
 
-    pub fn turn(&mut self) {
-        #[cfg(feature = "turn-server")]
-        if let Some(server) = &mut self.server
-            && let Err(error) = server.turn(Some(std::time::Duration::ZERO))
-        {
+    #[cfg(not(feature = "turn-server"))]
+    pub fn turn(&mut self, _config: &GatewayConfig, _net: &EventLoop) {}
+
+    /// Serves TURN. It tries our own peers first: they are at the port that they share, on addresses of this machine.
+    #[cfg(feature = "turn-server")]
+    pub fn turn(&mut self, config: &GatewayConfig, net: &EventLoop) {
+        let Some(server) = &mut self.server else {
+            return;
+        };
+        let now = Instant::now();
+        let is_due = self.look_at.is_none_or(|at| at <= now);
+        if is_due {
+            self.look_at = Some(now + LOOK_AGAIN);
+        }
+        let own = is_due.then(|| own_addresses(config));
+        let port = net.shared_port();
+        server.set_own(own, port.as_slice());
+        if let Err(error) = server.turn(Some(Duration::ZERO)) {
             log::error!("the TURN server: {error}");
         }
     }
@@ -117,21 +137,19 @@ impl Relay {
     }
 }
 
-/// Whom it relays to is our own peers first, whose addresses are this machine's, and often private. With them comes what
-/// else listens for UDP on these addresses; who has credentials could reach that without the relay, too.
+/// How often the addresses of this machine are looked up again.
 #[cfg(feature = "turn-server")]
-fn with_own_addresses(mut turn: TurnServerConfig, with_loopback: bool) -> TurnServerConfig {
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// Returns the addresses of this machine, as routers map them too. Loopback is among them only where the door serves
+/// nobody but this machine: behind a proxy it serves everybody, and a token says that others come.
+#[cfg(feature = "turn-server")]
+fn own_addresses(config: &GatewayConfig) -> Vec<IpAddr> {
+    let is_local = config.listen.ip().is_loopback() && config.token.is_none();
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let own = interfaces
-        .iter()
-        .filter(|i| with_loopback || !i.is_loopback());
-    for interface in own {
-        let ip = interface.ip();
-        if let Ok(range) = Cidr::new(ip, if ip.is_ipv4() { 32 } else { 128 }) {
-            turn.machine.peers = turn.machine.peers.allow(range);
-        }
-    }
-    turn
+    let all = interfaces.iter().map(if_addrs::Interface::ip);
+    let own = all.filter(|ip| is_local || !ip.is_loopback());
+    own.chain(config.external.iter().copied()).collect()
 }
 
 /// The name that a page has at the TURN server, so that its relays count for the address it was given to, wherever it

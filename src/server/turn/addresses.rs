@@ -4,7 +4,7 @@
 //! of the public internet only, and looks through the forms in which IPv6 wraps an IPv4 address:
 //! `::ffff:127.0.0.1` is loopback, whatever it looks like.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use crate::server::cidr::Cidr;
 
@@ -16,6 +16,12 @@ pub struct PeerPolicy {
     pub allow: Vec<Cidr>,
     /// Not reachable, even if public or allowed.
     pub deny: Vec<Cidr>,
+    /// Addresses of this machine, public or not. They are reachable unless denied, but on [`own_ports`](Self::own_ports)
+    /// and on the server's own relays only, unless [allowed](Self::allow) by name: a relay must not lead around a firewall
+    /// to what else listens here.
+    pub own: Vec<IpAddr>,
+    /// UDP ports of this machine that are meant for peers.
+    pub own_ports: Vec<u16>,
 }
 
 impl PeerPolicy {
@@ -48,14 +54,22 @@ impl PeerPolicy {
             && inside
                 .into_iter()
                 .flatten()
-                .all(|v4| self.permits_as_is(v4.into()))
+                .all(|v4| self.permits_as_is(v4.into()) && !self.own.contains(&v4.into()))
+    }
+
+    /// Returns `true` if a port of a permitted address may be reached. `is_relay`: it is a relay of this server.
+    pub(super) fn permits_port(&self, peer: SocketAddr, is_relay: bool) -> bool {
+        !self.own.contains(&peer.ip())
+            || is_relay
+            || self.own_ports.contains(&peer.port())
+            || self.allow.iter().any(|range| range.contains(peer.ip()))
     }
 
     fn permits_as_is(&self, ip: IpAddr) -> bool {
         if self.deny.iter().any(|range| range.contains(ip)) {
             return false;
         }
-        is_public(ip) || self.allow.iter().any(|range| range.contains(ip))
+        is_public(ip) || self.own.contains(&ip) || self.allow.iter().any(|range| range.contains(ip))
     }
 }
 
@@ -232,6 +246,33 @@ mod tests {
         // Allowing a wrapping does not allow what is wrapped.
         assert!(!permits(&allow("::/0"), "64:ff9b::127.0.0.1"));
         assert!(permits(&allow("127.0.0.0/8"), "64:ff9b::127.0.0.1"));
+    }
+
+    /// S8: of this machine's own addresses only the ports that are meant for peers.
+    #[test]
+    fn own_addresses_have_ports() {
+        let policy = PeerPolicy {
+            own: vec!["1.2.3.4".parse().unwrap(), "10.0.0.5".parse().unwrap()],
+            own_ports: vec![5000],
+            ..PeerPolicy::default()
+        };
+        let reaches = |policy: &PeerPolicy, peer: &str, is_relay| {
+            let peer: SocketAddr = peer.parse().unwrap();
+            policy.permits(peer.ip()) && policy.permits_port(peer, is_relay)
+        };
+        for ip in ["1.2.3.4", "10.0.0.5"] {
+            assert!(reaches(&policy, &format!("{ip}:5000"), false));
+            assert!(reaches(&policy, &format!("{ip}:49152"), true));
+            assert!(!reaches(&policy, &format!("{ip}:53"), false));
+        }
+        assert!(reaches(&policy, "1.1.1.1:53", false));
+        assert!(!reaches(&policy, "127.0.0.1:5000", false));
+        // Nor in a form that a translator would undo.
+        assert!(!reaches(&policy, "[64:ff9b::1.2.3.4]:5000", false));
+        let denied = policy.clone().deny("10.0.0.0/8".parse().unwrap());
+        assert!(!reaches(&denied, "10.0.0.5:5000", false));
+        let allowed = policy.allow("10.0.0.5".parse().unwrap());
+        assert!(reaches(&allowed, "10.0.0.5:53", false));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod data;
 mod requests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -35,6 +35,8 @@ pub struct TurnMachine {
     per_user: Held<String>,
     per_address: Held<IpAddr>,
     reservations: BTreeMap<u64, Reservation>,
+    /// The relays that are open, as clients and peers see them.
+    relays: HashSet<SocketAddr>,
     /// When allocations end.
     ends: BTreeSet<(Instant, usize)>,
     courtesy: Courtesy,
@@ -67,6 +69,7 @@ impl TurnMachine {
             allocations: Slab::new(),
             clients: HashMap::new(),
             reservations: BTreeMap::new(),
+            relays: HashSet::new(),
             ends: BTreeSet::new(),
             outputs: VecDeque::new(),
             generation: 0,
@@ -79,6 +82,24 @@ impl TurnMachine {
     /// Tells what the clock on the wall says: seconds since 1970. Between two calls it is taken to go on by itself.
     pub fn set_clock(&mut self, unix: u64, now: Instant) {
         self.clock = (unix, now);
+    }
+
+    /// Tells which addresses this machine has now, and which of its UDP ports are meant for peers: see
+    /// [`PeerPolicy::own`](super::PeerPolicy).
+    pub fn set_own(&mut self, addresses: Option<Vec<IpAddr>>, ports: &[u16]) {
+        let peers = &mut self.config.peers;
+        if let Some(addresses) = addresses {
+            peers.own = addresses;
+        }
+        if peers.own_ports != ports {
+            peers.own_ports = ports.to_vec();
+        }
+    }
+
+    /// Returns `true` if this port of a permitted address may be reached.
+    fn reaches(&self, peer: SocketAddr) -> bool {
+        let is_relay = self.relays.contains(&peer);
+        self.config.peers.permits_port(peer, is_relay)
     }
 
     /// Something has come, or time has passed. Bad input is counted in [`stats`](Self::stats).
@@ -301,7 +322,10 @@ impl TurnMachine {
         };
         let slot = a.relays.of(relay.v6);
         *slot = match result {
-            Ok(address) => Relay::Open(address),
+            Ok(address) => {
+                self.relays.insert(address);
+                Relay::Open(address)
+            }
             Err(why) => {
                 crate::seldom::seldom!(warn, "no relay for {}: {why}", a.client.remote);
                 Relay::Failed
@@ -347,6 +371,9 @@ impl TurnMachine {
         self.clients.remove(&a.client);
         self.per_user.give_back(quota_name(&a.signer.username));
         self.per_address.give_back(&client_of(a.client.remote.ip()));
+        for address in a.relays.addresses() {
+            self.relays.remove(&address);
+        }
         for v6 in [false, true] {
             if a.relays.is_open(v6) {
                 let relay = relay_id(index, a.generation, v6);

@@ -406,6 +406,12 @@ impl TurnServer {
         }
     }
 
+    /// Tells which addresses this machine has now (`None`: those it had), and which of its UDP ports are meant for peers.
+    /// See [`PeerPolicy::own`](super::PeerPolicy).
+    pub fn set_own(&mut self, addresses: Option<Vec<IpAddr>>, ports: &[u16]) {
+        self.machine.set_own(addresses, ports);
+    }
+
     /// Does what the machine asks for.
     fn carry_out(&mut self, now: Instant) {
         loop {

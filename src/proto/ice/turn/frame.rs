@@ -20,7 +20,7 @@ const DATA: u16 = 0x0013;
 const COOKIE: u32 = 0x2112_A442;
 
 /// A Send indication (RFC 8656 §11.1).
-pub(super) fn send_indication(id: TransactionId, to: SocketAddr, contents: &[u8]) -> Vec<u8> {
+pub(crate) fn send_indication(id: TransactionId, to: SocketAddr, contents: &[u8]) -> Vec<u8> {
     indication(SEND_INDICATION, id, to, contents)
 }
 

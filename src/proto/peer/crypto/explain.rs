@@ -4,6 +4,31 @@ use str0m::RtcError;
 
 use super::CryptoBackend;
 
+/// What dimpl says of certificates that it cannot use: on other curves, or none at all.
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
+const UNREADABLE: &[dimpl::Error] = &[
+    dimpl::Error::CryptoError(dimpl::CryptoError::UnsupportedEcCurve),
+    dimpl::Error::CryptoError(dimpl::CryptoError::CertificateParseFailed),
+    dimpl::Error::CryptoError(dimpl::CryptoError::InvalidSubjectPublicKey),
+    dimpl::Error::CertificateError(dimpl::CertificateError::UnsupportedEcCurve),
+    dimpl::Error::CertificateError(dimpl::CertificateError::ParseFailed),
+    dimpl::Error::CertificateError(dimpl::CertificateError::InvalidSubjectPublicKey),
+];
+
+/// What it says of those that are not ECDSA.
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
+const NOT_ECDSA: &[dimpl::Error] = &[
+    dimpl::Error::CryptoError(dimpl::CryptoError::UnsupportedSignatureAlgorithm(
+        dimpl::SignatureAlgorithm::RSA,
+    )),
+    dimpl::Error::CryptoError(dimpl::CryptoError::UnsupportedPublicKeyAlgorithm),
+    dimpl::Error::CryptoError(dimpl::CryptoError::SignatureAlgorithmNotOfferedByClient),
+    dimpl::Error::CertificateError(dimpl::CertificateError::MissingEcCurveParameter),
+    dimpl::Error::CertificateError(dimpl::CertificateError::InvalidEcCurveParameter),
+    dimpl::Error::CryptoError(dimpl::CryptoError::MissingEcCurveParameter),
+    dimpl::Error::CryptoError(dimpl::CryptoError::InvalidEcCurveParameter),
+];
+
 /// Says in plain words what a failed handshake most likely means, where that is known.
 ///
 /// dimpl (all backends but OpenSSL) knows ECDSA certificates only, while some peers have RSA ones.
@@ -12,7 +37,7 @@ use super::CryptoBackend;
 /// and, having none, sends none.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Option<String> {
-    use dimpl::{CertificateError, CryptoError, SecurityError};
+    use dimpl::{CertificateError, SecurityError};
 
     if backend == CryptoBackend::OpenSsl {
         return None;
@@ -24,6 +49,13 @@ pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Op
     let text = error.to_string();
     let is = |known: &[dimpl::Error]| known.iter().any(|known| text.contains(&known.to_string()));
     let handshake_failure = 40; // RFC 5246 section 7.2.2
+    if is(UNREADABLE) {
+        return Some(format!(
+            "DTLS failed: the other side's certificate is not on a curve that the crypto backend {backend} knows (P-256, \
+             P-384), or cannot be read: give the other side an ECDSA certificate on P-256, or use the backend openssl \
+             here (cargo feature `openssl`)"
+        ));
+    }
     let what = if is(&[SecurityError::FatalAlert {
         description: handshake_failure,
     }
@@ -37,19 +69,13 @@ pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Op
         SecurityError::NoCommonCipherSuite.into(),
     ]) {
         "the other side offers no cipher suite for an ECDSA certificate"
-    } else if is(&[
-        CryptoError::UnsupportedSignatureAlgorithm(dimpl::SignatureAlgorithm::RSA).into(),
-        CryptoError::UnsupportedPublicKeyAlgorithm.into(),
-        CryptoError::SignatureAlgorithmNotOfferedByClient.into(),
-        CertificateError::MissingEcCurveParameter.into(),
-        CertificateError::InvalidEcCurveParameter.into(),
-    ]) {
+    } else if is(NOT_ECDSA) {
         "the other side's certificate or signature is not ECDSA"
     } else {
         return None;
     };
     Some(format!(
-        "DTLS failed: {what}. Most likely its certificate is RSA, and the crypto backend {backend} \
+        "DTLS failed: {what}. Most likely its certificate is RSA or on another curve, and the crypto backend {backend} \
          knows ECDSA (P-256, P-384) only: give the other side an ECDSA certificate, or use the \
          backend openssl here (cargo feature `openssl`)"
     ))

@@ -43,6 +43,10 @@ impl TurnMachine {
         contents: &[u8],
         now: Instant,
     ) {
+        if !self.reaches(peer) {
+            self.stats.not_permitted += 1;
+            return;
+        }
         let index = self.clients.get(client).copied();
         let Some((index, a)) = index.and_then(|i| Some((i, self.allocations.get_mut(i)?))) else {
             self.stats.not_permitted += 1;
@@ -78,10 +82,11 @@ impl TurnMachine {
         contents: &[u8],
         now: Instant,
     ) {
+        let reaches = self.reaches(from);
         let Some(a) = self.by_relay(relay) else {
             return;
         };
-        if a.expires <= now || !a.is_permitted(from.ip(), now) {
+        if !reaches || a.expires <= now || !a.is_permitted(from.ip(), now) {
             self.stats.not_permitted += 1;
             return;
         }

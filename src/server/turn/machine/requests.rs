@@ -195,7 +195,9 @@ impl TurnMachine {
             self.ends.insert((a.expires, index));
         } else {
             if let Some(v6) = only {
-                *a.relays.of(v6) = Relay::None;
+                if let Relay::Open(address) = std::mem::take(a.relays.of(v6)) {
+                    self.relays.remove(&address);
+                }
                 let relay = relay_id(index, a.generation, v6);
                 self.outputs.push_back(Output::CloseRelay(relay));
             }
@@ -232,6 +234,11 @@ impl TurnMachine {
         let number = answer::channel(message)?;
         let peers = answer::peers(message)?;
         self.check_peers(index, &peers)?;
+        if peers.iter().any(|peer| !self.reaches(*peer)) {
+            self.stats.forbidden_peers += 1;
+            let reason = "this server does not relay to that port of its own address";
+            return Err(refuse(ErrorCode::FORBIDDEN, reason));
+        }
         let limit = self.config.limits.permissions;
         if let (Some(a), [peer, ..]) = (self.allocations.get_mut(index), &peers[..]) {
             a.bind(number, *peer, limit, now).map_err(not_given)?;

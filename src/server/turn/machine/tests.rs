@@ -478,6 +478,45 @@ fn wrong_credentials_are_denied_and_leave_nothing_behind() {
     assert!(t.is_empty());
 }
 
+/// S8: this machine's own addresses are reached on the ports of our peers and on our relays, and nowhere else: nothing goes
+/// there, and nothing comes from there.
+#[test]
+fn own_addresses_are_reached_on_our_peers_ports_only() {
+    let mut t = Test::new();
+    let own = vec!["9.9.9.9".parse().unwrap(), "10.0.0.5".parse().unwrap()];
+    t.server.set_own(Some(own), &[4433]);
+    let mut alice = someone(1);
+    assert_eq!(alice.allocate(&mut t).code(), 0);
+    let relay = t.open[0].1;
+    assert_eq!(alice.permit(&mut t, &["10.0.0.5:53"]), 0, "by address");
+    assert_eq!(alice.permit(&mut t, &["9.9.9.9:53"]), 0);
+    for (peer, reached) in [
+        ("10.0.0.5:4433".to_owned(), true),
+        ("9.9.9.9:4433".to_owned(), true),
+        (relay.to_string(), true),
+        ("10.0.0.5:53".to_owned(), false),
+        ("9.9.9.9:22".to_owned(), false),
+        (format!("10.0.0.5:{}", relay.port()), false),
+    ] {
+        let to = peer.parse().unwrap();
+        let m = frame::send_indication(TransactionId::from(7), to, b"hello");
+        t.to_peers.clear();
+        t.input(Input::Message(alice.client, &m));
+        assert_eq!(!t.to_peers.is_empty(), reached, "to {peer}");
+        t.to_clients.clear();
+        t.peer_sends(&peer, b"answer");
+        assert_eq!(!t.to_clients.is_empty(), reached, "from {peer}");
+    }
+    assert_eq!(alice.bind(&mut t, 0x4001, "10.0.0.5:53"), 403);
+    assert_eq!(alice.bind(&mut t, 0x4001, "10.0.0.5:4433"), 0);
+    // A relay that is given back is none.
+    assert_eq!(alice.refresh(&mut t, 0).code(), 0);
+    let mut bob = someone(2).named("bob", "builder");
+    bob.allocate(&mut t);
+    assert_eq!(bob.bind(&mut t, 0x4001, "9.9.9.9:60000"), 403);
+    assert!(!t.server.is_empty());
+}
+
 #[test]
 fn time_limited_credentials() {
     let mut t = Test::new();
