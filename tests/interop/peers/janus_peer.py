@@ -10,10 +10,12 @@ Janus sees to media and channels itself, so only descriptions, candidates and st
 on a loopback interface: it wants an interface with an address, such as that behind `netlab/behind_bad_link`.
 """
 import argparse
+import ctypes
 import json
 import os
 import random
 import shutil
+import signal
 import socket
 import string
 import subprocess
@@ -83,6 +85,11 @@ def free_port():
         return listener.getsockname()[1]
 
 
+def die_with_parent():
+    """Runs in the child: it does not outlive a driver that is killed (prctl, PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 class Server:
     """A Janus of our own."""
 
@@ -102,7 +109,7 @@ class Server:
         self.log = open(os.path.join(self.folder, "log"), "wb")
         self.process = subprocess.Popen(
             ["janus", "-C", f"{self.folder}/janus.jcfg", "-F", self.folder, "-o"],
-            stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, preexec_fn=die_with_parent,
         )
 
     def wait(self):
