@@ -244,8 +244,14 @@ def main():
     options.add_argument("--clips")
     options.add_argument("--max-seconds", type=float, default=120)
     options = options.parse_args()
-    threading.Timer(options.max_seconds, lambda: os._exit(1)).start()
     server = None if options.janus else Server()
+
+    def give_up():
+        if server:
+            server.end()
+        os._exit(1)
+
+    threading.Timer(options.max_seconds, give_up).start()
     try:
         if server:
             server.wait()
