@@ -332,3 +332,133 @@ fn a_start_that_fails() {
     ]);
     assert!(said.contains("film"), "{said}");
 }
+
+/// S14: who watches does not see who else does, which rooms there are, and where files are.
+#[test]
+fn what_concerns_other_people_is_for_who_may_see_it() {
+    let missing = "film=/srv/private/alice/film.ivf";
+    let with = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let server = Server::start(&["--token", "see", "--stats-token", "count", missing]);
+    let streams = server.ask("GET /api/streams", &with("see"), "");
+    assert!(
+        streams.contains("film.ivf") && !streams.contains("/srv"),
+        "{streams}"
+    );
+    assert_eq!(server.status("GET /api/stats", &with("see"), ""), 401);
+    assert_eq!(server.status("GET /metrics", &with("see"), ""), 401);
+    assert_eq!(server.status("GET /api/streams", &with("count"), ""), 401);
+    let stats = server.ask("GET /api/stats", &with("count"), "");
+    assert!(stats.contains("/srv/private/alice/film.ivf"), "{stats}");
+    assert_eq!(server.status("GET /metrics", &with("count"), ""), 200);
+
+    let server = Server::start(&["--open", missing]);
+    assert_eq!(server.status("GET /api/stats", "", ""), 403);
+    assert_eq!(server.status("GET /metrics", "", ""), 403);
+    let streams = server.ask("GET /api/streams", "", "");
+    assert!(!streams.contains("/srv"), "{streams}");
+    // On one's own machine everybody is oneself.
+    let server = Server::start(&[missing]);
+    assert!(
+        server
+            .ask("GET /api/stats", "", "")
+            .contains("/srv/private")
+    );
+}
+
+/// Without a proxy there is nobody whose word on addresses counts.
+#[test]
+fn headers_of_a_proxy_are_believed_from_trusted_ones_only() {
+    let args = ["--token", "see", "--publish-token", "show"];
+    let guess = |server: &Server, headers: &str| {
+        let headers = format!("Authorization: Bearer guess\r\n{headers}");
+        server.status("GET /api/streams", &headers, "")
+    };
+    let from = |n: u8| format!("X-Forwarded-For: 192.0.2.{n}\r\n");
+    let alone = Server::start(&args);
+    for n in 0..20 {
+        assert_eq!(guess(&alone, &from(n)), 401);
+    }
+    assert_eq!(guess(&alone, &from(99)), 429);
+    let behind = Server::start(&[&args[..], &["--trusted-proxy", "127.0.0.0/8"]].concat());
+    for _ in 0..20 {
+        assert_eq!(guess(&behind, &from(1)), 401);
+    }
+    assert_eq!(guess(&behind, &from(1)), 429);
+    assert_eq!(
+        guess(&behind, "X-Forwarded-For: 192.0.2.9, 192.0.2.1\r\n"),
+        429
+    );
+    assert_eq!(guess(&behind, &from(2)), 401);
+    // The page's origin is the one that the proxy was asked for; its cookie is for TLS and the prefix.
+    let login = behind.ask(
+        "POST /api/login",
+        "Authorization: Bearer see\r\nOrigin: https://media.example\r\nX-Forwarded-For: 192.0.2.3\r\n\
+         X-Forwarded-Proto: https\r\nX-Forwarded-Host: media.example\r\nX-Forwarded-Prefix: /cam\r\n",
+        "",
+    );
+    assert!(login.starts_with("HTTP/1.1 204"), "{login}");
+    assert!(
+        login.contains("; Path=/cam/;") && login.contains("; Secure"),
+        "{login}"
+    );
+}
+
+#[test]
+fn the_proxy_protocol_says_whose_connection_it_is() {
+    let server = Server::start(&[
+        "--token",
+        "see",
+        "--trusted-proxy",
+        "127.0.0.1",
+        "--proxy-protocol",
+    ]);
+    let ask = |header: &[u8]| {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream.write_all(header).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        let request = "GET /api/streams HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer guess\r\n\r\n";
+        let _ = stream.write_all(request.as_bytes());
+        let mut response = String::new();
+        let _ = stream.read_to_string(&mut response);
+        response.split(' ').nth(1).map(str::to_owned)
+    };
+    let v1 = |n: u8| format!("PROXY TCP4 192.0.2.{n} 192.0.2.254 56324 443\r\n").into_bytes();
+    for _ in 0..20 {
+        assert_eq!(ask(&v1(1)).as_deref(), Some("401"));
+    }
+    assert_eq!(ask(&v1(1)).as_deref(), Some("429"));
+    assert_eq!(ask(&v1(2)).as_deref(), Some("401"));
+    let mut v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    v2.extend([192, 0, 2, 1, 192, 0, 2, 254, 220, 4, 1, 187]);
+    assert_eq!(ask(&v2).as_deref(), Some("429"));
+    // Without it there is no answer.
+    assert_eq!(ask(b""), None);
+}
+
+/// A proxy that has the pages below a path, and takes that away or not.
+#[test]
+fn below_a_base_path() {
+    let server = Server::start(&["--open", "--base-path", "/cam/"]);
+    for path in [
+        "/cam",
+        "/cam/",
+        "/cam/watch/testcard",
+        "/watch/testcard",
+        "/cam/assets/common.js",
+        "/cam/api/config",
+    ] {
+        assert_eq!(server.status(&format!("GET {path}"), "", ""), 200, "{path}");
+    }
+    assert_eq!(server.status("GET /camera", "", ""), 404);
+    // An open server answers to the proxy's name.
+    let page = "Host: media.example\r\nOrigin: http://media.example\r\n";
+    assert_eq!(server.status("GET /cam/api/streams", page, ""), 200);
+    let page = server.ask("GET /cam/watch/testcard", "", "");
+    assert!(
+        page.contains("\"../assets/") && !page.contains("\"/assets/"),
+        "{page}"
+    );
+}
