@@ -139,7 +139,7 @@ export const scenarios = {
     await publisher.close();
     await sleep(1500);
     publisher = await publish();
-    const before = (await inbound(watching)).video.framesDecoded;
+    const before = (await inbound(watching)).video?.framesDecoded ?? 0;
     await until('new pictures', async () => (await inbound(watching)).video?.framesDecoded > before + 20, 30);
     await until('new pictures', async () => (await inbound(second)).video?.framesDecoded > 20, 30);
   },
