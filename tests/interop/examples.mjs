@@ -51,7 +51,7 @@ setTimeout(() => {
 
 try {
   const open = await launch(browser, (error) => {
-    console.error(`the page: ${error.stack}`);
+    console.error(`the page: ${error.stack || `${error.name}: ${error.message}`}`);
     end(1);
   }, scenarios[scenario]);
   await scenarios[scenario](open, browser);

@@ -1,7 +1,8 @@
 // The figures of the server, as `looprtc stats` shows them in a terminal.
-import { at, Line, offered, pause, problem, sentence } from './common.js';
+import { at, Line, offered, problem, sentence } from './common.js';
 
 const $ = (id) => document.getElementById(id);
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 const number = (value, unit, digits = 0) => (Number.isFinite(value) ? `${value.toFixed(digits)} ${unit}` : '–');
 const bitrate = (bits) => (bits >= 1e6 ? number(bits / 1e6, 'Mbit/s', 2) : number(bits / 1e3, 'kbit/s'));
