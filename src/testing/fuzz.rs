@@ -208,7 +208,52 @@ pub fn sdp(data: &[u8]) {
     });
 }
 
+/// What holds for any description: those who explain it say of it what a peer says, what the core gets it can read
+/// whole, and no error tells where in memory something stands.
+fn sdp_read(text: &str) {
+    use crate::proto::peer::check_description;
+    use crate::proto::sdp::{Reading, Role, Sdp};
+    for role in [Role::Offer, Role::Answer] {
+        let read = Sdp::parse(text).and_then(|sdp| Reading::of(&sdp, role, &[]));
+        let judged = check_description(text, role);
+        match (&read, &judged) {
+            (Ok(read), _) => {
+                assert!(read.ufrag.len() <= crate::proto::sdp::MAX_REMOTE_UFRAG);
+                let core = str0m::change::SdpOffer::from_sdp_string(&read.canonical);
+                let core = core.expect("a canonical description").to_sdp_string();
+                assert_eq!(
+                    core.matches("\nm=").count(),
+                    read.lines.len(),
+                    "{}",
+                    read.canonical
+                );
+            }
+            (Err(error), judged) => {
+                let is_limit = |e: &crate::proto::sdp::SdpError| e.text.contains("limit");
+                let judged = judged.as_ref().expect_err("it cannot be read");
+                assert!(
+                    judged == error || is_limit(judged),
+                    "{judged} is not {error}"
+                );
+                assert!(!error.text.contains("0x") && !error.text.contains("PointerOffset"));
+            }
+        }
+    }
+}
+
+/// An answer of ours fits its offer.
+fn fits(offer: &str, answer: &SessionDescription) {
+    use crate::proto::sdp::{Sdp, Strictness, check_answer};
+    let (offer, answer) = (Sdp::parse(offer), Sdp::parse(&answer.sdp));
+    let offer = offer.expect("an offer that was answered");
+    let answer = answer.expect("an answer of ours");
+    for strictness in [Strictness::Ours, Strictness::Theirs] {
+        assert_eq!(check_answer(&offer, &answer, strictness), Ok(()));
+    }
+}
+
 fn sdp_in_a_peer(text: &str, state: Option<&u8>) {
+    sdp_read(text);
     let mut sim = Simulation::new(1, Link::default());
     let node = sim.add(PeerConfig::default());
     let channel = |sim: &mut Simulation| {
@@ -218,7 +263,11 @@ fn sdp_in_a_peer(text: &str, state: Option<&u8>) {
     };
     let answer = |sim: &mut Simulation| {
         let description = SessionDescription::offer(text);
-        sim.with(node, |peer, now| peer.receive(description, now))
+        let answered = sim.with(node, |peer, now| peer.receive(description, now));
+        if let Ok(Some(answer)) = &answered {
+            fits(text, answer);
+        }
+        answered
     };
     match state {
         // Their answer to our offer.

@@ -165,14 +165,35 @@ pub(super) fn own_attribute(sdp: &str, name: &str) -> Option<String> {
     })
 }
 
-/// One of our own descriptions with the candidates gathered so far in its first m-section that is not
-/// rejected (all the others are bundled with it, RFC 8843 §7.3.1).
+/// The place of the m-line that speaks for the transport (RFC 9143 §7.1.3) in one of our own descriptions: the first of
+/// the group, or the first that is not rejected.
+fn tagged(sdp: &str) -> Option<usize> {
+    let sdp = Sdp::parse(sdp).ok()?;
+    let is_it = |mids: Vec<&str>| {
+        let mid = mids.first().copied()?;
+        sdp.media.iter().position(|m| m.value("mid") == Some(mid))
+    };
+    let of_group = sdp.groups("BUNDLE").find_map(|(_, mids)| is_it(mids));
+    of_group.or_else(|| sdp.media.iter().position(|m| !m.is_rejected()))
+}
+
+/// The mid of the m-line that speaks for the transport in one of our own descriptions.
+pub(super) fn tagged_mid(sdp: &str) -> Option<String> {
+    let at = tagged(sdp)?;
+    let sdp = Sdp::parse(sdp).ok()?;
+    sdp.media.get(at)?.value("mid").map(str::to_owned)
+}
+
+/// One of our own descriptions with the candidates gathered so far in the m-section that speaks for the transport.
 pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: bool) -> String {
+    let tagged = tagged(sdp);
     let mut out = String::with_capacity(sdp.len() + candidates.len() * 80);
     // Candidates stand at the end of the section, so they are written when the next one begins.
-    let mut is_due = false;
-    let mut done = false;
-    let add = |out: &mut String| {
+    let mut begun = 0;
+    let add = |out: &mut String, begun: usize| {
+        if begun.checked_sub(1) != tagged || tagged.is_none() {
+            return;
+        }
         for c in candidates {
             *out += &format!("a={}\r\n", c.to_sdp_line());
         }
@@ -182,18 +203,13 @@ pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: 
     };
     for line in sdp.lines().filter(|l| !is_candidate_line(l)) {
         if line.starts_with("m=") {
-            if is_due {
-                add(&mut out);
-                done = true;
-            }
-            is_due = !done && line.split_ascii_whitespace().nth(1) != Some("0");
+            add(&mut out, begun);
+            begun += 1;
         }
         out += line;
         out += "\r\n";
     }
-    if is_due {
-        add(&mut out);
-    }
+    add(&mut out, begun);
     out
 }
 

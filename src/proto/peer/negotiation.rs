@@ -24,7 +24,7 @@ use str0m::{IceCreds, RtcError};
 
 use super::channels::CORE_BUFFER;
 use super::core_access::replace_credentials;
-use super::description::{Description, check_own, own_attribute, own_media_lines};
+use super::description::{Description, check_own, own_attribute, own_media_lines, tagged_mid};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
 use super::tracks::remote_media;
@@ -112,10 +112,10 @@ impl Negotiation {
         is_offered && self.application_offered && !self.application
     }
 
-    /// The mid that candidates are signalled with: all sections are bundled with the first.
+    /// The mid that candidates are signalled with: that of the m-line that speaks for the bundle.
     pub fn first_mid(&self) -> Option<String> {
         let local = self.local.pending.as_ref().or(self.local.current.as_ref());
-        own_attribute(&local?.sdp, "mid")
+        tagged_mid(&local?.sdp)
     }
 
     /// The fingerprints of the other side's certificate.

@@ -658,3 +658,87 @@ fn damaged_offers_and_fragments_end_nothing() {
     });
     assert_eq!(world.net.stats().panics, 0);
 }
+
+/// The offers of `tests/data/cases`: what a peer refuses is refused here with the same words, and a session's answer fits
+/// its offer. Nothing tells where in memory something stands (S17).
+#[test]
+fn answers_fit_the_offers_of_all_makes() {
+    use crate::proto::sdp::{Sdp, Strictness, check_answer};
+    let config = WhipConfig::default().offer_burst(1000);
+    let mut world = World::new(config);
+    world.connect(Kind::Publish, "/whip/cam");
+    let table = std::fs::read_to_string("tests/data/cases/expected.txt").unwrap();
+    let rows = table.lines().filter(|l| !l.starts_with('#'));
+    let (mut made, mut refused) = (0, 0);
+    for (file, expected) in rows.filter_map(|row| row.split_once(' ')) {
+        if !file.ends_with(".sdp") {
+            continue;
+        }
+        let offer = std::fs::read_to_string(format!("tests/data/cases/{file}")).unwrap();
+        let path = match file.contains("whep") {
+            true => "/whep/cam".to_owned(),
+            false => format!("/whip/{made}"),
+        };
+        let response = world.ask(post(&path, &offer));
+        let body = text(&response);
+        assert!(
+            !body.contains("PointerOffset") && !body.contains("0x"),
+            "{file}: {body}"
+        );
+        if response.status == 201 {
+            made += 1;
+            let (offered, answered) = (Sdp::parse(&offer).unwrap(), Sdp::parse(&body).unwrap());
+            check_answer(&offered, &answered, Strictness::Ours).unwrap();
+            assert!(!expected.trim().starts_with("refused"), "{file}");
+            let location = header(&response, "location").to_owned();
+            assert_eq!(world.ask(request("DELETE", &location)).status, 200);
+            continue;
+        }
+        refused += 1;
+        assert!((400..500).contains(&response.status), "{file}: {body}");
+        let detail = problem(&response);
+        match expected.trim().strip_prefix("refused: ") {
+            // The door's own check may come first, with the same line.
+            Some(why) => {
+                let line = why.split(": ").nth(1).unwrap();
+                assert!(detail.contains(line), "{file}: {detail}, not {why}");
+            }
+            // It may be of no use to WHIP.
+            None => assert!(!detail.is_empty(), "{file}"),
+        }
+    }
+    assert!(made > 100 && refused > 8, "{made} made, {refused} refused");
+}
+
+/// S18: an offer may have more candidates than are used. Candidates that come later are still of its generation.
+#[test]
+fn an_offer_with_many_candidates_can_be_trickled_to() {
+    let mut world = World::new(WhipConfig::default());
+    let (client, _, offer) = world.offerer(Kind::Publish);
+    let more = |n: usize| {
+        format!(
+            "a=candidate:{n} 1 udp 1 127.0.0.1 {} typ host\r\n",
+            1000 + n
+        )
+    };
+    let offer = offer + &(0..70).map(more).collect::<String>();
+    let created = world.ask(post("/whip/cam", &offer));
+    assert_eq!(created.status, 201, "{}", text(&created));
+    let (session, tag) = (header(&created, "location"), header(&created, "etag"));
+    let local = world.net.peer(client).unwrap().local_description().unwrap();
+    let fragment = SdpFragment::of_description(&local.sdp).unwrap().to_text();
+    assert_eq!(world.ask(patch(session, tag, &fragment)).status, 204);
+    // S5: a user fragment that the core could not write is refused by PATCH as well.
+    let long = format!(
+        "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n",
+        "u".repeat(112),
+        "p".repeat(22)
+    );
+    let refused = world.ask(patch(session, "*", &long));
+    assert_eq!(refused.status, 400);
+    assert!(
+        problem(&refused).contains("4 to 111"),
+        "{}",
+        problem(&refused)
+    );
+}

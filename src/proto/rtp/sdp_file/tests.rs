@@ -206,3 +206,24 @@ fn on_a_command_line() {
         assert!(parse(text).unwrap_err().contains("CODEC"), "{text}");
     }
 }
+
+/// What others take as well: a title above it, blanks behind lines, an origin that is cut off, any line end.
+#[test]
+fn sloppy_files_are_read() {
+    let sloppy = "SDP:\nv=0\no=- 1001 1 IN \ns=No Name\nc=IN IP4 127.0.0.1 \nt=0 0\na=tool:libavformat 61.1.100\n\
+                  m=video 6004 RTP/AVP 96 \nb=AS:256\na=rtpmap:96 VP8/90000 \n";
+    for text in [
+        sloppy.to_owned(),
+        sloppy.replace('\n', "\r"),
+        format!("\u{feff}{sloppy}"),
+    ] {
+        let file = SdpFile::parse(&text).unwrap();
+        assert_eq!(
+            (file.streams[0].codec, file.streams[0].payload_type),
+            (Codec::Vp8, 96)
+        );
+        assert_eq!(file.streams[0].address, "127.0.0.1:6004".parse().unwrap());
+    }
+    let error = SdpFile::parse(&sloppy.replace("VP8", "VP7")).unwrap_err();
+    assert_eq!(error.line, 8);
+}
