@@ -14,22 +14,24 @@
 //! The core applies an offer and makes its answer in one step, so that step is taken in
 //! `create_answer`; until then a remote offer can be rolled back.
 
+mod answer;
 mod offer;
 
 use std::time::Instant;
 
-use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
-use str0m::error::SdpError as SdpParseError;
-use str0m::{IceCreds, RtcError};
+use str0m::IceCreds;
+use str0m::change::{SdpAnswer, SdpPendingOffer};
 
 use super::channels::CORE_BUFFER;
-use super::core_access::replace_credentials;
 use super::description::{Description, check_own, own_attribute, own_media_lines, tagged_mid};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
 use super::tracks::remote_media;
 use super::{Peer, SdpType, SessionDescription};
-use crate::proto::sdp::{self, Fingerprint, MediaLine, Role, Sdp, SdpError, Strictness};
+use crate::proto::sdp::{self, Fingerprint, MediaLine, Role, Sdp, Strictness};
+
+pub(super) use self::answer::bad_sdp;
+use self::answer::not_canonical;
 
 /// Where offer and answer stand, and what is kept for the next step.
 pub(super) struct Negotiation {
@@ -240,55 +242,6 @@ impl Peer {
             kind: SdpType::Answer,
             sdp: self.with_gathered(sdp, false),
         })
-    }
-
-    fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
-        let media = remote_media(&offer.text, &offer.lines);
-        let text = self.tracks.as_wanted(&offer.text, &media);
-        let parsed = SdpOffer::from_sdp_string(&text).map_err(not_canonical)?;
-        self.wake_inactive(&media);
-        let answer = self.apply(|rtc| rtc.sdp_api().accept_offer(parsed))?;
-        self.tracks_answered(&offer.text, &media);
-        // The core has none for an m-line on which layers come.
-        self.declare_senders();
-        let mut sdp = self.tracks.write_local(answer.to_sdp_string(), false);
-        let made = self.rtc.direct_api().local_ice_credentials();
-        if made != self.local_creds {
-            let creds = self.rtc.credentials();
-            sdp = replace_credentials(&sdp, &made, &creds);
-            self.rtc.direct_api().set_local_ice_credentials(creds);
-        }
-        let sdp = self.as_offered(&sdp, &offer.lines)?;
-        self.negotiated(&offer);
-        self.keep_additions();
-        if let Some(earlier) = self.negotiation.taken_back.take() {
-            let mut api = self.rtc.sdp_api();
-            api.merge(earlier);
-            // Once there are data channels nothing has to announce them. What else there is is worked out anew.
-            if let Some((_, core)) = api.apply()
-                && !offer.has_application()
-            {
-                self.negotiation.taken_back = Some(core);
-            }
-        }
-        self.after_negotiation(&offer);
-        Ok(sdp)
-    }
-
-    /// Our answer in the form of its offer. One that does not fit is never sent.
-    fn as_offered(&self, core: &str, lines: &[MediaLine]) -> Result<String, PeerError> {
-        let offered = self.negotiation.remote.pending.as_ref();
-        let offered = Sdp::parse(offered.map_or("", |d| &d.sdp))?;
-        let text = sdp::answer_as_offered(core, &offered, lines);
-        let fits = |answer: &Sdp<'_>| sdp::check_answer(&offered, answer, Strictness::Ours);
-        let checked = Sdp::parse(&text).and_then(|answer| fits(&answer));
-        match checked {
-            Ok(()) => Ok(text),
-            Err(SdpError { line, text }) => Err(PeerError::from(SdpError {
-                line,
-                text: format!("this offer cannot be answered: {text}"),
-            })),
-        }
     }
 
     /// Sets a local description (W3C §4.4.2 `setLocalDescription`): the one last created, or a rollback.
@@ -640,24 +593,6 @@ impl Peer {
             state: self.signaling_state(),
         }
     }
-}
-
-/// What the core says of a description that it was given.
-pub(super) fn bad_sdp(error: RtcError) -> PeerError {
-    match error {
-        RtcError::RemoteSdp(why) => PeerError::BadDescription(why),
-        RtcError::Sdp(error) => not_canonical(error),
-        other => PeerError::BadDescription(other.to_string()),
-    }
-}
-
-/// A canonical description is one that the core can read; that it cannot is a fault of ours. What its parser says is
-/// not repeated: it tells where in memory the text stands.
-fn not_canonical(error: SdpParseError) -> PeerError {
-    PeerError::BadDescription(match error {
-        SdpParseError::Inconsistent(why) => why,
-        _ => "the core cannot read this description".into(),
-    })
 }
 
 fn no_pranswer() -> PeerError {

@@ -1,0 +1,81 @@
+//! Getting an answer out of the core, and into the form of its offer.
+
+use str0m::RtcError;
+use str0m::change::SdpOffer;
+use str0m::error::SdpError as SdpParseError;
+
+use super::super::core_access::replace_credentials;
+use super::super::description::Description;
+use super::super::error::PeerError;
+use super::super::tracks::remote_media;
+use super::Peer;
+use crate::proto::sdp::{self, MediaLine, Sdp, SdpError, Strictness};
+
+impl Peer {
+    pub(super) fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
+        let media = remote_media(&offer.text, &offer.lines);
+        let text = self.tracks.as_wanted(&offer.text, &media);
+        let parsed = SdpOffer::from_sdp_string(&text).map_err(not_canonical)?;
+        self.wake_inactive(&media);
+        let answer = self.apply(|rtc| rtc.sdp_api().accept_offer(parsed))?;
+        self.tracks_answered(&offer.text, &media);
+        // The core has none for an m-line on which layers come.
+        self.declare_senders();
+        let mut sdp = self.tracks.write_local(answer.to_sdp_string(), false);
+        let made = self.rtc.direct_api().local_ice_credentials();
+        if made != self.local_creds {
+            let creds = self.rtc.credentials();
+            sdp = replace_credentials(&sdp, &made, &creds);
+            self.rtc.direct_api().set_local_ice_credentials(creds);
+        }
+        let sdp = self.as_offered(&sdp, &offer.lines)?;
+        self.negotiated(&offer);
+        self.keep_additions();
+        if let Some(earlier) = self.negotiation.taken_back.take() {
+            let mut api = self.rtc.sdp_api();
+            api.merge(earlier);
+            // Once there are data channels nothing has to announce them. What else there is is worked out anew.
+            if let Some((_, core)) = api.apply()
+                && !offer.has_application()
+            {
+                self.negotiation.taken_back = Some(core);
+            }
+        }
+        self.after_negotiation(&offer);
+        Ok(sdp)
+    }
+
+    /// Our answer in the form of its offer. One that does not fit is never sent.
+    fn as_offered(&self, core: &str, lines: &[MediaLine]) -> Result<String, PeerError> {
+        let offered = self.negotiation.remote.pending.as_ref();
+        let offered = Sdp::parse(offered.map_or("", |d| &d.sdp))?;
+        let text = sdp::answer_as_offered(core, &offered, lines);
+        let fits = |answer: &Sdp<'_>| sdp::check_answer(&offered, answer, Strictness::Ours);
+        let checked = Sdp::parse(&text).and_then(|answer| fits(&answer));
+        match checked {
+            Ok(()) => Ok(text),
+            Err(SdpError { line, text }) => Err(PeerError::from(SdpError {
+                line,
+                text: format!("this offer cannot be answered: {text}"),
+            })),
+        }
+    }
+}
+
+/// What the core says of a description that it was given.
+pub(in super::super) fn bad_sdp(error: RtcError) -> PeerError {
+    match error {
+        RtcError::RemoteSdp(why) => PeerError::BadDescription(why),
+        RtcError::Sdp(error) => not_canonical(error),
+        other => PeerError::BadDescription(other.to_string()),
+    }
+}
+
+/// A canonical description is one that the core can read; that it cannot is a fault of ours. What its parser says is
+/// not repeated: it tells where in memory the text stands.
+pub(super) fn not_canonical(error: SdpParseError) -> PeerError {
+    PeerError::BadDescription(match error {
+        SdpParseError::Inconsistent(why) => why,
+        _ => "the core cannot read this description".into(),
+    })
+}
