@@ -24,7 +24,8 @@ pub(super) fn relative_to_moof(data: &mut [u8], position: u64) {
     for moof in boxes(data, all, b"moof") {
         let here = position.saturating_add(moof.start as u64);
         for traf in boxes(data, inside(moof), b"traf") {
-            for tfhd in boxes(data, inside(traf), b"tfhd") {
+            // There is one (ISO/IEC 14496-12 §8.8.7).
+            if let Some(tfhd) = boxes(data, inside(traf), b"tfhd").first().copied() {
                 // The boxes behind it stay where they are.
                 let truns = boxes(data, inside(traf), b"trun");
                 let _ = rewrite(data, tfhd, &truns, here);

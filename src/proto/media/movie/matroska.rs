@@ -23,6 +23,9 @@ const BLOCK_DURATION: u32 = 0x9B;
 /// Bytes of the elements that are read as a whole, but for blocks: descriptions.
 const MAX_TABLE: u64 = 16 << 20;
 
+/// Bytes that stand before each frame of a track; real ones are a few.
+const MAX_STRIPPED: usize = 256;
+
 /// Tracks of a file.
 const MAX_TRACKS: usize = 256;
 
@@ -367,7 +370,8 @@ impl<'a> Entry<'a> {
         match part(0x4254).map_or(0, |(_, bytes)| uint(bytes)) {
             HEADER_STRIPPING => {
                 let stripped = part(0x4255).map(|(_, bytes)| bytes).unwrap_or_default();
-                self.stripped = stripped.to_vec();
+                self.is_encoded = stripped.len() > MAX_STRIPPED;
+                self.stripped = stripped.get(..MAX_STRIPPED).unwrap_or(stripped).to_vec();
             }
             _ => self.is_encoded = true,
         }
