@@ -392,7 +392,7 @@ fn headers_of_a_proxy_are_believed_from_trusted_ones_only() {
     // The page's origin is the one that the proxy was asked for; its cookie is for TLS and the prefix.
     let login = behind.ask(
         "POST /api/login",
-        "Authorization: Bearer see\r\nOrigin: https://media.example\r\nX-Forwarded-For: 192.0.2.3\r\n\
+        "Host: inner\r\nAuthorization: Bearer see\r\nOrigin: https://media.example\r\nX-Forwarded-For: 192.0.2.3\r\n\
          X-Forwarded-Proto: https\r\nX-Forwarded-Host: media.example\r\nX-Forwarded-Prefix: /cam\r\n",
         "",
     );
