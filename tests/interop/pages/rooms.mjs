@@ -218,7 +218,7 @@ export const rooms = {
 
   /** Pages that know nothing but sfu-ws's three events, with one of ours. */
   async room_sfu_ws(open) {
-    const theirs = () => open(`${base}/style.css`, { ...small, file: sfuWs });
+    const theirs = () => open(`${base}/assets/style.css`, { ...small, file: sfuWs });
     const [first, second] = [await theirs(), await theirs()];
     await Promise.all([first, second].map((page) => moving(page, 1)));
     const ours = await room(open, 'lobby', 'Ours');
