@@ -78,7 +78,7 @@ impl TrustedProxies {
         let nth = |name: &str| {
             let values = values(request, name);
             let all: Vec<&str> = values.flat_map(|v| v.split(',')).map(str::trim).collect();
-            let at = all.len().checked_sub(steps.max(1)).unwrap_or(0);
+            let at = all.len().saturating_sub(steps.max(1));
             all.get(at).map(|value| (*value).to_owned())
         };
         let of_element = |of: fn(&Element) -> &str| {

@@ -278,12 +278,15 @@ impl Track {
         self.last = Some(sample.time);
         let mut data = sample.data;
         if matches!(self.codec, Codec::H264 | Codec::H265) {
-            data = self.nal.to_byte_stream(self.codec, &data).ok_or_else(|| {
-                damaged(
-                    offset,
-                    format!("an {} frame with a wrong length in it", self.codec),
-                )
-            })?;
+            data = self
+                .nal
+                .write_byte_stream(self.codec, &data)
+                .ok_or_else(|| {
+                    damaged(
+                        offset,
+                        format!("an {} frame with a wrong length in it", self.codec),
+                    )
+                })?;
         }
         let duration = match self.codec {
             Codec::Opus => opus::duration(&data)
@@ -339,7 +342,7 @@ impl NalFormat {
 
     /// Start codes instead of lengths, parameter sets before keyframes that come without, and no
     /// delimiters. `None` when a length is wrong.
-    fn to_byte_stream(&mut self, codec: Codec, data: &[u8]) -> Option<Vec<u8>> {
+    fn write_byte_stream(&mut self, codec: Codec, data: &[u8]) -> Option<Vec<u8>> {
         let (mut out, mut is_key) = (Vec::with_capacity(data.len() + 16), false);
         let mut own = Vec::new();
         let mut rest = data;

@@ -186,12 +186,11 @@ impl Calls {
         };
         self.sockets.insert(socket, state);
         self.wake_at(now + self.config.sign_in_time);
-        match request.query_value("userId") {
-            Some(user) => match names::check(&user) {
+        if let Some(user) = request.query_value("userId") {
+            match names::check(&user) {
                 Ok(()) => self.sign_in(socket, user, request.query_value("resume").as_deref()),
                 Err(why) => self.complain(socket, why),
-            },
-            None => {}
+            }
         }
     }
 
@@ -286,12 +285,9 @@ impl Calls {
                 let of_other = self.users.get(other).map(|o| o.calls.contains(id));
                 assert_eq!(of_other, Some(true), "{id} is in a call with {other}");
             }
-            match user.socket {
-                Ok(socket) => {
-                    let signed_in = self.sockets.get(&socket).map(|s| s.user.as_ref());
-                    assert_eq!(signed_in, Some(Some(id)));
-                }
-                Err(_) => {}
+            if let Ok(socket) = user.socket {
+                let signed_in = self.sockets.get(&socket).map(|s| s.user.as_ref());
+                assert_eq!(signed_in, Some(Some(id)));
             }
         }
         assert_eq!(self.clients.total(), self.users.len());

@@ -23,7 +23,7 @@ pub(super) struct Clips {
 #[derive(Debug)]
 enum Player {
     /// At the pace of its timestamps.
-    Paced(Playback),
+    Paced(Box<Playback>),
     /// As it comes.
     Live(Live),
 }
@@ -84,14 +84,14 @@ impl Clips {
     pub fn start(input: Input, handle: LoopHandle, config: &StreamsConfig) -> io::Result<Self> {
         let player = match input.is_live() {
             true => Player::Live(Live::new()),
-            false => Player::Paced(Playback {
+            false => Player::Paced(Box::new(Playback {
                 show: None,
                 news: None,
                 over: None,
                 aside: None,
                 max_bytes: config.max_read_bytes,
                 due: None,
-            }),
+            })),
         };
         let reading = Reading::start(input, handle, config)?;
         Ok(Self { reading, player })

@@ -284,7 +284,7 @@ mod tests {
         let config = TransceiverConfig::default();
         let video = net
             .peer(id)
-            .and_then(|mut p| Ok(p.add_transceiver(MediaKind::Video, config)))
+            .map(|mut p| p.add_transceiver(MediaKind::Video, config))
             .unwrap()
             .unwrap();
         let now = Instant::now();
