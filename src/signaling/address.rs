@@ -225,7 +225,7 @@ mod tests {
             ("localhost:65536", "not a number"),
             ("::1:80", "needs brackets"),
             ("[::1:80", "\"]\" is missing"),
-            ("[localhost]:80", "no IPv6 address"),
+            ("[localhost]:80", "not an IPv6 address"),
             ("a/b:80", "no host name has"),
             ("a@b:80", "no host name has"),
             ("ex ample:80", "no host name has"),

@@ -301,7 +301,7 @@ fn stream_of(
     }
     let (payload_type, codec, clock_rate, channels) = format_of(media, lines)?;
     if media.media != MediaKind::of(codec).to_string() {
-        return Err(m_line(format!("{codec} is no {}", media.media)).into());
+        return Err(m_line(format!("{codec} is not {}", media.media)).into());
     }
     let connection = media.connections.first().or(of_session);
     let connection = connection.ok_or_else(|| m_line("no c-line says where to".into()))?;

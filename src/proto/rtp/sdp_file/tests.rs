@@ -137,7 +137,7 @@ fn errors_name_the_line() {
             10,
             "payload type",
         ),
-        ("b=AS:64", "a=rtcp:all", 12, "no port"),
+        ("b=AS:64", "a=rtcp:all", 12, "not a port"),
         ("v=0", "v=7", 1, ""),
     ];
     for (from, to, line, words) in cases {
