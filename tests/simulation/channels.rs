@@ -751,3 +751,33 @@ fn calls_on_channels_that_are_not_there() {
         );
     });
 }
+
+/// RFC 3758: a message without a lifetime is sent once; the core would give it up before that.
+#[test]
+fn a_lifetime_of_nothing_sends_once() {
+    for ordered in [true, false] {
+        let mut sim = Simulation::new(5, Link::default().delay(20, 0));
+        let (a, b) = sim.pair();
+        let config = ChannelConfig::new("data")
+            .ordered(ordered)
+            .max_packet_lifetime(0);
+        let ours = create(&mut sim, a, config);
+        connected(&mut sim, a, b);
+        sim.run_for(2000);
+        for n in 0..20 {
+            sim.with(a, |p, now| p.send_text(ours, &format!("{n}"), now))
+                .expect("open");
+            sim.run_for(100);
+        }
+        sim.run_for(2000);
+        let theirs = sim.peer(b).channels()[0];
+        let heard = Log::of(&mut sim, b);
+        assert_eq!(heard.messages.values().map(Vec::len).sum::<usize>(), 20);
+        // And back: the other side's channel has the same promise.
+        sim.with(b, |p, now| p.send_text(theirs, "back", now))
+            .expect("open");
+        sim.run_for(1000);
+        let heard = Log::of(&mut sim, a);
+        assert_eq!(heard.messages.values().map(Vec::len).sum::<usize>(), 1);
+    }
+}

@@ -29,7 +29,8 @@ pub struct ChannelConfig {
     pub ordered: bool,
     /// A message is given up after this many retransmissions. Not together with a lifetime.
     pub max_retransmits: Option<u16>,
-    /// A message is given up after this many milliseconds. Not together with retransmissions.
+    /// A message is given up after this many milliseconds. Not together with retransmissions. 0: it is sent once, and the
+    /// other side is told of a limit of no retransmissions, which means the same.
     pub max_packet_lifetime: Option<u16>,
     /// Both sides make the channel with this id, and nothing is said on the wire (0 to 65,534).
     pub negotiated: Option<u16>,
@@ -104,6 +105,8 @@ impl ChannelConfig {
     pub(super) fn to_core(&self) -> CoreConfig {
         let reliability = match (self.max_retransmits, self.max_packet_lifetime) {
             (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
+            // Sent once (RFC 3758 §4.1): the core would give it up before that (docs/upstream.md).
+            (None, Some(0)) => Reliability::MaxRetransmits { retransmits: 0 },
             (None, Some(lifetime)) => Reliability::MaxPacketLifetime { lifetime },
             (None, None) => Reliability::Reliable,
         };
