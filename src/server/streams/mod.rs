@@ -57,6 +57,7 @@ mod health;
 mod info;
 mod keyframes;
 mod live;
+mod notices;
 mod publisher;
 mod reader;
 mod rtp;

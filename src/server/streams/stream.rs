@@ -1,6 +1,7 @@
 //! One stream: its source, its state, its viewers.
 
 mod published;
+mod viewers;
 
 use std::time::{Duration, Instant};
 
@@ -9,19 +10,17 @@ use super::config::StreamsConfig;
 use super::health::{Fault, Health};
 use super::info::{StreamInfo, StreamState, StreamStats};
 use super::keyframes::begins_keyframe;
+use super::notices::Notices;
 use super::publisher::Publisher;
 use super::reader::{self, Contents, Input};
 use super::rtp::{self, RtpInputs};
 use super::source::SourceConfig;
-use super::tracks::{Outcome, Track, shared_frame};
+use super::tracks::{Track, shared_frame};
 use super::whep;
 use crate::driver::peers::Queued;
 use crate::driver::{Datagram, EventLoop, PeerId, UdpId};
 use crate::proto::media::Codec;
-use crate::proto::peer::{
-    Direction, EncodedFrame, MediaKind, MediaMode, PeerConfig, PeerEvent, RtpPacket,
-    TransceiverConfig, TransceiverId,
-};
+use crate::proto::peer::{EncodedFrame, MediaKind, MediaMode, PeerConfig, RtpPacket};
 use crate::server::token::Token;
 use crate::signaling::whip::{WhipClient, WhipEvent};
 
@@ -30,9 +29,6 @@ const PROVEN: Duration = Duration::from_secs(10);
 
 /// How long a path to another server may be silent, once that is noticed. By then an ICE restart has been tried.
 const LOST: Duration = Duration::from_secs(5);
-
-/// Notes about a source; what comes to more says no more than these.
-const MAX_NOTES: usize = 16;
 
 /// Sessions with other servers that are waited for while they end.
 const MAX_FAREWELLS: usize = 4;
@@ -49,12 +45,9 @@ pub(super) struct Stream {
     /// The standard input has come to its end, or cannot be read: it cannot be opened again.
     is_spent: bool,
     state: StreamState,
-    /// What people should know of the source.
-    notes: Vec<String>,
+    notices: Notices,
     /// Of the video of a live source.
     health: Health,
-    /// The failure that was logged last: the same one again is not.
-    logged: Option<String>,
     /// The state has changed, and was not told.
     pub is_news: bool,
     running: Option<Running>,
@@ -131,9 +124,8 @@ impl Stream {
             begin_at: is_live.then(Instant::now),
             is_spent: false,
             state,
-            notes: Vec::new(),
+            notices: Notices::default(),
             health: Health::default(),
-            logged: None,
             is_news: false,
             running: None,
             tracks: [MediaKind::Video, MediaKind::Audio].map(Track::new),
@@ -210,26 +202,12 @@ impl Stream {
         contents.notes.into_iter().for_each(|note| self.note(note));
     }
 
-    /// Tells people something about the source, once.
     fn note(&mut self, note: String) {
-        if self.notes.contains(&note) || self.notes.len() >= MAX_NOTES {
-            return;
-        }
-        log::warn!("stream {}: {note}", self.name);
-        self.notes.push(note);
-        self.is_news = true;
+        self.is_news |= self.notices.note(&self.name, note);
     }
 
-    /// Logs a failure, unless it is the one that was logged last.
     fn log_failure(&mut self, why: &str, again_in: Option<Duration>) {
-        let level = match self.logged.as_deref() == Some(why) {
-            true => log::Level::Debug,
-            false => log::Level::Warn,
-        };
-        let again = again_in.map(|wait| format!("; again in {wait:?}"));
-        let again = again.unwrap_or_default();
-        log::log!(level, "stream {}: {why}{again}", self.name);
-        self.logged = Some(why.to_owned());
+        self.notices.failed(&self.name, why, again_in);
     }
 
     fn set_codecs(&mut self, codecs: &[Codec]) {
@@ -260,7 +238,7 @@ impl Stream {
             state: self.state.clone(),
             viewers: self.viewers,
             codecs: self.codecs(),
-            notes: self.notes.clone(),
+            notes: self.notices.notes().to_vec(),
             stats: StreamStats {
                 packets: sum(|t| t.packets),
                 bytes: sum(|t| t.bytes),
@@ -270,117 +248,6 @@ impl Stream {
                 keyframe_requests: sum(|t| t.keyframe_requests),
                 ..self.stats
             },
-        }
-    }
-
-    pub fn viewers(&self) -> usize {
-        self.viewers
-    }
-
-    /// Returns the codecs that a viewer who comes now is sent, as far as they are known: those of a publisher once it
-    /// sends, those of a file or of plain RTP always.
-    pub fn settled_codecs(&self) -> Vec<Codec> {
-        match self.source.is_peer() && self.state != StreamState::Live {
-            true => Vec::new(),
-            false => self.codecs(),
-        }
-    }
-
-    /// The tracks that a viewer gets. What is not known before there is a publisher, or something in the pipe,
-    /// is offered in all codecs, and settled when it is.
-    pub fn viewer_tracks(&self) -> Vec<(MediaKind, TransceiverConfig)> {
-        let settled = self.settled_codecs();
-        // A publisher may add a track.
-        let is_all = !self.source.is_peer() && !settled.is_empty();
-        let of = |kind| settled.iter().filter(move |c| MediaKind::of(**c) == kind);
-        let wanted = self.tracks.iter().map(|t| t.kind);
-        wanted
-            .filter(|kind| !is_all || of(*kind).next().is_some())
-            .map(|kind| {
-                let name = match kind {
-                    MediaKind::Video => "video",
-                    MediaKind::Audio => "audio",
-                };
-                let config = TransceiverConfig::default()
-                    .direction(Direction::SendOnly)
-                    .ids(&self.name, name)
-                    .stereo(kind == MediaKind::Audio);
-                (kind, config.codecs(of(kind).copied()))
-            })
-            .collect()
-    }
-
-    /// A viewer has come, and has these tracks.
-    pub fn add_viewer(
-        &mut self,
-        ctx: &mut Context<'_>,
-        peer: PeerId,
-        tracks: Vec<(MediaKind, TransceiverId)>,
-    ) {
-        let is_live = self.source.is_peer() && self.state == StreamState::Live;
-        for (kind, transceiver) in tracks {
-            let track = &mut self.tracks[index_of(kind)];
-            let is_settled = is_live && !track.feeds.is_empty();
-            track.add_leg(peer, transceiver, is_settled);
-        }
-        self.viewers += 1;
-        self.stats.viewers_total += 1;
-        self.empty_since = None;
-        let may_start = match &self.state {
-            _ if self.is_spent => false,
-            StreamState::Idle | StreamState::Ended => true,
-            // What reads a named pipe goes on to read it.
-            StreamState::Failed { .. } if self.running.is_some() => false,
-            StreamState::Failed { retry_at, .. } => retry_at.is_none_or(|at| at <= ctx.now),
-            _ => false,
-        };
-        if may_start {
-            self.start(ctx);
-        }
-    }
-
-    pub fn remove_viewer(&mut self, peer: PeerId, now: Instant) {
-        for track in &mut self.tracks {
-            track.remove_leg(peer);
-        }
-        self.viewers = self.viewers.saturating_sub(1);
-        if self.viewers == 0 {
-            self.empty_since = Some(now);
-        }
-    }
-
-    /// An event of a viewer's peer.
-    pub fn handle_viewer(&mut self, ctx: &mut Context<'_>, peer: PeerId, event: &PeerEvent) {
-        for index in 0..self.tracks.len() {
-            let track = &mut self.tracks[index];
-            let outcome = track.handle_event(ctx.net, peer, event, ctx.now);
-            self.settle(ctx, index, peer, outcome);
-        }
-    }
-
-    fn settle(&mut self, ctx: &mut Context<'_>, track: usize, peer: PeerId, outcome: Outcome) {
-        let kind = self.tracks[track].kind;
-        match outcome {
-            Outcome::Done => {}
-            Outcome::WantsKeyframe => self.want_keyframe(ctx),
-            Outcome::Undecodable { codec } => {
-                ctx.outcome.undecodable.push((peer, kind, codec));
-                let leg = self.tracks[track].leg(peer);
-                if leg.is_some_and(|leg| leg.is_settled) {
-                    ctx.outcome.outdated.push(peer);
-                }
-            }
-        }
-    }
-
-    /// Binds all viewers anew, after the codecs have changed.
-    fn reconnect(&mut self, ctx: &mut Context<'_>) {
-        for index in 0..self.tracks.len() {
-            for leg in 0..self.tracks[index].legs.len() {
-                let peer = self.tracks[index].legs[leg].peer;
-                let outcome = self.tracks[index].connect(ctx.net, leg, ctx.now);
-                self.settle(ctx, index, peer, outcome);
-            }
         }
     }
 
@@ -530,8 +397,7 @@ impl Stream {
 
     fn live(&mut self, now: Instant) {
         if self.state != StreamState::Live {
-            // What fails now is news again.
-            self.logged = None;
+            self.notices.recovered();
             self.live_since.get_or_insert(now);
             self.set_state(StreamState::Live);
         }

@@ -1,0 +1,63 @@
+//! The things people are told about a stream's source: notes, and failures without repetition.
+
+use std::time::Duration;
+
+/// Notes kept for one source. Further ones are dropped.
+const MAX_NOTES: usize = 16;
+
+/// Notes about a source, and the failure that was logged last.
+#[derive(Debug, Default)]
+pub(super) struct Notices {
+    notes: Vec<String>,
+    logged: Option<String>,
+}
+
+impl Notices {
+    /// Returns the notes in the order in which they were made.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Logs and keeps a note about the source of `stream`. Returns `false` if it is known already, or if there is no
+    /// room for another one.
+    pub fn note(&mut self, stream: &str, note: String) -> bool {
+        if self.notes.contains(&note) || self.notes.len() >= MAX_NOTES {
+            return false;
+        }
+        log::warn!("stream {stream}: {note}");
+        self.notes.push(note);
+        true
+    }
+
+    /// Logs a failure of `stream`: as a warning, or at debug level if it is the same one again.
+    pub fn failed(&mut self, stream: &str, why: &str, again_in: Option<Duration>) {
+        let level = match self.logged.as_deref() == Some(why) {
+            true => log::Level::Debug,
+            false => log::Level::Warn,
+        };
+        let again = again_in.map(|wait| format!("; again in {wait:?}"));
+        let again = again.unwrap_or_default();
+        log::log!(level, "stream {stream}: {why}{again}");
+        self.logged = Some(why.to_owned());
+    }
+
+    /// Makes the next failure worth a warning again, even if it is the same one.
+    pub fn recovered(&mut self) {
+        self.logged = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_are_kept_once_and_have_a_limit() {
+        let mut notices = Notices::default();
+        assert!(notices.note("a", "no audio".into()));
+        assert!(!notices.note("a", "no audio".into()));
+        let made = (0..100).filter(|n| notices.note("a", n.to_string()));
+        assert_eq!(made.count(), MAX_NOTES - 1);
+        assert_eq!(notices.notes().len(), MAX_NOTES);
+    }
+}

@@ -1,0 +1,123 @@
+//! The viewers of a stream: the tracks they are offered, and how these follow the source's codecs.
+
+use std::time::Instant;
+
+use super::{Context, Stream, index_of};
+use crate::driver::PeerId;
+use crate::proto::media::Codec;
+use crate::proto::peer::{Direction, MediaKind, PeerEvent, TransceiverConfig, TransceiverId};
+use crate::server::streams::info::StreamState;
+use crate::server::streams::tracks::Outcome;
+
+impl Stream {
+    pub fn viewers(&self) -> usize {
+        self.viewers
+    }
+
+    /// Returns the codecs that a viewer who comes now is sent, as far as they are known: those of a publisher once it
+    /// sends, those of a file or of plain RTP always.
+    pub fn settled_codecs(&self) -> Vec<Codec> {
+        match self.source.is_peer() && self.state != StreamState::Live {
+            true => Vec::new(),
+            false => self.codecs(),
+        }
+    }
+
+    /// The tracks that a viewer gets. What is not known before there is a publisher, or something in the pipe,
+    /// is offered in all codecs, and settled when it is.
+    pub fn viewer_tracks(&self) -> Vec<(MediaKind, TransceiverConfig)> {
+        let settled = self.settled_codecs();
+        // A publisher may add a track.
+        let is_all = !self.source.is_peer() && !settled.is_empty();
+        let of = |kind| settled.iter().filter(move |c| MediaKind::of(**c) == kind);
+        let wanted = self.tracks.iter().map(|t| t.kind);
+        wanted
+            .filter(|kind| !is_all || of(*kind).next().is_some())
+            .map(|kind| {
+                let name = match kind {
+                    MediaKind::Video => "video",
+                    MediaKind::Audio => "audio",
+                };
+                let config = TransceiverConfig::default()
+                    .direction(Direction::SendOnly)
+                    .ids(&self.name, name)
+                    .stereo(kind == MediaKind::Audio);
+                (kind, config.codecs(of(kind).copied()))
+            })
+            .collect()
+    }
+
+    /// A viewer has come, and has these tracks.
+    pub fn add_viewer(
+        &mut self,
+        ctx: &mut Context<'_>,
+        peer: PeerId,
+        tracks: Vec<(MediaKind, TransceiverId)>,
+    ) {
+        let is_live = self.source.is_peer() && self.state == StreamState::Live;
+        for (kind, transceiver) in tracks {
+            let track = &mut self.tracks[index_of(kind)];
+            let is_settled = is_live && !track.feeds.is_empty();
+            track.add_leg(peer, transceiver, is_settled);
+        }
+        self.viewers += 1;
+        self.stats.viewers_total += 1;
+        self.empty_since = None;
+        let may_start = match &self.state {
+            _ if self.is_spent => false,
+            StreamState::Idle | StreamState::Ended => true,
+            // What reads a named pipe goes on to read it.
+            StreamState::Failed { .. } if self.running.is_some() => false,
+            StreamState::Failed { retry_at, .. } => retry_at.is_none_or(|at| at <= ctx.now),
+            _ => false,
+        };
+        if may_start {
+            self.start(ctx);
+        }
+    }
+
+    pub fn remove_viewer(&mut self, peer: PeerId, now: Instant) {
+        for track in &mut self.tracks {
+            track.remove_leg(peer);
+        }
+        self.viewers = self.viewers.saturating_sub(1);
+        if self.viewers == 0 {
+            self.empty_since = Some(now);
+        }
+    }
+
+    /// An event of a viewer's peer.
+    pub fn handle_viewer(&mut self, ctx: &mut Context<'_>, peer: PeerId, event: &PeerEvent) {
+        for index in 0..self.tracks.len() {
+            let track = &mut self.tracks[index];
+            let outcome = track.handle_event(ctx.net, peer, event, ctx.now);
+            self.settle(ctx, index, peer, outcome);
+        }
+    }
+
+    fn settle(&mut self, ctx: &mut Context<'_>, track: usize, peer: PeerId, outcome: Outcome) {
+        let kind = self.tracks[track].kind;
+        match outcome {
+            Outcome::Done => {}
+            Outcome::WantsKeyframe => self.want_keyframe(ctx),
+            Outcome::Undecodable { codec } => {
+                ctx.outcome.undecodable.push((peer, kind, codec));
+                let leg = self.tracks[track].leg(peer);
+                if leg.is_some_and(|leg| leg.is_settled) {
+                    ctx.outcome.outdated.push(peer);
+                }
+            }
+        }
+    }
+
+    /// Binds all viewers anew, after the codecs have changed.
+    pub(super) fn reconnect(&mut self, ctx: &mut Context<'_>) {
+        for index in 0..self.tracks.len() {
+            for leg in 0..self.tracks[index].legs.len() {
+                let peer = self.tracks[index].legs[leg].peer;
+                let outcome = self.tracks[index].connect(ctx.net, leg, ctx.now);
+                self.settle(ctx, index, peer, outcome);
+            }
+        }
+    }
+}
