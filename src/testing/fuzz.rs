@@ -17,6 +17,8 @@ mod media;
 mod rooms;
 mod rtp;
 mod sequence;
+#[cfg(all(feature = "server", any(feature = "aws-lc", feature = "rust-crypto")))]
+mod servers;
 mod stun;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 mod stun_peer;
@@ -43,6 +45,8 @@ pub use media::{frame, h264, h265, ivf, jitter, media_file, ogg, recording, wav}
 pub use rooms::{room_media, room_message};
 pub use rtp::{rtp_packet, rtp_source, sdp_file};
 pub use sequence::sequence;
+#[cfg(all(feature = "server", any(feature = "aws-lc", feature = "rust-crypto")))]
+pub use servers::{door, rooms_with_peers, whip_server};
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 pub use stun_peer::stun_peer;
 #[cfg(feature = "turn-server")]
@@ -80,6 +84,7 @@ const BODIES: &[(&str, Body)] = &[
     ("dcep", dcep),
     ("demux", demux),
     ("depacketize", depacketize),
+    ("door", door),
     ("dtls", dtls),
     ("frame", frame),
     ("h264", h264),
@@ -100,6 +105,7 @@ const BODIES: &[(&str, Body)] = &[
     ("recording", recording),
     ("room_media", room_media),
     ("room_message", room_message),
+    ("rooms_with_peers", rooms_with_peers),
     ("rtp_packet", rtp_packet),
     ("rtp_source", rtp_source),
     ("sctp", sctp),
@@ -119,6 +125,7 @@ const BODIES: &[(&str, Body)] = &[
     ("turn_stream", turn_stream),
     ("wav", wav),
     ("web_socket", web_socket),
+    ("whip_server", whip_server),
 ];
 
 /// The look at a datagram that finds its peer.

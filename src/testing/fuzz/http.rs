@@ -1,5 +1,7 @@
 //! What comes to the door.
 
+use std::cell::RefCell;
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use super::Bytes;
@@ -8,6 +10,7 @@ use crate::server::door::request::{decode_path, parse};
 use crate::server::door::web_socket::{Incoming, Socket};
 use crate::server::gateway::access::{Access, AccessConfig, Right};
 use crate::server::http::{Request, WebSocketId};
+use crate::server::proxies::{Cidr, HeaderReader, TrustedProxies, checked_prefix};
 use crate::server::token::Token;
 
 const LIMITS: ReadLimits = ReadLimits {
@@ -22,6 +25,7 @@ pub fn http_head(data: &[u8]) {
     let whole = requests(&mut std::iter::once(data));
     let pieces = requests(&mut data.chunks(usize::from(*size) + 1));
     assert_eq!(whole, pieces);
+    proxy_protocol(data);
 }
 
 /// The requests in these bytes, and the status with which it ends.
@@ -45,6 +49,24 @@ fn requests(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<Raw>, u16) {
     (all, reader.ended().map_or(0, |refusal| refusal.status))
 }
 
+thread_local! {
+    /// One for all inputs: the cookie costs thousands of hashes.
+    static ACCESS: RefCell<Access> = RefCell::new(Access::new(AccessConfig {
+        view: Some(Token::new("open-sesame")),
+        ..AccessConfig::default()
+    }));
+}
+
+/// Returns the cookie of the token, with its name.
+pub(super) fn pair() -> String {
+    let mut page = Request::new("GET", "/", ([127, 0, 0, 1], 1).into());
+    let bearer = ("authorization".into(), "Bearer open-sesame".into());
+    page.headers.push(bearer);
+    let cookie = ACCESS.with_borrow(|access| access.cookie(&page));
+    let cookie = cookie.unwrap_or_default();
+    cookie.split(';').next().unwrap_or_default().to_owned()
+}
+
 fn check(raw: &Raw) {
     assert!(raw.head.len() <= LIMITS.head && raw.body.len() <= LIMITS.body);
     let Ok(parsed) = parse(raw.clone(), ([127, 0, 0, 1], 1).into(), false) else {
@@ -60,27 +82,58 @@ fn check(raw: &Raw) {
             .iter()
             .all(|(_, value)| !value.contains(['\r', '\n', '\0']))
     );
-    // Only who shows the token, or the cookie made of it, is let in.
-    let token = || Some(Token::new("open-sesame"));
-    let mut access = Access::new(AccessConfig {
-        view: token(),
-        ..AccessConfig::default()
-    });
-    if access.check(Right::View, &request, Instant::now()).is_ok() {
+    // Only the token, or the cookie made of it, lets in.
+    let may = ACCESS.with_borrow_mut(|a| a.check(Right::View, &request, Instant::now()));
+    if may.is_ok() {
         let shown = |name, what: &str| {
             let mut headers = request.headers.iter().filter(|(n, _)| n == name);
             headers.any(|(_, value)| value.contains(what))
         };
-        let mut page = Request::new("GET", "/", request.client);
-        let bearer = ("authorization".into(), "Bearer open-sesame".into());
-        page.headers.push(bearer);
-        let cookie = access.cookie(&page).unwrap_or_default();
-        let pair = cookie.split(';').next().unwrap_or_default();
-        assert!(shown("authorization", "open-sesame") || shown("cookie", pair));
+        assert!(shown("authorization", "open-sesame") || shown("cookie", &pair()));
     }
+    forwarded(&request);
     // What goes on to another parser says the same as what was understood.
     let path = parsed.target.split('?').next().unwrap_or_default();
     assert_eq!(decode_path(path).as_ref(), Ok(&request.path));
+}
+
+/// Checks that the headers of a trusted proxy yield a prefix and a host that end no line and no page, and that those of
+/// others change nothing.
+fn forwarded(request: &Request) {
+    let all = Cidr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    let trusting = TrustedProxies::default().ranges(all.into_iter().collect());
+    let mut placed = request.clone();
+    trusting.apply(&mut placed);
+    assert_eq!(
+        checked_prefix(&placed.prefix).as_deref(),
+        Ok(&*placed.prefix)
+    );
+    let host = placed.header("host").unwrap_or_default();
+    assert!(!host.contains(char::is_control) && !host.contains(['"', '<', ' ']));
+    let mut same = request.clone();
+    TrustedProxies::default().apply(&mut same);
+    assert_eq!(&same, request);
+}
+
+/// Checks that a header of the PROXY protocol is read the same in one piece and byte by byte, and no data behind it.
+fn proxy_protocol(data: &[u8]) {
+    let whole = HeaderReader::default().push(data);
+    let mut reader = HeaderReader::default();
+    for (at, byte) in data.iter().enumerate() {
+        match reader.push(&[*byte]) {
+            Ok(None) => {}
+            Ok(Some((header, rest))) => {
+                assert!(rest.is_empty());
+                assert_eq!(whole, Ok(Some((header, data[at + 1..].to_vec()))));
+                return;
+            }
+            Err(why) => {
+                assert_eq!(whole, Err(why));
+                return;
+            }
+        }
+    }
+    assert!(data.is_empty() || whole == Ok(None));
 }
 
 /// Frames of a WebSocket, in pieces: messages are within the limit, and nothing comes after the end.

@@ -49,6 +49,17 @@ fn seeds(name: &str, body: fn(&[u8])) -> usize {
 #[cfg(feature = "server")]
 #[test]
 fn door_seeds() {
+    use crate::server::proxies::HeaderReader;
+
+    let seed = include_str!("../../../fuzz/seeds/http_head/cookie");
+    assert!(seed.contains(&http::pair()), "a cookie that lets in");
+    for seed in [
+        include_bytes!("../../../fuzz/seeds/http_head/proxy_v1").as_slice(),
+        include_bytes!("../../../fuzz/seeds/http_head/proxy_v2"),
+    ] {
+        let read = HeaderReader::default().push(&seed[1..]);
+        assert!(matches!(read, Ok(Some(_))), "{read:?}");
+    }
     for (name, body) in [
         ("http_head", http_head as fn(&[u8])),
         ("web_socket", web_socket),
@@ -66,6 +77,44 @@ fn door_seeds() {
                 }
             }
         }
+    }
+}
+
+/// The seeds of servers with peers inside lead where they should: sessions begin, change and end; pages get offers, which
+/// they answer; requests and WebSockets come through the door.
+#[cfg(feature = "server")]
+#[test]
+fn seeds_reach_the_servers() {
+    let seed = |name: &str| {
+        let path = format!("{}/fuzz/seeds/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read(path).unwrap()
+    };
+    let statuses = servers::whip_statuses(&seed("whip_server/session"));
+    println!("{statuses:?}");
+    assert_eq!(statuses[0], ("POST", 201));
+    assert!(statuses.contains(&("PATCH", 200)) || statuses.contains(&("PATCH", 204)));
+    assert!(statuses.contains(&("DELETE", 200)));
+    let statuses = servers::whip_statuses(&seed("whip_server/both"));
+    println!("{statuses:?}");
+    assert!(statuses.iter().filter(|s| **s == ("POST", 201)).count() > 1);
+    let statuses = servers::whip_statuses(&seed("whip_server/changed"));
+    println!("{statuses:?}");
+    assert!(statuses.iter().any(|(_, status)| *status == 422));
+    for name in ["join", "changed"] {
+        let events = servers::rooms_events(&seed(&format!("rooms_with_peers/{name}")));
+        println!("{events:?}");
+        assert!(events.iter().filter(|e| *e == "offer").count() > 1);
+    }
+    for (name, requests, web_sockets, messages) in [
+        ("chunked", 1, 0, 0),
+        ("request", 2, 0, 0),
+        ("slow", 0, 0, 0),
+        ("web_socket", 0, 1, 1),
+    ] {
+        let counts = servers::door_counts(&seed(&format!("door/{name}")));
+        println!("{name}: {counts:?}");
+        let found = (counts.requests, counts.web_sockets, counts.messages);
+        assert_eq!(found, (requests, web_sockets, messages), "{name}");
     }
 }
 
@@ -181,6 +230,74 @@ fn damaged_descriptions_are_explained() {
                 }
             }
             inspect(&damaged);
+        }
+    }
+}
+
+/// Descriptions of all makes with lines lost, doubled, in another place, of another description, and damaged: the core can
+/// read what it gets of them, and answers fit. `ROUNDS` in the environment asks for more than a test should take.
+#[test]
+fn damaged_descriptions_are_answered_or_refused() {
+    let rounds = std::env::var("ROUNDS").ok().and_then(|r| r.parse().ok());
+    let rounds: u64 = rounds.unwrap_or(2);
+    let root = env!("CARGO_MANIFEST_DIR");
+    let mut inputs = Vec::new();
+    for directory in ["tests/sdp", "tests/data/cases", "fuzz/seeds/sdp"] {
+        for file in std::fs::read_dir(format!("{root}/{directory}")).unwrap() {
+            let path = file.unwrap().path();
+            if path.is_file() && !path.ends_with("expected.txt") {
+                inputs.extend(std::fs::read_to_string(path));
+            }
+        }
+    }
+    inputs.sort();
+    assert!(inputs.len() > 150, "{}", inputs.len());
+    for round in 0..rounds {
+        for (at, input) in inputs.iter().enumerate() {
+            let mut rng = Rng::new(round << 16 | at as u64);
+            let mut below = |most: usize| rng.next_u64() as usize % most.max(1);
+            let mut lines: Vec<String> = input.lines().map(str::to_owned).collect();
+            for _ in 0..1 + below(4) {
+                let (from, to) = (below(lines.len()), below(lines.len() + 1));
+                if lines.is_empty() {
+                    break;
+                }
+                match below(7) {
+                    0 => drop(lines.remove(from)),
+                    1 => lines.insert(to, lines[from].clone()),
+                    2 => {
+                        let line = lines.remove(from);
+                        lines.insert(to.min(lines.len()), line);
+                    }
+                    3 => {
+                        let other = &inputs[below(inputs.len())];
+                        let other: Vec<&str> = other.lines().collect();
+                        let line = other.get(below(other.len())).copied().unwrap_or_default();
+                        lines.insert(to, line.to_owned());
+                    }
+                    4 => {
+                        let mut chars: Vec<char> = lines[from].chars().collect();
+                        let place = below(chars.len() + 1);
+                        chars.insert(
+                            place,
+                            [' ', ':', '0', '-', '/', 'x', '\t', '\u{fffd}'][below(8)],
+                        );
+                        lines[from] = chars.into_iter().collect();
+                    }
+                    5 => lines[from] = lines[from].chars().take(below(20)).collect(),
+                    // A number is another one.
+                    _ => {
+                        let number = below(300).to_string();
+                        let mut words: Vec<&str> = lines[from].split(' ').collect();
+                        let place = below(words.len());
+                        words[place] = &number;
+                        lines[from] = words.join(" ");
+                    }
+                }
+            }
+            let state = ["", "0", "1", "2", "3"][below(5)];
+            let text = lines.join("\r\n") + "\r\n" + state;
+            sdp(text.as_bytes());
         }
     }
 }
