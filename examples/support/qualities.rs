@@ -48,7 +48,7 @@ pub struct Viewer {
     quality: usize,
     wanted: usize,
     next: usize,
-    /// What was sent last of the present quality.
+    /// The frame of the current quality that was sent last.
     sent: Option<Sent>,
     refreshed: Option<Instant>,
 }

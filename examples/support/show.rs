@@ -88,7 +88,7 @@ pub struct Show {
     pacer: Pacer<usize>,
     parts: Vec<(TrackId, TransceiverId, usize)>,
     bound: usize,
-    /// What was sent last of each file.
+    /// The frame of each file that was sent last.
     sent: Vec<Option<Sent>>,
     refreshed: Option<Instant>,
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use env_logger::{Builder, Env, Logger, Target, WriteStyle};
 use log::{LevelFilter, Log, Metadata, Record};
 
-/// What is logged unless RUST_LOG says otherwise: our own warnings.
+/// Default log filter: our own warnings. RUST_LOG overrides it.
 const DEFAULT: &str = "looprtc=warn";
 
 /// Bytes that wait to be written. More are dropped, and counted.
@@ -93,7 +93,7 @@ fn most(target: &str) -> LevelFilter {
 /// The logger, with what it must not write taken away.
 struct Capped {
     inner: Logger,
-    /// What places in dependencies' code have written, by a hash of file and line: as many as there are such places.
+    /// Lines written by each place in dependencies' code, keyed by a hash of file and line; bounded by the number of such places.
     places: Mutex<HashMap<u64, Place>>,
 }
 
@@ -207,7 +207,7 @@ impl Queue {
     }
 }
 
-/// What the logger writes to; each write is a whole line.
+/// The logger's output; each write is a whole line.
 struct Sender(Arc<Queue>);
 
 impl Write for Sender {

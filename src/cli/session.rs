@@ -44,7 +44,7 @@ pub trait Work {
     fn is_done(&self) -> bool;
     /// The session is over, whether another one follows or not.
     fn end(&mut self, net: &mut EventLoop) -> Result<(), Error>;
-    /// Whether what was to be done has been done, when the time is over or a signal has come.
+    /// Returns an error if the work is not done when the time is over or a signal arrives.
     fn check(&self) -> Result<(), Error> {
         Ok(())
     }

@@ -30,7 +30,7 @@ const MIN_ROOM: usize = 64;
 pub(crate) struct Demux {
     addresses: HashMap<(usize, SocketAddr), Owner>,
     ufrags: HashMap<String, usize>,
-    /// Who has asked, and whom.
+    /// Transactions of STUN requests that were sent: the peer and the address asked.
     transactions: HashMap<[u8; 12], (usize, SocketAddr)>,
     order: VecDeque<(Instant, [u8; 12])>,
     hold: Duration,

@@ -65,7 +65,7 @@ pub(crate) enum Read {
     Empty,
 }
 
-/// Whether it was said that the system gives less than was asked for: once is enough.
+/// Set once the log says that the system gives a smaller buffer than requested.
 static SAID: AtomicBool = AtomicBool::new(false);
 
 /// Asks for buffers of this size. What arrives while a loop is busy waits there, and is lost without room. Past the

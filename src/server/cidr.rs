@@ -24,7 +24,7 @@ impl Cidr {
         Ok(Self { base, prefix })
     }
 
-    /// Whether this address is among them. An IPv4 range holds no IPv6 address, and the other way round.
+    /// Returns `true` if this address is in the range. An IPv4 range holds no IPv6 address, and vice versa.
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.base, ip) {
             (IpAddr::V4(base), IpAddr::V4(ip)) => same_prefix(

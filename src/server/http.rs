@@ -40,9 +40,9 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Who asks.
     pub client: SocketAddr,
-    /// Whether it came over TLS, to us or to a trusted proxy.
+    /// `true` if the request came over TLS, to us or to a trusted proxy.
     pub secure: bool,
-    /// What the client's URLs begin with before [`path`](Self::path), as `/cam` behind a proxy that serves us there;
+    /// The prefix of the client's URLs before [`path`](Self::path), for example `/cam` behind a proxy that serves us there;
     /// empty where that is nothing.
     pub prefix: String,
 }

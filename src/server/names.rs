@@ -38,7 +38,7 @@ fn script(c: char) -> Option<Script> {
 ///
 /// # Errors
 ///
-/// What is wrong, for the person.
+/// Checks a name that people choose; the error is a sentence for them.
 pub(super) fn check(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.chars().count() > 64 {
         return Err("a name has 1 to 64 characters");

@@ -36,7 +36,7 @@ const MOST_TEXT: usize = 255;
 pub struct TrustedProxies {
     /// Their addresses. Default: none.
     pub ranges: Vec<Cidr>,
-    /// Whether each connection of theirs begins with the PROXY protocol (version 1 or 2), which then is required.
+    /// Require the PROXY protocol (version 1 or 2) at the start of each connection from a trusted proxy.
     /// Default: no.
     pub proxy_protocol: bool,
 }
@@ -215,7 +215,7 @@ fn has_port(host: &str) -> bool {
 ///
 /// # Errors
 ///
-/// What is wrong.
+/// Checks a path prefix and returns it without a trailing slash.
 pub fn checked_prefix(text: &str) -> Result<String, String> {
     let text = text.strip_suffix('/').unwrap_or(text);
     if text.is_empty() {

@@ -215,7 +215,7 @@ pub fn sdp(data: &[u8]) {
     });
 }
 
-/// What holds for any description: those who explain it say of it what a peer says, what the core gets it can read
+/// Invariants of any description: `inspect` judges it as a peer does, the canonical text is read by the core
 /// whole, and no error tells where in memory something stands.
 fn sdp_read(text: &str) {
     use crate::proto::peer::check_description;

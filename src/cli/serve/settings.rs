@@ -358,7 +358,7 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
     }
 }
 
-/// What clients' paths begin with.
+/// Parses the path prefix under which clients reach the server.
 pub fn base_path(text: &str) -> Result<String, String> {
     let prefix = checked_prefix(text)?;
     let first = prefix.split('/').nth(1).unwrap_or_default();

@@ -41,7 +41,7 @@ pub(super) fn explain(kind: Option<SdpType>, sdp: &str) -> Report {
     }
 }
 
-/// What a peer of this library says: the same code as when it is to connect. What it refuses is an error of the line
+/// Judges a description by the code that a peer connects with. A refusal is an error of the line
 /// that it names; what its answer would reject, a warning.
 fn judge(kind: Option<SdpType>, sdp: &str, lines: &mut [Line], findings: &mut Vec<Problem>) {
     let role = match kind {

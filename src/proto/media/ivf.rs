@@ -48,7 +48,7 @@ pub struct IvfReader {
     unit: Unit,
 }
 
-/// What the unit of timestamps is.
+/// The unit of timestamps.
 #[derive(Debug)]
 enum Unit {
     /// Two frames will tell; the first one, if it has come.
@@ -68,7 +68,7 @@ struct Raw {
 /// The interval between two frames, in nanoseconds, that is believed: from 500 a second to one in ten seconds.
 const BELIEVED: std::ops::RangeInclusive<u64> = 2_000_000..=10_000_000_000;
 
-/// What an interval has to come to for another unit to be taken: from 200 a second to 5.
+/// Plausible frame intervals, in nanoseconds, for choosing another unit: 200 to 5 frames a second.
 const SENSIBLE: std::ops::RangeInclusive<u64> = 5_000_000..=200_000_000;
 
 /// Units that are taken instead of one that makes no sense, as fractions of a second: RTP's clock, milliseconds, microseconds,

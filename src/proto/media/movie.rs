@@ -127,7 +127,7 @@ impl<R: Read + Seek> MovieReader<R> {
         &self.infos
     }
 
-    /// What stands before the first moment of the media: what is to be in step with this begins that much later.
+    /// Returns the duration before the first moment of the media. Other media that play in step begin that much later.
     pub fn preroll(&self) -> Duration {
         match &self.demuxer {
             Demuxer::Mp4(demuxer) => demuxer.preroll(),

@@ -89,7 +89,7 @@ fn every_case_stands_in_the_table() {
     }
 }
 
-/// What a peer refuses is an error for those who explain, at the same line; what it accepts is none.
+/// A description that a peer refuses is an error for `inspect`, at the same line; one that it accepts is none.
 #[test]
 fn inspect_judges_as_peers_do() {
     for (file, expected) in table().iter().filter(|(file, _)| file.ends_with(".sdp")) {

@@ -149,7 +149,7 @@ impl Channels {
         Ok(id)
     }
 
-    /// Whether a channel has this stream by agreement (`negotiated`).
+    /// Returns `true` if a channel has this stream by agreement (`negotiated`).
     fn is_agreed_upon(&self, stream: u16) -> bool {
         let mut all = self.channels.values();
         all.any(|c| c.config.negotiated == Some(stream))

@@ -10,7 +10,7 @@ use super::connectivity::Ends;
 use crate::proto::ice::stun;
 use crate::proto::net::Received;
 
-/// What a check without PRIORITY stands for: a peer-reflexive candidate of the first interface (RFC 8445 §5.1.2).
+/// Priority assumed for a check without PRIORITY: a peer-reflexive candidate of the first interface (RFC 8445 §5.1.2).
 const DEFAULT_PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
 
 /// Errors 420 that one peer sends in a second. They are for implementers; more of them help nobody.

@@ -59,7 +59,7 @@ pub struct PeerConfig {
     /// cross. Once more when it has *failed*; then it is left to the application until there is a path again.
     /// `None`: never.
     pub restart_after_disconnected: Option<Duration>,
-    /// Whether remote candidates with loopback addresses are used. `None`, the default: if there are own ones
+    /// Use remote candidates with loopback addresses. `None`, the default: only if there are local ones
     /// ([`GatherConfig::include_loopback`]). A peer that does without still answers who comes from there.
     pub take_loopback: Option<bool>,
     /// What is bounded, and where.

@@ -153,7 +153,7 @@ fn names(codecs: &[String]) -> String {
     }
 }
 
-/// What a panic has to say, if it is text.
+/// Returns the message of a panic, if it is text.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
     let text = payload.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| payload.downcast_ref::<&str>().copied())

@@ -23,7 +23,7 @@ use super::state::PeerEvent;
 use super::tracks::TransceiverId;
 use super::{ConnectionState, Peer};
 
-/// What a peer knows of the RTCP it sends.
+/// The state of a peer's outgoing RTCP.
 #[derive(Debug)]
 pub(super) struct Feedback {
     keys: Option<ExportedKeys>,
@@ -71,7 +71,7 @@ fn transaction(stun: &[u8]) -> Option<[u8; 12]> {
     stun.get(8..)?.first_chunk().copied()
 }
 
-/// Whether a datagram is RTCP (RFC 7983 §7, RFC 5761 §4).
+/// Returns `true` if a datagram is RTCP (RFC 7983 §7, RFC 5761 §4).
 fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, 192..=223, ..])
 }
@@ -79,7 +79,7 @@ fn is_rtcp(datagram: &[u8]) -> bool {
 impl Peer {
     /// Returns what leaves in the place of a datagram of the core's: the datagram itself, unless it is RTCP.
     ///
-    /// What the core has sealed never leaves beside what is sealed here: both number their packets from 0, and two packets
+    /// RTCP sealed by the core never leaves beside RTCP sealed here: both number their packets from 0, and two packets
     /// of one number would have the same key stream.
     pub(super) fn rewritten(&mut self, datagram: Vec<u8>) -> Vec<Vec<u8>> {
         if !is_rtcp(&datagram) {

@@ -48,7 +48,7 @@ pub(super) struct Negotiation {
     answer: Option<String>,
     /// The m-lines negotiated last.
     lines: Vec<MediaLine>,
-    /// What the core calls m-lines, and the mids that the other side knows them by, where these are not the same.
+    /// The core's names of m-lines and their mids on the wire, where these differ.
     mids: Vec<(String, String)>,
     /// The other side's fingerprints, once they have been negotiated.
     fingerprints: Vec<Fingerprint>,

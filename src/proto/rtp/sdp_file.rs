@@ -28,7 +28,7 @@ pub struct SdpFile {
     pub name: String,
     /// In the order of the m-lines; 64 at most.
     pub streams: Vec<StreamDescription>,
-    /// What the m-lines are that WebRTC does not carry, as in `AAC audio`, `ONVIF metadata`.
+    /// The m-lines that WebRTC does not carry, for example `AAC audio`, `ONVIF metadata`.
     pub left_out: Vec<String>,
 }
 
@@ -399,7 +399,7 @@ fn format_of(media: &Media, lines: &Lines<'_>) -> Result<(u8, Codec, u32, u8), R
     })
 }
 
-/// What people call an encoding name.
+/// Returns the common name of an encoding name.
 fn foreign(name: &str, kind: &str) -> String {
     let known = match name.to_ascii_uppercase().as_str() {
         "MPEG4-GENERIC" | "MP4A-LATM" => "AAC audio",

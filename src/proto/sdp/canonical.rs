@@ -10,7 +10,7 @@ use super::read::{Fate, Fingerprint, MediaLine, Setup};
 use super::rtp::{self, MID_EXTENSION};
 use super::{SdpError, quoted};
 
-/// What stands for the whole description: everything is bundled.
+/// The transport shared by the whole description: everything is bundled.
 pub(super) struct Transport<'a> {
     pub ufrag: &'a str,
     pub pwd: &'a str,
@@ -19,7 +19,7 @@ pub(super) struct Transport<'a> {
     pub ice_lite: bool,
 }
 
-/// What one section is allowed of attributes that may be repeated. More is of no use to the core, and costs it time.
+/// Most repeatable attributes passed on of one section. More are of no use to the core, and cost it time.
 const MAX_EXTENSIONS: usize = 32;
 const MAX_SOURCES: usize = 32;
 const MAX_LAYERS: usize = 8;

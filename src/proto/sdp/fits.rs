@@ -1,4 +1,4 @@
-//! Whether an answer fits its offer (RFC 3264 §6, RFC 8829 §5.3, RFC 9143 §7.3).
+//! Checks that an answer fits its offer (RFC 3264 §6, RFC 8829 §5.3, RFC 9143 §7.3).
 
 use super::SdpError;
 use super::line::{Attribute, Media, Sdp};
@@ -202,7 +202,7 @@ fn check_groups(offer: &Sdp<'_>, answer: &Sdp<'_>, strictness: Strictness) -> Re
     Ok(())
 }
 
-/// What an answer has made of an m-line of its offer.
+/// The outcome of one m-line of an offer in its answer.
 #[cfg_attr(not(test), allow(dead_code, reason = "for WHIP and WHEP"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LineOutcome {

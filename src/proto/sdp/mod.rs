@@ -43,7 +43,7 @@ pub(crate) const MAX_LINES: usize = 4096;
 pub(crate) struct SdpError {
     /// The line at fault, from 1; `None` when it is something that is missing.
     pub line: Option<usize>,
-    /// What is wrong, and what would be right.
+    /// The problem, and what would be right.
     pub text: String,
 }
 

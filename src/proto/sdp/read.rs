@@ -1,4 +1,4 @@
-//! What a peer needs of a description: the fate of each m-line, and the one transport they share.
+//! A description as a peer needs it: the fate of each m-line, and the one transport they share.
 
 use super::canonical;
 use super::line::{Attribute, Media, Sdp};
@@ -21,14 +21,14 @@ const MAX_CANDIDATES: usize = 256;
 /// Fingerprints of one description that are read.
 const MAX_FINGERPRINTS: usize = 16;
 
-/// Who made a description.
+/// The part of a description in the exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Offer,
     Answer,
 }
 
-/// What becomes of an m-line.
+/// The fate of an m-line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     Used,
@@ -45,7 +45,7 @@ pub(crate) struct MediaLine {
     pub line: usize,
     pub kind: String,
     pub mid: Option<String>,
-    /// What the core calls it: the mid where it can, a made-up one otherwise.
+    /// The core's name for it: the mid where that is possible, a made-up one otherwise.
     pub id: String,
     pub proto: String,
     pub formats: Vec<String>,
@@ -78,7 +78,7 @@ pub(crate) enum Fingerprint {
     Sha512([u8; 64]),
 }
 
-/// Who begins DTLS (RFC 8842 §5.2).
+/// The DTLS role in a description (RFC 8842 §5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Setup {
     ActPass,

@@ -211,7 +211,7 @@ pub(super) fn with_profile(parameters: &str, offered: &str) -> String {
     parts.collect::<Vec<_>>().join(";")
 }
 
-/// What a section says, or the session for it; `None` when neither does, which means sendrecv (RFC 8866 §6.7).
+/// Returns the direction of a section, or of the session for it; `None` if neither has one, which means sendrecv (RFC 8866 §6.7).
 pub(crate) fn direction(
     sdp: &Sdp<'_>,
     media: &Media<'_>,

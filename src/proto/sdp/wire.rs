@@ -110,7 +110,7 @@ fn write_rejected(out: &mut String, line: &MediaLine, mid: Option<&str>) {
     }
 }
 
-/// What is said of the transport: with every m-line rejected, it stays for what is offered next.
+/// Writes the transport's attributes. With every m-line rejected they stay for the next offer.
 fn write_transport(out: &mut String, section: &str) {
     const NAMES: [&str; 5] = [
         "ice-ufrag",
@@ -190,7 +190,7 @@ fn offered_profile<'a>(
     Some((text, profile))
 }
 
-/// Whether a feedback message was offered for this payload type, or for all (RFC 4585 §4.2).
+/// Returns `true` if a feedback message was offered for this payload type, or for all (RFC 4585 §4.2).
 fn is_offered(feedback: &str, line: &MediaLine) -> bool {
     let words =
         |text: &str| -> Vec<String> { text.split_ascii_whitespace().map(str::to_owned).collect() };

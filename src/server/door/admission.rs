@@ -108,7 +108,7 @@ impl Admission {
         reading.next().map(|(_, index)| *index)
     }
 
-    /// The same of this address.
+    /// Returns the first connection of this address that is still being read.
     pub fn first_reading_of(&self, address: IpAddr) -> Option<usize> {
         let places = &self.addresses.get(&address)?.places;
         let place = places.range((Rank::Reading, 0)..).next()?;

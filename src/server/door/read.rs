@@ -49,7 +49,7 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct RequestReader {
     limits: ReadLimits,
-    /// What has come.
+    /// Bytes received.
     bytes: Vec<u8>,
     /// How many of these bytes are used up.
     used: usize,

@@ -286,7 +286,7 @@ fn memory_is_counted_by_capacity() {
     assert!(reader.held() < 100, "{}", reader.held());
 }
 
-/// What a client has begun to say holds memory, also inside `tungstenite`.
+/// Unfinished messages count as memory, also those inside `tungstenite`.
 #[test]
 fn unfinished_messages_are_counted() {
     use super::web_socket::{Incoming, Socket};

@@ -42,7 +42,7 @@ pub(crate) struct Socket {
     /// Something has waited for the client to read it ever since.
     pub stalled: Option<Instant>,
     inner: WebSocket<Pipe>,
-    /// What `tungstenite` holds of frames and messages that are not complete.
+    /// Bytes of incomplete frames and messages inside `tungstenite`.
     meter: Meter,
     max_message: usize,
     is_over: bool,

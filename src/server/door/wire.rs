@@ -48,7 +48,7 @@ pub(super) struct Wire {
     pub tcp: TcpStream,
     /// The header of the PROXY protocol is expected first.
     header: Option<HeaderReader>,
-    /// What it has said, until somebody asks.
+    /// The PROXY header received, until it is taken.
     pub proxied: Option<Header>,
     security: Security,
     /// TLS was expected, and plain text came.

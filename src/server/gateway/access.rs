@@ -46,7 +46,7 @@ pub(crate) enum Right {
     Details,
 }
 
-/// What somebody may do.
+/// The rights of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Rights {
     pub view: bool,
@@ -76,7 +76,7 @@ impl Rights {
     }
 }
 
-/// What access is decided by.
+/// The configuration that access is decided by.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AccessConfig {
     pub view: Option<Token>,
@@ -110,7 +110,7 @@ impl Key {
     }
 }
 
-/// What a request shows of itself.
+/// The credentials found in a request.
 #[derive(Debug, Default)]
 struct Shown {
     rights: Rights,
@@ -122,7 +122,7 @@ struct Shown {
 #[derive(Debug)]
 pub(crate) struct Access {
     keys: Vec<Key>,
-    /// What whoever shows nothing may do.
+    /// The rights of a request without credentials.
     anybody: Rights,
     /// Listening on loopback without a token: then a web page elsewhere must not come by another name for this
     /// machine (DNS rebinding).

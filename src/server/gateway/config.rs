@@ -25,7 +25,7 @@ pub struct GatewayConfig {
     pub token: Option<Token>,
     /// What a client has to know to publish by WHIP. Default: the [`token`](Self::token).
     pub publish_token: Option<Token>,
-    /// What a client has to know to see figures about other people: their addresses, the names of their rooms, full
+    /// The token for figures about other people: their addresses, the names of their rooms, full
     /// paths of files. Default: the [`publish_token`](Self::publish_token) if it is another one than the
     /// [`token`](Self::token); without any token everybody, unless the server is [`open`](Self::open).
     pub stats_token: Option<Token>,
@@ -61,7 +61,7 @@ pub struct GatewayConfig {
     pub offers_per_second: u32,
     /// Reverse proxies that are believed when they say whose a request is. Default: none.
     pub proxies: TrustedProxies,
-    /// What paths begin with for clients, as `/cam`, where a proxy has us there: see
+    /// The path prefix that clients use, for example `/cam`, where a proxy serves us there: see
     /// [`checked_prefix`](crate::server::proxies::checked_prefix). Requests may come with it or, where the proxy takes it
     /// away, without. Default: nothing.
     pub base_path: String,

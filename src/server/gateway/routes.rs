@@ -89,7 +89,7 @@ impl Gateway {
         }
     }
 
-    /// What a page has to know. Every field is always there, also with a refusal (429, as RFC 9457 allows), so that a
+    /// Returns the configuration for pages. Every field is always there, also with a refusal (429, as RFC 9457 allows), so that a
     /// page needs no case for it:
     ///
     /// | field | what |

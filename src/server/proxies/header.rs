@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// What version 2 begins with.
+/// The first bytes of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The longest line of version 1, its end included.
@@ -12,7 +12,7 @@ const MOST_LINE: usize = 107;
 /// Bytes of addresses and TLVs that are taken of version 2: the addresses of Unix sockets, and room to spare.
 const MOST_REST: usize = 1024;
 
-/// What it says.
+/// A PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Header {
     /// The connection is this client's.
@@ -140,7 +140,7 @@ mod tests {
         bytes
     }
 
-    /// The same whether it comes whole or byte by byte.
+    /// Reads a header whole and byte by byte; the results must be equal.
     fn read(bytes: &[u8]) -> Result<Option<(Header, Vec<u8>)>, &'static str> {
         let whole = HeaderReader::default().push(bytes);
         let mut reader = HeaderReader::default();

@@ -1,4 +1,4 @@
-//! Who may join: limits of the server, of a room, and of each client.
+//! Admission to rooms: limits of the server, of a room, and of each client.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Rooms, RoomsConfig, config};
 use crate::server::quota::{Held, Rates};
 
-/// What each client has of the rooms.
+/// The share of the rooms that each client holds.
 #[derive(Debug)]
 pub(super) struct Clients {
     /// Participants, those that are waited for included.

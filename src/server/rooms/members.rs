@@ -14,7 +14,7 @@ use crate::server::limits::RateLimit;
 const BURST: u32 = 5;
 const RATE: u32 = 2;
 
-/// What rooms have been told of their members, by room.
+/// The member lists that were sent, by room.
 #[derive(Debug, Default)]
 pub(super) struct Lists(HashMap<String, List>);
 
@@ -22,7 +22,7 @@ pub(super) struct Lists(HashMap<String, List>);
 struct List {
     /// Something has happened since it was sent.
     may_have_changed: bool,
-    /// What everybody has; `None`: somebody may have another one.
+    /// The list that everybody has; `None` if somebody may have another one.
     last: Option<String>,
     rate: RateLimit,
 }

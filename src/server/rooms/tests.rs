@@ -528,7 +528,7 @@ fn sent(
     sent
 }
 
-/// What is said 45 times a second by each of 20 goes to 20, but only when something has changed, and gathered.
+/// Twenty participants who each send 45 states a second cause lists only when something has changed, and gathered.
 #[test]
 fn what_is_on_is_said_when_it_has_changed_and_gathered() {
     let config = RoomsConfig {

@@ -36,7 +36,7 @@ struct Playback {
     news: Option<Contents>,
     /// Nothing more comes: it has ended, or why it cannot be read.
     over: Option<Result<(), String>>,
-    /// What is to be said before anything else.
+    /// The clip to return before anything else.
     aside: Option<Clip>,
     max_bytes: usize,
     due: Option<Instant>,

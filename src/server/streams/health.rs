@@ -1,4 +1,4 @@
-//! Whether anybody can begin to decode what comes.
+//! Detects live video that nobody can begin to decode.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::proto::media::Codec;
 /// they are told otherwise.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// The same where it is known that parameter sets are missing.
+/// Patience where parameter sets are known to be missing.
 const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The video of a live source.
@@ -20,12 +20,12 @@ pub(super) struct Health {
     told: bool,
 }
 
-/// What is wrong with a video.
+/// A fault of live video.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// Nothing can be decoded by anybody.
     Undecodable(String),
-    /// Who comes now sees nothing for a while.
+    /// New viewers see nothing for a while.
     Rare(String),
 }
 
@@ -91,7 +91,7 @@ fn no_keyframe(codec: Codec, waited: Duration) -> String {
 mod tests {
     use super::*;
 
-    /// What is told of a video with these frames, 25 a second.
+    /// Returns the faults of a video with these frames, 25 a second.
     fn told(frames: u64, key: impl Fn(u64) -> bool, lacks_sets: bool) -> Vec<Fault> {
         let (start, mut health) = (Instant::now(), Health::default());
         let at = |n| start + Duration::from_millis(40 * n);

@@ -60,7 +60,7 @@ pub struct StreamInfo {
     pub viewers: usize,
     /// What it is encoded with, as far as that is known: pictures first.
     pub codecs: Vec<Codec>,
-    /// What of the source is left out, damaged, or taken otherwise than it is written, in sentences for people; 16 at
+    /// Parts of the source that are left out, damaged, or read differently than written, in sentences for people; 16 at
     /// most.
     pub notes: Vec<String>,
     /// What has been counted.

@@ -46,7 +46,7 @@ impl Live {
         }
     }
 
-    /// What has come next.
+    /// Returns the next item.
     pub fn poll(&mut self, reading: &Reading) -> Clip {
         loop {
             let Some(item) = reading.pop() else {

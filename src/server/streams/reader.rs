@@ -51,12 +51,12 @@ impl Input {
     }
 }
 
-/// What a source holds.
+/// The contents of a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Contents {
     /// Of the tracks that are sent.
     pub codecs: Vec<Codec>,
-    /// What is left out, or taken otherwise than it is written, in sentences.
+    /// Parts that are left out or read differently than written, in sentences.
     pub notes: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ pub(super) enum Item {
     },
     /// All of it has been read. `more`: it begins again.
     End { more: bool },
-    /// What the writer of a named pipe sent cannot be read; the next one is waited for.
+    /// The data of a named pipe's writer cannot be read; the next writer is waited for.
     Trouble(String),
     /// It cannot be read, and nothing follows.
     Failed(String),
@@ -129,7 +129,7 @@ pub(super) fn is_input_a_file() -> bool {
     pipe::is_input_a_file()
 }
 
-/// What the test card holds.
+/// Returns the contents of the test card.
 pub(super) fn card() -> Contents {
     Contents {
         codecs: vec![Codec::Vp8, Codec::H264, Codec::Opus],
@@ -140,7 +140,7 @@ pub(super) fn card() -> Contents {
 /// How far files are looked into: frames, and bytes of these.
 const PROBE: (usize, usize) = (300, 8 << 20);
 
-/// What these files hold, as far as their beginnings tell, and whether it can be sent. Only regular files are looked into.
+/// Returns the contents of these files, as far as their beginnings tell, or why they cannot be sent. Only regular files are read.
 pub(super) fn probe(input: &Input) -> Result<Contents, String> {
     match input {
         Input::Pipe { .. } | Input::Card => Ok(Contents::default()),
@@ -340,7 +340,7 @@ impl Pass {
     }
 }
 
-/// What to write instead of the name of what is not a regular file.
+/// Returns advice for a name that is not a regular file.
 fn no_file(name: &str, meta: &std::fs::Metadata) -> String {
     if meta.is_dir() {
         return format!("{name}: a directory; name the file in it");
@@ -469,7 +469,7 @@ impl Part {
     }
 }
 
-/// What a video is refused for that nobody could begin to decode.
+/// Returns the reason for refusing video that nobody could begin to decode.
 fn no_keyframe(codec: Codec) -> String {
     let (what, encoder) = match codec {
         Codec::H264 => ("H.264 without an IDR picture (intra refresh)", "libx264"),
@@ -580,7 +580,7 @@ impl Source {
         }
     }
 
-    /// What of it cannot be sent, in sentences.
+    /// Returns the parts that cannot be sent, in sentences.
     fn left_out(&self) -> Vec<String> {
         match self {
             Self::Bytes { .. } => Vec::new(),
@@ -589,7 +589,7 @@ impl Source {
         }
     }
 
-    /// What was passed over because it was damaged, in words.
+    /// Describes the damaged data that was skipped.
     fn damage(&self) -> Option<String> {
         match self {
             Self::Bytes { reader, .. } => reader.damage(),

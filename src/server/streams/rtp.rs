@@ -26,7 +26,7 @@ struct Input {
     run: u32,
 }
 
-/// What comes by plain RTP.
+/// Returns the contents of plain RTP inputs.
 pub(super) fn contents(inputs: &[RtpInput], notes: Vec<String>) -> Contents {
     Contents {
         codecs: inputs.iter().map(|i| i.stream.codec).collect(),
@@ -34,7 +34,7 @@ pub(super) fn contents(inputs: &[RtpInput], notes: Vec<String>) -> Contents {
     }
 }
 
-/// What an SDP file says is to come, and what of it is left out.
+/// Reads an SDP file: the inputs it describes, and notes about those left out.
 pub(super) fn read_sdp(path: &Path) -> Result<(Vec<RtpInput>, Vec<String>), String> {
     let name = path.display();
     let failed = |e: std::io::Error| format!("{name}: {e}");

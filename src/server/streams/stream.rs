@@ -380,7 +380,7 @@ impl Stream {
         }
     }
 
-    /// What comes cannot be decoded, and is taken all the same: it may become better.
+    /// Returns `true` if the incoming media cannot be decoded; it is read all the same, as it may become better.
     fn is_blind(&self) -> bool {
         self.running.is_some() && matches!(self.state, StreamState::Failed { .. })
     }

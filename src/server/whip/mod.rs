@@ -132,7 +132,7 @@ struct Session {
 struct Awaiting {
     request: RequestId,
     cors: Cors,
-    /// What its URLs begin with.
+    /// The prefix of the client's URLs.
     prefix: String,
     is_restart: bool,
     until: Instant,

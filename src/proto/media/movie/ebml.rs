@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom};
 const MAX_ID: usize = 4;
 const MAX_LENGTH: usize = 8;
 
-/// What stands before an element's bytes.
+/// The header of an element: its id and length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub id: u32,

@@ -10,10 +10,10 @@ use super::super::{MAX_TIME, Timebase};
 /// Entries of a track that are looked at; real ones have one or two.
 const MAX_EDITS: usize = 1000;
 
-/// What stands before the part that is shown has to be decoded, but is not shown: it is sent so much faster.
+/// Speed-up for frames before the part that is shown: they are decoded but not shown.
 const HURRY: u64 = 100;
 
-/// What the movie's units, milliseconds mostly, are too coarse for.
+/// Rounding error of the movie's time units, mostly milliseconds; in nanoseconds.
 const ROUNDING: Nanos = 2_000_000;
 
 /// The longest packet of audio that may stand partly before the part that is heard.
@@ -118,7 +118,7 @@ impl Timelines {
         all.find(|(number, _)| *number == track).map(|(_, t)| t)
     }
 
-    /// What stands before the first moment of the file.
+    /// Returns the duration before the first moment of the file.
     pub fn base(&self) -> Duration {
         let base = self.0.first().map_or(0, |(_, t)| t.base);
         Duration::from_nanos(u64::try_from(base.max(0)).unwrap_or(0))

@@ -48,7 +48,7 @@ pub(super) struct Matroska<R: Read + Seek> {
     max_block: u64,
 }
 
-/// What is needed of a track to read its blocks.
+/// The parts of a track's description that are needed to read its blocks.
 #[derive(Debug)]
 struct Described {
     number: u64,
@@ -423,7 +423,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// What people call a codec.
+/// Returns the common name of a codec.
 fn named(id: &str) -> String {
     match id {
         _ if id.starts_with("A_AAC") => "AAC audio".into(),

@@ -123,7 +123,7 @@ impl<R: Read + Seek> Mp4<R> {
         Ok((file, found))
     }
 
-    /// What stands before the first moment of the file.
+    /// Returns the duration before the first moment of the file.
     pub fn preroll(&self) -> Duration {
         self.timelines.base()
     }
@@ -338,7 +338,7 @@ fn avcc(entry: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// What people call a kind of track.
+/// Returns the common name of a kind of track.
 fn named(kind: &BoxType) -> String {
     let name = kind.as_bytes();
     match name {

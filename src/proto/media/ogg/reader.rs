@@ -39,7 +39,7 @@ pub struct OggOpusReader {
 /// page without end must not cost more than it is long.
 const CHECKS: (u64, u64) = (1 << 20, 64);
 
-/// What was passed over.
+/// Data that was skipped as damaged.
 #[derive(Debug, Default)]
 struct Damage {
     places: u64,

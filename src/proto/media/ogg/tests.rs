@@ -202,7 +202,7 @@ fn other_streams_are_passed_over() {
     );
 }
 
-/// What is read, and what was passed over. However it is cut into pieces.
+/// Returns the frames and the damage, which must not depend on how the file is cut into pieces.
 fn resynchronised(file: &[u8]) -> (Vec<Frame>, Option<MediaError>, Option<String>) {
     let mut results = [1, 7, usize::MAX].map(|chunk| {
         let mut reader = Reader::Ogg(Box::new(OggOpusReader::new(Limits::default())));

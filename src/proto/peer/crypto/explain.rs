@@ -4,7 +4,7 @@ use str0m::RtcError;
 
 use super::CryptoBackend;
 
-/// What dimpl says of certificates that it cannot use: on other curves, or none at all.
+/// dimpl's errors for certificates that it cannot read: on other curves, or missing.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 const UNREADABLE: &[dimpl::Error] = &[
     dimpl::Error::CryptoError(dimpl::CryptoError::UnsupportedEcCurve),
@@ -15,7 +15,7 @@ const UNREADABLE: &[dimpl::Error] = &[
     dimpl::Error::CertificateError(dimpl::CertificateError::InvalidSubjectPublicKey),
 ];
 
-/// What it says of those that are not ECDSA.
+/// dimpl's errors for certificates that are not ECDSA.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 const NOT_ECDSA: &[dimpl::Error] = &[
     dimpl::Error::CryptoError(dimpl::CryptoError::UnsupportedSignatureAlgorithm(

@@ -1,4 +1,4 @@
-//! Who the other side is: its certificate, and the hashes that its description gives of it (RFC 8122 §5).
+//! The identity of the remote peer: its certificate, and the fingerprints in its description (RFC 8122 §5).
 //!
 //! The core knows SHA-256 and one fingerprint. So its own check is off, and `Peer` does it: DTLS says here which
 //! certificate came ([`note`]), the core says that one's SHA-256, and by that the other hashes are found.

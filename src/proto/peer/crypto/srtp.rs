@@ -328,7 +328,7 @@ fn ssrc_of(packet: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(ssrc))
 }
 
-/// What stands before the index, and the index.
+/// Splits off the SRTCP index at the end.
 fn split_trailer(signed: &[u8]) -> Option<(&[u8], u32)> {
     let (body, trailer) = signed.split_last_chunk::<INDEX>()?;
     let trailer = u32::from_be_bytes(*trailer);

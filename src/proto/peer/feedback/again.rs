@@ -19,7 +19,7 @@ const MAX_AGE: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(20);
 const MAX_TIMES: u8 = 5;
 
-/// What may be asked for again.
+/// Sent packets that may be requested again.
 #[derive(Debug, Default)]
 pub(in super::super) struct Again {
     /// Payload types of video that have no stream for repairs.

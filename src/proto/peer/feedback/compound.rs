@@ -120,7 +120,7 @@ struct Split {
     groups: Vec<Group>,
 }
 
-/// What is sent of one m-line.
+/// The RTCP of one m-line.
 struct Group {
     line: Line,
     /// Sender reports, without report blocks.
@@ -310,7 +310,7 @@ fn append(out: &mut Vec<u8>, mut packet: Vec<u8>) {
     out.extend(packet);
 }
 
-/// What it counts: words of 32 bits, without the first (RFC 3550 §6.4.1). Nothing here is longer than a datagram.
+/// Sets the length field: words of 32 bits, without the first (RFC 3550 §6.4.1). Nothing here is longer than a datagram.
 fn set_length(packet: &mut [u8]) {
     let words = (packet.len() / 4).saturating_sub(1) as u16;
     if let Some(length) = packet.get_mut(2..4) {

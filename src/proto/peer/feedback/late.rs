@@ -12,7 +12,7 @@ use super::super::tracks::{HeaderExtensions, Incoming, MediaMode};
 /// Streams of repairs whose numbers are followed.
 const MAX_STREAMS: usize = 32;
 
-/// What is needed to open repairs.
+/// The keys and counters needed to open retransmissions.
 #[derive(Debug, Default)]
 pub(super) struct Late {
     srtp: Option<Srtp>,

@@ -33,7 +33,7 @@ const USELESS: Duration = Duration::from_millis(1500);
 /// A path on which nothing was lost for this long loses nothing.
 const CALM: Duration = Duration::from_secs(30);
 
-/// What is to be done now.
+/// Requests that are due now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
     /// Streams, and numbers that are asked for, in order.
@@ -265,7 +265,7 @@ mod tests {
             }
         }
 
-        /// What is done, and when, up to this time.
+        /// Returns each request and its time, up to this time.
         fn run(&mut self, until: u64) -> Vec<(u128, Due)> {
             let mut done = Vec::new();
             while let Some(at) = self.losses.deadline().filter(|at| *at <= self.at(until)) {

@@ -62,7 +62,7 @@ impl Peer {
     }
 }
 
-/// What the core says of a description that it was given.
+/// Converts the core's error about a description.
 pub(in super::super) fn bad_sdp(error: RtcError) -> PeerError {
     match error {
         RtcError::RemoteSdp(why) => PeerError::BadDescription(why),

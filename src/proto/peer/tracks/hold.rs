@@ -28,7 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A change by less is not worth a change of pace.
 const STEP: Duration = Duration::from_millis(40);
 
-/// What one receiver of a track is told.
+/// The playout delay that one receiver of a track is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     nacks: u64,
@@ -41,7 +41,7 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// What is known of the receiver: how often it has asked for lost packets so far, the share of packets that it lost
+    /// Takes the receiver's statistics: how often it has asked for lost packets so far, the share of packets that it lost
     /// lately, and the round trip.
     pub fn learn(
         &mut self,
@@ -75,7 +75,7 @@ impl Hold {
         }
     }
 
-    /// What the next picture says; `None` for nothing.
+    /// Returns the delay that the next frame carries; `None` if it carries none.
     pub fn delay(&self, now: Instant) -> Option<Duration> {
         let lost = self.lost?;
         let is_over = now.saturating_duration_since(lost) >= CALM + FAREWELL;

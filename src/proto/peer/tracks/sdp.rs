@@ -259,7 +259,7 @@ fn check_profiles<'a>(
     Ok(())
 }
 
-/// What this section says of the profile of a format, by the names of its parameters.
+/// Returns the parameters in this section that make up the profile of a format.
 fn profile<'a>(
     section: &'a str,
     pt: u8,

@@ -207,7 +207,7 @@ fn on_a_command_line() {
     }
 }
 
-/// What others take as well: a title above it, blanks behind lines, an origin that is cut off, any line end.
+/// Sloppy files that others read as well: a title above, trailing blanks, a truncated origin, any line end.
 #[test]
 fn sloppy_files_are_read() {
     let sloppy = "SDP:\nv=0\no=- 1001 1 IN \ns=No Name\nc=IN IP4 127.0.0.1 \nt=0 0\na=tool:libavformat 61.1.100\n\

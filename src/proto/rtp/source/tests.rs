@@ -270,7 +270,7 @@ fn parameter_sets_are_repeated() {
     assert_eq!(bench.source.stats().parameter_sets, 3);
 }
 
-/// The same for H.265; and where none are known, it is counted that nobody can decode what comes.
+/// H.265 parameter sets are repeated; where none are known, the undecodable frames are counted.
 #[test]
 fn parameter_sets_of_h265_are_repeated_and_missing_ones_counted() {
     let fmtp = "sprop-vps=QAEMAf//AWAAAAMAkAAAAwAAAwA8ugJA; \

@@ -20,7 +20,7 @@ const QUIET: Duration = Duration::from_millis(60);
 pub(super) struct Pipe {
     input: Box<dyn Read>,
     chunk: Vec<u8>,
-    /// The same pipe, to be waited for.
+    /// A second handle of the pipe, for waiting.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     live: Option<File>,
     last: Option<Instant>,

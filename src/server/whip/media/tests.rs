@@ -133,7 +133,7 @@ fn a_publisher_whose_media_is_not_all_taken_is_refused() {
     assert_eq!(status, 201, "{body}");
 }
 
-/// What an answer promises, by m-line.
+/// Returns the codecs that an answer promises, by m-line.
 fn promised(answer: &str) -> Vec<String> {
     let sections = super::sections(answer);
     let sending = sections.iter().filter(|s| s.sends());
