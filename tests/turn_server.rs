@@ -250,7 +250,7 @@ fn the_program_says_what_a_page_needs_and_what_is_wrong() {
         Some(2)
     );
     assert_eq!(
-        fails(&["--user", "a:b", "--listen", "here"], "no address"),
+        fails(&["--user", "a:b", "--listen", "here"], "not an address"),
         Some(2)
     );
     let taken = format!("127.0.0.1:{}", program.port);

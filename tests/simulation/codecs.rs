@@ -89,6 +89,12 @@ fn h264_has_one_profile_and_one_mode_on_both_sides() {
             "1",
             "64001f",
         ),
+        // Constrained high: our high does without what it forbids. The answer repeats it.
+        (
+            "packetization-mode=1;profile-level-id=640c1f",
+            "1",
+            "64001f",
+        ),
     ];
     for (fmtp, mode, profile) in cases {
         let expected = format!(
@@ -100,11 +106,10 @@ fn h264_has_one_profile_and_one_mode_on_both_sides() {
             "{fmtp}"
         );
     }
-    // Interleaved mode, High 4:4:4, constrained high: not known here.
+    // Interleaved mode and High 4:4:4 are not known here.
     for fmtp in [
         "packetization-mode=2;profile-level-id=42e01f",
         "packetization-mode=1;profile-level-id=f4001f",
-        "packetization-mode=1;profile-level-id=640c1f",
     ] {
         assert_eq!(one("video", Codec::H264, "H264/90000", fmtp), "", "{fmtp}");
     }
@@ -364,7 +369,7 @@ fn a_payload_type_means_one_thing() {
         (
             h264("profile-level-id=42e01f"),
             h264("profile-level-id=640c1f"),
-            "profile-level-id=640c",
+            "profile-level-id=6400",
         ),
         (
             h264("packetization-mode=1"),

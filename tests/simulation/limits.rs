@@ -127,8 +127,10 @@ fn size_of_a_description() {
     create(&mut sim, a, ChannelConfig::new("x"));
     let offer = sim.with(a, |p, now| p.negotiate(now)).unwrap();
     let room = 256 * 1024 - offer.sdp.len();
-    for (more, fits) in [(room, true), (room + 5, false)] {
-        let filler = "a=x\r\n".repeat(more / 5);
+    // Few lines, which have a limit of their own.
+    let line = format!("a=x:{}\r\n", "y".repeat(994));
+    for (more, fits) in [(room, true), (room + line.len(), false)] {
+        let filler = line.repeat(more / line.len());
         let sdp = format!("{}{filler}", offer.sdp);
         let b = sim.add(PeerConfig::default());
         let taken = sim.with(b, |p, now| p.receive(SessionDescription::offer(sdp), now));

@@ -197,7 +197,9 @@ fn pipes_are_read_without_holding_anybody_up() {
 }
 
 fn pipe_is_read_without_holding_anybody_up(pace: &str) {
-    let path = std::env::temp_dir().join(format!("looprtc-pipe-{}", std::process::id()));
+    // Each pace has a pipe of its own: a reader waits for the next writer for as long as its pipe is there.
+    let name = format!("looprtc-pipe-{}{}", std::process::id(), pace.len());
+    let path = std::env::temp_dir().join(name);
     let _ = std::fs::remove_file(&path);
     let made = std::process::Command::new("mkfifo").arg(&path).status();
     assert!(made.is_ok_and(|s| s.success()), "mkfifo does not work");

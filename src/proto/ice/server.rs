@@ -86,6 +86,18 @@ impl IceServer {
         self.urls.push(url.into());
         self
     }
+
+    /// Returns `true` if one of the URLs names this machine: a loopback address, or `localhost` (RFC 6761 §6.3).
+    pub(crate) fn is_on_loopback(&self) -> bool {
+        let mut urls = self
+            .urls
+            .iter()
+            .filter_map(|url| url.parse::<ServerUrl>().ok());
+        urls.any(|url| match url.host {
+            ServerHost::Ip(ip) => ip.to_canonical().is_loopback(),
+            ServerHost::Name(name) => name.eq_ignore_ascii_case("localhost"),
+        })
+    }
 }
 
 /// Which candidates are used (W3C WebRTC §4.2.5 `RTCIceTransportPolicy`).
@@ -329,6 +341,23 @@ mod tests {
 
     fn parsed(url: &str) -> ServerUrl {
         url.parse().unwrap()
+    }
+
+    #[test]
+    fn servers_on_this_machine_are_known() {
+        for (url, is_here) in [
+            ("stun:127.0.0.1", true),
+            ("turn:127.8.0.1:3479?transport=tcp", true),
+            ("turns:[::1]:443", true),
+            ("stun:[::ffff:127.0.0.1]", true),
+            ("turn:LocalHost", true),
+            ("turn:localhost.example", false),
+            ("stun:192.0.2.1", false),
+            ("nothing", false),
+        ] {
+            let server = IceServer::stun("stun:192.0.2.7").url(url);
+            assert_eq!(server.is_on_loopback(), is_here, "{url}");
+        }
     }
 
     #[test]

@@ -59,8 +59,9 @@ pub struct PeerConfig {
     /// cross. Once more when it has *failed*; then it is left to the application until there is a path again.
     /// `None`: never.
     pub restart_after_disconnected: Option<Duration>,
-    /// Use remote candidates with loopback addresses. `None`, the default: only if there are local ones
-    /// ([`GatherConfig::include_loopback`]). A peer that does without still answers who comes from there.
+    /// Use remote candidates with loopback addresses. `None`, the default: only if the peer is at home there itself,
+    /// with loopback candidates ([`GatherConfig::include_loopback`]) or with an ICE server on loopback. A peer that does
+    /// not use them still answers checks that come from there.
     pub take_loopback: Option<bool>,
     /// What is bounded, and where.
     pub limits: Limits,

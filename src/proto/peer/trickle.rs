@@ -10,7 +10,7 @@ use super::candidates::Remote;
 use super::error::PeerError;
 use super::{IceCandidateInit, Output, Peer};
 use crate::proto::ice::candidate::CandidateAddress;
-use crate::proto::ice::{IceCandidate, mdns};
+use crate::proto::ice::{IceCandidate, IceServer, mdns};
 
 impl Peer {
     /// Takes a remote candidate (W3C §4.4.2 `addIceCandidate`). One that comes before its description is
@@ -103,9 +103,10 @@ impl Peer {
             IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
         };
         let config = &self.config;
-        let takes_loopback = config
-            .take_loopback
-            .unwrap_or(config.gather.include_loopback);
+        let takes_loopback = config.take_loopback.unwrap_or_else(|| {
+            let mut servers = config.ice_servers.iter();
+            config.gather.include_loopback || servers.any(IceServer::is_on_loopback)
+        });
         is_one && (takes_loopback || !ip.is_loopback())
     }
 

@@ -46,6 +46,7 @@ export class NarrowPath {
       const server = ws.connectToServer();
       let order = Promise.resolve(); // opening a relay takes a moment
       server.onMessage((text) => {
+        if (text === 'pong') return ws.send(text);
         order = order.then(async () => {
           const { event, data, ...rest } = JSON.parse(text);
           const value = typeof data === 'string' && data && JSON.parse(data);
@@ -55,6 +56,7 @@ export class NarrowPath {
         });
       });
       ws.onMessage((text) => {
+        if (text === 'ping') return server.send(text);
         const { event, data, ...rest } = JSON.parse(text);
         if (event === 'candidate') return;
         server.send(event === 'answer' ? JSON.stringify({ event, data: JSON.stringify(without(JSON.parse(data))), ...rest }) : text);

@@ -47,6 +47,10 @@ struct Keys {
 impl ExportedKeys {
     /// Called where a DTLS connection is made. The core hides the connection, so its maker finds this by [`latest`](
     /// Self::latest), on the same thread.
+    #[cfg_attr(
+        not(any(feature = "aws-lc", feature = "rust-crypto", feature = "openssl")),
+        allow(dead_code, reason = "for the backends")
+    )]
     pub(super) fn of_new_connection() -> Self {
         let keys = Self::default();
         LATEST.set(Some(keys.clone()));
@@ -59,6 +63,10 @@ impl ExportedKeys {
     }
 
     /// Looks at what a DTLS connection gives out.
+    #[cfg_attr(
+        not(any(feature = "aws-lc", feature = "rust-crypto", feature = "openssl")),
+        allow(dead_code, reason = "for the backends")
+    )]
     pub(super) fn look(&self, output: &DtlsOutput<'_>, is_client: bool) {
         if let DtlsOutput::KeyingMaterial(material, profile) = output {
             let _ = self.0.set(Keys {
