@@ -197,7 +197,11 @@ impl OggOpusReader {
                 format!("an Ogg page of version {version}; only 0 is known"),
             ),
             Err(PageError::Version(_)) => Ok(self.pass_over("an Ogg page of an unknown version")),
-            Err(PageError::Checksum) => Ok(self.pass_over("an Ogg page with a wrong checksum")),
+            Err(PageError::Checksum) => {
+                // Damaged, but Ogg: however much of the input came at once.
+                self.saw_page = true;
+                Ok(self.pass_over("an Ogg page with a wrong checksum"))
+            }
         }
     }
 
