@@ -156,11 +156,18 @@ impl<R: Read + Seek> MovieReader<R> {
     /// Goes back to the beginning.
     pub fn rewind(&mut self) -> Result<(), MediaError> {
         self.error = None;
+        let (demuxer, found) = open(self.input.clone(), self.max_frame)?;
+        self.demuxer = demuxer;
         for track in &mut self.tracks {
             track.last = None;
             track.interval = FIRST_INTERVAL;
         }
-        (self.demuxer, _) = open(self.input.clone(), self.max_frame)?;
+        // Parameter sets that the end of the file came with are not those of its beginning.
+        for found in found {
+            if let Some(track) = self.tracks.iter_mut().find(|t| t.number == found.number) {
+                track.nal = found.nal;
+            }
+        }
         Ok(())
     }
 

@@ -112,8 +112,8 @@ impl FromStr for Url {
         }
         let authority = authority.to_ascii_lowercase();
         let own_port = if secure { ":443" } else { ":80" };
+        check_authority(&authority).map_err(bad)?;
         let authority = authority.strip_suffix(own_port).unwrap_or(&authority);
-        check_authority(authority).map_err(bad)?;
         let (path, query) = split_query(rest);
         Ok(Self {
             secure,
@@ -246,6 +246,8 @@ mod tests {
             ("http://:80/", "no host"),
             ("http://a:b/", "65535"),
             ("http://a:0/", "65535"),
+            ("http://a:80:80/", "65535"),
+            ("http://[::1]:80:80/", "65535"),
             ("http://[::1/", "bracket"),
             ("http://[x]/", "IPv6"),
             ("http://a/ b", "%XX"),
