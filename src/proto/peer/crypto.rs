@@ -15,6 +15,8 @@ mod identity;
 pub(crate) mod open;
 #[cfg(feature = "openssl")]
 mod openssl;
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
+mod refusal;
 #[cfg(feature = "rust-crypto")]
 mod rust;
 mod srtp;

@@ -15,6 +15,7 @@ use str0m::crypto::dtls::{
 
 use super::ExportedKeys;
 use super::identity;
+use super::refusal::Refusal;
 use crate::proto::peer::{empty, joined};
 
 /// How many MTUs are remembered. The one that came first goes first; a peer built with an MTU that
@@ -129,7 +130,7 @@ impl DtlsProvider for SharedDtls {
 /// one or two.
 const MAX_EARLY: usize = 8;
 
-/// One DTLS connection, and nine things put right in how dimpl deals with losses and forgeries:
+/// One DTLS connection, and ten things put right in how dimpl deals with losses, forgeries and failures:
 ///
 /// - While the handshake lasts it is given one record at a time. It passes over a datagram that begins with
 ///   a handshake message it has had already, and what it lacks may stand behind that.
@@ -148,6 +149,8 @@ const MAX_EARLY: usize = 8;
 ///   them for ever, and all that comes behind them: thirty records later nothing more is taken.
 /// - Once it is over, nothing it still waits for ends the connection. A DTLS 1.3 client whose `Finished` was
 ///   received goes on sending it when the acknowledgement was lost, and dimpl would give up after a while.
+/// - Where DTLS 1.2 fails over the other side's certificate, the other side is sent an alert (see [`Refusal`]), and nothing
+///   that comes after that reaches dimpl.
 struct Dimpl {
     dtls: dimpl::Dtls,
     keys: ExportedKeys,
@@ -164,6 +167,7 @@ struct Dimpl {
     cipher_changed: bool,
     /// Kinds, epochs and numbers of the protected records given to it during the handshake.
     early: Vec<(bool, [u8; 8])>,
+    refusal: Refusal,
 }
 
 /// A retransmission that dimpl waits for.
@@ -189,6 +193,7 @@ impl Dimpl {
             has_greeted: false,
             cipher_changed: false,
             early: Vec::new(),
+            refusal: Refusal::default(),
         }
     }
 
@@ -199,6 +204,10 @@ impl Dimpl {
         }
         let mut result = Ok(());
         for record in records(datagram) {
+            if self.refusal.is_final() {
+                self.refusal.on_late(record);
+                continue;
+            }
             let is_passed_over = match is_13 && is_in_the_clear(record) {
                 true => !self.may_be_clear(record),
                 false => !self.connected && (is_early_goodbye(record) || self.has_no_keys(record)),
@@ -208,6 +217,11 @@ impl Dimpl {
                 self.has_greeted |=
                     matches!(record, [22, _, _, 0, 0, ..] if record.get(13) == Some(&2));
                 let handled = self.dtls.handle_packet(record);
+                if let Err(error) = &handled
+                    && self.dtls.protocol_version() == Some(ProtocolVersion::DTLS1_2)
+                {
+                    self.refusal.on_error(error);
+                }
                 result = result.and(self.bear(handled));
             }
         }
@@ -371,6 +385,9 @@ impl DtlsInstance for Dimpl {
         }
         self.served = true;
         self.now = now;
+        if self.refusal.is_final() {
+            return Ok(());
+        }
         if let Some(wait) = self.wait.take_if(|wait| wait.ours <= now) {
             self.retransmissions += 1;
             self.ahead = self.ahead.max(wait.theirs.saturating_duration_since(now));
@@ -384,10 +401,18 @@ impl DtlsInstance for Dimpl {
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        if let Some(record) = self.refusal.record() {
+            let (packet, _) = buf.split_at_mut(record.len());
+            packet.copy_from_slice(&record);
+            return DtlsOutput::Packet(packet);
+        }
         let is_client = self.dtls.is_active();
         let output = self.dtls.poll_output(buf);
         self.keys.look(&output, is_client);
         match output {
+            DtlsOutput::Timeout(_) if self.refusal.is_final() => {
+                DtlsOutput::Timeout(self.now + NOT_A_RETRANSMISSION)
+            }
             DtlsOutput::Timeout(theirs) => DtlsOutput::Timeout(self.wake(theirs)),
             DtlsOutput::Connected => {
                 self.connected = true;
@@ -397,6 +422,7 @@ impl DtlsInstance for Dimpl {
             }
             DtlsOutput::Packet(packet) => {
                 self.has_greeted |= !self.dtls.is_active();
+                records(packet).for_each(|record| self.refusal.on_sent(record));
                 DtlsOutput::Packet(packet)
             }
             DtlsOutput::PeerCert(certificate) => {

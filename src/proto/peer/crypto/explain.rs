@@ -29,6 +29,23 @@ const NOT_ECDSA: &[dimpl::Error] = &[
     dimpl::Error::CryptoError(dimpl::CryptoError::InvalidEcCurveParameter),
 ];
 
+/// Returns the alert (RFC 5246 §7.2.2) for an error about the other side's certificate. After such an error dimpl never
+/// connects: it has consumed the message and does not take it again.
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
+pub(super) fn alert(error: &dimpl::Error) -> Option<u8> {
+    use dimpl::{CertificateError, CryptoError, Error};
+
+    let (bad_certificate, unsupported_certificate) = (42, 43);
+    match error {
+        Error::CryptoError(CryptoError::CertificateParseFailed)
+        | Error::CertificateError(CertificateError::ParseFailed) => Some(bad_certificate),
+        error if UNREADABLE.contains(error) || NOT_ECDSA.contains(error) => {
+            Some(unsupported_certificate)
+        }
+        _ => None,
+    }
+}
+
 /// Says in plain words what a failed handshake most likely means, where that is known.
 ///
 /// dimpl (all backends but OpenSSL) knows ECDSA certificates only, while some peers have RSA ones.
@@ -75,7 +92,7 @@ pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Op
         return None;
     };
     Some(format!(
-        "DTLS failed: {what}. Most likely its certificate is RSA or on another curve, and the crypto backend {backend} \
+        "DTLS failed: {what}. Most likely its certificate is RSA, Ed25519 or on another curve, and the crypto backend {backend} \
          knows ECDSA (P-256, P-384) only: give the other side an ECDSA certificate, or use the \
          backend openssl here (cargo feature `openssl`)"
     ))

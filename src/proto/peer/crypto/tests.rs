@@ -6,6 +6,8 @@ mod connect;
 mod forged;
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl"))]
 mod rsa;
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
+mod unusable;
 
 #[test]
 fn a_missing_backend_is_named_with_its_feature() {

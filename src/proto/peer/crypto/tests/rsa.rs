@@ -30,7 +30,7 @@ fn rsa_certificate(name: &str) -> std::path::PathBuf {
 }
 
 /// Killed when the test ends, however it ends.
-struct Program(Child);
+pub(super) struct Program(pub Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
@@ -52,7 +52,15 @@ fn start(dir: &Path, args: &[&str]) -> Program {
 }
 
 fn instance(backend: CryptoBackend, active: bool) -> Box<dyn DtlsInstance> {
-    let certificate = Certificate::generate(backend).unwrap().as_dtls_cert();
+    instance_with(backend, &Certificate::generate(backend).unwrap(), active)
+}
+
+pub(super) fn instance_with(
+    backend: CryptoBackend,
+    certificate: &Certificate,
+    active: bool,
+) -> Box<dyn DtlsInstance> {
+    let certificate = certificate.as_dtls_cert();
     let version = DtlsVersion::V1_2.into();
     let mut dtls = provider(backend, None)
         .unwrap()
@@ -104,7 +112,7 @@ fn drive(dtls: &mut dyn DtlsInstance, socket: &UdpSocket) -> Result<(), RtcError
     panic!("neither connected nor failed in 10 s");
 }
 
-fn against_server(backend: CryptoBackend, dir: &Path) -> Result<(), RtcError> {
+pub(super) fn against_server(backend: CryptoBackend, dir: &Path) -> Result<(), RtcError> {
     let free = UdpSocket::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
