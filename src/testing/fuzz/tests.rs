@@ -235,10 +235,12 @@ fn damaged_descriptions_are_explained() {
 }
 
 /// Descriptions of all makes with lines lost, doubled, in another place, of another description, and damaged: the core can
-/// read what it gets of them, and answers fit. `ROUNDS` in the environment asks for more than a test should take.
+/// read what it gets of them, and answers fit. `LOOPRTC_ROUNDS` in the environment asks for more than a test should take.
 #[test]
 fn damaged_descriptions_are_answered_or_refused() {
-    let rounds = std::env::var("ROUNDS").ok().and_then(|r| r.parse().ok());
+    let rounds = std::env::var("LOOPRTC_ROUNDS")
+        .ok()
+        .and_then(|r| r.parse().ok());
     let rounds: u64 = rounds.unwrap_or(2);
     let root = env!("CARGO_MANIFEST_DIR");
     let mut inputs = Vec::new();
@@ -297,7 +299,8 @@ fn damaged_descriptions_are_answered_or_refused() {
             }
             let state = ["", "0", "1", "2", "3"][below(5)];
             let text = lines.join("\r\n") + "\r\n" + state;
-            sdp(text.as_bytes());
+            let result = std::panic::catch_unwind(|| sdp(text.as_bytes()));
+            assert!(result.is_ok(), "round {round}, input {at}: {text}");
         }
     }
 }
