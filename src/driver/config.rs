@@ -47,7 +47,7 @@ pub struct LoopConfig {
     /// Bytes of datagrams for the application that wait to be taken, with some for each. 8 MiB; more are
     /// dropped and counted.
     pub max_unread: usize,
-    /// What the system is asked to buffer for each socket and direction, in bytes. 4 MiB; where the
+    /// Buffer requested from the system for each socket and direction, in bytes. 4 MiB; where the
     /// system gives less, a line of the log says so.
     pub socket_buffer: usize,
     /// ICE checks without an answer, of all peers together. 2,048, filled again at 128 a second; to one IP address an

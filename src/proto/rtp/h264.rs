@@ -9,8 +9,8 @@ const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 const IDR: u8 = 5;
 
-/// More is no parameter set.
-const MAX_SET: usize = 4096;
+/// Longest parameter set that is kept, in bytes.
+pub(super) const MAX_SET: usize = 4096;
 
 /// One sequence parameter set and one picture parameter set, each the last that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -2,16 +2,13 @@
 //! (RFC 7798 §7.1 `sprop-vps`, `sprop-sps`, `sprop-pps`).
 
 use super::base64;
-use super::h264::parameter;
+use super::h264::{MAX_SET, parameter};
 
 const VPS: u8 = 32;
 const SPS: u8 = 33;
 const PPS: u8 = 34;
 const AP: u8 = 48;
 const FU: u8 = 49;
-
-/// More is no parameter set.
-const MAX_SET: usize = 4096;
 
 /// One video, one sequence and one picture parameter set, each the last that was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

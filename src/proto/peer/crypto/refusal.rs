@@ -14,7 +14,7 @@ const FATAL: u8 = 2;
 /// Header and alert.
 pub(super) const RECORD: usize = 15;
 
-/// What the other side is told when the handshake has failed for good over its certificate.
+/// The alert sent to the remote peer when the handshake has failed for good over its certificate.
 #[derive(Debug, Default)]
 pub(super) struct Refusal {
     /// The number of the next record in the clear; one that was used before would be dropped as a replay.

@@ -30,7 +30,7 @@ fn curve(name: &str) -> PathBuf {
     certificate(&["ec", "-pkeyopt", &format!("ec_paramgen_curve:{name}")])
 }
 
-/// What the application is told.
+/// Errors reported to the application.
 fn sentence(error: &DtlsImplError, backend: CryptoBackend) -> String {
     // The form in which str0m hands it on.
     let text = format!("DTLS error: {error}");
@@ -41,7 +41,7 @@ fn sentence(error: &DtlsImplError, backend: CryptoBackend) -> String {
         .unwrap_or_else(|| panic!("{backend}: nothing said about {error}"))
 }
 
-/// What waits to be sent.
+/// Datagrams queued for sending.
 fn packets(dtls: &mut dyn DtlsInstance) -> Vec<Vec<u8>> {
     let (mut out, mut buf) = (vec![], [0; 4096]);
     for _ in 0..100 {
