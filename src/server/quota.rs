@@ -71,7 +71,7 @@ impl<K: Eq + Hash> Held<K> {
     }
 
     /// Returns how many all clients hold together.
-    #[cfg(any(test, feature = "testing", feature = "turn-server"))]
+    #[cfg(any(test, feature = "testing"))]
     pub fn total(&self) -> usize {
         self.counts.values().sum()
     }
