@@ -13,6 +13,8 @@ mod ice;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 mod inside;
 mod media;
+#[cfg(all(feature = "server", any(feature = "aws-lc", feature = "rust-crypto")))]
+mod published;
 #[cfg(feature = "server")]
 mod rooms;
 mod rtp;
@@ -41,6 +43,8 @@ pub use inside::{dcep, depacketize, sctp, srtcp, srtp};
 #[cfg(feature = "movies")]
 pub use media::movie;
 pub use media::{frame, h264, h265, ivf, jitter, media_file, ogg, recording, wav};
+#[cfg(all(feature = "server", any(feature = "aws-lc", feature = "rust-crypto")))]
+pub use published::published;
 #[cfg(feature = "server")]
 pub use rooms::{room_media, room_message};
 pub use rtp::{rtp_packet, rtp_source, sdp_file};
@@ -102,6 +106,7 @@ const BODIES: &[(&str, Body)] = &[
     ("netlink", netlink),
     ("ogg", ogg),
     ("peer_datagrams", peer_datagrams),
+    ("published", published),
     ("recording", recording),
     ("room_media", room_media),
     ("room_message", room_message),

@@ -100,6 +100,9 @@ fn seeds_reach_the_servers() {
     let statuses = servers::whip_statuses(&seed("whip_server/changed"));
     println!("{statuses:?}");
     assert!(statuses.iter().any(|(_, status)| *status == 422));
+    let received = published::watched(&seed("published/two-viewers"));
+    println!("{received} frames");
+    assert!(received >= 6);
     for name in ["join", "changed"] {
         let events = servers::rooms_events(&seed(&format!("rooms_with_peers/{name}")));
         println!("{events:?}");
