@@ -237,8 +237,10 @@ impl Stage {
     fn pump(&mut self, time: Duration) {
         let end = Instant::now() + time;
         loop {
-            while let Ok(Some((peer, event))) = self.net.next_event(Some(Duration::ZERO)) {
+            let mut wait = end.saturating_duration_since(Instant::now());
+            while let Ok(Some((peer, event))) = self.net.next_event(Some(wait)) {
                 self.on_event(peer, &event);
+                wait = Duration::ZERO;
             }
             let now = Instant::now();
             self.whip.handle_timeout(&mut self.net, now);
