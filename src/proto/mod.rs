@@ -1,9 +1,9 @@
 //! The sans-IO core: no sockets, no clock, no threads, no I/O.
 //!
-//! Every machine here has the same three verbs: `handle_input` (a datagram, a timeout, a socket
-//! opened or lost), `poll_output` (what to send, which socket to open, an event, and last the next
-//! timeout: drained) and the verbs of its own, which take `now`.
-// Tests may look at the clock to have a time to tell.
+//! Every machine has the same kinds of methods: `handle_…` takes input (a datagram, a timeout, a socket that was opened
+//! or closed), `poll_output` returns what to do (send, open a socket, report an event) and, when drained, the next
+//! timeout. Methods that depend on the time take it as `now`.
+// Tests may read the clock to have a starting time.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub mod ice;
@@ -13,6 +13,6 @@ pub mod net;
 pub mod peer;
 mod random;
 pub mod rtp;
-// Its parts are used by `peer`, `inspect`, `rtp` and, above, by signaling and the server.
+// Used by `peer`, `inspect`, `rtp` and, above, by signaling and the server.
 pub(crate) mod sdp;
 pub mod signal;

@@ -1,11 +1,11 @@
-//! What passes between a protocol machine and whoever drives it.
+//! Values exchanged between a protocol machine and its driver: datagrams, sockets, network changes.
 
 #[cfg(feature = "driver")]
 use std::net::Ipv6Addr;
 use std::net::{IpAddr, SocketAddr};
 
-/// Returns the address that stands for a client in limits: an IPv4 address itself, also where it is mapped into IPv6
-/// (`::ffff:192.0.2.1`); of an IPv6 address its network of 64 bits, which every customer has at least.
+/// Returns the address that represents a client in limits: an IPv4 address itself, also when it is mapped into IPv6
+/// (`::ffff:192.0.2.1`); for IPv6 the /64 network, the smallest that a customer is assigned.
 #[cfg(feature = "driver")]
 pub(crate) fn client_of(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
@@ -14,158 +14,158 @@ pub(crate) fn client_of(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// The transport a datagram came by or goes by.
+/// Transport of a datagram or of a piece of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Protocol {
     /// One UDP datagram, one message.
     Udp,
-    /// A piece of a TCP stream, cut anywhere; what TLS carries, if the socket was opened with it.
+    /// A piece of a TCP stream, cut at any position; the decrypted content if the socket uses TLS.
     Tcp,
-    /// One message of an ICE-TCP stream (RFC 6544). Whoever drives the machine puts lengths before them and
-    /// takes them away (RFC 4571, [`framing`](super::ice::framing)).
+    /// One message of an ICE-TCP stream (RFC 6544). The driver adds and removes the length prefixes (RFC 4571,
+    /// [`framing`](super::ice::framing)).
     IceTcp,
 }
 
-/// A datagram that arrived.
+/// An incoming datagram.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {
-    /// The transport it came by.
+    /// The transport it arrived by.
     pub protocol: Protocol,
-    /// Who sent it.
+    /// The sender's address.
     pub source: SocketAddr,
-    /// The local address it was sent to: a concrete address, never the wildcard.
+    /// The local address it arrived at: a concrete address, never the wildcard.
     pub destination: SocketAddr,
     /// The payload.
     pub contents: &'a [u8],
 }
 
-/// A datagram to send.
+/// An outgoing datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transmit {
-    /// The transport to send it by.
+    /// The transport to use.
     pub protocol: Protocol,
-    /// The local address to send it from: one that was announced to the machine. With the wildcard in
-    /// place of the IP address the system chooses it, and the port tells the socket.
+    /// The local address to send from: one that was reported to the machine. If the IP address is the wildcard, the
+    /// port selects the socket and the system chooses the address.
     pub source: SocketAddr,
-    /// Where to.
+    /// The destination address.
     pub destination: SocketAddr,
     /// The payload.
     pub contents: Vec<u8>,
 }
 
-/// Names a socket from the request for it to its closing. Unique within one machine.
+/// Identifies a socket from its request until it is closed. Unique within one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u32);
 
-/// A machine's wish for a socket. The driver answers with [`SocketReply`].
+/// A machine's request for a socket. The driver answers with a [`SocketReply`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketRequest {
-    /// The name under which the answer comes back.
+    /// Id used in the reply and in all later calls about this socket.
     pub id: SocketId,
-    /// What kind of socket.
+    /// The kind of socket.
     pub kind: SocketKind,
 }
 
-/// A kind of socket.
+/// Kind of a requested socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketKind {
-    /// UDP, on all local addresses.
+    /// UDP on all local addresses.
     Datagrams(PortPolicy),
-    /// UDP, on a port of its own, for this remote address only.
+    /// UDP on a port of its own, connected to this remote address.
     DatagramsTo(SocketAddr),
     /// A TCP connection.
     Stream {
-        /// Where to.
+        /// The address to connect to.
         remote: SocketAddr,
-        /// TLS is spoken on it, and the other side has to be this host.
+        /// Use TLS; the server's certificate must be valid for this name. `None` for plain TCP.
         tls: Option<ServerName>,
     },
-    /// The addresses for ICE-TCP (RFC 6544).
+    /// The local addresses for ICE-TCP (RFC 6544).
     IceTcp {
-        /// Whether others may connect there: the answer then has the port that is listened on. All peers of a
-        /// loop share it; a stream finds its peer by the ufrag of the STUN request that has to come first.
+        /// Accept connections: the reply then has the listening port. All peers of a loop share it; an incoming stream
+        /// is assigned to its peer by the ufrag in the STUN request that must come first.
         listen: bool,
     },
-    /// A TCP connection of ICE-TCP.
+    /// An outgoing TCP connection of ICE-TCP.
     IceStream {
-        /// From where, with any port.
+        /// The local address, with any port.
         local: IpAddr,
-        /// Where to.
+        /// The address to connect to.
         remote: SocketAddr,
     },
-    /// A TCP connection from the port that ICE-TCP is listened on, to a STUN server
-    /// ([`Bindings`](super::ice::Bindings)).
+    /// A TCP connection from the ICE-TCP listening port to a STUN server ([`Bindings`](super::ice::Bindings)).
     BindingStream {
-        /// From where: one of the addresses that were told as the answer to [`IceTcp`](Self::IceTcp).
+        /// The local address: one of those in the reply to [`IceTcp`](Self::IceTcp).
         local: SocketAddr,
-        /// Where to.
+        /// The address to connect to.
         remote: SocketAddr,
-        /// As with [`Stream`](Self::Stream).
+        /// As in [`Stream`](Self::Stream).
         tls: Option<ServerName>,
     },
 }
 
-/// The name that a TLS certificate has to be for: a host name or an IP address.
+/// A name that a TLS certificate must be valid for: a host name or an IP address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerName(pub String);
 
-/// Whose UDP port a peer uses.
+/// Policy for a peer's UDP port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PortPolicy {
-    /// One port for all peers of a loop: one hole in a firewall, one socket to poll. A datagram finds
-    /// its peer by its remote address, so two peers with the *same* remote address need [`Own`](Self::Own).
+    /// One port for all peers of a loop: one port to open in a firewall, one socket to poll. Datagrams are assigned to
+    /// peers by their remote address, so two peers with the *same* remote address need [`Own`](Self::Own).
     #[default]
     Shared,
-    /// A port of its own, chosen by the system.
+    /// A port of its own, chosen by the operating system.
     Own,
 }
 
 /// The driver's answer to a [`SocketRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SocketReply {
-    /// Open, and reachable at these local addresses (one for each usable interface address). For a
-    /// stream: connected, from this one address.
+    /// The socket is open and reachable at these local addresses (one per usable interface address). A stream is
+    /// connected, from this one address.
     Opened(Vec<InterfaceAddress>),
-    /// It could not be opened; the text says why. For a stream also later: the connection is gone.
+    /// The socket could not be opened, or a stream was closed later; the text is the reason.
     Failed(String),
 }
 
-/// A local address at which an open socket can be reached.
+/// A local address of an open socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceAddress {
-    /// The interface's name as the system gives it, as `eth0`.
+    /// The interface name given by the operating system, such as `eth0`.
     pub interface: String,
-    /// The address and the bound port.
+    /// The address and the port that the socket is bound to.
     pub address: SocketAddr,
 }
 
-/// How the networks of this machine have changed. Whoever drives machines finds it out; what cannot have
-/// changed for a machine is told to it all the same.
+/// A change of this machine's networks, detected by the driver. It is reported to every machine, affected or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NetworkChange<'a> {
-    /// Where the socket of host candidates can be reached now; none if it is not open.
+    /// The current addresses of the socket for host candidates; empty if it is not open.
     pub addresses: &'a [InterfaceAddress],
-    /// The same for ICE-TCP: where it is listened, or any port where it is not. None if nobody has asked for it.
+    /// The same for ICE-TCP: the listening addresses, or any port without a listener. Empty if no such socket was
+    /// requested.
     pub tcp_addresses: &'a [InterfaceAddress],
-    /// Addresses that this machine does not have any more.
+    /// Addresses that this machine no longer has.
     pub gone: &'a [IpAddr],
-    /// The default route for IPv4 is another one: what is sent leaves by another address than before.
+    /// The default route for IPv4 changed: packets leave from another address than before.
     pub rerouted_ipv4: bool,
-    /// The same for IPv6.
+    /// The default route for IPv6 changed.
     pub rerouted_ipv6: bool,
-    /// The machine was asleep. NATs and servers have forgotten it.
+    /// The machine was suspended: NAT mappings and server state may have expired.
     pub slept: bool,
 }
 
 impl NetworkChange<'_> {
-    /// Whether what was sent from this address before may not arrive any more, or arrive from another one.
+    /// Returns `true` if traffic from this local address may be affected: the address is gone, the route has changed or
+    /// the machine was suspended.
     pub fn affects(&self, local: IpAddr) -> bool {
         self.slept || self.gone.contains(&local) || self.reroutes(local)
     }
 
-    /// Whether the default route of this address's family is another one.
+    /// Returns `true` if the default route of this address's family changed.
     pub fn reroutes(&self, address: IpAddr) -> bool {
         match address {
             _ if address.is_loopback() => false,

@@ -1,16 +1,16 @@
-//! Randomness for whatever others must not guess: credentials, transaction ids, session ids.
+//! Randomness for values that others must not guess: credentials, transaction ids, session ids.
 
 use rand::RngCore;
 
-/// A source of random bits: the operating system's, or a known sequence for runs that are to be replayed.
+/// A source of random bits: the operating system's, or a fixed sequence for repeatable runs.
 ///
-/// The first is ChaCha, seeded by the operating system and reseeded as it is used; what was drawn says nothing about
-/// what will be. The second is SplitMix64 and keeps no secret: it is for simulations alone.
+/// The former is ChaCha, seeded by the operating system and reseeded with use; past output does not reveal future
+/// output. The latter is SplitMix64 and not secret: for simulations only.
 #[derive(Debug)]
 pub(crate) struct Random(Option<u64>);
 
 impl Random {
-    /// Draws from the operating system; with a seed, from the sequence that belongs to it.
+    /// Creates a source: with a seed, a repeatable sequence; otherwise the operating system's randomness.
     pub fn new(seed: Option<u64>) -> Self {
         Self(seed)
     }
@@ -27,7 +27,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Returns a text of `len` characters that all stand for `ice-char` (RFC 8839 §5.4), with 5 random bits in each.
+    /// Returns `len` random `ice-char` characters (RFC 8839 §5.4) with 5 random bits each.
     pub fn text(&mut self, len: usize) -> String {
         const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
         (0..len)

@@ -1,56 +1,52 @@
-//! The signaling messages: offer, answer, candidate, bye.
+//! Signaling messages: descriptions, candidates, end of candidates, bye.
 //!
-//! Parsing and writing only; how they travel is the business of `signaling`. Two forms of each
-//! message are in use:
+//! This module parses and writes messages; `signaling` transports them. Two forms of each message are in use:
 //!
-//! | message | on `/sdp`, `/candidate` as pion's pion-to-pion has it | as the W3C API has it |
+//! | message | on `/sdp`, `/candidate` in pion's pion-to-pion | in the W3C API |
 //! |---|---|---|
 //! | description | `{"type":"offer","sdp":"v=0…"}` | the same (`RTCSessionDescriptionInit`) |
 //! | candidate | the bare line `candidate:1 1 udp 2130706431 192.0.2.2 41400 typ host` | `{"candidate":"candidate:1 …","sdpMid":"0",…}` (`RTCIceCandidateInit`) |
 //! | end of candidates | not sent | `{"candidate":""}`, or `null` |
 //!
-//! [`SignalMessage::parse`] takes any of them, [`SignalMessage::parse_description`] and
-//! [`SignalMessage::parse_candidate`] what belongs on one endpoint. No input makes them panic, and
-//! every error says what was wrong and where.
+//! [`SignalMessage::parse`] accepts any of them; [`SignalMessage::parse_description`] and
+//! [`SignalMessage::parse_candidate`] accept the messages of one endpoint. No input makes them panic, and every error
+//! says what is wrong and where.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
-/// The longest message accepted, in bytes. An offer with a dozen tracks is about 20 KiB.
+/// Maximum length of a message, in bytes. An offer with a dozen tracks is about 20 KiB.
 pub const MAX_BODY: usize = 64 * 1024;
 
-/// The longest candidate line accepted, in bytes. Real ones are below 300; RFC 8839 section 5.1 lets
-/// extensions follow without bound.
+/// Maximum length of a candidate line, in bytes. Real ones are below 300; RFC 8839 §5.1 sets no limit on extensions.
 pub const MAX_CANDIDATE: usize = 1024;
 
-/// The longest `sdpMid` and `usernameFragment` accepted, in bytes (a ufrag is at most 256
-/// characters by RFC 8839 section 5.4).
+/// Maximum length of `sdpMid` and `usernameFragment`, in bytes (a ufrag has at most 256 characters, RFC 8839 §5.4).
 pub const MAX_TOKEN: usize = 256;
 
-/// How much of a wrong value an error quotes, in characters.
+/// Maximum number of characters of an invalid value that an error quotes.
 const MAX_QUOTE: usize = 40;
 
-/// Everything that one end says to the other before (and, renegotiating, while) media flows.
+/// A signaling message between two peers, before media flows and during renegotiation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignalMessage {
     /// An offer, an answer, a provisional answer or a rollback.
     Description(SessionDescription),
-    /// One ICE candidate of the sender's.
+    /// An ICE candidate of the sender.
     Candidate(IceCandidateInit),
-    /// The sender has no more candidates in this ICE generation.
+    /// The sender has no further candidates in this ICE generation.
     EndOfCandidates,
-    /// The sender leaves.
+    /// The sender ends the session.
     Bye,
 }
 
 impl SignalMessage {
-    /// Reads any message, telling them apart by their shape: for channels that carry all kinds, as a
-    /// WebSocket does.
+    /// Parses any message, distinguished by its shape. For channels that carry all kinds, such as a WebSocket.
     ///
     /// # Errors
-    /// When `body` is longer than [`MAX_BODY`] or none of the forms in the [module's](self) table.
+    /// Returns an error if `body` is longer than [`MAX_BODY`] or has none of the forms in the [module's](self) table.
     pub fn parse(body: &[u8]) -> Result<Self, SignalError> {
         let text = text(body)?;
         if !looks_like_json(text) {
@@ -72,10 +68,10 @@ impl SignalMessage {
         }
     }
 
-    /// Reads what belongs on `/sdp`: a session description.
+    /// Parses a session description, the body of a request to `/sdp`.
     ///
     /// # Errors
-    /// When `body` is longer than [`MAX_BODY`], is no JSON object, or has no usable `type` and `sdp`.
+    /// Returns an error if `body` is longer than [`MAX_BODY`], is not a JSON object, or has no usable `type` and `sdp`.
     pub fn parse_description(body: &[u8]) -> Result<SessionDescription, SignalError> {
         match json(text(body)?)? {
             Value::Object(object) => description_from_object(&object),
@@ -85,13 +81,12 @@ impl SignalMessage {
         }
     }
 
-    /// Reads what belongs on `/candidate`: [`Candidate`](Self::Candidate) from a bare line (with or
-    /// without `a=` before it), a JSON string of it or an `RTCIceCandidateInit`;
-    /// [`EndOfCandidates`](Self::EndOfCandidates) from an empty candidate, `null` or
-    /// `end-of-candidates`.
+    /// Parses the body of a request to `/candidate`. Returns [`Candidate`](Self::Candidate) for a bare line (with or
+    /// without leading `a=`), for that line as a JSON string, and for an `RTCIceCandidateInit`; returns
+    /// [`EndOfCandidates`](Self::EndOfCandidates) for an empty candidate, `null` or `end-of-candidates`.
     ///
     /// # Errors
-    /// When `body` is longer than [`MAX_BODY`] or holds no candidate line after RFC 8839 section 5.1.
+    /// Returns an error if `body` is longer than [`MAX_BODY`] or contains no valid candidate line (RFC 8839 §5.1).
     pub fn parse_candidate(body: &[u8]) -> Result<Self, SignalError> {
         let text = text(body)?;
         if !looks_like_json(text) {
@@ -107,7 +102,7 @@ impl SignalMessage {
         }
     }
 
-    /// Writes the message as JSON, in the W3C API's form. [`parse`](Self::parse) reads it back.
+    /// Formats the message as JSON, in the form of the W3C API. [`parse`](Self::parse) reads it back.
     #[must_use]
     pub fn to_json(&self) -> String {
         match self {
@@ -119,21 +114,21 @@ impl SignalMessage {
     }
 }
 
-/// What a description is for: W3C `RTCSdpType`.
+/// Type of a session description (W3C `RTCSdpType`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SdpType {
-    /// A proposal.
+    /// An offer.
     Offer,
-    /// An answer that a later one may replace.
+    /// A provisional answer; another answer may replace it.
     PrAnswer,
-    /// The answer that ends the exchange.
+    /// The final answer of the exchange.
     Answer,
-    /// Takes the last offer back; carries no SDP.
+    /// Withdraws the last offer; carries no SDP.
     Rollback,
 }
 
 impl SdpType {
-    /// The name on the wire.
+    /// Returns the type's name on the wire, such as `offer`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -151,17 +146,17 @@ impl fmt::Display for SdpType {
     }
 }
 
-/// W3C `RTCSessionDescription`: an SDP and what it is for.
+/// A session description and its type (W3C `RTCSessionDescription`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionDescription {
-    /// What it is for.
+    /// The type of the description.
     pub kind: SdpType,
-    /// The SDP, lines ended by CRLF. Not parsed here. Empty only in a rollback.
+    /// The SDP, with lines ended by CRLF. Not validated here. Empty only in a rollback.
     pub sdp: String,
 }
 
 impl SessionDescription {
-    /// An offer.
+    /// Creates an offer.
     #[must_use]
     pub fn offer(sdp: impl Into<String>) -> Self {
         Self {
@@ -170,7 +165,7 @@ impl SessionDescription {
         }
     }
 
-    /// An answer.
+    /// Creates an answer.
     #[must_use]
     pub fn answer(sdp: impl Into<String>) -> Self {
         Self {
@@ -179,7 +174,7 @@ impl SessionDescription {
         }
     }
 
-    /// A rollback.
+    /// Creates a rollback.
     #[must_use]
     pub fn rollback() -> Self {
         Self {
@@ -188,7 +183,7 @@ impl SessionDescription {
         }
     }
 
-    /// Writes `{"type":…,"sdp":…}`.
+    /// Formats the description as `{"type":…,"sdp":…}`.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut out = String::with_capacity(self.sdp.len() + self.sdp.len() / 16 + 32);
@@ -201,24 +196,24 @@ impl SessionDescription {
     }
 }
 
-/// W3C `RTCIceCandidateInit`: a candidate and which media section it belongs to.
+/// A candidate and the media section it belongs to (W3C `RTCIceCandidateInit`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IceCandidateInit {
-    /// The candidate attribute's text after RFC 8839 section 5.1, beginning with `candidate:`,
-    /// without `a=` and line end.
+    /// The candidate attribute (RFC 8839 §5.1), beginning with `candidate:`, without `a=` and line end. Empty means end
+    /// of candidates.
     pub candidate: String,
-    /// The `a=mid` of the media section. With BUNDLE all candidates belong to one transport, so
-    /// that pion-to-pion does without.
+    /// The `a=mid` of the media section. Optional with BUNDLE, where all candidates belong to one transport;
+    /// pion-to-pion omits it.
     pub sdp_mid: Option<String>,
-    /// The index of the media section, from 0.
+    /// The zero-based index of the media section.
     pub sdp_m_line_index: Option<u16>,
-    /// The ICE generation, by its ufrag.
+    /// The ufrag of the ICE generation.
     pub username_fragment: Option<String>,
 }
 
 impl IceCandidateInit {
-    /// A candidate as a line by itself, `candidate:…`, as [`SignalMessage::parse_candidate`] would
-    /// give it. The line is taken as it is.
+    /// Creates a candidate from a line `candidate:…`, without media section and ufrag, as
+    /// [`SignalMessage::parse_candidate`] returns it for a bare line. The line is not validated.
     #[must_use]
     pub fn new(candidate: impl Into<String>) -> Self {
         Self {
@@ -229,14 +224,14 @@ impl IceCandidateInit {
         }
     }
 
-    /// The ICE generation that the candidate says it belongs to: its `usernameFragment`, or else the
-    /// `ufrag` extension that libwebrtc puts into the line.
+    /// Returns the ufrag of the ICE generation that the candidate names: its `usernameFragment`, or else the `ufrag`
+    /// extension in the line, which libwebrtc writes.
     #[must_use]
     pub fn ufrag(&self) -> Option<&str> {
         if let Some(ufrag) = &self.username_fragment {
             return Some(ufrag);
         }
-        // Six fixed fields, then name and value in turn, the first name being `typ`.
+        // Six fixed fields, then pairs of name and value, beginning with `typ`.
         let mut extensions = self.candidate.split_ascii_whitespace().skip(6);
         while let (Some(name), Some(value)) = (extensions.next(), extensions.next()) {
             if name == "ufrag" {
@@ -246,7 +241,7 @@ impl IceCandidateInit {
         None
     }
 
-    /// Writes the W3C form, leaving out what is not known.
+    /// Formats the candidate in the W3C form; absent members are omitted.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut out = format!(r#"{{"candidate":{}"#, quoted(&self.candidate));
@@ -264,62 +259,62 @@ impl IceCandidateInit {
     }
 }
 
-/// Why a message was refused.
+/// Reason why a signaling message was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SignalError {
-    /// Longer than its limit.
+    /// The message or a member is longer than its limit.
     TooLong {
-        /// What is.
+        /// The message or member that is too long.
         what: &'static str,
         /// Its length in bytes.
         length: usize,
         /// The limit in bytes.
         limit: usize,
     },
-    /// Not UTF-8.
+    /// The message is not UTF-8.
     NotUtf8 {
-        /// The first wrong byte, from 0.
+        /// Offset of the first invalid byte, from 0.
         offset: usize,
     },
-    /// Not JSON.
+    /// The message is not valid JSON.
     NotJson {
         /// The line of the error, from 1.
         line: usize,
         /// Its column, from 1; 0 before the first character.
         column: usize,
-        /// What the parser says.
+        /// The parser's message.
         message: String,
     },
-    /// JSON, but not an object.
+    /// The message is JSON, but not an object.
     NotAnObject {
-        /// What it is instead.
+        /// The JSON type found.
         found: &'static str,
     },
-    /// A member that must be there is not.
+    /// A required member is missing.
     Missing {
-        /// Its name.
+        /// The member's name.
         member: &'static str,
     },
     /// A member has the wrong JSON type.
     WrongType {
-        /// Its name.
+        /// The member's name.
         member: &'static str,
-        /// What it should be.
+        /// The expected type.
         expected: &'static str,
-        /// What it is.
+        /// The type found.
         found: &'static str,
     },
-    /// The member `type` of a description is none of W3C's.
+    /// The member `type` of a description is not a W3C type.
     UnknownSdpType {
-        /// Its value, shortened.
+        /// The value found, shortened.
         found: String,
     },
-    /// Not a candidate line after RFC 8839 section 5.1.
+    /// The candidate line is invalid (RFC 8839 §5.1).
     BadCandidate {
-        /// The field that is wrong.
+        /// The invalid field.
         field: &'static str,
-        /// What stands there, shortened.
+        /// The value found, shortened.
         found: String,
     },
 }
@@ -399,7 +394,7 @@ fn candidate_from_object(object: &Map<String, Value>) -> Result<SignalMessage, S
                 member: "candidate",
             });
         }
-        // Not in the W3C dictionary, but some send the null candidate this way.
+        // Not in the W3C dictionary, but some implementations send the null candidate this way.
         Some(Value::Null) => "",
         Some(_) => string(object, "candidate")?.unwrap_or_default(),
     };
@@ -422,8 +417,8 @@ fn candidate_from_object(object: &Map<String, Value>) -> Result<SignalMessage, S
     Ok(message)
 }
 
-/// Checks the fixed part of the line after RFC 8839 section 5.1; addresses (which may be mDNS names)
-/// and transports are left to ICE, which ignores what it does not know.
+/// Validates the fixed part of the line (RFC 8839 §5.1). Addresses (which may be mDNS names) and transports are left to
+/// ICE, which ignores unknown ones.
 fn candidate_from_line(line: &str) -> Result<SignalMessage, SignalError> {
     let line = line.trim();
     let line = line.strip_prefix("a=").unwrap_or(line);
@@ -442,7 +437,7 @@ fn candidate_from_line(line: &str) -> Result<SignalMessage, SignalError> {
         field,
         found: shortened(found),
     };
-    // A line break would smuggle further SDP lines in.
+    // A line break would inject further SDP lines.
     if line.chars().any(char::is_control) {
         return Err(bad("the text with control characters", line));
     }
@@ -472,7 +467,7 @@ fn candidate_from_line(line: &str) -> Result<SignalMessage, SignalError> {
     Ok(SignalMessage::Candidate(IceCandidateInit::new(line)))
 }
 
-/// A member that is a string, or absent or null.
+/// Returns a string member; `None` if it is absent or null.
 fn string<'a>(
     object: &'a Map<String, Value>,
     member: &'static str,
@@ -488,7 +483,7 @@ fn string<'a>(
     }
 }
 
-/// A member that is a short string, or absent, null or empty.
+/// Returns a short string member; `None` if it is absent, null or empty.
 fn token(object: &Map<String, Value>, member: &'static str) -> Result<Option<String>, SignalError> {
     match string(object, member)? {
         None | Some("") => Ok(None),
@@ -517,7 +512,7 @@ fn text(body: &[u8]) -> Result<&str, SignalError> {
         })
 }
 
-/// Whether the text is meant as JSON: a candidate line begins with none of these.
+/// Returns `true` if the text is JSON: a candidate line starts with none of these characters.
 fn looks_like_json(text: &str) -> bool {
     text.starts_with(['{', '[', '"']) || text == "null"
 }
@@ -526,7 +521,7 @@ fn json(text: &str) -> Result<Value, SignalError> {
     serde_json::from_str(text).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let message = error.to_string();
-        // The parser's text ends with the place, which the error has in fields of its own.
+        // The parser's text ends with the position, which the error holds in fields of its own.
         let message = message
             .split(" at line ")
             .next()
@@ -676,7 +671,7 @@ mod tests {
             matches!(error, SignalError::TooLong { what: "sdpMid", .. }),
             "{error}"
         );
-        // Nesting is bounded by the parser, not by the stack.
+        // The parser limits nesting, so the stack cannot overflow.
         assert!(SignalMessage::parse("[".repeat(MAX_BODY).as_bytes()).is_err());
     }
 
@@ -821,7 +816,7 @@ mod tests {
         }
     }
 
-    /// SplitMix64, so that a failing input can be had again.
+    /// SplitMix64, so that failing inputs are reproducible.
     struct Random(u64);
 
     impl Random {
@@ -838,8 +833,7 @@ mod tests {
         }
     }
 
-    /// Random bytes, and valid messages with random damage: nothing panics, and what is accepted
-    /// survives being written and read again.
+    /// Random bytes and randomly damaged messages: nothing panics, and accepted messages survive a round trip.
     #[test]
     fn no_input_panics_and_accepted_input_round_trips() {
         let seeds: Vec<String> = vec![

@@ -1,17 +1,17 @@
-//! Which address a STUN server sees (RFC 8489 §7, RFC 8445 §5.1.1.2): bindings of the sockets of a loop.
+//! STUN bindings of a loop's sockets: the address that a STUN server sees (RFC 8489 §7, RFC 8445 §5.1.1.2).
 //!
 //! ```text
-//!   request ──► Asking ── answer ──► Live ⇄ asked again every 15 s, so that the NAT keeps it
-//!                 │ error, 39.5 s          │ address changed: said again; no answer: forgotten
-//!                 ▼                        ▼ nobody uses it any more
-//!               Failed                    gone
+//!   request ──► Asking ── answer ──► Live ⇄ repeated every 15 s to keep the NAT mapping alive
+//!                 │ error, 39.5 s          │ address changed: reported again; no answer: forgotten
+//!                 ▼                        ▼ released by its last user
+//!               Failed                    removed
 //! ```
 //!
-//! A binding belongs to a socket, not to a peer: peers that share a port share its bindings, and the
-//! second one has its answer at once. So whoever owns the sockets runs this machine beside the peers, and
-//! carries [`Output::Bind`](crate::proto::peer::Output::Bind) to it and the answer back.
+//! A binding belongs to a socket, not to a peer: peers that share a port share its bindings, and the second peer gets
+//! its answer at once. The owner of the sockets therefore runs this machine beside the peers: it passes each
+//! [`Output::Bind`](crate::proto::peer::Output::Bind) to the machine and the reply back to the peer.
 //!
-//! Those of ICE-TCP are had by streams from the port that is listened on: see `streams.rs`.
+//! Bindings for ICE-TCP use streams opened from the listening port: see `streams.rs`.
 
 mod streams;
 
@@ -27,80 +27,81 @@ use self::streams::StreamBindings;
 use super::transaction::{Due, Retransmit, TransactionIds};
 use crate::proto::net::{Protocol, ServerName, SocketId, SocketReply, SocketRequest, Transmit};
 
-/// How often a binding in use is asked for again. RFC 8445 §11 has 15 s.
+/// Interval at which a binding in use is refreshed: 15 s (RFC 8445 §11).
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Bindings at once; above it a request fails.
+/// Maximum number of bindings at once; further requests fail.
 const MAX_BINDINGS: usize = 65_536;
 
-/// No server answered (W3C WebRTC §4.8.3).
+/// Error code reported when no server answered (W3C WebRTC §4.8.3).
 const NO_ANSWER: u16 = 701;
 
-/// The error code of a redirection (RFC 8489 §10).
+/// STUN error code of a redirection (RFC 8489 §10).
 const TRY_ALTERNATE: u16 = 300;
 
-/// Asks which address a server sees when a socket sends to it.
+/// A request for the server-reflexive address of a socket.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BindingRequest {
     /// The STUN server.
     pub server: SocketAddr,
-    /// The local address that is sent from. With TCP, where ICE-TCP is listened.
+    /// The local address that the request is sent from. With TCP, the address that ICE-TCP listens on.
     pub base: SocketAddr,
-    /// How it is asked.
+    /// The transport used to reach the server.
     pub transport: BindingTransport,
 }
 
-/// How a STUN server is asked. The binding is one for this transport alone.
+/// Transport between a socket and a STUN server. The binding is valid for this transport only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum BindingTransport {
-    /// By UDP, from the socket of the host candidate.
+    /// UDP, from the socket of the host candidate.
     Udp,
-    /// By TCP, from the port of the passive candidate (RFC 6544 §5.2).
+    /// TCP, from the port of the passive candidate (RFC 6544 §5.2).
     Tcp,
-    /// The same by TLS; the server has to be this host.
+    /// TLS over TCP, from the port of the passive candidate. The server's certificate must be valid for this name.
     Tls(ServerName),
 }
 
-/// What a binding over UDP is known by.
+/// Key of a binding over UDP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Ends {
     server: SocketAddr,
     base: SocketAddr,
 }
 
-/// How a server answered, if it did.
+/// Outcome of a [`BindingRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BindingReply {
-    /// It sees this address.
+    /// The server-reflexive address.
     Mapped(SocketAddr),
-    /// It does not say.
+    /// The server returned an error, or no answer arrived.
     Failed {
-        /// The STUN error code, or 701: no answer.
+        /// The STUN error code, or 701 if there was no answer.
         code: u16,
-        /// What it said, or what happened.
+        /// The server's reason phrase, or a description of the failure.
         text: String,
     },
 }
 
-/// What the machine wants.
+/// Output of [`Bindings::poll_output`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BindingOutput {
-    /// Send this from a socket of this user.
+    /// Send this datagram from a socket of the given user.
     Transmit(usize, Transmit),
-    /// Tell this user. May come again for a request, when the NAT has given out another address.
+    /// Report this reply to the given user. A request may be answered again later, when the NAT has assigned another
+    /// address.
     Reply(usize, BindingRequest, BindingReply),
-    /// A stream is needed ([`SocketKind::BindingStream`](crate::proto::net::SocketKind)); the reply goes to
-    /// [`Bindings::handle_socket`], what comes on it to [`Bindings::handle_stream`].
+    /// Open a stream ([`SocketKind::BindingStream`](crate::proto::net::SocketKind)). Pass the reply to
+    /// [`Bindings::handle_socket`] and incoming bytes to [`Bindings::handle_stream`].
     OpenSocket(SocketRequest),
-    /// Write this to the stream of this name.
+    /// Write these bytes to the stream with this id.
     Write(SocketId, Vec<u8>),
-    /// This stream is not needed any more.
+    /// Close this stream.
     CloseSocket(SocketId),
-    /// Drained. Call [`Bindings::handle_timeout`] at this time, if there is one.
+    /// No more output. Call [`Bindings::handle_timeout`] at this time, if there is one.
     Timeout(Option<Instant>),
 }
 
-/// The bindings of one loop's sockets. Users are small numbers.
+/// The STUN bindings of one loop's sockets. Users are identified by small numbers.
 #[derive(Debug)]
 pub struct Bindings {
     ids: TransactionIds,
@@ -115,7 +116,7 @@ pub struct Bindings {
 #[derive(Debug)]
 struct Entry {
     users: Vec<usize>,
-    /// Differs from the request's after a redirection.
+    /// The server in use; differs from the request's server after a redirection.
     server: SocketAddr,
     mapped: Option<SocketAddr>,
     pending: Option<(TransactionId, Vec<u8>, Retransmit)>,
@@ -123,7 +124,7 @@ struct Entry {
 }
 
 impl Bindings {
-    /// No bindings yet. A seed makes a run repeatable; **only for tests**.
+    /// Creates a machine without bindings. A seed makes transaction ids repeatable; **only for tests**.
     pub fn new(seed: Option<u64>) -> Self {
         Self {
             ids: TransactionIds::new(seed),
@@ -136,7 +137,8 @@ impl Bindings {
         }
     }
 
-    /// A user wants to know. A [`Reply`](BindingOutput::Reply) follows, at once if it is known already.
+    /// Requests a binding on behalf of `user`. A [`Reply`](BindingOutput::Reply) follows: at once if the address is
+    /// already known, otherwise when the server has answered or the request has timed out.
     pub fn request(&mut self, user: usize, request: BindingRequest, now: Instant) {
         let (server, base) = (request.server, request.base);
         match request.transport {
@@ -179,8 +181,8 @@ impl Bindings {
         self.ask(request, now);
     }
 
-    /// The network has changed: what servers saw before, they may not see any more. All are asked again, and
-    /// who [asks](Self::request) meanwhile is told what they say now.
+    /// Repeats all requests after a network change, because servers may see other addresses now. A
+    /// [request](Self::request) made meanwhile waits for the new answer.
     pub fn refresh(&mut self, now: Instant) {
         let mut requests: Vec<_> = self.entries.keys().copied().collect();
         requests.sort();
@@ -194,7 +196,7 @@ impl Bindings {
         self.streams.refresh(now, &mut self.out);
     }
 
-    /// A user is gone. What nobody else uses is not kept alive any more.
+    /// Removes a user. Bindings without users are no longer kept alive.
     pub fn release(&mut self, user: usize) {
         self.streams.release(user, &mut self.out);
         for request in self.users.remove(&user).unwrap_or_default() {
@@ -208,7 +210,7 @@ impl Bindings {
         }
     }
 
-    /// A datagram has come to a socket. Whether it was an answer to one of ours.
+    /// Handles a datagram that arrived on a socket. Returns `true` if it answers one of our requests.
     pub fn handle_datagram(&mut self, source: SocketAddr, datagram: &[u8], now: Instant) -> bool {
         let Some(id) = super::stun::response_transaction(datagram) else {
             return false;
@@ -217,7 +219,8 @@ impl Bindings {
         let Some(request) = self.transactions.get(&id).copied() else {
             return false;
         };
-        // An answer comes from where the request went (RFC 8489 §6.3.1). Junk is dropped, and asked again.
+        // A response must come from the address that the request was sent to (RFC 8489 §6.3.1). Invalid ones are
+        // ignored; the request is retransmitted.
         let is_server = self.entries.get(&request).map(|e| e.server) == Some(source);
         if let (true, Ok(message)) = (is_server, Message::from_bytes(datagram)) {
             self.on_answer(request, &message, now);
@@ -225,18 +228,18 @@ impl Bindings {
         true
     }
 
-    /// The answer to [`OpenSocket`](BindingOutput::OpenSocket); also later, when the stream is gone.
+    /// Handles the reply to an [`OpenSocket`](BindingOutput::OpenSocket), or the later closing of the stream.
     pub fn handle_socket(&mut self, id: SocketId, reply: &SocketReply, now: Instant) {
         let (streams, ids) = (&mut self.streams, &mut self.ids);
         streams.handle_socket(id, reply, ids, now, &mut self.out);
     }
 
-    /// Bytes have come on the stream of this name.
+    /// Handles bytes received on the stream with this id.
     pub fn handle_stream(&mut self, id: SocketId, bytes: &[u8], now: Instant) {
         self.streams.handle_bytes(id, bytes, now, &mut self.out);
     }
 
-    /// The time of the last [`Timeout`](BindingOutput::Timeout) has come.
+    /// Handles time: call it when the time of the last [`Timeout`](BindingOutput::Timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         let (streams, ids) = (&mut self.streams, &mut self.ids);
         streams.handle_timeout(ids, now, &mut self.out);
@@ -248,7 +251,7 @@ impl Bindings {
         }
     }
 
-    /// The next thing to do.
+    /// Returns the next output. Call it until it returns [`Timeout`](BindingOutput::Timeout).
     pub fn poll_output(&mut self) -> BindingOutput {
         self.out
             .pop_front()
@@ -260,12 +263,12 @@ impl Bindings {
         datagrams.into_iter().chain(self.streams.deadline()).min()
     }
 
-    /// Whether there is nothing to answer or to wait for.
+    /// Returns `true` if there are no bindings, streams or pending output.
     pub fn is_idle(&self) -> bool {
         self.entries.is_empty() && self.streams.is_empty() && self.out.is_empty()
     }
 
-    /// Whether there is nothing to be polled but the timeout, and that has been.
+    /// Returns `true` if the only output left is a timeout and `told` is that timeout.
     #[cfg(feature = "testing")]
     pub(crate) fn is_drained(&self, told: Option<Instant>) -> bool {
         self.out.is_empty() && self.deadline() == told
@@ -336,7 +339,7 @@ impl Bindings {
                     && entry.server == request.server
                     && server.is_ipv4() == request.base.is_ipv4()
                 {
-                    // Once: who is sent on by the second, too, might go round in circles (RFC 8489 §10).
+                    // Followed once only: a chain of redirections might form a loop (RFC 8489 §10).
                     entry.server = server;
                     self.ask(request, now);
                     return;
@@ -407,7 +410,7 @@ impl Bindings {
     }
 }
 
-/// A new Binding request.
+/// Builds a new Binding request.
 fn binding_request(ids: &mut TransactionIds) -> (TransactionId, Vec<u8>) {
     let id = ids.next();
     let kind = super::transaction::request_type(BINDING);
@@ -415,13 +418,13 @@ fn binding_request(ids: &mut TransactionIds) -> (TransactionId, Vec<u8>) {
     (id, contents)
 }
 
-/// What a server says to a Binding request.
+/// A server's answer to a Binding request.
 enum Answer {
     Mapped(SocketAddr),
     Failed {
         code: u16,
         text: String,
-        /// With 300: another server.
+        /// The alternate server named by a 300 response.
         alternate: Option<SocketAddr>,
     },
 }
@@ -453,7 +456,7 @@ impl Answer {
     }
 }
 
-/// XOR-MAPPED-ADDRESS; or what servers of RFC 3489 have instead.
+/// Returns XOR-MAPPED-ADDRESS, or MAPPED-ADDRESS as sent by servers of RFC 3489.
 fn mapped_address(message: &Message<'_>) -> Option<SocketAddr> {
     if let Ok(mapped) = message.attribute::<XorMappedAddress>() {
         return Some(mapped.addr(message.transaction_id()));

@@ -1,24 +1,24 @@
-//! ICE candidates as they are signalled (RFC 8839 §5.1).
+//! ICE candidates in their signaled form (RFC 8839 §5.1).
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::proto::signal::IceCandidateInit;
 
-/// The longest candidate line that is parsed, in bytes. Real ones stay under 250.
+/// Maximum length of a candidate line, in bytes. Real ones stay under 250.
 pub const MAX_CANDIDATE_LINE: usize = 1024;
 
-/// Where a candidate comes from (RFC 8445 §4).
+/// Type of a candidate (RFC 8445 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CandidateType {
-    /// An address of an interface.
+    /// An address of a local interface.
     Host,
-    /// The address a STUN server saw.
+    /// The address that a STUN server sees.
     ServerReflexive,
-    /// The address the other peer saw.
+    /// The address that the remote peer sees.
     PeerReflexive,
-    /// An address of a TURN server.
+    /// An address allocated on a TURN server.
     Relay,
 }
 
@@ -33,8 +33,8 @@ impl fmt::Display for CandidateType {
     }
 }
 
-/// The address part of a candidate: an IP address, or a name still to be resolved (mDNS,
-/// RFC 8828 §3.1.2: `<uuid>.local`).
+/// Address part of a candidate: an IP address, or a host name that has to be resolved first (mDNS, RFC 8828 §3.1.2:
+/// `<uuid>.local`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CandidateAddress {
     /// A literal address.
@@ -52,52 +52,52 @@ impl fmt::Display for CandidateAddress {
     }
 }
 
-/// One candidate, parsed. [`Display`](fmt::Display) gives the line without `a=`:
-/// `candidate:1 1 udp 2130706431 192.0.2.2 41400 typ host`.
+/// A parsed ICE candidate. [`Display`](fmt::Display) formats the line without `a=`: `candidate:1 1 udp 2130706431
+/// 192.0.2.2 41400 typ host`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct IceCandidate {
     /// Groups candidates of the same kind, base and server (RFC 8445 §5.1.1.3).
     pub foundation: String,
-    /// 1 for RTP (and for all that is bundled with it), 2 for RTCP.
+    /// Component id: 1 for RTP (and everything bundled with it), 2 for RTCP.
     pub component: u16,
     /// `udp` or `tcp`, lower case.
     pub protocol: String,
-    /// Higher is tried first (RFC 8445 §5.1.2).
+    /// Priority; pairs with a higher one are checked first (RFC 8445 §5.1.2).
     pub priority: u32,
-    /// Where it can be reached.
+    /// The address of the candidate: an IP address or a name.
     pub address: CandidateAddress,
     /// The port.
     pub port: u16,
-    /// Its kind.
+    /// The candidate's type.
     pub typ: CandidateType,
-    /// The base of a reflexive or relayed candidate, as signalled; for diagnostics.
+    /// The base of a reflexive or relayed candidate, as signaled; for diagnostics only.
     pub related_address: Option<SocketAddr>,
-    /// `active`, `passive` or `so` (RFC 6544 §4.5); only for `tcp`.
+    /// TCP type: `active`, `passive` or `so` (RFC 6544 §4.5). `None` for UDP.
     pub tcp_type: Option<String>,
-    /// The ICE generation it belongs to.
+    /// The username fragment of the ICE generation that the candidate belongs to.
     pub username_fragment: Option<String>,
-    /// The `a=mid` of the media section that it is signalled with; known of our own candidates.
+    /// The `a=mid` of the media section that the candidate is signaled with. Set on local candidates only.
     pub sdp_mid: Option<String>,
-    /// The server that it was had from, as its URL; known of our own candidates.
+    /// The URL of the STUN or TURN server that the candidate was obtained from. Set on local candidates only.
     pub url: Option<String>,
 }
 
-/// Why a candidate line was refused: which field, and what it held.
+/// Reason why a candidate line was refused: the field and its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CandidateError {
-    /// Longer than [`MAX_CANDIDATE_LINE`].
+    /// The line is longer than [`MAX_CANDIDATE_LINE`]; its length in bytes.
     TooLong(usize),
     /// The line does not begin with `candidate:`.
     NoPrefix,
     /// The line ends before this field.
     Missing(&'static str),
-    /// This field holds something else than it should.
+    /// This field has an invalid value.
     Bad {
         /// The field's name in RFC 8839.
         field: &'static str,
-        /// What stood there.
+        /// The value found, shortened if it is long.
         value: String,
     },
 }
@@ -121,7 +121,7 @@ impl std::error::Error for CandidateError {}
 impl IceCandidate {
     /// Parses a candidate line, with or without a leading `a=`.
     ///
-    /// Unknown extension attributes are passed over (RFC 8839 §5.1).
+    /// Unknown extension attributes are ignored (RFC 8839 §5.1).
     pub fn parse(line: &str) -> Result<Self, CandidateError> {
         if line.len() > MAX_CANDIDATE_LINE {
             return Err(CandidateError::TooLong(line.len()));
@@ -178,7 +178,7 @@ impl IceCandidate {
     ) -> Result<(), CandidateError> {
         let mut related_ip = None;
         while let Some(name) = fields.next() {
-            // Every extension is a pair; some stacks leave a last one without its value.
+            // Extensions are name-value pairs; some implementations omit the value of the last one.
             let Some(value) = fields.next() else { break };
             match name {
                 "raddr" => related_ip = value.parse::<IpAddr>().ok(),
@@ -186,7 +186,7 @@ impl IceCandidate {
                     let port = number(value, "rport")?;
                     self.related_address = related_ip.map(|ip| SocketAddr::new(ip, port));
                 }
-                // Some say it of UDP, too, where it means nothing (RFC 6544 §4.5).
+                // Some implementations send it for UDP as well, where it has no meaning (RFC 6544 §4.5).
                 "tcptype" if self.protocol == "tcp" => {
                     let value = token(value, "tcptype", 32)?;
                     self.tcp_type = Some(value.to_ascii_lowercase());
@@ -198,7 +198,7 @@ impl IceCandidate {
         Ok(())
     }
 
-    /// The address and port, unless the address is a name that has to be resolved first.
+    /// Returns the address and port, or `None` if the address is a name that has to be resolved first.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.address {
             CandidateAddress::Ip(ip) => Some(SocketAddr::new(*ip, self.port)),
@@ -206,8 +206,8 @@ impl IceCandidate {
         }
     }
 
-    /// What W3C signaling sends (`RTCIceCandidate.toJSON`). With BUNDLE there is one transport, that of
-    /// the first media section.
+    /// Returns the candidate as W3C signaling sends it (`RTCIceCandidate.toJSON`). With BUNDLE there is one transport,
+    /// that of the first media section, so the media line index is always 0.
     pub fn to_init(&self) -> IceCandidateInit {
         IceCandidateInit {
             candidate: self.to_sdp_line(),
@@ -217,7 +217,7 @@ impl IceCandidate {
         }
     }
 
-    /// The line without its `ufrag` extension, as it stands in an SDP.
+    /// Returns the line without its `ufrag` extension, as it is written in a description.
     pub fn to_sdp_line(&self) -> String {
         let mut line = format!(
             "candidate:{} {} {} {} {} {} typ {}",
@@ -260,8 +260,8 @@ fn number<T: std::str::FromStr>(value: &str, field: &'static str) -> Result<T, C
     value.parse().map_err(|_| bad(field, value))
 }
 
-/// An `ice-char` token (RFC 8839 §5.1) of bounded length. Some stacks use a wider alphabet than the
-/// RFC allows, so only what could break a line is refused.
+/// Checks an `ice-char` token (RFC 8839 §5.1) of bounded length. Some implementations use a wider alphabet than the RFC
+/// allows, so only characters that could break a line are refused.
 fn token(value: &str, field: &'static str, max: usize) -> Result<String, CandidateError> {
     if value.len() > max || !value.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(bad(field, value));

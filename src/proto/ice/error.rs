@@ -1,28 +1,29 @@
-//! Why a candidate was not found.
+//! Errors of candidate gathering.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-/// A way of gathering failed (W3C WebRTC §4.8.3 `RTCPeerConnectionIceErrorEvent`). Gathering goes on without it.
+/// Failure of one source of candidates (W3C WebRTC §4.8.3 `RTCPeerConnectionIceErrorEvent`). Gathering continues
+/// without it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct IceCandidateError {
-    /// The server, as its URL. `None`: it is about this machine's own addresses.
+    /// URL of the server. `None` if the error concerns this machine's own addresses.
     pub url: Option<String>,
-    /// The local address that the server was asked from, where one is concerned.
+    /// The local address that the request was sent from, if the error concerns one.
     pub local: Option<SocketAddr>,
-    /// What the server answered (RFC 8489 §14.8, RFC 8656 §19), as 401; 701 when it cannot be reached;
-    /// 0 for faults of this machine.
+    /// STUN or TURN error code (RFC 8489 §14.8, RFC 8656 §19), such as 401; 701 if the server is unreachable; 0 for
+    /// local failures.
     pub code: u16,
-    /// What happened.
+    /// Description of the failure.
     pub text: String,
 }
 
 impl IceCandidateError {
-    /// No server answers at this URL.
+    /// Error code for a server that does not answer.
     pub const UNREACHABLE: u16 = 701;
 
-    /// No host candidates.
+    /// Creates an error about local candidates.
     pub(super) fn local(text: String) -> Self {
         Self {
             url: None,
@@ -32,7 +33,7 @@ impl IceCandidateError {
         }
     }
 
-    /// A server that is of no use to this configuration.
+    /// Creates an error for a server that cannot be used with this configuration.
     pub(super) fn useless(url: String, why: &str) -> Self {
         Self {
             url: Some(url),
@@ -51,7 +52,7 @@ impl IceCandidateError {
         }
     }
 
-    /// What to look at, for a person.
+    /// Returns advice for a person on where to look, if the code has a usual cause.
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self.code {
             Self::UNREACHABLE if self.text.contains("certificate") => {

@@ -1,9 +1,9 @@
-//! Messages in a stream (RFC 4571): each has its length before it, as ICE-TCP sends them (RFC 6544 §3).
+//! Framing of messages on a stream (RFC 4571), as used by ICE-TCP (RFC 6544 §3): a 16-bit length before each message.
 
-/// The largest message that is taken, in bytes. The other side sends by TCP what it would send by UDP.
+/// Maximum size of a message, in bytes. Peers send over TCP the same packets as over UDP.
 pub const MAX_FRAME: usize = 9_000;
 
-/// A message of more than [`MAX_FRAME`] bytes was announced: the stream cannot be understood from there on.
+/// A frame header announced more than [`MAX_FRAME`] bytes: the rest of the stream cannot be parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameTooLarge(pub usize);
 

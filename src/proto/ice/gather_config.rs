@@ -1,4 +1,4 @@
-//! Which addresses of this machine are offered.
+//! Selection of the local addresses that are offered as candidates.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -6,36 +6,36 @@ use std::time::Duration;
 use super::tcp::IceTcp;
 use crate::proto::net::{InterfaceAddress, PortPolicy};
 
-/// What may become a host candidate.
+/// Configuration of candidate gathering.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GatherConfig {
-    /// Whether loopback addresses are offered. Off by default: they reach nobody but this machine.
+    /// Offers loopback addresses. Off by default: they are reachable from this machine only.
     pub include_loopback: bool,
-    /// Whether IPv4 addresses are offered. On by default.
+    /// Offers IPv4 addresses. On by default.
     pub ipv4: bool,
-    /// Whether IPv6 addresses are offered. On by default.
+    /// Offers IPv6 addresses. On by default.
     pub ipv6: bool,
-    /// Which interfaces and addresses are used. All by default.
+    /// Interfaces and addresses that may be used. All by default.
     pub filter: AddressFilter,
-    /// Whose port is used.
+    /// Policy for the UDP port: the loop's shared port, or one per peer.
     pub port: PortPolicy,
-    /// At most this many host candidates; the rest is dropped. 32 by default.
+    /// Maximum number of host candidates; the rest is dropped. 32 by default.
     pub max_candidates: usize,
-    /// Public addresses of this machine that its interfaces do not have: a NAT in front passes everything
-    /// on, port by port (1:1), as with cloud machines. Each is offered for the first host candidate of its
+    /// Public addresses of this machine that none of its interfaces has, because a NAT in front maps them 1:1, port by
+    /// port, as on cloud machines. Each is offered as a server-reflexive candidate of the first host candidate of its
     /// family. None by default.
     pub external_addresses: Vec<IpAddr>,
-    /// Whether the addresses of interfaces are hidden behind `.local` names, as browsers do for pages without
-    /// a microphone (RFC 8828). Off by default. Who is in the same network finds them by multicast DNS.
+    /// Hides interface addresses behind `.local` names, as browsers do for pages without microphone access (RFC 8828).
+    /// Hosts on the same network resolve them by multicast DNS. Off by default.
     pub hide_addresses: bool,
-    /// Whether host candidates have UDP. On by default; off, ICE-TCP and relays are what is left.
+    /// Offers host candidates over UDP. On by default; without it, only ICE-TCP and relays are left.
     pub udp: bool,
-    /// ICE over TCP (RFC 6544), for networks that let no UDP through. Off by default. It is worse for media: what
-    /// is lost holds up what follows. Candidates have lower priorities than those of UDP.
+    /// ICE over TCP (RFC 6544), for networks that block UDP. Off by default. It is worse for media: a lost segment
+    /// delays everything after it. TCP candidates have lower priorities than UDP candidates.
     pub tcp: IceTcp,
-    /// How long servers are waited for; whoever has not answered then has failed, and gathering is
-    /// complete. 10 s by default.
+    /// Maximum time to wait for STUN and TURN servers. Servers that have not answered by then are reported as failed,
+    /// and gathering completes. 10 s by default.
     pub timeout: Duration,
 }
 
@@ -57,22 +57,22 @@ impl Default for GatherConfig {
     }
 }
 
-/// Chooses interfaces and addresses. Empty lists mean "all".
+/// Filter for interfaces and addresses. Empty lists match everything.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct AddressFilter {
-    /// Only interfaces with these names, as `eth0`. A trailing `*` matches any ending.
+    /// Use only interfaces with these names, such as `eth0`. A trailing `*` matches any suffix.
     pub interfaces: Vec<String>,
-    /// Never interfaces with these names, as `docker*`.
+    /// Never use interfaces with these names, such as `docker*`.
     pub not_interfaces: Vec<String>,
-    /// Only these addresses.
+    /// Use only these addresses.
     pub addresses: Vec<IpAddr>,
-    /// Never these addresses.
+    /// Never use these addresses.
     pub not_addresses: Vec<IpAddr>,
 }
 
 impl AddressFilter {
-    /// Whether this address on this interface may be used.
+    /// Returns `true` if this address on this interface may be used.
     pub fn accepts(&self, interface: &str, address: IpAddr) -> bool {
         let named = |names: &[String]| names.iter().any(|n| matches_name(n, interface));
         (self.interfaces.is_empty() || named(&self.interfaces))
@@ -90,7 +90,7 @@ fn matches_name(pattern: &str, name: &str) -> bool {
 }
 
 impl GatherConfig {
-    /// The addresses that become host candidates, the likeliest to be of use first.
+    /// Returns the addresses that become host candidates, most useful first.
     pub(super) fn choose(&self, addresses: &[InterfaceAddress]) -> Vec<SocketAddr> {
         let mut hosts: Vec<SocketAddr> = Vec::new();
         for a in addresses {
@@ -100,7 +100,7 @@ impl GatherConfig {
                 hosts.push(a.address);
             }
         }
-        // Loopback last: it is the least likely to be of use to the other side.
+        // Loopback last: it is the least useful to the remote peer.
         hosts.sort_by_key(|a| a.ip().is_loopback());
         hosts.truncate(self.max_candidates);
         hosts
@@ -118,8 +118,7 @@ impl GatherConfig {
                     && !ip.is_multicast()
                     && !ip.is_broadcast()
             }
-            // A link-local address means nothing without a zone, which a candidate cannot carry
-            // (RFC 8445 §5.1.1.1).
+            // A link-local address is meaningless without its zone, which a candidate cannot carry (RFC 8445 §5.1.1.1).
             IpAddr::V6(ip) => {
                 self.ipv6
                     && !ip.is_unicast_link_local()

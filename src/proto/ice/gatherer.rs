@@ -31,82 +31,82 @@ use crate::proto::net::{
     InterfaceAddress, Protocol, SocketId, SocketReply, SocketRequest, Transmit,
 };
 
-/// URLs of ICE servers in one configuration. Each costs time and packets.
+/// Maximum number of ICE server URLs in one configuration. Each costs time and packets.
 pub const MAX_SERVER_URLS: usize = 16;
 
-/// How long servers that nobody named as such are waited for: they may not speak that transport at all.
+/// Time to wait for implied servers: the application did not configure them, and they may not support the transport.
 const IMPLIED_WAIT: Duration = Duration::from_secs(2);
 
-/// What the gatherer has to say.
+/// Output of [`Gatherer::poll_output`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GatherOutput {
-    /// A socket is needed; the reply goes to [`Gatherer::handle_socket`].
+    /// Open a socket; pass the reply to [`Gatherer::handle_socket`].
     OpenSocket(SocketRequest),
-    /// The addresses of this host are needed; they go to [`Gatherer::handle_resolved`].
+    /// Resolve this host name; pass its addresses to [`Gatherer::handle_resolved`].
     Resolve(String),
-    /// A binding is needed; the reply goes to [`Gatherer::handle_binding`].
+    /// Request a STUN binding; pass the reply to [`Gatherer::handle_binding`].
     Bind(BindingRequest),
-    /// An address that peers may be told of.
+    /// A candidate that can be signaled to the remote peer.
     Candidate(LocalCandidate),
     /// A source of candidates failed. Gathering goes on without it.
     Failed(IceCandidateError),
-    /// No more will come in this generation.
+    /// Gathering of this generation is complete.
     Complete,
-    /// This socket is not needed any more.
+    /// Close this socket.
     CloseSocket(SocketId),
-    /// Send this: it is for a TURN server.
+    /// Send this datagram to a TURN server.
     Transmit(Transmit),
-    /// A candidate that was found before is of no use any more.
+    /// A candidate reported earlier is no longer usable.
     Lost(LocalCandidate),
 }
 
-/// An address at which this side can be reached.
+/// A local address that the remote peer may be able to reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalCandidate {
-    /// The address that the other side is told.
+    /// The address signaled to the remote peer.
     pub address: SocketAddr,
-    /// What kind of address it is, and what it stands on.
+    /// The type of the candidate, with its base and server.
     pub kind: LocalKind,
 }
 
-/// How a [`LocalCandidate`] was found.
+/// Source of a [`LocalCandidate`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalKind {
-    /// On an interface.
+    /// An interface address, over UDP.
     Host,
-    /// On an interface, for TCP.
+    /// An interface address, over TCP.
     HostTcp(TcpType),
-    /// By a STUN server, or known beforehand ([`GatherConfig::external_addresses`]).
+    /// An address reported by a STUN server, or configured in [`GatherConfig::external_addresses`].
     ServerReflexive {
-        /// The local address that is sent from.
+        /// The local address that datagrams are sent from.
         base: SocketAddr,
-        /// The server.
+        /// URL of the STUN server; `None` for a configured address.
         url: Option<String>,
     },
-    /// The same for TCP: connections to it come to where ICE-TCP is listened on (RFC 6544 §5.2).
+    /// The same for TCP: connections to it arrive at the ICE-TCP listener (RFC 6544 §5.2).
     ServerReflexiveTcp {
-        /// Where that is.
+        /// The local address of the listener.
         base: SocketAddr,
-        /// The server.
+        /// URL of the STUN server; `None` for a configured address.
         url: Option<String>,
     },
-    /// On a TURN server.
+    /// An address allocated on a TURN server.
     Relay {
-        /// The server.
+        /// URL of the TURN server.
         url: String,
-        /// How it is reached.
+        /// Transport between this machine and the TURN server.
         transport: ServerTransport,
     },
 }
 
-/// The gathering machine of one peer.
+/// Candidate gathering of one peer.
 #[derive(Debug)]
 pub struct Gatherer {
     config: GatherConfig,
     policy: IceTransportPolicy,
     phase: Phase,
     hosts: Hosts,
-    /// The same for TCP: where it listens, or with port 9.
+    /// The same for TCP: the listening addresses, or port 9 if active only.
     tcp_hosts: Hosts,
     servers: Vec<Server>,
     bindings: Vec<Binding>,
@@ -119,9 +119,9 @@ pub struct Gatherer {
 enum Phase {
     New,
     Gathering {
-        /// At most.
+        /// Gathering ends at this time at the latest.
         until: Instant,
-        /// Servers that nobody named are waited for until then; `None`: that is over.
+        /// Implied servers are waited for until this time; `None` once that time is over.
         implied: Option<Instant>,
     },
     Complete,
@@ -134,21 +134,21 @@ enum Hosts {
     Known(Vec<SocketAddr>),
 }
 
-/// One URL.
+/// One server URL and its progress.
 struct Server {
     url: ServerUrl,
     username: String,
     password: String,
     state: Lookup,
-    /// It was not given as such.
+    /// Implied by another URL rather than configured.
     implied: bool,
-    /// Nobody need hear that it does not answer.
+    /// A missing answer is not reported.
     quiet: bool,
-    /// That it is of no use as this peer is configured has been said.
+    /// Set once it has been reported that this configuration cannot use the server.
     said: bool,
 }
 
-/// The password is left out.
+/// Omits the password.
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.url.fmt(f)
@@ -160,7 +160,7 @@ enum Lookup {
     NotAsked,
     Asked,
     Known(Vec<IpAddr>),
-    /// It has been used, or is of no use.
+    /// Its addresses have been used, or cannot be used.
     Done,
 }
 
@@ -179,17 +179,17 @@ enum Asking {
 }
 
 impl LocalKind {
-    /// Whether it is of ICE-TCP.
+    /// Returns `true` for a candidate of ICE-TCP.
     pub(crate) fn is_tcp(&self) -> bool {
         matches!(self, Self::HostTcp(_) | Self::ServerReflexiveTcp { .. })
     }
 }
 
 impl Gatherer {
-    /// The socket that host candidates stand on.
+    /// Id of the socket behind the host candidates.
     pub const HOST_SOCKET: SocketId = SocketId(0);
 
-    /// A gatherer that has not begun, without servers.
+    /// Creates a gatherer without servers. Call [`start`](Self::start) to begin.
     pub fn new(config: GatherConfig) -> Self {
         Self {
             config,
@@ -205,11 +205,11 @@ impl Gatherer {
         }
     }
 
-    /// Gives it servers, before it begins.
+    /// Adds STUN and TURN servers before gathering starts.
     ///
     /// # Errors
     ///
-    /// A URL that is not valid, a TURN server without a credential, more than [`MAX_SERVER_URLS`] URLs.
+    /// Returns an error for an invalid URL, a TURN server without a credential, or more than [`MAX_SERVER_URLS`] URLs.
     pub fn with_servers(
         mut self,
         servers: &[IceServer],
@@ -220,19 +220,19 @@ impl Gatherer {
         Ok(self)
     }
 
-    /// Makes what it draws repeatable; **only for tests**.
+    /// Makes random values repeatable; **only for tests**.
     #[must_use]
     pub fn with_seed(mut self, seed: Option<u64>) -> Self {
         self.relays = Relays::new(seed);
         self
     }
 
-    /// Begins, or begins a new generation: what was found already is said again, because it has to be
-    /// signalled anew under the new ufrag (RFC 8445 §9), and who failed is asked again.
+    /// Starts gathering, or a new generation of it. Known candidates are reported again, because they have to be
+    /// signaled under the new ufrag (RFC 8445 §9), and servers that failed are asked again.
     pub fn start(&mut self, now: Instant) {
         let is_first = self.phase == Phase::New;
         if matches!(self.phase, Phase::Gathering { .. }) {
-            // What is under way has not been said yet; the rest has to be said again.
+            // Pending output first; then all known candidates again.
             self.announce();
             return;
         }
@@ -248,8 +248,7 @@ impl Gatherer {
         self.proceed();
     }
 
-    /// The answer to an [`OpenSocket`](GatherOutput::OpenSocket). An answer that was not asked for is
-    /// passed over.
+    /// Handles the reply to an [`OpenSocket`](GatherOutput::OpenSocket). A reply that was not requested is ignored.
     pub fn handle_socket(&mut self, id: SocketId, reply: &SocketReply, now: Instant) {
         if id == TcpPaths::SOCKET {
             self.on_tcp_hosts(reply);
@@ -288,7 +287,7 @@ impl Gatherer {
         self.proceed();
     }
 
-    /// The answer to a [`Resolve`](GatherOutput::Resolve).
+    /// Handles the reply to a [`Resolve`](GatherOutput::Resolve): the addresses of the host, or an error message.
     pub fn handle_resolved(&mut self, host: &str, result: &Result<Vec<IpAddr>, String>) {
         for index in 0..self.servers.len() {
             let server = &mut self.servers[index];
@@ -307,7 +306,7 @@ impl Gatherer {
         self.proceed();
     }
 
-    /// The time of [`deadline`](Self::deadline) has come.
+    /// Handles time: call it when [`deadline`](Self::deadline) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         if !self.relays.is_empty() {
             self.relays.handle_timeout(now);
@@ -337,7 +336,7 @@ impl Gatherer {
         self.complete();
     }
 
-    /// When it wants to be told the time.
+    /// Returns the time at which to call [`handle_timeout`](Self::handle_timeout), if any.
     pub fn deadline(&self) -> Option<Instant> {
         let end = match self.phase {
             Phase::Gathering { until, implied } => Some(implied.map_or(until, |at| at.min(until))),
@@ -346,17 +345,17 @@ impl Gatherer {
         end.into_iter().chain(self.relays.deadline()).min()
     }
 
-    /// The next thing to do; `None` when there is nothing until the next call.
+    /// Returns the next output, or `None` if there is none until the next call of another method.
     pub fn poll_output(&mut self) -> Option<GatherOutput> {
         self.out.pop_front()
     }
 
-    /// Whether this generation is complete.
+    /// Returns `true` if gathering of this generation is complete.
     pub fn is_complete(&self) -> bool {
         self.phase == Phase::Complete
     }
 
-    /// Servers have so long from now.
+    /// Starts the time limit for servers.
     fn gather_until(&mut self, now: Instant) {
         self.phase = Phase::Gathering {
             until: now + self.config.timeout,
@@ -384,7 +383,7 @@ impl Gatherer {
         }
     }
 
-    /// Does what can be done with what is known now.
+    /// Takes every step that the known sockets and addresses allow.
     fn proceed(&mut self) {
         for index in 0..self.servers.len() {
             let server = &self.servers[index];

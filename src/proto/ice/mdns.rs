@@ -1,13 +1,13 @@
-//! Host candidates behind names (RFC 8828 §3.1.2, draft-ietf-mmusic-mdns-ice-candidates): `<uuid>.local`,
-//! resolved and answered for by multicast DNS (RFC 6762).
+//! Host candidates behind mDNS names (RFC 8828 §3.1.2, draft-ietf-mmusic-mdns-ice-candidates): `<uuid>.local`, resolved
+//! and published by multicast DNS (RFC 6762).
 //!
 //! ```text
-//!   resolve ──► question to the group, after 1 s and 3 s again ──► answer: Resolved │ 5 s: Resolved(Err)
-//!   publish ──► answers questions for this name until it is taken back
+//!   resolve ──► question to the group, repeated after 1 s and 3 s ──► answer: Resolved │ 5 s: Resolved(Err)
+//!   publish ──► answers questions for this name until it is unpublished
 //! ```
 //!
-//! As with [`Bindings`](super::Bindings), one machine serves all peers of a loop, and whoever owns the
-//! sockets runs it: what it sends goes to port 5353 of 224.0.0.251 or ff02::fb on every interface.
+//! As with [`Bindings`](super::Bindings), one machine serves all peers of a loop, and the owner of the sockets runs it:
+//! its output goes to port 5353 of 224.0.0.251 or ff02::fb on every interface.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,43 +19,43 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, Resou
 /// The port of multicast DNS.
 pub const PORT: u16 = 5353;
 
-/// Its groups (RFC 6762 §3).
+/// The multicast groups (RFC 6762 §3).
 pub const GROUPS: (Ipv4Addr, Ipv6Addr) = (
     Ipv4Addr::new(224, 0, 0, 251),
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb),
 );
 
-/// When a question is asked, after the first time; then when it is given up.
+/// Intervals between repetitions of a question; after the last one the query fails.
 const SCHEDULE: [Duration; 3] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(2),
 ];
 
-/// Names that are looked for at once; more fail at once.
+/// Maximum number of concurrent queries; further ones fail at once.
 const MAX_QUERIES: usize = 256;
 
-/// Names that are answered for; more are refused.
+/// Maximum number of published names; further ones are refused.
 const MAX_PUBLISHED: usize = 4096;
 
-/// Questions of one packet that are looked at.
+/// Maximum number of questions read from one packet.
 const MAX_QUESTIONS: usize = 16;
 
-/// How long others may remember an answer, in seconds (RFC 6762 §10).
+/// Time that others may cache an answer, in seconds (RFC 6762 §10).
 const TTL: u32 = 120;
 
-/// What the machine wants.
+/// Output of [`Mdns::poll_output`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MdnsOutput {
-    /// Send this to the group, on every interface.
+    /// Send this packet to the group on every interface.
     Multicast(Vec<u8>),
-    /// A name has been found, or not.
+    /// A query ended: the addresses of the name, or an error message.
     Resolved(String, Result<Vec<IpAddr>, String>),
-    /// Drained. Call [`Mdns::handle_timeout`] at this time, if there is one.
+    /// No more output. Call [`Mdns::handle_timeout`] at this time, if there is one.
     Timeout(Option<Instant>),
 }
 
-/// Multicast DNS for one loop.
+/// Multicast DNS resolver and responder of one loop.
 #[derive(Debug, Default)]
 pub struct Mdns {
     queries: HashMap<String, Query>,
@@ -69,7 +69,7 @@ struct Query {
     next: Instant,
 }
 
-/// Whether a host name is one for multicast DNS (RFC 6762 §3).
+/// Returns `true` if a host name belongs to multicast DNS (RFC 6762 §3).
 pub fn is_local(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     host.len() > 6 && host.is_char_boundary(host.len() - 6) && {
@@ -78,12 +78,12 @@ pub fn is_local(host: &str) -> bool {
 }
 
 impl Mdns {
-    /// Nothing to ask or to answer for.
+    /// Creates a machine without queries and published names.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Looks for a name. A [`Resolved`](MdnsOutput::Resolved) follows.
+    /// Resolves a name. A [`Resolved`](MdnsOutput::Resolved) follows.
     pub fn resolve(&mut self, host: &str, now: Instant) {
         if self.queries.contains_key(host) {
             return;
@@ -104,7 +104,7 @@ impl Mdns {
         self.queries.insert(host.to_owned(), query);
     }
 
-    /// Answers for a name from now on. False: there is no room for it.
+    /// Publishes a name: questions for it are answered from now on. Returns `false` if the table is full.
     pub fn publish(&mut self, host: &str, address: IpAddr) -> bool {
         let has_room = self.published.len() < MAX_PUBLISHED;
         if has_room {
@@ -113,12 +113,12 @@ impl Mdns {
         has_room
     }
 
-    /// Does not answer for this name any more.
+    /// Stops answering for this name.
     pub fn unpublish(&mut self, host: &str) {
         self.published.remove(&host.to_ascii_lowercase());
     }
 
-    /// A packet has come to port 5353. What cannot be read is dropped.
+    /// Handles a packet received on port 5353. Malformed packets are ignored.
     pub fn handle_datagram(&mut self, datagram: &[u8]) {
         let Ok(packet) = Packet::parse(datagram) else {
             return;
@@ -130,7 +130,7 @@ impl Mdns {
         }
     }
 
-    /// The time of the last [`Timeout`](MdnsOutput::Timeout) has come.
+    /// Handles time: call it when the time of the last [`Timeout`](MdnsOutput::Timeout) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = self.queries.iter().filter(|(_, q)| q.next <= now);
         let due: Vec<String> = due.map(|(host, _)| host.clone()).collect();
@@ -153,7 +153,7 @@ impl Mdns {
         }
     }
 
-    /// The next thing to do.
+    /// Returns the next output. Call it until it returns [`Timeout`](MdnsOutput::Timeout).
     pub fn poll_output(&mut self) -> MdnsOutput {
         self.out
             .pop_front()
@@ -216,7 +216,7 @@ impl Mdns {
     }
 }
 
-/// A question for both kinds of address, to be answered to the group.
+/// Builds a question for A and AAAA records, answered to the group.
 fn question(host: &str) -> Result<Vec<u8>, String> {
     let why = |e: simple_dns::SimpleDnsError| format!("not a name that can be asked for: {e}");
     let mut packet = Packet::new_query(0);

@@ -1,6 +1,6 @@
-//! Candidates, how they are found, and the STUN (RFC 8489) and TURN (RFC 8656) that it takes.
+//! ICE candidates and gathering, with the STUN (RFC 8489) and TURN (RFC 8656) clients it needs.
 //!
-//! str0m owns the ICE agent (RFC 8445); what it leaves out stands here.
+//! str0m provides the ICE agent (RFC 8445); this module adds what it does not cover.
 
 pub mod bindings;
 pub mod candidate;

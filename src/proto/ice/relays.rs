@@ -1,7 +1,7 @@
-//! The allocations of one peer on TURN servers, and the sockets they go by.
+//! The TURN allocations of one peer and the sockets they use.
 //!
-//! Each allocation has a socket of its own: a server knows an allocation by both ends of the path to it
-//! (RFC 8656 §2), so two peers cannot share one.
+//! Each allocation has a socket of its own: a server identifies an allocation by its 5-tuple (RFC 8656 §2), so two
+//! peers cannot share one.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -18,39 +18,39 @@ use crate::proto::net::{
     NetworkChange, Protocol, Received, SocketId, SocketKind, SocketReply, SocketRequest, Transmit,
 };
 
-/// Redirections that are followed (RFC 8489 §10).
+/// Maximum number of redirections that are followed (RFC 8489 §10).
 const MAX_REDIRECTIONS: u32 = 3;
 
-/// Times that an allocation which has been lost is asked for anew, in the life of a peer.
+/// Maximum number of times that a lost allocation is requested anew, in the life of a peer.
 const MAX_RENEWALS: u32 = 8;
 
-/// How long the answers to the last requests are waited for, when everything is given back.
+/// Time to wait for the answers to the last requests when all allocations are released.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// What the relays have to say.
+/// Output of [`Relays`].
 #[derive(Debug)]
 pub(super) enum RelayOutput {
     OpenSocket(SocketRequest),
     CloseSocket(SocketId),
     Transmit(Transmit),
-    /// A relayed address of this server (by its index).
+    /// A relayed address was allocated on the server with this index.
     Allocated(usize, SocketAddr),
-    /// It is gone.
+    /// This relayed address is no longer usable.
     Lost(SocketAddr),
     Failed(IceCandidateError),
 }
 
-/// Data that came through a relay.
+/// Data received through a relay.
 #[derive(Debug)]
 pub(crate) struct Relayed<'a> {
-    /// Who sent it to the relay.
+    /// The address of the remote peer, as the relay sees it.
     pub source: SocketAddr,
-    /// Our address there.
+    /// Our relayed address.
     pub destination: SocketAddr,
     pub contents: Cow<'a, [u8]>,
 }
 
-/// What an allocation is asked for with.
+/// A TURN server and the credential for it.
 #[derive(Clone)]
 pub(super) struct RelayServer {
     pub index: usize,
@@ -61,7 +61,7 @@ pub(super) struct RelayServer {
     pub ipv6: bool,
 }
 
-/// The password is left out.
+/// Omits the password.
 impl fmt::Debug for RelayServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.url.fmt(f)
@@ -73,7 +73,7 @@ impl fmt::Debug for RelayServer {
 pub(super) struct Relays {
     relays: Vec<Relay>,
     last_socket: u32,
-    /// Everything is being given back, until this time at most.
+    /// Set when all allocations are being released: the time at which waiting ends.
     farewell: Option<Instant>,
     seed: Option<u64>,
     out: VecDeque<RelayOutput>,
@@ -82,18 +82,18 @@ pub(super) struct Relays {
 #[derive(Debug)]
 struct Relay {
     server: RelayServer,
-    /// What else can be tried.
+    /// Server addresses not tried yet.
     others: Vec<IpAddr>,
     remote: SocketAddr,
     socket: SocketId,
-    /// From where it is sent, once the socket is open.
+    /// The local address, once the socket is open.
     local: Option<SocketAddr>,
     client: Option<TurnClient>,
     relayed: Vec<SocketAddr>,
     deframer: Deframer,
     redirections: u32,
     renewals: u32,
-    /// When an allocation that was lost is asked for anew.
+    /// Time at which a lost allocation is requested anew.
     retry_at: Option<Instant>,
 }
 
@@ -118,17 +118,17 @@ impl Relays {
         }
     }
 
-    /// Whether there are none: then nobody has to ask anything else here.
+    /// Returns `true` if there are no relays.
     pub fn is_empty(&self) -> bool {
         self.relays.is_empty()
     }
 
-    /// Whether an answer of this server is still to come.
+    /// Returns `true` if this server has not answered yet.
     pub fn is_pending(&self, server: usize) -> bool {
         self.of_server(server).any(Relay::is_pending)
     }
 
-    /// Whether this server relays for us.
+    /// Returns `true` if there is an allocation on this server.
     pub fn is_allocated(&self, server: usize) -> bool {
         self.of_server(server).any(|r| !r.is_pending())
     }
@@ -137,12 +137,12 @@ impl Relays {
         self.relays.iter().filter(move |r| r.server.index == server)
     }
 
-    /// Asks a server, at the first of its addresses that answers. There is at least one.
+    /// Requests an allocation at the first of the server's addresses that answers. `addresses` is not empty.
     pub fn start(&mut self, server: RelayServer, addresses: &[IpAddr]) {
         let Some((first, others)) = addresses.split_first() else {
             return;
         };
-        // One of each family will do: the second is for networks that lack the first one's.
+        // One of each family is enough: the second one is for networks without the family of the first.
         let mut others = others.iter().copied();
         let other = others.find(|ip| ip.is_ipv4() != first.is_ipv4());
         let remote = SocketAddr::new(*first, server.url.port);
@@ -163,7 +163,7 @@ impl Relays {
     }
 
     fn open(&mut self, server: &RelayServer, remote: SocketAddr) -> SocketId {
-        // The host socket is number 0.
+        // Number 0 is the host socket.
         self.last_socket += 1;
         let id = SocketId(self.last_socket);
         let kind = match server.url.transport {
@@ -179,7 +179,7 @@ impl Relays {
         id
     }
 
-    /// The answer to an [`OpenSocket`](RelayOutput::OpenSocket); for a stream also its end.
+    /// Handles the reply to an [`OpenSocket`](RelayOutput::OpenSocket), or the later closing of a stream.
     pub fn handle_socket(&mut self, id: SocketId, reply: &SocketReply, now: Instant) {
         let Some(index) = self.relays.iter().position(|r| r.socket == id) else {
             return;
@@ -229,7 +229,7 @@ impl Relays {
         }
     }
 
-    /// Which relay this came for, if it came for one.
+    /// Returns the index of the relay that this datagram is for, if any.
     pub fn owner(&self, received: &Received<'_>) -> Option<usize> {
         self.relays.iter().position(|r| {
             r.remote == received.source
@@ -241,7 +241,7 @@ impl Relays {
         })
     }
 
-    /// Takes a datagram that came for this relay, and gives back what was relayed in it.
+    /// Handles a datagram for this relay; returns the relayed payload, if it carried one.
     pub fn receive<'a>(
         &mut self,
         index: usize,
@@ -258,7 +258,7 @@ impl Relays {
         })
     }
 
-    /// Takes a piece of a stream that came for this relay, and gives back what was relayed in it.
+    /// Handles bytes of a stream for this relay; returns the relayed payloads.
     pub fn receive_stream(
         &mut self,
         index: usize,
@@ -307,19 +307,20 @@ impl Relays {
         Some((from, *relayed, range))
     }
 
-    /// How the relay that has this address is reached.
+    /// Returns the transport to the relay that has this address.
     pub fn transport_of(&self, address: SocketAddr) -> Option<ServerTransport> {
         let mut relays = self.relays.iter();
         let relay = relays.find(|r| r.relayed.contains(&address))?;
         Some(relay.server.url.transport)
     }
 
-    /// Whether this is one of our relayed addresses.
+    /// Returns `true` if this is one of our relayed addresses.
     pub fn is_relayed(&self, address: SocketAddr) -> bool {
         self.relays.iter().any(|r| r.relayed.contains(&address))
     }
 
-    /// Sends from a relayed address. `None`: it is none of ours. `Some(false)`: it was dropped.
+    /// Sends from a relayed address. Returns `None` if `transmit.source` is not ours, and `Some(false)` if the datagram
+    /// was dropped.
     pub fn send(&mut self, transmit: &Transmit, now: Instant) -> Option<bool> {
         let index = self
             .relays
@@ -331,7 +332,7 @@ impl Relays {
         Some(sent)
     }
 
-    /// Gives everything back. The sockets stay open until the servers have answered, or for 5 s.
+    /// Releases all allocations. The sockets stay open until the servers have answered, for at most 5 s.
     pub fn release(&mut self, now: Instant) {
         self.farewell = Some(now + FAREWELL);
         for index in (0..self.relays.len()).rev() {
@@ -342,9 +343,8 @@ impl Relays {
         }
     }
 
-    /// The networks of this machine have changed. A server knows an allocation by the address that we send
-    /// from (RFC 8656 §2); where that is another one now, it is asked for a new one, from a new socket.
-    /// Whether any is.
+    /// Handles a network change. A server identifies an allocation by the address we send from (RFC 8656 §2); where
+    /// that has changed, a new allocation is requested from a new socket. Returns `true` if any is.
     pub fn remake(&mut self, change: &NetworkChange<'_>, now: Instant) -> bool {
         if self.farewell.is_some() {
             return false;
@@ -352,7 +352,7 @@ impl Relays {
         let mut remade = false;
         for index in 0..self.relays.len() {
             let relay = &mut self.relays[index];
-            // The wildcard, of a UDP socket, is sent from by the default route.
+            // A UDP socket on the wildcard address sends by the default route.
             let ip = relay.local.map_or(relay.remote.ip(), |l| l.ip());
             if !change.affects(ip) {
                 continue;
@@ -363,7 +363,7 @@ impl Relays {
             relay.renewals = 0;
             relay.redirections = 0;
             if let Some(client) = &mut relay.client {
-                // It may still get through, and the server's quota is not for ever.
+                // The request may still get through; otherwise the old allocation counts against the quota.
                 client.release(now);
                 self.drain(index, now);
             }
@@ -417,7 +417,7 @@ impl Relays {
         self.out.pop_front()
     }
 
-    /// Passes on what a client says.
+    /// Handles the output of a TURN client.
     fn drain(&mut self, index: usize, now: Instant) {
         loop {
             let Some(relay) = self.relays.get_mut(index) else {
@@ -473,7 +473,7 @@ impl Relays {
         self.reopen(index);
     }
 
-    /// Begins anew with another socket.
+    /// Starts again with another socket.
     fn reopen(&mut self, index: usize) {
         let relay = &mut self.relays[index];
         relay.client = None;
@@ -486,7 +486,7 @@ impl Relays {
         self.relays[index].socket = self.open(&server, remote);
     }
 
-    /// No allocation was had.
+    /// Handles a failed allocation.
     fn fail(&mut self, index: usize, code: u16, text: &str, now: Instant) {
         let relay = &mut self.relays[index];
         let is_unreachable = code == IceCandidateError::UNREACHABLE;
@@ -495,8 +495,8 @@ impl Relays {
             self.reopen(index);
             return;
         }
-        // An old allocation from the same port: another port has none (RFC 8656 §7.4). And where there
-        // was one before, the server may be on its way back.
+        // 437: an old allocation exists for the same port, so another port helps (RFC 8656 §7.4). And if there was an
+        // allocation before, the server may be restarting.
         let is_worth_it = code == 437 || (is_unreachable && relay.renewals > 0);
         if is_worth_it && self.renew(index, now) {
             return;
@@ -507,7 +507,7 @@ impl Relays {
         self.out.push_back(RelayOutput::Failed(error));
     }
 
-    /// An allocation is gone; a new one is asked for.
+    /// Handles the loss of an allocation; a new one is requested.
     fn lose(&mut self, index: usize, code: u16, text: &str, now: Instant) {
         let relay = &mut self.relays[index];
         let error = relay_error(relay, code, text.to_owned());

@@ -1,4 +1,4 @@
-//! ICE servers as the W3C has them (`RTCIceServer`), and their URLs (RFC 7064, RFC 7065).
+//! ICE servers (W3C `RTCIceServer`) and their URLs (RFC 7064, RFC 7065).
 //!
 //! ```
 //! use looprtc::proto::ice::{IceServer, ServerKind, ServerUrl};
@@ -15,28 +15,28 @@ use std::str::FromStr;
 use super::bindings::BindingTransport;
 use crate::proto::net::ServerName;
 
-/// The longest URL that is parsed, in bytes: a host name has at most 253.
+/// Maximum length of a server URL, in bytes: a host name has at most 253.
 pub const MAX_SERVER_URL: usize = 320;
 
-/// The longest username and credential, in bytes (RFC 8489 §14.3 ends a username at 508).
+/// Maximum length of username and credential, in bytes each (a username of RFC 8489 §14.3 is below 509).
 pub const MAX_CREDENTIAL: usize = 508;
 
-/// STUN and TURN servers that go by one credential (W3C WebRTC §4.2.4 `RTCIceServer`).
+/// STUN and TURN servers that share a credential (W3C WebRTC §4.2.4 `RTCIceServer`).
 #[derive(Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct IceServer {
-    /// `stun:host`, `stun:host:port`, `turn:host?transport=udp`, `turns:[2001:db8::1]:443?transport=tcp`, …
+    /// URLs: `stun:host`, `stun:host:port`, `turn:host?transport=udp`, `turns:[2001:db8::1]:443?transport=tcp`, …
     ///
-    /// With ICE-TCP a server at `stun:` is asked by UDP and by TCP, one at `stuns:` by TLS. RFC 7064 has no `?transport`
-    /// for them, and browsers refuse it; here `stun:host?transport=tcp` is taken and means TCP alone.
+    /// With ICE-TCP a server at `stun:` is asked over UDP and TCP, one at `stuns:` over TLS. RFC 7064 defines no
+    /// `?transport` for them, and browsers refuse it; here `stun:host?transport=tcp` is accepted and means TCP only.
     pub urls: Vec<String>,
-    /// For TURN: who asks. With time-limited (REST) credentials it is `expiry:name`, as the service gave it.
+    /// TURN username. With time-limited (REST) credentials it is `expiry:name`, as issued by the service.
     pub username: String,
-    /// For TURN: the password.
+    /// TURN password.
     pub credential: String,
 }
 
-/// The credential is left out: what is logged must not let others in.
+/// Omits the credential, so that logs contain no secrets.
 impl fmt::Debug for IceServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IceServer")
@@ -47,7 +47,7 @@ impl fmt::Debug for IceServer {
 }
 
 impl IceServer {
-    /// A STUN server.
+    /// Creates a STUN server.
     pub fn stun(url: impl Into<String>) -> Self {
         Self {
             urls: vec![url.into()],
@@ -55,7 +55,7 @@ impl IceServer {
         }
     }
 
-    /// A TURN server and the long-term credential for it (RFC 8489 §9.2).
+    /// Creates a TURN server with its long-term credential (RFC 8489 §9.2).
     pub fn turn(
         url: impl Into<String>,
         username: impl Into<String>,
@@ -68,7 +68,7 @@ impl IceServer {
         }
     }
 
-    /// Whether there is a credential that TURN can use.
+    /// Checks that there is a credential that TURN can use.
     pub(super) fn check_credential(&self) -> Result<(), &'static str> {
         let (name, word) = (self.username.len(), self.credential.len());
         if name == 0 || word == 0 {
@@ -80,7 +80,7 @@ impl IceServer {
         Ok(())
     }
 
-    /// One more URL that goes by the same credential.
+    /// Adds a URL that uses the same credential.
     #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.urls.push(url.into());
@@ -100,38 +100,38 @@ impl IceServer {
     }
 }
 
-/// Which candidates are used (W3C WebRTC §4.2.5 `RTCIceTransportPolicy`).
+/// Selects the candidates that may be used (W3C WebRTC §4.2.5 `RTCIceTransportPolicy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum IceTransportPolicy {
-    /// All.
+    /// All candidates.
     #[default]
     All,
-    /// Only those of TURN servers: the other side does not learn our addresses.
+    /// Relayed candidates only: the remote peer does not learn our addresses.
     Relay,
 }
 
-/// What a server does for us.
+/// Role of an ICE server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServerKind {
-    /// It tells from which address our datagrams come.
+    /// STUN: reports the source address of our datagrams.
     Stun,
-    /// It relays.
+    /// TURN: relays traffic.
     Turn,
 }
 
-/// How a server is reached.
+/// Transport between this machine and an ICE server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServerTransport {
     /// Over UDP.
     Udp,
-    /// Over TCP. STUN servers are asked by it for ICE-TCP, from the port that is listened on (RFC 6544 §5.2), so
-    /// [`GatherConfig::tcp`](super::GatherConfig::tcp) has to be passive.
+    /// TCP. STUN servers are asked over TCP for ICE-TCP, from the listening port (RFC 6544 §5.2), so
+    /// [`GatherConfig::tcp`](super::GatherConfig::tcp) must include passive.
     Tcp,
-    /// Over TLS on TCP. With STUN servers (`stuns:`) it is as with [`Tcp`](Self::Tcp).
+    /// TLS over TCP. For STUN servers (`stuns:`) see [`Tcp`](Self::Tcp).
     Tls,
 }
 
-/// Where a server is: an address, or a name still to be resolved.
+/// Host of a server: an IP address, or a name that has to be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum ServerHost {
     /// A literal address.
@@ -156,20 +156,20 @@ impl fmt::Display for ServerHost {
 pub struct ServerUrl {
     /// STUN or TURN.
     pub kind: ServerKind,
-    /// Where.
+    /// The host.
     pub host: ServerHost,
-    /// 3478 by default, 5349 over TLS.
+    /// The port: 3478 by default, 5349 over TLS.
     pub port: u16,
-    /// How. UDP by default, TLS for `stuns` and `turns`.
+    /// The transport: UDP by default, TLS for `stuns` and `turns`.
     pub transport: ServerTransport,
 }
 
-/// Why a URL was refused.
+/// Reason why a server URL was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUrlError {
-    /// The URL, cut at [`MAX_SERVER_URL`] bytes.
+    /// The URL, truncated to [`MAX_SERVER_URL`] bytes.
     pub url: String,
-    /// What is wrong with it.
+    /// Description of the error.
     pub why: &'static str,
 }
 
@@ -182,7 +182,7 @@ impl fmt::Display for ServerUrlError {
 impl std::error::Error for ServerUrlError {}
 
 impl ServerUrl {
-    /// The name that its certificate has to be for.
+    /// Returns the name that the server's certificate must be valid for.
     pub(super) fn server_name(&self) -> ServerName {
         ServerName(match &self.host {
             ServerHost::Ip(ip) => ip.to_string(),
@@ -190,7 +190,7 @@ impl ServerUrl {
         })
     }
 
-    /// How it is asked for a binding.
+    /// Returns the transport for a STUN binding.
     pub(super) fn binding_transport(&self) -> BindingTransport {
         match self.transport {
             ServerTransport::Udp => BindingTransport::Udp,
@@ -390,7 +390,7 @@ mod tests {
         }
     }
 
-    /// Not of RFC 7064, but often written.
+    /// Not in RFC 7064, but common in practice.
     #[test]
     fn a_stun_url_may_name_its_transport() {
         for (url, port, transport, plain) in [

@@ -1,29 +1,29 @@
-//! The little of STUN (RFC 8489) that tells whose message it is, read without parsing the rest.
+//! Minimal STUN (RFC 8489) reader: finds the recipient of a message without parsing all of it.
 
 use std::net::SocketAddr;
 use std::ops::Range;
 
-/// What a STUN message says about who it is for.
+/// Information in a STUN message that identifies its recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StunPeek<'a> {
-    /// A binding request: the part of its USERNAME before the colon is the ufrag of the peer that it
-    /// is meant for (RFC 8445 §7.2.2).
+    /// A binding request. The part of its USERNAME before the colon is the ufrag of the receiving peer (RFC 8445
+    /// §7.2.2).
     Request {
         /// The receiver's ufrag.
         local_ufrag: &'a str,
     },
-    /// A binding response, success or error: it belongs to whoever sent the request.
+    /// A binding response, success or error. It belongs to the peer that sent the request.
     Response {
         /// The transaction id of the request.
         transaction: [u8; 12],
-        /// Whether the class is "success".
+        /// `true` for a success response.
         success: bool,
     },
-    /// Anything else: an indication, another method.
+    /// Anything else: an indication, or another method.
     Other,
 }
 
-/// The transaction id of a binding request, if this is one.
+/// Returns the transaction id if `packet` is a binding request.
 pub fn request_transaction(packet: &[u8]) -> Option<[u8; 12]> {
     match message_type(packet)? {
         BINDING_REQUEST => transaction_id(packet),
@@ -31,7 +31,7 @@ pub fn request_transaction(packet: &[u8]) -> Option<[u8; 12]> {
     }
 }
 
-/// The transaction id of a response to a binding request, success or error, if this is one.
+/// Returns the transaction id if `packet` is a response to a binding request, success or error.
 pub fn response_transaction(packet: &[u8]) -> Option<u128> {
     match message_type(packet)? {
         BINDING_SUCCESS | BINDING_ERROR => {
@@ -43,7 +43,7 @@ pub fn response_transaction(packet: &[u8]) -> Option<u128> {
     }
 }
 
-/// The MAPPED-ADDRESS of servers that do not know XOR-MAPPED-ADDRESS (RFC 8489 §14.1).
+/// Returns MAPPED-ADDRESS, sent by servers that do not support XOR-MAPPED-ADDRESS (RFC 8489 §14.1).
 pub fn mapped_address(packet: &[u8]) -> Option<SocketAddr> {
     match attribute(packet, MAPPED_ADDRESS)? {
         [_, 1, p0, p1, ip @ ..] => {
@@ -58,19 +58,19 @@ pub fn mapped_address(packet: &[u8]) -> Option<SocketAddr> {
     }
 }
 
-/// Whether the first byte says STUN (RFC 7983 §7).
+/// Returns `true` if the first byte is in the range of STUN (RFC 7983 §7).
 pub fn is_stun(packet: &[u8]) -> bool {
     matches!(packet.first(), Some(0..=3))
 }
 
-/// Whether MESSAGE-INTEGRITY is the first attribute. No check or answer is like that: those have a USERNAME, an address
-/// or an error code to be protected (RFC 8445 §7.2.2, RFC 8489 §14.5). The core's parser takes such a message for one
-/// without a signature and then panics when the signature is verified (docs/upstream.md).
+/// Returns `true` if MESSAGE-INTEGRITY is the first attribute. No valid connectivity check or response is like that:
+/// they carry a USERNAME, an address or an error code before it (RFC 8445 §7.2.2, RFC 8489 §14.5). The core's parser
+/// takes such a message for an unsigned one and then panics when it verifies the signature (docs/upstream.md).
 pub(crate) fn begins_with_integrity(packet: &[u8]) -> bool {
     packet.get(HEADER..HEADER + 2) == Some(&MESSAGE_INTEGRITY.to_be_bytes())
 }
 
-/// Looks at a STUN message. `None` when it is not one, or lies about its length.
+/// Classifies a STUN message. Returns `None` if it is not STUN or its length field is wrong.
 ///
 /// ```
 /// use looprtc::proto::ice::stun::peek;
@@ -108,7 +108,7 @@ pub(crate) const PRIORITY: u16 = 0x0024;
 const USE_CANDIDATE: u16 = 0x0025;
 const FINGERPRINT: u16 = 0x8028;
 
-/// Attributes that have to be understood (below 0x8000) and are, in a binding request: those of RFC 8489 and RFC 8445.
+/// Comprehension-required attributes (below 0x8000) of RFC 8489 and RFC 8445 that are understood in a binding request.
 const UNDERSTOOD: &[u16] = &[
     MAPPED_ADDRESS,
     USERNAME,
@@ -127,10 +127,10 @@ const UNDERSTOOD: &[u16] = &[
     USE_CANDIDATE,
 ];
 
-/// Unknown attributes that are named in an error. An answer must not grow with what it is the answer to.
+/// Maximum number of unknown attributes listed in an error response, so that it does not grow with the request.
 const MAX_UNKNOWN: usize = 8;
 
-/// The message type, once cookie and length have been found to be right.
+/// Returns the message type if the cookie and the length are valid.
 pub(super) fn message_type(packet: &[u8]) -> Option<u16> {
     if packet.len() < HEADER || !is_stun(packet) || packet[4..8] != MAGIC_COOKIE {
         return None;
@@ -146,12 +146,12 @@ fn transaction_id(packet: &[u8]) -> Option<[u8; 12]> {
     packet.get(8..20)?.try_into().ok()
 }
 
-/// The value of the first attribute of this type (RFC 8489 §14).
+/// Returns the value of the first attribute of this type (RFC 8489 §14).
 fn attribute(packet: &[u8], wanted: u16) -> Option<&[u8]> {
     packet.get(attribute_range(packet, wanted)?)
 }
 
-/// Where it stands.
+/// Returns the position of the value of the first attribute of this type.
 pub(super) fn attribute_range(packet: &[u8], wanted: u16) -> Option<Range<usize>> {
     let mut at = HEADER;
     while let Some([t0, t1, l0, l1]) = packet.get(at..at + 4) {
@@ -168,7 +168,8 @@ pub(super) fn attribute_range(packet: &[u8], wanted: u16) -> Option<Range<usize>
     None
 }
 
-/// The attributes before the signature, by type and place; what stands behind it is not covered (RFC 8489 §14.5).
+/// Iterates over the attributes before MESSAGE-INTEGRITY, by type and position; later ones are not covered by it (RFC
+/// 8489 §14.5).
 fn signed_attributes(packet: &[u8]) -> impl Iterator<Item = (u16, Range<usize>)> + '_ {
     let mut at = HEADER;
     std::iter::from_fn(move || {
@@ -188,7 +189,8 @@ pub(crate) fn lacks_priority(packet: &[u8]) -> bool {
         && signed_attributes(packet).all(|(kind, _)| kind != PRIORITY)
 }
 
-/// Returns the types that a binding request has, nobody here knows and somebody ought to (RFC 8489 §6.3.1): the first 8.
+/// Returns the comprehension-required attributes of a binding request that are not understood, at most 8 (RFC 8489
+/// §6.3.1).
 pub(crate) fn unknown_attributes(packet: &[u8]) -> Vec<u16> {
     if message_type(packet) != Some(BINDING_REQUEST) {
         return Vec::new();
@@ -203,7 +205,7 @@ pub(crate) fn unknown_attributes(packet: &[u8]) -> Vec<u16> {
     unknown
 }
 
-/// Returns `true` if MESSAGE-INTEGRITY is right (RFC 8489 §14.5); `hmac` is HMAC-SHA1 under the password.
+/// Returns `true` if MESSAGE-INTEGRITY is valid (RFC 8489 §14.5); `hmac` computes HMAC-SHA1 with the password as key.
 pub(crate) fn is_signed(packet: &[u8], hmac: impl Fn(&[&[u8]]) -> [u8; 20]) -> bool {
     let Some(value) = attribute_range(packet, MESSAGE_INTEGRITY) else {
         return false;
@@ -218,19 +220,19 @@ pub(crate) fn is_signed(packet: &[u8], hmac: impl Fn(&[&[u8]]) -> [u8; 20]) -> b
     std::hint::black_box(differing) == 0 && shown.len() == right.len()
 }
 
-/// A message that is put together and then signed.
+/// A STUN message under construction.
 #[derive(Debug)]
 pub(crate) struct Builder(Vec<u8>);
 
 impl Builder {
-    /// A message with the header and the attributes of this one, as far as they are signed.
+    /// Starts a message with the header and the signed attributes of this one.
     pub fn like(packet: &[u8]) -> Option<Self> {
         let last = signed_attributes(packet).last();
         let end = last.map_or(HEADER, |(_, value)| value.end.next_multiple_of(4));
         packet.get(..end).map(|signed| Self(signed.to_vec()))
     }
 
-    /// The error response to a binding request.
+    /// Starts the error response to a binding request.
     pub fn error(request: &[u8], code: u16, reason: &str) -> Option<Self> {
         let mut message = BINDING_ERROR.to_be_bytes().to_vec();
         message.extend(request.get(2..HEADER)?);
@@ -241,7 +243,7 @@ impl Builder {
         Some(builder)
     }
 
-    /// Adds an attribute. Values have less than 64 KiB.
+    /// Adds an attribute. Values longer than 65 535 bytes are truncated.
     pub fn attribute(&mut self, kind: u16, value: &[u8]) {
         let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
         let value = &value[..usize::from(length)];
@@ -253,7 +255,7 @@ impl Builder {
 
     /// Returns the message with MESSAGE-INTEGRITY and FINGERPRINT (RFC 8489 §14.5, §14.7).
     pub fn sign(mut self, hmac: impl Fn(&[&[u8]]) -> [u8; 20]) -> Vec<u8> {
-        // A length covers the attribute that is made with it, which has 24 and 8 bytes.
+        // The length field includes the attribute being computed, which has 24 or 8 bytes.
         self.set_length(24);
         let integrity = hmac(&[&self.0]);
         self.attribute(MESSAGE_INTEGRITY, &integrity);

@@ -1,73 +1,74 @@
-//! ICE over TCP (RFC 6544): what of it a peer has to know.
+//! ICE over TCP (RFC 6544): the streams of one peer.
 //!
 //! ```text
-//!   the core                 TcpPaths                         whoever drives us
+//!   the core                 TcpPaths                         the driver
 //!   check to R, from H:9 ──► a stream to R? no ──► OpenSocket ──► connects from H
 //!                            the check waits                 ◄── Opened(H:50123)
-//!                        ◄──── H:9 ◄── H:50123 ────────────────  frames that come
+//!                        ◄──── H:9 ◄── H:50123 ────────────────  incoming frames
 //! ```
 //!
-//! The core knows the streams that we open by the *active* candidate's address, with port 9; each has a port of its
-//! own. What others open comes to the address of the *passive* candidate, and needs no translation. After an ICE
-//! restart there are new streams: some have closed the old ones, and some know a stream by the ufrag of its first check.
+//! The core knows our outgoing streams by the address of the *active* candidate, with port 9; each stream has a port of
+//! its own. Incoming streams arrive at the address of the *passive* candidate and need no translation. An ICE restart
+//! opens new streams: some implementations have closed the old ones, and some identify a stream by the ufrag of its
+//! first check.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::proto::net::{SocketId, SocketKind, SocketRequest};
 
-/// Which sides of ICE-TCP a peer plays.
+/// Roles in ICE-TCP that a peer takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum IceTcp {
-    /// Neither.
+    /// No ICE-TCP.
     #[default]
     Off,
-    /// It connects to passive candidates of the other side.
+    /// Active: connects to passive candidates of the remote peer.
     Active,
-    /// It is connected to, at `LoopConfig::tcp_port`. Browsers only connect.
+    /// Passive: accepts connections at `LoopConfig::tcp_port`. Browsers are always active.
     Passive,
     /// Both.
     Both,
 }
 
 impl IceTcp {
-    /// Whether it connects to others.
+    /// Returns `true` if the peer connects to the remote side.
     pub fn is_active(self) -> bool {
         matches!(self, Self::Active | Self::Both)
     }
 
-    /// Whether others connect to it.
+    /// Returns `true` if the peer accepts connections.
     pub fn is_passive(self) -> bool {
         matches!(self, Self::Passive | Self::Both)
     }
 }
 
-/// Who opens the stream of a candidate (RFC 6544 §4.5). Simultaneous open is not spoken.
+/// TCP type of a candidate (RFC 6544 §4.5). Simultaneous open is not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TcpType {
-    /// We.
+    /// The local peer opens the connection.
     Active,
-    /// The other side.
+    /// The remote peer opens the connection.
     Passive,
 }
 
-/// The port of active candidates: discard (RFC 6544 §4.5).
+/// Port of active candidates: discard (RFC 6544 §4.5).
 pub const ACTIVE_PORT: u16 = 9;
 
-/// Addresses of the other side that are connected to. They are whatever the other side says.
+/// Maximum number of remote addresses to connect to: the remote peer chooses them.
 const MAX_REMOTES: usize = 8;
 
-/// Streams of our own at once.
+/// Maximum number of outgoing streams at once.
 const MAX_STREAMS: usize = 16;
 
-/// How often one address is connected to in one generation of ICE.
+/// Maximum number of connection attempts to one address within an ICE generation.
 const MAX_TRIES: u32 = 5;
 
-/// How long it is left alone after a failure.
+/// Pause after a failed connection attempt.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The streams that a peer opens.
+/// The outgoing ICE-TCP streams of a peer.
 #[derive(Debug, Default)]
 pub(crate) struct TcpPaths {
     generation: u32,
@@ -80,20 +81,20 @@ pub(crate) struct TcpPaths {
 #[derive(Debug)]
 struct Stream {
     id: SocketId,
-    /// As the core has it, with port 9.
+    /// The base as the core knows it, with port 9.
     base: SocketAddr,
     remote: SocketAddr,
     generation: u32,
     state: State,
-    /// A correct check has come over it.
+    /// Set once a valid check has arrived on it.
     proved: bool,
 }
 
 #[derive(Debug)]
 enum State {
-    /// With the check that is sent as soon as it is open.
+    /// Being opened; holds the check that is sent once it is open.
     Opening(Vec<u8>),
-    /// From this address.
+    /// Open, from this local address.
     Open(SocketAddr),
 }
 
@@ -105,27 +106,27 @@ struct Failure {
     again_at: Instant,
 }
 
-/// What becomes of something to be sent from an active candidate.
+/// Result of sending from an active candidate.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Sending {
-    /// It goes out from this address.
+    /// Send it from this address.
     From(SocketAddr),
-    /// A stream is needed; it waits for that.
+    /// Open a stream; the check is kept until then.
     Open(SocketRequest),
-    /// It waits, or is of no use.
+    /// Kept until the stream is open, or dropped.
     Kept,
 }
 
 impl TcpPaths {
-    /// The socket of all local candidates of ICE-TCP. Streams have the names below it.
+    /// Id of the socket behind all local ICE-TCP candidates. Streams have smaller ids.
     pub const SOCKET: SocketId = SocketId(u32::MAX);
 
-    /// Whether this name is one of ours.
+    /// Returns `true` if this id belongs to an ICE-TCP stream.
     pub fn is_stream(id: SocketId) -> bool {
         id != Self::SOCKET && id.0 > u32::MAX / 2
     }
 
-    /// A passive candidate of the other side. False: there are too many.
+    /// Adds a passive candidate of the remote peer. Returns `false` if there are too many.
     pub fn add_remote(&mut self, remote: SocketAddr) -> bool {
         if self.remotes.contains(&remote) {
             return true;
@@ -137,7 +138,7 @@ impl TcpPaths {
         has_room
     }
 
-    /// ICE restarts: what is open serves until there is something new. Returns those to be closed.
+    /// Handles an ICE restart: open streams stay usable until a new one works. Returns the streams to close.
     pub fn restart(&mut self) -> Vec<SocketId> {
         self.generation += 1;
         self.remotes.clear();
@@ -146,7 +147,7 @@ impl TcpPaths {
         self.close(|s| s.generation != last && s.generation != generation)
     }
 
-    /// Something is to be sent from an active candidate. Only a check is worth a stream.
+    /// Sends from an active candidate. Only a connectivity check opens a stream.
     pub fn send(
         &mut self,
         base: SocketAddr,
@@ -159,7 +160,7 @@ impl TcpPaths {
         let mut streams = self.streams.iter_mut().rev();
         let mut here = streams.by_ref().filter(|s| s.is(base, remote));
         if !is_check {
-            // The newest that has proved itself; before the first has, the newest.
+            // The newest stream on which a valid check arrived; if there is none, the newest.
             let open = here.filter_map(|s| s.local().map(|l| (s.proved, l)));
             let open: Vec<_> = open.collect();
             let found = open.iter().find(|(proved, _)| *proved).or(open.first());
@@ -207,7 +208,8 @@ impl TcpPaths {
         Sending::Open(SocketRequest { id, kind })
     }
 
-    /// A stream is open from this address. Returns where to send what waited for it.
+    /// Handles the opening of a stream from this local address. Returns the remote address and the check that waited
+    /// for it.
     pub fn opened(&mut self, id: SocketId, local: SocketAddr) -> Option<(SocketAddr, Vec<u8>)> {
         let stream = self.streams.iter_mut().find(|s| s.id == id)?;
         match std::mem::replace(&mut stream.state, State::Open(local)) {
@@ -216,7 +218,8 @@ impl TcpPaths {
         }
     }
 
-    /// A stream is gone, or could not be opened. Returns its ends as the core has them, if no other has taken its place.
+    /// Handles the failure or closing of a stream. Returns its base and remote address as the core knows them, unless
+    /// another stream has replaced it.
     pub fn failed(&mut self, id: SocketId, now: Instant) -> Option<(SocketAddr, SocketAddr)> {
         let index = self.streams.iter().position(|s| s.id == id)?;
         let stream = self.streams.remove(index);
@@ -228,7 +231,7 @@ impl TcpPaths {
                 .iter_mut()
                 .find(|f| (f.base, f.remote) == ends)
             {
-                // One that has worked may be lost any number of times.
+                // A stream that has worked may be lost any number of times.
                 Some(failure) if stream.proved => (failure.again_at, failure.tries) = (again_at, 1),
                 Some(failure) => {
                     failure.again_at = again_at;
@@ -249,14 +252,14 @@ impl TcpPaths {
         (!is_replaced).then_some(ends)
     }
 
-    /// The address that the core knows for something that came here.
+    /// Returns the base that the core knows for this pair of addresses.
     pub fn base_of(&self, local: SocketAddr, remote: SocketAddr) -> Option<SocketAddr> {
         let mut streams = self.streams.iter();
         let stream = streams.find(|s| s.remote == remote && s.local() == Some(local))?;
         Some(stream.base)
     }
 
-    /// A correct check came over this stream: those that it replaces are not needed any more.
+    /// Marks a stream as working after a valid check. Returns the streams that it replaces, to be closed.
     pub fn proved(&mut self, local: SocketAddr, remote: SocketAddr) -> Vec<SocketId> {
         let is_it = |s: &&mut Stream| s.remote == remote && s.local() == Some(local);
         let Some(stream) = self.streams.iter_mut().find(is_it) else {
@@ -269,7 +272,7 @@ impl TcpPaths {
         self.close(|s| s.is(base, remote) && s.generation < generation)
     }
 
-    /// The end. Returns those to be closed.
+    /// Removes all streams. Returns those to close.
     pub fn clear(&mut self) -> Vec<SocketId> {
         self.remotes.clear();
         self.close(|_| true)

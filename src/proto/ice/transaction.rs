@@ -1,4 +1,4 @@
-//! STUN transactions (RFC 8489 §6): their ids, and when a request is sent again.
+//! STUN transactions (RFC 8489 §6): ids and retransmission.
 
 use std::time::{Duration, Instant};
 
@@ -6,25 +6,24 @@ use turn_types::stun::message::{MessageClass, MessageType, Method, TransactionId
 
 use crate::proto::random::Random;
 
-/// The first retransmission timeout over UDP (RFC 8489 §6.2.1).
+/// Initial retransmission timeout over UDP (RFC 8489 §6.2.1).
 pub(super) const RTO: Duration = Duration::from_millis(500);
 
-/// Times that a request is sent over UDP: Rc of RFC 8489 §6.2.1.
+/// Number of times that a request is sent over UDP: Rc of RFC 8489 §6.2.1.
 const MAX_SENDS: u32 = 7;
 
-/// How long the answer to the last one is waited for, in units of [`RTO`]: Rm.
+/// Time to wait after the last transmission, in units of [`RTO`]: Rm.
 const LAST_WAIT: u32 = 16;
 
-/// How long an answer is waited for over TCP: Ti of RFC 8489 §6.2.2.
+/// Time to wait for an answer over TCP: Ti of RFC 8489 §6.2.2.
 pub(super) const STREAM_WAIT: Duration = Duration::from_millis(39_500);
 
-/// Where transaction ids come from. 96 bits that nobody can guess are what keeps others from answering
-/// in the server's place.
+/// Source of transaction ids. Their 96 unpredictable bits keep others from answering in the server's place.
 #[derive(Debug)]
 pub(crate) struct TransactionIds(Random);
 
 impl TransactionIds {
-    /// From the system's randomness; or, for tests that are to be replayed, from a seed.
+    /// Creates a source from the operating system's randomness, or from a seed for repeatable tests.
     pub fn new(seed: Option<u64>) -> Self {
         Self(Random::new(seed))
     }
@@ -35,12 +34,12 @@ impl TransactionIds {
     }
 }
 
-/// The message type of a request.
+/// Returns the message type of a request.
 pub(super) fn request_type(method: Method) -> MessageType {
     MessageType::from_class_method(MessageClass::Request, method)
 }
 
-/// When a request is sent again, and when it is given up.
+/// Retransmission timer of one request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Retransmit {
     sends: u32,
@@ -48,19 +47,19 @@ pub(super) struct Retransmit {
     stream: bool,
 }
 
-/// What the time has brought for a request.
+/// What is due for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
-    /// Not yet.
+    /// Nothing yet.
     Wait,
-    /// Send it again.
+    /// Retransmit the request.
     Again,
-    /// No answer has come.
+    /// Give up: no answer has arrived.
     GiveUp,
 }
 
 impl Retransmit {
-    /// A request that is sent now. `stream`: over TCP, which does the repeating itself.
+    /// Starts the timer of a request that is sent now. `stream`: over TCP, which retransmits by itself.
     pub fn new(stream: bool, now: Instant) -> Self {
         Self {
             sends: 1,
@@ -86,7 +85,7 @@ impl Retransmit {
         } else {
             RTO * (1 << (self.sends - 1))
         };
-        // From now, not from when it was due: a machine that slept must not send them all at once.
+        // From now, not from when it was due: after a suspend not all repetitions must be sent at once.
         self.next = now + wait;
         Due::Again
     }

@@ -1,4 +1,4 @@
-//! The `a=` lines: which explanation is whose.
+//! Explanations of `a=` lines: dispatch by attribute name.
 
 use super::outline::{Outline, Section};
 use super::{Explained, candidate, codec, header_extension, source, transport};
@@ -84,7 +84,7 @@ fn amount(name: &str, value: &str) -> Explained {
     }
 }
 
-/// Those that say all by their name.
+/// Explains attributes whose name says everything.
 fn simple(name: &str, value: &str) -> Explained {
     for (known, reference, meaning) in SIMPLE {
         if *known == name {

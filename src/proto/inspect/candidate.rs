@@ -1,4 +1,4 @@
-//! Candidates, and their priorities taken apart.
+//! Explanations of candidates, with their priorities broken down.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -9,7 +9,7 @@ use crate::proto::ice::{CandidateType, IceCandidate};
 
 const REFERENCE: &str = "RFC 8839 §5.1";
 
-/// A candidate, alone or in its section.
+/// Explains a candidate, alone or within its media section.
 pub(super) fn explain(line: &str, place: Option<(&Outline<'_>, &Section<'_>)>) -> Explained {
     let candidate = match IceCandidate::parse(line) {
         Ok(candidate) => candidate,
@@ -73,7 +73,7 @@ fn base(typ: CandidateType, ip: IpAddr, related: &str) -> String {
     }
 }
 
-/// RFC 8445 §5.1.2.1: 2^24 × type preference + 2^8 × local preference + 256 − component.
+/// Breaks down a priority: 2^24 × type preference + 2^8 × local preference + 256 − component (RFC 8445 §5.1.2.1).
 fn priority(candidate: &IceCandidate) -> String {
     let priority = candidate.priority;
     let (of_type, local, component) = (
@@ -253,7 +253,7 @@ fn scope_v6(ip: Ipv6Addr) -> Scope {
     }
 }
 
-/// Whether it is of the ICE generation that the description is of.
+/// Adds whether the candidate belongs to the ICE generation of the description.
 fn generation(
     candidate: &IceCandidate,
     place: Option<(&Outline<'_>, &Section<'_>)>,

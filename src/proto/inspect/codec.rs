@@ -1,9 +1,9 @@
-//! Codecs: rtpmap, fmtp, rtcp-fb.
+//! Explanations of codecs: rtpmap, fmtp, rtcp-fb.
 
 use super::Explained;
 use super::outline::Section;
 
-/// A codec's name in SDP, what it is, and where its RTP payload is defined.
+/// Known codecs: SDP name, description, RFC of the RTP payload format.
 const CODECS: &[(&str, &str, &str)] = &[
     ("opus", "Opus, for speech and music", "RFC 7587"),
     ("VP8", "VP8", "RFC 7741"),
@@ -97,7 +97,7 @@ pub(super) fn rtpmap(value: &str, section: &Section<'_>) -> Explained {
     listed(payload_type, section, explained)
 }
 
-/// Whether the m-line has this payload type.
+/// Adds a problem if the m-line does not list this payload type.
 fn listed(payload_type: &str, section: &Section<'_>, explained: Explained) -> Explained {
     match payload_type.parse::<u8>() {
         Ok(0..=127) if section.formats.contains(&payload_type) => explained,
@@ -180,7 +180,7 @@ fn red(list: &str, section: &Section<'_>) -> String {
     )
 }
 
-/// What a parameter means whose value needs no decoding.
+/// Explains a parameter whose value needs no decoding.
 fn meaning(codec: &str, name: &str, value: &str) -> Option<&'static str> {
     let is_on = value == "1";
     Some(match (codec, name) {
@@ -250,7 +250,7 @@ fn meaning(codec: &str, name: &str, value: &str) -> Option<&'static str> {
     })
 }
 
-/// RFC 6184 §8.1, table 5; H.264 annex A.
+/// Decodes `profile-level-id` (RFC 6184 §8.1 table 5, H.264 annex A).
 fn profile_level_id(value: &str) -> Option<String> {
     if value.len() != 6 || !value.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
@@ -310,7 +310,7 @@ fn profile_level_id(value: &str) -> Option<String> {
     ))
 }
 
-/// AV1 annex A.3.
+/// Decodes a level index of AV1 (annex A.3).
 fn av1_level(value: &str) -> String {
     match value.parse::<u8>() {
         Ok(index @ 0..=23) => format!(
@@ -323,7 +323,7 @@ fn av1_level(value: &str) -> String {
     }
 }
 
-/// H.265: general_level_idc is thirty times the level.
+/// Decodes a level of H.265: general_level_idc is thirty times the level.
 fn h265_level(value: &str) -> String {
     match value.parse::<u8>() {
         Ok(idc) if idc > 0 => format!("level-id={value}: level {}.{}", idc / 30, idc % 30 / 3),

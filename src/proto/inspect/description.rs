@@ -1,4 +1,4 @@
-//! A session description, line by line.
+//! Explanation of a session description, line by line.
 
 use std::net::IpAddr;
 
@@ -10,13 +10,13 @@ use crate::proto::peer::check_description;
 use crate::proto::sdp::{Fate, Role};
 use crate::proto::signal::SdpType;
 
-/// Codecs that are named in the explanation of an m-line.
+/// Maximum number of codecs named in the explanation of an m-line.
 const MAX_NAMED: usize = 12;
 
 pub(super) fn explain(kind: Option<SdpType>, sdp: &str) -> Report {
     let outline = Outline::of(sdp);
     let mut lines = Vec::new();
-    // How many sections have begun.
+    // Number of media sections seen so far.
     let mut begun = 0;
     for (number, text) in crate::proto::sdp::lines(sdp) {
         begun += usize::from(text.starts_with("m="));
@@ -41,8 +41,8 @@ pub(super) fn explain(kind: Option<SdpType>, sdp: &str) -> Report {
     }
 }
 
-/// Judges a description by the code that a peer connects with. A refusal is an error of the line
-/// that it names; what its answer would reject, a warning.
+/// Checks a description with the same code that connecting peers use. A refusal becomes an error on the line it names;
+/// m-lines that our answer would reject become warnings.
 fn judge(kind: Option<SdpType>, sdp: &str, lines: &mut [Line], findings: &mut Vec<Problem>) {
     let role = match kind {
         Some(SdpType::Answer | SdpType::PrAnswer) => Role::Answer,
@@ -50,7 +50,7 @@ fn judge(kind: Option<SdpType>, sdp: &str, lines: &mut [Line], findings: &mut Ve
     };
     match check_description(sdp, role) {
         Ok(read) => {
-            // What is odd and does not hinder us may hinder others.
+            // A deviation that this library tolerates may break other implementations.
             let of_lines = lines.iter_mut().flat_map(|line| &mut line.problems);
             for problem in of_lines.chain(&mut *findings) {
                 problem.severity = problem.severity.min(Severity::Warning);

@@ -1,4 +1,4 @@
-//! What concerns a description as a whole: what is missing, and what does not go together.
+//! Findings about a description as a whole: missing attributes and contradictions.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,8 @@ use crate::proto::ice::IceCandidate;
 use crate::proto::ice::candidate::CandidateAddress;
 use crate::proto::signal::SdpType;
 
-/// What a description is, by who begins DTLS: offers leave it to the answer (RFC 8842 §5.2).
+/// Guesses the type of a description from `a=setup`: offers say `actpass` and leave the DTLS role to the answer (RFC
+/// 8842 §5.2).
 pub(super) fn role(outline: &Outline<'_>) -> Option<SdpType> {
     let used = outline.sections.iter().filter(|s| !s.is_rejected());
     let mut setups = used.filter_map(|s| outline.in_force(s, "setup"));
@@ -19,7 +20,7 @@ pub(super) fn role(outline: &Outline<'_>) -> Option<SdpType> {
     }
 }
 
-/// Returns `true` for what cameras and RTSP servers describe.
+/// Returns `true` for plain RTP, as described by cameras and RTSP servers.
 pub(super) fn is_plain_rtp(outline: &Outline<'_>) -> bool {
     let mut used = outline
         .sections
@@ -77,7 +78,7 @@ impl Found {
 
     fn section(&mut self, outline: &Outline<'_>, section: &Section<'_>, kind: Option<SdpType>) {
         let place = format!("the section of line {} ({})", section.line, section.kind);
-        // Of the bundled ones, the first speaks for all (RFC 9143 §7.1.3).
+        // The first mid of the bundle is the tagged one (RFC 9143 §7.1.3).
         let speaks = outline
             .bundle()
             .and_then(|mids| outline.section_of_mid(mids.first()?));

@@ -1,4 +1,4 @@
-//! RTP header extensions (RFC 8285).
+//! Explanations of RTP header extensions (RFC 8285).
 
 use super::Explained;
 use super::outline::Section;
@@ -111,7 +111,7 @@ const EXTENSIONS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// `ID[/DIRECTION] URI [ATTRIBUTES]`.
+/// Explains `ID[/DIRECTION] URI [ATTRIBUTES]`.
 pub(super) fn explain(value: &str, section: &Section<'_>) -> Explained {
     let mut fields = value.split_ascii_whitespace();
     let (Some(id), Some(uri)) = (fields.next(), fields.next()) else {

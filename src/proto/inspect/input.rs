@@ -1,4 +1,4 @@
-//! What is given can have several shapes; here it is found out which.
+//! Detection of the input's form: SDP, JSON, base64, candidate line or URL.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,21 +9,21 @@ use super::MAX_INPUT;
 use crate::proto::rtp::base64;
 use crate::proto::signal::SdpType;
 
-/// Why there is nothing to explain.
+/// Reason why an input cannot be explained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InspectError {
-    /// Nothing but white space.
+    /// The input is empty or only white space.
     Empty,
-    /// Longer than [`MAX_INPUT`]; so many bytes.
+    /// The input is longer than [`MAX_INPUT`]; its length in bytes.
     TooLong(usize),
-    /// More lines than [`MAX_LINES`](super::MAX_LINES).
+    /// The input has more lines than [`MAX_LINES`](super::MAX_LINES); their number.
     TooManyLines(usize),
-    /// No text; the offset of the first byte that is not UTF-8.
+    /// The input is not UTF-8; the offset of the first invalid byte.
     NotText(usize),
-    /// JSON, but without what is looked for.
+    /// The input is JSON, but contains no description or candidate.
     Json(String),
-    /// Neither a description, a candidate nor the URL of an ICE server; its beginning.
+    /// The input is neither a description, a candidate nor the URL of an ICE server; its first characters.
     Unknown(String),
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for InspectError {
 
 impl std::error::Error for InspectError {}
 
-/// What was given, out of its wrapping.
+/// An input extracted from its wrapping.
 #[derive(Debug, PartialEq)]
 pub(super) enum Input<'a> {
     Description(Option<SdpType>, Cow<'a, str>),
@@ -72,7 +72,7 @@ pub(super) fn read(input: &[u8]) -> Result<Input<'_>, InspectError> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let input = match unwrapped(text) {
         Some(input) => input?,
-        // pion's examples print descriptions as base64 of JSON, to be copied by hand.
+        // pion's examples print descriptions as base64-encoded JSON for copy and paste.
         None => base64_json(text)?.ok_or_else(|| unknown(text))?,
     };
     if let Input::Description(_, sdp) = &input {
@@ -91,7 +91,7 @@ fn unknown(text: &str) -> InspectError {
     }
 }
 
-/// `None` when it is none of the shapes that one can see.
+/// Recognizes the plain text and JSON forms; `None` for anything else.
 fn unwrapped(text: &str) -> Option<Result<Input<'_>, InspectError>> {
     let plain = plain(text);
     if plain.is_some() || !text.starts_with(['{', '"', '[']) {
@@ -119,13 +119,13 @@ fn plain(text: &str) -> Option<Input<'_>> {
     None
 }
 
-/// Beginning with `v=0`, or a part of one: lines of a letter and `=`.
+/// Returns `true` for a description starting with `v=0`, or a part of one: lines of a letter and `=`.
 fn is_sdp(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() > 2 && bytes[0].is_ascii_lowercase() && bytes[1] == b'='
 }
 
-/// Line ends as they stand in logs and JSON, as characters.
+/// Replaces line ends that logs and JSON show as `\n`.
 fn unescaped(text: &str) -> Cow<'_, str> {
     if text.contains('\n') || !text.contains("\\n") {
         return text.into();
@@ -159,7 +159,7 @@ fn from_value(value: Value) -> Result<Input<'static>, InspectError> {
         Some(Value::String(line)) if line.trim().is_empty() => Ok(Input::EndOfCandidates),
         Some(Value::Null) => Ok(Input::EndOfCandidates),
         Some(Value::String(line)) => Ok(Input::Candidate(line.into())),
-        // Some wrap the whole of RTCIceCandidate once more.
+        // Some implementations nest the whole RTCIceCandidate once more.
         Some(Value::Object(inner)) if inner.get("candidate").is_some_and(Value::is_string) => {
             from_value(Value::Object(inner))
         }
@@ -178,7 +178,7 @@ fn owned(text: &str) -> Option<Input<'static>> {
     })
 }
 
-/// `None` when it is not base64 of text.
+/// Decodes base64-encoded JSON; `None` if it is not base64 of text.
 fn base64_json(text: &str) -> Result<Option<Input<'static>>, InspectError> {
     let dense: String = text.split_ascii_whitespace().collect();
     if dense.len() < 8 {

@@ -1,5 +1,5 @@
-//! Explains what peers say to each other before media flows: a session description, a candidate, the URL of an
-//! ICE server. Line by line in plain words, with where it is defined, and with what is wrong or may surprise.
+//! Explains signaling data: a session description, a candidate or the URL of an ICE server. Each line gets a plain
+//! explanation, the section of the standard that defines it, and its problems.
 //!
 //! ```
 //! use looprtc::proto::inspect::{Kind, Severity, inspect};
@@ -12,8 +12,8 @@
 //! # Ok::<(), looprtc::proto::inspect::InspectError>(())
 //! ```
 //!
-//! Nothing is asked of the network, and nothing is too broken to be looked at: a line that is not understood is
-//! said to be so, and the next one is explained.
+//! No network access is needed, and malformed input is explained as far as possible: a line that is not understood is
+//! marked as such, and the next one is explained.
 
 mod attribute;
 mod candidate;
@@ -33,28 +33,28 @@ pub use self::input::InspectError;
 use self::input::Input;
 use crate::proto::signal::SdpType;
 
-/// The longest input, in bytes. Descriptions of a dozen tracks are about 20 KiB.
+/// Maximum length of the input, in bytes. Descriptions of a dozen tracks are about 20 KiB.
 pub const MAX_INPUT: usize = 64 * 1024;
 
-/// The most lines that are explained.
+/// Maximum number of lines that are explained.
 pub const MAX_LINES: usize = 2048;
 
-/// What was looked at, and what it says.
+/// Explanation of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// What it is.
+    /// The kind of input.
     pub kind: Kind,
-    /// Its lines, in their order.
+    /// The explained lines, in order.
     pub lines: Vec<Line>,
-    /// In short: what kind of description, of how many sections.
+    /// One-line summary: the type of description and the number of its sections.
     pub summary: String,
-    /// What concerns the whole of it.
+    /// Problems that concern the input as a whole.
     pub findings: Vec<Problem>,
 }
 
 impl Report {
-    /// Everything that was found, with the number of the line that it is about.
+    /// Iterates over all problems. `None` in place of a line number means that the problem concerns the whole input.
     pub fn problems(&self) -> impl Iterator<Item = (Option<usize>, &Problem)> {
         let of_lines = self.lines.iter();
         let of_lines =
@@ -63,11 +63,12 @@ impl Report {
     }
 }
 
-/// What can be explained.
+/// Kind of an inspected input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {
-    /// A session description (RFC 8866), as `{"type":…,"sdp":…}` or bare; then its type is a guess, or not known.
+    /// A session description (RFC 8866), as `{"type":…,"sdp":…}` or bare. The type of a bare one is guessed; `None` if
+    /// it cannot be.
     Description(Option<SdpType>),
     /// A candidate (RFC 8839 §5.1).
     Candidate,
@@ -75,42 +76,42 @@ pub enum Kind {
     IceServer,
 }
 
-/// One line, explained.
+/// An explained line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
-    /// From 1.
+    /// The line number, from 1.
     pub number: usize,
-    /// As it was given, without its line end.
+    /// The line as given, without its line end.
     pub text: String,
-    /// What it says.
+    /// The meaning of the line.
     pub meaning: String,
-    /// Where that is defined, as `RFC 8866 §5.1`; empty when it is known to nobody here.
+    /// The defining section, such as `RFC 8866 §5.1`; empty if it is unknown.
     pub reference: &'static str,
-    /// Its parts.
+    /// Explanations of the line's parts.
     pub details: Vec<String>,
-    /// What is wrong with it.
+    /// Problems of this line.
     pub problems: Vec<Problem>,
 }
 
-/// Something that is wrong, or may surprise.
+/// A mistake, or something that may surprise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// How bad it is.
+    /// How serious the problem is.
     pub severity: Severity,
-    /// What it is, and what to do.
+    /// The problem, and what to do about it.
     pub text: String,
 }
 
-/// How bad a problem is.
+/// Severity of a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Worth knowing.
+    /// Worth knowing; nothing breaks.
     Note,
-    /// It may not work, or not everywhere.
+    /// May not work, or not with every implementation.
     Warning,
-    /// It does not work.
+    /// Does not work.
     Error,
 }
 
@@ -124,17 +125,17 @@ impl fmt::Display for Severity {
     }
 }
 
-/// Explains a description (SDP, also with its line ends escaped; the JSON of W3C's `RTCSessionDescription`; the
-/// base64 of that), a candidate (the line, or the JSON of `RTCIceCandidate`), or the URL of an ICE server.
+/// Explains a session description (SDP, also with escaped line ends; the JSON of W3C's `RTCSessionDescription`; base64
+/// of that JSON), a candidate (the line, or the JSON of `RTCIceCandidate`), or the URL of an ICE server.
 ///
 /// # Errors
 ///
-/// When it is none of these, or longer than [`MAX_INPUT`] or [`MAX_LINES`].
+/// Returns an error if the input is none of these, or exceeds [`MAX_INPUT`] or [`MAX_LINES`].
 pub fn inspect(input: &[u8]) -> Result<Report, InspectError> {
     match input::read(input)? {
         Input::Description(kind, sdp) => Ok(description::explain(kind, &sdp)),
         Input::Candidate(line) => {
-            // In JSON it can have line breaks in it; it is shown as one line.
+            // A candidate in JSON may contain line breaks; it is shown as one line.
             let line: String = line
                 .chars()
                 .map(|c| if c.is_control() { ' ' } else { c })
@@ -162,7 +163,7 @@ pub fn inspect(input: &[u8]) -> Result<Report, InspectError> {
     }
 }
 
-/// What is said about a line, before it has its number.
+/// The explanation of a line that has no number yet.
 #[derive(Debug, Default)]
 struct Explained {
     meaning: String,
@@ -221,7 +222,7 @@ fn problem(severity: Severity, text: impl Into<String>) -> Problem {
     }
 }
 
-/// `1 line`, `2 lines`.
+/// Formats a count, such as `1 line`, `2 lines`.
 fn count(number: usize, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),

@@ -1,17 +1,17 @@
-//! A description taken apart: which attribute stands in which section.
+//! Outline of a description: attributes by section.
 
-/// One `a=` line.
+/// An `a=` line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attribute<'a> {
     pub name: &'a str,
-    /// Empty when it has none.
+    /// The value; empty if the attribute has none.
     pub value: &'a str,
 }
 
-/// One `m=` line and what follows it.
+/// An `m=` line with the lines that follow it.
 #[derive(Debug, Default)]
 pub(super) struct Section<'a> {
-    /// The number of the `m=` line, from 1.
+    /// The line number of the `m=` line, from 1.
     pub line: usize,
     pub kind: &'a str,
     pub port: &'a str,
@@ -21,10 +21,10 @@ pub(super) struct Section<'a> {
     pub has_connection: bool,
 }
 
-/// All of it.
+/// The whole description.
 #[derive(Debug, Default)]
 pub(super) struct Outline<'a> {
-    /// Before the first `m=`.
+    /// Attributes before the first `m=`.
     pub session: Vec<Attribute<'a>>,
     pub has_connection: bool,
     pub sections: Vec<Section<'a>>,
@@ -58,7 +58,7 @@ impl<'a> Outline<'a> {
         outline
     }
 
-    /// The value that holds in this section: its own, or that of the whole session.
+    /// Returns the value in effect for this section: its own, or else that of the session.
     pub fn in_force(&self, section: &Section<'a>, name: &str) -> Option<&'a str> {
         section.get(name).or_else(|| self.session_get(name))
     }
@@ -70,7 +70,7 @@ impl<'a> Outline<'a> {
             .map(|a| a.value)
     }
 
-    /// The mids of the first BUNDLE group.
+    /// Returns the mids of the first BUNDLE group.
     pub fn bundle(&self) -> Option<Vec<&'a str>> {
         let groups = self.session.iter().filter(|a| a.name == "group");
         groups
@@ -98,7 +98,7 @@ impl<'a> Section<'a> {
         self.get(name).is_some()
     }
 
-    /// Port 0 without being bundled: refused, or taken away (RFC 3264 §6, §8.2).
+    /// Returns `true` for port 0 without bundle-only: the section is rejected or removed (RFC 3264 §6, §8.2).
     pub fn is_rejected(&self) -> bool {
         self.port == "0" && !self.has("bundle-only")
     }
@@ -111,14 +111,14 @@ impl<'a> Section<'a> {
         self.proto.contains("TLS/") || self.proto.starts_with("DTLS/")
     }
 
-    /// `VP8/90000` of the payload type, if an rtpmap says so.
+    /// Returns the rtpmap of a payload type, such as `VP8/90000`, if there is one.
     pub fn rtpmap(&self, payload_type: &str) -> Option<&'a str> {
         let mut maps = self.all("rtpmap").filter_map(|map| map.split_once(' '));
         maps.find(|(pt, _)| *pt == payload_type)
             .map(|(_, codec)| codec.trim())
     }
 
-    /// The codec's name, of an rtpmap or of those that need none (RFC 3551 §6).
+    /// Returns the codec's name, from the rtpmap or for a static payload type (RFC 3551 §6).
     pub fn codec(&self, payload_type: &str) -> Option<&'a str> {
         if let Some(map) = self.rtpmap(payload_type) {
             return map.split('/').next();
@@ -140,7 +140,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// The codec with its number, for people.
+    /// Returns the codec's name with its payload type, for display.
     pub fn named(&self, payload_type: &str) -> String {
         match self.codec(payload_type) {
             Some(name) => format!("{name} ({payload_type})"),

@@ -1,4 +1,4 @@
-//! Who sends: SSRCs, tracks, layers.
+//! Explanations of media sources: SSRCs, tracks, simulcast layers.
 
 use super::Explained;
 use super::outline::Section;
@@ -34,7 +34,7 @@ pub(super) fn ssrc(value: &str, section: &Section<'_>) -> Explained {
     }
 }
 
-/// What a group says about this SSRC.
+/// Explains the role of this SSRC in its group.
 fn role(ssrc: &str, section: &Section<'_>) -> String {
     for group in section.all("ssrc-group") {
         let mut fields = group.split_ascii_whitespace();
@@ -115,7 +115,7 @@ pub(super) fn msid(value: &str) -> Explained {
     }
 }
 
-/// `ID send|recv [pt=…;max-width=…]`.
+/// Explains `ID send|recv [pt=…;max-width=…]`.
 pub(super) fn rid(value: &str, section: &Section<'_>) -> Explained {
     let mut fields = value.splitn(3, ' ');
     let (id, direction) = (
@@ -151,7 +151,7 @@ pub(super) fn rid(value: &str, section: &Section<'_>) -> Explained {
     }
 }
 
-/// The rids of a simulcast line, in its order.
+/// Returns the rids of a simulcast line, in order.
 fn layers(value: &str) -> impl Iterator<Item = &str> {
     let words = value.split_ascii_whitespace();
     let lists = words.filter(|word| !matches!(*word, "send" | "recv"));

@@ -35,7 +35,7 @@ fn has(problems: &[String], phrase: &str) -> bool {
     problems.iter().any(|p| p.contains(phrase))
 }
 
-/// A data offer that is all right.
+/// A valid offer of a data channel.
 const DATA: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
 m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=setup:actpass\r\n\
 a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuv\r\na=ice-options:trickle\r\na=sctp-port:5000\r\n\
@@ -124,7 +124,7 @@ fn priorities_are_taken_apart() {
         "{text}"
     );
     assert!(text.contains("private address (RFC 1918)"), "{text}");
-    // libwebrtc prefers TCP less than others of the same kind.
+    // libwebrtc gives TCP a lower type preference.
     let line = explained("candidate:1 1 tcp 1518280447 192.0.2.2 9 typ host tcptype active");
     let text = line.details.join("\n");
     assert!(text.contains("type preference 90"), "{text}");

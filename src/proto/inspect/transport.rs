@@ -1,4 +1,4 @@
-//! What concerns the way: bundling, ICE, DTLS, SCTP.
+//! Explanations of the transport: BUNDLE, ICE, DTLS, SCTP.
 
 use super::Explained;
 use super::outline::{Outline, Section};
@@ -63,7 +63,7 @@ pub(super) fn mid(value: &str, outline: &Outline<'_>, section: &Section<'_>) -> 
     }
 }
 
-/// RFC 4145 says it for TCP; RFC 8842 §5 for DTLS.
+/// Explains `a=setup` (RFC 4145 for TCP, RFC 8842 §5 for DTLS).
 pub(super) fn setup(value: &str) -> Explained {
     let meaning = match value {
         "actpass" => "Either side may begin the DTLS handshake: the answer chooses (an offer)",
@@ -198,7 +198,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// The URL of an ICE server.
+/// Explains the URL of an ICE server.
 pub(super) fn server(url: &str) -> Explained {
     let parsed: ServerUrl = match url.parse() {
         Ok(parsed) => parsed,

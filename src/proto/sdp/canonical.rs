@@ -1,7 +1,7 @@
-//! The text that the core gets: only what it understands, in the order and the form that it wants.
+//! Canonical text for the core: only the attributes it understands, in the order and form that it requires.
 //!
-//! Its parser stops at the first m-section that it cannot read, and says nothing. So nothing of the other side's is
-//! copied that has not been looked at, and each m-line has its place, rejected where it cannot be used.
+//! The core's parser silently stops at the first m-section that it cannot read. Nothing from the remote description is
+//! therefore copied unchecked, and each m-line keeps its place, rejected if it cannot be used.
 
 use std::fmt::Write;
 
@@ -19,13 +19,13 @@ pub(super) struct Transport<'a> {
     pub ice_lite: bool,
 }
 
-/// Most repeatable attributes passed on of one section. More are of no use to the core, and cost it time.
+/// Maximum number of repeatable attributes passed on per section. The core has no use for more, and they cost it time.
 const MAX_EXTENSIONS: usize = 32;
 const MAX_SOURCES: usize = 32;
 const MAX_LAYERS: usize = 8;
 const MAX_TRACKS: usize = 4;
 
-/// Returns the text for the core. Its sections are those of `lines`, in their order.
+/// Returns the text for the core, with one section for each of `lines`, in order.
 pub(super) fn write(
     sdp: &Sdp<'_>,
     lines: &[MediaLine],
@@ -37,8 +37,8 @@ pub(super) fn write(
         .filter(|l| !l.is_rejected())
         .map(|l| l.id.as_str())
         .collect();
-    // The core wants the first group, of whatever kind, to name the m-lines from the first on; that of a description
-    // with rejected m-lines does not. So it gets one that does, and means nothing to it.
+    // The core requires the first group, of any semantics, to name the m-lines in order from the first one. The BUNDLE
+    // group of a description with rejected m-lines does not, so a group without meaning comes before it.
     if used.len() != lines.len() {
         push(&mut out, format_args!("a=group:LS {}", lines[0].id));
     }
@@ -64,7 +64,7 @@ pub(super) fn write(
 }
 
 fn push(out: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = out.write_fmt(line);
     *out += "\r\n";
 }
@@ -75,7 +75,7 @@ fn write_transport(out: &mut String, transport: &Transport<'_>) {
     }
     push(out, format_args!("a=ice-ufrag:{}", transport.ufrag));
     push(out, format_args!("a=ice-pwd:{}", transport.pwd));
-    // The core wants one, and that of SHA-256; who it is is checked by `Peer` (`peer/crypto/identity.rs`).
+    // The core requires one SHA-256 fingerprint; `Peer` verifies the certificate (`peer/crypto/identity.rs`).
     let sha_256 = transport.fingerprints.iter().find_map(|f| match f {
         Fingerprint::Sha256(bytes) => Some(bytes),
         _ => None,
@@ -118,7 +118,7 @@ fn write_data(out: &mut String, media: &Media<'_>, line: &MediaLine, port: u16) 
     }
 }
 
-/// Returns `true` if a format is a payload type that is known, or said to be what.
+/// Returns `true` if a section has at least one format that is known or described by an rtpmap.
 pub(super) fn has_formats(media: &Media<'_>) -> Result<bool, SdpError> {
     Ok(!rtp::formats(media)?.is_empty())
 }
@@ -142,7 +142,7 @@ fn write_rtp(
         format_args!("a={}", rtp::direction(sdp, media)?.unwrap_or("sendrecv")),
     );
     *out += "a=rtcp-mux\r\n";
-    // Those of the session hold in each section.
+    // Session-level extensions apply to every section.
     let extensions = sdp.session.iter().filter(|a| a.name == "extmap").copied();
     let extensions = extensions.chain(media.all("extmap"));
     write_extensions(
@@ -179,8 +179,8 @@ fn write_rtp(
     Ok(())
 }
 
-/// Header extensions (RFC 8285 §5). The MID (RFC 9143 §15) is left out where the core knows the m-line by another name
-/// than the other side: it is not agreed on then, and neither side sends it.
+/// Writes header extensions (RFC 8285 §5). The MID (RFC 9143 §15) is left out if the core's name for the m-line differs
+/// from the wire's: it is not negotiated then, and neither side sends it.
 fn write_extensions<'a>(
     out: &mut String,
     extensions: impl Iterator<Item = Attribute<'a>>,
@@ -201,7 +201,7 @@ fn write_extensions<'a>(
     }
 }
 
-/// Senders (RFC 5576): of each SSRC its name and its track, and which repairs which.
+/// Writes the sources (RFC 5576): CNAME and track of each SSRC, and which SSRC repairs which.
 fn write_sources(out: &mut String, media: &Media<'_>) {
     let mut known: Vec<(u32, bool, bool)> = Vec::new();
     for attribute in media.all("ssrc") {
@@ -246,13 +246,13 @@ fn pair(attribute: Attribute<'_>) -> Option<(u32, u32)> {
     (is_repair && words.next().is_none()).then_some(pair)
 }
 
-/// With single blanks, as the core's grammar has them.
+/// Collapses white space to single blanks, as the core's grammar requires.
 pub(super) fn spaced(text: &str) -> String {
     let words: Vec<&str> = text.split_ascii_whitespace().collect();
     words.join(" ")
 }
 
-/// For an attribute that is there twice and says two things.
+/// Returns the error for an attribute that occurs twice with different values.
 pub(super) fn twice(attribute: Attribute<'_>, before: &str) -> SdpError {
     SdpError::at(
         attribute.line,

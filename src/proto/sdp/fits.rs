@@ -4,18 +4,18 @@ use super::SdpError;
 use super::line::{Attribute, Media, Sdp};
 use super::rtp;
 
-/// How much is asked of an answer.
+/// Strictness of the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strictness {
-    /// Of ours: everything.
+    /// For our own answers: everything must be right.
     Ours,
-    /// Of the other side's: what we could not live with. Protocols may be spelled in another way, formats may be more
-    /// than were offered, and what is left out means what fits.
+    /// For remote answers: only what would break the session. Protocols may be spelled differently, formats may exceed
+    /// the offer, and a missing attribute is taken as fitting.
     Theirs,
 }
 
 impl Strictness {
-    /// The line that an error names: of theirs, whichever of the two that is.
+    /// The line that an error names: the one in the remote description, offer or answer.
     fn line(self, answered: usize, offered: usize) -> usize {
         match self {
             Self::Ours => offered,
@@ -24,7 +24,7 @@ impl Strictness {
     }
 }
 
-/// Finds out whether `answer` fits `offer`. The error names a line of the one that is not ours.
+/// Checks that `answer` fits `offer`. The error names a line of the remote description.
 pub(crate) fn check_answer(
     offer: &Sdp<'_>,
     answer: &Sdp<'_>,
@@ -103,7 +103,8 @@ fn check_line(
     Ok(())
 }
 
-/// Nothing is sent that the other side does not receive (RFC 3264 §6.1). A direction that is not said fits.
+/// Checks directions: an answer must not send what the offerer does not receive (RFC 3264 §6.1). A missing direction
+/// fits.
 fn check_direction(
     offer: &Sdp<'_>,
     (answered, offered): (&Media<'_>, &Media<'_>),
@@ -127,7 +128,7 @@ fn check_direction(
     Ok(())
 }
 
-/// RFC 8842 §5.3.
+/// Checks the DTLS role (RFC 8842 §5.3).
 fn check_setup(
     offer: &Sdp<'_>,
     answer: &Sdp<'_>,
@@ -150,7 +151,7 @@ fn check_setup(
         "active" => asked.as_deref() != Some("active"),
         "passive" => asked.as_deref() != Some("passive"),
         "actpass" | "holdconn" => false,
-        // What nobody knows means nothing.
+        // An unknown value has no meaning.
         _ => strictness == Strictness::Theirs,
     };
     match fits {
@@ -165,8 +166,8 @@ fn check_setup(
     }
 }
 
-/// Groups of an answer are parts of those offered, without what is rejected (RFC 9143 §7.3); and all that is accepted is
-/// in one, as there is one transport.
+/// Checks the groups. An answer's groups are subsets of those offered, without rejected m-lines (RFC 9143 §7.3), and
+/// all accepted m-lines are in one group, because there is one transport.
 fn check_groups(offer: &Sdp<'_>, answer: &Sdp<'_>, strictness: Strictness) -> Result<(), SdpError> {
     let offered: Vec<(usize, Vec<&str>)> = offer.groups("BUNDLE").collect();
     let accepted = |mid: &&str| {
@@ -202,29 +203,29 @@ fn check_groups(offer: &Sdp<'_>, answer: &Sdp<'_>, strictness: Strictness) -> Re
     Ok(())
 }
 
-/// The outcome of one m-line of an offer in its answer.
+/// Result of one m-line of an offer.
 #[cfg_attr(not(test), allow(dead_code, reason = "for WHIP and WHEP"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LineOutcome {
-    /// `audio`, `video`, `application`, or what else was offered.
+    /// The media type: `audio`, `video`, `application`, or any other that was offered.
     pub kind: String,
-    /// `None` where the offer has none.
+    /// The mid; `None` if the offer has none.
     pub mid: Option<String>,
-    /// It was offered with another port than 0.
+    /// Set if the m-line was offered with a port other than 0.
     pub offered: bool,
-    /// It was offered, and the answer does not reject it.
+    /// Set if the m-line was offered and the answer accepts it.
     pub accepted: bool,
-    /// Names of the codecs that were offered, without what only accompanies them.
+    /// Names of the offered codecs, without auxiliary formats such as `rtx`.
     pub offered_codecs: Vec<String>,
-    /// Names of the codecs that both have; empty where it is rejected.
+    /// Names of the codecs in both descriptions; empty if the m-line is rejected.
     pub common_codecs: Vec<String>,
 }
 
-/// Returns what an answer has made of each m-line of its offer.
+/// Returns the result of each m-line of an offer.
 ///
 /// # Errors
 ///
-/// When one of them cannot be read, or the answer does not fit.
+/// Returns an error if one of the descriptions cannot be read, or the answer does not fit.
 #[cfg_attr(not(test), allow(dead_code, reason = "for WHIP and WHEP"))]
 pub(crate) fn outcome(offer: &str, answer: &str) -> Result<Vec<LineOutcome>, SdpError> {
     let (offer, answer) = (Sdp::parse(offer)?, Sdp::parse(answer)?);

@@ -1,21 +1,21 @@
-//! The lines of a description, and which m-line each belongs to.
+//! Lines of a description and the m-lines they belong to.
 
 use super::{MAX_LINES, SdpError, quoted};
 
-/// One `a=` line.
+/// An `a=` line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attribute<'a> {
-    /// From 1.
+    /// The line number, from 1.
     pub line: usize,
     pub name: &'a str,
-    /// Empty when it has none.
+    /// The value; empty if the attribute has none.
     pub value: &'a str,
 }
 
-/// One m-line and the attributes that follow it.
+/// An m-line with the attributes that follow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Media<'a> {
-    /// The number of the m-line's own line, from 1.
+    /// The line number of the m-line, from 1.
     pub line: usize,
     pub kind: &'a str,
     pub port: u16,
@@ -24,7 +24,7 @@ pub(crate) struct Media<'a> {
     pub attributes: Vec<Attribute<'a>>,
 }
 
-/// A description taken apart.
+/// A description split into its lines.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Sdp<'a> {
     /// Attributes before the first m-line.
@@ -33,13 +33,13 @@ pub(crate) struct Sdp<'a> {
 }
 
 impl<'a> Sdp<'a> {
-    /// Takes a description apart. Lines end in CRLF, LF or CR; white space around them, empty lines, a byte order
-    /// mark and lines of unknown types are passed over. It takes time linear in the length of the text.
+    /// Splits a description into lines. Lines end in CRLF, LF or CR; white space around them, empty lines, a byte order
+    /// mark and lines of unknown types are ignored. Takes linear time.
     pub fn parse(text: &'a str) -> Result<Self, SdpError> {
         Self::read(text, true)
     }
 
-    /// Takes a fragment apart (RFC 8840 §9), which has attributes and m-lines only.
+    /// Splits a fragment (RFC 8840 §9), which has attributes and m-lines only.
     pub fn fragment(text: &'a str) -> Result<Self, SdpError> {
         Self::read(text, false)
     }
@@ -55,7 +55,7 @@ impl<'a> Sdp<'a> {
                 ));
             }
             let Some((key, value)) = text.split_once('=') else {
-                // FFmpeg prints a description under this title.
+                // FFmpeg prints this title above a description.
                 if !has_version && text != "SDP:" {
                     return Err(no_version(line, text));
                 }
@@ -93,7 +93,7 @@ impl<'a> Sdp<'a> {
         }
     }
 
-    /// Returns the groups of one semantics (RFC 5888), each with its line and its mids.
+    /// Returns the groups of one semantics (RFC 5888), each with its line number and its mids.
     pub fn groups(&self, semantics: &str) -> impl Iterator<Item = (usize, Vec<&'a str>)> {
         let groups = self.session.iter().filter(|a| a.name == "group");
         groups.filter_map(move |group| {
@@ -122,13 +122,13 @@ impl<'a> Media<'a> {
         of_name.copied()
     }
 
-    /// Returns `true` for port 0, unless it only means that the m-line shares the transport of its bundle (RFC 9143
-    /// §6): it is rejected, or taken away (RFC 3264 §6, §8.2).
+    /// Returns `true` if the m-line is rejected or removed: port 0 (RFC 3264 §6, §8.2), unless bundle-only says that it
+    /// shares the transport of its bundle (RFC 9143 §6).
     pub fn is_rejected(&self) -> bool {
         self.port == 0 && !self.has("bundle-only")
     }
 
-    /// Returns `true` for RTP of any profile, by UDP, TCP or unknown means.
+    /// Returns `true` for RTP with any profile over any transport.
     pub fn is_rtp(&self) -> bool {
         let mut parts = self.proto.rsplit('/');
         let profile = parts.next().unwrap_or_default().to_ascii_uppercase();
@@ -136,7 +136,7 @@ impl<'a> Media<'a> {
         is_profile && parts.next().is_some_and(|p| p.eq_ignore_ascii_case("RTP"))
     }
 
-    /// Returns `true` for SCTP over DTLS (RFC 8841 §4), also as it was written before: `DTLS/SCTP`.
+    /// Returns `true` for SCTP over DTLS (RFC 8841 §4), including the older spelling `DTLS/SCTP`.
     pub fn is_sctp(&self) -> bool {
         let proto = self.proto.to_ascii_uppercase();
         matches!(
@@ -145,7 +145,7 @@ impl<'a> Media<'a> {
         )
     }
 
-    /// Returns what it says, for an error: `m=audio`.
+    /// Returns the m-line's name for an error, such as `m=audio`.
     pub fn name(&self) -> String {
         let kind: String = self.kind.chars().take(20).collect();
         format!("m={}", kind.escape_debug())
@@ -156,7 +156,7 @@ fn first<'a>(attributes: &[Attribute<'a>], name: &str) -> Option<Attribute<'a>> 
     attributes.iter().find(|a| a.name == name).copied()
 }
 
-/// Returns the lines with their numbers, without the white space around them.
+/// Returns the lines with their numbers, trimmed.
 pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut rest = Some(text);
@@ -166,7 +166,7 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
         number += 1;
         let Some(end) = text.find(['\r', '\n']) else {
             rest = None;
-            // What comes after the last line end is no line.
+            // Nothing follows the last line end.
             return (!text.is_empty()).then(|| (number, text.trim()));
         };
         let (line, after) = text.split_at(end);
@@ -175,8 +175,8 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Returns a description as stricter readers want it, line by line: without a byte order mark, a title above it or white
-/// space around lines, and with six fields of origin. Lines keep their numbers.
+/// Returns a description in the form that strict parsers require: without a byte order mark, a title or white space
+/// around lines, and with an origin of six fields. Line numbers are preserved.
 pub(crate) fn tidied(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 32);
     for (number, line) in lines(text) {
@@ -221,7 +221,7 @@ fn media(line: usize, value: &str) -> Result<Media<'_>, SdpError> {
             "an m-line has a kind, a port, a protocol and formats (m=audio 9 UDP/TLS/RTP/SAVPF 111)",
         ));
     };
-    // `49170/2`: two pairs of ports (RFC 8866 §5.14).
+    // `49170/2`: two port pairs (RFC 8866 §5.14).
     let number = port.split('/').next().unwrap_or_default();
     let Ok(port) = number.parse() else {
         return Err(SdpError::at(

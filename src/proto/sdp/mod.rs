@@ -1,14 +1,15 @@
 //! Session descriptions (RFC 8866) as real clients write them.
 //!
 //! ```text
-//!   their offer ──► Sdp (lines) ──► Reading (what a peer needs) ──► canonical text ──► the core
-//!        │                                                                               │
-//!        └──► fits ◄── our answer, line by line as they offered ◄── wire ◄── its answer ◄─┘
+//!   remote offer ──► Sdp (lines) ──► Reading (what a peer needs) ──► canonical text ──► the core
+//!        │                                                                                │
+//!        └──► fits ◄── our answer, in the offer's order ◄── wire ◄── the core's answer ◄──┘
 //! ```
 //!
-//! The reader takes what the core's own parser does not: unknown kinds of m-line, RTP profiles of all makes,
-//! lines in any order, missing mids and directions, any token as a mid. A line that cannot be understood is passed
-//! over; a description that cannot be used is an error that names the line. The core sees the canonical text only,
+//! The reader accepts what the core's parser does not: unknown types of m-line, any RTP profile, lines in any order,
+//! missing mids and directions, any token as a mid. A line that is not understood is ignored; a description that cannot
+//! be used is an error that names the line. The core sees the canonical text only, and the remote peer gets back its
+//! own m-lines, types, profiles and mids.
 //! and the other side sees its own m-lines, kinds, profiles and mids again.
 
 #![cfg_attr(
@@ -35,15 +36,15 @@ pub(crate) use self::read::{
 pub(crate) use self::rtp::direction;
 pub(crate) use self::wire::{answer_as_offered, offer_as_negotiated};
 
-/// The most lines of a description. A room of forty tracks has about 1,500.
+/// Maximum number of lines in a description. A room of forty tracks has about 1,500.
 pub(crate) const MAX_LINES: usize = 4096;
 
-/// Why a description cannot be used, in our own words.
+/// Reason why a description cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SdpError {
-    /// The line at fault, from 1; `None` when it is something that is missing.
+    /// The line with the error, from 1; `None` if something is missing.
     pub line: Option<usize>,
-    /// The problem, and what would be right.
+    /// The problem, and how to fix it.
     pub text: String,
 }
 
@@ -72,13 +73,13 @@ impl fmt::Display for SdpError {
     }
 }
 
-/// Returns the ICE credentials of an offer that a peer would take: user fragment and password.
+/// Returns the ICE credentials of an offer that a peer would accept: ufrag and password.
 pub(crate) fn credentials(offer: &str) -> Option<(String, String)> {
     let read = Reading::of(&Sdp::parse(offer).ok()?, Role::Offer, &[]).ok()?;
     Some((read.ufrag, read.pwd))
 }
 
-/// A text of the other side's for an error message: short, and without control characters.
+/// Quotes remote text for an error message: shortened, with control characters escaped.
 pub(crate) fn quoted(text: &str) -> String {
     const LONGEST: usize = 40;
     let short: String = text.chars().take(LONGEST).collect();

@@ -1,4 +1,4 @@
-//! A description as a peer needs it: the fate of each m-line, and the one transport they share.
+//! A description as a peer needs it: the fate of each m-line, and the shared transport.
 
 use super::canonical;
 use super::line::{Attribute, Media, Sdp};
@@ -8,53 +8,53 @@ use crate::proto::ice::IceCandidate;
 /// Maximum message size assumed when the remote description has no `a=max-message-size`: 64 KiB (RFC 8841 §6.1).
 const DEFAULT_MAX_MESSAGE_SIZE: usize = 64 * 1024;
 
-/// The longest remote `a=ice-ufrag` that is accepted, in characters. RFC 8839 §5.4 allows 256, but the core writes
-/// `theirs:ours` into 128 bytes and panics over more (docs/upstream.md); 16 are kept for ours.
+/// Maximum length of a remote `a=ice-ufrag`, in characters. RFC 8839 §5.4 allows 256, but the core formats
+/// `theirs:ours` into 128 bytes and panics if it does not fit (docs/upstream.md); 16 are reserved for ours.
 pub(crate) const MAX_REMOTE_UFRAG: usize = MAX_USERNAME - 1 - 16;
 
-/// The longest USERNAME of a check that the core can write, in bytes.
+/// Maximum length of the USERNAME in a check, in bytes: a limit of the core.
 pub(crate) const MAX_USERNAME: usize = 128;
 
-/// Candidates of one description that are read; further ones are counted as unreadable.
+/// Maximum number of candidates read from one description; further ones are counted as unreadable.
 const MAX_CANDIDATES: usize = 256;
 
-/// Fingerprints of one description that are read.
+/// Maximum number of fingerprints read from one description.
 const MAX_FINGERPRINTS: usize = 16;
 
-/// The part of a description in the exchange.
+/// Role of a description in the offer/answer exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Offer,
     Answer,
 }
 
-/// The fate of an m-line.
+/// What becomes of an m-line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     Used,
-    /// It has port 0.
+    /// Rejected by the description itself (port 0).
     Rejected,
-    /// Nothing here can use it: the answer rejects it, for this reason.
+    /// Not usable here: the answer rejects it, for this reason.
     Unusable(String),
 }
 
-/// One m-line, as it stands on the wire.
+/// An m-line and its wire format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MediaLine {
-    /// The number of its line, from 1.
+    /// The line number, from 1.
     pub line: usize,
     pub kind: String,
     pub mid: Option<String>,
-    /// The core's name for it: the mid where that is possible, a made-up one otherwise.
+    /// The core's name for it: the mid if the core can represent it, otherwise a generated one.
     pub id: String,
     pub proto: String,
     pub formats: Vec<String>,
     pub fate: Fate,
-    /// It has `a=rtcp-mux`.
+    /// Set if it has `a=rtcp-mux`.
     pub muxes: bool,
-    /// Its `a=rtcp-fb` lines, as `96 nack pli`.
+    /// Values of its `a=rtcp-fb` lines, such as `96 nack pli`.
     pub feedback: Vec<String>,
-    /// Payload types of H.264 whose profile the core is told otherwise, and what was said.
+    /// H.264 payload types whose profile was rewritten for the core, with the original value.
     pub profiles: Vec<(String, String)>,
 }
 
@@ -64,13 +64,13 @@ impl MediaLine {
         self.fate != Fate::Used
     }
 
-    /// Returns the mid that the other side knows it by; a made-up one where it has none.
+    /// Returns the mid that the remote peer uses, or the generated one if it has none.
     pub fn wire_mid(&self) -> &str {
         self.mid.as_deref().unwrap_or(&self.id)
     }
 }
 
-/// A hash of a certificate (RFC 8122 §5) by a function that is understood here.
+/// A certificate fingerprint (RFC 8122 §5) with a supported hash function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fingerprint {
     Sha256([u8; 32]),
@@ -86,12 +86,12 @@ pub(crate) enum Setup {
     Passive,
 }
 
-/// A description that a peer can use.
+/// A usable description.
 #[derive(Debug, Clone)]
 pub(crate) struct Reading {
-    /// All m-lines, in their order.
+    /// All m-lines, in order.
     pub lines: Vec<MediaLine>,
-    /// The text for the core, with the ids of `lines` for mids and without candidates.
+    /// The text for the core, with the ids of `lines` as mids and without candidates.
     pub canonical: String,
     pub ufrag: String,
     pub pwd: String,
@@ -99,13 +99,13 @@ pub(crate) struct Reading {
     pub ice_lite: bool,
     pub candidates: Vec<IceCandidate>,
     pub candidates_unreadable: usize,
-    /// Bytes of the largest message the other side takes; `None` without a usable application m-line.
+    /// Maximum message size that the remote peer accepts, in bytes; `None` without a usable application m-line.
     pub max_message_size: Option<usize>,
 }
 
 impl Reading {
-    /// Reads a description of the other side's. `before` has the m-lines negotiated so far, or those of the offer
-    /// that this answers: they keep their ids.
+    /// Reads a remote description. `before` holds the m-lines negotiated so far, or those of the offer that this one
+    /// answers: they keep their ids.
     pub fn of(sdp: &Sdp<'_>, role: Role, before: &[MediaLine]) -> Result<Self, SdpError> {
         if sdp.media.is_empty() {
             return Err(SdpError::whole("no m-line: there is nothing to connect"));
@@ -145,7 +145,7 @@ impl Reading {
     }
 }
 
-/// The m-lines with their ids, and what becomes of each by itself.
+/// Reads the m-lines, assigns ids, and decides the fate of each on its own.
 fn lines(sdp: &Sdp<'_>, role: Role, before: &[MediaLine]) -> Result<Vec<MediaLine>, SdpError> {
     let mut mids: Vec<(&str, usize)> = Vec::with_capacity(sdp.media.len());
     for mid in sdp.media.iter().filter_map(|m| m.first("mid")) {
@@ -161,13 +161,13 @@ fn lines(sdp: &Sdp<'_>, role: Role, before: &[MediaLine]) -> Result<Vec<MediaLin
     let mut lines: Vec<MediaLine> = Vec::with_capacity(sdp.media.len());
     for (index, media) in sdp.media.iter().enumerate() {
         let offered = before.get(index);
-        // An answer's m-lines are told by their places (RFC 8829 §5.10).
+        // An answer's m-lines are matched by position (RFC 8829 §5.10).
         let mid = media.value("mid").map(str::to_owned);
         let mid = match role {
             Role::Answer => mid.or_else(|| offered.and_then(|l| l.mid.clone())),
             Role::Offer => mid,
         };
-        // One without a mid has in our offers the one that was made up.
+        // An m-line without a mid carries the generated one in our offers.
         let is_it =
             |l: &&MediaLine| l.mid == mid || l.mid.is_none() && mid.as_deref() == Some(&l.id);
         let id = match offered.filter(is_it) {
@@ -196,12 +196,12 @@ fn lines(sdp: &Sdp<'_>, role: Role, before: &[MediaLine]) -> Result<Vec<MediaLin
     Ok(lines)
 }
 
-/// The m-lines of a description of our own.
+/// Reads the m-lines of one of our own descriptions.
 pub(crate) fn own_lines(sdp: &Sdp<'_>, before: &[MediaLine]) -> Result<Vec<MediaLine>, SdpError> {
     lines(sdp, Role::Offer, before)
 }
 
-/// RFC 8866 §9: any token. What else stood there could be read in two ways.
+/// Checks that a mid is a token (RFC 8866 §9). Anything else would be ambiguous.
 fn check_mid(mid: Attribute<'_>) -> Result<(), SdpError> {
     let is_token = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`{|}~".contains(&c);
     if mid.value.is_empty() || !mid.value.bytes().all(is_token) {
@@ -213,7 +213,8 @@ fn check_mid(mid: Attribute<'_>) -> Result<(), SdpError> {
     Ok(())
 }
 
-/// The mid itself, if the core can name it: it knows up to 16 letters, digits and underscores, and changes others.
+/// Returns the mid itself if the core can represent it (up to 16 letters, digits and underscores; it alters others), or
+/// else a generated id.
 fn new_id(
     index: usize,
     mid: Option<&str>,
@@ -251,7 +252,7 @@ fn fate(sdp: &Sdp<'_>, media: &Media<'_>, role: Role, has_data: bool) -> Result<
             unusable(format!("{} over {proto} is not RTP", media.name()))
         }
         "audio" | "video" => {
-            // What answers our offer shares the port that we have offered.
+            // An answer to our offer shares the port that we offered.
             if role == Role::Offer && !shares_port(sdp, media) {
                 return unusable(format!(
                     "{} has no a=rtcp-mux: RTCP on a port of its own is not supported (RFC 8834 §4.5)",
@@ -280,7 +281,7 @@ fn fate(sdp: &Sdp<'_>, media: &Media<'_>, role: Role, has_data: bool) -> Result<
     }
 }
 
-/// RTCP goes where RTP goes: said by the m-line itself, or by one that it shares a transport with.
+/// Returns `true` if RTCP shares the port of RTP: stated by the m-line itself, or by another one of its transport.
 fn shares_port(sdp: &Sdp<'_>, media: &Media<'_>) -> bool {
     let muxes = |m: &Media<'_>| m.has("rtcp-mux") || m.has("rtcp-mux-only");
     if muxes(media) || sdp.session.iter().any(|a| a.name == "rtcp-mux") {
@@ -300,8 +301,8 @@ fn shares_port(sdp: &Sdp<'_>, media: &Media<'_>) -> bool {
         .any(|(_, mids)| mids.contains(&mid) && shares(&mids))
 }
 
-/// The indexes of the m-lines that are used, the one that speaks for their transport first (RFC 9143 §7). Those of
-/// another transport become unusable: there is one here.
+/// Returns the indexes of the m-lines in use, the tagged one first (RFC 9143 §7). M-lines of another transport become
+/// unusable: only one transport is supported.
 fn bundle(sdp: &Sdp<'_>, role: Role, lines: &mut [MediaLine]) -> Result<Vec<usize>, SdpError> {
     let used = |lines: &[MediaLine]| -> Vec<usize> {
         let all = lines.iter().enumerate();
@@ -311,7 +312,7 @@ fn bundle(sdp: &Sdp<'_>, role: Role, lines: &mut [MediaLine]) -> Result<Vec<usiz
     };
     let all = used(lines);
     let Some(first) = all.first() else {
-        // After all media was taken away there may be nothing.
+        // A description may have no media left after everything was removed.
         let unusable = lines.iter().find_map(|l| match &l.fate {
             Fate::Unusable(why) => Some((l.line, why)),
             _ => None,
@@ -332,7 +333,7 @@ fn bundle(sdp: &Sdp<'_>, role: Role, lines: &mut [MediaLine]) -> Result<Vec<usiz
                 .position(|l| l.fate == Fate::Used && l.mid.as_deref() == Some(mid))
         };
         let mut group: Vec<usize> = Vec::new();
-        // Mids that are not there are passed over (RFC 5888 §5).
+        // Unknown mids are ignored (RFC 5888 §5).
         for at in mids.iter().filter_map(at) {
             if !group.contains(&at) {
                 group.push(at);
@@ -365,7 +366,7 @@ fn bundle(sdp: &Sdp<'_>, role: Role, lines: &mut [MediaLine]) -> Result<Vec<usiz
     Ok(chosen)
 }
 
-/// Where transport attributes are looked for: the tagged m-line, then the session, then the others of the bundle.
+/// Search order for transport attributes: the tagged m-line, the session, the other m-lines of the bundle.
 struct Place<'a> {
     sdp: &'a Sdp<'a>,
     tagged: Option<&'a Media<'a>>,
@@ -373,7 +374,7 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// The lists of attributes, the one that counts first.
+    /// Returns the attribute lists, the most specific first.
     fn lists(&self) -> impl Iterator<Item = &'a [Attribute<'a>]> {
         let sdp = self.sdp;
         let rest = self
@@ -382,7 +383,7 @@ impl<'a> Place<'a> {
             .skip(1)
             .map(|at| sdp.media[*at].attributes.as_slice());
         let tagged = self.tagged.map(|m| m.attributes.as_slice());
-        // With nothing in use, anything there is will do.
+        // If no m-line is in use, any of them will do.
         let unused = self
             .tagged
             .is_none()
@@ -414,7 +415,8 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// Lengths of RFC 8839 §5.4. Characters beyond its alphabet do no harm, white space would.
+    /// Reads ufrag and password. Lengths follow RFC 8839 §5.4. Characters outside its alphabet are harmless, white
+    /// space is not.
     fn credentials(&self) -> Result<(String, String), SdpError> {
         let ufrag = self.required("ice-ufrag")?;
         let pwd = self.required("ice-pwd")?;
@@ -434,7 +436,8 @@ impl<'a> Place<'a> {
         Ok((ufrag.value.to_owned(), pwd.value.to_owned()))
     }
 
-    /// All that are understood, of the first list that has any at all: those of an m-line replace those of the session.
+    /// Returns the supported fingerprints of the first list that has any: those of an m-line replace those of the
+    /// session.
     fn fingerprints(&self) -> Result<Vec<Fingerprint>, SdpError> {
         let first = self.required("fingerprint")?;
         let has_one = |list: &&[Attribute<'_>]| list.iter().any(|a| a.name == "fingerprint");
@@ -464,7 +467,7 @@ impl<'a> Place<'a> {
         Ok(understood)
     }
 
-    /// `None` when nothing is said, or nothing that is known.
+    /// Returns the DTLS role; `None` if it is missing or unknown.
     fn setup(&self, role: Role) -> Result<Option<Setup>, SdpError> {
         let Some(setup) = self.find("setup") else {
             return Ok(None);
@@ -508,7 +511,7 @@ impl<'a> Place<'a> {
 }
 
 impl Fingerprint {
-    /// `sha-256 AA:BB:…`. `None` for a function that is not understood.
+    /// Parses `sha-256 AA:BB:…`. Returns `None` for an unsupported hash function.
     fn parse(attribute: &Attribute<'_>) -> Result<Option<Self>, SdpError> {
         let mut words = attribute.value.split_ascii_whitespace();
         let hash = words.next().unwrap_or_default().to_ascii_lowercase();

@@ -1,4 +1,4 @@
-//! Formats and direction of an RTP section.
+//! Formats and direction of an RTP m-section.
 
 use std::borrow::Cow;
 
@@ -6,32 +6,32 @@ use super::SdpError;
 use super::canonical::{spaced, twice};
 use super::line::{Attribute, Media, Sdp};
 
-/// RFC 9143 §15.2
+/// URI of the MID header extension (RFC 9143 §15.2).
 pub(super) const MID_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 
-/// `a=fmtp` lines of one payload type that are read.
+/// Maximum number of `a=fmtp` lines read per payload type.
 const MAX_PARAMETERS: usize = 4;
 
-/// Feedback that the core knows (RFC 4585 §4.2).
+/// Feedback messages that the core supports (RFC 4585 §4.2).
 const FEEDBACK: [&str; 5] = ["goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"];
 
-/// Directions (RFC 8866 §6.7).
+/// Direction attributes (RFC 8866 §6.7).
 const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
 
-/// One payload type of a section, with what is said of it.
+/// A payload type of a section and its attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Format {
     pub payload_type: u8,
-    /// As in `a=rtpmap`; `None` for a static payload type that has none (RFC 3551 §6).
+    /// The encoding, as in `a=rtpmap`; `None` for a static payload type without one (RFC 3551 §6).
     pub encoding: Option<String>,
     pub parameters: Vec<String>,
     pub feedback: Vec<&'static str>,
 }
 
-/// The formats that can be named, in their order. Others are left out.
+/// Returns the formats with a numeric payload type, in order. Others are left out.
 pub(super) fn formats(media: &Media<'_>) -> Result<Vec<Format>, SdpError> {
     let mut formats: Vec<Format> = Vec::new();
-    // Where each payload type stands in the list.
+    // Position of each payload type in the list.
     let mut places = [None; 128];
     let maps = encodings(media)?;
     for payload_type in media.formats.iter().filter_map(|f| number(f)) {
@@ -84,7 +84,7 @@ fn number(format: &str) -> Option<u8> {
     format.parse().ok().filter(|pt| *pt < 128)
 }
 
-/// The payload type that an attribute is about, and what it says.
+/// Splits an attribute into its payload type and the rest.
 fn about<'a>(attribute: Attribute<'a>) -> Option<(&'a str, &'a str)> {
     let (payload_type, rest) = attribute
         .value
@@ -92,7 +92,7 @@ fn about<'a>(attribute: Attribute<'a>) -> Option<(&'a str, &'a str)> {
     Some((payload_type, rest.trim()))
 }
 
-/// The `a=rtpmap` of each payload type.
+/// Returns the `a=rtpmap` of each payload type.
 fn encodings<'a>(media: &Media<'a>) -> Result<[Option<Attribute<'a>>; 128], SdpError> {
     let mut maps: [Option<Attribute<'a>>; 128] = [None; 128];
     for attribute in media.all("rtpmap") {
@@ -117,8 +117,8 @@ fn encodings<'a>(media: &Media<'a>) -> Result<[Option<Attribute<'a>>; 128], SdpE
     Ok(maps)
 }
 
-/// `VP8/90000`, `opus/48000/2`; `None` for what is none. The core takes `PCMU/8000/1` for another codec than
-/// `PCMU/8000`, although one channel is the default (RFC 8866 §6.6).
+/// Normalizes `VP8/90000`, `opus/48000/2`; `None` if it is malformed. The core treats `PCMU/8000/1` as another codec
+/// than `PCMU/8000`, although one channel is the default (RFC 8866 §6.6).
 fn plain_encoding(encoding: &str) -> Option<String> {
     let mut parts = encoding.split('/').map(str::trim);
     let (name, clock) = (parts.next()?, parts.next()?);
@@ -135,8 +135,8 @@ fn plain_encoding(encoding: &str) -> Option<String> {
     })
 }
 
-/// Parameters as the core compares them: it takes an AV1 of another level for another AV1, although a level says what
-/// its side can decode and the answer has its own (RTP payload for AV1 §7.2).
+/// Normalizes parameters for the core's comparison: it treats AV1 of another level as another codec, although the level
+/// describes what its side can decode, and the answer has its own (RTP payload for AV1 §7.2).
 fn plain_parameters(parameters: &str) -> Option<String> {
     let parameters = spaced(parameters);
     if parameters.is_empty() {
@@ -153,12 +153,12 @@ fn plain_parameters(parameters: &str) -> Option<String> {
     (!rest.is_empty()).then(|| rest.join(";"))
 }
 
-/// The name of the parameter for profile and level of H.264.
+/// Name of H.264's parameter for profile and level.
 const PROFILE: &str = "profile-level-id=";
 
-/// Parameters with H.264's profile as the core knows it. `constraint_set4_flag` and `constraint_set5_flag` (H.264 §7.4.2.1.1)
-/// promise that there are no fields and no B slices: what makes Constrained High of High is a High that does without. The
-/// core knows neither flag in Main, and takes Constrained High for a profile of its own, which it does not offer.
+/// Rewrites the H.264 profile for the core. `constraint_set4_flag` and `constraint_set5_flag` (H.264 §7.4.2.1.1)
+/// promise that there are no fields and no B slices: Constrained High is High without these. The core ignores neither
+/// flag in Main, and treats Constrained High as a profile of its own, which it does not offer.
 fn plain_profile(parameters: String) -> String {
     match profile(&parameters) {
         Some((value, plain)) if plain != value => parameters.replacen(value, &plain, 1),
@@ -166,7 +166,7 @@ fn plain_profile(parameters: String) -> String {
     }
 }
 
-/// The `profile-level-id` among these parameters, and what the core is told instead.
+/// Returns the `profile-level-id` among these parameters, and the value for the core.
 fn profile(parameters: &str) -> Option<(&str, String)> {
     let mut all = parameters.split(';').map(str::trim);
     let value = all.find_map(|p| p.strip_prefix(PROFILE))?;
@@ -184,8 +184,8 @@ fn profile(parameters: &str) -> Option<(&str, String)> {
     Some((value, format!("{plain:06x}")))
 }
 
-/// The payload types whose `profile-level-id` the core is told otherwise, each with what was offered: the answer has to
-/// repeat it (RFC 6184 §8.2.2).
+/// Returns the payload types whose `profile-level-id` was rewritten for the core, with the offered value: the answer
+/// has to repeat it (RFC 6184 §8.2.2).
 pub(super) fn profiles(media: &Media<'_>) -> Vec<(String, String)> {
     let mut profiles: Vec<(String, String)> = Vec::new();
     for (payload_type, parameters) in media.all("fmtp").filter_map(about) {
@@ -200,7 +200,7 @@ pub(super) fn profiles(media: &Media<'_>) -> Vec<(String, String)> {
     profiles
 }
 
-/// Parameters of ours with the profile that was offered.
+/// Returns our parameters with the offered profile.
 pub(super) fn with_profile(parameters: &str, offered: &str) -> String {
     let parts = parameters
         .split(';')
@@ -222,7 +222,7 @@ pub(crate) fn direction(
     }
 }
 
-/// The direction among these attributes.
+/// Returns the direction among these attributes.
 pub(super) fn own_direction(
     attributes: &[Attribute<'_>],
 ) -> Result<Option<&'static str>, SdpError> {
@@ -244,7 +244,7 @@ pub(super) fn own_direction(
     Ok(found)
 }
 
-/// Returns what a direction has of sending and of receiving.
+/// Returns `(sends, receives)` for a direction.
 pub(super) fn ways(direction: &str) -> (bool, bool) {
     match direction {
         "sendonly" => (true, false),
@@ -254,7 +254,7 @@ pub(super) fn ways(direction: &str) -> (bool, bool) {
     }
 }
 
-/// The names of a section's codecs, without what only accompanies them (`rtx` and the like).
+/// Returns the names of a section's codecs, without auxiliary formats (`rtx` and the like).
 #[cfg_attr(not(test), allow(dead_code, reason = "for WHIP and WHEP"))]
 pub(super) fn codec_names(formats: &[Format]) -> Vec<String> {
     const NOT_CODECS: [&str; 6] = [

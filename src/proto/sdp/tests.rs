@@ -2,7 +2,7 @@ use super::*;
 
 const FINGERPRINT: &str = "a=fingerprint:sha-256 DC:A6:5B:D2:14:94:74:24:CE:20:0B:30:0C:DE:30:EF:F4:31:FE:BA:50:9B:C3:56:AE:3A:5D:78:01:A5:02:7B\r\n";
 
-/// An offer of these sections, each beginning with its m-line, bundled as said.
+/// Builds an offer from these sections, each beginning with its m-line.
 fn offer(bundle: &str, sections: &[&str]) -> String {
     let mut text = format!(
         "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{bundle}a=ice-ufrag:1lju\r\n\
@@ -67,7 +67,7 @@ fn errors_name_the_line() {
     assert!(error(&format!("v=0\r\n{lines}")).starts_with(&format!("line {}: ", MAX_LINES + 1)));
 }
 
-/// Groups (RFC 5888, RFC 9143): unknown mids are passed over, any order will do, and one group is used.
+/// Groups (RFC 5888, RFC 9143): unknown mids are ignored, any order is accepted, and one group is used.
 #[test]
 fn one_group_is_used() {
     let of = |bundle: &str| fates(&offer(bundle, &[AUDIO, VIDEO]));
@@ -84,7 +84,7 @@ fn one_group_is_used() {
     );
 }
 
-/// The tagged m-line speaks for the transport (RFC 9143 §7.3.1).
+/// The tagged m-line defines the transport (RFC 9143 §7.3.1).
 #[test]
 fn credentials_are_those_of_the_tagged_m_line() {
     let with = |section: &str, ufrag: &str| {
@@ -115,7 +115,7 @@ fn mids_of_any_form_get_ids_that_stay() {
         &[&AUDIO.replace("a=mid:0", "a=mid:m0x"), &video],
     );
     let again = Reading::of(&Sdp::parse(&text).unwrap(), Role::Offer, &first.lines).unwrap();
-    // Our offers have the made-up mid, so theirs have it from then on.
+    // Our offers carry the generated mid, so the remote ones carry it from then on.
     assert_eq!(
         (again.lines[0].wire_mid(), again.lines[0].id.as_str()),
         ("m0x", "m0x")
@@ -138,7 +138,7 @@ fn mids_of_any_form_get_ids_that_stay() {
     );
 }
 
-/// The MID that the other side would write into its packets is another one than the core's.
+/// The MID that the remote peer would send differs from the core's.
 #[test]
 fn the_mid_extension_is_not_agreed_on_for_a_renamed_m_line() {
     let extension = "a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=extmap:5 urn:x\r\n";
@@ -192,7 +192,7 @@ fn what_is_not_understood_does_not_reach_the_core() {
     );
 }
 
-/// An answer is refused that does not fit (RFC 3264, RFC 8829, RFC 8842, RFC 9143), with its line.
+/// An answer that does not fit is refused (RFC 3264, RFC 8829, RFC 8842, RFC 9143), and the error names the line.
 #[test]
 fn answers_that_do_not_fit_are_refused() {
     let offered = offer(
@@ -237,14 +237,14 @@ fn answers_that_do_not_fit_are_refused() {
             .text
             .contains("1 m-lines")
     );
-    // Port 0 is always right.
+    // Port 0 is always valid.
     let rejected = good
         .replace("m=video 9", "m=video 0")
         .replace("0 1\r\n", "0\r\n");
     assert_eq!(check(&rejected, Strictness::Ours), Ok(()));
 }
 
-/// Twice as much of anything costs about twice as much, and what reaches the core stays small.
+/// Doubling any part of a description about doubles the time, and the core's text stays small.
 #[test]
 fn descriptions_are_read_in_linear_time() {
     let kinds = [
@@ -277,7 +277,7 @@ fn descriptions_are_read_in_linear_time() {
             best.min().unwrap()
         };
         let (half, whole) = (cost(1900), cost(3800));
-        // Noise, and the time that is needed for nothing.
+        // Allowance for noise and for fixed costs.
         let most = half * 4 + std::time::Duration::from_millis(2);
         assert!(
             whole < most,

@@ -1,10 +1,10 @@
-//! The core's descriptions as the other side is to see them.
+//! Rewrites the core's descriptions for the remote peer.
 
 use super::line::Sdp;
 use super::read::{Fate, MediaLine};
 
-/// Returns the core's answer as it fits the offer: each m-line as it was offered, rejected where it cannot be used, and
-/// nothing that was not offered.
+/// Returns the core's answer in the form of the offer: each m-line as it was offered, rejected if it cannot be used,
+/// and nothing that was not offered.
 pub(crate) fn answer_as_offered(core: &str, offer: &Sdp<'_>, lines: &[MediaLine]) -> String {
     let (session, sections) = split(core);
     let accepted: Vec<bool> = sections
@@ -38,7 +38,7 @@ pub(crate) fn answer_as_offered(core: &str, offer: &Sdp<'_>, lines: &[MediaLine]
     out
 }
 
-/// Returns the core's offer with the m-lines that were negotiated before as they stand on the wire.
+/// Returns the core's offer with previously negotiated m-lines in their wire form.
 pub(crate) fn offer_as_negotiated(core: &str, lines: &[MediaLine]) -> String {
     if lines.is_empty() {
         return core.to_owned();
@@ -74,7 +74,7 @@ pub(crate) fn offer_as_negotiated(core: &str, lines: &[MediaLine]) -> String {
     out
 }
 
-/// The offered group that is used, without what is rejected (RFC 9143 §7.3.3).
+/// Returns the BUNDLE group of the answer: the offered one without rejected m-lines (RFC 9143 §7.3.3).
 fn answered_group(offer: &Sdp<'_>, lines: &[MediaLine], accepted: &[bool]) -> Option<String> {
     let is_accepted = |mid: &&str| {
         let mut all = lines.iter().zip(accepted);
@@ -93,10 +93,10 @@ fn answered_group(offer: &Sdp<'_>, lines: &[MediaLine], accepted: &[bool]) -> Op
     Some(format!("a=group:BUNDLE {}", kept.join(" ")))
 }
 
-/// An m-line that stays, or becomes, rejected (RFC 3264 §6).
+/// Writes a rejected m-line (RFC 3264 §6).
 fn write_rejected(out: &mut String, line: &MediaLine, mid: Option<&str>) {
     let formats = match line.formats.is_empty() {
-        // It names a format even so.
+        // A rejected m-line still needs a format.
         true => "0".to_owned(),
         false => line.formats.join(" "),
     };
@@ -110,7 +110,7 @@ fn write_rejected(out: &mut String, line: &MediaLine, mid: Option<&str>) {
     }
 }
 
-/// Writes the transport's attributes. With every m-line rejected they stay for the next offer.
+/// Writes the transport attributes. If every m-line is rejected they are kept for the next offer.
 fn write_transport(out: &mut String, section: &str) {
     const NAMES: [&str; 5] = [
         "ice-ufrag",
@@ -129,10 +129,10 @@ fn write_transport(out: &mut String, section: &str) {
         .for_each(|line| push(out, line));
 }
 
-/// One of the core's sections for an m-line that is known. `offered` when it answers that one.
+/// Writes one of the core's sections for a known m-line. `offered` is the m-line it answers, if any.
 fn write_section(out: &mut String, section: &str, line: &MediaLine, offered: Option<&MediaLine>) {
     let is_data = line.kind == "application";
-    // `DTLS/SCTP 5000`, as it was before RFC 8841.
+    // `DTLS/SCTP 5000`, the syntax before RFC 8841.
     let is_old = is_data
         && line
             .formats
@@ -160,7 +160,7 @@ fn write_section(out: &mut String, section: &str, line: &MediaLine, offered: Opt
                 push(out, &format!("a=mid:{mid}"));
             }
         } else if text == "a=rtcp-mux" {
-            // RFC 5761 §5.1.1: an answer has it only where the offer has.
+            // An answer has it only if the offer has it (RFC 5761 §5.1.1).
             if offered.is_none_or(|line| line.muxes) {
                 push(out, text);
             }
@@ -179,7 +179,7 @@ fn write_section(out: &mut String, section: &str, line: &MediaLine, offered: Opt
     }
 }
 
-/// A line of parameters, if the profile in it is to be the offered one.
+/// Returns payload type and profile of a parameter line if the offered profile has to be restored in it.
 fn offered_profile<'a>(
     text: &'a str,
     offered: Option<&'a MediaLine>,
@@ -214,7 +214,7 @@ fn is_rejected(section: &str) -> bool {
     first.split_ascii_whitespace().nth(1) == Some("0")
 }
 
-/// The session part, and each m-section.
+/// Splits SDP into the session part and the m-sections.
 fn split(sdp: &str) -> (&str, Vec<&str>) {
     let mut starts: Vec<usize> = sdp.match_indices("\nm=").map(|(at, _)| at + 1).collect();
     let session = &sdp[..starts.first().copied().unwrap_or(sdp.len())];

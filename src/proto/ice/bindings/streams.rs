@@ -1,14 +1,14 @@
-//! Bindings of the TCP port that ICE-TCP is listened on (RFC 6544 §5.2), by TCP or TLS (RFC 8489 §6.2.2).
+//! Bindings of the TCP port that ICE-TCP listens on (RFC 6544 §5.2), over TCP or TLS (RFC 8489 §6.2.2).
 //!
 //! ```text
 //!   request ──► Opening ──opened──► Asking ──answer──► Live ── 15 s ──► Asking …
 //!                  │ 39.5 s, refused   │                 │ the server closes
 //!                  ▼                   ▼                 ▼
-//!              nothing known yet? Failed.  Otherwise Pausing ──► Opening …
+//!              no address yet: Failed.  Otherwise Pausing ──► Opening …
 //! ```
 //!
-//! The NAT knows a mapping as long as the stream stands, so it is kept, and opened again when the server ends it: some
-//! give a client that allocates nothing a minute.
+//! The NAT keeps a mapping only while the stream is open. The stream is therefore kept open, and reopened when the
+//! server closes it: some servers close connections of clients without an allocation after a minute.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -21,18 +21,18 @@ use super::{KEEPALIVE, NO_ANSWER, binding_request};
 use crate::proto::ice::transaction::{STREAM_WAIT, TransactionIds};
 use crate::proto::net::{SocketId, SocketKind, SocketReply, SocketRequest};
 
-/// Streams at once, of all peers of a loop; above it a request fails.
+/// Maximum number of streams at once, for all peers of a loop; further requests fail.
 pub(super) const MAX_STREAMS: usize = 256;
 
-/// The largest answer, in bytes; real ones are below 200.
+/// Maximum size of an answer, in bytes; real ones are below 200.
 const MAX_ANSWER: usize = 2048;
 
-/// Failures in a row after which a server that has answered before is left alone.
+/// Consecutive failures after which a server that has answered before is given up.
 const MAX_FAILURES: u32 = 5;
 
 type Out = VecDeque<BindingOutput>;
 
-/// All of them.
+/// All bindings over streams.
 #[derive(Debug, Default)]
 pub(super) struct StreamBindings {
     entries: Vec<Entry>,
@@ -43,12 +43,12 @@ pub(super) struct StreamBindings {
 struct Entry {
     request: BindingRequest,
     users: Vec<usize>,
-    /// Differs from the request's after a redirection.
+    /// The server in use; differs from the request's server after a redirection.
     server: SocketAddr,
     mapped: Option<SocketAddr>,
     socket: SocketId,
     state: State,
-    /// What has come of an answer.
+    /// The part of an answer received so far.
     received: Vec<u8>,
     begun: Instant,
     failures: u32,
@@ -56,13 +56,13 @@ struct Entry {
 
 #[derive(Debug)]
 enum State {
-    /// Until then.
+    /// The stream is being opened; gives up at this time.
     Opening(Instant),
-    /// The answer is waited for until then.
+    /// A request is unanswered; gives up at this time.
     Asking(TransactionId, Instant),
-    /// It is asked again then.
+    /// The address is known; the request is repeated at this time.
     Live(Instant),
-    /// There is no stream. One is opened then.
+    /// The stream is closed; it is reopened at this time.
     Pausing(Instant),
 }
 
@@ -101,7 +101,7 @@ impl StreamBindings {
         self.open(self.entries.len() - 1, now, out);
     }
 
-    /// All are asked anew, by streams of their own: the old ones may be of a network that is gone.
+    /// Repeats all requests on new streams: the old ones may belong to a network that is gone.
     pub fn refresh(&mut self, now: Instant, out: &mut Out) {
         for index in 0..self.entries.len() {
             let entry = &mut self.entries[index];
@@ -131,7 +131,7 @@ impl StreamBindings {
         self.entries.iter().map(|e| e.state.deadline()).min()
     }
 
-    /// A stream is open, or gone.
+    /// Handles the opening, failure or closing of a stream.
     pub fn handle_socket(
         &mut self,
         id: SocketId,
@@ -153,13 +153,13 @@ impl StreamBindings {
         }
     }
 
-    /// Bytes of a stream.
+    /// Handles bytes received on a stream.
     pub fn handle_bytes(&mut self, id: SocketId, bytes: &[u8], now: Instant, out: &mut Out) {
         let Some(index) = self.position(id) else {
             return;
         };
         self.entries[index].received.extend_from_slice(bytes);
-        // An answer may end the stream.
+        // Handling an answer may close the stream.
         while self.position(id) == Some(index) {
             match take_message(&mut self.entries[index].received) {
                 Ok(Some(bytes)) => match Message::from_bytes(&bytes) {
@@ -176,7 +176,7 @@ impl StreamBindings {
     }
 
     pub fn handle_timeout(&mut self, ids: &mut TransactionIds, now: Instant, out: &mut Out) {
-        // From behind: an entry may go, and the last one take its place.
+        // In reverse order: an entry may be removed and replaced by the last one.
         for index in (0..self.entries.len()).rev() {
             match self.entries[index].state {
                 State::Opening(at) | State::Asking(_, at) if at <= now => {
@@ -223,7 +223,7 @@ impl StreamBindings {
 
     fn on_message(&mut self, index: usize, message: &Message<'_>, now: Instant, out: &mut Out) {
         let entry = &mut self.entries[index];
-        // The class is looked at, too: what answers is no request.
+        // The class is checked as well: a request with our transaction id is not an answer.
         let is_answer = message.class().is_response();
         match entry.state {
             State::Asking(id, _) if is_answer && message.transaction_id() == id => {}
@@ -255,7 +255,7 @@ impl StreamBindings {
         }
     }
 
-    /// The stream is gone, or did not come about.
+    /// Handles a stream that was closed or could not be opened.
     fn lost(&mut self, index: usize, why: &str, now: Instant, out: &mut Out) {
         let entry = &mut self.entries[index];
         let has_served = matches!(entry.state, State::Live(_));
@@ -276,7 +276,7 @@ impl StreamBindings {
             log::debug!("{} does not answer any more: {why}", entry.server);
             self.entries.swap_remove(index);
         } else {
-            // Not sooner than it would have been asked again, if the server ends streams at once.
+            // Never sooner than the regular refresh, in case the server closes each stream at once.
             let pause = Duration::from_secs(1 << entry.failures);
             let at = (now + pause).max(entry.begun + KEEPALIVE);
             entry.state = State::Pausing(at);
@@ -284,7 +284,7 @@ impl StreamBindings {
     }
 }
 
-/// The first message, once it is whole: STUN says itself how long it is (RFC 8489 §6.2.2).
+/// Removes the first message from the buffer once it is complete. The STUN header carries its length (RFC 8489 §6.2.2).
 fn take_message(received: &mut Vec<u8>) -> Result<Option<Vec<u8>>, &'static str> {
     const HEADER: usize = 20;
     if received.first().is_some_and(|b| *b > 3) {

@@ -16,7 +16,7 @@ fn address(port: u16) -> SocketAddr {
     SocketAddr::from(([203, 0, 113, 9], port))
 }
 
-/// What the machine gives until it is drained: datagrams, replies, and the next timeout.
+/// Drains the machine; returns datagrams, replies and the next timeout.
 fn drain(b: &mut Bindings) -> (Vec<Transmit>, Vec<(usize, BindingReply)>, Option<Instant>) {
     let (mut sent, mut replies) = (Vec::new(), Vec::new());
     loop {
@@ -78,7 +78,7 @@ fn a_server_that_answers_is_asked_once_for_all_who_share_the_port() {
     assert!(b.handle_datagram(request().server, &success(&sent[0], address(1)), now));
     let both = [USER, 4].map(|u| (u, BindingReply::Mapped(address(1))));
     assert_eq!(drain(&mut b).1, both);
-    // One who comes later has it at once.
+    // A later user gets the known address at once.
     b.request(5, request(), now);
     let (sent, replies, _) = drain(&mut b);
     assert_eq!((sent.len(), replies.len()), (0, 1));
@@ -100,7 +100,7 @@ fn a_silent_server_is_asked_by_the_rfc_and_given_up() {
         b.handle_timeout(next.unwrap());
     }
     assert!(b.is_idle());
-    // It may answer the next time.
+    // The next attempt may succeed.
     b.request(USER, request(), start);
     assert_eq!(drain(&mut b).0.len(), 1);
 }
@@ -191,7 +191,7 @@ fn an_old_server_answers_with_mapped_address() {
     );
 }
 
-/// After a change of networks everybody is told what servers see then; also who asks meanwhile.
+/// After a network change every user is told the new address, including users that ask meanwhile.
 #[test]
 fn another_network_has_everything_asked_again() {
     let t0 = Instant::now();
@@ -230,7 +230,7 @@ fn bindings_have_a_limit() {
             },
             now,
         );
-        // The datagrams are not what counts here.
+        // This test does not look at datagrams.
         b.out.retain(|o| !matches!(o, BindingOutput::Transmit(..)));
     }
     let replies: Vec<_> = b.out.iter().collect();

@@ -1,4 +1,4 @@
-//! Gathering goes on when the networks of the machine change.
+//! Reaction of gathering to network changes of the machine.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -9,12 +9,12 @@ use crate::proto::ice::server::IceTransportPolicy;
 use crate::proto::net::{NetworkChange, Protocol};
 
 impl Gatherer {
-    /// The networks of this machine have changed. Candidates on addresses that are gone are lost; those on
-    /// new ones are found, in the present generation. Where the way out is another one, servers are asked
-    /// again and relays are made anew. Returns whether anything of this has begun.
+    /// Handles a network change. Candidates on removed addresses are lost; candidates on new addresses are gathered
+    /// within the current generation. Where the default route has changed, STUN servers are asked again and relays are
+    /// allocated again. Returns `true` if any of this was started.
     pub fn network_changed(&mut self, change: &NetworkChange<'_>, now: Instant) -> bool {
         if self.phase == Phase::New {
-            // What comes then is of the network as it is then.
+            // Gathering will read the network state when it starts.
             return false;
         }
         let (gone, new) = self.change_hosts(change);
@@ -31,7 +31,7 @@ impl Gatherer {
         }
         self.gather_until(now);
         self.drain_relays();
-        // What a server answered before may be wrong now.
+        // Earlier answers of the server may be wrong now.
         self.bindings
             .retain(|b| !change.affects(b.request.base.ip()));
         for address in new {
@@ -53,7 +53,7 @@ impl Gatherer {
         true
     }
 
-    /// Whether there is no address to send from.
+    /// Returns `true` if there is no address to send from.
     pub(crate) fn is_cut_off(&self) -> bool {
         let is_none = |hosts: &Hosts| match hosts {
             Hosts::Known(hosts) => hosts.is_empty(),
@@ -64,7 +64,7 @@ impl Gatherer {
         has_asked && is_none(&self.hosts) && is_none(&self.tcp_hosts)
     }
 
-    /// Takes note of the host addresses; returns those that are gone and those that are new.
+    /// Updates the host addresses; returns the removed and the new ones.
     fn change_hosts(&mut self, change: &NetworkChange<'_>) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
         let Hosts::Known(before) = &self.hosts else {
             return (Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! Host candidates for UDP and for TCP (RFC 6544 §4.1, §5.1).
 //!
-//! Those for TCP are kept with the port that is listened on; who only connects says port 9 instead.
+//! TCP host candidates carry the listening port; a peer that only connects uses port 9.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::proto::ice::tcp::{ACTIVE_PORT, TcpPaths, TcpType};
 use crate::proto::net::{NetworkChange, Protocol, SocketKind, SocketReply, SocketRequest};
 
 impl Gatherer {
-    /// Asks for the sockets of host candidates.
+    /// Requests the sockets of host candidates.
     pub(super) fn ask_for_hosts(&mut self) {
         self.hosts = Hosts::Known(Vec::new());
         if self.config.udp {
@@ -72,14 +72,14 @@ impl Gatherer {
         }
     }
 
-    /// The addresses of the machine have changed. Returns whether ours have.
+    /// Updates the TCP host addresses. Returns `true` if they changed.
     pub(super) fn change_tcp_hosts(&mut self, change: &NetworkChange<'_>) -> bool {
         let Hosts::Known(before) = &self.tcp_hosts else {
             return false;
         };
         let before = before.clone();
         let after = self.config.choose(change.tcp_addresses);
-        // By address: where nothing is listened on, the port says nothing.
+        // Compared by IP address: without a listener the port has no meaning.
         let is_in = |list: &[SocketAddr], a: &SocketAddr| list.iter().any(|b| b.ip() == a.ip());
         let gone = before.iter().filter(|a| !is_in(&after, a));
         let gone: Vec<_> = gone.copied().collect();

@@ -1,4 +1,4 @@
-//! Addresses that servers see: who is asked from where, and what becomes of the answers.
+//! Server-reflexive candidates: choosing servers and bases, and handling the answers.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,14 +8,14 @@ use crate::proto::ice::error::IceCandidateError;
 use crate::proto::ice::server::{IceTransportPolicy, ServerKind, ServerTransport};
 use crate::proto::net::Protocol;
 
-/// Local addresses from which one STUN server is asked.
+/// Maximum number of local addresses from which one STUN server is asked.
 pub(super) const MAX_BASES: usize = 8;
 
 impl Gatherer {
-    /// The answer to a [`Bind`](GatherOutput::Bind).
+    /// Handles the reply to a [`Bind`](GatherOutput::Bind).
     pub fn handle_binding(&mut self, request: &BindingRequest, reply: &BindingReply) {
         let asked = |b: &&mut Binding| b.request == *request && b.state == Asking::Asked;
-        // Two URLs may name the same server.
+        // Two URLs may refer to the same server.
         while let Some(binding) = self.bindings.iter_mut().find(asked) {
             let server = binding.server;
             match reply {
@@ -32,7 +32,7 @@ impl Gatherer {
         self.proceed();
     }
 
-    /// The local addresses from which this server is asked.
+    /// Returns the local addresses from which this server is asked.
     pub(super) fn bases_for(&self, server: usize) -> &Hosts {
         match self.servers[server].url.transport {
             ServerTransport::Udp => &self.hosts,
@@ -40,8 +40,8 @@ impl Gatherer {
         }
     }
 
-    /// Whether there is anything that this server can be asked for. If not, and somebody may be waiting for it, that is
-    /// said, once.
+    /// Returns `true` if this configuration can use the server. If not, and somebody may be waiting for its result,
+    /// that is reported once.
     pub(super) fn is_of_use(&mut self, index: usize) -> bool {
         let server = &self.servers[index];
         if server.url.kind == ServerKind::Turn {
@@ -53,7 +53,7 @@ impl Gatherer {
         let passive = self.config.tcp.is_passive();
         let why = match server.url.transport {
             ServerTransport::Udp if self.config.udp => return true,
-            // Its twin is asked by TCP.
+            // Its implied TCP counterpart is asked instead.
             ServerTransport::Udp if passive => return false,
             ServerTransport::Udp => {
                 "this peer has neither UDP nor a TCP port that others can connect to; switch one of them on \
@@ -73,7 +73,7 @@ impl Gatherer {
         false
     }
 
-    /// Whether this server has answered for every address that it is asked from.
+    /// Returns `true` if this server has answered every request.
     pub(super) fn has_asked_all(&self, index: usize) -> bool {
         let Hosts::Known(hosts) = self.bases_for(index) else {
             return false;
@@ -94,7 +94,7 @@ impl Gatherer {
         bases.all(|h| mapped.contains(h))
     }
 
-    /// Asks one address of each family, from each base that may reach it.
+    /// Requests bindings at one server address of each family, from each base that may reach it.
     pub(super) fn ask_bindings(
         &mut self,
         index: usize,
@@ -118,7 +118,7 @@ impl Gatherer {
                     transport: transport.clone(),
                 };
                 asked = true;
-                // After a change of networks some are known already.
+                // After a network change some are known already.
                 let is_known = |b: &Binding| b.server == index && b.request == request;
                 if self.bindings.iter().any(is_known) {
                     continue;
@@ -143,7 +143,7 @@ impl Gatherer {
 
     fn on_mapped(&mut self, request: &BindingRequest, server: usize, address: SocketAddr) {
         if address.is_ipv4() != request.base.is_ipv4() {
-            // Something on the way translates between the families; no candidate can say that.
+            // A translator between IPv4 and IPv6 is on the path; no candidate can express that.
             log::debug!("{} sees {} as {address}", request.server, request.base);
             return;
         }
@@ -168,13 +168,13 @@ impl Gatherer {
         };
         let mut found = self.found.iter();
         let is_known = found.any(|c| c.address == address && c.kind.is_tcp() == kind.is_tcp());
-        // No NAT in between: the host candidate has said it.
+        // Without a NAT, the address equals the host candidate.
         if address != base && !is_known {
             self.add(LocalCandidate { address, kind });
         }
     }
 
-    /// A server that cannot be reached at all is said once (W3C WebRTC §4.8.3); what it answers, each time.
+    /// Handles a failed binding. An unreachable server is reported once (W3C WebRTC §4.8.3), an error answer each time.
     fn on_binding_failed(
         &mut self,
         request: &BindingRequest,
@@ -201,7 +201,7 @@ impl Gatherer {
         });
     }
 
-    /// Addresses that are known beforehand.
+    /// Adds the configured external addresses.
     pub(super) fn add_external(&mut self, hosts: &[SocketAddr], protocol: Protocol) {
         for ip in self.config.external_addresses.clone() {
             let is_behind = |h: &&SocketAddr| h.is_ipv4() == ip.is_ipv4() && !h.ip().is_loopback();

@@ -1,4 +1,4 @@
-//! The gatherer's relays, and what passes through them.
+//! The gatherer's TURN relays and the traffic through them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -9,8 +9,8 @@ use crate::proto::ice::server::ServerTransport;
 use crate::proto::net::{Received, Transmit};
 
 impl Gatherer {
-    /// The end: gives allocations back to their servers. Until they have answered, or for 5 s, it goes on
-    /// to want datagrams and timeouts; then it closes its sockets.
+    /// Releases all allocations. Until the servers have answered, for at most 5 s, the gatherer still needs datagrams
+    /// and timeouts; then it closes its sockets.
     pub fn release(&mut self, now: Instant) {
         self.phase = Phase::Complete;
         self.servers.clear();
@@ -21,18 +21,18 @@ impl Gatherer {
         self.drain_relays();
     }
 
-    /// Whether there are relays, so that [`relay_of`](Self::relay_of) and
-    /// [`send_relayed`](Self::send_relayed) have to be asked.
+    /// Returns `true` if there are relays, so that [`relay_of`](Self::relay_of) and
+    /// [`send_relayed`](Self::send_relayed) have to be called.
     pub(crate) fn has_relays(&self) -> bool {
         !self.relays.is_empty()
     }
 
-    /// The relay that this came from, if it came from one.
+    /// Returns the index of the relay that this datagram came from, if any.
     pub(crate) fn relay_of(&self, received: &Received<'_>) -> Option<usize> {
         self.relays.owner(received)
     }
 
-    /// Takes a datagram from a relay.
+    /// Handles a datagram from a relay; returns the relayed payload, if it carried one.
     pub(crate) fn receive_relayed<'a>(
         &mut self,
         relay: usize,
@@ -46,7 +46,7 @@ impl Gatherer {
         relayed
     }
 
-    /// Takes a piece of a stream from a relay.
+    /// Handles bytes of a stream from a relay; returns the relayed payloads.
     pub(crate) fn receive_stream(
         &mut self,
         relay: usize,
@@ -58,20 +58,20 @@ impl Gatherer {
         relayed
     }
 
-    /// Sends through a relay, if the source is a relayed address. Otherwise `None`; `Some(false)`: it
-    /// could not be sent.
+    /// Sends through a relay if the source is a relayed address. Returns `None` if it is not, and `Some(false)` if the
+    /// datagram could not be sent.
     pub(crate) fn send_relayed(&mut self, transmit: &Transmit, now: Instant) -> Option<bool> {
         let sent = self.relays.send(transmit, now);
         self.drain_relays();
         sent
     }
 
-    /// Whether this address is on a relay.
+    /// Returns `true` if this address is allocated on a relay.
     pub(crate) fn is_relayed(&self, address: SocketAddr) -> bool {
         self.relays.is_relayed(address)
     }
 
-    /// How the relay that has this address is reached.
+    /// Returns the transport to the relay that has this address.
     pub(crate) fn relay_transport(&self, address: SocketAddr) -> Option<ServerTransport> {
         self.relays.transport_of(address)
     }

@@ -1,4 +1,4 @@
-//! STUN and TURN servers, given before gathering begins or later.
+//! Adding STUN and TURN servers before or during gathering.
 
 use std::time::Instant;
 
@@ -8,12 +8,12 @@ use crate::proto::ice::server::{
 };
 
 impl Gatherer {
-    /// Gives it more servers. Once it has begun they are asked at once, and what they give belongs to the present
+    /// Adds servers. If gathering has started they are asked at once, and their candidates belong to the current
     /// generation.
     ///
     /// # Errors
     ///
-    /// As [`with_servers`](Self::with_servers). Nothing is changed then.
+    /// The same as [`with_servers`](Self::with_servers); nothing is changed then.
     pub fn add_servers(
         &mut self,
         servers: &[IceServer],
@@ -66,8 +66,9 @@ impl Gatherer {
         Ok(())
     }
 
-    /// A TURN server is a STUN server, too (RFC 8656 §1): what it sees of its relay's own socket is of no use to a
-    /// host candidate, so it is asked from there as well. And with ICE-TCP, a STUN server by TCP.
+    /// Adds implied servers. A TURN server is also a STUN server (RFC 8656 §1); the address it sees for the relay's own
+    /// socket is of no use to a host candidate, so it is asked from the host socket as well. With ICE-TCP, a STUN
+    /// server is also asked over TCP.
     fn take_implied(&mut self) {
         let by_tcp = self.config.tcp.is_passive();
         let given = self.servers.iter().filter(|s| !s.implied);
@@ -80,7 +81,7 @@ impl Gatherer {
                     if by_tcp {
                         let mut twin = url.clone();
                         twin.transport = ServerTransport::Tcp;
-                        // Without UDP it is what was asked for.
+                        // Without UDP, the TCP request is what the application wanted.
                         self.imply(twin, !is_stun || self.config.udp);
                     }
                     self.imply(url, true);

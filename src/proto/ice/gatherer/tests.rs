@@ -108,7 +108,7 @@ fn never_more_than_the_limit() {
     assert_eq!(hosts(&gather(config, &machine())).len(), 2);
 }
 
-/// A gatherer with these servers, whose socket is open on one address of each family and on loopback.
+/// Creates a gatherer with these servers; its socket is open on one address of each family and on loopback.
 fn asking(urls: &[&str], now: Instant) -> (Gatherer, Vec<GatherOutput>) {
     let servers: Vec<_> = urls.iter().map(|u| IceServer::stun(*u)).collect();
     let config = GatherConfig {
@@ -168,7 +168,7 @@ fn a_stun_server_gives_reflexive_candidates() {
         matches!(&found.kind, LocalKind::ServerReflexive { base, url }
             if *base == asked[0].base && url.as_deref() == Some("stun:198.51.100.1"))
     );
-    // The next generation says it again, and asks nobody.
+    // The next generation reports it again without asking a server.
     g.start(Instant::now());
     let again = drain(&mut g);
     assert_eq!((again.len(), requests(&again).len()), (5, 0));
@@ -192,7 +192,7 @@ fn names_are_resolved_and_servers_asked_at_once() {
     g.handle_resolved("two.example", &Ok(ips));
     let out = drain(&mut g);
     let asked = requests(&out);
-    // One address of each family; not from loopback, which does not lead there.
+    // One address of each family; not from loopback, which has no route to the server.
     let ways: Vec<_> = asked
         .iter()
         .map(|r| (r.server.to_string(), r.base.to_string()))
@@ -228,7 +228,7 @@ fn a_silent_server_is_said_once_and_asked_again_in_the_next_generation() {
     assert_eq!(errors(&out).len(), 1);
     assert!(g.is_complete());
     assert_eq!(g.deadline(), None);
-    // What comes too late changes nothing.
+    // A late answer changes nothing.
     let late = &requests(&asking(&["stun:127.0.0.1"], start).1)[0];
     g.handle_binding(late, &BindingReply::Mapped(SEEN.parse().unwrap()));
     assert_eq!(drain(&mut g), []);
@@ -296,7 +296,7 @@ fn a_turn_server_is_asked_as_a_stun_server_too() {
             .any(|o| matches!(o, GatherOutput::Candidate(c) if c.address == mapped)),
         "{out:?}"
     );
-    // That it does not answer is said of the relay, and once.
+    // The missing answer is reported for the relay, and once only.
     g.handle_timeout(now + Duration::from_secs(11));
     assert_eq!(errors(&drain(&mut g)).len(), 1);
 }
@@ -328,7 +328,7 @@ mod changed {
         addresses.iter().map(interface).collect()
     }
 
-    /// A gatherer with one STUN server that has answered from this address.
+    /// Creates a gatherer with one STUN server that has answered with this address.
     fn gathered(now: Instant) -> Gatherer {
         let server = IceServer::stun(format!("stun:{SERVER}"));
         let mut g = Gatherer::new(GatherConfig::default())
@@ -343,7 +343,7 @@ mod changed {
         g
     }
 
-    /// Answers whatever has been asked; returns what else was said.
+    /// Answers every binding request; returns the other outputs.
     fn answer(g: &mut Gatherer, mapped: &str) -> Vec<GatherOutput> {
         let (asked, said): (Vec<_>, Vec<_>) = drain(g)
             .into_iter()
@@ -404,7 +404,7 @@ mod changed {
         let said = drain(&mut g);
         assert_eq!(found(&said)[..2], lost);
         assert_eq!(found(&said)[2..], ["+192.0.2.3:9", "?192.0.2.3:9"]);
-        // A new generation says what there is now, and only that.
+        // A new generation reports the current candidates only.
         g.start(now);
         assert_eq!(found(&drain(&mut g)), ["+192.0.2.3:9"]);
     }
@@ -425,7 +425,7 @@ mod changed {
             let said = drain(&mut g);
             assert_eq!(found(&said).len(), asked, "{said:?}");
         }
-        // What the server says now is another candidate; what it said before may still be true elsewhere.
+        // The new answer is another candidate; the old one may still be valid elsewhere.
         let request = BindingRequest {
             server: SERVER.parse().unwrap(),
             base: "192.0.2.2:9".parse().unwrap(),

@@ -14,7 +14,7 @@ fn relays() -> Relays {
     relays
 }
 
-/// What it has opened, and what it says went wrong.
+/// Drains the machine; returns the number of sockets opened and the errors reported.
 fn drain(relays: &mut Relays) -> (usize, Vec<IceCandidateError>) {
     let (mut opened, mut failed) = (0, Vec::new());
     while let Some(output) = relays.poll_output() {
@@ -41,14 +41,14 @@ fn redirections_come_to_an_end() {
     let (opened, failed) = drain(&mut relays);
     assert_eq!((opened, failed[0].code), (0, 300));
     assert!(relays.is_empty());
-    // One that names itself is not asked twice.
+    // A server that redirects to itself is not asked twice.
     let mut relays = self::relays();
     let itself = relays.relays[0].remote;
     relays.redirect(0, itself, now);
     assert_eq!(drain(&mut relays).1[0].code, 300);
 }
 
-/// A server that gives and takes in turns is asked for another allocation after longer and longer, and then left alone.
+/// Each renewal waits longer than the one before, until the client gives up on the server.
 #[test]
 fn renewals_come_to_an_end() {
     let (mut relays, mut now) = (relays(), Instant::now());

@@ -1,4 +1,4 @@
-//! The long-term credential of a TURN client (RFC 8489 §9.2).
+//! Long-term credential of a TURN client (RFC 8489 §9.2).
 
 use turn_types::stun::attribute::{
     Nonce, PasswordAlgorithm, PasswordAlgorithmValue, PasswordAlgorithms, Realm, Username,
@@ -9,17 +9,17 @@ use turn_types::stun::message::{
 };
 use turn_types::stun::prelude::{AttributeStaticType, MessageWriteExt};
 
-/// What begins a nonce that carries security features (RFC 8489 §9.2).
+/// Prefix of a nonce that carries security features (RFC 8489 §9.2).
 const NONCE_COOKIE: &str = "obMatJos2";
 
-/// What a request is signed with, once the server has said how.
+/// Credential state: how requests are signed once the server has sent a challenge.
 pub(super) struct Auth {
     username: String,
     password: String,
     session: Option<Session>,
 }
 
-/// The secrets are left out.
+/// Omits the secrets.
 impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Auth")
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Auth {
 struct Session {
     realm: String,
     nonce: String,
-    /// What the server offered, to be sent back as it came: so it sees if somebody has weakened it.
+    /// The algorithms that the server offered, returned unchanged so that it can detect a downgrade.
     offered: Vec<PasswordAlgorithmValue>,
     algorithm: IntegrityAlgorithm,
     key: IntegrityKey,
@@ -47,12 +47,12 @@ impl Auth {
         }
     }
 
-    /// Whether requests are signed.
+    /// Returns `true` if requests are signed.
     pub fn is_known(&self) -> bool {
         self.session.is_some()
     }
 
-    /// Takes realm and nonce of a 401 or 438.
+    /// Takes realm and nonce from a 401 or 438 response.
     pub fn challenge(&mut self, message: &Message<'_>) -> Result<(), &'static str> {
         let realm = message.attribute::<Realm>();
         let nonce = message.attribute::<Nonce>();
@@ -62,7 +62,7 @@ impl Auth {
         let (realm, nonce) = (realm.realm().to_owned(), nonce.nonce().to_owned());
         let offered = offered_algorithms(message);
         if offered.is_empty() && promises_algorithms(&nonce) {
-            // Somebody between us has cut them out (RFC 8489 §9.2.5).
+            // Removed by an attacker on the path (RFC 8489 §9.2.5).
             return Err("the server's password algorithms are missing from its answer");
         }
         let algorithm = if offered.contains(&PasswordAlgorithmValue::SHA256) {
@@ -90,7 +90,7 @@ impl Auth {
         Ok(())
     }
 
-    /// Adds what the server wants to see, and the signature.
+    /// Adds USERNAME, REALM, NONCE and the signature.
     pub fn sign(&self, message: &mut MessageWriteVec) -> Result<(), StunWriteError> {
         let Some(session) = &self.session else {
             return Ok(());
@@ -109,7 +109,7 @@ impl Auth {
         message.add_message_integrity_with_key(&session.key, session.algorithm)
     }
 
-    /// Whether the server signed this, with what we agreed on.
+    /// Returns `true` if the server signed this message with the agreed key and algorithm.
     pub fn verify(&self, message: &Message<'_>) -> bool {
         self.session.as_ref().is_some_and(|session| {
             message
@@ -119,8 +119,8 @@ impl Auth {
     }
 }
 
-/// The algorithms that the server knows, those of them that we know. Read by hand: the parser of
-/// `stun-types` 2.0 takes for granted that the attribute is not cut off within its second entry.
+/// Returns the server's password algorithms that are supported here. Parsed by hand: the parser of `stun-types` 2.0
+/// assumes that the attribute is not cut off within its second entry.
 fn offered_algorithms(message: &Message<'_>) -> Vec<PasswordAlgorithmValue> {
     let Some(raw) = message.raw_attribute(PasswordAlgorithms::TYPE) else {
         return Vec::new();
@@ -139,7 +139,7 @@ fn offered_algorithms(message: &Message<'_>) -> Vec<PasswordAlgorithmValue> {
     offered
 }
 
-/// The first of the 24 feature bits that stand, in base64, after the cookie.
+/// Reads the first of the 24 feature bits, which follow the cookie in base64.
 fn promises_algorithms(nonce: &str) -> bool {
     let first = nonce
         .strip_prefix(NONCE_COOKIE)

@@ -1,4 +1,4 @@
-//! TURN's data messages, by hand: they are every relayed packet. And the framing over TCP.
+//! TURN data messages, encoded by hand because every relayed packet is one, and framing over TCP.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -7,10 +7,10 @@ use turn_types::stun::message::TransactionId;
 
 use crate::proto::ice::stun;
 
-/// Channel numbers (RFC 8656 §12).
+/// First channel number (RFC 8656 §12).
 pub(crate) const FIRST_CHANNEL: u16 = 0x4000;
 
-/// The largest message over TCP: a length field of 16 bits, and what stands around it.
+/// Maximum size of a message over TCP: a 16-bit length field plus headers and padding.
 const MAX_MESSAGE: usize = 65_535 + 20;
 
 const SEND_INDICATION: u16 = 0x0016;
@@ -19,12 +19,12 @@ const XOR_PEER_ADDRESS: u16 = 0x0012;
 const DATA: u16 = 0x0013;
 const COOKIE: u32 = 0x2112_A442;
 
-/// A Send indication (RFC 8656 §11.1).
+/// Builds a Send indication (RFC 8656 §11.1).
 pub(crate) fn send_indication(id: TransactionId, to: SocketAddr, contents: &[u8]) -> Vec<u8> {
     indication(SEND_INDICATION, id, to, contents)
 }
 
-/// A Data indication (RFC 8656 §11.5), which a server sends.
+/// Builds a Data indication (RFC 8656 §11.5), as sent by a server.
 #[cfg(feature = "turn-server")]
 pub(crate) fn data_indication(id: TransactionId, from: SocketAddr, contents: &[u8]) -> Vec<u8> {
     indication(DATA_INDICATION, id, from, contents)
@@ -55,7 +55,7 @@ fn indication(kind: u16, id: TransactionId, to: SocketAddr, contents: &[u8]) -> 
     m
 }
 
-/// A ChannelData message (RFC 8656 §12.4); over TCP it is padded.
+/// Builds a ChannelData message (RFC 8656 §12.4), padded if it is sent over TCP.
 pub(crate) fn channel_data(number: u16, contents: &[u8], stream: bool) -> Vec<u8> {
     let mut m = Vec::with_capacity(4 + contents.len() + 3);
     put(&mut m, number);
@@ -67,32 +67,32 @@ pub(crate) fn channel_data(number: u16, contents: &[u8], stream: bool) -> Vec<u8
     m
 }
 
-/// The largest payload that both forms can carry.
+/// Maximum payload that fits both forms, in bytes.
 pub(crate) const MAX_CONTENTS: usize = 65_507 - 60;
 
-/// What came from the other side.
+/// A classified incoming message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming {
-    /// Data on a channel.
+    /// ChannelData: the channel number and the position of the payload.
     Channel(u16, Range<usize>),
-    /// Data in an indication.
+    /// A Data or Send indication: the peer's address and the position of the payload.
     Data(SocketAddr, Range<usize>),
-    /// A STUN message that is not data.
+    /// Any other STUN message.
     Message,
-    /// Nothing that we know.
+    /// Neither STUN nor TURN.
     Junk,
 }
 
-/// Looks at a message from the server.
+/// Classifies a message from the server.
 pub(crate) fn classify(m: &[u8]) -> Incoming {
     classify_as(DATA_INDICATION, m)
 }
 
-/// Looks at a message from a client.
+/// Classifies a message from a client.
 #[cfg(feature = "turn-server")]
 pub(crate) fn classify_from_client(m: &[u8]) -> Incoming {
     match m {
-        // Numbers that RFC 5766 had, and that older clients still use.
+        // Channel numbers of RFC 5766, still used by older clients.
         [0x50..=0x7F, ..] => parse_channel_data(m),
         _ => classify_as(SEND_INDICATION, m),
     }
@@ -125,7 +125,7 @@ fn parse_indication(m: &[u8]) -> Incoming {
     let peer = stun::attribute_range(m, XOR_PEER_ADDRESS);
     match (data, peer.and_then(|p| xor_address(m, p))) {
         (Some(data), Some(peer)) => Incoming::Data(peer, data),
-        // Without data it reports an ICMP error (RFC 8656 §11.6).
+        // Without DATA it reports an ICMP error (RFC 8656 §11.6).
         _ => Incoming::Junk,
     }
 }
@@ -144,7 +144,7 @@ fn xor_address(m: &[u8], at: Range<usize>) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// Cookie and transaction id of a message whose header is whole.
+/// Returns cookie and transaction id, the mask for XOR'ed addresses; 0 if the header is incomplete.
 fn mask(m: &[u8]) -> u128 {
     m.get(4..20)
         .and_then(|b| b.try_into().ok())
@@ -155,7 +155,7 @@ fn put(m: &mut Vec<u8>, value: u16) {
     m.extend(value.to_be_bytes());
 }
 
-/// Takes a TCP stream apart into messages (RFC 8656 §12.6: both forms carry their length).
+/// Splits a TCP stream into messages (RFC 8656 §12.6: both forms carry their length).
 #[derive(Debug, Default)]
 pub(crate) struct Deframer {
     buffer: Vec<u8>,
@@ -163,7 +163,7 @@ pub(crate) struct Deframer {
 }
 
 impl Deframer {
-    /// More of the stream.
+    /// Appends bytes of the stream.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
             self.buffer.drain(..self.start);
@@ -172,7 +172,8 @@ impl Deframer {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole message. `Err`: this is not TURN, and the stream is of no use any more.
+    /// Returns the next complete message, or `None` if more bytes are needed. An error means that this is not TURN and
+    /// the stream must be closed.
     pub fn next(&mut self) -> Result<Option<Vec<u8>>, &'static str> {
         let rest = &self.buffer[self.start..];
         let [first, _, l0, l1, ..] = rest else {
@@ -219,7 +220,7 @@ mod tests {
             let to: SocketAddr = to.parse().unwrap();
             let mut m = send_indication(TransactionId::generate(), to, b"hello");
             assert_eq!(m.len() % 4, 0);
-            // From the server the same message has another type.
+            // A Data indication from the server differs in its type only.
             m[1] = DATA_INDICATION as u8;
             let Incoming::Data(from, range) = classify(&m) else {
                 panic!("{m:?}")

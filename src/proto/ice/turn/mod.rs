@@ -7,10 +7,10 @@
 //!      └ else: Failed              └ for each address sent to: permission ──► channel, once it carries data
 //! ```
 //!
-//! The client speaks bytes: to the server and from it. Which socket they go by is its owner's business
-//! ([`Relays`](super::relays::Relays)). Over a stream it expects whole messages, and repeats nothing.
+//! The client handles bytes to and from the server; the sockets belong to its owner
+//! ([`Relays`](super::relays::Relays)). Over a stream it expects complete messages and does not retransmit.
 //!
-//! Why not `turn-client-proto`: see the note in `docs/upstream.md`.
+//! For why this is not `turn-client-proto`, see `docs/upstream.md`.
 
 mod auth;
 pub(crate) mod frame;
@@ -32,20 +32,20 @@ use self::peers::Peers;
 use self::requests::{Request, What};
 use super::transaction::{Due, TransactionIds};
 
-/// A path to the server without traffic is kept open in NATs that often (RFC 8656 §3.10).
+/// Interval of keepalives on an idle path to the server, for NATs on the way (RFC 8656 §3.10).
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-/// Sending for so long without hearing anything from the server makes it ask whether the allocation is still
-/// there: a server that was started again drops what it does not know without a word.
+/// Time of sending without hearing from the server after which the client checks that the allocation still exists: a
+/// restarted server silently drops traffic of unknown allocations.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// Answers to one request that ask to send it again in other words (401, 438).
+/// Maximum number of challenges (401, 438) in a row for one request.
 const MAX_CHALLENGES: u32 = 4;
 
-/// Relayed addresses of one allocation: one of each family (RFC 8656 §7.2).
+/// Maximum number of relayed addresses of one allocation: one per family (RFC 8656 §7.2).
 const MAX_RELAYED: usize = 2;
 
-/// The lifetime taken for an allocation whose server does not say (RFC 8656 §3.2).
+/// Lifetime assumed if the server does not name one (RFC 8656 §3.2).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(600);
 
 const TRY_ALTERNATE: u16 = 300;
@@ -54,20 +54,20 @@ const ALLOCATION_MISMATCH: u16 = 437;
 const STALE_NONCE: u16 = 438;
 const NO_ANSWER: u16 = 701;
 
-/// What a client is to ask for.
+/// Configuration of a TURN client.
 #[derive(Clone)]
 pub(crate) struct TurnConfig {
     pub username: String,
     pub password: String,
-    /// Relayed addresses of these families. Both in one allocation, where the server can.
+    /// Request relayed addresses of these families, both in one allocation if the server supports it.
     pub ipv4: bool,
     pub ipv6: bool,
-    /// Over TCP or TLS.
+    /// The transport to the server is TCP or TLS.
     pub stream: bool,
     pub seed: Option<u64>,
 }
 
-/// The password is left out.
+/// Omits the password.
 impl std::fmt::Debug for TurnConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TurnConfig")
@@ -76,24 +76,24 @@ impl std::fmt::Debug for TurnConfig {
     }
 }
 
-/// What a client has to say.
+/// Output of [`TurnClient::poll_output`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TurnOutput {
-    /// For the server.
+    /// Send this to the server.
     Transmit(Vec<u8>),
-    /// The relayed addresses are there.
+    /// Allocated; these are the relayed addresses.
     Allocated(Vec<SocketAddr>),
-    /// There is no allocation, and will be none here.
+    /// The allocation failed for good: error code and text.
     Failed(u16, String),
-    /// There is no allocation here, but perhaps there.
+    /// The server redirects to this alternate server.
     Redirected(SocketAddr),
-    /// There was an allocation, and it is gone.
+    /// The allocation was lost: error code and text.
     Lost(u16, String),
-    /// The server does not relay to this address.
+    /// The server refuses to relay to this address: error code and text.
     Refused(IpAddr, u16, String),
 }
 
-/// One allocation.
+/// Client of one TURN allocation.
 #[derive(Debug)]
 pub(crate) struct TurnClient {
     ids: TransactionIds,
@@ -103,11 +103,11 @@ pub(crate) struct TurnClient {
     relayed: Vec<SocketAddr>,
     requests: Vec<Request>,
     peers: Peers,
-    /// When the allocation is refreshed, and when it is over.
+    /// When the allocation is refreshed, and when it expires.
     refresh_at: Option<Instant>,
     expires_at: Option<Instant>,
     last_sent: Instant,
-    /// When the server was last heard, or last asked because of its silence.
+    /// When the server was last heard from, or last probed because it was silent.
     heard: Instant,
     deadline: Option<Instant>,
     out: VecDeque<TurnOutput>,
@@ -122,7 +122,7 @@ enum Phase {
 }
 
 impl TurnClient {
-    /// Asks for an allocation.
+    /// Creates a client and requests an allocation.
     pub fn new(config: TurnConfig, now: Instant) -> Self {
         let mut client = Self {
             ids: TransactionIds::new(config.seed),
@@ -144,7 +144,8 @@ impl TurnClient {
         client
     }
 
-    /// A whole message from the server. For data: who it is from, and where it stands in the message.
+    /// Handles a complete message from the server. For data, returns the peer's address and the position of the
+    /// payload.
     pub fn handle_message(
         &mut self,
         message: &[u8],
@@ -169,8 +170,8 @@ impl TurnClient {
         }
     }
 
-    /// Sends through the relay. What is not permitted yet waits for the permission, up to a limit. False:
-    /// it was dropped.
+    /// Sends through the relay. A datagram without a permission is queued until the permission is granted, up to a
+    /// limit. Returns `false` if it was dropped.
     pub fn send(&mut self, to: SocketAddr, contents: &[u8], now: Instant) -> bool {
         let fits = contents.len() <= frame::MAX_CONTENTS;
         if self.phase != Phase::Allocated || !fits {
@@ -191,7 +192,7 @@ impl TurnClient {
             peers::Permission::Live => {
                 let message = frame::send_indication(self.ids.next(), to, contents);
                 self.transmit(message, now);
-                // Checks come and go; a channel is for the address that is talked to.
+                // Connectivity checks go to many addresses; a channel is bound only for the one that carries data.
                 if !super::stun::is_stun(contents)
                     && let Some(number) = self.peers.claim_channel(to)
                 {
@@ -211,7 +212,7 @@ impl TurnClient {
         }
     }
 
-    /// Asks whether the allocation is still there, if nothing says so.
+    /// Probes the allocation if the server has been silent.
     fn probe(&mut self, now: Instant) {
         let is_asked = |r: &Request| matches!(r.what, What::Refresh);
         if now >= self.heard + SILENCE && !self.requests.iter().any(is_asked) {
@@ -221,11 +222,12 @@ impl TurnClient {
         }
     }
 
-    /// Gives the allocation back (RFC 8656 §8.1: a refresh with lifetime 0), also one whose answer is still under way.
+    /// Releases the allocation (RFC 8656 §8.1: a refresh with lifetime 0), including one whose response has not arrived
+    /// yet.
     pub fn release(&mut self, now: Instant) {
         self.requests.clear();
         self.refresh_at = None;
-        // What has been asked for with the right credentials, the server may have given.
+        // A signed Allocate request may have succeeded already.
         let is_asked = self.phase == Phase::Allocating && self.auth.is_known();
         self.phase = if is_asked || self.phase == Phase::Allocated {
             self.request(What::Release, 0, now);
@@ -236,22 +238,22 @@ impl TurnClient {
         self.update_deadline();
     }
 
-    /// Whether nothing more will come of it.
+    /// Returns `true` if the client is finished.
     pub fn is_closed(&self) -> bool {
         self.phase == Phase::Closed
     }
 
-    /// When it wants to be told the time.
+    /// Returns the time at which to call [`handle_timeout`](Self::handle_timeout), if any.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// The next thing to do.
+    /// Returns the next output, if any.
     pub fn poll_output(&mut self) -> Option<TurnOutput> {
         self.out.pop_front()
     }
 
-    /// The time of [`deadline`](Self::deadline) has come.
+    /// Handles time: call it when [`deadline`](Self::deadline) has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_none_or(|at| now < at) {
             return;
@@ -305,7 +307,7 @@ impl TurnClient {
                 self.requests
                     .push(Request::new(id, what, contents, challenges, stream, now));
             }
-            // A realm or nonce that is too long to be sent back.
+            // The realm or nonce is too long to be returned.
             Err(e) => self.on_refused(what, UNAUTHORIZED, format!("cannot sign: {e}"), now),
         }
     }
@@ -332,8 +334,8 @@ impl TurnClient {
                 };
                 let (code, text) = (error.code(), error.reason().to_owned());
                 let is_challenge = matches!(code, TRY_ALTERNATE | UNAUTHORIZED | STALE_NONCE);
-                // Before there is an allocation there is nothing that a forged error could end but the
-                // attempt, and some servers do not sign their refusals.
+                // Without an allocation, a forged error can end no more than the attempt, and some servers do not sign
+                // their errors.
                 if is_signed || is_challenge || self.phase == Phase::Allocating {
                     let request = self.requests.remove(index);
                     self.on_error(request, code, text, message, now);
@@ -353,7 +355,7 @@ impl TurnClient {
     ) {
         let is_first = !self.auth.is_known();
         let again = match code {
-            // With a credential already it is the wrong one.
+            // If the request was signed, the credential is wrong.
             UNAUTHORIZED => is_first,
             STALE_NONCE => true,
             _ => false,
@@ -417,12 +419,12 @@ impl TurnClient {
                 Duration::from_secs(l.seconds().into())
             });
         self.expires_at = Some(now + lifetime);
-        // A minute before, or half-way where there is not so much time.
+        // One minute early, or halfway for short lifetimes.
         let early = Duration::from_secs(60).min(lifetime / 2);
         self.refresh_at = Some(now + lifetime - early);
     }
 
-    /// A request has come to nothing.
+    /// Handles a request that has failed.
     fn on_refused(&mut self, what: What, code: u16, text: String, now: Instant) {
         match what {
             What::Allocate => {
@@ -439,7 +441,7 @@ impl TurnClient {
                     self.out.push_back(TurnOutput::Refused(ip, code, text));
                 }
             }
-            // Indications still carry what the channel would have.
+            // Send indications carry the data instead.
             What::Channel(number, _) => self.peers.unbind(number, now),
         }
     }

@@ -1,4 +1,4 @@
-//! To whom an allocation may send: permissions and channels (RFC 8656 §9, §12).
+//! Permissions and channels of an allocation (RFC 8656 §9, §12).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 use super::frame::FIRST_CHANNEL;
 use super::requests::What;
 
-/// Addresses that are permitted at once: as many as there are remote candidates
-/// ([`Limits::max_remote_candidates`](crate::proto::peer::Limits)). More are refused.
+/// Maximum number of permissions at once, equal to the number of remote candidates
+/// ([`Limits::max_remote_candidates`](crate::proto::peer::Limits)). Further ones are refused.
 const MAX_PERMISSIONS: usize = 100;
 
-/// Channels at once. More addresses are sent to by indications.
+/// Maximum number of channels. Further peers are reached by Send indications.
 const MAX_CHANNELS: usize = 64;
 
-/// Datagrams that wait for permissions. More are dropped, as on a slow path.
+/// Maximum number of datagrams that wait for permissions. Further ones are dropped, as on a slow path.
 const MAX_HELD: usize = 64;
 
-/// A permission lives 5 minutes (RFC 8656 §9.2); it is refreshed a minute before.
+/// Refresh interval of permissions, one minute before their 5 minutes end (RFC 8656 §9.2).
 const REFRESH_PERMISSION: Duration = Duration::from_secs(240);
 
-/// A channel lives 10 minutes (RFC 8656 §12); it is refreshed a minute before.
+/// Refresh interval of channels, one minute before their 10 minutes end (RFC 8656 §12).
 const REFRESH_CHANNEL: Duration = Duration::from_secs(540);
 
-/// How long one that was refused is left alone.
+/// Time before a refused permission or channel is requested again.
 const REFUSED: Duration = Duration::from_secs(60);
 
 /// Permissions and channels of one allocation.
@@ -33,16 +33,16 @@ pub(super) struct Peers {
     held: Vec<(SocketAddr, Vec<u8>)>,
 }
 
-/// Where a permission stands.
+/// State of a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Permission {
-    /// It has to be asked for.
+    /// It has to be requested.
     Wanted,
-    /// It has been asked for.
+    /// Its request is unanswered.
     Pending,
-    /// It is there.
+    /// It is granted.
     Live,
-    /// The server does not give it.
+    /// The server has refused it.
     Refused,
 }
 
@@ -50,9 +50,9 @@ pub(super) enum Permission {
 struct Entry {
     ip: IpAddr,
     state: Permission,
-    /// When it is to be refreshed, or may be asked for again.
+    /// When it is refreshed, or may be requested again.
     next: Option<Instant>,
-    /// Whether it was sent to since the last refresh.
+    /// Set if it was used since the last refresh.
     used: bool,
 }
 
@@ -60,17 +60,17 @@ struct Entry {
 struct Channel {
     peer: SocketAddr,
     state: ChannelState,
-    /// When it is to be refreshed, or may be asked for again.
+    /// When it is refreshed, or may be requested again.
     next: Option<Instant>,
-    /// Whether it was sent to since the last refresh.
+    /// Set if it was used since the last refresh.
     used: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ChannelState {
-    /// Never asked for, or let go.
+    /// Never requested, or expired.
     Idle,
-    /// Asked for.
+    /// Its request is unanswered.
     Pending,
     Bound,
     Refused,
@@ -83,7 +83,7 @@ impl Channel {
 }
 
 impl Peers {
-    /// Whether data may be sent to this address, or what has to be done first.
+    /// Returns the state of the permission for this address.
     pub fn permission(&mut self, ip: IpAddr, now: Instant) -> Permission {
         let Some(entry) = self.permissions.iter_mut().find(|e| e.ip == ip) else {
             let is_full = self.permissions.len() >= MAX_PERMISSIONS;
@@ -100,19 +100,19 @@ impl Peers {
         entry.state
     }
 
-    /// Whether data from this address is expected.
+    /// Returns `true` if data from this address is permitted.
     pub fn is_permitted(&self, ip: IpAddr) -> bool {
         self.permissions
             .iter()
             .any(|e| e.ip == ip && e.state == Permission::Live)
     }
 
-    /// A permission is being asked for.
+    /// Records that a permission has been requested.
     pub fn ask(&mut self, ip: IpAddr) {
         self.set(ip, Permission::Pending, None);
     }
 
-    /// Keeps a datagram until its permission is there. False: there is no room.
+    /// Queues a datagram until its permission is granted. Returns `false` if the queue is full.
     pub fn hold(&mut self, to: SocketAddr, contents: &[u8]) -> bool {
         let has_room = self.held.len() < MAX_HELD;
         if has_room {
@@ -121,7 +121,7 @@ impl Peers {
         has_room
     }
 
-    /// A permission is there. Gives back what waited for it, in order.
+    /// Records that a permission is granted. Returns the datagrams that waited for it, in order.
     pub fn permit(&mut self, ip: IpAddr, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
         self.set(ip, Permission::Live, Some(now + REFRESH_PERMISSION));
         let (ready, held) = std::mem::take(&mut self.held)
@@ -131,7 +131,7 @@ impl Peers {
         ready
     }
 
-    /// A permission was refused.
+    /// Records that a permission was refused.
     pub fn refuse(&mut self, ip: IpAddr, now: Instant) {
         self.set(ip, Permission::Refused, Some(now + REFUSED));
         self.held.retain(|(to, _)| to.ip() != ip);
@@ -150,7 +150,7 @@ impl Peers {
         });
     }
 
-    /// The channel to this address, if there is one.
+    /// Returns the channel bound to this address, if any.
     pub fn channel_to(&mut self, to: SocketAddr) -> Option<u16> {
         let mut channels = self.channels.iter_mut().enumerate();
         let (index, channel) = channels.find(|(_, c)| c.peer == to && c.is_bound())?;
@@ -158,7 +158,7 @@ impl Peers {
         Some(number(index))
     }
 
-    /// The address that a channel leads to.
+    /// Returns the address that a channel is bound to.
     pub fn of_channel(&self, number: u16) -> Option<SocketAddr> {
         let index = usize::from(number.checked_sub(FIRST_CHANNEL)?);
         self.channels
@@ -167,8 +167,8 @@ impl Peers {
             .map(|c| c.peer)
     }
 
-    /// The number of a channel to be bound to this address, unless that is under way or there are none
-    /// left. A number belongs to its address for good: giving it to another one has to wait for minutes.
+    /// Returns a channel number to bind to this address. `None` if a binding is in progress or no number is free. A
+    /// number stays with its address: rebinding it would have to wait for minutes.
     pub fn claim_channel(&mut self, to: SocketAddr) -> Option<u16> {
         if let Some(index) = self.channels.iter().position(|c| c.peer == to) {
             let channel = &mut self.channels[index];
@@ -190,7 +190,7 @@ impl Peers {
         Some(number(self.channels.len() - 1))
     }
 
-    /// A channel is there; with it the permission has been refreshed (RFC 8656 §12.2).
+    /// Records that a channel is bound; this has refreshed its permission as well (RFC 8656 §12.2).
     pub fn bound(&mut self, number: u16, now: Instant) {
         if let Some(channel) = self.channel_mut(number) {
             channel.state = ChannelState::Bound;
@@ -198,7 +198,7 @@ impl Peers {
         }
     }
 
-    /// A channel was refused; it is not asked for again for a while.
+    /// Records that a channel was refused; it is not requested again for a while.
     pub fn unbind(&mut self, number: u16, now: Instant) {
         if let Some(channel) = self.channel_mut(number) {
             channel.state = ChannelState::Refused;
@@ -211,7 +211,7 @@ impl Peers {
         self.channels.get_mut(index)
     }
 
-    /// The next permission or channel to be refreshed now. What was not used since the last time is let go.
+    /// Returns the next permission or channel that is due for a refresh. Those unused since the last one are dropped.
     pub fn next_refresh(&mut self, now: Instant) -> Option<What> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         for (index, channel) in self.channels.iter_mut().enumerate() {
@@ -238,7 +238,7 @@ impl Peers {
         None
     }
 
-    /// When something is to be refreshed.
+    /// Returns the time of the next refresh.
     pub fn deadline(&self) -> Option<Instant> {
         let permissions = self.permissions.iter().filter_map(|e| e.next);
         let channels = self.channels.iter().filter_map(|c| c.next);
@@ -247,7 +247,7 @@ impl Peers {
 }
 
 fn number(index: usize) -> u16 {
-    // There are at most MAX_CHANNELS of them.
+    // There are at most MAX_CHANNELS channels.
     FIRST_CHANNEL + u16::try_from(index).unwrap_or(0)
 }
 
@@ -267,7 +267,7 @@ mod tests {
             peers.bound(number, now);
         }
         assert_eq!(peers.claim_channel(peer(MAX_CHANNELS)), None);
-        // It is sent to by indications.
+        // That address is reached by indications.
         assert_eq!(peers.channel_to(peer(MAX_CHANNELS)), None);
         let last = peers.channel_to(peer(MAX_CHANNELS - 1));
         assert_eq!(last.map(|n| n - FIRST_CHANNEL), Some(63));

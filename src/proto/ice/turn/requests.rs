@@ -1,4 +1,4 @@
-//! The requests of a TURN client, on the wire.
+//! Requests of a TURN client in wire format.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -18,22 +18,22 @@ use super::TurnConfig;
 use super::auth::Auth;
 use crate::proto::ice::transaction::{Retransmit, request_type};
 
-/// What a request is about.
+/// Purpose of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum What {
-    /// A new allocation.
+    /// Create an allocation.
     Allocate,
-    /// More time for it.
+    /// Refresh the allocation.
     Refresh,
-    /// Its end.
+    /// Delete the allocation (refresh with lifetime 0).
     Release,
-    /// To exchange data with any port of this address.
+    /// Create a permission for this address (any port).
     Permission(IpAddr),
-    /// A channel with this number to this address.
+    /// Bind this channel number to this address.
     Channel(u16, SocketAddr),
 }
 
-/// A request that waits for its answer.
+/// An unanswered request.
 #[derive(Debug)]
 pub(super) struct Request {
     pub id: TransactionId,
@@ -62,7 +62,7 @@ impl Request {
     }
 }
 
-/// Writes a request, signed if the server has said how.
+/// Builds a request, signed if the server has sent a challenge.
 pub(super) fn build(
     what: &What,
     id: TransactionId,
@@ -80,7 +80,7 @@ pub(super) fn build(
         What::Allocate => {
             m.add_attribute(&RequestedTransport::new(RequestedTransport::UDP))?;
             match (config.ipv4, config.ipv6) {
-                // A server that does not know it gives us IPv4 alone (RFC 8656 §7.1).
+                // A server that does not support the attribute allocates IPv4 only (RFC 8656 §7.1).
                 (true, true) => {
                     m.add_attribute(&AdditionalAddressFamily::new(AddressFamily::IPV6))?;
                 }
@@ -104,7 +104,7 @@ pub(super) fn build(
     Ok(m.finish())
 }
 
-/// An indication that asks for nothing (RFC 8656 §3.10).
+/// Builds a keepalive: a Binding indication (RFC 8656 §3.10).
 pub(super) fn keepalive(id: TransactionId) -> Vec<u8> {
     let kind = MessageType::from_class_method(MessageClass::Indication, BINDING);
     Message::builder(kind, id, MessageWriteVec::new()).finish()

@@ -21,7 +21,7 @@ fn peer(n: u8) -> SocketAddr {
     SocketAddr::from(([203, 0, 113, n], 4000))
 }
 
-/// A client and, by hand, its server.
+/// A client under test; the test plays its server.
 struct Test {
     client: TurnClient,
     now: Instant,
@@ -76,7 +76,7 @@ impl Test {
         }
     }
 
-    /// The next request, which is for this and, once there was a challenge, signed.
+    /// Takes the next request and checks its method and, after a challenge, its signature.
     fn request(&mut self, method: Method) -> Vec<u8> {
         let contents = self.sent.pop_front().expect("a request");
         let message = Message::from_bytes(&contents).unwrap();
@@ -116,7 +116,7 @@ impl Test {
         self.receive(&m.finish());
     }
 
-    /// Answers a request with success, signed.
+    /// Answers a request with a signed success response.
     fn succeed(&mut self, to: &[u8], add: impl Fn(&mut MessageWriteVec, &Message<'_>)) {
         let message = Message::from_bytes(to).unwrap();
         let mut m = Message::builder_success(&message, MessageWriteVec::new());
@@ -149,7 +149,7 @@ impl Test {
         sent
     }
 
-    /// Lets time pass, and nothing else.
+    /// Advances the clock and handles timeouts.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(at) = self.client.deadline().filter(|at| *at <= end) {
@@ -161,7 +161,7 @@ impl Test {
         self.now = end;
     }
 
-    /// Lets time pass up to this request; keep-alives are dropped.
+    /// Advances the clock until this request is sent; keepalives are dropped.
     fn pass_until(&mut self, method: Method) -> Vec<u8> {
         for _ in 0..10_000 {
             if let Some(contents) = self.sent.pop_front() {
@@ -199,7 +199,7 @@ fn allocates_by_the_long_term_credential() {
 fn sha_256_where_the_server_knows_it() {
     let mut test = Test::new();
     test.algorithm = IntegrityAlgorithm::Sha256;
-    // The cookie, and the bit for password algorithms.
+    // The cookie, and the feature bit for password algorithms.
     test.nonce = "obMatJos2gAAArest";
     test.challenge(401);
     let request = Message::from_bytes(&test.sent[0]).unwrap();
@@ -304,7 +304,7 @@ fn an_allocation_is_refreshed_before_it_runs_out() {
 fn an_allocation_that_the_server_has_forgotten_is_lost() {
     let mut test = Test::allocated();
     let request = test.pass_until(REFRESH);
-    // Not signed: anybody could say so.
+    // Unsigned errors are ignored: anybody could send one.
     test.receive(&error_to(&request, 437).finish());
     assert_eq!(test.said, []);
     test.refuse(&request, 437);
@@ -340,7 +340,7 @@ fn a_server_that_dies_is_noticed() {
         "{:?}",
         test.said
     );
-    // Between keep-alives and the refresh, not more than one a second.
+    // Besides keepalives and the refresh, at most one probe per second.
     assert!(test.sent.len() < 100, "{}", test.sent.len());
     assert!(test.now - start <= 900 * S);
 }
@@ -348,7 +348,7 @@ fn a_server_that_dies_is_noticed() {
 #[test]
 fn data_waits_for_its_permission_and_then_takes_a_channel() {
     let mut test = Test::allocated();
-    // A connectivity check, as far as anybody looks.
+    // Looks like a connectivity check: only the first byte is read.
     let check = [0, 1, 2, 3];
     assert!(test.send(peer(1), &check));
     assert!(test.send(peer(1), b"data"));
@@ -364,7 +364,7 @@ fn data_waits_for_its_permission_and_then_takes_a_channel() {
     test.succeed(&permission, |_, _| {});
     assert_eq!(test.sent.len(), 2);
     test.sent.clear();
-    // Checks alone make no channel.
+    // Checks alone bind no channel.
     assert!(test.send(peer(1), &check));
     assert_eq!(test.sent.len(), 1);
     test.sent.clear();
@@ -377,7 +377,7 @@ fn data_waits_for_its_permission_and_then_takes_a_channel() {
         .unwrap()
         .channel();
     assert_eq!(number, FIRST_CHANNEL);
-    // Data from the channel is not taken before it is there.
+    // ChannelData is ignored before the channel is bound.
     let data = frame::channel_data(FIRST_CHANNEL, b"early", false);
     assert_eq!(test.client.handle_message(&data, test.now), None);
     test.succeed(&bind, |_, _| {});
@@ -470,7 +470,7 @@ fn permissions_and_channels_in_use_are_refreshed_and_others_let_go() {
         (4..=6).contains(&count(CREATE_PERMISSION, 1)),
         "{refreshed:?}"
     );
-    // Used when it was made; not since.
+    // Used when it was created; not since.
     assert_eq!(count(CREATE_PERMISSION, 2), 1);
     assert_eq!(test.said, []);
 }
@@ -505,7 +505,7 @@ fn it_is_given_back_whatever_the_nonce() {
     assert!(!test.client.is_closed());
     test.succeed(&request, |_, _| {});
     assert!(test.client.is_closed());
-    // One that there never was needs no goodbye.
+    // An allocation that never existed needs no release.
     let mut test = Test::new();
     test.sent.clear();
     test.client.release(test.now);
@@ -539,11 +539,11 @@ fn junk_changes_nothing() {
     assert_eq!((test.said.len(), test.client.requests.len()), (0, 1));
 }
 
-/// Whoever gives up while the answer is under way does not leave an allocation behind.
+/// A client that gives up while the response is on its way leaves no allocation behind.
 #[test]
 fn what_is_asked_for_is_given_back() {
     let mut test = Test::new();
-    // Nothing can have been given without credentials.
+    // Nothing can have been allocated without credentials.
     test.client.release(test.now);
     assert!(test.client.is_closed());
     let mut test = Test::new();
@@ -557,7 +557,7 @@ fn what_is_asked_for_is_given_back() {
     let lifetime = message.attribute::<turn_types::attribute::Lifetime>();
     assert_eq!(lifetime.unwrap().seconds(), 0);
     assert!(!test.client.is_closed());
-    // There was none.
+    // There was no allocation.
     test.refuse(&release, 437);
     assert!(test.client.is_closed());
 }

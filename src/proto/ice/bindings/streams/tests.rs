@@ -18,7 +18,7 @@ fn mapped(port: u16) -> SocketAddr {
     SocketAddr::from(([203, 0, 113, 9], port))
 }
 
-/// The machine, and what it has said.
+/// The machine and the output it has produced.
 struct Bench {
     machine: Bindings,
     now: Instant,
@@ -42,14 +42,14 @@ impl Bench {
         }
     }
 
-    /// One that a user has asked for by TCP.
+    /// Creates a bench with one request over TCP.
     fn asked() -> Self {
         let mut bench = Self::new();
         bench.request(USER, BindingTransport::Tcp);
         bench
     }
 
-    /// One whose server has answered.
+    /// Creates a bench whose server has answered.
     fn live() -> Self {
         let mut bench = Self::asked();
         bench.open();
@@ -79,7 +79,7 @@ impl Bench {
         self.drain();
     }
 
-    /// The stream of the last request.
+    /// Returns the id of the stream that was requested last.
     fn id(&self) -> SocketId {
         self.opened.last().expect("one was asked for").id
     }
@@ -107,7 +107,7 @@ impl Bench {
         self.receive(&success_to(&request, mapped(port)));
     }
 
-    /// Lets time pass until the machine is due.
+    /// Advances the clock to the machine's next deadline; returns the time that passed.
     fn wait(&mut self) -> Duration {
         let begun = self.now;
         self.now = self.next.expect("something is to come");
@@ -138,7 +138,7 @@ fn it_connects_from_the_port_that_is_listened_on_and_asks() {
         );
         assert!(b.written.is_empty(), "not before it is open");
         b.open();
-        // Another who shares the port waits for the same answer; a third has it at once.
+        // A second user of the port waits for the same answer; a third one gets it at once.
         b.request(4, request.transport.clone());
         assert_eq!((b.opened.len(), b.written.len()), (1, 1));
         b.answer(1);
@@ -200,7 +200,7 @@ fn failures_say_by_what_it_was_tried_and_why() {
     let failed = BindingReply::Failed { code: 701, text };
     assert_eq!(b.replies, [(USER, failed)]);
     assert!(b.machine.is_idle() && b.next.is_none());
-    // Silence: from the SYN on, so long in all (RFC 8489 §6.2.2).
+    // No answer: the limit is 39.5 s in all, counted from the SYN (RFC 8489 §6.2.2).
     for opens in [false, true] {
         let mut b = Bench::asked();
         if opens {
@@ -237,7 +237,7 @@ fn it_is_kept_alive_and_a_change_is_said() {
     assert_eq!((b.opened.len(), b.closed.len()), (1, 0), "by one stream");
 }
 
-/// coturn gives a client that allocates nothing 60 s, and 3 s where it is a STUN server alone.
+/// coturn closes the connection of a client without an allocation after 60 s, or after 3 s if it only serves STUN.
 #[test]
 fn a_server_that_ends_the_stream_is_connected_to_again() {
     for (lasted, pause) in [(3, 12), (60, 1)] {
@@ -281,7 +281,7 @@ fn nothing_is_left_when_its_users_are_gone() {
     b.drain();
     assert_eq!(b.closed, [b.id()]);
     assert!(b.machine.is_idle() && b.next.is_none());
-    // What still comes is nobody's.
+    // Bytes that arrive later are ignored.
     b.receive(b"late");
     b.end("late");
     assert_eq!(b.closed.len(), 1);

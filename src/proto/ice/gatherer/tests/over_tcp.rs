@@ -1,11 +1,11 @@
-//! ICE-TCP: its candidates, and the servers that are asked from its port.
+//! ICE-TCP: its candidates, and binding requests from its port.
 
 use super::*;
 use crate::proto::net::{NetworkChange, ServerName};
 
 const SERVER: &str = "198.51.100.1";
 
-/// A gatherer with these servers, reachable at one address by UDP and TCP.
+/// Creates a gatherer with these servers, with one address for UDP and TCP.
 fn listening(config: GatherConfig, urls: &[&str]) -> (Gatherer, Vec<GatherOutput>) {
     let now = Instant::now();
     let servers = urls.iter().map(|u| match u.starts_with("turn") {
@@ -32,7 +32,7 @@ fn with(tcp: IceTcp) -> GatherConfig {
     }
 }
 
-/// From where each is asked, and how.
+/// Returns base and transport of each binding request.
 fn asked(out: &[GatherOutput]) -> Vec<String> {
     let each = requests(out).into_iter();
     each.map(|r| format!("{} {:?}", r.base, r.transport))
@@ -49,7 +49,7 @@ fn a_stun_server_is_asked_by_udp_and_by_tcp() {
         let (mut g, out) = listening(with(tcp), &["stun:198.51.100.1"]);
         assert_eq!(asked(&out), ["192.0.2.2:1000 Udp", "192.0.2.2:443 Tcp"]);
         let mapped: SocketAddr = "203.0.113.7:4000".parse().unwrap();
-        // Both protocols may have the same number.
+        // UDP and TCP may use the same port number.
         for request in requests(&out) {
             g.handle_binding(&request, &BindingReply::Mapped(mapped));
         }
@@ -78,12 +78,12 @@ fn a_url_says_how_a_server_is_asked() {
     assert_eq!(asked(&out), ["192.0.2.2:443 Tcp"]);
     let (_, out) = listening(with(IceTcp::Passive), &["stuns:198.51.100.1"]);
     assert_eq!(asked(&out), [format!("192.0.2.2:443 {:?}", tls())]);
-    // A TURN server is a STUN server.
+    // A TURN server is also a STUN server.
     let (_, out) = listening(with(IceTcp::Passive), &["turns:198.51.100.1:443"]);
     assert_eq!(asked(&out), [format!("192.0.2.2:443 {:?}", tls())]);
     let (_, out) = listening(with(IceTcp::Both), &["turn:198.51.100.1?transport=tcp"]);
     assert_eq!(asked(&out), ["192.0.2.2:443 Tcp"]);
-    // Without UDP that is what a stun: URL is for.
+    // Without UDP, a `stun:` URL means TCP.
     let mut config = with(IceTcp::Passive);
     config.udp = false;
     let (_, out) = listening(config, &["stun:198.51.100.1"]);
@@ -120,7 +120,7 @@ fn who_does_not_listen_is_told_once_that_the_server_is_of_no_use() {
     assert!(errors(&out)[0].text.contains("GatherConfig::udp"));
 }
 
-/// Many a STUN server is there for UDP alone, and a firewall may just be silent.
+/// Many STUN servers support UDP only, and a firewall may drop TCP silently.
 #[test]
 fn whoever_was_not_asked_for_tcp_is_not_waited_for_long_and_not_reported() {
     let (mut g, out) = listening(with(IceTcp::Passive), &["stun:198.51.100.1"]);
@@ -134,14 +134,14 @@ fn whoever_was_not_asked_for_tcp_is_not_waited_for_long_and_not_reported() {
     assert!(at <= Instant::now() + IMPLIED_WAIT);
     g.handle_timeout(at);
     assert_eq!(drain(&mut g), [GatherOutput::Complete]);
-    // It is welcome later.
+    // A late answer is still used.
     g.handle_binding(tcp, &seen(2));
     let late = drain(&mut g);
     assert!(
         matches!(&late[..], [GatherOutput::Candidate(_)]),
         "{late:?}"
     );
-    // One that was asked for is waited for, and said.
+    // A server that was configured for TCP is waited for, and its failure reported.
     let (mut g, out) = listening(with(IceTcp::Passive), &["stuns:198.51.100.1"]);
     g.handle_timeout(Instant::now() + IMPLIED_WAIT);
     assert!(!g.is_complete());
@@ -209,7 +209,7 @@ fn candidates_for_tcp() {
     };
     let both = ["192.0.2.2:9 Active", "192.0.2.2:443 Passive"];
     assert_eq!(of_tcp(&drain(&mut g)), both);
-    // A new generation, and then a new address in place of the old one.
+    // A new generation, and then a new address that replaces the old one.
     g.start(Instant::now());
     assert_eq!(of_tcp(&drain(&mut g)), both);
     let new = [InterfaceAddress {
@@ -232,7 +232,7 @@ fn candidates_for_tcp() {
     assert_eq!(changed, [both, now].concat());
 }
 
-/// Without a UDP socket nobody else says what addresses there are.
+/// Without a UDP socket, only TCP reports the addresses.
 #[test]
 fn addresses_come_and_go_without_udp() {
     let mut config = with(IceTcp::Both);
