@@ -1,30 +1,30 @@
-//! How many ICE checks leave without an answer.
+//! Limit on unanswered ICE checks.
 //!
-//! Whoever may hand us a description names the addresses that checks go to, so a server can be made to send to anybody.
-//! Checks that are answered are free, and so is an address that has answered lately. Of the others there is a budget for
-//! each IP address and for the whole loop; what is over it is not sent. The core takes it for lost and tries again, and
-//! the address that matters speaks for itself: our answer to its check needs no budget.
+//! A remote description names the addresses that checks are sent to, so an attacker can make a server send to arbitrary
+//! hosts. Answered checks are free, and so is an address that has answered recently. All others share a budget per IP
+//! address and for the whole loop; checks beyond it are not sent. The core treats them as lost and retries, and a real
+//! remote peer proves itself: our response to its check needs no budget.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// How long an address that has answered is free: consent lasts as long (RFC 7675 §5.1).
+/// Time for which an address that has answered is free, equal to the lifetime of consent (RFC 7675 §5.1).
 const FREE_FOR: Duration = Duration::from_secs(30);
 
-/// Addresses that are remembered as having answered; further ones use the budget.
+/// Maximum number of addresses remembered as having answered; further ones use the budget.
 const MAX_FREE: usize = 65_536;
 
-/// The time in which a budget that is used up becomes whole again.
+/// Time in which an exhausted budget is refilled.
 const WHOLE_AFTER: Duration = Duration::from_secs(16);
 
-/// One address may have this part of the whole budget.
+/// One address may use this fraction of the total budget.
 const SHARE: u32 = 8;
 
-/// IP addresses whose budgets are remembered before those that are whole are forgotten.
+/// Number of IP addresses whose budgets are kept before refilled ones are removed.
 const MIN_ROOM: usize = 1024;
 
-/// Checks that wait for their answers, by their destinations.
+/// Budgets for unanswered checks, in total and by destination.
 #[derive(Debug)]
 pub(super) struct Checks {
     most: u32,
@@ -33,15 +33,15 @@ pub(super) struct Checks {
     answered: HashMap<SocketAddr, Instant>,
 }
 
-/// A bucket that is filled at an even pace.
+/// A token bucket.
 #[derive(Debug, Clone, Copy)]
 struct Budget {
-    /// When it is whole again.
+    /// When it is full again.
     whole_at: Instant,
 }
 
 impl Budget {
-    /// Takes one of `most`. Returns `false` if there is none.
+    /// Takes one token of at most `most`. Returns `false` if there is none.
     fn take(&mut self, most: u32, now: Instant) -> bool {
         let one = WHOLE_AFTER / most.max(1);
         let after = self.whole_at.max(now) + one;
@@ -59,7 +59,7 @@ impl Budget {
 }
 
 impl Checks {
-    /// `most` checks without an answer, an eighth of it to one IP address.
+    /// Creates budgets of `most` unanswered checks, and an eighth of it per IP address.
     pub fn new(most: u32, now: Instant) -> Self {
         Self {
             most,
@@ -69,7 +69,7 @@ impl Checks {
         }
     }
 
-    /// Returns `true` if a check may be sent there now; it counts then.
+    /// Returns `true` if a check may be sent to this address, and counts it.
     pub fn allows(&mut self, to: SocketAddr, now: Instant) -> bool {
         if self.is_free(to, now) {
             return true;
@@ -90,7 +90,7 @@ impl Checks {
         true
     }
 
-    /// A check that was sent there has been answered.
+    /// Records that a check to this address was answered.
     pub fn answered(&mut self, by: SocketAddr, now: Instant) {
         if !self.is_free(by, now) {
             self.all.give_back(self.most);
@@ -134,14 +134,14 @@ mod tests {
         assert_eq!(sent(&mut checks, 1, t), 0);
         let all: usize = (2..100).map(|host| sent(&mut checks, host, t)).sum();
         assert_eq!(all, 700);
-        // A second gives a sixteenth.
+        // One second refills a sixteenth.
         let later = t + Duration::from_secs(1);
         assert_eq!(sent(&mut checks, 1, later), 6);
         let whole = t + 3 * WHOLE_AFTER;
         assert_eq!(sent(&mut checks, 1, whole), 100);
     }
 
-    /// Ten thousand that answer cost nothing.
+    /// Ten thousand checks that are answered cost nothing.
     #[test]
     fn what_is_answered_is_free() {
         let t = Instant::now();
@@ -153,7 +153,7 @@ mod tests {
         for _ in 0..1000 {
             assert!(checks.allows(addr(1, 5), t));
         }
-        // But not for ever.
+        // But it expires.
         let later = t + FREE_FOR;
         let sent = (0..1000)
             .filter(|_| checks.allows(addr(1, 5), later))

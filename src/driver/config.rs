@@ -1,4 +1,4 @@
-//! What a loop can be told before it begins.
+//! Configuration of an event loop.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -9,73 +9,74 @@ use crate::proto::peer::{Certificate, CryptoBackend};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct LoopConfig {
-    /// Local addresses to bind. The wildcards of both families by default: one socket each, which
-    /// serves all interfaces. A family that the system does not have is left out.
+    /// Local addresses to bind. Default: the wildcards of both families, one socket each, which serve all interfaces. A
+    /// family that the system does not support is skipped.
     pub bind: Vec<IpAddr>,
-    /// The UDP port shared by peers with [`PortPolicy::Shared`](crate::proto::net::PortPolicy). 0, the
-    /// default, lets the system choose one.
+    /// UDP port shared by peers with [`PortPolicy::Shared`](crate::proto::net::PortPolicy). 0, the default, lets the
+    /// system choose one.
     pub port: u16,
-    /// The TCP port on which ICE-TCP is listened for, by all peers that want it
-    /// ([`GatherConfig::tcp`](crate::proto::ice::GatherConfig)); opened when the first of them comes. 0, the default,
-    /// lets the system choose one. It may be the same as [`port`](Self::port).
+    /// TCP port of the ICE-TCP listener, shared by all peers that use it
+    /// ([`GatherConfig::tcp`](crate::proto::ice::GatherConfig)) and opened for the first of them. 0, the default, lets
+    /// the system choose one. May equal [`port`](Self::port).
     pub tcp_port: u16,
-    /// ICE-TCP streams that one peer may have: one for each pair of addresses that can reach each other. 16; further
-    /// ones are refused.
+    /// Maximum number of ICE-TCP streams per peer: one for each pair of addresses that can reach each other. Default:
+    /// 16; further ones are refused.
     pub max_tcp_streams: usize,
-    /// ICE-TCP streams that have not shown a correct STUN request yet, of all addresses together. 256; further ones
-    /// are refused, and each is closed after [`tcp_patience`](Self::tcp_patience). Of one address there may be an
+    /// Maximum number of ICE-TCP streams that have not yet sent a valid STUN request, over all addresses. Default: 256;
+    /// further ones are refused, and each is closed after [`tcp_patience`](Self::tcp_patience). One client may use an
     /// eighth of it.
     pub max_tcp_strangers: usize,
-    /// How long a stream has for its first correct STUN request. 5 s.
+    /// Time limit for the first valid STUN request on an ICE-TCP stream. Default: 5 s.
     pub tcp_patience: Duration,
-    /// Who does the cryptography for peers that do not say. `None` takes the default of this build.
+    /// Crypto backend of peers that do not choose one. `None`, the default, uses the default of this build.
     pub crypto: Option<CryptoBackend>,
-    /// The identity of peers that have none of their own. `None`: one is made with the loop.
+    /// DTLS certificate of peers without one of their own. `None`, the default, creates one with the loop.
     pub certificate: Option<Certificate>,
-    /// Peers at once. 10,000; above it: [`LoopError::LimitReached`](super::LoopError).
-    pub max_peers: usize,
-    /// Datagrams read from one socket in one turn; what is left waits for the next. 512.
-    pub read_budget: usize,
-    /// Datagrams waiting in one socket for the system to take them. 4,096; more are dropped and counted,
-    /// as a full network queue would.
-    pub max_send_queue: usize,
-    /// Jobs waiting in a [`LoopHandle`](super::LoopHandle). 1,024; above it the poster is told.
-    pub max_posted: usize,
-    /// Sockets that the application may open with [`add_udp`](super::EventLoop::add_udp). 1,024; above it:
+    /// Maximum number of peers. Default: 10,000; beyond it [`EventLoop::add_peer`](super::EventLoop::add_peer) returns
     /// [`LoopError::LimitReached`](super::LoopError).
+    pub max_peers: usize,
+    /// Maximum number of datagrams read from one socket per turn; the rest is read in the next one. Default: 512.
+    pub read_budget: usize,
+    /// Maximum number of datagrams queued per socket while the system accepts no more. Default: 4,096; further ones are
+    /// dropped and counted, as in a full network queue.
+    pub max_send_queue: usize,
+    /// Maximum number of jobs queued in a [`LoopHandle`](super::LoopHandle). Default: 1,024; beyond it
+    /// [`post`](super::LoopHandle::post) returns an error.
+    pub max_posted: usize,
+    /// Maximum number of sockets opened with [`add_udp`](super::EventLoop::add_udp). Default: 1,024; beyond it
+    /// [`LoopError::LimitReached`](super::LoopError) is returned.
     pub max_udp_sockets: usize,
-    /// Bytes of datagrams for the application that wait to be taken, with some for each. 8 MiB; more are
-    /// dropped and counted.
+    /// Maximum number of bytes of received datagrams that the application has not taken, including overhead per
+    /// datagram. Default: 8 MiB; further ones are dropped and counted.
     pub max_unread: usize,
-    /// Buffer requested from the system for each socket and direction, in bytes. 4 MiB; where the
-    /// system gives less, a line of the log says so.
+    /// Socket buffer requested from the system per socket and direction, in bytes. Default: 4 MiB. If the system grants
+    /// less, a log line says so.
     pub socket_buffer: usize,
-    /// ICE checks without an answer, of all peers together. 2,048, filled again at 128 a second; to one IP address an
-    /// eighth of it. Further ones are not sent, and counted; the core tries again. Whoever may hand over a description
-    /// names the addresses that are checked, so this bounds what a loop can be made to send to others.
+    /// Maximum number of unanswered ICE checks, over all peers. Default: 2,048, refilled at 128 per second; an eighth
+    /// of it per IP address. Further checks are not sent, but counted; the core retries. Remote descriptions choose the
+    /// addresses that are checked, so this limits what a loop can be made to send to third parties.
     pub max_unanswered_checks: u32,
-    /// How long a remote address belongs to the peer that last heard from it, when another peer claims
-    /// it. 5 s.
+    /// Time for which a remote address stays with the peer that last received from it, when another peer claims it.
+    /// Default: 5 s.
     pub address_hold: Duration,
-    /// Whom to trust when a TURN server is reached by TLS (`turns:`): certificates in PEM. `None`, the
-    /// default, takes the system's authorities. Only with the feature `tls`.
+    /// Trusted certificate authorities for TURN servers over TLS (`turns:`), in PEM. `None`, the default, uses the
+    /// system's. Has an effect only with the feature `tls`.
     pub tls_authorities: Option<Vec<u8>>,
-    /// How changes of the machine's networks are noticed. [`NetworkWatching::Auto`] by default.
+    /// Detection of network changes. Default: [`NetworkWatching::Auto`].
     pub network: NetworkWatching,
 }
 
-/// How a loop notices that interfaces, addresses or the default route have changed. Peers then gather
-/// candidates anew, and restart ICE if they have to
-/// ([`PeerConfig::restart_on_network_change`](crate::proto::peer::PeerConfig)).
+/// How a loop detects changes of interfaces, addresses and the default route. Peers then gather candidates again, and
+/// restart ICE if necessary ([`PeerConfig::restart_on_network_change`](crate::proto::peer::PeerConfig)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum NetworkWatching {
-    /// The system says so (netlink, on Linux); where it does not, or may not, interfaces are looked at every 2 s.
+    /// By notifications of the system (netlink, on Linux); where there are none, interfaces are compared every 2 s.
     #[default]
     Auto,
-    /// Interfaces are looked at so often.
+    /// Interfaces are compared at this interval.
     Polling(Duration),
-    /// Not at all, nor whether the machine has slept.
+    /// No detection, neither of network changes nor of suspends.
     Off,
 }
 

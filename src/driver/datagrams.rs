@@ -1,5 +1,4 @@
-//! UDP sockets of the application's own, on the same loop: for RTP from a camera, to a player, or anything
-//! else that is no peer's.
+//! UDP sockets of the application on the same loop: for RTP from a camera, to a player, or any other purpose.
 
 use std::collections::VecDeque;
 use std::io;
@@ -9,30 +8,30 @@ use super::sockets::Owner;
 use super::{EventLoop, LoopError};
 use crate::proto::net::{Protocol, Transmit};
 
-/// The largest payload of a UDP datagram.
+/// Maximum payload of a UDP datagram.
 const MAX_UDP: usize = 65_507;
 
-/// Names a UDP socket of the application. Never used twice.
+/// Identifies a UDP socket of the application. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UdpId {
     index: u32,
     generation: u32,
 }
 
-/// Which UDP socket is wanted. An address alone will do: `net.add_udp("127.0.0.1:5004".parse()?)`.
+/// Configuration of a UDP socket. Can be created from an address: `net.add_udp("127.0.0.1:5004".parse()?)`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UdpConfig {
-    /// Where to bind it; port 0: the system chooses. A multicast group is joined, and the socket then
-    /// receives what is sent to that group only; several programs may do so at once.
+    /// Address to bind; port 0 lets the system choose. A multicast group is joined, and the socket then receives
+    /// datagrams to that group only; several programs may bind it at once.
     pub address: SocketAddr,
-    /// For multicast, in and out: the interface with this address. `None`, the default: the system's
-    /// choice, by its routes.
+    /// Address of the interface for sending and receiving multicast. `None`, the default, lets the system choose by its
+    /// routes.
     pub interface: Option<IpAddr>,
-    /// How many routers a multicast datagram sent from here may pass. `None`, the default: none (1).
+    /// TTL of multicast datagrams sent from this socket. `None`, the default, means 1: the local network only.
     pub multicast_ttl: Option<u8>,
-    /// Nothing is received: what comes, as the reports that players of RTP send back, stays with the system,
-    /// which drops it. Default: no.
+    /// Disables receiving: incoming datagrams, such as RTCP reports of players, stay in the system's buffer and are
+    /// dropped there. Default: `false`.
     pub send_only: bool,
 }
 
@@ -48,7 +47,7 @@ impl From<SocketAddr> for UdpConfig {
 }
 
 impl UdpConfig {
-    /// A socket bound to this address.
+    /// Creates a configuration for a socket bound to this address.
     pub fn new(address: SocketAddr) -> Self {
         address.into()
     }
@@ -75,13 +74,13 @@ impl UdpConfig {
     }
 }
 
-/// A datagram that came to a socket of the application.
+/// A datagram received on a socket of the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Datagram {
-    /// To which.
+    /// The socket that received it.
     pub socket: UdpId,
-    /// Who sent it, or says so: anybody can write any address there.
+    /// The sender's address. UDP does not authenticate it: anyone can forge it.
     pub source: SocketAddr,
     /// The local address it was sent to.
     pub destination: SocketAddr,
@@ -89,7 +88,7 @@ pub struct Datagram {
     pub contents: Vec<u8>,
 }
 
-/// Those that have come and were not taken yet.
+/// Received datagrams that were not taken yet.
 pub(super) struct Inbox {
     queue: VecDeque<Datagram>,
     bytes: usize,
@@ -134,12 +133,12 @@ impl Inbox {
 }
 
 impl EventLoop {
-    /// Opens a UDP socket for the application, served by this loop like those of the peers: in batches, and
-    /// so many datagrams a turn. What comes to it is taken with [`poll_datagram`](Self::poll_datagram).
+    /// Opens a UDP socket for the application. The loop serves it like those of peers: in batches, with a limit per
+    /// turn. Take received datagrams with [`poll_datagram`](Self::poll_datagram).
     ///
     /// # Errors
     ///
-    /// [`LoopError::Bind`] when the system refuses; [`LoopError::LimitReached`].
+    /// Returns [`LoopError::Bind`] if the system refuses, and [`LoopError::LimitReached`].
     pub fn add_udp(&mut self, config: impl Into<UdpConfig>) -> Result<UdpId, LoopError> {
         let config = config.into();
         let limit = self.config.max_udp_sockets;
@@ -152,7 +151,7 @@ impl EventLoop {
         self.udp_generation = self.udp_generation.wrapping_add(1);
         let generation = self.udp_generation;
         let id = |index: usize| UdpId {
-            // The slab is bounded by what the system has of descriptors; its keys are dense.
+            // The number of sockets is limited by the system's descriptors; slab keys are dense.
             index: u32::try_from(index).unwrap_or(u32::MAX),
             generation,
         };
@@ -160,31 +159,29 @@ impl EventLoop {
         opened.map_err(|e| LoopError::Bind(config.address, e))
     }
 
-    /// The local address of a socket of the application, with the port that the system chose; `None` when
-    /// it was closed.
+    /// Returns the local address of a socket of the application, with the actual port; `None` if it was closed.
     pub fn udp_address(&self, socket: UdpId) -> Option<SocketAddr> {
         let udp = self.sockets.get(socket.index as usize)?;
         (udp.owner == Owner::Application(socket)).then_some(udp.bound())
     }
 
-    /// The next datagram that has come to a socket of the application. While there are any,
+    /// Returns the next datagram received on a socket of the application. While there are any,
     /// [`next_event`](Self::next_event) does not wait: take them all, or make the socket
     /// [`send_only`](UdpConfig::send_only).
     pub fn poll_datagram(&mut self) -> Option<Datagram> {
         self.inbox.pop()
     }
 
-    /// Sends a datagram from a socket of the application; it goes out with the next turn. As ever with UDP,
-    /// whether it arrives is not known; what the system does not take is counted in
-    /// [`LoopStats::send_dropped`](super::LoopStats::send_dropped).
+    /// Queues a datagram on a socket of the application; it is sent in the next turn. Delivery is not guaranteed;
+    /// datagrams that the system refuses are counted in [`LoopStats::send_dropped`](super::LoopStats::send_dropped).
     ///
-    /// Send to addresses that a person or a configuration has named. Whoever sends to where datagrams seem to
-    /// come from can be made to flood somebody else.
+    /// Send only to addresses chosen by a person or a configuration. Replying to the source address of received
+    /// datagrams can be abused to flood a third party.
     ///
     /// # Errors
     ///
-    /// [`LoopError::NoSuchSocket`]; [`LoopError::Io`] when the destination is of the other address family, or
-    /// the datagram is over 65,507 bytes.
+    /// Returns [`LoopError::NoSuchSocket`], or [`LoopError::Io`] if the destination is of the other address family or
+    /// the datagram exceeds 65,507 bytes.
     pub fn send_datagram(
         &mut self,
         socket: UdpId,
@@ -214,8 +211,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Closes a socket of the application, once what it has queued is sent. Datagrams that it has received
-    /// can still be taken. Nothing happens when it is closed already.
+    /// Closes a socket of the application once its queued datagrams are sent. Datagrams received earlier can still be
+    /// taken. Does nothing if it is already closed.
     pub fn close_udp(&mut self, socket: UdpId) {
         if self.udp_address(socket).is_some() {
             let registry = self.poll.registry();

@@ -1,14 +1,14 @@
-//! When each machine wants to be woken.
+//! Deadlines of many machines, in a heap.
 //!
-//! A busy peer moves its deadline with every packet, mostly to later. So a heap entry is made only when
-//! the deadline comes nearer than what the heap already has for it; an entry that comes up too early is
-//! put back at the time that then holds.
+//! A busy peer changes its deadline with every packet, usually to a later time. A heap entry is therefore added only if
+//! the deadline becomes earlier than the one in the heap; an entry that is popped too early is pushed again with the
+//! current deadline.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Instant;
 
-/// The deadlines of machines named by small numbers.
+/// Deadlines of machines, which are identified by small numbers.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
@@ -23,7 +23,7 @@ struct Slot {
 }
 
 impl Deadlines {
-    /// Machine `index` wants to be woken at this time, and not at the one it wanted before.
+    /// Sets the deadline of machine `index`, replacing the previous one.
     pub fn set(&mut self, index: usize, at: Option<Instant>) {
         if index >= self.slots.len() {
             if at.is_none() {
@@ -41,12 +41,12 @@ impl Deadlines {
         }
     }
 
-    /// When the next machine may want to be woken. Never too late; perhaps too early.
+    /// Returns the time at which a machine may be due. Never too late, possibly too early.
     pub fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// A machine whose time has come.
+    /// Returns a machine that is due.
     pub fn pop_due(&mut self, now: Instant) -> Option<usize> {
         while let Some(Reverse((at, index))) = self.heap.peek().copied() {
             if at > now {
@@ -73,8 +73,7 @@ impl Deadlines {
         None
     }
 
-    /// Entries that were overtaken by an earlier one stay until their time; when they are many, the
-    /// heap is made anew.
+    /// Rebuilds the heap if it has many obsolete entries, which otherwise stay until their time.
     fn compact(&mut self) {
         if self.heap.len() <= 64 + 4 * self.slots.len() {
             return;

@@ -1,13 +1,13 @@
-//! Which peer a datagram on a shared port belongs to, in constant time.
+//! Assigns datagrams on a shared port to peers, in constant time.
 //!
-//! | what came | it belongs to |
+//! | datagram | peer |
 //! |---|---|
-//! | a STUN request | the peer with the ufrag before the colon of its USERNAME |
-//! | a STUN response | the peer that sent the request of this transaction |
-//! | anything else | the peer that the remote address has proved itself to |
+//! | STUN request | the one with the ufrag before the colon of its USERNAME |
+//! | STUN response | the one that sent the request with this transaction id |
+//! | anything else | the one for which the remote address has been validated |
 //!
-//! What belongs to nobody is counted and dropped. A remote address has one peer: while that peer hears
-//! from it, no other can claim it, or one peer could take another's traffic.
+//! Datagrams that belong to no peer are counted and dropped. A remote address belongs to one peer: while that peer
+//! receives from it, no other peer can claim it; otherwise one peer could take over another's traffic.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -16,16 +16,16 @@ use std::time::{Duration, Instant};
 use super::checks::Checks;
 use crate::proto::ice::stun::{self, StunPeek};
 
-/// How long the answer to a STUN request is waited for. Beyond the last retransmission of one request.
+/// Time to wait for the response to a STUN request. Longer than all its retransmissions.
 const TRANSACTION_LIFETIME: Duration = Duration::from_secs(10);
 
-/// STUN requests waiting for their answers; the oldest makes room.
+/// Maximum number of STUN requests without a response; the oldest is removed.
 const MAX_TRANSACTIONS: usize = 65_536;
 
-/// Room for transactions that is always kept.
+/// Minimum capacity of the transaction table.
 const MIN_ROOM: usize = 64;
 
-/// The table. Peers are small numbers.
+/// Routing table of a loop. Peers are identified by small numbers.
 #[derive(Debug)]
 pub(crate) struct Demux {
     addresses: HashMap<(usize, SocketAddr), Owner>,
@@ -44,8 +44,8 @@ struct Owner {
 }
 
 impl Demux {
-    /// An empty table; `hold` is how long a silent peer keeps an address that another one claims, `checks` how many ICE
-    /// checks may be without an answer.
+    /// Creates an empty table. `hold` is the time for which a silent peer keeps an address that another one claims;
+    /// `checks` is the maximum number of unanswered ICE checks.
     pub fn new(hold: Duration, checks: u32, now: Instant) -> Self {
         Self {
             addresses: HashMap::new(),
@@ -57,7 +57,7 @@ impl Demux {
         }
     }
 
-    /// Whose datagram this is.
+    /// Returns the peer that a datagram belongs to.
     pub fn route(
         &mut self,
         socket: usize,
@@ -68,7 +68,7 @@ impl Demux {
         if stun::is_stun(datagram) {
             return match stun::peek(datagram)? {
                 StunPeek::Request { local_ufrag } => self.ufrags.get(local_ufrag).copied(),
-                // There is one answer.
+                // A transaction has one response.
                 StunPeek::Response { transaction, .. } => self.answered(transaction, now),
                 StunPeek::Other => None,
             };
@@ -78,7 +78,7 @@ impl Demux {
         Some(owner.peer)
     }
 
-    /// The peer that a STUN request is for.
+    /// Returns the peer that a STUN request is for.
     pub fn by_ufrag(&self, message: &[u8]) -> Option<usize> {
         match stun::is_stun(message).then(|| stun::peek(message))?? {
             StunPeek::Request { local_ufrag } => self.ufrags.get(local_ufrag).copied(),
@@ -86,7 +86,7 @@ impl Demux {
         }
     }
 
-    /// Something has come to a socket that only one peer has: if it is the answer to a check, the check was answered.
+    /// Handles a datagram on a socket that belongs to one peer: records it if it is the response to a check.
     pub fn note_received(&mut self, datagram: &[u8], now: Instant) {
         let peek = stun::is_stun(datagram).then(|| stun::peek(datagram));
         if let Some(Some(StunPeek::Response { transaction, .. })) = peek {
@@ -100,8 +100,8 @@ impl Demux {
         Some(peer)
     }
 
-    /// A peer sends this: notes STUN requests, so that their answers find back. Returns `false` if it is a check too
-    /// many and is not to be sent.
+    /// Handles a datagram that a peer sends: records STUN requests, so that their responses can be assigned. Returns
+    /// `false` if it is a check beyond the budget and must not be sent.
     pub fn note_sent(
         &mut self,
         peer: usize,
@@ -131,7 +131,7 @@ impl Demux {
         true
     }
 
-    /// Most are: what 10 s of many peers' checks take is neither kept nor left as room.
+    /// Removes answered transactions and releases capacity, so that 10 s of many peers' checks do not stay in memory.
     fn forget_answered(&mut self) {
         let transactions = &mut self.transactions;
         self.order.retain(|(_, id)| transactions.contains_key(id));
@@ -152,8 +152,8 @@ impl Demux {
         }
     }
 
-    /// The address has proved itself to this peer. False when it belongs to another that still hears
-    /// from it.
+    /// Assigns a validated address to this peer. Returns `false` if it belongs to another peer that still receives from
+    /// it.
     pub fn claim(&mut self, socket: usize, address: SocketAddr, peer: usize, now: Instant) -> bool {
         let hold = self.hold;
         let owner = self
@@ -174,8 +174,8 @@ impl Demux {
         }
     }
 
-    /// Forgets a peer, given what it was known by. Its transactions go when their time has come: an
-    /// answer that finds another peer meanwhile has the wrong integrity there.
+    /// Removes a peer with its ufrags and addresses. Its transactions expire by time: a response that is assigned to
+    /// another peer meanwhile fails the integrity check there.
     pub fn drop_peer(&mut self, peer: usize, ufrags: &[String], addresses: &[(usize, SocketAddr)]) {
         for ufrag in ufrags {
             self.drop_ufrag(ufrag, peer);
@@ -267,7 +267,7 @@ mod tests {
     fn what_is_answered_leaves_nothing() {
         let t = Instant::now();
         let mut d = Demux::new(Duration::from_secs(5), u32::MAX, t);
-        // One that is never answered, and many that are.
+        // One request that is never answered, and many that are.
         d.note_sent(1, addr(9), &stun(1, 0, "x:y"), t);
         for n in 0..10_000u32 {
             let mut request = stun(1, 1, "x:y");

@@ -1,4 +1,4 @@
-//! What can go wrong with a loop.
+//! Errors of an event loop.
 
 use std::fmt;
 use std::io;
@@ -10,24 +10,24 @@ use crate::proto::peer::{CryptoError, PeerError};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LoopError {
-    /// The system refused something; the text says what was tried.
+    /// A system call failed; the text says what was attempted.
     Io(&'static str, io::Error),
-    /// A socket could not be opened at this address.
+    /// A socket could not be bound to this address.
     Bind(SocketAddr, io::Error),
-    /// There is no such peer, or it has closed.
+    /// The peer does not exist, or has closed.
     NoSuchPeer,
-    /// There is no such socket of the application, or it was closed.
+    /// The socket does not exist, or was closed.
     NoSuchSocket,
     /// A configured limit was reached.
     LimitReached {
-        /// Its name in [`LoopConfig`](super::LoopConfig).
+        /// The limit's name in [`LoopConfig`](super::LoopConfig).
         limit: &'static str,
-        /// Its value.
+        /// The limit's value.
         value: usize,
     },
-    /// The peer did not accept its configuration.
+    /// The peer's configuration is invalid.
     Peer(PeerError),
-    /// The crypto backend is missing or refused to start.
+    /// The crypto backend is missing or failed to start.
     Crypto(CryptoError),
 }
 

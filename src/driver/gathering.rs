@@ -1,4 +1,4 @@
-//! What peers need of the loop to gather candidates: sockets, names resolved, STUN servers asked.
+//! Services of the loop for candidate gathering: sockets, name resolution, STUN bindings.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::proto::net::{
 use crate::proto::peer::Input;
 
 impl EventLoop {
-    /// Opens a socket for a peer and tells it.
+    /// Opens a socket for a peer and passes it the reply.
     pub(super) fn open_socket(&mut self, index: usize, request: &SocketRequest, now: Instant) {
         let id = request.id;
         let reply = match self.try_open(index, request, now) {
@@ -25,7 +25,7 @@ impl EventLoop {
         self.peers.input(index, input, &mut self.touched);
     }
 
-    /// The addresses of the socket; `None`: it is being opened.
+    /// Opens a socket; returns its addresses, or `None` if it is still being opened.
     fn try_open(
         &mut self,
         index: usize,
@@ -66,7 +66,7 @@ impl EventLoop {
         }
     }
 
-    /// A relay of a peer is gone. (Its other sockets go with the peer.)
+    /// Closes a relay socket of a peer. (Other sockets are closed with the peer.)
     pub(super) fn close_socket(&mut self, index: usize, id: SocketId) {
         if self.close_ice_stream(index, id) {
             return;
@@ -87,7 +87,7 @@ impl EventLoop {
         self.drop_forgotten(index);
     }
 
-    /// Sends on the stream of a peer that has these two ends.
+    /// Sends on the peer's stream with this local and remote address.
     pub(super) fn send_stream(&mut self, index: usize, transmit: &Transmit) {
         let Some(entry) = self.peers.get_mut(index) else {
             return;
@@ -103,7 +103,7 @@ impl EventLoop {
         }
     }
 
-    /// Reads and writes streams, and tells their peers.
+    /// Reads and writes streams, and passes the results to their peers.
     pub(super) fn run_streams(&mut self, now: Instant) {
         let registry = self.poll.registry();
         let stats = &mut self.stats;
@@ -158,7 +158,7 @@ impl EventLoop {
         }
     }
 
-    /// Gives peers the addresses that have been found.
+    /// Passes resolved addresses to the peers that wait for them.
     pub(super) fn deliver_resolved(&mut self, now: Instant) {
         while let Some((host, result, waiting)) = self.resolver.found(now) {
             for id in waiting {
@@ -177,7 +177,7 @@ impl EventLoop {
         self.drain_bindings(now);
     }
 
-    /// Sends what the bindings want to send, and tells peers what came of it.
+    /// Handles the output of the STUN bindings.
     pub(super) fn drain_bindings(&mut self, now: Instant) {
         loop {
             match self.bindings.poll_output() {
@@ -218,7 +218,7 @@ impl EventLoop {
         }
     }
 
-    /// Begins to connect to a STUN server from the port of ICE-TCP.
+    /// Starts a TCP connection to a STUN server from the ICE-TCP port.
     fn open_binding_stream(&mut self, request: &SocketRequest) -> Result<(), String> {
         let SocketKind::BindingStream { local, remote, tls } = &request.kind else {
             return Err("a stream is for TCP".into());

@@ -1,4 +1,4 @@
-//! From another thread into the loop.
+//! Access to a loop from other threads.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::EventLoop;
 
-/// Work for the loop's thread.
+/// A job for the loop's thread.
 pub(super) type Job = Box<dyn FnOnce(&mut EventLoop) + Send>;
 
 struct Shared {
@@ -19,7 +19,7 @@ struct Shared {
     closed: AtomicBool,
 }
 
-/// Lets other threads reach a loop. Cheap to clone.
+/// Handle for other threads to reach a loop. Cheap to clone.
 #[derive(Clone)]
 pub struct LoopHandle(Arc<Shared>);
 
@@ -29,13 +29,13 @@ impl fmt::Debug for LoopHandle {
     }
 }
 
-/// Why a job was not taken.
+/// Reason why a job was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PostError {
-    /// [`LoopConfig::max_posted`](super::LoopConfig::max_posted) jobs are waiting. Try again later.
+    /// [`LoopConfig::max_posted`](super::LoopConfig::max_posted) jobs are queued. Try again later.
     Full,
-    /// The loop is gone.
+    /// The loop has been dropped.
     Closed,
 }
 
@@ -61,11 +61,11 @@ impl LoopHandle {
         }))
     }
 
-    /// Has the loop's thread do this, in its next turn. Jobs keep their order.
+    /// Queues a job for the loop's thread, to be run in its next turn. Jobs run in order.
     ///
     /// # Errors
     ///
-    /// [`PostError::Full`], [`PostError::Closed`]; the job was dropped.
+    /// Returns [`PostError::Full`] or [`PostError::Closed`]; the job was dropped.
     pub fn post(&self, job: impl FnOnce(&mut EventLoop) + Send + 'static) -> Result<(), PostError> {
         if self.0.closed.load(Ordering::Acquire) {
             return Err(PostError::Closed);
@@ -81,14 +81,14 @@ impl LoopHandle {
         Ok(())
     }
 
-    /// Makes [`EventLoop::next_event`] return `None` once, so that whoever waits in it looks at what
-    /// another thread has left for it.
+    /// Makes [`EventLoop::next_event`] return `None` once, so that the loop's thread can look at data left by another
+    /// thread.
     pub fn wake(&self) {
         self.ask_wake();
         self.notify();
     }
 
-    /// The same, from within a turn.
+    /// The same, when called within a turn.
     pub(super) fn ask_wake(&self) {
         self.0.wake_asked.store(true, Ordering::Release);
     }
@@ -101,7 +101,7 @@ impl LoopHandle {
     }
 
     fn jobs(&self) -> std::sync::MutexGuard<'_, VecDeque<Job>> {
-        // A queue that a panicking thread held is still a queue.
+        // The queue stays valid if a thread panics while holding the lock.
         self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,8 +1,8 @@
-//! ICE-TCP (RFC 6544): one port for all peers, and the streams that peers open.
+//! ICE-TCP (RFC 6544): one listening port for all peers, and streams opened by peers.
 //!
 //! ```text
-//!   accepted ──first message: a STUN request for the ufrag of a peer──► that peer's ──it proves itself──► kept
-//!      └── too many, something else, too late ──► closed                     └── too late ──► closed
+//!   accepted ──first message: a STUN request for a peer's ufrag──► assigned to the peer ──validated──► kept
+//!      └── too many, other data, timeout ──► closed                    └── timeout ──► closed
 //! ```
 
 use std::collections::{HashMap, HashSet};
@@ -24,24 +24,24 @@ use crate::proto::net::client_of;
 use crate::proto::net::{InterfaceAddress, Protocol, Received, SocketId, SocketReply, Transmit};
 use crate::proto::peer::Input;
 
-/// The tokens of listening sockets begin here.
+/// First mio token of listening sockets.
 pub(super) const FIRST_TOKEN: usize = 1 << 28;
 
-/// Connections accepted in one turn.
+/// Maximum number of connections accepted per turn.
 const ACCEPT_BUDGET: usize = 64;
 
-/// Connections that the system holds until they are accepted.
+/// Listen backlog of the system.
 const BACKLOG: i32 = 256;
 
-/// All of ICE-TCP of a loop. The bytes pass through [`Streams`].
+/// ICE-TCP listeners and streams of a loop. Their bytes pass through [`Streams`].
 pub(super) struct IceStreams {
     listeners: Vec<(TcpListener, SocketAddr)>,
     streams: HashMap<usize, IceStream>,
     by_ends: HashMap<(SocketAddr, SocketAddr), usize>,
     by_peer: HashMap<usize, Vec<usize>>,
-    /// Those that have to prove themselves yet.
+    /// Streams that are not validated yet.
     strangers: HashSet<usize>,
-    /// Someone may wait to be accepted.
+    /// Connections may be waiting to be accepted.
     acceptable: bool,
     over: Vec<usize>,
     bind: Vec<IpAddr>,
@@ -52,13 +52,13 @@ pub(super) struct IceStreams {
 }
 
 struct IceStream {
-    /// What its peer calls it, if that has opened it.
+    /// The peer's id for it, if the peer opened it.
     id: Option<SocketId>,
     peer: Option<usize>,
     remote: SocketAddr,
     local: Option<SocketAddr>,
     deframer: Deframer,
-    /// It has to prove itself until then.
+    /// It must be validated by this time.
     until: Instant,
 }
 
@@ -80,7 +80,7 @@ impl IceStreams {
         }
     }
 
-    /// Listens, if it does not already.
+    /// Starts to listen, unless it does already.
     pub fn listen(&mut self, registry: &Registry) -> Result<(), String> {
         if self.listeners.is_empty() {
             let mut failures = Vec::new();
@@ -125,7 +125,7 @@ impl IceStreams {
         Ok((listener, address))
     }
 
-    /// The socket that listens at this address.
+    /// Returns the listener at this address.
     pub fn listener(&self, local: SocketAddr) -> Option<&TcpListener> {
         let is_it = |bound: &SocketAddr| {
             bound.port() == local.port()
@@ -137,7 +137,7 @@ impl IceStreams {
         found.map(|(listener, _)| listener)
     }
 
-    /// Where it is listened, if it is.
+    /// Returns the listening addresses.
     pub fn bound(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(|(_, address)| *address).collect()
     }
@@ -150,12 +150,12 @@ impl IceStreams {
         self.acceptable
     }
 
-    /// When the next stream has had its time.
+    /// Returns the time at which the next unvalidated stream expires.
     pub fn deadline(&self) -> Option<Instant> {
         self.strangers().map(|(_, s)| s.until).min()
     }
 
-    /// Takes in who has connected, within limits.
+    /// Accepts pending connections, within limits.
     pub fn accept(
         &mut self,
         streams: &mut Streams,
@@ -176,7 +176,7 @@ impl IceStreams {
                     Ok(accepted) => accepted,
                     Err(e) if e.kind() == ErrorKind::WouldBlock => break,
                     Err(e) => {
-                        // Mostly one that has gone again; or there are no descriptors left.
+                        // Usually a connection that was closed again; or no descriptors are left.
                         log::debug!("accepting: {e}");
                         break;
                     }
@@ -214,7 +214,7 @@ impl IceStreams {
         self.streams.insert(key, stream);
     }
 
-    /// Something has happened to a stream.
+    /// Handles an event of a stream.
     pub fn on_event(
         &mut self,
         key: usize,
@@ -285,14 +285,14 @@ impl IceStreams {
         !is_new || self.count_of(peer) < self.max_streams
     }
 
-    /// This stream has shown a correct STUN message.
+    /// Marks a stream as validated after a valid STUN message.
     pub fn proved(&mut self, local: SocketAddr, remote: SocketAddr) {
         if let Some(key) = self.by_ends.get(&(local, remote)) {
             self.strangers.remove(key);
         }
     }
 
-    /// The stream of this peer with these ends.
+    /// Returns the stream of this peer with these addresses.
     fn find(&self, peer: usize, local: SocketAddr, remote: SocketAddr) -> Option<usize> {
         let key = *self.by_ends.get(&(local, remote))?;
         let stream = self.streams.get(&key)?;
@@ -334,7 +334,7 @@ impl IceStream {
 }
 
 impl EventLoop {
-    /// The addresses of ICE-TCP; port 9 where nothing is listened on (RFC 6544 §4.5).
+    /// Returns the addresses for ICE-TCP; with port 9 if there is no listener (RFC 6544 §4.5).
     pub(super) fn ice_tcp_addresses(
         &mut self,
         listen: bool,
@@ -350,7 +350,7 @@ impl EventLoop {
         self.ice_tcp_reachable(bound, now)
     }
 
-    /// The same as it is now, without opening anything.
+    /// Returns the current addresses without opening a listener.
     pub(super) fn ice_tcp_addresses_now(
         &mut self,
         now: Instant,
@@ -375,7 +375,7 @@ impl EventLoop {
         Ok(addresses)
     }
 
-    /// Begins to connect for a peer.
+    /// Starts a TCP connection on behalf of a peer.
     pub(super) fn open_ice_stream(
         &mut self,
         index: usize,
@@ -396,7 +396,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Sends on the stream of a peer that has these two ends.
+    /// Sends on the peer's stream with this local and remote address.
     pub(super) fn send_ice_stream(&mut self, index: usize, transmit: &Transmit) {
         let (local, remote) = (transmit.source, transmit.destination);
         let Some(key) = self.ice.find(index, local, remote) else {
@@ -408,7 +408,7 @@ impl EventLoop {
         }
     }
 
-    /// A peer does not need this stream any more. Whether there was one.
+    /// Closes a stream of a peer. Returns `true` if it existed.
     pub(super) fn close_ice_stream(&mut self, index: usize, id: SocketId) -> bool {
         let keys = self.ice.by_peer.get(&index);
         let mut keys = keys.into_iter().flatten().copied();
@@ -421,7 +421,7 @@ impl EventLoop {
         true
     }
 
-    /// A peer is closed.
+    /// Closes all streams of a peer.
     pub(super) fn close_ice_streams(&mut self, index: usize) {
         for key in self.ice.by_peer.remove(&index).unwrap_or_default() {
             self.ice.remove(key);
@@ -429,7 +429,7 @@ impl EventLoop {
         }
     }
 
-    /// Closes streams that are over or have had their time, and tells their peers.
+    /// Closes streams that ended or have expired, and notifies their peers.
     pub(super) fn end_ice_streams(&mut self, now: Instant) {
         if self.ice.deadline().is_some_and(|at| at <= now) {
             let late = self.ice.strangers().filter(|(_, s)| s.until <= now);
@@ -462,7 +462,7 @@ impl EventLoop {
     }
 }
 
-/// Returns `true` if one more stranger may come: one client has an eighth of the places.
+/// Returns `true` if another unvalidated stream of this client is allowed: one client may use an eighth of the limit.
 fn has_room(strangers: impl Iterator<Item = IpAddr>, ip: IpAddr, most: usize) -> bool {
     let client = client_of(ip);
     let (mut all, mut same) = (0, 0);
@@ -477,7 +477,7 @@ fn has_room(strangers: impl Iterator<Item = IpAddr>, ip: IpAddr, most: usize) ->
 mod tests {
     use super::*;
 
-    /// Whoever has one IPv6 address has 2^64 of them.
+    /// The owner of one IPv6 address has 2^64 of them.
     #[test]
     fn a_network_is_one_stranger() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();

@@ -1,4 +1,4 @@
-//! The addresses of this machine.
+//! The local addresses of this machine.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use crate::proto::net::InterfaceAddress;
 
-/// How long a list is taken for true: a thousand peers made at once ask the system once.
+/// Lifetime of the cached list: a thousand peers created at once query the system once.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Somewhere far away (root servers of the DNS): what is asked is by which way it is reached. Nothing is sent.
+/// Distant addresses (DNS root servers), used to look up the route to the Internet. Nothing is sent to them.
 const FAR_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 41, 0, 4));
 const FAR_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0x503, 0xba3e, 0, 0, 0, 2, 0x30));
 
-/// The interfaces, looked up anew when the list is old.
+/// The interfaces, with a cached list.
 #[derive(Debug, Default)]
 pub(super) struct Interfaces {
     list: Vec<(String, IpAddr)>,
@@ -28,7 +28,7 @@ impl Interfaces {
         Ok(())
     }
 
-    /// All IPv4 addresses.
+    /// Returns all IPv4 addresses.
     pub fn ipv4(&mut self, now: Instant) -> io::Result<Vec<Ipv4Addr>> {
         self.update(now)?;
         let list = self.list.iter().filter_map(|(_, ip)| match ip {
@@ -38,7 +38,7 @@ impl Interfaces {
         Ok(list.collect())
     }
 
-    /// The local addresses at which a socket bound to `bound` can be reached.
+    /// Returns the local addresses at which a socket bound to `bound` is reachable.
     pub fn reachable(
         &mut self,
         bound: SocketAddr,
@@ -57,11 +57,11 @@ impl Interfaces {
             .collect())
     }
 
-    /// Asks the system, however young the list is.
+    /// Queries the system, regardless of the list's age.
     pub fn refresh(&mut self, now: Instant) -> io::Result<()> {
         self.list = if_addrs::get_if_addrs()?
             .into_iter()
-            // An interface that is down, or has no cable in it, keeps its address.
+            // An interface that is down or has no carrier keeps its address.
             .filter(|i| i.is_oper_up() || i.is_loopback())
             .map(|i| (i.name.clone(), i.ip()))
             .collect();
@@ -69,7 +69,7 @@ impl Interfaces {
         Ok(())
     }
 
-    /// What there is to be reached by: when this changes, so may candidates.
+    /// Returns the state that candidates depend on.
     pub fn snapshot(&self) -> Snapshot {
         let usable = self.list.iter().filter(|(_, ip)| is_usable(*ip));
         let mut addresses: Vec<_> = usable.cloned().collect();
@@ -83,29 +83,29 @@ impl Interfaces {
     }
 }
 
-/// The addresses that other machines may reach us by, and those that we would send from.
+/// Local addresses that other machines may reach, and those used for sending.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Snapshot {
-    /// Sorted.
+    /// Interface names and addresses, sorted.
     pub addresses: Vec<(String, IpAddr)>,
-    /// By the default route.
+    /// Source address of the default route.
     pub way_out_v4: Option<IpAddr>,
     pub way_out_v6: Option<IpAddr>,
 }
 
-/// The address that the system would send from.
+/// Returns the source address that the system would use.
 fn way_out(to: IpAddr) -> Option<IpAddr> {
     let any: IpAddr = match to {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    // Connecting a UDP socket only looks the route up.
+    // Connecting a UDP socket only looks up the route.
     let socket = UdpSocket::bind((any, 0)).ok()?;
     socket.connect((to, 53)).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
 
-/// Not those that come and go with an interface and are of no use as candidates.
+/// Returns `true` for addresses that can become candidates.
 fn is_usable(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local() && !ip.is_unspecified(),

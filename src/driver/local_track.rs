@@ -1,4 +1,4 @@
-//! One track for many peers.
+//! A local track that is sent to many peers.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use crate::proto::peer::{
     PeerEvent, RtpPacket, TransceiverConfig, TransceiverId,
 };
 
-/// A track of ours that any number of peers are sent (pion: `TrackLocal`). It knows which of them can be
-/// written to, and writes to those.
+/// A local track sent to any number of peers (pion: `TrackLocal`). It tracks which of them have negotiated it, and
+/// writes to those.
 ///
 /// ```no_run
 /// # use looprtc::driver::{EventLoop, LoopConfig, LocalTrack};
@@ -42,19 +42,19 @@ struct Sender {
     is_bound: bool,
 }
 
-/// What an event meant for a [`LocalTrack`].
+/// Meaning of an event for a [`LocalTrack`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum LocalTrackEvent {
-    /// A peer takes it from now on, in this codec (pion: `Bind`).
+    /// A peer has negotiated the track with this codec; media is sent to it from now on (pion: `Bind`).
     Bound(CodecParameters),
-    /// A peer takes it no more (pion: `Unbind`).
+    /// A peer no longer receives the track (pion: `Unbind`).
     Unbound,
-    /// A peer asks for a keyframe.
+    /// A peer requests a keyframe.
     KeyframeRequest(KeyframeRequestKind),
 }
 
 impl LocalTrack {
-    /// A track that nobody is sent yet. `config` tells its names and codecs.
+    /// Creates a track without peers. `config` contains its ids and codecs.
     pub fn new(kind: MediaKind, config: TransceiverConfig) -> Self {
         Self {
             kind,
@@ -63,12 +63,12 @@ impl LocalTrack {
         }
     }
 
-    /// Adds it to a peer ([`Peer::add_track`](crate::proto::peer::Peer::add_track)). A negotiation
-    /// follows.
+    /// Adds the track to a peer ([`Peer::add_track`](crate::proto::peer::Peer::add_track)). A
+    /// [`NegotiationNeeded`](PeerEvent::NegotiationNeeded) event follows.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The errors of `add_track`.
     pub fn add_to(
         &mut self,
         net: &mut EventLoop,
@@ -84,18 +84,18 @@ impl LocalTrack {
         Ok(transceiver)
     }
 
-    /// Takes it from a peer ([`Peer::remove_track`](crate::proto::peer::Peer::remove_track)). A
-    /// negotiation follows.
+    /// Removes the track from a peer ([`Peer::remove_track`](crate::proto::peer::Peer::remove_track)). A
+    /// [`NegotiationNeeded`](PeerEvent::NegotiationNeeded) event follows.
     pub fn remove_from(&mut self, net: &mut EventLoop, peer: PeerId) {
         for sender in self.senders.extract_if(.., |s| s.peer == peer) {
             if let Ok(mut peer) = net.peer(peer) {
-                // A peer that is closed sends it no more either.
+                // A closed peer has no track to remove.
                 let _ = peer.remove_track(sender.transceiver);
             }
         }
     }
 
-    /// Tells it of an event of a peer, any event. What that meant for this track, if anything.
+    /// Handles any event of a peer. Returns its meaning for this track, if it concerns it.
     pub fn handle_event(&mut self, peer: PeerId, event: &PeerEvent) -> Option<LocalTrackEvent> {
         let (transceiver, news) = match event {
             PeerEvent::TrackBound { transceiver, codec } => {
@@ -129,29 +129,30 @@ impl LocalTrack {
         Some(news)
     }
 
-    /// Sends a frame to all that take it, in the next turn. To how many.
+    /// Queues a frame for all peers that receive the track, to be sent in the next turn. Returns the number of those
+    /// peers.
     ///
-    /// A peer that refuses it (see [`Peer::write_frame`](crate::proto::peer::Peer::write_frame)), or has 4,096
-    /// waiting, misses it; the log tells.
+    /// A peer that refuses it (see [`Peer::write_frame`](crate::proto::peer::Peer::write_frame)), or has 4,096 items
+    /// queued, misses it; the log says so.
     pub fn write_frame(&self, net: &mut EventLoop, frame: &EncodedFrame) -> usize {
         self.write(net, &Queued::Frame(Arc::new(frame.clone())))
     }
 
-    /// Sends a packet to all that take it, each a peer in
-    /// [`MediaMode::Packets`](crate::proto::peer::MediaMode::Packets), in the next turn. To how many.
+    /// Queues a packet for all peers that receive the track, to be sent in the next turn. Returns the number of those
+    /// peers, which must be in [`MediaMode::Packets`](crate::proto::peer::MediaMode::Packets).
     ///
-    /// A peer that refuses it (see [`Peer::write_rtp`](crate::proto::peer::Peer::write_rtp)), or has 4,096
-    /// waiting, misses it; the log tells.
+    /// A peer that refuses it (see [`Peer::write_rtp`](crate::proto::peer::Peer::write_rtp)), or has 4,096 items
+    /// queued, misses it; the log says so.
     pub fn write_rtp(&self, net: &mut EventLoop, packet: &RtpPacket) -> usize {
         self.write(net, &Queued::Packet(Arc::new(packet.clone())))
     }
 
-    /// How many take it now.
+    /// Returns the number of peers that receive the track now.
     pub fn bound(&self) -> usize {
         self.senders.iter().filter(|s| s.is_bound).count()
     }
 
-    /// The peers it was added to.
+    /// Iterates over the peers that the track was added to.
     pub fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
         self.senders.iter().map(|s| s.peer)
     }

@@ -1,6 +1,6 @@
-//! Multicast DNS on the loop: a socket for each IPv4 interface, made when the first name is needed.
+//! Multicast DNS on the loop: one socket per IPv4 interface, opened when the first name is needed.
 //!
-//! Names have addresses of both families; the questions and answers themselves travel over IPv4.
+//! Names resolve to addresses of both families; the messages themselves are sent over IPv4.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
@@ -17,13 +17,13 @@ use crate::proto::ice::mdns::{GROUPS, PORT};
 use crate::proto::ice::{Mdns, MdnsOutput};
 use crate::proto::peer::Input;
 
-/// The tokens of its sockets begin here.
+/// First mio token of its sockets.
 pub(super) const FIRST_TOKEN: usize = 1 << 29;
 
-/// Interfaces that are used.
+/// Maximum number of interfaces used.
 const MAX_INTERFACES: usize = 16;
 
-/// Packets read from one socket in one turn.
+/// Maximum number of packets read from one socket per turn.
 const READ_BUDGET: usize = 64;
 
 /// Multicast DNS for the peers of a loop.
@@ -67,10 +67,10 @@ impl MdnsDriver {
         }
     }
 
-    /// Interfaces have come or gone: the sockets are made anew, if they are needed.
+    /// Reopens the sockets after interfaces have changed, if they are in use.
     pub fn reopen(&mut self, addresses: Vec<Ipv4Addr>, registry: &Registry) {
         if self.opened {
-            // What is closed is not polled any more.
+            // Closed sockets are no longer polled.
             self.sockets.clear();
             self.open(addresses, registry);
             self.readable = true;
@@ -101,7 +101,7 @@ impl MdnsDriver {
         }
     }
 
-    /// A peer is gone, and its names with it.
+    /// Unpublishes the names of a peer.
     pub fn release(&mut self, peer: PeerId) {
         for host in self.published.remove(&peer).unwrap_or_default() {
             self.machine.unpublish(&host);
@@ -140,7 +140,7 @@ impl EventLoop {
         }
     }
 
-    /// Reads what has come, and does what is due.
+    /// Reads incoming packets and handles timeouts.
     pub(super) fn run_mdns(&mut self, now: Instant) {
         let is_due = self.mdns.deadline.is_some_and(|at| at <= now);
         if !self.mdns.readable && !is_due {
@@ -176,7 +176,7 @@ impl EventLoop {
     }
 }
 
-/// A socket on the port that everybody shares, which sends by this interface.
+/// Opens a socket on the shared mDNS port that sends on this interface.
 fn bind(interface: Ipv4Addr, registry: &Registry, token: Token) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;

@@ -1,7 +1,7 @@
-//! The one place that touches mio and the clock.
+//! The event loop: the only module that uses mio and the clock.
 //!
-//! An [`EventLoop`] owns the poll, the sockets, the deadlines and the peers, on one thread. The
-//! application pulls events from it; nothing calls back:
+//! An [`EventLoop`] owns the poll, the sockets, the deadlines and the peers, on one thread. The application pulls
+//! events from it; there are no callbacks:
 //!
 //! ```no_run
 //! use looprtc::driver::{EventLoop, LoopConfig};
@@ -14,7 +14,7 @@
 //!     match event {
 //!         PeerEvent::NegotiationNeeded => {
 //!             let offer = net.peer(id)?.negotiate()?;
-//!             println!("for the other side: {}", offer.sdp);
+//!             println!("send this to the remote peer: {}", offer.sdp);
 //!         }
 //!         PeerEvent::ChannelMessage { message, .. } => println!("{message:?}"),
 //!         _ => {}
@@ -25,34 +25,33 @@
 //!
 //! # When networks change
 //!
-//! The loop watches the interfaces, their addresses and the default route of the machine, and whether it
-//! has slept ([`LoopConfig::network`]). A peer whose path that concerns says
-//! [`NegotiationNeeded`](PeerEvent::NegotiationNeeded), then
-//! [`IceCandidate`](PeerEvent::IceCandidate), also in the middle of a session, and goes on when the other side
-//! has answered; so does one whose other side is silent. It is the same signaling as for the first offer, and
+//! The loop detects changes of interfaces, addresses and the default route, and suspends of the machine
+//! ([`LoopConfig::network`]). An affected peer emits [`NegotiationNeeded`](PeerEvent::NegotiationNeeded) and then
+//! [`IceCandidate`](PeerEvent::IceCandidate), also in the middle of a session, and continues once the remote peer has
+//! answered; so does a peer whose remote peer has gone silent. The signaling is the same as for the first offer, and
 //! all that an application has to do:
 //!
-//! | event or message | what to do |
+//! | event or message | action |
 //! |---|---|
-//! | `NegotiationNeeded` | [`negotiate`](PeerMut::negotiate), and send the offer |
+//! | `NegotiationNeeded` | call [`negotiate`](PeerMut::negotiate) and send the offer |
 //! | `IceCandidate` | send it, with its `username_fragment` |
-//! | a description comes | [`receive`](PeerMut::receive), and send the answer, if there is one |
-//! | a candidate comes | [`add_ice_candidate`](PeerMut::add_ice_candidate) |
+//! | a description arrives | call [`receive`](PeerMut::receive) and send the answer, if there is one |
+//! | a candidate arrives | call [`add_ice_candidate`](PeerMut::add_ice_candidate) |
 //!
-//! Signaling has to be reliable, and to find its own way back: a WebSocket from the address that is gone is gone,
-//! too, and what was said meanwhile has to be said when there is another. It must not go through a channel of
-//! the session that it is to bring back. Both sides may restart at once; give them different
-//! [`Politeness`](crate::proto::peer::Politeness). Who has no way to signal later can leave the event alone, or
-//! turn restarts off in the [`PeerConfig`]. Channels keep their order and lose nothing; of media what was under way
-//! is lost, and a keyframe asked for.
+//! Signaling has to be reliable and to reconnect by itself: a WebSocket from an address that is gone is gone, too, and
+//! messages sent meanwhile have to be delivered after reconnecting. It must not use a channel of the session that it is
+//! meant to restore. Both peers may restart at once; give them different
+//! [`Politeness`](crate::proto::peer::Politeness). If the application cannot signal later, it may ignore the event, or
+//! turn restarts off in the [`PeerConfig`]. Channels keep their order and lose nothing; media in transit is lost, and a
+//! keyframe is requested.
 //!
 //! # Turns
 //!
-//! One turn does bounded work: so many datagrams a socket, so many posted jobs, each due deadline once.
-//! What is left over is remembered, and the next turn does not wait. To live inside another loop, wait
-//! for its descriptor ([`AsRawFd`](std::os::fd::AsRawFd)) to become readable or for
-//! [`next_deadline`](EventLoop::next_deadline), then call [`turn`](EventLoop::turn) with no wait and
-//! take the events with [`poll_event`](EventLoop::poll_event).
+//! One turn does a bounded amount of work: a limited number of datagrams per socket and of posted jobs, and each due
+//! deadline once. The rest is remembered, and the next turn does not wait. To embed the loop in another one, wait for
+//! its descriptor ([`AsRawFd`](std::os::fd::AsRawFd)) to become readable or for
+//! [`next_deadline`](EventLoop::next_deadline), then call [`turn`](EventLoop::turn) with a zero wait and take the
+//! events with [`poll_event`](EventLoop::poll_event).
 
 mod checks;
 mod config;
@@ -107,45 +106,44 @@ pub use self::peers::PeerId;
 #[cfg(feature = "server")]
 pub(crate) use self::peers::Queued;
 
-/// The waker's token; sockets are numbered from 0.
+/// mio token of the waker; sockets are numbered from 0.
 const WAKER: Token = Token(usize::MAX);
 
-/// That of netlink.
+/// mio token of netlink.
 const NETWORK: Token = Token(usize::MAX - 2);
 
-/// Readiness events taken from the system in one turn.
+/// Maximum number of readiness events taken from the system per turn.
 const EVENTS: usize = 256;
 
-/// What a loop has counted.
+/// Counters of a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LoopStats {
-    /// Turns.
+    /// Turns of the loop.
     pub turns: u64,
     /// Datagrams read.
     pub datagrams_received: u64,
     /// Datagrams queued for sending.
     pub datagrams_sent: u64,
-    /// Datagrams that belong to no peer.
+    /// Datagrams dropped because they belong to no peer.
     pub unroutable: u64,
-    /// Datagrams for the application dropped because it did not take those before.
+    /// Datagrams dropped because the application did not take earlier ones.
     pub unread_dropped: u64,
-    /// Datagrams dropped because the system took no more, or refused them.
+    /// Datagrams dropped because the system accepted no more, or refused them.
     pub send_dropped: u64,
     /// Claims of a remote address that another peer was using.
     pub address_conflicts: u64,
-    /// ICE-TCP streams refused because too many had not proved themselves
-    /// ([`LoopConfig::max_tcp_strangers`]).
+    /// ICE-TCP streams refused because too many were not validated yet ([`LoopConfig::max_tcp_strangers`]).
     pub tcp_refused: u64,
-    /// ICE checks that were not sent because too many had no answer ([`LoopConfig::max_unanswered_checks`]).
+    /// ICE checks not sent because too many were unanswered ([`LoopConfig::max_unanswered_checks`]).
     pub checks_withheld: u64,
     /// Peers closed because they panicked.
     pub panics: u64,
-    /// Changes of the machine's networks, and sleeps of the machine.
+    /// Changes of the machine's networks, and suspends.
     pub network_changes: u64,
 }
 
-/// Peers, sockets and time on one thread. See the [module](self).
+/// Event loop that runs peers, sockets and timers on one thread. See the [module](self).
 pub struct EventLoop {
     poll: Poll,
     ready: Events,
@@ -159,7 +157,7 @@ pub struct EventLoop {
     resolver: Resolver,
     mdns: MdnsDriver,
     bindings: Bindings,
-    /// The streams of the bindings, by their names.
+    /// The streams of the STUN bindings, by id.
     binding_streams: HashMap<SocketId, usize>,
     binding_deadline: Option<Instant>,
     network: NetworkWatch,
@@ -169,7 +167,7 @@ pub struct EventLoop {
     events: VecDeque<(PeerId, PeerEvent)>,
     inbox: Inbox,
     udp_generation: u32,
-    /// Peers with outputs to be polled.
+    /// Peers with output to be polled.
     touched: Vec<usize>,
     stats: LoopStats,
 }
@@ -184,11 +182,11 @@ impl std::fmt::Debug for EventLoop {
 }
 
 impl EventLoop {
-    /// A loop without peers. Sockets are opened when the first peer needs them.
+    /// Creates a loop without peers. Sockets are opened when the first peer needs them.
     ///
     /// # Errors
     ///
-    /// [`LoopError::Io`] and [`LoopError::Crypto`].
+    /// Returns [`LoopError::Io`] or [`LoopError::Crypto`].
     pub fn new(config: LoopConfig) -> Result<Self, LoopError> {
         let poll = Poll::new().map_err(|e| LoopError::Io("creating the poll", e))?;
         let waker = handle::waker(poll.registry(), WAKER)
@@ -233,11 +231,11 @@ impl EventLoop {
         })
     }
 
-    /// Adds a peer. It has the loop's certificate and crypto backend unless it brings its own.
+    /// Adds a peer. It uses the loop's certificate and crypto backend unless its configuration has its own.
     ///
     /// # Errors
     ///
-    /// [`LoopError::LimitReached`], [`LoopError::Peer`].
+    /// Returns [`LoopError::LimitReached`] or [`LoopError::Peer`].
     pub fn add_peer(&mut self, config: PeerConfig) -> Result<PeerId, LoopError> {
         if self.peers.len() >= self.config.max_peers {
             return Err(LoopError::LimitReached {
@@ -256,11 +254,11 @@ impl EventLoop {
         Ok(id)
     }
 
-    /// A peer, to do something with. What it wants to send goes out in the next turn.
+    /// Borrows a peer to call its methods. Its output is sent in the next turn.
     ///
     /// # Errors
     ///
-    /// [`LoopError::NoSuchPeer`].
+    /// Returns [`LoopError::NoSuchPeer`].
     pub fn peer(&mut self, id: PeerId) -> Result<PeerMut<'_>, LoopError> {
         if !self.peers.contains(id) {
             return Err(LoopError::NoSuchPeer);
@@ -268,20 +266,20 @@ impl EventLoop {
         Ok(PeerMut { net: self, id })
     }
 
-    /// The peers that are not closed.
+    /// Returns the ids of all peers that are not closed.
     pub fn peer_ids(&self) -> Vec<PeerId> {
         self.peers.ids()
     }
 
-    /// The next event of any peer. Waits for it at most so long (`None`: for ever). `Ok(None)`: the time
-    /// has passed, [`LoopHandle::wake`] was called, or datagrams wait in [`poll_datagram`](Self::poll_datagram)
-    /// (if the application has opened sockets of its own with [`add_udp`](Self::add_udp)).
+    /// Returns the next event of any peer. Waits for at most `timeout` (`None`: without limit). Returns `Ok(None)` when
+    /// the time has passed, [`LoopHandle::wake`] was called, or datagrams wait in
+    /// [`poll_datagram`](Self::poll_datagram) (if the application has opened sockets with [`add_udp`](Self::add_udp)).
     ///
-    /// The last event of a peer is *closed*; with that it is gone from [`peer`](Self::peer).
+    /// The last event of a peer is *closed*; after it, [`peer`](Self::peer) no longer finds the peer.
     ///
     /// # Errors
     ///
-    /// [`LoopError::Io`]: the system refuses to wait; the loop is of no use any more.
+    /// Returns [`LoopError::Io`] if the system refuses to wait; the loop is unusable then.
     pub fn next_event(
         &mut self,
         timeout: Option<Duration>,
@@ -296,7 +294,7 @@ impl EventLoop {
             }
             let wait = match self.inbox.is_empty() {
                 true => end.map(|end| end.saturating_duration_since(Instant::now())),
-                // A turn all the same: who leaves datagrams unread shall not stop the peers.
+                // Still runs a turn: unread datagrams must not stop the peers.
                 false => Some(Duration::ZERO),
             };
             self.turn(wait)?;
@@ -307,11 +305,11 @@ impl EventLoop {
         }
     }
 
-    /// The next event that is there already.
+    /// Returns the next queued event without waiting.
     pub fn poll_event(&mut self) -> Option<(PeerId, PeerEvent)> {
         let (id, event) = loop {
             let (id, event) = self.events.pop_front()?;
-            // What has been dealt with since it was queued is not needed any more (W3C §4.7.3).
+            // Dropped if it was handled since it was queued (W3C §4.7.3).
             if event != PeerEvent::NegotiationNeeded || self.peers.needs_negotiation(id) {
                 break (id, event);
             }
@@ -322,20 +320,20 @@ impl EventLoop {
         Some((id, event))
     }
 
-    /// One turn: sends what peers want to send, waits for something to happen (at most so long), deals
-    /// with it. Bounded, but for the wait.
+    /// Runs one turn: sends pending output, waits for activity for at most `max_wait` (`None`: without limit), and
+    /// handles it. Apart from the wait, its work is bounded.
     ///
     /// # Errors
     ///
-    /// [`LoopError::Io`], as [`next_event`](Self::next_event).
+    /// Returns [`LoopError::Io`], see [`next_event`](Self::next_event).
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<(), LoopError> {
         self.turn_once(max_wait, true)
     }
 
-    /// `for_news`: what waits to be taken by the application is reason enough not to wait.
+    /// Runs one turn. `for_news`: do not wait if the application has events or datagrams to take.
     fn turn_once(&mut self, max_wait: Option<Duration>, for_news: bool) -> Result<(), LoopError> {
         self.stats.turns += 1;
-        // Now, since it makes news.
+        // Before the check for news, because it may create some.
         self.flush();
         let wait = match for_news && self.has_news() {
             true => Some(Duration::ZERO),
@@ -380,7 +378,8 @@ impl EventLoop {
         Ok(())
     }
 
-    /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now.
+    /// Returns the time by which [`turn`](Self::turn) must be called even if nothing arrives. A time in the past means
+    /// now.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.has_leftovers() || self.has_news() {
             return Some(Instant::now());
@@ -388,12 +387,12 @@ impl EventLoop {
         self.machines_deadline()
     }
 
-    /// Lets other threads reach this loop.
+    /// Returns a handle for other threads.
     pub fn handle(&self) -> LoopHandle {
         self.handle.clone()
     }
 
-    /// What has been counted so far.
+    /// Returns the counters accumulated since the loop was created.
     pub fn stats(&self) -> LoopStats {
         LoopStats {
             send_dropped: self.sockets.dropped() + self.streams.dropped,
@@ -402,12 +401,12 @@ impl EventLoop {
         }
     }
 
-    /// Ends well: waits until what peers have accepted for sending has been acknowledged, at most so
-    /// long, then closes them all, sends their goodbyes and gives their relays back. Events can still be taken afterwards.
+    /// Shuts down gracefully: waits up to `timeout` until data that peers accepted for sending is acknowledged, then
+    /// closes all peers, sends their close messages and releases their relays. Events can still be taken afterwards.
     ///
     /// # Errors
     ///
-    /// [`LoopError::Io`], as [`next_event`](Self::next_event).
+    /// Returns [`LoopError::Io`], see [`next_event`](Self::next_event).
     pub fn shutdown(&mut self, timeout: Duration) -> Result<(), LoopError> {
         let end = Instant::now() + timeout;
         while self.peers.has_buffered() {
@@ -439,7 +438,7 @@ impl EventLoop {
             || self.handle.has_jobs()
     }
 
-    /// Something waits for the application.
+    /// Returns `true` if the application has something to take.
     fn has_news(&self) -> bool {
         !self.events.is_empty() || !self.inbox.is_empty() || self.handle.is_wake_asked()
     }
@@ -468,13 +467,13 @@ impl EventLoop {
         }
     }
 
-    /// Returns the UDP port that peers with [`PortPolicy::Shared`](crate::proto::net::PortPolicy) share; `None` before the
-    /// first of them has come.
+    /// Returns the UDP port shared by peers with [`PortPolicy::Shared`](crate::proto::net::PortPolicy); `None` before
+    /// the first of them was added.
     pub fn shared_port(&self) -> Option<u16> {
         self.sockets.shared_port()
     }
 
-    /// Reads what has arrived, up to the budget of each socket.
+    /// Reads incoming datagrams, up to the budget of each socket.
     fn read(&mut self, now: Instant) {
         let (demux, peers) = (&mut self.demux, &mut self.peers);
         let (touched, stats) = (&mut self.touched, &mut self.stats);
@@ -505,12 +504,12 @@ impl EventLoop {
         self.run_streams(now);
     }
 
-    /// Polls every touched peer until it is drained, and sends what came of it.
+    /// Polls every touched peer until it is drained, and sends its output.
     fn flush(&mut self) {
-        // What a peer wants can touch a peer again (a socket was opened), so until there is no more.
+        // A peer's request can affect it again (a socket was opened), so repeat until nothing is left.
         while let Some(index) = self.touched.pop() {
             self.drain_peer(index);
-            // While it is in the processor's cache: with many peers a turn makes more than fits there.
+            // While the data is in the processor's cache: with many peers, a turn produces more than fits.
             self.sockets.flush(self.poll.registry());
         }
         self.sockets.flush(self.poll.registry());
@@ -525,13 +524,13 @@ impl Drop for EventLoop {
 
 #[cfg(unix)]
 impl std::os::fd::AsRawFd for EventLoop {
-    /// Readable when a [`turn`](EventLoop::turn) has something to do.
+    /// The descriptor becomes readable when [`turn`](EventLoop::turn) has something to do.
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         std::os::fd::AsRawFd::as_raw_fd(&self.poll)
     }
 }
 
-/// Whether this is the last event of a peer.
+/// Returns `true` for the last event of a peer.
 fn is_last(event: &PeerEvent) -> bool {
     matches!(
         event,

@@ -1,13 +1,13 @@
-//! Watching the networks of this machine, on the loop.
+//! Detection of network changes on the loop.
 //!
 //! ```text
-//!   netlink says something ─┐
-//!   every 2 s, elsewhere ───┴─► 250 ms of patience ─► one look at the system ─► differs? ─► every peer
-//!   the machine has slept ──────────────────────────────────────────────────────────────► every peer
+//!   netlink notification ──┐
+//!   every 2 s, elsewhere ──┴─► wait 250 ms ─► query the system once ─► different? ─► every peer
+//!   suspend detected ──────────────────────────────────────────────────────────────► every peer
 //! ```
 //!
-//! Without a change a thousand idle peers cost one comparison together. What a peer makes of a change is
-//! its own affair: see [`Input::NetworkChanged`](crate::proto::peer::Input).
+//! Without a change, a thousand idle peers cost one comparison in all. Peers decide themselves how to react: see
+//! [`Input::NetworkChanged`](crate::proto::peer::Input).
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) mod netlink;
@@ -28,23 +28,23 @@ use super::peers::RelaySocket;
 use crate::proto::net::NetworkChange;
 use crate::proto::peer::Input;
 
-/// Changes come in crowds: an interface, its addresses, its routes. So long they are let come.
+/// Time to wait after a notification, because changes come in groups: an interface, its addresses, its routes.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// What is known of the networks, and when to look again.
+/// The known state of the networks, and the time of the next query.
 #[derive(Debug)]
 pub(super) struct NetworkWatch {
     source: Source,
     sleep: SleepWatch,
     known: Snapshot,
     look_at: Option<Instant>,
-    /// The token of netlink.
+    /// mio token of netlink.
     token: Token,
 }
 
 #[derive(Debug)]
 enum Source {
-    /// Nobody has needed it yet.
+    /// Not started: no peer has needed it yet.
     NotStarted(NetworkWatching),
     Off,
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -52,10 +52,10 @@ enum Source {
     Polling(Duration),
 }
 
-/// What a look at the system has brought.
+/// Result of a comparison.
 #[derive(Debug, PartialEq, Eq, Default)]
 struct Difference {
-    /// Addresses that the machine does not have any more.
+    /// Addresses that the machine no longer has.
     gone: Vec<IpAddr>,
     rerouted_v4: bool,
     rerouted_v6: bool,
@@ -84,7 +84,7 @@ impl NetworkWatch {
         }
     }
 
-    /// Netlink has something to say.
+    /// Handles a readable netlink socket.
     pub fn on_ready(&mut self, now: Instant) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Source::Netlink(netlink) = &mut self.source {
@@ -102,12 +102,12 @@ impl NetworkWatch {
         let _ = now;
     }
 
-    /// When it wants to look.
+    /// Returns the time of the next query.
     pub fn deadline(&self) -> Option<Instant> {
         self.look_at
     }
 
-    /// Whether the time to look has come. Then the next look is set.
+    /// Returns `true` if a query is due, and schedules the next one.
     fn is_due(&mut self, now: Instant) -> bool {
         if self.look_at.is_none_or(|at| now < at) {
             return false;
@@ -120,7 +120,7 @@ impl NetworkWatch {
     }
 }
 
-/// How often interfaces are looked at where the system does not say when they change.
+/// Interval of queries if the system sends no notifications.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -139,7 +139,7 @@ fn automatic(_: &Registry, _: Token) -> Source {
     Source::Polling(POLL_EVERY)
 }
 
-/// What is different, if anything is.
+/// Compares two snapshots; returns the difference, if any.
 fn compare(before: &Snapshot, after: &Snapshot, slept: bool) -> Option<Difference> {
     if before == after && !slept {
         return None;
@@ -155,7 +155,7 @@ fn compare(before: &Snapshot, after: &Snapshot, slept: bool) -> Option<Differenc
 }
 
 impl EventLoop {
-    /// Begins to watch: with the first peer, because before it nobody has an address to lose.
+    /// Starts watching, with the first peer: before it there is no address to lose.
     pub(super) fn start_watching(&mut self, now: Instant) {
         let Source::NotStarted(watching) = self.network.source else {
             return;
@@ -164,15 +164,15 @@ impl EventLoop {
         if matches!(self.network.source, Source::Off) {
             return;
         }
-        // After netlink has been opened, so that nothing can happen in between.
+        // After netlink was opened, so that no change is missed in between.
         match self.sockets.look(now) {
             Ok(snapshot) => self.network.known = snapshot,
             Err(e) => log::warn!("listing network interfaces: {e}"),
         }
     }
 
-    /// Looks at the networks if there is reason to, and tells the peers what has changed. Before their
-    /// deadlines: after a sleep these have all passed, and what they would do is of the network before it.
+    /// Queries the networks if there is a reason, and passes changes to the peers. Called before their deadlines are
+    /// handled: after a suspend these have all passed, and their actions would assume the old network.
     pub(super) fn watch_network(&mut self, now: Instant) {
         if matches!(self.network.source, Source::NotStarted(_) | Source::Off) {
             return;
@@ -206,7 +206,7 @@ impl EventLoop {
     fn tell_peers(&mut self, difference: &Difference, now: Instant) {
         let interfaces = self.sockets.ipv4_interfaces(now);
         self.mdns.reopen(interfaces, self.poll.registry());
-        // The NATs on the way may be others now.
+        // There may be other NATs on the path.
         self.bindings.refresh(now);
         let tcp = match self.ice_tcp_addresses_now(now) {
             Ok(addresses) => addresses,
@@ -257,7 +257,7 @@ mod tests {
         ChannelConfig, IceCandidateInit, PeerConfig, PeerEvent, Politeness, SignalingState,
     };
 
-    /// Two peers of one loop, and the signaling between them. How often each asked for an offer.
+    /// Two peers of one loop with their signaling; counts how often each asked for an offer.
     struct Pair {
         net: EventLoop,
         ids: [PeerId; 2],
@@ -319,7 +319,7 @@ mod tests {
         pair.net.network.sleep.pretend(Duration::from_secs(3_600));
         pair.run(Duration::from_secs(2), |_| false);
         let restarts = pair.needed.iter().sum::<usize>() - before.iter().sum::<usize>();
-        // Both were told, and one offer is enough for both.
+        // Both were notified, and one offer is enough for both.
         assert_eq!(restarts, 1, "{:?}", pair.needed);
         assert_eq!(pair.net.stats().network_changes, 1);
         let peer = pair.net.peer(a).unwrap();
@@ -330,7 +330,7 @@ mod tests {
         ));
     }
 
-    /// Nothing is asked of peers, and nothing told to them, while nothing has changed.
+    /// Without a change, peers are neither queried nor notified.
     #[test]
     fn a_look_that_finds_nothing_touches_nobody() {
         let every = Duration::from_millis(1);
@@ -376,7 +376,7 @@ mod tests {
         assert!(unplugged.rerouted_v4 && !unplugged.rerouted_v6);
         let more = compare(&before, &snapshot(&[1, 2, 3], Some(1)), false).unwrap();
         assert!(more.gone.is_empty() && !more.rerouted_v4);
-        // The same address on another interface is not gone.
+        // An address that moved to another interface is not gone.
         let mut moved = before.clone();
         moved.addresses[0].0 = "wlan0".into();
         assert!(compare(&before, &moved, false).unwrap().gone.is_empty());
@@ -389,7 +389,7 @@ mod tests {
         let mut watch = NetworkWatch::new(NetworkWatching::Off, Token(1));
         assert!(!watch.is_due(t0));
         watch.look_at = Some(t0 + PATIENCE);
-        // More of the crowd does not put the look off.
+        // Further notifications do not delay the query.
         let _ = watch.look_at.get_or_insert(t0 + ms(100) + PATIENCE);
         assert!(!watch.is_due(t0 + ms(249)));
         assert!(watch.is_due(t0 + ms(250)));

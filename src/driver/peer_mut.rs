@@ -1,4 +1,4 @@
-//! A peer of a loop for the application.
+//! Access to a peer of a loop.
 
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ use crate::proto::peer::{
     TransceiverConfig, TransceiverId,
 };
 
-/// A peer of a loop, borrowed to do something with. The verbs are those of [`Peer`], with the loop's
-/// time; see there. To look at it, it derefs to [`Peer`].
+/// A borrowed peer of a loop. Its methods are those of [`Peer`], called with the loop's time; see there. Derefs to
+/// [`Peer`] for read access.
 pub struct PeerMut<'a> {
     pub(super) net: &'a mut EventLoop,
     pub(super) id: PeerId,
@@ -24,7 +24,7 @@ macro_rules! verbs {
         ///
         /// # Errors
         ///
-        /// As the verb of [`Peer`] that it stands for.
+        /// The errors of the [`Peer`] method of the same name.
         pub fn $name(&mut self, $($arg: $type),*) -> Result<$ret, PeerError> {
             self.run(|peer, now| peer.$name($($arg,)* now))?
         }
@@ -93,7 +93,7 @@ impl PeerMut<'_> {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as that method.
     pub fn set_buffered_amount_low_threshold(
         &mut self,
         channel: ChannelId,
@@ -107,13 +107,13 @@ impl PeerMut<'_> {
         self.run(|peer, _| peer.channel(channel)).ok().flatten()
     }
 
-    /// See [`Peer::close`]. The peer is gone with the event that follows.
+    /// See [`Peer::close`]. The peer is removed with its *closed* event.
     pub fn close(&mut self) {
-        // A peer that broke instead is closed, too.
+        // A peer that panicked is closed as well.
         let _ = self.run(|peer, now| peer.close(now));
     }
 
-    /// Its name.
+    /// Returns the peer's id.
     pub fn id(&self) -> PeerId {
         self.id
     }
@@ -137,7 +137,7 @@ impl std::ops::Deref for PeerMut<'_> {
     type Target = Peer;
 
     fn deref(&self) -> &Peer {
-        // `EventLoop::peer` has found the entry, and the loop is borrowed since.
+        // `EventLoop::peer` has found the entry, and the loop has been borrowed since.
         &self.net.peers.entries[self.id.index()].peer
     }
 }

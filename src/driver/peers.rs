@@ -1,4 +1,4 @@
-//! The peers of a loop: their names, their deadlines, and the fence around each.
+//! The peers of a loop: ids, deadlines, and panic isolation.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::proto::peer::{
     RtpPacket, TransceiverId, panic_text,
 };
 
-/// Names a peer of a loop. Never used twice.
+/// Identifies a peer of a loop. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId {
     index: u32,
@@ -36,47 +36,47 @@ impl std::fmt::Display for PeerId {
     }
 }
 
-/// The socket of a relay.
+/// Socket of a relay.
 pub(super) enum RelaySocket {
-    /// UDP; also in the list of all datagram sockets.
+    /// UDP; also in the list of datagram sockets.
     Datagrams(Vec<usize>),
-    /// TCP.
+    /// TCP or TLS.
     Stream(usize),
 }
 
 pub(super) struct Entry {
     id: PeerId,
     pub(super) peer: Box<Peer>,
-    /// All its datagram sockets, its own and shared ones.
+    /// All its datagram sockets, own and shared.
     pub(super) sockets: Vec<usize>,
-    /// Those of its relays, by the names it gave them.
+    /// Sockets of its relays, by the peer's ids.
     pub(super) relay_sockets: Vec<(SocketId, RelaySocket)>,
-    /// What the demultiplexer knows it by.
+    /// Ufrags registered in the demultiplexer.
     ufrags: Vec<String>,
     addresses: Vec<(usize, SocketAddr)>,
-    /// To be written when it is polled: so a peer's state is fetched into the processor's cache once a turn,
-    /// not once for each packet of a track that many peers are sent.
+    /// Media to be written when the peer is polled: its state is then loaded into the processor's cache once per turn,
+    /// not once per packet of a track with many peers.
     queued: VecDeque<(TransceiverId, Queued)>,
-    /// How many of these were refused.
+    /// Number of queued items that the peer refused.
     refused: u64,
-    /// It is in the list of those to be polled already.
+    /// Set while it is in the list of peers to be polled.
     pub(super) touched: bool,
-    /// It is closed; only its events are still to be taken, and its relays to be given back.
+    /// Closed; only its events are still to be taken, and its relays to be released.
     closed: bool,
     /// Its last event has been taken.
     forgotten: bool,
-    /// It panicked; what it was when it did, nobody knows.
+    /// It panicked, so its state is undefined.
     broken: Option<String>,
 }
 
-/// Media of a track that many peers are sent; they share it.
+/// Media of a track that is shared by many peers.
 #[derive(Debug, Clone)]
 pub(crate) enum Queued {
     Packet(Arc<RtpPacket>),
     Frame(Arc<EncodedFrame>),
 }
 
-/// Tracks come and go, and the event that says so may be on the way.
+/// Returns `true` for errors that are expected while tracks come and go, before the application has seen the event.
 fn is_passing(why: &PeerError) -> bool {
     matches!(
         why,
@@ -84,14 +84,13 @@ fn is_passing(why: &PeerError) -> bool {
     )
 }
 
-/// Media queued for one peer in one turn.
+/// Maximum number of media items queued for one peer per turn.
 const MAX_QUEUED: usize = 4096;
 
-/// Pieces of it that are written before the peer is drained. Its queues, and those of its core, keep the room
-/// that they have once had.
+/// Number of items written before the peer is drained. Its queues, and those of its core, never shrink.
 const PORTION: usize = 16;
 
-/// All peers, in slots that are used again under new names.
+/// All peers, in slots that are reused with new ids.
 #[derive(Default)]
 pub(super) struct Peers {
     pub(super) entries: Slab<Entry>,
@@ -141,13 +140,13 @@ impl Peers {
             .is_some_and(|e| e.id == id && !e.forgotten)
     }
 
-    /// Whether this peer still needs to make an offer.
+    /// Returns `true` if this peer still needs negotiation.
     pub fn needs_negotiation(&self, id: PeerId) -> bool {
         let entry = self.entries.get(id.index()).filter(|e| e.id == id);
         entry.is_some_and(|e| e.peer.needs_negotiation())
     }
 
-    /// The name of the peer in this slot, unless it is closed.
+    /// Returns the id of the peer in this slot, unless it is closed.
     pub fn id_of(&self, index: usize) -> Option<PeerId> {
         self.entries.get(index).filter(|e| !e.closed).map(|e| e.id)
     }
@@ -156,12 +155,12 @@ impl Peers {
         self.entries.get_mut(index)
     }
 
-    /// The datagram sockets of the peer in this slot.
+    /// Returns the datagram sockets of the peer in this slot.
     pub fn sockets_of(&self, index: usize) -> &[usize] {
         self.entries.get(index).map_or(&[], |e| &e.sockets)
     }
 
-    /// Whether closed peers are still giving relays back.
+    /// Returns `true` if closed peers are still releasing relays.
     pub fn has_farewells(&self) -> bool {
         self.entries
             .iter()
@@ -178,7 +177,7 @@ impl Peers {
         self.deadlines.next()
     }
 
-    /// Gives a datagram to a peer.
+    /// Passes a datagram to a peer.
     pub fn receive(
         &mut self,
         index: usize,
@@ -197,9 +196,9 @@ impl Peers {
         self.input(index, Input::Receive { now, received }, touched);
     }
 
-    /// Tells every peer whose time has come, each once.
+    /// Passes a timeout to every peer that is due, once each.
     pub fn fire(&mut self, now: Instant, touched: &mut Vec<usize>) {
-        // A peer's next deadline is set when it is polled, after this; so this comes to an end.
+        // A peer's next deadline is set when it is polled, after this loop; so the loop ends.
         while let Some(index) = self.deadlines.pop_due(now) {
             self.input(index, Input::Timeout(now), touched);
         }
@@ -210,7 +209,7 @@ impl Peers {
             return;
         };
         entry.fenced(|peer| {
-            // Closed is the only error, and it is an event as well.
+            // `Closed` is the only error, and reported by an event as well.
             let _ = peer.handle_input(input);
         });
         if !entry.touched {
@@ -221,7 +220,7 @@ impl Peers {
 }
 
 impl Entry {
-    /// Writes a portion of what is queued. Whether there was any.
+    /// Writes some of the queued items. Returns `true` if there were any.
     fn write_queued(&mut self, now: Instant) -> bool {
         if self.closed || self.queued.is_empty() {
             return false;
@@ -235,7 +234,7 @@ impl Entry {
                     Queued::Frame(frame) => peer.write_frame(transceiver, frame, now),
                 };
                 if let Err(why) = written {
-                    // Once aloud: what one packet is refused for is mostly wrong with the next ones, too.
+                    // Warn once: the reason usually applies to the following packets, too.
                     let level = match refused {
                         0 if !is_passing(&why) => log::Level::Warn,
                         _ => log::Level::Debug,
@@ -252,7 +251,7 @@ impl Entry {
         true
     }
 
-    /// Runs this in the peer; a panic breaks this peer and no other.
+    /// Calls `f` with the peer. A panic breaks this peer only.
     pub(super) fn fenced<R>(&mut self, f: impl FnOnce(&mut Peer) -> R) -> Option<R> {
         if self.broken.is_some() {
             return None;
@@ -271,7 +270,7 @@ impl Entry {
 }
 
 impl EventLoop {
-    /// Has this written when the peer is polled. Whether there is such a peer, and room.
+    /// Queues media to be written when the peer is polled. Returns `false` if there is no such peer, or no room.
     pub(crate) fn queue(&mut self, id: PeerId, transceiver: TransceiverId, media: Queued) -> bool {
         let entry = self.peers.entries.get_mut(id.index());
         let Some(entry) = entry.filter(|e| e.id == id && !e.closed) else {
@@ -405,7 +404,7 @@ impl EventLoop {
         self.release(index);
     }
 
-    /// A peer is closed: what it had of the loop is free again. It stays until its last event is taken.
+    /// Releases the resources of a closed peer. It stays until its last event is taken.
     fn release(&mut self, index: usize) {
         let Some(entry) = self.peers.entries.get_mut(index).filter(|e| !e.closed) else {
             return;
@@ -424,7 +423,7 @@ impl EventLoop {
         self.demux.drop_peer(index, &entry.ufrags, &entry.addresses);
         self.bindings.release(index);
         self.mdns.release(entry.id);
-        // Those of its relays it closes itself, when they have been given back.
+        // Relay sockets are closed by the peer itself, once the relays are released.
         let relays = &entry.relay_sockets;
         let is_kept = |s: &usize| {
             relays
@@ -437,7 +436,7 @@ impl EventLoop {
         self.close_ice_streams(index);
     }
 
-    /// The last event of a peer has been taken.
+    /// Handles that the last event of a peer was taken.
     pub(super) fn forget(&mut self, id: PeerId) {
         if !self.peers.contains(id) {
             return;
@@ -450,7 +449,7 @@ impl EventLoop {
         self.drop_forgotten(index);
     }
 
-    /// Drops a peer that is of no use any more, to nobody.
+    /// Drops a closed peer that is no longer needed.
     pub(super) fn drop_forgotten(&mut self, index: usize) {
         let is_over = |e: &&Entry| e.forgotten && e.relay_sockets.is_empty();
         if self.peers.entries.get(index).filter(is_over).is_none() {
@@ -458,7 +457,7 @@ impl EventLoop {
         }
         self.peers.deadlines.set(index, None);
         let entry = self.peers.entries.remove(index);
-        // What is left of a broken peer may panic when it is dropped, too.
+        // Dropping a peer that has panicked may panic again.
         if catch_unwind(AssertUnwindSafe(|| drop(entry))).is_err() {
             crate::seldom::seldom!(error, "dropping a peer panicked");
         }

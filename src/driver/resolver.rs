@@ -1,7 +1,7 @@
-//! Host names to addresses, without holding up the loop: the system's resolver in a few threads.
+//! Host name resolution without blocking the loop: the system's resolver on a few threads.
 //!
-//! Threads are started when the first name is asked for, and at most [`MAX_THREADS`]; a name that is being
-//! looked up is looked up once, whoever asks; what was found is believed for a while.
+//! Threads are started on demand, at most [`MAX_THREADS`]; concurrent lookups of a name are merged, and answers are
+//! cached for a while.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -13,22 +13,22 @@ use std::time::{Duration, Instant};
 use super::handle::LoopHandle;
 use super::peers::PeerId;
 
-/// Names looked up at the same time. The system's resolver may take half a minute for a dead one.
+/// Maximum number of concurrent lookups. The system's resolver may take half a minute for a name that does not answer.
 const MAX_THREADS: usize = 4;
 
-/// Names waiting to be looked up; more fail at once.
+/// Maximum number of queued names; further lookups fail at once.
 const MAX_QUEUE: usize = 256;
 
-/// How long an answer is believed. The system does not say how long it is good for.
+/// Lifetime of a cached answer. The system does not report the TTL.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// Answers remembered; above it all are forgotten.
+/// Maximum number of cached answers; beyond it the cache is cleared.
 const MAX_CACHE: usize = 1024;
 
-/// The addresses of a host, or why there are none.
+/// The addresses of a host, or an error message.
 pub(super) type Lookup = Result<Vec<IpAddr>, String>;
 
-/// The resolver of one loop.
+/// Resolver of one loop.
 pub(super) struct Resolver {
     handle: LoopHandle,
     names: SyncSender<String>,
@@ -41,7 +41,7 @@ pub(super) struct Resolver {
 }
 
 impl Resolver {
-    /// A resolver that wakes this loop.
+    /// Creates a resolver that wakes this loop when an answer arrives.
     pub fn new(handle: LoopHandle) -> Self {
         let (names, queue) = sync_channel(MAX_QUEUE);
         let (finder, found) = channel();
@@ -57,8 +57,7 @@ impl Resolver {
         }
     }
 
-    /// Looks a name up for a peer. An answer that is there already is given back; others come by
-    /// [`found`](Self::found).
+    /// Resolves a name for a peer. Returns a cached answer at once; others are returned by [`found`](Self::found).
     pub fn resolve(&mut self, host: &str, peer: PeerId, now: Instant) -> Option<Lookup> {
         if let Some((at, addresses)) = self.cache.get(host)
             && now < *at + FRESH
@@ -82,7 +81,7 @@ impl Resolver {
         None
     }
 
-    /// The next answer, and who waits for it.
+    /// Returns the next answer, and the peers that wait for it.
     pub fn found(&mut self, now: Instant) -> Option<(String, Lookup, Vec<PeerId>)> {
         if self.waiting.is_empty() {
             return None;
@@ -104,7 +103,7 @@ impl Resolver {
         let run = move || {
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                // The loop is gone.
+                // The loop was dropped.
                 let Ok(host) = next else { return };
                 let lookup = look_up(&host);
                 if finder.send((host, lookup)).is_err() {
@@ -152,12 +151,12 @@ mod tests {
     #[test]
     fn names_that_wait_have_a_limit() {
         let (mut resolver, peer, now) = (resolver(), peer(), Instant::now());
-        // As if all threads had something to do.
+        // As if all threads were busy.
         resolver.threads = MAX_THREADS;
         for n in 0..MAX_QUEUE {
             assert_eq!(resolver.resolve(&format!("{n}.test"), peer, now), None);
         }
-        // Whoever asks for one of them waits for the same answer.
+        // A second request for a name waits for the same answer.
         assert_eq!(resolver.resolve("0.test", peer, now), None);
         let refused = resolver.resolve("more.test", peer, now).unwrap();
         assert!(refused.unwrap_err().contains("256 names are waiting"));
@@ -183,7 +182,7 @@ mod tests {
                 None => thread::sleep(Duration::from_millis(5)),
             }
         }
-        // It is believed, for a while.
+        // It is cached for a while.
         assert!(resolver.resolve("127.0.0.3", peer, now).is_some());
         assert!(resolver.resolve("127.0.0.3", peer, now + FRESH).is_none());
     }

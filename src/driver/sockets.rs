@@ -1,4 +1,4 @@
-//! The sockets of a loop: shared ones, and those of single peers.
+//! The UDP sockets of a loop: shared ones, and those of single peers.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,20 +14,20 @@ use super::interfaces::{Interfaces, Snapshot};
 use super::udp::{Read, RecvBuffers, Udp};
 use crate::proto::net::{InterfaceAddress, PortPolicy, Transmit};
 
-/// Who gets what comes to a socket.
+/// Recipient of datagrams on a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// Whichever peer it belongs to.
+    /// The peer that the demultiplexer finds.
     Shared,
     /// This peer.
     Peer(usize),
     /// The application.
     Application(UdpId),
-    /// Nobody any more.
+    /// No recipient: the socket is being closed.
     Nobody,
 }
 
-/// All sockets, by the numbers that are their mio tokens.
+/// All sockets; their index is their mio token.
 pub(super) struct Sockets {
     bind: Vec<IpAddr>,
     port: u16,
@@ -38,13 +38,13 @@ pub(super) struct Sockets {
     shared: Vec<usize>,
     interfaces: Interfaces,
     buffers: RecvBuffers,
-    /// Sockets that may have more to read. mio is edge-triggered: nobody will say so again.
+    /// Sockets that may have more to read. mio is edge-triggered and will not report them again.
     readable: VecDeque<usize>,
-    /// Sockets with something queued.
+    /// Sockets with queued datagrams.
     queued: Vec<usize>,
-    /// How many of them are the application's.
+    /// Number of sockets that belong to the application.
     application: usize,
-    /// Something was queued since the last flush.
+    /// Set if something was queued since the last flush.
     is_fresh: bool,
     dropped: u64,
 }
@@ -69,7 +69,7 @@ impl Sockets {
         }
     }
 
-    /// The sockets for a peer, and the addresses at which they can be reached.
+    /// Opens the sockets for a peer; returns the addresses at which they are reachable.
     pub fn open(
         &mut self,
         policy: PortPolicy,
@@ -88,7 +88,7 @@ impl Sockets {
         self.with_addresses(sockets, now)
     }
 
-    /// A socket of a peer's own from which this address can be reached, and its addresses.
+    /// Opens a socket of the peer's own that can reach this address; returns its addresses.
     pub fn open_to(
         &mut self,
         remote: SocketAddr,
@@ -101,7 +101,7 @@ impl Sockets {
         self.with_addresses(sockets, now)
     }
 
-    /// The IPv4 addresses of all interfaces.
+    /// Returns the IPv4 addresses of all interfaces.
     pub fn ipv4_interfaces(&mut self, now: Instant) -> Vec<Ipv4Addr> {
         self.interfaces.ipv4(now).unwrap_or_else(|e| {
             log::warn!("listing network interfaces: {e}");
@@ -118,19 +118,19 @@ impl Sockets {
         Ok((sockets, addresses))
     }
 
-    /// Returns the port that peers share, once the first of them has come.
+    /// Returns the shared port, once the first peer has opened it.
     pub fn shared_port(&self) -> Option<u16> {
         let socket = self.udp.get(*self.shared.first()?)?;
         Some(socket.bound().port())
     }
 
-    /// Asks the system for its addresses.
+    /// Queries the system for its addresses.
     pub fn look(&mut self, now: Instant) -> io::Result<Snapshot> {
         self.interfaces.refresh(now)?;
         Ok(self.interfaces.snapshot())
     }
 
-    /// The addresses at which these sockets can be reached.
+    /// Returns the addresses at which these sockets are reachable.
     pub fn addresses(
         &mut self,
         sockets: &[usize],
@@ -147,7 +147,7 @@ impl Sockets {
         Ok(addresses)
     }
 
-    /// The addresses at which this bound one can be reached.
+    /// Returns the addresses at which a socket bound to `bound` is reachable.
     pub fn reachable(
         &mut self,
         bound: SocketAddr,
@@ -180,7 +180,7 @@ impl Sockets {
             match self.bind_one(address, owner, registry) {
                 Ok(index) => bound.push(index),
                 Err(e) => {
-                    // A system without IPv6 is not worth a word; one without anything is.
+                    // A system without IPv6 is not worth a warning; one without any address family is.
                     log::debug!("binding UDP {address}: {e}");
                     failures.push(format!("binding UDP {address}: {e}"));
                 }
@@ -202,7 +202,7 @@ impl Sockets {
         self.add(udp, registry)
     }
 
-    /// A socket for the application; its name is made of its number.
+    /// Opens a socket of the application; `id` makes its id from its index.
     pub fn open_udp(
         &mut self,
         config: &UdpConfig,
@@ -242,12 +242,13 @@ impl Sockets {
         self.udp.get(socket)
     }
 
-    /// How many sockets the application has.
+    /// Returns the number of the application's sockets.
     pub fn application_count(&self) -> usize {
         self.application
     }
 
-    /// Reads from each readable socket up to its budget. `each` is given the socket, its owner, the sender, the local address and the datagram.
+    /// Reads from each readable socket up to its budget. Calls `each` with the socket, its owner, the sender, the local
+    /// address and the datagram.
     pub fn read(&mut self, mut each: impl FnMut(usize, Owner, SocketAddr, SocketAddr, &[u8])) {
         for _ in 0..self.readable.len() {
             let Some(index) = self.readable.pop_front() else {
@@ -272,7 +273,7 @@ impl Sockets {
                     }
                     Ok(Read::Empty) => break,
                     Err(e) => {
-                        // As ECONNREFUSED from an ICMP message: it says nothing about what else waits.
+                        // For example ECONNREFUSED from an ICMP message: more datagrams may be waiting.
                         log::debug!("reading a socket: {e}");
                         left = left.saturating_sub(1);
                         if left == 0 {
@@ -310,7 +311,8 @@ impl Sockets {
         }
     }
 
-    /// Sends what is queued, as far as the system takes it. Closes what is to be closed and is empty.
+    /// Flushes queued datagrams until the kernel would block, then closes sockets that were waiting for their queue to
+    /// drain.
     pub fn flush(&mut self, registry: &Registry) {
         self.is_fresh = false;
         let (udp, dropped) = (&mut self.udp, &mut self.dropped);
@@ -330,7 +332,7 @@ impl Sockets {
         });
     }
 
-    /// These sockets have lost their peer. Shared ones stay.
+    /// Handles that these sockets have lost their peer. Shared ones stay open.
     pub fn close(&mut self, sockets: &[usize], registry: &Registry) {
         for index in sockets {
             if self.shared.contains(index) {
@@ -352,8 +354,8 @@ impl Sockets {
         }
     }
 
-    /// Whether datagrams from this address on this socket have to be told apart: not on a socket with
-    /// a single owner, and not of the other family.
+    /// Returns `true` if datagrams from this address on this socket have to be demultiplexed: the socket is shared, and
+    /// of the same address family.
     pub fn is_shared_with(&self, socket: usize, remote: SocketAddr) -> bool {
         self.udp.get(socket).is_some_and(|udp| {
             udp.owner == Owner::Shared && udp.bound().is_ipv4() == remote.is_ipv4()
@@ -364,7 +366,7 @@ impl Sockets {
         !self.readable.is_empty()
     }
 
-    /// Whether something was queued that no flush has tried to send.
+    /// Returns `true` if something was queued since the last flush.
     pub fn is_fresh(&self) -> bool {
         self.is_fresh
     }

@@ -1,4 +1,4 @@
-//! TCP connections of peers: to STUN and TURN servers, with or without TLS, and for ICE-TCP.
+//! TCP connections of peers: to STUN and TURN servers, with or without TLS, and of ICE-TCP.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -12,38 +12,38 @@ use socket2::{Domain, SockRef, Socket, Type};
 use super::tls::{Tls, TlsSetup};
 use crate::proto::net::{InterfaceAddress, ServerName, SocketId, SocketReply};
 
-/// Streams have the tokens from here on; sockets the ones below.
+/// First mio token of streams; sockets use the ones below.
 pub(super) const FIRST_TOKEN: usize = 1 << 30;
 
-/// Bytes that wait for the system to take them. What comes on top is dropped, as a full path drops it.
+/// Maximum number of queued bytes per stream. Further messages are dropped, as on a congested path.
 const MAX_QUEUE: usize = 256 * 1024;
 
-/// The same for ICE-TCP, where the one stream is of one peer: what waits longer is of no use to a picture.
+/// The same for an ICE-TCP stream, which serves a single peer: media that waits longer is useless.
 const MAX_ICE_QUEUE: usize = 64 * 1024;
 
-/// Bytes read from one stream in one turn.
+/// Maximum number of bytes read from one stream per turn.
 const READ_BUDGET: usize = 256 * 1024;
 
-/// What has happened to a stream.
+/// Event of a stream.
 pub(super) enum StreamEvent {
-    /// For the machine that asked for it.
+    /// A reply for the machine that requested the stream.
     Reply(SocketReply),
-    /// Bytes have come: remote address, local address, bytes.
+    /// Received bytes: remote address, local address, content.
     Received(SocketAddr, SocketAddr, Vec<u8>),
 }
 
-/// Whose stream it is.
+/// Owner of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StreamOwner {
-    /// The relay of a peer that has this name.
+    /// The relay of a peer with this socket id.
     Relay(usize, SocketId),
     /// ICE-TCP (see `ice_tcp.rs`).
     Ice,
-    /// The bindings of the port of ICE-TCP, by this name.
+    /// The STUN bindings of the ICE-TCP port, by this socket id.
     Binding(SocketId),
 }
 
-/// All streams of a loop.
+/// All TCP streams of a loop.
 #[derive(Default)]
 pub(super) struct Streams {
     streams: Slab<Stream>,
@@ -58,17 +58,17 @@ struct Stream {
     tls: Option<Tls>,
     remote: SocketAddr,
     local: Option<SocketAddr>,
-    /// What the system has not taken yet: plain, or as TLS wrote it.
+    /// Bytes that the system has not accepted yet: plain, or encrypted by TLS.
     queue: Vec<u8>,
-    /// The machine has been told that it is open.
+    /// Set once the machine was told that the stream is open.
     open: bool,
     listed: bool,
-    /// The other side has ended it, or nobody ever answered.
+    /// The remote side has closed it, or the connection attempt failed.
     over: bool,
 }
 
 impl Streams {
-    /// Begins to connect. What comes of it is an event.
+    /// Starts a TCP connection. Its result is reported as an event.
     pub fn open(
         &mut self,
         peer: usize,
@@ -83,7 +83,7 @@ impl Streams {
         self.add(StreamOwner::Relay(peer, id), tcp, tls, remote, registry)
     }
 
-    /// The same for ICE-TCP, from this address.
+    /// Starts a TCP connection for ICE-TCP from this address.
     pub fn open_from(
         &mut self,
         local: IpAddr,
@@ -94,7 +94,7 @@ impl Streams {
         self.add(StreamOwner::Ice, tcp, None, remote, registry)
     }
 
-    /// The same to a STUN server, from the very port that is listened on.
+    /// Starts a TCP connection to a STUN server from the listening port.
     pub fn open_at(
         &mut self,
         id: SocketId,
@@ -107,7 +107,7 @@ impl Streams {
         self.add(StreamOwner::Binding(id), tcp, tls, remote, registry)
     }
 
-    /// A stream that others have opened.
+    /// Adds an accepted connection.
     pub fn accept(
         &mut self,
         tcp: TcpStream,
@@ -152,10 +152,10 @@ impl Streams {
 
     pub fn close(&mut self, key: usize, registry: &Registry) {
         if let Some(mut stream) = self.streams.try_remove(key) {
-            // A last word may still wait; what the system does not take now is lost.
+            // Queued bytes are sent if the system accepts them now; the rest is lost.
             let _ = stream.flush();
             if matches!(stream.owner, StreamOwner::Binding(_)) && !stream.over {
-                // At once, or the port could not be used towards that server for a minute (TIME_WAIT).
+                // Reset at once; otherwise the port could not connect to that server for a minute (TIME_WAIT).
                 let _ = SockRef::from(&stream.tcp).set_linger(Some(Duration::ZERO));
             }
             if let Err(e) = registry.deregister(&mut stream.tcp) {
@@ -164,7 +164,7 @@ impl Streams {
         }
     }
 
-    /// Queues a message. It goes whole or not at all.
+    /// Queues a message, entirely or not at all.
     pub fn send(&mut self, key: usize, contents: &[u8]) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
@@ -177,13 +177,13 @@ impl Streams {
         self.on_ready(key);
     }
 
-    /// The ends of a stream, once it is open: local, remote.
+    /// Returns local and remote address of a stream, once it is open.
     pub fn ends(&self, key: usize) -> Option<(SocketAddr, SocketAddr)> {
         let stream = self.streams.get(key)?;
         Some((stream.local?, stream.remote))
     }
 
-    /// Something can be done on this stream.
+    /// Marks a stream as ready.
     pub fn on_ready(&mut self, key: usize) {
         if let Some(stream) = self.streams.get_mut(key)
             && !stream.listed
@@ -197,7 +197,7 @@ impl Streams {
         !self.ready.is_empty()
     }
 
-    /// Does what can be done. `each` is given the stream, whose it is, and what has happened.
+    /// Runs all ready streams. Calls `each` with the stream, its owner and the event.
     pub fn run(&mut self, mut each: impl FnMut(usize, StreamOwner, StreamEvent)) {
         self.buffer.resize(16 * 1024, 0);
         for key in std::mem::take(&mut self.ready) {
@@ -209,7 +209,7 @@ impl Streams {
             match stream.run(&mut self.buffer, |event| each(key, owner, event)) {
                 Ok(true) => self.on_ready(key),
                 Ok(false) => {}
-                // Whose it is closes it.
+                // The owner closes it.
                 Err(why) => {
                     stream.over = true;
                     each(key, owner, StreamEvent::Reply(SocketReply::Failed(why)));
@@ -228,13 +228,13 @@ impl StreamOwner {
     }
 }
 
-/// What the system says of a connection that is on its way.
+/// Error code of a connection in progress.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const IN_PROGRESS: i32 = rustix::io::Errno::INPROGRESS.raw_os_error();
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const IN_PROGRESS: i32 = 36;
 
-/// Begins to connect from this address, with any port.
+/// Starts a TCP connection from this address, with any port.
 fn connect_from(local: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(remote), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
@@ -242,8 +242,8 @@ fn connect_from(local: IpAddr, remote: SocketAddr) -> io::Result<TcpStream> {
     connect(socket, remote)
 }
 
-/// Begins to connect from the port of this listening socket. The port is shared for as long as that takes: were it
-/// always, a second program with the same port would not be told that it is in use.
+/// Starts a TCP connection from the port of this listener. The port is shared only during the call: if it were shared
+/// permanently, a second program with the same port would not notice that it is in use.
 #[cfg(unix)]
 fn connect_at(
     local: SocketAddr,
@@ -281,7 +281,7 @@ fn connect(socket: Socket, remote: SocketAddr) -> io::Result<TcpStream> {
 }
 
 impl Stream {
-    /// Whether there may be more to do at once. `Err`: it is over.
+    /// Runs the stream. Returns `true` if there may be more to do at once, and an error if it has ended.
     fn run(
         &mut self,
         buffer: &mut [u8],
@@ -314,7 +314,7 @@ impl Stream {
         Ok(true)
     }
 
-    /// Says once that it is open: connected, and for TLS after the handshake.
+    /// Reports once that the stream is open: connected and, with TLS, after the handshake.
     fn announce(&mut self, each: &mut impl FnMut(StreamEvent)) {
         let is_shaking = self.tls.as_ref().is_some_and(Tls::is_handshaking);
         if let Some(address) = self.local.filter(|_| !self.open && !is_shaking) {
@@ -344,7 +344,7 @@ impl Stream {
                 Some(tls) => tls.receive(&buffer[..count])?,
                 None => buffer[..count].to_vec(),
             };
-            // Before its first bytes the machine hears that it is open.
+            // The machine is told that the stream is open before it gets the first bytes.
             self.announce(each);
             if let (Some(local), false) = (self.local, bytes.is_empty()) {
                 each(StreamEvent::Received(self.remote, local, bytes));
@@ -368,7 +368,7 @@ impl Stream {
     }
 }
 
-/// Gives the system what it takes of a queue.
+/// Writes as much of a queue as the system accepts.
 pub(crate) fn give(tcp: &mut TcpStream, queue: &mut Vec<u8>) -> io::Result<()> {
     let mut sent = 0;
     while sent < queue.len() {
@@ -392,7 +392,7 @@ mod tests {
 
     use super::*;
 
-    /// What the other side does not read waits here, up to a limit; the rest is dropped whole.
+    /// Data that the remote side does not read is queued up to a limit; further messages are dropped whole.
     #[test]
     fn what_waits_for_a_stream_has_a_limit() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,4 +1,4 @@
-//! TLS to TURN servers, by `rustls` (feature `tls`).
+//! TLS to TURN servers with `rustls` (feature `tls`).
 
 #[cfg(feature = "tls")]
 pub(super) use self::with::{Tls, TlsSetup};
@@ -17,11 +17,11 @@ mod with {
 
     use crate::proto::net::ServerName;
 
-    /// Bytes that one connection holds back at most, not yet encrypted.
+    /// Maximum number of unencrypted bytes buffered per connection.
     const MAX_PLAIN: usize = 256 * 1024;
 
-    /// What all connections of a loop share. Made when the first one is opened: reading the system's
-    /// authorities takes milliseconds.
+    /// TLS configuration shared by all connections of a loop. Created for the first one, because loading the system's
+    /// certificate authorities takes milliseconds.
     pub(in crate::driver) struct TlsSetup {
         authorities: Option<Vec<u8>>,
         config: OnceCell<Result<Arc<ClientConfig>, String>>,
@@ -35,7 +35,7 @@ mod with {
             }
         }
 
-        /// A connection to this server.
+        /// Starts a TLS session with this server.
         pub fn connect(&self, name: &ServerName) -> Result<Tls, String> {
             let config = self.config.get_or_init(|| self.configure()).clone()?;
             let name = RustlsName::try_from(name.0.clone()).map_err(|e| format!("TLS: {e}"))?;
@@ -82,7 +82,7 @@ mod with {
         }
     }
 
-    /// TLS on one connection.
+    /// TLS session of one connection.
     pub(in crate::driver) struct Tls {
         connection: ClientConnection,
     }
@@ -92,7 +92,7 @@ mod with {
             self.connection.is_handshaking()
         }
 
-        /// Bytes of the connection; gives back what they carry.
+        /// Processes bytes received on the connection; returns the decrypted content.
         pub fn receive(&mut self, mut bytes: &[u8]) -> Result<Vec<u8>, String> {
             let mut plain = Vec::new();
             while !bytes.is_empty() {
@@ -113,15 +113,15 @@ mod with {
             Ok(plain)
         }
 
-        /// Takes what is to be sent. What is over the buffer's limit is lost, and so is the stream's
-        /// framing; the caller's own limit comes first.
+        /// Encrypts data to send. Data beyond the buffer's limit is lost, which breaks the stream's framing; the
+        /// caller's own limit is lower.
         pub fn send(&mut self, contents: &[u8]) {
             if let Err(e) = self.connection.writer().write_all(contents) {
                 log::debug!("TLS: {e}");
             }
         }
 
-        /// Appends what is to go out.
+        /// Appends encrypted bytes to send.
         pub fn take_output(&mut self, into: &mut Vec<u8>) -> Result<(), String> {
             while self.connection.wants_write() {
                 self.connection
@@ -137,7 +137,7 @@ mod with {
 mod without {
     use crate::proto::net::ServerName;
 
-    /// TLS is not in this build.
+    /// Placeholder for builds without TLS.
     pub(in crate::driver) struct TlsSetup;
 
     impl TlsSetup {
@@ -150,7 +150,7 @@ mod without {
         }
     }
 
-    /// No connection has it.
+    /// Never constructed.
     pub(in crate::driver) enum Tls {}
 
     impl Tls {

@@ -1,4 +1,5 @@
-//! Batched datagrams: several in one system call, both ways, where the kernel can (`recvmmsg`, GRO, GSO).
+//! Batched UDP: several datagrams per system call in both directions, where the kernel supports it (`recvmmsg`, GRO,
+//! GSO).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
@@ -13,10 +14,10 @@ use super::datagrams::UdpConfig;
 use super::sockets::Owner;
 use crate::proto::net::Transmit;
 
-/// The largest payload of a UDP datagram.
+/// Maximum payload of a UDP datagram.
 const MAX_UDP: usize = 65_507;
 
-/// Buffers for one batch of received datagrams, shared by all sockets of a loop.
+/// Receive buffers for one batch, shared by all sockets of a loop.
 pub(crate) struct RecvBuffers {
     data: Vec<u8>,
     each: usize,
@@ -24,11 +25,11 @@ pub(crate) struct RecvBuffers {
 }
 
 impl RecvBuffers {
-    /// Room for `BATCH_SIZE` receives, each with as much as the kernel may have joined together.
+    /// Allocates room for `BATCH_SIZE` receives, each of the maximum size that the kernel may coalesce.
     pub fn new() -> Self {
         let each = 65_536;
         Self {
-            // Pages that no datagram reaches are never touched, and so cost no memory.
+            // Pages that no datagram reaches are never touched, and cost no memory.
             data: vec![0; each * BATCH_SIZE],
             each,
             metas: [RecvMeta::default(); BATCH_SIZE],
@@ -36,7 +37,7 @@ impl RecvBuffers {
     }
 }
 
-/// One bound UDP socket.
+/// A bound UDP socket.
 pub(crate) struct Udp {
     socket: mio::net::UdpSocket,
     state: UdpSocketState,
@@ -46,30 +47,30 @@ pub(crate) struct Udp {
     queue: VecDeque<Transmit>,
     max_queue: usize,
     scratch: Vec<u8>,
-    /// The system took no more; it will say when it does.
+    /// The system accepted no more; it will report when it does.
     blocked: bool,
-    /// In the list of sockets that may have more to read, or that have something queued. Kept here, so
-    /// that neither list is ever searched.
+    /// Set while the socket is in the list of readable sockets, or of those with queued datagrams. Stored here to avoid
+    /// searching the lists.
     pub listed_readable: bool,
     pub listed_queued: bool,
-    /// The peer is gone; the socket goes when its queue is empty.
+    /// The peer is gone; the socket is closed once its queue is empty.
     pub closing: bool,
     pub dropped: u64,
 }
 
-/// What came of one read.
+/// Result of one read.
 pub(crate) enum Read {
-    /// So many datagrams; there may be more.
+    /// This number of datagrams; there may be more.
     Some(usize),
-    /// Nothing is left.
+    /// No datagrams are left.
     Empty,
 }
 
 /// Set once the log says that the system gives a smaller buffer than requested.
 static SAID: AtomicBool = AtomicBool::new(false);
 
-/// Asks for buffers of this size. What arrives while a loop is busy waits there, and is lost without room. Past the
-/// system's limit only with the right to (Linux: CAP_NET_ADMIN).
+/// Requests socket buffers of this size. Datagrams that arrive while the loop is busy wait there, and are lost if it is
+/// full. Exceeding the system's limit needs a privilege (Linux: CAP_NET_ADMIN).
 fn size_buffers(state: &UdpSocketState, socket: &std::net::UdpSocket, bytes: usize) {
     let reference = || UdpSockRef::from(socket);
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -98,7 +99,7 @@ fn size_buffers(state: &UdpSocketState, socket: &std::net::UdpSocket, bytes: usi
 }
 
 impl Udp {
-    /// Binds a socket. `buffer` is what the system is asked to buffer, in bytes.
+    /// Binds a socket. `buffer` is the requested size of the system's buffers, in bytes.
     pub fn bind(
         config: &UdpConfig,
         owner: Owner,
@@ -109,7 +110,7 @@ impl Udp {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
-            // Each family has a socket of its own, so that addresses stay what they are.
+            // Each family has a socket of its own, so that addresses are not mapped.
             socket.set_only_v6(true)?;
         }
         socket.set_nonblocking(true)?;
@@ -152,12 +153,13 @@ impl Udp {
         }
     }
 
-    /// The address it is bound to; may be a wildcard.
+    /// Returns the bound address; may be a wildcard.
     pub fn bound(&self) -> SocketAddr {
         self.bound
     }
 
-    /// Whether this socket can send from this local address; with the wildcard, from any.
+    /// Returns `true` if this socket can send from this local address; a wildcard socket can send from any of its
+    /// family.
     pub fn serves(&self, local: SocketAddr) -> bool {
         let ip = self.bound.ip();
         let is_any = ip.is_unspecified() || local.ip().is_unspecified();
@@ -165,7 +167,7 @@ impl Udp {
             && (ip == local.ip() || (is_any && ip.is_ipv4() == local.is_ipv4()))
     }
 
-    /// Reads one batch and gives each datagram to `each`: sender, local address, contents.
+    /// Reads one batch. Calls `each` with sender, local address and content of each datagram.
     pub fn read(
         &mut self,
         buffers: &mut RecvBuffers,
@@ -202,10 +204,10 @@ impl Udp {
         Ok(Read::Some(count))
     }
 
-    /// Queues a datagram. False when the queue is full and it was dropped.
+    /// Queues a datagram. Returns `false` if the queue is full and it was dropped.
     pub fn push(&mut self, transmit: Transmit) -> bool {
         if self.queue.len() >= self.max_queue {
-            // Waiting for the system is what the queue is for, so give it a chance first.
+            // A queue exists only while the system accepts no more, so try to flush first.
             self.flush();
             if self.queue.len() >= self.max_queue {
                 self.dropped += 1;
@@ -216,7 +218,7 @@ impl Udp {
         true
     }
 
-    /// The system takes datagrams again.
+    /// Handles that the system accepts datagrams again.
     pub fn writable(&mut self) {
         self.blocked = false;
     }
@@ -225,7 +227,7 @@ impl Udp {
         !self.queue.is_empty()
     }
 
-    /// Sends what is queued, as far as the system takes it.
+    /// Flushes queued datagrams until the system would block.
     pub fn flush(&mut self) {
         while !self.blocked {
             let Some((count, segment)) = self.next_batch() else {
@@ -238,8 +240,8 @@ impl Udp {
                     if let Some(t) = self.queue.front() {
                         log::debug!("sending from {} to {}: {e}", t.source, t.destination);
                     }
-                    // Unreachable, too large, …: it is lost, as it would be further on. A batch may have
-                    // failed as a batch: then one by one, since the socket now knows that it cannot.
+                    // Unreachable, too large, …: it is lost, as it would be on the network. A batch may have failed as
+                    // a whole: then retry one by one, because the socket now knows that batches are unsupported.
                     if count == 1 {
                         self.queue.pop_front();
                         self.dropped += 1;
@@ -266,8 +268,8 @@ impl Udp {
         }
     }
 
-    /// How many datagrams at the head of the queue can go in one call: same way, same size, but for
-    /// the last, which may be shorter.
+    /// Returns the number and the size of datagrams at the head of the queue that fit one call: same addresses and
+    /// size, except that the last one may be shorter.
     fn next_batch(&self) -> Option<(usize, usize)> {
         let first = self.queue.front()?;
         let size = first.contents.len();
@@ -314,7 +316,7 @@ impl Udp {
     }
 }
 
-/// Bound to the group itself, a socket hears nothing else; not every system allows that.
+/// Bound to the group itself, a socket receives nothing else; not every system supports that.
 fn bindable(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         ip if !ip.is_multicast() || cfg!(unix) => address,
@@ -371,7 +373,7 @@ fn interface_index(address: IpAddr) -> io::Result<u32> {
     index.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no interface has that address"))
 }
 
-/// A wildcard socket is told which of its addresses to send from.
+/// Returns the source address to pass to the kernel, for a wildcard socket.
 fn source_ip(bound: IpAddr, source: IpAddr) -> Option<IpAddr> {
     (bound.is_unspecified() && !source.is_unspecified()).then_some(source)
 }
@@ -392,7 +394,7 @@ mod tests {
             contents: vec![n],
         };
         let all = [transmit(0), transmit(1), transmit(2), transmit(3)];
-        // As after EWOULDBLOCK.
+        // The state after EWOULDBLOCK.
         udp.blocked = true;
         let taken: Vec<bool> = all.iter().map(|t| udp.push(t.clone())).collect();
         assert_eq!((taken, udp.dropped), (vec![true, true, false, false], 2));

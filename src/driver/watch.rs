@@ -1,4 +1,4 @@
-//! Other things that wait, in this loop's wait.
+//! Watching other descriptors during the loop's wait.
 
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -7,20 +7,21 @@ use mio::{Interest, Token};
 
 use super::{EventLoop, LoopError};
 
-/// The token of everything that is watched: whoever watches asks all of it.
+/// mio token of all watched descriptors: the caller checks each of them.
 pub(super) const WATCHED: Token = Token(usize::MAX - 1);
 
 impl EventLoop {
     /// Ends the wait in [`next_event`](Self::next_event), with `Ok(None)`, when this descriptor becomes readable, as
-    /// [`LoopHandle::wake`](super::LoopHandle::wake) does. So something else can live on this thread, as a
-    /// [`TurnServer`](crate::server::turn::TurnServer): after each `next_event` let it do its work, and make the
-    /// timeout no longer than its next deadline.
+    /// [`LoopHandle::wake`](super::LoopHandle::wake) does. This lets another event source share the thread, such as a
+    /// [`TurnServer`](crate::server::turn::TurnServer): run it after each `next_event`, and limit the timeout to its
+    /// next deadline.
     ///
-    /// It is said once; read until nothing is left. Before the descriptor is closed, [`unwatch`](Self::unwatch) it.
+    /// Readability is reported once: read until nothing is left. Call [`unwatch`](Self::unwatch) before the descriptor
+    /// is closed.
     ///
     /// # Errors
     ///
-    /// [`LoopError::Io`]: the system cannot wait for this kind of descriptor.
+    /// Returns [`LoopError::Io`] if the system cannot wait for this kind of descriptor.
     pub fn watch(&mut self, descriptor: &impl AsRawFd) -> Result<(), LoopError> {
         let fd: RawFd = descriptor.as_raw_fd();
         let registry = self.poll.registry();
@@ -29,11 +30,11 @@ impl EventLoop {
             .map_err(|e| LoopError::Io("watching a descriptor", e))
     }
 
-    /// Ends what [`watch`](Self::watch) began.
+    /// Stops watching a descriptor.
     ///
     /// # Errors
     ///
-    /// [`LoopError::Io`]: it was not watched.
+    /// Returns [`LoopError::Io`] if it was not watched.
     pub fn unwatch(&mut self, descriptor: &impl AsRawFd) -> Result<(), LoopError> {
         let fd: RawFd = descriptor.as_raw_fd();
         let registry = self.poll.registry();

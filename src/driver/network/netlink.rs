@@ -1,7 +1,7 @@
-//! The kernel's word that links, addresses or routes have changed (rtnetlink(7)).
+//! Kernel notifications of changed links, addresses and routes (rtnetlink(7)).
 //!
-//! What has changed is not read from the messages: they are only the reason to look. So nothing is lost
-//! when the kernel drops some, and there is one way to compare, on every system.
+//! The changes are not read from the messages, which only trigger a query. Messages dropped by the kernel therefore do
+//! no harm, and the comparison is the same on every system.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -15,14 +15,14 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 /// RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 
-/// Datagrams read at once; a router that learns its routes gets many. What is left over is not waited for:
-/// there is a look at the system in any case.
+/// Maximum number of datagrams read at once; a router that learns its routes gets many. The rest may be skipped,
+/// because the system is queried in any case.
 const MAX_READS: usize = 64;
 
-/// More than the kernel puts into one datagram of this kind.
+/// Larger than any kernel datagram of this kind.
 const BUFFER: usize = 16 * 1024;
 
-/// A socket on which the kernel tells.
+/// A netlink socket for notifications.
 #[derive(Debug)]
 pub(super) struct Netlink {
     socket: OwnedFd,
@@ -30,10 +30,10 @@ pub(super) struct Netlink {
 }
 
 impl Netlink {
-    /// Begins to listen. Containers may be forbidden to.
+    /// Opens the socket. Containers may forbid it.
     pub fn open(registry: &Registry, token: Token) -> io::Result<Self> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        // Without a protocol: NETLINK_ROUTE is 0.
+        // Protocol 0 is NETLINK_ROUTE.
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
         bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
         registry.register(
@@ -47,7 +47,7 @@ impl Netlink {
         })
     }
 
-    /// Reads what has come. Whether it is worth a look.
+    /// Reads pending messages. Returns `true` if the networks have to be queried.
     pub fn read(&mut self) -> io::Result<bool> {
         let mut is_relevant = false;
         for left in (0..MAX_READS).rev() {
@@ -63,7 +63,7 @@ impl Netlink {
                 }
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
-                // The kernel has dropped some.
+                // The kernel has dropped messages.
                 Err(Errno::NOBUFS) => is_relevant = true,
                 Err(e) => return Err(e.into()),
             }
@@ -72,11 +72,11 @@ impl Netlink {
     }
 }
 
-/// Bytes before the payload of a message: length, type, flags, sequence, port.
+/// Size of a message header: length, type, flags, sequence number, port id.
 const HEADER: usize = 16;
 
-/// Whether one of these messages may change which of our addresses can be used: one about a link, an
-/// address, or a route that most of the world is reached by.
+/// Returns `true` if one of these messages may affect our usable addresses: a link, an address, or a route to most of
+/// the Internet.
 pub(crate) fn concerns_us(mut messages: &[u8]) -> bool {
     while let Some((header, payload)) = messages.split_at_checked(HEADER) {
         let field = |at: usize| header.get(at..at + 2).and_then(|b| b.try_into().ok());
@@ -87,13 +87,14 @@ pub(crate) fn concerns_us(mut messages: &[u8]) -> bool {
             .ok()
             .and_then(|l| l.checked_sub(HEADER))
         else {
-            // Not one that a kernel would write; a look does no harm.
+            // The kernel does not write such a message; a query does no harm.
             return true;
         };
         match kind {
             // RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_DELADDR
             Some(16 | 17 | 20 | 21) => return true,
-            // RTM_NEWROUTE, RTM_DELROUTE: bits of the destination. Some VPNs take over by two halves.
+            // RTM_NEWROUTE, RTM_DELROUTE: prefix length of the destination. Some VPNs replace the default route by two
+            // halves.
             Some(24 | 25) if payload.get(1).is_none_or(|bits| *bits <= 1) => return true,
             _ => {}
         }
@@ -144,7 +145,7 @@ mod tests {
         assert!(!concerns_us(&many));
         many.extend(message(21, &[2, 24, 0, 0, 1, 0, 0, 0]));
         assert!(concerns_us(&many));
-        // Cut off, or with a length that cannot be: no panic, no endless loop.
+        // Truncated, or with an impossible length: no panic, no endless loop.
         for cut in 0..many.len() {
             concerns_us(&many[..cut]);
         }
@@ -158,7 +159,7 @@ mod tests {
     fn the_kernel_can_be_listened_to() {
         let poll = mio::Poll::new().unwrap();
         let mut netlink = Netlink::open(poll.registry(), Token(1)).unwrap();
-        // Other tests may open interfaces at the same time, so only that it can be read.
+        // Other tests may change interfaces at the same time, so this only checks that reading works.
         netlink.read().unwrap();
     }
 }

@@ -1,14 +1,14 @@
-//! Whether the machine has been asleep.
+//! Detection of suspends of the machine.
 
 use std::time::{Duration, Instant};
 
-/// Shorter than this is no sleep: no NAT, no server and no peer forgets us by then.
+/// Shorter suspends are ignored: NATs, servers and peers keep their state that long.
 const LONG: Duration = Duration::from_secs(3);
 
-/// How often the clocks are compared.
+/// Interval of the comparison.
 const STEP: Duration = Duration::from_millis(500);
 
-/// Two clocks of which one goes on while the machine sleeps.
+/// Compares two clocks, one of which continues during a suspend.
 #[derive(Debug)]
 pub(super) struct SleepWatch {
     last: Option<(Instant, Duration)>,
@@ -19,7 +19,7 @@ impl SleepWatch {
         Self { last: None }
     }
 
-    /// Whether the machine has slept since the last call. Costs next to nothing when called often.
+    /// Returns `true` if the machine was suspended since the last call. Cheap to call often.
     pub fn has_slept(&mut self, now: Instant) -> bool {
         let is_early = |(at, _): (Instant, _)| now < at + STEP;
         if self.last.is_some_and(is_early) {
@@ -28,7 +28,7 @@ impl SleepWatch {
         awake_or_not().is_some_and(|clock| self.compare(now, clock))
     }
 
-    /// As if the machine had slept for so long.
+    /// Simulates a suspend of this duration.
     #[cfg(test)]
     pub fn pretend(&mut self, long: Duration) {
         if let Some((_, clock)) = &mut self.last {
@@ -45,7 +45,7 @@ impl SleepWatch {
     }
 }
 
-/// CLOCK_BOOTTIME: as the clock of `Instant`, but it counts sleep.
+/// CLOCK_BOOTTIME: like the clock of `Instant`, but including suspends.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn awake_or_not() -> Option<Duration> {
     use rustix::time::{ClockId, clock_gettime};
@@ -55,8 +55,7 @@ fn awake_or_not() -> Option<Duration> {
     Some(Duration::new(seconds, nanoseconds))
 }
 
-/// The time of day. It jumps also when somebody sets it; a needless look at the network is all that comes
-/// of that.
+/// The time of day. It also jumps when it is set, which costs no more than an unnecessary query.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn awake_or_not() -> Option<Duration> {
     use std::time::{SystemTime, UNIX_EPOCH};
@@ -74,12 +73,12 @@ mod tests {
         let mut watch = SleepWatch::new();
         assert!(!watch.compare(t0, s(100)), "nothing to compare with");
         assert!(!watch.compare(t0 + s(1), s(101)));
-        // A loop that was busy, or had nothing to do: both clocks have gone on.
+        // A busy or idle loop: both clocks have advanced.
         assert!(!watch.compare(t0 + s(60), s(160)));
-        // A minute of sleep.
+        // A suspend of one minute.
         assert!(watch.compare(t0 + s(61), s(221)));
         assert!(!watch.compare(t0 + s(62), s(222)), "said once");
-        // Too short to matter; and a clock set back.
+        // Too short to matter; and a clock that was set back.
         assert!(!watch.compare(t0 + s(63), s(225)));
         assert!(!watch.compare(t0 + s(64), s(20)));
         assert!(!watch.compare(t0 + s(65), s(21)));

@@ -1,8 +1,8 @@
-//! H.264 and H.265 byte streams (ITU-T H.264 and H.265, Annex B): NAL units behind start codes, no
-//! lengths, no times.
+//! H.264 and H.265 byte streams (ITU-T H.264 and H.265, Annex B): NAL units separated by start codes, without lengths
+//! or times.
 //!
-//! A NAL unit ends where the next start code begins, so the last access unit of a pipe is known to be
-//! whole only when the next one begins: one frame of delay. [`AnnexBReader::flush`] is the way around it.
+//! A NAL unit ends where the next start code begins, so the last access unit from a pipe is known to be complete only
+//! when the next one begins: one frame of delay. [`AnnexBReader::flush`] avoids it.
 
 use std::time::Duration;
 
@@ -17,22 +17,21 @@ use state::{Role, State};
 
 pub(super) const START_CODE: [u8; 4] = [0, 0, 0, 1];
 
-/// Parameter sets kept to be repeated, all together, in bytes. More is taken for damage.
+/// Maximum total size of the parameter sets kept for repetition, in bytes. Larger ones are treated as damage.
 pub const MAX_PARAMETER_SETS: usize = 64 << 10;
 
-/// What is taken for the frame rate when neither caller nor stream tells it: 30 Hz.
+/// Frame time assumed when neither the caller nor the stream specifies one: 1/30 s.
 pub const ASSUMED_FRAME_TIME: (u32, u32) = (1, 30);
 
 /// Reads an H.264 or H.265 byte stream into access units.
 ///
-/// - Frames come out in Annex B form, with start codes of 4 bytes and emulation prevention left in.
-/// - Access unit delimiters and filler data are left out: they say nothing over RTP.
-/// - Parameter sets are kept and put before each keyframe that comes without them.
-/// - What stands before the first parameter sets cannot be decoded by anyone and is skipped; see
-///   [`skipped`](Self::skipped).
-/// - A stream whose pictures are stored in another order than they are shown in (B-frames) ends with
-///   [`MediaErrorKind::Reordered`]: receivers in WebRTC show frames in the order they come in.
-/// - A stream that was cut off inside a NAL unit cannot be told from a whole one.
+/// - Frames are in Annex B form, with start codes of 4 bytes and emulation prevention bytes.
+/// - Access unit delimiters and filler data are removed: they have no use over RTP.
+/// - Parameter sets are kept and inserted before each keyframe that comes without them.
+/// - Data before the first parameter sets cannot be decoded and is skipped; see [`skipped`](Self::skipped).
+/// - A stream whose frames are stored in another order than they are displayed in (B-frames) ends with
+///   [`MediaErrorKind::Reordered`]: WebRTC receivers display frames in the order of arrival.
+/// - A stream that is cut off inside a NAL unit cannot be distinguished from a complete one.
 #[derive(Debug)]
 pub struct AnnexBReader {
     input: Input,
@@ -40,7 +39,7 @@ pub struct AnnexBReader {
     state: State,
     clock: Clock,
     unit: AccessUnit,
-    /// Up to here, from the first unread byte, there is no start code.
+    /// Up to this position, relative to the first unread byte, there is no start code.
     scanned: usize,
     position: Position,
     error: Option<MediaError>,
@@ -49,30 +48,30 @@ pub struct AnnexBReader {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
-    /// Only zeros may come before the first start code.
+    /// Before the first start code; only zeros are allowed.
     Beginning,
     /// Behind a start code.
     InUnit,
-    /// After a flush: what still belonged to the last NAL unit is lost.
+    /// After a flush: remaining bytes of the last NAL unit are discarded.
     Flushed,
 }
 
-/// The access unit being put together.
+/// The access unit being assembled.
 #[derive(Debug, Default)]
 struct AccessUnit {
     data: Vec<u8>,
     offset: u64,
     keyframe: bool,
-    /// It has a slice, so that the next parameter set or delimiter begins the next one.
+    /// Set once it contains a slice; the next parameter set or delimiter then starts a new access unit.
     has_picture: bool,
-    /// It cannot be decoded: its parameter sets never came.
+    /// Set if it cannot be decoded because its parameter sets are missing.
     orphan: bool,
-    /// The parameter sets it carries.
+    /// The parameter sets it contains.
     sets: Vec<(u8, u8)>,
 }
 
 impl AnnexBReader {
-    /// A reader for [`Codec::H264`] or [`Codec::H265`]; `None` for others.
+    /// Creates a reader for [`Codec::H264`] or [`Codec::H265`]; `None` for other codecs.
     pub fn new(codec: Codec, limits: Limits) -> Option<Self> {
         Some(Self {
             input: Input::new(&limits),
@@ -87,24 +86,24 @@ impl AnnexBReader {
         })
     }
 
-    /// Sets the time of one frame, against what the stream says: many cameras' streams say nothing, and
-    /// [`ASSUMED_FRAME_TIME`] is taken.
+    /// Sets the frame time, overriding the stream's: streams of many cameras contain none, and [`ASSUMED_FRAME_TIME`]
+    /// is used then.
     pub fn frame_time(mut self, time: Timebase) -> Self {
         self.clock.forced = Some(time);
         self
     }
 
-    /// Takes the next bytes. Poll until `None` after each; see [`Limits::max_unread`].
+    /// Adds input. Call [`poll`](Self::poll) until it returns `None` after each call; see [`Limits::max_unread`].
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
         self.input.feed(bytes)
     }
 
-    /// Says that there is no more input.
+    /// Marks the end of the input.
     pub fn finish(&mut self) {
         self.input.finish();
     }
 
-    /// The next access unit; `None` when more input is needed, or, after [`finish`](Self::finish), at the
+    /// Returns the next access unit. `None` means that more input is needed or, after [`finish`](Self::finish), the
     /// end.
     pub fn poll(&mut self) -> Result<Option<Frame>, MediaError> {
         if let Some(error) = &self.error {
@@ -117,10 +116,9 @@ impl AnnexBReader {
         result
     }
 
-    /// Takes what has come so far for a whole access unit, and gives it if there is one. For live pipes:
-    /// when the encoder has written a frame and nothing has come for a few milliseconds, this saves
-    /// waiting for the next frame. Bytes of the same NAL unit that come later are thrown away and counted
-    /// as [`skipped`](Self::skipped).
+    /// Treats the input so far as complete and returns the pending access unit, if any. For live pipes: when the
+    /// encoder has written a frame and nothing has followed for a few milliseconds, this avoids waiting for the next
+    /// frame. Later bytes of the same NAL unit are discarded and counted as [`skipped`](Self::skipped).
     pub fn flush(&mut self) -> Result<Option<Frame>, MediaError> {
         if let Some(frame) = self.poll()? {
             return Ok(Some(frame));
@@ -136,23 +134,23 @@ impl AnnexBReader {
         Ok(self.complete())
     }
 
-    /// The codec.
+    /// Returns the codec of the stream.
     pub fn codec(&self) -> Codec {
         self.state.codec()
     }
 
-    /// The newest sequence parameter set, for H.264.
+    /// Returns the latest sequence parameter set of an H.264 stream.
     pub fn h264_sps(&self) -> Option<&super::h264::Sps> {
         self.state.h264_sps()
     }
 
-    /// The newest sequence parameter set, for H.265.
+    /// Returns the latest sequence parameter set of an H.265 stream.
     pub fn h265_sps(&self) -> Option<&super::h265::Sps> {
         self.state.h265_sps()
     }
 
-    /// Access units skipped because their parameter sets had not come, and pieces lost after a
-    /// [`flush`](Self::flush).
+    /// Returns the number of access units skipped because their parameter sets were missing, plus fragments discarded
+    /// after a [`flush`](Self::flush).
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
@@ -187,7 +185,7 @@ impl AnnexBReader {
         }
     }
 
-    /// Gets behind the first start code.
+    /// Skips to the first NAL unit, past its start code.
     fn find_first(&mut self) -> Result<bool, MediaError> {
         let bytes = self.input.unread();
         let start = find_start_code(bytes, 0);
@@ -195,7 +193,7 @@ impl AnnexBReader {
             .get(..start.unwrap_or(bytes.len()))
             .unwrap_or_default();
         let garbage = before.iter().position(|byte| *byte != 0);
-        // Of an incomplete start code only the zeros are there.
+        // Only the zeros of an incomplete start code are there.
         if let Some(at) = garbage {
             if self.position == Position::Beginning {
                 let offset = self.input.offset() + at as u64;
@@ -217,18 +215,18 @@ impl AnnexBReader {
                 Ok(true)
             }
             None => {
-                // Keeps the two zeros that may begin a start code.
+                // Keeps two zeros that may begin a start code.
                 self.input.consume(bytes.len().saturating_sub(2));
                 Ok(false)
             }
         }
     }
 
-    /// Takes the NAL unit of `end` bytes and uses up `consume`. Gives the access unit before it when this
-    /// one begins the next.
+    /// Takes the NAL unit of `end` bytes and consumes `consume` bytes. Returns the previous access unit if this NAL
+    /// unit starts a new one.
     fn take_unit(&mut self, end: usize, consume: usize) -> Result<Option<Frame>, MediaError> {
         let bytes = self.input.unread().get(..end).unwrap_or_default();
-        // trailing_zero_8bits, and the first zero of a start code of 4 bytes
+        // Removes trailing_zero_8bits and the first zero of a 4-byte start code.
         let length = bytes
             .iter()
             .rposition(|byte| *byte != 0)
@@ -246,7 +244,7 @@ impl AnnexBReader {
         let role = match self.state.take(&nal, offset) {
             Ok(role) => role,
             Err(error) => {
-                // What is whole comes first, then the error.
+                // The complete access unit is returned first, then the error.
                 self.error = Some(error.clone());
                 return self.complete().map_or(Err(error), |frame| Ok(Some(frame)));
             }
@@ -287,7 +285,7 @@ impl AnnexBReader {
         Ok(())
     }
 
-    /// The access unit put together so far, if it has a picture.
+    /// Returns the access unit assembled so far, if it contains a slice.
     fn complete(&mut self) -> Option<Frame> {
         if !self.unit.has_picture {
             return None;
@@ -335,18 +333,18 @@ impl AnnexBReader {
     }
 }
 
-/// Counts frames, since the stream has no times.
+/// Counts frames, because the stream carries no times.
 #[derive(Debug, Default)]
 struct Clock {
     forced: Option<Timebase>,
     current: Option<Timebase>,
-    /// Where the current frame rate began.
+    /// Time at which the current frame rate took effect.
     base: Duration,
     frames: u64,
 }
 
 impl Clock {
-    /// Time and duration of the next frame.
+    /// Returns time and duration of the next frame.
     fn tick(&mut self, stated: Option<Timebase>) -> (Duration, Duration) {
         let assumed = Timebase::new(ASSUMED_FRAME_TIME.0, ASSUMED_FRAME_TIME.1);
         let Some(rate) = self.forced.or(stated.filter(is_plausible)).or(assumed) else {
@@ -367,14 +365,14 @@ impl Clock {
     }
 }
 
-/// Between one frame in 10 seconds and 1000 in one.
+/// Returns `true` for frame rates between 0.1 and 1000 per second.
 fn is_plausible(time: &Timebase) -> bool {
     let (n, d) = (u64::from(time.numerator()), u64::from(time.denominator()));
     n <= d * 10 && d <= n * 1000
 }
 
-/// The NAL units of a whole access unit or stream in memory, each with its position. Bytes before the
-/// first start code are left out.
+/// Iterates over the NAL units of an access unit or stream in memory, with their positions. Bytes before the first
+/// start code are skipped.
 pub fn units(stream: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut next = find_start_code(stream, 0).map(|at| at + 3);
     std::iter::from_fn(move || {
@@ -391,10 +389,10 @@ pub fn units(stream: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     .filter(|(_, nal)| !nal.is_empty())
 }
 
-/// The position of the first `00 00 01` at or behind `from`.
+/// Returns the position of the first `00 00 01` at or after `from`.
 fn find_start_code(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from + 2;
-    // Looks at every third byte: one above 1 is in no start code that ends in the next two.
+    // Looks at every third byte: a byte above 1 cannot be part of a start code that ends within the next two.
     while let Some(&byte) = bytes.get(at) {
         match byte {
             0 => at += 1,
@@ -405,8 +403,8 @@ fn find_start_code(bytes: &[u8], from: usize) -> Option<usize> {
     None
 }
 
-/// Appends an access unit to a byte stream: as it is when it is in Annex B form, behind a start code when
-/// it is a bare NAL unit. There is no header, and nothing to patch.
+/// Appends an access unit to a byte stream: unchanged if it is in Annex B form, with a start code if it is a bare NAL
+/// unit. The format has no header.
 pub fn write(access_unit: &[u8], out: &mut Vec<u8>) {
     let zeros = access_unit.iter().take_while(|byte| **byte == 0).count();
     if zeros < 2 || access_unit.get(zeros) != Some(&1) {

@@ -1,6 +1,6 @@
-//! Reading bits, as H.264, H.265, VP9 and AV1 write them: most significant first.
+//! Bit reader for H.264, H.265, VP9 and AV1: most significant bit first.
 
-/// Reads bits of a slice; `None` at its end.
+/// Reads bits from a slice; returns `None` at its end.
 #[derive(Debug, Clone)]
 pub(super) struct Bits<'a> {
     bytes: &'a [u8],
@@ -19,7 +19,7 @@ impl<'a> Bits<'a> {
         Some(bit == 1)
     }
 
-    /// The next `n` ≤ 32 bits: u(n).
+    /// Reads `n` ≤ 32 bits: u(n).
     pub fn bits(&mut self, n: u32) -> Option<u32> {
         let mut value = 0u64;
         for _ in 0..n {
@@ -33,7 +33,7 @@ impl<'a> Bits<'a> {
         (at <= self.bytes.len() * 8).then(|| self.at = at)
     }
 
-    /// An unsigned Exp-Golomb code, ue(v) (H.264 §9.1). `None` also when it is longer than 32 bits.
+    /// Reads an unsigned Exp-Golomb code, ue(v) (H.264 §9.1). `None` also if it is longer than 32 bits.
     pub fn ue(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while !self.bit()? {
@@ -46,7 +46,7 @@ impl<'a> Bits<'a> {
         u32::try_from((1u64 << zeros) - 1 + rest).ok()
     }
 
-    /// A signed Exp-Golomb code, se(v) (H.264 §9.1.1).
+    /// Reads a signed Exp-Golomb code, se(v) (H.264 §9.1.1).
     pub fn se(&mut self) -> Option<i32> {
         let code = i64::from(self.ue()?);
         let magnitude = (code + 1) / 2;
@@ -54,8 +54,8 @@ impl<'a> Bits<'a> {
     }
 }
 
-/// A NAL unit's payload without emulation prevention bytes (H.264 §7.4.1, H.265 §7.4.2), up to `limit`
-/// bytes of it: headers are read, never whole slices.
+/// Returns a NAL unit's payload without emulation prevention bytes (H.264 §7.4.1, H.265 §7.4.2), up to `limit` bytes:
+/// enough for headers, so that slices are not copied.
 pub(super) fn unescape(nal: &[u8], limit: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(nal.len().min(limit));
     let mut zeros = 0;

@@ -1,5 +1,5 @@
-//! What H.264's parameter sets and slice headers say (ITU-T H.264 §7.3, §8.2.1). NAL units are given
-//! without their start code, emulation prevention left in.
+//! H.264 parameter sets and slice headers (ITU-T H.264 §7.3, §8.2.1). NAL units are passed without start code and with
+//! emulation prevention bytes.
 
 use super::Timebase;
 use super::bits::{Bits, unescape};
@@ -19,22 +19,22 @@ pub const AUD: u8 = 9;
 /// Filler data.
 pub const FILLER: u8 = 12;
 
-/// Headers end well before this many bytes; what is behind them is not looked at.
+/// Maximum size of a header that is parsed, in bytes; real ones are much shorter.
 const HEADER_BYTES: usize = 4096;
 const SLICE_HEADER_BYTES: usize = 64;
 
-/// The type of a NAL unit (§7.4.1); 0, "unspecified", for an empty one.
+/// Returns the type of a NAL unit (§7.4.1); 0, "unspecified", if it is empty.
 pub fn nal_type(nal: &[u8]) -> u8 {
     nal.first().map_or(0, |header| header & 0x1F)
 }
 
-/// Returns `false` for NAL units of unspecified types (0, 24 to 31), which are for the use of applications: RTP gives
-/// these numbers meanings of its own (RFC 6184 §5.2).
+/// Returns `false` for NAL units of unspecified types (0, 24 to 31), which are reserved for applications: RTP uses
+/// these numbers for its own purposes (RFC 6184 §5.2).
 pub fn is_sendable(nal: &[u8]) -> bool {
     matches!(nal_type(nal), 1..=23)
 }
 
-/// A sequence parameter set, as far as a sender is concerned.
+/// The fields of a sequence parameter set that a sender needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sps {
@@ -46,13 +46,14 @@ pub struct Sps {
     pub constraints: u8,
     /// level_idc: ten times the level, so 31 is 3.1.
     pub level: u8,
-    /// In pixels, after cropping.
+    /// Width in pixels, after cropping.
     pub width: u32,
-    /// In pixels, after cropping.
+    /// Height in pixels, after cropping.
     pub height: u32,
-    /// How many pictures may precede another in decoding order and follow it in output order, if it says.
+    /// Number of pictures that may precede another in decoding order and follow it in output order; `None` if
+    /// unspecified.
     pub max_num_reorder_frames: Option<u32>,
-    /// The time of one frame, if it says.
+    /// Duration of one frame; `None` if unspecified.
     pub frame_time: Option<Timebase>,
     log2_max_frame_num: u32,
     poc_type: u32,
@@ -63,7 +64,7 @@ pub struct Sps {
 }
 
 impl Sps {
-    /// Reads a sequence parameter set NAL unit. `None` when it breaks the rules.
+    /// Parses a sequence parameter set NAL unit. Returns `None` if it is invalid.
     pub fn parse(nal: &[u8]) -> Option<Self> {
         let rbsp = unescape(nal.get(1..)?, HEADER_BYTES);
         let &[profile, constraints, level] = rbsp.first_chunk()?;
@@ -102,14 +103,14 @@ impl Sps {
         let frame_mbs_only = bits.bit()?;
         bits.skip(if frame_mbs_only { 1 } else { 2 })?; // mb_adaptive…, direct_8x8_inference_flag
         let fields = if frame_mbs_only { 1 } else { 2 };
-        // Table 6-1: samples of luma to one of chroma
+        // Table 6-1: luma samples per chroma sample.
         let chroma = if separate_colour_planes { 0 } else { chroma };
         let unit_x = if matches!(chroma, 1 | 2) { 2 } else { 1 };
         let unit_y = if chroma == 1 { 2 } else { 1 } * fields;
         let (crop_x, crop_y) = cropping(&mut bits)?;
         let width = (width * 16).checked_sub(crop_x.checked_mul(unit_x)?)?;
         let height = (height * 16 * fields).checked_sub(crop_y.checked_mul(unit_y)?)?;
-        // A broken VUI takes nothing from the rest.
+        // A damaged VUI does not invalidate the rest.
         let vui = if bits.bit()? { vui(&mut bits) } else { None };
         let (frame_time, max_num_reorder_frames) = vui.unwrap_or_default();
         Some(Self {
@@ -130,7 +131,7 @@ impl Sps {
         })
     }
 
-    /// The `profile-level-id` of RFC 6184 §8.1, six hexadecimal digits.
+    /// Returns the `profile-level-id` of RFC 6184 §8.1, six hexadecimal digits.
     pub fn profile_level_id(&self) -> String {
         format!(
             "{:02x}{:02x}{:02x}",
@@ -146,7 +147,7 @@ fn has_chroma_format(profile: u8) -> bool {
     )
 }
 
-/// §7.3.2.1.1.1.
+/// Skips scaling lists (§7.3.2.1.1.1).
 fn skip_scaling_lists(bits: &mut Bits<'_>, lists: usize) -> Option<()> {
     for list in 0..lists {
         if !bits.bit()? {
@@ -163,7 +164,7 @@ fn skip_scaling_lists(bits: &mut Bits<'_>, lists: usize) -> Option<()> {
     Some(())
 }
 
-/// Left plus right and top plus bottom cropping, in crop units.
+/// Returns left plus right and top plus bottom cropping, in crop units.
 fn cropping(bits: &mut Bits<'_>) -> Option<(u32, u32)> {
     if !bits.bit()? {
         return Some((0, 0));
@@ -173,7 +174,7 @@ fn cropping(bits: &mut Bits<'_>) -> Option<(u32, u32)> {
     Some((x, y))
 }
 
-/// Annex E: the time of a frame, and max_num_reorder_frames.
+/// Reads the VUI (annex E): frame time and max_num_reorder_frames.
 fn vui(bits: &mut Bits<'_>) -> Option<(Option<Timebase>, Option<u32>)> {
     const EXTENDED_SAR: u32 = 255;
     if bits.bit()? && bits.bits(8)? == EXTENDED_SAR {
@@ -196,7 +197,7 @@ fn vui(bits: &mut Bits<'_>) -> Option<(Option<Timebase>, Option<u32>)> {
     if bits.bit()? {
         let (units, scale) = (bits.bits(32)?, bits.bits(32)?);
         bits.skip(1)?; // fixed_frame_rate_flag
-        // A tick is a field's time (§E.2.1).
+        // A tick is the duration of a field (§E.2.1).
         frame_time = units
             .checked_mul(2)
             .and_then(|units| Timebase::new(units, scale));
@@ -224,7 +225,7 @@ fn reordering(bits: &mut Bits<'_>) -> Option<Option<u32>> {
     Some(Some(bits.ue()?))
 }
 
-/// §E.1.2.
+/// Skips HRD parameters (§E.1.2).
 fn skip_hrd(bits: &mut Bits<'_>) -> Option<()> {
     let count = bits.ue().filter(|n| *n < 32)?;
     bits.skip(8)?;
@@ -236,7 +237,7 @@ fn skip_hrd(bits: &mut Bits<'_>) -> Option<()> {
     bits.skip(20)
 }
 
-/// What slice headers need of a picture parameter set.
+/// The fields of a picture parameter set needed to parse slice headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pps {
     pub id: u8,
@@ -259,7 +260,7 @@ impl Pps {
     }
 }
 
-/// The part of a slice header that tells one picture from the next (§7.4.1.2.4), and its order.
+/// The fields of a slice header that distinguish pictures (§7.4.1.2.4) and give their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slice {
     pps: u8,
@@ -271,12 +272,12 @@ pub(super) struct Slice {
     poc_lsb: u32,
     delta_poc_bottom: i32,
     delta_poc: [i32; 2],
-    /// Not the same for all slices of a picture.
+    /// May differ between slices of one picture.
     pub bidirectional: bool,
 }
 
 impl Slice {
-    /// The picture parameter set that a slice names.
+    /// Returns the id of the picture parameter set that a slice refers to.
     pub fn pps_id(nal: &[u8]) -> Option<u8> {
         let rbsp = unescape(nal.get(1..)?, SLICE_HEADER_BYTES);
         let mut bits = Bits::new(&rbsp);
@@ -331,7 +332,7 @@ impl Slice {
         })
     }
 
-    /// Whether both are slices of one picture.
+    /// Returns `true` if both slices belong to the same picture.
     pub fn same_picture(&self, other: &Self) -> bool {
         let other = Self {
             bidirectional: self.bidirectional,
@@ -341,9 +342,9 @@ impl Slice {
     }
 }
 
-/// Follows the picture order count and tells when a picture is shown before one that was stored earlier.
+/// Tracks the picture order count and detects pictures that are displayed before one that was stored earlier.
 ///
-/// Not followed: memory_management_control_operation 5, which restarts the count inside a sequence.
+/// Does not handle memory_management_control_operation 5, which restarts the count within a sequence.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     previous: i64,
@@ -352,7 +353,7 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// Takes the first slice of the next picture. True when it is shown before one already seen.
+    /// Processes the first slice of the next picture. Returns `true` if it is displayed before an earlier one.
     pub fn is_reordered(&mut self, slice: &Slice, sps: &Sps) -> bool {
         if slice.idr {
             *self = Self::default();
@@ -364,14 +365,14 @@ impl Order {
                 self.highest = self.highest.max(Some(count));
                 reordered
             }
-            // Output order may differ from decoding order here, but nobody who has B-frames uses it.
+            // Type 1 permits reordering, but encoders use it for B-frames only.
             1 => slice.bidirectional,
-            // §8.2.1.3: output order is decoding order.
+            // §8.2.1.3: output order equals decoding order.
             _ => false,
         }
     }
 
-    /// §8.2.1.1.
+    /// Computes the picture order count (§8.2.1.1).
     fn count(&mut self, slice: &Slice, sps: &Sps) -> i64 {
         let modulus = 1i64 << sps.log2_max_poc_lsb;
         let step = i64::from(slice.poc_lsb) - i64::from(self.previous_lsb);

@@ -1,5 +1,5 @@
-//! What H.265's parameter sets and slice headers say (ITU-T H.265 §7.3, §8.3.1). NAL units are given
-//! without their start code, emulation prevention left in.
+//! H.265 parameter sets and slice headers (ITU-T H.265 §7.3, §8.3.1). NAL units are passed without start code and with
+//! emulation prevention bytes.
 
 use super::Timebase;
 use super::bits::{Bits, unescape};
@@ -24,24 +24,24 @@ pub const PREFIX_SEI: u8 = 39;
 const HEADER_BYTES: usize = 4096;
 const SLICE_HEADER_BYTES: usize = 64;
 
-/// The type of a NAL unit (§7.4.2.2); 63, "unspecified", for one without a whole header.
+/// Returns the type of a NAL unit (§7.4.2.2); 63, "unspecified", if its header is incomplete.
 pub fn nal_type(nal: &[u8]) -> u8 {
     nal.first_chunk::<2>()
         .map_or(63, |header| header[0] >> 1 & 0x3F)
 }
 
-/// Returns `false` for NAL units of unspecified types (48 to 63), which are for the use of applications: RTP gives
-/// these numbers meanings of its own (RFC 7798 §4.4).
+/// Returns `false` for NAL units of unspecified types (48 to 63), which are reserved for applications: RTP uses these
+/// numbers for its own purposes (RFC 7798 §4.4).
 pub fn is_sendable(nal: &[u8]) -> bool {
     nal_type(nal) < 48
 }
 
-/// Whether this is a slice of a picture at which decoding can start (IDR, BLA or CRA).
+/// Returns `true` for a slice of a picture at which decoding can start (IDR, BLA or CRA).
 pub fn is_irap(nal: &[u8]) -> bool {
     matches!(nal_type(nal), 16..=23)
 }
 
-/// nuh_layer_id: above 0 in enhancement layers, which WebRTC does not use.
+/// Returns nuh_layer_id: above 0 for enhancement layers, which WebRTC does not use.
 pub(super) fn layer(nal: &[u8]) -> u8 {
     nal.first_chunk().map_or(0, |&[a, b]| (a & 1) << 5 | b >> 3)
 }
@@ -50,7 +50,7 @@ fn temporal_id(nal: &[u8]) -> u8 {
     nal.get(1).map_or(0, |byte| (byte & 7).saturating_sub(1))
 }
 
-/// A sequence parameter set, as far as a sender is concerned.
+/// The fields of a sequence parameter set that a sender needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sps {
@@ -60,22 +60,22 @@ pub struct Sps {
     pub profile: u8,
     /// general_level_idc: thirty times the level, so 93 is 3.1.
     pub level: u8,
-    /// general_tier_flag: whether it is the high tier.
+    /// general_tier_flag: set for the high tier.
     pub high_tier: bool,
-    /// In pixels, inside the conformance window.
+    /// Width in pixels, inside the conformance window.
     pub width: u32,
-    /// In pixels, inside the conformance window.
+    /// Height in pixels, inside the conformance window.
     pub height: u32,
-    /// How many pictures may precede another in decoding order and follow it in output order.
+    /// Number of pictures that may precede another in decoding order and follow it in output order.
     pub max_num_reorder_pics: u32,
-    /// The time of one picture, if it says.
+    /// Duration of one picture; `None` if unspecified.
     pub frame_time: Option<Timebase>,
     log2_max_poc_lsb: u32,
     separate_colour_planes: bool,
 }
 
 impl Sps {
-    /// Reads a sequence parameter set NAL unit. `None` when it breaks the rules.
+    /// Parses a sequence parameter set NAL unit. Returns `None` if it is invalid.
     pub fn parse(nal: &[u8]) -> Option<Self> {
         let rbsp = unescape(nal.get(2..)?, HEADER_BYTES);
         let mut bits = Bits::new(&rbsp);
@@ -110,7 +110,7 @@ impl Sps {
             width,
             height,
             max_num_reorder_pics,
-            // What follows is only read for the timing; if it is broken, there is none.
+            // The rest is read for the timing only; if it is damaged, there is none.
             frame_time: timing(&mut bits, log2_max_poc_lsb).flatten(),
             log2_max_poc_lsb,
             separate_colour_planes,
@@ -118,7 +118,7 @@ impl Sps {
     }
 }
 
-/// §7.3.3: tier, profile and level.
+/// Reads tier, profile and level (§7.3.3).
 fn profile_tier_level(bits: &mut Bits<'_>, sub_layers: u32) -> Option<(bool, u8, u8)> {
     bits.skip(2)?; // general_profile_space
     let high_tier = bits.bit()?;
@@ -139,7 +139,7 @@ fn profile_tier_level(bits: &mut Bits<'_>, sub_layers: u32) -> Option<(bool, u8,
     Some((high_tier, profile, level))
 }
 
-/// Left plus right and top plus bottom of a window, in chroma units.
+/// Returns left plus right and top plus bottom of a window, in chroma units.
 fn window(bits: &mut Bits<'_>) -> Option<(u32, u32)> {
     if !bits.bit()? {
         return Some((0, 0));
@@ -149,7 +149,7 @@ fn window(bits: &mut Bits<'_>) -> Option<(u32, u32)> {
     Some((x, y))
 }
 
-/// From log2_min_luma_coding_block_size_minus3 to vui_timing_info.
+/// Reads from log2_min_luma_coding_block_size_minus3 to vui_timing_info.
 fn timing(bits: &mut Bits<'_>, log2_max_poc_lsb: u32) -> Option<Option<Timebase>> {
     for _ in 0..6 {
         bits.ue()?; // block sizes, transform hierarchy depths
@@ -178,7 +178,7 @@ fn timing(bits: &mut Bits<'_>, log2_max_poc_lsb: u32) -> Option<Option<Timebase>
     if bits.bit()? { vui(bits) } else { Some(None) }
 }
 
-/// §7.3.4.
+/// Skips scaling lists (§7.3.4).
 fn skip_scaling_list_data(bits: &mut Bits<'_>) -> Option<()> {
     for size in 0..4 {
         for _ in 0..if size == 3 { 2 } else { 6 } {
@@ -197,7 +197,8 @@ fn skip_scaling_list_data(bits: &mut Bits<'_>) -> Option<()> {
     Some(())
 }
 
-/// §7.3.7: how many pictures are in this set, given how many were in the one before.
+/// Reads a short-term reference picture set (§7.3.7). Takes the number of pictures in the previous set and returns that
+/// of this one.
 fn short_term_ref_pic_set(bits: &mut Bits<'_>, set: u32, previous: u32) -> Option<u32> {
     if set > 0 && bits.bit()? {
         bits.skip(1)?; // delta_rps_sign
@@ -220,7 +221,7 @@ fn short_term_ref_pic_set(bits: &mut Bits<'_>, set: u32, previous: u32) -> Optio
     Some(negative + positive)
 }
 
-/// Annex E, up to the timing.
+/// Reads the VUI (annex E) up to the timing.
 fn vui(bits: &mut Bits<'_>) -> Option<Option<Timebase>> {
     const EXTENDED_SAR: u32 = 255;
     if bits.bit()? && bits.bits(8)? == EXTENDED_SAR {
@@ -248,7 +249,7 @@ fn vui(bits: &mut Bits<'_>) -> Option<Option<Timebase>> {
     Some(Timebase::new(units, scale))
 }
 
-/// What slice headers need of a picture parameter set.
+/// The fields of a picture parameter set needed to parse slice headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pps {
     pub id: u8,
@@ -273,12 +274,12 @@ impl Pps {
     }
 }
 
-/// Whether this slice segment is the first of its picture (first_slice_segment_in_pic_flag).
+/// Returns `true` for the first slice segment of a picture (first_slice_segment_in_pic_flag).
 pub(super) fn is_first_slice(nal: &[u8]) -> bool {
     nal.get(2).is_some_and(|byte| byte & 0x80 != 0)
 }
 
-/// The picture parameter set that the first slice of a picture names.
+/// Returns the id of the picture parameter set that the first slice of a picture refers to.
 pub(super) fn slice_pps_id(nal: &[u8]) -> Option<u8> {
     let rbsp = unescape(nal.get(2..)?, SLICE_HEADER_BYTES);
     let mut bits = Bits::new(&rbsp);
@@ -286,23 +287,23 @@ pub(super) fn slice_pps_id(nal: &[u8]) -> Option<u8> {
     u8::try_from(bits.ue()?).ok()
 }
 
-/// Follows the picture order count and tells when a picture is shown before one that was stored earlier.
+/// Tracks the picture order count and detects pictures that are displayed before one that was stored earlier.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    /// The order count of the last picture of temporal layer 0 that others may refer to.
+    /// Order count of the last reference picture of temporal layer 0.
     previous: i64,
     highest: Option<i64>,
     started: bool,
 }
 
 impl Order {
-    /// The next picture begins a new sequence (§7.4.2.4.4: after an end of sequence NAL unit).
+    /// Starts a new sequence with the next picture (§7.4.2.4.4: after an end of sequence NAL unit).
     pub fn restart(&mut self) {
         *self = Self::default();
     }
 
-    /// Takes the first slice of the next picture. True when it is shown before one already seen; `None`
-    /// when the slice header cannot be read.
+    /// Processes the first slice of the next picture. Returns `true` if it is displayed before an earlier one, and
+    /// `None` if the slice header is invalid.
     pub fn is_reordered(&mut self, nal: &[u8], pps: &Pps, sps: &Sps) -> Option<bool> {
         let kind = nal_type(nal);
         let rbsp = unescape(nal.get(2..)?, SLICE_HEADER_BYTES);
@@ -321,7 +322,7 @@ impl Order {
         } else {
             i64::from(bits.bits(sps.log2_max_poc_lsb)?)
         };
-        // IDR and BLA pictures, and the first one, begin a sequence.
+        // IDR and BLA pictures start a sequence, and so does the first picture.
         let first = matches!(kind, 16..=20) || !self.started;
         if first {
             *self = Self {

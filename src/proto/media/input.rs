@@ -1,16 +1,16 @@
-//! Bytes fed and not parsed yet, and where in the input they stand.
+//! Buffer of unparsed input bytes that knows their position in the input.
 
 use super::{Limits, MediaError, MediaErrorKind};
 
-/// The room above `max_frame` that containers need around a frame.
+/// Room above `max_frame` for the container's own bytes around a frame.
 const OVERHEAD: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(super) struct Input {
     bytes: Vec<u8>,
-    /// Up to here `bytes` is used up.
+    /// `bytes` is consumed up to this index.
     start: usize,
-    /// The position in the input of `bytes[start]`.
+    /// Position of `bytes[start]` in the input.
     offset: u64,
     finished: bool,
     max_unread: usize,
@@ -35,7 +35,7 @@ impl Input {
             );
             return Err(MediaError::new(MediaErrorKind::Unread, self.offset, reason));
         }
-        // Moves what is left only when it is the smaller part: amortised, each byte moves once.
+        // Moves the rest only when it is the smaller part: amortized, each byte moves once.
         if self.start > self.bytes.len() / 2 {
             self.bytes.drain(..self.start);
             self.start = 0;
@@ -52,23 +52,23 @@ impl Input {
         self.finished
     }
 
-    /// What has not been used up.
+    /// Returns the unconsumed bytes.
     pub fn unread(&self) -> &[u8] {
         // `start` never passes the end: see `consume`
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
-    /// The first `n` bytes, if they are there.
+    /// Returns the first `n` bytes, if they are there.
     pub fn peek(&self, n: usize) -> Option<&[u8]> {
         self.unread().get(..n)
     }
 
-    /// The position in the input of the first unread byte.
+    /// Returns the position of the first unread byte in the input.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Uses up `n` bytes, or all there are.
+    /// Consumes `n` bytes, or all there are.
     pub fn consume(&mut self, n: usize) {
         let n = n.min(self.bytes.len() - self.start);
         self.start += n;
@@ -76,12 +76,12 @@ impl Input {
         if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
-            // A large burst's memory is given back.
+            // Releases the memory of a large burst.
             self.bytes.shrink_to(self.max_unread.min(1 << 20));
         }
     }
 
-    /// Forgets everything; the next byte fed is the one at `offset`.
+    /// Discards everything; the next byte fed is at `offset`.
     pub fn restart(&mut self, offset: u64) {
         self.bytes.clear();
         self.start = 0;
@@ -90,7 +90,7 @@ impl Input {
     }
 }
 
-/// Big- and little-endian integers at a place; 0 beyond the end, for callers that checked the length.
+/// Reads an integer at a position; returns 0 beyond the end. Callers check the length before.
 pub(super) fn le16(bytes: &[u8], at: usize) -> u16 {
     array(bytes, at).map_or(0, u16::from_le_bytes)
 }

@@ -1,4 +1,4 @@
-//! IVF: the container of bare VP8, VP9 and AV1 (libvpx's `ivfenc.c` and `ivfdec.c`; there is no RFC).
+//! IVF, the container for raw VP8, VP9 and AV1 (libvpx's `ivfenc.c` and `ivfdec.c`; there is no RFC).
 //!
 //! ```text
 //! "DKIF"  u16 version=0  u16 header size=32  "VP80"|"VP90"|"AV01"  u16 width  u16 height
@@ -14,29 +14,29 @@ use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, Patch, Timebase, k
 const SIGNATURE: &[u8; 4] = b"DKIF";
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 12;
-/// Headers longer than the usual 32 bytes are skipped up to this.
+/// Maximum size of a file header, in bytes; anything beyond the usual 32 bytes is skipped.
 const MAX_HEADER: u16 = 1024;
 
-/// What the file header says.
+/// The file header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IvfHeader {
-    /// What the frames are encoded with.
+    /// The codec of the frames.
     pub codec: Codec,
-    /// In pixels; what the frames say counts.
+    /// Width in pixels. Informative: the size in the frames counts.
     pub width: u16,
-    /// In pixels; what the frames say counts.
+    /// Height in pixels. Informative: the size in the frames counts.
     pub height: u16,
     /// The unit of timestamps.
     pub timebase: Timebase,
-    /// libvpx writes the number of frames here, FFmpeg the duration in timebase units (the same when a
-    /// unit is a frame); 0 in what was written to a pipe.
+    /// Number of frames as written by libvpx, or duration in timebase units as written by FFmpeg (the same if a unit is
+    /// a frame); 0 if the file was written to a pipe.
     pub length: u32,
 }
 
-/// Reads IVF. Frames of no bytes, by which encoders say "dropped", are skipped.
+/// Reads IVF. Empty frames, written by encoders for dropped ones, are skipped.
 ///
-/// Some programs write timestamps in another unit than their header names: where the first two frames are so
-/// far apart, or so close, as no frames are, the unit that makes sense is taken; [`correction`](Self::correction) says so.
+/// Some programs write timestamps in another unit than the header specifies. If the interval between the first two
+/// frames is implausible, a plausible unit is used instead; see [`correction`](Self::correction).
 #[derive(Debug)]
 pub struct IvfReader {
     input: Input,
@@ -48,16 +48,16 @@ pub struct IvfReader {
     unit: Unit,
 }
 
-/// The unit of timestamps.
+/// State of the timestamp unit.
 #[derive(Debug)]
 enum Unit {
-    /// Two frames will tell; the first one, if it has come.
+    /// Not decided until the second frame; holds the first one, if it was read.
     Unknown(Option<Raw>),
-    /// The second frame, while the first one was given out.
+    /// Decided; holds the second frame while the first one is returned.
     Known(Timebase, Option<Raw>),
 }
 
-/// A frame before its time is known.
+/// A frame whose time is not known yet.
 #[derive(Debug)]
 struct Raw {
     pts: u64,
@@ -65,17 +65,17 @@ struct Raw {
     data: Vec<u8>,
 }
 
-/// The interval between two frames, in nanoseconds, that is believed: from 500 a second to one in ten seconds.
+/// Frame intervals accepted without correction, in nanoseconds: 500 per second to one in ten seconds.
 const BELIEVED: std::ops::RangeInclusive<u64> = 2_000_000..=10_000_000_000;
 
-/// Plausible frame intervals, in nanoseconds, for choosing another unit: 200 to 5 frames a second.
+/// Frame intervals accepted when choosing another unit, in nanoseconds: 200 to 5 per second.
 const SENSIBLE: std::ops::RangeInclusive<u64> = 5_000_000..=200_000_000;
 
-/// Units that are taken instead of one that makes no sense, as fractions of a second: RTP's clock, milliseconds, microseconds,
-/// nanoseconds, and frames.
+/// Units tried instead of an implausible one, as fractions of a second: the RTP clock, milliseconds, microseconds,
+/// nanoseconds, frames.
 const OTHER_UNITS: [u32; 5] = [90_000, 1000, 1_000_000, 1_000_000_000, 30];
 
-/// The unit of timestamps, when the first two frames are so many units apart.
+/// Chooses the unit of timestamps, given the interval between the first two frames in units.
 fn unit(stated: Timebase, interval: u64) -> Timebase {
     let nanos = |base: Timebase| {
         let time = base.time(interval);
@@ -92,7 +92,7 @@ fn unit(stated: Timebase, interval: u64) -> Timebase {
 }
 
 impl IvfReader {
-    /// A reader at the beginning of a file or stream.
+    /// Creates a reader for a file or stream from its beginning.
     pub fn new(limits: Limits) -> Self {
         Self {
             input: Input::new(&limits),
@@ -105,8 +105,7 @@ impl IvfReader {
         }
     }
 
-    /// Returns which unit of timestamps was taken instead of the one that the header names, in words; `None`: the
-    /// header's.
+    /// Describes the correction of the timestamp unit; `None` if the header's unit is used.
     pub fn correction(&self) -> Option<String> {
         let stated = self.header.as_ref()?.timebase;
         match self.unit {
@@ -120,22 +119,22 @@ impl IvfReader {
         }
     }
 
-    /// Takes the next bytes. Poll until `None` after each; see [`Limits::max_unread`].
+    /// Adds input. Call [`poll`](Self::poll) until it returns `None` after each call; see [`Limits::max_unread`].
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
         self.input.feed(bytes)
     }
 
-    /// Says that there is no more input.
+    /// Marks the end of the input.
     pub fn finish(&mut self) {
         self.input.finish();
     }
 
-    /// What the file header says, once it was read.
+    /// Returns the file header, once it has been read.
     pub fn header(&self) -> Option<&IvfHeader> {
         self.header.as_ref()
     }
 
-    /// The next frame; `None` when more input is needed, or, after [`finish`](Self::finish), at the end.
+    /// Returns the next frame. `None` means that more input is needed or, after [`finish`](Self::finish), the end.
     pub fn poll(&mut self) -> Result<Option<Frame>, MediaError> {
         if let Some(error) = &self.error {
             return Err(error.clone());
@@ -147,8 +146,8 @@ impl IvfReader {
         result
     }
 
-    /// Goes on at [`Frame::offset`] of a frame read earlier: the bytes fed next are those that stand
-    /// there. An earlier error is forgotten.
+    /// Continues at the [`Frame::offset`] of an earlier frame: the next bytes fed must be those at that position.
+    /// Clears an earlier error.
     pub fn seek(&mut self, offset: u64) {
         if offset < HEADER as u64 {
             self.header = None;
@@ -180,7 +179,7 @@ impl IvfReader {
                     };
                     return raw.map(|raw| self.frame(base, raw)).transpose();
                 }
-                // What is wrong with the second frame is found again, and told, when the first one was given out.
+                // A problem of the second frame is reported again after the first one was returned.
                 Unit::Unknown(Some(_)) => (header.timebase, self.raw().ok()),
                 Unit::Unknown(None) => {
                     let Some(raw) = self.raw()? else {
@@ -190,7 +189,7 @@ impl IvfReader {
                     continue;
                 }
             };
-            // Nothing has come of the second one yet.
+            // The second frame has not arrived yet.
             if matches!(raw, Some(None)) && !self.input.is_finished() {
                 return Ok(None);
             }
@@ -209,7 +208,7 @@ impl IvfReader {
         }
     }
 
-    /// The next frame that is not empty; `None` when more input is needed, or at the end.
+    /// Returns the next frame that is not empty. `None` means that more input is needed, or the end.
     fn raw(&mut self) -> Result<Option<Raw>, MediaError> {
         loop {
             let offset = self.input.offset();
@@ -308,7 +307,7 @@ impl IvfReader {
         Ok(Some(header))
     }
 
-    /// More is needed: fine, unless there is none and something was begun.
+    /// Handles missing input: an error only if the input has ended within something.
     fn need(&self, needed: usize, what: &str) -> Result<(), MediaError> {
         let have = self.input.unread().len();
         let at_end = have == 0 && self.header.is_some();
@@ -334,8 +333,8 @@ pub struct IvfWriter {
 }
 
 impl IvfWriter {
-    /// Appends the file header to `out`. For what arrives over RTP a timebase of 1/90000 loses nothing.
-    /// Fails for codecs that IVF does not know, and for pictures of 65,536 pixels and more.
+    /// Appends the file header to `out`. For frames received over RTP, a timebase of 1/90000 is lossless. Returns an
+    /// error for codecs that IVF does not support, and for pictures of 65,536 pixels or more per side.
     pub fn new(
         codec: Codec,
         width: u32,
@@ -372,7 +371,7 @@ impl IvfWriter {
         })
     }
 
-    /// Appends a frame. Fails, writing nothing, when `time` is before the last frame's, or the frame has
+    /// Appends a frame. Returns an error, and writes nothing, if `time` is before the previous frame's or the frame has
     /// 4 GiB or more.
     pub fn write(
         &mut self,
@@ -410,9 +409,9 @@ impl IvfWriter {
         Ok(())
     }
 
-    /// The length for the file header, in timebase units as FFmpeg writes and reads it: with it, `ffprobe`
-    /// tells the right duration. Equals libvpx's number of frames when a unit is a frame. May be asked for
-    /// at any time: a file patched now and then survives a crash.
+    /// Returns the length for the file header, in timebase units like FFmpeg, so that `ffprobe` reports the right
+    /// duration. It equals libvpx's number of frames if a unit is a frame. May be called at any time: a file that is
+    /// patched regularly survives a crash.
     pub fn patch(&self) -> Patch {
         let units = self
             .last
@@ -506,7 +505,7 @@ mod tests {
         assert_eq!(kind(16, &[0; 4]), (Damaged, 16, 0));
         assert_eq!(kind(32 + 13, &[0xFF; 4]), (TooLarge, 45, 1));
         assert_eq!(kind(32 + 13 + 4, &[0xFF; 8]), (Damaged, 49, 1));
-        // The second frame says 7 s; the third then runs backwards.
+        // The second frame is at 7 s; the third one then runs backwards.
         assert_eq!(kind(32 + 13 + 4, &[210]), (Damaged, 32 + 13 + 16 + 4, 2));
     }
 

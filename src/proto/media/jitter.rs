@@ -1,16 +1,15 @@
-//! A reorder and jitter buffer for what comes in over RTP: packets, or whole frames.
+//! Reorder and jitter buffer for incoming RTP packets or frames.
 //!
-//! How long it holds things back follows the network. For every arrival the buffer takes the *relative
-//! delay*: how much longer it was under way than the fastest of the last ten seconds (a sliding minimum,
-//! so that a slow drift of the sender's clock goes along with it). These go into a histogram that forgets
-//! exponentially with time, and the delay aimed at is a high quantile of it. That is the scheme of
-//! libwebrtc's NetEq (`modules/audio_coding/neteq`: `DelayManager`, `RelativeArrivalDelayTracker`,
-//! `Histogram`), with two differences: it forgets by time, not by packet, since video comes in any number
-//! of packets a second; and it takes the 99th percentile, not the 95th, because a late packet of video
-//! costs a frame where one of sound is concealed. Late packets count, and retransmissions are late ones, so
-//! where the sender answers NACKs the delay grows to fit a round trip by itself.
+//! The delay adapts to the network. For every arrival the buffer computes the *relative delay*: its transit time
+//! compared with the fastest one of the last ten seconds (a sliding minimum, which follows a slow drift of the sender's
+//! clock). Relative delays go into a histogram with exponential forgetting, and the target delay is a high quantile of
+//! it. This is the scheme of libwebrtc's NetEq (`modules/audio_coding/neteq`: `DelayManager`,
+//! `RelativeArrivalDelayTracker`, `Histogram`) with two differences: it forgets by time rather than by packet, because
+//! video has no fixed packet rate, and it uses the 99th percentile rather than the 95th, because a late video packet
+//! costs a frame where a late audio packet is concealed. Late packets count, including retransmissions, so the delay
+//! grows to about a round trip if the sender answers NACKs.
 //!
-//! The delay grows at once and shrinks by 2 % of the time that passes.
+//! The delay grows at once and shrinks by 2 % of the elapsed time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,42 +20,42 @@ mod tests;
 
 use estimate::Estimator;
 
-/// When things are given out.
+/// Release policy of a jitter buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Release {
-    /// Evenly, as they were sent, all later by the same delay: for playing.
+    /// Evenly, as they were sent, with a constant delay: for playback.
     #[default]
     Paced,
-    /// In order and at once; only what has a gap before it waits, as long as `Paced` would, for what is
-    /// missing: for recording and forwarding.
+    /// In order and without delay; only what follows a gap waits for the missing packets, as long as with `Paced`: for
+    /// recording and forwarding.
     InOrder,
 }
 
-/// How a [`JitterBuffer`] behaves.
+/// Configuration of a [`JitterBuffer`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct JitterConfig {
-    /// Ticks of the RTP timestamp in a second.
+    /// RTP clock rate, in Hz.
     pub clock_rate: u32,
-    /// When things are given out. Default: [`Release::Paced`].
+    /// Release policy. Default: [`Release::Paced`].
     pub release: Release,
-    /// The delay never goes below this. Default: 0.
+    /// Minimum delay. Default: 0.
     pub min_delay: Duration,
-    /// The delay never goes above this, and nothing waits longer for what is missing before it.
-    /// Default: 500 ms.
+    /// Maximum delay, also of packets that follow a gap. Default: 500 ms.
     pub max_delay: Duration,
-    /// The delay before anything was measured. Default: 40 ms.
+    /// Delay before the first measurement. Default: 40 ms.
     pub initial_delay: Duration,
-    /// The part of all arrivals that shall be in time. Default: 0.99.
+    /// Fraction of arrivals that must be in time. Default: 0.99.
     pub quantile: f64,
-    /// Packets or frames held. What exceeds it is given out early. Default: 4096.
+    /// Maximum number of items held; the oldest are released early beyond it. Default: 4096.
     pub max_items: usize,
-    /// Bytes held, as told with each arrival. What exceeds it is given out early. Default: 8 MiB.
+    /// Maximum number of bytes held, as given with each arrival; the oldest items are released early beyond it.
+    /// Default: 8 MiB.
     pub max_bytes: usize,
 }
 
 impl JitterConfig {
-    /// The defaults, for this clock rate.
+    /// Creates the default configuration for a clock rate.
     pub fn new(clock_rate: u32) -> Self {
         Self {
             clock_rate: clock_rate.max(1),
@@ -107,115 +106,115 @@ impl JitterConfig {
     }
 }
 
-/// A packet, or a frame put together from several.
+/// A packet, or a frame assembled from several packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival<T> {
-    /// Whose it is. When it changes, what is held is given out, and the buffer begins anew.
+    /// SSRC of the sender. When it changes, all held items are released and the buffer starts anew.
     pub ssrc: u32,
-    /// The sequence number, of a frame's first packet.
+    /// The sequence number of the packet, or of the frame's first packet.
     pub sequence: u16,
-    /// How many packets it is: 1 for a packet.
+    /// Number of packets: 1 for a packet.
     pub packets: u16,
     /// The RTP timestamp.
     pub timestamp: u32,
-    /// What it counts towards [`JitterConfig::max_bytes`].
+    /// Size for [`JitterConfig::max_bytes`].
     pub bytes: usize,
-    /// What is given out again.
+    /// The item to return on release.
     pub item: T,
 }
 
-/// What the buffer gives out.
+/// Output of [`JitterBuffer::poll`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum JitterOutput<T> {
-    /// The next packet or frame.
+    /// The next packet or frame in order.
     Item(Released<T>),
-    /// Nothing before this; `None`: not before the next arrival.
+    /// Nothing is due before this time; `None`: not before the next arrival.
     Timeout(Option<Instant>),
 }
 
-/// A packet or frame given out.
+/// A released packet or frame.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Released<T> {
-    /// What was put in.
+    /// The item that was inserted.
     pub item: T,
-    /// The sequence number, unwrapped; 65,536 above what the first one says, so that there is room below.
+    /// Extended sequence number: 65,536 plus the value in the first packet, so that earlier ones fit below it.
     pub sequence: u64,
-    /// The timestamp, unwrapped, in ticks. Below 0 only for what was sent before the first to arrive.
+    /// Extended timestamp, in ticks. Negative only for items sent before the first arrival.
     pub timestamp: i64,
-    /// Packets missing right before it.
+    /// Number of packets missing directly before it.
     pub lost_before: u32,
-    /// Whether a new stream begins with it: another SSRC, or a restart of the sender.
+    /// Set if a new stream starts here: another SSRC, or a restarted sender.
     pub discontinuity: bool,
-    /// How long it was held.
+    /// Time it was held.
     pub waited: Duration,
 }
 
-/// What a [`JitterBuffer`] has seen and done. Counts are of packets unless they say otherwise.
+/// Statistics of a [`JitterBuffer`]. Counts are packets unless stated otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JitterStats {
-    /// The delay in use now.
+    /// The current delay.
     pub delay: Duration,
-    /// The delay aimed at.
+    /// The target delay.
     pub target_delay: Duration,
     /// Interarrival jitter (RFC 3550 §6.4.1).
     pub jitter: Duration,
-    /// Arrivals taken or refused, in items.
+    /// Items accepted or refused.
     pub received: u64,
-    /// Given out, in items (W3C: `jitterBufferEmittedCount`).
+    /// Items released (W3C: `jitterBufferEmittedCount`).
     pub emitted: u64,
-    /// The sum of the times they were held (W3C: `jitterBufferDelay`).
+    /// Total time that released items were held (W3C: `jitterBufferDelay`).
     pub total_delay: Duration,
-    /// Given up waiting for. Those that came later after all are counted here, too.
+    /// Packets given up as lost, including those that arrived later.
     pub lost: u64,
-    /// Came after they were given up; dropped. In items.
+    /// Items that arrived after they were given up; dropped.
     pub late: u64,
-    /// Came twice; dropped. In items.
+    /// Duplicate items; dropped.
     pub duplicate: u64,
-    /// Came behind one with a higher sequence number, in items.
+    /// Items that arrived after one with a higher sequence number.
     pub reordered: u64,
-    /// Far from all others by sequence number; dropped. In items.
+    /// Items with an implausible sequence number; dropped.
     pub stray: u64,
-    /// Given out early because a limit was reached, in items.
+    /// Items released early because a limit was reached.
     pub hurried: u64,
-    /// Dropped because nobody took what was given out, in items.
+    /// Items dropped because released ones were not polled.
     pub overflowed: u64,
-    /// Times the stream began anew.
+    /// Number of times that the stream started anew.
     pub restarts: u64,
-    /// Items held now.
+    /// Items currently held.
     pub held: usize,
-    /// Bytes held now.
+    /// Bytes currently held.
     pub held_bytes: usize,
 }
 
-/// Sequence numbers further apart than this are another stream's (RFC 3550 appendix A.1, MAX_DROPOUT).
+/// Maximum jump of sequence numbers within a stream (RFC 3550 appendix A.1, MAX_DROPOUT).
 const MAX_DROPOUT: u16 = 3000;
 
-/// How many of the sequence numbers given up for lost are remembered, to tell late from twice.
+/// Number of lost sequence numbers that are remembered, to distinguish late packets from duplicates.
 const MAX_LOST_KEPT: usize = 1024;
 
-/// The buffer.
+/// Jitter buffer for one incoming stream.
 #[derive(Debug)]
 pub struct JitterBuffer<T> {
     config: JitterConfig,
     stream: Option<Stream<T>>,
-    /// Given out early: a stream that ended, or what exceeded a limit.
+    /// Items released early: of a stream that ended, or beyond a limit.
     ready: VecDeque<(Released<T>, usize)>,
     ready_bytes: usize,
     stats: JitterStats,
 }
 
-/// What belongs to one SSRC.
+/// State of one SSRC.
 #[derive(Debug)]
 struct Stream<T> {
     ssrc: u32,
     held: BTreeMap<u64, Held<T>>,
     held_bytes: usize,
     highest: u64,
-    /// The sequence number to be given out next, once one was.
+    /// The next sequence number to release, once the first was released.
     next: Option<u64>,
     lost: VecDeque<u64>,
-    /// A sequence number far away; when the one behind it comes, the sender has restarted.
+    /// A distant sequence number; if its successor follows, the sender has restarted.
     suspect: Option<u16>,
     begins: bool,
     timestamp: i64,
@@ -232,7 +231,7 @@ struct Held<T> {
 }
 
 impl<T> JitterBuffer<T> {
-    /// An empty buffer.
+    /// Creates an empty buffer.
     pub fn new(mut config: JitterConfig) -> Self {
         config.max_bytes = config.max_bytes.min(usize::MAX >> 4);
         Self {
@@ -244,7 +243,7 @@ impl<T> JitterBuffer<T> {
         }
     }
 
-    /// Takes what has arrived. Then poll.
+    /// Inserts an arrival. Call [`poll`](Self::poll) afterwards.
     pub fn insert(&mut self, arrival: Arrival<T>, now: Instant) {
         self.stats.received += 1;
         if self
@@ -266,7 +265,7 @@ impl<T> JitterBuffer<T> {
         self.enforce_limits(now);
     }
 
-    /// The next thing, or when to ask again. Call until it says [`JitterOutput::Timeout`].
+    /// Returns the next item, or the time of the next call. Call it until it returns [`JitterOutput::Timeout`].
     pub fn poll(&mut self, now: Instant) -> JitterOutput<T> {
         if let Some((released, bytes)) = self.ready.pop_front() {
             self.ready_bytes -= bytes;
@@ -290,12 +289,12 @@ impl<T> JitterBuffer<T> {
         }
     }
 
-    /// Gives out all that is held, without waiting: at the end of a track.
+    /// Releases all held items without waiting, at the end of a track.
     pub fn flush(&mut self, now: Instant) {
         self.release_all(now);
     }
 
-    /// What was seen and done so far.
+    /// Returns the statistics so far.
     pub fn stats(&self) -> JitterStats {
         let mut stats = self.stats;
         stats.held = self.ready.len();
@@ -315,7 +314,8 @@ impl<T> JitterBuffer<T> {
         self.stats.total_delay += released.waited;
     }
 
-    /// Whether it is too far away to belong here. Two in a row from there are a sender that restarted.
+    /// Returns `true` if the sequence number is too far from the others. Two consecutive ones mean that the sender has
+    /// restarted.
     fn is_stray(&mut self, arrival: &Arrival<T>) -> bool {
         let Some(stream) = &mut self.stream else {
             return false;
@@ -333,7 +333,7 @@ impl<T> JitterBuffer<T> {
         true
     }
 
-    /// What is held goes out; the next arrival begins a new stream.
+    /// Releases all held items; the next arrival starts a new stream.
     fn restart(&mut self) {
         let newest = |stream: &Stream<T>| stream.held.values().map(|held| held.arrived).max();
         if let Some(now) = self.stream.as_ref().and_then(newest) {
@@ -367,7 +367,7 @@ impl<T> JitterBuffer<T> {
         }
     }
 
-    /// Puts it where the next poll finds it, within the same limits.
+    /// Queues an item for the next poll, within the same limits.
     fn make_ready(&mut self, taken: (Released<T>, usize)) {
         self.ready_bytes += taken.1;
         self.ready.push_back(taken);
@@ -381,7 +381,7 @@ impl<T> JitterBuffer<T> {
         }
     }
 
-    /// What a dropped one would have told, the next one tells: that a new stream begins, and what is missing.
+    /// Moves the discontinuity and loss information of a dropped item to the next one.
     fn pass_on(&mut self, dropped: &Released<T>) {
         match self.ready.front_mut() {
             Some((next, _)) if next.discontinuity => {}
@@ -406,7 +406,7 @@ impl<T> Stream<T> {
             ssrc: first.ssrc,
             held: BTreeMap::new(),
             held_bytes: 0,
-            // Room below, for what was sent before the first to arrive.
+            // Leaves room below for packets sent before the first arrival.
             highest: 65_536 + u64::from(first.sequence),
             next: None,
             lost: VecDeque::new(),
@@ -422,7 +422,7 @@ impl<T> Stream<T> {
         let sequence = self.highest.saturating_add_signed(i64::from(step));
         let ticks = arrival.timestamp.wrapping_sub(self.timestamp as u32) as i32;
         let timestamp = self.timestamp.saturating_add(i64::from(ticks));
-        // Twice the same says nothing about the network.
+        // A duplicate carries no information about the network.
         if self.held.contains_key(&sequence) || self.was_released(sequence) {
             stats.duplicate += 1;
             return;
@@ -438,7 +438,7 @@ impl<T> Stream<T> {
             stats.late += 1;
             return;
         }
-        // Nothing is that large, and sums are not to overflow.
+        // No item is that large; avoids overflow of sums.
         let bytes = arrival.bytes.min(usize::MAX >> 4);
         self.held_bytes += bytes;
         let held = Held {
@@ -453,12 +453,12 @@ impl<T> Stream<T> {
 
     fn was_released(&self, sequence: u64) -> bool {
         let behind = self.next.is_some_and(|next| sequence < next);
-        // Those given up so long ago that they are forgotten were more likely lost than sent twice.
+        // One that was forgotten is more likely a late packet than a duplicate.
         let oldest = self.highest.saturating_sub(u64::from(MAX_DROPOUT) / 2);
         behind && sequence >= oldest && !self.lost.contains(&sequence)
     }
 
-    /// When the first one held is to be given out.
+    /// Returns the time at which the first held item is due.
     fn due(&self, config: &JitterConfig) -> Option<Instant> {
         let (sequence, held) = self.held.first_key_value()?;
         if config.release == Release::InOrder && self.next == Some(*sequence) {

@@ -1,10 +1,10 @@
-//! Telling keyframes and picture sizes from the first bytes of encoded frames.
+//! Detection of keyframes and picture sizes from the first bytes of encoded frames.
 
 use super::bits::Bits;
 use super::{Codec, h264, h265};
 
-/// Whether a decoder can start with this frame. For H.264 and H.265 the frame is in Annex B form. False
-/// for what cannot be read; true for sound.
+/// Returns `true` if a decoder can start with this frame: always for audio, never for invalid data. H.264 and H.265
+/// frames must be in Annex B form.
 pub fn is_keyframe(codec: Codec, frame: &[u8]) -> bool {
     match codec {
         // RFC 6386 §9.1: the lowest bit of the frame tag is 0 in key frames.
@@ -17,8 +17,8 @@ pub fn is_keyframe(codec: Codec, frame: &[u8]) -> bool {
     }
 }
 
-/// Width and height in pixels, which keyframes carry. `None` for other frames, for sound, and for what
-/// cannot be read, a width or height of nothing among it.
+/// Returns width and height in pixels from a keyframe. `None` for other frames, for audio, and for invalid data,
+/// including a size of zero.
 pub fn dimensions(codec: Codec, frame: &[u8]) -> Option<(u32, u32)> {
     let read = match codec {
         Codec::Vp8 => vp8_dimensions(frame),
@@ -37,7 +37,8 @@ pub fn dimensions(codec: Codec, frame: &[u8]) -> Option<(u32, u32)> {
     read.filter(|(width, height)| *width > 0 && *height > 0)
 }
 
-/// RFC 6386 §9.1: start code, then 14 bits of width and of height, each below 2 bits of scaling.
+/// Reads the picture size (RFC 6386 §9.1): start code, then width and height in 14 bits each, with 2 bits of scaling
+/// above.
 fn vp8_dimensions(frame: &[u8]) -> Option<(u32, u32)> {
     let head = frame.first_chunk::<10>()?;
     if head[0] & 1 != 0 || head[3..6] != [0x9D, 0x01, 0x2A] {
@@ -52,7 +53,7 @@ struct Vp9Header {
     dimensions: Option<(u32, u32)>,
 }
 
-/// The beginning of the uncompressed header (VP9 bitstream specification §6.2).
+/// Reads the start of the uncompressed header (VP9 bitstream specification §6.2).
 fn vp9_header(frame: &[u8]) -> Option<Vp9Header> {
     let mut bits = Bits::new(frame);
     if bits.bits(2)? != 2 {
@@ -96,8 +97,8 @@ struct Av1Unit {
     dimensions: Option<(u32, u32)>,
 }
 
-/// Looks through the OBUs of a temporal unit (AV1 specification §5.3, §7.5: decoding can start at a shown
-/// key frame that a sequence header comes before).
+/// Scans the OBUs of a temporal unit (AV1 specification §5.3, §7.5: decoding can start at a shown key frame that
+/// follows a sequence header).
 fn av1_unit(unit: &[u8]) -> Option<Av1Unit> {
     const SEQUENCE_HEADER: u8 = 1;
     const FRAME_HEADER: u8 = 3;
@@ -128,7 +129,7 @@ fn av1_unit(unit: &[u8]) -> Option<Av1Unit> {
     Some(found)
 }
 
-/// Type and payload of the first OBU, and what follows it.
+/// Returns type and payload of the first OBU, and the remaining bytes.
 fn av1_obu(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let header = *bytes.first()?;
     let extended = header & 0b100 != 0;
@@ -149,7 +150,7 @@ fn av1_obu(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((header >> 3 & 0xF, payload, next))
 }
 
-/// The sequence header up to the frame size (AV1 specification §5.5.1).
+/// Reads the sequence header up to the frame size (AV1 specification §5.5.1).
 fn av1_dimensions(payload: &[u8]) -> Option<(u32, u32)> {
     let mut bits = Bits::new(payload);
     bits.skip(4)?; // seq_profile, still_picture

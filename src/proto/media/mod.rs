@@ -1,4 +1,4 @@
-//! Media outside of RTP: containers, pacing, and the jitter buffer. Sans-IO, like all of `proto`.
+//! Media outside of RTP: containers, pacing and the jitter buffer. Sans-IO, like all of `proto`.
 //!
 //! Readers are push parsers, so that a file, a pipe of unknown length and a fuzzer use the same code:
 //!
@@ -19,9 +19,9 @@
 //! # Ok::<(), looprtc::proto::media::MediaError>(())
 //! ```
 //!
-//! Whatever was whole before a damage is delivered; then [`MediaError`] says what is wrong and at which
-//! byte, and is returned again by every later `poll`. Writers append to a `Vec<u8>`; those whose header
-//! holds a length also give [`Patch`]es to apply when the file can be seeked.
+//! Everything complete before damaged data is returned; then [`MediaError`] describes the problem and its byte offset,
+//! and every later `poll` returns it again. Writers append to a `Vec<u8>`; those with a length in their header also
+//! return [`Patch`]es to apply if the output is seekable.
 
 use std::fmt;
 use std::time::Duration;
@@ -45,13 +45,13 @@ pub mod wav;
 
 pub use reader::Reader;
 
-/// What the frames of a stream are encoded with.
+/// A media codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
-    /// RFC 6386, RTP: RFC 7741.
+    /// VP8 (RFC 6386; RTP: RFC 7741).
     Vp8,
-    /// RTP: RFC 9628.
+    /// VP9 (RTP: RFC 9628).
     Vp9,
     /// AV1; a frame is a temporal unit of OBUs ("low overhead format").
     Av1,
@@ -59,7 +59,7 @@ pub enum Codec {
     H264,
     /// ITU-T H.265; a frame is an access unit in Annex B form. RTP: RFC 7798.
     H265,
-    /// RFC 6716, RTP: RFC 7587.
+    /// Opus (RFC 6716; RTP: RFC 7587).
     Opus,
     /// G.711 µ-law (RFC 3551 §4.5.14).
     Pcmu,
@@ -70,7 +70,7 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// All of them, in the order of preference of Chromium's offers.
+    /// All codecs, in the order of preference of Chromium's offers.
     pub const ALL: [Self; 9] = [
         Self::Vp8,
         Self::Vp9,
@@ -83,20 +83,19 @@ impl Codec {
         Self::G722,
     ];
 
-    /// The codec of this name in `a=rtpmap`, in any case (RFC 4855 §3).
+    /// Returns the codec with this name in `a=rtpmap`, ignoring case (RFC 4855 §3).
     pub fn named(name: &str) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
         all.find(|c| c.name().eq_ignore_ascii_case(name))
     }
 
-    /// Whether this is a video codec.
+    /// Returns `true` for a video codec.
     pub fn is_video(self) -> bool {
         use Codec::{Av1, H264, H265, Vp8, Vp9};
         matches!(self, Vp8 | Vp9 | Av1 | H264 | H265)
     }
 
-    /// Ticks of the RTP timestamp in a second. G.722 says 8000 although it samples at 16000
-    /// (RFC 3551 §4.5.2).
+    /// Returns the RTP clock rate in Hz. 8000 for G.722, although it samples at 16000 (RFC 3551 §4.5.2).
     pub fn clock_rate(self) -> u32 {
         match self {
             Self::Opus => 48_000,
@@ -105,7 +104,7 @@ impl Codec {
         }
     }
 
-    /// The name in `a=rtpmap`.
+    /// Returns the codec's name in `a=rtpmap`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Vp8 => "VP8",
@@ -127,38 +126,38 @@ impl fmt::Display for Codec {
     }
 }
 
-/// One encoded frame: a picture, or a packet of sound.
+/// An encoded frame: a video frame or an audio packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// When it is shown or heard, from the stream's beginning. Computed from the container's integers
-    /// each time, never summed up, so it is within a nanosecond however long the file.
+    /// Presentation time from the start of the stream. Computed from the container's integers without accumulated
+    /// rounding, so it is exact to a nanosecond in files of any length.
     pub time: Duration,
-    /// How long it lasts. Where the container does not say (IVF), the interval before this frame: what
-    /// counts then is the time of the next one.
+    /// Duration of the frame. If the container does not specify it (IVF), the interval before this frame; the time of
+    /// the next frame is then decisive.
     pub duration: Duration,
-    /// Whether a decoder can start here. Always true for sound.
+    /// Set if a decoder can start with this frame. Always set for audio.
     pub keyframe: bool,
-    /// Where in the input its first byte, or the container's header before it, stood.
+    /// Position of the frame, or of the container's header before it, in the input.
     pub offset: u64,
-    /// The encoded bytes, as the RTP packetizer wants them.
+    /// The encoded data, in the form that the RTP packetizer expects.
     pub data: Vec<u8>,
 }
 
 impl Frame {
-    /// Its time in ticks of an RTP clock, rounded to the nearest, without the random offset that RTP
-    /// adds. Wraps as RTP timestamps do.
+    /// Returns the time in ticks of an RTP clock, rounded to the nearest, without RTP's random offset. Wraps as RTP
+    /// timestamps do.
     pub fn rtp_timestamp(&self, clock_rate: u32) -> u32 {
         ticks(self.time, clock_rate) as u32
     }
 }
 
-/// This time in ticks of a clock, rounded to the nearest.
+/// Converts a time to ticks of a clock, rounded to the nearest.
 pub fn ticks(time: Duration, clock_rate: u32) -> u64 {
     let scaled = time.as_nanos() * u128::from(clock_rate) + 500_000_000;
     u64::try_from(scaled / 1_000_000_000).unwrap_or(u64::MAX)
 }
 
-/// The length of one unit of a container's timestamps, in seconds, as a fraction.
+/// Unit of a container's timestamps: a fraction of seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timebase {
     numerator: u32,
@@ -166,7 +165,7 @@ pub struct Timebase {
 }
 
 impl Timebase {
-    /// `None` when either is 0. `Timebase::new(1001, 30_000)` is one frame of NTSC video.
+    /// Creates a timebase; `None` if either number is 0. `Timebase::new(1001, 30_000)` is one frame of NTSC video.
     pub fn new(numerator: u32, denominator: u32) -> Option<Self> {
         (numerator != 0 && denominator != 0).then_some(Self {
             numerator,
@@ -174,17 +173,17 @@ impl Timebase {
         })
     }
 
-    /// The numerator, in seconds.
+    /// Returns the numerator, in seconds.
     pub fn numerator(self) -> u32 {
         self.numerator
     }
 
-    /// The denominator.
+    /// Returns the denominator.
     pub fn denominator(self) -> u32 {
         self.denominator
     }
 
-    /// The time of this many units, rounded down to a nanosecond. `None` beyond [`MAX_TIME`].
+    /// Converts units to a time, rounded down to a nanosecond. `None` beyond [`MAX_TIME`].
     pub fn time(self, units: u64) -> Option<Duration> {
         // 2^64 · 2^32 · 10^9 < 2^126
         let nanos = u128::from(units) * u128::from(self.numerator) * 1_000_000_000
@@ -193,7 +192,7 @@ impl Timebase {
         (time <= MAX_TIME).then_some(time)
     }
 
-    /// This time in units, rounded to the nearest.
+    /// Converts a time to units, rounded to the nearest.
     pub fn units(self, time: Duration) -> u64 {
         let per = u128::from(self.numerator) * 1_000_000_000;
         let scaled = time.as_nanos() * u128::from(self.denominator) + per / 2;
@@ -201,17 +200,17 @@ impl Timebase {
     }
 }
 
-/// Media times beyond this, a hundred years, are taken for damage.
+/// Maximum media time, a hundred years; anything beyond is treated as damage.
 pub const MAX_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// What a reader may hold. The defaults are far above what a WebRTC sender can use.
+/// Memory limits of a reader. The defaults are far above what a WebRTC sender can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of one frame. Default: 8 MiB.
+    /// Maximum size of a frame, in bytes. Default: 8 MiB.
     pub max_frame: usize,
-    /// Bytes fed and not polled yet, above which [`feed`](Reader::feed) refuses more. A single `feed`
-    /// may be larger. Default: 16 MiB. A value below `max_frame` plus 64 KiB is raised to that.
+    /// Maximum number of bytes fed and not yet polled; beyond it [`feed`](Reader::feed) refuses more. A single `feed`
+    /// may be larger. Default: 16 MiB. Values below `max_frame` plus 64 KiB are raised to that.
     pub max_unread: usize,
 }
 
@@ -238,18 +237,17 @@ impl Limits {
     }
 }
 
-/// Bytes to write over earlier ones once a file is complete: lengths in a header, which a pipe does
-/// without.
+/// Bytes to overwrite once a file is complete: lengths in a header, which stay unset in a pipe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Patch {
-    /// Where in the file.
+    /// Position in the file.
     pub offset: u64,
-    /// What stands there.
+    /// The new bytes.
     pub bytes: [u8; 4],
 }
 
 impl Patch {
-    /// Applies it to a file in memory. Nothing happens when the file is shorter.
+    /// Applies the patch to a file in memory. Does nothing if the file is too short.
     pub fn apply(&self, file: &mut [u8]) {
         let start = usize::try_from(self.offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(self.bytes.len());
@@ -259,35 +257,34 @@ impl Patch {
     }
 }
 
-/// What kind of thing is wrong with a file or stream.
+/// Kind of a [`MediaError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MediaErrorKind {
-    /// It is something else than was asked for.
+    /// The data is in another format than expected.
     WrongFormat,
-    /// It is well formed, but cannot be sent over WebRTC, or not by this crate. The text says what to do.
+    /// The data is valid, but cannot be sent over WebRTC, or not by this crate. The reason says what to do instead.
     Unsupported,
-    /// Its frames are stored in another order than they are shown in (B-frames).
+    /// Frames are stored in another order than they are displayed in (B-frames).
     Reordered,
-    /// The bytes break the format's rules.
+    /// The data violates the format.
     Damaged,
-    /// The input ended in the middle of something.
+    /// The input ended in the middle of a structure.
     Truncated,
-    /// A limit was reached.
+    /// A limit was exceeded.
     TooLarge,
-    /// More was fed than [`Limits::max_unread`] without polling. Nothing was taken: poll, then feed again.
+    /// More bytes were fed than [`Limits::max_unread`] without polling. Nothing was consumed: poll, then feed again.
     Unread,
 }
 
-/// What is wrong with a file or stream, and where.
+/// Error in a file or stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaError {
-    /// What kind of thing is wrong.
+    /// The kind of error.
     pub kind: MediaErrorKind,
-    /// The byte, from the beginning of the input, at which what is wrong begins. For a writer: of the
-    /// output.
+    /// Byte position of the error in the input or, for a writer, in the output.
     pub offset: u64,
-    /// What is wrong, in words.
+    /// Description of the error.
     pub reason: String,
 }
 
@@ -317,7 +314,7 @@ mod tests {
     #[test]
     fn ntsc_does_not_drift() {
         let base = Timebase::new(1001, 30_000).unwrap();
-        // Ten hours; a rounded 33.366666 ms summed up would be off by 0.7 ms here, 33 ms by 13 s.
+        // Ten hours; summing a rounded 33.366666 ms would be off by 0.7 ms here, summing 33 ms by 13 s.
         let frames = 10 * 3600 * 30_000 / 1001;
         for n in [0, 1, 2, 3, 1_000_003, frames] {
             let time = base.time(n).unwrap();

@@ -1,8 +1,8 @@
-//! MP4 (plain and fragmented), Matroska and WebM as input: several tracks in one file.
+//! MP4 (plain and fragmented), Matroska and WebM files: readers with several tracks.
 //!
-//! These formats keep their tables anywhere in the file, so this reader pulls from something that can seek,
-//! where the others are pushed to; a pipe will not do. `shiguredo_mp4` takes MP4
-//! apart; this module makes of what it finds the same [`Frame`]s as the other readers give.
+//! These formats keep their tables anywhere in the file, so this reader pulls from a seekable input, where the others
+//! are fed; pipes are not supported. `shiguredo_mp4` parses MP4; this module converts its samples to the same
+//! [`Frame`]s that other readers return.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::panic::AssertUnwindSafe;
@@ -21,17 +21,17 @@ mod mp4;
 use matroska::Matroska;
 use mp4::Mp4;
 
-/// A track that can be sent.
+/// A playable track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MovieTrack {
-    /// What its frames are encoded with.
+    /// The codec of the track.
     pub codec: Codec,
-    /// Its number in the file.
+    /// The track number in the file.
     pub number: u64,
 }
 
-/// Reads MP4, Matroska and WebM.
+/// Reads MP4, Matroska and WebM files.
 #[derive(Debug)]
 pub struct MovieReader<R: Read + Seek> {
     demuxer: Demuxer<Counted<R>>,
@@ -49,39 +49,39 @@ enum Demuxer<R: Read + Seek> {
     Matroska(Box<Matroska<R>>),
 }
 
-/// What is found about a track when the file is opened.
+/// A track found when the file is opened.
 #[derive(Debug)]
 struct Found {
     number: u64,
-    /// The codec, or what the track is instead.
+    /// The codec, or a description of an unsupported track.
     codec: Result<Codec, String>,
-    /// For H.264 and H.265.
+    /// Storage format of H.264 and H.265.
     nal: NalFormat,
 }
 
-/// How H.264 and H.265 are stored: NAL units behind their lengths, parameter sets apart
-/// (ISO/IEC 14496-15 §5.3.3.1, §8.3.3.1), or among them (§5.4.2.1, §8.4.1).
+/// Storage format of H.264 and H.265: NAL units with length prefixes, and parameter sets stored separately (ISO/IEC
+/// 14496-15 §5.3.3.1, §8.3.3.1) or in band (§5.4.2.1, §8.4.1).
 #[derive(Debug, Clone, Default)]
 struct NalFormat {
-    /// Bytes of each length: 1 to 4.
+    /// Size of each length prefix, in bytes: 1 to 4.
     length_bytes: usize,
-    /// Those that the container names, and then the latest that came.
+    /// The container's parameter sets, replaced by later ones in band.
     parameter_sets: Vec<Vec<u8>>,
 }
 
-/// What a demuxer gives.
+/// A sample returned by a demuxer.
 #[derive(Debug)]
 struct Sample {
     track: u64,
     time: Duration,
-    /// Where the container says.
+    /// The duration, if the container specifies it.
     duration: Option<Duration>,
-    /// Where it stands.
+    /// Position in the file.
     offset: u64,
     data: Vec<u8>,
 }
 
-/// What is taken for the duration of a first frame that does not say.
+/// Assumed duration of a first frame without one.
 const FIRST_INTERVAL: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
@@ -94,7 +94,7 @@ struct Track {
 }
 
 impl<R: Read + Seek> MovieReader<R> {
-    /// Opens a file. It may be large: only its tables are held, up to 64 MiB of them, and a frame.
+    /// Opens a file. Only its tables, up to 64 MiB, and one frame are held in memory.
     pub fn open(input: R, limits: Limits) -> Result<Self, MediaError> {
         let input = Counted {
             inner: Arc::new(Mutex::new(input)),
@@ -122,12 +122,13 @@ impl<R: Read + Seek> MovieReader<R> {
         Ok(reader)
     }
 
-    /// The tracks that can be sent.
+    /// Returns the playable tracks.
     pub fn tracks(&self) -> &[MovieTrack] {
         &self.infos
     }
 
-    /// Returns the duration before the first moment of the media. Other media that play in step begin that much later.
+    /// Returns the duration before the first presented moment. Other media that play in sync must start later by this
+    /// duration.
     pub fn preroll(&self) -> Duration {
         match &self.demuxer {
             Demuxer::Mp4(demuxer) => demuxer.preroll(),
@@ -135,13 +136,13 @@ impl<R: Read + Seek> MovieReader<R> {
         }
     }
 
-    /// What other tracks there are.
+    /// Describes the tracks that cannot be played.
     pub fn passed_over(&self) -> &[String] {
         &self.passed_over
     }
 
-    /// The next frame and the index of its track in [`tracks`](Self::tracks); `None` at the end. Frames
-    /// come in the order in which the file has them, which is roughly that of time.
+    /// Returns the next frame and the index of its track in [`tracks`](Self::tracks); `None` at the end. Frames are
+    /// returned in file order, which is roughly that of time.
     pub fn next_frame(&mut self) -> Result<Option<(usize, Frame)>, MediaError> {
         if let Some(error) = &self.error {
             return Err(error.clone());
@@ -153,7 +154,7 @@ impl<R: Read + Seek> MovieReader<R> {
         result
     }
 
-    /// Goes back to the beginning.
+    /// Goes back to the beginning of the file.
     pub fn rewind(&mut self) -> Result<(), MediaError> {
         self.error = None;
         let (demuxer, found) = open(self.input.clone(), self.max_frame)?;
@@ -162,7 +163,7 @@ impl<R: Read + Seek> MovieReader<R> {
             track.last = None;
             track.interval = FIRST_INTERVAL;
         }
-        // Parameter sets that the end of the file came with are not those of its beginning.
+        // Parameter sets from the end of the file are not valid at its beginning.
         for found in found {
             if let Some(track) = self.tracks.iter_mut().find(|t| t.number == found.number) {
                 track.nal = found.nal;
@@ -223,7 +224,7 @@ impl<R: Read + Seek> MovieReader<R> {
     }
 }
 
-/// Finds out what it is, and takes it apart as far as the tracks.
+/// Detects the format and reads the tracks.
 fn open<R: Read + Seek>(
     mut input: Counted<R>,
     max_frame: usize,
@@ -261,8 +262,8 @@ fn open<R: Read + Seek>(
         })
 }
 
-/// Calls into a demuxer. Some of their sums overflow on damaged files, which panics where overflow is
-/// checked; nothing of the demuxer is used again after that.
+/// Calls a demuxer and catches its panics: some of its sums overflow on damaged files, which panics where overflow
+/// checks are on. The demuxer is not used again after an error.
 fn contained<T>(call: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     std::panic::catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err("damaged beyond what the demuxer can take".into()))
@@ -311,7 +312,7 @@ impl Track {
 }
 
 impl NalFormat {
-    /// Reads an AVCDecoderConfigurationRecord (ISO/IEC 14496-15 §5.3.3.1.2).
+    /// Parses an AVCDecoderConfigurationRecord (ISO/IEC 14496-15 §5.3.3.1.2).
     fn from_avcc(record: &[u8]) -> Option<Self> {
         let length_bytes = usize::from(record.get(4)? & 3) + 1;
         let mut parameter_sets = Vec::new();
@@ -329,7 +330,7 @@ impl NalFormat {
         })
     }
 
-    /// Reads an HEVCDecoderConfigurationRecord (ISO/IEC 14496-15 §8.3.3.1.2).
+    /// Parses an HEVCDecoderConfigurationRecord (ISO/IEC 14496-15 §8.3.3.1.2).
     fn from_hvcc(record: &[u8]) -> Option<Self> {
         let length_bytes = usize::from(record.get(21)? & 3) + 1;
         let mut parameter_sets = Vec::new();
@@ -347,8 +348,8 @@ impl NalFormat {
         })
     }
 
-    /// Start codes instead of lengths, parameter sets before keyframes that come without, and no
-    /// delimiters. `None` when a length is wrong.
+    /// Converts to a byte stream: start codes instead of lengths, parameter sets inserted before keyframes without
+    /// them, delimiters removed. Returns `None` if a length is invalid.
     fn write_byte_stream(&mut self, codec: Codec, data: &[u8]) -> Option<Vec<u8>> {
         let (mut out, mut is_key) = (Vec::with_capacity(data.len() + 16), false);
         let mut own = Vec::new();
@@ -392,7 +393,7 @@ impl NalFormat {
         Some(out)
     }
 
-    /// Keeps a parameter set for the keyframes to come, in place of the one before, in the order of dependence.
+    /// Stores a parameter set for later keyframes, replacing the previous one, in order of dependence.
     fn keep(&mut self, codec: Codec, key: (u8, u8), nal: &[u8]) {
         let sets = &mut self.parameter_sets;
         let size: usize = sets.iter().map(Vec::len).sum();
@@ -409,7 +410,7 @@ impl NalFormat {
     }
 }
 
-/// Type and number of a parameter set; `None` for other NAL units.
+/// Returns type and number of a parameter set; `None` for other NAL units.
 fn set_key(codec: Codec, nal: &[u8]) -> Option<(u8, u8)> {
     let id = match (codec, h264::nal_type(nal), h265::nal_type(nal)) {
         (Codec::H264, h264::SPS, _) => h264::Sps::parse(nal)?.id,
@@ -442,14 +443,14 @@ fn damaged(offset: u64, reason: String) -> MediaError {
     MediaError::new(MediaErrorKind::Damaged, offset, reason)
 }
 
-/// Bytes that a demuxer may read until it comes to something, beyond the whole file four times over; and at most.
+/// Bytes that a demuxer may read before it finds something, beyond four times the file size: minimum and maximum.
 const READ_BUDGET: (u64, u64) = (64 << 10, 256 << 20);
 
-/// What a seek costs of that, and a read beside its bytes.
+/// Cost of a seek in this budget, and of a read in addition to its bytes.
 const SEEK_COST: u64 = 16;
 
-/// Where the file was read last: the demuxers own it, and their errors do not say. And how much of it may still be
-/// read: there are damaged files that they would read without end.
+/// Position of the last read (the demuxers own the file, and their errors contain none) and the remaining read budget:
+/// there are damaged files that demuxers would read endlessly.
 #[derive(Debug, Clone, Default)]
 struct Position {
     at: Arc<AtomicU64>,
@@ -462,7 +463,7 @@ impl Position {
         self.at.load(Ordering::Relaxed)
     }
 
-    /// The next frame, or the tables, may be looked for.
+    /// Resets the read budget for the next frame, or the tables.
     fn allow(&self) {
         let (least, most) = READ_BUDGET;
         let length = self.length.load(Ordering::Relaxed);
@@ -479,7 +480,7 @@ impl Position {
     }
 }
 
-/// The file, shared with the demuxer so that it can be opened anew.
+/// The file, shared with the demuxer so that it can be reopened.
 #[derive(Debug)]
 struct Counted<R> {
     inner: Arc<Mutex<R>>,

@@ -1,14 +1,14 @@
-//! What an Opus packet says about itself (RFC 6716 §3).
+//! Properties of Opus packets (RFC 6716 §3).
 
 use std::time::Duration;
 
-/// Opus counts samples at 48 kHz, whatever it was recorded at (RFC 7845 §4).
+/// Sample rate of Opus timestamps in Hz, independent of the recording's (RFC 7845 §4).
 pub const SAMPLE_RATE: u32 = 48_000;
 
-/// The longest packet: 120 ms (RFC 6716 §3.2.5, rule R5).
+/// Maximum duration of a packet, in samples: 120 ms (RFC 6716 §3.2.5, rule R5).
 pub const MAX_SAMPLES: u32 = 5_760;
 
-/// How many samples, at 48 kHz, this packet holds. `None` when it breaks the rules of RFC 6716 §3.4.
+/// Returns the duration of a packet in samples at 48 kHz. `None` if it violates RFC 6716 §3.4.
 ///
 /// ```
 /// use looprtc::proto::media::opus::samples;
@@ -19,7 +19,7 @@ pub fn samples(packet: &[u8]) -> Option<u32> {
     let (&toc, rest) = packet.split_first()?;
     let frames = match toc & 3 {
         0 => 1,
-        // R3: two frames of the same size
+        // R3: two frames of the same size.
         1 if rest.len() % 2 == 1 => return None,
         1 | 2 => 2,
         _ => u32::from(rest.first()? & 0x3F),
@@ -28,24 +28,24 @@ pub fn samples(packet: &[u8]) -> Option<u32> {
     (1..=MAX_SAMPLES).contains(&total).then_some(total)
 }
 
-/// The same as time.
+/// Returns the duration of a packet. `None` if it violates RFC 6716 §3.4.
 pub fn duration(packet: &[u8]) -> Option<Duration> {
     samples(packet).map(|n| time(u64::from(n)))
 }
 
-/// Whether the packet is coded as stereo.
+/// Returns `true` if the packet is coded in stereo.
 pub fn is_stereo(packet: &[u8]) -> bool {
     packet.first().is_some_and(|toc| toc & 0b100 != 0)
 }
 
-/// This many samples as time, rounded down to a nanosecond.
+/// Converts a number of samples to a time, rounded down to a nanosecond.
 pub fn time(samples: u64) -> Duration {
     let rate = u64::from(SAMPLE_RATE);
     let nanos = samples % rate * 1_000_000_000 / rate;
     Duration::from_secs(samples / rate) + Duration::from_nanos(nanos)
 }
 
-/// Samples at 48 kHz in one frame (RFC 6716 §3.1, table 2).
+/// Returns the number of samples at 48 kHz in one frame (RFC 6716 §3.1, table 2).
 pub(super) fn frame_samples(toc: u8) -> u32 {
     let config = u32::from(toc >> 3);
     match config {

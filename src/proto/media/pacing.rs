@@ -1,12 +1,12 @@
-//! When to send which frame: an absolute schedule.
+//! Send times of frames: an absolute schedule.
 //!
 //! ```text
 //! timeline = source time + shift          due = origin + timeline
 //! ```
-//! All tracks of a source share `origin` and `shift`, so they cannot drift apart; each due time is computed
-//! from the frame's own time, so nothing adds up over hours. What interrupts the show (a stall, a pause,
-//! a seek) only changes `shift`, and the timeline goes on in step with the clock: it is what RTP timestamps
-//! are made of, and receivers see a pause rather than a delay.
+//! All tracks of a source share `origin` and `shift`, so they cannot drift apart; each due time is computed from the
+//! frame's own time, so errors do not accumulate over hours. An interruption (a stall, a pause, a seek) changes only
+//! `shift`, and the timeline continues in step with the clock: RTP timestamps are derived from it, and receivers see a
+//! pause rather than a delay.
 //!
 //! ```
 //! # use looprtc::proto::media::pacing::{Paced, Pacer, PacerConfig, TrackKind};
@@ -37,28 +37,28 @@ use super::{Frame, MAX_TIME};
 #[cfg(test)]
 mod tests;
 
-/// What to do when frames come too late: the process was stopped, the disk slept, a pipe ran dry.
+/// Behavior when frames are late: the process was stopped, the disk was slow, a pipe ran dry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnStall {
-    /// Go on where it stopped: the rest of the show is that much later. Nothing is lost and nothing is
-    /// sent in a burst. Right for files.
+    /// Continue where it stopped: everything after is later by the stall. Nothing is lost and nothing is sent in a
+    /// burst. For files.
     #[default]
     Resume,
-    /// Stay with the clock: drop what is late. Sound goes on at once, video with the next keyframe that
-    /// is not late, however far that is. Right for what must keep step with something outside.
+    /// Keep to the clock: drop late frames. Audio resumes at once, video at the next keyframe that is not late. For
+    /// sources that must stay in sync with something else.
     Skip,
 }
 
-/// How a [`Pacer`] behaves.
+/// Configuration of a [`Pacer`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PacerConfig {
-    /// Frames later than this mean a stall; less is caught up with at once, and is all that can ever be
-    /// sent in a burst. Default: 60 ms, two frames of video.
+    /// Frames later than this are a stall; smaller delays are caught up at once, which is the largest possible burst.
+    /// Default: 60 ms, two video frames.
     pub max_lateness: Duration,
-    /// What to do then. Default: [`OnStall::Resume`].
+    /// Behavior after a stall. Default: [`OnStall::Resume`].
     pub on_stall: OnStall,
-    /// Frames waiting in a track. Default: 256.
+    /// Maximum number of queued frames per track. Default: 256.
     pub max_queue: usize,
 }
 
@@ -92,54 +92,54 @@ impl PacerConfig {
     }
 }
 
-/// Whether a track's frames depend on keyframes.
+/// Dependence of a track's frames on keyframes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrackKind {
-    /// A decoder can start anywhere.
+    /// A decoder can start at any frame.
     Audio,
-    /// A decoder can start at keyframes.
+    /// A decoder can start at keyframes only.
     Video,
 }
 
-/// A track of a [`Pacer`].
+/// Identifies a track of a [`Pacer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrackId(usize);
 
-/// What [`Pacer::poll`] says.
+/// Output of [`Pacer::poll`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Paced<T> {
-    /// This track wants its next frame: [`push`](Pacer::push) it, or say that there is none
-    /// ([`end`](Pacer::end)). Said once; the frame may come later, from a pipe.
+    /// This track needs its next frame: [`push`](Pacer::push) it, or mark the end ([`end`](Pacer::end)). Reported once;
+    /// the frame may come later, for example from a pipe.
     Need(TrackId),
-    /// Send this now.
+    /// Send this frame now.
     Frame {
-        /// Where it belongs.
+        /// The track of the frame.
         track: TrackId,
-        /// What was pushed.
+        /// The item that was pushed.
         item: T,
-        /// Its time from the start of the show, in step with the clock: make the RTP timestamp of this.
-        /// Never runs backwards within a track, through loops and seeks.
+        /// Time from the start of playback, in step with the clock: derive the RTP timestamp from it. Never decreases
+        /// within a track, also across loops and seeks.
         time: Duration,
-        /// How late it is.
+        /// Delay since the frame was due.
         late: Duration,
     },
-    /// All tracks have ended; frames may still wait. Call [`repeat`](Pacer::repeat) now, rewind the
-    /// readers and push from the beginning, and the loop has no seam. Said once for each repetition.
+    /// All tracks have ended; frames may still be queued. For a seamless loop, call [`repeat`](Pacer::repeat) now,
+    /// rewind the readers and push from the beginning. Reported once per repetition.
     SourceEnded,
-    /// Nothing to do until then. `None`: until something is pushed, or [`resume`](Pacer::resume)d.
+    /// Nothing to do before this time. `None`: until a [`push`](Pacer::push) or [`resume`](Pacer::resume).
     Wait(Option<Instant>),
-    /// All tracks have ended and everything was sent.
+    /// All tracks have ended and all frames were sent.
     Finished,
 }
 
-/// Why a frame was not taken.
+/// Reason why a frame was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PacerError {
-    /// There is no such track.
+    /// The track does not exist.
     NoSuchTrack,
-    /// [`PacerConfig::max_queue`] frames wait in it already. Push when [`Paced::Need`] asks.
+    /// The track already has [`PacerConfig::max_queue`] queued frames. Push when [`Paced::Need`] asks.
     Full,
-    /// It has ended; [`Pacer::repeat`] or [`Pacer::seek`] first.
+    /// The track has ended; call [`Pacer::repeat`] or [`Pacer::seek`] first.
     Ended,
 }
 
@@ -155,32 +155,32 @@ impl std::fmt::Display for PacerError {
 
 impl std::error::Error for PacerError {}
 
-/// What a [`Pacer`] has done.
+/// Statistics of a [`Pacer`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PacerStats {
-    /// Frames given out.
+    /// Frames sent.
     pub sent: u64,
-    /// Frames dropped because they were late, or stood before the place that was sought.
+    /// Frames dropped because they were late, or before the position of a seek.
     pub dropped: u64,
-    /// Times the show stopped.
+    /// Number of stalls.
     pub stalls: u64,
-    /// How long it stopped altogether.
+    /// Total duration of the stalls.
     pub stalled: Duration,
-    /// The latest that a frame was given out.
+    /// Maximum delay of a frame.
     pub max_late: Duration,
 }
 
-/// Nanoseconds: wide enough that nothing overflows.
+/// Nanoseconds, wide enough not to overflow.
 type Nanos = i128;
 
-/// Frames a track wants to have waiting, so that the next due time is known.
+/// Number of frames that each track keeps queued, so that the next due time is known.
 const LOW_WATER: usize = 2;
 
-/// Schedules the frames of one source, of one or several tracks.
+/// Schedules the frames of a source with one or several tracks.
 ///
-/// The show starts when every track has a frame, or has ended. The first frame, whatever its time, is then
-/// due at once, and its timeline is 0.
+/// Playback starts when every track has a frame or has ended. The first frame, whatever its time, is then due at once,
+/// and its timeline is 0.
 #[derive(Debug)]
 pub struct Pacer<T> {
     config: PacerConfig,
@@ -190,11 +190,11 @@ pub struct Pacer<T> {
     /// Waiting for a frame of every track, at the start and after a seek.
     starting: bool,
     paused: Option<Instant>,
-    /// Added to what is pushed: the length of the repetitions so far.
+    /// Added to pushed times: the duration of the repetitions so far.
     base: Nanos,
-    /// The time of the source's first frame, once pushed.
+    /// Time of the source's first frame, once pushed.
     source_start: Option<Nanos>,
-    /// Neither repeated nor sought yet.
+    /// Set until the first repeat or seek.
     first_pass: bool,
     told_end: bool,
     position: Duration,
@@ -207,11 +207,11 @@ struct Track<T> {
     queue: VecDeque<Queued<T>>,
     asked: bool,
     ended: bool,
-    /// Source time behind its last frame.
+    /// Source time of the end of its last frame.
     end: Nanos,
     /// Source time of its last frame.
     last: Nanos,
-    /// Frames before this are dropped, after a seek.
+    /// Frames before this time are dropped, after a seek.
     gate: Option<Nanos>,
     wants_keyframe: bool,
     sent: Nanos,
@@ -226,7 +226,7 @@ struct Queued<T> {
 }
 
 impl<T> Pacer<T> {
-    /// A pacer without tracks.
+    /// Creates a pacer without tracks.
     pub fn new(config: PacerConfig) -> Self {
         Self {
             config,
@@ -244,7 +244,7 @@ impl<T> Pacer<T> {
         }
     }
 
-    /// Adds a track. Add all before the first [`poll`](Self::poll).
+    /// Adds a track. Add all tracks before the first [`poll`](Self::poll).
     pub fn add_track(&mut self, kind: TrackKind) -> TrackId {
         self.tracks.push(Track {
             kind,
@@ -260,8 +260,8 @@ impl<T> Pacer<T> {
         TrackId(self.tracks.len() - 1)
     }
 
-    /// Takes the next frame of a track: its time and duration as the reader told them. A time before the
-    /// last frame's is taken for the same as that.
+    /// Adds the next frame of a track, with its time and duration from the reader. A time before the previous frame's
+    /// is raised to it.
     pub fn push(
         &mut self,
         track: TrackId,
@@ -305,7 +305,7 @@ impl<T> Pacer<T> {
         Ok(())
     }
 
-    /// The track has no more frames.
+    /// Marks the end of a track.
     pub fn end(&mut self, track: TrackId) {
         if let Some(track) = self.tracks.get_mut(track.0) {
             track.ended = true;
@@ -313,18 +313,17 @@ impl<T> Pacer<T> {
         }
     }
 
-    /// The source begins again: what is pushed from now on follows what was pushed before. The repetition
-    /// begins when the longest track has ended, for all of them, so that they stay together; frames that
-    /// wait are still sent.
+    /// Starts a repetition of the source: frames pushed from now on follow those pushed before. The repetition starts
+    /// for all tracks when the longest one has ended, so that they stay in sync; queued frames are still sent.
     pub fn repeat(&mut self) {
         let end = self.tracks.iter().map(|track| track.end).max();
         self.base = end.unwrap_or(self.base) - self.source_start.unwrap_or(0);
         self.reopen();
     }
 
-    /// Drops what waits, and goes on at `to`, in the source's time: the readers are to be rewound to there
-    /// or before. Frames before it are dropped, and video before a keyframe, so give it a keyframe's time
-    /// (see [`KeyframeIndex`]).
+    /// Drops queued frames and continues at `to`, in source time: rewind the readers to that time or earlier. Frames
+    /// before it are dropped, and so is video before a keyframe, so pass the time of a keyframe (see
+    /// [`KeyframeIndex`]).
     pub fn seek(&mut self, to: Duration) {
         let to = nanos(to.min(MAX_TIME));
         self.base = 0;
@@ -339,34 +338,34 @@ impl<T> Pacer<T> {
         }
     }
 
-    /// Stops the show. Frames may still be pushed.
+    /// Pauses playback. Frames may still be pushed.
     pub fn pause(&mut self, now: Instant) {
         self.paused.get_or_insert(now);
     }
 
-    /// Goes on after a pause, each frame later by the length of the pause.
+    /// Continues after a pause; each frame is later by the duration of the pause.
     pub fn resume(&mut self, now: Instant) {
         if let Some(since) = self.paused.take() {
             self.shift += nanos(now.saturating_duration_since(since));
         }
     }
 
-    /// Whether it is paused.
+    /// Returns `true` while paused.
     pub fn is_paused(&self) -> bool {
         self.paused.is_some()
     }
 
-    /// The source's time of the last frame given out.
+    /// Returns the source time of the frame sent last.
     pub fn position(&self) -> Duration {
         self.position
     }
 
-    /// What was done so far.
+    /// Returns the statistics so far.
     pub fn stats(&self) -> PacerStats {
         self.stats
     }
 
-    /// What to do now. Call until it says [`Paced::Wait`] or [`Paced::Finished`].
+    /// Returns what to do now. Call it until it returns [`Paced::Wait`] or [`Paced::Finished`].
     pub fn poll(&mut self, now: Instant) -> Paced<T> {
         loop {
             let hungry = self
@@ -408,7 +407,7 @@ impl<T> Pacer<T> {
         let clock = nanos(now.saturating_duration_since(origin));
         let mut late = clock - (source_time + self.shift);
         if late < 0 {
-            // The source's end of a hundred years is what keeps this in range; None waits for a push.
+            // The limit of a hundred years keeps this in range; `None` waits for a push.
             return Paced::Wait(origin.checked_add(duration(source_time + self.shift)));
         }
         if late > nanos(self.config.max_lateness) && self.config.on_stall == OnStall::Resume {
@@ -437,7 +436,7 @@ impl<T> Pacer<T> {
         }
     }
 
-    /// Starts, or starts again after a seek, if every track is ready: the earliest frame is due now.
+    /// Starts playback, or restarts it after a seek, if every track is ready: the earliest frame is due now.
     fn start(&mut self, now: Instant) -> bool {
         let ready = |track: &Track<T>| track.ended || !track.queue.is_empty();
         if !self.tracks.iter().all(ready) {
@@ -453,7 +452,7 @@ impl<T> Pacer<T> {
         true
     }
 
-    /// Drops late frames, and video that lacks its keyframe. True when a track ran short of frames.
+    /// Drops late frames, and video without its keyframe. Returns `true` if a track ran short of frames.
     fn skip_late(&mut self, now: Instant) -> bool {
         let Some(origin) = self.origin else {
             return false;
@@ -491,26 +490,26 @@ impl<T> Pacer<T> {
 }
 
 fn nanos(duration: Duration) -> Nanos {
-    // A Duration has less than 2^94 nanoseconds.
+    // A Duration is less than 2^94 nanoseconds.
     duration.as_nanos() as Nanos
 }
 
-/// Zero for what is before the beginning.
+/// Converts to a duration; zero for negative values.
 fn duration(nanos: Nanos) -> Duration {
     Duration::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
 }
 
-/// Where a source's keyframes stand, filled while it is read.
+/// Index of a source's keyframes, built while it is read.
 #[derive(Debug, Clone, Default)]
 pub struct KeyframeIndex {
     entries: Vec<(Duration, u64)>,
 }
 
 impl KeyframeIndex {
-    /// Keyframes kept. When there are more, every second one is forgotten.
+    /// Maximum number of keyframes. Beyond it, every second one is removed.
     pub const MAX: usize = 65_536;
 
-    /// Notes a frame, if it is a keyframe behind all those noted before.
+    /// Adds a frame if it is a keyframe after all those in the index.
     pub fn note(&mut self, frame: &Frame) {
         let is_new = self
             .entries
@@ -529,8 +528,8 @@ impl KeyframeIndex {
         self.entries.push((frame.time, frame.offset));
     }
 
-    /// Time and [`Frame::offset`] of the last keyframe at this time or before it; of the first one, if
-    /// there is none.
+    /// Returns time and [`Frame::offset`] of the last keyframe at or before this time, or of the first one if there is
+    /// none before.
     pub fn before(&self, time: Duration) -> Option<(Duration, u64)> {
         let behind = self.entries.partition_point(|(at, _)| *at <= time);
         self.entries.get(behind.saturating_sub(1)).copied()

@@ -1,4 +1,4 @@
-//! Any of the readers, chosen by the first bytes.
+//! A reader for any format, detected from the first bytes.
 
 use std::time::Duration;
 
@@ -12,27 +12,27 @@ use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, h264, h265, opus};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Reader {
-    /// Not known yet: the first bytes tell.
+    /// The format is not known yet.
     Unknown(Sniffer),
     /// IVF.
     Ivf(Box<IvfReader>),
     /// Ogg Opus.
     Ogg(Box<OggOpusReader>),
-    /// H.264 or H.265 byte stream.
+    /// An H.264 or H.265 byte stream.
     AnnexB(Box<AnnexBReader>),
-    /// WAV, bare G.711, bare G.722.
+    /// WAV, raw G.711 or raw G.722.
     Wav(Box<WavReader>),
 }
 
-/// Bytes that have not told their format yet.
+/// Buffered bytes whose format is not known yet.
 #[derive(Debug)]
 pub struct Sniffer {
     bytes: Vec<u8>,
     limits: Limits,
     finished: bool,
-    /// Bytes of ID3 tags before them.
+    /// Number of bytes of ID3 tags before them.
     offset: u64,
-    /// As many more of a tag are to come.
+    /// Number of bytes of a tag still to come.
     tag: u64,
 }
 
@@ -55,7 +55,7 @@ impl Sniffer {
     }
 }
 
-/// The length of the ID3v2 tag that these bytes begin with (ID3v2.4.0 §3.1): taggers put it before anything.
+/// Returns the length of an ID3v2 tag at the start of these bytes (ID3v2.4.0 §3.1): taggers prepend it to any format.
 fn id3_length(bytes: &[u8]) -> Option<u64> {
     let header = bytes.strip_prefix(b"ID3")?.first_chunk::<7>()?;
     let [_, _, flags, size @ ..] = header;
@@ -66,12 +66,12 @@ fn id3_length(bytes: &[u8]) -> Option<u64> {
     Some(10 + size + footer)
 }
 
-/// Enough for every signature.
+/// Number of bytes sufficient for every signature.
 const SIGNATURE_BYTES: usize = 16;
 
 impl Reader {
-    /// A reader that finds out what it reads: IVF, Ogg, WAV and byte streams tell themselves apart. Bare
-    /// G.711 and G.722 do not: see [`WavReader::raw`].
+    /// Creates a reader that detects the format: IVF, Ogg, WAV, and H.264 or H.265 byte streams. Raw G.711 and G.722
+    /// cannot be detected: see [`WavReader::raw`].
     pub fn new(limits: Limits) -> Self {
         Self::Unknown(Sniffer {
             bytes: Vec::new(),
@@ -82,8 +82,8 @@ impl Reader {
         })
     }
 
-    /// Takes the next bytes. Poll until `None` after each; more than [`Limits::max_unread`] not polled
-    /// is refused.
+    /// Adds input. Call [`poll`](Self::poll) until it returns `None` after each call; input beyond
+    /// [`Limits::max_unread`] is refused.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
         match self {
             Self::Unknown(sniffer) => {
@@ -103,7 +103,7 @@ impl Reader {
         }
     }
 
-    /// The next frame; `None` when more input is needed, or, after [`finish`](Self::finish), at the end.
+    /// Returns the next frame. `None` means that more input is needed or, after [`finish`](Self::finish), the end.
     pub fn poll(&mut self) -> Result<Option<Frame>, MediaError> {
         match self {
             Self::Unknown(sniffer)
@@ -119,8 +119,8 @@ impl Reader {
         }
     }
 
-    /// Takes what has come so far for a whole frame, where that cannot be told otherwise: see
-    /// [`AnnexBReader::flush`]. Returns that frame, if there is one.
+    /// Treats the input so far as complete and returns the pending frame, if any, for formats in which the end of a
+    /// frame is not marked: see [`AnnexBReader::flush`].
     pub fn flush(&mut self) -> Result<Option<Frame>, MediaError> {
         match self {
             Self::AnnexB(reader) => reader.flush(),
@@ -128,11 +128,11 @@ impl Reader {
         }
     }
 
-    /// Says that there is no more input.
+    /// Marks the end of the input.
     pub fn finish(&mut self) {
         if let Self::Unknown(sniffer) = self {
             sniffer.finished = true;
-            // An error comes with the next poll.
+            // An error is returned by the next poll.
             let _ = self.decide();
         }
         match self {
@@ -144,7 +144,7 @@ impl Reader {
         }
     }
 
-    /// What the frames are encoded with, once known.
+    /// Returns the codec, once known.
     pub fn codec(&self) -> Option<Codec> {
         match self {
             Self::Unknown(_) => None,
@@ -155,8 +155,8 @@ impl Reader {
         }
     }
 
-    /// What stands before the first moment of the media (Opus: the pre-skip), once known. Players throw it
-    /// away, receivers in WebRTC play it: what is to be in step with this begins that much later.
+    /// Returns the duration before the first moment of the media (Opus pre-skip), once known. Players discard it,
+    /// WebRTC receivers play it: media in sync with this must start later by this duration.
     pub fn pre_skip(&self) -> Duration {
         match self {
             Self::Ogg(reader) => reader
@@ -166,8 +166,8 @@ impl Reader {
         }
     }
 
-    /// Returns what was passed over so far because it was damaged or missing, or what was taken otherwise than it is
-    /// written, in words; `None`: nothing.
+    /// Describes the damaged or missing data skipped so far, or a correction of the timestamps; `None` if there is
+    /// none.
     pub fn damage(&self) -> Option<String> {
         match self {
             Self::Ogg(reader) => reader.damage(),
@@ -184,7 +184,7 @@ impl Reader {
         let mut reader = match sniffer.bytes.get(..4) {
             Some(b"DKIF") => Self::Ivf(Box::new(IvfReader::new(limits))),
             Some(b"OggS") => Self::Ogg(Box::new(OggOpusReader::behind(limits, sniffer.offset))),
-            // What else has such a tag is MP3, mostly.
+            // Other data with such a tag is usually MP3.
             _ if sniffer.offset > 0 => return Err(unknown(sniffer)),
             Some(b"RIFF") if sniffer.bytes.get(8..12) == Some(b"AVI ") => {
                 return Err(unknown(sniffer));
@@ -202,9 +202,8 @@ impl Reader {
     }
 }
 
-/// Which byte stream begins like this (of more than [`SIGNATURE_BYTES`] the first, so that it is no matter how a
-/// file is cut into pieces): one with a NAL unit that either begins with a parameter set, a
-/// delimiter or SEI.
+/// Detects a byte stream from the first [`SIGNATURE_BYTES`] bytes (independent of how the file is fed): it must start
+/// with a parameter set, a delimiter or SEI of either codec.
 fn byte_stream(bytes: &[u8]) -> Option<Codec> {
     let bytes = bytes.get(..SIGNATURE_BYTES).unwrap_or(bytes);
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
@@ -212,8 +211,8 @@ fn byte_stream(bytes: &[u8]) -> Option<Codec> {
     if zeros < 2 || nal.len() < 2 {
         return None;
     }
-    // The second byte of H.265's header is 1 in layer 0 at temporal layer 0; in H.264 it would be
-    // profile_idc, a slice's first bits or an SEI's type, none of which is 1 here.
+    // The second byte of an H.265 header is 1 in layer 0 at temporal layer 0; in H.264 it would be profile_idc, a
+    // slice's first bits or an SEI type, none of which is 1 here.
     let h265 = matches!(h265::nal_type(nal), h265::VPS..=h265::PREFIX_SEI | 0..=1 | 16..=21);
     if h265 && nal[1] == 1 && nal[0] & 0x81 == 0 {
         return Some(Codec::H265);
@@ -254,7 +253,7 @@ fn unknown(sniffer: &Sniffer) -> MediaError {
     MediaError::new(kind, 0, hint)
 }
 
-/// All that is read, from files at least.
+/// The supported file formats, for error messages.
 const KNOWN: &str =
     "MP4, Matroska, WebM, IVF, Ogg Opus, WAV with G.711, or an H.264 or H.265 byte stream";
 
@@ -262,7 +261,7 @@ const KNOWN: &str =
 pub(super) mod tests {
     use super::*;
 
-    /// What a reader gives when fed in pieces, and what it ended with.
+    /// Feeds a file in pieces; returns the frames and the error at the end.
     pub fn drain(
         reader: &mut Reader,
         file: &[u8],

@@ -1,4 +1,4 @@
-//! What is received, as a file that players open.
+//! Recording of received media to files.
 
 use std::time::Duration;
 
@@ -6,14 +6,13 @@ use super::ivf::IvfWriter;
 use super::ogg::{OggOpusWriter, WriterConfig};
 use super::{Codec, MediaError, MediaErrorKind, Patch, Timebase, annexb, keyframe, opus};
 
-/// One received track in one file: VP8, VP9 and AV1 in IVF, H.264 and H.265 as byte streams, Opus in Ogg.
+/// Records a received track to a file: VP8, VP9 and AV1 as IVF, H.264 and H.265 as byte streams, Opus as Ogg.
 ///
-/// - Only what can be decoded is written: a video begins with a keyframe, and after a gap with the next one.
-/// - Times are those of the sender, from the first frame written; so a pause, and Opus that says nothing
-///   during silence (DTX), lasts as long in the file. Byte streams know no times.
-/// - Another size of the pictures midway is no matter to these formats.
-/// - What was appended so far is a whole file at any time, but for the length in IVF's header:
-///   [`patch`](Self::patch).
+/// - Only decodable frames are written: video starts with a keyframe, and resumes after a gap with the next one.
+/// - Times are the sender's, relative to the first frame written; a pause, and silence of Opus with DTX, keeps its
+///   duration in the file. Byte streams carry no times.
+/// - The picture size may change within all these formats.
+/// - The output so far is a complete file at any time, except for the length in IVF's header: [`patch`](Self::patch).
 ///
 /// ```
 /// # use looprtc::proto::media::{recording::Recording, Codec};
@@ -29,28 +28,28 @@ use super::{Codec, MediaError, MediaErrorKind, Patch, Timebase, annexb, keyframe
 pub struct Recording {
     codec: Codec,
     sink: Sink,
-    /// Video: nothing can be decoded before the next keyframe.
+    /// Video only: set while the next keyframe is awaited.
     waiting: bool,
-    /// The time of the first frame written, and of the last.
+    /// Time of the first frame written, and of the last one.
     times: Option<(Duration, Duration)>,
-    /// How long the last frame lasts, as far as that is known.
+    /// Duration of the last frame, as far as known.
     last_duration: Duration,
     stats: RecordingStats,
 }
 
-/// What a [`Recording`] has taken.
+/// Statistics of a [`Recording`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordingStats {
     /// Frames written.
     pub frames: u64,
-    /// Frames left out: before the first keyframe, between a gap and the next keyframe, or behind their time.
+    /// Frames left out: before the first keyframe, between a gap and the next keyframe, or out of order.
     pub dropped: u64,
-    /// From the first frame's beginning to the last one's end.
+    /// Duration from the start of the first frame to the end of the last one.
     pub duration: Duration,
 }
 
-/// The file behind its first frame.
+/// The writer, created with the first frame.
 #[derive(Debug)]
 enum Sink {
     Ivf(Option<IvfWriter>),
@@ -58,11 +57,11 @@ enum Sink {
     Ogg(Option<OggOpusWriter>),
 }
 
-/// Nothing is lost of an RTP time of video.
+/// Timebase of IVF files: RTP times of video fit without loss.
 const TICK: (u32, u32) = (1, 90_000);
 
 impl Recording {
-    /// Nothing yet. Fails for codecs without a format of theirs here (G.711, G.722:
+    /// Creates an empty recording. Returns an error for codecs without a format here (for G.711 use
     /// [`WavWriter`](super::wav::WavWriter)).
     pub fn new(codec: Codec) -> Result<Self, MediaError> {
         let sink = match codec {
@@ -84,7 +83,7 @@ impl Recording {
         })
     }
 
-    /// How files of this kind are called: `ivf`, `h264`, `h265`, `ogg`.
+    /// Returns the file name extension: `ivf`, `h264`, `h265` or `ogg`.
     pub fn extension(&self) -> &'static str {
         match (&self.sink, self.codec) {
             (Sink::Ivf(_), _) => "ivf",
@@ -94,18 +93,18 @@ impl Recording {
         }
     }
 
-    /// What was taken so far.
+    /// Returns the statistics so far.
     pub fn stats(&self) -> RecordingStats {
         self.stats
     }
 
-    /// Takes a frame as it was received: its time, whether a decoder can start with it, and whether nothing
-    /// is missing before it. Appends it to `out`, unless it is of no use, which is counted. Whether it was.
+    /// Appends a received frame to `out`. Takes its time, whether a decoder can start with it, and whether it directly
+    /// follows the previous one. Returns `false` if the frame was of no use and left out, which is counted.
     ///
     /// # Errors
     ///
-    /// As the writers: a picture or a packet too large, a gap of an hour and more in sound. Nothing is
-    /// written then, and one may go on.
+    /// The writers' errors: a picture or packet that is too large, a gap of an hour or more in audio. Nothing is
+    /// written then, and the recording can continue.
     pub fn write(
         &mut self,
         time: Duration,
@@ -127,7 +126,7 @@ impl Recording {
         let written = self.append(time - begin, data, out);
         match written {
             Ok(()) => {}
-            // It overlaps with the sound before it.
+            // It overlaps with earlier audio.
             Err(error) if error.kind == MediaErrorKind::Reordered => {
                 self.stats.dropped += 1;
                 return Ok(false);
@@ -147,8 +146,8 @@ impl Recording {
         Ok(true)
     }
 
-    /// What is to be written over the file's header as it is now. Where the file can be seeked, do that now
-    /// and then, and it survives a crash.
+    /// Returns the bytes to overwrite in the file's header. Apply it from time to time if the file is seekable, so that
+    /// it survives a crash.
     pub fn patch(&self) -> Option<Patch> {
         match &self.sink {
             Sink::Ivf(Some(writer)) => Some(writer.patch()),
@@ -156,7 +155,7 @@ impl Recording {
         }
     }
 
-    /// The end: appends what is pending, and gives the last patch.
+    /// Ends the recording: appends pending data and returns the last patch.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Option<Patch> {
         if let Sink::Ogg(writer) = &mut self.sink
             && let Some(writer) = writer.take()
@@ -251,7 +250,7 @@ mod tests {
         let mut out = Vec::new();
         let mut recording = Recording::new(Codec::Opus).unwrap();
         let speech = [0xFC, 1, 2, 3];
-        // DTX: one packet in 400 ms. Then a packet that comes twice, and one far too early.
+        // DTX: one packet in 400 ms. Then a duplicate packet, and one far too early.
         for (time, is_taken) in [
             (500, true),
             (520, true),

@@ -1,12 +1,12 @@
-//! G.711 in WAV, and bare G.711 and G.722 (RFC 2361 registers the WAV format tags; the container is
-//! RIFF of Microsoft's "Multimedia Programming Interface and Data Specifications 1.0").
+//! G.711 in WAV, and raw G.711 and G.722 (RFC 2361 registers the WAV format tags; the container is RIFF of Microsoft's
+//! "Multimedia Programming Interface and Data Specifications 1.0").
 
 use std::time::Duration;
 
 use super::input::{Input, le16, le32};
 use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, Patch};
 
-/// Bytes in a frame of 20 ms: all three codecs have 64 kbit/s.
+/// Size of a 20 ms frame in bytes: all three codecs have 64 kbit/s.
 const FRAME_BYTES: usize = 160;
 const BYTES_A_SECOND: u64 = 8000;
 
@@ -14,16 +14,16 @@ const TAG_PCM: u16 = 1;
 const TAG_FLOAT: u16 = 3;
 const TAG_ALAW: u16 = 6;
 const TAG_MULAW: u16 = 7;
-/// The tag stands in the first two bytes of a GUID behind.
+/// The format tag is in the first two bytes of a GUID that follows.
 const TAG_EXTENSIBLE: u16 = 0xFFFE;
 
-/// Longer `fmt ` chunks are taken for damage.
+/// Maximum size of a `fmt ` chunk, in bytes; longer ones are treated as damage.
 const MAX_FORMAT_CHUNK: u32 = 4096;
 
-/// What a writer to a pipe says of a length that it does not know.
+/// Length field of writers to a pipe, which do not know it.
 const UNKNOWN: u32 = u32::MAX;
 
-/// Silence in this codec: what a last frame is filled up with.
+/// Returns the byte for silence in this codec, used to pad the last frame.
 fn silence(codec: Codec) -> u8 {
     match codec {
         Codec::Pcmu => 0xFF,
@@ -32,8 +32,8 @@ fn silence(codec: Codec) -> u8 {
     }
 }
 
-/// Reads frames of 20 ms from WAV with G.711, or from bare G.711 or G.722. A shorter one at the end is
-/// filled up with silence.
+/// Reads frames of 20 ms from WAV with G.711, or from raw G.711 or G.722. A shorter one at the end is padded with
+/// silence.
 #[derive(Debug)]
 pub struct WavReader {
     input: Input,
@@ -45,23 +45,23 @@ pub struct WavReader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     RiffHeader,
-    /// Before a chunk; the format, if it was seen.
+    /// Before a chunk; the codec, if it was read.
     Chunk(Option<Codec>),
-    /// In a chunk that is passed over, with this many bytes to go.
+    /// In a skipped chunk, with this many bytes left.
     Skip(u64, Option<Codec>),
-    /// In the sound; bytes to go, `None` if only the end of the input ends it.
+    /// In the audio data; bytes left, `None` up to the end of the input.
     Data(Codec, Option<u64>),
-    /// Behind the sound: the rest is passed over.
+    /// After the audio data: the rest is skipped.
     Done,
 }
 
 impl WavReader {
-    /// A reader at the beginning of a WAV file or stream.
+    /// Creates a reader for a WAV file or stream from its beginning.
     pub fn new(limits: Limits) -> Self {
         Self::at(State::RiffHeader, limits)
     }
 
-    /// A reader of bare G.711 or G.722 without a header; `None` for other codecs.
+    /// Creates a reader for raw G.711 or G.722 without a header; `None` for other codecs.
     pub fn raw(codec: Codec, limits: Limits) -> Option<Self> {
         let fits = matches!(codec, Codec::Pcmu | Codec::Pcma | Codec::G722);
         fits.then(|| Self::at(State::Data(codec, None), limits))
@@ -76,17 +76,17 @@ impl WavReader {
         }
     }
 
-    /// Takes the next bytes. Poll until `None` after each; see [`Limits::max_unread`].
+    /// Adds input. Call [`poll`](Self::poll) until it returns `None` after each call; see [`Limits::max_unread`].
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
         self.input.feed(bytes)
     }
 
-    /// Says that there is no more input.
+    /// Marks the end of the input.
     pub fn finish(&mut self) {
         self.input.finish();
     }
 
-    /// The codec, once it was read.
+    /// Returns the codec, once it has been read.
     pub fn codec(&self) -> Option<Codec> {
         match self.state {
             State::Data(codec, _) => Some(codec),
@@ -95,7 +95,7 @@ impl WavReader {
         }
     }
 
-    /// The next frame; `None` when more input is needed, or, after [`finish`](Self::finish), at the end.
+    /// Returns the next frame. `None` means that more input is needed or, after [`finish`](Self::finish), the end.
     pub fn poll(&mut self) -> Result<Option<Frame>, MediaError> {
         if let Some(error) = &self.error {
             return Err(error.clone());
@@ -164,7 +164,7 @@ impl WavReader {
                         "WAV with sound before its format",
                     );
                 };
-                // 0 stands in a file whose writer died, UNKNOWN in a pipe's.
+                // The length is 0 if the writer was killed, and UNKNOWN if it wrote to a pipe.
                 let left = (size != 0 && size != UNKNOWN).then_some(u64::from(size));
                 self.input.consume(8);
                 self.state = State::Data(codec, left);
@@ -270,7 +270,7 @@ impl WavReader {
         Ok(Some(frame))
     }
 
-    /// More is needed: fine, unless there is none.
+    /// Handles missing input: an error only if the input has ended.
     fn incomplete(&mut self, what: &str) -> Result<bool, MediaError> {
         if !self.input.is_finished() {
             return Ok(false);
@@ -292,7 +292,7 @@ impl WavReader {
     }
 }
 
-/// Chunks begin at even positions.
+/// Chunks start at even positions.
 fn padded(size: u32) -> u64 {
     u64::from(size) + u64::from(size & 1)
 }
@@ -309,10 +309,11 @@ impl WavWriter {
     /// RIFF header, `fmt ` of 18 bytes, `fact` of 4, `data`.
     const HEADER: u64 = 12 + 8 + 18 + 8 + 4 + 8;
 
-    /// The longest silence that is written out for packets that never came.
+    /// Maximum gap that is written as silence.
     const MAX_GAP: Duration = Duration::from_secs(3600);
 
-    /// Appends the header to `out`, its lengths those of a pipe. Fails for anything but PCMU and PCMA.
+    /// Appends the header to `out`, with lengths marked as unknown. Returns an error for codecs other than PCMU and
+    /// PCMA.
     pub fn new(codec: Codec, out: &mut Vec<u8>) -> Result<Self, MediaError> {
         let tag = match codec {
             Codec::Pcmu => TAG_MULAW,
@@ -347,11 +348,11 @@ impl WavWriter {
         })
     }
 
-    /// Appends a packet of any length that begins at `time`, which counts from anywhere: the first
-    /// packet's is the beginning. What is missing before it becomes silence.
+    /// Appends a packet of any length that begins at `time`, relative to an arbitrary origin: the first packet defines
+    /// the beginning. A gap before it is filled with silence.
     ///
-    /// Fails, writing nothing, when it begins more than 1 ms before the last one ended, for gaps of an
-    /// hour and more, and when the file would reach 4 GiB.
+    /// Returns an error, and writes nothing, if it begins more than 1 ms before the end of the previous one, after a
+    /// gap of an hour or more, or if the file would reach 4 GiB.
     pub fn write(
         &mut self,
         time: Duration,
@@ -380,10 +381,10 @@ impl WavWriter {
         Ok(())
     }
 
-    /// The lengths for the header. May be asked for at any time. A file of an odd length also wants a byte
-    /// of padding, which [`finish`](Self::finish) appends.
+    /// Returns the lengths for the header. May be called at any time. A file of odd length also needs a byte of
+    /// padding, which [`finish`](Self::finish) appends.
     pub fn patches(&self) -> [Patch; 3] {
-        // `write` keeps all of it below 4 GiB.
+        // `write` keeps the total below 4 GiB.
         let data = self.bytes as u32;
         let riff = (Self::HEADER - 8) as u32 + data + (data & 1);
         [(4, riff), (46, data), (54, data)].map(|(offset, length)| Patch {

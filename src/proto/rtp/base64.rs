@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648 §4), for the parameter sets in SDP.
+//! Base64 (RFC 4648 §4) for parameter sets in SDP.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -17,7 +17,7 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     text
 }
 
-/// `None` when it is none. Missing padding is taken.
+/// Decodes base64; `None` if it is invalid. Padding may be missing.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let text = text.trim_end_matches('=').as_bytes();
     let mut bytes = Vec::with_capacity(text.len() * 3 / 4);

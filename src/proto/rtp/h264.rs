@@ -1,5 +1,4 @@
-//! The parameter sets of H.264, without which nothing of it can be decoded: in packets and in SDP
-//! (RFC 6184 §8.1 `sprop-parameter-sets`).
+//! H.264 parameter sets, required for decoding, in packets and in SDP (RFC 6184 §8.1 `sprop-parameter-sets`).
 
 use super::base64;
 
@@ -9,10 +8,10 @@ const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 const IDR: u8 = 5;
 
-/// Longest parameter set that is kept, in bytes.
+/// Maximum size of a stored parameter set, in bytes.
 pub(super) const MAX_SET: usize = 4096;
 
-/// One sequence parameter set and one picture parameter set, each the last that was seen.
+/// The latest sequence and picture parameter set of an H.264 stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct H264ParameterSets {
     sequence: Vec<u8>,
@@ -20,7 +19,7 @@ pub struct H264ParameterSets {
 }
 
 impl H264ParameterSets {
-    /// Of the parameters in `a=fmtp`; `None` when they are not there or not whole.
+    /// Parses the sets in `a=fmtp` parameters; `None` if they are missing or incomplete.
     pub fn from_fmtp(fmtp: &str) -> Option<Self> {
         let mut sets = Self::default();
         for set in parameter(fmtp, "sprop-parameter-sets")?.split(',') {
@@ -29,8 +28,8 @@ impl H264ParameterSets {
         sets.is_complete().then_some(sets)
     }
 
-    /// Looks into the payload of a packet (RFC 6184 §5.6, §5.7.1: alone, or several in one). Whether it
-    /// held sets that are new.
+    /// Stores the parameter sets in a packet's payload (RFC 6184 §5.6, §5.7.1: a single NAL unit, or an aggregate).
+    /// Returns `true` if they differ from the stored ones.
     pub fn observe(&mut self, payload: &[u8]) -> bool {
         units(payload).fold(false, |new, unit| self.take(unit) | new)
     }
@@ -48,13 +47,13 @@ impl H264ParameterSets {
         true
     }
 
-    /// Whether both are there.
+    /// Returns `true` if both sets are present.
     pub fn is_complete(&self) -> bool {
         self.sequence.len() >= 4 && !self.picture.is_empty()
     }
 
-    /// What is to be said of them in `a=fmtp`: `profile-level-id` and `sprop-parameter-sets`. `None` before
-    /// both are there.
+    /// Formats both sets as `a=fmtp` parameters: `profile-level-id` and `sprop-parameter-sets`. `None` unless both are
+    /// present.
     pub fn to_fmtp(&self) -> Option<String> {
         if !self.is_complete() {
             return None;
@@ -72,7 +71,7 @@ impl H264ParameterSets {
         ))
     }
 
-    /// Both as the payload of one packet (RFC 6184 §5.7.1, STAP-A).
+    /// Returns both sets as the payload of one packet (RFC 6184 §5.7.1, STAP-A).
     pub(super) fn to_payload(&self) -> Vec<u8> {
         let importance = (self.sequence[0] | self.picture[0]) & 0x60;
         let mut payload = vec![importance | STAP_A];
@@ -85,7 +84,7 @@ impl H264ParameterSets {
     }
 }
 
-/// The NAL units that begin and end in this payload.
+/// Iterates over the NAL units that are complete in this payload.
 fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (single, mut several) = match payload.first().map(|b| b & 31) {
         Some(STAP_A) => (None, &payload[1..]),
@@ -100,7 +99,7 @@ fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     }))
 }
 
-/// Whether an instantaneous refresh begins in this payload, and parameter sets do not.
+/// Returns `true` if an IDR picture starts in this payload, without parameter sets.
 pub(super) fn begins_bare_keyframe(payload: &[u8]) -> bool {
     if let [indicator, header, ..] = payload
         && indicator & 31 == FU_A
@@ -111,7 +110,7 @@ pub(super) fn begins_bare_keyframe(payload: &[u8]) -> bool {
     has(IDR) && !has(SPS)
 }
 
-/// The value of this parameter (RFC 6184 §8.1: `name=value; name=value`).
+/// Returns the value of a parameter (RFC 6184 §8.1: `name=value; name=value`).
 pub(super) fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
     fmtp.split(';').find_map(|part| {
         let (key, value) = part.split_once('=')?;
@@ -125,7 +124,7 @@ pub(super) fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    /// Of ffmpeg's `-sdp_file`.
+    /// From ffmpeg's `-sdp_file`.
     const FMTP: &str = "packetization-mode=1; \
         sprop-parameter-sets=Z2QADKzZQUH7ARAAAAMAEAAAAwHg8UKZYA==,aOvjyyLA; profile-level-id=64000C";
 

@@ -1,5 +1,5 @@
-//! The parameter sets of H.265, without which nothing of it can be decoded: in packets and in SDP
-//! (RFC 7798 §7.1 `sprop-vps`, `sprop-sps`, `sprop-pps`).
+//! H.265 parameter sets, required for decoding, in packets and in SDP (RFC 7798 §7.1 `sprop-vps`, `sprop-sps`,
+//! `sprop-pps`).
 
 use super::base64;
 use super::h264::{MAX_SET, parameter};
@@ -10,7 +10,7 @@ const PPS: u8 = 34;
 const AP: u8 = 48;
 const FU: u8 = 49;
 
-/// One video, one sequence and one picture parameter set, each the last that was seen.
+/// The latest video, sequence and picture parameter set of an H.265 stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct H265ParameterSets {
     video: Vec<u8>,
@@ -19,7 +19,7 @@ pub struct H265ParameterSets {
 }
 
 impl H265ParameterSets {
-    /// Reads the parameters in `a=fmtp`; `None` when they are not there or not whole.
+    /// Parses the sets in `a=fmtp` parameters; `None` if they are missing or incomplete.
     pub fn from_fmtp(fmtp: &str) -> Option<Self> {
         let mut sets = Self::default();
         for name in ["sprop-vps", "sprop-sps", "sprop-pps"] {
@@ -30,8 +30,8 @@ impl H265ParameterSets {
         sets.is_complete().then_some(sets)
     }
 
-    /// Looks into the payload of a packet (RFC 7798 §4.4.1, §4.4.2: alone, or several in one). Returns `true` if it
-    /// held sets that are new.
+    /// Stores the parameter sets in a packet's payload (RFC 7798 §4.4.1, §4.4.2: a single NAL unit, or an aggregate).
+    /// Returns `true` if they differ from the stored ones.
     pub fn observe(&mut self, payload: &[u8]) -> bool {
         units(payload).fold(false, |new, unit| self.take(unit) | new)
     }
@@ -50,13 +50,13 @@ impl H265ParameterSets {
         true
     }
 
-    /// Returns `true` if all three are there.
+    /// Returns `true` if all three sets are present.
     pub fn is_complete(&self) -> bool {
         let sets = [&self.video, &self.sequence, &self.picture];
         sets.iter().all(|set| !set.is_empty())
     }
 
-    /// All as the payload of one packet (RFC 7798 §4.4.2, aggregation packet).
+    /// Returns the sets as the payload of one packet (RFC 7798 §4.4.2, aggregation packet).
     pub(super) fn to_payload(&self) -> Vec<u8> {
         // Layer 0, temporal layer 0.
         let mut payload = vec![AP << 1, 1];
@@ -73,7 +73,7 @@ fn kind(unit: &[u8]) -> Option<u8> {
     unit.first().map(|b| b >> 1 & 63)
 }
 
-/// The NAL units that begin and end in this payload.
+/// Iterates over the NAL units that are complete in this payload.
 fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (single, mut several) = match kind(payload) {
         Some(AP) => (None, payload.get(2..).unwrap_or_default()),
@@ -88,7 +88,7 @@ fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
     }))
 }
 
-/// Returns `true` if a random access picture begins in this payload, and parameter sets do not.
+/// Returns `true` if a random access picture starts in this payload, without parameter sets.
 pub(super) fn begins_bare_keyframe(payload: &[u8]) -> bool {
     let is_picture = |kind: u8| matches!(kind, 16..=21);
     if let [_, _, header, ..] = payload
@@ -104,7 +104,7 @@ pub(super) fn begins_bare_keyframe(payload: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Of ffmpeg's `-sdp_file`.
+    /// From ffmpeg's `-sdp_file`.
     const FMTP: &str = "sprop-vps=QAEMAf//AWAAAAMAkAAAAwAAAwA8ugJA; \
         sprop-sps=QgEBAWAAAAMAkAAAAwAAAwA8oAoIDxZbpKTC8BaAgAAAAwCAAAAMhA==; sprop-pps=RAHAc8GJ";
 

@@ -1,16 +1,16 @@
-//! RTP outside of WebRTC: plain packets over UDP, from and to ffmpeg, GStreamer, cameras and players.
+//! RTP outside of WebRTC: plain packets over UDP, to and from ffmpeg, GStreamer, cameras and players.
 //!
-//! In: an [`SdpFile`] says what comes and where, an [`RtpSource`] takes the datagrams and gives out the
-//! packets of one sender, whoever that is at the time. Out: an [`RtpSender`] makes datagrams of packets and
-//! reports on them, and an [`SdpFile`] tells a player how to receive them.
+//! Receiving: an [`SdpFile`] describes the streams, and an [`RtpSource`] takes datagrams and returns the packets of one
+//! sender at a time. Sending: an [`RtpSender`] turns packets into datagrams and sender reports, and an [`SdpFile`]
+//! tells a player how to receive them.
 //!
 //! ```text
 //!   datagrams ─► RtpSource ─► SourcePacket ─► the peers
 //!   the peer  ─► RtpSender ─► datagrams, sender reports        SdpFile ─► for ffplay, VLC, ffmpeg
 //! ```
 //!
-//! Nothing here is encrypted or authenticated: who can reach the port can send to it. Bind it to loopback, or
-//! to a network that is trusted, and name the sender ([`RtpSourceConfig::from`]).
+//! Nothing here is encrypted or authenticated: anyone who can reach the port can send to it. Bind it to loopback or to
+//! a trusted network, and restrict the sender ([`RtpSourceConfig::from`]).
 
 pub(crate) mod base64;
 mod h264;

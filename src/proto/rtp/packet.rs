@@ -1,37 +1,37 @@
-//! RTP packets (RFC 3550 §5.1), read and written by `rtp-types`.
+//! RTP packets (RFC 3550 §5.1), parsed and written with `rtp-types`.
 
 use std::fmt;
 
 use crate::proto::peer::ReceivedPacket;
 
-/// Whether a datagram is RTCP and not RTP, on a port that carries both (RFC 5761 §4: what would be RTP's
-/// payload types 64 to 95 with a marker is RTCP).
+/// Returns `true` if a datagram is RTCP rather than RTP, on a port that carries both (RFC 5761 §4: RTP payload types 64
+/// to 95 with the marker bit collide with RTCP and count as such).
 pub fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [first, 192..=223, ..] if first >> 6 == 2)
 }
 
-/// A packet as it stands in a datagram: checked when it was read, so that nothing in it points outside.
+/// An RTP packet that borrows from a datagram. Its offsets were validated by [`parse`](Self::parse).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// What the payload is: 0 to 127.
+    /// Payload type: 0 to 127.
     pub payload_type: u8,
-    /// Meaning depends on the payload; with video, mostly the last packet of a frame.
+    /// Marker bit. Its meaning depends on the payload; for video, usually the last packet of a frame.
     pub marker: bool,
-    /// Counts packets; wraps.
+    /// Sequence number; wraps.
     pub sequence_number: u16,
-    /// In ticks of the payload's clock; wraps.
+    /// Timestamp in ticks of the RTP clock; wraps.
     pub timestamp: u32,
-    /// Names the sender's stream.
+    /// Synchronization source: identifies the sender's stream.
     pub ssrc: u32,
-    /// Whose streams were mixed into this one; at most 15.
+    /// Contributing sources of a mixed stream; at most 15.
     pub csrcs: Vec<u32>,
-    /// The header extension: its profile's number and its bytes, a multiple of four (§5.3.1).
+    /// Header extension: profile number and content, a multiple of four bytes (§5.3.1).
     pub extension: Option<(u16, &'a [u8])>,
-    /// Without padding. May be empty.
+    /// Payload without padding. May be empty.
     pub payload: &'a [u8],
 }
 
-/// Why a datagram is no RTP packet, or why a packet cannot be written.
+/// Reason why a datagram is not an RTP packet, or why a packet cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PacketError(String);
 
@@ -44,8 +44,8 @@ impl fmt::Display for PacketError {
 impl std::error::Error for PacketError {}
 
 impl<'a> From<&'a ReceivedPacket> for Packet<'a> {
-    /// What a peer has received, without its header extensions: what they mean was agreed upon with that
-    /// peer.
+    /// Converts a packet received by a peer, without its header extensions: their ids were negotiated with that peer
+    /// only.
     fn from(received: &'a ReceivedPacket) -> Self {
         Self {
             marker: received.marker,
@@ -61,7 +61,7 @@ impl<'a> From<&'a ReceivedPacket> for Packet<'a> {
 }
 
 impl<'a> Packet<'a> {
-    /// A packet without marker, contributing sources and extension.
+    /// Creates a packet without marker, contributing sources and extension.
     pub fn new(
         payload_type: u8,
         sequence_number: u16,
@@ -81,16 +81,16 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Reads a datagram.
+    /// Parses a datagram.
     ///
     /// # Errors
     ///
-    /// When it is not of version 2, or when its contributing sources, its extension or its padding would
-    /// reach beyond its end or into each other.
+    /// Returns an error if the version is not 2, or if the contributing sources, the extension or the padding exceed
+    /// the packet or overlap.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, PacketError> {
         let packet = rtp_types::RtpPacket::parse(datagram)
             .map_err(|e| PacketError(format!("no RTP packet: {e}")))?;
-        // Its own slices live no longer than itself; ours are to live as long as the datagram.
+        // The parser's slices borrow from the parser; ours must borrow from the datagram.
         let payload_begin = packet.payload_offset();
         let payload = datagram.get(payload_begin..payload_begin + packet.payload_len());
         let extension = packet.extension().map(|(profile, data)| {
@@ -109,12 +109,12 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// The datagram for it, without padding.
+    /// Serializes the packet, without padding.
     ///
     /// # Errors
     ///
-    /// When the payload type is over 127, there are more than 15 contributing sources, or the extension is
-    /// no multiple of four bytes.
+    /// Returns an error if the payload type is above 127, there are more than 15 contributing sources, or the extension
+    /// is not a multiple of four bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, PacketError> {
         let mut builder = rtp_types::RtpPacketBuilder::new()
             .payload_type(self.payload_type)
@@ -139,7 +139,7 @@ impl<'a> Packet<'a> {
 mod tests {
     use super::*;
 
-    /// Version 2, payload type 96, sequence number 1, timestamp 2, SSRC 3.
+    /// A header with version 2, payload type 96, sequence number 1, timestamp 2, SSRC 3.
     fn header(first: u8) -> Vec<u8> {
         vec![first, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]
     }
@@ -171,9 +171,8 @@ mod tests {
         assert!(crowd.to_bytes().is_err());
     }
 
-    /// The length of the padding stands in the last byte and is the sender's word only: in pion it was
-    /// taken off the payload unchecked, and a packet whose padding is longer than itself was a crash from
-    /// afar (CVE-2025-49140).
+    /// The last byte states the length of the padding and is chosen by the sender. pion subtracted it from the payload
+    /// unchecked, so a packet with more padding than payload crashed it remotely (CVE-2025-49140).
     #[test]
     fn padding_longer_than_the_packet_cve_2025_49140() {
         for padding in 0..=255u8 {
@@ -181,7 +180,7 @@ mod tests {
                 let mut bytes = header(0xa0);
                 bytes.extend(std::iter::repeat_n(padding, payload));
                 let parsed = Packet::parse(&bytes);
-                // Its last byte is the count, which counts itself.
+                // The last byte is the count, which includes itself.
                 let fits = payload > 0 && (1..=payload).contains(&usize::from(padding));
                 assert_eq!(parsed.is_ok(), fits, "padding {padding} in {payload} bytes");
                 if let Ok(packet) = parsed {
@@ -189,7 +188,7 @@ mod tests {
                 }
             }
         }
-        // Nor may it reach into contributing sources or extension.
+        // It must not reach into contributing sources or the extension either.
         let mut bytes = header(0xb1);
         bytes.extend([0, 0, 0, 9, 0xbe, 0xde, 0, 1, 1, 2, 3, 4, 2]);
         assert!(Packet::parse(&bytes).is_err());
@@ -223,7 +222,7 @@ mod tests {
     fn rtcp_is_told_apart() {
         assert!(is_rtcp(&[0x80, 200, 0, 6]));
         assert!(is_rtcp(&[0x81, 203]));
-        // A marker, with payload types on both sides of the range.
+        // With marker, payload types on both sides of the range.
         assert!(!is_rtcp(&[0x80, 0x80 | 63]));
         assert!(!is_rtcp(&[0x80, 0x80 | 96]));
         assert!(!is_rtcp(&[0x00, 200]), "version 0");

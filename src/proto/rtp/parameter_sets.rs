@@ -1,4 +1,4 @@
-//! The parameter sets of either codec that has them.
+//! Parameter sets of H.264 or H.265.
 
 use super::{H264ParameterSets, H265ParameterSets, h264, h265};
 
@@ -6,9 +6,9 @@ use super::{H264ParameterSets, H265ParameterSets, h264, h265};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ParameterSets {
-    /// Of H.264.
+    /// H.264 parameter sets.
     H264(H264ParameterSets),
-    /// Of H.265.
+    /// H.265 parameter sets.
     H265(H265ParameterSets),
 }
 
@@ -19,7 +19,7 @@ impl Default for ParameterSets {
 }
 
 impl ParameterSets {
-    /// Looks into the payload of a packet. Returns `true` if it held sets that are new.
+    /// Stores the parameter sets in a packet's payload. Returns `true` if they differ from the stored ones.
     pub fn observe(&mut self, payload: &[u8]) -> bool {
         match self {
             Self::H264(sets) => sets.observe(payload),
@@ -27,7 +27,7 @@ impl ParameterSets {
         }
     }
 
-    /// Returns `true` if all that a decoder needs is there.
+    /// Returns `true` if all sets that a decoder needs are present.
     pub fn is_complete(&self) -> bool {
         match self {
             Self::H264(sets) => sets.is_complete(),
@@ -35,7 +35,7 @@ impl ParameterSets {
         }
     }
 
-    /// All as the payload of one packet.
+    /// Returns all sets as the payload of one packet.
     pub(super) fn to_payload(&self) -> Vec<u8> {
         match self {
             Self::H264(sets) => sets.to_payload(),
@@ -43,7 +43,7 @@ impl ParameterSets {
         }
     }
 
-    /// Returns `true` if a keyframe begins in this payload, and parameter sets do not.
+    /// Returns `true` if a keyframe starts in this payload, without parameter sets.
     pub(super) fn begins_bare_keyframe(&self, payload: &[u8]) -> bool {
         match self {
             Self::H264(_) => h264::begins_bare_keyframe(payload),

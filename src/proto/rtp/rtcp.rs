@@ -1,4 +1,4 @@
-//! The few RTCP packets that plain RTP needs (RFC 3550 §6): sender reports, names, goodbyes.
+//! The RTCP packets that plain RTP needs (RFC 3550 §6): sender reports, CNAME and BYE.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,41 +6,42 @@ const SENDER_REPORT: u8 = 200;
 const SOURCE_DESCRIPTION: u8 = 202;
 const BYE: u8 = 203;
 
-/// The SDES item with the sender's name.
+/// SDES item type of the CNAME.
 const CNAME: u8 = 1;
 
-/// From 1900, where NTP begins, to 1970.
+/// Seconds from the NTP epoch (1900) to the Unix epoch (1970).
 const NTP_TO_UNIX: u64 = 2_208_988_800;
 
 /// One packet of a compound packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RtcpPacket {
-    /// Where the sender's clocks are, and how much it has sent.
+    /// A sender report: the sender's clocks and counters.
     SenderReport(SenderInfo),
-    /// These streams have ended; 31 at most.
+    /// BYE: these SSRCs have ended; at most 31.
     Bye(Vec<u32>),
-    /// Another packet type, which is not looked into.
+    /// Another packet type, whose content is ignored.
     Other(u8),
 }
 
-/// What a sender says of one of its streams (§6.4.1).
+/// Sender information about one stream (§6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderInfo {
-    /// Which stream.
+    /// The stream's SSRC.
     pub ssrc: u32,
-    /// The sender's wall clock, in NTP's 2⁻³² seconds since 1900 …
+    /// The sender's wall clock as an NTP timestamp: units of 2⁻³² seconds since 1900.
     pub ntp: u64,
-    /// … at this RTP timestamp.
+    /// The RTP timestamp that corresponds to [`ntp`](Self::ntp).
     pub rtp_timestamp: u32,
-    /// Packets sent so far; wraps.
+    /// Number of packets sent so far; wraps.
     pub packets: u32,
-    /// Bytes of payload sent so far; wraps.
+    /// Number of payload bytes sent so far; wraps.
     pub bytes: u32,
 }
 
 impl SenderInfo {
-    /// [`ntp`](Self::ntp) as a time; `None` when it is before 1970, which no clock that is set says.
+    /// Returns [`ntp`](Self::ntp) as a time; `None` if it is before 1970, which means that the sender's clock is not
+    /// set.
     pub fn wallclock(&self) -> Option<SystemTime> {
         let seconds = (self.ntp >> 32).checked_sub(NTP_TO_UNIX)?;
         let nanos = ((self.ntp & 0xffff_ffff) * 1_000_000_000) >> 32;
@@ -48,14 +49,14 @@ impl SenderInfo {
     }
 }
 
-/// This time as NTP has it; times before 1970 become 1970.
+/// Converts a time to an NTP timestamp; times before 1970 are raised to 1970.
 pub(super) fn ntp_of(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let fraction = (u64::from(since.subsec_nanos()) << 32) / 1_000_000_000;
     (since.as_secs().wrapping_add(NTP_TO_UNIX) << 32) | fraction
 }
 
-/// Reads a compound packet as far as it is well formed. What follows something damaged is left alone.
+/// Parses a compound packet. Stops at the first malformed packet.
 pub fn read_rtcp(datagram: &[u8]) -> Vec<RtcpPacket> {
     let mut packets = Vec::new();
     let mut rest = datagram;
@@ -97,8 +98,8 @@ fn sender_info(body: &[u8]) -> Option<SenderInfo> {
     })
 }
 
-/// A compound packet of a sender report and the sender's name (§6.1 demands both). The name is cut after
-/// 255 bytes.
+/// Builds a compound packet with a sender report and the CNAME (§6.1 requires both). The CNAME is truncated to 255
+/// bytes.
 pub fn write_sender_report(info: &SenderInfo, cname: &str) -> Vec<u8> {
     let mut out = vec![0x80, SENDER_REPORT, 0, 6];
     out.extend(info.ssrc.to_be_bytes());
@@ -110,7 +111,7 @@ pub fn write_sender_report(info: &SenderInfo, cname: &str) -> Vec<u8> {
     out
 }
 
-/// A last compound packet: sender report, name, and goodbye (§6.6).
+/// Builds the last compound packet: sender report, CNAME and BYE (§6.6).
 pub fn write_bye(info: &SenderInfo, cname: &str) -> Vec<u8> {
     let mut out = write_sender_report(info, cname);
     out.extend([0x81, BYE, 0, 1]);
@@ -122,7 +123,7 @@ fn write_cname(ssrc: u32, cname: &str, out: &mut Vec<u8>) {
     let name = cname.get(..255).unwrap_or(cname);
     let name = name.as_bytes();
     let length = name.len().min(255);
-    // The items, and at least one zero that ends their list, up to a multiple of four.
+    // The items and at least one zero that ends their list, padded to a multiple of four.
     let words = (2 + length) / 4 + 1;
     // At most 66.
     let [high, low] = (1 + words as u16).to_be_bytes();
@@ -186,9 +187,9 @@ mod tests {
         for length in 0..whole.len() {
             assert!(read_rtcp(&whole[..length]).len() < 3);
         }
-        // A report too short for what it says it is.
+        // A report shorter than its length field says.
         assert_eq!(read_rtcp(&[0x80, 200, 0, 1, 0, 0, 0, 1]), []);
-        // A goodbye that counts more than there are.
+        // A BYE whose count exceeds its sources.
         let bye = [0x9f, 203, 0, 1, 0, 0, 0, 1];
         assert_eq!(read_rtcp(&bye), [RtcpPacket::Bye(vec![1])]);
         assert_eq!(read_rtcp(&[0x80, 203, 0, 0]), [RtcpPacket::Bye(vec![])]);

@@ -1,5 +1,4 @@
-//! SDP files (RFC 8866): what plain RTP brings, and where; as ffmpeg writes them (`-sdp_file`), as players
-//! open them.
+//! SDP files (RFC 8866) that describe plain RTP streams, as written by ffmpeg (`-sdp_file`) and opened by players.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,52 +13,52 @@ use crate::proto::media::Codec;
 use crate::proto::peer::MediaKind;
 use crate::proto::sdp;
 
-/// Bytes of a file; real ones have hundreds.
+/// Maximum size of a file, in bytes; real ones have hundreds.
 const MAX_FILE: usize = 64 * 1024;
 
-/// Streams in a file.
+/// Maximum number of streams in a file.
 const MAX_STREAMS: usize = 64;
 
-/// The streams that belong together, one for each m-line that is in use.
+/// An SDP file: a group of streams, one for each m-line in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SdpFile {
-    /// What they are called; a player may show it.
+    /// Session name; players may display it.
     pub name: String,
-    /// In the order of the m-lines; 64 at most.
+    /// The streams in order of the m-lines; at most 64.
     pub streams: Vec<StreamDescription>,
-    /// The m-lines that WebRTC does not carry, for example `AAC audio`, `ONVIF metadata`.
+    /// M-lines that WebRTC cannot carry, for example `AAC audio`, `ONVIF metadata`.
     pub left_out: Vec<String>,
 }
 
-/// One stream: what it is and where it is sent to.
+/// A stream: its format and its destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamDescription {
-    /// Where the receiver listens; a multicast group, perhaps.
+    /// Address that the receiver listens on; may be a multicast group.
     pub address: SocketAddr,
-    /// Where it listens for RTCP: the port above, unless said otherwise (RFC 3605, RFC 5761).
+    /// RTCP port of the receiver: the next one after the RTP port, unless specified (RFC 3605, RFC 5761).
     pub rtcp_port: u16,
-    /// How many routers a multicast packet may pass; IPv4 only.
+    /// Multicast TTL; IPv4 only.
     pub ttl: Option<u8>,
-    /// What RTP packets of it say they are: 0 to 127.
+    /// RTP payload type: 0 to 127.
     pub payload_type: u8,
-    /// What it is encoded with.
+    /// The codec.
     pub codec: Codec,
-    /// Ticks of the RTP timestamp in a second.
+    /// RTP clock rate, in Hz.
     pub clock_rate: u32,
-    /// Of sound, as in `a=rtpmap` (Opus: always 2); 0 for video.
+    /// Number of audio channels, as in `a=rtpmap` (Opus: always 2); 0 for video.
     pub channels: u8,
-    /// The codec's parameters, as in `a=fmtp`; empty when there are none.
+    /// Codec parameters, as in `a=fmtp`; empty if there are none.
     pub fmtp: String,
 }
 
-/// What is wrong with an SDP file, and where.
+/// Error in an SDP file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SdpFileError {
-    /// The line, counted from 1; 0 when it is the file as a whole.
+    /// The line number, from 1; 0 if the error concerns the whole file.
     pub line: usize,
-    /// What is wrong, in words.
+    /// Description of the error.
     pub reason: String,
 }
 
@@ -75,7 +74,7 @@ impl fmt::Display for SdpFileError {
 impl std::error::Error for SdpFileError {}
 
 impl StreamDescription {
-    /// A stream of this codec, with its usual parameters.
+    /// Creates a stream of this codec, with the codec's usual parameters.
     pub fn new(codec: Codec, payload_type: u8, address: SocketAddr) -> Self {
         Self {
             address,
@@ -103,12 +102,12 @@ impl StreamDescription {
         self
     }
 
-    /// Where the receiver listens for RTCP.
+    /// Returns the address that the receiver listens on for RTCP.
     pub fn rtcp_address(&self) -> SocketAddr {
         SocketAddr::new(self.address.ip(), self.rtcp_port)
     }
 
-    /// H.264: the parameter sets that the file knows of.
+    /// Returns the H.264 parameter sets in the stream's parameters, if any.
     pub fn parameter_sets(&self) -> Option<H264ParameterSets> {
         match self.codec {
             Codec::H264 => H264ParameterSets::from_fmtp(&self.fmtp),
@@ -116,7 +115,7 @@ impl StreamDescription {
         }
     }
 
-    /// H.264: says the parameter sets, so that a player can begin before the next ones come.
+    /// Writes H.264 parameter sets into the stream's parameters, so that a player can start before they arrive in band.
     pub fn set_parameter_sets(&mut self, sets: &H264ParameterSets) {
         if let Some(known) = sets.to_fmtp() {
             self.fmtp = format!("packetization-mode=1; {known}");
@@ -127,8 +126,8 @@ impl StreamDescription {
 impl FromStr for StreamDescription {
     type Err = String;
 
-    /// A stream as one says it on a command line: `vp8@5004`, `h264/102@192.0.2.1:5004`. Without an IP
-    /// address: 127.0.0.1; without a payload type: that of RFC 3551, or 96.
+    /// Parses a stream in command line notation: `vp8@5004`, `h264/102@192.0.2.1:5004`. The default IP address is
+    /// 127.0.0.1; the default payload type is that of RFC 3551, or 96.
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |what: &str| format!("{text:?}: {what}; a stream is CODEC[/TYPE]@[IP:]PORT");
         let (codec, place) = text.split_once('@').ok_or_else(|| wrong("no @"))?;
@@ -156,7 +155,7 @@ impl FromStr for StreamDescription {
 }
 
 impl SdpFile {
-    /// A file of these streams.
+    /// Creates a file with these streams.
     pub fn new(name: impl Into<String>, streams: Vec<StreamDescription>) -> Self {
         Self {
             name: name.into(),
@@ -165,15 +164,15 @@ impl SdpFile {
         }
     }
 
-    /// Reads a file. Lines end with CRLF, LF or CR; white space around them and a title above them (`SDP:`, as FFmpeg
-    /// prints) are passed over. Of an m-line with several payload types the first that is
-    /// known counts; m-lines with port 0 are not in use and left out. M-lines of what WebRTC does not carry (AAC,
-    /// metadata, an encrypted stream) are [`left_out`](Self::left_out), if another one is carried.
+    /// Parses a file. Lines end in CRLF, LF or CR; white space around them and a title above them (`SDP:`, as FFmpeg
+    /// prints) are ignored. If an m-line has several payload types, the first supported one is used; m-lines with port
+    /// 0 are unused and skipped. M-lines that WebRTC cannot carry (AAC, metadata, encrypted streams) are listed in
+    /// [`left_out`](Self::left_out), provided that another one is supported.
     ///
     /// # Errors
     ///
-    /// [`SdpFileError`] with the line: when it is no SDP, or all streams are encrypted, no RTP, or encoded with
-    /// what WebRTC does not know.
+    /// Returns [`SdpFileError`] with the line number if this is not SDP, or if all streams are encrypted, not RTP, or
+    /// of a codec that WebRTC does not support.
     pub fn parse(text: &str) -> Result<Self, SdpFileError> {
         let whole = |reason: String| SdpFileError { line: 0, reason };
         if text.len() > MAX_FILE {
@@ -218,7 +217,7 @@ impl SdpFile {
         })
     }
 
-    /// The file's text.
+    /// Formats the file.
     pub fn to_text(&self) -> String {
         let local = match self.streams.first().map(|s| s.address) {
             Some(SocketAddr::V6(_)) => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
@@ -234,17 +233,17 @@ impl SdpFile {
             session.add_media(media_of(stream));
         }
         let mut text = Vec::new();
-        // Writing into memory does not fail.
+        // Writing into memory cannot fail.
         let _ = session.write(&mut text);
         String::from_utf8_lossy(&text).into_owned()
     }
 }
 
-/// Why an m-line makes no stream.
+/// Reason why an m-line is not usable as a stream.
 enum Refusal {
-    /// WebRTC does not carry this.
+    /// WebRTC cannot carry it.
     Foreign { what: String, error: SdpFileError },
-    /// It breaks the rules.
+    /// It is invalid.
     Wrong(SdpFileError),
 }
 
@@ -331,7 +330,7 @@ fn stream_of(
     Ok(stream)
 }
 
-/// Payload type, codec, clock rate and channels.
+/// Returns payload type, codec, clock rate and channels.
 fn format_of(media: &Media, lines: &Lines<'_>) -> Result<(u8, Codec, u32, u8), Refusal> {
     let mut unknown = Vec::new();
     for format in media.fmt.split_ascii_whitespace() {
@@ -419,16 +418,16 @@ fn fmtp_of(media: &Media, payload_type: u8) -> Option<String> {
     })
 }
 
-/// To find the line of something that the parser has taken out of its place.
+/// The lines of the file, to find the line number of something that the parser has extracted.
 struct Lines<'a> {
     text: &'a str,
-    /// Of the m-line.
+    /// Index of the m-line.
     index: usize,
 }
 
 impl Lines<'_> {
-    /// An error in the first line of this m-line's section that begins so; else in one of the session;
-    /// else in the m-line.
+    /// Creates an error on the first line of this m-line's section with this beginning, or else on one of the session,
+    /// or else on the m-line itself.
     fn error(&self, begin: &str, reason: String) -> SdpFileError {
         let lines = || self.text.lines().enumerate();
         let starts: Vec<usize> = lines()

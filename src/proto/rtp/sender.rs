@@ -1,4 +1,4 @@
-//! Packets on their way out, as one stream: whatever sources they come from.
+//! RTP sender: packets of changing sources, sent as one continuous stream.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -6,30 +6,29 @@ use super::packet::{Packet, PacketError};
 use super::rtcp::{SenderInfo, ntp_of, write_bye, write_sender_report};
 use super::sdp_file::StreamDescription;
 
-/// How often a sender says how its clocks go (RFC 3550 §6.2 has 5 s; players sync the sooner).
+/// Interval of sender reports. RFC 3550 §6.2 has 5 s; players synchronize sooner with 1 s.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The clock's line through all packets follows the single packet by this part: one delayed by 100 ms moves
-/// it by 0.4 ms.
+/// Weight of a packet in the clock estimate: a packet delayed by 100 ms moves it by 0.4 ms.
 const SMOOTHING: f64 = 1.0 / 256.0;
 
-/// What an [`RtpSender`] writes.
+/// Configuration of an [`RtpSender`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RtpSenderConfig {
-    /// The stream's name, and the same for all that is sent with it.
+    /// SSRC of the outgoing stream.
     pub ssrc: u32,
-    /// What the receiver knows the payload by: 0 to 127.
+    /// Payload type that the receiver expects: 0 to 127.
     pub payload_type: u8,
-    /// Ticks of the timestamp in a second.
+    /// RTP clock rate, in Hz.
     pub clock_rate: u32,
-    /// What streams with the same clock have in common, so that players play them in step (RFC 3550
-    /// §6.5.1). Default: `looprtc`.
+    /// CNAME, shared by streams with the same clock so that players synchronize them (RFC 3550 §6.5.1). Default:
+    /// `looprtc`.
     pub cname: String,
 }
 
 impl RtpSenderConfig {
-    /// A stream of this kind. Choose the SSRC at random where several senders send to one receiver.
+    /// Creates a configuration. Choose a random SSRC if several senders send to one receiver.
     pub fn new(ssrc: u32, payload_type: u8, clock_rate: u32) -> Self {
         Self {
             ssrc,
@@ -39,8 +38,8 @@ impl RtpSenderConfig {
         }
     }
 
-    /// For a stream of an SDP file. Its SSRC is its port number: different for each stream of a receiver,
-    /// which is what matters where nothing else sends there.
+    /// Creates a configuration for a stream of an SDP file. Its SSRC is its port number, which differs for each stream
+    /// of a receiver; that is enough if nothing else sends there.
     pub fn for_stream(stream: &StreamDescription) -> Self {
         let ssrc = stream.address.port().into();
         Self::new(ssrc, stream.payload_type, stream.clock_rate)
@@ -54,8 +53,8 @@ impl RtpSenderConfig {
     }
 }
 
-/// Writes one RTP stream, and reports on it. A new source is continued: sequence numbers and timestamps go
-/// on where the old one's ended.
+/// Writes one RTP stream and its sender reports. A new source continues the stream: sequence numbers and timestamps
+/// follow those of the previous source.
 #[derive(Debug)]
 pub struct RtpSender {
     config: RtpSenderConfig,
@@ -65,22 +64,22 @@ pub struct RtpSender {
     reported: Option<Instant>,
 }
 
-/// What is known of the source being sent, and what is sent of it.
+/// State of the current source.
 #[derive(Debug)]
 struct Source {
     ssrc: u32,
-    /// Added to its own numbers.
+    /// Offset from the source's sequence numbers to those of the stream.
     sequence_offset: u16,
     timestamp_offset: u32,
     /// The highest sequence number sent, and its timestamp.
     sequence: u16,
     timestamp: u32,
-    /// When what has this timestamp came, on average.
+    /// Average arrival time for this timestamp.
     at: Instant,
 }
 
 impl RtpSender {
-    /// A stream of which nothing was sent yet.
+    /// Creates a stream that has not sent anything.
     pub fn new(config: RtpSenderConfig) -> Self {
         Self {
             config,
@@ -91,13 +90,13 @@ impl RtpSender {
         }
     }
 
-    /// The datagram for this packet, which came at `received`. Its payload type and SSRC become the stream's;
-    /// another SSRC than before is a new source. Its extension and contributing sources are left out: what
-    /// they mean was agreed upon elsewhere.
+    /// Returns the datagram for a packet that arrived at `received`. Payload type and SSRC are replaced by the
+    /// stream's; a change of the packet's SSRC means a new source. Extension and contributing sources are removed:
+    /// their meaning was negotiated elsewhere.
     ///
     /// # Errors
     ///
-    /// When the configured payload type is over 127.
+    /// Returns an error if the configured payload type is above 127.
     pub fn write(
         &mut self,
         packet: &Packet<'_>,
@@ -128,9 +127,8 @@ impl RtpSender {
         Ok(datagram)
     }
 
-    /// A sender report, when one is due: with the first packet, then every second. It goes to the receiver's
-    /// RTCP port. Without it players cannot play sound and pictures in step. `wallclock` is what the clock
-    /// on the wall says now.
+    /// Returns a sender report if one is due: after the first packet, then every second. Send it to the receiver's RTCP
+    /// port; players need it to synchronize audio and video. `wallclock` is the current time of day.
     pub fn report(&mut self, now: Instant, wallclock: SystemTime) -> Option<Vec<u8>> {
         let is_due = self
             .reported
@@ -143,7 +141,7 @@ impl RtpSender {
         Some(write_sender_report(&info, &self.config.cname))
     }
 
-    /// A goodbye, with a last report; `None` when nothing was sent.
+    /// Returns the last compound packet with BYE; `None` if nothing was sent.
     pub fn bye(&mut self, now: Instant, wallclock: SystemTime) -> Option<Vec<u8>> {
         let info = self.info(now, wallclock)?;
         Some(write_bye(&info, &self.config.cname))
@@ -156,7 +154,7 @@ impl RtpSender {
         Some(SenderInfo {
             ssrc: self.config.ssrc,
             ntp: ntp_of(wallclock),
-            // The timestamp that a packet coming now would have, on average.
+            // The timestamp that a packet arriving now would have on average.
             rtp_timestamp: source.timestamp.wrapping_add(ticks as u32),
             packets: self.packets,
             bytes: self.bytes,
@@ -165,13 +163,13 @@ impl RtpSender {
 }
 
 impl Source {
-    /// Continues another one, or begins with this packet's own numbers.
+    /// Starts a source: continues the previous one, or keeps the packet's own numbers.
     fn after(before: Option<&Self>, packet: &Packet<'_>, received: Instant, rate: f64) -> Self {
         let (sequence, timestamp) = match before {
             None => (packet.sequence_number, packet.timestamp),
             Some(old) => {
                 let gap = received.saturating_duration_since(old.at).as_secs_f64() * rate;
-                // Never the same time twice, even if it comes at once.
+                // Timestamps must differ even if both packets arrive at once.
                 let gap = (gap.round() as u32).max(1);
                 (
                     old.sequence.wrapping_add(1),
@@ -189,14 +187,14 @@ impl Source {
         }
     }
 
-    /// Moves on to this packet, if it is further than all before.
+    /// Updates the state with this packet if it is the newest one.
     fn follow(&mut self, sequence: u16, timestamp: u32, received: Instant, rate: f64) {
         let ahead = sequence.wrapping_sub(self.sequence);
         if ahead == 0 || ahead > u16::MAX / 2 {
             return;
         }
         self.sequence = sequence;
-        // B-frames go back in time, a little.
+        // B-frames go back in time slightly.
         let ticks = timestamp.wrapping_sub(self.timestamp) as i32;
         self.timestamp = timestamp;
         let step = f64::from(ticks) / rate;
@@ -208,7 +206,7 @@ impl Source {
         let expected = expected.unwrap_or(received);
         let late = received.saturating_duration_since(expected);
         let early = expected.saturating_duration_since(received);
-        // Far off the line: the source paused, or its clock jumped.
+        // Far off: the source has paused, or its clock jumped.
         self.at = match late.max(early) > Duration::from_secs(1) {
             true => received,
             false => expected + late.mul_f64(SMOOTHING) - early.mul_f64(SMOOTHING),
@@ -253,7 +251,7 @@ mod tests {
         let t = Instant::now();
         assert_eq!(write(&mut sender, 1, 65_534, 5, t), (65_534, 5));
         assert_eq!(write(&mut sender, 1, 0, 105, t + ms(100)), (0, 105));
-        // A late one does not set the end.
+        // A late packet does not change the end.
         assert_eq!(write(&mut sender, 1, 65_535, 55, t + ms(101)), (65_535, 55));
         assert_eq!(
             write(&mut sender, 2, 900, 4_000_000_000, t + ms(600)),
@@ -274,7 +272,7 @@ mod tests {
         assert_eq!(sender.bye(t, wall), None);
         let mut reports = Vec::new();
         for n in 0..100u32 {
-            // Every tenth comes 30 ms late; the clock on the wall does not.
+            // Every tenth packet arrives 30 ms late; the wall clock is exact.
             let late = if n % 10 == 9 { 30 } else { 0 };
             let at = t + ms(u64::from(n) * 40 + late);
             write(&mut sender, 1, n as u16, n * 3600, at);

@@ -1,10 +1,10 @@
-//! Whose packets are taken: of all that may be sent to a port, one sender's at a time.
+//! Selection of an RTP source: of all senders to a port, one at a time.
 //!
-//! A *source* is an address and an SSRC. The first to come is the *current* one. Another is ignored while the
-//! current one is alive, and takes over when that has said BYE or has been silent for a while
-//! ([`RtpSourceConfig::patience`]): this is what a sender that was killed and started again looks like. What the
-//! newcomer has sent meanwhile is held and not lost, since its one keyframe for a long time may be in it. A
-//! sender that begins anew under its old SSRC is seen by its sequence numbers (RFC 3550 appendix A.1).
+//! A *source* is an address and an SSRC. The first one becomes the *current* source. Another one is ignored while the
+//! current one is active, and takes over after it has sent BYE or has been silent for [`RtpSourceConfig::patience`], as
+//! happens when a sender is restarted. Packets that the new source sent meanwhile are held and not lost, because they
+//! may contain its only keyframe for a long time. A sender that restarts under its old SSRC is recognized by its
+//! sequence numbers (RFC 3550 appendix A.1).
 //!
 //! ```text
 //!                first packet                another's, after BYE or silence: all that was held
@@ -28,47 +28,47 @@ use crate::proto::peer::RtpPacket;
 
 pub use self::config::{Ignored, RtpSourceConfig, RtpSourceStats};
 
-/// Sequence numbers further ahead than this are another beginning (RFC 3550 appendix A.1, MAX_DROPOUT).
+/// Maximum forward jump of sequence numbers within a source (RFC 3550 appendix A.1, MAX_DROPOUT).
 const MAX_DROPOUT: u16 = 3000;
 
-/// How far behind the highest sequence number a packet may come; twice, it is taken once.
+/// Maximum distance of a late packet behind the highest sequence number; within it, duplicates are detected.
 const MAX_MISORDER: u16 = 64;
 
-/// Packets and reports given out and not polled.
+/// Maximum number of events that are not polled.
 const MAX_UNPOLLED: usize = 8192;
 
-/// What a held packet costs besides its payload.
+/// Cost of a held packet in addition to its payload, in bytes.
 const PACKET_COST: usize = 64;
 
-/// A packet that was taken.
+/// An accepted packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourcePacket {
-    /// Names the source: another number, another beginning of sequence numbers and timestamps. Counted from
-    /// 1; with [`every_ssrc`](RtpSourceConfig::every_ssrc) it is the SSRC.
+    /// Number of the source: it changes when sequence numbers and timestamps start anew. Counted from 1; with
+    /// [`every_ssrc`](RtpSourceConfig::every_ssrc) it is the SSRC.
     pub source: u32,
-    /// It is the first of its source.
+    /// Set for the first packet of a source.
     pub source_changed: bool,
-    /// As the sender has it.
+    /// The sender's SSRC.
     pub ssrc: u32,
-    /// What the payload is.
+    /// RTP payload type.
     pub payload_type: u8,
-    /// Counts packets; wraps. Gaps are packets lost or still to come. Where parameter sets were put in, those
-    /// that follow are renumbered.
+    /// Sequence number; wraps. Gaps are packets lost or still to come. After parameter sets are inserted, later packets
+    /// are renumbered.
     pub sequence_number: u16,
-    /// In ticks of the payload's clock; wraps.
+    /// Timestamp in ticks of the RTP clock; wraps.
     pub timestamp: u32,
-    /// With video, mostly the last packet of a frame.
+    /// Marker bit; for video, usually the last packet of a frame.
     pub marker: bool,
-    /// Without padding. May be empty.
+    /// Payload without padding. May be empty.
     pub payload: Arc<[u8]>,
-    /// When it came.
+    /// Arrival time.
     pub received: Instant,
 }
 
 impl SourcePacket {
-    /// The packet as a peer takes it ([`Peer::write_rtp`](crate::proto::peer::Peer::write_rtp)): its source
-    /// stands where the SSRC does, so that the stream goes on when another takes over, whatever its SSRC.
+    /// Converts to a packet for [`Peer::write_rtp`](crate::proto::peer::Peer::write_rtp). Its SSRC field holds the
+    /// number of the source, so that the stream continues when another source takes over, whatever its SSRC.
     pub fn to_packet(&self) -> RtpPacket {
         RtpPacket::new(
             self.source,
@@ -81,17 +81,17 @@ impl SourcePacket {
     }
 }
 
-/// What comes out of an [`RtpSource`].
+/// Output of [`RtpSource::poll`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SourceEvent {
-    /// A packet that was taken, as it came: put in order it is not.
+    /// An accepted packet, in order of arrival (not reordered).
     Packet(SourcePacket),
-    /// The current source says how its clocks go.
+    /// A sender report of the current source.
     SenderReport(SenderInfo),
-    /// The current source has said goodbye; the next to come takes over at once.
+    /// The current source has sent BYE; the next one takes over at once.
     Ended {
-        /// Its SSRC.
+        /// The SSRC of the source.
         ssrc: u32,
     },
 }
@@ -108,12 +108,12 @@ struct Current {
     heard: Instant,
     is_over: bool,
     highest: u16,
-    /// Bit n: the packet n behind the highest has come.
+    /// Bit n is set if the packet n behind the highest one has arrived.
     seen: u64,
-    /// Parameter sets put in so far, and before which packet the last.
+    /// Number of parameter set packets inserted so far, and the packet before which the last one was inserted.
     inserted: u16,
     inserted_at: u16,
-    /// The timestamp of the last parameter sets, put in or not.
+    /// The timestamp of the last parameter sets, inserted or received.
     sets_at: Option<u32>,
     sets: ParameterSets,
 }
@@ -128,7 +128,7 @@ struct Challenger {
     bytes: usize,
 }
 
-/// Takes datagrams, gives out the packets of one sender at a time. See the [module](super).
+/// Accepts datagrams and returns the packets of one sender at a time. See the [module](super).
 #[derive(Debug)]
 pub struct RtpSource {
     config: RtpSourceConfig,
@@ -139,7 +139,7 @@ pub struct RtpSource {
 }
 
 impl RtpSource {
-    /// A source that has heard nothing yet.
+    /// Creates a source selector without a current source.
     pub fn new(config: RtpSourceConfig) -> Self {
         Self {
             config,
@@ -150,12 +150,11 @@ impl RtpSource {
         }
     }
 
-    /// Takes a datagram, RTP or RTCP, from whichever of the two ports. Then [`poll`](Self::poll) until
-    /// nothing is left.
+    /// Handles a datagram, RTP or RTCP, from either port. Call [`poll`](Self::poll) afterwards until it returns `None`.
     ///
     /// # Errors
     ///
-    /// Why it was not taken; it is counted as well, and nothing need be done.
+    /// Returns the reason if the datagram was not accepted. It is counted as well; no action is required.
     pub fn handle_input(
         &mut self,
         from: SocketAddr,
@@ -175,34 +174,34 @@ impl RtpSource {
         result
     }
 
-    /// The next packet or report; `None`: not before the next datagram.
+    /// Returns the next event; `None` if there is none until the next datagram.
     pub fn poll(&mut self) -> Option<SourceEvent> {
         self.events.pop_front()
     }
 
-    /// Address and SSRC of the current source.
+    /// Returns address and SSRC of the current source.
     pub fn current(&self) -> Option<(SocketAddr, u32)> {
         self.current.as_ref().map(|c| (c.key.from, c.key.ssrc))
     }
 
-    /// Address and SSRC of one that sends while another is the current one.
+    /// Returns address and SSRC of a source that sends while another one is current.
     pub fn waiting(&self) -> Option<(SocketAddr, u32)> {
         let key = self.challenger.as_ref().map(|c| c.key)?;
         (Some((key.from, key.ssrc)) != self.current()).then_some((key.from, key.ssrc))
     }
 
-    /// What has been counted so far.
+    /// Returns the statistics so far.
     pub fn stats(&self) -> RtpSourceStats {
         self.stats
     }
 
-    /// From now on only this SSRC, or again any. A current source that is another is left at once.
+    /// Accepts this SSRC only, or any if `None`. A current source with another SSRC is dropped at once.
     pub fn set_ssrc(&mut self, ssrc: Option<u32>) {
         self.config.ssrc = ssrc;
         self.leave_unwanted();
     }
 
-    /// From now on only from this address, or again from any. A current source elsewhere is left at once.
+    /// Accepts this address only, or any if `None`. A current source elsewhere is dropped at once.
     pub fn set_from(&mut self, address: Option<IpAddr>) {
         self.config.from = address;
         self.leave_unwanted();
@@ -288,12 +287,12 @@ impl RtpSource {
         self.hold(key, packet, false)
     }
 
-    /// The next packet of the current source.
+    /// Handles the next packet of the current source.
     fn go_on(&mut self, packet: SourcePacket) {
         if let Some(current) = &mut self.current {
             current.heard = packet.received;
             current.is_over = false;
-            // It lives, so what another has sent until now will not be needed.
+            // The current source is active, so packets held of another one are obsolete.
             if let Some(other) = &mut self.challenger {
                 other.held.clear();
                 other.bytes = 0;
@@ -302,15 +301,15 @@ impl RtpSource {
         self.give_out_in_source(packet, false);
     }
 
-    /// Keeps the packet of one that may take over. `again`: it is the current one itself, and two packets in
-    /// sequence prove that it has begun anew.
+    /// Holds a packet of a source that may take over. `again`: it is the current source itself, and two packets in
+    /// sequence prove that it has restarted.
     fn hold(&mut self, key: Key, packet: SourcePacket, again: bool) -> Result<(), Ignored> {
         let now = packet.received;
         let next = packet.sequence_number.wrapping_add(1);
         let patience = self.config.patience;
         let challenger = match &mut self.challenger {
             Some(c) if c.key == key => c,
-            // One at a time here, too.
+            // Only one such source at a time.
             Some(c) if now.saturating_duration_since(c.heard) < patience => {
                 return Err(Ignored::NotCurrent);
             }
@@ -344,7 +343,7 @@ impl RtpSource {
         Err(Ignored::NotCurrent)
     }
 
-    /// A new current source: what was held of it, and this packet.
+    /// Starts a new current source with its held packets and this packet.
     fn begin(&mut self, key: Key, packet: SourcePacket) {
         self.stats.sources = self.stats.sources.wrapping_add(1);
         let held = self.challenger.take_if(|c| c.key == key);
@@ -378,7 +377,7 @@ impl RtpSource {
         }
     }
 
-    /// Numbers the packet, and puts parameter sets before it where they are missing.
+    /// Numbers the packet, and inserts parameter sets before it if they are missing.
     fn give_out_in_source(&mut self, mut packet: SourcePacket, is_first: bool) {
         let Some(current) = &mut self.current else {
             return;
@@ -409,7 +408,7 @@ impl RtpSource {
                 before = Some(sets);
             }
         }
-        // One that comes late keeps the number it had before the last insertion.
+        // A late packet keeps the number it had before the last insertion.
         let is_older = original.wrapping_sub(current.inserted_at) > u16::MAX / 2;
         let inserted = current.inserted - u16::from(is_older && current.inserted > 0);
         packet.sequence_number = original.wrapping_add(inserted);
@@ -429,7 +428,7 @@ impl RtpSource {
         if packets.is_empty() {
             return Err(Ignored::Malformed);
         }
-        // RTCP mostly comes from another port than RTP.
+        // RTCP usually comes from another port than RTP.
         let is_taken = |ssrc: u32, current: &Option<Current>| {
             let key = current.as_ref().map(|c| c.key);
             key.is_some_and(|k| k.ssrc == ssrc && k.from.ip() == from.ip())
@@ -458,14 +457,14 @@ impl RtpSource {
     }
 }
 
-/// Where a packet stands among those before.
+/// Position of a packet relative to earlier ones.
 enum Order {
-    /// Ahead of all, and so many are missing before it.
+    /// Newer than all others, with this number of packets missing before it.
     Ahead(u16),
-    /// Behind, and not seen before.
+    /// Older, and not received before.
     Behind,
     Twice,
-    /// Far from all.
+    /// Too far from the others.
     Elsewhere,
 }
 

@@ -10,7 +10,6 @@
 //! missing mids and directions, any token as a mid. A line that is not understood is ignored; a description that cannot
 //! be used is an error that names the line. The core sees the canonical text only, and the remote peer gets back its
 //! own m-lines, types, profiles and mids.
-//! and the other side sees its own m-lines, kinds, profiles and mids again.
 
 #![cfg_attr(
     not(feature = "server"),

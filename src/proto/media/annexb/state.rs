@@ -1,9 +1,9 @@
-//! What a decoder would have to know between NAL units: parameter sets and picture order.
+//! Decoder state between NAL units: parameter sets and picture order.
 
 use super::super::{Codec, MediaError, MediaErrorKind, Timebase, h264, h265};
 use super::MAX_PARAMETER_SETS;
 
-/// What a NAL unit means for the division into access units (H.264 §7.4.1.2.3, H.265 §7.4.2.4.4).
+/// Role of a NAL unit in the division into access units (H.264 §7.4.1.2.3, H.265 §7.4.2.4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// An access unit delimiter.
@@ -12,24 +12,24 @@ pub(super) enum Role {
         kind: u8,
         id: u8,
     },
-    /// Stands before the slices of a picture.
+    /// Precedes the slices of a picture.
     Prefix,
     Slice {
         first: bool,
         keyframe: bool,
     },
-    /// A slice without its parameter sets.
+    /// A slice whose parameter sets are missing.
     Orphan {
         first: bool,
     },
-    /// Stands behind the slices of a picture.
+    /// Follows the slices of a picture.
     Suffix,
-    /// Left out: filler data, other layers.
+    /// Dropped: filler data, other layers.
     Ignored,
 }
 
 impl Role {
-    /// Whether a NAL unit of this role begins a new access unit.
+    /// Returns `true` if a NAL unit of this role starts a new access unit.
     pub fn begins_next(self, has_picture: bool) -> bool {
         has_picture
             && match self {
@@ -40,7 +40,7 @@ impl Role {
     }
 }
 
-/// A parameter set to be repeated before keyframes.
+/// A parameter set kept for repetition before keyframes.
 #[derive(Debug)]
 pub(super) struct ParameterSet {
     pub kind: u8,
@@ -75,7 +75,7 @@ struct H265 {
     pps: Vec<h265::Pps>,
     newest: Option<h265::Sps>,
     order: h265::Order,
-    /// Whether the slices of the current picture have their parameter sets.
+    /// Set if the parameter sets of the current picture's slices are present.
     decodable: bool,
 }
 
@@ -111,7 +111,7 @@ impl State {
         }
     }
 
-    /// The time of a frame, if the stream says.
+    /// Returns the frame time, if the stream specifies it.
     pub fn frame_time(&self) -> Option<Timebase> {
         match &self.codec {
             CodecState::H264(state) => state.newest.as_ref()?.frame_time,
@@ -119,12 +119,12 @@ impl State {
         }
     }
 
-    /// The parameter sets in the order in which a decoder wants them.
+    /// Iterates over the parameter sets in decoding order.
     pub fn sets(&self) -> impl Iterator<Item = &ParameterSet> {
         self.sets.iter()
     }
 
-    /// Takes the next NAL unit, never empty.
+    /// Processes a NAL unit (not empty) and returns its role.
     pub fn take(&mut self, nal: &[u8], offset: u64) -> Result<Role, MediaError> {
         let role = match &mut self.codec {
             CodecState::H264(state) => state.take(nal, offset)?,
@@ -146,7 +146,7 @@ impl State {
             return Err(MediaError::new(MediaErrorKind::TooLarge, offset, reason));
         }
         let nal = nal.to_vec();
-        // The types ascend in the order of dependence: VPS, SPS, PPS.
+        // Types ascend in order of dependence: VPS, SPS, PPS.
         match self
             .sets
             .binary_search_by_key(&key, |set| (set.kind, set.id))
@@ -184,7 +184,7 @@ impl H264 {
             h264::AUD => Role::Delimiter,
             h264::FILLER => Role::Ignored,
             h264::SEI | 14..=18 => Role::Prefix,
-            // Other layers and views (Annexes F, G) are for decoders that browsers do not have.
+            // Other layers and views (annexes F and G), which browsers cannot decode.
             20 | 21 => Role::Ignored,
             _ if !h264::is_sendable(nal) => Role::Ignored,
             _ => Role::Suffix,

@@ -18,12 +18,12 @@ fn start_codes() {
         0, 0, 0, 1, 9, 0xF0, 0, 0, 1, 7, 1, 0, 0, 3, 0, 0, 0, 0, 0, 1, 8, 0, 0, 1, 0, 0, 1,
     ];
     let found: Vec<_> = units(&stream).collect();
-    // Emulation prevention stays, zeros behind a unit go, empty units are none.
+    // Emulation prevention bytes stay, trailing zeros go, empty units are skipped.
     assert_eq!(
         found,
         [(4, &[9, 0xF0][..]), (9, &[7, 1, 0, 0, 3]), (20, &[8])]
     );
-    // Against the plain way, for all strings of 0, 1, 2 up to a length.
+    // Compared with the simple algorithm, for all strings of 0, 1, 2 up to a length.
     for length in 0..9u32 {
         for code in 0..3usize.pow(length) {
             let bytes: Vec<u8> = (0..length)
@@ -53,7 +53,7 @@ fn garbage_at_the_beginning() {
         (frames.len(), error.kind, error.offset),
         (0, MediaErrorKind::WrongFormat, 2)
     );
-    // Zeros are fine (leading_zero_8bits), and nothing but parameter sets is no frame.
+    // Zeros are valid (leading_zero_8bits), and parameter sets alone are not a frame.
     let stream = [&[0; 9][..], &[0, 0, 1], H264_SPS].concat();
     assert_eq!(
         read(Codec::H264, &stream, Limits::default()),
@@ -74,7 +74,7 @@ fn limits() {
         read(Codec::H265, &many, limits.clone()).1.unwrap().kind,
         MediaErrorKind::TooLarge
     );
-    // Video parameter sets of 5,000 bytes each, all different.
+    // Different video parameter sets of 5,000 bytes each.
     let sets: Vec<u8> = (0..16u8)
         .flat_map(|id| [&[0, 0, 1, 0x40, 1, id << 4 | 1][..], &[7; 5000]].concat())
         .collect();

@@ -1,31 +1,31 @@
-//! How long to hold things back. See the module above for the scheme and where it comes from.
+//! Delay estimation; see the parent module for the algorithm and its origin.
 
 use std::time::{Duration, Instant};
 
 use super::JitterConfig;
 
-/// Microseconds: fine enough for a jitter, and 2^63 of them are 292,000 years.
+/// Microseconds: precise enough for jitter, and 2^63 of them are 292,000 years.
 type Micros = i64;
 
-/// The sliding minimum is over this many seconds.
+/// Length of the sliding minimum, in seconds.
 const WINDOW: usize = 10;
 
-/// What a bucket of the histogram spans, and how many there are: 2 s together.
+/// Width of a histogram bucket in microseconds; the buckets span 2 s.
 const BUCKET: Micros = 5_000;
 const BUCKETS: usize = 400;
 
-/// After this time an arrival counts 1/e of what it did.
+/// Time constant of forgetting, in seconds: after it an arrival counts 1/e.
 const FORGET: f64 = 10.0;
 
-/// The weights are scaled down beyond this, long before an f64 loses precision.
+/// Weights are scaled down beyond this value, well before an f64 loses precision.
 const MAX_WEIGHT: f64 = 1e9;
 
-/// Arrivals this far from the others do not count; so many in a row mean that the sender's timestamps
-/// jumped.
+/// Relative delay beyond which an arrival is ignored, in microseconds; several in a row mean that the sender's
+/// timestamps jumped.
 const JUMP: Micros = 2_000_000;
 const JUMPS: u32 = 4;
 
-/// The delay shrinks by this part of the time that passes.
+/// Fraction of the elapsed time by which the delay shrinks.
 const SHRINK: f64 = 0.02;
 
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) struct Estimator {
     min_delay: Micros,
     max_delay: Micros,
     quantile: f64,
-    /// The smallest transit time in each of the last seconds, and which second the newest is.
+    /// The minimum transit time of each of the last seconds, and the newest second.
     minima: [Option<Micros>; WINDOW],
     second: u64,
     histogram: Box<[f64; BUCKETS]>,
@@ -76,7 +76,7 @@ impl Estimator {
         }
     }
 
-    /// Takes the time of an arrival.
+    /// Records an arrival.
     pub fn arrived(&mut self, timestamp: i64, now: Instant) {
         self.advance(now);
         let transit = self.since_start(now) - self.media_time(timestamp);
@@ -99,11 +99,11 @@ impl Estimator {
         self.aim();
     }
 
-    /// Lets time pass: the window slides, and the delay shrinks towards its target.
+    /// Advances the time: the window slides, and the delay shrinks towards its target.
     pub fn advance(&mut self, now: Instant) {
         let second = now.saturating_duration_since(self.start).as_secs();
         let steps = second.saturating_sub(self.second).min(WINDOW as u64) as usize;
-        // With no arrival in all the window, the last minimum is the best guess there is.
+        // Without arrivals in the whole window, the last minimum is the best estimate.
         if steps < WINDOW || self.minima.iter().all(Option::is_none) {
             self.minima.rotate_right(steps);
             self.minima
@@ -126,7 +126,7 @@ impl Estimator {
         };
     }
 
-    /// When something with this timestamp is to be played. `None` before anything was measured.
+    /// Returns the playout time for a timestamp. `None` before the first measurement.
     pub fn play_at(&self, timestamp: i64) -> Option<Instant> {
         let since_start = self
             .media_time(timestamp)
@@ -152,7 +152,7 @@ impl Estimator {
         Duration::from_micros(self.jitter as u64)
     }
 
-    /// RFC 3550 §6.4.1 and appendix A.8.
+    /// Updates the jitter (RFC 3550 §6.4.1 and appendix A.8).
     fn smooth_jitter(&mut self, transit: Micros) {
         if let Some(last) = self.last_transit {
             self.jitter += (transit.abs_diff(last) as f64 - self.jitter) / 16.0;
@@ -161,12 +161,12 @@ impl Estimator {
     }
 
     fn count(&mut self, relative: Micros, now: Instant) {
-        // Instead of making all others lighter, each is heavier than the one before.
+        // Instead of reducing all earlier weights, each arrival weighs more than the one before.
         let passed = now
             .saturating_duration_since(self.last_arrival)
             .as_secs_f64();
         self.last_arrival = self.last_arrival.max(now);
-        // Beyond this nothing of the past would count anyway, and an f64 is not to overflow.
+        // Beyond this, earlier weights are negligible; avoids overflow of the f64.
         self.weight *= (passed / FORGET).min(20.0).exp();
         let bucket = usize::try_from(relative / BUCKET)
             .unwrap_or(0)
@@ -183,7 +183,7 @@ impl Estimator {
         }
     }
 
-    /// The target: the upper end of the bucket in which the quantile is.
+    /// Sets the target to the upper end of the bucket that contains the quantile.
     fn aim(&mut self) {
         let wanted = self.total * self.quantile;
         let mut sum = 0.0;

@@ -5,7 +5,7 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A sender of packets every 20 ms at 48 kHz, and a network.
+/// A sender of packets every 20 ms at 48 kHz, and a simulated network.
 struct Network {
     seed: u64,
     packets: u64,
@@ -13,9 +13,9 @@ struct Network {
     first_timestamp: u32,
     loss: f64,
     duplicate: f64,
-    /// How much later than the fastest, in microseconds, the packet sent at this second comes.
+    /// Delay in microseconds, relative to the fastest, of a packet sent at this second.
     delay: fn(&mut Rng, u64) -> u64,
-    /// The sender's clock against ours, in millionths.
+    /// Drift of the sender's clock against ours, in ppm.
     drift: i64,
 }
 
@@ -35,18 +35,18 @@ impl Default for Network {
 }
 
 struct Outcome {
-    /// Number, when sent, when given out.
+    /// Sequence number, send time and release time.
     given: Vec<(u64, Duration, Duration)>,
     stats: JitterStats,
     sent_once: u64,
     lost_before: u64,
-    /// The delay after each second.
+    /// The delay at the end of each second.
     delays: Vec<Duration>,
     max_held: usize,
 }
 
 impl Network {
-    /// When packets arrive, by number.
+    /// Returns the arrival time of each packet.
     fn arrivals(&self) -> (Vec<(Duration, u64)>, u64) {
         let mut rng = Rng::new(self.seed);
         let (mut arrivals, mut sent) = (Vec::new(), 0);
@@ -135,7 +135,7 @@ impl Network {
 }
 
 impl Outcome {
-    /// In order, nothing twice, nothing unaccounted for.
+    /// Checks that packets are in order, unique and all accounted for.
     fn check(&self) {
         assert!(
             self.given.windows(2).all(|pair| pair[0].0 < pair[1].0),
@@ -149,7 +149,7 @@ impl Outcome {
         assert_eq!((stats.held, stats.held_bytes, stats.overflowed), (0, 0, 0));
     }
 
-    /// How uneven it still is: the share of packets not given out a constant time after they were sent.
+    /// Returns the fraction of packets that were not released at a constant time after sending.
     fn uneven(&self, from: Duration) -> f64 {
         let later: Vec<_> = self.given.iter().filter(|given| given.1 > from).collect();
         let step = |pair: &[&(u64, Duration, Duration)]| {
@@ -161,7 +161,7 @@ impl Outcome {
     }
 }
 
-/// Exponentially distributed, as queues make it, with this mean in microseconds.
+/// Returns an exponentially distributed value, typical of queues, with this mean in microseconds.
 fn exponential(rng: &mut Rng, mean: f64) -> u64 {
     let uniform = (rng.below(1 << 30) + 1) as f64 / (1u64 << 30) as f64;
     (-uniform.ln() * mean) as u64
@@ -201,7 +201,7 @@ fn jitter_is_smoothed() {
         let outcome = network.run(JitterConfig::new(48_000));
         outcome.check();
         let stats = &outcome.stats;
-        // 99 % of an exponential distribution are below 4.6 means.
+        // 99 % of an exponential distribution are below 4.6 times the mean.
         let ideal = Duration::from_micros(mean * 46 / 10);
         let settled = outcome.delays[20..].iter();
         let (least, most) = (settled.clone().min().unwrap(), settled.max().unwrap());
@@ -222,7 +222,7 @@ fn jitter_is_smoothed() {
 
 #[test]
 fn the_delay_follows_the_network() {
-    // Quiet, then 100 ms of jitter from 20 s to 40 s, then quiet again.
+    // No jitter; 100 ms from 20 s to 40 s; then none again.
     let network = Network {
         packets: 6000,
         delay: |rng, second| {
@@ -261,7 +261,7 @@ fn losses_are_counted_and_do_not_hold_things_up() {
         let outcome = network.run(JitterConfig::new(48_000).release(release));
         outcome.check();
         let missing = network.packets - outcome.given.len() as u64;
-        // The last ones are missed by nobody.
+        // Losses at the end are never noticed.
         assert!(
             missing - outcome.stats.lost <= 2,
             "{missing} {:?}",
@@ -300,7 +300,7 @@ fn in_order_release_waits_for_gaps_only() {
 
 #[test]
 fn retransmissions_are_waited_for() {
-    // 5 % come a round trip of 120 ms later: as NACK and RTX bring them.
+    // 5 % arrive a round trip of 120 ms later, as with NACK and RTX.
     let network = Network {
         delay: |rng, _| {
             if rng.chance(0.05) {
@@ -370,7 +370,7 @@ fn nothing_waits_longer_than_the_limit() {
     let mut buffer = JitterBuffer::new(config.clone());
     for (at, n) in network.arrivals().0 {
         let now = start + at;
-        // The loop wakes it up when it asked for it.
+        // The loop calls it at the time it asked for.
         loop {
             let next = match buffer.poll(now) {
                 JitterOutput::Item(_) => continue,
@@ -420,7 +420,7 @@ fn another_ssrc_and_a_restart_begin_anew() {
             .collect::<Vec<_>>(),
         [(100, 0), (102, 1)]
     );
-    // One from nowhere is no restart, two are.
+    // One distant packet is not a restart, two are.
     buffer.insert(arrival(2, 5, 77), now + ms(2));
     buffer.insert(arrival(2, 60_001, 77), now + ms(2));
     assert_eq!((buffer.stats().stray, buffer.stats().restarts), (1, 1));
@@ -439,7 +439,7 @@ fn a_jump_of_the_timestamps_is_survived() {
     let mut buffer = JitterBuffer::new(JitterConfig::new(48_000));
     let (mut given, mut last) = (0, Duration::ZERO);
     for n in 0..3000u32 {
-        // Every ten seconds the sender's clock leaps, ahead and back.
+        // Every ten seconds the sender's timestamps jump, forwards and back.
         let leap = [0, 3_000_000_000, 48_000 * 60, 5][(n / 500) as usize % 4];
         let now = start + ms(20 * u64::from(n));
         buffer.insert(arrival(1, n as u16, leap + n * 960), now);

@@ -1,20 +1,21 @@
-//! EBML (RFC 8794): elements behind one another and in one another, each with an id, a length and its bytes.
+//! EBML (RFC 8794): nested elements with id, length and content.
 
 use std::io::{Read, Seek, SeekFrom};
 
-/// Bytes of an id, and of a length.
+/// Maximum size of an id and of a length, in bytes.
 const MAX_ID: usize = 4;
 const MAX_LENGTH: usize = 8;
 
-/// The header of an element: its id and length.
+/// Header of an element: its id and length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Header {
     pub id: u32,
-    /// `None`: not known when it was written. It ends where an element begins that cannot be in it, or with the file.
+    /// `None` if the length is unknown: the element ends before the first one that cannot be inside it, or with the
+    /// file.
     pub length: Option<u64>,
 }
 
-/// Reads elements from a file, one after the other.
+/// Reads elements from a file, one after another.
 #[derive(Debug)]
 pub(super) struct Elements<R> {
     input: R,
@@ -22,11 +23,11 @@ pub(super) struct Elements<R> {
     at: u64,
     size: u64,
     buffer: Vec<u8>,
-    /// Up to here the buffer is used up.
+    /// The buffer is consumed up to this index.
     used: usize,
 }
 
-/// Bytes read at once.
+/// Size of a read, in bytes.
 const CHUNK: usize = 16 * 1024;
 
 impl<R: Read + Seek> Elements<R> {
@@ -63,7 +64,7 @@ impl<R: Read + Seek> Elements<R> {
         Ok(byte)
     }
 
-    /// Reads the header of the next element; `None` at the end of the file, and where there is none.
+    /// Reads the header of the next element; `None` at the end of the file, or if there is no valid header.
     pub fn header(&mut self) -> std::io::Result<Option<Header>> {
         let Some((id, _)) = self.number(MAX_ID, true)? else {
             return Ok(None);
@@ -72,13 +73,13 @@ impl<R: Read + Seek> Elements<R> {
             return Ok(None);
         };
         Ok(Some(Header {
-            // Of four bytes at most.
+            // At most four bytes.
             id: u32::try_from(id).unwrap_or(0),
             length: (!is_unknown).then_some(length),
         }))
     }
 
-    /// A number with its length in its first byte, and whether all its bits are ones. Ids keep the mark of the length.
+    /// Reads a variable-length number, and whether all its bits are ones. Ids keep the length marker.
     fn number(&mut self, most: usize, keep_mark: bool) -> std::io::Result<Option<(u64, bool)>> {
         let Some(first) = self.byte()? else {
             return Ok(None);
@@ -100,7 +101,7 @@ impl<R: Read + Seek> Elements<R> {
         Ok(Some((value, is_full)))
     }
 
-    /// Reads the bytes of an element; fewer, when the file ends before.
+    /// Reads the content of an element; fewer bytes if the file ends.
     pub fn bytes(&mut self, length: u64) -> std::io::Result<Vec<u8>> {
         let length = usize::try_from(length.min(self.left())).unwrap_or(usize::MAX);
         let mut bytes = Vec::with_capacity(length);
@@ -114,7 +115,7 @@ impl<R: Read + Seek> Elements<R> {
         Ok(bytes)
     }
 
-    /// Passes over so many bytes.
+    /// Skips `length` bytes.
     pub fn skip(&mut self, length: u64) -> std::io::Result<()> {
         let buffered = (self.buffer.len() - self.used) as u64;
         let length = length.min(self.left());
@@ -132,7 +133,7 @@ impl<R: Read + Seek> Elements<R> {
     }
 }
 
-/// The elements in the bytes of another one; what is cut off at the end is left out.
+/// Iterates over the elements inside another one; a truncated one at the end is left out.
 pub(super) fn children(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -144,7 +145,7 @@ pub(super) fn children(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     })
 }
 
-/// A number with its length in its first byte, and what is behind it.
+/// Reads a variable-length number, and returns the bytes after it.
 pub(super) fn vint(bytes: &[u8], most: usize, keep_mark: bool) -> Option<(u64, &[u8])> {
     let (&first, _) = bytes.split_first()?;
     let length = first.leading_zeros() as usize + 1;
@@ -157,7 +158,7 @@ pub(super) fn vint(bytes: &[u8], most: usize, keep_mark: bool) -> Option<(u64, &
     Some((if keep_mark { value } else { value & !mark }, rest))
 }
 
-/// An unsigned integer of up to eight bytes.
+/// Reads an unsigned integer of up to eight bytes.
 pub(super) fn uint(bytes: &[u8]) -> u64 {
     bytes
         .iter()

@@ -1,4 +1,4 @@
-//! Edit lists of MP4 (ISO/IEC 14496-12 §8.6.6): which part of a track is shown, and when.
+//! MP4 edit lists (ISO/IEC 14496-12 §8.6.6): which part of a track is presented, and when.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use shiguredo_mp4::boxes::MoovBox;
 
 use super::super::{MAX_TIME, Timebase};
 
-/// Entries of a track that are looked at; real ones have one or two.
+/// Maximum number of entries per track; real ones have one or two.
 const MAX_EDITS: usize = 1000;
 
-/// Speed-up for frames before the part that is shown: they are decoded but not shown.
+/// Speed-up of frames before the presented part: they are decoded but not displayed.
 const HURRY: u64 = 100;
 
-/// Rounding error of the movie's time units, mostly milliseconds; in nanoseconds.
+/// Rounding error of the movie's time units, usually milliseconds; in nanoseconds.
 const ROUNDING: Nanos = 2_000_000;
 
-/// The longest packet of audio that may stand partly before the part that is heard.
+/// Maximum duration of an audio packet that may start before the presented part.
 const LONGEST_PACKET: Nanos = 120_000_000;
 
 type Nanos = i128;
@@ -24,24 +24,24 @@ type Nanos = i128;
 /// A part of a track, in nanoseconds.
 #[derive(Debug, Clone, Copy)]
 struct Edit {
-    /// When it is shown.
+    /// Presentation time of its start.
     start: Nanos,
-    /// Where it begins in the track, and ends.
+    /// Start and end within the track.
     from: Nanos,
     to: Nanos,
 }
 
-/// When a track's samples are shown.
+/// Mapping from a track's time to presentation time.
 #[derive(Debug, Clone)]
 pub(super) struct Timeline {
     is_video: bool,
     edits: Vec<Edit>,
-    /// Added to all times of the file, so that none is below 0.
+    /// Added to all times of the file, so that none is negative.
     base: Nanos,
 }
 
 impl Timeline {
-    /// When a sample is due that lasts so long and has this time in its track; `None`: it is not sent.
+    /// Returns the presentation time of a sample with this time and duration in the track; `None` if it is not sent.
     pub fn place(&self, time: Duration, duration: Duration) -> Option<Duration> {
         let (time, end) = (nanos(time), nanos(time) + nanos(duration));
         let shown = self.shown(time, end)? + self.base;
@@ -52,7 +52,7 @@ impl Timeline {
         if self.edits.is_empty() {
             return Some(time);
         }
-        // The first part that does not end before it.
+        // The first part that does not end before the sample.
         let edit = self.edits.iter().find(|edit| time < edit.to)?;
         match edit.from - time {
             before if before <= 0 => Some(edit.start - before),
@@ -61,7 +61,7 @@ impl Timeline {
         }
     }
 
-    /// How far before 0 its first sample is.
+    /// Returns the duration of the track before presentation time 0.
     fn before_zero(&self) -> Nanos {
         let Some(first) = self.edits.first() else {
             return 0;
@@ -74,14 +74,14 @@ impl Timeline {
     }
 }
 
-/// The timelines of a file's tracks, by number.
+/// The timelines of a file's tracks, by track number.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Timelines(Vec<(u32, Timeline)>);
 
 impl Timelines {
-    /// Reads them from a `moov` box. Where it has no edit lists, or cannot be read, all is shown as it stands.
+    /// Reads the edit lists of a `moov` box. Without valid ones, tracks are presented unchanged.
     pub fn read(moov: &[u8]) -> Self {
-        // Taking all tables apart once more costs too much for nothing.
+        // Avoids parsing all tables a second time.
         if !moov.windows(4).any(|name| name == b"elst") {
             return Self::default();
         }
@@ -112,21 +112,21 @@ impl Timelines {
         all
     }
 
-    /// The timeline of a track; `None`: it is shown as it stands.
+    /// Returns the timeline of a track; `None` if it is presented unchanged.
     pub fn of(&self, track: u32) -> Option<&Timeline> {
         let mut all = self.0.iter();
         all.find(|(number, _)| *number == track).map(|(_, t)| t)
     }
 
-    /// Returns the duration before the first moment of the file.
+    /// Returns the duration before presentation time 0 of the file.
     pub fn base(&self) -> Duration {
         let base = self.0.first().map_or(0, |(_, t)| t.base);
         Duration::from_nanos(u64::try_from(base.max(0)).unwrap_or(0))
     }
 }
 
-/// The parts that are shown, of entries with a duration in units of the movie and a beginning in units of the track. Parts that
-/// go back in the track would have to be sent twice, and are left out.
+/// Returns the presented parts. Entries have a duration in units of the movie and a start in units of the track. Parts
+/// that go back in the track would have to be sent twice, and are left out.
 fn edits(entries: impl Iterator<Item = (u64, i64)>, movie: u32, media: u32) -> Vec<Edit> {
     let (Some(movie), Some(media)) = (Timebase::new(1, movie), Timebase::new(1, media)) else {
         return Vec::new();
@@ -135,13 +135,13 @@ fn edits(entries: impl Iterator<Item = (u64, i64)>, movie: u32, media: u32) -> V
     let mut start: Nanos = 0;
     for (duration, from) in entries {
         let duration = nanos(movie.time(duration).unwrap_or(MAX_TIME));
-        // An empty edit: nothing for so long.
+        // An empty edit: a pause of this duration.
         let Ok(from) = u64::try_from(from) else {
             start = (start + duration).min(nanos(MAX_TIME));
             continue;
         };
         let from = nanos(media.time(from).unwrap_or(MAX_TIME));
-        // In a fragmented file nobody knew when this was written.
+        // In a fragmented file the duration was unknown when this was written.
         let to = match duration {
             0 => nanos(MAX_TIME) + 1,
             duration => from + duration + ROUNDING,
@@ -158,7 +158,7 @@ fn edits(entries: impl Iterator<Item = (u64, i64)>, movie: u32, media: u32) -> V
 }
 
 fn nanos(time: Duration) -> Nanos {
-    // A Duration has less than 2^94 nanoseconds.
+    // A Duration is less than 2^94 nanoseconds.
     time.as_nanos() as Nanos
 }
 
@@ -195,19 +195,19 @@ mod tests {
             [Some(2_000_000), Some(2_080_000)]
         );
         assert_eq!(places(&delayed, &[120]), [None], "behind its end");
-        // It begins 300 ms into the track: pictures before it are needed, and sent in a hurry.
+        // Starts 300 ms into the track: earlier frames are needed for decoding, and sent fast.
         let cut = timeline(true, &[(1000, 300)]);
         assert_eq!(
             places(&cut, &[0, 40, 300, 340]),
             [Some(0), Some(400), Some(3000), Some(43_000)]
         );
-        // Of audio what is heard, in part at least.
+        // Audio is sent if it is presented at least in part.
         let cut = timeline(false, &[(1000, 310)]);
         assert_eq!(
             places(&cut, &[280, 300, 320]),
             [None, Some(110_000), Some(130_000)]
         );
-        // Two parts with something left out between them.
+        // Two parts with a gap between them.
         let two = timeline(true, &[(100, 0), (100, 500)]);
         let at = places(&two, &[60, 300, 480, 500, 540]);
         assert_eq!(

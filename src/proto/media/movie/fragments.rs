@@ -1,21 +1,22 @@
-//! Fragments whose offsets count from the beginning of the file (ISO/IEC 14496-12 §8.8.7, `base-data-offset`), as ffmpeg writes
-//! them by default. The demuxer takes those that count from their own `moof` box: they are rewritten in place.
+//! Fragments with offsets from the beginning of the file (ISO/IEC 14496-12 §8.8.7, `base-data-offset`), as ffmpeg
+//! writes them by default. The demuxer supports offsets from the fragment's own `moof` box only, so they are rewritten
+//! in place.
 
-/// Flags of a `tfhd` box: the offset is there; offsets count from the `moof` box.
+/// Flags of a `tfhd` box: the offset is present; offsets count from the `moof` box.
 const HAS_BASE: u8 = 1;
 const BASE_IS_MOOF: u8 = 2;
 
-/// Flag of a `trun` box: it has an offset.
+/// Flag of a `trun` box: the offset is present.
 const HAS_OFFSET: u8 = 1;
 
-/// A box: where it begins and where it ends.
+/// Start and end of a box.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     start: usize,
     end: usize,
 }
 
-/// Rewrites the `moof` boxes in these bytes, which stand at this position in the file.
+/// Rewrites the `moof` boxes in `data`, which is at this position of the file.
 pub(super) fn relative_to_moof(data: &mut [u8], position: u64) {
     let all = Place {
         start: 0,
@@ -24,9 +25,9 @@ pub(super) fn relative_to_moof(data: &mut [u8], position: u64) {
     for moof in boxes(data, all, b"moof") {
         let here = position.saturating_add(moof.start as u64);
         for traf in boxes(data, inside(moof), b"traf") {
-            // There is one (ISO/IEC 14496-12 §8.8.7).
+            // There is exactly one (ISO/IEC 14496-12 §8.8.7).
             if let Some(tfhd) = boxes(data, inside(traf), b"tfhd").first().copied() {
-                // The boxes behind it stay where they are.
+                // The boxes behind it keep their positions.
                 let truns = boxes(data, inside(traf), b"trun");
                 let _ = rewrite(data, tfhd, &truns, here);
             }
@@ -34,9 +35,9 @@ pub(super) fn relative_to_moof(data: &mut [u8], position: u64) {
     }
 }
 
-/// `None`: there was nothing to do, or it cannot be done.
+/// Returns `None` if there is nothing to rewrite, or it is impossible.
 fn rewrite(data: &mut [u8], tfhd: Place, truns: &[Place], moof: u64) -> Option<()> {
-    // Size, name, version and flags, the track, the offset.
+    // Size, name, version and flags, track, offset.
     let head = data.get(tfhd.start..tfhd.end)?;
     let has_base = head.get(11)? & HAS_BASE != 0;
     let base = i64::try_from(u64::from_be_bytes(*head.get(16..)?.first_chunk()?)).ok()?;
@@ -44,7 +45,7 @@ fn rewrite(data: &mut [u8], tfhd: Place, truns: &[Place], moof: u64) -> Option<(
     let moof = i64::try_from(moof).ok()?;
     let mut offsets = Vec::new();
     for trun in truns {
-        // Size, name, version and flags, the number of samples, the offset.
+        // Size, name, version and flags, number of samples, offset.
         let trun_bytes = data.get(trun.start..trun.end)?;
         (trun_bytes.get(11)? & HAS_OFFSET != 0).then_some(())?;
         let offset = i32::from_be_bytes(*trun_bytes.get(16..)?.first_chunk()?);
@@ -61,7 +62,7 @@ fn rewrite(data: &mut [u8], tfhd: Place, truns: &[Place], moof: u64) -> Option<(
     head[9] |= BASE_IS_MOOF;
     head[11] &= !HAS_BASE;
     head.copy_within(24.., 16);
-    // What the offset leaves free is a box of its own.
+    // The space of the offset becomes a box of its own.
     let free = head.len() - 8;
     head[free..].copy_from_slice(b"\0\0\0\x08free");
     Some(())
@@ -74,7 +75,7 @@ fn inside(place: Place) -> Place {
     }
 }
 
-/// The boxes of a type in this part of the bytes.
+/// Returns the boxes of a type within this range.
 fn boxes(data: &[u8], part: Place, kind: &[u8; 4]) -> Vec<Place> {
     let mut found = Vec::new();
     let mut start = part.start;
@@ -134,7 +135,7 @@ mod tests {
         let trun = boxes(&data, inside(traf), b"trun")[0];
         assert_eq!(data[trun.end - 4..trun.end], 1092i32.to_be_bytes());
         assert_eq!(boxes(&data, inside(traf), b"free").len(), 1);
-        // Once more is once too often, and damage is left alone.
+        // A second pass changes nothing, and damaged data stays unchanged.
         let again = data.clone();
         relative_to_moof(&mut data, 4000);
         assert_eq!(data, again);

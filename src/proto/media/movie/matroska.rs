@@ -1,5 +1,5 @@
-//! Matroska and WebM (RFC 9559), read from the beginning to the end and nowhere else: files that nobody finished, or that were
-//! written to a pipe, have no index, and segments and clusters of unknown length.
+//! Matroska and WebM (RFC 9559), read sequentially: files that were not finalized, or were written to a pipe, have no
+//! index, and segments and clusters of unknown length.
 
 use std::collections::VecDeque;
 use std::io::{Read, Seek};
@@ -20,41 +20,41 @@ const BLOCK_GROUP: u32 = 0xA0;
 const BLOCK: u32 = 0xA1;
 const BLOCK_DURATION: u32 = 0x9B;
 
-/// Bytes of the elements that are read as a whole, but for blocks: descriptions.
+/// Maximum size of an element read as a whole (descriptions), in bytes; blocks have their own limit.
 const MAX_TABLE: u64 = 16 << 20;
 
-/// Bytes that stand before each frame of a track; real ones are a few.
+/// Maximum number of stripped bytes per frame; real ones are a few.
 const MAX_STRIPPED: usize = 256;
 
-/// Tracks of a file.
+/// Maximum number of tracks.
 const MAX_TRACKS: usize = 256;
 
-/// Elements in a row that hold no frame.
+/// Maximum number of consecutive elements without a frame.
 const MAX_ELEMENTS: usize = 1_000_000;
 
 /// A Matroska file.
 #[derive(Debug)]
 pub(super) struct Matroska<R: Read + Seek> {
     elements: Elements<R>,
-    /// Nanoseconds in a unit of timestamps.
+    /// Nanoseconds per unit of timestamps.
     scale: u64,
-    /// Of the cluster.
+    /// Timestamp of the current cluster.
     base: u64,
     tracks: Vec<Described>,
-    /// Of a block that holds several.
+    /// Remaining frames of a laced block.
     frames: VecDeque<Sample>,
-    /// A header that was read to find the descriptions' end.
+    /// A header read while looking for the end of the descriptions.
     next: Option<Header>,
     max_block: u64,
 }
 
-/// The parts of a track's description that are needed to read its blocks.
+/// Fields of a track's description needed to read its blocks.
 #[derive(Debug)]
 struct Described {
     number: u64,
-    /// Bytes that were taken away from the beginning of each frame (RFC 9559 §5.1.4.1.31, header stripping).
+    /// Bytes removed from the start of each frame (RFC 9559 §5.1.4.1.31, header stripping).
     stripped: Vec<u8>,
-    /// Nanoseconds of a frame, if it says.
+    /// Duration of a frame in nanoseconds, if specified.
     default_duration: Option<u64>,
 }
 
@@ -68,7 +68,7 @@ impl<R: Read + Seek> Matroska<R> {
             tracks: Vec::new(),
             frames: VecDeque::new(),
             next: None,
-            // Laced blocks hold up to 256 frames; real ones are small.
+            // Laced blocks contain up to 256 frames; real ones are small.
             max_block: max_frame as u64 + (64 << 10),
         };
         let found = file.descriptions()?;
@@ -147,11 +147,12 @@ impl<R: Read + Seek> Matroska<R> {
         Err("more elements without a frame than sense".into())
     }
 
-    /// Takes an element of the segment or of a cluster: where they have no length, nothing else tells where they end.
+    /// Handles an element of the segment or of a cluster: if these have no length, only the elements tell where they
+    /// end.
     fn element(&mut self, header: Header) -> Result<(), String> {
         match (header.id, header.length) {
             (EBML, Some(length)) => self.skip(length),
-            // What is in these is read as it comes.
+            // The content of these is read element by element.
             (SEGMENT | CLUSTER, _) => Ok(()),
             (TIMESTAMP, Some(length)) if length <= 8 => {
                 let bytes = self.bytes(length)?;
@@ -188,7 +189,7 @@ impl<R: Read + Seek> Matroska<R> {
         self.bytes(length)
     }
 
-    /// Takes a block (RFC 9559 §10.1), of one frame or several.
+    /// Handles a block (RFC 9559 §10.1) of one or several frames.
     fn take_block(&mut self, block: &[u8], at: u64, duration: Option<u64>) -> Result<(), String> {
         let cut = || "a block without a header".to_owned();
         let (number, rest) = vint(block, 8, false).ok_or_else(cut)?;
@@ -197,7 +198,7 @@ impl<R: Read + Seek> Matroska<R> {
             return Ok(());
         };
         let frames = laced(frames, flags >> 1 & 3).ok_or("a block with a wrong lacing")?;
-        // A cluster's time is that of its first frame, mostly; some come before it.
+        // A cluster's timestamp is usually that of its first frame; some frames precede it.
         let units = i128::from(self.base) + i128::from(i16::from_be_bytes([high, low]));
         let time = |units: i128| {
             let nanos = u64::try_from(units.max(0) * i128::from(self.scale)).ok()?;
@@ -256,7 +257,7 @@ impl<R: Read + Seek> Matroska<R> {
     }
 }
 
-/// The frames in a block (RFC 9559 §10.3); `None`: their lengths are wrong.
+/// Returns the frames in a block (RFC 9559 §10.3); `None` if their lengths are invalid.
 fn laced(bytes: &[u8], lacing: u8) -> Option<Vec<&[u8]>> {
     const XIPH: u8 = 1;
     const EBML_LACING: u8 = 3;
@@ -286,7 +287,7 @@ fn laced(bytes: &[u8], lacing: u8) -> Option<Vec<&[u8]>> {
                 let value = i64::try_from(value).ok()?;
                 match n.checked_sub(1).and_then(|before| sizes.get(before)) {
                     None => usize::try_from(value).ok()?,
-                    // The difference to the one before, as a signed number.
+                    // The difference from the previous one, as a signed number.
                     Some(before) => {
                         let bias = (1i64 << (7 * length - 1)) - 1;
                         let size = i64::try_from(*before).ok()?.checked_add(value - bias)?;
@@ -294,7 +295,7 @@ fn laced(bytes: &[u8], lacing: u8) -> Option<Vec<&[u8]>> {
                     }
                 }
             }
-            // All of the same size; `rest` is the frames.
+            // All frames have the same size, and `rest` contains only them.
             _ => {
                 (rest.len() % count == 0).then_some(())?;
                 rest.len() / count
@@ -316,7 +317,7 @@ fn unreadable(error: std::io::Error) -> String {
     format!("cannot be read: {error}")
 }
 
-/// A TrackEntry, as far as it is needed.
+/// The needed fields of a TrackEntry.
 #[derive(Default)]
 struct Entry<'a> {
     number: u64,
@@ -325,7 +326,7 @@ struct Entry<'a> {
     channels: u64,
     default_duration: Option<u64>,
     stripped: Vec<u8>,
-    /// Compressed or encrypted beyond the codec.
+    /// Set if frames are compressed or encrypted in a way that is not supported.
     is_encoded: bool,
 }
 
@@ -352,7 +353,7 @@ impl<'a> Entry<'a> {
         read
     }
 
-    /// Header stripping can be undone; anything else is beyond us.
+    /// Reads the content encodings. Header stripping can be reversed; anything else is unsupported.
     fn encodings(&mut self, encodings: &[u8]) {
         const HEADER_STRIPPING: u64 = 3;
         let mut all = children(encodings).filter(|(id, _)| *id == 0x6240);
@@ -366,7 +367,7 @@ impl<'a> Entry<'a> {
             return;
         };
         let part = |wanted: u32| children(compression).find(|(id, _)| *id == wanted);
-        // What is not said is 0: zlib.
+        // The default is 0: zlib.
         match part(0x4254).map_or(0, |(_, bytes)| uint(bytes)) {
             HEADER_STRIPPING => {
                 let stripped = part(0x4255).map(|(_, bytes)| bytes).unwrap_or_default();
@@ -437,7 +438,7 @@ fn named(id: &str) -> String {
     }
 }
 
-/// A string, which may be padded with zeros.
+/// Reads a string, which may be padded with zeros.
 fn text(bytes: &[u8]) -> String {
     const MAX: usize = 256;
     let bytes = bytes.get(..MAX).unwrap_or(bytes);

@@ -1,5 +1,4 @@
-//! MP4 (ISO/IEC 14496-12, -14, -15), by `shiguredo_mp4`, which says what it needs of the file and is
-//! handed it.
+//! MP4 (ISO/IEC 14496-12, -14, -15), parsed by `shiguredo_mp4`, which requests ranges of the file.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::time::Duration;
@@ -16,13 +15,13 @@ use super::edits::Timelines;
 use super::fragments;
 use super::{Found, NalFormat, Sample};
 
-/// The tables of a file, or of a fragment with its frames, in bytes.
+/// Maximum size of the tables, or of a fragment with its frames, in bytes.
 const MAX_BOX: u64 = 64 << 20;
 
-/// Pieces asked for in a row before anything comes of it: boxes in a file of damaged ones.
+/// Maximum number of consecutive requests without a result, for files of damaged boxes.
 const MAX_REQUESTS: usize = 100_000;
 
-/// Samples in a row that an edit list hides.
+/// Maximum number of consecutive samples hidden by an edit list.
 const MAX_HIDDEN: usize = 10_000_000;
 
 /// An MP4 file.
@@ -41,7 +40,7 @@ enum Demuxer {
     Fragmented(Box<Fmp4FileDemuxer>),
 }
 
-/// A sample, before its data was read.
+/// A sample whose data has not been read.
 struct Place {
     track: u32,
     timestamp: i128,
@@ -73,7 +72,7 @@ impl Demuxer {
         }
     }
 
-    /// The next sample, and what its track is when that was not said yet.
+    /// Returns the next sample, with the description of its track if that is new.
     fn next(&mut self) -> Result<Option<(Place, Option<SampleEntry>)>, DemuxError> {
         let sample = match self {
             Self::Plain(demuxer) => demuxer.next_sample()?,
@@ -123,7 +122,7 @@ impl<R: Read + Seek> Mp4<R> {
         Ok((file, found))
     }
 
-    /// Returns the duration before the first moment of the file.
+    /// Returns the duration before presentation time 0 of the file.
     pub fn preroll(&self) -> Duration {
         self.timelines.base()
     }
@@ -188,7 +187,7 @@ impl<R: Read + Seek> Mp4<R> {
                 Ok(sample) => return Ok(sample),
                 Err(DemuxError::InputRequired(required)) => {
                     let required = self.demuxer.required_input().unwrap_or(required);
-                    // Behind the last fragment there is nothing.
+                    // Nothing follows the last fragment.
                     if required.position >= self.size && self.kind == Mp4FileKind::FragmentedMp4 {
                         return Ok(None);
                     }
@@ -205,16 +204,16 @@ impl<R: Read + Seek> Mp4<R> {
         Err("MP4 with more boxes than sense".into())
     }
 
-    /// Goes through the samples until each track has said what it is.
+    /// Reads samples until each track has been described.
     fn find_tracks(&mut self) -> Result<Vec<Found>, String> {
-        /// Other tracks' samples before a track's first.
+        /// Maximum number of other tracks' samples before a track's first one.
         const MAX_SAMPLES: usize = 10_000;
         let mut found: Vec<Found> = Vec::new();
         for _ in 0..MAX_SAMPLES {
             let place = match self.next_place() {
                 Ok(Some(place)) => place,
                 Ok(None) => break,
-                // What is there can be played.
+                // The tracks found so far can be played.
                 Err(_) if !found.is_empty() => break,
                 Err(reason) => return Err(reason),
             };
@@ -235,7 +234,7 @@ impl<R: Read + Seek> Mp4<R> {
     }
 }
 
-/// Finds the `moov` box among the boxes of the file, and reads it.
+/// Finds the `moov` box of the file and reads it.
 fn moov<R: Read + Seek>(input: &mut R, size: u64) -> Result<Vec<u8>, String> {
     let mut at = 0;
     for _ in 0..MAX_REQUESTS {
@@ -257,7 +256,7 @@ fn moov<R: Read + Seek>(input: &mut R, size: u64) -> Result<Vec<u8>, String> {
         .into())
 }
 
-/// The type and length of the box at this place; `None`: there is none.
+/// Returns type and length of the box at this position; `None` if there is none.
 fn box_at<R: Read + Seek>(
     input: &mut R,
     at: u64,
@@ -277,11 +276,11 @@ fn box_at<R: Read + Seek>(
             .map_or(0, |long| u64::from_be_bytes(*long)),
         length => length.into(),
     };
-    // A box has its header at least.
+    // A box is at least as long as its header.
     Ok((length >= 8).then_some((*kind, length)))
 }
 
-/// Reads what was asked for, or as much of it as there is.
+/// Reads the requested range, or as much of it as the file has.
 fn read<R: Read + Seek>(
     input: &mut R,
     size: u64,
@@ -309,7 +308,7 @@ fn unreadable(error: std::io::Error) -> String {
 
 fn broken(error: DemuxError) -> String {
     let text = error.to_string();
-    // Behind this it names a line of the demuxer's own.
+    // The rest names a source line of the demuxer.
     let reason = text.split(" (at ").next().unwrap_or_default();
     let (reason, advice) = match reason {
         _ if reason.contains("base_data_offset") => {
@@ -324,7 +323,7 @@ fn broken(error: DemuxError) -> String {
     format!("MP4: {reason}{advice}")
 }
 
-/// The `avcC` box in a sample entry, whose own fields are 78 bytes (ISO/IEC 14496-12 §12.1.3).
+/// Returns the `avcC` box in a sample entry, whose own fields take 78 bytes (ISO/IEC 14496-12 §12.1.3).
 fn avcc(entry: &[u8]) -> Option<&[u8]> {
     let mut rest = entry.get(78..)?;
     loop {
@@ -338,7 +337,7 @@ fn avcc(entry: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Returns the common name of a kind of track.
+/// Returns the common name of a track type.
 fn named(kind: &BoxType) -> String {
     let name = kind.as_bytes();
     match name {

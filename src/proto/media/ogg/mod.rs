@@ -1,6 +1,6 @@
 //! Ogg Opus (RFC 3533, RFC 7845).
 //!
-//! [`OggOpusReader`] gives the packets of the first Opus stream in a file; [`OggOpusWriter`] writes one.
+//! [`OggOpusReader`] returns the packets of the first Opus stream in a file; [`OggOpusWriter`] writes one.
 
 mod page;
 mod reader;
@@ -11,32 +11,32 @@ mod writer;
 pub use reader::OggOpusReader;
 pub use writer::{OggOpusWriter, WriterConfig};
 
-/// What the OpusHead packet says (RFC 7845 §5.1).
+/// The OpusHead packet (RFC 7845 §5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpusHead {
-    /// 1 or 2.
+    /// Number of channels: 1 or 2.
     pub channels: u8,
-    /// Samples at 48 kHz that a player throws away at the beginning: what the decoder needs to settle.
-    /// WebRTC receivers play them, so sound runs late by this (6.5 ms from libopus): see
+    /// Number of samples at 48 kHz that a player discards at the beginning, while the decoder settles. WebRTC receivers
+    /// play them, so audio is late by this duration (6.5 ms from libopus): see
     /// [`Reader::pre_skip`](super::Reader::pre_skip).
     pub pre_skip: u16,
-    /// What it was recorded at, in Hz. Opus itself always counts at 48 kHz.
+    /// Sample rate of the original recording, in Hz. Opus itself always counts at 48 kHz.
     pub input_sample_rate: u32,
-    /// To be applied to the decoded sound, in 1/256 dB. WebRTC receivers do not know of it.
+    /// Gain to apply to the decoded audio, in 1/256 dB. WebRTC receivers ignore it.
     pub output_gain: i16,
 }
 
-/// What the OpusTags packet says (RFC 7845 §5.2).
+/// The OpusTags packet (RFC 7845 §5.2).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpusTags {
-    /// Which encoder made it.
+    /// The encoder that wrote the file.
     pub vendor: String,
-    /// `NAME=value`. Those beyond the first 64 KiB (cover pictures) are left out.
+    /// Comments of the form `NAME=value`. Those beyond the first 64 KiB (cover pictures) are left out.
     pub comments: Vec<String>,
 }
 
 const HEAD_SIGNATURE: &[u8; 8] = b"OpusHead";
 const TAGS_SIGNATURE: &[u8; 8] = b"OpusTags";
 
-/// What is kept of the tags, in bytes.
+/// Maximum size of the tags kept, in bytes.
 const MAX_TAGS: usize = 64 << 10;

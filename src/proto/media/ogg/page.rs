@@ -1,10 +1,10 @@
-//! Pages (RFC 3533 §6).
+//! Ogg pages (RFC 3533 §6).
 //!
 //! ```text
 //! "OggS"  u8 version=0  u8 flags  i64 granule position  u32 serial  u32 sequence number  u32 CRC
 //! u8 segments  then the length of each segment, then the segments        (little-endian)
 //! ```
-//! A packet is as many segments of 255 bytes as fit and a shorter one, maybe of 0 bytes, at its end.
+//! A packet consists of segments of 255 bytes, ended by a shorter one, possibly of 0 bytes.
 
 use crc::{Algorithm, Crc, Table};
 
@@ -13,17 +13,17 @@ use super::super::input::{Input, le32, le64};
 pub const SIGNATURE: &[u8; 4] = b"OggS";
 pub const HEADER: usize = 27;
 
-/// Flag: the first packet began on an earlier page.
+/// Flag: the first packet started on an earlier page.
 pub const CONTINUED: u8 = 1;
 /// Flag: first page of its stream.
 pub const BEGIN: u8 = 2;
 /// Flag: last page of its stream.
 pub const END: u8 = 4;
 
-/// The granule position of a page on which no packet ends.
+/// Granule position of a page on which no packet ends.
 pub const NO_GRANULE: u64 = u64::MAX;
 
-/// RFC 3533 §6, field 7: polynomial 0x04c11db7, nothing reflected, nothing inverted.
+/// RFC 3533 §6, field 7: polynomial 0x04c11db7, neither reflected nor inverted.
 const OGG: Algorithm<u32> = Algorithm {
     width: 32,
     poly: 0x04C1_1DB7,
@@ -49,7 +49,7 @@ pub struct Page {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum PageError {
-    /// More input is needed: this many bytes from here.
+    /// More input is needed: this many bytes in all.
     Incomplete(usize),
     NotOgg,
     Version(u8),
@@ -57,8 +57,8 @@ pub enum PageError {
 }
 
 impl Page {
-    /// Takes the page at the beginning of the input. Computing a checksum that is wrong is charged to `checks`; when
-    /// that is used up, no checksum is right.
+    /// Reads the page at the beginning of the input. Bytes of a failed checksum are deducted from `checks`; when that
+    /// is used up, every checksum fails.
     pub fn take(input: &mut Input, checks: &mut u64) -> Result<Self, PageError> {
         let start = input.unread();
         if !SIGNATURE.starts_with(start.get(..start.len().min(4)).unwrap_or_default()) {
@@ -93,7 +93,7 @@ impl Page {
         Ok(page)
     }
 
-    /// Appends this page, its checksum computed.
+    /// Appends this page with its checksum.
     pub fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(SIGNATURE);
@@ -102,7 +102,7 @@ impl Page {
         out.extend_from_slice(&self.serial.to_le_bytes());
         out.extend_from_slice(&self.sequence.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
-        // A page has at most 255 segments: the writer sees to it.
+        // A page has at most 255 segments: ensured by the writer.
         out.push(u8::try_from(self.lacing.len()).unwrap_or(u8::MAX));
         out.extend_from_slice(&self.lacing);
         out.extend_from_slice(&self.body);
@@ -110,7 +110,7 @@ impl Page {
         out[start + 22..start + 26].copy_from_slice(&sum);
     }
 
-    /// The pieces of packets on this page, and whether each ends its packet.
+    /// Returns the pieces of packets on this page, and whether each ends its packet.
     pub fn pieces(&self) -> Vec<(&[u8], bool)> {
         let mut pieces = Vec::new();
         let (mut start, mut end) = (0, 0);
@@ -128,7 +128,7 @@ impl Page {
     }
 }
 
-/// The checksum of a page, taking the checksum field for zero.
+/// Computes the checksum of a page, with its checksum field taken as zero.
 pub fn checksum(page: &[u8]) -> u32 {
     let mut digest = CRC.digest();
     digest.update(page.get(..22).unwrap_or_default());

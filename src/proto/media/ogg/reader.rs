@@ -5,19 +5,20 @@ use super::super::{Frame, Limits, MediaError, MediaErrorKind, opus};
 use super::page::{BEGIN, CONTINUED, END, Page, PageError, SIGNATURE};
 use super::{HEAD_SIGNATURE, MAX_TAGS, OpusHead, OpusTags, TAGS_SIGNATURE};
 
-/// Granule positions are signed; those below 0 say nothing, -1 that no packet ends on the page.
+/// Maximum granule position. They are signed: negative ones have no meaning, and -1 says that no packet ends on the
+/// page.
 const MAX_GRANULE: u64 = i64::MAX as u64;
 
 /// Reads Ogg Opus.
 ///
-/// - Packets may be laid out over pages in any way that RFC 3533 allows.
-/// - Other streams in the same file are passed over; the first Opus stream counts.
-/// - Times begin at 0 with the first packet, whatever the granule position (a cut from a broadcast), and
-///   include the pre-skip. Where the granule positions jump ahead, time does.
-/// - Chained files, one stream behind the other as internet radio sends them, go on in time.
-/// - What is between pages, pages whose checksum is wrong, missing pages and packets that are no Opus are passed over
-///   (RFC 3533 §6): time goes on by the granule positions. [`damage`](Self::damage) tells of them.
-/// - A page that the file's end cuts off is an error, after all that came before it.
+/// - Packets may be spread over pages in any way that RFC 3533 allows.
+/// - Other streams in the same file are ignored; the first Opus stream is read.
+/// - Times start at 0 with the first packet, whatever the granule position (for example in an excerpt of a broadcast),
+///   and include the pre-skip. A jump of the granule position is a jump in time.
+/// - Times continue across chained files, where one stream follows another, as internet radio sends them.
+/// - Bytes between pages, pages with a wrong checksum, missing pages and invalid Opus packets are skipped (RFC 3533
+///   §6): time continues by the granule positions. [`damage`](Self::damage) describes them.
+/// - A page that is truncated by the end of the file is an error, after everything before it was returned.
 #[derive(Debug)]
 pub struct OggOpusReader {
     input: Input,
@@ -27,24 +28,24 @@ pub struct OggOpusReader {
     head: Option<OpusHead>,
     tags: Option<OpusTags>,
     stream: Option<Stream>,
-    /// The time of the next packet, in samples.
+    /// Time of the next packet, in samples.
     position: u64,
     saw_page: bool,
     damage: Damage,
-    /// Bytes whose checksum may still be computed in vain; earned by the input.
+    /// Number of bytes that failed checksums may still cover; earned by input.
     checks: u64,
 }
 
-/// Bytes whose checksum may be computed in vain, in the beginning and for each byte that was passed over: what looks like a
-/// page without end must not cost more than it is long.
+/// Number of bytes that failed checksums may cover: an initial amount, and a factor for each byte skipped. Endless page
+/// headers must not cost more than linear time.
 const CHECKS: (u64, u64) = (1 << 20, 64);
 
-/// Data that was skipped as damaged.
+/// Data skipped as damaged.
 #[derive(Debug, Default)]
 struct Damage {
     places: u64,
     first: Option<(u64, String)>,
-    /// The bytes passed over last, which are one place with those that follow.
+    /// End of the last skipped bytes: those that follow directly belong to the same damage.
     skipped_to: Option<u64>,
 }
 
@@ -54,7 +55,7 @@ impl Damage {
         self.first.get_or_insert((offset, what));
     }
 
-    /// Bytes that are no page.
+    /// Records bytes that are not a page.
     fn skip(&mut self, from: u64, to: u64, what: &str) {
         if self.skipped_to.replace(to) != Some(from) {
             self.note(from, what.to_owned());
@@ -68,11 +69,11 @@ struct Stream {
     serial: u32,
     next_page: u32,
     expect: Expect,
-    /// A packet that began on an earlier page, and where.
+    /// A packet that started on an earlier page, and its position.
     partial: Option<(Vec<u8>, u64)>,
-    /// The rest of a packet, which is too large, is passed over.
+    /// The rest of an oversized packet is skipped.
     skipping: bool,
-    /// The granule position behind the last packet, once known.
+    /// The granule position after the last packet, once known.
     granule: Option<u64>,
     ended: bool,
 }
@@ -83,7 +84,7 @@ enum Expect {
     Audio,
 }
 
-/// A packet and the page on which it began.
+/// A packet and the page it started on.
 struct Packet {
     data: Vec<u8>,
     offset: u64,
@@ -91,7 +92,7 @@ struct Packet {
 }
 
 impl OggOpusReader {
-    /// A reader at the beginning of a file or stream.
+    /// Creates a reader for a file or stream from its beginning.
     pub fn new(limits: Limits) -> Self {
         Self {
             input: Input::new(&limits),
@@ -108,14 +109,14 @@ impl OggOpusReader {
         }
     }
 
-    /// A reader of what stands behind so many other bytes, such as a tag.
+    /// Creates a reader for data that follows `offset` other bytes, such as a tag.
     pub(in super::super) fn behind(limits: Limits, offset: u64) -> Self {
         let mut reader = Self::new(limits);
         reader.input.restart(offset);
         reader
     }
 
-    /// Returns what was passed over so far because it was damaged or missing, in words; `None`: nothing.
+    /// Describes the damaged or missing data skipped so far; `None` if there is none.
     pub fn damage(&self) -> Option<String> {
         let (offset, what) = self.damage.first.as_ref()?;
         Some(match self.damage.places {
@@ -127,27 +128,27 @@ impl OggOpusReader {
         })
     }
 
-    /// Takes the next bytes. Poll until `None` after each; see [`Limits::max_unread`].
+    /// Adds input. Call [`poll`](Self::poll) until it returns `None` after each call; see [`Limits::max_unread`].
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
         self.input.feed(bytes)
     }
 
-    /// Says that there is no more input.
+    /// Marks the end of the input.
     pub fn finish(&mut self) {
         self.input.finish();
     }
 
-    /// What the first packet says, once it was read.
+    /// Returns the first packet's content, once it has been read.
     pub fn head(&self) -> Option<&OpusHead> {
         self.head.as_ref()
     }
 
-    /// What the second packet says, once it was read.
+    /// Returns the second packet's content, once it has been read.
     pub fn tags(&self) -> Option<&OpusTags> {
         self.tags.as_ref()
     }
 
-    /// The next packet; `None` when more input is needed, or, after [`finish`](Self::finish), at the end.
+    /// Returns the next packet. `None` means that more input is needed or, after [`finish`](Self::finish), the end.
     pub fn poll(&mut self) -> Result<Option<Frame>, MediaError> {
         loop {
             if let Some(frame) = self.frames.pop_front() {
@@ -159,13 +160,13 @@ impl OggOpusReader {
             match self.next_page() {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
-                // What the page gave before its damage comes first.
+                // Packets of the page before its damage are returned first.
                 Err(error) => self.error = Some(error),
             }
         }
     }
 
-    /// Takes one page, or passes over what is none; false when there is nothing left to take.
+    /// Reads a page, or skips bytes that are not one; returns `false` if there is nothing left to read.
     fn next_page(&mut self) -> Result<bool, MediaError> {
         let offset = self.input.offset();
         let fail = |kind, reason: String| Err(MediaError::new(kind, offset, reason));
@@ -178,7 +179,7 @@ impl OggOpusReader {
             Err(PageError::Incomplete(_)) if !self.input.is_finished() => Ok(false),
             Err(PageError::Incomplete(needed)) => match self.input.unread().len() {
                 0 => self.end(offset).map(|()| false),
-                // A false beginning of a page, perhaps, and a true one behind it.
+                // Possibly a false page start, with a real one behind it.
                 have if find(self.input.unread(), 1, true).is_none() => fail(
                     MediaErrorKind::Truncated,
                     format!("Ogg ends inside a page: {have} of at least {needed} bytes are there"),
@@ -198,18 +199,18 @@ impl OggOpusReader {
             ),
             Err(PageError::Version(_)) => Ok(self.pass_over("an Ogg page of an unknown version")),
             Err(PageError::Checksum) => {
-                // Damaged, but Ogg: however much of the input came at once.
+                // Damaged, but Ogg: must not depend on the size of the pieces fed.
                 self.saw_page = true;
                 Ok(self.pass_over("an Ogg page with a wrong checksum"))
             }
         }
     }
 
-    /// Goes on where the next page may begin.
+    /// Continues at the next possible start of a page.
     fn pass_over(&mut self, what: &str) -> bool {
         let (from, is_finished) = (self.input.offset(), self.input.is_finished());
         let bytes = self.input.unread();
-        // Of a signature that is not whole yet, what is there is kept.
+        // The beginning of an incomplete signature is kept.
         let next = find(bytes, 1, is_finished).unwrap_or(bytes.len());
         self.input.consume(next);
         self.damage.skip(from, self.input.offset(), what);
@@ -217,7 +218,7 @@ impl OggOpusReader {
         true
     }
 
-    /// At the end of the input.
+    /// Checks the state at the end of the input.
     fn end(&self, offset: u64) -> Result<(), MediaError> {
         let fail = |kind, reason: &str| Err(MediaError::new(kind, offset, reason));
         match &self.stream {
@@ -241,7 +242,7 @@ impl OggOpusReader {
         let Some(stream) = &mut self.stream else {
             return Ok(());
         };
-        // Behind its last page a stream has none: such pages are another's that was not Opus.
+        // A stream has no pages after its last one: such pages belong to another stream that is not Opus.
         if stream.serial != page.serial || stream.ended {
             return Ok(());
         }
@@ -276,7 +277,7 @@ impl OggOpusReader {
         Ok(())
     }
 
-    /// Joins the pieces on a page into packets. What is no packet of Opus is left out.
+    /// Joins the pieces on a page into packets. Invalid Opus packets are left out.
     fn take_pieces(&mut self, page: &Page) -> Vec<Packet> {
         let mut packets = Vec::new();
         for (piece, ends) in page.pieces() {
@@ -327,8 +328,8 @@ impl OggOpusReader {
         packets
     }
 
-    /// Gives the packets that end on a page their times. Its granule position is that behind the last of
-    /// them (RFC 7845 §4).
+    /// Assigns times to the packets that end on a page. Its granule position is that after the last of them (RFC 7845
+    /// §4).
     fn place(&mut self, granule: u64, packets: Vec<Packet>) {
         let Some(stream) = &mut self.stream else {
             return;
@@ -341,7 +342,7 @@ impl OggOpusReader {
         if let Some(before) = stream.granule
             && known
         {
-            // A hole. On the last page the position may be behind: there it cuts off the end.
+            // A gap. On the last page the position may be lower: it trims the end.
             let jump = granule.saturating_sub(total).saturating_sub(before);
             self.position = self.position.saturating_add(jump);
         }
@@ -363,10 +364,10 @@ impl OggOpusReader {
         }
     }
 
-    /// The first page of a stream: ours, if it is Opus and none is being read.
+    /// Handles the first page of a stream: it is read if it is Opus and no other one is being read.
     fn begin_stream(&mut self, page: &Page) -> Result<(), MediaError> {
         if self.stream.as_ref().is_some_and(|stream| {
-            // Streams beside the first Opus stream begin together with it; a chained one behind it.
+            // Parallel streams start together with the first Opus stream; a chained one starts after it.
             !stream.ended && stream.expect == Expect::Tags
         }) {
             return Ok(());
@@ -395,7 +396,8 @@ impl OggOpusReader {
     }
 }
 
-/// The position, from `from` on, of the next signature; if more bytes may follow, also of one that is cut off.
+/// Returns the position of the next page signature at or after `from`; if more bytes may follow, also that of an
+/// incomplete one.
 fn find(bytes: &[u8], from: usize, is_whole: bool) -> Option<usize> {
     let rest = bytes.get(from..)?;
     let whole = rest.windows(SIGNATURE.len()).position(|w| w == SIGNATURE);
@@ -451,7 +453,7 @@ fn parse_head(packet: &[u8]) -> Result<OpusHead, (MediaErrorKind, String)> {
     })
 }
 
-/// `None` when this is no OpusTags. Comments that are cut off are left out.
+/// Parses OpusTags; `None` if it is not one. Truncated comments are left out.
 fn parse_tags(packet: &[u8]) -> Option<OpusTags> {
     let mut rest = packet.strip_prefix(TAGS_SIGNATURE)?;
     let mut tags = OpusTags::default();

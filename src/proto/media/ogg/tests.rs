@@ -5,7 +5,7 @@ use super::super::{Frame, Limits, MediaError, MediaErrorKind};
 use super::page::{BEGIN, CONTINUED, END, NO_GRANULE, Page};
 use super::*;
 
-/// A fullband CELT packet of 20 ms with this many bytes behind the TOC.
+/// Builds a fullband CELT packet of 20 ms with this many bytes after the TOC.
 fn packet(bytes: usize) -> Vec<u8> {
     let mut packet = vec![0xFC];
     packet.extend((0..bytes).map(|n| n as u8));
@@ -84,10 +84,10 @@ fn every_lacing() {
 fn a_packet_over_three_pages_and_others_beside_it() {
     let long = packet(299);
     let mut file = headers(2);
-    // A whole packet, and the beginning of a long one.
+    // A complete packet, and the beginning of a long one.
     let body: Vec<u8> = [packet(9), long[..255].to_vec()].concat();
     file.extend(page(2, 0, 960, &[10, 255], &body));
-    // Nothing ends here: a continuation of no bytes is a legal page.
+    // No packet ends here: a continuation of no bytes is a valid page.
     file.extend(page(3, CONTINUED, NO_GRANULE, &[], &[]));
     let body: Vec<u8> = [long[255..].to_vec(), packet(3)].concat();
     file.extend(page(4, CONTINUED | END, 2880, &[45, 4], &body));
@@ -144,10 +144,10 @@ fn surround_is_refused() {
 #[test]
 fn a_hole_in_the_granule_positions_is_time() {
     let mut file = headers(2);
-    // Cut from a broadcast: the first position is far from 0, and counts as 0.
+    // An excerpt of a broadcast: the first position is far from 0, and counts as 0.
     file.extend(page(2, 0, 1_000_960, &[10], &packet(9)));
     file.extend(page(3, 0, 1_000_960 + 4800 + 960, &[10], &packet(9)));
-    // The last page cuts off its end: the packet is sent whole.
+    // The last page trims its end: the packet is sent whole.
     file.extend(page(4, END, 1_000_960 + 4800 + 961, &[10], &packet(9)));
     let (frames, error) = read(&file);
     assert_eq!((times(&frames), error), (vec![0, 120, 140], None));
@@ -202,7 +202,7 @@ fn other_streams_are_passed_over() {
     );
 }
 
-/// Returns the frames and the damage, which must not depend on how the file is cut into pieces.
+/// Returns frames and damage, and checks that they do not depend on the size of the pieces fed.
 fn resynchronised(file: &[u8]) -> (Vec<Frame>, Option<MediaError>, Option<String>) {
     let mut results = [1, 7, usize::MAX].map(|chunk| {
         let mut reader = Reader::Ogg(Box::new(OggOpusReader::new(Limits::default())));
@@ -243,16 +243,16 @@ fn damage_is_passed_over_and_told_of() {
             "{damage}"
         );
     }
-    // The end of an ID3v1 tag, and of anything else.
+    // The end of an ID3v1 tag, or of anything else.
     let (frames, error, _) = resynchronised(&[start.clone(), vec![b'T'; 128]].concat());
     assert_eq!((frames.len(), error), (1, None));
     let (_, error, _) = resynchronised(&[start.clone(), next(3)[..30].to_vec()].concat());
     assert_eq!(error.unwrap().kind, MediaErrorKind::Truncated);
-    // A page that came twice is heard once.
+    // A duplicate page is played once.
     let (frames, error, damage) = resynchronised(&[start.clone(), next(3), next(3)].concat());
     assert_eq!((times(&frames), error), (vec![0, 40], None));
     assert!(damage.unwrap().contains("twice"));
-    // A packet whose end never comes.
+    // A packet that never ends.
     let open = page(3, 0, NO_GRANULE, &[255], &packet(254));
     let (frames, error, _) = resynchronised(&[start.clone(), open.clone()].concat());
     assert_eq!(
@@ -264,7 +264,7 @@ fn damage_is_passed_over_and_told_of() {
     assert!(damage.unwrap().contains("does not continue"));
 }
 
-/// As many beginnings of pages as fit, each of which claims to be as large as pages get.
+/// A file full of page headers, each of which claims the maximum page size.
 #[test]
 fn false_pages_cost_no_more_than_they_are_long() {
     let mut file = [headers(2), page(2, 0, 960, &[10], &packet(9))].concat();
@@ -297,6 +297,6 @@ fn the_writer_refuses() {
     assert_eq!(write(0, &packet(3)), Err(MediaErrorKind::Reordered));
     assert_eq!(write(2000, &[]), Err(MediaErrorKind::Damaged));
     assert_eq!(write(3_700_000, &packet(3)), Err(MediaErrorKind::TooLarge));
-    // A few milliseconds of unevenness are nothing.
+    // A few milliseconds of jitter are ignored.
     assert_eq!(write(1018, &packet(3)), Ok(()));
 }

@@ -4,30 +4,29 @@ use super::super::{MediaError, MediaErrorKind, opus, ticks};
 use super::page::{BEGIN, CONTINUED, END, NO_GRANULE, Page};
 use super::{HEAD_SIGNATURE, OpusTags, TAGS_SIGNATURE};
 
-/// Segments a page has at most.
+/// Maximum number of segments in a page.
 const MAX_SEGMENTS: usize = 255;
 
-/// The longest silence that is written out as lost packets.
+/// Maximum gap that is written as lost packets, in samples.
 const MAX_GAP: u64 = 3600 * opus::SAMPLE_RATE as u64;
 
-/// How an Ogg Opus file is written.
+/// Configuration of an [`OggOpusWriter`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WriterConfig {
-    /// 1 or 2 (RFC 7845 §5.1). What arrives over WebRTC may be either at any time; 2 is right for both.
+    /// Number of channels, 1 or 2 (RFC 7845 §5.1). A WebRTC sender may change between them at any time; 2 fits both.
     /// Default: 2.
     pub channels: u8,
-    /// Samples at 48 kHz that players throw away at the beginning. Default: 312, which is what libopus
-    /// needs; 0 for what was cut out of a running stream would play a click.
+    /// Number of samples at 48 kHz that players discard at the beginning. Default: 312, as libopus needs; with 0, an
+    /// excerpt of a running stream would start with a click.
     pub pre_skip: u16,
-    /// What it was recorded at, in Hz; a remark. Default: 48000.
+    /// Sample rate of the original recording, in Hz; informative. Default: 48000.
     pub input_sample_rate: u32,
-    /// Tells streams in one file apart (RFC 3533 §6). Default: 1.
+    /// Serial number that identifies the stream within a file (RFC 3533 §6). Default: 1.
     pub serial: u32,
-    /// The time that one page holds at most, and so what a crash can lose. Default: 1 s (RFC 7845 §3
-    /// recommends no more).
+    /// Maximum duration of a page, and so of the audio lost in a crash. Default: 1 s (RFC 7845 §3 recommends no more).
     pub page_duration: Duration,
-    /// Remarks. Default: the vendor is this crate, no comments.
+    /// Tags of the file. Default: the vendor is this crate, no comments.
     pub tags: OpusTags,
 }
 
@@ -82,16 +81,16 @@ impl WriterConfig {
 
 /// Writes Ogg Opus.
 ///
-/// Packets that never came are written as packets of no frame data, for which a decoder conceals the
-/// loss: positions may not jump (RFC 7845 §4.1).
+/// Missing packets are written as packets without frame data, which make the decoder conceal the loss: positions must
+/// not jump (RFC 7845 §4.1).
 #[derive(Debug)]
 pub struct OggOpusWriter {
     serial: u32,
     page_samples: u64,
     sequence: u32,
-    /// Samples of all packets so far.
+    /// Number of samples in all packets so far.
     position: u64,
-    /// The time of the first packet, in samples.
+    /// Time of the first packet, in samples.
     start: Option<u64>,
     last_toc: u8,
     page: Pending,
@@ -109,7 +108,7 @@ struct Pending {
 }
 
 impl OggOpusWriter {
-    /// Appends the two header pages to `out`. Fails when there are not one or two channels.
+    /// Appends the two header pages to `out`. Returns an error unless there are one or two channels.
     pub fn new(config: WriterConfig, out: &mut Vec<u8>) -> Result<Self, MediaError> {
         if !matches!(config.channels, 1 | 2) {
             let reason = format!(
@@ -147,11 +146,11 @@ impl OggOpusWriter {
         Ok(writer)
     }
 
-    /// Writes a packet that begins at `time`, which counts from anywhere: the first packet's is the
-    /// beginning. Pages are appended to `out` as they fill up.
+    /// Writes a packet that begins at `time`, relative to an arbitrary origin: the first packet defines the beginning.
+    /// Full pages are appended to `out`.
     ///
-    /// Fails, writing nothing, when this is no Opus packet, when it begins before the last one ended by
-    /// more than half its length, and for gaps of an hour and more.
+    /// Returns an error, and writes nothing, if this is not a valid Opus packet, if it begins before the end of the
+    /// previous one by more than half its duration, or after a gap of an hour or more.
     pub fn write(
         &mut self,
         time: Duration,
@@ -184,13 +183,13 @@ impl OggOpusWriter {
         Ok(())
     }
 
-    /// Writes what is pending, as the last page.
+    /// Writes the pending packets as the last page.
     pub fn finish(mut self, out: &mut Vec<u8>) {
         self.page.ends_packet = true;
         self.flush(END, out);
     }
 
-    /// Fills a gap with packets like the last one, but empty. Less than half of one is left open.
+    /// Fills a gap with empty packets like the last one. Less than half a packet is left open.
     fn conceal(&mut self, gap: u64, out: &mut Vec<u8>) {
         let toc = self.last_toc & !3;
         let each = u64::from(opus::frame_samples(toc));

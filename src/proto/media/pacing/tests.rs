@@ -5,7 +5,7 @@ fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-/// A source of sound and video, looped for ever.
+/// A source of audio and video, repeated endlessly.
 struct Show {
     pacer: Pacer<u64>,
     start: Instant,
@@ -13,7 +13,7 @@ struct Show {
     tracks: Vec<(TrackId, Timebase, u64, u64)>,
     gop: u64,
     repeat: bool,
-    /// Track, item, timeline and clock of each frame.
+    /// Track, item, timeline and clock of each frame sent.
     sent: Vec<(usize, u64, Duration, Duration)>,
 }
 
@@ -31,7 +31,7 @@ impl Show {
         }
     }
 
-    /// A track of so many frames.
+    /// Adds a track with this number of frames.
     fn track(mut self, kind: TrackKind, numerator: u32, denominator: u32, frames: u64) -> Self {
         let id = self.pacer.add_track(kind);
         let base = Timebase::new(numerator, denominator).unwrap();
@@ -39,7 +39,7 @@ impl Show {
         self
     }
 
-    /// One step; false when the pacer waits for ever.
+    /// Runs one step; returns `None` after progress, or else the time to wait for.
     fn step(&mut self) -> Option<Option<Instant>> {
         match self.pacer.poll(self.now) {
             Paced::Need(id) => {
@@ -74,7 +74,7 @@ impl Show {
         self.tracks.iter_mut().for_each(|track| track.2 = 0);
     }
 
-    /// Runs until this time, woken as asked, on ticks of this length as a coarse timer would.
+    /// Runs until this time, in ticks of this length like a coarse timer.
     fn run(&mut self, until: Duration, tick: Duration) {
         let end = self.start + until;
         while self.now < end {
@@ -100,7 +100,7 @@ fn ten_hours_without_drift() {
             .track(TrackKind::Audio, 20, 1000, u64::MAX);
         let bases = [show.tracks[0].1, show.tracks[1].1];
         let mut counts = [0u64; 2];
-        // An hour at a time, so that not all ten are kept.
+        // An hour at a time, to bound memory.
         for hour in 1..=10 {
             show.run(hours / 10 * hour, tick);
             for (track, item, time, clock) in show.sent.drain(..) {
@@ -114,7 +114,7 @@ fn ten_hours_without_drift() {
                 );
             }
         }
-        // The last frame of video is due 2.6 ms before the end.
+        // The last video frame is due 2.6 ms before the end.
         let expected = if tick < ms(3) { 1_078_922 } else { 1_078_921 };
         assert_eq!(counts, [expected, 1_800_000]);
         assert_eq!(show.pacer.stats().stalls, 0);
@@ -203,7 +203,7 @@ fn a_stall_makes_no_burst_and_loses_nothing() {
     show.now += ms(5000);
     let before = show.sent.len();
     show.run(ms(30_000), ms(1));
-    // Nothing twice, nothing left out.
+    // No duplicates and no gaps.
     for track in [0, 1] {
         let items: Vec<_> = show
             .sent
@@ -214,7 +214,7 @@ fn a_stall_makes_no_burst_and_loses_nothing() {
         assert!(items.iter().enumerate().all(|(n, item)| n as u64 == *item));
         assert!(items.len() > 700);
     }
-    // In any 100 ms no more frames than 3 of video and 5 of sound, and one more of each at the edges.
+    // Any 100 ms contain at most 3 frames of video and 5 of audio, and one more of each at the edges.
     for (n, frame) in show.sent.iter().enumerate() {
         let window = show.sent[n..]
             .iter()
@@ -229,7 +229,7 @@ fn a_stall_makes_no_burst_and_loses_nothing() {
     let stats = show.pacer.stats();
     assert_eq!((stats.stalls, stats.dropped), (1, 0));
     assert!(stats.stalled.abs_diff(ms(5000)) < ms(40));
-    // Sound and video are where they were to each other.
+    // Audio and video stay in sync.
     let time_of = |track, item| {
         show.sent
             .iter()
@@ -275,7 +275,7 @@ fn skipping_stays_with_the_clock() {
             .find(|f| f.0 == track && f.3 > ms(2000))
             .unwrap()
     };
-    // Sound at once, video with the keyframe of 8 s.
+    // Audio at once, video with the keyframe at 8 s.
     assert_eq!(after(1).1, 6240 / 20);
     assert_eq!((after(0).1, after(0).3), (200, ms(8000)));
     assert!(show.pacer.stats().dropped > 300);
@@ -292,7 +292,7 @@ fn pause_and_resume() {
     show.pacer.resume(show.now);
     assert!(!show.pacer.is_paused());
     show.run(ms(4000), ms(5));
-    // 5 ms were missing, and 5 ms it takes.
+    // 5 ms were missing, and it takes 5 ms.
     assert_eq!(show.sent[count], (0, 50, ms(3005), ms(3005)));
     assert_eq!(show.pacer.stats().stalls, 0);
 }
@@ -322,7 +322,7 @@ fn seek_to_a_keyframe() {
         assert!(show.pacer.position() >= to + ms(940));
         assert!(show.now >= start);
     }
-    // Frames in the middle of nothing are left out until the next keyframe.
+    // Frames that depend on a dropped one are left out until the next keyframe.
     let count = show.sent.len();
     show.pacer.seek(ms(4100));
     show.rewind();

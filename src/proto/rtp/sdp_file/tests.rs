@@ -15,8 +15,8 @@ c=IN IP4 127.0.0.1\r\n\
 b=AS:64\r\n\
 a=rtpmap:97 opus/48000/2\r\n";
 
-/// As it stands in the manuals of GStreamer's `sdpsrc` and `rtpbin`; with a group, static payload types
-/// and what is not in use.
+/// Like the examples in the manuals of GStreamer's `sdpsrc` and `rtpbin`; with a group, static payload types and unused
+/// m-lines.
 const OTHERS: &str = "v=0
 o=- 1188340656180883 1 IN IP4 127.0.0.1
 s=Session streamed by GStreamer
@@ -143,7 +143,7 @@ fn errors_name_the_line() {
     for (from, to, line, words) in cases {
         let text = FFMPEG.replace(from, to);
         assert_ne!(text, FFMPEG);
-        // What is foreign is left out while something else is there.
+        // Unsupported streams are left out if another one is supported.
         let is_foreign =
             ["not plain RTP", "MP4V-ES; known are", "without a=rtpmap"].contains(&words);
         let text = match is_foreign {
@@ -207,7 +207,7 @@ fn on_a_command_line() {
     }
 }
 
-/// Sloppy files that others read as well: a title above, trailing blanks, a truncated origin, any line end.
+/// Inexact files that other readers accept: a title above, trailing blanks, a truncated origin, any line end.
 #[test]
 fn sloppy_files_are_read() {
     let sloppy = "SDP:\nv=0\no=- 1001 1 IN \ns=No Name\nc=IN IP4 127.0.0.1 \nt=0 0\na=tool:libavformat 61.1.100\n\

@@ -1,4 +1,4 @@
-//! What an [`RtpSource`](super::RtpSource) takes, why it does not, and what it counts.
+//! Configuration, refusal reasons and statistics of an [`RtpSource`](super::RtpSource).
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,29 +9,30 @@ use super::super::parameter_sets::ParameterSets;
 use super::super::sdp_file::StreamDescription;
 use crate::proto::media::Codec;
 
-/// What an [`RtpSource`](super::RtpSource) takes.
+/// Configuration of an [`RtpSource`](super::RtpSource).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RtpSourceConfig {
-    /// Payload types taken; empty, the default: all.
+    /// Accepted payload types; empty, the default, accepts all.
     pub payload_types: Vec<u8>,
-    /// Who may send, from whatever port. `None`, the default: anybody.
+    /// Accepted sender address, with any port. `None`, the default, accepts all.
     pub from: Option<IpAddr>,
-    /// The only SSRC that is taken. `None`, the default: any, one at a time.
+    /// The only accepted SSRC. `None`, the default, accepts any, one at a time.
     pub ssrc: Option<u32>,
-    /// All SSRCs are taken, side by side. Default: one at a time.
+    /// Accepts all SSRCs in parallel. Default: one at a time.
     pub every_ssrc: bool,
-    /// How long the current source must have been silent before another takes over. Default: 500 ms:
-    /// longer than between two packets of sound or of slow video, shorter than a program takes to start. What
-    /// is held meanwhile reaches viewers late by as much.
+    /// Time of silence of the current source after which another one takes over. Default: 500 ms: longer than the
+    /// interval of audio packets or slow video, shorter than the start of a program. Packets held meanwhile reach
+    /// viewers late by this time.
     pub patience: Duration,
-    /// Bytes held of the source that may take over; the oldest go first. Default: 2 MiB.
+    /// Maximum number of bytes held of a source that may take over; the oldest packets are dropped first. Default: 2
+    /// MiB.
     pub max_held: usize,
-    /// H.264, and H.265 where [`parameter_sets`](Self::parameter_sets) are of it: parameter sets are put before a keyframe that comes without them: those seen last, and at
-    /// first those of [`parameter_sets`](Self::parameter_sets). Who comes late then has them, too. Default:
-    /// no.
+    /// Inserts parameter sets before a keyframe that comes without them, for viewers that join late: the latest ones
+    /// received, initially those of [`parameter_sets`](Self::parameter_sets). Applies to H.264, and to H.265 if
+    /// [`parameter_sets`](Self::parameter_sets) is of that kind. Default: off.
     pub repeat_parameter_sets: bool,
-    /// Parameter sets known beforehand, from an SDP file.
+    /// Parameter sets known in advance, for example from an SDP file.
     pub parameter_sets: Option<ParameterSets>,
 }
 
@@ -51,7 +52,8 @@ impl Default for RtpSourceConfig {
 }
 
 impl RtpSourceConfig {
-    /// For a stream of an SDP file: its payload type, and its parameter sets repeated if it has some.
+    /// Creates a configuration for a stream of an SDP file: accepts its payload type, and repeats its parameter sets if
+    /// it has any.
     pub fn for_stream(stream: &StreamDescription) -> Self {
         Self {
             payload_types: vec![stream.payload_type],
@@ -105,23 +107,23 @@ impl RtpSourceConfig {
     }
 }
 
-/// Why a datagram was not taken.
+/// Reason why a datagram was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ignored {
-    /// It is no RTP or RTCP packet.
+    /// It is not a valid RTP or RTCP packet.
     Malformed,
-    /// It is not from [`RtpSourceConfig::from`].
+    /// The sender is not [`RtpSourceConfig::from`].
     WrongAddress,
-    /// It is none of [`RtpSourceConfig::payload_types`].
+    /// The payload type is not in [`RtpSourceConfig::payload_types`].
     WrongPayloadType,
-    /// It is not of [`RtpSourceConfig::ssrc`].
+    /// The SSRC is not [`RtpSourceConfig::ssrc`].
     WrongSsrc,
-    /// The current source is alive, and this is another. It is held, and given out if that one takes over.
+    /// Another source is current and active. The packet is held, and returned if its source takes over.
     NotCurrent,
-    /// It came twice.
+    /// It is a duplicate.
     Duplicate,
-    /// Nobody polls: 8,192 events wait.
+    /// Events are not polled: 8,192 are waiting.
     Unpolled,
 }
 
@@ -141,33 +143,33 @@ impl fmt::Display for Ignored {
 
 impl std::error::Error for Ignored {}
 
-/// What an [`RtpSource`](super::RtpSource) has counted, in packets.
+/// Statistics of an [`RtpSource`](super::RtpSource), in packets unless stated otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RtpSourceStats {
-    /// Taken.
+    /// Packets accepted.
     pub packets: u64,
-    /// Bytes of payload taken.
+    /// Payload bytes accepted.
     pub bytes: u64,
-    /// Gaps in the sequence numbers of the sources, less what came later after all.
+    /// Packets missing in the sequence numbers, less those that arrived later.
     pub lost: u64,
-    /// Came behind one with a higher sequence number.
+    /// Packets that arrived after one with a higher sequence number.
     pub reordered: u64,
-    /// Came twice.
+    /// Duplicates.
     pub duplicates: u64,
-    /// Were no RTP or RTCP.
+    /// Datagrams that were neither RTP nor RTCP.
     pub malformed: u64,
-    /// Had another address, payload type or SSRC than is taken.
+    /// Packets with another address, payload type or SSRC than configured.
     pub unwanted: u64,
-    /// Of another source, while the current one was alive; held, perhaps.
+    /// Packets of another source while the current one was active, including those held.
     pub not_current: u64,
-    /// Dropped because nobody polled.
+    /// Packets dropped because events were not polled.
     pub unpolled: u64,
-    /// Parameter sets put before keyframes.
+    /// Parameter sets inserted before keyframes.
     pub parameter_sets: u64,
-    /// Keyframes that came without parameter sets while none were known: nobody can decode them. Counted where
+    /// Keyframes without parameter sets while none were known, which cannot be decoded. Counted if
     /// [`RtpSourceConfig::repeat_parameter_sets`] is set.
     pub bare_keyframes: u64,
-    /// Sources taken so far.
+    /// Number of sources accepted so far.
     pub sources: u32,
 }

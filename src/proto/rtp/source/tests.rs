@@ -41,7 +41,7 @@ impl Bench {
         self.raw(ms, from, &packet.to_bytes().unwrap())
     }
 
-    /// Source, sequence number, whether it is the first.
+    /// Returns source, sequence number and whether it is the first, for each packet.
     fn taken(&mut self) -> Vec<(u32, u16, bool)> {
         let packets = std::iter::from_fn(|| self.source.poll()).filter_map(|event| match event {
             SourceEvent::Packet(p) => Some((p.source, p.sequence_number, p.source_changed)),
@@ -85,7 +85,7 @@ fn who_is_silent_is_replaced_and_nothing_of_the_new_one_is_lost() {
     assert_eq!(taken.len(), 11);
     assert_eq!(taken[1], (2, 1000, true));
     assert!((1..10).all(|n| taken[1 + n] == (2, 1000 + n as u16, false)));
-    // The old one, should it come back, is the newcomer now.
+    // If the old source returns, it is now the new one.
     assert_eq!(bench.send(700, A, 1, 8), Err(Ignored::NotCurrent));
 }
 
@@ -103,19 +103,19 @@ fn goodbye_makes_room_at_once() {
         };
         write_bye(&info, "name")
     };
-    // Not for itself only, and not from elsewhere.
+    // Not a BYE of another SSRC, and not one from another address.
     bench.raw(10, A, &bye(2)).unwrap();
     bench.raw(10, B, &bye(1)).unwrap();
     assert_eq!(bench.send(10, B, 2, 1), Err(Ignored::NotCurrent));
     bench.taken();
-    // From the port beside.
+    // From the next port.
     bench.raw(20, "10.0.0.1:4001", &bye(1)).unwrap();
     assert!(matches!(
         bench.source.poll(),
         Some(SourceEvent::SenderReport(_))
     ));
     assert_eq!(bench.source.poll(), Some(SourceEvent::Ended { ssrc: 1 }));
-    // It was overtaken by the goodbye.
+    // It was overtaken by the BYE.
     bench.send(21, A, 1, 8).unwrap();
     bench.raw(22, A, &bye(1)).unwrap();
     bench.send(23, B, 2, 2).unwrap();
@@ -126,7 +126,7 @@ fn goodbye_makes_room_at_once() {
 fn a_new_beginning_under_the_old_ssrc() {
     let mut bench = Bench::new(RtpSourceConfig::default());
     bench.send(0, A, 1, 100).unwrap();
-    // A stray one is not one; two in sequence are.
+    // One distant packet is not a restart; two in sequence are.
     assert_eq!(bench.send(1, A, 1, 20_000), Err(Ignored::NotCurrent));
     bench.send(2, A, 1, 101).unwrap();
     assert_eq!(bench.send(3, A, 1, 30_000), Err(Ignored::NotCurrent));
@@ -224,7 +224,7 @@ fn nothing_grows_without_bound() {
     assert_eq!(bench.taken().len(), MAX_UNPOLLED);
 }
 
-/// A keyframe without them is given the sets of the SDP file, later those seen in the stream.
+/// A keyframe without sets gets those of the SDP file, later those received in the stream.
 #[test]
 fn parameter_sets_are_repeated() {
     let fmtp = "sprop-parameter-sets=Z2QADKzZQUH7ARAAAAMAEAAAAwHg8UKZYA==,aOvjyyLA";
@@ -239,7 +239,7 @@ fn parameter_sets_are_repeated() {
     for (n, payload) in [(10, idr), (11, slice), (13, idr), (12, slice), (14, slice)] {
         bench.send_payload(0, A, 1, n, payload).unwrap();
     }
-    // A set of their own: with the same timestamp nothing is put in between.
+    // A set in a packet of its own: nothing is inserted at the same timestamp.
     let other = [0x67, 0x42, 0xe0, 0x1f, 9];
     let own = Packet::new(96, 15, 777, 1, &other).to_bytes().unwrap();
     let key = Packet::new(96, 16, 777, 1, idr).to_bytes().unwrap();
@@ -270,7 +270,7 @@ fn parameter_sets_are_repeated() {
     assert_eq!(bench.source.stats().parameter_sets, 3);
 }
 
-/// H.265 parameter sets are repeated; where none are known, the undecodable frames are counted.
+/// H.265 parameter sets are repeated; if none are known, undecodable keyframes are counted.
 #[test]
 fn parameter_sets_of_h265_are_repeated_and_missing_ones_counted() {
     let fmtp = "sprop-vps=QAEMAf//AWAAAAMAkAAAAwAAAwA8ugJA; \
