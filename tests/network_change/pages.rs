@@ -47,3 +47,9 @@ fn a_call_in_firefox_gets_another_network() {
 fn a_player_in_chromium_after_an_outage() {
     goes_on("chromium", "watch_outage");
 }
+
+/// Firefox sends nothing more on a connection that has failed, so the page must get another one.
+#[test]
+fn a_room_in_firefox_after_an_outage_that_ends_its_connection() {
+    goes_on("firefox", "room_long_outage");
+}

@@ -90,17 +90,20 @@ const ASKS_BY_REQUEST = CSS.supports('-moz-appearance', 'none');
 
 let search = null;
 
-/** Until the server answers a request. In Chromium, until one is no longer refused at once. */
+/** Until the server answers a request; gives the time that took, in ms. In Chromium, until one is no longer refused at once. */
 function reachable() {
   search ??= (async () => {
     const begun = performance.now();
+    let asked;
     for (;;) {
+      asked = performance.now();
       const limit = AbortSignal.timeout(ASKS_BY_REQUEST ? 1000 : 1500);
       const response = await fetch(HEALTH, { cache: 'no-store', signal: limit }).catch(() => null);
       if (response ? response.status < 500 : limit.aborted && !ASKS_BY_REQUEST) break;
       if (!limit.aborted) await rest(askEvery(performance.now() - begun));
     }
     search = null;
+    return performance.now() - asked;
   })();
   return search;
 }
@@ -111,6 +114,12 @@ function reachable() {
  */
 const OPENING = [1000, 1000, 1500, 1000, 1500, 4000];
 const ANSWER = 800;
+
+/**
+ * The least that the first attempt may take when a request was answered just now, in ms. Firefox may have it wait for a
+ * connection that was begun while there was no network, and whose next packet is sent seconds later.
+ */
+const FIRST_OPENING = 500;
 const LONGEST_ANSWER = 4000;
 
 /** How often a socket is asked for a sign of life when nothing looks wrong. */
@@ -135,6 +144,8 @@ export class Socket {
   #tries = 0;
   #refusals = 0;
   #refused = 0;
+  /** How long the next attempt may take, where that is known better than by `OPENING`. */
+  #opening = null;
   #wasOpen = false;
   #over = false;
   #roundTrip = 0;
@@ -208,12 +219,13 @@ export class Socket {
     const socket = new WebSocket(this.url());
     this.#socket = socket;
     let opened = false;
-    const limit = this.#wasOpen ? OPENING[this.#tries % OPENING.length] : OPENING.at(-1);
+    const limit = this.#opening ?? (this.#wasOpen ? OPENING[this.#tries % OPENING.length] : OPENING.at(-1));
     this.#timer = setTimeout(() => this.#giveUp(HUNG), limit);
     socket.onopen = () => {
       if (socket !== this.#socket) return;
       opened = true;
       clearTimeout(this.#timer);
+      this.#opening = null;
       this.#tries = 0;
       const again = this.#wasOpen;
       this.#wasOpen = true;
@@ -261,7 +273,10 @@ export class Socket {
 
   /** Opens another when the server is there. */
   async #findAgain() {
-    await reachable();
+    const took = await reachable();
+    // Every other attempt has its full time.
+    const isFirst = ASKS_BY_REQUEST && this.#opening === null;
+    this.#opening = isFirst ? Math.max(FIRST_OPENING, 6 * took) : null;
     if (!this.#socket && !this.#over) this.#later(Math.min(8000, 20 * 2 ** Math.min(this.#refused, 9)));
   }
 

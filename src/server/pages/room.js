@@ -17,6 +17,8 @@ let me = null;
 let pc = null;
 let watch = null;
 let socket = null;
+/** Whether `pc` was connected once. */
+let wasConnected = false;
 let restarts = 0;
 let watchdog;
 
@@ -64,7 +66,12 @@ async function join() {
   if ($('#with-camera').checked) await devices.camera(true);
   update();
   socket = new Socket({
-    url: () => `${socketUrl(`room/${encodeURIComponent(room)}/ws`)}?${new URLSearchParams({ name, resume: me?.resume ?? '', simulcast: 1 })}`,
+    url: () => `${socketUrl(`room/${encodeURIComponent(room)}/ws`)}?${new URLSearchParams({
+      name,
+      resume: me?.resume ?? '',
+      simulcast: 1,
+      ...(hasFailed() && { renew: 1 }),
+    })}`,
     // Others' servers that this page knows how to talk to do not.
     asks: false,
     onmessage,
@@ -94,6 +101,7 @@ function hangUp() {
   watch?.stop();
   pc?.close();
   pc = watch = null;
+  wasConnected = false;
   restarts = 0;
   streams.clear();
   tiles.forEach((tile) => tile.element.remove());
@@ -139,7 +147,8 @@ async function onmessage({ event, data }) {
       tellState();
       if (pc?.connectionState === 'connected') say('live', 'Connected');
       // Whatever has ended the socket may have ended the path, too.
-      if (watch?.isSilent()) restart();
+      if (hasFailed()) renew();
+      else if (watch?.isSilent()) restart();
       break;
     case 'members': return members(value);
     case 'offer': return answer(value);
@@ -229,6 +238,7 @@ function connection() {
     clearTimeout(watchdog);
     switch (made.connectionState) {
       case 'connected':
+        wasConnected = true;
         onback();
         break;
       case 'disconnected':
@@ -237,13 +247,28 @@ function connection() {
         watchdog = setTimeout(restart, 1500);
         break;
       case 'failed':
-        restart();
+        if (wasConnected) renew();
+        else restart();
         break;
       default:
         say('connecting', 'Connecting…');
     }
   };
   return made;
+}
+
+/**
+ * Whether the connection was established and has failed since. Such a connection is replaced, not restarted: Firefox sends
+ * nothing on it any more, neither media nor RTCP, though ICE finds a path again (w3c/webrtc-pc#3139).
+ */
+const hasFailed = () => wasConnected && pc?.connectionState === 'failed';
+
+/** Asks the server for a connection in place of this one. Without the server the next socket does. */
+function renew() {
+  say('connecting', 'The connection is lost. Connecting again…');
+  // Other servers know nothing of visits.
+  if (!me) hangUp();
+  if (socket?.isOpen) socket.reopen();
 }
 
 /** Nothing comes any more. If the server does not answer either, there is another socket soon, and a `welcome`. */

@@ -18,8 +18,9 @@
 //! - Who loses the socket stays for [`RoomsConfig::grace`], and can come back with `?resume=KEY`; but only who was
 //!   connected before.
 //!
-//! Query of the socket's URL: `name`, what the others see; `resume`, the key of the last `welcome`; `simulcast=1`: the
-//! page can send layers, and calls no `addTrack` before the first offer.
+//! Query of the socket's URL: `name`, what the others see; `resume`, the key of the last `welcome`; `renew=1` with it, to
+//! leave that visit and begin another, since its peer connection has failed; `simulcast=1`: the page can send layers, and
+//! calls no `addTrack` before the first offer.
 
 mod config;
 mod entry;
@@ -207,7 +208,10 @@ impl Rooms {
         if let Some(key) = request.query_value("resume")
             && let Some(id) = self.find_by_key(room, &key)
         {
-            return self.resume(net, id, socket, now);
+            if request.query_value("renew").is_none_or(|v| v != "1") {
+                return self.resume(net, id, socket, now);
+            }
+            self.remove(net, id, 1000, "continued with another connection", now);
         }
         let client = client_of(request.client.ip());
         if let Err(why) = self.may_join(room, client, now) {

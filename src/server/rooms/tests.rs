@@ -117,6 +117,11 @@ impl Hall {
     }
 
     fn join_with(&mut self, room: &str, layers: bool) -> usize {
+        self.join_by(room, layers, "")
+    }
+
+    /// As [`Self::join_with`], with more in the query of the socket's URL.
+    fn join_by(&mut self, room: &str, layers: bool, more: &str) -> usize {
         let config = PeerConfig::default()
             .include_loopback(true)
             .port(PortPolicy::Own)
@@ -132,7 +137,7 @@ impl Hall {
             }
             (handle.add_track(kind, config).unwrap(), kind, false)
         });
-        let query = format!("name=A%20page&simulcast={}", u8::from(layers));
+        let query = format!("name=A%20page&simulcast={}{more}", u8::from(layers));
         let socket = self.open(&format!("/room/{room}/ws"), &query);
         self.pages.push(Page {
             socket,
@@ -430,6 +435,28 @@ fn a_lost_socket_is_forgiven() {
     hall.rooms
         .socket_closed(&mut hall.net, socket, Instant::now());
     hall.until("it is gone", |h| h.is_full(&[a, c], 20));
+}
+
+/// Firefox sends nothing more on a connection that was *failed*, ICE restart or not.
+#[test]
+fn a_connection_that_has_failed_is_replaced() {
+    let mut hall = Hall::new(RoomsConfig::default());
+    let [a, b] = [hall.join("x"), hall.join("x")];
+    hall.until("two in a room", |h| h.is_full(&[a, b], 20));
+    let old = (hall.pages[b].socket, hall.pages[b].id.clone());
+    let c = hall.join_by(
+        "x",
+        false,
+        &format!("&resume={}&renew=1", hall.pages[b].resume),
+    );
+    hall.until("the new visit in the place of the old", |h| {
+        h.is_full(&[a, c], 20)
+    });
+    assert!(!hall.rooms.by_socket.contains_key(&old.0));
+    assert!(!hall.pages[c].is_resumed && hall.pages[c].id != old.1);
+    // A key that nobody has is a visit like any other.
+    let d = hall.join_by("x", false, "&resume=0123456789&renew=1");
+    hall.until("three in a room", |h| h.is_full(&[a, c, d], 20));
 }
 
 #[test]
