@@ -73,6 +73,7 @@ pub(crate) mod sockets;
 pub(crate) mod tcp;
 mod tls;
 pub(crate) mod udp;
+mod udp_config;
 #[cfg(unix)]
 mod watch;
 
@@ -89,15 +90,16 @@ use self::mdns::MdnsDriver;
 use self::network::NetworkWatch;
 use self::peers::Peers;
 use self::resolver::Resolver;
-use self::sockets::{Owner, Sockets};
+use self::sockets::Sockets;
 use self::tcp::Streams;
 use self::tls::TlsSetup;
+use self::udp::Owner;
 use crate::proto::ice::{Bindings, stun};
 use crate::proto::net::SocketId;
 use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
 
 pub use self::config::{LoopConfig, NetworkWatching};
-pub use self::datagrams::{Datagram, UdpConfig, UdpId};
+pub use self::datagrams::Datagram;
 pub use self::error::LoopError;
 pub use self::handle::{LoopHandle, PostError};
 pub use self::local_track::{LocalTrack, LocalTrackEvent};
@@ -105,6 +107,7 @@ pub use self::peer_mut::PeerMut;
 pub use self::peers::PeerId;
 #[cfg(feature = "server")]
 pub(crate) use self::peers::Queued;
+pub use self::udp_config::{UdpConfig, UdpId};
 
 /// mio token of the waker; sockets are numbered from 0.
 const WAKER: Token = Token(usize::MAX);

@@ -9,23 +9,10 @@ use mio::{Registry, Token};
 use slab::Slab;
 
 use super::config::LoopConfig;
-use super::datagrams::{UdpConfig, UdpId};
 use super::interfaces::{Interfaces, Snapshot};
-use super::udp::{Read, RecvBuffers, Udp};
+use super::udp::{Owner, Read, RecvBuffers, Udp};
+use super::udp_config::{UdpConfig, UdpId};
 use crate::proto::net::{InterfaceAddress, PortPolicy, Transmit};
-
-/// Recipient of datagrams on a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owner {
-    /// The peer that the demultiplexer finds.
-    Shared,
-    /// This peer.
-    Peer(usize),
-    /// The application.
-    Application(UdpId),
-    /// No recipient: the socket is being closed.
-    Nobody,
-}
 
 /// All sockets; their index is their mio token.
 pub(super) struct Sockets {

@@ -10,9 +10,21 @@ use mio::{Interest, Registry, Token};
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::datagrams::UdpConfig;
-use super::sockets::Owner;
+use super::udp_config::{UdpConfig, UdpId};
 use crate::proto::net::Transmit;
+
+/// Recipient of datagrams on a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The peer that the demultiplexer finds.
+    Shared,
+    /// This peer.
+    Peer(usize),
+    /// The application.
+    Application(UdpId),
+    /// No recipient: the socket is being closed.
+    Nobody,
+}
 
 /// Maximum payload of a UDP datagram.
 const MAX_UDP: usize = 65_507;

@@ -26,6 +26,8 @@ pub mod whip;
 #[cfg(any(feature = "server", feature = "turn-server"))]
 mod cidr;
 #[cfg(feature = "server")]
+mod ice_servers;
+#[cfg(feature = "server")]
 mod limits;
 #[cfg(feature = "server")]
 mod names;

@@ -14,6 +14,7 @@ mod report;
 mod setup;
 mod shrink;
 mod step;
+mod tracks;
 mod world;
 
 use std::fmt;

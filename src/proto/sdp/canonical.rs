@@ -6,18 +6,10 @@
 use std::fmt::Write;
 
 use super::line::{Attribute, Media, Sdp};
-use super::read::{Fate, Fingerprint, MediaLine, Setup};
+use super::media_line::{Fate, MediaLine};
 use super::rtp::{self, MID_EXTENSION};
-use super::{SdpError, quoted};
-
-/// The transport shared by the whole description: everything is bundled.
-pub(super) struct Transport<'a> {
-    pub ufrag: &'a str,
-    pub pwd: &'a str,
-    pub fingerprints: &'a [Fingerprint],
-    pub setup: Option<Setup>,
-    pub ice_lite: bool,
-}
+use super::transport::{Fingerprint, Setup, Transport};
+use super::{SdpError, spaced};
 
 /// Maximum number of repeatable attributes passed on per section. The core has no use for more, and they cost it time.
 const MAX_EXTENSIONS: usize = 32;
@@ -116,11 +108,6 @@ fn write_data(out: &mut String, media: &Media<'_>, line: &MediaLine, port: u16) 
     if let Some(init) = media.value("sctp-init").filter(|v| !v.is_empty()) {
         push(out, format_args!("a=sctp-init:{init}"));
     }
-}
-
-/// Returns `true` if a section has at least one format that is known or described by an rtpmap.
-pub(super) fn has_formats(media: &Media<'_>) -> Result<bool, SdpError> {
-    Ok(!rtp::formats(media)?.is_empty())
 }
 
 fn write_rtp(
@@ -244,23 +231,4 @@ fn pair(attribute: Attribute<'_>) -> Option<(u32, u32)> {
     let is_repair = words.next()?.eq_ignore_ascii_case("FID");
     let pair = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     (is_repair && words.next().is_none()).then_some(pair)
-}
-
-/// Collapses white space to single blanks, as the core's grammar requires.
-pub(super) fn spaced(text: &str) -> String {
-    let words: Vec<&str> = text.split_ascii_whitespace().collect();
-    words.join(" ")
-}
-
-/// Returns the error for an attribute that occurs twice with different values.
-pub(super) fn twice(attribute: Attribute<'_>, before: &str) -> SdpError {
-    SdpError::at(
-        attribute.line,
-        format!(
-            "a={} says {} here and {} before",
-            attribute.name,
-            quoted(attribute.value),
-            quoted(before)
-        ),
-    )
 }

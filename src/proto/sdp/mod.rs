@@ -19,8 +19,10 @@
 mod canonical;
 mod fits;
 mod line;
+mod media_line;
 mod read;
 mod rtp;
+mod transport;
 mod wire;
 
 use std::fmt;
@@ -29,11 +31,18 @@ use std::fmt;
 pub(crate) use self::fits::outcome;
 pub(crate) use self::fits::{Strictness, check_answer};
 pub(crate) use self::line::{Attribute, Media, Sdp, lines, tidied};
-pub(crate) use self::read::{
-    Fate, Fingerprint, MAX_REMOTE_UFRAG, MAX_USERNAME, MediaLine, Reading, Role, own_lines,
-};
+pub(crate) use self::media_line::{Fate, MediaLine};
+pub(crate) use self::read::{Reading, own_lines};
 pub(crate) use self::rtp::direction;
+pub(crate) use self::transport::{Fingerprint, MAX_REMOTE_UFRAG, MAX_USERNAME};
 pub(crate) use self::wire::{answer_as_offered, offer_as_negotiated};
+
+/// Role of a description in the offer/answer exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Offer,
+    Answer,
+}
 
 /// Maximum number of lines in a description. A room of forty tracks has about 1,500.
 pub(crate) const MAX_LINES: usize = 4096;
@@ -86,6 +95,12 @@ pub(crate) fn quoted(text: &str) -> String {
         true => format!("{short:?}…"),
         false => format!("{short:?}"),
     }
+}
+
+/// Collapses white space to single blanks, as the core's grammar requires.
+pub(super) fn spaced(text: &str) -> String {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    words.join(" ")
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::SdpError;
-use super::canonical::{spaced, twice};
 use super::line::{Attribute, Media, Sdp};
+use super::{SdpError, quoted, spaced};
 
 /// URI of the MID header extension (RFC 9143 §15.2).
 pub(super) const MID_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -80,6 +79,11 @@ pub(super) fn formats(media: &Media<'_>) -> Result<Vec<Format>, SdpError> {
     Ok(formats)
 }
 
+/// Returns `true` if a section has at least one format that is known or described by an rtpmap.
+pub(super) fn has_formats(media: &Media<'_>) -> Result<bool, SdpError> {
+    Ok(!formats(media)?.is_empty())
+}
+
 fn number(format: &str) -> Option<u8> {
     format.parse().ok().filter(|pt| *pt < 128)
 }
@@ -115,6 +119,19 @@ fn encodings<'a>(media: &Media<'a>) -> Result<[Option<Attribute<'a>>; 128], SdpE
         }
     }
     Ok(maps)
+}
+
+/// Returns the error for an attribute that occurs twice with different values.
+fn twice(attribute: Attribute<'_>, before: &str) -> SdpError {
+    SdpError::at(
+        attribute.line,
+        format!(
+            "a={} says {} here and {} before",
+            attribute.name,
+            quoted(attribute.value),
+            quoted(before)
+        ),
+    )
 }
 
 /// Normalizes `VP8/90000`, `opus/48000/2`; `None` if it is malformed. The core treats `PCMU/8000/1` as another codec

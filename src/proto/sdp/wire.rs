@@ -1,7 +1,7 @@
 //! Rewrites the core's descriptions for the remote peer.
 
 use super::line::Sdp;
-use super::read::{Fate, MediaLine};
+use super::media_line::{Fate, MediaLine};
 
 /// Returns the core's answer in the form of the offer: each m-line as it was offered, rejected if it cannot be used,
 /// and nothing that was not offered.

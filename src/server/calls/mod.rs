@@ -29,10 +29,10 @@ use std::time::{Duration, Instant};
 
 use self::message::FromPage;
 use super::http::{Request, SocketOutput, WebSocketId};
+use super::ice_servers;
 use super::limits::RateLimit;
 use super::names;
 use super::quota::{Held, client_of};
-use super::rooms::ice_servers;
 use super::token::Token;
 use crate::proto::ice::IceServer;
 use crate::setters::setters;
@@ -326,7 +326,11 @@ impl Calls {
             key = known.resume.clone();
             self.clients.give_back(&known.client);
         }
-        let text = message::signed_in(&user, key.expose(), &ice_servers(&self.config.ice_servers));
+        let text = message::signed_in(
+            &user,
+            key.expose(),
+            &ice_servers::for_pages(&self.config.ice_servers),
+        );
         if let Some(state) = self.sockets.get_mut(&socket) {
             state.user = Some(user.clone());
         }

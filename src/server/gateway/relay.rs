@@ -12,7 +12,7 @@ use super::{GatewayConfig, GatewayError};
 use crate::driver::EventLoop;
 use crate::proto::ice::IceServer;
 use crate::server::http::Request;
-use crate::server::rooms::ice_servers;
+use crate::server::ice_servers;
 
 #[cfg(feature = "turn-server")]
 use crate::server::quota::client_of;
@@ -102,7 +102,7 @@ impl Relay {
     pub fn servers_for_page(&self, config: &GatewayConfig, request: &Request) -> Value {
         let given = config.ice_servers.iter().cloned();
         let all: Vec<_> = given.chain(self.embedded(request)).collect();
-        ice_servers(&all)
+        ice_servers::for_pages(&all)
     }
 
     #[cfg(not(feature = "turn-server"))]

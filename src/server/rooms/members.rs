@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::Rooms;
+use super::ids::ParticipantId;
 use super::message::{self, Member};
-use super::participant::ParticipantId;
 use crate::server::http::SocketOutput;
 use crate::server::limits::RateLimit;
 

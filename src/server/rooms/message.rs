@@ -23,6 +23,7 @@ use serde_json::{Map, Value, json};
 use crate::proto::ice::IceServer;
 use crate::proto::peer::{IceCandidateInit, SdpType, SessionDescription};
 use crate::proto::signal::SignalMessage;
+use crate::server::ice_servers;
 
 /// What a page says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +136,7 @@ pub(super) fn welcome(
     servers: &[IceServer],
 ) -> String {
     let data = json!({
-        "id": id, "room": room, "resume": resume, "resumed": resumed, "iceServers": ice_servers(servers),
+        "id": id, "room": room, "resume": resume, "resumed": resumed, "iceServers": ice_servers::for_pages(servers),
     });
     write("welcome", data.to_string())
 }
@@ -155,15 +156,6 @@ pub(super) fn members(members: &[Member<'_>]) -> String {
 
 pub(super) fn error(message: &str) -> String {
     write("error", json!({ "message": message }).to_string())
-}
-
-/// As W3C's `RTCIceServer`.
-pub(in crate::server) fn ice_servers(servers: &[IceServer]) -> Value {
-    let server = |s: &IceServer| match s.username.is_empty() {
-        true => json!({ "urls": s.urls }),
-        false => json!({ "urls": s.urls, "username": s.username, "credential": s.credential }),
-    };
-    servers.iter().map(server).collect::<Vec<_>>().into()
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@
 mod config;
 mod entry;
 pub(crate) mod forward;
+mod ids;
 mod layers;
 mod members;
 mod message;
@@ -40,9 +41,10 @@ use std::time::{Duration, Instant};
 
 use self::entry::Clients;
 use self::forward::LAYERS;
+use self::ids::ParticipantId;
 use self::members::Lists;
 use self::message::{FromPage, MemberState};
-use self::participant::{Participant, ParticipantId};
+use self::participant::Participant;
 use super::http::{Request, SocketOutput, WebSocketId};
 use super::limits::RateLimit;
 use super::names::is_visible;
@@ -55,7 +57,6 @@ use crate::proto::peer::{
 };
 
 pub use self::config::RoomsConfig;
-pub(super) use self::message::ice_servers;
 
 /// How often it is looked at what time has changed.
 const TICK: Duration = Duration::from_millis(100);

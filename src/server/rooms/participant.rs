@@ -1,9 +1,9 @@
 //! One participant: its peer, what it sends, and the m-lines on which it gets what others send.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::ids::{ParticipantId, SourceId};
 use super::message::{Member, MemberState};
 use super::source::Source;
 use crate::driver::{EventLoop, PeerId};
@@ -13,24 +13,6 @@ use crate::proto::peer::{
 use crate::server::http::WebSocketId;
 use crate::server::limits::RateLimit;
 use crate::server::token::Token;
-
-/// Names a participant. Never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct ParticipantId(pub u32);
-
-impl fmt::Display for ParticipantId {
-    /// As its streams are called.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "p{}", self.0)
-    }
-}
-
-/// Names a track that somebody sends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SourceId {
-    pub owner: ParticipantId,
-    pub transceiver: TransceiverId,
-}
 
 /// An m-line on which somebody else's track is sent, or will be: those whose track is gone are kept, inactive, for
 /// the next that comes. So descriptions grow with the largest number of participants there has been, and no further;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::forward::{Forwarder, Look, Verdict};
+use super::ids::{ParticipantId, SourceId};
 use super::layers::{self, Choice};
-use super::participant::{Participant, ParticipantId, SourceId};
+use super::participant::Participant;
 use super::source::{Source, Subscription};
 use super::{Rooms, message};
 use crate::driver::{EventLoop, PeerId, Queued};

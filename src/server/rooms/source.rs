@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::forward::{Forwarder, LAYERS, Layer, Look};
-use super::participant::ParticipantId;
+use super::ids::ParticipantId;
 use crate::driver::PeerId;
 use crate::proto::peer::{MediaKind, ReceivedPacket, RemoteTrack, TransceiverId};
 

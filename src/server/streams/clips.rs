@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::clip::Clip;
 use super::config::StreamsConfig;
 use super::live::Live;
 use super::reader::{Contents, Input, Item, Reading};
@@ -52,32 +53,6 @@ struct Show {
     end: Option<bool>,
     /// Bytes that wait in the pacer.
     bytes: usize,
-}
-
-/// What [`Clips::poll`] says.
-#[derive(Debug)]
-pub(super) enum Clip {
-    /// The tracks are these from now on.
-    Tracks(Contents),
-    /// Something about the source that people should know.
-    Note(String),
-    /// To be sent now.
-    Frame {
-        codec: Codec,
-        frame: Frame,
-        /// When it was due.
-        due: Instant,
-    },
-    /// Nothing to do until then, or until the loop is woken.
-    Wait(Option<Instant>),
-    /// The writer of a named pipe has ended; the next one is waited for.
-    Pause,
-    /// The pipe's writer sent what cannot be read, for this reason; the next one is waited for.
-    Trouble(String),
-    /// All has been played.
-    Ended,
-    /// It cannot be read.
-    Failed(String),
 }
 
 impl Clips {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::clips::Clip;
+use super::clip::Clip;
 use super::reader::{Item, Reading};
 use crate::proto::media::{Codec, Frame};
 

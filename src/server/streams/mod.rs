@@ -51,6 +51,7 @@
 //! which then says nothing.
 
 mod cache;
+mod clip;
 mod clips;
 mod config;
 mod health;

@@ -5,7 +5,8 @@ mod viewers;
 
 use std::time::{Duration, Instant};
 
-use super::clips::{Clip, Clips};
+use super::clip::Clip;
+use super::clips::Clips;
 use super::config::StreamsConfig;
 use super::health::{Fault, Health};
 use super::info::{StreamInfo, StreamState, StreamStats};

@@ -10,7 +10,7 @@ use turn_types::stun::message::TransactionId;
 use super::server_config::TurnServerConfig;
 use super::{Client, RelayPort};
 use crate::driver::UdpConfig;
-use crate::driver::sockets::Owner;
+use crate::driver::udp::Owner;
 use crate::driver::udp::Udp;
 
 /// How many ports are tried before giving up.

@@ -16,7 +16,7 @@ use super::server_config::{Listening, Transport, TurnServerConfig, TurnServerErr
 use super::stream::Stream;
 use super::{Client, Input, Link, Output, RelayId, TurnMachine, TurnStats};
 use crate::driver::UdpConfig;
-use crate::driver::sockets::Owner;
+use crate::driver::udp::Owner;
 use crate::driver::udp::{Read, RecvBuffers, Udp};
 use crate::proto::net;
 use crate::server::quota::client_of;

@@ -1,0 +1,14 @@
+//! ICE servers as pages are told of them.
+
+use serde_json::{Value, json};
+
+use crate::proto::ice::IceServer;
+
+/// Returns a list of W3C's `RTCIceServer`.
+pub(super) fn for_pages(servers: &[IceServer]) -> Value {
+    let server = |s: &IceServer| match s.username.is_empty() {
+        true => json!({ "urls": s.urls }),
+        false => json!({ "urls": s.urls, "username": s.username, "credential": s.credential }),
+    };
+    servers.iter().map(server).collect::<Vec<_>>().into()
+}
