@@ -44,7 +44,7 @@ pub const ENTRY: Entry = Entry {
     run,
 };
 
-/// Columns; beyond that, lines are harder to read.
+/// Maximum width of the output, in columns: longer lines are harder to read.
 const WIDTH: usize = 100;
 
 fn options(command: Command) -> Command {
@@ -78,10 +78,10 @@ fn run(options: &ArgMatches) -> Outcome {
     }
 }
 
-/// The text itself, a file's, or what comes on the standard input.
+/// Returns the input: the argument itself, the file it names, or the standard input.
 fn input(what: Option<String>) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut bytes = Vec::new();
-    // One more than is taken, so that too much is noticed.
+    // One byte more than allowed, so that excess is detected.
     let limit = MAX_INPUT as u64 + 1;
     match what.as_deref() {
         None | Some("-") => {
@@ -102,7 +102,7 @@ fn input(what: Option<String>) -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(bytes)
 }
 
-/// Short, and nothing that could be explained.
+/// Returns `true` for a short text that cannot be explained.
 fn looks_like_a_path(text: &str) -> bool {
     text.len() < 200 && inspect(text.as_bytes()).is_err()
 }
@@ -119,7 +119,7 @@ fn print(report: &Report, paint: Paint) {
 }
 
 fn print_line(line: &Line, numbered: bool, paint: Paint) {
-    // Sections are set apart.
+    // A blank line between sections.
     if line.text.starts_with("m=") || !numbered {
         say!("");
     }
@@ -182,7 +182,7 @@ fn print_problems(report: &Report, paint: Paint) {
     }
 }
 
-/// The same problem of several lines, once.
+/// Merges equal problems of several lines.
 fn together(all: Vec<(Option<usize>, &Problem)>) -> Vec<(Vec<usize>, &Problem)> {
     let mut merged: Vec<(Vec<usize>, &Problem)> = Vec::new();
     for (line, problem) in all {
@@ -194,7 +194,7 @@ fn together(all: Vec<(Option<usize>, &Problem)>) -> Vec<(Vec<usize>, &Problem)> 
     merged
 }
 
-/// `29–33, 41`.
+/// Formats line numbers, such as `29–33, 41`.
 fn ranges(lines: &[usize]) -> String {
     let mut ranges: Vec<(usize, usize)> = Vec::new();
     for line in lines {
@@ -241,7 +241,7 @@ fn as_json(report: &Report, problems_only: bool) -> Value {
     })
 }
 
-/// Words in lines of at most so many columns.
+/// Wraps text to lines of at most `width` columns.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -249,7 +249,7 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
         if line > 0 && line + 1 + word.chars().count() > width {
             lines.push(String::new());
         }
-        // There is always one.
+        // There is always one line.
         if let Some(line) = lines.last_mut() {
             if !line.is_empty() {
                 line.push(' ');
@@ -260,7 +260,7 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// Colours, on a terminal only, and not where NO_COLOR is set (no-color.org).
+/// Colors, used on a terminal only, and not if NO_COLOR is set (no-color.org).
 #[derive(Clone, Copy)]
 struct Paint(bool);
 
@@ -271,7 +271,7 @@ impl Paint {
     }
 
     fn code(self, code: &str, text: &str) -> String {
-        // What came from elsewhere must not control the terminal.
+        // Remote text must not control the terminal.
         let text: String = text
             .chars()
             .map(|c| if c.is_control() { '\u{fffd}' } else { c })

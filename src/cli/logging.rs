@@ -1,12 +1,12 @@
-//! The log of the program: lines on the standard error, without secrets, within bounds, and never in the way.
+//! The program's log: lines on the standard error without secrets, limited in volume, and never blocking.
 //!
-//! - **No secrets.** Dependencies write ICE passwords, headers and whole messages at *debug* and *trace*; whatever
-//!   RUST_LOG says, only what is known to be harmless passes.
-//! - **Bounded.** What dependencies say of datagrams and descriptions that anybody can send is off unless RUST_LOG asks
-//!   for it, and limited for each place in their code even then. Our own lines that clients can cause are limited where
-//!   they are written (`seldom!`).
-//! - **Never in the way.** A thread of its own writes. Where nobody reads the standard error, lines are dropped and
-//!   counted; the server goes on.
+//! - **No secrets.** Dependencies log ICE passwords, headers and whole messages at *debug* and *trace*; regardless of
+//!   RUST_LOG, only records known to be harmless pass.
+//! - **Bounded.** Dependencies' messages about datagrams and descriptions that anyone can send are off unless RUST_LOG
+//!   enables them, and even then limited per source location. Our own messages that clients can trigger are limited
+//!   where they are written (`seldom!`).
+//! - **Never blocking.** A separate thread writes. If nobody reads the standard error, lines are dropped and counted;
+//!   the server continues.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::{HashMap, VecDeque};
@@ -21,20 +21,20 @@ use log::{LevelFilter, Log, Metadata, Record};
 /// Default log filter: our own warnings. RUST_LOG overrides it.
 const DEFAULT: &str = "looprtc=warn";
 
-/// Bytes that wait to be written. More are dropped, and counted.
+/// Maximum number of bytes queued for writing. Further lines are dropped and counted.
 const MAX_WAITING: usize = 256 * 1024;
 
-/// Lines of one place in a dependency's code within [`PERIOD`].
+/// Maximum number of lines per source location of a dependency within [`PERIOD`].
 const MAX_LINES: u32 = 20;
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// The target of panics: their texts are dependencies', mostly, and have the same limit.
+/// Log target of panics: their texts usually come from dependencies and have the same limit.
 const PANIC: &str = "looprtc::panic";
 
-/// How long the end of the program waits for what is still to be written.
+/// Maximum time that the end of the program waits for queued lines.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Writes out what waits when it is dropped, at the end of the program.
+/// Flushes queued lines when it is dropped, at the end of the program.
 pub struct Guard(Arc<Queue>);
 
 impl Drop for Guard {
@@ -43,7 +43,7 @@ impl Drop for Guard {
     }
 }
 
-/// Starts logging, as RUST_LOG says.
+/// Starts logging with the filter in RUST_LOG.
 pub fn start() -> Guard {
     let queue = Arc::new(Queue::default());
     let writer = queue.clone();
@@ -52,7 +52,7 @@ pub fn start() -> Guard {
         .spawn(move || writer.write_to(&mut io::stderr()));
     let target: Box<dyn Write + Send> = match spawned {
         Ok(_) => Box::new(Sender(queue.clone())),
-        // Without a thread it is written as it comes.
+        // Without a thread, lines are written directly.
         Err(_) => Box::new(io::stderr()),
     };
     let style = match io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
@@ -71,7 +71,7 @@ pub fn start() -> Guard {
     if log::set_boxed_logger(Box::new(capped)).is_ok() {
         log::set_max_level(most);
     }
-    // The default hook writes by itself, and as often as something panics; one peer's panic is contained.
+    // The default hook writes each panic directly and without limit; a panic of one peer is contained.
     std::panic::set_hook(Box::new(|panic| {
         let trace = Backtrace::capture();
         match trace.status() {
@@ -82,7 +82,7 @@ pub fn start() -> Guard {
     Guard(queue)
 }
 
-/// Returns the most that these records can be trusted with: below it there are secrets.
+/// Returns the most verbose level that is free of secrets for this target.
 fn most(target: &str) -> LevelFilter {
     match target.split("::").next() {
         Some("looprtc") => LevelFilter::Trace,
@@ -90,7 +90,7 @@ fn most(target: &str) -> LevelFilter {
     }
 }
 
-/// The logger, with what it must not write taken away.
+/// The logger with the limits applied.
 struct Capped {
     inner: Logger,
     /// Lines written by each place in dependencies' code, keyed by a hash of file and line; bounded by the number of such places.
@@ -139,7 +139,7 @@ impl Log for Capped {
     }
 }
 
-/// Lines on their way to the standard error.
+/// Lines queued for the standard error.
 #[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
@@ -151,7 +151,7 @@ struct Waiting {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     dropped: u64,
-    /// One that has been taken out and is not written yet.
+    /// Set while a line that was taken out is being written.
     is_writing: bool,
 }
 
@@ -167,11 +167,11 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Writes what comes, for ever.
+    /// Writes queued lines, forever.
     fn write_to(&self, out: &mut impl Write) {
         loop {
             let line = self.next();
-            // Nobody is left to tell when this cannot be written.
+            // An error cannot be reported anywhere.
             let _ = out.write_all(&line);
         }
     }
@@ -199,7 +199,7 @@ impl Queue {
         }
     }
 
-    /// Waits until all is written, or for this long.
+    /// Waits until everything is written, for at most `patience`.
     fn flush(&self, patience: Duration) {
         let waiting = lock(&self.waiting);
         let is_busy = |w: &mut Waiting| w.is_writing || !w.lines.is_empty();

@@ -46,7 +46,7 @@ fn run(options: &ArgMatches) -> Outcome {
     Ok(())
 }
 
-/// Signs beyond ASCII as groff has them in every encoding.
+/// Replaces non-ASCII characters by groff escapes, which work in every encoding.
 fn ascii(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -58,7 +58,7 @@ fn ascii(text: &str) -> String {
     out
 }
 
-/// The man page of a command, or of the program.
+/// Renders the man page of a command, or of the program.
 fn render(name: Option<&str>, out: &mut Vec<u8>) -> io::Result<()> {
     let mut program = super::bare_program();
     program.build();

@@ -1,4 +1,4 @@
-//! The command line. [`COMMANDS`] is the one source of help, completions and man pages.
+//! The command line. [`COMMANDS`] is the single source of help, completions and man pages.
 
 mod completions;
 mod inspect;
@@ -26,10 +26,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 use crate::Usage;
 use page::Page;
 
-/// What a command gives back: an error that is no [`Usage`] ends the program with exit status 1.
+/// Result of a command. An error other than [`Usage`] ends the program with exit status 1.
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// One command: its options, what stands below them in help and man page, and what it does.
+/// A command: its options, the page text below them, and its function.
 struct Entry {
     name: &'static str,
     options: fn(Command) -> Command,
@@ -83,7 +83,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let matches = match program().try_get_matches_from(arguments(args)) {
         Ok(matches) => matches,
         Err(error) => {
-            // Nobody is left to tell when this cannot be written.
+            // An error cannot be reported anywhere.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -105,13 +105,13 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Writes a line to the standard error, if anybody reads it.
+/// Writes a line to the standard error; errors are ignored.
 fn tell(line: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// The whole command line, with everything that help shows.
+/// Returns the complete command line definition, with everything that help shows.
 fn program() -> Command {
     let with_page = |command: Command, page: &Page| {
         let help = Arg::new("help").short('h').long("help");
@@ -133,7 +133,7 @@ fn program() -> Command {
     program
 }
 
-/// The same without notes, examples and exit status, which have sections of their own in a man page.
+/// Returns it without notes, examples and exit status, which are separate sections in a man page.
 fn bare_program() -> Command {
     let mut program = Command::new("looprtc")
         .version(env!("CARGO_PKG_VERSION"))
@@ -151,8 +151,7 @@ fn bare_program() -> Command {
     program
 }
 
-/// The arguments, with Go's way to write flags (`-offer-address`) accepted as well, and with `serve` where no
-/// command is named.
+/// Returns the arguments. Go-style flags (`-offer-address`) are accepted as well, and `serve` is the default command.
 fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut options_end = false;
     let two_dashes = |arg: OsString| {
@@ -167,7 +166,7 @@ fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let is_for_serve = match first.as_deref() {
         None => true,
         Some("-h" | "--help" | "-V" | "--version") => false,
-        // A mistyped command is no source.
+        // A mistyped command is not a source.
         Some(first) => first.starts_with('-') || first.contains('='),
     };
     if is_for_serve {
@@ -177,13 +176,13 @@ fn arguments(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     all
 }
 
-/// `-name`, but not `-n` and not `-5`.
+/// Returns `true` for `-name`, but not for `-n` and `-5`.
 fn is_go_flag(text: &str) -> bool {
     let name = text.strip_prefix('-').unwrap_or_default();
     name.len() > 1 && name.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
-/// An option with a value.
+/// Defines an option with a value.
 fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     let arg = Arg::new(name).long(name).value_name(value).help(help);
     match value {
@@ -193,12 +192,12 @@ fn option(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     }
 }
 
-/// An option with a value that can be given several times.
+/// Defines an option with a value that can be given several times.
 fn list(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     option(name, value, help).action(ArgAction::Append)
 }
 
-/// An option that is there or not.
+/// Defines an option without a value.
 fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name)
         .long(name)
@@ -206,12 +205,12 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
         .action(ArgAction::SetTrue)
 }
 
-/// The value of an option, if it was given or has a default.
+/// Returns the value of an option, if it was given or has a default.
 fn value<T: Clone + Send + Sync + 'static>(options: &ArgMatches, name: &str) -> Option<T> {
     options.get_one::<T>(name).cloned()
 }
 
-/// The values of an option, in their order.
+/// Returns all values of an option, in order.
 fn values<T: Clone + Send + Sync + 'static>(options: &ArgMatches, name: &str) -> Vec<T> {
     options
         .get_many::<T>(name)
@@ -220,12 +219,12 @@ fn values<T: Clone + Send + Sync + 'static>(options: &ArgMatches, name: &str) ->
         .collect()
 }
 
-/// An argument that is not an option.
+/// Defines a positional argument.
 fn positional(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).value_name(value).help(help).required(true)
 }
 
-/// Writes to the standard output, quietly when nobody reads it.
+/// Writes to the standard output; exits silently if nobody reads it.
 fn write_out(bytes: &[u8]) {
     use std::io::Write;
     if std::io::stdout().write_all(bytes).is_err() {
@@ -233,7 +232,7 @@ fn write_out(bytes: &[u8]) {
     }
 }
 
-/// True once the program was asked to end (SIGINT, SIGTERM); the second time it ends at once.
+/// Returns a flag that is set when the program is asked to end (SIGINT, SIGTERM); a second signal ends it at once.
 fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

@@ -1,18 +1,18 @@
-//! The part of help and man pages below the options: notes, examples, exit status.
+//! The text below the options in help and man pages: notes, examples, exit status.
 
-/// Shown as text by `--help`, and as separate sections in a man page.
+/// Text of a command's page: shown by `--help`, and as separate sections in a man page.
 pub struct Page {
-    /// Describes the command in a few sentences.
+    /// The command in a few sentences.
     pub about: &'static str,
-    /// Sentences.
+    /// Notes, in whole sentences.
     pub notes: &'static [&'static str],
     /// Command lines, each with its purpose (may be empty).
     pub examples: &'static [(&'static str, &'static str)],
-    /// Exit statuses, each with its meaning.
+    /// Exit statuses with their meanings.
     pub exit: &'static [(&'static str, &'static str)],
 }
 
-/// The exit status of most commands.
+/// Exit statuses of most commands.
 pub const EXIT: &[(&str, &str)] = &[
     ("0", "success"),
     ("1", "failure; the last line says what failed and why"),
@@ -20,7 +20,7 @@ pub const EXIT: &[(&str, &str)] = &[
 ];
 
 impl Page {
-    /// The text below the options of `--help`.
+    /// Returns the text below the options of `--help`.
     pub fn help(&self) -> String {
         let mut text = String::new();
         for note in self.notes {
@@ -30,7 +30,7 @@ impl Page {
             text.push('\n');
         }
         text += "Examples:\n";
-        // The purpose stands beside the command where there is room, and above it otherwise.
+        // The purpose is beside the command if there is room, and above it otherwise.
         let lines = self.examples.iter().flat_map(|(c, _)| c.lines());
         let width = lines.map(|line| line.chars().count()).max().unwrap_or(0);
         let beside = (self.examples.iter()).all(|(_, what)| width + what.chars().count() <= 92);

@@ -118,13 +118,13 @@ struct Options {
     loopback: bool,
 }
 
-/// One end.
+/// One side of the session.
 struct End {
-    /// Stands before each line, to tell two ends apart.
+    /// Prefix of each output line, which distinguishes two sides.
     prefix: &'static str,
     peer: PeerId,
     signaling: PionSignaling,
-    /// Open channels, and when the next text is due on each.
+    /// Open channels, and the time of the next text on each.
     channels: Vec<(ChannelId, Instant)>,
     heard: usize,
 }
@@ -157,7 +157,7 @@ fn talk(options: &Options) -> Result<(), Box<dyn Error>> {
             .texts
             .is_some_and(|texts| ends.iter().all(|end| end.heard >= texts))
         {
-            // Also sees to it that the last text gets there.
+            // Also ensures that the last text is delivered.
             return Ok(net.shutdown(Duration::from_secs(2))?);
         }
     }
@@ -178,7 +178,8 @@ impl End {
         if let Some(address) = &options.answer_address {
             signaling = signaling.answer_address(address.clone());
         }
-        // Peers that talk to each other cannot share a port: it would be the remote address of both.
+        // Two peers of one loop cannot share a port when they connect to each other: each one's remote address would be
+        // its own.
         let port = if both {
             PortPolicy::Own
         } else {
@@ -209,7 +210,7 @@ impl End {
         self.channels.iter().map(|(_, due)| *due).min()
     }
 
-    /// False once the connection was closed.
+    /// Handles an event. Returns `false` once the connection is closed.
     fn on_event(
         &mut self,
         net: &mut EventLoop,
@@ -267,7 +268,7 @@ impl End {
         Ok(())
     }
 
-    /// A channel's label and stream id.
+    /// Returns a channel's label and stream id.
     fn name(&self, net: &mut EventLoop, channel: ChannelId) -> (String, u16) {
         let info = net
             .peer(self.peer)
@@ -279,10 +280,10 @@ impl End {
     }
 }
 
-/// Fifteen letters.
+/// Returns fifteen random letters.
 fn random_text() -> String {
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    // Every `RandomState` hashes differently: good enough to tell texts apart.
+    // Each `RandomState` hashes differently, which is random enough to distinguish texts.
     let letter = |_| LETTERS[RandomState::new().hash_one(0) as usize % LETTERS.len()];
     (0..15).map(letter).map(char::from).collect()
 }

@@ -89,7 +89,7 @@ fn options(command: Command) -> Command {
         .args(session::options())
 }
 
-/// What is taken of a stream.
+/// Options that select tracks and codecs of a stream.
 pub fn tracks() -> [Arg; 3] {
     [
         list(
@@ -116,7 +116,7 @@ fn run(options: &ArgMatches) -> Outcome {
     watch(options, dir, name, sink)
 }
 
-/// Into files of this name; for `looprtc record`, which has the same [`tracks`] and `session::options`.
+/// Records to files with this name. `looprtc record` uses it with the same [`tracks`] and `session::options`.
 pub fn record(options: &ArgMatches, dir: PathBuf, name: String) -> Outcome {
     watch(options, dir, name, Sink::Files(HashMap::new()))
 }
@@ -166,7 +166,7 @@ fn codecs(named: &[String], is_rtp: bool) -> Result<Codecs, Usage> {
     Ok(Codecs::only(codecs.collect::<Result<Vec<_>, _>>()?))
 }
 
-/// The last part of the URL's path, as far as it can be in a file's name.
+/// Returns the last segment of the URL's path, reduced to characters for file names.
 fn name_of(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let last = path.trim_end_matches('/').rsplit('/').next();
@@ -186,16 +186,16 @@ struct Playing {
     sink: Sink,
     peer: Option<PeerId>,
     video: Option<TransceiverId>,
-    /// When a keyframe is asked for, for players that come late.
+    /// Time of the next keyframe request, for players that start later.
     ask_at: Option<Instant>,
     came: Came,
 }
 
-/// How far it has come.
+/// Progress of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Came {
     Nothing,
-    /// It was connected.
+    /// The connection was established.
     Connection,
     Media,
 }
@@ -205,7 +205,7 @@ enum Sink {
     Rtp(Box<Forwarder>),
 }
 
-/// How often a keyframe is asked for when players may come at any time.
+/// Interval of keyframe requests while players may start at any time.
 const KEYFRAMES: Duration = Duration::from_secs(3);
 
 impl Work for Playing {
@@ -342,13 +342,13 @@ impl Forwarder {
         let index = self.stream_of(packet.codec)?;
         let (stream, sender) = &mut self.streams[index];
         let datagram = sender.write(&Packet::from(packet), packet.received)?;
-        // A player that is not there yet makes the system refuse some.
+        // Fails while the player is not listening yet.
         let _ = net.send_datagram(socket, stream.address, datagram);
-        // Without reports a player cannot tell which sound belongs to which picture.
+        // Players need sender reports to synchronize audio and video.
         if let Some(report) = sender.report(Instant::now(), SystemTime::now()) {
             let _ = net.send_datagram(socket, stream.rtcp_address(), report);
         }
-        // A player that knows the parameter sets need not wait for those in the stream.
+        // A player that has the parameter sets need not wait for them in the stream.
         let sets = &mut self.parameter_sets;
         if packet.codec == Codec::H264 && sets.observe(&packet.payload) && sets.is_complete() {
             stream.set_parameter_sets(sets);
@@ -367,7 +367,7 @@ impl Forwarder {
         to.set_port(self.to.port() + offset);
         let stream = StreamDescription::new(codec, payload_type, to);
         let sender = RtpSender::new(RtpSenderConfig::for_stream(&stream));
-        // Another codec of the same kind takes the place of the one before.
+        // A new codec replaces the previous one of the same kind.
         self.streams
             .retain(|(s, _)| s.codec.is_video() != codec.is_video());
         self.streams.push((stream, sender));
@@ -392,7 +392,7 @@ impl Forwarder {
                 let _ = net.send_datagram(socket, stream.rtcp_address(), bye);
             }
         }
-        // What is queued goes out with the goodbyes of the session.
+        // Queued packets are sent when the session ends.
         self.streams.clear();
     }
 }

@@ -66,7 +66,7 @@ fn options(command: Command) -> Command {
 
 fn run(options: &ArgMatches) -> Outcome {
     let text: String = value(options, "source").unwrap_or_default();
-    // As the server's help has it, where no file has that name.
+    // `testcard` is the built-in source, unless a file has that name.
     let text = match text == "testcard" && !std::path::Path::new(&text).exists() {
         true => "testcard:".to_owned(),
         false => text,
@@ -80,7 +80,7 @@ fn run(options: &ArgMatches) -> Outcome {
         _ => {}
     }
     let settings = Settings::new(options)?;
-    // A file that nobody takes yet begins anew when somebody does.
+    // A file without viewers starts over when the first one connects.
     let config = StreamsConfig::default().grace(Duration::ZERO);
     let mut work = Publishing {
         streams: Streams::new(config),
@@ -92,7 +92,7 @@ fn run(options: &ArgMatches) -> Outcome {
     session::run(&settings, &mut work)
 }
 
-/// The one stream there is.
+/// Name of the only stream.
 const NAME: &str = "published";
 
 struct Publishing {
@@ -102,7 +102,7 @@ struct Publishing {
 }
 
 impl Publishing {
-    /// A source that does not work is no reason to wait.
+    /// Returns the error of a source that has failed, instead of waiting.
     fn check(&mut self) -> Result<(), Error> {
         match self.streams.info(NAME).map(|info| info.state) {
             Some(StreamState::Failed { why, .. }) => Err(why.into()),

@@ -69,7 +69,7 @@ fn run(options: &ArgMatches) -> Outcome {
     play::record(options, dir, name)
 }
 
-/// The container that the name's ending asks for, where that is not one of ours.
+/// Returns the container implied by the file name's extension, if it is not one that we write.
 fn container(file: &str) -> Option<&'static str> {
     let end = Path::new(file).extension()?.to_str()?.to_ascii_lowercase();
     Some(match end.as_str() {
@@ -84,7 +84,7 @@ fn container(file: &str) -> Option<&'static str> {
     })
 }
 
-/// The directory, and the name without the extension that the codec brings.
+/// Splits into the directory, and the name without the extension that follows from the codec.
 fn parts(file: &Path) -> Option<(PathBuf, String)> {
     let name = file.file_name()?.to_str()?;
     let known = [".ivf", ".ogg", ".h264", ".h265"];

@@ -1,4 +1,4 @@
-//! A track on its way into a file.
+//! Recording of a track to a file.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
@@ -11,7 +11,7 @@ use looprtc::proto::peer::ReceivedFrame;
 
 use super::session::Error;
 
-/// How often the header is told the length.
+/// Interval at which the length in the header is updated.
 const PATCH_EVERY: Duration = Duration::from_secs(1);
 
 pub struct Saved {
@@ -23,7 +23,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// A new file: `NAME.ivf` or, where that is there, `NAME-2.ivf` and so on.
+    /// Creates a new file: `NAME.ivf` or, if that exists, `NAME-2.ivf` and so on.
     pub fn create(dir: &Path, name: &str, codec: Codec) -> Result<Self, Error> {
         let recording = Recording::new(codec)?;
         let extension = recording.extension();
@@ -51,7 +51,7 @@ impl Saved {
         Err(format!("{}: too many files called {name}", dir.display()).into())
     }
 
-    /// Writes a frame, if it is of use: see [`Recording::write`].
+    /// Writes a frame if it is usable: see [`Recording::write`].
     pub fn write(&mut self, frame: &ReceivedFrame) -> Result<(), Error> {
         let (keyframe, contiguous) = (frame.keyframe, frame.contiguous);
         let buffer = &mut self.buffer;
@@ -70,7 +70,7 @@ impl Saved {
         written.map_err(|e| format!("{}: {e}", self.path.display()).into())
     }
 
-    /// The end of the file.
+    /// Finishes the file.
     pub fn finish(mut self) -> Result<(), Error> {
         let stats = self.recording.stats();
         say!(

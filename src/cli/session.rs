@@ -1,4 +1,4 @@
-//! What `publish` and `play` share: a session of WHIP or WHEP that comes back by itself, and says how it fares.
+//! WHIP and WHEP sessions of `publish` and `play`, which reconnect automatically and report progress.
 
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
@@ -16,33 +16,33 @@ use super::serve::settings::ice_server;
 use super::{Outcome, flag, list, option, value, values};
 use crate::Usage;
 
-/// The first pause before another attempt, and the longest.
+/// Pause before a reconnection attempt: first and maximum.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
-/// Nothing heard for so long, and for so much longer: the path is looked for anew. A server that was started again
-/// is then found out to be another one.
+/// Silence after which the connection counts as disconnected, and further time after which ICE restarts. A restarted
+/// server is detected that way.
 const SILENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_millis(500));
 
-/// How long the server has to confirm the end.
+/// Time limit for the server to confirm the end of a session.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
+/// Maximum wait of one loop call: a signal that arrives at the wrong moment is noticed after it.
 const LOOK_UP: Duration = Duration::from_millis(500);
 
-/// How often progress is said on a terminal, and elsewhere.
+/// Interval of progress reports, on a terminal and elsewhere.
 const PROGRESS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// What is sent or received.
+/// The media work of a command: sending or receiving.
 pub trait Work {
-    /// A peer for a new session, with its tracks.
+    /// Creates a peer with its tracks for a new session.
     fn begin(&mut self, net: &mut EventLoop, config: PeerConfig) -> Result<PeerId, Error>;
-    /// What the peer has to say.
+    /// Handles an event of the peer.
     fn handle_event(&mut self, net: &mut EventLoop, event: &PeerEvent) -> Result<(), Error>;
-    /// Does what is due; when it wants to be called again.
+    /// Handles timers; returns the time of the next call, if any.
     fn handle_timeout(&mut self, net: &mut EventLoop) -> Result<Option<Instant>, Error>;
-    /// Nothing is left to be done.
+    /// Returns `true` when the work is complete.
     fn is_done(&self) -> bool;
-    /// The session is over, whether another one follows or not.
+    /// Handles the end of a session, whether or not another one follows.
     fn end(&mut self, net: &mut EventLoop) -> Result<(), Error>;
     /// Returns an error if the work is not done when the time is over or a signal arrives.
     fn check(&self) -> Result<(), Error> {
@@ -87,7 +87,7 @@ pub fn options() -> [Arg; 9] {
     ]
 }
 
-/// What the options come to.
+/// Settings from the options.
 pub struct Settings {
     client: WhipClientConfig,
     peer: PeerConfig,
@@ -138,7 +138,7 @@ fn server(text: &str) -> Result<IceServer, Usage> {
     ice_server(text).map_err(|error| Usage(format!("--ice-server: {error}")))
 }
 
-/// Runs until the work is done, its time is over or a signal comes.
+/// Runs until the work is done, its time is over, or a signal arrives.
 pub fn run(settings: &Settings, work: &mut impl Work) -> Outcome {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let stop = super::stop_on_signals()?;
@@ -180,14 +180,14 @@ pub fn run(settings: &Settings, work: &mut impl Work) -> Outcome {
 
 enum Over {
     Done,
-    /// And whether it ever was connected.
+    /// The error, and whether the session was ever connected.
     Failed(WhipError, bool),
 }
 
 struct Runner<'a> {
     settings: &'a Settings,
     stop: Arc<AtomicBool>,
-    /// When its time is over; counted from the first connection.
+    /// The end time, counted from the first connection.
     end: Option<Instant>,
     progress: Progress,
 }
@@ -197,7 +197,7 @@ impl Runner<'_> {
         self.stop.load(Ordering::Relaxed) || self.end.is_some_and(|end| end <= Instant::now())
     }
 
-    /// Lets the loop go on; false when a signal has come.
+    /// Runs the loop for this time; returns `false` after a signal.
     fn wait(&self, net: &mut EventLoop, time: Duration) -> Result<bool, Error> {
         let until = Instant::now() + time;
         while Instant::now() < until && !self.is_over() {
@@ -216,7 +216,7 @@ impl Runner<'_> {
             ended?;
             return Ok(over);
         }
-        // Whatever ended it: the server is told, and does not go on sending.
+        // In every case the server is told, so that it stops sending.
         client.close(net);
         let until = Instant::now() + FAREWELL;
         while !client.is_over() && Instant::now() < until {
@@ -229,7 +229,7 @@ impl Runner<'_> {
         Ok(Over::Done)
     }
 
-    /// Runs until the session is lost, or for `None` until it is to be ended.
+    /// Runs until the session is lost; returns `None` if it is to be ended.
     fn converse(
         &mut self,
         net: &mut EventLoop,
@@ -275,7 +275,7 @@ impl Runner<'_> {
         }
     }
 
-    /// Whether it is connected now.
+    /// Handles an event; returns `true` while connected.
     fn on_event(&mut self, event: &PeerEvent) -> bool {
         match event {
             PeerEvent::ConnectionStateChange(ConnectionState::Connected) => {
@@ -295,15 +295,15 @@ impl Runner<'_> {
     }
 }
 
-/// How it fares, on the standard error: one line that changes on a terminal, lines now and then elsewhere.
+/// Progress on the standard error: one updated line on a terminal, occasional lines elsewhere.
 struct Progress {
     quiet: bool,
     is_terminal: bool,
-    /// A line stands there that is to be written over.
+    /// Set while the current line can be overwritten.
     is_open: bool,
     begun: Instant,
     due: Instant,
-    /// When bytes were looked at last, and how many they were.
+    /// Time and byte count of the last measurement.
     before: (Instant, u64),
 }
 
@@ -376,7 +376,7 @@ impl Progress {
         self.write(&text, true);
     }
 
-    /// A line that stays.
+    /// Writes a permanent line.
     fn line(&mut self, text: &str) {
         if !self.quiet {
             self.write(text, false);
@@ -386,10 +386,10 @@ impl Progress {
     fn write(&mut self, text: &str, may_change: bool) {
         let mut out = std::io::stderr().lock();
         let changes = may_change && self.is_terminal;
-        // "Erase to the end of the line", where a longer text may have stood.
+        // Erases to the end of the line, in case a longer text was there.
         let begin = if self.is_open { "\r\x1b[K" } else { "" };
         let end = if changes { "" } else { "\n" };
-        // Nobody is left to tell when this cannot be written.
+        // An error cannot be reported anywhere.
         let _ = write!(out, "{begin}{text}{end}");
         let _ = out.flush();
         self.is_open = changes;

@@ -39,13 +39,13 @@ pub const ENTRY: Entry = Entry {
     run,
 };
 
-/// How long an answer may take.
+/// Time limit of a request.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// The longest answer that is read, in bytes.
+/// Maximum size of a response, in bytes.
 const MAX_ANSWER: u64 = 4 << 20;
 
-/// Viewers that are shown; the others are counted.
+/// Maximum number of viewers shown; the others are counted.
 const MAX_VIEWERS: usize = 30;
 
 fn options(command: Command) -> Command {
@@ -95,7 +95,7 @@ fn run(options: &ArgMatches) -> Outcome {
     let stop = super::stop_on_signals()?;
     while !stop.load(Ordering::Relaxed) {
         let figures = server.figures()?;
-        // Home, and away with what stood there.
+        // Cursor to the home position, and clear the screen.
         let clear = if is_screen { "\x1b[H\x1b[2J" } else { "" };
         match json {
             true => say!("{figures}"),
@@ -109,7 +109,7 @@ fn run(options: &ArgMatches) -> Outcome {
     Ok(())
 }
 
-/// In short steps: a signal does not end a sleep.
+/// Sleeps in short steps, because a signal does not interrupt a sleep.
 fn wait(interval: Duration, stop: &std::sync::atomic::AtomicBool) {
     let until = Instant::now() + interval;
     while !stop.load(Ordering::Relaxed) {
@@ -147,7 +147,7 @@ impl Server {
         let builder = ureq::Agent::config_builder()
             .timeout_global(Some(DEADLINE))
             .http_status_as_error(false)
-            // The token is for this server only.
+            // The token must go to this server only.
             .max_redirects(0)
             .proxy(None);
         #[cfg(feature = "tls")]
@@ -174,7 +174,7 @@ impl Server {
         let mut response = request.call().map_err(|error| {
             let error = error.to_string();
             let what_to_do = match error.contains("InvalidContentType") {
-                // Of rustls: what came is no TLS.
+                // rustls: the response is not TLS.
                 true => {
                     "the server speaks plain HTTP at this port: write http:// instead of https://"
                 }
@@ -207,7 +207,7 @@ impl Server {
     }
 }
 
-/// The words of an error (RFC 9457), without what could control the terminal.
+/// Returns the text of an error (RFC 9457), without control characters.
 fn problem(body: &str) -> String {
     let value: Option<Value> = serde_json::from_str(body).ok();
     let detail = value.as_ref().and_then(|v| v["detail"].as_str());
@@ -231,10 +231,10 @@ fn tls(insecure: bool) -> ureq::tls::TlsConfig {
         .build()
 }
 
-/// Columns of the narrowest terminal that shows every table whole.
+/// Minimum terminal width that fits every table, in columns.
 const WIDTH: usize = 60;
 
-/// All figures as text.
+/// Formats all figures as text.
 fn screen(url: &str, figures: &Value) -> String {
     let mut text = format!(
         "looprtc {} at {url}, up {}\n",
@@ -348,7 +348,7 @@ fn rooms(figures: &Value, text: &mut String) {
     }
 }
 
-/// A value for a table.
+/// Formats a value for a table.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => clean(text, 40),
@@ -362,7 +362,7 @@ fn names(value: &Value) -> String {
     names.iter().map(shown).collect::<Vec<_>>().join(" ")
 }
 
-/// What came over the network must not control the terminal.
+/// Removes control characters: remote text must not control the terminal.
 fn clean(text: &str, most: usize) -> String {
     text.chars()
         .filter(|c| !c.is_control())
@@ -431,10 +431,10 @@ mod tests {
             assert!(text.contains(phrase), "{phrase}\n{text}");
         }
         assert!(!text.contains('\u{1b}'));
-        // A narrow terminal breaks no line.
+        // Lines fit a narrow terminal.
         let widest = text.lines().map(|line| line.chars().count()).max();
         assert!(widest <= Some(WIDTH), "{text}");
-        // Nothing is relied upon.
+        // No field is required.
         assert!(screen("http://x", &Value::Null).contains("looprtc"));
     }
 }

@@ -52,7 +52,7 @@ pub const ENTRY: Entry = Entry {
     run,
 };
 
-/// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
+/// Maximum wait of one loop call: a signal that arrives at the wrong moment is noticed after it.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
 fn options(command: Command) -> Command {
@@ -228,7 +228,7 @@ fn print(s: &TurnStats) {
 
 struct Options {
     credentials: Credentials,
-    /// As given, for the first line of what a page needs.
+    /// The first user as given, for the configuration line of a page.
     first_user: Option<String>,
     stun_only: bool,
     realm: String,
@@ -364,7 +364,8 @@ impl Options {
         }
     }
 
-    /// Returns the addresses of this machine, as routers map them too. What listens there is not for clients to reach.
+    /// Returns the addresses of this machine, including those mapped to it by routers. Services on them must not be
+    /// reachable through the relay.
     fn own(&self) -> Vec<IpAddr> {
         let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
         let all = interfaces.iter().map(if_addrs::Interface::ip);
@@ -372,7 +373,7 @@ impl Options {
         own.chain(self.external.iter().copied()).collect()
     }
 
-    /// Says where it listens, and what a page needs.
+    /// Prints the listening addresses, and the configuration that a page needs.
     fn announce(&self, listening: &[Listening]) {
         let mut urls = Vec::new();
         for Listening { transport, address } in listening {
@@ -425,7 +426,7 @@ impl Options {
         }
     }
 
-    /// The address that clients use for one that we listen at.
+    /// Returns the address that clients use for a listening address.
     fn host(&self, ip: IpAddr) -> IpAddr {
         let told = self.external.iter().find(|e| e.is_ipv4() == ip.is_ipv4());
         if let Some(external) = told {

@@ -1,9 +1,9 @@
-//! Ranges of IP addresses.
+//! IP address ranges in CIDR notation.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// A range of IP addresses, as `10.0.0.0/8` or `2001:db8::/32`; an address alone is a range of one.
+/// A range of IP addresses, such as `10.0.0.0/8` or `2001:db8::/32`; a single address is a range of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cidr {
     base: IpAddr,
@@ -11,11 +11,11 @@ pub struct Cidr {
 }
 
 impl Cidr {
-    /// The addresses that share the first so many bits with this one.
+    /// Creates the range of addresses that share their first `prefix` bits with `base`.
     ///
     /// # Errors
     ///
-    /// When the family has fewer bits.
+    /// Returns an error if `prefix` exceeds the number of bits of the address family.
     pub fn new(base: IpAddr, prefix: u8) -> Result<Self, String> {
         let most = if base.is_ipv4() { 32 } else { 128 };
         if prefix > most {

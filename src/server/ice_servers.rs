@@ -1,10 +1,10 @@
-//! ICE servers as pages are told of them.
+//! ICE servers in the form that pages get.
 
 use serde_json::{Value, json};
 
 use crate::proto::ice::IceServer;
 
-/// Returns a list of W3C's `RTCIceServer`.
+/// Formats ICE servers as W3C `RTCIceServer` objects.
 pub(super) fn for_pages(servers: &[IceServer]) -> Value {
     let server = |s: &IceServer| match s.username.is_empty() {
         true => json!({ "urls": s.urls }),

@@ -1,7 +1,7 @@
-//! Names that people choose and others read: what must not be in them.
+//! Validation of names that people choose and others read.
 
-/// Returns `true` if a character shows as itself and leaves its neighbours where they are. Control and format characters
-/// (Unicode's Cc and Cf), other invisible ones, private and unassigned ones do not.
+/// Returns `true` if a character is displayed as itself and does not move its neighbors. Control and format characters
+/// (Unicode Cc and Cf), other invisible ones, private and unassigned ones do not qualify.
 pub(super) fn is_visible(c: char) -> bool {
     let hidden = matches!(u32::from(c),
         0x00AD | 0x034F | 0x0600..=0x0605 | 0x061C | 0x06DD | 0x070F | 0x0890..=0x0891 | 0x08E2
@@ -12,7 +12,7 @@ pub(super) fn is_visible(c: char) -> bool {
     !c.is_control() && !hidden && (c == ' ' || !c.is_whitespace())
 }
 
-/// Letters that look like others.
+/// Scripts with letters that look alike.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Script {
     Latin,
@@ -33,12 +33,12 @@ fn script(c: char) -> Option<Script> {
     }
 }
 
-/// Checks a name by which one person is told from another: 1 to 64 characters, in which nothing is hidden and no letter
-/// stands for another.
+/// Validates a name by which people recognize each other: 1 to 64 visible characters, without letters that imitate
+/// others.
 ///
 /// # Errors
 ///
-/// Checks a name that people choose; the error is a sentence for them.
+/// Returns a sentence for the person who chose the name.
 pub(super) fn check(name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.chars().count() > 64 {
         return Err("a name has 1 to 64 characters");
@@ -53,7 +53,7 @@ pub(super) fn check(name: &str) -> Result<(), &'static str> {
         // Full-width and half-width forms, mathematical and enclosed letters, superscripts.
         matches!(u32::from(c), 0x2070..=0x209F | 0x2460..=0x24FF | 0xFF01..=0xFFEE | 0x1D400..=0x1D7FF)
     };
-    // An accent after a plain letter looks like the letter that has it.
+    // A plain letter followed by a combining accent looks like the accented letter.
     let mut pairs = name.chars().zip(name.chars().skip(1));
     let is_composed =
         |(a, b): (char, char)| a.is_ascii() && matches!(u32::from(b), 0x0300..=0x036F);
@@ -115,7 +115,7 @@ mod tests {
             "anna\u{e000}",
             "anna\u{2800}",
             "\u{61c}anna",
-            // Cyrillic а, Greek ο, full-width and mathematical letters, an accent apart.
+            // Cyrillic а, Greek ο, full-width and mathematical letters, a combining accent.
             "\u{430}nna",
             "b\u{3bf}b",
             "\u{ff41}nna",

@@ -1,19 +1,19 @@
-//! Trusted reverse proxies: whom they say a request comes from.
+//! Trusted reverse proxies and the client information in their headers.
 //!
-//! Behind nginx, Caddy or a load balancer every connection comes from the proxy. What it says of the client is believed
-//! if its address is trusted ([`TrustedProxies`]), and of nobody else: whoever could forge these headers could be any
-//! address, and have as many limits.
+//! Behind nginx, Caddy or a load balancer every connection comes from the proxy. Its statements about the client are
+//! used only if its address is trusted ([`TrustedProxies`]): anyone else could forge these headers to appear as any
+//! address, and evade all limits per client.
 //!
-//! | header | what is taken from it |
+//! | header | information |
 //! |---|---|
 //! | `X-Forwarded-For`, `Forwarded` (RFC 7239) | the client: the right-most address that is not a trusted proxy's |
-//! | `X-Forwarded-Proto`, `Forwarded` | whether the client speaks TLS |
-//! | `X-Forwarded-Host`, `X-Forwarded-Port`, `Forwarded` | the host that the client asked for |
-//! | `X-Forwarded-Prefix` | what the client's paths begin with, and the proxy has taken away |
+//! | `X-Forwarded-Proto`, `Forwarded` | whether the client uses TLS |
+//! | `X-Forwarded-Host`, `X-Forwarded-Port`, `Forwarded` | the host that the client requested |
+//! | `X-Forwarded-Prefix` | the prefix of the client's paths that the proxy has removed |
 //! | the PROXY protocol, versions 1 and 2 | the client of the connection |
 //!
-//! A proxy sets one of `X-Forwarded-For` and `Forwarded`, and passes the other on as it came from the client. Where both
-//! are there and name different clients, neither is believed: the request counts for the proxy.
+//! A proxy sets one of `X-Forwarded-For` and `Forwarded`, and passes the other one through unchanged from the client.
+//! If both are present and name different clients, neither is used: the request counts as the proxy's.
 
 mod header;
 
@@ -24,20 +24,20 @@ pub use super::cidr::Cidr;
 use crate::server::http::Request;
 use crate::setters::setters;
 
-/// Entries of a list of addresses that are looked at, from the right.
+/// Maximum number of entries of an address list that are read, from the right.
 const MOST_ENTRIES: usize = 32;
 
-/// Bytes of a host or a prefix that is taken over.
+/// Maximum length of a host or a prefix, in bytes.
 const MOST_TEXT: usize = 255;
 
-/// Which proxies are believed, and how. The default: none.
+/// Configuration of trusted proxies. Default: none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrustedProxies {
-    /// Their addresses. Default: none.
+    /// Address ranges of the proxies. Default: none.
     pub ranges: Vec<Cidr>,
-    /// Require the PROXY protocol (version 1 or 2) at the start of each connection from a trusted proxy.
-    /// Default: no.
+    /// Require the PROXY protocol (version 1 or 2) at the start of each connection from a trusted proxy. Default:
+    /// `false`.
     pub proxy_protocol: bool,
 }
 
@@ -54,8 +54,8 @@ impl TrustedProxies {
         self.ranges.iter().any(|range| range.contains(ip))
     }
 
-    /// Replaces what a request looks like from here by what the client has sent to the outermost trusted proxy. Does
-    /// nothing for requests of anybody else; done twice it changes nothing more.
+    /// Replaces the request's connection data with that of the client, as stated by the outermost trusted proxy. Does
+    /// nothing for requests from other addresses. Idempotent.
     pub(crate) fn apply(&self, request: &mut Request) {
         if !self.trusts(request.client.ip()) {
             return;
@@ -71,7 +71,7 @@ impl TrustedProxies {
             (Some(found), _) | (None, Some(found)) => found,
             (None, None) => (request.client, 0),
         };
-        // What the proxy says that the client talked to, counted from the right as the addresses are.
+        // The host as stated by the same proxy, counted from the right like the addresses.
         let element = steps
             .checked_sub(1)
             .and_then(|n| forwarded.iter().nth_back(n));
@@ -110,8 +110,8 @@ impl TrustedProxies {
         }
     }
 
-    /// Returns the right-most address of a list that is not a trusted proxy's, and how many entries it took to come
-    /// there. An entry that is no address ends the search: the proxy that wrote it has the request.
+    /// Returns the right-most address of a list that is not a trusted proxy's, and the number of entries up to it. An
+    /// invalid entry ends the search: the request then counts as the proxy's that wrote it.
     fn client(&self, entries: &[&str], proxy: SocketAddr) -> (SocketAddr, usize) {
         let mut client = proxy;
         let mut steps = 0;
@@ -138,7 +138,7 @@ struct Element {
 }
 
 impl Element {
-    /// All of a request, in order. An element that cannot be read has an empty node, which is no address.
+    /// Parses all elements of a request, in order. An invalid element has an empty node, which is not an address.
     fn all(request: &Request) -> Vec<Self> {
         let values: Vec<&str> = values(request, "forwarded").collect();
         let values = values.join(",");
@@ -170,7 +170,7 @@ fn values<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a s
     headers.map(|(_, value)| value.as_str())
 }
 
-/// Splits at a character that is not between quotes. Empty parts are left out.
+/// Splits at a character outside of quotes. Empty parts are left out.
 fn split(text: &str, at: char) -> impl Iterator<Item = &str> {
     let mut is_quoted = false;
     let mut is_escaped = false;
@@ -186,7 +186,7 @@ fn split(text: &str, at: char) -> impl Iterator<Item = &str> {
     parts.map(str::trim).filter(|part| !part.is_empty())
 }
 
-/// Reads an address as these headers have it: with or without a port, IPv6 with or without brackets.
+/// Parses an address as used in these headers: with or without a port, IPv6 with or without brackets.
 fn address(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     let text = text
@@ -210,12 +210,12 @@ fn has_port(host: &str) -> bool {
         .is_some_and(|colon| !host[colon..].contains(']'))
 }
 
-/// Checks what paths of clients begin with, as `/live/cams`: segments of letters, digits, `-`, `.`, `_` and `~`. A slash
-/// at its end is taken away; `/` alone is none.
+/// Validates a path prefix such as `/live/cams`, made of segments of letters, digits, `-`, `.`, `_` and `~`, and
+/// returns it without a trailing slash. `/` alone is the empty prefix.
 ///
 /// # Errors
 ///
-/// Checks a path prefix and returns it without a trailing slash.
+/// Returns an error message if the prefix is invalid.
 pub fn checked_prefix(text: &str) -> Result<String, String> {
     let text = text.strip_suffix('/').unwrap_or(text);
     if text.is_empty() {
@@ -271,9 +271,9 @@ mod tests {
             ("[2001:db8::5]", "2001:db8::5"),
             ("[2001:db8::5]:443", "2001:db8::5"),
             ("2001:db8::5, 2001:db8:1::1", "2001:db8::5"),
-            // All are proxies: the outermost of them is who it comes from.
+            // All are proxies: the request counts as the outermost one's.
             ("10.9.9.9, 10.1.1.1", "10.9.9.9"),
-            // What cannot be read ends it.
+            // An invalid entry ends the search.
             ("192.0.2.7, unknown, 10.1.1.1", "10.1.1.1"),
             ("192.0.2.7, unknown", PROXY),
             ("", PROXY),
@@ -284,7 +284,7 @@ mod tests {
                 "{list}"
             );
         }
-        // Lines of the same name are one list.
+        // Header lines of the same name form one list.
         let lines = [
             ("x-forwarded-for", "192.0.2.7"),
             ("x-forwarded-for", "10.1.1.1"),
@@ -330,7 +330,7 @@ mod tests {
         }
     }
 
-    /// A proxy passes on the header that it does not write.
+    /// A proxy passes the header through that it does not write itself.
     #[test]
     fn two_headers_that_disagree_are_not_believed() {
         let both =

@@ -1,7 +1,7 @@
-//! Quotas for whoever causes a cost: the one module that all doors use.
+//! Quotas per client, shared by all services.
 //!
-//! A client is an IPv4 address or an IPv6 network of 64 bits ([`client_of`]), or a user. [`Held`] limits what a client
-//! has at a time (sessions, participants, connections, relays), [`Rates`] limits what it does over time (offers, wrong
+//! A client is an IPv4 address or an IPv6 /64 network ([`client_of`]), or a user. [`Held`] limits what a client has at
+//! a time (sessions, participants, connections, relays), [`Rates`] limits how often it does something (offers, wrong
 //! tokens). Neither reads the clock, and both are bounded: `Held` by what is held, `Rates` by [`Rates::MOST`] clients.
 
 use std::borrow::Borrow;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use crate::proto::net::client_of;
 
-/// Counts what each client holds at a time. Clients that hold nothing take no memory.
+/// Counts what each client holds. Clients that hold nothing use no memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Held<K> {
     most: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Held<K> {
 }
 
 impl<K: Eq + Hash> Held<K> {
-    /// Allows each client `most` at a time.
+    /// Creates counters that allow each client `most` at a time.
     pub fn new(most: usize) -> Self {
         Self {
             most,
@@ -28,7 +28,7 @@ impl<K: Eq + Hash> Held<K> {
         }
     }
 
-    /// Returns how many a client holds.
+    /// Returns the number that a client holds.
     pub fn count<Q: Eq + Hash + ?Sized>(&self, client: &Q) -> usize
     where
         K: Borrow<Q>,
@@ -36,7 +36,7 @@ impl<K: Eq + Hash> Held<K> {
         self.counts.get(client).copied().unwrap_or(0)
     }
 
-    /// Returns `true` if a client may have one more.
+    /// Returns `true` if a client may hold one more.
     pub fn has_room<Q: Eq + Hash + ?Sized>(&self, client: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -44,7 +44,7 @@ impl<K: Eq + Hash> Held<K> {
         self.has_room_for(client, 1)
     }
 
-    /// Returns `true` if a client may have so many more.
+    /// Returns `true` if a client may hold `more` more.
     pub fn has_room_for<Q: Eq + Hash + ?Sized>(&self, client: &Q, more: usize) -> bool
     where
         K: Borrow<Q>,
@@ -52,7 +52,7 @@ impl<K: Eq + Hash> Held<K> {
         self.count(client).saturating_add(more) <= self.most
     }
 
-    /// Counts one more, whatever the limit.
+    /// Counts one more, regardless of the limit.
     pub fn take(&mut self, client: K) {
         *self.counts.entry(client).or_default() += 1;
     }
@@ -70,29 +70,29 @@ impl<K: Eq + Hash> Held<K> {
         }
     }
 
-    /// Returns how many all clients hold together.
+    /// Returns the total of all clients.
     #[cfg(any(test, feature = "testing"))]
     pub fn total(&self) -> usize {
         self.counts.values().sum()
     }
 }
 
-/// Limits how often each client does something: a burst, and then a steady rate.
+/// Limits the rate of each client: a burst, and then a steady rate.
 #[derive(Debug, Clone)]
 pub(crate) struct Rates {
-    /// The time after which one more is allowed.
+    /// Interval of the steady rate.
     each: Duration,
-    /// The time that a whole burst takes to come back.
+    /// Time to recover from a full burst.
     burst: Duration,
-    /// When each client has its whole burst again.
+    /// The time at which each client will have recovered its full burst.
     full_at: HashMap<IpAddr, Instant>,
 }
 
 impl Rates {
-    /// Clients that are remembered. Beyond it, those nearest to being forgotten anyway are.
+    /// Maximum number of clients remembered. Beyond it, those closest to recovery are removed.
     pub const MOST: usize = 4096;
 
-    /// Allows `burst` at once, and one more after each `each`.
+    /// Creates limits that allow `burst` at once, and one more per interval `each`.
     pub fn new(burst: u32, each: Duration) -> Self {
         Self {
             each,
@@ -101,8 +101,8 @@ impl Rates {
         }
     }
 
-    /// Returns how long a client has to wait before something of this cost is within its limit; `None` if it already
-    /// is. What costs more than a burst is taken for a whole burst.
+    /// Returns the time a client has to wait until something of this cost is within its limit; `None` if it already is.
+    /// A cost above the burst counts as a full burst.
     pub fn wait(&self, client: IpAddr, cost: u32, now: Instant) -> Option<Duration> {
         let full_at = self.full_at.get(&client).copied().unwrap_or(now).max(now);
         let cost = self.each.saturating_mul(cost).min(self.burst);
@@ -110,7 +110,7 @@ impl Rates {
         (excess > Duration::ZERO).then_some(excess)
     }
 
-    /// Counts something of this cost; at most as much as makes the client wait for a whole burst.
+    /// Counts something of this cost, at most up to the wait for a full burst.
     pub fn spend(&mut self, client: IpAddr, cost: u32, now: Instant) {
         if self.full_at.len() >= Self::MOST && !self.full_at.contains_key(&client) {
             self.forget(now);
@@ -120,7 +120,7 @@ impl Rates {
         *full_at = next.min(now + self.burst);
     }
 
-    /// Counts something if it is within the limit; else says how long to wait.
+    /// Counts something if it is within the limit, or returns the time to wait.
     pub fn try_spend(&mut self, client: IpAddr, cost: u32, now: Instant) -> Result<(), Duration> {
         match self.wait(client, cost, now) {
             Some(wait) => Err(wait),
@@ -131,7 +131,7 @@ impl Rates {
         }
     }
 
-    /// Forgets clients that have their whole burst again; if that is not enough, the half that has most of it.
+    /// Removes clients with a full burst; if that is not enough, the half that is closest to it.
     fn forget(&mut self, now: Instant) {
         self.full_at.retain(|_, at| *at > now);
         if self.full_at.len() < Self::MOST {
@@ -200,10 +200,10 @@ mod tests {
             rates.try_spend(v4(1), 2, later),
             Err(Duration::from_secs(4))
         );
-        // What costs more than a burst is possible, but alone.
+        // A cost above the burst is possible, but only with the whole burst.
         assert_eq!(rates.try_spend(v4(3), 100, t0), Ok(()));
         assert_eq!(rates.try_spend(v4(3), 1, t0), Err(Duration::from_secs(2)));
-        // However much is counted, a whole burst is back after its time.
+        // However much is counted, the full burst recovers in its time.
         for _ in 0..100 {
             rates.spend(v4(4), 1, t0);
         }

@@ -1,13 +1,13 @@
-//! `host:port`, as Go's `net` package takes it and so as pion's flags have it.
+//! `host:port` addresses in the notation of Go's `net` package, which pion's command line flags use.
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::str::FromStr;
 
-/// A host and a port, to listen on or to call.
+/// A host and a port to listen on or to connect to.
 ///
-/// | text | to listen on | to call |
+/// | text | to listen on | to connect to |
 /// |---|---|---|
 /// | `:50000` | all interfaces, IPv4 and IPv6 | this machine |
 /// | `0.0.0.0:50000`, `[::]:50000` | all interfaces | this machine |
@@ -15,14 +15,14 @@ use std::str::FromStr;
 /// | `localhost:50000`, `camera.lan:80` | its first address, IPv4 before IPv6 | its addresses in turn |
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
-    /// Empty for all interfaces. An IPv6 address stands without brackets.
+    /// The host; empty for all interfaces, IPv6 addresses without brackets.
     host: String,
     port: u16,
 }
 
 impl Address {
-    /// `host` is a name, an IP address without brackets, or empty for all interfaces. It is taken as it
-    /// is.
+    /// Creates an address. `host` is a name, an IP address without brackets, or empty for all interfaces. It is not
+    /// validated.
     #[must_use]
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self {
@@ -31,13 +31,13 @@ impl Address {
         }
     }
 
-    /// The host: a name or an IP address without brackets; empty for all interfaces.
+    /// Returns the host: a name or an IP address without brackets; empty for all interfaces.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port; 0 lets the system choose when listening.
+    /// Returns the port; 0 lets the system choose when listening.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -45,12 +45,12 @@ impl Address {
 
     /// Opens a listening socket.
     ///
-    /// For `:port` that is one IPv6 socket which takes IPv4 as well (where the system is configured
-    /// to allow that, as is usual), or an IPv4 socket on a machine without IPv6.
+    /// For `:port` this is one IPv6 socket that accepts IPv4 as well (if the system is configured to allow that, as is
+    /// usual), or an IPv4 socket on a machine without IPv6.
     ///
     /// # Errors
-    /// When the name does not resolve, or the system refuses every address it stands for: the port
-    /// is taken, or the address is not this machine's. The text names the address.
+    /// Returns an error if the name does not resolve, or if the system refuses all its addresses: the port is in use,
+    /// or the address is not one of this machine. The text contains the address.
     pub fn listen(&self) -> io::Result<TcpListener> {
         let mut addresses = if self.host.is_empty() {
             vec![
@@ -62,7 +62,7 @@ impl Address {
             addresses.sort_by_key(SocketAddr::is_ipv6);
             addresses
         };
-        // A taken port must not be hidden by a fallback to the other family.
+        // A port that is in use must not be hidden by a fallback to the other family.
         if self.host.is_empty() {
             match TcpListener::bind(addresses[0]) {
                 Err(error) if error.kind() != io::ErrorKind::AddrInUse => drop(addresses.remove(0)),
@@ -73,10 +73,10 @@ impl Address {
             .map_err(|error| self.explain("cannot listen on", &error))
     }
 
-    /// The addresses to call, in the resolver's order. May block for as long as the resolver does.
+    /// Returns the addresses to connect to, in the resolver's order. May block as long as the resolver does.
     ///
     /// # Errors
-    /// When the name does not resolve.
+    /// Returns an error if the name does not resolve.
     pub fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let addresses: Vec<_> = (self.callee(), self.port)
             .to_socket_addrs()
@@ -89,7 +89,7 @@ impl Address {
         Ok(addresses)
     }
 
-    /// `host:port` for a URL: a wildcard becomes this machine, IPv6 gets its brackets.
+    /// Returns `host:port` for a URL: a wildcard is replaced by this machine, IPv6 addresses get brackets.
     #[must_use]
     pub fn authority(&self) -> String {
         let host = self.callee();
@@ -100,7 +100,7 @@ impl Address {
         }
     }
 
-    /// The host to call: this machine in place of a wildcard.
+    /// Returns the host to connect to: this machine in place of a wildcard.
     fn callee(&self) -> &str {
         let wildcard = match self.host.parse::<IpAddr>() {
             Ok(address) => address.is_unspecified(),
@@ -170,7 +170,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Text that is no `host:port`.
+/// Error for text that is not `host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressError {
     text: String,

@@ -1,4 +1,4 @@
-//! What our HTTP clients have in common.
+//! Configuration shared by the HTTP clients.
 
 use std::io::ErrorKind::{
     AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable,
@@ -8,21 +8,21 @@ use std::time::Duration;
 use ureq::config::ConfigBuilder;
 use ureq::typestate::AgentScope;
 
-/// A client that asks only where it is told to: no redirections, no proxies of the environment.
+/// Returns the configuration of a client that follows no redirections and uses no proxies from the environment.
 pub(super) fn builder(exchange_deadline: Duration) -> ConfigBuilder<AgentScope> {
     ureq::Agent::config_builder()
         .timeout_global(Some(exchange_deadline))
         .http_status_as_error(false)
         .max_redirects(0)
         .proxy(None)
-        // A connection each: one kept from before may be dead, and then it could not be told whether
-        // the other end got the message.
+        // No connection reuse: a kept connection may be dead, and then it would be unknown whether the remote side
+        // received the message.
         .max_idle_connections(0)
         .max_idle_connections_per_host(0)
         .user_agent(concat!("looprtc/", env!("CARGO_PKG_VERSION")))
 }
 
-/// Whether the request certainly did not reach the other end, and may next time.
+/// Returns `true` if the request certainly did not reach the remote side, and a retry may succeed.
 pub(super) fn never_connected(error: &ureq::Error) -> bool {
     match error {
         ureq::Error::Io(error) => matches!(

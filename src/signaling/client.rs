@@ -1,4 +1,4 @@
-//! Posting to the other end: in order, with retries, never blocking the loop.
+//! Posting of messages to the remote side: in order, with retries, without blocking the loop.
 
 use std::fmt;
 use std::io;
@@ -15,23 +15,23 @@ use crate::proto::signal::{
     IceCandidateInit, MAX_BODY, SdpType, SessionDescription, SignalError, SignalMessage,
 };
 
-/// How much of a refusal's text is kept, in characters.
+/// Maximum length of a refusal's text that is kept, in characters.
 const MAX_REASON: usize = 300;
 
-/// The limits of a [`Poster`].
+/// Configuration of a [`Poster`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PosterConfig {
-    /// How many posts may wait; [`PostError::QueueFull`] beyond. Default: 256. At least 1.
+    /// Maximum number of queued posts; beyond it [`PostError::QueueFull`] is returned. Default: 256. At least 1.
     pub max_waiting: usize,
-    /// The pause after the first failed attempt; each further one is twice as long. Default: 50 ms.
+    /// Pause after the first failed attempt; doubles with each further one. Default: 50 ms.
     pub first_pause: Duration,
-    /// The longest pause between attempts. Default: 2 s.
+    /// Maximum pause between attempts. Default: 2 s.
     pub longest_pause: Duration,
-    /// How long attempts are made while the other end is not up. Default: 60 s.
+    /// Time for which attempts are made while the remote side is not up. Default: 60 s.
     pub give_up_after: Duration,
-    /// How long one exchange may take, connecting included. Default: 15 s, more than the other end's
-    /// application may take for its verdict ([`super::http::HttpConfig::verdict_deadline`]).
+    /// Time limit of one exchange, including the connection. Default: 15 s, longer than the remote application may take
+    /// for its verdict ([`super::http::HttpConfig::verdict_deadline`]).
     pub exchange_deadline: Duration,
 }
 
@@ -84,26 +84,25 @@ impl PosterConfig {
     }
 }
 
-/// Posts messages to one destination from a thread of its own, one after the other, in the order in
-/// which they were given: a candidate never overtakes the description before it.
+/// Posts messages to one destination from a thread of its own, one at a time and in order: a candidate never overtakes
+/// its description.
 ///
-/// While the other end is not up (the connection is refused, the name or the network is not there,
-/// or it says 503), a post is repeated after a growing pause. A request that may have reached the
-/// application is never repeated: an offer that comes twice is not the same as one that comes once.
-/// Proxies of the environment are not used.
+/// While the remote side is not up (connection refused, name or network missing, or status 503), a post is retried with
+/// growing pauses. A request that may have reached the application is never repeated, because a duplicate offer is not
+/// harmless. Proxies from the environment are not used.
 ///
-/// Dropping it ends the thread after the exchange under way; what waits is not sent.
+/// Dropping it ends the thread after the current exchange; queued posts are not sent.
 #[derive(Debug)]
 pub struct Poster {
     jobs: SyncSender<Job>,
     results: Receiver<Posted>,
     destination: Address,
     max_waiting: usize,
-    /// Dropped with the poster, which calls the thread off its pause.
+    /// Dropped with the poster, which interrupts the thread's pause.
     _alive: std::sync::mpsc::Sender<()>,
 }
 
-/// What a post was.
+/// Kind of a posted message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PostKind {
     /// A description, to `/sdp`.
@@ -112,21 +111,21 @@ pub enum PostKind {
     Candidate,
 }
 
-/// What became of a post.
+/// Result of a post.
 #[derive(Debug)]
 pub struct Posted {
-    /// What it was.
+    /// The kind of message.
     pub kind: PostKind,
-    /// `Ok` when the other end took it; with a description when its response carried one (the answer
-    /// to an offer, in pion-to-pion's older form).
+    /// `Ok` if the remote side accepted the message; contains a description if the response carried one (the answer to
+    /// an offer, in pion-to-pion's older form).
     pub outcome: Result<Option<SessionDescription>, PostError>,
 }
 
 impl Poster {
-    /// Starts the thread. `wake` is called from it whenever a result waits.
+    /// Starts the thread. It calls `wake` whenever a result is available.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// Returns an error if the thread cannot be started.
     pub fn start(destination: Address, config: PosterConfig, wake: Wake) -> io::Result<Self> {
         let max_waiting = config.max_waiting.max(1);
         let (jobs, queue) = sync_channel(max_waiting);
@@ -153,16 +152,16 @@ impl Poster {
         })
     }
 
-    /// Where it posts to.
+    /// Returns the destination.
     #[must_use]
     pub fn destination(&self) -> &Address {
         &self.destination
     }
 
-    /// Posts a description to `/sdp`. Never blocks.
+    /// Queues a description for `/sdp`. Never blocks.
     ///
     /// # Errors
-    /// [`PostError::QueueFull`], or [`PostError::Stopped`] when the thread has ended.
+    /// Returns [`PostError::QueueFull`], or [`PostError::Stopped`] if the thread has ended.
     pub fn post_description(&self, description: &SessionDescription) -> Result<(), PostError> {
         self.post(Job {
             kind: PostKind::Description(description.kind),
@@ -171,13 +170,13 @@ impl Poster {
         })
     }
 
-    /// Posts a candidate to `/candidate` as the bare line. Never blocks.
+    /// Queues a candidate for `/candidate` as a bare line. Never blocks.
     ///
-    /// pion's example panics at a candidate that comes before its remote description is set: post
-    /// none before the other end's description was received or the post of one's own was taken.
+    /// pion's example panics on a candidate that arrives before its remote description is set: post none before the
+    /// remote description was received, or the post of the local one was accepted.
     ///
     /// # Errors
-    /// As [`post_description`](Self::post_description).
+    /// The same as [`post_description`](Self::post_description).
     pub fn post_candidate(&self, candidate: &IceCandidateInit) -> Result<(), PostError> {
         let body = candidate.candidate.clone();
         self.post(Job {
@@ -187,14 +186,14 @@ impl Poster {
         })
     }
 
-    /// The next result, if there is one. Never blocks. Results come in the order of the posts; the
-    /// thread waits while [`PosterConfig::max_waiting`] of them are not taken.
+    /// Returns the next result, if any. Never blocks. Results are in the order of the posts; the thread waits while
+    /// [`PosterConfig::max_waiting`] of them are not taken.
     #[must_use]
     pub fn next_result(&self) -> Option<Posted> {
         self.results.try_recv().ok()
     }
 
-    /// Waits for the next result: for programs without a loop.
+    /// Waits for the next result, for programs without a loop. Returns `None` after `timeout`.
     #[must_use]
     pub fn wait_for_result(&self, timeout: Duration) -> Option<Posted> {
         self.results.recv_timeout(timeout).ok()
@@ -210,49 +209,49 @@ impl Poster {
     }
 }
 
-/// Why a message did not get to the other end.
+/// Reason why a message was not delivered.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PostError {
-    /// As many posts wait as may.
+    /// The queue of posts is full.
     QueueFull {
-        /// How many that is.
+        /// The limit, [`PosterConfig::max_waiting`].
         limit: usize,
     },
     /// The posting thread has ended.
     Stopped,
-    /// The other end was not up for as long as was tried.
+    /// The remote side was not up during all attempts.
     NotUp {
         /// The URL.
         url: String,
-        /// How long was tried.
+        /// The time spent on attempts.
         tried: Duration,
-        /// How often.
+        /// The number of attempts.
         attempts: u32,
-        /// What happened last.
+        /// The error of the last attempt.
         last: String,
     },
-    /// The other end refused the message.
+    /// The remote side refused the message.
     Refused {
         /// The URL.
         url: String,
         /// The HTTP status.
         status: u16,
-        /// What it says, shortened.
+        /// The response's text, shortened.
         reason: String,
     },
-    /// The exchange broke off. The other end may or may not have got the message.
+    /// The exchange was interrupted. The message may or may not have been received.
     Broken {
         /// The URL.
         url: String,
-        /// What happened.
+        /// Description of the failure.
         reason: String,
     },
-    /// The other end took the message, but its response is no description.
+    /// The remote side accepted the message, but its response is not a valid description.
     BadReply {
         /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// The error in the response.
         error: SignalError,
     },
 }
@@ -319,10 +318,10 @@ struct Worker {
     wake: Wake,
 }
 
-/// What one attempt came to.
+/// Result of one attempt.
 enum Attempt {
     Done(Result<Option<SessionDescription>, PostError>),
-    /// The message certainly did not reach an application.
+    /// The message certainly did not reach an application; retry.
     Again {
         why: String,
         refused: Option<PostError>,
@@ -352,7 +351,7 @@ impl Worker {
         }
     }
 
-    /// `None` when the poster is gone.
+    /// Posts a message with retries. Returns `None` if the poster was dropped.
     fn post(&self, job: &Job) -> Option<Result<Option<SessionDescription>, PostError>> {
         let url = format!("http://{}{}", self.destination.authority(), job.path);
         let start = Instant::now();
@@ -387,7 +386,7 @@ impl Worker {
     }
 
     fn attempt(&self, url: &str, job: &Job) -> Attempt {
-        // Looked up before, because the HTTP client's error does not tell this case from others.
+        // Resolved beforehand, because the HTTP client's error does not distinguish this case.
         if let Err(error) = self.destination.resolve() {
             return Attempt::Again {
                 why: error.to_string(),
@@ -455,8 +454,7 @@ impl Worker {
     }
 }
 
-/// What the body of a successful response means. Only one that is meant as JSON is looked at: some
-/// servers say a friendly word.
+/// Interprets the body of a successful response. Only JSON is parsed: some servers return a friendly text.
 fn reply(url: &str, body: &str) -> Result<Option<SessionDescription>, PostError> {
     if !body.trim_start().starts_with('{') {
         return Ok(None);

@@ -1,12 +1,11 @@
-//! What is said before media flows: offers, answers and candidates over HTTP.
+//! Signaling over HTTP: offers, answers and candidates.
 //!
-//! - [`address`]: where to listen and whom to call, written as Go writes it (`:50000`).
-//! - [`http`]: a server for `POST /sdp` and `POST /candidate`. Its threads only carry messages: each
-//!   becomes a [`http::Request`] in a bounded queue, and the application's verdict becomes the
-//!   response.
-//! - [`client`]: [`client::Poster`], which posts to the other end, in order and with retries,
-//!   without ever blocking the loop.
-//! - [`pion`]: both joined to a peer, as pion's pion-to-pion does it.
+//! - [`address`]: addresses to listen on and to connect to, in Go's notation (`:50000`).
+//! - [`http`]: a server for `POST /sdp` and `POST /candidate`. Its threads only transport messages: each becomes a
+//!   [`http::Request`] in a bounded queue, and the application's verdict becomes the response.
+//! - [`client`]: [`client::Poster`], which posts to the remote side, in order and with retries, without blocking the
+//!   loop.
+//! - [`pion`]: both combined with a peer, as in pion's pion-to-pion.
 //! - [`whip`]: WHIP and WHEP.
 //!
 //! The messages themselves are parsed and written by [`crate::proto::signal`].
@@ -18,5 +17,5 @@ pub mod http;
 pub mod pion;
 pub mod whip;
 
-/// The content type of every message, as pion's pion-to-pion sends it.
+/// Content type of every message, as sent by pion's pion-to-pion.
 pub const CONTENT_TYPE: &str = "application/json; charset=utf-8";

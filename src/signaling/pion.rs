@@ -1,7 +1,7 @@
-//! The signaling of pion's pion-to-pion, joined to a peer.
+//! Signaling of pion's pion-to-pion, combined with a peer.
 //!
-//! One end offers, the other answers; each listens at an address of its own and posts to the other's.
-//! Three ways of saying the same are known ([`Flow`]):
+//! One side offers, the other one answers; each listens at an address of its own and posts to the other's. Three
+//! variants are supported ([`Flow`]):
 //!
 //! ```text
 //!            Trickle (pion's)          AnswerInResponse             OneExchange (the older form)
@@ -14,12 +14,11 @@
 //!     │◀───────────────▶│           │◀───────────────▶│           │                    │
 //! ```
 //!
-//! The offerer chooses between candidates in the offer and after it. It takes the answer either way.
-//! An answerer tells the older form by the candidates in the offer, and needs to be told which of
-//! the other two to use.
+//! The offerer chooses between candidates in the offer and after it, and accepts the answer either way. An answerer
+//! recognizes the older form by the candidates in the offer, and has to be told which of the other two to use.
 //!
-//! No candidate is posted before the other end has both descriptions: pion's example ends itself at
-//! one that comes too early.
+//! No candidate is posted before the remote side has both descriptions: pion's example exits on one that arrives too
+//! early.
 
 use std::fmt;
 use std::io;
@@ -33,31 +32,31 @@ use crate::driver::{EventLoop, PeerId, PeerMut};
 use crate::proto::peer::{IceGatheringState, PeerError, PeerEvent, SignalingState};
 use crate::proto::signal::{IceCandidateInit, SdpType, SessionDescription, SignalMessage};
 
-/// Which end this is.
+/// Role of this side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Makes the offer.
+    /// Sends the offer.
     Offer,
-    /// Waits for one.
+    /// Waits for an offer.
     Answer,
 }
 
-/// How offer, answer and candidates travel. See the [module](self).
+/// How offer, answer and candidates are transported. See the [module](self).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Flow {
-    /// The answer by a post of its own, candidates by one post each: what pion's example speaks.
+    /// The answer in a post of its own, each candidate in one post: the protocol of pion's example.
     #[default]
     Trickle,
-    /// The answer in the response to the offer, candidates by one post each: a round trip less.
+    /// The answer in the response to the offer, each candidate in one post: saves a round trip.
     AnswerInResponse,
-    /// The answer in the response to the offer, candidates inside both. The offerer listens nowhere.
+    /// The answer in the response to the offer, candidates inside both. The offerer does not listen.
     OneExchange,
 }
 
 impl FromStr for Flow {
     type Err = &'static str;
 
-    /// Reads `trickle`, `response` and `one-exchange`.
+    /// Parses `trickle`, `response` and `one-exchange`.
     fn from_str(name: &str) -> Result<Self, &'static str> {
         match name {
             "trickle" => Ok(Self::Trickle),
@@ -68,28 +67,28 @@ impl FromStr for Flow {
     }
 }
 
-/// What a [`PionSignaling`] is to do.
+/// Configuration of a [`PionSignaling`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PionConfig {
-    /// Which end this is.
+    /// The role of this side.
     pub role: Role,
-    /// How to go about it. [`Flow::Trickle`] by default.
+    /// The variant of the protocol. Default: [`Flow::Trickle`].
     pub flow: Flow,
-    /// Where the offerer listens. By default `:50000` for the offerer itself and `localhost:50000` for
-    /// the answerer, as in pion's example.
+    /// The offerer's address. Default: `:50000` for the offerer itself and `localhost:50000` for the answerer, as in
+    /// pion's example.
     pub offer_address: Address,
-    /// Where the answerer listens. By default `:60000` for the answerer itself and `127.0.0.1:60000`
-    /// for the offerer, as in pion's example.
+    /// The answerer's address. Default: `:60000` for the answerer itself and `127.0.0.1:60000` for the offerer, as in
+    /// pion's example.
     pub answer_address: Address,
-    /// Limits of the listening side.
+    /// Configuration of the HTTP server.
     pub http: HttpConfig,
-    /// Limits of the posting side.
+    /// Configuration of the HTTP client.
     pub poster: PosterConfig,
 }
 
 impl PionConfig {
-    /// The defaults of pion's example for this end.
+    /// Creates a configuration with the defaults of pion's example for this role.
     #[must_use]
     pub fn new(role: Role) -> Self {
         let (offer, answer) = match role {
@@ -142,7 +141,7 @@ impl PionConfig {
     }
 }
 
-/// The signaling of one peer of a loop. It never blocks the loop.
+/// Signaling of one peer of a loop. It never blocks the loop.
 ///
 /// ```no_run
 /// # use looprtc::driver::{EventLoop, LoopConfig};
@@ -167,19 +166,18 @@ pub struct PionSignaling {
     flow: Flow,
     http: Option<HttpServer>,
     poster: Poster,
-    /// The offer whose answer goes into the response, once all candidates are known.
+    /// The offer whose answer goes into the response, once all candidates are gathered.
     waiting_offer: Option<Request>,
-    /// Whether candidates go out by posts of their own.
+    /// Set if candidates are sent in posts of their own.
     trickle: bool,
 }
 
 impl PionSignaling {
-    /// Starts listening, and on the offering end makes the offer and sends it; create the data channels
-    /// before. Its threads wake the loop ([`EventLoop::next_event`] returns `None`) when something has
-    /// come.
+    /// Starts to listen. On the offering side it also creates and sends the offer, so create the data channels before.
+    /// Its threads wake the loop ([`EventLoop::next_event`] returns `None`) when a message has arrived.
     ///
     /// # Errors
-    /// [`PionError::Start`], [`PionError::Peer`] and [`PionError::Post`].
+    /// Returns [`PionError::Start`], [`PionError::Peer`] or [`PionError::Post`].
     pub fn start(net: &mut EventLoop, peer: PeerId, config: PionConfig) -> Result<Self, PionError> {
         let (listen, call) = match config.role {
             Role::Offer => (&config.offer_address, &config.answer_address),
@@ -227,21 +225,20 @@ impl PionSignaling {
         Ok(())
     }
 
-    /// Where this end listens; `None` for an offerer of [`Flow::OneExchange`].
+    /// Returns the listening address; `None` for an offerer with [`Flow::OneExchange`].
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.http.as_ref().map(HttpServer::local_addr)
     }
 
-    /// Does what there is to do: sends what an event of the peer makes necessary, takes what has come in
-    /// and what has become of what went out. Call it with everything that [`EventLoop::next_event`]
-    /// returns; events of other peers do not matter.
+    /// Runs the signaling: sends what a peer event requires, handles received messages and the results of posts. Call
+    /// it with everything that [`EventLoop::next_event`] returns; events of other peers are ignored.
     ///
-    /// Bad input is refused towards whoever sent it and leaves the session as it is.
+    /// Invalid messages are refused towards their sender and leave the session unchanged.
     ///
     /// # Errors
-    /// [`PionError::Post`], [`PionError::NoAnswer`] and [`PionError::BadAnswer`] when the session
-    /// cannot come about. Once it stands, what fails is only logged.
+    /// Returns [`PionError::Post`], [`PionError::NoAnswer`] or [`PionError::BadAnswer`] if the session cannot be
+    /// established. Later failures are only logged.
     pub fn on_turn(
         &mut self,
         net: &mut EventLoop,
@@ -268,7 +265,7 @@ impl PionSignaling {
 
     fn on_event(&mut self, net: &mut EventLoop, event: &PeerEvent) -> Result<(), PionError> {
         match event {
-            // The end of candidates is not said in this protocol.
+            // This protocol has no message for the end of candidates.
             PeerEvent::IceCandidate(Some(candidate)) if self.trickle => {
                 let candidate = IceCandidateInit::new(candidate.to_string());
                 self.poster
@@ -285,7 +282,7 @@ impl PionSignaling {
         }
     }
 
-    /// All candidates are in the local description now.
+    /// Handles the end of gathering: the local description contains all candidates.
     fn on_gathered(&mut self, peer: &PeerMut<'_>) -> Result<(), PionError> {
         let Some(description) = peer.local_description() else {
             return Ok(());
@@ -383,11 +380,11 @@ impl PionSignaling {
                 Err(PionError::NoAnswer)
             }
             (_, Ok(_)) => Ok(()),
-            // Without the description there is no session, unless the answer came all the same.
+            // Without the description there is no session, unless an answer arrived anyway.
             (PostKind::Description(_), Err(error)) if !offered || unanswered => {
                 Err(PionError::Post(error))
             }
-            // Others may do, and ICE says so if not.
+            // Other candidates may suffice; otherwise ICE reports the failure.
             (_, Err(error)) => {
                 log::warn!("{error}");
                 Ok(())
@@ -429,17 +426,17 @@ fn reject(request: Request, what: &str, error: &PeerError) {
     request.reject(status, format!("{what} was not taken: {error}"));
 }
 
-/// Why no session comes about.
+/// Reason why no session was established.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PionError {
     /// Listening failed, or a thread could not be started.
     Start(io::Error),
-    /// The peer refused.
+    /// The peer returned an error.
     Peer(PeerError),
     /// A description could not be posted.
     Post(PostError),
-    /// The other end took the offer, but its response has no answer.
+    /// The remote side accepted the offer, but its response contains no answer.
     NoAnswer,
     /// The answer in the response is not acceptable.
     BadAnswer(PeerError),

@@ -20,10 +20,10 @@ use super::page::Page;
 use super::{Entry, Outcome, flag, list, option, value, values};
 use crate::Usage;
 
-/// How long a call of the loop waits at most: until then a signal that came at the wrong moment goes unseen.
+/// Maximum wait of one loop call: a signal that arrives at the wrong moment is noticed after it.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
-/// How long whoever is connected is said goodbye to.
+/// Time limit for closing connections at shutdown.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 pub const ENTRY: Entry = Entry {
@@ -191,7 +191,7 @@ fn peers() -> [Arg; 5] {
             "URL[,USER,PASSWORD]",
             "STUN or TURN server, for this server and for the pages",
         )
-        // Parsed later: what is wrong with it must not be shown with the password in it.
+        // Parsed later: an error must not show it with its password.
         .value_parser(value_parser!(String)),
         option(
             "max-peers",
@@ -250,7 +250,7 @@ fn run(options: &ArgMatches) -> Outcome {
     serve(config)
 }
 
-/// The configuration file, and over it the command line.
+/// Reads the configuration file, overridden by the command line.
 fn read(options: &ArgMatches) -> Result<Settings, Usage> {
     let mut settings = Settings::default();
     if let Some(path) = value::<String>(options, "config") {
@@ -263,7 +263,7 @@ fn read(options: &ArgMatches) -> Result<Settings, Usage> {
     Ok(settings)
 }
 
-/// The command line wins.
+/// Applies the command line, which takes precedence.
 fn over(s: &mut Settings, options: &ArgMatches) -> Result<(), Usage> {
     let text = |name| value::<String>(options, name);
     set(&mut s.listen, value::<SocketAddr>(options, "listen"));
@@ -332,7 +332,7 @@ fn set_list<T>(to: &mut Vec<T>, given: Vec<T>) {
 fn serve(config: GatewayConfig) -> Outcome {
     let stop = super::stop_on_signals()?;
     let needs_token = config.token.is_some();
-    // Connections at the door are descriptors; systems begin with 1,024 and allow more.
+    // Connections use descriptors; systems start with a limit of 1,024 and allow more.
     looprtc::server::door::raise_descriptors();
     let mut gateway = Gateway::new(config)?;
     announce(&gateway, needs_token);
@@ -348,7 +348,7 @@ fn announce(gateway: &Gateway, needs_token: bool) {
     for stream in gateway.streams().list() {
         let name = &stream.name;
         match &stream.state {
-            // The log has said so.
+            // Already logged.
             StreamState::Failed { .. } if log::log_enabled!(log::Level::Warn) => {}
             StreamState::Failed { why, .. } => {
                 super::tell(&format!("looprtc: stream {name}: {why}"))
@@ -371,11 +371,11 @@ fn announce(gateway: &Gateway, needs_token: bool) {
     announce!("Open {url} in a browser{ask}");
 }
 
-/// Addresses that are shown; machines with containers have many.
+/// Maximum number of addresses shown; machines with containers have many.
 const MAX_ADDRESSES: usize = 4;
 
-/// Returns the addresses of this machine by which others may reach what listens at `ip`, as URLs have them. Empty if
-/// that is no wildcard.
+/// Returns the addresses of this machine, formatted for URLs, at which others may reach a listener on `ip`. Empty if
+/// `ip` is not a wildcard.
 fn addresses(ip: IpAddr) -> Vec<String> {
     if !ip.is_unspecified() {
         return Vec::new();
@@ -384,7 +384,7 @@ fn addresses(ip: IpAddr) -> Vec<String> {
     let usable = all
         .iter()
         .filter(|interface| !interface.is_loopback() && !interface.is_link_local());
-    // A socket of IPv6 takes IPv4, too; people can type that more easily.
+    // An IPv6 socket accepts IPv4 as well, and IPv4 addresses are easier to type.
     let mut found: Vec<IpAddr> = usable.map(|interface| interface.ip()).collect();
     found.retain(|other| other.is_ipv4() || ip.is_ipv6());
     found.sort_by_key(IpAddr::is_ipv6);

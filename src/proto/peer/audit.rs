@@ -1,26 +1,25 @@
-//! What a peer holds, held against its limits: looked at by tests and fuzzing after each step.
+//! Checks a peer's state against its limits; called by tests and fuzzing after each step.
 
 use std::time::Duration;
 
 use super::early::MAX_HELD;
 use super::{Limits, MAX_UFRAGS, Peer};
 
-/// Local candidates of one generation: host candidates have their limit in the gatherer's configuration, each
-/// server adds some for each of these.
+/// Maximum number of local candidates of one generation: host candidates are limited by the gatherer's configuration,
+/// and each server adds some for each of them.
 const MAX_GATHERED: usize = 512;
 
-/// How long a closed peer gives its allocations back.
+/// Time for which a closed peer releases its allocations.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 impl Peer {
-    /// What it was configured with.
+    /// Returns the limits it was configured with.
     #[doc(hidden)]
     pub fn limits(&self) -> &Limits {
         &self.config.limits
     }
 
-    /// Whether everything is within its limit, and a closed peer empty. To be asked of a peer that has been
-    /// drained.
+    /// Checks that everything is within its limit, and that a closed peer is empty. Call it on a drained peer.
     #[doc(hidden)]
     pub fn audit(&self) -> Result<(), String> {
         let limits = &self.config.limits;
@@ -49,7 +48,7 @@ impl Peer {
         counts.extend(self.channels.audit(limits));
         counts.extend(self.tracks.audit(limits));
         if self.is_closed() {
-            // Nothing may be left of any of it.
+            // Everything must be empty.
             counts.iter_mut().for_each(|(_, _, limit)| *limit = 0);
         }
         if let Some((what, count, limit)) = counts.into_iter().find(|(_, n, max)| n > max) {

@@ -1,11 +1,11 @@
-//! The pending-candidate queue: what comes before its time is held, in order, and never lost.
+//! The pending-candidate queue: candidates that arrive too early are held, in order, and never lost.
 //!
 //! ```text
-//!  local:   found ──► our offer unanswered? ──yes──► held ──answer──► out, in order
-//!                              └─no──────────────────────────────────► out
-//!  remote:  arrived ──► ufrag of the description in force, or none ──► to the ICE agent
-//!                   ├─► ufrag of a generation gone by ───────────────► dropped, counted
-//!                   └─► no description yet, or a ufrag not seen yet ──► held ──description──► again
+//!  local:   gathered ──► our offer unanswered? ──yes──► held ──answer──► reported, in order
+//!                              └─no─────────────────────────────────────► reported
+//!  remote:  received ──► ufrag of the description in effect, or none ──► to the ICE agent
+//!                   ├─► ufrag of an earlier generation ────────────────► dropped, counted
+//!                   └─► no description yet, or an unknown ufrag ────────► held ──description──► again
 //! ```
 
 use std::collections::VecDeque;
@@ -13,37 +13,37 @@ use std::time::{Duration, Instant};
 
 use crate::proto::ice::IceCandidate;
 
-/// Generations remembered as gone by. A restart a second for a quarter of a minute; an older candidate
-/// than that would be held until it is pushed out.
+/// Maximum number of earlier generations remembered: enough for a restart per second over 16 seconds. Candidates of
+/// older ones are held until they are displaced.
 const MAX_OLD_GENERATIONS: usize = 16;
 
-/// Candidates without a ufrag that are remembered, and for how long.
+/// Maximum number of candidates without a ufrag that are remembered, and for how long.
 const MAX_BARE: usize = 16;
 const EARLY: Duration = Duration::from_secs(2);
 
-/// What the queue has counted.
+/// Counters of the pending-candidate queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CandidateCounts {
-    /// Local candidates held now.
+    /// Local candidates currently held.
     pub local_held: usize,
-    /// Remote candidates held now.
+    /// Remote candidates currently held.
     pub remote_held: usize,
     /// Local candidates dropped because the queue was full.
     pub local_dropped: u64,
     /// Remote candidates dropped because the queue was full.
     pub remote_dropped: u64,
-    /// Remote candidates dropped because their ICE generation is gone by.
+    /// Remote candidates dropped because their ICE generation is over.
     pub stale: u64,
-    /// Remote candidates given to the ICE agent.
+    /// Remote candidates passed to the ICE agent.
     pub applied: u64,
-    /// Remote candidates over the limit of one generation.
+    /// Remote candidates beyond the limit of one generation.
     pub over_limit: u64,
-    /// Remote candidates that cannot be used here: a name that is not resolved yet, TCP, RTCP.
+    /// Remote candidates that cannot be used: a name that is not resolved yet, TCP, RTCP.
     pub unusable: u64,
 }
 
-/// Both directions of the queue.
+/// The pending-candidate queue in both directions.
 #[derive(Debug)]
 pub struct PendingCandidates {
     max_local: usize,
@@ -52,7 +52,8 @@ pub struct PendingCandidates {
     remote: VecDeque<IceCandidate>,
     generation: Option<String>,
     gone_by: VecDeque<String>,
-    /// Those that came without a ufrag, and when: what comes just ahead of a new description may be of it.
+    /// Candidates without a ufrag and their arrival times: one that arrives just before a new description may belong to
+    /// it.
     bare: VecDeque<(Instant, IceCandidate)>,
     pub(super) counts: CandidateCounts,
 }
@@ -60,16 +61,16 @@ pub struct PendingCandidates {
 /// What to do with a remote candidate.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Remote {
-    /// Give it to the ICE agent.
+    /// Pass it to the ICE agent.
     Apply(Box<IceCandidate>),
-    /// It is held until its description comes.
+    /// It is held until its description arrives.
     Held,
-    /// Its generation is gone by.
+    /// Its generation is over.
     Stale,
 }
 
 impl PendingCandidates {
-    /// Empty, with a limit for each direction.
+    /// Creates an empty queue with a limit for each direction.
     pub fn new(max_local: usize, max_remote: usize) -> Self {
         Self {
             max_local,
@@ -83,9 +84,9 @@ impl PendingCandidates {
         }
     }
 
-    /// A local candidate was found (`None`: gathering is done) and must wait.
+    /// Holds a local candidate, or the end of candidates (`None`).
     pub fn hold_local(&mut self, candidate: Option<IceCandidate>) {
-        // The end mark is always kept: it is what the other side may be waiting for.
+        // The end mark is always kept, because the remote peer may be waiting for it.
         if candidate.is_some() && self.local.len() >= self.max_local {
             self.counts.local_dropped += 1;
             return;
@@ -94,13 +95,13 @@ impl PendingCandidates {
         self.counts.local_held = self.local.len();
     }
 
-    /// The held local candidates, in the order they were found.
+    /// Returns the held local candidates, in the order they were gathered.
     pub fn release_local(&mut self) -> impl Iterator<Item = Option<IceCandidate>> + use<> {
         self.counts.local_held = 0;
         std::mem::take(&mut self.local).into_iter()
     }
 
-    /// Forgets held local candidates of a generation that was rolled back.
+    /// Drops held local candidates of a generation that was rolled back.
     pub fn drop_local(&mut self, ufrag: &str) {
         self.local.retain(|c| match c {
             Some(c) => c.username_fragment.as_deref() != Some(ufrag),
@@ -109,7 +110,7 @@ impl PendingCandidates {
         self.counts.local_held = self.local.len();
     }
 
-    /// A remote candidate has arrived.
+    /// Handles a remote candidate.
     pub fn remote(&mut self, candidate: IceCandidate) -> Remote {
         match self.place(&candidate) {
             Place::Now => Remote::Apply(Box::new(candidate)),
@@ -131,7 +132,7 @@ impl PendingCandidates {
         }
     }
 
-    /// A remote description with this ufrag is now in force. Returns what waited for it, in order.
+    /// Sets the ufrag of the remote description in effect. Returns the candidates that waited for it, in order.
     pub fn set_generation(&mut self, ufrag: &str) -> Vec<IceCandidate> {
         if self.generation.as_deref() != Some(ufrag)
             && let Some(old) = self.generation.replace(ufrag.to_owned())
@@ -153,8 +154,8 @@ impl PendingCandidates {
         ready
     }
 
-    /// A remote candidate came without a ufrag. It is taken for the description in force, and remembered: pion 3
-    /// gathers as soon as it makes an offer that restarts ICE, and its candidates come before that offer.
+    /// Remembers a remote candidate without a ufrag. It is applied to the description in effect as well: pion 3 starts
+    /// gathering when it creates an offer with an ICE restart, so its candidates arrive before that offer.
     pub fn note_bare(&mut self, candidate: &IceCandidate, now: Instant) {
         if self.bare.len() >= MAX_BARE {
             self.bare.pop_front();
@@ -162,8 +163,8 @@ impl PendingCandidates {
         self.bare.push_back((now, candidate.clone()));
     }
 
-    /// A description of this generation is to come into force. Returns candidates that may be of it, though they came
-    /// before it; none for the first generation, as they wait there.
+    /// Returns the candidates without a ufrag that may belong to a new description of this generation, although they
+    /// arrived before it; none for the first generation, for which they are held anyway.
     pub fn take_early(&mut self, ufrag: &str, now: Instant) -> Vec<IceCandidate> {
         if self.generation.as_deref().is_none_or(|g| g == ufrag) {
             return Vec::new();
@@ -173,7 +174,7 @@ impl PendingCandidates {
         early.map(|(_, candidate)| candidate).collect()
     }
 
-    /// Forgets all but the counts.
+    /// Clears everything but the counters.
     pub fn clear(&mut self) {
         let counts = CandidateCounts {
             local_held: 0,
@@ -210,7 +211,7 @@ impl PendingCandidates {
             return Place::Later;
         };
         match &candidate.username_fragment {
-            // A bare line, as pion sends it, is taken for the description in force.
+            // A bare line, as sent by pion, belongs to the description in effect.
             None => Place::Now,
             Some(ufrag) if ufrag == generation => Place::Now,
             Some(ufrag) if self.gone_by.contains(ufrag) => Place::Stale,
@@ -291,7 +292,7 @@ mod tests {
             q.remote(candidate(4, Some("gen1"))),
             Remote::Apply(_)
         ));
-        // The one that came before its ICE restart is applied after it.
+        // The candidate that arrived before its ICE restart is applied after it.
         assert_eq!(ports(q.set_generation("gen2")), [3]);
         assert_eq!(q.remote(candidate(5, Some("gen1"))), Remote::Stale);
         assert_eq!(q.counts.stale, 1);

@@ -1,5 +1,5 @@
-//! Descriptions rebuilt from public bug reports (`tests/data/cases`), and what becomes of each: by a peer, and by
-//! [`inspect`].
+//! Descriptions rebuilt from public bug reports (`tests/data/cases`), and how a peer and [`inspect`] treat each of
+//! them.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::proto::peer::{
 };
 use crate::proto::sdp::{self, Role, Sdp, Strictness};
 
-/// The table: a file and what is expected of it, in a line each.
+/// Returns the table: a file and the expected result per line.
 fn table() -> Vec<(String, String)> {
     let text = std::fs::read_to_string("tests/data/cases/expected.txt").unwrap();
     let rows = text
@@ -28,7 +28,7 @@ fn read(file: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// The answer of a peer that is about to watch, or to be watched.
+/// Returns the answer of a peer, with tracks or without.
 fn answer(offer: &str, has_tracks: bool) -> Result<String, PeerError> {
     let now = Instant::now();
     let mut peer = Peer::new(PeerConfig::default(), now).unwrap();
@@ -41,7 +41,7 @@ fn answer(offer: &str, has_tracks: bool) -> Result<String, PeerError> {
     Ok(peer.create_answer(now)?.sdp)
 }
 
-/// `audio+ text-`: which m-lines are accepted and which are not; or the error.
+/// Formats the result, such as `audio+ text-`: accepted and rejected m-lines; or the error.
 fn outcome(offer: &str, has_tracks: bool) -> String {
     let answer = match answer(offer, has_tracks) {
         Ok(answer) => answer,
@@ -89,7 +89,7 @@ fn every_case_stands_in_the_table() {
     }
 }
 
-/// A description that a peer refuses is an error for `inspect`, at the same line; one that it accepts is none.
+/// A description that a peer refuses is an error for `inspect`, on the same line; an accepted one is not.
 #[test]
 fn inspect_judges_as_peers_do() {
     for (file, expected) in table().iter().filter(|(file, _)| file.ends_with(".sdp")) {
@@ -129,7 +129,7 @@ fn inspect_judges_as_peers_do() {
     }
 }
 
-/// A candidate: `read`, or why it is refused. Those who explain say the same.
+/// A candidate is read, or refused with a reason; `inspect` agrees.
 #[test]
 fn candidates_are_read_or_refused() {
     let mut wrong = Vec::new();
@@ -150,14 +150,14 @@ fn candidates_are_read_or_refused() {
             .problems()
             .filter(|(_, p)| p.severity == Severity::Error);
         let is_refused = found.starts_with("refused");
-        // A port of 0 can be read, and is of no use to anybody.
+        // A port of 0 can be parsed, but not used.
         let is_wrong = (errors.count() > 0) != is_refused;
         assert!(!is_wrong || text.contains(" 0 typ"), "{file}: {report:?}");
     }
     assert!(wrong.is_empty(), "found instead:\n{}", wrong.join("\n"));
 }
 
-/// An answer repeats the H.264 profile that was offered, also where the core knows it by another name.
+/// An answer repeats the offered H.264 profile, even if the core uses another name for it.
 #[test]
 fn answers_repeat_the_profile() {
     for profile in ["4d0c1f", "64081f", "640c1f"] {
@@ -171,8 +171,8 @@ fn answers_repeat_the_profile() {
     }
 }
 
-/// S7: an offer as large as WHIP takes costs what it should, whatever it is made of. Before, 64 KiB of unknown attributes
-/// took 190 ms in a release build; most of it in the core's parser, which is optimised here, too.
+/// S7: the largest offer that WHIP accepts costs a bounded time, whatever its content. Before, 64 KiB of unknown
+/// attributes took 190 ms in a release build; most of it in the core's parser, which is optimized here as well.
 #[test]
 fn a_large_offer_costs_little() {
     let offer = |kind: &str| {

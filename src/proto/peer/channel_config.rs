@@ -1,18 +1,18 @@
-//! How a data channel is to be, and what can be asked of one (W3C WebRTC §6.1).
+//! Configuration and state of data channels (W3C WebRTC §6.1).
 
 use str0m::channel::{ChannelConfig as CoreConfig, Reliability};
 
 use super::config::Limits;
 use super::error::PeerError;
 
-/// The core writes a channel's announcement into 1,500 bytes, and panics when it does not fit: bytes that
-/// label and protocol may have together, whatever the configuration says.
+/// Maximum length of label and protocol together, in bytes, regardless of the configuration: the core writes the DCEP
+/// OPEN message into 1,500 bytes and panics if it does not fit.
 const CORE_LABEL: usize = 1_400;
 
-/// Stream ids go up to 65,534 (RFC 8832 §6).
+/// Maximum stream id (RFC 8832 §6).
 pub(super) const MAX_STREAM_ID: u16 = 65_534;
 
-/// How a channel is to be (W3C `RTCDataChannelInit`). Reliable and ordered by default.
+/// Configuration of a data channel (W3C `RTCDataChannelInit`). Reliable and ordered by default.
 ///
 /// ```
 /// use looprtc::proto::peer::ChannelConfig;
@@ -21,23 +21,26 @@ pub(super) const MAX_STREAM_ID: u16 = 65_534;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelConfig {
-    /// A name for the application; need not be unique.
+    /// The label, for the application; need not be unique.
     pub label: String,
-    /// A subprotocol, as registered for WebSocket.
+    /// Subprotocol, as registered for WebSocket. Empty by default.
     pub protocol: String,
-    /// Whether messages arrive in the order they were sent.
+    /// Deliver messages in the order they were sent. `true` by default.
     pub ordered: bool,
-    /// A message is given up after this many retransmissions. Not together with a lifetime.
+    /// Maximum number of retransmissions of a message, after which it is abandoned. `None`: unlimited. Cannot be
+    /// combined with a lifetime.
     pub max_retransmits: Option<u16>,
-    /// A message is given up after this many milliseconds. Not together with retransmissions. 0: it is sent once, and the
-    /// other side is told of a limit of no retransmissions, which means the same.
+    /// Lifetime of a message in milliseconds, after which it is abandoned. `None`: unlimited. Cannot be combined with a
+    /// maximum number of retransmissions. 0 means one transmission; the remote peer is then told a maximum of 0
+    /// retransmissions, which is equivalent.
     pub max_packet_lifetime: Option<u16>,
-    /// Both sides make the channel with this id, and nothing is said on the wire (0 to 65,534).
+    /// Stream id, 0 to 65,534, of a channel that both sides create with the same id, without a message on the wire.
+    /// `None`, the default, announces the channel to the remote peer (RFC 8832).
     pub negotiated: Option<u16>,
 }
 
 impl ChannelConfig {
-    /// A reliable, ordered channel of this name.
+    /// Creates the configuration of a reliable, ordered channel with this label.
     pub fn new(label: impl Into<String>) -> Self {
         Self {
             label: label.into(),
@@ -105,7 +108,7 @@ impl ChannelConfig {
     pub(super) fn to_core(&self) -> CoreConfig {
         let reliability = match (self.max_retransmits, self.max_packet_lifetime) {
             (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
-            // Sent once (RFC 3758 §4.1): the core would give it up before that (docs/upstream.md).
+            // Sent once (RFC 3758 §4.1): the core would abandon it before that (docs/upstream.md).
             (None, Some(0)) => Reliability::MaxRetransmits { retransmits: 0 },
             (None, Some(lifetime)) => Reliability::MaxPacketLifetime { lifetime },
             (None, None) => Reliability::Reliable,
@@ -137,28 +140,28 @@ impl ChannelConfig {
     }
 }
 
-/// Where a channel stands (W3C `RTCDataChannelState`).
+/// State of a data channel (W3C `RTCDataChannelState`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelState {
     /// Not open yet.
     Connecting,
-    /// Ready.
+    /// Open: messages can be sent and received.
     Open,
-    /// Being emptied, then closed.
+    /// Queued messages are sent, then the channel closes.
     Closing,
 }
 
-/// What can be asked of a channel.
+/// Properties and state of a data channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelInfo {
-    /// As it was made.
+    /// The configuration it was created with.
     pub config: ChannelConfig,
-    /// Where it stands.
+    /// The current state.
     pub state: ChannelState,
-    /// The SCTP stream id, once it is known (W3C `id`).
+    /// The SCTP stream id (W3C `id`); `None` until it is known.
     pub stream_id: Option<u16>,
-    /// Bytes accepted and not yet acknowledged by the other side.
+    /// Number of bytes accepted for sending and not yet acknowledged by the remote peer.
     pub buffered_amount: usize,
     /// See [`Peer::set_buffered_amount_low_threshold`](super::Peer::set_buffered_amount_low_threshold).
     pub buffered_amount_low_threshold: usize,

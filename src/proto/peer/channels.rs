@@ -1,8 +1,8 @@
 //! Data channels (W3C WebRTC §6, RFC 8831, RFC 8832).
 //!
-//! What the application sends is accepted up to a limit and kept here; the core gets only as much as
-//! keeps its own queue short, because its cost grows with that queue. Nothing accepted is lost while
-//! the connection lives: a channel that is closed is first emptied.
+//! Messages from the application are accepted up to a limit and queued here; the core is given only enough to keep its
+//! own queue short, because its cost grows with that queue. Nothing accepted is lost while the connection lasts: a
+//! channel sends its queue before it closes.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -17,19 +17,18 @@ use super::error::PeerError;
 use super::state::{Message, PeerEvent};
 use super::window::SendWindow;
 
-/// The largest message that this side receives, in bytes: what its descriptions announce as
-/// `a=max-message-size` (RFC 8841 §6).
+/// Maximum size of a received message, in bytes; announced as `a=max-message-size` (RFC 8841 §6).
 pub const MAX_RECEIVE_MESSAGE: usize = 256 * 1024;
 
-/// The core's own limit over all channels. Above the sum of what is fed to it in practice; when it is
-/// reached, feeding waits.
+/// The core's own limit over all channels, above the sum of what it is given in practice; when it is reached, feeding
+/// pauses.
 pub(super) const CORE_BUFFER: usize = 2 * 1024 * 1024;
 
-/// How often a channel of ours is opened anew when it is reset before it was open. The core may use a
-/// stream id again while the other side's reset of it is still on its way (RFC 6525 §5.2.2 wants both).
+/// Number of attempts to open a channel that is reset before it was open. The core may reuse a stream id while the
+/// remote peer's reset of it is still in transit (RFC 6525 §5.2.2 requires both resets).
 const MAX_ATTEMPTS: u8 = 10;
 
-/// A message of the application.
+/// A message from the application.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Payload<'a> {
     Text(&'a str),
@@ -37,7 +36,7 @@ pub(super) enum Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// As the core is to be given it: whether it is binary, and what.
+    /// Returns the message in the core's form: whether it is binary, and the content.
     fn to_core(self) -> (bool, &'a [u8]) {
         match self {
             Self::Text("") => (false, empty::EMPTY_TEXT),
@@ -48,7 +47,7 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// Names a data channel within its peer. Never used twice.
+/// Identifies a data channel within its peer. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(pub(super) u32);
 
@@ -87,21 +86,21 @@ impl Channel {
     }
 }
 
-/// All channels of a peer.
+/// All data channels of a peer.
 #[derive(Debug)]
 pub(super) struct Channels {
     next: u32,
     channels: HashMap<ChannelId, Channel>,
     by_core: HashMap<CoreId, ChannelId>,
-    /// Those with something to send or to close, so that idle ones cost nothing.
+    /// Channels with something to send or to close, so that idle ones cost nothing.
     active: Vec<ChannelId>,
-    /// Made before there was an association to open them on, in the order they were made.
+    /// Channels created before there was an association, in order of creation.
     waiting: VecDeque<ChannelId>,
-    /// The one that our offer has announced data channels with, and its stream.
+    /// Stream and id of the channel with which our offer announced data channels.
     announcer: Option<(u16, CoreId)>,
-    /// Negotiated ones that are not open yet. The core does not always say when they are.
+    /// Negotiated channels that are not open yet. The core does not always report their opening.
     opening: Vec<ChannelId>,
-    /// Bytes accepted and not acknowledged, over all channels.
+    /// Number of bytes accepted and not acknowledged, over all channels.
     buffered: usize,
     max_message: usize,
     window: SendWindow,
@@ -123,7 +122,7 @@ impl Channels {
         }
     }
 
-    /// Takes a new channel of ours. It waits until [`open_waiting`](Self::open_waiting).
+    /// Adds a local channel. It waits until [`open_waiting`](Self::open_waiting).
     pub fn create(
         &mut self,
         config: ChannelConfig,
@@ -149,7 +148,7 @@ impl Channels {
         Ok(id)
     }
 
-    /// Returns `true` if a channel has this stream by agreement (`negotiated`).
+    /// Returns `true` if a negotiated channel uses this stream.
     fn is_agreed_upon(&self, stream: u16) -> bool {
         let mut all = self.channels.values();
         all.any(|c| c.config.negotiated == Some(stream))
@@ -174,9 +173,9 @@ impl Channels {
         None
     }
 
-    /// What an offer announces data channels with, if any wait. The core wants a channel for that, and loses it with
-    /// an offer that is taken back (docs/upstream.md): so it is one that nobody uses, on a stream of which nothing is
-    /// sent. The others wait for the answer.
+    /// Returns the channel with which an offer announces data channels, if any are waiting. The core needs one for
+    /// that, and loses it if the offer is rolled back (docs/upstream.md); so this one is never used, and its stream
+    /// carries nothing. The real channels wait for the answer.
     pub fn announcer(&self) -> Option<(u16, CoreConfig)> {
         if !self.has_waiting() {
             return None;
@@ -187,12 +186,12 @@ impl Channels {
         Some((stream, config.to_core()))
     }
 
-    /// The core knows it under that id.
+    /// Records the core's id for the announcer.
     pub fn bind_announcer(&mut self, stream: u16, core: CoreId) {
         self.announcer = Some((stream, core));
     }
 
-    /// The core knows this channel under that id.
+    /// Records the core's id for this channel.
     pub fn bind(&mut self, id: ChannelId, core: CoreId) {
         if let Some(channel) = self.channels.get_mut(&id) {
             channel.core = Some(core);
@@ -203,11 +202,11 @@ impl Channels {
         }
     }
 
-    /// Opens all that waited: there is an association now, or will be without a further offer.
+    /// Opens all waiting channels: there is an association, or there will be without a further offer.
     pub fn open_waiting(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>) {
         while let Some((id, config)) = self.take_first_waiting() {
-            // The core panics when an id is asked for twice. Ours are checked in `create`; the other
-            // side may have taken this one meanwhile.
+            // The core panics if an id is requested twice. Ours are checked in `create`; the remote peer may have taken
+            // this one meanwhile.
             let taken = config.negotiated.is_some_and(|stream| {
                 let api = rtc.direct_api();
                 api.channel_id_by_sctp_stream_id(stream).is_some()
@@ -221,7 +220,7 @@ impl Channels {
         }
     }
 
-    /// The largest message that the other side takes.
+    /// Sets the maximum message size that the remote peer accepts, in bytes.
     pub fn set_max_message(&mut self, bytes: usize) {
         self.max_message = bytes;
     }
@@ -270,7 +269,7 @@ impl Channels {
         Ok(())
     }
 
-    /// Accepts a message, or says why not. Nothing of a refused message is kept.
+    /// Accepts a message, or returns an error and keeps nothing of it.
     pub fn send(
         &mut self,
         rtc: &mut Rtc,
@@ -293,7 +292,7 @@ impl Channels {
             });
         }
         if self.buffered + data.len() > limits.max_send_buffer {
-            // The caller waits for the event now, whatever the threshold was crossed by.
+            // The caller waits for the event, even if the threshold was not crossed by this message.
             channel.above_low = true;
             return Err(PeerError::BufferFull {
                 buffered: self.buffered,
@@ -320,7 +319,7 @@ impl Channels {
         Ok(())
     }
 
-    /// Closes a channel once it has been emptied (W3C §6.2 `close`). Closing twice is fine.
+    /// Closes a channel after its queue is sent (W3C §6.2 `close`). Closing twice is allowed.
     pub fn close(&mut self, id: ChannelId, events: &mut Vec<PeerEvent>) -> Result<(), PeerError> {
         let channel = self.channels.get_mut(&id).ok_or(PeerError::NoSuchChannel)?;
         if channel.core.is_none() {
@@ -336,8 +335,8 @@ impl Channels {
         Ok(())
     }
 
-    /// After the core was drained: counts what has been acknowledged, feeds more, says what fell below
-    /// its threshold, closes what is empty. Returns whether the core was touched and has to be drained.
+    /// Called after the core was drained: counts acknowledged bytes, feeds more, reports channels that fell below their
+    /// threshold, and closes empty ones. Returns `true` if the core has to be drained again.
     pub fn settle(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>, now: Instant) -> bool {
         self.open_negotiated(rtc, events);
         let mut touched = false;
@@ -352,7 +351,7 @@ impl Channels {
             let before = channel.buffered();
             if channel.in_core > 0 {
                 let held = channel.in_core;
-                // The core counts the announcement of the channel (RFC 8832) as well.
+                // The core also counts the channel's DCEP OPEN message (RFC 8832).
                 channel.in_core = in_core(rtc, channel).min(held);
                 let flowing = channel.in_core > 0 || !channel.queue.is_empty();
                 let released = held.saturating_sub(channel.in_core);
@@ -387,8 +386,7 @@ impl Channels {
         touched
     }
 
-    /// When the other side has sent on a negotiated id before we asked for it, the core opens it without a
-    /// word.
+    /// Opens negotiated channels that the core opened silently because the remote peer sent on their id first.
     fn open_negotiated(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>) {
         let channels = &mut self.channels;
         self.opening.retain(|id| {
@@ -404,7 +402,7 @@ impl Channels {
         });
     }
 
-    /// The core says that a channel is open: one of ours, or one that the other side has made.
+    /// Handles that the core opened a channel, local or remote.
     pub fn on_open(
         &mut self,
         rtc: &mut Rtc,
@@ -424,7 +422,7 @@ impl Channels {
                     channel.state = ChannelState::Open;
                     events.push(PeerEvent::ChannelOpen(id));
                 } else if !self.active.contains(&id) {
-                    // Closed before it opened: the reset goes out with the next settling.
+                    // Closed before it opened: the reset is sent when channels are settled next.
                     channel.reset_sent = false;
                     self.active.push(id);
                 }
@@ -463,7 +461,7 @@ impl Channels {
             if let Some(c) = self.channels.get_mut(&channel)
                 && c.state == ChannelState::Connecting
             {
-                // The other side has it open: its acknowledgement is on its way, or needs none (RFC 8832 §6).
+                // The remote peer has it open: its acknowledgement is in transit, or not needed (RFC 8832 §6).
                 c.state = ChannelState::Open;
                 events.push(PeerEvent::ChannelOpen(channel));
             }
@@ -491,7 +489,7 @@ impl Channels {
         self.remove(id, events);
     }
 
-    /// The connection is gone, and all channels with it.
+    /// Closes all channels, because the connection is gone.
     pub fn close_all(&mut self, events: &mut Vec<PeerEvent>) {
         for id in self.ids() {
             self.remove(id, events);
@@ -507,7 +505,7 @@ impl Channels {
         let count = self.channels.len();
         [
             ("bytes buffered", sum, limits.max_send_buffer),
-            // Counted once for all, and once for each.
+            // Counted in total and per channel.
             (
                 "bytes that are counted and not there",
                 self.buffered - self.buffered.min(sum),
@@ -561,7 +559,7 @@ fn in_core(rtc: &mut Rtc, channel: &Channel) -> usize {
         .map_or(0, |mut c| c.buffered_amount())
 }
 
-/// Gives the core what fits, a batch at a time. Returns whether anything was given.
+/// Feeds the core what fits, in batches. Returns `true` if anything was fed.
 fn feed(
     rtc: &mut Rtc,
     channel: &mut Channel,
@@ -569,7 +567,7 @@ fn feed(
     share: usize,
     now: Instant,
 ) -> bool {
-    // Half full first: one larger batch is cheaper than a message for each acknowledgement.
+    // Only once it is half empty: one larger batch is cheaper than a message per acknowledgement.
     if channel.queue.is_empty() || channel.in_core > share / 2 {
         return false;
     }

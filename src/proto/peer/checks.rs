@@ -1,7 +1,8 @@
-//! ICE checks that the core does not take, although they are right: answered here, or put right for it.
+//! Valid ICE checks that the core does not accept: answered or corrected here.
 //!
-//! The core refuses a check without PRIORITY, which RFC 8445 §7.1.1 wants and older FFmpeg leaves out; others answer it.
-//! And it passes over attributes that it does not know, where RFC 8489 §6.3.1 wants them named in an error 420.
+//! The core refuses a check without PRIORITY, which RFC 8445 §7.1.1 requires but older FFmpeg omits; other
+//! implementations accept it. It also ignores unknown attributes, for which RFC 8489 §6.3.1 requires an error 420 that
+//! lists them.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,10 @@ use crate::proto::net::Received;
 /// Priority assumed for a check without PRIORITY: a peer-reflexive candidate of the first interface (RFC 8445 §5.1.2).
 const DEFAULT_PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
 
-/// Errors 420 that one peer sends in a second. They are for implementers; more of them help nobody.
+/// Maximum number of 420 errors that a peer sends per second. They help implementers only.
 const MAX_ERRORS: u32 = 10;
 
-/// Errors that have been sent in the present second.
+/// Number of errors sent in the current second.
 #[derive(Debug, Default)]
 pub(super) struct Errors {
     since: Option<Instant>,
@@ -34,7 +35,7 @@ impl Errors {
 }
 
 impl Peer {
-    /// Returns the message with a PRIORITY, if it is a check with our password that has none.
+    /// Returns the message with a PRIORITY added, if it is a check with our password that has none.
     pub(super) fn with_priority(&self, message: &[u8]) -> Option<Vec<u8>> {
         let key = self.local_creds.pass.as_bytes();
         if !stun::lacks_priority(message) || !self.is_signed(message, key) {
@@ -45,8 +46,8 @@ impl Peer {
         Some(self.sign(builder, key))
     }
 
-    /// Answers a check that has been verified if it has attributes that nobody here knows. Returns `true` if that was the
-    /// answer.
+    /// Answers a verified check with an error if it has unknown comprehension-required attributes. Returns `true` if it
+    /// did.
     pub(super) fn refuse_unknown(&mut self, received: &Received<'_>, ends: Ends) -> bool {
         let unknown = stun::unknown_attributes(received.contents);
         if unknown.is_empty() {

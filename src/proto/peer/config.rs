@@ -1,4 +1,4 @@
-//! What a peer can be told before it begins. Every default is explained here.
+//! Configuration of a peer.
 
 use std::time::Duration;
 
@@ -17,82 +17,78 @@ use crate::proto::media::jitter::JitterConfig;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PeerConfig {
-    /// Which addresses become host candidates, and on whose port.
+    /// Selection of host candidates, and the policy for their port.
     pub gather: GatherConfig,
-    /// STUN and TURN servers (W3C `iceServers`). None by default: host candidates only, which reach
-    /// peers in the same network and those with a public address. At most 16 URLs.
+    /// STUN and TURN servers (W3C `iceServers`), at most 16 URLs. None by default: host candidates only, which reach
+    /// peers on the same network and those with a public address.
     pub ice_servers: Vec<IceServer>,
-    /// Whether all candidates are used or only relayed ones (W3C `iceTransportPolicy`).
-    /// [`IceTransportPolicy::All`] by default.
+    /// Use all candidates, or relayed ones only (W3C `iceTransportPolicy`). Default: [`IceTransportPolicy::All`].
     pub ice_transport_policy: IceTransportPolicy,
-    /// Who gives way when both sides make an offer at once. [`Politeness::Polite`] by default.
+    /// Role in perfect negotiation when both sides make an offer at once. Default: [`Politeness::Polite`].
     pub politeness: Politeness,
-    /// When local candidates are given to the application.
-    /// [`CandidatePolicy::HoldUntilAnswered`] by default.
+    /// When local candidates are reported to the application. Default: [`CandidatePolicy::HoldUntilAnswered`].
     pub candidates: CandidatePolicy,
-    /// The identity shown in DTLS. `None` lets the peer make one, which costs 0.1–1.3 ms by backend;
-    /// share one among peers to save that (the event loop does).
+    /// DTLS certificate. `None`, the default, creates one, which takes 0.1–1.3 ms depending on the backend; peers can
+    /// share one to save that (those of an event loop do).
     pub certificate: Option<Certificate>,
-    /// Who does the cryptography. `None` takes the default of this build.
+    /// Crypto backend. `None` uses the default of this build.
     pub crypto: Option<CryptoBackend>,
-    /// Which DTLS versions are spoken. [`DtlsVersion::Auto`] by default: 1.3 with those that know it.
+    /// DTLS versions to negotiate. Default: [`DtlsVersion::Auto`], 1.3 with peers that support it.
     pub dtls: DtlsVersion,
-    /// Begin the SCTP association from this side when we make the first offer, whatever the DTLS roles
-    /// (RFC 8841 §9.3 has both sides begin). Off by default: the DTLS client begins. For an answerer that
-    /// never begins, as werift. Channels of both sides then draw their ids from the same half, so let one
-    /// side make the first; messages to it have at most 64 KiB.
+    /// Start the SCTP association from this side after making the first offer, whatever the DTLS roles (RFC 8841 §9.3
+    /// has both sides start). Off by default: the DTLS client starts it. For answerers that never start it, such as
+    /// werift. Channels of both sides then take stream ids from the same half, so let one side create the first
+    /// channel; messages to it are limited to 64 KiB.
     pub begin_sctp: bool,
-    /// Answer connectivity checks but make none (RFC 8445 §2.5): for servers with a public address.
-    /// Such a peer has host candidates alone: those by servers and by
+    /// ICE-lite: answer connectivity checks but send none (RFC 8445 §2.5), for servers with a public address. Such a
+    /// peer has host candidates only: those from servers and from
     /// [`external_addresses`](crate::proto::ice::GatherConfig::external_addresses) are left out.
     pub ice_lite: bool,
-    /// When silence becomes *disconnected*, *failed* and *closed*.
+    /// Times after which a silent connection becomes *disconnected*, *failed* and *closed*.
     pub timing: Timing,
-    /// Ask for an ICE restart when the networks of this machine change under the path, and when it has
-    /// slept. On by default. It is said as
-    /// [`PeerEvent::NegotiationNeeded`](super::PeerEvent::NegotiationNeeded): the application makes the offer
-    /// and carries it to the other side, as after [`restart_ice`](super::Peer::restart_ice).
+    /// Request an ICE restart when this machine's networks change in a way that affects the path, and after a suspend.
+    /// On by default. The request is a [`PeerEvent::NegotiationNeeded`](super::PeerEvent::NegotiationNeeded): the
+    /// application makes the offer and sends it to the remote peer, as after [`restart_ice`](super::Peer::restart_ice).
     pub restart_on_network_change: bool,
-    /// Ask for an ICE restart, in the same way, when the connection has been *disconnected* for this long:
-    /// a NAT may have forgotten us, or the other side's network may have changed. 2 s by default, which
-    /// makes 7 s of silence; twice that for the side that did not make the last offer, so that offers do not
-    /// cross. Once more when it has *failed*; then it is left to the application until there is a path again.
-    /// `None`: never.
+    /// Request an ICE restart, in the same way, after the connection has been *disconnected* for this time: a NAT
+    /// mapping may have expired, or the remote peer's network may have changed. Default: 2 s, which is 7 s of silence;
+    /// twice that on the side that did not make the last offer, so that offers do not collide. The request is repeated
+    /// once on *failed*; after that it is up to the application until there is a path again. `None` disables it.
     pub restart_after_disconnected: Option<Duration>,
-    /// Use remote candidates with loopback addresses. `None`, the default: only if the peer is at home there itself,
-    /// with loopback candidates ([`GatherConfig::include_loopback`]) or with an ICE server on loopback. A peer that does
-    /// not use them still answers checks that come from there.
+    /// Use remote candidates with loopback addresses. `None`, the default, uses them only if the peer has loopback
+    /// candidates itself ([`GatherConfig::include_loopback`]) or an ICE server on loopback. Checks from loopback
+    /// addresses are answered in any case.
     pub take_loopback: Option<bool>,
-    /// What is bounded, and where.
+    /// Limits of the peer.
     pub limits: Limits,
-    /// The size of datagrams that DTLS and SCTP aim for, in bytes of UDP payload. 1,200 by default:
-    /// what crosses every path that carries IPv6 (RFC 8831 §5). Between 1,100 and 1,500.
+    /// Target size of datagrams with DTLS and SCTP, in bytes of UDP payload; between 1,100 and 1,500. Default: 1,200,
+    /// which fits every path that carries IPv6 (RFC 8831 §5).
     pub mtu: usize,
-    /// The codecs that tracks can use, the preferred first. All that browsers know by default.
+    /// Codecs for tracks, in order of preference. Default: all that browsers support.
     pub codecs: Codecs,
-    /// Whether media is given and taken in frames or in packets. [`MediaMode::Frames`] by default.
+    /// Read and write media as frames or as packets. Default: [`MediaMode::Frames`].
     pub media_mode: MediaMode,
-    /// Holds received media back until it can be given out in order and evenly, as long as the network
-    /// makes that necessary; each layer of each track by itself, within the limits of the
-    /// [`JitterConfig`], whose clock rate is set by the codec. `None` by default: all is given out as soon
-    /// as it is there, which is right for recording and passing on.
+    /// Jitter buffer for received media: media is held until it can be released in order and evenly, as long as the
+    /// network requires; separately for each layer of each track, within the limits of the [`JitterConfig`], whose
+    /// clock rate is set from the codec. `None`, the default, releases media as soon as possible, which is right for
+    /// recording and forwarding.
     pub jitter_buffer: Option<JitterConfig>,
-    /// Finds out how much may be sent ([`PeerEvent::BandwidthEstimate`](super::PeerEvent)), beginning with
-    /// so many bits a second, and sends no faster: large frames are spread over time. `None` by default:
-    /// everything is sent at once.
+    /// Enables bandwidth estimation with this initial estimate, in bits per second. The peer reports estimates
+    /// ([`PeerEvent::BandwidthEstimate`](super::PeerEvent)) and sends no faster: large frames are spread over time.
+    /// `None`, the default, sends everything at once.
     pub bandwidth_estimation: Option<u64>,
-    /// How often the figures behind [`Peer::track_stats`](super::Peer::track_stats) are taken. `None` by
-    /// default: never; browsers' pages mostly ask once a second.
+    /// Interval at which the figures of [`Peer::track_stats`](super::Peer::track_stats) are updated. `None`, the
+    /// default, never updates them; web pages usually poll once per second.
     pub stats_interval: Option<Duration>,
-    /// Gives every RTCP packet that comes ([`PeerEvent::Rtcp`](super::PeerEvent::Rtcp)), to be looked at. Off by
-    /// default: it costs a copy of every packet, RTP too, both ways.
+    /// Report every received RTCP packet as an event ([`PeerEvent::Rtcp`](super::PeerEvent::Rtcp)), for diagnostics.
+    /// Off by default: it costs a copy of every packet, including RTP, in both directions.
     pub rtcp_events: bool,
-    /// RTP header extensions to negotiate beside the standard ones (audio level, MID, RID, send times,
-    /// transport-wide sequence numbers, video orientation), by URI; at most 7. None by default. Those that
-    /// the core does not know are passed on as [bytes](super::HeaderExtensions::raw).
+    /// URIs of RTP header extensions to negotiate in addition to the standard ones (audio level, MID, RID, send times,
+    /// transport-wide sequence numbers, video orientation); at most 7. None by default. Those unknown to the core are
+    /// passed through as [bytes](super::HeaderExtensions::raw).
     pub header_extensions: Vec<String>,
-    /// Fixes ICE credentials and DTLS randomness, so that a run can be replayed. **Only for tests**: a
-    /// peer with a known seed has no secrets.
+    /// Seed for ICE credentials and DTLS randomness, for repeatable tests. **Only for tests**: a peer with a known seed
+    /// has no secrets.
     pub seed: Option<u64>,
 }
 
@@ -146,8 +142,7 @@ impl PeerConfig {
         include_loopback: bool => gather.include_loopback;
         /// Sets [`GatherConfig::port`].
         port: crate::proto::net::PortPolicy => gather.port;
-        /// Sets [`GatherConfig::tcp`]: ICE over TCP (RFC 6544). Where others may connect to us, STUN servers are asked
-        /// by TCP and TLS, too.
+        /// Sets [`GatherConfig::tcp`]: ICE over TCP (RFC 6544). A passive peer also asks STUN servers over TCP and TLS.
         ice_tcp: IceTcp => gather.tcp;
         /// Sets [`GatherConfig::udp`].
         udp: bool => gather.udp;
@@ -200,41 +195,41 @@ impl PeerConfig {
     }
 }
 
-/// The two roles of perfect negotiation (W3C WebRTC §10.7). Give each side another one.
+/// Role in perfect negotiation (W3C WebRTC §10.7). Give the two sides different roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Politeness {
-    /// Takes its own offer back when the other side's crosses it.
+    /// Rolls back its own offer when it collides with one of the remote peer.
     #[default]
     Polite,
-    /// Ignores an offer that crosses its own.
+    /// Ignores a remote offer that collides with its own.
     Impolite,
 }
 
-/// When a local candidate reaches the application.
+/// When local candidates are reported to the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CandidatePolicy {
-    /// While our offer is unanswered they are held, then given in the order they were found. The other
-    /// side may not know of this connection before it has answered, and refuse what comes early.
+    /// Held while our offer is unanswered, then reported in the order they were gathered. Until the remote side has
+    /// answered it may not know the connection, and refuse early candidates.
     #[default]
     HoldUntilAnswered,
-    /// At once, as browsers do: for signaling that keeps the order and does not lose what comes early.
+    /// At once, as in browsers: for signaling that keeps messages in order and does not lose early ones.
     Immediately,
 }
 
-/// When silence becomes a state. The defaults are pion's.
+/// Times after which silence changes the connection state. The defaults are pion's.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Timing {
-    /// Nothing heard for this long: *disconnected*. 5 s.
+    /// Silence until *disconnected*. Default: 5 s.
     pub disconnected: Duration,
-    /// Disconnected (or checking without success) for this much longer: *failed*. 25 s, which makes the
+    /// Further time in *disconnected*, or in checking without success, until *failed*. Default: 25 s, which makes the
     /// 30 s of consent freshness (RFC 7675 §5.1).
     pub failed: Duration,
-    /// Failed for this much longer without an ICE restart: *closed*, and all is freed. 60 s.
+    /// Further time in *failed* without an ICE restart until *closed*, which frees all resources. Default: 60 s.
     pub closed: Duration,
-    /// How often a path in use is checked. 2 s.
+    /// Interval of checks on the path in use. Default: 2 s.
     pub keepalive: Duration,
-    /// The handshake (DTLS) has this long once ICE is connected. 30 s.
+    /// Time limit of the DTLS handshake once ICE is connected. Default: 30 s.
     pub handshake: Duration,
 }
 
@@ -250,40 +245,42 @@ impl Default for Timing {
     }
 }
 
-/// What is bounded in one peer.
+/// Limits of a peer.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of one session description. 256 KiB; above it: error.
+    /// Maximum size of a session description, in bytes. Default: 256 KiB; larger ones are errors.
     pub max_sdp_size: usize,
-    /// m-lines of one session description, and transceivers. 128; above it: error. Those of stopped
-    /// transceivers count: their places are not used again.
+    /// Maximum number of m-lines in a session description, and of transceivers. Default: 128; more are errors. M-lines
+    /// of stopped transceivers count, because they are not reused.
     pub max_m_lines: usize,
-    /// Local candidates held back. 64; above it the newest is dropped and counted.
+    /// Maximum number of local candidates held. Default: 64; the newest is dropped and counted beyond it.
     pub max_pending_local: usize,
-    /// Remote candidates held until their description comes. 64; above it the oldest is dropped and
-    /// counted.
+    /// Maximum number of remote candidates held until their description arrives. Default: 64; the oldest is dropped and
+    /// counted beyond it.
     pub max_pending_remote: usize,
-    /// Remote candidates used in one ICE generation. 100; above it the candidate is dropped and counted.
+    /// Maximum number of remote candidates per ICE generation. Default: 100; further ones are dropped and counted.
     pub max_remote_candidates: usize,
-    /// Open data channels, of both sides together. 1,024; above it: error for ours, a reset for theirs.
+    /// Maximum number of open data channels, local and remote. Default: 1,024; beyond it creating one is an error, and
+    /// a remote one is reset.
     pub max_channels: usize,
-    /// Bytes of label and protocol together of one channel. 1,024; above it, or above 1,400: error.
+    /// Maximum length of label and protocol of a channel together, in bytes. Default: 1,024, at most 1,400; more is an
+    /// error.
     pub max_label_size: usize,
-    /// Bytes accepted for sending and not yet acknowledged, over all channels. 4 MiB; above it:
-    /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
+    /// Maximum number of bytes accepted for sending and not yet acknowledged, over all channels. Default: 4 MiB; beyond
+    /// it sending returns [`PeerError::BufferFull`](super::PeerError::BufferFull).
     pub max_send_buffer: usize,
-    /// Bytes of media that wait because the path carries less than is written, of one stream
-    /// ([`PeerConfig::bandwidth_estimation`]). 1 MiB; above it:
+    /// Maximum number of bytes of media per stream that wait because more is written than the path carries
+    /// ([`PeerConfig::bandwidth_estimation`]). Default: 1 MiB; beyond it writing returns
     /// [`PeerError::BufferFull`](super::PeerError::BufferFull).
     pub max_media_buffer: usize,
-    /// Bytes of one frame that is sent. 4 MiB; above it: error.
+    /// Maximum size of a frame that is sent, in bytes. Default: 4 MiB; larger ones are errors.
     pub max_frame_size: usize,
-    /// Remote addresses that have proved themselves (a correct STUN integrity). 16; above it one is forgotten that
-    /// data does not take, the one longest unheard.
+    /// Maximum number of validated remote addresses (a STUN message with valid integrity came from them). Default: 16;
+    /// beyond it the one that was silent longest is removed, except the one in use.
     pub max_validated_addresses: usize,
-    /// Outputs of one drain of the core. 50,000; above it the core is taken to be in an endless loop and
-    /// the peer is closed.
+    /// Maximum number of outputs in one drain of the core. Default: 50,000; beyond it the core is assumed to loop
+    /// endlessly, and the peer is closed.
     pub max_drain: usize,
 }
 

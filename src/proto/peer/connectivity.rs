@@ -1,4 +1,4 @@
-//! Which addresses have proved themselves, and what silence means.
+//! Validated addresses, and connection states derived from silence.
 //!
 //! ```text
 //!             both descriptions                 a pair works
@@ -22,7 +22,7 @@ use super::config::Timing;
 use super::state::IceConnectionState;
 use crate::proto::net::Protocol;
 
-/// Two addresses, as the core has them, and what passes between them.
+/// An address pair as the core knows it, and the transport between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ends {
     pub protocol: Protocol,
@@ -30,43 +30,43 @@ pub(super) struct Ends {
     pub remote: SocketAddr,
 }
 
-/// The ICE connection state, from what the core says and from what was heard.
+/// The ICE connection state, derived from the core's state and from received packets.
 #[derive(Debug)]
 pub(super) struct Connectivity {
     timing: Timing,
     core: CoreState,
-    /// When the present generation began to look for a path.
+    /// When the current generation started to look for a path.
     since: Option<Instant>,
-    /// When a validated address was last heard, in this generation.
+    /// When a validated address was last heard from in this generation.
     heard: Option<Instant>,
-    /// When the other side last agreed to receive (RFC 7675): a verified answer to one of our checks.
+    /// When the remote peer last gave consent (RFC 7675): a verified response to one of our checks.
     consent: Option<Instant>,
     failed: Option<Instant>,
     path: Option<Path>,
-    /// Pairs of addresses over which verified checks or answers came in this generation.
+    /// Address pairs with verified checks or responses in this generation.
     checked: Vec<Checked>,
     ice_lite: bool,
 }
 
-/// Pairs that are remembered.
+/// Maximum number of pairs remembered.
 const MAX_CHECKED: usize = 8;
 
-/// A pair of addresses over which the other side has proved itself.
+/// An address pair over which the remote peer has been verified.
 #[derive(Debug, Clone, Copy)]
 struct Checked {
     ends: Ends,
     at: Instant,
 }
 
-/// The pair of addresses that data takes. Others may answer while this one does not any more.
+/// The address pair that carries data. Other pairs may still answer when it no longer does.
 #[derive(Debug, Clone, Copy)]
 struct Path {
     ends: Ends,
-    /// Since when it is known to be gone.
+    /// When it is known to have been lost.
     lost: Option<Instant>,
-    /// When anything last came over it; when it began, if nothing has.
+    /// When anything last arrived on it, or when it was first used.
     heard: Instant,
-    /// When data was last sent over it.
+    /// When data was last sent on it.
     sent: Instant,
 }
 
@@ -89,7 +89,7 @@ impl Connectivity {
         self.core = state;
     }
 
-    /// Both descriptions are set: the search begins, or begins anew after an ICE restart.
+    /// Starts the search for a path once both descriptions are set, or restarts it after an ICE restart.
     pub fn start(&mut self, now: Instant, restart: bool) {
         if self.since.is_none() || restart {
             self.since = Some(now);
@@ -103,7 +103,7 @@ impl Connectivity {
         }
     }
 
-    /// Something came from a validated address, between these two.
+    /// Records that a packet arrived from a validated address on this pair.
     pub fn heard(&mut self, ends: Ends, now: Instant) {
         self.heard = Some(now);
         if let Some(path) = self.path.as_mut().filter(|p| p.ends == ends) {
@@ -111,7 +111,7 @@ impl Connectivity {
         }
     }
 
-    /// A verified check or answer came, between these two.
+    /// Records a verified check or response on this pair.
     pub fn checked(&mut self, ends: Ends, now: Instant) {
         if let Some(known) = self.checked.iter_mut().find(|c| c.ends == ends) {
             known.at = now;
@@ -124,14 +124,14 @@ impl Connectivity {
         self.checked.push(Checked { ends, at: now });
     }
 
-    /// The pairs that work as far as is known, this one left out.
+    /// Returns the pairs that work as far as is known, except this one.
     pub fn other_paths(&self, but: Ends, now: Instant) -> Vec<Ends> {
         let patience = self.timing.disconnected;
         let alive = self.checked.iter().filter(|c| now < c.at + patience);
         alive.map(|c| c.ends).filter(|ends| *ends != but).collect()
     }
 
-    /// Nothing passes between these two any more: their stream is gone.
+    /// Records that this pair is lost because its stream is closed.
     pub fn lost(&mut self, ends: Ends, now: Instant) {
         self.checked.retain(|c| c.ends != ends);
         if let Some(path) = self.path.as_mut().filter(|p| p.ends == ends) {
@@ -139,7 +139,7 @@ impl Connectivity {
         }
     }
 
-    /// Data (not a check) is sent between these two.
+    /// Records that data (not a check) is sent on this pair.
     pub fn sent(&mut self, ends: Ends, now: Instant) {
         match &mut self.path {
             Some(path) if path.ends == ends => path.sent = now,
@@ -154,10 +154,11 @@ impl Connectivity {
         }
     }
 
-    /// Whether data goes where nothing comes from. The core keeps to the best pair that has worked until all
-    /// its checks have run out, though others work.
+    /// Returns `true` if data is sent on a pair from which nothing arrives. The core keeps the best pair that has
+    /// worked until all its checks have timed out, even if others work.
     ///
-    /// Where data has not gone since it was lost it need not go: another pair that has answered since then is as good.
+    /// If no data was sent on the pair since it was lost, nothing is missed: another pair that has answered since is as
+    /// good.
     fn is_path_silent(&self, now: Instant) -> bool {
         let silence = self.timing.disconnected;
         let has_other = |but: Ends, since: Instant| {
@@ -170,7 +171,7 @@ impl Connectivity {
         })
     }
 
-    /// A verified answer to one of our checks came.
+    /// Records a verified response to one of our checks.
     pub fn consented(&mut self, now: Instant) {
         self.consent = Some(now);
     }
@@ -179,7 +180,7 @@ impl Connectivity {
         self.failed.is_some()
     }
 
-    /// The state at this time, and why, if it has just failed.
+    /// Returns the state at this time, and the reason if it has just failed.
     pub fn evaluate(&mut self, now: Instant) -> (IceConnectionState, Option<String>) {
         use IceConnectionState as S;
         if self.failed.is_some() {
@@ -197,7 +198,7 @@ impl Connectivity {
             }
             return (S::Checking, None);
         };
-        // An ICE-lite peer asks nothing, so it is the other side's checks that show consent.
+        // An ICE-lite peer sends no checks, so the remote peer's checks show consent.
         let consent = if self.ice_lite {
             heard
         } else {
@@ -219,12 +220,12 @@ impl Connectivity {
         }
     }
 
-    /// Whether the time to close a failed connection has come.
+    /// Returns `true` if a failed connection has to be closed now.
     pub fn is_expired(&self, now: Instant) -> bool {
         self.failed.is_some_and(|t| now >= t + self.timing.closed)
     }
 
-    /// When the state could next change without anything arriving.
+    /// Returns the time at which the state may change without input.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         if let Some(failed) = self.failed {
             return Some(failed + self.timing.closed);
@@ -264,7 +265,7 @@ fn silent(after: Duration) -> String {
     )
 }
 
-/// The remote addresses that have shown a correct STUN integrity. Only they reach DTLS, SRTP, SCTP.
+/// Remote addresses from which STUN with valid integrity has arrived. Only these reach DTLS, SRTP and SCTP.
 #[derive(Debug)]
 pub(super) struct ValidatedAddresses {
     max: usize,
@@ -275,9 +276,9 @@ pub(super) struct ValidatedAddresses {
 struct Validated {
     address: SocketAddr,
     heard: Instant,
-    /// When it was last the other end of the path: data came from it, or a check chose it (RFC 8445 §7.1.2).
+    /// When it was last in use: data came from it, or a check nominated it (RFC 8445 §7.1.2).
     chosen: Option<Instant>,
-    /// Whether whoever drives us has been told: what comes by a relay need not be told.
+    /// Set once the driver has been told to route this address; not needed for addresses behind a relay.
     routed: bool,
 }
 
@@ -289,7 +290,7 @@ impl ValidatedAddresses {
         }
     }
 
-    /// Data has come from this address. Whether it is validated.
+    /// Records data from this address. Returns `true` if the address is validated.
     pub fn data(&mut self, address: SocketAddr, now: Instant) -> bool {
         let is_known = self.touch(address, now);
         if is_known {
@@ -298,7 +299,7 @@ impl ValidatedAddresses {
         is_known
     }
 
-    /// Whether this address is validated; notes that it was heard.
+    /// Returns `true` if this address is validated, and records that it was heard.
     fn touch(&mut self, address: SocketAddr, now: Instant) -> bool {
         match self.list.iter().position(|v| v.address == address) {
             Some(index) => {
@@ -310,15 +311,15 @@ impl ValidatedAddresses {
         }
     }
 
-    /// A check, by either side, has chosen the pair to this address.
+    /// Records that a check by either side has nominated the pair with this address.
     pub fn choose(&mut self, address: SocketAddr, now: Instant) {
         if let Some(found) = self.list.iter_mut().find(|v| v.address == address) {
             found.chosen = Some(now);
         }
     }
 
-    /// An address has proved itself. Returns the one that had to make room: those that data takes stay longest, however
-    /// many others are being checked.
+    /// Adds a validated address. Returns the one removed for it, if any: addresses that carry data stay longest,
+    /// however many others are checked.
     pub fn proved(&mut self, address: SocketAddr, now: Instant) -> Option<SocketAddr> {
         if self.touch(address, now) {
             return None;
@@ -339,7 +340,7 @@ impl ValidatedAddresses {
         evicted
     }
 
-    /// Notes that datagrams from this address have to find us. Whether that is new.
+    /// Records that datagrams from this address have to be routed to this peer. Returns `true` if that is new.
     pub fn route(&mut self, address: SocketAddr) -> bool {
         let validated = self.list.iter_mut().find(|v| v.address == address);
         validated.is_some_and(|v| !std::mem::replace(&mut v.routed, true))
@@ -439,12 +440,12 @@ mod tests {
             let is_up = c.evaluate(t0 + secs(s)).0 == IceConnectionState::Connected;
             assert_eq!(is_up, s < 14, "after {s} s");
         }
-        // Data takes the other one now.
+        // Data now takes the other path.
         c.sent(ends(ELSEWHERE, THERE), t0 + secs(20));
         c.heard(ends(ELSEWHERE, THERE), t0 + secs(20));
         let (state, _) = c.evaluate(t0 + secs(20));
         assert_eq!(state, IceConnectionState::Connected);
-        // Where nothing is sent, nothing is missed.
+        // If nothing is sent, nothing is missed.
         c.heard(ends(THERE, HERE), t0 + secs(30));
         c.consented(t0 + secs(30));
         let (state, _) = c.evaluate(t0 + secs(30));
@@ -491,7 +492,7 @@ mod tests {
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
     }
 
-    /// Nothing is to be sent, so nothing shows that another stream has taken the place of the one that is gone.
+    /// Nothing is sent, so nothing shows that another stream has replaced the lost one.
     #[test]
     fn another_path_answers_in_place_of_one_that_is_gone() {
         let t0 = Instant::now();
@@ -534,7 +535,7 @@ mod tests {
         assert_eq!(v.iter().count(), 2);
     }
 
-    /// Of more addresses than there is room for, all checked in turns, the one that data takes stays.
+    /// With more addresses than there is room for, all checked in turns, the one that carries data stays.
     #[test]
     fn the_address_of_the_path_makes_no_room() {
         let t0 = Instant::now();

@@ -1,4 +1,4 @@
-//! What goes into a peer, and what comes out.
+//! Input and output of a peer.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -7,103 +7,103 @@ use super::PeerEvent;
 use crate::proto::ice::{BindingReply, BindingRequest};
 use crate::proto::net::{NetworkChange, Received, SocketId, SocketReply, SocketRequest, Transmit};
 
-/// What a peer is told.
+/// Input of [`Peer::handle_input`](super::Peer::handle_input).
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A datagram has come.
+    /// A datagram arrived.
     Receive {
-        /// When.
+        /// The current time.
         now: Instant,
-        /// What.
+        /// The datagram.
         received: Received<'a>,
     },
-    /// The time of the last [`Output::Timeout`] has come. Always allowed, also early.
+    /// The time of the last [`Output::Timeout`] has come. May be passed at any time, also earlier.
     Timeout(Instant),
-    /// The answer to [`Output::OpenSocket`].
+    /// The reply to [`Output::OpenSocket`].
     Socket {
-        /// When.
+        /// The current time.
         now: Instant,
-        /// Which request is answered.
+        /// The id of the request.
         id: SocketId,
-        /// How.
+        /// The result.
         reply: SocketReply,
     },
-    /// The answer to [`Output::Resolve`].
+    /// The reply to [`Output::Resolve`].
     Resolved {
-        /// When.
+        /// The current time.
         now: Instant,
-        /// Which name.
+        /// The host name of the request.
         host: &'a str,
-        /// Its addresses, or why there are none.
+        /// The addresses of the host, or an error message.
         result: Result<Vec<IpAddr>, String>,
     },
-    /// The answer to [`Output::Bind`].
+    /// The reply to [`Output::Bind`].
     Binding {
-        /// When.
+        /// The current time.
         now: Instant,
-        /// Which request is answered.
+        /// The request.
         request: BindingRequest,
-        /// How.
+        /// The result.
         reply: BindingReply,
     },
-    /// An ICE-TCP stream that the other side opened is gone. (Of those that [`Output::OpenSocket`] asked for,
-    /// [`SocketReply::Failed`] says so.)
+    /// An ICE-TCP stream opened by the remote peer was closed. (For those requested by [`Output::OpenSocket`],
+    /// [`SocketReply::Failed`] reports it.)
     StreamLost {
-        /// When.
+        /// The current time.
         now: Instant,
-        /// Our end.
+        /// The local address of the stream.
         local: SocketAddr,
-        /// Theirs.
+        /// The remote address of the stream.
         remote: SocketAddr,
     },
-    /// Interfaces, addresses or routes of this machine have changed, or it was asleep. Candidates are
-    /// gathered anew where that is necessary, and ICE is restarted if the path may have been hit
+    /// Interfaces, addresses or routes of this machine have changed, or it was suspended. Candidates are gathered again
+    /// if necessary, and ICE is restarted if the path may be affected
     /// ([`PeerConfig::restart_on_network_change`](super::PeerConfig::restart_on_network_change)).
     NetworkChanged {
-        /// When.
+        /// The current time.
         now: Instant,
-        /// How.
+        /// The change.
         change: NetworkChange<'a>,
     },
 }
 
-/// What a peer wants. Poll until [`Output::Timeout`].
+/// Output of [`Peer::poll_output`](super::Peer::poll_output). Poll until [`Output::Timeout`].
 #[derive(Debug)]
 pub enum Output {
-    /// Send this.
+    /// Send this datagram.
     Transmit(Transmit),
-    /// Open a socket and answer with [`Input::Socket`].
+    /// Open a socket and reply with [`Input::Socket`].
     OpenSocket(SocketRequest),
-    /// This socket is not needed any more.
+    /// Close this socket.
     CloseSocket(SocketId),
-    /// Look up the addresses of this host and answer with [`Input::Resolved`]. Names that end in `.local`
-    /// are for multicast DNS ([`Mdns`](crate::proto::ice::Mdns)).
+    /// Resolve this host name and reply with [`Input::Resolved`]. Names that end in `.local` are resolved by multicast
+    /// DNS ([`Mdns`](crate::proto::ice::Mdns)).
     Resolve(String),
-    /// Answer for this name by multicast DNS, as long as the peer lives: pass it on to the
-    /// [`Mdns`](crate::proto::ice::Mdns) of the loop.
+    /// Publish this name by multicast DNS while the peer exists: pass it to the [`Mdns`](crate::proto::ice::Mdns) of
+    /// the loop.
     Publish(String, IpAddr),
-    /// Ask a STUN server and answer with [`Input::Binding`]: pass it on to the
+    /// Request a STUN binding and reply with [`Input::Binding`]: pass it to the
     /// [`Bindings`](crate::proto::ice::Bindings) of the sockets.
     Bind(BindingRequest),
-    /// How datagrams find this peer has changed.
+    /// The routing of datagrams to this peer has changed.
     Route(Route),
-    /// For the application.
+    /// An event for the application.
     Event(PeerEvent),
-    /// Drained. Give [`Input::Timeout`] at this time, if there is one.
+    /// No more output. Pass [`Input::Timeout`] at this time, if there is one.
     Timeout(Option<Instant>),
 }
 
-/// How datagrams on a shared port find their peer.
+/// A change in the routing of datagrams on a shared port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// STUN requests for this local ufrag are for this peer.
+    /// Route STUN requests for this local ufrag to this peer.
     Ufrag(String),
-    /// No longer: the generation is gone by.
+    /// Stop routing this ufrag: its generation is over.
     DropUfrag(String),
-    /// All that comes from this remote address is for this peer: it has proved itself.
+    /// Route everything from this remote address to this peer: it has been validated.
     Address(SocketAddr),
-    /// No longer.
+    /// Stop routing this address.
     DropAddress(SocketAddr),
-    /// The ICE-TCP stream with these ends, ours and theirs, has proved itself.
+    /// The ICE-TCP stream with this local and remote address has been validated.
     Stream(SocketAddr, SocketAddr),
 }

@@ -1,4 +1,4 @@
-//! Driving the core: datagrams in, drains, and what its silence or faults mean.
+//! Driving the core: passing datagrams, draining it, and interpreting its silence and errors.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,24 +21,23 @@ use super::{Dtls, MIN_TIMEOUT_STEP, Output, Peer};
 use crate::proto::ice::Gatherer;
 use crate::proto::ice::tcp::TcpPaths;
 
-/// How often in a row the core may want a timeout at once.
+/// Maximum number of consecutive immediate timeouts that the core may request.
 const MAX_IMMEDIATE_TIMEOUTS: usize = 8;
 
-/// How often in a row channels may feed the core that has just been drained.
+/// Maximum number of times that channels may feed the core in one settling.
 const MAX_FEEDS: usize = 64;
 
-/// What the core is given to send may be timed wrongly by this much.
+/// Maximum error of the core's clock when it is given data to send.
 const MAX_CORE_LAG: Duration = Duration::from_millis(1);
 
-/// How long a picture waits for a packet that is missing. By then it has been asked for five times, over a path
-/// of half a second and more; what is still not there is lost, and a keyframe is wanted at once. Figures:
-/// docs/media.md.
+/// Time for which a frame waits for a missing packet. By then it has been requested five times, over a path of half a
+/// second and more; a packet still missing is lost, and a keyframe is requested at once. Figures: docs/media.md.
 const LOST_FRAME: Duration = Duration::from_secs(1);
 
-/// A deadline further away than this is none.
+/// Deadlines further away than this are ignored.
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
-/// What [`Peer::new`] needs of the core.
+/// The core and its companions, as [`Peer::new`] needs them.
 pub(super) struct Core {
     pub rtc: CoreAccess,
     pub provider: Arc<CryptoProvider>,
@@ -47,7 +46,7 @@ pub(super) struct Core {
     pub keys: Option<ExportedKeys>,
 }
 
-/// Builds the core from the configuration.
+/// Creates the core from the configuration.
 pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError> {
     if !(1100..=1500).contains(&config.mtu) {
         return Err(PeerError::Config(format!(
@@ -63,7 +62,7 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
         )))?;
     let provider = crypto::provider(backend, config.seed)?;
     let dtls = match config.dtls {
-        // A backend that knows only one version has nothing to choose from.
+        // A backend with a single version has nothing to negotiate.
         DtlsVersion::Auto if !backend.supports(DtlsVersion::Auto) => DtlsVersion::V1_2,
         version => version,
     };
@@ -74,14 +73,14 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
     };
     let core = str0m::RtcConfig::new()
         .set_crypto_provider(provider.clone())
-        // It knows one function and one fingerprint; see `check_identity`.
+        // The core supports one hash function and one fingerprint; see `check_identity`.
         .set_fingerprint_verification(false)
         .set_dtls_cert(certificate.as_dtls_cert())
         .set_dtls_version(dtls.into())
         .set_ice_lite(config.ice_lite)
         .set_sctp_max_buffered_amount(CORE_BUFFER)
         .set_mtu(core_mtu(config.mtu)..=config.mtu + 100)
-        // Receivers put sound and pictures in step after two reports of each.
+        // Receivers synchronize audio and video after two reports of each.
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_rtp_mode(config.media_mode == MediaMode::Packets)
         .set_reordering_timeout_video(Some(LOST_FRAME))
@@ -92,7 +91,7 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
     let mut core = extensions::configure(core, &config.header_extensions)?;
     core.set_max_stun_rto(config.timing.keepalive);
     core.set_max_stun_retransmits(stun_retransmits(&config.timing));
-    // Of no connection that was made before.
+    // Discards the keys of an earlier connection.
     let _ = ExportedKeys::latest();
     let (rtc, creds) = CoreAccess::build(config.seed, core, now);
     Ok(Core {
@@ -104,13 +103,13 @@ pub(super) fn build(config: &PeerConfig, now: Instant) -> Result<Core, PeerError
     })
 }
 
-/// The core fills a packet of RTCP up to what is left of the MTU behind the 20 bytes that SRTCP adds, in words of four
-/// bytes, and panics where nothing is left over then (docs/upstream.md).
+/// The core fills an RTCP packet up to the MTU less the 20 bytes that SRTCP adds, in words of four bytes, and panics if
+/// that leaves no remainder (docs/upstream.md).
 fn core_mtu(mtu: usize) -> usize {
     mtu - usize::from(mtu.is_multiple_of(4))
 }
 
-/// As many checks as it takes for the core to keep a silent path until we call it failed.
+/// Returns the number of checks after which the core gives up a silent path: enough to outlast our *failed* state.
 fn stun_retransmits(timing: &Timing) -> usize {
     let patience = (timing.disconnected + timing.failed).as_millis();
     let step = timing.keepalive.as_millis().max(1);
@@ -121,9 +120,8 @@ fn stun_retransmits(timing: &Timing) -> usize {
 }
 
 impl Peer {
-    /// Tells the core the time if it has not been told for a while, so that what is sent now is not
-    /// timed from then: the core would take it for lost as soon as it hears the time again, and send
-    /// slowly for long (RFC 9260 §6.3.3, §7.2.3).
+    /// Passes the time to the core if its clock is behind, so that data sent now is not timestamped in the past: the
+    /// core would consider it lost at the next timeout, and slow down for long (RFC 9260 §6.3.3, §7.2.3).
     pub(super) fn refresh_core_time(&mut self) {
         if self.now.saturating_duration_since(self.core_now) >= MAX_CORE_LAG {
             self.settle();
@@ -132,7 +130,7 @@ impl Peer {
         }
     }
 
-    /// Tells the core the time.
+    /// Passes the time to the core.
     pub(super) fn core_timeout(&mut self) {
         self.core_now = self.now;
         if let Err(e) = self.rtc.handle_input(str0m::Input::Timeout(self.now)) {
@@ -141,8 +139,8 @@ impl Peer {
         self.dirty = true;
     }
 
-    /// An error on input. A bad datagram is not the end: anybody who can forge a source address could
-    /// end a session that way (RFC 6347 §4.1.2.7). A handshake that cannot succeed is.
+    /// Handles an error on input. An invalid datagram does not end the session, otherwise anyone who can forge a source
+    /// address could end it (RFC 6347 §4.1.2.7). A handshake that cannot succeed does.
     pub(super) fn on_core_fault(&mut self, error: &str0m::RtcError) {
         self.stats.core_errors += 1;
         log::debug!("core: {error}");
@@ -163,8 +161,8 @@ impl Peer {
         }
     }
 
-    /// Gives the core what has come, drains it, lets channels feed it, works out the states, and queues
-    /// what came of it. Cheap when nothing has changed.
+    /// Passes pending input to the core, drains it, lets channels feed it, evaluates the states, and queues the
+    /// results. Cheap if nothing has changed.
     pub(super) fn settle(&mut self) {
         self.settle_core();
         if !self.joined.is_empty() {
@@ -198,7 +196,7 @@ impl Peer {
         self.flush_events();
     }
 
-    /// Returns false when the peer did not survive it.
+    /// Drains the core. Returns `false` if the peer was closed.
     fn drain(&mut self, budget: &mut usize) -> bool {
         let mut immediate = 0;
         loop {
@@ -232,7 +230,7 @@ impl Peer {
                 Ok(str0m::Output::Transmit(transmit)) => self.on_transmit(transmit),
                 Ok(str0m::Output::Event(event)) => self.on_core_event(event),
                 Err(str0m::RtcError::Packet(mid, _, e)) => {
-                    // A frame that makes no sense to its depacketizer. It has been dropped.
+                    // A frame that the depacketizer could not parse; it was dropped.
                     self.stats.core_errors += 1;
                     log::debug!("mid {mid}: {e}");
                 }
@@ -250,8 +248,8 @@ impl Peer {
         true
     }
 
-    /// Compares the certificate that has come by DTLS with the fingerprints of their description (RFC 8122 §5), before
-    /// anything is done with what came with it.
+    /// Verifies the certificate received by DTLS against the fingerprints of the remote description (RFC 8122 §5),
+    /// before anything received with it is used.
     fn check_identity(&mut self, output: &Result<str0m::Output, RtcError>) -> Result<(), String> {
         let api = self.rtc.direct_api();
         let Some(sha_256) = api.remote_dtls_fingerprint() else {
@@ -284,7 +282,7 @@ impl Peer {
             }
             Event::Connected => {
                 self.dtls = Dtls::Connected;
-                // What was said against it in the clear was not the other side's word.
+                // Earlier unauthenticated alerts were not sent by the remote peer.
                 self.handshake_failed = None;
                 self.stats.dtls_version = negotiated_version(&mut self.rtc);
                 self.update_bound();
@@ -312,13 +310,13 @@ impl Peer {
             Event::ChannelClose(id) => {
                 self.channels.on_closed(&mut self.rtc, id, &mut self.events);
             }
-            // The core now sends its own goodbye and then dies; see `on_core_dead`.
+            // The core now sends its own close message and then ends; see `on_core_dead`.
             Event::Closed => log::debug!("closed by the other side"),
             other => log::trace!("unused event of the core: {other:?}"),
         }
     }
 
-    /// The core gave an error instead of an output. It has closed itself, or is of no use any more.
+    /// Handles an error in place of an output: the core has closed itself, or is unusable.
     fn on_core_end(&mut self, error: &str0m::RtcError) {
         log::debug!("core ended: {error}");
         if self.dtls == Dtls::New {
@@ -331,7 +329,7 @@ impl Peer {
         self.rtc.disconnect();
     }
 
-    /// The core is dead: closed by the other side, or by a fault that has been reported.
+    /// Handles the end of the core: closed by the remote peer, or by an error that was reported.
     fn on_core_dead(&mut self) {
         if self.dtls == Dtls::Failed {
             // W3C §4.3.3: a failed handshake is "failed" before it is "closed".
@@ -340,8 +338,8 @@ impl Peer {
         self.finish();
     }
 
-    /// Has the core apply a description that was found sound. What it had not thought of is the end of this peer, and
-    /// of nothing else: nobody knows what has become of the core then.
+    /// Lets the core apply a validated description. An unexpected error closes this peer only, because the core's state
+    /// is unknown then.
     pub(super) fn apply<R>(
         &mut self,
         body: impl FnOnce(&mut Rtc) -> Result<R, RtcError>,
@@ -359,7 +357,7 @@ impl Peer {
         }
     }
 
-    /// A fault of the core itself: this peer is over, the others are not touched.
+    /// Handles a fault of the core: closes this peer; others are not affected.
     fn die(&mut self, why: String) {
         crate::seldom::seldom!(error, "peer closed: {why}");
         self.event(PeerEvent::Error(PeerError::Core(why)));
@@ -367,7 +365,7 @@ impl Peer {
         self.finish();
     }
 
-    /// Says goodbye and frees everything.
+    /// Sends close messages and frees everything.
     pub(super) fn shut_down(&mut self) {
         if self.rtc.close().is_ok() {
             let mut budget = self.config.limits.max_drain;
@@ -384,7 +382,7 @@ impl Peer {
         self.finish();
     }
 
-    /// The last state. Only outputs are left.
+    /// Enters the last state. Only queued output is left.
     fn finish(&mut self) {
         self.channels.close_all(&mut self.events);
         self.tracks.close(&mut self.events);
@@ -407,7 +405,7 @@ impl Peer {
         self.core_deadline = None;
     }
 
-    /// Works out the ICE and the connection state, and says what has changed.
+    /// Evaluates the ICE state and the connection state, and reports changes.
     fn evaluate(&mut self) {
         let (ice, why) = self.connectivity.evaluate(self.now);
         if let Some(why) = why {
@@ -456,9 +454,9 @@ impl Peer {
         self.out.extend(self.events.drain(..).map(Output::Event));
     }
 
-    /// When this peer next wants to be woken.
+    /// Returns the time at which this peer has to be called next.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        // A time gone by has been dealt with; it must not make a busy loop.
+        // A deadline in the past was handled already; it must not cause a busy loop.
         let not_gone_by = |t: Instant| t.max(self.now + MIN_TIMEOUT_STEP);
         if self.is_closed() {
             return self.gatherer.deadline().map(not_gone_by);
@@ -498,7 +496,7 @@ fn negotiated_version(rtc: &mut Rtc) -> Option<DtlsVersion> {
 mod tests {
     use super::*;
 
-    /// What the core had not thought of ends this peer with its reason; nothing of it is used again.
+    /// A panic of the core closes this peer with the reason; the core is not used again.
     #[test]
     fn a_panic_over_a_description_closes_the_peer() {
         let now = Instant::now();

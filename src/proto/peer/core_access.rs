@@ -1,4 +1,4 @@
-//! The core behind a door: whoever changes anything in it has its generator seeded first.
+//! Access to the core that seeds its random generator before every change.
 
 use std::ops::{Deref, DerefMut};
 
@@ -6,26 +6,26 @@ use str0m::{IceCreds, Rtc, RtcConfig};
 
 use crate::proto::random::Random;
 
-/// Characters of our ICE passwords: 160 random bits, where RFC 8445 §5.3 wants 128.
+/// Length of our ICE passwords in characters: 160 random bits, where RFC 8445 §5.3 requires 128.
 const PASSWORD: usize = 32;
 
-/// Characters of our ufrags: 40 random bits, where RFC 8445 §5.3 wants 24.
+/// Length of our ufrags in characters: 40 random bits, where RFC 8445 §5.3 requires 24.
 const UFRAG: usize = 8;
 
-/// The core of a peer, and the randomness of both.
+/// The core of a peer, with a source of randomness for both.
 ///
-/// str0m draws what nobody must guess (ICE credentials, transaction ids, tie-breakers, SSRCs, sequence numbers) from
-/// the thread's `fastrand`, whose first seed is the clock's time and nothing else (docs/upstream.md). So that
-/// generator gets a seed of the operating system's before each use of the core that can draw, which is each use of
-/// `&mut Rtc`. It is never seeded by anything else that could be known: an output of one peer says nothing about
-/// another's. Credentials, which need more than the 64 bits of such a seed, are made here.
+/// str0m draws unpredictable values (ICE credentials, transaction ids, tie-breakers, SSRCs, sequence numbers) from the
+/// thread's `fastrand`, which is initially seeded from the clock only (docs/upstream.md). The generator therefore gets
+/// a seed from the operating system before each use of the core that can draw, which is each use of `&mut Rtc`. It is
+/// never seeded with anything predictable, so the output of one peer reveals nothing about another. Credentials need
+/// more than the 64 bits of such a seed, and are created here.
 pub(super) struct CoreAccess {
     rtc: Rtc,
     random: Random,
 }
 
 impl CoreAccess {
-    /// Builds the core with credentials of ours. `seed`: for runs that are to be replayed.
+    /// Creates the core with our own credentials. `seed` is for repeatable tests.
     pub fn build(
         seed: Option<u64>,
         config: RtcConfig,
@@ -66,7 +66,7 @@ fn credentials(random: &mut Random) -> IceCreds {
     }
 }
 
-/// Puts our credentials in the place of those that the core made, in a description of ours.
+/// Replaces the credentials created by the core with ours in a local description.
 pub(super) fn replace_credentials(sdp: &str, made: &IceCreds, ours: &IceCreds) -> String {
     sdp.replace(
         &format!("a=ice-ufrag:{}\r\n", made.ufrag),

@@ -1,7 +1,7 @@
-//! Cryptography of a peer: which library does it, the certificate, the DTLS version.
+//! Cryptography of a peer: backend, certificate, DTLS version.
 //!
-//! `str0m`'s stock providers build a DTLS configuration for every connection and prove the whole
-//! provider right each time. Here that is done once ([`provider`]); docs/crypto.md has the figures.
+//! `str0m`'s own providers build a DTLS configuration for every connection, and verify the whole provider each time.
+//! Here that is done once ([`provider`]); docs/crypto.md has figures.
 
 mod certificate;
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
@@ -35,38 +35,38 @@ pub(crate) use explain::explain_dtls_error;
 pub(crate) use identity::Identity;
 pub(crate) use srtp::{ExportedKeys, Srtcp, Srtp};
 
-/// A library that does the cryptography.
+/// A cryptographic library.
 ///
-/// Every variant exists in every build; [`CryptoBackend::available`] tells which were compiled in.
+/// Every variant exists in every build; [`CryptoBackend::available`] returns those that were compiled in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum CryptoBackend {
-    /// Pure Rust (cargo feature `rust-crypto`): needs no C compiler, builds for any target.
+    /// Pure Rust (cargo feature `rust-crypto`): needs no C compiler, builds for every target.
     RustCrypto,
     /// AWS-LC (cargo feature `aws-lc`): the fastest; built from C and assembly.
     AwsLc,
-    /// OpenSSL of the system, with its own DTLS (cargo feature `openssl`). The only backend that
-    /// can talk to peers whose certificate is RSA. DTLS 1.2 only; reads the clock by itself.
+    /// The system's OpenSSL with its own DTLS (cargo feature `openssl`). The only backend that can connect to peers
+    /// with RSA certificates. DTLS 1.2 only; reads the clock by itself.
     OpenSsl,
 }
 
 impl CryptoBackend {
-    /// All backends, the preferred first.
+    /// All backends, in order of preference.
     const ALL: [CryptoBackend; 3] = [Self::AwsLc, Self::RustCrypto, Self::OpenSsl];
 
-    /// The backends that are compiled in, the preferred first.
+    /// Returns the backends that are compiled in, in order of preference.
     pub fn available() -> Vec<CryptoBackend> {
         let mut all = Self::ALL.to_vec();
         all.retain(|backend| backend.is_available());
         all
     }
 
-    /// The preferred one of those compiled in; `None` in a build without any.
+    /// Returns the preferred backend; `None` in a build without any.
     pub fn default_backend() -> Option<CryptoBackend> {
         Self::ALL.into_iter().find(|backend| backend.is_available())
     }
 
-    /// Whether it is compiled in.
+    /// Returns `true` if this backend is compiled in.
     pub fn is_available(self) -> bool {
         match self {
             Self::RustCrypto => cfg!(feature = "rust-crypto"),
@@ -75,13 +75,13 @@ impl CryptoBackend {
         }
     }
 
-    /// Whether it can speak this version of DTLS, were it compiled in.
+    /// Returns `true` if the backend supports this DTLS version, whether or not it is compiled in.
     pub fn supports(self, version: DtlsVersion) -> bool {
         self != Self::OpenSsl || version == DtlsVersion::V1_2
     }
 
-    /// Refuses a version that the backend does not know. To be asked before an `Rtc` is built:
-    /// `str0m` would panic.
+    /// Refuses a version that the backend does not support. Called before an `Rtc` is built, because `str0m` would
+    /// panic.
     pub(crate) fn check_version(self, version: DtlsVersion) -> Result<(), CryptoError> {
         if self.supports(version) {
             Ok(())
@@ -93,7 +93,7 @@ impl CryptoBackend {
         }
     }
 
-    /// The name of the cargo feature that compiles it in; also its name in [`FromStr`].
+    /// Returns the name of the backend's cargo feature, which [`FromStr`] accepts.
     pub fn name(self) -> &'static str {
         match self {
             Self::RustCrypto => "rust-crypto",
@@ -112,7 +112,7 @@ impl fmt::Display for CryptoBackend {
 impl FromStr for CryptoBackend {
     type Err = CryptoError;
 
-    /// Reads what [`CryptoBackend::name`] gives.
+    /// Parses a name returned by [`CryptoBackend::name`].
     fn from_str(name: &str) -> Result<Self, CryptoError> {
         Self::ALL
             .into_iter()
@@ -121,16 +121,16 @@ impl FromStr for CryptoBackend {
     }
 }
 
-/// Which DTLS to speak.
+/// DTLS version to negotiate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum DtlsVersion {
-    /// DTLS 1.2 (RFC 6347), which every WebRTC peer knows.
+    /// DTLS 1.2 (RFC 6347), which every WebRTC peer supports.
     #[default]
     V1_2,
-    /// DTLS 1.3 (RFC 9147) and nothing else: one round trip fewer.
+    /// DTLS 1.3 (RFC 9147) only: saves a round trip.
     V1_3,
-    /// DTLS 1.3 where the other side knows it, 1.2 otherwise.
+    /// DTLS 1.3 if the remote peer supports it, otherwise 1.2.
     Auto,
 }
 
@@ -154,30 +154,30 @@ impl fmt::Display for DtlsVersion {
     }
 }
 
-/// What can be wrong with the choice of a backend or with a certificate.
+/// Error in the choice of a backend, or in a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CryptoError {
-    /// The backend asked for is not in this build.
+    /// The backend is not in this build.
     NotCompiledIn(CryptoBackend),
-    /// There is no backend of this name.
+    /// There is no backend with this name.
     UnknownBackend(String),
-    /// No randomness can be seeded in this backend, so no run of it can be replayed.
+    /// The backend's randomness cannot be seeded, so its runs are not repeatable.
     SeedNotSupported(CryptoBackend),
-    /// The backend does not know this version of DTLS.
+    /// The backend does not support this DTLS version.
     VersionNotSupported {
-        /// The backend asked.
+        /// The backend.
         backend: CryptoBackend,
-        /// The version it does not know.
+        /// The unsupported version.
         version: DtlsVersion,
     },
-    /// The backend could not make a certificate.
+    /// The backend could not create a certificate.
     CertificateGeneration(CryptoBackend),
     /// The backend cannot use this certificate or its key.
     CertificateNotUsable {
-        /// The backend asked.
+        /// The backend.
         backend: CryptoBackend,
-        /// What it does not like.
+        /// The reason.
         reason: String,
     },
 }
@@ -231,28 +231,26 @@ fn names(backends: &[CryptoBackend]) -> String {
     names.join(", ")
 }
 
-/// Into how many classes seeds fall. `str0m` holds its providers forever (`&'static`), so there
-/// must be an end to how many there are; each also costs some milliseconds when it is first used.
+/// Number of classes that seeds are mapped to. `str0m` keeps its providers forever (`&'static`), so their number must
+/// be limited; each also takes some milliseconds when it is first used.
 const SEED_CLASSES: u64 = 64;
 
-/// Providers made so far, by backend and class of seed; never more than
-/// 3 * (1 + [`SEED_CLASSES`]).
+/// Providers created so far, by backend and class of seed; at most 3 * (1 + [`SEED_CLASSES`]).
 static PROVIDERS: Mutex<Providers> = Mutex::new(BTreeMap::new());
 
 type Providers = BTreeMap<(CryptoBackend, Option<u64>), Arc<CryptoProvider>>;
 
-/// The provider for `str0m::RtcConfig::set_crypto_provider`, the same one for every peer with the
-/// same arguments: the dear part of building a peer is shared through it.
+/// Returns the provider for `str0m::RtcConfig::set_crypto_provider`, the same for every peer with the same arguments,
+/// which shares the expensive part of creating a peer.
 ///
-/// `seed` is for simulations that are to be replayed; it makes the connection **insecure**. It
-/// fixes what DTLS draws outside of cryptography: timer jitter, hello randoms, nonces. Ephemeral
-/// keys and the randomness in signatures stay random, so datagrams differ in content, and by a byte
-/// or two in length (a DER signature), but not in number or time. Seeds are folded into
-/// [`SEED_CLASSES`] classes.
+/// `seed` is for repeatable simulations and makes the connection **insecure**. It fixes what DTLS draws outside of
+/// cryptography: timer jitter, hello randoms, nonces. Ephemeral keys and the randomness in signatures stay random, so
+/// datagrams differ in content, and by a byte or two in length (a DER signature), but not in number or time. Seeds are
+/// mapped to [`SEED_CLASSES`] classes.
 ///
 /// # Errors
 ///
-/// [`CryptoError::NotCompiledIn`]; [`CryptoError::SeedNotSupported`] with OpenSSL.
+/// Returns [`CryptoError::NotCompiledIn`], or [`CryptoError::SeedNotSupported`] with OpenSSL.
 pub(crate) fn provider(
     backend: CryptoBackend,
     seed: Option<u64>,
@@ -265,7 +263,7 @@ pub(crate) fn provider(
         return open::provider(|| make_provider(backend, None));
     }
     let class = seed.map(|seed| seed % SEED_CLASSES);
-    // Entries are only ever added whole, so a poisoned lock is as good as another.
+    // Entries are added atomically, so a poisoned lock does no harm.
     let mut providers = PROVIDERS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(known) = providers.get(&(backend, class)) {
         return Ok(known.clone());
@@ -275,7 +273,7 @@ pub(crate) fn provider(
     Ok(made)
 }
 
-/// Makes a provider whose DTLS part is leaked: at most once for each key of [`PROVIDERS`].
+/// Creates a provider whose DTLS part is leaked: at most once for each key of [`PROVIDERS`].
 fn make_provider(backend: CryptoBackend, seed: Option<u64>) -> Result<CryptoProvider, CryptoError> {
     match backend {
         #[cfg(feature = "rust-crypto")]

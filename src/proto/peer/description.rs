@@ -1,8 +1,8 @@
-//! What a session description says that the peer has to know before the core sees it.
+//! Validation of a session description before the core sees it.
 //!
-//! A description that the core would refuse halfway is found out here, so that a bad one changes
-//! nothing (RFC 8829 §5.7). Candidates are taken out: they go through the pending-candidate queue, with
-//! its limits. The reading itself is done by [`sdp`](crate::proto::sdp).
+//! A description that the core would refuse halfway is refused here, so that an invalid one changes nothing (RFC 8829
+//! §5.7). Candidates are removed: they go through the pending-candidate queue with its limits. The parsing itself is in
+//! [`sdp`](crate::proto::sdp).
 
 use super::config::Limits;
 use super::error::PeerError;
@@ -10,7 +10,7 @@ use super::tracks::check_media;
 use crate::proto::ice::IceCandidate;
 use crate::proto::sdp::{self, Fingerprint, MAX_USERNAME, MediaLine, Reading, Role, Sdp, SdpError};
 
-/// A remote description that has been found sound.
+/// A validated remote description.
 #[derive(Debug, Clone)]
 pub(super) struct Description {
     /// The text for the core, with the ids of `lines` as mids.
@@ -21,14 +21,14 @@ pub(super) struct Description {
     pub lines: Vec<MediaLine>,
     pub candidates: Vec<IceCandidate>,
     pub candidates_unreadable: usize,
-    /// Bytes of the largest message the other side takes; `None` without an application m-line.
+    /// Maximum message size that the remote peer accepts, in bytes; `None` without an application m-line.
     pub max_message_size: Option<usize>,
     pub ice_lite: bool,
 }
 
 impl Description {
-    /// Parses and checks a remote description. `before` has the m-lines negotiated so far, or those of the offer that
-    /// it answers.
+    /// Parses and validates a remote description. `before` holds the m-lines negotiated so far, or those of the offer
+    /// that it answers.
     pub fn parse(
         text: &str,
         role: Role,
@@ -50,19 +50,19 @@ impl Description {
         })
     }
 
-    /// Whether an application m-line (data channels) is there and not rejected.
+    /// Returns `true` if there is an application m-line (data channels) that is not rejected.
     pub fn has_application(&self) -> bool {
         self.max_message_size.is_some()
     }
 
-    /// Whether there is an application m-line, and it is refused (RFC 3264 §6).
+    /// Returns `true` if there is an application m-line, and it is rejected (RFC 3264 §6).
     pub fn rejects_application(&self) -> bool {
         self.lines
             .iter()
             .any(|l| l.kind == "application" && l.is_rejected())
     }
 
-    /// An offer keeps the m-lines that were negotiated before in their places (RFC 8829 §5.2.2).
+    /// Checks that an offer keeps the negotiated m-lines in their places (RFC 8829 §5.2.2).
     pub fn check_follows(&self, before: &[MediaLine]) -> Result<(), PeerError> {
         if self.lines.len() < before.len() {
             return Err(bad(&format!(
@@ -87,8 +87,8 @@ impl Description {
         Ok(())
     }
 
-    /// The other side is who it was. A new fingerprint would mean a new DTLS association (RFC 8842 §4),
-    /// which the core does not know; it would go on with the old one, and say nothing.
+    /// Checks that the remote peer is still the same. A new fingerprint would mean a new DTLS association (RFC 8842
+    /// §4), which the core does not support; it would silently continue with the old one.
     pub fn check_fingerprint(&self, before: &[Fingerprint]) -> Result<(), PeerError> {
         let is_known = |f: &Fingerprint| before.contains(f);
         if before.is_empty() || self.fingerprints.iter().any(is_known) {
@@ -99,7 +99,7 @@ impl Description {
         ))
     }
 
-    /// A check is from `theirs:ours` and back, and the core panics over a longer one than it can write.
+    /// Checks that the core can write the USERNAME `theirs:ours` of a check; it panics if it is too long.
     pub fn check_username(&self, ours: &str) -> Result<(), PeerError> {
         if self.ufrag.len() + 1 + ours.len() <= MAX_USERNAME {
             return Ok(());
@@ -136,8 +136,7 @@ impl From<SdpError> for PeerError {
     }
 }
 
-/// Finds out whether a new peer with the usual limits would take this from the other side; for those who explain.
-/// Returns the m-lines, with what becomes of them.
+/// Checks whether a new peer with default limits would accept this description. Returns the m-lines and their fate.
 pub(crate) fn check(text: &str, role: Role) -> Result<Vec<MediaLine>, SdpError> {
     let whole = |error: &PeerError| SdpError::whole(error.to_string());
     let limits = Limits::default();
@@ -150,14 +149,14 @@ pub(crate) fn check(text: &str, role: Role) -> Result<Vec<MediaLine>, SdpError> 
     Ok(read.lines)
 }
 
-/// The m-lines of a description of our own, which is known to be sound.
+/// Returns the m-lines of a local description, which is known to be valid.
 pub(super) fn own_media_lines(text: &str, before: &[MediaLine]) -> Vec<MediaLine> {
     let sdp = Sdp::parse(text);
     let lines = sdp.and_then(|sdp| sdp::own_lines(&sdp, before));
     lines.unwrap_or_default()
 }
 
-/// The value of the first attribute of this name, anywhere in one of our own descriptions.
+/// Returns the value of the first attribute with this name, anywhere in a local description.
 pub(super) fn own_attribute(sdp: &str, name: &str) -> Option<String> {
     sdp.lines().find_map(|line| {
         let value = line.strip_prefix("a=")?.strip_prefix(name)?;
@@ -165,8 +164,8 @@ pub(super) fn own_attribute(sdp: &str, name: &str) -> Option<String> {
     })
 }
 
-/// The place of the m-line that speaks for the transport (RFC 9143 §7.1.3) in one of our own descriptions: the first of
-/// the group, or the first that is not rejected.
+/// Returns the index of the tagged m-line (RFC 9143 §7.1.3) in a local description: the first of the group, or the
+/// first that is not rejected.
 fn tagged(sdp: &str) -> Option<usize> {
     let sdp = Sdp::parse(sdp).ok()?;
     let is_it = |mids: Vec<&str>| {
@@ -177,7 +176,7 @@ fn tagged(sdp: &str) -> Option<usize> {
     of_group.or_else(|| sdp.media.iter().position(|m| !m.is_rejected()))
 }
 
-/// The mid of the m-line that speaks for the transport in one of our own descriptions.
+/// Returns the mid of the tagged m-line in a local description.
 pub(super) fn tagged_mid(sdp: &str) -> Option<String> {
     let at = tagged(sdp)?;
     let sdp = Sdp::parse(sdp).ok()?;

@@ -1,20 +1,20 @@
-//! The messages of calls.
+//! Messages of the call relay.
 
 use serde_json::{Value, json};
 
 use crate::server::names;
 
-/// What comes from a page, as far as the relay looks at it.
+/// A message from a page, as far as the relay reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FromPage {
-    /// It is this user; back again, if it has a key.
+    /// Signs in with this user id, or resumes with a key.
     SignIn {
         user: String,
         resume: Option<String>,
     },
-    /// It is nobody any more.
+    /// Signs out.
     SignOut,
-    /// For somebody else.
+    /// A message for another user.
     Relay {
         kind: String,
         from: String,
@@ -22,12 +22,14 @@ pub(super) enum FromPage {
     },
 }
 
-/// Kinds that the server says, and nobody else.
+/// Message types that only the server may send.
 const OURS: [&str; 3] = ["signedin", "unavailable", "error"];
 
+/// Parses a message from a page.
+///
 /// # Errors
 ///
-/// What is wrong, for the page and the log.
+/// Returns a description of the problem, for the page and the log.
 pub(super) fn parse(text: &str) -> Result<FromPage, String> {
     let value: Value = serde_json::from_str(text).map_err(|e| format!("no JSON: {e}"))?;
     let Value::Object(message) = value else {
@@ -67,12 +69,12 @@ pub(super) fn signed_in(user: &str, resume: &str, ice_servers: &Value) -> String
         .to_string()
 }
 
-/// Nobody of that name is there to take this.
+/// Builds the message that the addressee of a message is not signed in.
 pub(super) fn unavailable(kind: &str, target: &str) -> String {
     json!({ "type": "unavailable", "targetUid": target, "of": kind }).to_string()
 }
 
-/// Somebody that one was talking to is gone.
+/// Builds the message that the other user of a call is gone.
 pub(super) fn gone(user: &str, target: &str) -> String {
     json!({ "type": "bye", "userId": user, "targetUid": target, "reason": "gone" }).to_string()
 }

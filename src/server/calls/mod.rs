@@ -1,25 +1,25 @@
-//! Calls: what two pages say to each other to set up a call, relayed. Media does not come through here, so there is
-//! no peer, and no loop.
+//! Call signaling: relays the messages with which two pages set up a call. Media does not pass through this server, so
+//! there is no peer and no loop.
 //!
-//! A page opens a WebSocket and signs in, by `?userId=NAME` in the URL or by its first message. From then on each
-//! message it sends is for one other user:
+//! A page opens a WebSocket and signs in, with `?userId=NAME` in the URL or with its first message. From then on each
+//! message is addressed to one other user:
 //!
-//! | message | what becomes of it |
+//! | message | effect |
 //! |---|---|
-//! | `{"type":"signin","userId":"anna"}` | once a socket; the answer is `{"type":"signedin","userId":"anna","resume":KEY,"iceServers":[…]}` |
-//! | `{"type":"offer","userId":"anna","targetUid":"bert",…}` | as it is to `bert`; so are `answer`, `candidate`, `bye`, and every other type but the server's own |
-//! | `{"type":"signout"}` | the name is free for others, calls are over; the socket can sign in anew |
-//! | | `{"type":"unavailable","targetUid":"bert","of":"offer"}` when nobody of that name is there |
-//! | | `{"type":"error","message":…}` for what is not understood, and for a `userId` that is not the one signed in |
+//! | `{"type":"signin","userId":"anna"}` | once per socket; the answer is `{"type":"signedin","userId":"anna","resume":KEY,"iceServers":[…]}` |
+//! | `{"type":"offer","userId":"anna","targetUid":"bert",…}` | relayed unchanged to `bert`; so are `answer`, `candidate`, `bye`, and every type that is not the server's |
+//! | `{"type":"signout"}` | frees the name and ends all calls; the socket can sign in again |
+//! | | `{"type":"unavailable","targetUid":"bert","of":"offer"}` if no such user is signed in |
+//! | | `{"type":"error","message":…}` for an invalid message, or a `userId` other than the one signed in |
 //!
-//! A name that is in use is not given to another, nor for a time of grace after its socket was lost without a
-//! `signout`. Who comes back, also before the server has noticed that the old socket is dead, says the key of its
-//! `signedin`: `"resume":KEY` in `signin`, or `&resume=KEY` in the URL. In a name nothing is hidden, and Latin, Greek and
-//! Cyrillic letters are not mixed, so that nobody looks like somebody else.
+//! A name in use cannot be taken by another user, nor during a grace period after its socket was lost without
+//! `signout`. A returning user, even before the server has noticed the loss of the old socket, presents the key of its
+//! `signedin`: `"resume":KEY` in `signin`, or `&resume=KEY` in the URL. Names contain no invisible characters and do
+//! not mix Latin, Greek and Cyrillic letters, so that nobody can impersonate another user.
 //!
-//! Who is in a call with whom the relay knows from the offers and answers it has passed on. When a user is gone, whoever
-//! they were in a call with gets `{"type":"bye","userId":…,"targetUid":…,"reason":"gone"}`, after a time of grace in
-//! which they can come back: a socket that is lost need not end a call. Then both are forgotten.
+//! The relay learns from offers and answers who is in a call with whom. When a user is gone, the other users of its
+//! calls receive `{"type":"bye","userId":…,"targetUid":…,"reason":"gone"}` after a grace period in which it can return:
+//! losing a socket need not end a call. Then both are forgotten.
 
 mod message;
 
@@ -37,28 +37,28 @@ use super::token::Token;
 use crate::proto::ice::IceServer;
 use crate::setters::setters;
 
-/// Configuration of [`Calls`], with every limit.
+/// Configuration of [`Calls`], including all limits.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CallsConfig {
-    /// STUN and TURN servers that the pages are told of. None by default.
+    /// STUN and TURN servers sent to the pages. None by default.
     pub ice_servers: Vec<IceServer>,
-    /// Sockets at once, signed in or not. 10,000; above it a socket is closed (1013).
+    /// Maximum number of sockets, signed in or not. Default: 10,000; further ones are closed (1013).
     pub max_users: usize,
-    /// Bytes of a message. 64 KiB; above it the socket is closed (1009).
+    /// Maximum size of a message, in bytes. Default: 64 KiB; larger ones close the socket (1009).
     pub max_message: usize,
-    /// Messages of one socket in a second, after a burst of four times as many. 50; above it the socket is closed
-    /// (1008).
+    /// Maximum number of messages per socket and second, after a burst of four times as many. Default: 50; beyond it
+    /// the socket is closed (1008).
     pub max_message_rate: u32,
-    /// Calls of one user at once. 8; an offer above that is refused.
+    /// Maximum number of calls per user. Default: 8; further offers are refused.
     pub max_calls: usize,
-    /// How long a socket may be open without having signed in. 10 s; then it is closed (1008).
+    /// Time limit for signing in on a new socket. Default: 10 s; then it is closed (1008).
     pub sign_in_time: Duration,
-    /// Users of one client address (of one network of 64 bits, for IPv6), those that are waited for included. 100; above
-    /// it nobody can sign in.
+    /// Maximum number of users per client address (per /64 network for IPv6), including those in the grace period.
+    /// Default: 100; beyond it nobody can sign in.
     pub max_per_client: usize,
-    /// How long a user is waited for when the socket is lost. 30 s, as long as a path may be silent
-    /// (RFC 7675).
+    /// Time for which a user with a lost socket can return. Default: 30 s, the time for which a path may be silent (RFC
+    /// 7675).
     pub grace: Duration,
 }
 
@@ -85,27 +85,27 @@ impl CallsConfig {
     }
 }
 
-/// What calls have counted.
+/// Statistics of [`Calls`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CallsStats {
-    /// Users signed in now.
+    /// Number of users signed in now.
     pub users: usize,
-    /// Messages passed on.
+    /// Messages relayed.
     pub relayed: u64,
-    /// Messages for users that were not there.
+    /// Messages for users that were not signed in.
     pub unavailable: u64,
-    /// Messages refused, and sockets closed for them.
+    /// Messages refused, and sockets closed for exceeding a limit.
     pub bad_messages: u64,
 }
 
-/// The relay. See the [module](self).
+/// The call relay. See the [module](self).
 #[derive(Debug)]
 pub struct Calls {
     config: CallsConfig,
     sockets: HashMap<WebSocketId, Socket>,
     users: HashMap<String, User>,
-    /// Users of each client.
+    /// Number of users per client.
     clients: Held<IpAddr>,
     out: VecDeque<SocketOutput>,
     deadline: Option<Instant>,
@@ -122,18 +122,18 @@ struct Socket {
 
 #[derive(Debug)]
 struct User {
-    /// `Err`: none since then.
+    /// The user's socket, or the time since which there is none.
     socket: Result<WebSocketId, Instant>,
-    /// What its page comes back with.
+    /// Key for resuming.
     resume: Token,
-    /// For whose limit it counts.
+    /// The client whose limit it counts against.
     client: IpAddr,
-    /// Whom it is in a call with. Always so of both.
+    /// The users it is in a call with; always recorded for both.
     calls: BTreeSet<String>,
 }
 
 impl Calls {
-    /// Nobody is there yet.
+    /// Creates a relay without users.
     #[must_use]
     pub fn new(config: CallsConfig) -> Self {
         Self {
@@ -147,7 +147,7 @@ impl Calls {
         }
     }
 
-    /// What has been counted so far.
+    /// Returns the statistics so far.
     #[must_use]
     pub fn stats(&self) -> CallsStats {
         let users = self.users.values().filter(|u| u.socket.is_ok()).count();
@@ -157,18 +157,18 @@ impl Calls {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    /// Returns the time by which [`handle_timeout`](Self::handle_timeout) has to be called, if any.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// What is to be done with a socket.
+    /// Returns the next action for a socket, if any.
     pub fn poll_socket(&mut self) -> Option<SocketOutput> {
         self.out.pop_front()
     }
 
-    /// A socket was opened. With `userId` in its query it is signed in at once.
+    /// Handles a new socket. With `userId` in its query it is signed in at once.
     pub fn socket_opened(&mut self, socket: WebSocketId, request: &Request, now: Instant) {
         if self.sockets.len() >= self.config.max_users {
             self.stats.bad_messages += 1;
@@ -194,7 +194,7 @@ impl Calls {
         }
     }
 
-    /// A text message has come: see the [module](self).
+    /// Handles a text message: see the [module](self).
     pub fn socket_message(&mut self, socket: WebSocketId, text: &str, now: Instant) {
         let Some(state) = self.sockets.get_mut(&socket) else {
             return;
@@ -232,7 +232,7 @@ impl Calls {
         }
     }
 
-    /// A socket is gone. Its user is waited for.
+    /// Handles the closing of a socket. Its user may return within the grace period.
     pub fn socket_closed(&mut self, socket: WebSocketId, now: Instant) {
         let Some(user) = self.sockets.remove(&socket).and_then(|s| s.user) else {
             return;
@@ -247,7 +247,7 @@ impl Calls {
         self.wake_at(now + self.config.grace);
     }
 
-    /// Time has passed.
+    /// Handles expired grace periods and time limits.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
@@ -276,7 +276,7 @@ impl Calls {
         }
     }
 
-    /// Panics where what is remembered does not fit together.
+    /// Panics if the state is inconsistent.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn check(&self) {
         for (id, user) in &self.users {
@@ -349,7 +349,7 @@ impl Calls {
         if from == to {
             return self.complain(socket, "nobody can call themselves");
         }
-        // Also when nobody is there to hear it.
+        // Even if nobody receives it.
         if kind == "bye" {
             self.end_call(from, to);
         }
@@ -366,7 +366,7 @@ impl Calls {
             .push_back(SocketOutput::Send(target, text.to_owned()));
     }
 
-    /// Whether there is room for it; an offer within a call has.
+    /// Returns `true` if there is room for a call, or if the offer belongs to an existing one.
     fn begin_call(&mut self, from: &str, to: &str) -> bool {
         let most = self.config.max_calls;
         let has_room = |id: &str, other: &str| {
@@ -393,7 +393,7 @@ impl Calls {
         }
     }
 
-    /// A user is gone for good; those in a call with them are told.
+    /// Removes a user for good and notifies the users of its calls.
     fn forget(&mut self, id: &str) {
         let Some(user) = self.users.remove(id) else {
             return;

@@ -1,4 +1,4 @@
-//! The relay, with values for sockets.
+//! The call relay, with plain values as sockets.
 
 use serde_json::{Value, json};
 
@@ -127,7 +127,7 @@ fn who_is_gone_for_long_is_forgotten() {
     exchange.later(29);
     exchange.say(ANNA, message("candidate", "anna", "bert"));
     assert_eq!(exchange.said()[0].1["type"], "unavailable");
-    // Back in time: nothing has happened. The name is kept for who has the key.
+    // Back in time: nothing has changed. The name is reserved for the holder of the key.
     exchange.open(WebSocketId(4), "userId=bert");
     assert_eq!(exchange.said()[0].1["type"], "error");
     exchange.open(CLARA, &format!("userId=bert&resume={key}"));
@@ -190,7 +190,7 @@ fn nobody_is_waited_for_when_the_call_is_over() {
     assert_eq!(exchange.said().last().unwrap().1["type"], "signedin");
 }
 
-/// S16: whoever loses the socket for a moment does not lose the name to somebody else, in a call or not.
+/// S16: a user who loses the socket for a moment does not lose the name to another user, in a call or not.
 #[test]
 fn a_name_is_kept_for_who_lost_the_socket() {
     let mut exchange = Exchange::with_both();

@@ -1,14 +1,14 @@
-//! Who may do what: tokens, the cookie that a page gets for one, and from which pages requests may come.
+//! Access control: tokens, cookies that stand for tokens, and allowed origins.
 //!
-//! | right | who has it |
+//! | right | granted to |
 //! |---|---|
-//! | [`Right::View`] | the token, the publish token; everybody where no token is set |
-//! | [`Right::Publish`] | the publish token; where none is set, whoever may watch |
-//! | [`Right::Details`] | the stats token; where none is set, the publish token if it differs from the token; where no token is set at all, everybody, unless the server is open |
+//! | [`Right::View`] | holders of the token or the publish token; everybody if no token is set |
+//! | [`Right::Publish`] | holders of the publish token; if none is set, everybody who may view |
+//! | [`Right::Details`] | holders of the stats token; if none is set, of the publish token if it differs from the token; if no token is set at all, everybody, unless the server is open |
 //!
-//! A right token is never refused for what others behind the same address have tried: it is looked at first. A wrong
-//! one counts, whether it is shown as a bearer token or as a cookie made of it, and is answered 429 above [`MAX_WRONG`]
-//! in [`WINDOW`]. What protects a token is its length; short ones are warned of at the start.
+//! A valid token is never refused because of attempts by others behind the same address: it is checked first. Wrong
+//! tokens are counted, whether sent as a bearer token or as a cookie, and answered with 429 above [`MAX_WRONG`] per
+//! [`WINDOW`]. The protection of a token is its length; short ones cause a warning at startup.
 
 use std::cell::OnceCell;
 use std::time::{Duration, Instant};
@@ -20,29 +20,29 @@ use crate::server::http::{Request, Response, is_loopback_name};
 use crate::server::quota::{Rates, client_of};
 use crate::server::token::Token;
 
-/// Wrong tokens that a client may show at once before it is answered 429.
+/// Number of wrong tokens that a client may send at once before it is answered with 429.
 const MAX_WRONG: u32 = 20;
 
-/// The time after which it may show as many again.
+/// Time in which that number is restored.
 const WINDOW: Duration = Duration::from_secs(60);
 
 const COOKIE: &str = "looprtc";
 
-/// Cookies of this name that are looked at in one request: a browser sends one for each path, and servers on other ports
-/// of the same host have theirs.
+/// Maximum number of cookies with our name that are checked per request: browsers send one per path, and servers on
+/// other ports of the same host have their own.
 const MAX_COOKIES: usize = 4;
 
-/// Rounds of HMAC from a token to its cookie, so that a stolen cookie gives a short token away that much later.
+/// Rounds of HMAC from a token to its cookie, to slow down guessing a short token from a stolen cookie.
 const ROUNDS: usize = 4096;
 
-/// What a request wants to do.
+/// A right that a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Right {
-    /// Watch, join, call, and see figures that say nothing of other people.
+    /// Watch, join rooms, call, and see figures without personal data.
     View,
     /// Publish by WHIP.
     Publish,
-    /// See what concerns other people: their addresses, the names of their rooms, full paths of files.
+    /// See data about other people: their addresses, the names of their rooms, full paths of files.
     Details,
 }
 
@@ -76,19 +76,19 @@ impl Rights {
     }
 }
 
-/// The configuration that access is decided by.
+/// Configuration of access control.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AccessConfig {
     pub view: Option<Token>,
     pub publish: Option<Token>,
     pub stats: Option<Token>,
-    /// Anybody may come, whatever name the server is reached by.
+    /// Everybody is admitted, under any host name of the server.
     pub open: bool,
-    /// Listening on loopback only.
+    /// The server listens on loopback only.
     pub local: bool,
 }
 
-/// A token, and the cookie that stands for it.
+/// A token with its rights, and the cookie that stands for it.
 #[derive(Debug)]
 struct Key {
     token: Token,
@@ -114,18 +114,18 @@ impl Key {
 #[derive(Debug, Default)]
 struct Shown {
     rights: Rights,
-    /// Tokens and cookies that are nobody's.
+    /// Number of unknown tokens and cookies.
     wrong: u32,
 }
 
-/// Decides.
+/// Access control of a server.
 #[derive(Debug)]
 pub(crate) struct Access {
     keys: Vec<Key>,
-    /// The rights of a request without credentials.
+    /// Rights of a request without credentials.
     anybody: Rights,
-    /// Listening on loopback without a token: then a web page elsewhere must not come by another name for this
-    /// machine (DNS rebinding).
+    /// Listening on loopback without a token: requests under other host names are refused, because a remote web page
+    /// could use such a name for this machine (DNS rebinding).
     own_names_only: bool,
     wrong: Rates,
 }
@@ -170,25 +170,25 @@ impl Access {
         }
     }
 
-    /// Returns `true` if a token is needed to watch.
+    /// Returns `true` if watching needs a token.
     pub fn needs_token(&self) -> bool {
         !self.anybody.view
     }
 
-    /// Returns `true` if some token gives this right that is not everybody's.
+    /// Returns `true` if a token grants this right and not everybody has it.
     pub fn is_guarded(&self, right: Right) -> bool {
         !self.anybody.has(right) && self.keys.iter().any(|key| key.rights.has(right))
     }
 
-    /// Checks that a request shows what is needed. Pages of other origins have to show the token themselves: a
-    /// browser adds a cookie without being asked.
+    /// Checks that a request has a right. Pages of other origins must send the token explicitly, because browsers
+    /// attach cookies automatically.
     pub fn check(&mut self, right: Right, request: &Request, now: Instant) -> Result<(), Response> {
         let shown = self.shown(request);
         if request.bearer().is_some() && shown.rights.has(right) {
             return Ok(());
         }
         if request.bearer().is_none() || self.anybody.has(right) {
-            // Where nothing is asked, what a program sends all the same is no reason to refuse it.
+            // If no token is required, an unnecessary one is no reason for a refusal.
             self.check_origin(request)?;
         }
         if self.anybody.has(right) || shown.rights.has(right) {
@@ -209,23 +209,23 @@ impl Access {
         Err(Response::problem(401, "Not authorized", detail).header("WWW-Authenticate", challenge))
     }
 
-    /// Returns what a request may do.
+    /// Returns the rights of a request.
     pub fn rights(&self, request: &Request) -> Rights {
         self.anybody.or(self.shown(request).rights)
     }
 
-    /// Counts tokens that a request shows and that are nobody's.
+    /// Counts the wrong tokens in a request.
     ///
     /// # Errors
     ///
-    /// 429 if they are too many.
+    /// Returns a 429 response if there are too many.
     pub fn count(&mut self, request: &Request, now: Instant) -> Result<(), Response> {
         let wrong = self.shown(request).wrong;
         self.count_wrong(request, wrong, now)
     }
 
-    /// Signs in: checks that the token which is shown gives any right, and returns the cookie for it. `None`: no
-    /// token is shown, and none is needed.
+    /// Signs in: checks that the token grants any right, and returns its cookie. Returns `None` if there is no token
+    /// and none is needed.
     pub fn sign_in(&mut self, request: &Request, now: Instant) -> Result<Option<String>, Response> {
         self.check_origin(request)?;
         if let Some(cookie) = self.cookie(request) {
@@ -243,7 +243,7 @@ impl Access {
         }
     }
 
-    /// Returns the cookie for a page that has shown a token.
+    /// Returns the cookie for a page that has sent a valid token.
     pub fn cookie(&self, request: &Request) -> Option<String> {
         let shown = request.bearer()?;
         let key = self.keys.iter().find(|key| key.token.matches(shown))?;
@@ -255,21 +255,21 @@ impl Access {
         set_cookie("", 0, request)
     }
 
-    /// Returns `true` if a request has a cookie of ours that is worth something.
+    /// Returns `true` if a request has a valid cookie of this server.
     pub fn has_cookie(&self, request: &Request) -> bool {
         cookies(request)
             .take(MAX_COOKIES)
             .any(|value| self.key_of_cookie(value).is_some())
     }
 
-    /// Returns `true` if a request has a cookie of ours that is worth nothing (any more).
+    /// Returns `true` if a request has an invalid (expired) cookie of this server.
     pub fn has_stale_cookie(&self, request: &Request) -> bool {
         cookies(request)
             .take(MAX_COOKIES)
             .any(|value| self.key_of_cookie(value).is_none())
     }
 
-    /// Requests from pages of other origins, and by names that are not this machine's.
+    /// Refuses requests from pages of other origins, and requests under foreign host names.
     pub fn check_origin(&self, request: &Request) -> Result<(), Response> {
         let host = request.header("host").unwrap_or_default();
         if self.own_names_only && !is_loopback_name(host) {
@@ -292,7 +292,7 @@ impl Access {
         }
     }
 
-    /// Looks at what a request shows. A bearer token stands for the whole request; cookies count without one only.
+    /// Evaluates the credentials of a request. With a bearer token, cookies are ignored.
     fn shown(&self, request: &Request) -> Shown {
         let mut shown = Shown::default();
         let mut add = |key: Option<&Key>| match key {
@@ -300,7 +300,7 @@ impl Access {
             None => shown.wrong += 1,
         };
         match request.bearer() {
-            // One token for all may be the token and the publish token: each gives its rights.
+            // The same token may be configured for several purposes: it grants all their rights.
             Some(bearer) => {
                 let mut keys = self.keys.iter().filter(|key| key.token.matches(bearer));
                 add(keys.next());
@@ -311,7 +311,7 @@ impl Access {
                 .for_each(|value| add(self.key_of_cookie(value))),
         }
         if self.keys.is_empty() {
-            // There is nothing to guess.
+            // Without tokens there is nothing to guess.
             shown.wrong = 0;
         }
         shown
@@ -340,7 +340,7 @@ fn set_cookie(value: &str, max_age: u32, request: &Request) -> String {
     format!("{COOKIE}={value}; Path={path}/; HttpOnly; SameSite=Strict; Max-Age={max_age}{secure}")
 }
 
-/// The values of our cookies.
+/// Returns the values of our cookies.
 fn cookies(request: &Request) -> impl Iterator<Item = &str> {
     let cookies = request.headers.iter().filter(|(name, _)| name == "cookie");
     cookies
@@ -350,10 +350,10 @@ fn cookies(request: &Request) -> impl Iterator<Item = &str> {
         .map(|(_, value)| value)
 }
 
-/// Makes a cookie of a token: the same for every start of the program, so that pages come back by themselves
-/// (PBKDF2, RFC 8018 §5.2, of one block).
+/// Derives the cookie from a token. It is the same after every restart, so that pages stay signed in (PBKDF2, RFC 8018
+/// §5.2, one block).
 fn sign(token: &Token) -> String {
-    // HMAC takes keys of every length; were it to refuse one, nobody would have this cookie.
+    // HMAC accepts keys of every length; if it did not, no cookie would be valid.
     let Ok(mac) = Hmac::<Sha256>::new_from_slice(token.expose().as_bytes()) else {
         return String::new();
     };
@@ -398,7 +398,7 @@ mod tests {
         request(&[("authorization", &format!("Bearer {token}"))])
     }
 
-    /// A request of a page of ours with the cookie for this token.
+    /// Builds a same-origin request with the cookie for this token.
     fn with_cookie(access: &Access, token: &str) -> Request {
         let cookie = access.cookie(&bearer(token)).unwrap();
         let pair = cookie.split(';').next().unwrap();
@@ -454,7 +454,7 @@ mod tests {
         );
     }
 
-    /// S10: what others behind the same address try does not lock out who has the right one.
+    /// S10: attempts by others behind the same address do not lock out the holder of a valid token.
     #[test]
     fn guessing_is_counted_and_the_right_token_is_always_taken() {
         let mut now = Instant::now();
@@ -479,7 +479,7 @@ mod tests {
         assert_eq!(status(&mut access, &bearer("guess"), now), 401);
     }
 
-    /// S4: a cookie is a token in other words.
+    /// S4: a cookie is equivalent to its token.
     #[test]
     fn a_wrong_cookie_counts_as_a_wrong_token() {
         let now = Instant::now();
@@ -492,9 +492,9 @@ mod tests {
             assert_eq!(tried(&mut access, "other=1; looprtc=abc"), 401);
         }
         assert_eq!(tried(&mut access, "looprtc=abc"), 429);
-        // A cookie of somebody else is none of ours.
+        // Cookies of other servers are ignored.
         assert_eq!(tried(&mut access, "other=1"), 401);
-        // Many in one request count as many.
+        // Several in one request are all counted.
         let mut access = closed();
         let many = "looprtc=a; looprtc=b; looprtc=c; looprtc=d; ".repeat(50);
         for _ in 0..MAX_WRONG as usize / MAX_COOKIES {
@@ -516,7 +516,7 @@ mod tests {
         assert_eq!(guess.unwrap_err().status, 401);
     }
 
-    /// S15: as the bearer token does.
+    /// S15: like the bearer token.
     #[test]
     fn who_may_publish_may_watch_with_the_cookie_too() {
         let now = Instant::now();
@@ -545,7 +545,7 @@ mod tests {
             access.rights(&request).details
         };
         let none = AccessConfig::default;
-        // On one's own machine everybody is oneself; an open server has strangers.
+        // A local server has one user; an open one has unknown users.
         assert!(details(none(), ""));
         let open = AccessConfig {
             open: true,
@@ -567,7 +567,7 @@ mod tests {
             ..both
         };
         assert!(!details(all.clone(), "publish") && details(all.clone(), "stats"));
-        // And it is for nothing else.
+        // It grants no other right.
         let rights = Access::new(all).rights(&bearer("stats"));
         assert!(!rights.view && !rights.publish);
         let open = AccessConfig {
@@ -656,7 +656,7 @@ mod tests {
             request.client.set_ip(ip);
             request
         };
-        // Whoever has one IPv6 address has 2^64 of them.
+        // The owner of one IPv6 address has 2^64 of them.
         let of_network = |n: u128| IpAddr::V6((0x2001_0db8_u128 << 96 | n).into());
         for n in 0..u128::from(MAX_WRONG) {
             let guess = from(of_network(n), "guess");

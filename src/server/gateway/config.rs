@@ -1,4 +1,4 @@
-//! What a gateway is told.
+//! Configuration of a gateway.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,60 +10,60 @@ use crate::server::token::Token;
 use crate::server::turn::TurnServerConfig;
 use crate::setters::setters;
 
-/// Characters of a token below which it can be guessed.
+/// Minimum length of a token, in characters, below which it can be guessed.
 const MIN_TOKEN: usize = 16;
 
-/// The configuration of a gateway.
+/// Configuration of a gateway.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct GatewayConfig {
-    /// Where pages, HTTP and WebSockets are served. Default: 127.0.0.1:8080.
+    /// Listening address for HTTP and WebSockets. Default: 127.0.0.1:8080.
     pub listen: SocketAddr,
-    /// TLS at the door. Browsers give cameras to secure origins only: HTTPS, or localhost. Default: none.
+    /// TLS of the HTTP server. Browsers allow camera access on secure origins only: HTTPS, or localhost. Default: none.
     pub tls: DoorTls,
-    /// What a client has to know to watch, join and call. Default: none.
+    /// Token required to watch, join rooms and call. Default: none.
     pub token: Option<Token>,
-    /// What a client has to know to publish by WHIP. Default: the [`token`](Self::token).
+    /// Token required to publish by WHIP. Default: the [`token`](Self::token).
     pub publish_token: Option<Token>,
-    /// The token for figures about other people: their addresses, the names of their rooms, full
-    /// paths of files. Default: the [`publish_token`](Self::publish_token) if it is another one than the
-    /// [`token`](Self::token); without any token everybody, unless the server is [`open`](Self::open).
+    /// Token for data about other people: their addresses, the names of their rooms, full paths of files. Default: the
+    /// [`publish_token`](Self::publish_token) if it differs from the [`token`](Self::token); without any token
+    /// everybody has access, unless the server is [`open`](Self::open).
     pub stats_token: Option<Token>,
-    /// Serve whoever comes, on any address, without a token. Default: false.
+    /// Serve everybody on any address without a token. Default: `false`.
     pub open: bool,
-    /// The UDP port that all peers share; 0 takes a free one. Default: 0.
+    /// UDP port shared by all peers; 0 lets the system choose. Default: 0.
     pub udp_port: u16,
-    /// Addresses that a router or a cloud maps to this machine (1:1 NAT). Default: none.
+    /// Public addresses that a router or a cloud maps to this machine (1:1 NAT). Default: none.
     pub external: Vec<IpAddr>,
-    /// STUN and TURN servers, for us and for the pages. Default: none.
+    /// STUN and TURN servers for the server itself and for the pages. Default: none.
     pub ice_servers: Vec<IceServer>,
-    /// A STUN and TURN server in the same process. Default: none.
+    /// Embedded STUN and TURN server. Default: none.
     #[cfg(feature = "turn-server")]
     pub turn: Option<TurnServerConfig>,
-    /// Streams as `(name, URL)`. Default: none.
+    /// Streams as pairs of name and URL. Default: none.
     pub sources: Vec<(String, String)>,
-    /// Offer the built-in test card. Default: true.
+    /// Offer the built-in test card. Default: `true`.
     pub testcard: bool,
-    /// Offer rooms. Default: true.
+    /// Offer rooms. Default: `true`.
     pub rooms: bool,
-    /// Offer calls. Default: true.
+    /// Offer calls. Default: `true`.
     pub calls: bool,
-    /// Peers at once. WHIP and WHEP have three quarters of them at most, and rooms as well, so that neither can use up
-    /// those of the other. Default: 1,024.
+    /// Maximum number of peers. WHIP and WHEP may use three quarters of them, and so may rooms, so that neither can
+    /// exhaust all. Default: 1,024.
     pub max_peers: usize,
-    /// Sessions of WHIP and WHEP of one client address (of one network of 64 bits, for IPv6); as many participants of
-    /// rooms, and users of calls. Default: 100.
+    /// Maximum number of WHIP and WHEP sessions per client address (per /64 network for IPv6), and likewise of
+    /// participants in rooms and of users in calls. Default: 100.
     pub max_per_client: usize,
-    /// Connections of one client address. Default: 256.
+    /// Maximum number of connections per client address. Default: 256.
     pub max_connections_per_client: usize,
-    /// Offers and ICE restarts, and participants that join a room, of one client address in a second, after a burst of
-    /// [`max_per_client`](Self::max_per_client). Default: 10.
+    /// Maximum rate per client address of offers and ICE restarts, and likewise of joining rooms, per second after a
+    /// burst of [`max_per_client`](Self::max_per_client). Default: 10.
     pub offers_per_second: u32,
-    /// Reverse proxies that are believed when they say whose a request is. Default: none.
+    /// Reverse proxies whose information about clients is trusted. Default: none.
     pub proxies: TrustedProxies,
-    /// The path prefix that clients use, for example `/cam`, where a proxy serves us there: see
-    /// [`checked_prefix`](crate::server::proxies::checked_prefix). Requests may come with it or, where the proxy takes it
-    /// away, without. Default: nothing.
+    /// Path prefix under which clients reach the server through a proxy, for example `/cam`: see
+    /// [`checked_prefix`](crate::server::proxies::checked_prefix). Requests may arrive with the prefix or, if the proxy
+    /// removes it, without. Default: empty.
     pub base_path: String,
 }
 
@@ -95,21 +95,21 @@ impl Default for GatewayConfig {
     }
 }
 
-/// TLS at the door.
+/// TLS of the HTTP server.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DoorTls {
     /// Plain HTTP.
     #[default]
     Off,
-    /// A certificate chain and its key, both PEM.
+    /// A certificate chain and its key, in PEM.
     Given {
-        /// The server's certificate first.
+        /// The chain, with the server's certificate first.
         certificate: Vec<u8>,
-        /// Its private key.
+        /// The private key.
         key: Vec<u8>,
     },
-    /// A certificate made at the start. Browsers warn about it once.
+    /// A self-signed certificate created at startup. Browsers warn about it once.
     SelfSigned,
 }
 
@@ -123,11 +123,11 @@ impl fmt::Debug for DoorTls {
     }
 }
 
-/// Why a gateway would not start.
+/// Reason why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// An address that others reach, and neither a token nor the word that anybody may come.
+    /// The address is reachable by others, but neither a token nor [`open`](GatewayConfig::open) is set.
     Exposed(SocketAddr),
 }
 
@@ -146,11 +146,11 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 impl GatewayConfig {
-    /// Whether it may start so.
+    /// Checks that the server may start with this configuration.
     ///
     /// # Errors
     ///
-    /// [`ConfigError::Exposed`].
+    /// Returns [`ConfigError::Exposed`].
     pub fn check(&self) -> Result<(), ConfigError> {
         if !self.listen.ip().is_loopback() && self.token.is_none() && !self.open {
             return Err(ConfigError::Exposed(self.listen));
@@ -158,7 +158,7 @@ impl GatewayConfig {
         Ok(())
     }
 
-    /// Returns what its owner should know before others reach it: nothing that keeps it from starting.
+    /// Returns warnings for the owner, none of which prevents the start.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -197,7 +197,7 @@ impl GatewayConfig {
         warnings
     }
 
-    /// Returns the peers that WHIP and WHEP may have at most, and rooms as well.
+    /// Returns the maximum number of peers for WHIP and WHEP, and for rooms.
     pub(super) fn share(&self) -> usize {
         self.max_peers - self.max_peers / 4
     }
@@ -244,7 +244,7 @@ mod tests {
         assert_eq!(everywhere.token(Some(Token::new("abc"))).check(), Ok(()));
     }
 
-    /// S23: what is allowed, but seldom meant.
+    /// S23: settings that are allowed, but rarely intended.
     #[test]
     fn what_its_owner_should_know_is_said() {
         let warned = |config: GatewayConfig, word: &str| {

@@ -1,17 +1,18 @@
-//! Pages that are told of the streams as these change. That the line ends tells them at once when the server is gone.
+//! Notification of pages about stream changes by WebSocket. Pages notice the end of the connection when the server is
+//! gone.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::server::http::WebSocketId;
 
-/// How often is looked whether something has changed.
+/// Interval of the check for changes.
 const INTERVAL: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
 pub(super) struct Live {
     sockets: HashSet<WebSocketId>,
-    /// Those that have not heard anything yet.
+    /// Sockets that have not received the list yet.
     new: Vec<WebSocketId>,
     latest: String,
     due: Option<Instant>,
@@ -40,7 +41,8 @@ impl Live {
         self.due.is_some_and(|due| due <= now)
     }
 
-    /// To whom [`latest`](Self::latest) is to be sent: to all when it has changed, else to those that are new.
+    /// Returns the sockets that [`latest`](Self::latest) has to be sent to: all if it has changed, otherwise the new
+    /// ones.
     pub fn news(&mut self, text: String, now: Instant) -> Vec<WebSocketId> {
         self.due = Some(now + INTERVAL);
         let new = std::mem::take(&mut self.new);

@@ -1,31 +1,31 @@
-//! Figures as text for Prometheus (exposition format 0.0.4).
+//! Metrics in the Prometheus text format (exposition format 0.0.4).
 
 use std::fmt::{Display, Write};
 
-/// The media type of it.
+/// Media type of the format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Writes it.
+/// Writer for metrics.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
     text: String,
 }
 
-/// The labels of a figure.
+/// Labels of a metric.
 pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Metrics {
-    /// A figure that goes up and down.
+    /// Writes a gauge.
     pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "gauge", help, [(&[][..], value)]);
     }
 
-    /// A figure that only goes up. The name ends in `_total`.
+    /// Writes a counter. Its name ends in `_total`.
     pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(name, "counter", help, [(&[][..], value)]);
     }
 
-    /// One figure of several things. Without things nothing is written.
+    /// Writes a metric with one value per set of labels; nothing if there are none.
     pub fn family<'a, T: Display>(
         &mut self,
         name: &str,
@@ -37,7 +37,7 @@ impl Metrics {
         if values.peek().is_none() {
             return;
         }
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         let _ = writeln!(self.text, "# HELP looprtc_{name} {help}");
         let _ = writeln!(self.text, "# TYPE looprtc_{name} {kind}");
         for (labels, value) in values {
@@ -51,7 +51,7 @@ impl Metrics {
         }
     }
 
-    /// All of it.
+    /// Returns the text.
     pub fn into_text(self) -> String {
         self.text
     }

@@ -1,23 +1,23 @@
-//! One program that serves streams, rooms and calls: the door, the peers and the services on one thread.
+//! Gateway: one program that serves streams, rooms and calls, with HTTP, peers and services on one thread.
 //!
 //! ```text
 //!            ┌──────────────────── Gateway::turn ─────────────────────┐
 //!  browser ─▶│ Door ─▶ access ─▶ pages, /api, /metrics                │
 //!            │              ├──▶ WhipServer ─▶ Streams ─┐              │
 //!            │              └──▶ Rooms, Calls ──────────┴▶ EventLoop ─│─▶ UDP
-//!            │ TurnServer (embedded, when asked for)                  │
+//!            │ TurnServer (embedded, if configured)                   │
 //!            └────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! | path | what |
+//! | path | service |
 //! |---|---|
 //! | `/`, `/watch/NAME`, `/publish`, `/room/NAME`, `/call`, `/stats` | pages |
-//! | `/whip/NAME`, `/whep/NAME` | publishing and watching (RFC 9725, WHEP) |
-//! | `/room/NAME/ws`, `/websocket` | a room (the second: the room `lobby`, as pion's sfu-ws names it) |
-//! | `/call/ws` | the relay of calls |
-//! | `/api/config` | what is offered, and what the request may do |
-//! | `/api/login`, `/api/logout` | a cookie for a token; no cookie any more |
-//! | `/api/streams`, `/api/live` | the streams; the same as they change, by WebSocket |
+//! | `/whip/NAME`, `/whep/NAME` | publishing and playing (RFC 9725, WHEP) |
+//! | `/room/NAME/ws`, `/websocket` | a room (the latter: the room `lobby`, for clients of pion's sfu-ws) |
+//! | `/call/ws` | the call relay |
+//! | `/api/config` | available services, and the rights of the request |
+//! | `/api/login`, `/api/logout` | exchange a token for a cookie; delete the cookie |
+//! | `/api/streams`, `/api/live` | the streams; their changes by WebSocket |
 //! | `/api/stats`, `/metrics` | figures, as JSON and for Prometheus |
 //! | `/healthz` | 204 |
 
@@ -51,13 +51,13 @@ use crate::server::whip::{Origins, WhipConfig, WhipServer};
 
 pub use self::config::{ConfigError, DoorTls, GatewayConfig};
 
-/// Events of peers dealt with before the door is looked at again.
+/// Maximum number of peer events handled before the HTTP server is polled again.
 const EVENT_BUDGET: usize = 512;
 
-/// How often is measured what viewers report.
+/// Interval of receiver statistics for viewers.
 const STATS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a WebSocket is for.
+/// Service that a WebSocket belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SocketOwner {
     Live,
@@ -65,7 +65,7 @@ enum SocketOwner {
     Calls,
 }
 
-/// The whole server. See the [module](self).
+/// The complete server. See the [module](self).
 pub struct Gateway {
     config: GatewayConfig,
     net: EventLoop,
@@ -90,17 +90,17 @@ impl fmt::Debug for Gateway {
 }
 
 impl Gateway {
-    /// Opens the door and adds the streams.
+    /// Opens the HTTP listener and adds the streams.
     ///
     /// # Errors
     ///
-    /// [`GatewayError`]: what is wrong, and what to do.
+    /// Returns [`GatewayError`], whose text names the problem and a remedy.
     pub fn new(config: GatewayConfig) -> Result<Self, GatewayError> {
         config.check()?;
         let mut net = EventLoop::new(
             LoopConfig::default()
                 .port(config.udp_port)
-                // Those that fetch streams of other servers come on top.
+                // Plus the peers that play streams of other servers.
                 .max_peers(config.max_peers + config.sources.len()),
         )?;
         let door = open_door(&config)?;
@@ -137,12 +137,12 @@ impl Gateway {
         })
     }
 
-    /// Where the door is.
+    /// Returns the listening address.
     pub fn local_addr(&self) -> SocketAddr {
         self.door.local_addr()
     }
 
-    /// What a person opens in a browser on this machine.
+    /// Returns the URL for a browser on this machine.
     pub fn url(&self) -> String {
         let scheme = if self.door.is_secure() {
             "https"
@@ -157,21 +157,21 @@ impl Gateway {
         }
     }
 
-    /// The streams.
+    /// Returns the streams.
     pub fn streams(&self) -> &Streams {
         &self.streams
     }
 
-    /// Ends the wait of [`turn`](Self::turn) from another thread.
+    /// Returns a handle that ends the wait of [`turn`](Self::turn) from another thread.
     pub fn handle(&self) -> LoopHandle {
         self.net.handle()
     }
 
-    /// Waits for something to happen, at most so long, and deals with it.
+    /// Runs one turn: waits for activity for at most `max_wait`, and handles it.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Loop`]: the system cannot wait. What concerns one client is no error here.
+    /// Returns [`GatewayError::Loop`] if the system refuses to wait. Problems of a single client are not errors here.
     pub fn turn(&mut self, max_wait: Duration) -> Result<(), GatewayError> {
         let wait = self.next_deadline().map_or(max_wait, |at| {
             at.saturating_duration_since(Instant::now()).min(max_wait)
@@ -201,11 +201,11 @@ impl Gateway {
         Ok(())
     }
 
-    /// Says goodbye to everybody. What was accepted is sent, for at most this long.
+    /// Closes all connections gracefully. Accepted data is sent, for at most this time.
     ///
     /// # Errors
     ///
-    /// [`GatewayError::Loop`].
+    /// Returns [`GatewayError::Loop`].
     pub fn shutdown(mut self, within: Duration) -> Result<(), GatewayError> {
         self.whip.close(&mut self.net);
         let now = Instant::now();
@@ -260,13 +260,13 @@ impl Gateway {
             let text = report::streams(&self.streams).to_string();
             for socket in self.live.news(text, now) {
                 let text = self.live.latest();
-                // One that does not read is closed by the door, which says so.
+                // A page that does not read is disconnected by the door, which reports it.
                 let _ = self.door.send(socket, text);
             }
         }
     }
 
-    /// Gives the door what the services want to send. It goes out in the next turn, for which nothing is waited then.
+    /// Passes the services' output to the door. It is sent in the next turn, which does not wait.
     fn pass_on(&mut self) {
         while let Some((id, response)) = self.whip.poll_response() {
             self.door.respond(id, response);
@@ -279,7 +279,7 @@ impl Gateway {
         for output in outputs.chain(calls.into_iter().flatten()) {
             match output {
                 SocketOutput::Send(socket, text) => {
-                    // The door says that it is closed.
+                    // The door reports that it is closed.
                     let _ = self.door.send(socket, &text);
                 }
                 SocketOutput::Close(socket, code, reason) => self.door.close(socket, code, &reason),
@@ -297,9 +297,9 @@ impl Gateway {
                 self.place(&mut request);
                 self.on_socket_request(id, &request, now);
             }
-            // Scripts cannot see the pings of a WebSocket: this is theirs.
+            // Scripts cannot see WebSocket pings, so pages use this message.
             DoorEvent::Message(socket, text) if text == "ping" => {
-                // The door says that it is closed.
+                // The door reports that it is closed.
                 let _ = self.door.send(socket, "pong");
             }
             DoorEvent::Message(socket, text) => match self.sockets.get(&socket) {
@@ -335,7 +335,7 @@ impl Gateway {
 }
 
 impl Gateway {
-    /// Takes the base path off a request, where a proxy has left it there.
+    /// Removes the base path from a request if the proxy did not.
     fn place(&self, request: &mut Request) {
         let base = self.config.base_path.as_str();
         if base.is_empty() {
@@ -381,19 +381,19 @@ fn self_signed() -> Result<TlsIdentity, String> {
 fn peer_config(config: &GatewayConfig) -> PeerConfig {
     let local = config.listen.ip().is_loopback();
     let mut peer = PeerConfig::default()
-        // Not the embedded one: who reaches it reaches us.
+        // Not the embedded one: whoever reaches it reaches this server directly.
         .ice_servers(config.ice_servers.clone())
         .stats_interval(Some(STATS_INTERVAL))
-        // With a door on loopback the browser may have no other address to come from.
+        // With a loopback listener, the browser may have no other address.
         .include_loopback(local)
-        // Behind a proxy clients are elsewhere: this machine's services are not for them to reach.
+        // Behind a proxy, clients are remote: services of this machine must not be reachable.
         .take_loopback(Some(local && config.token.is_none()));
     peer.gather.external_addresses.clone_from(&config.external);
     peer
 }
 
 fn whip_config(config: &GatewayConfig, peer: PeerConfig) -> WhipConfig {
-    // Viewers that lose packets wait for what is sent again.
+    // Viewers with packet loss wait for retransmissions.
     let peer = peer.header_extensions(vec![PLAYOUT_DELAY.into()]);
     WhipConfig::default()
         .peer(peer)
@@ -401,13 +401,13 @@ fn whip_config(config: &GatewayConfig, peer: PeerConfig) -> WhipConfig {
         .max_per_client(config.max_per_client)
         .offer_burst(u32::try_from(config.max_per_client).unwrap_or(u32::MAX))
         .offers_per_second(config.offers_per_second)
-        // Whoever comes has passed `Access`: by the token, or from our own pages.
+        // Requests have passed `Access`: with a token, or from our own pages.
         .origins(Origins::Any)
-        // Pages have them from /api/config, with credentials of their own.
+        // Pages get them from /api/config, with credentials of their own.
         .offer_ice_servers(true)
 }
 
-/// Pages have the ICE servers from /api/config.
+/// Pages get the ICE servers from /api/config.
 fn rooms(config: &GatewayConfig, peer: PeerConfig) -> Rooms {
     let rooms = RoomsConfig::default()
         .peer(peer)
@@ -421,21 +421,21 @@ fn calls(config: &GatewayConfig) -> Calls {
     Calls::new(CallsConfig::default().max_per_client(config.max_per_client))
 }
 
-/// Why a gateway does not start, or cannot go on.
+/// Reason why a gateway did not start or cannot continue.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum GatewayError {
-    /// The configuration.
+    /// The configuration is invalid.
     Config(ConfigError),
-    /// The address cannot be listened at.
+    /// Listening on this address failed.
     Listen(SocketAddr, io::Error),
-    /// The certificate.
+    /// The certificate cannot be used.
     Certificate(String),
-    /// A stream: its name, and what is wrong.
+    /// A stream cannot be added: its name, and the reason.
     Source(String, String),
-    /// The embedded TURN server.
+    /// The embedded TURN server failed.
     Turn(String),
-    /// The loop.
+    /// The event loop failed.
     Loop(LoopError),
 }
 

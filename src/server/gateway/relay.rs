@@ -1,4 +1,4 @@
-//! STUN and TURN servers for us and for the pages; the embedded one among them.
+//! STUN and TURN servers for the server itself and for the pages, including the embedded one.
 
 #[cfg(feature = "turn-server")]
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use crate::server::quota::client_of;
 #[cfg(feature = "turn-server")]
 use crate::server::turn::{Transport, TurnServer, TurnStats, rest_password};
 
-/// How long the credentials that a page is given are good for.
+/// Lifetime of the credentials issued to pages, in seconds.
 #[cfg(feature = "turn-server")]
 const LIFETIME: u64 = 24 * 3600;
 
@@ -28,7 +28,7 @@ pub(super) struct Relay {
     server: Option<TurnServer>,
     #[cfg(feature = "turn-server")]
     secret: Vec<u8>,
-    /// When the addresses of this machine are looked up again.
+    /// Time of the next lookup of this machine's addresses.
     #[cfg(feature = "turn-server")]
     look_at: Option<Instant>,
 }
@@ -67,7 +67,8 @@ impl Relay {
     #[cfg(not(feature = "turn-server"))]
     pub fn turn(&mut self, _config: &GatewayConfig, _net: &EventLoop) {}
 
-    /// Serves TURN. It tries our own peers first: they are at the port that they share, on addresses of this machine.
+    /// Runs the embedded TURN server, and updates the addresses and the port at which its relays may reach our own
+    /// peers.
     #[cfg(feature = "turn-server")]
     pub fn turn(&mut self, config: &GatewayConfig, net: &EventLoop) {
         let Some(server) = &mut self.server else {
@@ -98,7 +99,8 @@ impl Relay {
         self.server.as_ref().map(TurnServer::stats)
     }
 
-    /// Those that a page is told of, as `RTCIceServer`s; the embedded one by the name under which the page knows us.
+    /// Returns the servers for a page as `RTCIceServer` objects; the embedded one under the host name by which the page
+    /// reached us.
     pub fn servers_for_page(&self, config: &GatewayConfig, request: &Request) -> Value {
         let given = config.ice_servers.iter().cloned();
         let all: Vec<_> = given.chain(self.embedded(request)).collect();
@@ -137,12 +139,12 @@ impl Relay {
     }
 }
 
-/// How often the addresses of this machine are looked up again.
+/// Interval of the lookup of this machine's addresses.
 #[cfg(feature = "turn-server")]
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Returns the addresses of this machine, as routers map them too. Loopback is among them only where the door serves
-/// nobody but this machine: behind a proxy it serves everybody, and a token says that others come.
+/// Returns the addresses of this machine, including those mapped to it by routers. Loopback is included only if the
+/// server is for this machine alone: behind a proxy it serves remote clients, and a token implies such clients.
 #[cfg(feature = "turn-server")]
 fn own_addresses(config: &GatewayConfig) -> Vec<IpAddr> {
     let is_local = config.listen.ip().is_loopback() && config.token.is_none();
@@ -152,17 +154,17 @@ fn own_addresses(config: &GatewayConfig) -> Vec<IpAddr> {
     own.chain(config.external.iter().copied()).collect()
 }
 
-/// The name that a page has at the TURN server, so that its relays count for the address it was given to, wherever it
-/// uses it from. It does not give the address away.
+/// Returns the TURN user name of a page. Its relays count against the address that it was issued to, wherever it is
+/// used. It does not reveal the address.
 #[cfg(feature = "turn-server")]
 fn page_name(secret: &[u8], client: std::net::IpAddr) -> String {
-    // No username that could be signed in with: it begins with no number.
+    // Not a time-limited username by itself: it does not begin with a number.
     let proof = rest_password(secret, &format!("page of {}", client_of(client)));
     let letters = proof.chars().filter(char::is_ascii_alphanumeric).take(16);
     format!("page-{}", letters.collect::<String>())
 }
 
-/// A `Host` header without its port; IPv6 addresses keep their brackets, as ICE server URLs want them.
+/// Returns a `Host` header without its port; IPv6 addresses keep their brackets, as in ICE server URLs.
 #[cfg(feature = "turn-server")]
 fn host_name(host: &str) -> &str {
     match host.rfind(':') {

@@ -1,4 +1,4 @@
-//! What is told of streams, viewers, rooms and the machine: JSON for pages and programs, text for Prometheus.
+//! Reports on streams, viewers, rooms and the server: JSON for pages and programs, text for Prometheus.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,15 +12,15 @@ use crate::driver::{EventLoop, PeerId};
 use crate::server::rooms::Rooms;
 use crate::server::streams::{StreamInfo, StreamState, Streams};
 
-/// Viewers that are told of singly; more are only counted.
+/// Maximum number of viewers listed individually; others are only counted.
 const MAX_VIEWERS: usize = 1000;
 
-/// `{"streams": […]}`, as the pages have it.
+/// Returns `{"streams": […]}` for the pages.
 pub(super) fn streams(streams: &Streams) -> Value {
     json!({ "streams": streams.list().map(|info| stream(&info, false)).collect::<Vec<_>>() })
 }
 
-/// Tells of a stream; with `details` also where its files are.
+/// Returns the JSON of a stream; with `details` including the directory of its files.
 fn stream(info: &StreamInfo, details: bool) -> Value {
     let text = |text: &str| match details {
         true => text.to_owned(),
@@ -42,8 +42,8 @@ fn stream(info: &StreamInfo, details: bool) -> Value {
     value
 }
 
-/// All figures, for `looprtc stats` and other programs. What concerns other people (addresses of viewers, names of rooms,
-/// directories) is told with `details` only; without, rooms are listed without names, and `client` is null.
+/// Returns all figures, for `looprtc stats` and other programs. Data about other people (addresses of viewers, names of
+/// rooms, directories) is included with `details` only; otherwise rooms are listed without names, and `client` is null.
 pub(super) fn stats(gateway: &mut Gateway, details: bool) -> Value {
     let listed = gateway.streams.list();
     let streams: Vec<Value> = listed.map(|info| figures(&info, details)).collect();
@@ -127,7 +127,7 @@ fn viewers(gateway: &mut Gateway, clients: &HashMap<PeerId, IpAddr>) -> Vec<Valu
     peers.into_iter().filter_map(tell).collect()
 }
 
-/// What the receiver reports of a viewer say; seconds.
+/// A viewer's path, from its receiver reports; times in seconds.
 #[derive(Default)]
 struct Path {
     round_trip: Option<f64>,
@@ -162,7 +162,7 @@ impl Path {
     }
 }
 
-/// The same for Prometheus, without what is different for each viewer.
+/// Returns the figures for Prometheus, without those that differ per viewer.
 pub(super) fn metrics(gateway: &Gateway) -> String {
     let mut m = Metrics::default();
     m.gauge(

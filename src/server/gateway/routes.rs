@@ -1,4 +1,4 @@
-//! Who answers which path.
+//! Routing of requests to services.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::server::pages;
 use crate::server::rooms::Rooms;
 
 impl Gateway {
-    /// A request that is no WebSocket.
+    /// Handles a request that is not for a WebSocket.
     pub(super) fn on_request(&mut self, id: RequestId, request: Request, now: Instant) {
         log::debug!("{} {} {}", request.client, request.method, request.path);
         if self.whip.serves(&request.path) {
@@ -19,7 +19,7 @@ impl Gateway {
                 true => Right::Publish,
                 false => Right::View,
             };
-            // A browser asks first whether it may, and cannot show anything yet.
+            // A CORS preflight carries no credentials.
             if request.method != "OPTIONS"
                 && let Err(refused) = self.access.check(right, &request, now)
             {
@@ -55,8 +55,9 @@ impl Gateway {
         }
     }
 
-    /// The list of streams is for whoever may watch. Figures, too, unless they have a token of their own, or there is
-    /// none and the server is open: then strangers get none. Only [`Right::Details`] shows other people in them.
+    /// Answers with figures. The list of streams needs [`Right::View`]. So do figures, unless there is a stats token,
+    /// which they need then; an open server without one shows none to unauthenticated clients. Data about other people
+    /// needs [`Right::Details`].
     fn figures(&mut self, request: &Request, now: Instant) -> Response {
         let rights = self.access.rights(request);
         let right = match request.path.as_str() {
@@ -80,7 +81,7 @@ impl Gateway {
         .header("Cache-Control", "no-store")
     }
 
-    /// Pages of what is turned off are not there.
+    /// Returns `false` for pages of disabled services.
     fn offers(&self, path: &str) -> bool {
         match path {
             _ if path.starts_with("/room") => self.rooms.is_some(),
@@ -89,20 +90,20 @@ impl Gateway {
         }
     }
 
-    /// Returns the configuration for pages. Every field is always there, also with a refusal (429, as RFC 9457 allows), so that a
-    /// page needs no case for it:
+    /// Returns the configuration for pages. All fields are always present, also in a refusal (429, as RFC 9457 allows),
+    /// so that pages need no special case:
     ///
-    /// | field | what |
+    /// | field | content |
     /// |---|---|
-    /// | `version` | the program's |
-    /// | `needsToken` | a token is needed to watch |
-    /// | `signedIn` | this request may watch: it shows a token, or none is needed |
-    /// | `rights` | `{"view", "publish", "details"}`: what this request may do; `details` are figures about other people |
-    /// | `publishNeedsToken` | streams take publishers, and this request may not publish, but with another token it could: ask for it, `POST /api/login`, then ask here again |
-    /// | `signOut` | there is a cookie to be given up by `POST /api/logout` |
-    /// | `rooms`, `calls` | whether these are offered |
-    /// | `iceServers` | as `RTCPeerConnection` takes them; empty without `signedIn` |
-    /// | `publish` | the names of the streams that this request may publish to |
+    /// | `version` | version of the program |
+    /// | `needsToken` | watching needs a token |
+    /// | `signedIn` | this request may view: it has a token, or none is needed |
+    /// | `rights` | `{"view", "publish", "details"}`: the rights of this request; `details` are data about other people |
+    /// | `publishNeedsToken` | streams accept publishers, and this request may not publish, but could with another token: ask for it, `POST /api/login`, then request this again |
+    /// | `signOut` | there is a cookie that `POST /api/logout` deletes |
+    /// | `rooms`, `calls` | whether these services are enabled |
+    /// | `iceServers` | for `RTCPeerConnection`; empty without `signedIn` |
+    /// | `publish` | names of the streams that this request may publish to |
     fn offered(&mut self, request: &Request, now: Instant) -> Response {
         if let Err(refused) = self.access.check_origin(request) {
             return refused;
@@ -135,7 +136,7 @@ impl Gateway {
             Err(refused) => refused.with_members(&config),
         }
         .header("Cache-Control", "no-store");
-        // One that is worth nothing would count as a wrong token with each request.
+        // An invalid cookie would count as a wrong token with each request.
         match is_stale {
             true => response.header("Set-Cookie", Access::no_cookie(request)),
             false => response,
@@ -157,7 +158,7 @@ impl Gateway {
         }
     }
 
-    /// A request for a WebSocket.
+    /// Handles a request for a WebSocket.
     pub(super) fn on_socket_request(&mut self, id: RequestId, request: &Request, now: Instant) {
         let owner = match request.path.as_str() {
             "/api/live" => Some(SocketOwner::Live),
@@ -197,7 +198,7 @@ fn not_found(path: &str) -> Response {
     Response::problem(404, "Not found", format!("there is nothing at {path:.100}"))
 }
 
-/// A page for a person, JSON for a program.
+/// Returns 404: a page for a person, JSON for a program.
 fn missing(request: &Request) -> Response {
     match request.header("accept") {
         Some(accept) if accept.contains("text/html") => pages::missing(&request.path),

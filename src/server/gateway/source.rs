@@ -3,10 +3,10 @@
 use super::{GatewayConfig, GatewayError};
 use crate::server::streams::SourceConfig;
 
-/// The name under which a browser can publish where no stream is given.
+/// Name of the stream that browsers can publish to if none is configured.
 const LIVE: &str = "live";
 
-/// Those that are given, and the built-in ones.
+/// Returns the configured streams and the built-in ones.
 pub(super) fn all(config: &GatewayConfig) -> Result<Vec<(String, SourceConfig)>, GatewayError> {
     let mut all = Vec::new();
     if config.testcard {

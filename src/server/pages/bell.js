@@ -1,6 +1,6 @@
-// Tells of a call: by sound, and by a notification when the page is in the background.
+// Announces a call: by sound, and by a notification while the page is in the background.
 
-/** Seconds of a ring, and from one to the next. */
+/** Duration of a ring and interval between rings, in seconds. */
 const [RING, PERIOD] = [0.9, 3];
 
 export class Bell {
@@ -8,13 +8,13 @@ export class Bell {
   #timer;
   #notification = null;
 
-  /** Gets ready to make sound. Browsers want that to follow a click. */
+  /** Prepares audio output. Browsers require a click before it. */
   wake() {
     this.#sound ??= window.AudioContext ? new AudioContext() : null;
     this.#sound?.resume().catch(() => {});
   }
 
-  /** Whether there is a question about notifications to be asked. */
+  /** Returns whether the user has not been asked about notifications yet. */
   get canAsk() {
     return window.isSecureContext && window.Notification?.permission === 'default';
   }
@@ -33,7 +33,7 @@ export class Bell {
       this.#notification = new Notification(`${from} is calling`, { tag: 'looprtc-call', requireInteraction: true });
       this.#notification.onclick = () => window.focus();
     } catch (error) {
-      // Chrome on Android shows none without a service worker.
+      // Chrome on Android shows no notifications without a service worker.
       console.warn('a notification', error);
     }
   }
@@ -45,7 +45,7 @@ export class Bell {
     this.#sound?.suspend().catch(() => {});
   }
 
-  /** Two notes, as telephones have them. */
+  /** Two tones, like a telephone. */
   #play() {
     const sound = this.#sound;
     if (!sound || sound.state === 'closed') return;

@@ -1,11 +1,11 @@
-// A call between two pages. The server passes on what they say to each other; sound and pictures go directly, or through
-// a TURN server. Either side may renegotiate at any time (perfect negotiation, W3C WebRTC §10.7).
+// A call between two pages. The server relays their messages; audio and video go directly, or through a TURN server.
+// Either side may renegotiate at any time (perfect negotiation, W3C WebRTC §10.7).
 import { keepFocus, Line, noPath, offered, sentence, socketUrl } from './common.js';
 import { $, Devices, say, showFigures, showSending, Tile } from './media.js';
 import { PathWatch, Socket } from './network.js';
 import { Bell } from './bell.js';
 
-/** How long it rings. */
+/** Time limit for ringing. */
 const PATIENCE = 45_000;
 
 const config = await offered();
@@ -17,7 +17,7 @@ let iceServers = [];
 let isSignedIn = false;
 let socket = null;
 let call = null;
-/** An offer that waits for its answer by a person: `{from, id, offer, candidates}`. */
+/** An incoming offer that the user has not answered yet: `{from, id, offer, candidates}`. */
 let ringing = null;
 
 const devices = new Devices({
@@ -31,7 +31,7 @@ const devices = new Devices({
 $('#user').value = new URLSearchParams(location.search).get('userId') ?? localStorage.getItem('userId') ?? '';
 $('#sign-in-form').onsubmit = (event) => {
   event.preventDefault();
-  // Browsers let a page make sound after a click only.
+  // Browsers allow sound only after a click.
   bell.wake();
   signIn();
 };
@@ -68,11 +68,11 @@ if (!navigator.mediaDevices?.getDisplayMedia) $('#screen').hidden = true;
 showFigures($('#figures'), () => call?.pc);
 addEventListener('pagehide', () => {
   call?.say('bye', { reason: 'left' });
-  // So that the name is free at once, for this page loaded again as well.
+  // Frees the name at once, also for this page when it is reloaded.
   socket?.send({ type: 'signout' });
 });
 
-// ---- being reachable
+// ---- signing in
 
 function signIn() {
   user = $('#user').value.trim();
@@ -152,11 +152,11 @@ const goodbye = (who, reason) => ({
   gone: `${who} is gone`,
 }[reason] ?? `${who} has hung up`);
 
-// ---- being called
+// ---- incoming calls
 
 function ring(message) {
   const { userId: from, call: id } = message;
-  // The page of the other side was loaded anew: what there was is over.
+  // The other user's page was reloaded: the previous call is over.
   if (call?.target === from) call.end(goodbye(from));
   if (call || (ringing && ringing.from !== from)) {
     socket.send({ type: 'bye', userId: user, targetUid: from, call: id, reason: 'busy' });
@@ -236,12 +236,12 @@ class Call {
     $('#title').textContent = `Call with ${target}`;
     keepFocus($('#title'));
     document.title = `${target} – looprtc`;
-    // The callee's first offer is an answer.
+    // The callee's first offer is an answer to the call.
     this.#offers = !polite;
     this.#connect();
   }
 
-  /** Whether a message belongs to this call. Not all that make calls name them. */
+  /** Returns whether a message belongs to this call. Not all implementations send call ids. */
   is({ userId, call }) {
     return userId === this.target && (call === undefined || this.id === undefined || call === this.id);
   }
@@ -258,7 +258,7 @@ class Call {
       }
     }, PATIENCE));
     this.send();
-    // Sound and pictures have their places from the beginning, be there something to send or not.
+    // Audio and video have transceivers from the start, whether or not there is something to send.
   }
 
   #connect() {
@@ -268,7 +268,7 @@ class Call {
     pc.onnegotiationneeded = () => this.#offer();
     pc.ondatachannel = ({ channel }) => channel.label === 'chat' && this.#chat(channel);
     pc.ontrack = ({ track, transceiver }) => {
-      // A new one each time: what a stream gets later is not always shown.
+      // A new stream each time: tracks added to a stream later are not always displayed.
       const others = this.theirs.video.srcObject?.getTracks().filter((old) => old.kind !== track.kind) ?? [];
       this.theirs.stream = new MediaStream([...others, track]);
       const showPicture = () => this.#theirPicture(transceiver);
@@ -283,7 +283,7 @@ class Call {
     });
   }
 
-  /** Nothing comes any more. If the server does not answer either, it is this side that has to look for a path. */
+  /** No media arrives. If the server does not answer either, this side has to find a new path. */
   #suspect() {
     if (socket?.isNew()) this.#restart();
     else socket?.check();
@@ -298,13 +298,13 @@ class Call {
     this.theirs.update({ name: this.target, camera: picture && !screen, screen: picture && screen, microphone, ringing });
   }
 
-  /** What the other side says of its microphone, camera and screen. Not all that make calls do. */
+  /** Shows the other user's microphone, camera and screen state. Not all implementations send it. */
   told({ microphone, screen }) {
     this.#told = { microphone, screen };
     this.#theirPicture();
   }
 
-  /** Tells the other side of one's own. */
+  /** Sends the state of the own devices to the other user. */
   tell() {
     this.say('state', { microphone: !devices.isMuted, camera: devices.shows === 'camera', screen: devices.shows === 'screen' });
   }
@@ -320,7 +320,7 @@ class Call {
       case 'disconnected':
         say('connecting', 'The connection is interrupted. Trying to bring it back…');
         this.#suspect();
-        // The impolite side first, so that offers seldom cross.
+        // The impolite side first, so that offers rarely collide.
         this.#timers.push(setTimeout(() => this.#restart(), this.polite ? 3000 : 1000));
         break;
       case 'failed':
@@ -333,12 +333,12 @@ class Call {
     }
   }
 
-  /** Looks for another path as long as there is none. */
+  /** Keeps restarting ICE until there is a path. */
   #restart() {
     if (call !== this || !this.wasConnected && this.pc.connectionState !== 'failed' || !this.#watch.isSilent()) return;
     clearTimeout(this.#again);
     this.#again = setTimeout(() => this.#restart(), 4000);
-    // Without the server nothing can be agreed upon; signed in again, this is tried again.
+    // Negotiation needs the server; this is retried after signing in again.
     if (isSignedIn) this.pc.restartIce();
   }
 
@@ -357,7 +357,7 @@ class Call {
     }
   }
 
-  /** What was said while the server was not reachable was said to nobody. */
+  /** Messages sent while the server was unreachable were lost: sends them again. */
   resend() {
     const { pc } = this;
     this.tell();
@@ -365,7 +365,7 @@ class Call {
     else this.#restart();
   }
 
-  /** The other side is not there, but may be back soon. */
+  /** The other user is not signed in, but may return soon. */
   resendSoon() {
     this.#timers.push(setTimeout(() => call === this && this.resend(), 500));
   }
@@ -381,9 +381,9 @@ class Call {
       }
       const collides = type === 'offer' && (this.#making || pc.signalingState !== 'stable');
       this.#ignoring = !this.polite && collides;
-      // The other side may have heard nothing of the offer that this one waits for.
+      // The other side may not have received the offer that this one waits for.
       if (this.#ignoring) return this.resend();
-      // An answer to an offer that was said twice.
+      // The answer to an offer that was sent twice.
       if (type === 'answer' && pc.signalingState !== 'have-local-offer') return;
       await pc.setRemoteDescription({ type, sdp });
       if (type === 'offer') {
@@ -398,13 +398,13 @@ class Call {
     }
   }
 
-  /** Sends what the devices give; what they give no more is taken away, and the other side is told. */
+  /** Sends the tracks of the devices, removes ended ones, and informs the other user. */
   send() {
     const { pc } = this;
     for (const kind of ['audio', 'video']) {
       const track = devices[kind];
       let transceiver = this.#senders[kind];
-      // One place for each kind, whoever made it.
+      // One transceiver for each kind, whichever side created it.
       transceiver ??= pc.getTransceivers().find((t) => t.receiver.track.kind === kind && !t.stopped);
       if (!transceiver && this.polite && !pc.remoteDescription) continue;
       transceiver ??= pc.addTransceiver(kind, { direction: 'recvonly' });
@@ -445,7 +445,7 @@ class Call {
   }
 }
 
-/** What is sent has changed. */
+/** The sent tracks have changed. */
 function update() {
   call?.mine.update({ name: user, camera: devices.shows === 'camera', screen: devices.shows === 'screen',
     microphone: !devices.isMuted });
@@ -470,5 +470,5 @@ function note(text, mine) {
 }
 
 update();
-// For a link that signs in at once, and for tests.
+// For links that sign in at once, and for tests.
 if (new URLSearchParams(location.search).has('userId') && $('#user').value) signIn();

@@ -1,13 +1,13 @@
-// What the pages share: what the server offers, signing in and out, the line to the server, focus, words, graphs.
+// Shared by all pages: server configuration, signing in and out, the live connection, focus, texts, graphs.
 import { request, rest, Socket } from './network.js';
 
-/** Where this server's paths begin: `/`, or for example `/cam/` behind a proxy that serves it there. */
+/** Root of this server's paths: `/`, or for example `/cam/` behind a proxy with that prefix. */
 const base = new URL('..', import.meta.url).pathname;
 
-/** A path of this server for the browser: `at('api/config')`. */
+/** Returns a path of this server for the browser: `at('api/config')`. */
 export const at = (path) => base + path;
 
-/** The parts of this page's path, decoded: `['watch', 'card']`. One that is written wrongly stays as it is. */
+/** Segments of this page's path, decoded: `['watch', 'card']`. Invalid encoding is left unchanged. */
 export const here = () => location.pathname.slice(base.length).split('/').map((part) => {
   try {
     return decodeURIComponent(part);
@@ -16,7 +16,7 @@ export const here = () => location.pathname.slice(base.length).split('/').map((p
   }
 });
 
-/** The bar at the top. What the server does not offer stays hidden. */
+/** The bar at the top. Links to disabled services stay hidden. */
 document.getElementById('bar').innerHTML = `
   <a class="brand" href="${at('')}"><img src="${at('assets/icon.svg')}" alt="" width="24" height="24">looprtc</a>
   <nav aria-label="Pages">
@@ -40,13 +40,12 @@ document.getElementById('sign-out-of-server').onclick = async () => {
   await request(at('api/logout'), { method: 'POST' }).catch((error) => console.warn('signing out', error));
   location.reload();
 };
-// A link with another token, opened where this page is open already, does not load the page anew.
+// Opening a link with another token while this page is open does not reload it.
 addEventListener('hashchange', () => location.hash.startsWith('#token=') && location.reload());
 
 /**
- * Asks the server what it offers, and signs in first where it wants a token. Never ends without an answer. The answer
- * has at least `iceServers` and `publish`, the names of the streams that whoever is signed in may publish; both may be
- * empty.
+ * Requests the server's configuration, and signs in first if a token is required. Always returns an answer, with at
+ * least `iceServers` and `publish`, the names of the streams that the user may publish to; both may be empty.
  */
 export async function offered() {
   const token = tokenInAddress();
@@ -68,13 +67,13 @@ export async function offered() {
   }
 }
 
-/** What the server says instead of an answer. */
+/** The server's error instead of an answer. */
 class Refused extends Error {}
 
 async function ask() {
   const response = await request(at('api/config'));
   const config = await response.json().catch(() => ({}));
-  // Too many wrong tokens: what is offered to everybody is there all the same.
+  // Too many wrong tokens: the public part of the configuration is present anyway.
   if (!response.ok && config.needsToken === undefined) throw new Refused(config.detail ?? `status ${response.status}`);
   return { ...config, iceServers: config.iceServers ?? [], publish: config.publish ?? [] };
 }
@@ -87,7 +86,7 @@ function show(config) {
   return config;
 }
 
-/** A notice above the content of the page, with a button if there is something to do; `null` takes it away. */
+/** Shows a notice above the page's content, with a button if there is an action; `null` removes it. */
 function complain(words, button) {
   let notice = document.getElementById('complaint');
   if (!words) return notice?.remove();
@@ -103,14 +102,14 @@ function complain(words, button) {
   notice.replaceChildren(text, ...(button ? [button] : []));
 }
 
-/** Takes the token out of `#token=…` in the address. It was not sent to the server, and is not kept in the history. */
+/** Removes the token in `#token=…` from the address. It was not sent to the server, and is not kept in the history. */
 function tokenInAddress() {
   const token = new URLSearchParams(location.hash.slice(1)).get('token');
   if (token !== null) history.replaceState(history.state, '', location.pathname + location.search);
   return token?.trim() || null;
 }
 
-/** Shows the server a token; gives what is wrong with it, or `null` if it was accepted. */
+/** Sends a token to the server; returns the error text, or `null` if it was accepted. */
 async function logIn(token) {
   const answer = await request(at('api/login'), {
     method: 'POST',
@@ -125,7 +124,7 @@ async function logIn(token) {
   }
 }
 
-/** Asks for the token until it is right. Whoever closes the dialog can open it again. */
+/** Asks for the token until it is valid. A user who closes the dialog can open it again. */
 async function signIn(refused) {
   const again = document.createElement('button');
   Object.assign(again, { type: 'button', className: 'main', textContent: 'Sign in' });
@@ -139,7 +138,7 @@ async function signIn(refused) {
   }
 }
 
-/** Asks for the token to publish with; gives what the server then offers, or `null`. */
+/** Asks for the publish token; returns the new configuration, or `null`. */
 export async function signInToPublish() {
   const config = await askForToken({ title: 'Token for publishing', wanted: ({ rights }) => rights?.publish });
   return config && show(config);
@@ -179,7 +178,7 @@ function askForToken({ title, refused = '', wanted = () => true }) {
   });
 }
 
-/** Gives the focus to an element if what had it has gone. */
+/** Moves the focus to an element if the focused element was removed. */
 export function keepFocus(element) {
   const { activeElement } = document;
   if (activeElement && activeElement !== document.body && activeElement.checkVisibility?.({ visibilityProperty: true })
@@ -187,13 +186,13 @@ export function keepFocus(element) {
   element.focus();
 }
 
-/** Words of the server as a sentence. */
+/** Formats an error text of the server as a sentence. */
 export const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.!?…]$/.test(words) ? '' : '.'}`;
 
-/** `ws:` or `wss:` for a path of this server: `socketUrl("api/live")`. */
+/** Returns the WebSocket URL for a path of this server: `socketUrl("api/live")`. */
 export const socketUrl = (path) => `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${at(path)}`;
 
-/** The line to the server: tells what streams there are as that changes, and at once when the server is gone or back. */
+/** The live connection to the server: reports changes of the streams, and loss and return of the server at once. */
 export class Line extends EventTarget {
   #socket;
   #wasUp = false;
@@ -208,30 +207,30 @@ export class Line extends EventTarget {
       onmessage: (detail) => this.dispatchEvent(new CustomEvent('news', { detail })),
       onlost: ({ isRefused }) => {
         this.#say(false);
-        // The server answers, but wants to be shown a token (again): the page begins anew.
+        // The server answers, but requires a token (again): reload the page.
         if (isRefused) ask().then((config) => config.needsToken && !config.signedIn && location.reload(), () => {});
       },
     });
   }
 
-  /** Makes sure that the server is there; if it is not, `down` follows. */
+  /** Checks that the server is reachable; if not, `down` follows. */
   check() {
     this.#socket.check();
   }
 
-  /** Waits before what has failed is tried again: as long as the server is gone there is no use, but for a try each minute. */
+  /** Waits before a retry: while the server is unreachable, until it returns, but at most a minute. */
   async pause(ms) {
     const end = performance.now() + (this.isGone ? 60_000 : ms);
     do await rest(Math.max(0, end - performance.now()));
     while (this.isGone && performance.now() < end);
   }
 
-  /** Whether the server was there, and is not now. */
+  /** Returns whether the server was reachable before, and is not now. */
   get isGone() {
     return this.#wasUp && !this.up;
   }
 
-  /** Whether it was laid anew just now. */
+  /** Returns whether the connection was reopened just now. */
   get isNew() {
     return this.#socket.isNew();
   }
@@ -249,7 +248,7 @@ export class Line extends EventTarget {
   }
 }
 
-/** Why a response is no success, in the server's words where it gives some (RFC 9457). */
+/** Returns the reason of an unsuccessful response, from the server's text if it has one (RFC 9457). */
 export async function problem(response) {
   try {
     const { title, detail } = await response.json();
@@ -259,7 +258,7 @@ export async function problem(response) {
   }
 }
 
-/** What to say when ICE found no path. */
+/** Returns the text for a failed ICE connection. */
 export function noPath(iceServers) {
   const relay = (iceServers ?? []).some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
   return relay
@@ -267,7 +266,7 @@ export function noPath(iceServers) {
     : 'No network path to the server. A firewall may be in the way: the server needs its UDP port open, or a TURN server (--turn).';
 }
 
-/** A graph of the last minute; `show(value)` adds a value, and writes it above. */
+/** A graph of the last minute; `show(value)` appends a value and displays it above. */
 export class Graph {
   #values = [];
 
@@ -304,7 +303,7 @@ export class Graph {
     const pen = canvas.getContext('2d');
     pen.scale(ratio, ratio);
     const top = Math.max(this.least, ...this.#values.filter(Number.isFinite)) * 1.1;
-    // Room for the line at every side.
+    // Room for the line's width at every edge.
     const inset = 4;
     pen.strokeStyle = getComputedStyle(canvas).borderBottomColor;
     pen.strokeRect(0, height - inset + 1.5, width, 0);

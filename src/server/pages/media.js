@@ -1,9 +1,9 @@
-// What rooms and calls share: cameras and microphones, tiles, figures.
+// Shared by rooms and calls: cameras and microphones, tiles, statistics.
 import { Graph } from './common.js';
 
 export const $ = (selector) => document.querySelector(selector);
 
-/** Says how things are: 'connecting', 'live', 'waiting', 'failed' or 'idle', and in words. The element is a live region. */
+/** Shows a state ('connecting', 'live', 'waiting', 'failed' or 'idle') and a text. The element is a live region. */
 export function say(state, words) {
   const element = $('#state');
   if (element.textContent === words) return;
@@ -11,7 +11,7 @@ export function say(state, words) {
   element.textContent = words;
 }
 
-/** Why there is no camera or microphone, and what to do about it. */
+/** Returns why there is no camera or microphone, and what to do about it. */
 export function deviceTrouble(error, what) {
   if (!navigator.mediaDevices) {
     return `Browsers give the ${what} to secure pages only. Open this page by https, or on localhost.`;
@@ -26,11 +26,11 @@ export function deviceTrouble(error, what) {
 
 const CAMERA = { width: { ideal: 640 }, height: { ideal: 360 }, frameRate: { ideal: 24, max: 30 } };
 
-/** One's own camera, microphone and screen: one track of each kind at most, handed to `onchange` when it changes. */
+/** The user's camera, microphone and screen: at most one track of each kind, passed to `onchange` when it changes. */
 export class Devices {
   video = null;
   audio = null;
-  /** What `video` is: 'camera', 'screen' or null. */
+  /** Source of `video`: 'camera', 'screen' or null. */
   shows = null;
   #cameraNext = false;
 
@@ -46,7 +46,7 @@ export class Devices {
     try {
       return await ask();
     } catch (error) {
-      // Who closes the choice of screens has said no, and knows it.
+      // Canceling the screen selection needs no error message.
       if (what !== 'screen' || error?.name !== 'NotAllowedError') this.ontrouble(deviceTrouble(error, what));
       return null;
     }
@@ -58,7 +58,7 @@ export class Devices {
     if (stream) this.#show(stream.getVideoTracks()[0], 'camera');
   }
 
-  /** When it ends, the camera goes on, if it was on before. */
+  /** When screen sharing ends, the camera resumes if it was on before. */
   async screen(on) {
     if (!on) return this.#endScreen();
     const camera = this.shows === 'camera';
@@ -98,7 +98,7 @@ export class Devices {
     this.video = track;
     this.shows = what;
     old?.stop();
-    // By the browser's own button, or unplugged.
+    // Ended by the browser's own button, or unplugged.
     track?.addEventListener('ended', () => {
       if (this.video !== track) return;
       if (what === 'screen') this.#endScreen();
@@ -114,7 +114,7 @@ export class Devices {
   }
 }
 
-/** The buttons for one's own microphone, camera and screen: each says what a click does. */
+/** The buttons for microphone, camera and screen: each is labeled with its action. */
 export function showSending({ isMuted, shows }) {
   const button = (id, isOn, words) => {
     $(id).classList.toggle('off', !isOn);
@@ -125,14 +125,14 @@ export function showSending({ isMuted, shows }) {
   button('#screen', true, shows === 'screen' ? 'Stop sharing' : 'Share screen');
 }
 
-/** A tile: a picture with a name, and the first letter of it when there is no picture. */
+/** A tile: video with a name, and the name's first letter while there is no video. */
 export class Tile {
   constructor(name, { own = false } = {}) {
     this.element = document.createElement('li');
     this.element.className = own ? 'tile self' : 'tile';
     this.video = document.createElement('video');
     Object.assign(this.video, { autoplay: true, playsInline: true, muted: own });
-    // A picture without sound plays at once wherever sound would need a click first.
+    // Muted video plays at once, even where audio would need a click first.
     this.video.setAttribute('aria-hidden', 'true');
     this.initial = document.createElement('div');
     this.initial.className = 'initial';
@@ -163,7 +163,7 @@ export class Tile {
     if (this.video.srcObject !== stream) this.video.srcObject = stream;
   }
 
-  /** Plays with sound; `false`: the browser wants a click first. */
+  /** Plays with sound; `false` if the browser requires a click first. */
   async play() {
     try {
       await this.video.play();
@@ -174,7 +174,7 @@ export class Tile {
   }
 }
 
-/** What the browser measures of a connection, over the time since the last call. */
+/** Statistics of a connection, over the time since the last call. */
 class Figures {
   #last = new Map();
 
@@ -217,7 +217,7 @@ class Figures {
   }
 }
 
-/** Draws figures, once a second as long as the `<details>` are open. `current` gives the connection, if there is one. */
+/** Draws statistics once per second while the `<details>` element is open. `current` returns the connection, if any. */
 export function showFigures(details, current) {
   const parent = details.querySelector('.graphs');
   const graphs = {

@@ -1,4 +1,4 @@
-// What a browser gets for an address that there is not.
+// The page for an unknown address.
 import { Line, offered } from './common.js';
 
 document.getElementById('path').textContent = location.pathname;

@@ -1,13 +1,11 @@
-// How a page notices that its network has changed, and finds back: the same for players, publishers, rooms and calls.
-//
-// - A `Socket` is asked for a sign of life as soon as anything looks wrong, and opened anew where none comes.
-// - A `PathWatch` sees within a second that media have stopped.
-// - Every wait has a limit (`request`, `rest`) and ends early when the network is back (`network`).
+// Detection of network changes and reconnection, shared by players, publishers, rooms and calls. A `Socket` is pinged
+// as soon as something looks wrong, and reopened if there is no reply; a `PathWatch` detects within a second that media
+// has stopped; every wait has a limit (`request`, `rest`) and ends early when the network is back (`network`).
 
 /**
- * Tells what concerns all connections of the page: `changed`, what was under way has probably been lost (the browser is
- * online again, or a socket had to be opened anew); `wake`, something may have happened unseen (the page was hidden, or
- * the machine slept).
+ * Events for all connections of the page: `changed`, requests in progress are probably lost (the browser is online
+ * again, or a socket had to be reopened); `wake`, changes may have been missed (the page was hidden, or the machine was
+ * suspended).
  */
 export const network = new EventTarget();
 
@@ -33,7 +31,9 @@ setInterval(() => {
   if (slept && !document.hidden) tell('wake');
 }, 2000);
 
-/** Waits, but no longer than until the network is back. Where it is back just now that has ended what this waits after. */
+/**
+ * Waits, but at most until the network is back. If it has just come back, that already ended the wait before this one.
+ */
 export function rest(wanted) {
   const ms = performance.now() - changed < 500 ? Math.min(wanted, 50) : wanted;
   return new Promise((done) => {
@@ -49,12 +49,12 @@ export function rest(wanted) {
   });
 }
 
-/** What was asked this long before the network changed is lost with it. */
+/** Requests sent within this time before a network change are considered lost. */
 const LOST_WITH_NETWORK = 300;
 
 /**
- * `fetch` that ends: after `limit` milliseconds, or when the network changes. A connection that the browser keeps from
- * earlier may be dead, and a request on it would never end.
+ * `fetch` with a limit: ends after `limit` milliseconds, or when the network changes. A connection kept by the browser
+ * may be dead, and a request on it would never end.
  */
 export async function request(url, options = {}, limit = 5000) {
   const stop = new AbortController();
@@ -72,25 +72,28 @@ export async function request(url, options = {}, limit = 5000) {
   }
 }
 
-/** How long a request may take that begins a session again, in ms, by the number of attempts before it. */
+/** Time limits of requests that start a session, in ms, by the number of previous attempts. */
 export const limitOf = (tries) => [5000, 1200, 2000, 3000][tries] ?? 5000;
 
-/** How often a server that is not there is asked again, in ms, by how long that has been done. */
+/** Intervals of retries while a server is unreachable, in ms, by the time this has lasted. */
 const askEvery = (elapsed) => (elapsed < 15_000 ? 250 : elapsed < 120_000 ? 500 : elapsed < 600_000 ? 1000 : 2000);
 
-/** Beside this script, wherever a proxy has put it. */
+/** A file next to this script, wherever a proxy serves it. */
 const HEALTH = new URL('../healthz', import.meta.url);
 
 /**
- * Firefox opens one socket to a host at a time, and holds further ones back for longer each time that one has failed; but
- * it forgets a request that was given up. Chromium does it the other way round: it goes on with the connections of such
- * requests, and has six at most. So each finds out in its own way when there is somebody again.
+ * Firefox opens one socket to a host at a time, and delays further ones longer after each failure; but it forgets a
+ * canceled request. Chromium continues to connect for canceled requests, with six connections at most. So each browser
+ * needs its own way to detect that the server is back.
  */
 const ASKS_BY_REQUEST = CSS.supports('-moz-appearance', 'none');
 
 let search = null;
 
-/** Until the server answers a request; gives the time that took, in ms. In Chromium, until one is no longer refused at once. */
+/**
+ * Waits until the server answers a request; returns the time that took, in ms. In Chromium, waits until a request is no
+ * longer refused at once.
+ */
 function reachable() {
   search ??= (async () => {
     const begun = performance.now();
@@ -109,8 +112,8 @@ function reachable() {
 }
 
 /**
- * How long a socket may take to open, one attempt after the other, and over again; and to answer, in ms. A new attempt
- * sends a packet at once, one under way ever later; but over a long way each takes its time.
+ * Time limits in ms for opening a socket, by attempt, repeated; and for its reply to a ping. A new attempt sends a
+ * packet at once, while one in progress retransmits at growing intervals; but over a long path each needs time.
  */
 const OPENING = [1000, 1000, 1500, 1000, 1500, 4000];
 const ANSWER = 800;
@@ -122,17 +125,17 @@ const ANSWER = 800;
 const FIRST_OPENING = 500;
 const LONGEST_ANSWER = 4000;
 
-/** How often a socket is asked for a sign of life when nothing looks wrong. */
+/** Interval of pings while nothing looks wrong. */
 const ASK_EVERY = 5000;
 
-/** How a socket can be lost without a word of the server's: open, or before it was. */
+/** How a socket can be lost without a message from the server: after opening, or before. */
 const SILENT = {};
 const REFUSED = {};
 const HUNG = {};
 
 /**
- * A WebSocket that is opened again when it is lost. `url` is asked each time; messages are handled one after the other.
- * `onlost` may return `false`: for good. Servers of ours answer `ping` by `pong`; `asks` says that this one does.
+ * A WebSocket that is reopened when it is lost. `url` is called each time; messages are handled one at a time. `onlost`
+ * may return `false` to stop. This server answers `ping` with `pong`; `asks` says that the peer does.
  */
 export class Socket {
   asks = true;
@@ -144,7 +147,7 @@ export class Socket {
   #tries = 0;
   #refusals = 0;
   #refused = 0;
-  /** How long the next attempt may take, where that is known better than by `OPENING`. */
+  /** Time limit of the next attempt, if a better one than in `OPENING` is known. */
   #opening = null;
   #wasOpen = false;
   #over = false;
@@ -164,19 +167,19 @@ export class Socket {
     return this.#socket?.readyState === WebSocket.OPEN;
   }
 
-  /** Whether it was opened anew within these milliseconds. */
+  /** Returns whether it was reopened within these milliseconds. */
   isNew(ms = 3000) {
     return performance.now() - this.#reopened < ms;
   }
 
-  /** Whether it was sent. */
+  /** Returns whether the message was sent. */
   send(message) {
     if (!this.isOpen) return false;
     this.#socket.send(JSON.stringify(message));
     return true;
   }
 
-  /** For good. */
+  /** Closes it for good. */
   close() {
     this.#over = true;
     network.removeEventListener('changed', this.#look);
@@ -187,12 +190,12 @@ export class Socket {
     this.#socket?.close(1000);
   }
 
-  /** Lets go of the socket, and opens another. */
+  /** Drops the socket and opens another one. */
   reopen() {
     this.#giveUp(SILENT);
   }
 
-  /** Asks whether the server still hears this socket. If it does not say so soon, another one is opened. */
+  /** Pings the server. Without a timely reply another socket is opened. */
   check() {
     if (!this.isOpen || !this.asks || this.#question) return;
     const asked = performance.now();
@@ -246,7 +249,7 @@ export class Socket {
     socket.onclose = ({ code, reason }) => this.#lost(socket, opened ? { code, reason } : REFUSED);
   }
 
-  /** This socket is let go of, for another. */
+  /** Drops this socket in favor of another one. */
   #giveUp(how) {
     const old = this.#socket;
     this.#lost(old, how);
@@ -261,7 +264,7 @@ export class Socket {
     this.#tries += 1;
     const { code = 0, reason = '' } = how;
     if (this.onlost?.({ code, reason, isRefused: how === REFUSED }) === false) return this.close();
-    // The server itself cannot have this page now.
+    // The server itself refuses this page for now.
     if (code === 1008 || code === 1013) {
       this.#refusals += 1;
       return this.#later(Math.min(8000, 250 * 2 ** this.#refusals));
@@ -271,16 +274,16 @@ export class Socket {
     else this.#later(how === SILENT || how === HUNG ? 0 : 100);
   }
 
-  /** Opens another when the server is there. */
+  /** Opens another socket when the server is reachable. */
   async #findAgain() {
     const took = await reachable();
-    // Every other attempt has its full time.
+    // Every second attempt has the full time.
     const isFirst = ASKS_BY_REQUEST && this.#opening === null;
     this.#opening = isFirst ? Math.max(FIRST_OPENING, 6 * took) : null;
     if (!this.#socket && !this.#over) this.#later(Math.min(8000, 20 * 2 ** Math.min(this.#refused, 9)));
   }
 
-  /** Not all pages at the same moment. */
+  /** Random delay, so that pages do not reconnect all at once. */
   #later(ms) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#open(), ms * (0.75 + Math.random() / 2));
@@ -288,18 +291,18 @@ export class Socket {
 }
 
 const SAMPLE = 300;
-/** So long nothing comes before it is asked why, in ms; and so long before the path is given up, whoever says what. */
+/** Silence in ms before its cause is checked, and before the path is given up in any case. */
 const SUSPECT = 600;
 const DEAD = 4000;
 
 /**
- * Watches whether anything comes by a connection. `onsuspect` is called when nothing has come for a moment where
- * something came all the time before, `ondead` when that has gone on, `onback` when something comes again.
+ * Watches the media of a connection. Calls `onsuspect` when media that arrived continuously has stopped for a moment,
+ * `ondead` when that lasts, and `onback` when media arrives again.
  */
 export class PathWatch {
   #heard = performance.now();
   #sum = -1;
-  /** Looks in a row that found something, and that found nothing. */
+  /** Number of consecutive checks with media, and without. */
   #steady = 0;
   #idle = 0;
   #said = null;
@@ -313,7 +316,7 @@ export class PathWatch {
     clearInterval(this.timer);
   }
 
-  /** Whether nothing has come for so long, or ICE has no path. */
+  /** Returns whether nothing has arrived for this time, or ICE has no path. */
   isSilent(ms = SUSPECT - 200) {
     return performance.now() - this.#heard > ms || !['connected', 'completed'].includes(this.pc.iceConnectionState);
   }

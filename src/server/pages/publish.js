@@ -1,4 +1,4 @@
-// A WHIP client: publishes a camera or the screen, and comes back by itself.
+// A WHIP client: publishes a camera or the screen, and reconnects automatically.
 import { at, Graph, keepFocus, Line, noPath, offered, problem, sentence, signInToPublish } from './common.js';
 import { limitOf, network, PathWatch, request, rest } from './network.js';
 
@@ -16,7 +16,7 @@ const graphs = {
   frames: new Graph($('graphs'), { title: 'Frames', unit: '/s', least: 30 }),
 };
 
-/** Kilobits a second to begin with; browsers begin with 300, and need half a minute to get from there to a full picture. */
+/** Initial bitrate in kbit/s; browsers start with 300 and need half a minute to reach full quality. */
 const START_BITRATE = 2000;
 
 function offer() {
@@ -45,7 +45,9 @@ function say(state, words) {
 
 const CAMERA = { width: { ideal: 1280 }, height: { ideal: 720 } };
 
-/** A stream of what was chosen. Where only one of camera and microphone is there, that one, and a note about it. */
+/**
+ * Returns a stream of the selected devices. If only one of camera and microphone is available, that one, with a notice.
+ */
 async function source(what) {
   const { mediaDevices } = navigator;
   const ask = (video, audio) => mediaDevices.getUserMedia({ video: video && CAMERA, audio });
@@ -72,7 +74,7 @@ function note(words) {
 
 const DEVICES = { both: 'camera or microphone', camera: 'camera', microphone: 'microphone', screen: 'screen' };
 
-/** Why there is nothing to publish, and what to do about it. */
+/** Returns why nothing can be published, and what to do about it. */
 function deviceTrouble(error, what) {
   const device = DEVICES[what];
   const Device = sentence(device).slice(0, -1);
@@ -98,7 +100,7 @@ $('form').onsubmit = async (event) => {
     if (mine === run) say('failed', deviceTrouble(error, $('what').value));
     return;
   }
-  // The browser's question can be answered after another click.
+  // The user can answer the browser's question after another click.
   if (mine !== run) return found.getTracks().forEach((track) => track.stop());
   media = found;
   $('video').srcObject = media;
@@ -127,14 +129,14 @@ $('form').onsubmit = async (event) => {
   }
 };
 
-/** How long a connection may take, in ms. */
+/** Time limit for connecting, in ms. */
 const PATIENCE = 10_000;
 
-/** One session, until it is lost. */
+/** A session, until it is lost. */
 class Session {
   lived = false;
   #lose;
-  /** Ends with words that say why. */
+  /** Ends with a reason. */
   lost = new Promise((done) => {
     this.#lose = done;
   });
@@ -158,7 +160,7 @@ class Session {
     this.pc.oniceconnectionstatechange = () => this.pc.iceConnectionState === 'disconnected' && this.#suspect();
     this.watch = new PathWatch(this.pc, {
       onsuspect: () => this.#suspect(),
-      // Without the server another connection is no better.
+      // Without the server, another connection would be no better.
       ondead: () => line.up && this.#lose('The connection was lost.'),
     });
     this.timer = setInterval(async () => {
@@ -173,7 +175,7 @@ class Session {
   async begin(limit) {
     const { pc } = this;
     await pc.setLocalDescription();
-    // Whole candidates in the offer: half a second is enough for those of this machine.
+    // Includes candidates in the offer: half a second is enough for those of this machine.
     if (pc.iceGatheringState !== 'complete') {
       const complete = new Promise((done) => {
         pc.onicegatheringstatechange = () => pc.iceGatheringState === 'complete' && done();
@@ -194,7 +196,7 @@ class Session {
     this.patience = setTimeout(() => pc.connectionState === 'connected' || this.#lose(noPath(config.iceServers)), PATIENCE);
   }
 
-  /** Until the server knows of it, where it can be reached: a stream has one publisher. */
+  /** Ends the session at the server if it is reachable: a stream has one publisher. */
   async end() {
     this.#isOver = true;
     clearInterval(this.timer);
@@ -215,7 +217,7 @@ class Session {
     if (url) await request(url, { method: 'DELETE', keepalive: true }, 1000).catch(() => {});
   };
 
-  /** The network has changed, or the server is back: a path that is silent is lost. */
+  /** The network has changed, or the server is back: a silent path is lost. */
   #look = () => {
     if (this.pc.connectionState === 'connected') {
       if (this.watch.isSilent()) this.#lose('The connection was lost.');
@@ -230,7 +232,7 @@ class Session {
   }
 }
 
-/** An answer with a hint for libwebrtc: the bitrate to begin with, in the format parameters of each video codec. */
+/** Adds a hint for libwebrtc to an answer: the initial bitrate, in the format parameters of each video codec. */
 function withStartBitrate(sdp) {
   const sections = sdp.split(/(?=^m=)/m);
   return sections.map((section) => {
@@ -238,7 +240,7 @@ function withStartBitrate(sdp) {
     const hint = `x-google-start-bitrate=${START_BITRATE}`;
     for (const type of types) {
       const line = new RegExp(`^a=fmtp:${type} [^\r\n]*`, 'm');
-      // A retransmission (apt=…) is no codec.
+      // A retransmission format (apt=…) is not a codec.
       if (line.test(section)) section = section.replace(line, (fmtp) => (/[ ;]apt=/.test(fmtp) ? fmtp : `${fmtp};${hint}`));
       else section = section.replace(new RegExp(`^a=rtpmap:${type} [^\r\n]*`, 'm'), (rtpmap) => `${rtpmap}\r\na=fmtp:${type} ${hint}`);
     }

@@ -1,4 +1,4 @@
-// A room: everybody sees and hears everybody else. The server makes all offers; this page answers them.
+// A room: all participants see and hear each other. The server sends all offers; this page answers them.
 import { at, here, keepFocus, Line, noPath, offered, sentence, socketUrl } from './common.js';
 import { $, Devices, say, showFigures, showSending, Tile } from './media.js';
 import { PathWatch, Socket } from './network.js';
@@ -6,9 +6,9 @@ import { PathWatch, Socket } from './network.js';
 const config = await offered();
 new Line($('#server'));
 const own = new Tile('You', { own: true });
-/** What is sent is in one stream: it is to be played in step. */
+/** All sent tracks are in one stream, to be played in sync. */
 const ownStream = new MediaStream();
-/** By the id of the member, which is that of its stream, too. */
+/** Tiles by member id, which is also the id of the member's stream. */
 const tiles = new Map();
 const streams = new Map();
 let room = here()[1] ?? '';
@@ -17,7 +17,7 @@ let me = null;
 let pc = null;
 let watch = null;
 let socket = null;
-/** Whether `pc` was connected once. */
+/** Set once `pc` has been connected. */
 let wasConnected = false;
 let restarts = 0;
 let watchdog;
@@ -61,7 +61,7 @@ async function join() {
   keepFocus($('#title'));
   $('#tiles').replaceChildren(own.element);
   say('connecting', 'Connecting…');
-  // One question for both is one question for the person, too.
+  // Both devices are requested together, so that the browser asks the user once.
   if ($('#with-microphone').checked) await devices.microphone(true);
   if ($('#with-camera').checked) await devices.camera(true);
   update();
@@ -72,7 +72,7 @@ async function join() {
       simulcast: 1,
       ...(hasFailed() && { renew: 1 }),
     })}`,
-    // Others' servers that this page knows how to talk to do not.
+    // Compatible servers of others may not do this.
     asks: false,
     onmessage,
     onlost({ code, reason }) {
@@ -109,7 +109,7 @@ function hangUp() {
   arrange();
 }
 
-/** What is sent has changed. */
+/** The sent tracks have changed. */
 function update() {
   own.update({ name: name || 'You', camera: devices.shows === 'camera', screen: devices.shows === 'screen',
     microphone: !devices.isMuted });
@@ -124,7 +124,7 @@ function tellState() {
   socket?.send({ event: 'state', data: JSON.stringify(state) });
 }
 
-/** Puts the own tracks on the m-lines that the server receives on: no negotiation is needed for that. */
+/** Attaches the own tracks to the m-lines that the server receives on: this needs no negotiation. */
 async function send() {
   for (const { isUp, sender, receiver } of pc?.getTransceivers() ?? []) {
     if (!isUp) continue;
@@ -140,20 +140,20 @@ async function onmessage({ event, data }) {
   const value = data ? JSON.parse(data) : null;
   switch (event) {
     case 'welcome':
-      // The connection of another visit is over: the server begins a new one.
+      // The connection of an earlier visit is over: the server starts a new one.
       if (!value.resumed) hangUp();
       me = value;
       socket.asks = true;
       tellState();
       if (pc?.connectionState === 'connected') say('live', 'Connected');
-      // Whatever has ended the socket may have ended the path, too.
+      // The event that ended the socket may have ended the path, too.
       if (hasFailed()) renew();
       else if (watch?.isSilent()) restart();
       break;
     case 'members': return members(value);
     case 'offer': return answer(value);
     case 'candidate':
-      // Of an offer that is answered no more.
+      // Belongs to an offer that will not be answered.
       await pc?.addIceCandidate(value).catch((error) => console.warn(error));
       break;
     case 'error': console.warn('the server:', value.message); break;
@@ -168,7 +168,7 @@ async function answer(offer) {
   for (const transceiver of pc.getTransceivers()) {
     if (!up.has(transceiver.mid) || transceiver.isUp) continue;
     transceiver.isUp = true;
-    // The answer says no more of it than the offer asks for.
+    // The answer contains no more than the offer asks for.
     transceiver.direction = 'sendrecv';
     transceiver.sender.setStreams(ownStream);
   }
@@ -180,7 +180,7 @@ async function answer(offer) {
   }
 }
 
-/** The mids of what goes from here to the server: the first section of each kind that can. */
+/** Returns the mids for tracks sent to the server: the first section of each kind that can receive. */
 function receivedByServer(sdp) {
   const up = new Map();
   for (const section of sdp.split(/\r\n(?=m=)/).slice(1)) {
@@ -192,8 +192,8 @@ function receivedByServer(sdp) {
 }
 
 /**
- * Where the server asked for layers, says how large each is: the last in use has the full size, each before it half of
- * that. Browsers send no more layers than the size of the picture is worth, and would leave out the largest.
+ * Sets the sizes of the layers that the server requested: the last one in use has full size, each one before it half of
+ * that. Browsers send no more layers than the picture size warrants, and would omit the largest.
  */
 async function layer(sender) {
   const parameters = sender.getParameters();
@@ -263,24 +263,24 @@ function connection() {
  */
 const hasFailed = () => wasConnected && pc?.connectionState === 'failed';
 
-/** Asks the server for a connection in place of this one. Without the server the next socket does. */
+/** Requests a replacement of this connection from the server; while it is unreachable, the next socket does. */
 function renew() {
   say('connecting', 'The connection is lost. Connecting again…');
-  // Other servers know nothing of visits.
+  // Other servers do not support visits.
   if (!me) hangUp();
   if (socket?.isOpen) socket.reopen();
 }
 
-/** Nothing comes any more. If the server does not answer either, there is another socket soon, and a `welcome`. */
+/** No media arrives. If the server does not answer either, another socket follows soon, and a `welcome`. */
 function onsuspect() {
   if (socket?.isNew()) restart();
   else socket?.check();
 }
 
-/** Asks for another path; if that does not help, for another connection. */
+/** Requests an ICE restart; if that does not help, another connection. */
 function restart() {
   clearTimeout(watchdog);
-  // Without the server nothing can be agreed upon; its next `welcome` comes back to this.
+  // Negotiation needs the server; its next `welcome` resumes this.
   if (!pc || !socket?.isOpen) return;
   restarts += 1;
   if (restarts > 2) {
@@ -319,7 +319,7 @@ function members(list) {
   $('#title').textContent = others.length ? `Room ${room} · ${others.length + 1} people` : `Room ${room} · nobody else is here yet`;
 }
 
-/** As many rows as columns, or one less; on a phone one column for two, two for more. */
+/** As many rows as columns, or one less; on a phone one column for two tiles, two for more. */
 function arrange() {
   const count = tiles.size + 1;
   const columns = Math.ceil(Math.sqrt(count));
@@ -344,16 +344,16 @@ function forget(id) {
 }
 
 async function show(id) {
-  // A server that does not tell who is there, as pion's sfu-ws example.
+  // A server that sends no member list, such as pion's sfu-ws example.
   if (!me && !tiles.has(id)) add(id, 'Guest');
   const [tile, stream] = [tiles.get(id), streams.get(id)];
   if (!tile || !stream) return;
-  // A new one each time: what a stream gets later is not always shown.
+  // A new stream each time: tracks added to a stream later are not always displayed.
   tile.stream = new MediaStream(stream.getTracks());
   if (!(await tile.play())) $('#sound').hidden = false;
 }
 
-// For a link that joins at once, and for tests.
+// For links that join at once, and for tests.
 if (room && new URLSearchParams(location.search).has('join')) {
   name = new URLSearchParams(location.search).get('name') ?? $('#name').value;
   join();

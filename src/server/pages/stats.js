@@ -1,4 +1,4 @@
-// The figures of the server, as `looprtc stats` shows them in a terminal.
+// The server's statistics, as `looprtc stats` shows them in a terminal.
 import { at, Line, offered, problem, sentence } from './common.js';
 
 const $ = (id) => document.getElementById(id);
@@ -14,7 +14,7 @@ function time(seconds) {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds / 60) % 60)} min`;
 }
 
-/** Fills a place with a table: names of columns, and rows of texts whose first is the name of the row. */
+/** Fills an element with a table: column names, and rows of texts, the first of which is the row's name. */
 function table(id, columns, rows, none) {
   const place = $(id);
   if (rows.length === 0) {
@@ -36,7 +36,7 @@ function table(id, columns, rows, none) {
   made.append(line(columns, true), ...rows.map((row) => line(row, false)));
   made.setAttribute('aria-labelledby', `${id}-title`);
   place.className = 'wide';
-  // Wider than a phone: it is scrolled, by the keyboard too.
+  // Wider than a phone: scrollable, also by keyboard.
   place.tabIndex = 0;
   place.setAttribute('role', 'group');
   place.setAttribute('aria-labelledby', `${id}-title`);
@@ -63,7 +63,7 @@ for (;;) {
     if (response.ok) show(await response.json());
     else $('trouble').textContent = sentence(await problem(response));
   } catch (error) {
-    // The line to the server says whether it can be reached.
+    // The live connection reports whether the server is reachable.
     console.warn('asking for statistics', error);
   }
   await pause(document.hidden ? 5000 : 1000);

@@ -1,4 +1,4 @@
-// The list of streams, and one of them playing.
+// The list of streams, and a player.
 import { at, Graph, here, keepFocus, Line, offered } from './common.js';
 import { request } from './network.js';
 import { Player } from './whep.js';
@@ -25,7 +25,7 @@ const WORDS = {
   failed: ({ why, retryIn }) => `Unavailable: ${why}${retryIn ? ` (next try in ${Math.ceil(retryIn)} s)` : ''}`,
 };
 
-/** The streams as the server last told of them; `null` until it has. */
+/** The streams as last reported by the server; `null` before that. */
 let known = null;
 
 function list(streams) {
@@ -52,11 +52,11 @@ function list(streams) {
   }
   notes();
   for (const li of cards.values()) li.remove();
-  // The server may have been started again, with other streams.
+  // The server may have been restarted with other streams.
   if (playing && Boolean(player) !== known.has(playing)) play();
 }
 
-/** What of the stream that is playing is left out, or damaged. */
+/** Returns the parts of the playing stream that are left out or damaged. */
 function notes() {
   const texts = known?.get(playing)?.notes ?? [];
   $('notes').hidden = texts.length === 0;
@@ -93,7 +93,7 @@ function show() {
   if (playing) scrollTo({ top: 0, behavior: 'smooth' });
 }
 
-/** Plays what is chosen, if there is such a stream. */
+/** Plays the selected stream, if it exists. */
 function play() {
   player?.stop();
   player = null;
@@ -128,7 +128,7 @@ function play() {
   });
 }
 
-/** With sound where the browser allows that without a click on this page; else silent, with a way to change it. */
+/** Plays with sound if the browser allows it without a click; otherwise muted, with a button to unmute. */
 async function start() {
   const video = $('video');
   if (!video.srcObject || !video.paused || video.dataset.paused) return;
@@ -184,7 +184,7 @@ $('room').onsubmit = (event) => {
   location.href = at(`room/${encodeURIComponent($('room-name').value.trim())}`);
 };
 window.onpopstate = show;
-// A page that goes says so; one that comes back from the browser's cache begins anew.
+// A page that is left ends its session; one restored from the browser's cache starts a new one.
 window.onpagehide = () => player?.stop();
 window.onpageshow = ({ persisted }) => persisted && location.reload();
 line.addEventListener('news', ({ detail }) => {
@@ -194,7 +194,7 @@ line.addEventListener('news', ({ detail }) => {
 try {
   list((await (await request(at('api/streams'))).json()).streams);
 } catch (error) {
-  // The line to the server tells of them, too.
+  // The live connection reports them, too.
   console.warn('asking for the streams', error);
 }
 sound();

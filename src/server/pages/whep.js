@@ -1,20 +1,20 @@
-// A WHEP client that comes back by itself, and says what is missing as long as there is nothing to see.
+// A WHEP client that reconnects automatically, and shows what is missing while there is no media.
 import { at, noPath, problem } from './common.js';
 import { limitOf, network, PathWatch, request } from './network.js';
 
-/** How long a connection may take, in ms. */
+/** Time limit for connecting, in ms. */
 const PATIENCE = 10_000;
 
-/** How long it takes until an absence is worth a word: of pictures at first, and of further ones, in ms. */
+/** Time after which missing video is reported, for the first frame and for further ones, in ms. */
 const FIRST = 1500;
 const STILL = 2000;
 
 const GONE = 'The server cannot be reached.';
 
 /**
- * Plays one stream into a video element until `stop`. Says what happens by `say(state, words)`, where state is
- * connecting, live, waiting or failed, and each second how it goes by `figures`. `stream` gives what the server says of
- * the stream, if it has said something yet, and `why` the words for one that has failed.
+ * Plays a stream into a video element until `stop`. Reports by `say(state, text)`, where state is connecting, live,
+ * waiting or failed, and statistics once per second by `figures`. `stream` returns the server's information about the
+ * stream, if any, and `why` the text for one that has failed.
  */
 export class Player {
   #run = 0;
@@ -39,7 +39,7 @@ export class Player {
     this.video.srcObject = null;
   }
 
-  /** What the server says of the stream has changed. */
+  /** The server's information about the stream has changed. */
   judge() {
     this.#session?.judge();
   }
@@ -65,7 +65,7 @@ export class Player {
       if (session.lived) tries = 0;
       tries += 1;
       this.say('failed', `${this.line.isGone ? GONE : words} Trying again…`);
-      // At once, where the last one was good and the server is there; if it is not, as soon as it is back.
+      // At once if the last session worked and the server is reachable; otherwise as soon as it is back.
       const isAtOnce = tries === 1 && session.lived && this.line.up;
       if (!isAtOnce) await this.line.pause(Math.min(250 * 2 ** tries, 4000));
     }
@@ -73,10 +73,10 @@ export class Player {
 }
 
 class Session {
-  /** Pictures were shown, or sound played where there are none. */
+  /** Video frames were displayed, or audio was played if there is no video. */
   lived = false;
   #lose;
-  /** Ends with words that say why. */
+  /** Ends with a reason. */
   lost = new Promise((done) => {
     this.#lose = done;
   });
@@ -85,11 +85,11 @@ class Session {
   #waiting = [];
   #before = {};
   #begun = performance.now();
-  /** When the last picture was decoded. */
+  /** Time at which the last frame was decoded. */
   #picture = 0;
   #video = { packets: 0, whole: 0, decoded: 0 };
   #sound = 0;
-  /** When the first packet of a picture was seen. */
+  /** Time at which the first video packet arrived. */
   #arrivedAt = Infinity;
   #isStill = true;
   #isOver = false;
@@ -120,7 +120,7 @@ class Session {
     this.pc.addTransceiver('video', { direction: 'recvonly' });
     this.pc.addTransceiver('audio', { direction: 'recvonly' });
     const offer = await this.pc.createOffer();
-    // Browsers offer Opus in mono unless told.
+    // Browsers offer mono Opus by default.
     const sdp = offer.sdp.replace(/(a=fmtp:\d+ [^\r\n]*useinbandfec=1)(?![^\r\n]*stereo)/g, '$1;stereo=1');
     await this.pc.setLocalDescription({ type: 'offer', sdp });
     const response = await request(at(`whep/${encodeURIComponent(this.player.name)}`), {
@@ -148,7 +148,7 @@ class Session {
     this.#lose('The connection was lost.');
   }
 
-  /** The network has changed, or the server is back: a path that is silent is lost. */
+  /** The network has changed, or the server is back: a silent path is lost. */
   look() {
     if (this.pc.connectionState === 'connected') {
       if (this.watch.isSilent() && this.lived) this.#lose('The connection was lost.');
@@ -157,13 +157,13 @@ class Session {
     }
   }
 
-  /** Nothing comes. If the server does not answer either, it is known soon, and what to do. */
+  /** No media arrives. If the server does not answer either, that is known soon and handled. */
   #suspect() {
     if (this.player.line.isNew) this.#lose('The connection was lost.');
     else this.player.line.check();
   }
 
-  /** A stream without a publisher may well be silent, and without the server another connection is no better. */
+  /** A stream without a publisher may be silent, and without the server another connection would be no better. */
   #dead() {
     if (this.player.line.up && this.player.stream()?.state !== 'waiting') this.#lose('The connection was lost.');
   }
@@ -182,7 +182,7 @@ class Session {
     video.requestVideoFrameCallback?.(onPicture);
   }
 
-  /** Says how it is: what is missing, as long as something is. */
+  /** Shows the current state, including what is missing. */
   judge() {
     if (this.#isOver || this.pc.connectionState !== 'connected') return;
     const now = performance.now();
@@ -217,7 +217,7 @@ class Session {
       : `Video arrives, but this browser cannot decode it${this.codec ? ` (${this.codec})` : ''}.${only}`;
   }
 
-  // Candidates go by PATCH (RFC 9725, section 4.3.1), those that come together in one.
+  // Candidates are sent by PATCH (RFC 9725, section 4.3.1), batched if they arrive together.
   #trickle(candidate) {
     this.#waiting.push(candidate);
     clearTimeout(this.soon);
@@ -277,7 +277,7 @@ class Session {
     });
     const was = this.#before;
     this.#before = now;
-    // Where the page is not seen pictures are decoded, but not shown.
+    // While the page is hidden, frames are decoded but not displayed.
     if (now.frames > (was.frames ?? 0)) this.#picture = now.at;
     this.judge();
     if (was.at === undefined) return;

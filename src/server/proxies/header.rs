@@ -1,40 +1,40 @@
-//! The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): what a load balancer puts before the first
-//! byte of a connection.
+//! The PROXY protocol, versions 1 and 2 (haproxy.org, proxy-protocol.txt): a header that a load balancer sends before
+//! the first byte of a connection.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The first bytes of version 2.
+/// Signature of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The longest line of version 1, its end included.
+/// Maximum length of a version 1 header, including its line end.
 const MOST_LINE: usize = 107;
 
-/// Bytes of addresses and TLVs that are taken of version 2: the addresses of Unix sockets, and room to spare.
+/// Maximum length of addresses and TLVs in version 2, in bytes: the addresses of Unix sockets, with room to spare.
 const MOST_REST: usize = 1024;
 
-/// A PROXY header.
+/// A parsed PROXY header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Header {
-    /// The connection is this client's.
+    /// The connection belongs to this client.
     Client(SocketAddr),
-    /// The proxy's own (a check of health), or of a kind that has no address.
+    /// The connection is the proxy's own (a health check), or of a type without an address.
     Own,
 }
 
-/// Reads it from what comes, in whatever pieces.
+/// Incremental parser of a PROXY header.
 #[derive(Debug, Default)]
 pub(crate) struct HeaderReader {
     bytes: Vec<u8>,
 }
 
 impl HeaderReader {
-    /// Takes bytes. `None`: more are needed. Else what the header says, and what follows it.
+    /// Adds bytes. Returns `None` if more are needed, otherwise the header and the bytes after it.
     ///
     /// # Errors
     ///
-    /// It is no such header.
+    /// Returns an error if this is not a valid PROXY header.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Option<(Header, Vec<u8>)>, &'static str> {
-        // Never more than one read beyond the longest header is held.
+        // At most one read beyond the longest header is held.
         self.bytes.extend_from_slice(bytes);
         let found = if starts_alike(&self.bytes, SIGNATURE) {
             version_2(&self.bytes)?
@@ -47,7 +47,7 @@ impl HeaderReader {
     }
 }
 
-/// Returns `true` if one of them is the beginning of the other.
+/// Returns `true` if one of the two is a prefix of the other.
 fn starts_alike(bytes: &[u8], wanted: &[u8]) -> bool {
     let length = bytes.len().min(wanted.len());
     bytes[..length] == wanted[..length]
@@ -55,7 +55,7 @@ fn starts_alike(bytes: &[u8], wanted: &[u8]) -> bool {
 
 type Found = Result<Option<(Header, usize)>, &'static str>;
 
-/// `PROXY TCP4 192.0.2.7 192.0.2.1 56324 443`
+/// Parses version 1: `PROXY TCP4 192.0.2.7 192.0.2.1 56324 443`.
 fn version_1(bytes: &[u8]) -> Found {
     let bad = "a line of the PROXY protocol that cannot be read";
     let most = &bytes[..bytes.len().min(MOST_LINE)];

@@ -1,4 +1,4 @@
-//! What rooms are told before they open.
+//! Configuration of rooms.
 
 use std::time::Duration;
 
@@ -7,52 +7,52 @@ use crate::proto::media::Codec;
 use crate::proto::peer::{Codecs, PeerConfig};
 use crate::setters::setters;
 
-/// Configuration of [`Rooms`](super::Rooms), with every limit.
+/// Configuration of [`Rooms`](super::Rooms), including all limits.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct RoomsConfig {
-    /// What the peers of participants are made with. Its codecs, its media mode and its bandwidth estimation are
-    /// set by the rooms.
+    /// Configuration of the participants' peers. The rooms override its codecs, media mode and bandwidth estimation.
     pub peer: PeerConfig,
-    /// The codecs of all rooms: what one sends, every other has to decode. VP8 and Opus by default, which all
-    /// browsers know. Layers are switched at keyframes, which are recognised in VP8 and H.264; other pictures
-    /// are asked for in one layer.
+    /// Codecs of all rooms: every participant has to decode what the others send. Default: VP8 and Opus, which all
+    /// browsers support. Simulcast layers are switched at keyframes, which are detected for VP8 and H.264; video of
+    /// other codecs is requested in one layer.
     pub codecs: Codecs,
-    /// Ask for pictures in three layers (simulcast), so that each receiver gets what its path carries: of those pages
-    /// that say they know how (`?simulcast=1`). Of others not: Chromium sends nothing at all when it is asked for layers
-    /// of a track that `addTrack` was called for before. On by default.
+    /// Requests simulcast video in three layers, so that each receiver gets what its path can carry; only from pages
+    /// that declare support (`?simulcast=1`). Others are not asked: Chromium sends nothing if it is offered layers for
+    /// a track that was added with `addTrack` before. On by default.
     pub simulcast: bool,
-    /// What a receiver's path is taken to carry before that is known, in bits a second. 1,500,000.
+    /// Assumed capacity of a receiver's path before it is estimated, in bits per second. Default: 1,500,000.
     pub initial_bitrate: u64,
-    /// STUN and TURN servers that the pages are told of. None by default.
+    /// STUN and TURN servers sent to the pages. None by default.
     pub ice_servers: Vec<IceServer>,
-    /// Rooms at once. 100; above it nobody can open another.
+    /// Maximum number of rooms. Default: 100; beyond it no room can be opened.
     pub max_rooms: usize,
-    /// Participants of one room. 20; above it nobody can join. At most 60: each takes two m-lines at each other.
+    /// Maximum number of participants per room. Default: 20, at most 60, because each one uses two m-lines at every
+    /// other; beyond it nobody can join.
     pub max_participants: usize,
-    /// Participants of one client address (of one network of 64 bits, for IPv6) in all rooms, those that are waited for
-    /// included. 100; above it the socket is closed (1013).
+    /// Maximum number of participants per client address (per /64 network for IPv6) in all rooms, including those in
+    /// the grace period. Default: 100; beyond it the socket is closed (1013).
     pub max_per_client: usize,
-    /// Rooms in which one client address is alone. 20; above it it cannot open another.
+    /// Maximum number of rooms with participants of one client address only. Default: 20; beyond it that client cannot
+    /// open another.
     pub max_rooms_per_client: usize,
-    /// Participants of one client address that may join in a second, after a burst of [`Self::max_per_client`]. 10.
+    /// Maximum number of joins per client address and second, after a burst of [`Self::max_per_client`]. Default: 10.
     pub joins_per_second: u32,
-    /// Peers of all rooms, so that rooms cannot use up the loop's. No limit by default.
+    /// Maximum number of peers of all rooms, so that rooms cannot exhaust the loop's. No limit by default.
     pub max_peers: usize,
-    /// Bytes of a message. 64 KiB; above it the socket is closed (1009).
+    /// Maximum size of a message, in bytes. Default: 64 KiB; larger ones close the socket (1009).
     pub max_message: usize,
-    /// Messages of one socket in a second, after a burst of four times as many. 50; above it the socket is
-    /// closed (1008).
+    /// Maximum number of messages per socket and second, after a burst of four times as many. Default: 50; beyond it
+    /// the socket is closed (1008).
     pub max_message_rate: u32,
-    /// Characters of a participant's name that are kept. 64.
+    /// Maximum length of a participant's name, in characters; longer ones are truncated. Default: 64.
     pub max_name: usize,
-    /// How long a participant whose socket is gone stays: a page that comes back within this time goes on as if
-    /// nothing had been. 10 s.
+    /// Time for which a participant with a lost socket stays: a page that returns within it continues without
+    /// interruption. Default: 10 s.
     pub grace: Duration,
-    /// How long an offer may be unanswered before its participant is sent away. 20 s.
+    /// Time limit for the answer to an offer, after which the participant is removed. Default: 20 s.
     pub answer_time: Duration,
-    /// The least time between two requests for a keyframe of the same pictures. Those who ask meanwhile get that
-    /// one. 500 ms.
+    /// Minimum interval between keyframe requests for the same video; requests within it share one. Default: 500 ms.
     pub keyframe_interval: Duration,
 }
 
@@ -95,5 +95,5 @@ impl RoomsConfig {
     }
 }
 
-/// More m-lines than a peer may have are of no use.
+/// A limit of the m-lines per peer.
 pub(super) const MOST_PARTICIPANTS: usize = 60;

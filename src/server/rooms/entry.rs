@@ -1,4 +1,4 @@
-//! Admission to rooms: limits of the server, of a room, and of each client.
+//! Admission to rooms: limits of the server, of each room, and of each client.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::{Rooms, RoomsConfig, config};
 use crate::server::quota::{Held, Rates};
 
-/// The share of the rooms that each client holds.
+/// What each client uses of the rooms.
 #[derive(Debug)]
 pub(super) struct Clients {
-    /// Participants, those that are waited for included.
+    /// Number of participants, including those in the grace period.
     pub participants: Held<IpAddr>,
     joins: Rates,
 }
@@ -20,7 +20,7 @@ impl Clients {
         let each = Duration::from_secs(1) / config.joins_per_second.max(1);
         Self {
             participants: Held::new(config.max_per_client),
-            // As many as it may have can join at once: a class of pupils behind one address.
+            // As many as a client may have can join at once, for example a class behind one address.
             joins: Rates::new(
                 u32::try_from(config.max_per_client).unwrap_or(u32::MAX),
                 each,
@@ -34,7 +34,7 @@ impl Rooms {
     ///
     /// # Errors
     ///
-    /// Why not, for the page.
+    /// Returns the reason, for the page.
     pub(super) fn may_join(
         &mut self,
         room: &str,
@@ -44,7 +44,7 @@ impl Rooms {
         if !self.clients.participants.has_room(&client) {
             return Err("this address has as many participants as it may have; try again later");
         }
-        // Of each room: how many are in it, and whether all of them are of this client.
+        // For each room: the number of participants, and whether all of them belong to this client.
         let mut rooms: HashMap<&str, (usize, bool)> = HashMap::new();
         for participant in self.participants.values() {
             let (count, is_own) = rooms.entry(&participant.room).or_insert((0, true));

@@ -1,4 +1,4 @@
-//! What of a source goes to one receiver: of which layer, from which packet on, and with which numbers.
+//! Forwarding of a source to one receiver: selection of the layer, start at a keyframe, rewriting of numbers.
 
 use std::sync::Arc;
 
@@ -6,28 +6,28 @@ use super::vp8::{Descriptor, Numbers};
 use crate::proto::media::Codec;
 use crate::proto::peer::ReceivedPacket;
 
-/// The layers that are asked for, the smallest first: a quarter, a half, and the full size.
+/// Simulcast layers requested, the smallest first: quarter, half and full size.
 pub(crate) const LAYERS: [&str; 3] = ["q", "h", "f"];
 
-/// A layer by its place in [`LAYERS`]; 0 for pictures in one layer, and for sound.
+/// Index of a layer in [`LAYERS`]; 0 for video in one layer, and for audio.
 pub(crate) type Layer = usize;
 
-/// What a packet's first bytes tell; worked out once for all receivers.
+/// Properties of a packet, determined once for all receivers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look {
     pub layer: Layer,
-    /// It begins a keyframe; `None`: that cannot be told of this codec.
+    /// Set if it starts a keyframe; `None` if that cannot be detected for this codec.
     begins_keyframe: Option<bool>,
     vp8: Option<Descriptor>,
 }
 
 impl Look {
-    /// `None`: of a layer that was not asked for.
+    /// Inspects a packet. Returns `None` if it belongs to a layer that was not requested.
     pub fn at(packet: &ReceivedPacket) -> Option<Self> {
         Self::of(packet.codec, packet.rid.as_deref(), &packet.payload)
     }
 
-    /// The same, of a packet's parts.
+    /// Inspects the parts of a packet.
     pub fn of(codec: Codec, rid: Option<&str>, payload: &[u8]) -> Option<Self> {
         let layer = match rid {
             None => 0,
@@ -39,7 +39,7 @@ impl Look {
             Codec::Vp8 => Some(vp8.is_some_and(|d| d.begins_keyframe)),
             Codec::H264 => Some(h264_begins_keyframe(payload)),
             codec if codec.is_video() => None,
-            // A decoder of sound can begin anywhere.
+            // An audio decoder can start anywhere.
             _ => Some(true),
         };
         Some(Self {
@@ -52,13 +52,13 @@ impl Look {
 
 #[cfg(feature = "testing")]
 impl Look {
-    /// Whether it begins a keyframe; `None`: that cannot be told of this codec.
+    /// Returns `true` if it starts a keyframe; `None` if that cannot be detected for this codec.
     pub(crate) fn begins_keyframe(&self) -> Option<bool> {
         self.begins_keyframe
     }
 }
 
-/// Whether an RTP payload of H.264 (RFC 6184, section 5.2) has parameter sets or the beginning of an IDR picture.
+/// Returns `true` if an H.264 payload (RFC 6184, section 5.2) contains parameter sets or the start of an IDR picture.
 fn h264_begins_keyframe(payload: &[u8]) -> bool {
     const IDR: u8 = 5;
     const SPS: u8 = 7;
@@ -73,48 +73,48 @@ fn h264_begins_keyframe(payload: &[u8]) -> bool {
     }
 }
 
-/// What becomes of a packet for one receiver.
+/// What is sent to one receiver for a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Drop,
     AsItIs,
-    /// With this payload instead.
+    /// The packet with this payload instead.
     Changed(Arc<[u8]>),
 }
 
-/// Chooses for one receiver of one source.
+/// Selects the packets of one source for one receiver.
 #[derive(Debug, Default)]
 pub(crate) struct Forwarder {
     current: Option<Layer>,
-    /// The layer that it is to get.
+    /// The target layer.
     target: Layer,
     numbers: Numbers,
-    /// Layers it was switched between.
+    /// Number of switches between layers.
     pub switches: u64,
 }
 
 impl Forwarder {
-    /// It begins anew, with the next keyframe.
+    /// Restarts with the next keyframe.
     pub fn restart(&mut self) {
         self.current = None;
     }
 
-    /// From the next keyframe of it on, this layer.
+    /// Sets the target layer, effective with its next keyframe.
     pub fn aim(&mut self, layer: Layer) {
         self.target = layer;
     }
 
-    /// The layer that it waits for a keyframe of.
+    /// Returns the layer whose keyframe is awaited.
     pub fn waits_for(&self) -> Option<Layer> {
         (self.current != Some(self.target)).then_some(self.target)
     }
 
-    /// The layer that it is to get.
+    /// Returns the target layer.
     pub fn target(&self) -> Layer {
         self.target
     }
 
-    /// The layer it gets now, or is to get first.
+    /// Returns the current layer, or the target layer before the first keyframe.
     pub fn layer(&self) -> Layer {
         self.current.unwrap_or(self.target)
     }
@@ -123,9 +123,9 @@ impl Forwarder {
         if self.current != Some(look.layer) {
             let is_wanted = match self.current {
                 _ if look.layer == self.target => true,
-                // Anything is better than nothing.
+                // Any layer is better than none.
                 None => true,
-                // Nearer to what is wanted.
+                // Closer to the target.
                 Some(current) => look.layer.abs_diff(self.target) < current.abs_diff(self.target),
             };
             if !is_wanted || !look.begins_keyframe.unwrap_or(true) {
@@ -151,7 +151,7 @@ impl Forwarder {
 mod tests {
     use super::*;
 
-    /// A picture of VP8 with a picture id, in one packet.
+    /// Builds a VP8 frame with a picture id, in one packet.
     fn picture(id: u8, is_key: bool) -> Vec<u8> {
         vec![0x90, 0x80, id, u8::from(!is_key), 9, 9]
     }
@@ -179,7 +179,7 @@ mod tests {
         f.aim(2);
         assert_eq!(f.waits_for(), Some(2));
         assert_eq!(decide(&mut f, 2, &picture(5, false)), None);
-        // A keyframe of a lesser layer is there first.
+        // A keyframe of a smaller layer arrives first.
         assert_eq!(
             decide(&mut f, 0, &picture(50, true)),
             Some(picture(50, true))
@@ -200,7 +200,7 @@ mod tests {
             Some(picture(53, false))
         );
         assert_eq!((f.waits_for(), f.switches), (None, 1));
-        // Down again; not to the one between, which is no nearer.
+        // Down again; not to the middle layer, which is no closer.
         f.aim(0);
         assert_eq!(decide(&mut f, 0, &picture(60, false)), None);
         assert_eq!(

@@ -1,25 +1,24 @@
-//! Which layers fit the path of one receiver.
+//! Selection of the layers that fit a receiver's path.
 
 use super::forward::Layer;
 
-/// Of what the path carries, the part that is planned with. The rest is for what is sent again.
+/// Percentage of the estimated capacity that is planned with; the rest is reserved for retransmissions.
 const PLANNED: u64 = 90;
 
-/// To be taken up again, a layer has to fit this much better, in percent, than to be kept: else it would be switched
-/// to and fro.
+/// Margin in percent for switching up, compared with keeping a layer: prevents oscillation.
 const RELUCTANCE: u64 = 115;
 
-/// One source as a receiver could have it.
+/// The options for one source of a receiver.
 #[derive(Debug, Clone)]
 pub(super) struct Choice {
-    /// What comes, the smallest first, with its rate in bits a second.
+    /// The incoming layers, the smallest first, with their rates in bits per second.
     pub layers: Vec<(Layer, u64)>,
-    /// What it is to get so far.
+    /// The layer selected so far.
     pub current: Layer,
 }
 
-/// Chooses a layer for each source (an index into its `layers`): first the smallest for all, then the next for one
-/// after the other, as long as they fit into `budget` bits a second. What it would all take is told with it.
+/// Selects a layer for each source (an index into its `layers`): first the smallest for all, then the next larger one
+/// in turn, while they fit into `budget` bits per second. Also returns the rate that the largest layers would need.
 pub(super) fn choose(choices: &[Choice], budget: u64) -> (Vec<usize>, u64) {
     let planned = budget.saturating_mul(PLANNED) / 100;
     let mut chosen = vec![0; choices.len()];
@@ -34,7 +33,7 @@ pub(super) fn choose(choices: &[Choice], budget: u64) -> (Vec<usize>, u64) {
             .collect::<Vec<_>>()
         {
             let next = chosen[n] + 1;
-            // What has not been measured yet is not known to fit.
+            // A layer that was not measured yet may not fit.
             let Some((layer, more)) = choice.layers.get(next).filter(|l| l.1 > 0) else {
                 is_full[n] = true;
                 continue;

@@ -1,4 +1,4 @@
-//! Lists of who is in a room: sent when they have changed, gathered, and no more often than a room's share.
+//! Member lists of rooms: sent after changes, batched, with a limited rate per room.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -9,26 +9,26 @@ use super::message::{self, Member};
 use crate::server::http::SocketOutput;
 use crate::server::limits::RateLimit;
 
-/// Lists of one room: as many in quick succession, and as many a second after that. A list goes to everybody, so that
-/// what one participant says is multiplied by the square of how many there are.
+/// Limit for lists of a room: burst, and number per second after it. A list is sent to every member, so the traffic
+/// caused by one participant grows with the square of their number.
 const BURST: u32 = 5;
 const RATE: u32 = 2;
 
-/// The member lists that were sent, by room.
+/// The member lists sent so far, by room.
 #[derive(Debug, Default)]
 pub(super) struct Lists(HashMap<String, List>);
 
 #[derive(Debug)]
 struct List {
-    /// Something has happened since it was sent.
+    /// Set if something happened since the list was sent.
     may_have_changed: bool,
-    /// The list that everybody has; `None` if somebody may have another one.
+    /// The list that all members have; `None` if some may have another one.
     last: Option<String>,
     rate: RateLimit,
 }
 
 impl Lists {
-    /// Notes that the members of a room may have changed.
+    /// Records that the members of a room may have changed.
     pub fn note(&mut self, room: &str, now: Instant) {
         self.of(room, now).may_have_changed = true;
     }
@@ -44,7 +44,7 @@ impl Lists {
 }
 
 impl Rooms {
-    /// Sends the lists that have changed to all members of their rooms. Called once per tick.
+    /// Sends changed lists to all members of their rooms. Called once per tick.
     pub(super) fn tell_members(&mut self, now: Instant) {
         let mut lists = std::mem::take(&mut self.lists);
         lists.0.retain(|room, list| {
@@ -62,13 +62,13 @@ impl Rooms {
                 list.last = Some(text);
                 list.may_have_changed = false;
             }
-            // One that is empty is told nothing; what opens it again begins anew.
+            // Members of an empty room need no list; reopening it starts anew.
             self.participants.values().any(|p| p.room == *room)
         });
         self.lists = lists;
     }
 
-    /// Sends the list to one who has just come, or is back; the others follow with the next tick.
+    /// Sends the list to a participant that has joined or returned; the others get it with the next tick.
     pub(super) fn tell_newcomer(&mut self, id: ParticipantId, now: Instant) {
         let Some(room) = self.participants.get(&id).map(|p| p.room.clone()) else {
             return;

@@ -1,22 +1,22 @@
-//! The messages of a room, in the form of pion's sfu-ws example: `{"event":…,"data":"<JSON as text>"}`.
+//! Messages of a room, in the format of pion's sfu-ws example: `{"event":…,"data":"<JSON as text>"}`.
 //!
 //! | event | from | data |
 //! |---|---|---|
-//! | `offer` | server | `{"type":"offer","sdp":…}`; only the server makes offers |
+//! | `offer` | server | `{"type":"offer","sdp":…}`; only the server sends offers |
 //! | `answer` | page | `{"type":"answer","sdp":…}` |
 //! | `candidate` | both | `RTCIceCandidateInit` |
 //!
-//! These suffice. What is added to them a page may leave alone:
+//! These are sufficient. A page may ignore the following extensions:
 //!
 //! | event | from | data |
 //! |---|---|---|
-//! | `welcome` | server | `{"id":…,"room":…,"resume":…,"resumed":…,"iceServers":[…]}`: who one is, what to come back with (`?resume=…`), and whether this continues an earlier visit |
-//! | `members` | server | `[{"id":…,"name":…,"microphone":…,"camera":…,"screen":…,"away":…},…]`; tracks are in streams named as their member |
-//! | `error` | server | `{"message":…}`: what was wrong with a message of the page's |
-//! | `state` | page | `{"microphone":…,"camera":…,"screen":…}`: what is on, for the others to see |
-//! | `renegotiate` | page | asks for an offer: the page has something to send that it had not |
-//! | `restart` | page | asks for an offer with an ICE restart |
-//! | `leave` | page | goes at once, without the time of grace that a lost socket has |
+//! | `welcome` | server | `{"id":…,"room":…,"resume":…,"resumed":…,"iceServers":[…]}`: the participant's id, its key for returning (`?resume=…`), and whether it resumes an earlier visit |
+//! | `members` | server | `[{"id":…,"name":…,"microphone":…,"camera":…,"screen":…,"away":…},…]`; the stream id of a track is the id of its member |
+//! | `error` | server | `{"message":…}`: the problem with a message of the page |
+//! | `state` | page | `{"microphone":…,"camera":…,"screen":…}`: enabled devices, shown to the others |
+//! | `renegotiate` | page | requests an offer: the page has new tracks to send |
+//! | `restart` | page | requests an offer with an ICE restart |
+//! | `leave` | page | leaves at once, without the grace period of a lost socket |
 
 use serde_json::{Map, Value, json};
 
@@ -25,21 +25,21 @@ use crate::proto::peer::{IceCandidateInit, SdpType, SessionDescription};
 use crate::proto::signal::SignalMessage;
 use crate::server::ice_servers;
 
-/// What a page says.
+/// A message from a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FromPage {
     Answer(SessionDescription),
-    /// `None`: there are no more.
+    /// `None`: end of candidates.
     Candidate(Option<IceCandidateInit>),
     State(MemberState),
     Renegotiate,
     Restart,
     Leave,
-    /// Of a later version, or for somebody else.
+    /// An event of a later version, or of another service.
     Unknown(String),
 }
 
-/// What a member has turned on, by its own word.
+/// Devices that a member has enabled, as stated by its page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemberState {
     pub microphone: bool,
@@ -48,7 +48,7 @@ pub(super) struct MemberState {
 }
 
 impl Default for MemberState {
-    /// Of a page that says nothing of it.
+    /// State of a page that does not send it.
     fn default() -> Self {
         Self {
             microphone: true,
@@ -58,7 +58,7 @@ impl Default for MemberState {
     }
 }
 
-/// A member as the others see it.
+/// A member as sent to the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Member<'a> {
     pub id: String,
@@ -67,14 +67,16 @@ pub(super) struct Member<'a> {
     pub away: bool,
 }
 
+/// Parses a message from a page.
+///
 /// # Errors
 ///
-/// What is wrong, for the page and the log.
+/// Returns a description of the problem, for the page and the log.
 pub(super) fn parse(text: &str) -> Result<FromPage, String> {
     let message: Value = serde_json::from_str(text).map_err(|e| format!("no JSON: {e}"))?;
     let event = message.get("event").and_then(Value::as_str);
     let event = event.ok_or("the member \"event\" is missing")?;
-    // sfu-ws has JSON as text; JSON itself is understood as well.
+    // sfu-ws sends JSON as text; a JSON object is accepted as well.
     let data = match message.get("data") {
         None => String::new(),
         Some(Value::String(text)) => text.clone(),

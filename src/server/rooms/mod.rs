@@ -1,26 +1,26 @@
-//! Rooms: everybody gets what everybody else sends (a selective forwarding unit).
+//! Rooms: a selective forwarding unit in which every participant receives what all others send.
 //!
-//! A page opens a WebSocket at `/room/NAME/ws` (or `/websocket`, as pion's sfu-ws example has it: the room
-//! `lobby`), is offered a connection, and answers. From then on the server tells it, by further offers, of what
-//! others send; packets are passed on as they come, rewritten for each receiver. Only the server makes offers, so
-//! that they never cross. The messages: [`Rooms::socket_message`].
+//! A page opens a WebSocket at `/room/NAME/ws` (or `/websocket`, as in pion's sfu-ws example: the room `lobby`),
+//! receives an offer, and answers. Further offers announce the tracks of others; packets are forwarded as they arrive,
+//! rewritten for each receiver. Only the server sends offers, so they never collide. Messages:
+//! [`Rooms::socket_message`].
 //!
 //! ```text
-//!   socket_opened ──► Peer ──► offer ──► answer ──► Track ──► reconcile: who gets what
+//!   socket_opened ──► Peer ──► offer ──► answer ──► Track ──► reconcile: subscriptions
 //!                                                                │
 //!   Packet ──► Source ──► Forwarder (layer, keyframe, numbers) ──┴─► each subscriber's Peer
 //! ```
 //!
-//! - The first offer has two m-lines for what the page sends, pictures (in layers, if it can) and sound; then
-//!   follows one for each track of the others. The m-lines of who leaves become inactive, and are used again.
-//! - A keyframe is asked for when somebody joins or misses one, at most twice a second for the same pictures.
-//! - Each receiver gets the layers that its path carries, by its bandwidth estimate; they are switched at keyframes.
-//! - Who loses the socket stays for [`RoomsConfig::grace`], and can come back with `?resume=KEY`; but only who was
-//!   connected before.
+//! - The first offer has two m-lines for the page's own video (in layers, if supported) and audio, followed by one for
+//!   each track of the others. M-lines of participants that leave become inactive and are reused.
+//! - A keyframe is requested when a participant joins or misses one, at most twice per second for the same video.
+//! - Each receiver gets the layers that its path can carry, by bandwidth estimation; layers are switched at keyframes.
+//! - A participant that loses its socket stays for [`RoomsConfig::grace`], and can return with `?resume=KEY`, but only
+//!   if it was connected before.
 //!
-//! Query of the socket's URL: `name`, what the others see; `resume`, the key of the last `welcome`; `renew=1` with it, to
-//! leave that visit and begin another, since its peer connection has failed; `simulcast=1`: the page can send layers, and
-//! calls no `addTrack` before the first offer.
+//! Query of the socket's URL: `name`, displayed to the others; `resume`, the key of the last `welcome`; `renew=1` with
+//! it, to end that visit and start another one because its peer connection has failed; `simulcast=1`: the page can send
+//! layers, and does not call `addTrack` before the first offer.
 
 mod config;
 mod entry;
@@ -58,45 +58,46 @@ use crate::proto::peer::{
 
 pub use self::config::RoomsConfig;
 
-/// How often it is looked at what time has changed.
+/// Interval of time-based checks.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How often layers are chosen anew.
+/// Interval of layer selection.
 const CHOOSING: Duration = Duration::from_millis(500);
 
-/// Offers to one participant in quick succession, and in a second after that. What changes meanwhile goes into the next.
+/// Limit for offers to one participant: burst, and number per second after it. Changes in between are combined in the
+/// next offer.
 const OFFERS: (u32, u32) = (20, 4);
 
-/// The room of `/websocket`.
+/// The room behind `/websocket`.
 const LOBBY: &str = "lobby";
 
-/// What rooms have counted.
+/// Statistics of [`Rooms`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct RoomsStats {
     /// Participants that have joined.
     pub joined: u64,
-    /// Sockets sent away: no such room, or no room left.
+    /// Sockets refused: invalid room name, or a limit was reached.
     pub refused: u64,
-    /// Messages that could not be understood, or came too fast.
+    /// Messages that were invalid or exceeded the rate.
     pub bad_messages: u64,
-    /// Packets that participants sent.
+    /// Packets received from participants.
     pub packets_received: u64,
-    /// Packets passed on, one for each receiver.
+    /// Packets forwarded, counted per receiver.
     pub packets_forwarded: u64,
-    /// Keyframes asked for.
+    /// Keyframes requested.
     pub keyframes_requested: u64,
-    /// Times that a receiver was switched to another layer.
+    /// Number of times that a receiver was switched to another layer.
     pub layer_switches: u64,
 }
 
-/// A room, for who wants to join.
+/// Public information about a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RoomInfo {
-    /// Its name.
+    /// The room's name.
     pub name: String,
-    /// How many are in it.
+    /// Number of participants.
     pub participants: usize,
 }
 
@@ -104,7 +105,7 @@ pub struct RoomInfo {
 #[derive(Debug)]
 pub struct Rooms {
     config: RoomsConfig,
-    /// In the order they came.
+    /// In order of arrival.
     participants: BTreeMap<ParticipantId, Participant>,
     by_peer: HashMap<PeerId, ParticipantId>,
     by_socket: HashMap<WebSocketId, ParticipantId>,
@@ -118,7 +119,7 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// No rooms yet: the first who comes opens one.
+    /// Creates a server without rooms: the first participant opens one.
     #[must_use]
     pub fn new(config: RoomsConfig, now: Instant) -> Self {
         let clients = Clients::new(&config);
@@ -137,8 +138,8 @@ impl Rooms {
         }
     }
 
-    /// The room that a socket with this path is for: `/room/NAME/ws`, or `/websocket`. A name has 1 to 64 letters, digits,
-    /// `-`, `_` and `.`.
+    /// Returns the room for a socket with this path: `/room/NAME/ws`, or `/websocket`. A name has 1 to 64 letters,
+    /// digits, `-`, `_` and `.`.
     #[must_use]
     pub fn room_of(path: &str) -> Option<&str> {
         if path == "/websocket" {
@@ -149,13 +150,13 @@ impl Rooms {
         ((1..=64).contains(&name.len()) && name.bytes().all(fits)).then_some(name)
     }
 
-    /// Whether a message of a page is understood; why not.
+    /// Checks a message of a page; returns the problem if it is invalid.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn understands(text: &str) -> Result<(), String> {
         message::parse(text).map(drop)
     }
 
-    /// The rooms that somebody is in, by name.
+    /// Iterates over the rooms with participants, by name.
     pub fn list(&self) -> impl Iterator<Item = RoomInfo> + use<> {
         let mut rooms: BTreeMap<&str, usize> = BTreeMap::new();
         for participant in self.participants.values() {
@@ -169,31 +170,31 @@ impl Rooms {
         all.into_iter()
     }
 
-    /// What has been counted so far.
+    /// Returns the statistics so far.
     #[must_use]
     pub fn stats(&self) -> RoomsStats {
         self.stats
     }
 
-    /// Whether this peer is a participant's.
+    /// Returns `true` if this peer belongs to a participant.
     #[must_use]
     pub fn owns(&self, peer: PeerId) -> bool {
         self.by_peer.contains_key(&peer)
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    /// Returns the time by which [`handle_timeout`](Self::handle_timeout) has to be called, if any.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.tick
     }
 
-    /// What is to be done with a socket.
+    /// Returns the next action for a socket, if any.
     pub fn poll_socket(&mut self) -> Option<SocketOutput> {
         self.out.pop_front()
     }
 
-    /// A socket was opened: its page joins the room of the request's path, or is back in it. If it cannot, the
-    /// socket is closed: 1008 for a name that no room can have, 1013 when there is no room left.
+    /// Handles a new socket: its page joins the room in the request's path, or resumes. If it cannot, the socket is
+    /// closed: 1008 for an invalid room name, 1013 if a limit is reached.
     pub fn socket_opened(
         &mut self,
         net: &mut EventLoop,
@@ -260,7 +261,7 @@ impl Rooms {
         self.offer(net, id, now);
     }
 
-    /// A text message has come. They are those of pion's sfu-ws example, `{"event":…,"data":"<JSON as text>"}`:
+    /// Handles a text message, in the format of pion's sfu-ws example, `{"event":…,"data":"<JSON as text>"}`:
     ///
     /// | event | from | data |
     /// |---|---|---|
@@ -268,8 +269,9 @@ impl Rooms {
     /// | `answer` | page | `{"type":"answer","sdp":…}` |
     /// | `candidate` | both | `RTCIceCandidateInit` |
     ///
-    /// and, for pages that know them, `welcome`, `members` and `error` of the server, `state`, `renegotiate`, `restart`
-    /// and `leave` of the page. A message that is too long, too fast, or no JSON ends the socket (1009, 1008, 1007).
+    /// and, for pages that support them, `welcome`, `members` and `error` from the server, `state`, `renegotiate`,
+    /// `restart` and `leave` from the page. A message that is too long, exceeds the rate, or is not JSON closes the
+    /// socket (1009, 1008, 1007).
     pub fn socket_message(
         &mut self,
         net: &mut EventLoop,
@@ -300,7 +302,7 @@ impl Rooms {
         }
     }
 
-    /// A socket is gone. Its participant stays for the time of grace, if it ever was connected.
+    /// Handles the closing of a socket. Its participant stays for the grace period, if it was ever connected.
     pub fn socket_closed(&mut self, net: &mut EventLoop, socket: WebSocketId, now: Instant) {
         let Some(id) = self.by_socket.remove(&socket) else {
             return;
@@ -324,7 +326,7 @@ impl Rooms {
         self.lists.note(&room, now);
     }
 
-    /// Time has passed.
+    /// Handles expired timers.
     pub fn handle_timeout(&mut self, net: &mut EventLoop, now: Instant) {
         if self.tick.is_none_or(|tick| now < tick) {
             return;
@@ -375,7 +377,7 @@ impl Rooms {
                     return;
                 };
                 if peer.signaling_state() != SignalingState::HaveLocalOffer {
-                    // One to an offer that was sent twice.
+                    // The answer to an offer that was sent twice.
                     return;
                 }
                 participant.offered_at = None;
@@ -405,7 +407,7 @@ impl Rooms {
             }
             FromPage::Restart => {
                 if let Ok(mut peer) = net.peer(participant.peer) {
-                    // What is closed has an event of its own.
+                    // A closed peer is reported by its own event.
                     let _ = peer.restart_ice();
                 }
             }
@@ -440,7 +442,7 @@ impl Rooms {
         Ok(id)
     }
 
-    /// Somebody is back, with another socket.
+    /// Resumes a participant with a new socket.
     fn resume(
         &mut self,
         net: &mut EventLoop,
@@ -466,7 +468,7 @@ impl Rooms {
         let Ok(peer) = net.peer(peer) else {
             return;
         };
-        // What was said meanwhile was said to nobody.
+        // Messages sent meanwhile were lost.
         if peer.signaling_state() == SignalingState::HaveLocalOffer
             && let Some(offer) = peer.local_description()
         {
@@ -476,7 +478,7 @@ impl Rooms {
         }
     }
 
-    /// Makes an offer, or sees to it that one is made as soon as that can be.
+    /// Sends an offer, or schedules one for when that is possible.
     fn offer(&mut self, net: &mut EventLoop, id: ParticipantId, now: Instant) {
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
@@ -508,7 +510,7 @@ impl Rooms {
         }
     }
 
-    /// Ends a socket for what came through it; its participant may come back.
+    /// Closes a socket because of its messages; its participant may return.
     fn lose(&mut self, net: &mut EventLoop, id: ParticipantId, code: u16, why: &str, now: Instant) {
         self.stats.bad_messages += 1;
         let Some(socket) = self.participants.get(&id).and_then(|p| p.socket) else {
@@ -520,7 +522,7 @@ impl Rooms {
         self.socket_closed(net, socket, now);
     }
 
-    /// Somebody is gone for good.
+    /// Removes a participant for good.
     fn remove(
         &mut self,
         net: &mut EventLoop,

@@ -1,4 +1,4 @@
-//! One participant: its peer, what it sends, and the m-lines on which it gets what others send.
+//! A participant: its peer, its sources, and the m-lines for the tracks of others.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -14,9 +14,9 @@ use crate::server::http::WebSocketId;
 use crate::server::limits::RateLimit;
 use crate::server::token::Token;
 
-/// An m-line on which somebody else's track is sent, or will be: those whose track is gone are kept, inactive, for
-/// the next that comes. So descriptions grow with the largest number of participants there has been, and no further;
-/// and an m-line that others are bundled with is never rejected.
+/// An m-line for another participant's track. Those whose track is gone are kept inactive for the next one.
+/// Descriptions therefore grow with the maximum number of participants only, and an m-line that others are bundled with
+/// is never rejected.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub transceiver: TransceiverId,
@@ -28,29 +28,29 @@ pub(super) struct Slot {
 pub(super) struct Participant {
     pub room: String,
     pub name: String,
-    /// Whose limits it counts for.
+    /// The client whose limits it counts against.
     pub client: IpAddr,
-    /// Its peer has been connected.
+    /// Set once its peer has been connected.
     pub was_connected: bool,
     pub state: MemberState,
     pub peer: PeerId,
-    /// What its page comes back with.
+    /// Key for resuming.
     pub resume: Token,
     pub socket: Option<WebSocketId>,
-    /// Since when it has no socket.
+    /// Time since which it has no socket.
     pub away_since: Option<Instant>,
     pub rate: RateLimit,
-    /// Offers to it: what one participant changes is offered to all others.
+    /// Limit for offers: a change by one participant causes offers to all others.
     pub offers: RateLimit,
     pub sources: Vec<Source>,
     pub slots: Vec<Slot>,
-    /// When the offer that awaits its answer was sent.
+    /// Time at which the unanswered offer was sent.
     pub offered_at: Option<Instant>,
-    /// An offer is to be made as soon as that can be.
+    /// Set if an offer is to be sent as soon as possible.
     pub owes_offer: bool,
-    /// What its path carries, in bits a second; `None`: that is not known.
+    /// Estimated capacity of its path, in bits per second; `None` if unknown.
     pub budget: Option<u64>,
-    /// What it would get if its path carried everything.
+    /// Rate it would receive with unlimited capacity.
     pub desired: u64,
 }
 
@@ -75,7 +75,7 @@ impl Participant {
         slot.source
     }
 
-    /// Frees the m-lines of what is not wanted any more. What that was.
+    /// Frees the m-lines of sources that are no longer wanted; returns those sources.
     pub fn release(
         &mut self,
         net: &mut EventLoop,
@@ -93,7 +93,7 @@ impl Participant {
         Ok(released)
     }
 
-    /// An m-line for a source: one that both sides know to be inactive, or a new one.
+    /// Assigns an m-line to a source: one that both sides know to be inactive, or a new one.
     pub fn admit(
         &mut self,
         net: &mut EventLoop,
@@ -129,7 +129,7 @@ impl Participant {
         Ok(transceiver)
     }
 
-    /// Whether an offer can be made now, and heard.
+    /// Returns `true` if an offer can be created and delivered now.
     pub fn can_offer(&self, net: &mut EventLoop) -> bool {
         let peer = net.peer(self.peer);
         self.socket.is_some() && peer.is_ok_and(|p| p.signaling_state() == SignalingState::Stable)

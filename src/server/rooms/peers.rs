@@ -1,4 +1,4 @@
-//! What the peers of participants say, and who gets what.
+//! Events of the participants' peers, and subscriptions.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,11 +15,11 @@ use crate::proto::peer::{
     SignalingState, TransceiverId,
 };
 
-/// Sound is a little; so much is kept for each, in bits a second.
+/// Rate reserved for each audio track, in bits per second.
 const SOUND: u64 = 40_000;
 
 impl Rooms {
-    /// An event of a peer that it [owns](Self::owns).
+    /// Handles an event of a peer that these rooms [own](Self::owns).
     pub fn handle_peer_event(&mut self, net: &mut EventLoop, peer: PeerId, event: PeerEvent) {
         let Some(id) = self.by_peer.get(&peer).copied() else {
             return;
@@ -38,7 +38,7 @@ impl Rooms {
             }
             PeerEvent::IceCandidate(Some(candidate)) => match participant.socket {
                 Some(_) => self.send(id, message::candidate(&candidate.to_init())),
-                // It is in the next offer.
+                // Included in the next offer.
                 None => participant.owes_offer = true,
             },
             PeerEvent::Track(track) => {
@@ -78,7 +78,7 @@ impl Rooms {
         }
     }
 
-    /// Passes a packet on to all who get it.
+    /// Forwards a packet to all its subscribers.
     fn forward(&mut self, net: &mut EventLoop, from: ParticipantId, packet: &ReceivedPacket) {
         self.stats.packets_received += 1;
         let Some(look) = Look::at(packet) else {
@@ -89,7 +89,7 @@ impl Rooms {
             return;
         };
         source.note(packet, &look, packet.received);
-        // Those who get it as it is share it.
+        // Subscribers that get the packet unchanged share it.
         let mut shared: Option<Arc<RtpPacket>> = None;
         for subscription in source.subscriptions.iter_mut().filter(|s| s.is_bound) {
             let before = subscription.forwarder.switches;
@@ -112,8 +112,8 @@ impl Rooms {
         }
     }
 
-    /// Gives a participant what the others in its room send, and takes from it what they send no more. Offers
-    /// follow by themselves.
+    /// Subscribes a participant to the sources of the others in its room, and unsubscribes it from those that are gone.
+    /// Offers follow automatically.
     pub(super) fn reconcile(&mut self, net: &mut EventLoop, id: ParticipantId) {
         let Some(room) = self.participants.get(&id).map(|p| p.room.clone()) else {
             return;
@@ -208,7 +208,7 @@ impl Rooms {
             .find(|s| s.subscriber == subscriber)
     }
 
-    /// A receiver's m-line can be written to, or no more.
+    /// Handles that a receiver's m-line can or can no longer be written to.
     fn bound(
         &mut self,
         net: &mut EventLoop,
@@ -233,7 +233,7 @@ impl Rooms {
         }
     }
 
-    /// Packets of what a participant sends were lost on the way to here, for good: whoever gets that layer misses pictures.
+    /// Handles permanent packet loss between a participant and the server: subscribers of that layer miss frames.
     fn packets_lost(
         &mut self,
         net: &mut EventLoop,
@@ -251,7 +251,7 @@ impl Rooms {
         self.ask_for_keyframes(net, id, Instant::now());
     }
 
-    /// A receiver misses a picture.
+    /// Handles that a receiver misses a frame.
     fn keyframe_missed(&mut self, net: &mut EventLoop, id: ParticipantId, source: SourceId) {
         let layer = self.subscription(source, id).map(|s| s.forwarder.layer());
         if let (Some(layer), Some(of)) = (layer, self.source(source)) {
@@ -260,7 +260,7 @@ impl Rooms {
         self.ask_for_keyframes(net, source.owner, Instant::now());
     }
 
-    /// Sees to it that those who wait for a keyframe get one.
+    /// Requests keyframes for subscribers that wait for them.
     pub(super) fn want_keyframes(
         &mut self,
         net: &mut EventLoop,
@@ -289,14 +289,14 @@ impl Rooms {
                     peer.request_keyframe(source.transceiver, rid, KeyframeRequestKind::Pli);
                 match asked {
                     Ok(()) => self.stats.keyframes_requested += 1,
-                    // What has not begun begins with one.
+                    // A source that has not started begins with a keyframe.
                     Err(why) => log::debug!("{owner}: no keyframe can be asked for: {why}"),
                 }
             }
         }
     }
 
-    /// Chooses the layers that a receiver gets.
+    /// Selects the layers that a receiver gets.
     pub(super) fn choose_layers(&mut self, net: &mut EventLoop, id: ParticipantId, now: Instant) {
         let Some(participant) = self.participants.get(&id) else {
             return;
@@ -324,12 +324,12 @@ impl Rooms {
                 subscription.forwarder.aim(layer);
             }
         }
-        // A little more than that, so that there is room for what is sent again.
+        // With some margin for retransmissions.
         let wanted = (best + sound) * 5 / 4;
         if wanted.abs_diff(desired) > desired / 8
             && let Ok(mut peer) = net.peer(peer)
         {
-            // Without an estimate nothing is wanted of it.
+            // Without bandwidth estimation this does nothing.
             let _ = peer.set_desired_bitrate(wanted);
             if let Some(participant) = self.participants.get_mut(&id) {
                 participant.desired = wanted;

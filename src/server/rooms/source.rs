@@ -1,4 +1,4 @@
-//! A track that somebody sends, and who gets it.
+//! A track of a participant, and its subscriptions.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use super::ids::ParticipantId;
 use crate::driver::PeerId;
 use crate::proto::peer::{MediaKind, ReceivedPacket, RemoteTrack, TransceiverId};
 
-/// A layer of which nothing has come for this long is not sent.
+/// A layer without packets for this time is inactive.
 const SILENT: Duration = Duration::from_millis(1500);
 
-/// Over how long rates are measured.
+/// Window over which rates are measured.
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// A track of a participant.
@@ -23,18 +23,18 @@ pub(super) struct Source {
     layers: [Incoming; LAYERS.len()],
 }
 
-/// Somebody gets it.
+/// Subscription of a participant to a source.
 #[derive(Debug)]
 pub(super) struct Subscription {
     pub subscriber: ParticipantId,
     pub peer: PeerId,
     pub transceiver: TransceiverId,
-    /// It can be written to.
+    /// Set if the receiver's m-line can be written to.
     pub is_bound: bool,
     pub forwarder: Forwarder,
 }
 
-/// What comes of one layer.
+/// Incoming packets of a layer.
 #[derive(Debug, Default)]
 struct Incoming {
     last: Option<Instant>,
@@ -71,7 +71,7 @@ impl Source {
         }
     }
 
-    /// The layers that come now, the smallest first, with their rates in bits a second.
+    /// Returns the active layers, the smallest first, with their rates in bits per second.
     pub fn alive(&self, now: Instant) -> Vec<(Layer, u64)> {
         let layers = self.layers.iter().enumerate();
         layers
@@ -83,19 +83,19 @@ impl Source {
             .collect()
     }
 
-    /// The layer's name in requests.
+    /// Returns the layer's rid in requests.
     pub fn rid(&self, layer: Layer) -> Option<&'static str> {
         self.is_layered.then(|| LAYERS[layer])
     }
 
-    /// A keyframe of this layer is wanted.
+    /// Records that a keyframe of this layer is needed.
     pub fn want_keyframe(&mut self, layer: Layer) {
         if self.kind == MediaKind::Video {
             self.layers[layer].is_wanted = true;
         }
     }
 
-    /// Packets of a layer are lost for good: a keyframe is wanted by those who get it, if somebody does.
+    /// Handles permanent packet loss in a layer: a keyframe is needed if the layer has subscribers.
     pub fn packets_lost(&mut self, rid: Option<&str>) {
         let layer = match rid {
             None => Some(0),
@@ -108,8 +108,7 @@ impl Source {
         }
     }
 
-    /// The layers that a keyframe is to be asked of now: those for which one is wanted, and was not asked for
-    /// within the interval.
+    /// Returns the layers to request a keyframe of now: those that need one and were not asked within the interval.
     pub fn keyframes_due(&mut self, interval: Duration, now: Instant) -> Vec<Layer> {
         let mut due = Vec::new();
         for (n, layer) in self.layers.iter_mut().enumerate() {
@@ -123,7 +122,7 @@ impl Source {
         due
     }
 
-    /// Those who wait for a keyframe make it wanted, for as long as they wait and something comes.
+    /// Subscribers that wait for a keyframe keep it needed while packets arrive.
     pub fn want_for_waiting(&mut self, now: Instant) {
         if self.alive(now).is_empty() {
             return;

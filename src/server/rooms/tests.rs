@@ -1,4 +1,4 @@
-//! Rooms with participants of this library, all on one loop.
+//! Rooms with participants made of this library, all on one loop.
 
 use std::time::{Duration, Instant};
 
@@ -19,41 +19,41 @@ pub(super) fn some_transceiver() -> TransceiverId {
         .unwrap()
 }
 
-/// Bytes of pictures, the smallest layer first; 50 of them come in a second.
+/// Sizes of video frames, the smallest layer first, at 50 frames per second.
 const SIZES: [usize; 3] = [50, 200, 800];
 
-/// A page.
+/// A simulated page.
 struct Page {
     socket: WebSocketId,
     peer: PeerId,
     id: String,
     resume: String,
-    /// The last welcome was to a visit that goes on.
+    /// Set if the last welcome resumed a visit.
     is_resumed: bool,
-    /// What it sends, once that is bound.
+    /// The tracks it sends, and whether they are bound.
     sends: Vec<(TransceiverId, MediaKind, bool)>,
     sequence: u16,
-    /// It has been asked for a keyframe.
+    /// Number of keyframe requests received.
     asked: u32,
     offers: usize,
     m_lines: usize,
     members: Vec<Value>,
-    /// The streams that were announced, with their SSRCs.
+    /// The announced streams with their SSRCs.
     announced: Vec<(String, String)>,
-    /// What it gets now: transceiver, stream, kind, packets.
+    /// The received tracks: transceiver, stream, kind, packets.
     gets: Vec<(TransceiverId, String, MediaKind, u32)>,
     closed: Option<(u16, String)>,
     errors: Vec<String>,
-    /// It does not hear.
+    /// Set if it ignores messages.
     deaf: bool,
-    /// It sends layers.
+    /// Set if it sends layers.
     is_layered: bool,
-    /// What it got of pictures: sequence number, picture id, bytes.
+    /// Video received: sequence number, picture id, size.
     pictures: Vec<(u64, u8, usize)>,
 }
 
 impl Page {
-    /// Chromium shows nothing of a track that has the SSRC of another one before it on the same m-line.
+    /// Chromium displays nothing of a track that reuses the SSRC of an earlier one on the same m-line.
     fn announce(&mut self, sdp: &str) {
         for section in sdp.split("\nm=").skip(1) {
             let value = |name: &str| section.lines().find_map(|l| l.strip_prefix(name));
@@ -74,7 +74,7 @@ struct Hall {
     pages: Vec<Page>,
     next_socket: u64,
     last_media: Instant,
-    /// What all paths carry.
+    /// Capacity of all paths.
     budget: Option<u64>,
 }
 
@@ -111,7 +111,7 @@ impl Hall {
         socket
     }
 
-    /// A page like that of sfu-ws: its tracks are there before the offer.
+    /// Joins like a page of sfu-ws: its tracks exist before the offer.
     fn join(&mut self, room: &str) -> usize {
         self.join_with(room, false)
     }
@@ -289,7 +289,7 @@ impl Hall {
         }
     }
 
-    /// A packet of each: pictures of VP8 with a picture id, keyframes where one was asked for.
+    /// Sends one packet per track: VP8 video with a picture id, keyframes on request.
     fn send_media(&mut self, index: usize) {
         let page = &mut self.pages[index];
         page.sequence += 1;
@@ -318,14 +318,14 @@ impl Hall {
             };
             if *is_bound && let Ok(mut peer) = self.net.peer(page.peer) {
                 for packet in packets {
-                    // It may have been unbound in this very moment.
+                    // It may have been unbound at this moment.
                     let _ = peer.write_rtp(*transceiver, &packet);
                 }
             }
         }
     }
 
-    /// Whether each of these pages gets sound and pictures of each other one, and nothing else.
+    /// Returns `true` if each of these pages receives audio and video of each other one, and nothing else.
     fn is_full(&self, pages: &[usize], packets: u32) -> bool {
         pages.iter().all(|page| {
             let gets = &self.pages[*page].gets;
@@ -355,7 +355,7 @@ fn everybody_gets_everybody_else() {
         .collect();
     assert_eq!(rooms, [("x".to_owned(), 3), ("y".to_owned(), 1)]);
 
-    // One leaves, another joins: on the m-lines that are free.
+    // One leaves, another one joins and reuses the free m-lines.
     assert_eq!(hall.pages[a].m_lines, 6);
     hall.say(b, "leave", "");
     hall.until("two in a room", |h| h.is_full(&[a, c], 20));
@@ -388,7 +388,7 @@ fn a_receiver_gets_the_layers_that_its_path_carries() {
         hall.until("the layer that fits", gets(SIZES[layer]));
     }
     assert!(hall.rooms.stats().layer_switches >= 4);
-    // Without a seam: pictures are counted on, as packets are. What was lost on the way may have come later.
+    // Picture ids and sequence numbers are continuous. Lost packets may have arrived later.
     let pictures = &mut hall.pages[b].pictures;
     pictures.sort_unstable();
     for pair in pictures.windows(2) {
@@ -414,7 +414,7 @@ fn a_lost_socket_is_forgiven() {
         h.pages[a].members[1]["away"] == true
     });
     let before = hall.pages[a].gets[0].3;
-    // Meanwhile another one joins, of whom it is told when it is back.
+    // Meanwhile another page joins; the first one is told about it when it returns.
     let c = hall.join("x");
     hall.for_a_while(500);
     assert!(hall.pages[a].gets[0].3 > before + 5, "media goes on");
@@ -427,7 +427,7 @@ fn a_lost_socket_is_forgiven() {
     hall.pages[b].socket = hall.open("/room/x/ws", &key);
     hall.until("all in the room", |h| h.is_full(&[a, b, c], 20));
     assert_eq!(hall.rooms.stats().joined, 4);
-    // A server started anew gives the same ids to others: it is not the id that says so.
+    // A restarted server assigns the same ids to others, so the id does not prove it.
     let resumed = [a, b, c].map(|page| hall.pages[page].is_resumed);
     assert_eq!(resumed, [false, true, false]);
 
@@ -472,7 +472,7 @@ fn an_offer_that_was_lost_is_said_again() {
     hall.for_a_while(100);
     hall.pages[a].deaf = false;
     let key = format!("resume={}", hall.pages[a].resume);
-    // Without having closed the old one: the page knew first.
+    // Without closing the old socket: the page noticed the loss first.
     let old = hall.pages[a].socket;
     hall.pages[a].socket = hall.open("/room/x/ws", &key);
     assert!(!hall.rooms.by_socket.contains_key(&old));
@@ -530,7 +530,8 @@ fn bad_messages_end_badly() {
     assert_eq!(codes, [1009, 1008, 1008]);
 }
 
-/// Bytes that the rooms send in these seconds in answer to what `say` says, which is told what time it is.
+/// Runs for some seconds and returns the number of bytes that the rooms sent in response to `say`, which is called with
+/// the time.
 fn sent(
     hall: &mut Hall,
     begin: &mut Instant,
@@ -555,7 +556,7 @@ fn sent(
     sent
 }
 
-/// Twenty participants who each send 45 states a second cause lists only when something has changed, and gathered.
+/// Twenty participants that each send 45 states per second trigger lists only after changes, and batched.
 #[test]
 fn what_is_on_is_said_when_it_has_changed_and_gathered() {
     let config = RoomsConfig {
@@ -587,7 +588,7 @@ fn what_is_on_is_said_when_it_has_changed_and_gathered() {
         say(hall, now, on);
     });
     assert!((1..2 * came).contains(&changed), "{came} in, {changed} out");
-    // What was said last is what everybody has in the end.
+    // The last state reaches everybody in the end.
     let text = r#"{"event":"state","data":"{\"camera\":false}"}"#;
     let socket = hall.pages[all[3]].socket;
     hall.rooms
@@ -598,7 +599,7 @@ fn what_is_on_is_said_when_it_has_changed_and_gathered() {
     assert_eq!(last, all.len() * list.len());
 }
 
-/// Offers cost much more than what asks for them.
+/// Offers cost much more than the requests for them.
 #[test]
 fn offers_are_gathered() {
     let mut hall = Hall::new(RoomsConfig::default());
@@ -632,7 +633,7 @@ fn an_offer_without_an_answer_is_not_waited_for() {
     assert_eq!(hall.rooms.next_deadline(), None);
 }
 
-/// S3: the same client does not use up everybody's peers, whether it keeps its sockets or not.
+/// S3: one client cannot use up all peers, whether it keeps its sockets open or not.
 #[test]
 fn one_client_has_so_many_participants_and_rooms() {
     let config = RoomsConfig::default()
@@ -662,16 +663,16 @@ fn one_client_has_so_many_participants_and_rooms() {
     );
     let other = hall.open_from("/room/c/ws", [192, 0, 2, 2]);
     assert_eq!(closed(&mut hall, other), None);
-    // Nobody is waited for who never was connected.
+    // A participant that was never connected has no grace period.
     let now = Instant::now();
     hall.rooms.socket_closed(&mut hall.net, third, now);
     assert_eq!(hall.rooms.clients.participants.total(), 3);
-    // But it does not come and go as fast as it likes.
+    // But joining is limited in rate.
     let again = hall.open_from("/room/a/ws", [192, 0, 2, 1]);
     assert!(closed(&mut hall, again).unwrap().contains("at once"));
 }
 
-/// Peers of WHIP and WHEP are others' matter.
+/// Peers of WHIP and WHEP are not affected.
 #[test]
 fn rooms_do_not_use_up_all_peers() {
     let mut hall = Hall::new(RoomsConfig::default().max_peers(2));

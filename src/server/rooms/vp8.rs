@@ -1,20 +1,20 @@
-//! The VP8 payload descriptor (RFC 7741, section 4.2): what has to be unbroken when layers are switched.
+//! The VP8 payload descriptor (RFC 7741, section 4.2): fields that must stay continuous across layer switches.
 
 use std::sync::Arc;
 
-/// What a packet's descriptor says.
+/// Fields of a packet's descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Descriptor {
-    /// The packet begins a keyframe.
+    /// Set if the packet starts a keyframe.
     pub begins_keyframe: bool,
-    /// Where the picture id stands, and what it is; 15 bits if true, else 7.
+    /// Position and value of the picture id; `true` for 15 bits, else 7.
     picture_id: Option<(usize, u16, bool)>,
-    /// Where the running number of pictures of the lowest temporal layer stands, and what it is.
+    /// Position and value of TL0PICIDX.
     tl0: Option<(usize, u8)>,
 }
 
 impl Descriptor {
-    /// `None`: it is cut short.
+    /// Parses a descriptor; `None` if it is truncated.
     pub fn parse(payload: &[u8]) -> Option<Self> {
         let first = *payload.first()?;
         let mut at = 1;
@@ -50,18 +50,18 @@ impl Descriptor {
     }
 }
 
-/// Makes the numbers of one layer go on where those of another ended.
+/// Offsets that make the numbers of one layer continue those of another.
 #[derive(Debug, Default)]
 pub(crate) struct Numbers {
-    /// What is added.
+    /// Added to the picture id.
     picture_id: u16,
     tl0: u8,
-    /// The last that were sent.
+    /// The last numbers sent.
     last: Option<(u16, u8)>,
 }
 
 impl Numbers {
-    /// The next packet is of another layer, or of another source.
+    /// Prepares for the next packet, which belongs to another layer or source.
     pub fn switch(&mut self, descriptor: &Descriptor) {
         let Some((picture_id, tl0)) = self.last else {
             return;
@@ -74,14 +74,14 @@ impl Numbers {
         }
     }
 
-    /// The payload as it is to be sent; `None`: as it is.
+    /// Returns the payload to send; `None` if it is unchanged.
     pub fn rewrite(&mut self, descriptor: &Descriptor, payload: &[u8]) -> Option<Arc<[u8]>> {
         let id = descriptor.picture_id;
         let id = id.map(|(at, id, is_long)| (at, id.wrapping_add(self.picture_id), is_long));
         let tl0 = descriptor.tl0.map(|(at, n)| (at, n.wrapping_add(self.tl0)));
         let before = self.last.unwrap_or_default();
         let now = (id.map_or(0, |i| i.1), tl0.map_or(0, |t| t.1));
-        // What comes late does not count back.
+        // A late packet does not move the numbers back.
         if self.last.is_none() || now.0.wrapping_sub(before.0) & 0x7FFF < 0x4000 {
             self.last = Some(now);
         }
@@ -106,7 +106,7 @@ impl Numbers {
 mod tests {
     use super::*;
 
-    /// A packet with a long picture id and a temporal layer, as Chromium sends them.
+    /// Builds a packet with a long picture id and a temporal layer, as Chromium sends them.
     fn packet(id: u16, tl0: u8, first: u8, frame: u8) -> Vec<u8> {
         let [high, low] = (id | 0x8000).to_be_bytes();
         vec![0x80 | first, 0xE0, high, low, tl0, 0x20, frame, 1, 2]
@@ -153,7 +153,7 @@ mod tests {
         let next = packet(501, 8, 0x10, 1);
         let sent = numbers.rewrite(&Descriptor::parse(&next).unwrap(), &next);
         assert_eq!(&sent.unwrap()[..], &packet(1, 1, 0x10, 1)[..]);
-        // One that came late, of the picture before.
+        // A late packet of the previous frame.
         let sent = numbers.rewrite(&d, &new).unwrap();
         assert_eq!(&sent[..], &packet(0, 0, 0x10, 0)[..]);
         let other = packet(9, 9, 0x10, 0);

@@ -1,32 +1,32 @@
-//! What playing a file or a pipe comes to, step by step.
+//! Output of playing a file or a pipe.
 
 use std::time::Instant;
 
 use super::reader::Contents;
 use crate::proto::media::{Codec, Frame};
 
-/// What [`Clips::poll`](super::clips::Clips::poll) says.
+/// Output of [`Clips::poll`](super::clips::Clips::poll).
 #[derive(Debug)]
 pub(super) enum Clip {
-    /// The tracks are these from now on.
+    /// These are the tracks from now on.
     Tracks(Contents),
-    /// Something about the source that people should know.
+    /// A remark about the source, for people.
     Note(String),
-    /// To be sent now.
+    /// Send this frame now.
     Frame {
         codec: Codec,
         frame: Frame,
-        /// When it was due.
+        /// The time when it was due.
         due: Instant,
     },
-    /// Nothing to do until then, or until the loop is woken.
+    /// Nothing to do until this time, or until the loop is woken.
     Wait(Option<Instant>),
-    /// The writer of a named pipe has ended; the next one is waited for.
+    /// The writer of a named pipe has ended; the next one may follow.
     Pause,
-    /// The pipe's writer sent what cannot be read, for this reason; the next one is waited for.
+    /// The writer of a named pipe sent invalid data (the reason); the next one may follow.
     Trouble(String),
-    /// All has been played.
+    /// Everything was played.
     Ended,
-    /// It cannot be read.
+    /// The source cannot be read; the reason.
     Failed(String),
 }

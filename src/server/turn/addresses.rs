@@ -1,26 +1,25 @@
-//! Which addresses are relayed to.
+//! Policy for peer addresses of relays.
 //!
-//! A relay that sends anywhere is a way into the network that it stands in. So by default it sends to addresses
-//! of the public internet only, and looks through the forms in which IPv6 wraps an IPv4 address:
-//! `::ffff:127.0.0.1` is loopback, whatever it looks like.
+//! A relay that sends anywhere is a way into its own network. By default it therefore sends to public addresses only,
+//! and checks IPv4 addresses embedded in IPv6 as well: `::ffff:127.0.0.1` is loopback in whatever form.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 pub use crate::server::cidr::Cidr;
 
-/// Which peers a client may reach through the relay. The default: public addresses only.
+/// Peers that clients may reach through the relay. Default: public addresses only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerPolicy {
-    /// Reachable although they are not public.
+    /// Ranges that are reachable although they are not public.
     pub allow: Vec<Cidr>,
-    /// Not reachable, even if public or allowed.
+    /// Ranges that are not reachable, even if public or allowed.
     pub deny: Vec<Cidr>,
-    /// Addresses of this machine, public or not. They are reachable unless denied, but on [`own_ports`](Self::own_ports)
-    /// and on the server's own relays only, unless [allowed](Self::allow) by name: a relay must not lead around a firewall
-    /// to what else listens here.
+    /// Addresses of this machine, public or not. They are reachable unless denied, but only on
+    /// [`own_ports`](Self::own_ports) and on this server's own relays, unless [allowed](Self::allow) explicitly: a
+    /// relay must not bypass the firewall of other services on this machine.
     pub own: Vec<IpAddr>,
-    /// UDP ports of this machine that are meant for peers.
+    /// UDP ports of this machine that peers may be reached on.
     pub own_ports: Vec<u16>,
 }
 
@@ -39,9 +38,9 @@ impl PeerPolicy {
         self
     }
 
-    /// Whether the relay may send to this address. An IPv6 address that carries an IPv4 address has to be
-    /// allowed in both forms; one that *is* an IPv4 address (`::ffff:0:0/96`) never is: a relay of that family
-    /// can be asked for.
+    /// Returns `true` if the relay may send to this address. An IPv6 address that embeds an IPv4 address has to be
+    /// permitted in both forms. An IPv4-mapped one (`::ffff:0:0/96`) is never permitted: clients can request an IPv4
+    /// relay instead.
     pub fn permits(&self, ip: IpAddr) -> bool {
         let IpAddr::V6(v6) = ip else {
             return self.permits_as_is(ip);
@@ -57,7 +56,7 @@ impl PeerPolicy {
                 .all(|v4| self.permits_as_is(v4.into()) && !self.own.contains(&v4.into()))
     }
 
-    /// Returns `true` if a port of a permitted address may be reached. `is_relay`: it is a relay of this server.
+    /// Returns `true` if this port of a permitted address may be reached. `is_relay`: it is a relay of this server.
     pub(super) fn permits_port(&self, peer: SocketAddr, is_relay: bool) -> bool {
         !self.own.contains(&peer.ip())
             || is_relay
@@ -73,7 +72,7 @@ impl PeerPolicy {
     }
 }
 
-/// The IPv4 addresses that this one may lead to, by a translator or a tunnel.
+/// Returns the IPv4 addresses that this one may lead to, through a translator or a tunnel.
 fn embedded(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
     let s = ip.segments();
     let v4 = |high: u16, low: u16| {
@@ -82,7 +81,7 @@ fn embedded(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
         Some(Ipv4Addr::new(a, b, c, d))
     };
     match s {
-        // Unspecified and loopback, which look IPv4-compatible.
+        // Unspecified and loopback, which resemble IPv4-compatible addresses.
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None, None],
         // NAT64 (RFC 6052), IPv4-compatible (RFC 4291 §2.5.5.1), IPv4-translated (RFC 2765).
         [0x64, 0xff9b, 0, 0, 0, 0, high, low]
@@ -90,15 +89,15 @@ fn embedded(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
         | [0, 0, 0, 0, 0xffff, 0, high, low] => [v4(high, low), None],
         // 6to4 (RFC 3056).
         [0x2002, high, low, ..] => [v4(high, low), None],
-        // Teredo (RFC 4380): its server, and the client with every bit turned.
+        // Teredo (RFC 4380): the server's address, and the client's with all bits inverted.
         [0x2001, 0, high, low, _, _, x, y] => [v4(high, low), v4(!x, !y)],
-        // ISATAP (RFC 5214), in whatever network.
+        // ISATAP (RFC 5214), in any network.
         [_, _, _, _, 0 | 0x0200, 0x5efe, high, low] => [v4(high, low), None],
         _ => [None, None],
     }
 }
 
-/// Whether this address is one of the public internet, by the registries of special addresses (RFC 6890).
+/// Returns `true` if this address is public, by the registries of special-purpose addresses (RFC 6890).
 fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -110,11 +109,11 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     let special = match ip.octets() {
         // This network, private, loopback, link-local.
         [0 | 10 | 127, ..] | [172, 16..=31, ..] | [192, 168, ..] | [169, 254, ..] => true,
-        // Shared by a provider's customers (RFC 6598).
+        // Shared address space of providers (RFC 6598).
         [100, 64..=127, ..] => true,
-        // Protocol assignments; 6to4's anycast.
+        // Protocol assignments; 6to4 anycast.
         [192, 0, 0, _] | [192, 88, 99, _] => true,
-        // Documentation, benchmarks.
+        // Documentation, benchmarking.
         [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [198, 18 | 19, ..] => true,
         // Multicast, reserved, broadcast.
         [224..=255, ..] => true,
@@ -125,13 +124,13 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     match ip.segments() {
-        // NAT64, whose contents are looked at on their own; but not its local use (RFC 8215).
+        // NAT64, whose embedded address is checked separately; but not the local-use prefix (RFC 8215).
         [0x64, 0xff9b, 0, 0, 0, 0, ..] => true,
-        // Documentation; protocol assignments, but for Teredo, whose contents are looked at.
+        // Documentation; protocol assignments except Teredo, whose embedded addresses are checked.
         [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
         [0x2001, 0, ..] => true,
         [0x2001, 1..=0x01ff, ..] => false,
-        // What is not global unicast: unspecified, loopback, unique local, link-local, multicast and more.
+        // Not global unicast: unspecified, loopback, unique local, link-local, multicast and others.
         [first, ..] => (0x2000..=0x3fff).contains(&first),
     }
 }
@@ -200,7 +199,7 @@ mod tests {
         }
     }
 
-    /// CVE-2026-27624: lists of denied addresses that are gone around with IPv4 addresses in IPv6 clothes.
+    /// CVE-2026-27624: deny lists bypassed by IPv4 addresses embedded in IPv6.
     #[test]
     fn cve_2026_27624_an_address_in_another_form_is_the_same_address() {
         let deny = |range: &str| PeerPolicy::default().deny(range.parse().unwrap());
@@ -234,21 +233,21 @@ mod tests {
                 assert!(!permits(&policy, ip), "{ip}");
             }
         }
-        // What is denied as IPv4 is denied as NAT64 as well.
+        // An address denied as IPv4 is denied through NAT64 as well.
         assert!(permits(&PeerPolicy::default(), "64:ff9b::1.1.1.1"));
         assert!(!permits(&deny("1.1.1.0/24"), "64:ff9b::1.1.1.1"));
         assert!(!permits(&deny("1.1.1.0/24"), "2002:101:101::1"));
-        // Mapped addresses never go through, even those of public or allowed ones.
+        // Mapped addresses are never permitted, even those of public or allowed addresses.
         let allow = |range: &str| PeerPolicy::default().allow(range.parse().unwrap());
         assert!(!permits(&PeerPolicy::default(), "::ffff:1.1.1.1"));
         assert!(!permits(&allow("127.0.0.0/8"), "::ffff:127.0.0.1"));
         assert!(!permits(&allow("::/0"), "::ffff:127.0.0.1"));
-        // Allowing a wrapping does not allow what is wrapped.
+        // Allowing an IPv6 form does not allow the embedded address.
         assert!(!permits(&allow("::/0"), "64:ff9b::127.0.0.1"));
         assert!(permits(&allow("127.0.0.0/8"), "64:ff9b::127.0.0.1"));
     }
 
-    /// S8: of this machine's own addresses only the ports that are meant for peers.
+    /// S8: this machine's own addresses are reachable on the ports for peers only.
     #[test]
     fn own_addresses_have_ports() {
         let policy = PeerPolicy {
@@ -267,7 +266,7 @@ mod tests {
         }
         assert!(reaches(&policy, "1.1.1.1:53", false));
         assert!(!reaches(&policy, "127.0.0.1:5000", false));
-        // Nor in a form that a translator would undo.
+        // Nor in a form that a translator would reverse.
         assert!(!reaches(&policy, "[64:ff9b::1.2.3.4]:5000", false));
         let denied = policy.clone().deny("10.0.0.0/8".parse().unwrap());
         assert!(!reaches(&denied, "10.0.0.5:5000", false));

@@ -1,4 +1,4 @@
-//! One allocation: relays, and who may send through them (RFC 8656 §3.2, §9, §12).
+//! An allocation: its relays, permissions and channels (RFC 8656 §3.2, §9, §12).
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -9,23 +9,23 @@ use super::Client;
 use super::auth::Signer;
 use super::limit::Bucket;
 
-/// How long a permission lives (RFC 8656 §9).
+/// Lifetime of a permission (RFC 8656 §9).
 const PERMISSION: Duration = Duration::from_secs(300);
 
-/// How long a channel does (RFC 8656 §12).
+/// Lifetime of a channel (RFC 8656 §12).
 const CHANNEL: Duration = Duration::from_secs(600);
 
 pub(super) struct Allocation {
     pub generation: u32,
     pub client: Client,
     pub signer: Signer,
-    /// The Allocate request that made it: it may come again.
+    /// Transaction id of the Allocate request, which may be retransmitted.
     pub transaction: TransactionId,
     pub relays: Relays,
     pub expires: Instant,
-    /// As last granted, in seconds.
+    /// The lifetime granted last, in seconds.
     pub lifetime: u32,
-    /// What was put aside for the next allocation.
+    /// Token of the port reserved for the next allocation.
     pub reservation: Option<u64>,
     permissions: Vec<(IpAddr, Instant)>,
     channels: Vec<Channel>,
@@ -40,7 +40,7 @@ struct Channel {
     expires: Instant,
 }
 
-/// The relays of an allocation: one a family at most.
+/// Relays of an allocation: at most one per address family.
 #[derive(Debug, Default)]
 pub(super) struct Relays {
     pub v4: Relay,
@@ -49,14 +49,14 @@ pub(super) struct Relays {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relay {
-    /// Not asked for, or given back.
+    /// Not requested, or released.
     #[default]
     None,
-    /// The driver opens it.
+    /// Being opened by the driver.
     Opening,
-    /// At this address, as clients and peers see it.
+    /// Open at this address, as seen by clients and peers.
     Open(SocketAddr),
-    /// The driver could not.
+    /// The driver could not open it.
     Failed,
 }
 
@@ -69,7 +69,7 @@ impl Relays {
         matches!(if v6 { self.v6 } else { self.v4 }, Relay::Open(_))
     }
 
-    /// Whether the driver has answered for all.
+    /// Returns `true` if the driver has replied for all relays.
     pub fn is_settled(&self) -> bool {
         ![self.v4, self.v6].contains(&Relay::Opening)
     }
@@ -82,11 +82,11 @@ impl Relays {
     }
 }
 
-/// Why a permission or a channel is not given.
+/// Reason why a permission or a channel is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotGiven {
     TooMany,
-    /// The number or the peer is in use for another (RFC 8656 §12.2).
+    /// The number or the peer is already bound differently (RFC 8656 §12.2).
     Taken,
 }
 
@@ -116,7 +116,7 @@ impl Allocation {
         }
     }
 
-    /// Lets peers with these addresses send, and be sent to. All or none.
+    /// Installs permissions for all of these addresses, or for none.
     pub fn permit(&mut self, peers: &[IpAddr], limit: usize, now: Instant) -> Result<(), NotGiven> {
         self.permissions.retain(|(_, expires)| *expires > now);
         let mut fresh: Vec<IpAddr> = Vec::new();
@@ -144,7 +144,7 @@ impl Allocation {
         all.any(|(ip, expires)| *ip == peer && *expires > now)
     }
 
-    /// Binds a channel, or keeps it, and with it the permission.
+    /// Binds or refreshes a channel, and its permission.
     pub fn bind(
         &mut self,
         number: u16,

@@ -1,4 +1,4 @@
-//! What requests ask for, and the answers to them.
+//! Parsing of requests, and construction of responses.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use turn_types::stun::prelude::{
 
 use super::allocation::{Allocation, Relay};
 
-/// What cannot be had, and what the client is told.
+/// An error response to a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub code: u16,
@@ -43,7 +43,7 @@ fn malformed(reason: &'static str) -> Refusal {
     refuse(ErrorCode::BAD_REQUEST, reason)
 }
 
-/// The attributes that whoever signed the message has signed.
+/// Iterates over the attributes covered by the message's signature.
 pub(super) fn attributes<'m>(
     message: &'m Message<'_>,
 ) -> impl Iterator<Item = RawAttribute<'m>> + 'm {
@@ -54,7 +54,7 @@ pub(super) fn attributes<'m>(
         .take_while(move |a| !ends.contains(&a.get_type()))
 }
 
-/// Refuses what has to be understood and is not (RFC 8489 §6.3.1).
+/// Refuses unknown comprehension-required attributes (RFC 8489 §6.3.1).
 pub(super) fn check_known(message: &Message<'_>) -> Result<(), Refusal> {
     let known = [
         Username::TYPE,
@@ -66,7 +66,7 @@ pub(super) fn check_known(message: &Message<'_>) -> Result<(), Refusal> {
         RequestedAddressFamily::TYPE,
         Lifetime::TYPE,
         EvenPort::TYPE,
-        // The sockets of the relays send no fragments anyway.
+        // The relay sockets send no fragments anyway.
         DontFragment::TYPE,
         ReservationToken::TYPE,
         XorPeerAddress::TYPE,
@@ -86,7 +86,7 @@ pub(super) fn check_known(message: &Message<'_>) -> Result<(), Refusal> {
     })
 }
 
-/// An attribute, if it is there; refused if it is there and wrong.
+/// Returns an attribute, if present; refuses the request if it is malformed.
 fn optional<A>(message: &Message<'_>, reason: &'static str) -> Result<Option<A>, Refusal>
 where
     A: AttributeStaticType + for<'a> AttributeFromRaw<'a>,
@@ -96,7 +96,7 @@ where
         .transpose()
 }
 
-/// Which relays are wanted (RFC 8656 §7.2).
+/// The requested relays (RFC 8656 §7.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub v4: bool,
@@ -156,7 +156,7 @@ fn family_of_additional(message: &Message<'_>) -> Result<bool, Refusal> {
     Ok(family.is_some())
 }
 
-/// REQUESTED-ADDRESS-FAMILY or its like.
+/// Returns REQUESTED-ADDRESS-FAMILY or a similar attribute.
 fn family<A>(
     message: &Message<'_>,
     of: impl FnOnce(A) -> AddressFamily,
@@ -171,7 +171,7 @@ where
     known.map(Some).map_err(unknown)
 }
 
-/// Whether a Refresh is for the IPv6 relay only, or the IPv4 one.
+/// Returns whether a Refresh concerns the IPv6 relay only (`true`), or the IPv4 one (`false`); `None` for both.
 pub(super) fn only_family(message: &Message<'_>) -> Result<Option<bool>, Refusal> {
     let family = family::<RequestedAddressFamily>(message, |a| a.family())?;
     Ok(family.map(|f| f == AddressFamily::IPV6))
@@ -182,7 +182,7 @@ pub(super) fn lifetime(message: &Message<'_>) -> Result<Option<u32>, Refusal> {
     Ok(lifetime.map(|l| l.seconds()))
 }
 
-/// Every peer address of a request.
+/// Returns all peer addresses of a request.
 pub(super) fn peers(message: &Message<'_>) -> Result<Vec<SocketAddr>, Refusal> {
     let raw = attributes(message).filter(|a| a.get_type() == XorPeerAddress::TYPE);
     let peers: Result<Vec<_>, _> = raw
@@ -198,8 +198,8 @@ pub(super) fn peers(message: &Message<'_>) -> Result<Vec<SocketAddr>, Refusal> {
     }
 }
 
-/// A channel number that may be bound: those of RFC 5766 §11, of which RFC 8656 §12 left the first 4,096. Older
-/// clients, coturn's among them, use them all.
+/// Returns a valid channel number: the range of RFC 5766 §11, of which RFC 8656 §12 kept the first 4,096. Older
+/// clients, including coturn's, use all of it.
 pub(super) fn channel(message: &Message<'_>) -> Result<u16, Refusal> {
     let number = optional::<ChannelNumber>(message, "CHANNEL-NUMBER is malformed")?;
     match number.map(|n| n.channel()) {
@@ -214,7 +214,7 @@ pub(super) fn begin(class: MessageClass, method: Method, id: TransactionId) -> M
     Message::builder(kind, id, MessageWriteVec::with_capacity(128))
 }
 
-/// An error, with as few words as told: an answer to a forged address shall be small.
+/// Builds an error response. It is kept short, because the request may be forged.
 pub(super) fn error(
     method: Method,
     id: TransactionId,
@@ -228,7 +228,7 @@ pub(super) fn error(
     Ok(answer)
 }
 
-/// What tells a client where its relays are.
+/// Builds the response that tells a client its relayed addresses.
 pub(super) fn allocated(a: &Allocation) -> Result<MessageWriteVec, StunWriteError> {
     let mut answer = begin(MessageClass::Success, ALLOCATE, a.transaction);
     for address in a.relays.addresses() {
@@ -251,7 +251,7 @@ pub(super) fn allocated(a: &Allocation) -> Result<MessageWriteVec, StunWriteErro
     Ok(answer)
 }
 
-/// What is granted of a lifetime (RFC 8656 §7.2).
+/// Returns the granted lifetime in seconds (RFC 8656 §7.2).
 pub(super) fn grant(asked: Option<u32>, default: Duration, most: Duration) -> u32 {
     let seconds = |d: Duration| u32::try_from(d.as_secs()).unwrap_or(u32::MAX).max(1);
     let most = seconds(most);

@@ -1,4 +1,4 @@
-//! The long-term credential mechanism, from the server's side (RFC 8489 §9.2.4).
+//! Long-term credential mechanism, server side (RFC 8489 §9.2.4).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -17,20 +17,20 @@ use turn_types::stun::prelude::{Attribute, AttributeStaticType, MessageWriteExt}
 use super::config::Credentials;
 use crate::proto::rtp::base64;
 
-/// What a nonce begins with that carries security features, and the first of them: password algorithms
-/// (RFC 8489 §9.2, §18.1).
+/// Prefix of nonces: the cookie of nonces with security features, and the first feature, password algorithms (RFC 8489
+/// §9.2, §18.1).
 const NONCE_FEATURES: &str = "obMatJos2gAAA";
 
-/// Bytes of its HMAC that a nonce carries.
+/// Number of HMAC bytes in a nonce.
 const NONCE_PROOF: usize = 8;
 
-/// The password algorithms that are offered, best first, as they stand in the attribute.
+/// The offered password algorithms, best first, in wire format.
 const OFFERED: &[u8] = &[0, 2, 0, 0, 0, 1, 0, 0];
 
 /// MESSAGE-INTEGRITY and MESSAGE-INTEGRITY-SHA256.
 const INTEGRITY: [u16; 2] = [0x0008, 0x001c];
 
-/// Who has signed a request, and how the answer is signed.
+/// The signer of a request, with the key for the response.
 #[derive(Debug, Clone)]
 pub(super) struct Signer {
     pub username: String,
@@ -44,14 +44,14 @@ impl Signer {
     }
 }
 
-/// Why a request is not taken for anybody's.
+/// Reason why a request is not authenticated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Denied {
-    /// It says nothing, or something wrong: 401, with a challenge.
+    /// Missing or wrong credentials: 401, with a challenge.
     Unauthorized,
-    /// Its nonce is too old: 438, with the next.
+    /// Expired nonce: 438, with a new one.
     Stale,
-    /// It lacks something: 400.
+    /// Missing attributes: 400.
     Malformed,
 }
 
@@ -59,7 +59,7 @@ pub(super) struct Auth {
     realm: String,
     credentials: Credentials,
     nonce_lifetime: Duration,
-    /// What makes nonces that only we can have made. So none has to be remembered, however many ask.
+    /// Key of the nonces. They are verified by HMAC, so none has to be stored.
     secret: Hmac<Sha1>,
     start: Instant,
 }
@@ -76,7 +76,7 @@ impl Auth {
         match seed {
             Some(seed) => secret.update(&seed.to_be_bytes()),
             None => {
-                // 192 bits of the system's randomness.
+                // 192 bits from the operating system's randomness.
                 for _ in 0..2 {
                     let random = u128::from(TransactionId::generate());
                     secret.update(&random.to_be_bytes()[4..]);
@@ -93,7 +93,8 @@ impl Auth {
         }
     }
 
-    /// Who has signed this. `known`: who has the allocation of this client; `unix`: seconds since 1970.
+    /// Authenticates a request. `known` is the signer of this client's allocation; `unix` is the time in seconds since
+    /// 1970.
     pub fn check(
         &self,
         message: &Message<'_>,
@@ -130,14 +131,14 @@ impl Auth {
         if !verified.is_ok_and(|with| with == algorithm) {
             return Err(Denied::Unauthorized);
         }
-        // Only now, so that nobody learns from it what nonces look like.
+        // Checked last, so that an unauthenticated client learns nothing about valid nonces.
         if !self.is_fresh(nonce.nonce(), client, now) {
             return Err(Denied::Stale);
         }
         Ok(signer)
     }
 
-    /// The password algorithm that the client has chosen; without a word about it, MD5.
+    /// Returns the password algorithm chosen by the client; MD5 if it names none.
     fn algorithm(&self, message: &Message<'_>, nonce: &str) -> Result<IntegrityAlgorithm, Denied> {
         let offered = message.raw_attribute(PasswordAlgorithms::TYPE);
         let chosen = message.raw_attribute(PasswordAlgorithm::TYPE);
@@ -151,7 +152,7 @@ impl Auth {
                 [0, 2, 0, 0] => Ok(IntegrityAlgorithm::Sha256),
                 _ => Err(Denied::Malformed),
             },
-            // Somebody between us has made the list shorter.
+            // Someone on the path has shortened the list.
             _ => Err(Denied::Malformed),
         }
     }
@@ -176,7 +177,7 @@ impl Auth {
         (unix < expiry).then(|| rest_password(secret, username))
     }
 
-    /// Adds realm, nonce and what can be chosen.
+    /// Adds realm, nonce and password algorithms.
     pub fn challenge(
         &self,
         answer: &mut MessageWriteVec,
@@ -189,7 +190,7 @@ impl Auth {
         answer.add_attribute(&PasswordAlgorithms::new(&offered))
     }
 
-    /// A nonce for this client, from now on. It holds when it was made, and the proof that we made it.
+    /// Returns a nonce for this client. It contains its creation time and an HMAC.
     pub fn nonce(&self, client: SocketAddr, now: Instant) -> String {
         let seconds = self.seconds(now).to_be_bytes();
         let mut bytes = seconds.to_vec();
@@ -227,13 +228,13 @@ impl Auth {
     }
 }
 
-/// The password that belongs to a time-limited username: base64 of the HMAC-SHA1 of it.
+/// Returns the password for a time-limited username: base64 of its HMAC-SHA1.
 ///
-/// A web service that knows the secret calls this to give credentials out:
+/// A web service that knows the secret calls this to issue credentials:
 ///
 /// ```
 /// use looprtc::server::turn::rest_password;
-/// let username = "1900000000:alice"; // good until 2030-03-17
+/// let username = "1900000000:alice"; // valid until 2030-03-17
 /// assert_eq!(rest_password(b"the service's secret", username).len(), 28);
 /// ```
 pub fn rest_password(secret: &[u8], username: &str) -> String {
@@ -242,7 +243,8 @@ pub fn rest_password(secret: &[u8], username: &str) -> String {
     base64::encode(&mac.finalize().into_bytes())
 }
 
-/// Whose quota an allocation of this username counts for: of a time-limited one, the name without the time.
+/// Returns the name that an allocation counts against in quotas: for a time-limited username, the name without the
+/// time.
 pub(super) fn quota_name(username: &str) -> &str {
     match username.split_once(':') {
         Some((expiry, name)) if expiry.parse::<u64>().is_ok() => name,
@@ -252,7 +254,7 @@ pub(super) fn quota_name(username: &str) -> &str {
 }
 
 fn hmac(key: &[u8]) -> Hmac<Sha1> {
-    // A key longer than a block is hashed first, so none is of a wrong length.
+    // Keys longer than a block are hashed first, so every length is valid.
     let Ok(mac) = Hmac::<Sha1>::new_from_slice(key) else {
         unreachable!("HMAC takes keys of any length");
     };

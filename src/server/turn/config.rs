@@ -1,4 +1,4 @@
-//! What a TURN server is told: who may use it, for what, and how much.
+//! Configuration of a TURN server: credentials, peer policy, limits.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use super::addresses::PeerPolicy;
 
 use crate::setters::setters;
 
-/// Who may allocate relays (RFC 8489 §9.2, long-term credentials). Without any, the server does STUN only.
+/// Credentials for allocations (RFC 8489 §9.2, long-term credentials). Without any, the server answers STUN only.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Credentials {
-    /// Passwords of users, by name.
+    /// Passwords by user name.
     pub users: HashMap<String, String>,
-    /// The secret shared with a service that gives out time-limited credentials (draft-uberti-behave-turn-rest):
-    /// the username is `EXPIRY` or `EXPIRY:NAME`, in seconds since 1970, and the password the base64 of the
-    /// HMAC-SHA1 of that username. Relays that exist are not ended when the time is over.
+    /// Secret shared with a service that issues time-limited credentials (draft-uberti-behave-turn-rest): the username
+    /// is `EXPIRY` or `EXPIRY:NAME`, with EXPIRY in seconds since 1970, and the password is the base64 of the
+    /// username's HMAC-SHA1. Existing allocations do not end when the credential expires.
     pub secret: Option<Vec<u8>>,
 }
 
-/// The secrets are left out.
+/// Omits the secrets.
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Credentials")
@@ -44,39 +44,40 @@ impl Credentials {
         self
     }
 
-    /// Whether nobody has any.
+    /// Returns `true` if there are no credentials.
     pub fn is_empty(&self) -> bool {
         self.users.is_empty() && self.secret.is_none()
     }
 }
 
-/// How much is given. All are limits of the whole server unless said otherwise.
+/// Limits of the server. They apply to the whole server unless stated otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TurnLimits {
-    /// Allocations at once; above that 508. Default: 4,096.
+    /// Maximum number of allocations; beyond it 508 is returned. Default: 4,096.
     pub allocations: usize,
-    /// Allocations of one user, by the name in time-limited usernames; above that 486. Default: 64.
+    /// Maximum number of allocations per user (the name in time-limited usernames); beyond it 486 is returned. Default:
+    /// 64.
     pub per_user: usize,
-    /// Allocations of one client address, or of one IPv6 network of 64 bits; above that 486. Default: 64.
+    /// Maximum number of allocations per client address, or per IPv6 /64 network; beyond it 486 is returned. Default:
+    /// 64.
     pub per_address: usize,
-    /// Permissions of one allocation, and channels as many again; above that 508. Default: 64.
+    /// Maximum number of permissions per allocation, and of channels; beyond it 508 is returned. Default: 64.
     pub permissions: usize,
-    /// Bytes a second that one allocation carries in each direction. What is above it is dropped. A burst of one
-    /// second's worth, or of 65,535 bytes if that is more, passes. `None`, the default: no limit.
+    /// Maximum bandwidth of an allocation in each direction, in bytes per second; packets beyond it are dropped. A
+    /// burst of one second's worth, but at least 65,535 bytes, passes. `None`, the default, means no limit.
     pub bytes_per_second: Option<u64>,
-    /// How long an allocation lives unless refreshed, when the client does not ask for more. Default: 600 s, as in
-    /// RFC 8656 §3.2.
+    /// Lifetime of an allocation if the client does not request more. Default: 600 s (RFC 8656 §3.2).
     pub lifetime: Duration,
-    /// How much of it a client can ask for at once. Default: 3,600 s.
+    /// Maximum lifetime that a client can request at once. Default: 3,600 s.
     pub max_lifetime: Duration,
-    /// How long a nonce is good for; after that 438 brings the next. Default: 1 h (RFC 8656 §5).
+    /// Lifetime of a nonce; an expired one is answered with 438 and a new one. Default: 1 h (RFC 8656 §5).
     pub nonce_lifetime: Duration,
-    /// Bytes that an address which has proved nothing gets at once by UDP, on top of as many as it sends itself;
-    /// a quarter of it comes again each second. It bounds what can be sent to a forged address. Default:
-    /// 16,384, which is over 80 new clients behind one address, and 20 more each second.
+    /// Number of bytes that are sent at once to an unauthenticated UDP address in addition to the number received from
+    /// it; a quarter of it is restored each second. Limits reflection to forged addresses. Default: 16,384, which is
+    /// over 80 new clients behind one address, and 20 more each second.
     pub courtesy: u32,
-    /// Messages that wait to be sent; what comes on top is dropped. Default: 4,096.
+    /// Maximum number of queued messages; further ones are dropped. Default: 4,096.
     pub queue: usize,
 }
 
@@ -112,19 +113,19 @@ impl TurnLimits {
     }
 }
 
-/// What a [`TurnMachine`](super::TurnMachine) needs to know.
+/// Configuration of a [`TurnMachine`](super::TurnMachine).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TurnMachineConfig {
-    /// The realm of the credentials: shown to clients, and part of how they sign. Default: `looprtc`.
+    /// Realm of the credentials, shown to clients and part of their signature. Default: `looprtc`.
     pub realm: String,
-    /// Who may allocate.
+    /// Credentials for allocations.
     pub credentials: Credentials,
-    /// To where it relays.
+    /// Policy for peer addresses.
     pub peers: PeerPolicy,
-    /// How much is given.
+    /// Limits of the server.
     pub limits: TurnLimits,
-    /// Makes the secret behind the nonces, so that a run can be replayed. `None`, the default: it is random.
+    /// Seed for the nonce secret, for repeatable tests. `None`, the default, uses a random secret.
     pub seed: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What keeps the server from being used against others: rates.
+//! Rate limits that prevent abuse of the server against third parties.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::server::quota::client_of;
 
-/// Bytes a second, with a burst of one second's worth, but of one large datagram at least.
+/// Token bucket in bytes per second, with a burst of one second's worth, but at least one large datagram.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bucket {
     bytes: f64,
@@ -21,7 +21,7 @@ impl Bucket {
         }
     }
 
-    /// Whether so many bytes may pass now.
+    /// Returns `true` if `bytes` may pass now.
     pub fn take(&mut self, rate: u64, bytes: usize, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.filled).as_secs_f64();
         self.filled = self.filled.max(now);
@@ -39,19 +39,19 @@ fn burst(rate: u64) -> f64 {
     rate.max(65_535) as f64
 }
 
-/// How many addresses are remembered.
+/// Maximum number of addresses remembered.
 const MAX_ADDRESSES: usize = 65_536;
 
-/// How often those that have their whole allowance again are forgotten, at most.
+/// Minimum interval between removals of addresses whose allowance is restored.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Bytes that are sent to addresses that have proved nothing: as many as came from there, and a fixed
-/// allowance. STUN needs that, since its answers are longer than its questions; nobody can make a flood of it.
+/// Limits bytes sent to unauthenticated addresses to the number received from them plus an allowance. STUN needs the
+/// allowance because its responses are longer than its requests; the limit prevents reflected floods.
 #[derive(Debug)]
 pub(super) struct Courtesy {
-    /// Bytes above those that were received, in all at once.
+    /// Total allowance beyond the bytes received.
     burst: f64,
-    /// Bytes a second that come to it again.
+    /// Restored bytes per second.
     rate: f64,
     known: HashMap<IpAddr, (f64, Instant)>,
     swept: Instant,
@@ -67,8 +67,8 @@ impl Courtesy {
         }
     }
 
-    /// Whether an answer of so many bytes may go to this address, from which `received` bytes came with the
-    /// question.
+    /// Returns `true` if a response of `answer` bytes may be sent to this address, from which a request of `received`
+    /// bytes came.
     pub fn permits(&mut self, ip: IpAddr, received: usize, answer: usize, now: Instant) -> bool {
         let ip = client_of(ip);
         if self.known.len() >= MAX_ADDRESSES && !self.known.contains_key(&ip) {
@@ -115,9 +115,9 @@ mod tests {
         let later = now + Duration::from_millis(500);
         assert!(bucket.take(100_000, 50_000, later));
         assert!(!bucket.take(100_000, 1_000, later));
-        // A clock that seems to go back takes nothing away.
+        // A clock that goes back takes nothing away.
         assert!(!bucket.take(100_000, 1_000, now));
-        // A small rate still lets a large datagram through.
+        // A small rate still passes one large datagram.
         assert!(Bucket::new(10, now).take(10, 65_000, now));
     }
 
@@ -133,10 +133,10 @@ mod tests {
                 sent += 100;
             }
         }
-        // 1,000 at once and 250 each second.
+        // 1,000 at once and 250 per second.
         assert!(sent <= received + 1000 + 2500, "{sent} {received}");
         assert!(sent >= received, "{sent} {received}");
-        // A neighbour is not concerned; somebody in the same IPv6 network is.
+        // Other addresses are unaffected; those in the same IPv6 network are not.
         assert!(courtesy.permits("192.0.2.2".parse().unwrap(), 28, 100, start));
         assert!(courtesy.permits("2001:db8::1".parse().unwrap(), 28, 1000, start));
         assert!(!courtesy.permits("2001:db8::2".parse().unwrap(), 28, 1000, start));
@@ -154,7 +154,7 @@ mod tests {
             );
         }
         assert_eq!(courtesy.known.len(), MAX_ADDRESSES);
-        // They are forgotten when they have their allowance again.
+        // Addresses are removed once their allowance is restored.
         let later = now + Duration::from_secs(10);
         assert!(courtesy.permits("255.0.0.1".parse().unwrap(), 20, 100, later));
         assert_eq!(courtesy.known.len(), 1);

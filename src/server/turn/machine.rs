@@ -1,4 +1,4 @@
-//! The server as a state machine: messages of clients and datagrams of peers in, and out again.
+//! The TURN server as a state machine: input from clients and peers, output to both.
 
 mod data;
 mod requests;
@@ -21,34 +21,34 @@ use super::limit::Courtesy;
 use super::{Client, Input, Link, Output, RelayId, TurnStats};
 use crate::server::quota::{Held, client_of};
 
-/// A STUN and TURN server (RFC 8489, RFC 8656), sans-IO: it is told the time and what arrived, and says what to
-/// send and which relays to open.
+/// A sans-IO STUN and TURN server (RFC 8489, RFC 8656): it is passed the time and incoming messages, and returns
+/// messages to send and relays to open.
 ///
-/// What it holds grows with allocations only, which are limited: who has proved nothing leaves no trace but a
-/// line in a table of fixed size.
+/// Its memory grows with allocations only, which are limited: an unauthenticated client leaves nothing but an entry in
+/// a table of bounded size.
 pub struct TurnMachine {
     config: TurnMachineConfig,
     auth: Auth,
     allocations: Slab<Allocation>,
     clients: HashMap<Client, usize>,
-    /// Allocations and reserved ports of each user, and of each client address.
+    /// Number of allocations and reserved ports of each user, and of each client address.
     per_user: Held<String>,
     per_address: Held<IpAddr>,
     reservations: BTreeMap<u64, Reservation>,
-    /// The relays that are open, as clients and peers see them.
+    /// Addresses of the open relays, as seen by clients and peers.
     relays: HashSet<SocketAddr>,
-    /// When allocations end.
+    /// Expiry times of allocations.
     ends: BTreeSet<(Instant, usize)>,
     courtesy: Courtesy,
     outputs: VecDeque<Output>,
     generation: u32,
     indications: u128,
-    /// Seconds since 1970, when, as last told.
+    /// The time in seconds since 1970, and the instant when it was passed.
     clock: (u64, Instant),
     stats: TurnStats,
 }
 
-/// A port that is held for a second allocation (EVEN-PORT with R), and counts as one until then.
+/// A port reserved for a second allocation (EVEN-PORT with R); counts as an allocation until it is used or expires.
 struct Reservation {
     until: Instant,
     user: String,
@@ -56,7 +56,7 @@ struct Reservation {
 }
 
 impl TurnMachine {
-    /// A server that has no clients yet. `unix`: the seconds since 1970, for time-limited credentials.
+    /// Creates a server without clients. `unix` is the time in seconds since 1970, for time-limited credentials.
     pub fn new(config: TurnMachineConfig, now: Instant, unix: u64) -> Self {
         let credentials = config.credentials.clone();
         let nonces = config.limits.nonce_lifetime;
@@ -79,12 +79,12 @@ impl TurnMachine {
         }
     }
 
-    /// Tells what the clock on the wall says: seconds since 1970. Between two calls it is taken to go on by itself.
+    /// Sets the time of day, in seconds since 1970. Between calls it advances with `now`.
     pub fn set_clock(&mut self, unix: u64, now: Instant) {
         self.clock = (unix, now);
     }
 
-    /// Tells which addresses this machine has now, and which of its UDP ports are meant for peers: see
+    /// Sets the addresses of this machine and the UDP ports on which peers may reach it: see
     /// [`PeerPolicy::own`](super::PeerPolicy).
     pub fn set_own(&mut self, addresses: Option<Vec<IpAddr>>, ports: &[u16]) {
         let peers = &mut self.config.peers;
@@ -102,7 +102,7 @@ impl TurnMachine {
         self.config.peers.permits_port(peer, is_relay)
     }
 
-    /// Something has come, or time has passed. Bad input is counted in [`stats`](Self::stats).
+    /// Handles input or expired timers. Invalid input is counted in [`stats`](Self::stats).
     pub fn handle_input(&mut self, input: Input<'_>, now: Instant) {
         if self.ends.first().is_some_and(|(at, _)| *at <= now) {
             self.expire(now);
@@ -124,7 +124,7 @@ impl TurnMachine {
         }
     }
 
-    /// What is to be done. [`Output::Timeout`] comes last, and means: nothing more for now.
+    /// Returns the next output. Call it until it returns [`Output::Timeout`].
     pub fn poll_output(&mut self) -> Output {
         let next = || {
             let reservation = self.reservations.values().map(|r| r.until).min();
@@ -137,17 +137,17 @@ impl TurnMachine {
         }
     }
 
-    /// How many allocations there are.
+    /// Returns the number of allocations.
     pub fn allocations(&self) -> usize {
         self.allocations.len()
     }
 
-    /// Whether this client has one.
+    /// Returns `true` if this client has an allocation.
     pub fn has_allocation(&self, client: &Client) -> bool {
         self.clients.contains_key(client)
     }
 
-    /// What has been counted so far.
+    /// Returns the counters accumulated since the server was created.
     pub fn stats(&self) -> TurnStats {
         TurnStats {
             allocations: self.allocations.len(),
@@ -155,7 +155,7 @@ impl TurnMachine {
         }
     }
 
-    /// Whether nothing is left of anybody.
+    /// Returns `true` if no state of any client is left.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn is_empty(&self) -> bool {
         self.allocations.is_empty()
@@ -168,7 +168,7 @@ impl TurnMachine {
 
     fn on_message(&mut self, client: Client, message: &Message<'_>, received: usize, now: Instant) {
         if !message.has_class(MessageClass::Request) {
-            // A Binding indication keeps a NAT open; others say nothing to us.
+            // A Binding indication is a NAT keepalive; other indications have no meaning here.
             return;
         }
         let built = match message.method() {
@@ -184,7 +184,7 @@ impl TurnMachine {
                 return;
             }
         };
-        // Unsigned answers: anybody may have asked, in anybody's name.
+        // Unsigned responses: the request may be forged.
         let Some(contents) = finish(built, message) else {
             return;
         };
@@ -243,7 +243,7 @@ impl TurnMachine {
         self.stats.denied += 1;
         let (method, id) = (message.method(), message.transaction_id());
         let code = match denied {
-            // Nobody can sign: what is asked for is not to be had here.
+            // Without credentials nobody can authenticate, so allocations are not available.
             _ if self.config.credentials.is_empty() => ErrorCode::FORBIDDEN,
             Denied::Unauthorized => ErrorCode::UNAUTHORIZED,
             Denied::Stale => ErrorCode::STALE_NONCE,
@@ -314,7 +314,7 @@ impl TurnMachine {
         let index = relay.index as usize;
         let is_known = self.by_relay(relay).is_some();
         let Some(a) = self.allocations.get_mut(index).filter(|_| is_known) else {
-            // Its allocation has ended meanwhile.
+            // The allocation has ended meanwhile.
             if result.is_ok() {
                 self.outputs.push_back(Output::CloseRelay(relay));
             }
@@ -385,14 +385,14 @@ impl TurnMachine {
 
 fn relay_id(index: usize, generation: u32, v6: bool) -> RelayId {
     RelayId {
-        // The slab is dense, and its size limited.
+        // The slab is dense and limited in size.
         index: u32::try_from(index).unwrap_or(u32::MAX),
         generation,
         v6,
     }
 }
 
-/// The bytes of an unsigned answer.
+/// Returns the bytes of an unsigned response.
 fn finish(built: Result<MessageWriteVec, StunWriteError>, to: &Message<'_>) -> Option<Vec<u8>> {
     let finished = built.and_then(|mut answer| {
         if to.has_attribute(Fingerprint::TYPE) {

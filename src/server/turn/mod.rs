@@ -1,15 +1,15 @@
 //! A STUN and TURN server (RFC 8489, RFC 8656).
 //!
-//! [`TurnMachine`] is the protocol, sans-IO. [`TurnServer`] runs it on sockets, on the thread that calls it: alone,
-//! or beside an [`EventLoop`](crate::driver::EventLoop).
+//! [`TurnMachine`] is the protocol, sans-IO. [`TurnServer`] runs it on sockets, on the calling thread: alone, or beside
+//! an [`EventLoop`](crate::driver::EventLoop).
 //!
-//! It is written over `turn-types`, as our TURN client is, and not over `turn-server-proto`, whose core looks
-//! through all clients for each packet, remembers a nonce for every address that asks for one, and has no say in
-//! who may be relayed to, how much and how often.
+//! Like the TURN client it is based on `turn-types`, and not on `turn-server-proto`, which searches all clients for
+//! each packet, stores a nonce for every address that requests one, and offers no control over peer addresses,
+//! bandwidth and rates.
 //!
-//! What the server does not do: relays over TCP (RFC 6062), mobility (RFC 8016), DTLS, and USERHASH; requests for
-//! these are answered as the RFCs say.
-// Protocol code is told the time; `server.rs` and `stream.rs` tell it.
+//! Not supported: relays over TCP (RFC 6062), mobility (RFC 8016), DTLS, and USERHASH; such requests are answered as
+//! the RFCs prescribe.
+// Protocol code is passed the time; `server.rs` and `stream.rs` read it.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 mod addresses;
@@ -35,27 +35,27 @@ pub use self::server::TurnServer;
 pub use self::server_config::{Listening, Transport, TurnServerConfig, TurnServerError};
 pub use super::tls::TlsIdentity;
 
-/// By what a client is connected.
+/// Connection of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Link {
-    /// Datagrams to this listening socket.
+    /// UDP, on this listening socket.
     Datagrams(u32),
-    /// This stream, with or without TLS. Never used twice.
+    /// A stream, with or without TLS. Ids are never reused.
     Stream(u64),
 }
 
-/// A client: both ends of the way to it.
+/// A client, identified by both ends of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Client {
     /// The socket or stream.
     pub link: Link,
-    /// Our address on it: a concrete one.
+    /// The local address: a concrete one.
     pub local: SocketAddr,
-    /// The client's.
+    /// The client's address.
     pub remote: SocketAddr,
 }
 
-/// Names a relay: the socket of an allocation, of one address family. Never used twice.
+/// Identifies a relay: the socket of an allocation for one address family. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RelayId {
     index: u32,
@@ -64,112 +64,112 @@ pub struct RelayId {
 }
 
 impl RelayId {
-    /// Whether it is a relay for IPv6.
+    /// Returns `true` for an IPv6 relay.
     pub fn is_ipv6(&self) -> bool {
         self.v6
     }
 }
 
-/// What has happened.
+/// Input of [`TurnMachine::handle_input`].
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A whole STUN or ChannelData message of a client; from a stream without its padding.
+    /// A complete STUN or ChannelData message from a client; without padding if it came from a stream.
     Message(Client, &'a [u8]),
-    /// A datagram came to a relay.
+    /// A datagram received on a relay.
     Datagram {
-        /// To which.
+        /// The relay.
         relay: RelayId,
-        /// From which peer.
+        /// The peer's address.
         source: SocketAddr,
         /// The payload.
         contents: &'a [u8],
     },
-    /// The answer to [`Output::OpenRelay`]: where peers reach it, or why there is none.
+    /// The reply to [`Output::OpenRelay`]: the address at which peers reach the relay, or an error message.
     RelayOpened(RelayId, Result<SocketAddr, String>),
-    /// The stream of this client is gone.
+    /// The client's stream was closed.
     Closed(Client),
     /// The time of [`Output::Timeout`] has come.
     Timeout,
 }
 
-/// What is to be done.
+/// Output of [`TurnMachine::poll_output`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
-    /// To a client.
+    /// Send this message to a client.
     Message(Client, Vec<u8>),
-    /// To a peer.
+    /// Send this datagram to a peer.
     Datagram {
-        /// From this relay.
+        /// The relay to send from.
         relay: RelayId,
-        /// To this peer.
+        /// The peer's address.
         destination: SocketAddr,
         /// The payload.
         contents: Vec<u8>,
     },
     /// Open a relay and answer with [`Input::RelayOpened`].
     OpenRelay {
-        /// Its name.
+        /// Id of the new relay.
         relay: RelayId,
-        /// For whom.
+        /// The client of the allocation.
         client: Client,
-        /// Which port.
+        /// The requested port.
         port: RelayPort,
     },
-    /// Close it.
+    /// Close this relay.
     CloseRelay(RelayId),
-    /// A port that was reserved is not held any longer.
+    /// Release the port reserved with this token.
     DropReservation(u64),
-    /// There is nothing more to do, until this time at the latest.
+    /// No more output until this time at the latest.
     Timeout(Option<Instant>),
 }
 
-/// Which port a relay has.
+/// Port of a relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelayPort {
-    /// Any.
+    /// Any port.
     Any,
-    /// An even one.
+    /// An even port.
     Even,
-    /// An even one, and the next is held under this token.
+    /// An even port; reserve the next one under this token.
     EvenAndNext(u64),
-    /// The one that is held under this token.
+    /// The port reserved under this token.
     Reserved(u64),
 }
 
-/// Counters since the start.
+/// Counters of a TURN server since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct TurnStats {
-    /// Allocations that there are now.
+    /// Current number of allocations.
     pub allocations: usize,
-    /// Allocations made.
+    /// Allocations created.
     pub allocated: u64,
-    /// Those of them that were not refreshed in time.
+    /// Allocations that expired.
     pub expired: u64,
     /// Binding requests answered.
     pub bindings: u64,
     /// Datagrams relayed to peers.
     pub to_peers: u64,
-    /// Their bytes.
+    /// Bytes relayed to peers.
     pub bytes_to_peers: u64,
     /// Datagrams relayed to clients.
     pub to_clients: u64,
-    /// Their bytes.
+    /// Bytes relayed to clients.
     pub bytes_to_clients: u64,
-    /// Requests without a valid credential or nonce: each client's first is among them.
+    /// Requests without a valid credential or nonce, including the first one of each client.
     pub denied: u64,
-    /// Signed requests that were refused.
+    /// Authenticated requests that were refused.
     pub refused: u64,
-    /// Peer addresses among them that are not relayed to.
+    /// Peer addresses in refused requests that are not permitted.
     pub forbidden_peers: u64,
     /// Datagrams without a permission, channel or allocation.
     pub not_permitted: u64,
-    /// Datagrams above the bandwidth of their allocation.
+    /// Datagrams dropped because they exceeded the bandwidth of their allocation.
     pub over_bandwidth: u64,
     /// Datagrams dropped because a queue was full.
     pub over_queue: u64,
-    /// Requests that were not answered, so as not to flood whoever they seem to come from.
+    /// Requests left unanswered to avoid flooding a possibly forged source.
     pub unanswered: u64,
-    /// Messages that are none.
+    /// Invalid messages.
     pub malformed: u64,
 }

@@ -1,4 +1,4 @@
-//! The sockets that relay: which address and port they get.
+//! Relay sockets: choice of address and port.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +13,7 @@ use crate::driver::UdpConfig;
 use crate::driver::udp::Owner;
 use crate::driver::udp::Udp;
 
-/// How many ports are tried before giving up.
+/// Number of ports tried before giving up.
 const TRIES: u32 = 64;
 
 pub(super) struct RelaySockets {
@@ -23,7 +23,7 @@ pub(super) struct RelaySockets {
     ports: Option<RangeInclusive<u16>>,
     buffer: usize,
     queue: usize,
-    /// Held for the next allocation.
+    /// Sockets reserved for a following allocation, by token.
     reserved: HashMap<u64, Udp>,
 }
 
@@ -43,7 +43,7 @@ impl RelaySockets {
         }
     }
 
-    /// A socket, and its address as others see it.
+    /// Opens a socket; returns it with its public address.
     pub fn open(
         &mut self,
         v6: bool,
@@ -121,7 +121,7 @@ impl RelaySockets {
     fn bind_two(&self, ip: IpAddr) -> Result<(Udp, Udp), String> {
         for _ in 0..TRIES {
             let first = self.bind(ip, true)?;
-            // Even, so there is a next one.
+            // The port is even, so there is a next one.
             let port = first.bound().port() + 1;
             let is_ours = self.ports.as_ref().is_none_or(|p| p.contains(&port));
             if let (true, Ok(next)) = (is_ours, self.try_bind(ip, port)) {
@@ -138,7 +138,7 @@ impl RelaySockets {
         Udp::bind(&at, Owner::Nobody, self.buffer, self.queue)
     }
 
-    /// A port to try; 0: the system chooses.
+    /// Returns a port to try; 0 lets the system choose.
     fn draw(&self, even: bool) -> u16 {
         let Some(ports) = &self.ports else { return 0 };
         let count = u128::from(ports.end().saturating_sub(*ports.start())) + 1;

@@ -1,4 +1,4 @@
-//! The server on sockets, on the thread that calls it.
+//! The TURN server on sockets, on the calling thread.
 #![allow(clippy::disallowed_methods)]
 
 use std::collections::{HashMap, VecDeque};
@@ -21,17 +21,17 @@ use crate::driver::udp::{Read, RecvBuffers, Udp};
 use crate::proto::net;
 use crate::server::quota::client_of;
 
-/// Connections taken from one listening socket in one turn.
+/// Maximum number of connections accepted per listening socket and turn.
 const ACCEPT_BUDGET: usize = 32;
 
-/// How often silent streams are looked for.
+/// Interval of the check for silent streams.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// A STUN and TURN server.
 ///
-/// It has a poll of its own, and does its work in [`turn`](Self::turn), on the thread that calls it. To have it beside
-/// other things, wait for its descriptor and for [`next_deadline`](Self::next_deadline), then call
-/// `turn(Some(Duration::ZERO))`; an [`EventLoop`](crate::driver::EventLoop) does the waiting with
+/// It has a poll of its own, and does its work in [`turn`](Self::turn), on the calling thread. To run it beside other
+/// event sources, wait for its descriptor and for [`next_deadline`](Self::next_deadline), then call
+/// `turn(Some(Duration::ZERO))`; an [`EventLoop`](crate::driver::EventLoop) can wait for it with
 /// [`watch`](crate::driver::EventLoop::watch).
 pub struct TurnServer {
     config: TurnServerConfig,
@@ -47,16 +47,16 @@ pub struct TurnServer {
     last_stream: u64,
     buffers: RecvBuffers,
     chunk: Vec<u8>,
-    /// Those that may have more to read. mio is edge-triggered: nobody will say so again.
+    /// Sockets that may have more to read. mio is edge-triggered and will not report them again.
     readable: VecDeque<usize>,
-    /// Those with something to send.
+    /// Sockets with queued datagrams.
     queued: Vec<usize>,
     swept: Instant,
     deadline: Option<Instant>,
     dropped: u64,
 }
 
-/// What a token stands for.
+/// What a mio token refers to.
 enum Entry {
     Listener(Udp),
     Relay(Udp, RelayId),
@@ -69,7 +69,7 @@ impl TurnServer {
     ///
     /// # Errors
     ///
-    /// [`TurnServerError`]: it names the socket and says what to do.
+    /// Returns [`TurnServerError`], whose text names the socket and a remedy.
     pub fn new(config: TurnServerConfig) -> Result<Self, TurnServerError> {
         if !config.tls.is_empty() && config.identity.is_none() {
             return Err(TurnServerError::Config(
@@ -113,7 +113,7 @@ impl TurnServer {
             for address in addresses {
                 match self.listen_at(transport, address) {
                     Ok(address) => self.listening.push(Listening { transport, address }),
-                    // A system without IPv6 is not worth a word, where everything was asked for.
+                    // A system without IPv6 needs no warning if all addresses were requested.
                     Err(e) if several && lacks_ipv6(address, &e) => {
                         log::debug!("listening at {address}: {e}");
                     }
@@ -146,12 +146,12 @@ impl TurnServer {
         Ok(address)
     }
 
-    /// Where it listens.
+    /// Returns the listening sockets.
     pub fn listening(&self) -> &[Listening] {
         &self.listening
     }
 
-    /// What has been counted so far.
+    /// Returns the counters accumulated since the server was created.
     pub fn stats(&self) -> TurnStats {
         let sockets = self.entries.iter().map(|(_, entry)| match entry {
             Entry::Listener(udp) | Entry::Relay(udp, _) => udp.dropped,
@@ -162,12 +162,12 @@ impl TurnServer {
         stats
     }
 
-    /// Waits for something to happen, at most so long (`None`: until something does), and deals with it. Bounded,
-    /// but for the wait.
+    /// Runs one turn: waits for activity for at most `max_wait` (`None`: without limit), and handles it. Apart from the
+    /// wait, its work is bounded.
     ///
     /// # Errors
     ///
-    /// [`TurnServerError::Io`]: the system refuses to wait; the server is of no use any more.
+    /// Returns [`TurnServerError::Io`] if the system refuses to wait; the server is unusable then.
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<(), TurnServerError> {
         let wait = self.wait(max_wait);
         match self.poll.poll(&mut self.ready, wait) {
@@ -193,7 +193,8 @@ impl TurnServer {
         Ok(())
     }
 
-    /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now.
+    /// Returns the time by which [`turn`](Self::turn) must be called even if nothing arrives. A time in the past means
+    /// now.
     pub fn next_deadline(&self) -> Option<Instant> {
         if !self.readable.is_empty() {
             return Some(Instant::now());
@@ -275,7 +276,7 @@ impl TurnServer {
                 let result = stream.read(&mut self.chunk, now, |client, m| {
                     machine.handle_input(Input::Message(client, m), now);
                 });
-                // The answers to a handshake, too.
+                // Includes handshake messages.
                 let result = result.and_then(|more| stream.flush().map(|()| more));
                 stream.listed = matches!(result, Ok(true));
                 match result {
@@ -293,7 +294,7 @@ impl TurnServer {
         }
     }
 
-    /// Takes new connections. Whether there may be more.
+    /// Accepts new connections. Returns `true` if there may be more.
     fn accept(&mut self, index: usize, now: Instant) -> bool {
         for _ in 0..ACCEPT_BUDGET {
             let Some(Entry::Acceptor(listener, transport, listed)) = self.entries.get_mut(index)
@@ -310,7 +311,7 @@ impl TurnServer {
                 Err(e) => {
                     *listed = false;
                     if e.kind() != ErrorKind::WouldBlock {
-                        // As when there are no descriptors left: the next connection tries again.
+                        // For example, no descriptors are left: the next connection triggers another attempt.
                         crate::seldom::seldom!(warn, "accepting a connection: {e}");
                     }
                     return false;
@@ -385,7 +386,7 @@ impl TurnServer {
         self.machine.handle_input(Input::Closed(client), now);
     }
 
-    /// Closes streams that say nothing and have nothing.
+    /// Closes silent streams without an allocation.
     fn sweep(&mut self, now: Instant) {
         if now.saturating_duration_since(self.swept) < SWEEP {
             return;
@@ -406,13 +407,13 @@ impl TurnServer {
         }
     }
 
-    /// Tells which addresses this machine has now (`None`: those it had), and which of its UDP ports are meant for peers.
-    /// See [`PeerPolicy::own`](super::PeerPolicy).
+    /// Sets the addresses of this machine (`None` keeps the current ones) and the UDP ports on which peers may reach
+    /// it. See [`PeerPolicy::own`](super::PeerPolicy).
     pub fn set_own(&mut self, addresses: Option<Vec<IpAddr>>, ports: &[u16]) {
         self.machine.set_own(addresses, ports);
     }
 
-    /// Does what the machine asks for.
+    /// Carries out the machine's output.
     fn carry_out(&mut self, now: Instant) {
         loop {
             match self.machine.poll_output() {
@@ -464,7 +465,7 @@ impl TurnServer {
             return;
         };
         if let Some(Entry::Relay(mut udp, _)) = self.entries.try_remove(index) {
-            // What waits still goes, as far as the system takes it.
+            // Queued datagrams are still sent, if the system accepts them now.
             udp.flush();
             self.dropped += udp.dropped;
             udp.deregister(self.poll.registry());
@@ -514,7 +515,7 @@ impl TurnServer {
         }
     }
 
-    /// Sends what waits, as far as the system takes it; it says when it takes more.
+    /// Flushes queued output until the system would block; it reports when it accepts more.
     fn flush(&mut self, now: Instant) {
         for index in std::mem::take(&mut self.queued) {
             match self.entries.get_mut(index) {
@@ -535,13 +536,13 @@ impl TurnServer {
 
 #[cfg(unix)]
 impl std::os::fd::AsRawFd for TurnServer {
-    /// Readable when a [`turn`](TurnServer::turn) has something to do.
+    /// The descriptor becomes readable when [`turn`](TurnServer::turn) has something to do.
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         std::os::fd::AsRawFd::as_raw_fd(&self.poll)
     }
 }
 
-/// Reads up to the budget. Whether there may be more.
+/// Reads up to the budget. Returns `true` if there may be more.
 fn read_udp(
     udp: &mut Udp,
     buffers: &mut RecvBuffers,
@@ -554,7 +555,7 @@ fn read_udp(
             Ok(Read::Some(count)) => left = left.saturating_sub(count.max(1)),
             Ok(Read::Empty) => return false,
             Err(e) => {
-                // As ECONNREFUSED from an ICMP message: it says nothing about what else waits.
+                // For example ECONNREFUSED from an ICMP message: more datagrams may be waiting.
                 log::debug!("reading a socket: {e}");
                 left -= 1;
             }
@@ -568,7 +569,7 @@ fn tcp_listener(at: SocketAddr) -> io::Result<TcpListener> {
     if at.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // On Windows it would let others take the port over.
+    // On Windows it would let other programs take over the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -579,7 +580,7 @@ fn tcp_listener(at: SocketAddr) -> io::Result<TcpListener> {
 
 fn lacks_ipv6(address: SocketAddr, e: &io::Error) -> bool {
     let kinds = [ErrorKind::AddrNotAvailable, ErrorKind::Unsupported];
-    // EAFNOSUPPORT has no kind of its own.
+    // EAFNOSUPPORT has no `ErrorKind`.
     address.is_ipv6() && (kinds.contains(&e.kind()) || e.raw_os_error() == Some(97))
 }
 

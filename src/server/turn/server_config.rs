@@ -1,4 +1,4 @@
-//! Where the server listens, and from where it relays.
+//! Configuration of the server's sockets: listening addresses and relays.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ use crate::setters::setters;
 /// The port of STUN and TURN (RFC 8656 §3.1).
 const PORT: u16 = 3478;
 
-/// How clients reach a listening socket.
+/// Transport of a listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// `turn:HOST`, and `stun:HOST`.
@@ -22,49 +22,48 @@ pub enum Transport {
     Tls,
 }
 
-/// A listening socket.
+/// An open listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listening {
-    /// What is spoken there.
+    /// The transport.
     pub transport: Transport,
-    /// Where; with the port that the system chose, if it was asked to.
+    /// The address, with the actual port.
     pub address: SocketAddr,
 }
 
-/// How a [`TurnServer`](super::TurnServer) is set up.
+/// Configuration of a [`TurnServer`](super::TurnServer).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TurnServerConfig {
-    /// Who may use it, for what, and how much.
+    /// Credentials, peer policy and limits.
     pub machine: TurnMachineConfig,
-    /// Where it listens for datagrams. Default: port 3478 of every IPv4 and IPv6 address.
+    /// Listening addresses for UDP. Default: port 3478 on all IPv4 and IPv6 addresses.
     pub udp: Vec<SocketAddr>,
-    /// Where it listens for TCP. Default: as for UDP.
+    /// Listening addresses for TCP. Default: the same as for UDP.
     pub tcp: Vec<SocketAddr>,
-    /// Where it listens for TLS; needs [`identity`](Self::identity). Default: nowhere. Port 5349 is the usual one;
+    /// Listening addresses for TLS; requires [`identity`](Self::identity). Default: none. Port 5349 is the standard;
     /// 443 passes most firewalls.
     pub tls: Vec<SocketAddr>,
     /// The certificate for TLS.
     pub identity: Option<TlsIdentity>,
-    /// The addresses that relays are bound to, one a family. Without one of a family: the address that the
-    /// client reached the server at; if that is of the other family, one that an interface has.
+    /// Addresses that relays are bound to, at most one per family. Default: the local address at which the client
+    /// reached the server or, if that is of the other family, an interface address.
     pub relay: Vec<IpAddr>,
-    /// The addresses that clients are told instead, one a family: where a router maps its address to ours, port
-    /// by port.
+    /// Addresses announced to clients instead, at most one per family: for a router that maps them 1:1, port by port.
     pub external: Vec<IpAddr>,
-    /// The ports of relays. `None`, the default: the system chooses.
+    /// Port range of relays. `None`, the default, lets the system choose.
     pub ports: Option<RangeInclusive<u16>>,
-    /// Streams at once; more are closed as they come. Default: 1,024.
+    /// Maximum number of streams; further ones are closed at once. Default: 1,024.
     pub streams: usize,
-    /// Streams from one client address, or one IPv6 network of 64 bits. Default: 64.
+    /// Maximum number of streams per client address, or per IPv6 /64 network. Default: 64.
     pub streams_per_address: usize,
-    /// How long a stream without an allocation may be silent. Default: 30 s.
+    /// Maximum silence of a stream without an allocation. Default: 30 s.
     pub stream_idle: Duration,
-    /// What the system is asked to buffer for each socket and direction, in bytes. Default: 1 MiB.
+    /// Socket buffer requested from the system per socket and direction, in bytes. Default: 1 MiB.
     pub socket_buffer: usize,
-    /// Datagrams that wait on one socket; what comes on top is dropped. Default: 1,024.
+    /// Maximum number of datagrams queued per socket; further ones are dropped. Default: 1,024.
     pub socket_queue: usize,
-    /// Datagrams read from one socket in one turn. Default: 256.
+    /// Maximum number of datagrams read from one socket per turn. Default: 256.
     pub read_budget: usize,
 }
 
@@ -112,7 +111,7 @@ impl TurnServerConfig {
     }
 }
 
-/// What a server cannot do.
+/// Error of a [`TurnServer`](super::TurnServer).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TurnServerError {
@@ -120,7 +119,7 @@ pub enum TurnServerError {
     Bind(Transport, SocketAddr, std::io::Error),
     /// The configuration contradicts itself.
     Config(&'static str),
-    /// The system refuses something that the server cannot do without.
+    /// A required system call failed.
     Io(&'static str, std::io::Error),
 }
 

@@ -1,4 +1,4 @@
-//! One client over TCP or TLS (RFC 8656 §3.1, framing §12.6).
+//! A client over TCP or TLS (RFC 8656 §3.1, framing §12.6).
 #![allow(clippy::disallowed_types)]
 
 use std::io::{ErrorKind, Read};
@@ -11,18 +11,18 @@ use crate::driver::tcp::give;
 use crate::proto::ice::turn::frame::Deframer;
 use crate::server::tls::Tls;
 
-/// Bytes that wait for the system to take them. What comes on top is dropped, as a full path drops it.
+/// Maximum number of queued bytes. Further messages are dropped, as on a congested path.
 const MAX_QUEUE: usize = 256 * 1024;
 
-/// Bytes read in one turn.
+/// Maximum number of bytes read per turn.
 const READ_BUDGET: usize = 64 * 1024;
 
 pub(super) struct Stream {
     pub tcp: TcpStream,
     pub client: Client,
-    /// When it last said something that is a message.
+    /// Time of the last valid message.
     pub heard: Instant,
-    /// In the list of those that have something to do.
+    /// Set while it is in the list of ready streams.
     pub listed: bool,
     tls: Option<Tls>,
     deframer: Deframer,
@@ -42,7 +42,8 @@ impl Stream {
         }
     }
 
-    /// Reads what has come and gives each message to `each`. Whether there may be more; `Err`: it is over.
+    /// Reads incoming data and calls `each` with each message. Returns `true` if there may be more, and an error if the
+    /// stream has ended.
     pub fn read(
         &mut self,
         buffer: &mut [u8],
@@ -71,7 +72,7 @@ impl Stream {
         Ok(true)
     }
 
-    /// Queues a message. It goes whole or not at all; `Ok(false)`: not at all.
+    /// Queues a message. Returns `false` if there is no room; messages are never queued in part.
     pub fn send(&mut self, contents: &[u8]) -> Result<bool, String> {
         if self.queue.len() + contents.len() > MAX_QUEUE {
             return Ok(false);
@@ -86,7 +87,7 @@ impl Stream {
         Ok(true)
     }
 
-    /// Gives the system what it takes.
+    /// Writes as much as the system accepts.
     pub fn flush(&mut self) -> Result<(), String> {
         if let Some(tls) = &mut self.tls {
             tls.take_output(&mut self.queue)?;
@@ -117,7 +118,7 @@ mod tests {
             assert!(taken <= MAX_QUEUE);
         }
         assert_eq!(taken, MAX_QUEUE / 1_000 * 1_000);
-        // A message goes whole or not at all, and a smaller one still fits.
+        // A message is queued whole or not at all, and a smaller one still fits.
         assert_eq!(stream.queue.len(), taken);
         assert!(stream.send(&[0; 100]).unwrap());
     }

@@ -1,4 +1,4 @@
-//! Against the real server of this crate, and against raw sockets that misbehave.
+//! Against this crate's server, and against raw sockets that misbehave.
 
 use super::super::http::{HttpConfig, HttpServer, Status};
 use super::*;
@@ -31,7 +31,7 @@ fn candidate(port: u16) -> IceCandidateInit {
     ))
 }
 
-/// An address on which nobody listens.
+/// Returns an address without a listener.
 fn nobody() -> Address {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -40,7 +40,7 @@ fn nobody() -> Address {
         .into()
 }
 
-/// A server that answers one connection with these bytes, and closes it.
+/// Starts a server that answers one connection with these bytes and closes it.
 fn misbehaving(response: &'static [u8]) -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -272,7 +272,7 @@ fn the_queue_is_bounded_and_posting_never_blocks() {
     let refused = (0..10)
         .filter(|_| poster.post_candidate(&candidate(1)).is_err())
         .count();
-    // One is under way, if the thread was quick, and three wait.
+    // One may be in progress already, and three are queued.
     assert!((6..=7).contains(&refused), "{refused}");
     assert!(start.elapsed() < Duration::from_secs(1));
     let error = poster.post_candidate(&candidate(1)).unwrap_err();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A loop with an offering and an answering end.
+/// A loop with an offering and an answering side.
 struct Ends {
     net: EventLoop,
     ends: [Option<End>; 2],
@@ -40,7 +40,7 @@ impl Ends {
 
     fn add(&mut self, config: PionConfig) -> Result<(), PionError> {
         let role = config.role;
-        // A port each: on a shared one each would be the other's remote address, and its own.
+        // A port each: with a shared one, each peer's remote address would be its own.
         let peer_config = PeerConfig::default()
             .include_loopback(true)
             .port(PortPolicy::Own);
@@ -79,7 +79,7 @@ impl Ends {
         Ok(())
     }
 
-    /// Turns until `done`.
+    /// Runs the loop until `done` returns `true`.
     fn run(&mut self, done: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
@@ -122,7 +122,7 @@ impl Ends {
         });
     }
 
-    /// Posts while the loop turns, and checks the response.
+    /// Posts while the loop runs, and checks the response.
     fn expect(&mut self, to: Role, path: &str, body: &str, status: u16, reason: &str) {
         let length = body.len();
         let request = format!("POST {path} HTTP/1.1\r\nContent-Length: {length}\r\n\r\n{body}");
@@ -261,7 +261,7 @@ fn bad_input_is_refused_and_the_session_stands() {
         "this end takes offers",
     );
 
-    // A garbled answer while the offer stands: the right one, elsewhere, is not there yet.
+    // An invalid answer while the offer is pending; the valid one, to another address, has not arrived.
     let nobody = configs(Flow::Trickle, Flow::Trickle).1.answer_address;
     let mut lonely = Ends::none();
     lonely.add(offer.clone().answer_address(nobody)).unwrap();
@@ -278,7 +278,7 @@ fn bad_input_is_refused_and_the_session_stands() {
     ends.add(offer).unwrap();
     ends.run(Ends::both_open);
 
-    // While the session stands.
+    // While the session is established.
     let second = ends.description(Role::Offer);
     ends.expect(
         Role::Answer,
@@ -307,7 +307,7 @@ fn bad_input_is_refused_and_the_session_stands() {
     }
     ends.talk();
 
-    // Afterwards.
+    // After the session.
     let peer = ends.end(Role::Offer).peer;
     ends.net.peer(peer).unwrap().close();
     ends.expect(

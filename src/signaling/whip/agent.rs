@@ -1,4 +1,4 @@
-//! The HTTP client beneath: connections, and TLS to `https`.
+//! HTTP client of WHIP: connections, and TLS for `https`.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! A peer that publishes to a server, or watches what it shows.
+//! WHIP and WHEP client: a peer that publishes to a server or plays from it.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -18,32 +18,32 @@ use crate::proto::peer::{
     ConnectionState, IceGatheringState, PeerEvent, SdpType, SessionDescription, SignalingState,
 };
 
-/// Requests, and their results, that may wait.
+/// Maximum number of queued requests, and of results.
 const MAX_WAITING: usize = 16;
 
-/// Candidates that wait to be sent; more are of no use.
+/// Maximum number of candidates queued for sending; further ones are dropped.
 const MAX_CANDIDATES: usize = 32;
 
-/// The first pause before another ICE restart when one did not get through, and the longest.
+/// Pause before an ICE restart is retried: first and maximum.
 const RESTART_PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
-/// What a [`WhipClient`] has to say.
+/// Event of a [`WhipClient`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WhipEvent {
-    /// The server has answered; the peer connects now. The URL of the session, if the server names one.
+    /// The server has answered; the peer connects now. Contains the URL of the session, if the server returned one.
     Created(Option<Url>),
-    /// ICE has been restarted, over this session.
+    /// ICE was restarted within this session.
     Restarted,
-    /// It is over: the server refuses, or the connection is lost. The peer is closed. Whether a new attempt is
-    /// worth while tells [`WhipError::is_temporary`].
+    /// The session is over: the server refused, or the connection was lost. The peer is closed.
+    /// [`WhipError::is_temporary`] tells whether a new attempt may succeed.
     Failed(WhipError),
     /// The session was ended by [`WhipClient::close`].
     Closed,
 }
 
-/// One session of WHIP or WHEP (which differ in the direction of media only), joined to one peer of a loop. It never
-/// blocks the loop: requests are made by a thread of its own, which wakes it.
+/// A WHIP or WHEP session (they differ in the direction of media only) of one peer of a loop. It never blocks the loop:
+/// a thread of its own makes the requests and wakes the loop.
 ///
 /// ```no_run
 /// # use std::time::Instant;
@@ -72,7 +72,7 @@ pub enum WhipEvent {
 /// # }
 /// ```
 ///
-/// Dropping it ends the thread, but not the session: for that, [`close`](Self::close) it.
+/// Dropping it ends the thread, but not the session; call [`close`](Self::close) for that.
 #[derive(Debug)]
 pub struct WhipClient {
     peer: PeerId,
@@ -80,15 +80,15 @@ pub struct WhipClient {
     phase: Phase,
     jobs: SyncSender<Job>,
     done: Receiver<Done>,
-    /// Dropped with the client, which calls the thread off its pause.
+    /// Dropped with the client, which interrupts the thread's pause.
     _alive: Sender<()>,
-    /// The answer in force, which restarts change.
+    /// The answer in effect; restarts change it.
     answer: String,
-    /// Candidates to be sent, and since when they wait; `None`: all that there are were sent.
+    /// Candidates to be sent and the time since which they wait; `None`: all candidates were sent.
     candidates: Vec<IceCandidate>,
     send_at: Option<Instant>,
     sent: HashSet<CandidateKey>,
-    /// The server takes candidates, and restarts, by PATCH, as far as is known.
+    /// Set unless the server is known to reject PATCH for candidates and restarts.
     can_trickle: bool,
     can_restart: bool,
     restart_pause: Duration,
@@ -97,21 +97,21 @@ pub struct WhipClient {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Until all candidates are found, or until then.
+    /// Waiting for all candidates, until this time at the latest.
     Gathering(Instant),
-    /// The offer is with the server.
+    /// The offer was sent.
     Offered,
     Established,
-    /// A restart is with the server.
+    /// A restart was sent.
     Restarting,
-    /// A restart did not get through; another one then.
+    /// A restart failed; the next one is due at this time.
     RestartAgain(Instant),
-    /// DELETE is under way.
+    /// DELETE was sent.
     Closing,
     Over,
 }
 
-/// What makes a candidate one that was sent already.
+/// Identity of a candidate, to recognize one that was sent already.
 type CandidateKey = (Option<String>, CandidateAddress, u16, String);
 
 fn key(candidate: &IceCandidate) -> CandidateKey {
@@ -124,12 +124,12 @@ fn key(candidate: &IceCandidate) -> CandidateKey {
 }
 
 impl WhipClient {
-    /// Makes the offer of this peer, whose tracks (WHIP) or receiving transceivers (WHEP) have been added, and sends
-    /// it to the server.
+    /// Creates the peer's offer and sends it to the server. Add the tracks (WHIP) or the receiving transceivers (WHEP)
+    /// before.
     ///
     /// # Errors
     ///
-    /// [`WhipError::Url`], [`WhipError::Start`], [`WhipError::Peer`], [`WhipError::Loop`].
+    /// Returns [`WhipError::Url`], [`WhipError::Start`], [`WhipError::Peer`] or [`WhipError::Loop`].
     pub fn start(
         net: &mut EventLoop,
         peer: PeerId,
@@ -177,19 +177,19 @@ impl WhipClient {
         })
     }
 
-    /// Its peer.
+    /// Returns the peer of this session.
     #[must_use]
     pub fn peer(&self) -> PeerId {
         self.peer
     }
 
-    /// Whether it is over: [`WhipEvent::Failed`] or [`WhipEvent::Closed`] was said.
+    /// Returns `true` after [`WhipEvent::Failed`] or [`WhipEvent::Closed`].
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
     }
 
-    /// Takes an event of a peer; those of others are passed over.
+    /// Handles a peer event; events of other peers are ignored.
     pub fn handle_peer_event(&mut self, net: &mut EventLoop, peer: PeerId, event: &PeerEvent) {
         if peer != self.peer || self.phase == Phase::Over {
             return;
@@ -212,7 +212,7 @@ impl WhipClient {
         }
     }
 
-    /// Belongs into every round: takes what the server has said, and does what is due.
+    /// Handles results of the server and expired timers. Call it in every turn of the loop.
     pub fn handle_timeout(&mut self, net: &mut EventLoop, now: Instant) {
         while let Ok(done) = self.done.try_recv() {
             self.on_done(net, done, now);
@@ -220,7 +220,7 @@ impl WhipClient {
         match self.phase {
             Phase::Gathering(until) if until <= now => self.offer(net),
             Phase::RestartAgain(at) if at <= now => {
-                // What was offered is taken back; that it is still needed is said anew.
+                // The offer is rolled back; if it is still needed, the peer says so again.
                 self.phase = Phase::Established;
                 if let Ok(mut peer) = net.peer(self.peer) {
                     let _ = peer.set_local_description(Some(SessionDescription::rollback()));
@@ -233,7 +233,7 @@ impl WhipClient {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do by itself.
+    /// Returns the time by which [`handle_timeout`](Self::handle_timeout) has to be called, if any.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.phase {
@@ -243,12 +243,12 @@ impl WhipClient {
         }
     }
 
-    /// What has happened.
+    /// Returns the next event, if any.
     pub fn poll_event(&mut self) -> Option<WhipEvent> {
         self.events.pop_front()
     }
 
-    /// Ends the session (DELETE) and closes the peer. [`WhipEvent::Closed`] follows when the server has confirmed it.
+    /// Ends the session (DELETE) and closes the peer. [`WhipEvent::Closed`] follows once the server has confirmed.
     pub fn close(&mut self, net: &mut EventLoop) {
         if matches!(self.phase, Phase::Over | Phase::Closing) {
             return;
@@ -282,7 +282,7 @@ impl WhipClient {
             (_, Done::Restarted(Err(error))) => self.on_restart_failed(net, error, now),
             (_, Done::Trickled(Err(error))) if error.is_session_gone() => self.fail(net, error),
             (_, Done::Trickled(Err(error))) => {
-                // The candidates in the offer have to do; and the server sees where our checks come from.
+                // The candidates in the offer have to suffice; the server also sees the source of our checks.
                 log::info!("candidates are not taken: {error}");
                 self.can_trickle &= matches!(error, WhipError::Unreachable { .. });
             }
@@ -290,7 +290,7 @@ impl WhipClient {
         }
     }
 
-    /// Sends the offer, with the candidates found so far.
+    /// Sends the offer with the candidates gathered so far.
     fn offer(&mut self, net: &mut EventLoop) {
         let offer = net.peer(self.peer).ok().and_then(|p| p.local_description());
         let Some(offer) = offer else {
@@ -326,7 +326,7 @@ impl WhipClient {
                 self.events.push_back(WhipEvent::Created(created.session));
             }
             Err(error) => {
-                // The server has a session that will never be.
+                // The server has a session that will never be used.
                 let _ = self.jobs.try_send(Job::Delete);
                 self.fail(net, error);
             }
@@ -342,7 +342,7 @@ impl WhipClient {
         }
     }
 
-    /// Sends the candidates that wait, in one request.
+    /// Sends the queued candidates in one request.
     fn trickle(&mut self, net: &mut EventLoop) {
         self.send_at = None;
         let mut candidates = std::mem::take(&mut self.candidates);
@@ -353,7 +353,7 @@ impl WhipClient {
         let Ok(mut fragment) = SdpFragment::of_description(&description.sdp) else {
             return;
         };
-        // Those of a generation gone by are of no use any more.
+        // Candidates of an earlier generation are useless.
         candidates
             .retain(|c| c.username_fragment.is_none() || c.username_fragment == fragment.ufrag);
         if !candidates.is_empty() {
@@ -362,7 +362,7 @@ impl WhipClient {
         }
     }
 
-    /// The peer wants to negotiate: to restart ICE is all that WHIP can do.
+    /// Handles that the peer needs negotiation: WHIP supports ICE restarts only.
     fn restart(&mut self, net: &mut EventLoop) {
         if !self.can_restart {
             return;
@@ -424,7 +424,7 @@ impl WhipClient {
             return self.fail(net, error);
         }
         match error {
-            // Nobody knows whether the server has got it. With other credentials there is no doubt.
+            // It is unknown whether the server received it. New credentials resolve that.
             WhipError::Unreachable { .. } => {
                 log::info!(
                     "ICE restart: {error}; once more in {:?}",
@@ -461,7 +461,7 @@ impl WhipClient {
         }
         let may_be_there = !error.is_session_gone() && matches!(error, WhipError::ConnectionLost);
         if may_be_there && !matches!(self.phase, Phase::Gathering(_) | Phase::Offered) {
-            // The server may still hold it; with its end a publisher's name is free at once.
+            // The server may still have the session; deleting it frees a publisher's name at once.
             let _ = self.jobs.try_send(Job::Delete);
         }
         self.phase = Phase::Over;

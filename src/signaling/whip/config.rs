@@ -1,4 +1,4 @@
-//! What a [`WhipClient`](super::WhipClient) is told.
+//! Configuration of a [`WhipClient`](super::WhipClient).
 
 use std::fmt;
 use std::time::Duration;
@@ -9,37 +9,37 @@ use crate::setters::setters;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct WhipClientConfig {
-    /// Where to publish (WHIP) or to watch (WHEP): an `http` or `https` URL.
+    /// The endpoint to publish to (WHIP) or to play from (WHEP): an `http` or `https` URL.
     pub url: String,
-    /// Shown as `Authorization: Bearer …`, to that URL's origin and those of [`other_origins`](Self::other_origins)
-    /// only. None by default. Not shown by `Debug`.
+    /// Sent as `Authorization: Bearer …`, only to the origin of the URL and to those in
+    /// [`other_origins`](Self::other_origins). None by default. Omitted from `Debug` output.
     pub token: Option<String>,
-    /// Origins besides the URL's own that the server may send us on to, and that sessions may be at, as
-    /// `https://edge.example.net`. None by default: an answer must not make us ask somewhere else.
+    /// Further origins that the server may redirect to, and that session URLs may be at, such as
+    /// `https://edge.example.net`. None by default, so that a response cannot direct requests elsewhere.
     pub other_origins: Vec<String>,
-    /// Whom to trust with `https`: certificates in PEM. `None`, the default, takes the system's authorities.
+    /// Trusted certificate authorities for `https`, in PEM. `None`, the default, uses the system's.
     pub authorities: Option<Vec<u8>>,
-    /// Whether STUN and TURN servers that the server names (`Link`) are used. On by default.
+    /// Uses the STUN and TURN servers that the server offers (`Link`). On by default.
     pub use_offered_servers: bool,
-    /// Redirections followed. 5.
+    /// Maximum number of redirections followed. Default: 5.
     pub max_redirects: u32,
-    /// How long the offer waits for candidates; what is found later is sent by PATCH. 1 s.
+    /// Maximum time to gather candidates before the offer is sent; later candidates are sent by PATCH. Default: 1 s.
     pub gather_deadline: Duration,
-    /// How long candidates are collected for one PATCH. 20 ms.
+    /// Time for which candidates are collected into one PATCH. Default: 20 ms.
     pub trickle_pause: Duration,
-    /// How long one exchange may take, connecting included. 15 s.
+    /// Time limit of one exchange, including the connection. Default: 15 s.
     pub exchange_deadline: Duration,
-    /// The pause after the first attempt that failed because the server is not up or has no room; each further
-    /// one is twice as long, and as long as the server wishes (`Retry-After`). 500 ms.
+    /// Pause after the first attempt that failed because the server is not up or at its limit; doubles with each
+    /// further one, and is at least the server's `Retry-After`. Default: 500 ms.
     pub first_pause: Duration,
-    /// The longest pause that is not the server's wish. 10 s.
+    /// Maximum pause, unless the server requests a longer one. Default: 10 s.
     pub longest_pause: Duration,
-    /// How long such attempts go on. 0 by default: the first failure is told.
+    /// Time for which such attempts are repeated. Default: 0, which reports the first failure.
     pub give_up_after: Duration,
 }
 
 impl WhipClientConfig {
-    /// The defaults, for this URL.
+    /// Creates the default configuration for a URL.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -75,7 +75,7 @@ impl WhipClientConfig {
     }
 }
 
-/// The token is left out.
+/// Omits the token.
 impl fmt::Debug for WhipClientConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WhipClientConfig")

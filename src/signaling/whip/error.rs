@@ -1,4 +1,4 @@
-//! Why publishing or watching does not work.
+//! Errors of publishing and playing.
 
 use std::fmt;
 use std::io;
@@ -7,73 +7,73 @@ use super::url::UrlError;
 use crate::driver::LoopError;
 use crate::proto::peer::PeerError;
 
-/// Why a [`WhipClient`](super::WhipClient) cannot go on.
+/// Error of a [`WhipClient`](super::WhipClient).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WhipError {
-    /// The URL that was given.
+    /// The configured URL is invalid.
     Url(UrlError),
-    /// The thread for HTTP, or its TLS, could not be set up.
+    /// The HTTP thread or its TLS could not be set up.
     Start(io::Error),
-    /// The peer refuses.
+    /// The peer returned an error.
     Peer(PeerError),
-    /// The peer is gone.
+    /// The peer does not exist any more.
     Loop(LoopError),
-    /// Nobody answers, or the exchange broke off.
+    /// The server does not answer, or the exchange was interrupted.
     Unreachable {
         /// The URL.
         url: String,
-        /// What happened.
+        /// Description of the failure.
         why: String,
-        /// Whether the request certainly did not reach the server, so that it can be repeated.
+        /// Set if the request certainly did not reach the server, so that it can be repeated.
         is_temporary: bool,
     },
-    /// The server refuses.
+    /// The server refused the request.
     Refused {
         /// The URL.
         url: String,
         /// The HTTP status.
         status: u16,
-        /// What it says, shortened.
+        /// The response's text, shortened.
         reason: String,
     },
-    /// The server's response is not one of WHIP.
+    /// The server's response violates WHIP.
     BadReply {
         /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// Description of the violation.
         why: String,
     },
-    /// The server sends us somewhere that was not allowed.
+    /// The server redirects to an origin that is not allowed.
     OtherOrigin {
-        /// That of the URL.
+        /// The origin of the URL.
         own: String,
-        /// Where it sends us.
+        /// The origin of the redirection.
         origin: String,
     },
-    /// Too many redirections.
+    /// There were too many redirections.
     Redirects {
         /// The last URL.
         url: String,
-        /// How many were followed.
+        /// The limit.
         limit: u32,
     },
-    /// The server has named no session, so it can neither be changed nor ended.
+    /// The server returned no session URL, so the session can neither be changed nor ended.
     NoSession,
-    /// The connection is lost, and so is the session.
+    /// The connection was lost, and the session with it.
     ConnectionLost,
     /// The queue of requests is full: the server is slow.
     Busy,
 }
 
 impl WhipError {
-    /// Whether the same may well work later: nobody is there, the server has no room or nothing to show, the
-    /// connection was lost.
+    /// Returns `true` if a later attempt may succeed: the server is down or at its limit, has nothing to play yet, or
+    /// the connection was lost.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable { is_temporary, .. } => *is_temporary,
-            // 409: nobody publishes yet (WHEP, section 4.2), or somebody else still does.
+            // 409: nobody publishes yet (WHEP, section 4.2), or another publisher still does.
             Self::Refused { status, .. } => {
                 matches!(status, 408 | 409 | 425 | 429 | 502 | 503 | 504)
             }
@@ -82,7 +82,7 @@ impl WhipError {
         }
     }
 
-    /// Whether the server knows the session no more.
+    /// Returns `true` if the server no longer knows the session.
     #[must_use]
     pub fn is_session_gone(&self) -> bool {
         matches!(
@@ -95,7 +95,7 @@ impl WhipError {
     }
 }
 
-/// Returns what to do where an error of rustls means that the other side does not speak TLS.
+/// Returns advice if an error of rustls means that the server does not speak TLS.
 fn tls_mismatch(error: &str) -> Option<&'static str> {
     error
         .contains("InvalidContentType")

@@ -1,4 +1,4 @@
-//! The requests of a WHIP client, one after the other, on a thread of their own.
+//! Requests of a WHIP client, one at a time, on a thread of their own.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::proto::ice::IceServer;
 use crate::signaling::agent::never_connected;
 use crate::signaling::http::Wake;
 
-/// Bytes of a response that are read: an answer, or what an error says.
+/// Maximum number of bytes read from a response: an answer, or an error text.
 const MAX_BODY: u64 = 256 * 1024;
 
-/// Characters of what an error says that are kept.
+/// Maximum length of an error text that is kept, in characters.
 const MAX_REASON: usize = 300;
 
-/// What the thread is to do.
+/// A request for the thread.
 #[derive(Debug)]
 pub(super) enum Job {
     Create { offer: String },
@@ -27,7 +27,7 @@ pub(super) enum Job {
     Delete,
 }
 
-/// What became of it.
+/// Result of a request.
 #[derive(Debug)]
 pub(super) enum Done {
     Created(Result<Created, WhipError>),
@@ -36,7 +36,7 @@ pub(super) enum Done {
     Deleted(Result<(), WhipError>),
 }
 
-/// A session that the server has made.
+/// A session created by the server.
 #[derive(Debug)]
 pub(super) struct Created {
     pub answer: String,
@@ -50,14 +50,14 @@ pub(super) struct Worker {
     pub endpoint: Url,
     pub jobs: Receiver<Job>,
     pub done: SyncSender<Done>,
-    /// Disconnected when the client is gone.
+    /// Disconnected when the client is dropped.
     pub client_gone: Receiver<()>,
     pub wake: Wake,
     pub session: Option<Url>,
     pub tag: Option<String>,
 }
 
-/// A response, read.
+/// A response with its body.
 struct Answered {
     status: u16,
     headers: ureq::http::HeaderMap,
@@ -69,14 +69,14 @@ impl Answered {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// Whole seconds; a date is left alone.
+    /// Returns `Retry-After` in seconds; the date form is ignored.
     fn retry_after(&self) -> Option<Duration> {
         let seconds: u64 = self.header("retry-after")?.trim().parse().ok()?;
         Some(Duration::from_secs(seconds.min(3600)))
     }
 
     fn refusal(&self, url: &Url) -> WhipError {
-        // Problem details say it best (RFC 9457); pages of proxies are cut.
+        // Prefers problem details (RFC 9457); pages of proxies are shortened.
         let detail = serde_json::from_str::<serde_json::Value>(&self.body)
             .ok()
             .and_then(|problem| Some(problem.get("detail")?.as_str()?.to_owned()));
@@ -113,7 +113,7 @@ impl Worker {
         }
     }
 
-    /// Asks until the server is up and has room. `None`: the client is gone.
+    /// Posts the offer until the server is up and has room. Returns `None` if the client was dropped.
     fn create(&mut self, offer: &str) -> Option<Result<Created, WhipError>> {
         let start = Instant::now();
         let mut pause = self.config.first_pause;
@@ -138,7 +138,7 @@ impl Worker {
         }
     }
 
-    /// With an error: when the server wants to be asked again.
+    /// Posts the offer. An error comes with the delay that the server requested.
     fn post(&mut self, offer: &str) -> Result<Created, (WhipError, Option<Duration>)> {
         let mut url = self.endpoint.clone();
         for _ in 0..=self.config.max_redirects {
@@ -151,7 +151,7 @@ impl Worker {
                 .map_err(|e| (e, None))?;
             match answered.status {
                 201 => return self.created(&url, &answered).map_err(|e| (e, None)),
-                // The other redirections would make a GET of it (RFC 9725, section 4.5).
+                // Other redirections would turn it into a GET (RFC 9725, section 4.5).
                 307 | 308 => {
                     url = self
                         .target(&url, answered.header("location"))
@@ -169,7 +169,7 @@ impl Worker {
     }
 
     fn created(&mut self, url: &Url, answered: &Answered) -> Result<Created, WhipError> {
-        // Without a location nothing can be ended or restarted, but media may flow.
+        // Without a location the session can neither be ended nor restarted, but media may flow.
         self.session = match answered.header("location") {
             Some(location) => Some(self.target(url, Some(location))?),
             None => {
@@ -187,7 +187,7 @@ impl Worker {
         })
     }
 
-    /// Where a `Location` leads to, if we may go there.
+    /// Resolves a `Location`, if its origin is allowed.
     fn target(&self, url: &Url, location: Option<&str>) -> Result<Url, WhipError> {
         let bad = |why: String| WhipError::BadReply {
             url: url.to_string(),
@@ -263,7 +263,7 @@ impl Worker {
         };
         let answered = self.ask("DELETE", &url, &[], None)?;
         match answered.status {
-            // It is gone; that is what was wanted.
+            // If the session is already gone, the goal is reached.
             200..=299 | 404 | 410 => Ok(()),
             _ => Err(answered.refusal(&url)),
         }

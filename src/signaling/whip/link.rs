@@ -8,33 +8,33 @@
 
 use crate::proto::ice::{IceServer, ServerUrl};
 
-/// Bytes of one `Link` header that are read.
+/// Maximum length of one `Link` header that is read, in bytes.
 pub const MAX_HEADER: usize = 8 * 1024;
 
-/// Links read in all; one header can hold several.
+/// Maximum number of links read in total; one header can hold several.
 pub const MAX_LINKS: usize = 32;
 
-/// One link of a header.
+/// A link of a `Link` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Link {
-    /// What stands between `<` and `>`.
+    /// The target, between `<` and `>`.
     pub target: String,
-    /// The parameters in their order; names in lower case, values without their quotes. A parameter without a
-    /// value has an empty one.
+    /// The parameters in order: names in lower case, values without quotes. A parameter without a value has an empty
+    /// one.
     pub parameters: Vec<(String, String)>,
 }
 
 impl Link {
-    /// The first parameter of this name.
+    /// Returns the first parameter with this name.
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.parameters.iter().find(|(n, _)| n == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Whether this is one of its relation types, which are told apart without regard to case
-    /// (RFC 8288, section 3.3).
+    /// Returns `true` if this is one of the link's relation types, which are compared ignoring case (RFC 8288, section
+    /// 3.3).
     #[must_use]
     pub fn is(&self, relation: &str) -> bool {
         let rel = self.parameter("rel").unwrap_or_default();
@@ -43,7 +43,7 @@ impl Link {
     }
 }
 
-/// The links of one header. What does not look like a link ends the reading; those before it are good.
+/// Parses the links of one header. Parsing ends at the first malformed link; those before it are returned.
 #[must_use]
 pub fn parse(header: &str) -> Vec<Link> {
     let mut links = Vec::new();
@@ -70,7 +70,7 @@ pub fn parse(header: &str) -> Vec<Link> {
     links
 }
 
-/// The parameters up to the next comma, and what follows them.
+/// Parses the parameters up to the next comma; returns the rest.
 fn parameters(mut rest: &str) -> (Vec<(String, String)>, &str) {
     let mut found = Vec::new();
     loop {
@@ -92,7 +92,7 @@ fn parameters(mut rest: &str) -> (Vec<(String, String)>, &str) {
     }
 }
 
-/// A token, or a quoted string (RFC 9110, section 5.6.4).
+/// Parses a token or a quoted string (RFC 9110, section 5.6.4).
 fn parameter_value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([';', ',', ' ', '\t']).unwrap_or(text.len());
@@ -107,11 +107,11 @@ fn parameter_value(text: &str) -> (String, &str) {
             c => value.push(c),
         }
     }
-    // It does not end; so nothing follows.
+    // The string has no end, so nothing follows.
     (value, "")
 }
 
-/// The ICE servers in the `Link` headers of a response, those that can be used here.
+/// Returns the usable ICE servers in the `Link` headers of a response.
 #[must_use]
 pub fn ice_servers<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<IceServer> {
     let mut servers = Vec::new();
@@ -140,8 +140,8 @@ pub fn ice_servers<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<IceSer
     servers
 }
 
-/// The values of `Link` headers for these servers: one for each URL. What cannot stand in a header (control
-/// characters, letters beyond ASCII) is left out with its server.
+/// Returns `Link` header values for these servers, one per URL. A server with characters that cannot be in a header
+/// (control characters, non-ASCII letters) is left out.
 #[must_use]
 pub fn of_ice_servers(servers: &[IceServer]) -> Vec<String> {
     let mut links = Vec::new();

@@ -1,11 +1,11 @@
-//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): media to a server and from it, by one POST.
+//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): publishing to a server and playing from it, with one POST.
 //!
 //! ```text
 //!  client                                            server
 //!    │ POST /whip/NAME   offer (application/sdp)        │
 //!    ├─────────────────────────────────────────────────▶│
 //!    │◀── 201 answer, Location, ETag, Link: ICE servers ┤
-//!    │ PATCH Location    candidates, If-Match: ETag     │   (as they are found)
+//!    │ PATCH Location    candidates, If-Match: ETag     │   (as they are gathered)
 //!    ├─────────────────────────────────────────────────▶│
 //!    │◀── 204 ──────────────────────────────────────────┤
 //!    │ PATCH Location    new ufrag, pwd, If-Match: *    │   (ICE restart)
@@ -15,7 +15,7 @@
 //!    ├─────────────────────────────────────────────────▶│
 //! ```
 //!
-//! - [`WhipClient`]: the client, joined to a peer.
+//! - [`WhipClient`]: the client, combined with a peer.
 //! - [`sdpfrag`]: the body of a PATCH.
 //! - [`link`]: ICE servers in `Link` headers.
 //!

@@ -11,7 +11,7 @@
 //! a=end-of-candidates
 //! ```
 //!
-//! All media is bundled (RFC 9725, section 4.4.1), so one transport is all that a fragment can be about.
+//! All media is bundled (RFC 9725, section 4.4.1), so a fragment concerns one transport.
 
 use std::fmt;
 
@@ -19,44 +19,44 @@ use crate::proto::ice::IceCandidate;
 use crate::proto::ice::candidate::CandidateError;
 use crate::proto::sdp::{self, Attribute, MAX_REMOTE_UFRAG, Sdp};
 
-/// The media type of a fragment.
+/// Media type of a fragment.
 pub const MEDIA_TYPE: &str = "application/trickle-ice-sdpfrag";
 
-/// The longest fragment accepted, in bytes. Thirty candidates are about 4 KiB.
+/// Maximum length of a fragment, in bytes. Thirty candidates are about 4 KiB.
 pub const MAX_FRAGMENT: usize = 32 * 1024;
 
-/// Candidates accepted in one fragment.
+/// Maximum number of candidates in a fragment.
 pub const MAX_CANDIDATES: usize = 64;
 
 /// ICE credentials and candidates of one side.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SdpFragment {
-    /// The ICE generation that the candidates belong to. Always together with [`pwd`](Self::pwd).
+    /// Ufrag of the ICE generation that the candidates belong to. Present if and only if [`pwd`](Self::pwd) is.
     pub ufrag: Option<String>,
-    /// Its password.
+    /// ICE password of the generation.
     pub pwd: Option<String>,
-    /// The first m-line of the bundle: `audio`, `video` or `application`, and its mid.
+    /// The first m-line of the bundle: media type (`audio`, `video` or `application`) and mid.
     pub media: Option<(String, String)>,
-    /// The candidates, each with the mid and, unless it names its own, the ufrag.
+    /// The candidates, each with the mid and, unless it has its own, the ufrag.
     pub candidates: Vec<IceCandidate>,
-    /// No more will come in this generation (RFC 8840, section 8.2).
+    /// Set if no further candidates follow in this generation (RFC 8840, section 8.2).
     pub end_of_candidates: bool,
-    /// This side only answers checks (RFC 8445, section 2.5).
+    /// Set if this side is ICE-lite: it only answers checks (RFC 8445, section 2.5).
     pub ice_lite: bool,
-    /// `a=ice-options`, as it stands.
+    /// The value of `a=ice-options`.
     pub ice_options: Option<String>,
-    /// Candidates left out because their transport, type or address is not known here.
+    /// Number of candidates left out because their transport, type or address is not supported.
     pub unknown_candidates: usize,
 }
 
 impl SdpFragment {
-    /// Reads the body of a PATCH.
+    /// Parses the body of a PATCH.
     ///
     /// # Errors
     ///
-    /// [`FragmentError`], with the line where there is one. A candidate that is well formed and of no use
-    /// here is none: it is left out, and counted.
+    /// Returns [`FragmentError`], with the line number if there is one. A well-formed candidate that is not supported
+    /// is not an error: it is left out and counted.
     pub fn parse(body: &[u8]) -> Result<Self, FragmentError> {
         if body.len() > MAX_FRAGMENT {
             return Err(FragmentError::TooLong(body.len()));
@@ -70,11 +70,11 @@ impl SdpFragment {
         Self::of_sdp(&sdp)
     }
 
-    /// What a session description says of ICE.
+    /// Extracts the ICE attributes of a session description.
     ///
     /// # Errors
     ///
-    /// As [`parse`](Self::parse).
+    /// The same as [`parse`](Self::parse).
     pub fn of_description(sdp: &str) -> Result<Self, FragmentError> {
         let sdp = Sdp::parse(sdp).map_err(|e| FragmentError::NotSdp(e.to_string()))?;
         Self::of_sdp(&sdp)
@@ -101,7 +101,7 @@ impl SdpFragment {
                 candidate.username_fragment.clone_from(&fragment.ufrag);
             }
         }
-        // One that says its generation and one that does not may be the same.
+        // A candidate with ufrag and one without may be the same.
         let mut distinct: Vec<IceCandidate> = Vec::with_capacity(fragment.candidates.len());
         for candidate in fragment.candidates.drain(..) {
             if !distinct.contains(&candidate) {
@@ -135,7 +135,7 @@ impl SdpFragment {
             return Err(FragmentError::TooManyCandidates);
         }
         match IceCandidate::parse(&format!("candidate:{value}")) {
-            // The sections of a bundle may all repeat them.
+            // The sections of a bundle may repeat candidates.
             Ok(candidate) if self.candidates.contains(&candidate) => {}
             Ok(candidate) => self.candidates.push(candidate),
             Err(CandidateError::Bad {
@@ -147,7 +147,7 @@ impl SdpFragment {
         Ok(())
     }
 
-    /// Writes the fragment, lines ended by CRLF.
+    /// Formats the fragment, with lines ended by CRLF.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut head = Vec::new();
@@ -162,7 +162,7 @@ impl SdpFragment {
             body.extend(value.as_ref().map(|value| format!("a={name}:{value}")));
         }
         for candidate in &self.candidates {
-            // The generation is said where it is another one.
+            // The ufrag is written if it differs.
             let line = match candidate.username_fragment == self.ufrag {
                 true => candidate.to_sdp_line(),
                 false => candidate.to_string(),
@@ -180,8 +180,8 @@ impl SdpFragment {
         lines.map(|line| line + "\r\n").collect()
     }
 
-    /// The session description that this fragment makes of an earlier one: with its credentials, and
-    /// without candidates. All else stays as it was negotiated (RFC 9725, section 4.3.3).
+    /// Returns an earlier session description with this fragment's credentials and without candidates. Everything else
+    /// stays as negotiated (RFC 9725, section 4.3.3).
     #[must_use]
     pub fn applied_to(&self, sdp: &str) -> String {
         let mut out = String::with_capacity(sdp.len());
@@ -201,14 +201,14 @@ impl SdpFragment {
     }
 }
 
-/// Takes a credential, which has to be the same wherever it stands (all is bundled).
+/// Stores a credential, which must be the same in all sections because they are bundled.
 fn keep(
     slot: &mut Option<String>,
     value: &str,
     name: &'static str,
     (shortest, longest): (usize, usize),
 ) -> Result<(), FragmentError> {
-    // RFC 8839, section 5.4; characters beyond its alphabet do no harm, white space would.
+    // RFC 8839, section 5.4. Characters outside its alphabet are harmless, white space is not.
     let is_good =
         (shortest..=longest).contains(&value.len()) && value.bytes().all(|c| c.is_ascii_graphic());
     if !is_good {
@@ -227,7 +227,7 @@ fn keep(
     }
 }
 
-/// The m-line of a fragment, of which the kind alone counts (RFC 8840 §9).
+/// Returns the m-line of a fragment, in which only the media type counts (RFC 8840 §9).
 fn placeholder(kind: &str) -> String {
     match kind {
         "application" => format!("m={kind} 9 UDP/DTLS/SCTP webrtc-datachannel"),
@@ -235,34 +235,34 @@ fn placeholder(kind: &str) -> String {
     }
 }
 
-/// Why a fragment was refused.
+/// Reason why a fragment was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FragmentError {
-    /// Longer than [`MAX_FRAGMENT`]: so many bytes.
+    /// Longer than [`MAX_FRAGMENT`]; its length in bytes.
     TooLong(usize),
-    /// Not UTF-8, from this byte on.
+    /// Not UTF-8; the offset of the first invalid byte.
     NotUtf8(usize),
-    /// Nothing in it.
+    /// The fragment is empty.
     Empty,
-    /// Not lines of SDP: what the parser says.
+    /// Not SDP lines; the parser's message.
     NotSdp(String),
     /// `ice-ufrag` without `ice-pwd`, or the other way round.
     HalfCredentials,
-    /// A credential is too short, too long, or has white space in it.
+    /// A credential is too short, too long, or contains white space.
     BadCredential {
-        /// The attribute.
+        /// The attribute's name.
         name: &'static str,
-        /// The fewest characters it may have.
+        /// Minimum length, in characters.
         shortest: usize,
-        /// The most.
+        /// Maximum length, in characters.
         longest: usize,
     },
-    /// This attribute differs between m-sections, so that they are not bundled.
+    /// This attribute differs between m-sections, so they are not bundled.
     NotBundled(&'static str),
-    /// More than [`MAX_CANDIDATES`].
+    /// More candidates than [`MAX_CANDIDATES`].
     TooManyCandidates,
-    /// A candidate that is not well formed.
+    /// A malformed candidate.
     BadCandidate(CandidateError),
 }
 
@@ -326,14 +326,14 @@ mod tests {
         assert_eq!((udp.port, tcp.port), (61764, 9));
         assert_eq!(tcp.username_fragment.as_deref(), Some("EsAw"));
         assert_eq!(udp.sdp_mid.as_deref(), Some("0"));
-        // Lines may end as they like, and credentials may stand before any m-line (the RFC's own example).
+        // Any line end is accepted, and credentials may precede all m-lines (the RFC's own example).
         let bare = "a=ice-ufrag:ysXw\na=ice-pwd:vw5LmwG4y/e6dPP/zAP9Gp5k";
         let fragment = SdpFragment::parse(bare.as_bytes()).unwrap();
         assert_eq!(fragment.pwd.as_deref(), Some("vw5LmwG4y/e6dPP/zAP9Gp5k"));
         assert_eq!(fragment.media, None);
     }
 
-    /// The fragments of `tests/data/cases`, each with what its table says of it.
+    /// The fragments of `tests/data/cases`, each with its documented result.
     #[test]
     fn each_case_has_its_outcome() {
         let table = std::fs::read_to_string("tests/data/cases/expected.txt").unwrap();

@@ -1,47 +1,47 @@
-//! The URLs of WHIP: endpoints and sessions (RFC 3986, as far as HTTP needs it).
+//! URLs of WHIP endpoints and sessions (RFC 3986, the part that HTTP needs).
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest URL accepted, in bytes.
+/// Maximum length of a URL, in bytes.
 const MAX_URL: usize = 2048;
 
 /// An `http` or `https` URL without user, password and fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url {
     secure: bool,
-    /// Host and port, lower case; the port only where it is not the scheme's own.
+    /// Host and port in lower case; the port is omitted if it is the scheme's default.
     authority: String,
-    /// Begins with `/`.
+    /// Path, beginning with `/`.
     path: String,
-    /// With its `?`, or empty.
+    /// Query including its `?`, or empty.
     query: String,
 }
 
 impl Url {
-    /// `https://example.net:8443`: what browsers compare (RFC 6454).
+    /// Returns the origin (RFC 6454), such as `https://example.net:8443`.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("{}://{}", self.scheme(), self.authority)
     }
 
-    /// Whether it is asked for over TLS.
+    /// Returns `true` for `https`.
     #[must_use]
     pub fn is_secure(&self) -> bool {
         self.secure
     }
 
-    /// Host and port.
+    /// Returns host and port.
     #[must_use]
     pub fn authority(&self) -> &str {
         &self.authority
     }
 
-    /// What a reference in a response to this URL means (RFC 3986, section 5.2).
+    /// Resolves a reference in a response from this URL (RFC 3986, section 5.2).
     ///
     /// # Errors
     ///
-    /// [`UrlError`].
+    /// Returns [`UrlError`] if the result is not a usable URL.
     pub fn join(&self, reference: &str) -> Result<Self, UrlError> {
         let reference = reference.split('#').next().unwrap_or_default().trim();
         if has_scheme(reference) {
@@ -104,7 +104,7 @@ impl FromStr for Url {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
         if authority.contains('@') {
-            // Not shown: it is a secret.
+            // Not included in the error: it is a secret.
             return Err(UrlError {
                 text: "the URL".into(),
                 why: "user and password do not belong into it; there is a token for that",
@@ -156,7 +156,7 @@ fn split_query(text: &str) -> (&str, &str) {
     text.split_at(text.find('?').unwrap_or(text.len()))
 }
 
-/// RFC 3986, section 5.2.4.
+/// Removes dot segments (RFC 3986, section 5.2.4).
 fn without_dots(path: &str) -> String {
     let mut out: Vec<&str> = Vec::new();
     for segment in path.split('/').skip(1) {
@@ -172,7 +172,7 @@ fn without_dots(path: &str) -> String {
     format!("/{}", out.join("/"))
 }
 
-/// Why a URL is of no use.
+/// Reason why a URL cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlError {
     text: String,

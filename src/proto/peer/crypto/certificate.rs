@@ -1,4 +1,4 @@
-//! A peer's certificate.
+//! The certificate of a peer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,29 +8,28 @@ use str0m::crypto::dtls::DtlsCert;
 
 use super::{CryptoBackend, CryptoError, provider};
 
-/// An X.509 certificate with its private key, by which a peer proves who it is (RFC 8827 section
-/// 5.6): the other side compares it with the fingerprint in the SDP.
+/// An X.509 certificate with its private key, which authenticates a peer (RFC 8827 section 5.6): the remote peer
+/// compares it with the fingerprint in the SDP.
 ///
-/// Cloning is cheap, and one certificate may serve any number of peers. Making one is among the
-/// dearer things in a connection. Peers that share one can be linked to each other by it. A device
-/// that is to keep its identity stores [`Certificate::der`] and gives it back to
-/// [`Certificate::from_der`].
+/// Cloning is cheap, and one certificate may serve any number of peers; creating one is among the more expensive steps
+/// of a connection. Peers that share a certificate can be linked to each other by it. A device with a persistent
+/// identity stores [`Certificate::der`] and loads it with [`Certificate::from_der`].
 #[derive(Clone)]
 pub struct Certificate(Arc<Inner>);
 
 struct Inner {
     cert: DtlsCert,
     fingerprint: String,
-    /// One bit for each backend known to take it.
+    /// One bit for each backend known to accept it.
     checked: AtomicU8,
 }
 
 impl Certificate {
-    /// A new self-signed ECDSA P-256 certificate. It works with every backend.
+    /// Creates a self-signed ECDSA P-256 certificate, which works with every backend.
     ///
     /// # Errors
     ///
-    /// [`CryptoError::NotCompiledIn`], [`CryptoError::CertificateGeneration`].
+    /// Returns [`CryptoError::NotCompiledIn`] or [`CryptoError::CertificateGeneration`].
     pub fn generate(backend: CryptoBackend) -> Result<Self, CryptoError> {
         let cert = provider(backend, None)?
             .dtls_provider
@@ -39,15 +38,14 @@ impl Certificate {
         Self::new(backend, cert)
     }
 
-    /// A certificate made elsewhere or earlier: X.509, and its private key in PKCS #8 (or SEC 1),
-    /// both DER.
+    /// Loads a certificate: X.509, and its private key in PKCS #8 (or SEC 1), both in DER.
     ///
-    /// All backends take ECDSA with P-256 or P-384; [`CryptoBackend::OpenSsl`] takes RSA too.
+    /// All backends accept ECDSA with P-256 or P-384; [`CryptoBackend::OpenSsl`] accepts RSA as well.
     ///
     /// # Errors
     ///
-    /// [`CryptoError::NotCompiledIn`]; [`CryptoError::CertificateNotUsable`] where `backend` cannot
-    /// read one of the two, or they do not belong together.
+    /// Returns [`CryptoError::NotCompiledIn`], or [`CryptoError::CertificateNotUsable`] if `backend` cannot read one of
+    /// the two, or they do not match.
     pub fn from_der(
         backend: CryptoBackend,
         certificate: &[u8],
@@ -74,8 +72,8 @@ impl Certificate {
         })))
     }
 
-    /// Whether `backend` can use it. To be asked before an `Rtc` is built: dimpl panics over a key
-    /// that it cannot read. Costs next to nothing from the second time on.
+    /// Checks that `backend` can use it. Called before an `Rtc` is built, because dimpl panics over a key it cannot
+    /// read. The result is cached.
     pub(crate) fn check(&self, backend: CryptoBackend) -> Result<(), CryptoError> {
         let bit = 1 << backend as u8;
         if self.0.checked.load(Ordering::Relaxed) & bit != 0 {
@@ -87,12 +85,12 @@ impl Certificate {
         Ok(())
     }
 
-    /// The SHA-256 fingerprint as SDP writes it, `AB:CD:…` (RFC 8122 section 5).
+    /// Returns the SHA-256 fingerprint in SDP notation, `AB:CD:…` (RFC 8122 section 5).
     pub fn fingerprint_sha256(&self) -> &str {
         &self.0.fingerprint
     }
 
-    /// The certificate and its private key in DER, to be stored. The key is not encrypted.
+    /// Returns the certificate and its private key in DER, for storage. The key is not encrypted.
     pub fn der(&self) -> (&[u8], &[u8]) {
         (&self.0.cert.certificate, &self.0.cert.private_key)
     }
@@ -103,13 +101,13 @@ impl Certificate {
 }
 
 impl fmt::Debug for Certificate {
-    /// Without the private key.
+    /// Omits the private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Certificate({})", self.0.fingerprint)
     }
 }
 
-/// What `backend` does not like about it.
+/// Returns an error if `backend` cannot use the certificate.
 fn examine(backend: CryptoBackend, cert: &DtlsCert) -> Result<(), String> {
     let _ = cert; // unused in a build without backends
     match backend {

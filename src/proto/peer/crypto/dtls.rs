@@ -1,8 +1,7 @@
-//! DTLS by dimpl, its configuration shared between peers.
+//! DTLS with dimpl, with configurations shared between peers.
 //!
-//! `dimpl::ConfigBuilder::build` proves the crypto provider right each time (key exchange,
-//! signatures, every cipher): some milliseconds that depend on nothing but the provider. Here it is
-//! done once for each MTU.
+//! `dimpl::ConfigBuilder::build` verifies the crypto provider each time (key exchange, signatures, every cipher), which
+//! takes some milliseconds and depends on the provider only. Here it is done once per MTU.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,55 +17,55 @@ use super::identity;
 use super::refusal::Refusal;
 use crate::proto::peer::{empty, joined};
 
-/// How many MTUs are remembered. The one that came first goes first; a peer built with an MTU that
-/// is not remembered merely pays for the proof again.
+/// Maximum number of configurations cached, by MTU; the oldest is removed first. A peer with another MTU only pays for
+/// the verification again.
 pub(super) const MAX_CONFIGS: usize = 8;
 
-/// When a DTLS flight is first sent again, doubled each time.
+/// Initial retransmission timeout of a DTLS flight, doubled each time.
 ///
-/// RFC 6347 section 4.2.4.1 says 1 s, but for paths about which nothing is known. Here ICE has just
-/// had an answer over the path, and a lost flight is what the user waits for.
+/// RFC 6347 section 4.2.4.1 recommends 1 s for paths about which nothing is known. Here ICE has just verified the path,
+/// and a lost flight delays the user.
 const FIRST_RETRANSMIT: Duration = Duration::from_millis(400);
 
-/// dimpl doubles its wait each time, and for the first `ClientHello` it begins at a second whatever it is
-/// told: after three losses in a row half a minute is gone. So it never waits longer than this; its clock
-/// is put forward instead (see [`Dimpl`]). The first number is up to which retransmission the second holds.
+/// Maximum wait until a retransmission, up to the retransmission given by the first number. dimpl doubles its timeout
+/// each time, and starts with a second for the first `ClientHello` regardless of its configuration: three losses in a
+/// row would take half a minute. Its clock is therefore advanced (see [`Dimpl`]).
 const LONGEST_WAITS: [(u32, Duration); 3] = [
     (6, Duration::from_millis(500)),
     (12, Duration::from_secs(1)),
     (u32::MAX, Duration::from_secs(3)),
 ];
 
-/// How long dimpl waits between two acknowledgements of a handshake flight with a gap in it.
+/// Minimum interval of acknowledgements for a handshake flight with a gap.
 const ACK_PAUSE: Duration = Duration::from_millis(50);
 
-/// With `LONGEST_WAITS`: the last flight goes out some 45 s after the first. Doubled so often, dimpl's own
-/// wait is months, well under `HANDSHAKE_TIMEOUT`.
+/// Number of retransmissions. With `LONGEST_WAITS`, the last flight is sent about 45 s after the first. Doubled that
+/// often, dimpl's own timeout is months, well below `HANDSHAKE_TIMEOUT`.
 const RETRANSMITS: usize = 24;
 
-/// Above this it is no retransmission that dimpl waits for.
+/// Timeouts above this are not retransmissions.
 const NOT_A_RETRANSMISSION: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// dimpl's limit for the whole handshake: none that anybody lives to see. The peer has its own
-/// (`Timing::handshake`), which begins when there is a path. dimpl 0.7 begins to count when the peer is
-/// built, and as a DTLS 1.3 client never stops: every connection would end after 40 s.
+/// dimpl's limit for the whole handshake, effectively disabled. The peer has its own (`Timing::handshake`), which
+/// starts when there is a path. dimpl 0.7 starts to count when the peer is created, and never stops as a DTLS 1.3
+/// client: every connection would end after 40 s.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// A DTLS provider for `str0m` over one dimpl provider.
+/// A DTLS provider for `str0m` based on one dimpl provider.
 pub(super) struct SharedDtls {
-    /// Gives dimpl's provider.
+    /// Returns dimpl's provider.
     pub(super) provider: fn() -> dimpl::crypto::CryptoProvider,
-    /// Makes a certificate.
+    /// Creates a certificate.
     pub(super) generate: fn() -> Option<DtlsCert>,
-    /// Seeds what dimpl draws outside of cryptography; simulations only.
+    /// Seed for what dimpl draws outside of cryptography; for simulations only.
     pub(super) seed: Option<u64>,
-    /// The configurations in use, by MTU; at most `MAX_CONFIGS`.
+    /// Cached configurations, by MTU; at most `MAX_CONFIGS`.
     pub(super) configs: Mutex<Vec<Arc<dimpl::Config>>>,
 }
 
 impl SharedDtls {
     pub(super) fn config(&self, mtu: Option<usize>) -> Result<Arc<dimpl::Config>, dimpl::Error> {
-        // Nothing in the vector can be half changed, so a poisoned lock is as good as another.
+        // The vector is never left half changed, so a poisoned lock does no harm.
         let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
         let default_mtu = 1150; // dimpl's own
         let mtu = mtu.unwrap_or(default_mtu);
@@ -79,8 +78,8 @@ impl SharedDtls {
             .flight_start_rto(FIRST_RETRANSMIT)
             .flight_retries(RETRANSMITS)
             .handshake_timeout(HANDSHAKE_TIMEOUT)
-            // A cookie proves that the sender's address is real. ICE has proven it already: no
-            // DTLS comes here from an address that is not validated.
+            // A cookie proves that the sender's address is real. ICE has done that already: DTLS accepts validated
+            // addresses only.
             .use_server_cookie(false);
         if let Some(seed) = self.seed {
             builder = builder.dangerously_set_rng_seed(seed);
@@ -126,31 +125,34 @@ impl DtlsProvider for SharedDtls {
     }
 }
 
-/// Protected records of the handshake that are given to dimpl before it can read them, and as many others. A flight has
+/// Maximum number of protected handshake records passed to dimpl before it can read them, and of others. A flight has
 /// one or two.
 const MAX_EARLY: usize = 8;
 
-/// One DTLS connection, and ten things put right in how dimpl deals with losses, forgeries and failures:
+/// One DTLS connection, with ten corrections to dimpl's handling of losses, forgeries and failures.
 ///
-/// - While the handshake lasts it is given one record at a time. It passes over a datagram that begins with
-///   a handshake message it has had already, and what it lacks may stand behind that.
-/// - A DTLS 1.3 handshake flight with a gap in it is acknowledged once for each datagram and each
-///   `ACK_PAUSE`. dimpl would do so at once, and again at once, without end.
-/// - While the handshake lasts its clock runs ahead of ours by `ahead`, so that it retransmits when we say.
-/// - While the handshake lasts, a `close_notify` that anybody could have written does not end it.
-/// - While the handshake lasts, a protected record that comes twice is given to it once. Where it keeps such records until
-///   it can read them, it panics over two of one number.
-/// - While the handshake lasts, a record of DTLS 1.3 that says it is protected by keys that are in no handshake, or when
-///   there cannot be keys, does not reach it. It would give out what stands in the first as data from the other side, as
-///   it is, when the handshake is over, and keep the other until there is room for nothing more.
-/// - While the handshake lasts, a protected record of DTLS 1.2 that cannot be read yet, or at all, is dropped
-///   (RFC 6347 §4.1.2.7); it is sent again. dimpl would fail for one that it cannot read.
-/// - Records in the clear that DTLS 1.3 has no use for do not reach it. Anybody could have written them, and dimpl would keep
-///   them for ever, and all that comes behind them: thirty records later nothing more is taken.
-/// - Once it is over, nothing it still waits for ends the connection. A DTLS 1.3 client whose `Finished` was
-///   received goes on sending it when the acknowledgement was lost, and dimpl would give up after a while.
-/// - Where DTLS 1.2 fails over the other side's certificate, the other side is sent an alert (see [`Refusal`]), and nothing
-///   that comes after that reaches dimpl.
+/// During the handshake:
+/// - Records are passed to dimpl one at a time. It skips a datagram that begins with a handshake message it already
+///   has, although missing ones may follow in it.
+/// - A DTLS 1.3 handshake flight with a gap is acknowledged once per datagram and `ACK_PAUSE`. dimpl would acknowledge
+///   it endlessly, without pause.
+/// - dimpl's clock is ahead of ours by `ahead`, so that it retransmits when we decide.
+/// - A `close_notify` that anybody could have sent does not end it.
+/// - A duplicate protected record is passed once. dimpl stores such records until it can read them, and panics over two
+///   with the same number.
+/// - DTLS 1.3 records that claim protection by keys that no handshake has, or before there can be keys, are dropped.
+///   dimpl would return the content of the former as data from the remote peer after the handshake, and store the
+///   latter until its buffer is full.
+/// - Protected DTLS 1.2 records that cannot be read yet, or at all, are dropped (RFC 6347 §4.1.2.7); they are
+///   retransmitted. dimpl would fail on an unreadable one.
+///
+/// At any time:
+/// - Unprotected records for which DTLS 1.3 has no use are dropped. Anybody could have sent them, and dimpl would store
+///   them forever, with everything after them: after thirty records it accepts nothing more.
+/// - After the handshake, nothing that dimpl still waits for ends the connection. A DTLS 1.3 client whose `Finished`
+///   was received but whose acknowledgement was lost keeps sending it, and dimpl would give up after a while.
+/// - If DTLS 1.2 fails because of the remote certificate, an alert is sent to the remote peer (see [`Refusal`]), and
+///   nothing received later reaches dimpl.
 struct Dimpl {
     dtls: dimpl::Dtls,
     keys: ExportedKeys,
@@ -159,23 +161,23 @@ struct Dimpl {
     connected: bool,
     retransmissions: u32,
     wait: Option<Wait>,
-    /// It was told the time, `now`, and nothing has arrived since.
+    /// Set if it was passed the time `now`, and nothing has arrived since.
     served: bool,
-    /// The other side's ServerHello was given to it, or it has written its own.
+    /// Set once the remote ServerHello was passed to dimpl, or dimpl has written its own.
     has_greeted: bool,
-    /// A ChangeCipherSpec was given to it: what is protected may be readable.
+    /// Set once a ChangeCipherSpec was passed to dimpl: protected records may be readable.
     cipher_changed: bool,
-    /// Kinds, epochs and numbers of the protected records given to it during the handshake.
+    /// Types, epochs and numbers of the protected records passed to dimpl during the handshake.
     early: Vec<(bool, [u8; 8])>,
     refusal: Refusal,
 }
 
-/// A retransmission that dimpl waits for.
+/// A pending retransmission of dimpl.
 #[derive(Clone, Copy)]
 struct Wait {
-    /// When, by dimpl's clock.
+    /// Its time by dimpl's clock.
     theirs: Instant,
-    /// When, by ours.
+    /// Its time by our clock.
     ours: Instant,
 }
 
@@ -228,7 +230,8 @@ impl Dimpl {
         result
     }
 
-    /// Whether DTLS 1.3 has this record in the clear: hellos and alerts, before there are keys (RFC 9147 §5.1, §6.1).
+    /// Returns `true` if DTLS 1.3 allows this record unprotected: hellos and alerts, before there are keys (RFC 9147
+    /// §5.1, §6.1).
     fn may_be_clear(&self, record: &[u8]) -> bool {
         match record {
             [22, ..] => {
@@ -241,14 +244,15 @@ impl Dimpl {
         }
     }
 
-    /// Whether this is a DTLSCiphertext (RFC 9147 §4) that no keys can be for: of epoch 0 or 1, by its low bits (those of
-    /// a handshake are 2 and 3, §6.1; 1 is early data, which is not negotiated), or before the hellos of both sides.
+    /// Returns `true` for a DTLSCiphertext (RFC 9147 §4) for which no keys can exist: of epoch 0 or 1, by its low bits
+    /// (those of a handshake are 2 and 3, §6.1; 1 is early data, which is not negotiated), or before the hellos of both
+    /// sides.
     fn has_no_keys(&self, record: &[u8]) -> bool {
         matches!(record, [first @ 0x20..0x40, ..] if first & 3 < 2 || !self.has_greeted)
     }
 
-    /// Whether this is a protected record (DTLS 1.2: not of epoch 0) that cannot be read yet, was there already, or is
-    /// one too many. What is sent again has another number.
+    /// Returns `true` for a protected record (DTLS 1.2: epoch above 0) that cannot be read yet, is a duplicate, or
+    /// exceeds the limit. Retransmissions have new numbers.
     fn is_useless(&mut self, record: &[u8]) -> bool {
         let [kind @ 20..=26, _, _, number @ ..] = record else {
             return false;
@@ -268,7 +272,7 @@ impl Dimpl {
         is_useless
     }
 
-    /// What is no error of ours: records that anybody could have written, and what is over anyway.
+    /// Ignores errors that are not ours: caused by records that anybody could have sent, or after the end.
     fn bear(&self, result: Result<(), DtlsImplError>) -> Result<(), DtlsImplError> {
         const UNREADABLE: dimpl::CryptoError =
             dimpl::CryptoError::OperationFailed(dimpl::CryptoOperation::Decrypt);
@@ -282,11 +286,11 @@ impl Dimpl {
         }
     }
 
-    /// Our time for dimpl's wish to be woken.
+    /// Converts dimpl's requested timeout to our clock.
     fn wake(&mut self, theirs: Instant) -> Instant {
         let unhurried = theirs.checked_sub(self.ahead).unwrap_or(theirs);
         if self.connected {
-            // What is overdue has failed and was passed over; it must not make a busy loop.
+            // An overdue timeout has failed and was ignored; it must not cause a busy loop.
             return if unhurried > self.now {
                 unhurried
             } else {
@@ -320,8 +324,8 @@ impl Dimpl {
     }
 }
 
-/// The records of a datagram: DTLSPlaintext (RFC 6347 §4.1, also what DTLS 1.2 encrypts) and
-/// DTLSCiphertext (RFC 9147 §4, without connection id). What cannot be told apart comes as one.
+/// Splits a datagram into records: DTLSPlaintext (RFC 6347 §4.1, also the form of protected DTLS 1.2 records) and
+/// DTLSCiphertext (RFC 9147 §4, without connection id). An unsplittable rest is one record.
 pub(super) fn records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = datagram;
     std::iter::from_fn(move || {
@@ -334,22 +338,22 @@ pub(super) fn records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// DTLSPlaintext (RFC 9147 §4), in DTLS 1.3.
+/// Returns `true` for a DTLSPlaintext (RFC 9147 §4) in DTLS 1.3.
 fn is_in_the_clear(record: &[u8]) -> bool {
     record.first().is_some_and(|first| *first < 0x20)
 }
 
-/// A `close_notify` in the clear (epoch 0), as it can only come before there are keys: anybody could have written it,
-/// and dimpl would end the handshake for it (RFC 6347 §4.1.2.7).
+/// Returns `true` for an unprotected `close_notify` (epoch 0), which is possible before there are keys only: anybody
+/// could have sent it, and dimpl would end the handshake (RFC 6347 §4.1.2.7).
 fn is_early_goodbye(record: &[u8]) -> bool {
     matches!(record, [21, _, _, 0, 0, .., 0] if record.len() == 15)
 }
 
-/// Bytes of the first record; `None` when it reaches to the end, or beyond.
+/// Returns the length of the first record; `None` if it extends to the end or beyond.
 fn record_length(records: &[u8]) -> Option<usize> {
     let first = *records.first()?;
     let header = match first {
-        // 001CSLEE: without a length it is the last, and connection ids are not negotiated.
+        // 001CSLEE: without a length it is the last one, and connection ids are not negotiated.
         0x20..0x40 if first & 0b1_0100 == 0b0_0100 => 4 + usize::from(first >> 3 & 1),
         0x20..0x40 => return None,
         _ => 13,
@@ -461,7 +465,7 @@ mod tests {
     #[test]
     fn records_are_told_apart() {
         let plain = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 1, 2, 3];
-        // Sequence numbers of two bytes and of one, and one without a length.
+        // With sequence numbers of two bytes and one byte, and without a length.
         let long = [0x2e, 0, 0, 0, 2, 1, 2];
         let short = [0x26, 0, 0, 1, 1];
         let last = [0x2a, 0, 0, 1, 1, 1];
@@ -471,7 +475,7 @@ mod tests {
         for cut in 1..all.len() {
             assert_eq!(split(&all[..cut]).iter().sum::<usize>(), cut);
         }
-        // A connection id, of a length that nobody has told us.
+        // A connection id, whose length is unknown.
         assert_eq!(split(&[0x3e, 9, 9, 0, 0, 0, 1, 1]), [8]);
     }
 }

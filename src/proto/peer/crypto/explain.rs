@@ -1,10 +1,10 @@
-//! What a DTLS failure means.
+//! Explanations of DTLS failures.
 
 use str0m::RtcError;
 
 use super::CryptoBackend;
 
-/// dimpl's errors for certificates that it cannot read: on other curves, or missing.
+/// dimpl's errors for unreadable certificates: on other curves, or missing.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 const UNREADABLE: &[dimpl::Error] = &[
     dimpl::Error::CryptoError(dimpl::CryptoError::UnsupportedEcCurve),
@@ -29,8 +29,8 @@ const NOT_ECDSA: &[dimpl::Error] = &[
     dimpl::Error::CryptoError(dimpl::CryptoError::InvalidEcCurveParameter),
 ];
 
-/// Returns the alert (RFC 5246 §7.2.2) for an error about the other side's certificate. After such an error dimpl never
-/// connects: it has consumed the message and does not take it again.
+/// Returns the alert (RFC 5246 §7.2.2) for an error about the remote certificate. After such an error dimpl never
+/// connects: it has consumed the message and does not accept it again.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 pub(super) fn alert(error: &dimpl::Error) -> Option<u8> {
     use dimpl::{CertificateError, CryptoError, Error};
@@ -46,12 +46,11 @@ pub(super) fn alert(error: &dimpl::Error) -> Option<u8> {
     }
 }
 
-/// Says in plain words what a failed handshake most likely means, where that is known.
+/// Returns the probable cause of a failed handshake in plain words, if it is known.
 ///
-/// dimpl (all backends but OpenSSL) knows ECDSA certificates only, while some peers have RSA ones.
-/// Neither side says so: an RSA server finds no cipher suite that fits its certificate among those
-/// offered and sends the alert `handshake_failure`; an RSA client is asked for an ECDSA certificate
-/// and, having none, sends none.
+/// dimpl (all backends but OpenSSL) supports ECDSA certificates only, while some peers have RSA ones. Neither side
+/// reports that directly: an RSA server finds no offered cipher suite for its certificate and sends the alert
+/// `handshake_failure`; an RSA client is asked for an ECDSA certificate and sends none.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Option<String> {
     use dimpl::{CertificateError, SecurityError};
@@ -62,7 +61,7 @@ pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Op
     let RtcError::Dtls(error) = error else {
         return None;
     };
-    // str0m turns dimpl's error into text, so it is recognised by its text.
+    // str0m converts dimpl's error to text, so it is recognized by its text.
     let text = error.to_string();
     let is = |known: &[dimpl::Error]| known.iter().any(|known| text.contains(&known.to_string()));
     let handshake_failure = 40; // RFC 5246 section 7.2.2

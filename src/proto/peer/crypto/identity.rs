@@ -1,7 +1,7 @@
-//! The identity of the remote peer: its certificate, and the fingerprints in its description (RFC 8122 §5).
+//! Identity of the remote peer: its certificate, and the fingerprints in its description (RFC 8122 §5).
 //!
-//! The core knows SHA-256 and one fingerprint. So its own check is off, and `Peer` does it: DTLS says here which
-//! certificate came ([`note`]), the core says that one's SHA-256, and by that the other hashes are found.
+//! The core supports SHA-256 and one fingerprint. Its own check is therefore off, and `Peer` performs it: DTLS records
+//! the received certificate here ([`note`]), the core reports its SHA-256, and by that the other hashes are found.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::proto::sdp::Fingerprint;
 
-/// Certificates that are remembered, those of all peers together. One is asked for in the same call in which it came.
+/// Maximum number of certificates remembered, over all peers. Each is looked up in the same call in which it was
+/// received.
 const MAX_SEEN: usize = 256;
 
 static SEEN: Mutex<VecDeque<Identity>> = Mutex::new(VecDeque::new());
@@ -33,7 +34,7 @@ impl Identity {
         }
     }
 
-    /// Returns the identity whose SHA-256 this is, if its certificate has come.
+    /// Returns the identity with this SHA-256, if its certificate was received.
     pub(crate) fn seen(sha_256: &[u8]) -> Option<Self> {
         let seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter().find(|i| i.sha_256 == sha_256).cloned()
@@ -49,7 +50,7 @@ impl Identity {
     }
 }
 
-/// A certificate has come by DTLS.
+/// Records a certificate received by DTLS.
 #[cfg_attr(
     not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
     allow(dead_code)

@@ -1,8 +1,8 @@
-//! Cryptography that protects nothing, for fuzzing: what stands inside DTLS and SRTP can be read and forged, so that
-//! a fuzzer reaches the parsers of SCTP, RTP and RTCP. Only a peer that was made while it is [wanted](wanted) has it.
+//! Cryptography without protection, for fuzzing: the content of DTLS and SRTP can be read and forged, so that a fuzzer
+//! reaches the parsers of SCTP, RTP and RTCP. Only peers created while it is [wanted](wanted) use it.
 //!
-//! - DTLS: `22, certificate` from the client and back is the whole handshake; then `23, packet`, and `21` is the end.
-//! - SRTP (as AES-128-GCM, the only profile agreed on): the plain packet, and 16 bytes behind it that say nothing.
+//! - DTLS: `22, certificate` in both directions is the whole handshake; then `23, packet`; `21` ends the connection.
+//! - SRTP (as AES-128-GCM, the only profile negotiated): the plain packet followed by 16 meaningless bytes.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -22,15 +22,15 @@ use super::ExportedKeys;
 use super::identity;
 use crate::proto::peer::{empty, joined};
 
-/// First byte of what carries SCTP.
+/// First byte of a record with SCTP.
 pub(crate) const DATA: u8 = 23;
 const HELLO: u8 = 22;
 const GOODBYE: u8 = 21;
 
-/// Bytes behind a packet of SRTP or SRTCP.
+/// Number of bytes after an SRTP or SRTCP packet.
 pub(crate) const TAG: usize = 16;
 
-/// Packets that wait; what comes on top is refused, as dimpl does.
+/// Maximum number of queued packets; further ones are refused, as in dimpl.
 const MAX_QUEUE: usize = 1000;
 
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -39,7 +39,7 @@ thread_local! {
     static WANTED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Peers made on this thread inside of `make` have no protection.
+/// Creates peers without protection on this thread, inside of `make`.
 pub(crate) fn wanted<R>(make: impl FnOnce() -> R) -> R {
     WANTED.set(true);
     let made = make();
@@ -51,7 +51,7 @@ pub(super) fn is_wanted() -> bool {
     WANTED.get()
 }
 
-/// The provider; hashes are those of a real one.
+/// Returns the provider; hashes are those of a real one.
 pub(super) fn provider<E>(
     real: impl FnOnce() -> Result<CryptoProvider, E>,
 ) -> Result<Arc<CryptoProvider>, E> {
@@ -246,7 +246,7 @@ impl SrtpProvider for Open {
     }
 }
 
-/// Puts the input where the output belongs.
+/// Copies the input to the output.
 fn copy(input: &[u8], output: &mut [u8]) -> Result<(), CryptoError> {
     let too_small = || CryptoError::Other("output buffer is smaller than what goes into it".into());
     let output = output.get_mut(..input.len()).ok_or_else(too_small)?;

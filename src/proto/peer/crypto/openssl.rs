@@ -1,8 +1,7 @@
-//! The `openssl` backend: OpenSSL's own DTLS, fenced in.
+//! The `openssl` backend: OpenSSL's own DTLS, with corrections.
 //!
-//! Unlike dimpl it reads the clock and knows DTLS 1.2 only. Two things in `str0m-openssl` 0.6 are
-//! put right by [`Fenced`]: it panics when a connection that has failed is given another datagram,
-//! and it never sends a lost flight again.
+//! Unlike dimpl it reads the clock and supports DTLS 1.2 only. [`Fenced`] corrects two faults of `str0m-openssl` 0.6:
+//! it panics when a failed connection receives another datagram, and it never retransmits a lost flight.
 
 use std::time::Instant;
 
@@ -17,11 +16,11 @@ use super::ExportedKeys;
 use super::identity;
 use crate::proto::peer::empty;
 
-/// A DTLS provider over `str0m-openssl`'s.
+/// A DTLS provider based on `str0m-openssl`'s.
 #[derive(Debug)]
 pub(super) struct OpenSslDtls;
 
-/// `str0m-openssl`'s provider: cheap to make, all of it is static.
+/// Returns `str0m-openssl`'s provider: cheap to create, because all of it is static.
 pub(super) fn stock() -> CryptoProvider {
     str0m_openssl::default_provider()
 }
@@ -49,7 +48,7 @@ impl DtlsProvider for OpenSslDtls {
     }
 }
 
-/// A connection that is not touched again once it has failed.
+/// A connection that is not used again after a failure.
 #[derive(Debug)]
 struct Fenced {
     inner: Box<dyn DtlsInstance>,
@@ -95,15 +94,15 @@ impl DtlsInstance for Fenced {
             if connected {
                 return Ok(());
             }
-            // An empty datagram makes OpenSSL go on with the handshake, and so look at its own
-            // timer: what was not answered is sent again.
+            // An empty datagram makes OpenSSL continue the handshake, and so check its own timer: unanswered flights
+            // are retransmitted.
             inner.handle_packet(&[])
         })
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<(), DtlsImplError> {
-        // The core closes DTLS before SCTP has said its goodbye. An error here would be taken for a
-        // fault and keep back the alert that is under way.
+        // The core closes DTLS before SCTP has sent its close message. An error here would be treated as a fault and
+        // hold back the alert.
         if self.closed {
             return Ok(());
         }
@@ -111,7 +110,7 @@ impl DtlsInstance for Fenced {
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        // Reads queues only, also after a failure.
+        // Only reads queues, which is safe after a failure.
         let is_client = self.inner.is_active();
         let output = self.inner.poll_output(buf);
         self.keys.look(&output, is_client);
@@ -141,7 +140,7 @@ impl DtlsInstance for Fenced {
     }
 }
 
-/// Whether the key belongs to the certificate; any kind of key that OpenSSL knows.
+/// Checks that the key matches the certificate, for any key type that OpenSSL supports.
 pub(super) fn examine(cert: &DtlsCert) -> Result<(), String> {
     let x509 = X509::from_der(&cert.certificate)
         .map_err(|error| format!("the certificate is not X.509 in DER ({error})"))?;

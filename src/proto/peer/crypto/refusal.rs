@@ -1,32 +1,31 @@
-//! The alert for a certificate that cannot be used.
+//! The alert for an unusable remote certificate.
 //!
-//! dimpl fails without a word, and the other side sends its flight again until it gives up. In DTLS 1.2 nothing is
-//! protected yet at that point, so the alert can be written here (RFC 5246 §7.2.2). In DTLS 1.3 it would need dimpl's
-//! keys.
+//! dimpl fails silently, and the remote peer retransmits its flight until it gives up. In DTLS 1.2 nothing is protected
+//! yet at that point, so the alert can be written here (RFC 5246 §7.2.2). In DTLS 1.3 it would need dimpl's keys.
 
 use super::explain;
 
-/// A handshake record of epoch 0 begins with its content type; the epoch stands behind the version.
+/// Content type of handshake records. The epoch follows the version; it is 0 here.
 const HANDSHAKE: u8 = 22;
 const ALERT: u8 = 21;
 const FATAL: u8 = 2;
 
-/// Header and alert.
+/// Length of the record: header and alert.
 pub(super) const RECORD: usize = 15;
 
 /// The alert sent to the remote peer when the handshake has failed for good over its certificate.
 #[derive(Debug, Default)]
 pub(super) struct Refusal {
-    /// The number of the next record in the clear; one that was used before would be dropped as a replay.
+    /// Number of the next unprotected record; a number used before would be dropped as a replay.
     next: u64,
     /// The alert's description, once the handshake has failed.
     description: Option<u8>,
-    /// The alert waits to be sent.
+    /// Set while the alert waits to be sent.
     is_due: bool,
 }
 
 impl Refusal {
-    /// Notes a record that was sent.
+    /// Records a sent record's number.
     pub fn on_sent(&mut self, record: &[u8]) {
         if let [20..=26, _, _, 0, 0, a, b, c, d, e, f, ..] = *record {
             let number = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
@@ -34,7 +33,7 @@ impl Refusal {
         }
     }
 
-    /// Refuses the other side where this is an error about its certificate.
+    /// Prepares the alert if this is an error about the remote certificate.
     pub fn on_error(&mut self, error: &dimpl::Error) {
         if let Some(description) = explain::alert(error) {
             self.description = Some(description);
@@ -47,12 +46,12 @@ impl Refusal {
         self.description.is_some()
     }
 
-    /// Has the alert sent once more where the other side sends its handshake again: the alert was lost (RFC 6347 §4.2.7).
+    /// Repeats the alert if the remote peer retransmits its handshake: the alert was lost (RFC 6347 §4.2.7).
     pub fn on_late(&mut self, record: &[u8]) {
         self.is_due |= matches!(record, [HANDSHAKE, _, _, 0, 0, ..]);
     }
 
-    /// Returns the record to be sent, if one is due.
+    /// Returns the record to send, if one is due.
     pub fn record(&mut self) -> Option<[u8; RECORD]> {
         let description = self.description.filter(|_| self.is_due)?;
         self.is_due = false;

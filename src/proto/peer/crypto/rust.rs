@@ -1,8 +1,8 @@
 //! The `rust-crypto` backend: SRTP, HMAC, hashing and certificates over the RustCrypto crates.
 //!
-//! Written here rather than taken from `str0m-rust-crypto` because that crate makes certificates
-//! with aws-lc (through dimpl's `rcgen` feature), so that it needs a C compiler after all. What is
-//! below does not. It also encrypts in place, and keeps the expanded AES key between packets.
+//! Written here rather than taken from `str0m-rust-crypto`, because that crate creates certificates with aws-lc
+//! (through dimpl's `rcgen` feature) and therefore needs a C compiler. This one does not. It also encrypts in place,
+//! and keeps the expanded AES key between packets.
 
 use aes::cipher::{BlockEncrypt, InnerIvInit, KeyInit, StreamCipher};
 use aes::{Aes128, Aes256};
@@ -25,7 +25,7 @@ use super::x509;
 /// Length of a GCM authentication tag in bytes (RFC 7714 section 13).
 const TAG_LEN: usize = 16;
 
-/// All of the backend but DTLS, which is dimpl's.
+/// The backend except for DTLS, which is dimpl's.
 #[derive(Debug)]
 pub(super) struct RustCrypto;
 
@@ -86,14 +86,13 @@ impl Sha256Provider for RustCrypto {
     }
 }
 
-/// One AES block of the SRTP key derivation function (RFC 3711 section 4.3.3).
+/// Computes one AES block of the SRTP key derivation function (RFC 3711 section 4.3.3).
 ///
-/// The trait asks for a second, padded block too (as block-mode libraries give one); SRTP reads the
-/// first only, so the rest of `output` is left as it was.
+/// The trait also provides for a second, padded block, as block-mode libraries write one; SRTP reads the first one
+/// only, so the rest of `output` is left unchanged.
 fn ecb_round<C: KeyInit + BlockEncrypt>(key: &[u8], input: &[u8], output: &mut [u8]) {
-    // Lengths are fixed by the caller: `key` has the length that chose this function, `input` is
-    // one block. Were they not, no key must be derived at all, hence the panic (the loop contains
-    // a peer's panic).
+    // The caller fixes the lengths: `key` has the length that selected this function, and `input` is one block.
+    // Otherwise no key must be derived at all, hence the panic (the loop contains a peer's panic).
     let cipher = C::new_from_slice(key).expect("SRTP master key of the profile's length");
     let block = aes::cipher::generic_array::GenericArray::from_mut_slice(&mut output[..16]);
     block.copy_from_slice(input);
@@ -227,7 +226,7 @@ fn too_small() -> CryptoError {
     CryptoError::Other("output buffer is smaller than what goes into it".into())
 }
 
-/// A self-signed ECDSA P-256 certificate, its key in PKCS #8.
+/// Creates a self-signed ECDSA P-256 certificate with its key in PKCS #8.
 pub(super) fn generate_certificate() -> Option<DtlsCert> {
     let key = p256::ecdsa::SigningKey::random(&mut OsRng);
     let mut serial = [0; 16];

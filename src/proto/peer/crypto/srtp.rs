@@ -1,9 +1,9 @@
-//! SRTP and SRTCP beside the core's (RFC 3711, RFC 7714), with the keys of the same DTLS connection.
+//! SRTP and SRTCP in addition to the core's (RFC 3711, RFC 7714), with the keys of the same DTLS connection.
 //!
-//! The core encrypts the RTCP it writes, and tells nobody the keys. What leaves a peer is written anew
-//! ([`feedback`](crate::proto::peer::feedback)), so it has to be opened and sealed again; and repaired packets that the core
-//! drops as too old are opened here. The DTLS connections of all
-//! backends are ours, and see the keys on their way to the core: they leave a copy in an [`ExportedKeys`].
+//! The core encrypts the RTCP it writes and does not expose the keys. Outgoing RTCP is rewritten
+//! ([`feedback`](crate::proto::peer::feedback)), so it has to be decrypted and encrypted again; and repaired packets
+//! that the core drops as too old are decrypted here. The DTLS connections of all backends are our own types, see the
+//! keys on their way to the core, and store a copy in an [`ExportedKeys`].
 
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
@@ -14,39 +14,39 @@ use str0m::crypto::{
     Aes128CmSha1_80Cipher, CryptoProvider, Sha1HmacProvider, SrtpProvider,
 };
 
-/// Labels of the key derivation (RFC 3711 §4.3.2), for RTP; those for RTCP are `RTCP` more.
+/// Labels of the key derivation (RFC 3711 §4.3.2) for RTP; those for RTCP are larger by `RTCP`.
 const LABEL_ENCRYPTION: u8 = 0;
 const LABEL_AUTHENTICATION: u8 = 1;
 const LABEL_SALT: u8 = 2;
 const RTP: u8 = 0;
 const RTCP: u8 = 3;
 
-/// Header and SSRC of the first RTCP packet, which stay in the clear.
+/// Length of the unencrypted header and SSRC of the first RTCP packet.
 const CLEAR: usize = 8;
 const INDEX: usize = 4;
 const IS_ENCRYPTED: u32 = 1 << 31;
 
-/// Bytes that counter mode may write behind its output (a block without its first byte).
+/// Number of bytes that counter mode may write after its output (a block less its first byte).
 const CTR_SLACK: usize = 15;
 
 thread_local! {
     static LATEST: RefCell<Option<ExportedKeys>> = const { RefCell::new(None) };
 }
 
-/// The SRTP keys of one DTLS connection, as soon as it has exported them.
+/// The SRTP keys of one DTLS connection, once it has exported them.
 #[derive(Clone, Default)]
 pub(crate) struct ExportedKeys(Arc<OnceLock<Keys>>);
 
 struct Keys {
     material: Vec<u8>,
     profile: SrtpProfile,
-    /// We are the DTLS client: our keys come first in the material.
+    /// Set if we are the DTLS client: our keys come first in the material.
     is_client: bool,
 }
 
 impl ExportedKeys {
-    /// Called where a DTLS connection is made. The core hides the connection, so its maker finds this by [`latest`](
-    /// Self::latest), on the same thread.
+    /// Called when a DTLS connection is created. The core hides the connection, so its creator obtains this by
+    /// [`latest`](Self::latest), on the same thread.
     #[cfg_attr(
         not(any(feature = "aws-lc", feature = "rust-crypto", feature = "openssl")),
         allow(dead_code, reason = "for the backends")
@@ -57,12 +57,12 @@ impl ExportedKeys {
         keys
     }
 
-    /// Returns the keys of the connection that was made last on this thread, once.
+    /// Returns the keys of the connection created last on this thread, once.
     pub(crate) fn latest() -> Option<Self> {
         LATEST.take()
     }
 
-    /// Looks at what a DTLS connection gives out.
+    /// Stores the keys if this output of a DTLS connection exports them.
     #[cfg_attr(
         not(any(feature = "aws-lc", feature = "rust-crypto", feature = "openssl")),
         allow(dead_code, reason = "for the backends")
@@ -77,19 +77,19 @@ impl ExportedKeys {
         }
     }
 
-    /// Returns the context of what we send, once there are keys. `None` also for a profile that is not known here.
+    /// Returns the SRTCP context for sending, once there are keys. `None` also for an unsupported profile.
     pub(crate) fn sending(&self, provider: &CryptoProvider) -> Option<Srtcp> {
         let keys = self.0.get()?;
         Srtcp::new(keys, keys.is_client, provider)
     }
 
-    /// Returns the context of the RTCP that the other side sends, likewise.
+    /// Returns the SRTCP context for receiving.
     pub(crate) fn reports(&self, provider: &CryptoProvider) -> Option<Srtcp> {
         let keys = self.0.get()?;
         Srtcp::new(keys, !keys.is_client, provider)
     }
 
-    /// Returns the context of the RTP that the other side sends, likewise.
+    /// Returns the SRTP context for receiving.
     pub(crate) fn receiving(&self, provider: &CryptoProvider) -> Option<Srtp> {
         let keys = self.0.get()?;
         Cipher::new(keys, !keys.is_client, RTP, provider).map(Srtp)
@@ -102,7 +102,7 @@ impl std::fmt::Debug for ExportedKeys {
     }
 }
 
-/// SRTCP in one direction. It numbers what it seals by itself: with one key, nobody else may seal.
+/// SRTCP in one direction. It numbers sealed packets itself: nobody else may seal with the same key.
 pub(crate) struct Srtcp {
     cipher: Cipher,
     index: u32,
@@ -172,12 +172,12 @@ impl Cipher {
     }
 }
 
-/// SRTP of the other side.
+/// SRTP for receiving.
 pub(crate) struct Srtp(Cipher);
 
 impl Srtp {
-    /// Decrypts the payload of a packet (RFC 3711 §3.3) whose header has so many bytes. The index is the sequence number with
-    /// its rollovers. `None` if it is not authentic.
+    /// Decrypts the payload of a packet (RFC 3711 §3.3) with a header of `header` bytes. `index` is the sequence number
+    /// with its rollovers. Returns `None` if the packet is not authentic.
     pub(crate) fn open(&mut self, packet: &[u8], header: usize, index: u64) -> Option<Vec<u8>> {
         let (head, body) = packet.split_at_checked(header)?;
         let ssrc = u32::from_be_bytes(*head.get(8..)?.first_chunk()?);
@@ -231,7 +231,7 @@ impl Srtcp {
         Some(Self { cipher, index: 0 })
     }
 
-    /// Encrypts RTCP (RFC 3711 §3.4). `None` for what is no RTCP packet, or when the cipher fails.
+    /// Encrypts RTCP (RFC 3711 §3.4). Returns `None` if this is not RTCP, or the cipher fails.
     pub(crate) fn seal(&mut self, plain: &[u8]) -> Option<Vec<u8>> {
         let ssrc = ssrc_of(plain)?;
         let index = self.index;
@@ -273,7 +273,7 @@ impl Srtcp {
         Some(out)
     }
 
-    /// Decrypts what was sealed with the same keys. `None` if it was not, or came unencrypted.
+    /// Decrypts a packet sealed with the same keys. Returns `None` if it was not, or is unencrypted.
     pub(crate) fn open(&mut self, sealed: &[u8]) -> Option<Vec<u8>> {
         let ssrc = ssrc_of(sealed)?;
         match &mut self.cipher {
@@ -330,7 +330,7 @@ impl std::fmt::Debug for Srtcp {
     }
 }
 
-/// The SSRC of the first packet of a compound; `None` where there is no room for one.
+/// Returns the SSRC of the first packet of a compound; `None` if it is too short.
 fn ssrc_of(packet: &[u8]) -> Option<u32> {
     let ssrc = packet.get(4..CLEAR)?.try_into().ok()?;
     Some(u32::from_be_bytes(ssrc))
@@ -360,7 +360,7 @@ impl<'a> Master<'a> {
         })
     }
 
-    /// AES in counter mode over the salt with the label in it (RFC 3711 §4.3.1, with a derivation rate of 0).
+    /// Derives a key: AES in counter mode over the salt combined with the label (RFC 3711 §4.3.1, derivation rate 0).
     fn derive<const N: usize>(&self, srtp: &dyn SrtpProvider, label: u8) -> [u8; N] {
         let mut derived = [0; N];
         let mut input = [0; 16];
@@ -393,7 +393,7 @@ mod tests {
         }
     }
 
-    /// The vector of RFC 3711 §B.3, for the labels of RTP: the derivation is the same.
+    /// The test vector of RFC 3711 §B.3, with the labels of RTP: the derivation is the same.
     #[test]
     fn keys_are_derived_as_in_the_rfc() {
         let key = 0xE1F9_7A0D_3E01_8BE0_D64F_A32C_06DE_4139_u128.to_be_bytes();
@@ -442,7 +442,7 @@ mod tests {
                         assert_eq!(same.open(&sealed[..at]), None);
                     }
                 }
-                // The same again is another packet: an index is used once.
+                // Sealing the same packet again uses another index.
                 assert_ne!(ours.seal(&plain), ours.seal(&plain));
             }
         }

@@ -100,7 +100,7 @@ fn a_configuration_is_built_once_for_each_mtu() {
     );
 }
 
-/// A DTLS provider of its own, sharing nothing.
+/// Creates a separate DTLS provider.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 fn shared_dtls() -> dtls::SharedDtls {
     #[cfg(feature = "rust-crypto")]
@@ -121,7 +121,7 @@ fn shared_dtls() -> dtls::SharedDtls {
     }
 }
 
-/// An empty directory for one test.
+/// Creates an empty directory for one test.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl"))]
 fn scratch_dir(name: &str) -> std::path::PathBuf {
     let dir = std::env::temp_dir().join(format!("looprtc-crypto-{name}-{}", std::process::id()));
@@ -129,7 +129,7 @@ fn scratch_dir(name: &str) -> std::path::PathBuf {
     dir
 }
 
-/// Runs the `openssl` program. Fails loudly where it is not installed.
+/// Runs the `openssl` program. Fails loudly if it is not installed.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl"))]
 fn openssl_cli(dir: &std::path::Path, args: &[&str]) -> String {
     let output = std::process::Command::new("openssl")

@@ -1,6 +1,6 @@
-//! The one certificate that WebRTC needs: self-signed, ECDSA P-256 with SHA-256 (RFC 8827 section
-//! 6.5), written as DER by hand. A peer is authenticated by the certificate's fingerprint in the
-//! SDP (RFC 8122 section 5), so the names and the dates in it say nothing.
+//! The certificate format that WebRTC needs: self-signed, ECDSA P-256 with SHA-256 (RFC 8827 section 6.5), encoded as
+//! DER by hand. A peer is authenticated by the fingerprint in the SDP (RFC 8122 section 5), so names and dates in it
+//! have no meaning.
 
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
@@ -22,19 +22,19 @@ const PRIME256V1: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 /// 2.5.4.3
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 
-/// A certificate (RFC 5280 section 4.1) for `public_key`, an uncompressed point.
+/// Returns a certificate (RFC 5280 section 4.1) for `public_key`, an uncompressed point.
 ///
-/// `serial` must be random: Firefox refuses two certificates of one issuer with the same serial.
-/// `sign` gives the DER of an ECDSA signature over the SHA-256 of its argument.
+/// `serial` must be random: Firefox refuses two certificates of one issuer with the same serial. `sign` returns the DER
+/// of an ECDSA signature over the SHA-256 of its argument.
 ///
-/// The dates are fixed, from 2000 to "no expiration" (RFC 5280 section 4.1.2.5): this code is not
-/// told the date, a device may not know it, and a kept certificate must not go stale.
+/// The dates are fixed, from 2000 to "no expiration" (RFC 5280 section 4.1.2.5): this code is not told the date, a
+/// device may not know it, and a stored certificate must not expire.
 pub(super) fn self_signed_p256(
     mut serial: [u8; 16],
     public_key: &[u8],
     sign: impl FnOnce(&[u8]) -> Vec<u8>,
 ) -> Vec<u8> {
-    // Positive and without leading zeros, as DER wants it: the top bits are 01.
+    // Positive and without leading zeros, as DER requires: the top bits are 01.
     serial[0] = serial[0] & 0x7f | 0x40;
     let algorithm = tlv(SEQUENCE, &[&tlv(OBJECT_IDENTIFIER, &[ECDSA_WITH_SHA256])]);
     let common_name = tlv(
@@ -77,12 +77,12 @@ pub(super) fn self_signed_p256(
     tlv(SEQUENCE, &[&to_be_signed, &algorithm, &signature])
 }
 
-/// Whole bytes: no unused bits.
+/// Encodes whole bytes: no unused bits.
 fn bit_string(bytes: &[u8]) -> Vec<u8> {
     tlv(BIT_STRING, &[&[0], bytes])
 }
 
-/// Tag, length (of up to 65,535 bytes; a certificate of ours has some 300), value.
+/// Encodes tag, length (up to 65,535 bytes; our certificates have about 300) and value.
 fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let len: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = vec![tag];

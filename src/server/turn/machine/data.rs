@@ -1,4 +1,4 @@
-//! What is relayed.
+//! Relaying of data.
 
 use std::net::SocketAddr;
 use std::time::Instant;

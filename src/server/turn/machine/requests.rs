@@ -1,4 +1,4 @@
-//! What signed requests come to.
+//! Handling of authenticated requests.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -18,10 +18,10 @@ use crate::server::turn::answer::{self, Refusal, Wanted, WantedPort, refuse};
 use crate::server::turn::auth::{Signer, quota_name};
 use crate::server::turn::{Client, Output, RelayPort};
 
-/// How long a reserved port is held (RFC 8656 §7.2: at least 30 s).
+/// Lifetime of a reserved port (RFC 8656 §7.2: at least 30 s).
 const RESERVATION: Duration = Duration::from_secs(30);
 
-/// The answer to a request, or why there is a refusal; `None`: it comes later.
+/// Response to a request, or a refusal; `None` if the response follows later.
 pub(super) type Answer = Result<Option<MessageWriteVec>, Refusal>;
 
 impl TurnMachine {
@@ -39,7 +39,7 @@ impl TurnMachine {
                 let code = ErrorCode::ALLOCATION_MISMATCH;
                 return Err(refuse(code, "there is an allocation already"));
             }
-            // The same request once more: its answer was lost, or is on the way.
+            // A retransmission of the same request: its response was lost, or follows.
             return match a.relays.is_settled() {
                 true => written(answer::allocated(a)),
                 false => Ok(None),
@@ -81,7 +81,7 @@ impl TurnMachine {
         let address = client_of(client.remote.ip());
         let more = |of_user: bool| match port {
             WantedPort::EvenAndNext => 2,
-            // Its reservation counts no longer, if it was of the same.
+            // A reservation of the same user no longer counts in addition.
             WantedPort::Reserved(token) => {
                 let reservation = self.reservations.get(&token);
                 usize::from(!reservation.is_some_and(|r| match of_user {
@@ -125,7 +125,7 @@ impl TurnMachine {
                 if self.reservations.len() >= self.config.limits.allocations {
                     return full("too many ports are reserved");
                 }
-                // 64 bits that nobody can guess.
+                // 64 unpredictable bits.
                 let token = u128::from(TransactionId::generate()) as u64;
                 let reservation = Reservation {
                     until: now + RESERVATION,
@@ -140,7 +140,7 @@ impl TurnMachine {
         }
     }
 
-    /// Forgets a reservation, and returns until when it was good.
+    /// Removes a reservation; returns its expiry time.
     pub(super) fn take_reservation(&mut self, token: u64) -> Option<Instant> {
         let reservation = self.reservations.remove(&token)?;
         self.per_user.give_back(reservation.user.as_str());
@@ -248,7 +248,7 @@ impl TurnMachine {
         Ok(Some(answer::begin(class, CHANNEL_BIND, id)))
     }
 
-    /// Every way to a peer leads through here: nothing is sent without a permission.
+    /// Checks peer addresses. Every permission is installed here, and nothing is sent without one.
     pub(super) fn check_peers(
         &mut self,
         index: usize,

@@ -23,7 +23,7 @@ const S: Duration = Duration::from_secs(1);
 const UNIX: u64 = 1_800_000_000;
 const PEER: &str = "1.2.3.4:5000";
 
-/// A server, and everything around it.
+/// A server with a simulated environment.
 struct Test {
     server: TurnMachine,
     now: Instant,
@@ -128,7 +128,7 @@ impl Test {
     }
 }
 
-/// A client, by hand.
+/// A client, driven by the test.
 struct Someone {
     client: Client,
     user: String,
@@ -140,7 +140,7 @@ struct Someone {
     ids: u128,
 }
 
-/// What came back.
+/// A response.
 struct Reply(Vec<u8>);
 
 impl Reply {
@@ -148,7 +148,7 @@ impl Reply {
         Message::from_bytes(&self.0).unwrap()
     }
 
-    /// 0: success.
+    /// Returns the error code, or 0 for success.
     fn code(&self) -> u16 {
         let m = self.message();
         m.attribute::<ErrorCode>().map_or(0, |e| e.code())
@@ -192,7 +192,7 @@ impl Someone {
         self
     }
 
-    /// One request, signed if the server has ever asked for it.
+    /// Sends a request, signed once the server has sent a challenge.
     fn send(
         &mut self,
         t: &mut Test,
@@ -267,7 +267,7 @@ impl Someone {
         m.finish()
     }
 
-    /// The first request, which is always denied, and what it teaches.
+    /// Sends the first request, which is always denied, and stores the challenge.
     fn learn(&mut self, t: &mut Test) {
         assert_eq!(self.allocate_with(t, |_| Vec::new()).code(), 401);
     }
@@ -335,7 +335,7 @@ fn stun_tells_the_address() {
     let m = reply.message();
     let mapped = m.attribute::<XorMappedAddress>().unwrap();
     assert_eq!(mapped.addr(m.transaction_id()), client(7).remote);
-    // 20 bytes were asked, and no word more than needed is said.
+    // The request had 20 bytes, and the response is as short as possible.
     assert_eq!(reply.0.len(), 32);
     assert!(t.is_empty());
 }
@@ -354,7 +354,7 @@ fn a_relay_from_beginning_to_end() {
         assert_eq!(m.attribute::<Lifetime>().unwrap().seconds(), 600);
         assert!(m.attribute::<XorMappedAddress>().is_ok());
 
-        // Nothing passes without a permission.
+        // Nothing is relayed without a permission.
         alice.indicate(&mut t, PEER, b"early");
         t.peer_sends(PEER, b"early");
         assert!(t.to_peers.is_empty() && t.to_clients.is_empty());
@@ -377,7 +377,7 @@ fn a_relay_from_beginning_to_end() {
         t.peer_sends("1.2.3.5:6000", b"hi");
         assert!(t.to_clients.is_empty());
 
-        // By a channel.
+        // Through a channel.
         assert_eq!(alice.bind(&mut t, 0x4000, PEER), 0);
         let m = frame::channel_data(0x4000, b"fast", false);
         t.input(Input::Message(alice.client, &m));
@@ -408,7 +408,7 @@ fn lifetimes_run_out() {
             .seconds(),
         700
     );
-    // The permission is over, and with it the channel carries nothing; bound anew it does.
+    // Without the permission the channel carries nothing; after another bind it does.
     let m = frame::channel_data(0x4000, b"x", false);
     t.input(Input::Message(alice.client, &m));
     assert!(t.to_peers.is_empty());
@@ -466,7 +466,7 @@ fn wrong_credentials_are_denied_and_leave_nothing_behind() {
         let reply = Reply(t.to_clients.pop_front().unwrap().1);
         assert_eq!(reply.code(), 401, "{}", who.user);
     }
-    // Signed, but something is missing.
+    // Signed, but with missing attributes.
     let mut alice = someone(1);
     alice.learn(&mut t);
     let mut m = answer::begin(MessageClass::Request, ALLOCATE, TransactionId::from(9));
@@ -478,8 +478,8 @@ fn wrong_credentials_are_denied_and_leave_nothing_behind() {
     assert!(t.is_empty());
 }
 
-/// S8: this machine's own addresses are reached on the ports of our peers and on our relays, and nowhere else: nothing goes
-/// there, and nothing comes from there.
+/// S8: this machine's own addresses are reachable on the ports for peers and on our relays only; other traffic passes
+/// in neither direction.
 #[test]
 fn own_addresses_are_reached_on_our_peers_ports_only() {
     let mut t = Test::new();
@@ -509,7 +509,7 @@ fn own_addresses_are_reached_on_our_peers_ports_only() {
     }
     assert_eq!(alice.bind(&mut t, 0x4001, "10.0.0.5:53"), 403);
     assert_eq!(alice.bind(&mut t, 0x4001, "10.0.0.5:4433"), 0);
-    // A relay that is given back is none.
+    // A released relay is no longer reachable.
     assert_eq!(alice.refresh(&mut t, 0).code(), 0);
     let mut bob = someone(2).named("bob", "builder");
     bob.allocate(&mut t);
@@ -524,7 +524,7 @@ fn time_limited_credentials() {
     let mut carol = someone(1).named(&user, &rest_password(b"north", &user));
     assert_eq!(carol.allocate(&mut t).code(), 0);
     t.wait(20 * S);
-    // What exists goes on, but there is nothing new.
+    // The existing allocation continues, but a new one is refused.
     assert_eq!(carol.permit(&mut t, &[PEER]), 0);
     assert_eq!(carol.refresh(&mut t, 600).code(), 0);
     let mut late = someone(2).named(&user, &rest_password(b"north", &user));
@@ -549,7 +549,7 @@ fn a_nonce_gets_old() {
     t.wait(60 * S);
     assert_eq!(alice.permit(&mut t, &[PEER]), 438);
     assert_eq!(alice.permit(&mut t, &[PEER]), 0);
-    // One that was made for another client is no better.
+    // A nonce issued to another client is not accepted.
     let mut bob = someone(2).named("bob", "builder");
     bob.nonce = alice.nonce.clone();
     assert_eq!(bob.allocate(&mut t).code(), 438);
@@ -574,7 +574,7 @@ fn password_algorithms_cannot_be_bid_down() {
         t.input(Input::Message(alice.client, &m));
         assert_eq!(Reply(t.to_clients.pop_front().unwrap().1).code(), 400);
     }
-    // Cut off within its second entry.
+    // Truncated within its second entry.
     let cut = RawAttribute::new(PasswordAlgorithms::TYPE, &[0, 2, 0, 0, 0, 1]);
     let m = alice.request(
         ALLOCATE,
@@ -623,7 +623,7 @@ fn quotas() {
     assert_eq!(first.allocate(&mut t).code(), 0);
     assert_eq!(someone(2).allocate(&mut t).code(), 0);
     assert_eq!(someone(3).allocate(&mut t).code(), 486);
-    // Time-limited names count as one user, whatever their time.
+    // Time-limited names count as one user, whatever their expiry.
     let carol = |n, more: u64| {
         let user = format!("{}:carol", UNIX + more);
         let password = rest_password(b"north", &user);
@@ -641,7 +641,7 @@ fn quotas() {
         someone(8).named("bob", "builder").allocate(&mut t).code(),
         508
     );
-    // What is given back can be had again.
+    // Released allocations can be allocated again.
     last.refresh(&mut t, 0);
     assert_eq!(
         at(someone(9).named("bob", "builder"), 4)
@@ -707,20 +707,20 @@ fn permissions_and_channels_are_limited() {
         );
     }
     assert_eq!(alice.bind(&mut t, 0x4003, "1.0.0.1:4"), 508);
-    // A number has one peer, and a peer one number.
+    // A channel number has one peer, and a peer one number.
     assert_eq!(alice.bind(&mut t, 0x4000, "1.0.0.1:2"), 400);
     assert_eq!(alice.bind(&mut t, 0x4009, "1.0.0.1:1"), 400);
     assert_eq!(alice.bind(&mut t, 0x4000, "1.0.0.1:1"), 0);
     assert_eq!(alice.bind(&mut t, 0x3fff, "1.0.0.1:9"), 400);
     assert_eq!(alice.bind(&mut t, 0x8000, "1.0.0.1:9"), 400);
-    // They end, and there is room.
+    // They expire, and there is room again.
     t.wait(599 * S);
     alice.refresh(&mut t, 3600);
     t.wait(2 * S);
     assert_eq!(alice.bind(&mut t, 0x4009, "1.0.0.9:1"), 0);
 }
 
-/// CVE-2026-27624: see also `addresses.rs`, where the forms are listed.
+/// CVE-2026-27624: see also `addresses.rs`, which lists the forms.
 #[test]
 fn cve_2026_27624_forbidden_peers_are_forbidden_in_every_form() {
     let mut t = Test::new();
@@ -759,7 +759,7 @@ fn cve_2026_27624_forbidden_peers_are_forbidden_in_every_form() {
     }
     assert!(t.to_peers.is_empty());
     assert_eq!(t.server.stats().forbidden_peers, count);
-    // Refused together, so not even the good one is permitted.
+    // Refused together, so even the valid one is not permitted.
     alice.indicate(&mut t, PEER, b"in");
     assert!(t.to_peers.is_empty());
     assert_eq!(alice.permit(&mut t, &["[2606::1]:80", PEER]), 0);
@@ -792,7 +792,7 @@ fn families() {
     t.to_clients.clear();
     alice.refresh(&mut t, 0);
 
-    // Both; then one of them is given back.
+    // Both families; then one of them is released.
     let additional =
         |_: TransactionId| vec![boxed(AdditionalAddressFamily::new(AddressFamily::IPV6))];
     assert_eq!(alice.allocate_with(&mut t, additional).code(), 0);
@@ -811,7 +811,7 @@ fn families() {
     alice.refresh(&mut t, 0);
     assert!(t.is_empty());
 
-    // Where there is no IPv6.
+    // Without IPv6.
     t.has_ipv6 = false;
     let reply = alice.allocate_with(&mut t, additional);
     assert_eq!(
@@ -856,7 +856,7 @@ fn even_ports_and_reservations() {
     assert_eq!(next.allocate_with(&mut t, with).code(), 0);
     assert_eq!(t.open[1].2, RelayPort::Reserved(token));
     next.refresh(&mut t, 0);
-    // It is good once, and not for ever.
+    // A token is valid once, and expires.
     assert_eq!(next.allocate_with(&mut t, with).code(), 508);
     let mut third = someone(3);
     third.learn(&mut t);
@@ -873,7 +873,7 @@ fn even_ports_and_reservations() {
     assert_eq!(t.open[2].2, RelayPort::Even);
 }
 
-/// S9: a reserved port is a socket, also when the allocation that asked for it has been given back.
+/// S9: a reserved port uses a socket, also after the allocation that reserved it was released.
 #[test]
 fn reserved_ports_count_for_the_user_and_the_address() {
     let mut t = Test::with(|c| {
@@ -895,12 +895,12 @@ fn reserved_ports_count_for_the_user_and_the_address() {
     }
     assert_eq!(codes, [0, 0, 0, 0, 486, 486, 486, 486, 486, 486]);
     assert_eq!(t.server.reservations.len(), 4);
-    // One more allocation is within the limit, and others are not concerned.
+    // One more allocation is within the limit, and other clients are unaffected.
     let mut last = at(20);
     assert_eq!(last.allocate(&mut t).code(), 0);
     assert_eq!(at(21).allocate(&mut t).code(), 486);
     assert_eq!(someone(2).allocate(&mut t).code(), 0);
-    // They are over after 30 s; and one that is made use of is no reservation any more.
+    // Reservations expire after 30 s, and one that is used no longer counts.
     t.wait(31 * S);
     let mut client = at(30);
     client.learn(&mut t);
@@ -974,7 +974,7 @@ fn bandwidth_is_limited_both_ways() {
     alice.allocate(&mut t);
     alice.bind(&mut t, 0x4000, PEER);
     let m = frame::channel_data(0x4000, &[0; 1000], false);
-    // Ten seconds at 10,000 datagrams a second... of which 100 pass, and a burst of 100.
+    // Ten seconds at 10,000 datagrams per second, of which 100 per second pass, and a burst of 100.
     for _ in 0..10_000 {
         t.now += Duration::from_millis(1);
         t.input(Input::Message(alice.client, &m));
@@ -991,7 +991,7 @@ fn an_unproved_address_gets_no_more_than_it_sent_and_an_allowance() {
     let mut t = Test::new();
     let (mut received, mut sent) = (0, 0);
     for n in 0..60_000u32 {
-        // A forged source, a thousand times a second for a minute: the cheapest questions that there are.
+        // A forged source, a thousand times per second for a minute, with the shortest requests.
         t.now += Duration::from_millis(1);
         let method = if n % 2 == 0 { ALLOCATE } else { BINDING };
         let m = answer::begin(
@@ -1008,7 +1008,7 @@ fn an_unproved_address_gets_no_more_than_it_sent_and_an_allowance() {
     assert!(sent <= received + allowance, "{sent} {received}");
     assert!(t.server.stats().unanswered > 0);
     assert!(t.is_empty());
-    // Whoever signs is somebody, and is answered all the same.
+    // Authenticated clients are answered all the same.
     let mut alice = someone(2);
     assert_eq!(alice.allocate(&mut t).code(), 0);
     let mut neighbour = someone(2);
@@ -1025,7 +1025,7 @@ fn a_stream_takes_its_allocation_along() {
     assert_eq!(alice.allocate(&mut t).code(), 0);
     alice.bind(&mut t, 0x4000, PEER);
     t.peer_sends(PEER, b"abcde");
-    // Padded, as streams are.
+    // Padded, as streams require.
     assert_eq!(t.to_clients.pop_front().unwrap().1.len(), 12);
     t.input(Input::Closed(alice.client));
     assert!(t.is_empty());
@@ -1139,7 +1139,7 @@ fn what_waits_to_be_sent_has_a_limit() {
     alice.bind(&mut t, 0x4000, PEER);
     let m = frame::channel_data(0x4000, &[0; 100], false);
     let (relay, source) = (t.open[0].0, PEER.parse().unwrap());
-    // Nobody takes anything.
+    // The output is not taken.
     for _ in 0..3_000 {
         let contents = &[0; 100];
         let from_peer = Input::Datagram {
@@ -1154,7 +1154,7 @@ fn what_waits_to_be_sent_has_a_limit() {
     assert_eq!(t.server.stats().over_queue, 6_000 - 4_096);
     t.drain();
     assert_eq!(t.to_peers.len() + t.to_clients.len(), 4_096);
-    // And there is room again.
+    // There is room again.
     t.input(Input::Message(alice.client, &m));
     assert_eq!(t.to_peers.len() + t.to_clients.len(), 4_097);
 }

@@ -17,7 +17,7 @@ fn server(config: TurnServerConfig) -> (TurnServer, SocketAddr) {
     (server, address)
 }
 
-/// Whether the server has ended this stream.
+/// Returns `true` if the server has closed this stream.
 fn has_ended(stream: &mut TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     match stream.read(&mut [0; 64]) {
@@ -29,7 +29,7 @@ fn has_ended(stream: &mut TcpStream) -> bool {
     }
 }
 
-/// Runs the server until so many have ended.
+/// Runs the server until this number of streams has ended.
 fn until_ended(server: &mut TurnServer, streams: &mut [TcpStream], count: usize) {
     let end = Instant::now() + LONG;
     loop {
@@ -58,7 +58,7 @@ fn streams_have_their_limits() {
         let mut all: Vec<TcpStream> = (0..5).map(connect).collect();
         until_ended(&mut server, &mut all, 2);
         assert_eq!(server.streams.len(), 3);
-        // Those that were taken say nothing, and have to go in their time.
+        // The accepted ones are silent, and are closed when their time is over.
         until_ended(&mut server, &mut all, 5);
         assert!(server.streams.is_empty() && server.streams_of.is_empty());
         // There is room again.

@@ -62,8 +62,7 @@ fn what_does_not_belong_together_is_refused() {
     }
 }
 
-/// An independent reader must agree that the hand-written DER is a certificate, and that it is
-/// signed with its own key.
+/// An independent parser must accept the hand-written DER as a certificate signed with its own key.
 #[cfg(feature = "rust-crypto")]
 #[test]
 fn openssl_reads_and_verifies_our_certificate() {

@@ -1,4 +1,4 @@
-//! Two peers of `str0m` in one process, in virtual time.
+//! Two `str0m` peers in one process, in virtual time.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ pub(super) struct End {
     timeout: Instant,
     pub open: Option<ChannelId>,
     pub received: Vec<Vec<u8>>,
-    /// When and how long: what went out.
+    /// Time and length of each datagram sent.
     pub sent: Vec<(Duration, usize)>,
 }
 
@@ -53,7 +53,7 @@ impl Setup {
 }
 
 impl Pair {
-    /// Offer and answer exchanged, a data channel asked for.
+    /// Creates two peers with offer and answer exchanged and a data channel requested.
     pub fn new(setup: &Setup, now: Instant) -> Self {
         let mut ends = [0, 1].map(|index| {
             let addr = SocketAddr::from(([10, 0, 0, 1 + index as u8], 5000));
@@ -84,7 +84,7 @@ impl Pair {
         }
     }
 
-    /// Everything that can happen now, then on to the next timeout.
+    /// Handles everything that is possible now, then advances to the next timeout.
     pub fn step(&mut self) {
         loop {
             let mut moved = false;
@@ -110,7 +110,7 @@ impl Pair {
             }
         }
         let next = self.ends.iter().map(|end| end.timeout).min().unwrap();
-        // At least a millisecond, at most a second: OpenSSL asks for times of its own.
+        // At least a millisecond, at most a second: OpenSSL requests arbitrary times.
         let (least, most) = (Duration::from_millis(1), Duration::from_secs(1));
         self.now = next.clamp(self.now + least, self.now + most);
         for end in &mut self.ends {
@@ -140,7 +140,7 @@ impl Pair {
         panic!("the drain does not end");
     }
 
-    /// Until both ends have the channel open; how much virtual time it took.
+    /// Runs until the channel is open on both sides; returns the virtual time it took.
     pub fn connect(&mut self) -> Duration {
         while self.ends.iter().any(|end| end.open.is_none()) {
             assert!(
@@ -199,7 +199,7 @@ fn every_version_connects() {
     }
 }
 
-/// dimpl's clock for the handshake does not end a connection that has long been made.
+/// dimpl's handshake timeout does not end an established connection.
 #[test]
 fn every_version_lives_for_minutes() {
     for backend in CryptoBackend::available() {

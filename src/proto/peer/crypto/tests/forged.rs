@@ -1,4 +1,4 @@
-//! Records that anybody can write who can forge an address, at every moment of a handshake.
+//! Records that anyone who can forge an address can send, at every point of a handshake.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,8 @@ impl End {
     }
 }
 
-/// A handshake with `forged` given to both sides before each datagram, `count` times, each with another number.
+/// Runs a handshake in which `forged` is passed to both sides before each datagram, `count` times with different
+/// numbers.
 fn handshake(
     dtls: &SharedDtls,
     certificate: &DtlsCert,
@@ -120,7 +121,7 @@ fn unified(epoch_bits: u8, number: u8, body: &[u8]) -> Vec<u8> {
     record
 }
 
-/// Data that nobody protected is not given out, neither at once nor when there are keys.
+/// Unprotected data is never returned, neither at once nor when there are keys.
 #[test]
 fn data_in_the_clear_is_never_data() {
     let dtls = shared_dtls();

@@ -1,5 +1,4 @@
-//! What really happens when the other side's certificate is RSA: OpenSSL's own programs against our
-//! DTLS, over loopback.
+//! Behavior with an RSA certificate on the remote side: OpenSSL's own programs against our DTLS, over loopback.
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
@@ -29,7 +28,7 @@ fn rsa_certificate(name: &str) -> std::path::PathBuf {
     dir
 }
 
-/// Killed when the test ends, however it ends.
+/// A program that is killed when the test ends.
 pub(super) struct Program(pub Child);
 
 impl Drop for Program {
@@ -70,7 +69,7 @@ pub(super) fn instance_with(
     dtls.set_active(active);
     dtls.handle_timeout(Instant::now()).unwrap();
     if active {
-        // As str0m starts a handshake.
+        // The way str0m starts a handshake.
         let _ = dtls.handle_packet(&[]);
     }
     dtls
@@ -78,7 +77,7 @@ pub(super) fn instance_with(
 
 /// Runs until it connects (`Ok`) or fails.
 fn drive(dtls: &mut dyn DtlsInstance, socket: &UdpSocket) -> Result<(), RtcError> {
-    // The form in which str0m hands it on.
+    // The form in which str0m passes it on.
     let failed = |error| {
         let text = format!("DTLS error: {error}");
         RtcError::Dtls(DtlsError::CryptoError(str0m::crypto::CryptoError::Other(
@@ -96,7 +95,7 @@ fn drive(dtls: &mut dyn DtlsInstance, socket: &UdpSocket) -> Result<(), RtcError
         loop {
             match dtls.poll_output(&mut buf) {
                 DtlsOutput::Packet(packet) => {
-                    // Refused while the program is still starting: sent again by the timer.
+                    // Refused while the program is still starting; retransmitted by the timer.
                     let _ = socket.send_to(packet, peer.unwrap());
                 }
                 DtlsOutput::Connected => return Ok(()),
@@ -166,7 +165,7 @@ fn against_client(backend: CryptoBackend, dir: &Path) -> Result<(), RtcError> {
     drive(&mut *instance(backend, false), &socket)
 }
 
-/// Every backend without RSA fails as client and as server, and what it says names RSA.
+/// Every backend without RSA fails as client and as server, with an error that names RSA.
 #[test]
 fn rsa_is_explained_where_it_cannot_be_used() {
     let dir = rsa_certificate("rsa-explained");
@@ -191,7 +190,7 @@ fn openssl_connects_to_rsa() {
     against_client(CryptoBackend::OpenSsl, &dir).unwrap();
 }
 
-/// The same programs with an ECDSA certificate: it is RSA that the first test fails on.
+/// The same programs with an ECDSA certificate: RSA is the cause in the first test.
 #[test]
 fn ecdsa_connects_with_every_backend() {
     let dir = scratch_dir("ecdsa");
@@ -236,7 +235,7 @@ fn other_failures_are_left_alone() {
     }
 }
 
-/// Both ways of OpenSSL being handed a lost flight or rubbish.
+/// Lost flights and invalid datagrams with OpenSSL, in both roles.
 #[cfg(feature = "openssl")]
 mod fenced {
     use super::*;

@@ -1,5 +1,5 @@
-//! Certificates that dimpl cannot use: another curve (FFmpeg 8 with GnuTLS makes P-224), Ed25519, RSA. The application is
-//! given a sentence, and the other side an alert.
+//! Certificates that dimpl cannot use: another curve (FFmpeg 8 with GnuTLS creates P-224), Ed25519, RSA. The
+//! application gets an explanation, and the remote peer an alert.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,9 +10,9 @@ use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput};
 
 use super::*;
 
-/// A self-signed certificate by the `openssl` program, with its key: `cert.pem` and `key.pem`.
+/// Creates a self-signed certificate and its key with the `openssl` program: `cert.pem` and `key.pem`.
 fn certificate(algorithm: &[&str]) -> PathBuf {
-    // Each test has its own.
+    // A separate directory for each test.
     static MADE: AtomicU32 = AtomicU32::new(0);
     let dir = scratch_dir(&format!(
         "unusable-{}",
@@ -30,9 +30,9 @@ fn curve(name: &str) -> PathBuf {
     certificate(&["ec", "-pkeyopt", &format!("ec_paramgen_curve:{name}")])
 }
 
-/// Errors reported to the application.
+/// Returns the explanation given to the application.
 fn sentence(error: &DtlsImplError, backend: CryptoBackend) -> String {
-    // The form in which str0m hands it on.
+    // The form in which str0m passes it on.
     let text = format!("DTLS error: {error}");
     let error = RtcError::Dtls(DtlsError::CryptoError(str0m::crypto::CryptoError::Other(
         text,
@@ -41,7 +41,7 @@ fn sentence(error: &DtlsImplError, backend: CryptoBackend) -> String {
         .unwrap_or_else(|| panic!("{backend}: nothing said about {error}"))
 }
 
-/// Datagrams queued for sending.
+/// Returns the datagrams queued for sending.
 fn packets(dtls: &mut dyn DtlsInstance) -> Vec<Vec<u8>> {
     let (mut out, mut buf) = (vec![], [0; 4096]);
     for _ in 0..100 {
@@ -54,7 +54,7 @@ fn packets(dtls: &mut dyn DtlsInstance) -> Vec<Vec<u8>> {
     out
 }
 
-/// The epoch, the number and the description of a fatal alert.
+/// Parses a fatal alert: epoch, number and description.
 fn alert(packet: &[u8]) -> Option<(u16, u64, u8)> {
     let [21, 0xfe, 0xfd, e0, e1, n @ .., 0, 2, 2, description] = packet else {
         return None;
@@ -90,16 +90,16 @@ mod openssl {
         Certificate::from_der(CryptoBackend::OpenSsl, &cert, &key).unwrap()
     }
 
-    /// How a handshake ended.
+    /// Result of a handshake.
     struct End {
         ours: DtlsImplError,
         /// The alerts that we sent.
         alerts: Vec<(u16, u64, u8)>,
-        /// The numbers of the records that we had sent in the clear before.
+        /// The numbers of the unprotected records sent before.
         numbers: Vec<u64>,
         theirs_failed: bool,
         dtls: Box<dyn DtlsInstance>,
-        /// The other side's last flight.
+        /// The last flight of the remote side.
         flight: Vec<Vec<u8>>,
     }
 
@@ -153,20 +153,20 @@ mod openssl {
                     text.contains("not on a curve") && text.contains("P-256"),
                     "{text}"
                 );
-                // Once, in the clear, by a number of its own; and OpenSSL takes it.
+                // Sent once, unprotected, with a number of its own; and OpenSSL accepts it.
                 let [(0, number, 43)] = end.alerts[..] else {
                     panic!("{name}, {backend}: {:?}", end.alerts);
                 };
                 assert!(end.numbers.iter().all(|n| *n < number), "{:?}", end.numbers);
                 assert!(end.theirs_failed, "{name}, {backend}");
-                // It was lost: the flight comes again, and the alert goes out again, by another number.
+                // If it is lost, the flight is retransmitted, and the alert is sent again with another number.
                 for packet in &end.flight {
                     assert_eq!(end.dtls.handle_packet(packet), Ok(()));
                 }
                 let again = packets(&mut *end.dtls);
                 assert_eq!(alert(&again[0]), Some((0, number + 1, 43)));
                 assert_eq!(again.len(), 1);
-                // Nothing else is sent, and nobody is woken for it.
+                // Nothing else is sent, and no timeout is requested.
                 end.dtls.handle_timeout(Instant::now()).unwrap();
                 assert!(packets(&mut *end.dtls).is_empty());
                 assert_eq!(end.dtls.close(), Ok(()));
@@ -176,7 +176,7 @@ mod openssl {
         }
     }
 
-    /// Two whole peers: the application has the sentence at once, and the other side does not wait either.
+    /// Two complete peers: the application gets the explanation at once, and the remote peer does not wait either.
     #[cfg(feature = "testing")]
     #[test]
     fn a_peer_says_so_and_its_alert_arrives() {
@@ -197,7 +197,7 @@ mod openssl {
                 .crypto(Some(backend))
                 .dtls(DtlsVersion::V1_2);
             let (theirs, ours) = sim.pair_with(openssl, ours);
-            // Who offers is the DTLS client: our ClientHello would tell OpenSSL not to show that certificate.
+            // The offerer is the DTLS client here: our ClientHello would tell OpenSSL not to use that certificate.
             sim.with(theirs, |peer, now| {
                 peer.create_data_channel(ChannelConfig::new("data"), now)
             })
@@ -228,7 +228,7 @@ mod openssl {
         }
     }
 
-    /// These have no certificate of the kind that we ask for, and send none: dimpl has an alert of its own for that.
+    /// These have no certificate of the requested kind and send none; dimpl has its own alert for that.
     #[test]
     fn a_client_without_a_certificate_for_us_is_named_and_told() {
         for algorithm in [["ed25519"], ["rsa:2048"]] {
@@ -244,7 +244,7 @@ mod openssl {
     }
 }
 
-/// OpenSSL's server looks at what the client knows, and has an alert for us.
+/// OpenSSL's server checks what the client supports, and sends us an alert.
 #[test]
 fn an_openssl_server_that_knows_better_is_named() {
     for dir in [certificate(&["ed25519"]), curve("secp224r1")] {
@@ -257,7 +257,7 @@ fn an_openssl_server_that_knows_better_is_named() {
     }
 }
 
-/// GnuTLS shows a server's certificate whatever curves the client knows: what FFmpeg 8 does.
+/// GnuTLS sends a server's certificate regardless of the client's curves, as FFmpeg 8 does.
 mod gnutls {
     #![allow(
         clippy::disallowed_methods,
@@ -272,7 +272,7 @@ mod gnutls {
     use super::super::rsa::{Program, instance_with};
     use super::*;
 
-    /// `None`, loudly, where it is not installed.
+    /// Starts the server; `None`, with a loud message, if it is not installed.
     fn server(dir: &Path, port: u16) -> Option<Program> {
         let started = Command::new("gnutls-serv")
             .args(["--udp", "--require-client-cert", "--port"])
@@ -305,7 +305,7 @@ mod gnutls {
             .concat()
     }
 
-    /// Waits for this text of the server's.
+    /// Waits until the server has printed this text.
     fn wait_for(dir: &Path, text: &str) {
         let begin = Instant::now();
         while !heard(dir).contains(text) {
@@ -327,7 +327,7 @@ mod gnutls {
             dtls.handle_timeout(Instant::now()).unwrap();
             for packet in packets(dtls) {
                 let is_told = alert(&packet).is_some_and(|(.., description)| description == 43);
-                // An error of ICMP for an earlier packet.
+                // Fails with an ICMP error for an earlier packet.
                 let _ = socket.send(&packet);
                 if let Some(error) = failed.take_if(|_| is_told) {
                     return error;
