@@ -187,7 +187,7 @@ pub(super) fn tagged_mid(sdp: &str) -> Option<String> {
 pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: bool) -> String {
     let tagged = tagged(sdp);
     let mut out = String::with_capacity(sdp.len() + candidates.len() * 80);
-    // Candidates stand at the end of the section, so they are written when the next one begins.
+    // Candidates come last in a section, so they are written when the next one begins.
     let mut begun = 0;
     let add = |out: &mut String, begun: usize| {
         if begun.checked_sub(1) != tagged || tagged.is_none() {
@@ -212,7 +212,7 @@ pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: 
     out
 }
 
-/// A local description is set as it was created, but for the candidates in it.
+/// Checks that a local description is set as it was created, apart from its candidates.
 pub(super) fn check_own(created: &str, given: &str) -> Result<(), PeerError> {
     if with_candidates(created, &[], false) == with_candidates(given, &[], false) {
         return Ok(());

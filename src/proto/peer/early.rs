@@ -1,9 +1,9 @@
-//! What the other side sends of SCTP before its answer is here.
+//! SCTP packets that arrive before the answer.
 //!
-//! Data channels may come into a session that is up already. The side that answers begins the association at once
-//! (RFC 8841 §9.3), and its INIT overtakes its answer wherever signaling is slower than the path, which is nearly
-//! everywhere. The core makes the association of that INIT, and then passes over what the answer says of the largest
-//! message: 64 KiB it is for ever. So DTLS waits here until the answer is there, or has been waited for long enough.
+//! Data channels may be added to an established session. The answerer starts the association at once (RFC 8841 §9.3),
+//! and its INIT overtakes its answer wherever signaling is slower than the path, which is usual. The core creates the
+//! association from that INIT, and then ignores the maximum message size in the answer: it stays at 64 KiB forever.
+//! DTLS datagrams are therefore held here until the answer arrives, or a time limit is over.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -12,40 +12,40 @@ use std::time::{Duration, Instant};
 use super::{Dtls, Peer};
 use crate::proto::net::{Protocol, Received};
 
-/// How long. A lost INIT would be sent again after as long (RFC 9260 §16).
+/// Time limit. A lost INIT would be retransmitted after the same time (RFC 9260 §16).
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Datagrams that wait; more are dropped. It is an INIT, and what DTLS 1.3 says of its own handshake.
+/// Maximum number of datagrams held; further ones are dropped. They are an INIT and messages of the DTLS 1.3 handshake.
 pub(super) const MAX_HELD: usize = 32;
 
-/// DTLS datagrams that wait for an answer.
+/// DTLS datagrams held until the answer arrives.
 #[derive(Debug, Default)]
 pub(super) struct Early {
     held: VecDeque<(Protocol, SocketAddr, SocketAddr, Vec<u8>)>,
-    /// When the first came.
+    /// When the first one arrived.
     since: Option<Instant>,
-    /// The answer did not come: the core has had them before it.
+    /// Set if the answer was late and the core got the datagrams before it.
     given_up: bool,
 }
 
 impl Early {
-    /// Datagrams that wait.
+    /// Returns the number of datagrams held.
     #[cfg(any(test, feature = "testing"))]
     pub fn len(&self) -> usize {
         self.held.len()
     }
 
-    /// Until when, if there are any.
+    /// Returns the end of the time limit, if there are any.
     pub fn deadline(&self) -> Option<Instant> {
         self.since.map(|since| since + PATIENCE)
     }
 
-    /// Whether the core has begun an association without knowing what the other side takes.
+    /// Returns `true` if the core has started an association without knowing the remote maximum message size.
     pub fn has_given_up(&self) -> bool {
         self.given_up
     }
 
-    /// The connection is over.
+    /// Drops everything, because the connection is over.
     pub fn clear(&mut self) {
         self.held = VecDeque::new();
         self.since = None;
@@ -53,7 +53,7 @@ impl Early {
 }
 
 impl Peer {
-    /// Keeps a datagram of DTLS (RFC 7983 §7) if an answer with data channels is waited for. Whether it was kept.
+    /// Holds a DTLS datagram (RFC 7983 §7) if an answer with data channels is awaited. Returns `true` if it was held.
     pub(super) fn hold_early(&mut self, received: &Received<'_>) -> bool {
         let is_dtls = matches!(received.contents.first(), Some(20..=63));
         if !is_dtls || self.dtls != Dtls::Connected || !self.negotiation.awaits_application() {
@@ -72,7 +72,7 @@ impl Peer {
         true
     }
 
-    /// Gives the core what has waited, if it has nothing to wait for any more.
+    /// Passes the held datagrams to the core if there is no reason to wait any more.
     pub(super) fn release_early(&mut self) {
         let Some(deadline) = self.early.deadline() else {
             return;
@@ -108,8 +108,8 @@ mod tests {
     };
     use crate::testing::{Link, Node, Simulation};
 
-    /// A session of sound, into which one side brings a data channel while signaling takes so long. What the sides then
-    /// take for the largest message, and whether the largest message arrives.
+    /// Runs an audio session to which one side adds a data channel while signaling takes this long. Returns the maximum
+    /// message size of both sides, and whether the largest message arrives.
     fn late_channel(signaling_ms: u64, offerer: usize) -> ([usize; 2], bool) {
         let mut sim = Simulation::new(3, Link::default().delay(5, 0));
         let (a, b) = sim.pair();
@@ -149,7 +149,7 @@ mod tests {
         (limits, arrived)
     }
 
-    /// An INIT that overtakes the answer does not make messages smaller.
+    /// An INIT that overtakes the answer does not reduce the maximum message size.
     #[test]
     fn the_answer_may_come_late() {
         for offerer in [0, 1] {
@@ -161,7 +161,7 @@ mod tests {
         }
     }
 
-    /// One that comes later than anybody waits does; what is said to be the limit is one.
+    /// An answer after the time limit does reduce it, and the reported limit is true.
     #[test]
     fn the_answer_may_come_very_late() {
         for offerer in [0, 1] {
@@ -169,7 +169,7 @@ mod tests {
             assert!(limits[0] == 64 * 1024 || limits[0] == 256 * 1024);
             assert!(arrived, "{limits:?}");
         }
-        // Whoever is the DTLS server finds itself begun by the other.
+        // The DTLS server's association is started by the other side.
         let limits = [0, 1].map(|offerer| late_channel(8_000, offerer).0[0]);
         assert!(limits.contains(&(64 * 1024)), "{limits:?}");
     }

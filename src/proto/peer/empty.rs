@@ -1,17 +1,17 @@
 //! Empty messages, which the core cannot send.
 //!
-//! SCTP has no empty DATA chunk, so an empty message goes out as one zero byte under a payload protocol
-//! identifier of its own (RFC 8831 §6.6: 56 for text, 57 for bytes). The core reads that, but gives an
-//! empty write no chunk at all. So a peer writes a placeholder, one byte that no text can consist of,
-//! and it is put right in the SCTP packet on its way into DTLS, where retransmissions pass too.
+//! SCTP has no empty DATA chunk, so an empty message is sent as one zero byte with a payload protocol identifier of its
+//! own (RFC 8831 §6.6: 56 for text, 57 for binary). The core reads that form, but writes no chunk for an empty message.
+//! A peer therefore writes a placeholder, one byte that no text consists of, which is replaced in the SCTP packet on
+//! its way into DTLS, where retransmissions pass as well.
 
 use std::borrow::Cow;
 
 use crc::{CRC_32_ISCSI, Crc, Table};
 
-/// What stands for an empty text, written as text. Not UTF-8, so no text is mistaken for it.
+/// Placeholder for an empty text message, written as text. It is not UTF-8, so no real text equals it.
 pub(super) const EMPTY_TEXT: &[u8] = &[0xFF];
-/// What stands for an empty binary message, likewise written as text.
+/// Placeholder for an empty binary message, also written as text.
 pub(super) const EMPTY_BINARY: &[u8] = &[0xFE];
 
 const HEADER: usize = 12;
@@ -25,7 +25,7 @@ const PPID_BINARY_EMPTY: [u8; 4] = 57u32.to_be_bytes();
 
 static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
-/// The packet as it is to be sent.
+/// Returns the packet with placeholders replaced.
 pub(super) fn put_right(packet: &[u8]) -> Cow<'_, [u8]> {
     if placeholders(packet).next().is_none() {
         return Cow::Borrowed(packet);
@@ -42,7 +42,7 @@ pub(super) fn put_right(packet: &[u8]) -> Cow<'_, [u8]> {
         packet[at + 12..at + 16].copy_from_slice(&ppid);
         packet[at + DATA_HEADER] = 0;
     }
-    // A checksum of zero means that there is none (RFC 9653 §5).
+    // A zero checksum means that there is none (RFC 9653 §5).
     if packet[8..HEADER] != [0; 4] {
         packet[8..HEADER].fill(0);
         let sum = CRC32C.checksum(&packet);
@@ -51,7 +51,7 @@ pub(super) fn put_right(packet: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(packet)
 }
 
-/// Where in an SCTP packet (RFC 9260 §3) chunks with a placeholder begin.
+/// Iterates over the positions of chunks with a placeholder in an SCTP packet (RFC 9260 §3).
 fn placeholders(packet: &[u8]) -> impl Iterator<Item = usize> + '_ {
     let mut at = HEADER;
     std::iter::from_fn(move || {

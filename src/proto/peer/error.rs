@@ -1,4 +1,4 @@
-//! What can go wrong with a peer, and what to do about it.
+//! Errors of a peer.
 
 use std::any::Any;
 use std::fmt;
@@ -12,67 +12,66 @@ use crate::proto::ice::CandidateError;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PeerError {
-    /// A configuration value is out of its range.
+    /// A configuration value is out of range.
     Config(String),
-    /// The crypto backend is missing or refused to start.
+    /// The crypto backend is missing or failed to start.
     Crypto(CryptoError),
     /// The peer is closed.
     Closed,
-    /// This call does not fit the signaling state (W3C: `InvalidStateError`).
+    /// The call is not allowed in this signaling state (W3C: `InvalidStateError`).
     WrongState {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
-        /// The state it met.
+        /// The current signaling state.
         state: SignalingState,
     },
-    /// The session description cannot be used; nothing was changed. The text names line or attribute.
+    /// The session description is not acceptable; nothing was changed. The text names the line or attribute.
     BadDescription(String),
     /// The candidate cannot be parsed; nothing was changed.
     BadCandidate(CandidateError),
-    /// There is no such channel, or it has closed.
+    /// The channel does not exist, or has closed.
     NoSuchChannel,
     /// The channel is not open yet.
     ChannelNotOpen,
-    /// The channel cannot be made as asked for.
+    /// The channel's configuration is invalid.
     BadChannel(String),
-    /// The message is larger than the other side takes, the frame of sound or the packet larger than a datagram.
+    /// The message is larger than the remote peer accepts, or an audio frame or packet does not fit into a datagram.
     MessageTooLarge {
-        /// Bytes in the message.
+        /// Size of the message, in bytes.
         size: usize,
-        /// Bytes the other side takes (`a=max-message-size`, RFC 8841 §6), or that one packet holds.
+        /// Maximum size, in bytes: the remote `a=max-message-size` (RFC 8841 §6), or the limit of one packet.
         limit: usize,
     },
-    /// There is no such transceiver, or it has been stopped.
+    /// The transceiver does not exist, or has been stopped.
     NoSuchTransceiver,
-    /// Nothing can be sent on this transceiver now.
+    /// The transceiver cannot send now.
     TrackNotBound,
-    /// A track cannot be made or used as asked for.
+    /// The track's configuration or use is invalid.
     BadTrack(String),
-    /// An m-line was rejected because no codec is known to both sides.
+    /// An m-line was rejected because the two sides have no codec in common.
     NoCommonCodec {
-        /// The m-line.
+        /// The mid of the m-line.
         mid: String,
-        /// Sound or pictures.
+        /// Audio or video.
         kind: MediaKind,
-        /// What this side knows and wants there.
+        /// Codecs configured on this side.
         local: Vec<String>,
-        /// What the other side named.
+        /// Codecs in the remote description.
         remote: Vec<String>,
     },
-    /// The other side rejected an m-line of our offer.
+    /// The remote peer rejected an m-line of our offer.
     TrackRejected {
-        /// The m-line.
+        /// The mid of the m-line.
         mid: String,
-        /// Sound or pictures.
+        /// Audio or video.
         kind: MediaKind,
-        /// The codecs that were offered. The other side does not say which it knows.
+        /// The offered codecs. The remote peer does not say which it supports.
         offered: Vec<String>,
     },
-    /// The send buffer is full; nothing of this was taken. Send a message again after
-    /// [`ChannelBufferedAmountLow`](super::PeerEvent::ChannelBufferedAmountLow); leave media out, up to the next
-    /// keyframe.
+    /// The send buffer is full; nothing of this message was accepted. Retry a message after
+    /// [`ChannelBufferedAmountLow`](super::PeerEvent::ChannelBufferedAmountLow); skip media up to the next keyframe.
     BufferFull {
-        /// Bytes buffered now.
+        /// Number of bytes buffered now.
         buffered: usize,
         /// The limit ([`Limits::max_send_buffer`](super::Limits::max_send_buffer),
         /// [`Limits::max_media_buffer`](super::Limits::max_media_buffer)).
@@ -80,16 +79,16 @@ pub enum PeerError {
     },
     /// A configured limit was reached.
     LimitReached {
-        /// Its name in [`Limits`](super::Limits).
+        /// The limit's name in [`Limits`](super::Limits).
         limit: &'static str,
-        /// Its value.
+        /// The limit's value.
         value: usize,
     },
     /// The DTLS handshake failed.
     Handshake(String),
-    /// No path was found, or the path in use went silent.
+    /// No path was found, or the path in use became silent.
     IceFailed(String),
-    /// The core reported a fault and the connection was closed.
+    /// The core failed and the connection was closed.
     Core(String),
 }
 

@@ -1,8 +1,8 @@
-//! The RTCP that leaves a peer, written anew on its way out.
+//! Outgoing RTCP, rewritten.
 //!
-//! The core puts all reports into one compound packet under the SSRC of whichever stream it finds first, and asks for
-//! each lost packet five times within 165 ms, whatever the round trip. Both are put right here: reports leave
-//! [by m-line](compound), and where packets are passed on as they are, lost ones are asked for by [losses].
+//! The core writes all reports into one compound packet under the SSRC of the first stream it finds, and requests each
+//! lost packet five times within 165 ms, whatever the round-trip time. Both are corrected here: reports are sent [per
+//! m-line](compound), and where packets are forwarded, lost ones are requested by [losses].
 
 mod again;
 mod compound;
@@ -28,12 +28,12 @@ use super::{ConnectionState, Peer};
 pub(super) struct Feedback {
     keys: Option<ExportedKeys>,
     srtcp: Option<Srtcp>,
-    /// SSRCs of m-lines on which nothing is sent, for reports.
+    /// SSRCs for reports on m-lines that send nothing.
     receivers: Vec<(TransceiverId, u32)>,
     losses: Losses,
     late: late::Late,
     pub again: again::Again,
-    /// Connectivity checks of ours that may still be answered: their transactions, and when they left.
+    /// Our unanswered connectivity checks: transaction ids and send times.
     checks: VecDeque<([u8; 12], Instant)>,
 }
 
@@ -54,7 +54,7 @@ impl Feedback {
         self.losses.deadline()
     }
 
-    /// The context of what is sent, once DTLS has given out keys.
+    /// Returns the SRTCP context for sending, once DTLS has exported keys.
     fn srtcp(&mut self, provider: &CryptoProvider) -> Option<&mut Srtcp> {
         if self.srtcp.is_none() {
             self.srtcp = self.keys.as_ref()?.sending(provider);
@@ -63,10 +63,10 @@ impl Feedback {
     }
 }
 
-/// Checks whose answers are waited for. More are under way only while candidate pairs are tried out.
+/// Maximum number of unanswered checks remembered. There are more only while candidate pairs are being tested.
 const MAX_CHECKS: usize = 16;
 
-/// The transaction of a STUN message (RFC 8489 §5).
+/// Returns the transaction id of a STUN message (RFC 8489 §5).
 fn transaction(stun: &[u8]) -> Option<[u8; 12]> {
     stun.get(8..)?.first_chunk().copied()
 }
@@ -77,10 +77,10 @@ fn is_rtcp(datagram: &[u8]) -> bool {
 }
 
 impl Peer {
-    /// Returns what leaves in the place of a datagram of the core's: the datagram itself, unless it is RTCP.
+    /// Returns what is sent in place of one of the core's datagrams: the datagram itself, unless it is RTCP.
     ///
-    /// RTCP sealed by the core never leaves beside RTCP sealed here: both number their packets from 0, and two packets
-    /// of one number would have the same key stream.
+    /// RTCP sealed by the core is never sent along with RTCP sealed here: both number their packets from 0, and two
+    /// packets with the same number would share a key stream.
     pub(super) fn rewritten(&mut self, datagram: Vec<u8>) -> Vec<Vec<u8>> {
         if !is_rtcp(&datagram) {
             return vec![datagram];
@@ -102,7 +102,7 @@ impl Peer {
         self.feedback.srtcp(&self.provider)?.seal(plain)
     }
 
-    /// The m-line of a stream, and the SSRC for what is said about it.
+    /// Returns the m-line of a stream, and the SSRC for reports about it.
     fn line_of(&mut self, source: Source) -> Option<Line> {
         let mut api = self.rtc.direct_api();
         let mid = match source {
@@ -116,7 +116,7 @@ impl Peer {
         })
     }
 
-    /// The SSRC of what we send on an m-line, or one made up.
+    /// Returns the SSRC of the stream we send on an m-line, or a generated one.
     fn reporter(&mut self, id: TransceiverId, mid: Mid) -> u32 {
         let rid = match self.rtc.media(mid).map(|m| m.rids_tx()) {
             Some(Rids::Specific(rids)) => rids.first().copied(),
@@ -130,13 +130,13 @@ impl Peer {
         if let Some((_, ssrc)) = known.iter().find(|(of, _)| *of == id) {
             return *ssrc;
         }
-        // As many as there are m-lines, which are limited.
+        // At most one per m-line, and those are limited.
         let ssrc = *api.new_ssrc();
         known.push((id, ssrc));
         ssrc
     }
 
-    /// A connectivity check of ours leaves: its answer tells the round trip before any lost packet does.
+    /// Records an outgoing connectivity check: its response measures the round-trip time before any lost packet does.
     pub(super) fn check_leaves(&mut self, stun: &[u8]) {
         let Some(transaction) = transaction(stun) else {
             return;
@@ -148,7 +148,7 @@ impl Peer {
         checks.push_back((transaction, self.now));
     }
 
-    /// An authentic answer to a check has come.
+    /// Handles a verified response to a check.
     pub(super) fn check_answered(&mut self, stun: &[u8]) {
         let feedback = &mut self.feedback;
         let found = transaction(stun)
@@ -159,17 +159,17 @@ impl Peer {
         }
     }
 
-    /// An authentic packet of a video stream has come, whose sender sends lost ones again if asked.
+    /// Handles an authentic packet of a video stream whose sender retransmits on request.
     pub(super) fn packet_came(&mut self, ssrc: u32, number: u64) {
         self.feedback.losses.received(ssrc, number, self.now);
     }
 
-    /// How long a repair takes, while packets get lost.
+    /// Returns the time that a repair takes, while packets are being lost.
     pub(super) fn repair_delay(&self) -> Option<Duration> {
         self.feedback.losses.repair_delay(self.now)
     }
 
-    /// Asks for lost packets whose time has come, and tells of those that do not come in time.
+    /// Requests lost packets that are due, and reports those that are late.
     pub(super) fn losses_due(&mut self) {
         if self.feedback.deadline().is_none_or(|at| at > self.now) {
             return;

@@ -20,7 +20,7 @@ use crate::proto::ice::{
 };
 use crate::proto::net::{Protocol, Received, Transmit};
 
-/// The gatherer of this configuration.
+/// Creates the gatherer for this configuration.
 pub(super) fn gatherer(config: &PeerConfig) -> Result<Gatherer, PeerError> {
     Gatherer::new(config.gather.clone())
         .with_seed(config.seed)
@@ -28,19 +28,19 @@ pub(super) fn gatherer(config: &PeerConfig) -> Result<Gatherer, PeerError> {
         .map_err(|e| PeerError::Config(e.to_string()))
 }
 
-/// Remote candidates that wait for their names at once; more are of no use.
+/// Maximum number of remote candidates that wait for name resolution; further ones are dropped.
 const MAX_WAITING: usize = 32;
 
-/// Generations whose number is remembered. One can be taken back, so it is not always the last.
+/// Number of generations remembered. One can be rolled back, so it is not always the last.
 const MAX_GENERATIONS: usize = 4;
 
-/// Names in place of addresses: our own, and those of remote candidates that are being looked up.
+/// mDNS names in place of addresses: our own, and those of remote candidates being resolved.
 #[derive(Debug)]
 pub(super) struct Names {
     ids: TransactionIds,
     hidden: Vec<(SocketAddr, String)>,
     waiting: Vec<IceCandidate>,
-    /// The last generations that candidates were signalled in, by their ufrags, and how many there were before each.
+    /// The ufrags of the last generations that were signaled, with their numbers.
     generations: VecDeque<(String, u8)>,
 }
 
@@ -54,13 +54,13 @@ impl Names {
         }
     }
 
-    /// The number of the generation that this ufrag stands for, if it is known.
+    /// Returns the number of the generation with this ufrag, if it is known.
     fn generation_of(&self, ufrag: &str) -> Option<u8> {
         let mut known = self.generations.iter();
         known.find(|(u, _)| u == ufrag).map(|(_, number)| *number)
     }
 
-    /// The same; a new ufrag is a new generation.
+    /// Returns the number of the generation with this ufrag; a new ufrag starts a new generation.
     fn generation(&mut self, ufrag: &str) -> u8 {
         if let Some(number) = self.generation_of(ufrag) {
             return number;
@@ -74,7 +74,7 @@ impl Names {
         number
     }
 
-    /// A name for this address: a random UUID (RFC 9562 §5.4), as others have it.
+    /// Returns the name for this address: a random UUID (RFC 9562 §5.4), as in other implementations.
     fn hide(&mut self, address: SocketAddr) -> String {
         let [a, b] = [(); 2].map(|()| u128::from(self.ids.next()));
         let bits = (a << 64) ^ b;
@@ -98,7 +98,7 @@ impl Names {
         hidden.map(|(_, name)| name.as_str())
     }
 
-    /// Keeps a remote candidate until its name is known. False: there is no room.
+    /// Keeps a remote candidate until its name is resolved. Returns `false` if there is no room.
     pub fn wait(&mut self, candidate: &IceCandidate) -> bool {
         let has_room = self.waiting.len() < MAX_WAITING;
         if has_room {
@@ -107,7 +107,7 @@ impl Names {
         has_room
     }
 
-    /// Those that waited for this name.
+    /// Returns the candidates that waited for this name.
     pub fn take(&mut self, host: &str) -> Vec<IceCandidate> {
         let is_it = |c: &IceCandidate| matches!(&c.address, CandidateAddress::Name(n) if n == host);
         let (taken, waiting) = std::mem::take(&mut self.waiting)
@@ -124,14 +124,14 @@ impl Names {
 }
 
 impl Peer {
-    /// Gives it more STUN and TURN servers, as signaling may bring them late (in WHIP with the answer). Where gathering
-    /// has begun, they are asked at once: their candidates follow as
-    /// [`PeerEvent::IceCandidate`], also after the end of candidates.
+    /// Adds STUN and TURN servers, for signaling that delivers them late (in WHIP with the answer). If gathering has
+    /// started they are asked at once: their candidates follow as [`PeerEvent::IceCandidate`], also after the end of
+    /// candidates.
     ///
     /// # Errors
     ///
-    /// [`PeerError::Config`]: a bad URL, a TURN server without a credential, more than 16 URLs in all. Nothing is
-    /// changed then. [`PeerError::Closed`].
+    /// Returns [`PeerError::Config`] for an invalid URL, a TURN server without a credential, or more than 16 URLs in
+    /// all; nothing is changed then. Returns [`PeerError::Closed`] if the peer is closed.
     pub fn add_ice_servers(
         &mut self,
         servers: &[IceServer],
@@ -145,7 +145,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Passes on what the gatherer has found.
+    /// Handles the gatherer's output.
     pub(super) fn on_gathered(&mut self) {
         while let Some(output) = self.gatherer.poll_output() {
             match output {
@@ -159,7 +159,7 @@ impl Peer {
                 GatherOutput::Bind(request) => self.out.push_back(Output::Bind(request)),
                 GatherOutput::Candidate(candidate) => self.on_local_candidate(&candidate),
                 GatherOutput::Failed(why) => self.event(PeerEvent::IceCandidateError(why)),
-                // Where more has been found after a change of networks, it has been said.
+                // After a network change, completion was already reported.
                 GatherOutput::Complete if self.gathering == IceGatheringState::Complete => {}
                 GatherOutput::Complete => {
                     self.signal_candidate(None);
@@ -169,7 +169,7 @@ impl Peer {
         }
     }
 
-    /// What came from a TURN server: unwrapped, it is what the other side sent to our relayed address.
+    /// Handles a datagram from a TURN server: the relayed payload is what the remote peer sent to our relayed address.
     pub(super) fn on_relay(&mut self, relay: usize, received: &Received<'_>) {
         if received.protocol == Protocol::Udp {
             if let Some(relayed) = self.gatherer.receive_relayed(relay, received, self.now) {
@@ -187,7 +187,7 @@ impl Peer {
         self.settle();
     }
 
-    /// What still has to be heard when the peer is closed: the answers of TURN servers.
+    /// Handles input of a closed peer: responses of TURN servers.
     pub(super) fn after_close(&mut self, input: &Input<'_>) -> Result<(), PeerError> {
         if !self.gatherer.has_relays() {
             return Err(PeerError::Closed);
@@ -215,7 +215,7 @@ impl Peer {
                 self.advance(*now);
                 self.gatherer.handle_socket(*id, reply, self.now);
             }
-            // Nothing but what time it is: the next timeout must not be one that has been.
+            // Only the time matters: the next timeout must not be in the past.
             Input::Resolved { now, .. }
             | Input::Binding { now, .. }
             | Input::StreamLost { now, .. }
@@ -225,7 +225,7 @@ impl Peer {
             }
         }
         self.on_gathered();
-        // There is nobody left to be told.
+        // Nobody is left to be notified.
         self.events.clear();
         Ok(())
     }
@@ -239,7 +239,7 @@ impl Peer {
         });
     }
 
-    /// Sends this through a relay, if it is from a relayed address.
+    /// Sends through a relay, if the source is a relayed address. Returns `true` if it is.
     pub(super) fn relay(&mut self, transmit: &Transmit) -> bool {
         let sent = self.gatherer.send_relayed(transmit, self.now);
         self.on_gathered();
@@ -292,7 +292,8 @@ impl Peer {
         self.signal_candidate(Some(candidate));
     }
 
-    /// A description of ours with what has been gathered, as it stands in its generation: see [`younger`].
+    /// Returns a local description with the gathered candidates, with the priorities of its generation: see
+    /// [`younger`].
     pub(super) fn with_gathered(&self, sdp: &str, complete: bool) -> String {
         let ufrag = own_attribute(sdp, "ice-ufrag").unwrap_or_default();
         let generation = self.names.generation_of(&ufrag).unwrap_or(0);
@@ -303,12 +304,12 @@ impl Peer {
         with_candidates(sdp, &candidates, complete)
     }
 
-    /// Candidates may stand in a description with this ufrag.
+    /// Records that candidates may be signaled in a description with this ufrag.
     pub(super) fn note_generation(&mut self, ufrag: &str) {
         self.names.generation(ufrag);
     }
 
-    /// An address is gone: no pair may use it any more.
+    /// Handles a lost local address: no candidate pair may use it any more.
     fn on_local_lost(&mut self, lost: &LocalCandidate) {
         if let Some(index) = self.position_gathered(protocol_of(lost), lost.address) {
             self.gathered.remove(index);
@@ -341,7 +342,7 @@ impl Peer {
         gathered.position(|c| (c.protocol == "tcp") == is_tcp && is_address(c))
     }
 
-    /// Gives a local candidate to the application, or holds it (see [`CandidatePolicy`]).
+    /// Reports a local candidate to the application, or holds it (see [`CandidatePolicy`]).
     fn signal_candidate(&mut self, candidate: Option<IceCandidate>) {
         let hold = self.config.candidates == CandidatePolicy::HoldUntilAnswered
             && self.signaling_state() == SignalingState::HaveLocalOffer;
@@ -360,11 +361,11 @@ impl Peer {
     }
 }
 
-/// The priority that a candidate is signalled with: its local preference (RFC 8445 §5.1.2.1) rises with each generation.
+/// Returns the signaled priority of a candidate: its local preference (RFC 8445 §5.1.2.1) rises with each generation.
 ///
-/// While it still hears from its old path, and for 2.5 s after, libwebrtc sends no check on a pair whose priority is not
-/// above that path's, whatever the other side nominates: after a restart from a network that is gone it would be silent
-/// for so long. What the core has is the same but for that, so the order within a generation is kept.
+/// While libwebrtc still receives on its old path, and for 2.5 s after, it sends no check on a pair with a lower
+/// priority, whatever the remote peer nominates: after a restart from a network that is gone it would be silent for
+/// that time. The core's priorities differ in that only, so the order within a generation is preserved.
 fn younger(priority: u32, generation: u8) -> u32 {
     const LEVELS: u32 = 0xFF00 << 8;
     let level = 0x80 | u32::from(generation.min(0x7F));
@@ -378,7 +379,7 @@ fn protocol_of(found: &LocalCandidate) -> Protocol {
     }
 }
 
-/// One for each kind and address (RFC 8445 §5.1.1.3), from the letters that there are (RFC 8839 §5.1).
+/// Returns the foundation: one per type and address (RFC 8445 §5.1.1.3), in the allowed characters (RFC 8839 §5.1).
 pub(super) fn foundation(kind: &str, base: IpAddr) -> String {
     let (family, bits) = match base {
         IpAddr::V4(ip) => (4, u64::from(u32::from(ip))),
@@ -390,7 +391,7 @@ pub(super) fn foundation(kind: &str, base: IpAddr) -> String {
     format!("{kind}{family}{bits:x}")
 }
 
-/// Tells the core of a local address. `None` when it does not want it.
+/// Adds a local address to the core. Returns `None` if the core refuses it.
 fn add_local_candidate(rtc: &mut Rtc, found: &LocalCandidate) -> Option<IceCandidate> {
     let candidate = match core_candidate(found) {
         Ok(candidate) => candidate,
@@ -415,13 +416,13 @@ fn core_candidate(found: &LocalCandidate) -> Result<Candidate, String> {
                 .map_err(|e| e.to_string())
         }
         LocalKind::ServerReflexiveTcp { .. } => Err("the core knows its base".into()),
-        // What is sent from it and comes to it is relayed here; the core sees no socket beneath it.
+        // Traffic is relayed here; the core sees no socket beneath it.
         LocalKind::Relay { transport, .. } => Ok(relay_candidate(address, *transport)),
     }
 }
 
-/// A relayed candidate. By what the server is reached is its type preference, as with other stacks: UDP before TCP
-/// before TLS. Those of the same rank are taken in the order in which they were found.
+/// Creates a relayed candidate. Its type preference depends on the transport to the server, as in other
+/// implementations: UDP before TCP before TLS. Equal ones are in order of gathering.
 fn relay_candidate(address: SocketAddr, transport: ServerTransport) -> Candidate {
     let type_preference = match transport {
         ServerTransport::Udp => 2,
@@ -439,7 +440,7 @@ fn relay_candidate(address: SocketAddr, transport: ServerTransport) -> Candidate
         type_preference << 24 | local_preference << 8 | 255,
         address,
         CandidateKind::Relayed,
-        // There has to be one, and it says nothing.
+        // It is required, and has no meaning.
         Some(SocketAddr::new(related, 0)),
         None,
         None,
@@ -460,7 +461,7 @@ mod tests {
         }
         assert_eq!(ranked(0x7F), ranked(0xFF), "and then no more");
         assert_eq!(younger(younger(of(65_532), 3), 4), younger(of(65_532), 4));
-        // Neither the type nor the component is touched.
+        // Neither the type nor the component is changed.
         assert_eq!(younger(of(65_534), 0) & 0xFF00_00FF, of(0));
     }
 }

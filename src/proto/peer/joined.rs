@@ -1,23 +1,23 @@
 //! Several DTLS datagrams as one input of the core.
 //!
-//! The core must be drained after every input, and a drain is the dearest part of receiving: it looks at
-//! all that is in flight, and may send an acknowledgement each time. Datagrams that arrive together are
-//! therefore given to it together: joined under a mark of our own, and taken apart again on the other side
-//! of the core, where its DTLS is ours (`crypto/dtls.rs`). Nothing else reads the joined form, and no
-//! datagram from the network is let in that looks like it.
+//! The core must be drained after every input, and a drain is the most expensive part of receiving: it examines
+//! everything in flight, and may send an acknowledgement each time. Datagrams that arrive together are therefore passed
+//! together: joined under a mark of our own, and split again on the other side of the core, where its DTLS is ours
+//! (`crypto/dtls.rs`). Nothing else reads the joined form, and no datagram from the network that resembles it is let
+//! in.
 
 use std::net::SocketAddr;
 
 use crate::proto::net::Received;
 
-/// First byte of the joined form: a content type that DTLS does not have, in the range that is
-/// demultiplexed to DTLS (RFC 7983 §7, RFC 9147 §4.1).
+/// First byte of the joined form: a content type that DTLS does not have, in the range that is demultiplexed to DTLS
+/// (RFC 7983 §7, RFC 9147 §4.1).
 const MARK: u8 = 31;
 
-/// Datagrams joined at most. The DTLS below queues 30 records.
+/// Maximum number of datagrams joined. The DTLS below queues 30 records.
 const MAX_COUNT: usize = 16;
 
-/// Bytes of a datagram's length.
+/// Size of a datagram's length field, in bytes.
 const LENGTH: usize = 2;
 
 /// Datagrams that wait for the next drain.
@@ -29,8 +29,7 @@ pub(super) struct Joined {
 }
 
 impl Joined {
-    /// Takes a datagram, unless it does not go with those that wait. Then they have to be
-    /// [taken](Self::take) first.
+    /// Adds a datagram, unless it does not fit those that wait, which then have to be [taken](Self::take) first.
     pub fn push(&mut self, received: &Received<'_>) -> bool {
         let way = (received.source, received.destination);
         let Ok(length) = u16::try_from(received.contents.len()) else {
@@ -49,12 +48,12 @@ impl Joined {
         true
     }
 
-    /// Whether none waits.
+    /// Returns `true` if no datagram waits.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// All that wait: source, destination, and the one datagram or the joined form of several.
+    /// Takes all waiting datagrams: source, destination, and the datagram or the joined form of several.
     pub fn take(&mut self) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
         let (source, destination) = self.way.take()?;
         let mut bytes = std::mem::take(&mut self.bytes);
@@ -65,13 +64,13 @@ impl Joined {
     }
 }
 
-/// Whether this is the joined form, or would be taken for it.
+/// Returns `true` for the joined form, and for datagrams that would be mistaken for it.
 pub(super) fn is_joined(contents: &[u8]) -> bool {
     contents.first() == Some(&MARK)
 }
 
-/// Gives each datagram of what the core has passed on, joined or not. The first error is told in the end: a bad
-/// datagram takes nothing from those that came with it.
+/// Calls `give` with each datagram of what the core has passed on, joined or not. Returns the first error at the end:
+/// an invalid datagram does not affect those that came with it.
 #[cfg(any(test, feature = "aws-lc", feature = "rust-crypto"))]
 pub(super) fn each<E>(
     contents: &[u8],
@@ -83,7 +82,7 @@ pub(super) fn each<E>(
     split(contents).map(give).fold(Ok(()), Result::and)
 }
 
-/// The datagrams of the joined form.
+/// Iterates over the datagrams in the joined form.
 #[cfg(any(test, feature = "aws-lc", feature = "rust-crypto"))]
 fn split(joined: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = joined.get(1..).unwrap_or_default();

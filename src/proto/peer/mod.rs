@@ -9,8 +9,8 @@
 //!             Route, Event … and last Timeout: drained ────────── [         gathering       ]
 //! ```
 //!
-//! str0m asks that it be drained after each mutation; every method here sees to that. A drain is
-//! bounded: one that does not end closes this peer, and only this one.
+//! str0m has to be drained after each mutation; every method here ensures that. A drain is bounded: one that does not
+//! end closes this peer, and only this one.
 
 #[cfg(any(test, feature = "testing"))]
 mod audit;
@@ -28,7 +28,7 @@ mod core_access;
 pub(crate) mod crypto;
 mod description;
 mod early;
-// Called by the crypto backends, of which the core alone has none.
+// Called by the crypto backends; the core alone has none.
 #[cfg_attr(
     not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
     allow(dead_code)
@@ -95,7 +95,7 @@ pub use self::tracks::{
 };
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
 
-/// The handshake.
+/// State of the DTLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dtls {
     New,
@@ -103,16 +103,16 @@ enum Dtls {
     Failed,
 }
 
-/// Local ufrags that are routed at once: the one in force, the one offered, the one before.
+/// Maximum number of local ufrags routed at once: the current one, the offered one, the previous one.
 const MAX_UFRAGS: usize = 3;
 
-/// Outputs for which room is kept while there are none.
+/// Capacity of the output queue that is kept while it is empty.
 const MAX_IDLE_OUTPUTS: usize = 256;
 
-/// The shortest time between two timeouts of a core that wants one at once, over and over.
+/// Minimum time between two timeouts, for a core that keeps requesting one at once.
 const MIN_TIMEOUT_STEP: Duration = Duration::from_millis(1);
 
-/// One peer connection. See the [module](self) for how it is driven.
+/// A peer connection. See the [module](self) for how to drive it.
 pub struct Peer {
     config: PeerConfig,
     provider: Arc<CryptoProvider>,
@@ -123,7 +123,7 @@ pub struct Peer {
     events: Vec<PeerEvent>,
     dirty: bool,
     core_deadline: Option<Instant>,
-    /// What the core takes for the time.
+    /// The time of the core's clock.
     core_now: Instant,
     local_creds: IceCreds,
     remote_creds: Option<IceCreds>,
@@ -136,7 +136,7 @@ pub struct Peer {
     names: gathering::Names,
     channels: Channels,
     tracks: Tracks,
-    /// Packets given to the core that it has not been told the time for.
+    /// Number of packets given to the core since its clock was advanced.
     unsent: usize,
     joined: joined::Joined,
     early: early::Early,
@@ -145,12 +145,12 @@ pub struct Peer {
     resend: resend::Resend,
     feedback: feedback::Feedback,
     validated: ValidatedAddresses,
-    /// The same for ICE-TCP.
+    /// Validated addresses for ICE-TCP.
     validated_tcp: ValidatedAddresses,
     tcp: TcpPaths,
-    /// The last message over TCP was a check or an answer, and correct.
+    /// Set if the last message over TCP was a valid check or response.
     tcp_verified: bool,
-    /// Streams that have proved themselves: our end and theirs.
+    /// Validated streams: local and remote address.
     tcp_proved: Vec<(SocketAddr, SocketAddr)>,
     unknown_errors: checks::Errors,
     dtls: Dtls,
@@ -159,7 +159,7 @@ pub struct Peer {
     handshake_failed: Option<Instant>,
     ice_state: IceConnectionState,
     state: ConnectionState,
-    /// What is counted here; the rest is looked up when it is asked for.
+    /// Counters kept here; other figures are looked up on request.
     stats: PeerStats,
     #[cfg(test)]
     pub(crate) panics: bool,
@@ -177,11 +177,11 @@ impl std::fmt::Debug for Peer {
 }
 
 impl Peer {
-    /// A new peer. Nothing is sent or gathered before a local description is set.
+    /// Creates a peer. Nothing is sent or gathered before a local description is set.
     ///
     /// # Errors
     ///
-    /// [`PeerError::Config`] and [`PeerError::Crypto`].
+    /// Returns [`PeerError::Config`] or [`PeerError::Crypto`].
     pub fn new(config: PeerConfig, now: Instant) -> Result<Self, PeerError> {
         let core = core::build(&config, now)?;
         let limits = &config.limits;
@@ -235,13 +235,13 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Something happened. See [`Input`].
+    /// Handles input. See [`Input`].
     ///
-    /// What a datagram contains is never an error: junk is counted ([`stats`](Self::stats)) and dropped.
+    /// The content of a datagram never causes an error: invalid ones are counted ([`stats`](Self::stats)) and dropped.
     ///
     /// # Errors
     ///
-    /// [`PeerError::Closed`] once the peer is closed. A fault of the connection is an event.
+    /// Returns [`PeerError::Closed`] once the peer is closed. A failure of the connection is reported as an event.
     pub fn handle_input(&mut self, input: Input<'_>) -> Result<(), PeerError> {
         if self.is_closed() {
             return self.after_close(&input);
@@ -306,7 +306,7 @@ impl Peer {
                 self.settle();
                 self.advance(now);
                 self.on_network_changed(&change);
-                // Pairs have come and gone.
+                // Candidate pairs were added or removed.
                 self.core_timeout();
             }
         }
@@ -315,7 +315,7 @@ impl Peer {
         Ok(())
     }
 
-    /// The next thing to do. [`Output::Timeout`] comes last and means: drained.
+    /// Returns the next output. Call it until it returns [`Output::Timeout`], which means that the peer is drained.
     pub fn poll_output(&mut self) -> Output {
         self.settle();
         while let Some(output) = self.out.pop_front() {
@@ -324,22 +324,22 @@ impl Peer {
             }
         }
         if self.out.capacity() > MAX_IDLE_OUTPUTS {
-            // A burst is over; a thousand idle peers must not keep what one burst took.
+            // After a burst: a thousand idle peers must not keep the memory of one burst each.
             self.out = VecDeque::new();
         }
         Output::Timeout(self.deadline())
     }
 
-    /// W3C §4.7.3 asks once more when the event is fired: an offer may have come meanwhile. If one of ours is
-    /// still needed after that, it is said anew.
+    /// Returns `true` for a `NegotiationNeeded` that no longer applies. W3C §4.7.3 checks again when the event is
+    /// fired: an offer may have arrived meanwhile. If negotiation is still needed after that, the event is repeated.
     fn is_stale(&self, output: &Output) -> bool {
         matches!(output, Output::Event(PeerEvent::NegotiationNeeded)) && !self.needs_negotiation()
     }
 
-    /// Closes the connection (W3C §4.4.2 `close`): says goodbye to the other side (SCTP shutdown, DTLS
-    /// `close_notify`), frees everything. Allocations on TURN servers are given back: for that, sockets
-    /// that have not been [closed](Output::CloseSocket) still bring inputs, for 5 s at most. What is still buffered for sending is lost. Closing twice is
-    /// fine.
+    /// Closes the connection (W3C §4.4.2 `close`): sends close messages to the remote peer (SCTP shutdown, DTLS
+    /// `close_notify`) and frees all resources. Allocations on TURN servers are released: for that, sockets that were
+    /// not [closed](Output::CloseSocket) still need their input passed, for 5 s at most. Data still buffered for
+    /// sending is lost. Closing twice is allowed.
     pub fn close(&mut self, now: Instant) {
         if self.is_closed() {
             return;
@@ -349,37 +349,37 @@ impl Peer {
         self.shut_down();
     }
 
-    /// Whether the peer is closed. It then only has outputs left to be polled.
+    /// Returns `true` if the peer is closed. Only its remaining output has to be polled then.
     pub fn is_closed(&self) -> bool {
         self.state == ConnectionState::Closed
     }
 
-    /// See [`ConnectionState`].
+    /// Returns the connection state. See [`ConnectionState`].
     pub fn connection_state(&self) -> ConnectionState {
         self.state
     }
 
-    /// See [`IceConnectionState`].
+    /// Returns the ICE connection state. See [`IceConnectionState`].
     pub fn ice_connection_state(&self) -> IceConnectionState {
         self.ice_state
     }
 
-    /// See [`IceGatheringState`].
+    /// Returns the ICE gathering state. See [`IceGatheringState`].
     pub fn ice_gathering_state(&self) -> IceGatheringState {
         self.gathering
     }
 
-    /// The remote addresses that have proved themselves.
+    /// Iterates over the validated remote addresses.
     pub fn validated_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.validated.iter().chain(self.validated_tcp.iter())
     }
 
-    /// Makes a data channel (W3C §6.1 `createDataChannel`). The first one needs an offer
-    /// ([`PeerEvent::NegotiationNeeded`]); further ones do not.
+    /// Creates a data channel (W3C §6.1 `createDataChannel`). The first one needs an offer
+    /// ([`PeerEvent::NegotiationNeeded`]); further ones do not. [`PeerEvent::ChannelOpen`] follows once it is open.
     ///
     /// # Errors
     ///
-    /// [`PeerError::BadChannel`], [`PeerError::LimitReached`], [`PeerError::Closed`].
+    /// Returns [`PeerError::BadChannel`], [`PeerError::LimitReached`] or [`PeerError::Closed`].
     pub fn create_data_channel(
         &mut self,
         config: ChannelConfig,
@@ -396,13 +396,13 @@ impl Peer {
         Ok(id)
     }
 
-    /// Accepts text for sending, or says why not; a refused message leaves nothing behind. It goes out
-    /// when the peer is polled, so that several in a row share datagrams.
+    /// Queues a text message for sending. It is sent when the peer is polled, so that several messages in a row share
+    /// datagrams. If an error is returned, nothing of the message was accepted.
     ///
     /// # Errors
     ///
-    /// [`PeerError::NoSuchChannel`], [`PeerError::ChannelNotOpen`], [`PeerError::MessageTooLarge`], and
-    /// [`PeerError::BufferFull`]: try again after [`PeerEvent::ChannelBufferedAmountLow`].
+    /// Returns [`PeerError::NoSuchChannel`], [`PeerError::ChannelNotOpen`], [`PeerError::MessageTooLarge`], or
+    /// [`PeerError::BufferFull`]: retry after [`PeerEvent::ChannelBufferedAmountLow`].
     pub fn send_text(
         &mut self,
         channel: ChannelId,
@@ -412,11 +412,11 @@ impl Peer {
         self.send(channel, Payload::Text(text), now)
     }
 
-    /// Accepts bytes for sending, as [`send_text`](Self::send_text) does.
+    /// Queues a binary message for sending, see [`send_text`](Self::send_text).
     ///
     /// # Errors
     ///
-    /// As [`send_text`](Self::send_text).
+    /// The same as [`send_text`](Self::send_text).
     pub fn send_binary(
         &mut self,
         channel: ChannelId,
@@ -444,11 +444,11 @@ impl Peer {
         Ok(())
     }
 
-    /// Closes a channel once what it holds has been sent. [`PeerEvent::ChannelClosed`] follows.
+    /// Closes a channel after its queued messages were sent. [`PeerEvent::ChannelClosed`] follows.
     ///
     /// # Errors
     ///
-    /// [`PeerError::NoSuchChannel`], [`PeerError::Closed`].
+    /// Returns [`PeerError::NoSuchChannel`] or [`PeerError::Closed`].
     pub fn close_data_channel(
         &mut self,
         channel: ChannelId,
@@ -460,38 +460,39 @@ impl Peer {
         Ok(())
     }
 
-    /// What is known of a channel; `None` when there is none of that name (any more).
+    /// Returns properties and state of a channel; `None` if it does not exist or has closed.
     pub fn channel(&mut self, channel: ChannelId) -> Option<ChannelInfo> {
         self.channels.info(channel, &mut self.rtc)
     }
 
-    /// All channels that are not closed, in the order they were made.
+    /// Returns all channels that are not closed, in order of creation.
     pub fn channels(&self) -> Vec<ChannelId> {
         self.channels.ids()
     }
 
-    /// Bytes accepted on this channel and not yet acknowledged (W3C `bufferedAmount`); 0 for a closed one.
+    /// Returns the number of bytes accepted on this channel and not yet acknowledged (W3C `bufferedAmount`); 0 for a
+    /// closed one.
     pub fn buffered_amount(&self, channel: ChannelId) -> usize {
         self.channels.buffered_amount(channel).unwrap_or(0)
     }
 
-    /// Bytes accepted on all channels and not yet acknowledged.
+    /// Returns the number of bytes accepted on all channels and not yet acknowledged.
     pub fn total_buffered_amount(&self) -> usize {
         self.channels.buffered()
     }
 
-    /// The largest message that can be sent, in bytes: what the other side takes, but at most 2 MiB and
+    /// Returns the maximum size of a message that can be sent, in bytes: the remote peer's limit, but at most 2 MiB and
     /// [`Limits::max_send_buffer`] (W3C `maxMessageSize`).
     pub fn max_message_size(&self) -> usize {
         self.channels.max_message()
     }
 
-    /// [`PeerEvent::ChannelBufferedAmountLow`] comes when the buffered amount falls to this many bytes
-    /// from above (W3C `bufferedAmountLowThreshold`). 0 by default.
+    /// Sets the threshold for [`PeerEvent::ChannelBufferedAmountLow`], in bytes: the event follows when the buffered
+    /// amount falls to it from above (W3C `bufferedAmountLowThreshold`). 0 by default.
     ///
     /// # Errors
     ///
-    /// [`PeerError::NoSuchChannel`].
+    /// Returns [`PeerError::NoSuchChannel`].
     pub fn set_buffered_amount_low_threshold(
         &mut self,
         channel: ChannelId,
@@ -500,10 +501,10 @@ impl Peer {
         self.channels.set_low_threshold(channel, bytes)
     }
 
-    /// Every verb begins with this: not closed, drained, and at this time.
+    /// Starts every public operation: fails if the peer is closed, drains it and advances its time.
     fn begin(&mut self, now: Instant) -> Result<(), PeerError> {
         if self.is_closed() {
-            // It may still have to give allocations back.
+            // It may still have to release allocations.
             self.advance(now);
             return Err(PeerError::Closed);
         }
@@ -513,7 +514,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Time never goes back, whatever the caller says.
+    /// Advances the time, which never goes back, whatever the caller passes.
     fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }

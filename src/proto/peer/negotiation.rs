@@ -1,18 +1,18 @@
-//! Offers and answers (W3C WebRTC §4.3.1, RFC 8829), glare, rollback, remote candidates.
+//! Offers and answers (W3C WebRTC §4.3.1, RFC 8829), glare, rollback.
 //!
 //! ```text
 //!                    set_local(offer)                     set_remote(answer)
 //!         ┌────────────────────────► HaveLocalOffer ───────────────────────┐
-//!         │                            │ rollback, or their offer          │
-//!         │                            │ when we are polite                ▼
+//!         │                            │ rollback, or a remote offer       │
+//!         │                            │ if we are polite                  ▼
 //!      Stable ◄────────────────────────┴──────────────────────────────► Stable
 //!         │                                                                ▲
 //!         └────────────────────────► HaveRemoteOffer ──────────────────────┘
 //!                    set_remote(offer)                    set_local(answer)
 //! ```
 //!
-//! The core applies an offer and makes its answer in one step, so that step is taken in
-//! `create_answer`; until then a remote offer can be rolled back.
+//! The core applies an offer and creates its answer in one step, which is therefore taken in `create_answer`; until
+//! then a remote offer can be rolled back.
 
 mod answer;
 mod offer;
@@ -33,34 +33,34 @@ use crate::proto::sdp::{self, Fingerprint, MediaLine, Role, Sdp, Strictness};
 pub(super) use self::answer::bad_sdp;
 use self::answer::not_canonical;
 
-/// Where offer and answer stand, and what is kept for the next step.
+/// State of offer and answer, with the data for the next step.
 pub(super) struct Negotiation {
     signaling: SignalingState,
     pub(super) local: Descriptions,
     remote: Descriptions,
-    /// The offer made last, and what it takes to accept its answer.
+    /// The offer created last, and what is needed to accept its answer.
     created: Option<Created>,
-    /// What an offer that was taken back would have added; it goes into the next one.
+    /// Additions of an offer that was rolled back; they go into the next one.
     taken_back: Option<SdpPendingOffer>,
-    /// Their offer, until it is answered.
+    /// The remote offer, until it is answered.
     remote_offer: Option<Description>,
-    /// The answer made for it.
+    /// The answer created for it.
     answer: Option<String>,
     /// The m-lines negotiated last.
     lines: Vec<MediaLine>,
     /// The core's names of m-lines and their mids on the wire, where these differ.
     mids: Vec<(String, String)>,
-    /// The other side's fingerprints, once they have been negotiated.
+    /// The remote fingerprints, once negotiated.
     fingerprints: Vec<Fingerprint>,
     application: bool,
-    /// The core has been asked for the application m-line; it is in every offer until it is accepted.
+    /// Set once the core was asked for the application m-line; it is in every offer until it is accepted.
     application_offered: bool,
     pub(super) restart_wanted: bool,
     needed: bool,
     pub(super) remote_in_generation: usize,
 }
 
-/// W3C's current and pending description of one side.
+/// Current and pending description of one side, as defined by W3C.
 #[derive(Debug, Default)]
 pub(super) struct Descriptions {
     pub(super) current: Option<SessionDescription>,
@@ -70,9 +70,9 @@ pub(super) struct Descriptions {
 struct Created {
     sdp: String,
     core: SdpPendingOffer,
-    /// It adds an m-line, so it must not get lost when it is taken back.
+    /// Set if it adds an m-line, which must not get lost in a rollback.
     adds: bool,
-    /// The credentials in it: those in force, or new ones for a restart.
+    /// The credentials in it: the current ones, or new ones for a restart.
     creds: IceCreds,
 }
 
@@ -97,41 +97,41 @@ impl Negotiation {
         }
     }
 
-    /// Whether the offer in force is ours.
+    /// Returns `true` if the current offer is ours.
     pub fn is_offerer(&self) -> bool {
         let current = self.local.current.as_ref();
         current.is_some_and(|d| d.kind == SdpType::Offer)
     }
 
-    /// Whether data channels have been negotiated.
+    /// Returns `true` if data channels have been negotiated.
     pub fn has_application(&self) -> bool {
         self.application
     }
 
-    /// Whether an offer of ours is under way that brings data channels into a session without.
+    /// Returns `true` if an unanswered offer of ours adds data channels to a session without them.
     pub fn awaits_application(&self) -> bool {
         let is_offered = self.signaling == SignalingState::HaveLocalOffer;
         is_offered && self.application_offered && !self.application
     }
 
-    /// The mid that candidates are signalled with: that of the m-line that speaks for the bundle.
+    /// Returns the mid that candidates are signaled with: that of the tagged m-line.
     pub fn first_mid(&self) -> Option<String> {
         let local = self.local.pending.as_ref().or(self.local.current.as_ref());
         tagged_mid(&local?.sdp)
     }
 
-    /// The fingerprints of the other side's certificate.
+    /// Returns the fingerprints of the remote certificate.
     pub fn fingerprints(&self) -> &[Fingerprint] {
         &self.fingerprints
     }
 
-    /// The mid that the other side knows an m-line of the core's by.
+    /// Returns the mid on the wire for one of the core's m-lines.
     pub fn wire_mid(&self, id: &str) -> String {
         let known = self.mids.iter().find(|(known, _)| known == id);
         known.map_or(id, |(_, mid)| mid).to_owned()
     }
 
-    /// Remembers the mids that the core does not know, those of the m-lines in force and of these.
+    /// Records the mids that the core does not know, of the current m-lines and of these.
     fn note_mids(&mut self, lines: &[MediaLine]) {
         let all = self.lines.iter().chain(lines);
         let other = all.filter(|l| l.wire_mid() != l.id);
@@ -140,7 +140,7 @@ impl Negotiation {
             .collect();
     }
 
-    /// The ufrag under which candidates are gathered now: that of an offer under way, if there is one.
+    /// Returns the ufrag that candidates are gathered for: that of an unanswered offer, if there is one.
     pub fn gathering_ufrag(&self, local: &IceCreds) -> String {
         match &self.created {
             Some(created) if self.signaling == SignalingState::HaveLocalOffer => {
@@ -162,13 +162,13 @@ impl Negotiation {
 }
 
 impl Peer {
-    /// See [`SignalingState`].
+    /// Returns the signaling state. See [`SignalingState`].
     pub fn signaling_state(&self) -> SignalingState {
         self.negotiation.signaling
     }
 
-    /// The local description with the candidates gathered so far (W3C `localDescription`): for
-    /// signaling without trickle, once [`IceGatheringState::Complete`] has come.
+    /// Returns the local description with the candidates gathered so far (W3C `localDescription`). For signaling
+    /// without trickle, call it after [`IceGatheringState::Complete`].
     pub fn local_description(&self) -> Option<SessionDescription> {
         let local = &self.negotiation.local;
         let description = local.pending.as_ref().or(local.current.as_ref())?;
@@ -179,19 +179,18 @@ impl Peer {
         })
     }
 
-    /// The remote description, as it was given (W3C `remoteDescription`).
+    /// Returns the remote description as it was set (W3C `remoteDescription`).
     pub fn remote_description(&self) -> Option<&SessionDescription> {
         let remote = &self.negotiation.remote;
         remote.pending.as_ref().or(remote.current.as_ref())
     }
 
-    /// Makes an offer (W3C §4.4.2 `createOffer`). It does nothing until it is
-    /// [set](Self::set_local_description).
+    /// Creates an offer (W3C §4.4.2 `createOffer`). It has no effect until it is [set](Self::set_local_description).
     ///
     /// # Errors
     ///
-    /// [`PeerError::WrongState`] outside *stable*, [`PeerError::BadDescription`] when there is nothing to
-    /// offer yet.
+    /// Returns [`PeerError::WrongState`] in states other than *stable*, and [`PeerError::BadDescription`] if there is
+    /// nothing to offer yet.
     pub fn create_offer(&mut self, now: Instant) -> Result<SessionDescription, PeerError> {
         self.begin(now)?;
         if self.signaling_state() != SignalingState::Stable {
@@ -207,13 +206,13 @@ impl Peer {
         Ok(description)
     }
 
-    /// Answers their offer (W3C §4.4.2 `createAnswer`). The offer takes effect here; it can no longer be
-    /// rolled back.
+    /// Creates the answer to the remote offer (W3C §4.4.2 `createAnswer`). The offer takes effect here; it can no
+    /// longer be rolled back.
     ///
     /// # Errors
     ///
-    /// [`PeerError::WrongState`] outside *have-remote-offer*, [`PeerError::BadDescription`] when the core
-    /// does not accept the offer.
+    /// Returns [`PeerError::WrongState`] in states other than *have-remote-offer*, and [`PeerError::BadDescription`] if
+    /// the core does not accept the offer.
     pub fn create_answer(&mut self, now: Instant) -> Result<SessionDescription, PeerError> {
         self.begin(now)?;
         if self.signaling_state() != SignalingState::HaveRemoteOffer {
@@ -244,12 +243,12 @@ impl Peer {
         })
     }
 
-    /// Sets a local description (W3C §4.4.2 `setLocalDescription`): the one last created, or a rollback.
-    /// With `None`, what fits the state is created first. Gathering begins here.
+    /// Sets the local description (W3C §4.4.2 `setLocalDescription`): the one created last, or a rollback. With `None`,
+    /// the description that fits the state is created first. Starts gathering.
     ///
     /// # Errors
     ///
-    /// [`PeerError::WrongState`]; [`PeerError::BadDescription`] for a text other than the one created.
+    /// Returns [`PeerError::WrongState`], or [`PeerError::BadDescription`] if the text differs from the one created.
     pub fn set_local_description(
         &mut self,
         description: Option<SessionDescription>,
@@ -328,12 +327,12 @@ impl Peer {
         }
     }
 
-    /// Sets a remote description (W3C §4.4.2 `setRemoteDescription`). An offer that crosses our own
-    /// takes ours back; see [`receive`](Self::receive) for the choice between the two.
+    /// Sets the remote description (W3C §4.4.2 `setRemoteDescription`). An offer that collides with our own rolls ours
+    /// back; see [`receive`](Self::receive) for perfect negotiation.
     ///
     /// # Errors
     ///
-    /// [`PeerError::WrongState`], [`PeerError::BadDescription`], [`PeerError::LimitReached`]. Nothing was
+    /// Returns [`PeerError::WrongState`], [`PeerError::BadDescription`] or [`PeerError::LimitReached`]. Nothing was
     /// changed then.
     pub fn set_remote_description(
         &mut self,
@@ -416,12 +415,12 @@ impl Peer {
                 return Err(e);
             }
             self.forget_offered_media();
-            // The core has used the offer up; the next one begins from what is in force.
+            // The core has consumed the offer; the next one starts from the current state.
             self.negotiation.local.pending = None;
             self.set_signaling(SignalingState::Stable);
             return Err(e);
         }
-        // The core has restarted with credentials of its own making.
+        // The core has restarted with credentials of its own.
         self.rtc.direct_api().set_local_ice_credentials(creds);
         self.tracks_accepted(&answer.text, &media);
         let negotiation = &mut self.negotiation;
@@ -509,11 +508,11 @@ impl Peer {
         for candidate in remote.candidates.clone() {
             self.take_remote_candidate(candidate);
         }
-        // The core looks at time before it looks at candidates.
+        // The core handles time before candidates.
         self.core_timeout();
     }
 
-    /// Takes back our offer, or drops theirs (RFC 8829 §4.1.10.2).
+    /// Rolls back our offer, or drops the remote one (RFC 8829 §4.1.10.2).
     fn roll_back(&mut self, operation: &'static str) -> Result<(), PeerError> {
         match self.signaling_state() {
             SignalingState::HaveLocalOffer => {
@@ -555,7 +554,7 @@ impl Peer {
             return;
         }
         self.negotiation.signaling = state;
-        // Whatever is needed now is said anew (W3C §4.4.1.5, "is now stable").
+        // What is needed now is reported again (W3C §4.4.1.5, "is now stable").
         self.negotiation.needed = false;
         self.event(PeerEvent::SignalingStateChange(state));
         if state == SignalingState::Stable && self.negotiation.remote.current.is_some() {
@@ -565,7 +564,7 @@ impl Peer {
         }
     }
 
-    /// W3C §4.7.3: says so once, until an offer has been made.
+    /// Reports that negotiation is needed, once until an offer was created (W3C §4.7.3).
     pub(super) fn check_negotiation_needed(&mut self) {
         let n = &mut self.negotiation;
         if n.signaling != SignalingState::Stable {
@@ -582,7 +581,7 @@ impl Peer {
         n.needed = needed;
     }
 
-    /// Whether that has been said and still holds.
+    /// Returns `true` if it was reported and still applies.
     pub(crate) fn needs_negotiation(&self) -> bool {
         self.negotiation.needed
     }

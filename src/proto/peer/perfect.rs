@@ -8,25 +8,25 @@ use super::state::SignalingState;
 use super::{Peer, SdpType, SessionDescription};
 
 impl Peer {
-    /// Perfect negotiation, sending (W3C §10.7): makes an offer, sets it, and returns it for the other
-    /// side. Call it on [`PeerEvent::NegotiationNeeded`](super::PeerEvent::NegotiationNeeded).
+    /// Creates an offer, sets it as local description, and returns it for the remote peer: the sending half of perfect
+    /// negotiation (W3C §10.7). Call it on [`PeerEvent::NegotiationNeeded`](super::PeerEvent::NegotiationNeeded).
     ///
     /// # Errors
     ///
-    /// As [`create_offer`](Self::create_offer).
+    /// The same as [`create_offer`](Self::create_offer).
     pub fn negotiate(&mut self, now: Instant) -> Result<SessionDescription, PeerError> {
         let offer = self.create_offer(now)?;
         self.set_local_description(Some(offer.clone()), now)?;
         Ok(offer)
     }
 
-    /// Perfect negotiation, receiving (W3C §10.7): takes a description from the other side and returns
-    /// the answer to send back, if there is one. When offers cross, the polite side takes its own back
-    /// and the impolite side ignores the other's; the candidates that belong to it are held.
+    /// Handles a description from the remote peer, and returns the answer to send back, if there is one: the receiving
+    /// half of perfect negotiation (W3C §10.7). When offers collide, the polite side rolls its own back, and the
+    /// impolite side ignores the other one; candidates of an ignored offer are held.
     ///
     /// # Errors
     ///
-    /// As [`set_remote_description`](Self::set_remote_description).
+    /// The same as [`set_remote_description`](Self::set_remote_description).
     pub fn receive(
         &mut self,
         description: SessionDescription,
@@ -49,15 +49,15 @@ impl Peer {
         Ok(Some(answer))
     }
 
-    /// Asks for an ICE restart (W3C §4.4.2 `restartIce`): the next offer has new credentials.
-    /// Before the first local description there is nothing to restart, and nothing happens.
+    /// Requests an ICE restart (W3C §4.4.2 `restartIce`): the next offer has new credentials. Does nothing before the
+    /// first local description.
     ///
     /// # Errors
     ///
-    /// [`PeerError::Closed`].
+    /// Returns [`PeerError::Closed`].
     pub fn restart_ice(&mut self, now: Instant) -> Result<(), PeerError> {
         self.begin(now)?;
-        // W3C: it is the credentials of the descriptions set so far that are to be replaced.
+        // W3C: the credentials of the descriptions set so far are to be replaced.
         let local = &self.negotiation.local;
         if local.current.is_some() || local.pending.is_some() {
             self.negotiation.restart_wanted = true;

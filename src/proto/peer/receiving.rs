@@ -1,4 +1,4 @@
-//! What comes to a peer: who may speak, and what the core is given together.
+//! Incoming packets: which sources are accepted, and what is passed to the core together.
 
 use str0m::ice::StunMessage;
 use str0m::net::{Protocol as CoreProtocol, Receive};
@@ -33,7 +33,7 @@ impl Peer {
             self.connectivity.heard(ends_of(received), self.now);
             self.resend.heard(ends_of(received));
         } else {
-            // Only who has shown the right password may speak to DTLS, SRTP and SCTP.
+            // Only validated addresses reach DTLS, SRTP and SCTP.
             self.stats.unvalidated_dropped += 1;
             return;
         }
@@ -65,8 +65,8 @@ impl Peer {
         }
     }
 
-    /// Whether a datagram can wait for others, to be given to the core together: DTLS (RFC 7983 §7) that
-    /// is ours, after the handshake.
+    /// Returns `true` if a datagram may wait for others, to be passed to the core together: DTLS (RFC 7983 §7) of our
+    /// own implementation, after the handshake.
     fn may_join(&self, received: &Received<'_>) -> bool {
         self.dtls == Dtls::Connected
             && received.protocol == Protocol::Udp
@@ -74,7 +74,7 @@ impl Peer {
             && matches!(received.contents.first(), Some(20..=63))
     }
 
-    /// Gives the core what has been joined.
+    /// Passes the joined datagrams to the core.
     pub(super) fn receive_joined(&mut self) {
         if let Some((source, destination, contents)) = self.joined.take() {
             self.core_receive(&Received {
@@ -113,7 +113,7 @@ impl Peer {
         }
     }
 
-    /// The addresses that have proved themselves by this protocol: a port of TCP is not that of UDP.
+    /// Returns the validated addresses for this protocol: TCP ports are not UDP ports.
     pub(super) fn validated_by(&mut self, protocol: Protocol) -> &mut ValidatedAddresses {
         match protocol {
             Protocol::Udp => &mut self.validated,
@@ -121,7 +121,7 @@ impl Peer {
         }
     }
 
-    /// Verifies a STUN message. Whether the core is to see it.
+    /// Verifies a STUN message. Returns `true` if the core should see it.
     fn on_stun(&mut self, received: &Received<'_>) -> bool {
         let message = match StunMessage::parse(received.contents) {
             Ok(message) if !stun::begins_with_integrity(received.contents) => message,
@@ -169,7 +169,7 @@ impl Peer {
             self.out
                 .push_back(Output::Route(Route::DropAddress(evicted)));
         }
-        // What comes by a relay finds us by the relay's own socket.
+        // Datagrams through a relay are routed by the relay's own socket.
         if !self.gatherer.is_relayed(received.destination) && self.validated.route(received.source)
         {
             self.out

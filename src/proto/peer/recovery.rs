@@ -1,18 +1,18 @@
-//! Finding a new path without being asked: when networks change, and when the path goes silent.
+//! Automatic search for a new path: after network changes, and when the path becomes silent.
 //!
-//! | what happened | what is done |
+//! | situation | reaction |
 //! |---|---|
-//! | a new address; the path still stands | candidates on it are trickled, in this generation |
-//! | an address is gone that the path does not use | its candidates are not used any more |
-//! | the path's address or relay is gone, the default route is another one, the machine slept | ICE restart |
-//! | the same, and the machine has no address at all | ICE restart as soon as there is one: it is in the offer then |
-//! | a change of any kind while there is no path | ICE restart |
-//! | a TURN server has forgotten the relay that the path uses | ICE restart |
-//! | *disconnected* for so long; then *failed* | ICE restart, once each |
+//! | a new address, and the path still works | candidates on it are trickled, in the current generation |
+//! | an address that the path does not use is gone | its candidates are removed |
+//! | the path's address or relay is gone, the default route changed, or the machine was suspended | ICE restart |
+//! | the same, and the machine has no address at all | ICE restart as soon as there is one, so that the offer contains it |
+//! | any change while there is no path | ICE restart |
+//! | a TURN server has lost the relay that the path uses | ICE restart |
+//! | *disconnected* for some time, then *failed* | ICE restart, once each |
 //!
-//! A restart is [`PeerEvent::NegotiationNeeded`](super::PeerEvent::NegotiationNeeded), as after
-//! [`Peer::restart_ice`]: the application makes an offer and carries it over. Until the new path is found
-//! the old one is used, and channels keep what has not been acknowledged.
+//! A restart is requested with [`PeerEvent::NegotiationNeeded`](super::PeerEvent::NegotiationNeeded), as by
+//! [`Peer::restart_ice`]: the application creates an offer and sends it. Until the new path is found the old one is
+//! used, and channels keep what was not acknowledged.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -22,29 +22,29 @@ use super::connectivity::Ends;
 use super::state::IceConnectionState as Ice;
 use crate::proto::net::{NetworkChange, Protocol};
 
-/// When silence is answered by an ICE restart.
+/// ICE restarts because of silence.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
-    /// Since when the path is silent.
+    /// Time since which the path has been silent.
     since: Option<Instant>,
-    /// This outage has been answered while it was *disconnected*; while it was *failed*.
+    /// Whether this outage was answered in *disconnected*, and in *failed*.
     tried: [bool; 2],
-    /// The machine has no address. There will be a restart when it has one.
+    /// Set while the machine has no address. A restart follows when it has one.
     cut_off: bool,
 }
 
 impl Recovery {
-    /// Notes the state. `since` stays what it is during one outage.
+    /// Records the state. `since` is kept during one outage.
     fn note(&mut self, state: Ice, now: Instant) {
         match state {
             Ice::Disconnected | Ice::Failed => _ = self.since.get_or_insert(now),
             Ice::Connected | Ice::Completed => (self.since, self.tried) = (None, [false; 2]),
-            // A restart is under way.
+            // A restart is in progress.
             Ice::New | Ice::Checking | Ice::Closed => self.since = None,
         }
     }
 
-    /// When to restart because of silence.
+    /// Returns when to restart because of silence.
     fn due(&self, state: Ice, patience: Duration) -> Option<Instant> {
         let since = self.since?;
         match state {
@@ -61,7 +61,7 @@ impl Peer {
         let protocol = self.stats.path_protocol.unwrap_or(Protocol::Udp);
         let before = local.map(|l| self.has_gathered(protocol, l));
         let has_begun = self.gatherer.network_changed(change, self.now);
-        // The gathering state is that of the generation that was signalled; what comes now is more of it.
+        // The gathering state is that of the signaled generation, to which this adds.
         self.on_gathered();
         let is_lost =
             |local: SocketAddr| before == Some(true) && !self.has_gathered(protocol, local);
@@ -70,10 +70,11 @@ impl Peer {
             (Some(local), Ice::Connected | Ice::Completed) => {
                 change.affects(local.ip()) || is_lost(local)
             }
-            // Still on the way, with candidates that are being trickled.
+            // Still in progress, with candidates being trickled.
             _ => change.slept,
         };
-        // An offer without candidates helps nobody, and who gets them one by one hears of them too late: see `younger`.
+        // An offer without candidates is useless, and a peer that gets them one by one gets them too late: see
+        // `younger`.
         let was_cut_off = std::mem::take(&mut self.recovery.cut_off);
         if !(is_affected || was_cut_off) || !self.config.restart_on_network_change {
             return;
@@ -89,8 +90,8 @@ impl Peer {
         self.position_gathered(protocol, address).is_some()
     }
 
-    /// A relay is gone, as its server has forgotten us. If data took it, nobody will answer there: the other side has
-    /// to be told of the new one, which silence would say 5 s and more later.
+    /// Handles a relay lost because its server no longer knows us. If it carried data, nobody will answer there: the
+    /// remote peer has to learn the new one, which would take 5 s and more of silence otherwise.
     pub(super) fn on_relay_lost(&mut self, address: SocketAddr) {
         let path = self.stats.path.filter(|(local, _)| *local == address);
         let Some((local, remote)) = path.filter(|_| !self.is_closed()) else {
@@ -108,7 +109,7 @@ impl Peer {
         }
     }
 
-    /// Restarts ICE if it has been silent for long enough.
+    /// Restarts ICE if the path has been silent long enough.
     pub(super) fn recover_from_silence(&mut self) {
         self.recovery.note(self.ice_state, self.now);
         if self.recovery_deadline().is_none_or(|at| self.now < at) {
@@ -121,7 +122,7 @@ impl Peer {
 
     pub(super) fn recovery_deadline(&self) -> Option<Instant> {
         let patience = self.config.restart_after_disconnected?;
-        // Who made the last offer goes first, so that offers do not cross.
+        // The side that made the last offer goes first, so that offers do not collide.
         let patience = match self.negotiation.is_offerer() {
             true => patience,
             false => patience * 2,
@@ -129,7 +130,7 @@ impl Peer {
         self.recovery.due(self.ice_state, patience)
     }
 
-    /// Has the application make an offer with new credentials, if there is anything to restart.
+    /// Requests an offer with new credentials from the application, if there is anything to restart.
     fn recover(&mut self, why: &str) {
         if self.remote_creds.is_none() {
             return;
@@ -156,7 +157,7 @@ mod tests {
         assert_eq!(r.due(Ice::Disconnected, s(2)), Some(t0 + s(2)));
         r.tried[0] = true;
         assert_eq!(r.due(Ice::Disconnected, s(2)), None);
-        // The restart comes to nothing.
+        // The restart fails.
         r.note(Ice::Checking, t0 + s(3));
         r.note(Ice::Failed, t0 + s(33));
         assert_eq!(r.due(Ice::Failed, s(2)), Some(t0 + s(33)));
@@ -164,7 +165,7 @@ mod tests {
         r.note(Ice::Checking, t0 + s(34));
         r.note(Ice::Failed, t0 + s(64));
         assert_eq!(r.due(Ice::Failed, s(2)), None, "for ever it is not tried");
-        // Back again: the next outage is another one.
+        // Connected again: the next outage is a new one.
         r.note(Ice::Connected, t0 + s(70));
         r.note(Ice::Disconnected, t0 + s(80));
         assert_eq!(r.due(Ice::Disconnected, s(2)), Some(t0 + s(82)));

@@ -1,10 +1,9 @@
-//! What was sent into a dead path goes out once more on the new one.
+//! Packets sent into a dead path are repeated on the new one.
 //!
-//! SCTP takes what is not acknowledged for lost after 1 s, then after 2, 4, 8 … s (RFC 9260 §6.3.3), and
-//! does not know that there is a new path. Without this a path that is found after 1.1 s would carry
-//! nothing before the third second. So the last few DTLS datagrams are kept while anything waits for its
-//! acknowledgement. To the other side they are what it lacks, or duplicates, as a network may make them:
-//! DTLS drops those (RFC 9147 §4.5.1). Its acknowledgements set the association going.
+//! SCTP retransmits unacknowledged data after 1 s, then 2, 4, 8 … s (RFC 9260 §6.3.3), and does not notice a new path.
+//! Without this module, a path found after 1.1 s would carry nothing before the third second. The last few DTLS
+//! datagrams are therefore kept while anything is unacknowledged. For the remote peer they are the missing data, or
+//! duplicates, which DTLS drops (RFC 9147 §4.5.1). Its acknowledgements restart the association.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,11 +11,12 @@ use std::time::{Duration, Instant};
 use super::connectivity::Ends;
 use super::{Dtls, Peer};
 
-/// Datagrams kept: enough to show the other side a gap, few enough for any path.
+/// Maximum number of datagrams kept: enough to show the remote peer a gap, few enough for any path.
 const MAX_KEPT: usize = 16;
 
-/// When they go out, after the first answer on a new path. More than once, because the other side may not let
-/// them in before its own check is through, or its acknowledgements get lost; until the association does it itself.
+/// Times of repetition after the first response on a new path. More than once, because the remote peer may not accept
+/// them before its own check has succeeded, or its acknowledgements may be lost; until the association retransmits
+/// itself.
 const TIMES: [Duration; 7] = [
     Duration::from_millis(20),
     Duration::from_millis(120),
@@ -27,17 +27,17 @@ const TIMES: [Duration; 7] = [
     Duration::from_millis(2000),
 ];
 
-/// The last datagrams, and when to send them again.
+/// The last datagrams, and when to repeat them.
 #[derive(Debug, Default)]
 pub(super) struct Resend {
     kept: VecDeque<Vec<u8>>,
-    /// A path is looked for: the next that answers is used.
+    /// Set while a path is sought: the next one that answers is used.
     armed: bool,
-    /// The other side is heard on it already.
+    /// Set once the remote peer is heard on it.
     is_heard: bool,
-    /// The path that was used before.
+    /// The path used before.
     before: Option<Ends>,
-    /// The path that answered, when, and how often it has been used for this.
+    /// The path that answered, when, and how often it was used for this.
     found: Option<Found>,
 }
 
@@ -53,7 +53,7 @@ impl Resend {
         if self.kept.len() >= MAX_KEPT {
             let is_due = self.found.is_some_and(|f| f.times < TIMES.len());
             if (self.armed && self.is_heard) || is_due {
-                // Acknowledgements of what comes on the new path already must not take the place of what was lost.
+                // Acknowledgements for data on the new path must not displace what was lost.
                 return;
             }
             self.kept.pop_front();
@@ -61,14 +61,14 @@ impl Resend {
         self.kept.push_back(contents.to_vec());
     }
 
-    /// Everything has been acknowledged.
+    /// Drops everything once it is acknowledged.
     pub fn forget(&mut self) {
         if !self.kept.is_empty() {
             self.kept = VecDeque::new();
         }
     }
 
-    /// The path is silent, or another one is looked for.
+    /// Starts when the path is silent, or another one is sought.
     pub fn arm(&mut self, before: Option<Ends>) {
         self.armed = true;
         self.is_heard = false;
@@ -76,12 +76,12 @@ impl Resend {
         self.found = None;
     }
 
-    /// Something that has to be acknowledged has come by this path.
+    /// Records that data which has to be acknowledged arrived on this path.
     pub fn heard(&mut self, ends: Ends) {
         self.is_heard |= self.armed && self.before != Some(ends);
     }
 
-    /// This path has answered a check.
+    /// Records that this path has answered a check.
     pub fn answered(&mut self, ends: Ends, now: Instant) {
         if std::mem::take(&mut self.armed) {
             self.found = Some(Found {
@@ -97,7 +97,7 @@ impl Resend {
         Some(found.at + *TIMES.get(found.times)?)
     }
 
-    /// The way to send by now, if it is time.
+    /// Returns the path to repeat on, if it is time.
     fn due(&mut self, now: Instant) -> Option<Ends> {
         if self.deadline().is_none_or(|at| now < at) {
             return None;
@@ -111,7 +111,7 @@ impl Resend {
 }
 
 impl Peer {
-    /// Notes what is sent, if it may have to be sent again: DTLS (RFC 7983 §7) while channels wait for
+    /// Keeps an outgoing datagram that may have to be repeated: DTLS (RFC 7983 §7) while channels wait for
     /// acknowledgements.
     pub(super) fn keep_for_resend(&mut self, contents: &[u8]) {
         let is_dtls = matches!(contents.first(), Some(20..=63));
@@ -120,7 +120,7 @@ impl Peer {
         }
     }
 
-    /// What data took last.
+    /// Returns the path that carried data last.
     pub(super) fn path_in_use(&self) -> Option<Ends> {
         let (local, remote) = self.stats.path?;
         let protocol = self.stats.path_protocol?;
@@ -138,7 +138,7 @@ impl Peer {
         if self.connectivity.is_failed() {
             return;
         }
-        // What answered first need not be what is used now.
+        // The path that answered first need not be the one in use now.
         let is_another = |e: &Ends| *e != ends && self.resend.before != Some(*e);
         let other = self.path_in_use().filter(is_another);
         for contents in self.resend.kept.clone() {
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(r.due(ms(19)), None);
         assert_eq!(r.due(ms(20)), Some(ends(1, 2)));
         assert_eq!(r.due(ms(21)), None);
-        // Late: those that were missed are one.
+        // Late: the missed times are combined into one.
         assert_eq!(r.due(ms(500)), Some(ends(1, 2)));
         for n in [700, 1000, 1500, 2000] {
             assert_eq!(r.deadline(), Some(ms(n)));
@@ -203,7 +203,7 @@ mod tests {
         }
         assert_eq!(r.kept.len(), MAX_KEPT);
         assert_eq!(r.kept.back(), Some(&vec![99]));
-        // But once the other side is heard by another path, until they have gone out, those that are there.
+        // Only until the remote peer is heard on another path and the remaining ones are sent.
         let (old, new) = (ends(1, 2), ends(1, 3));
         r.arm(Some(old));
         r.heard(old);

@@ -1,4 +1,4 @@
-//! What leaves a peer: by which protocol, through a relay, or on several paths.
+//! Outgoing packets: protocol, relay, and repetition on several paths.
 
 use str0m::ice::StunMessage;
 use str0m::net::Protocol as CoreProtocol;
@@ -9,7 +9,7 @@ use crate::proto::ice::stun;
 use crate::proto::net::{Protocol, Transmit};
 
 impl Peer {
-    /// Sends a datagram of the core's.
+    /// Sends one of the core's datagrams.
     pub(super) fn on_transmit(&mut self, transmit: str0m::net::Transmit) {
         let ends = ends_of(&transmit);
         for datagram in self.leaving(transmit) {
@@ -17,20 +17,20 @@ impl Peer {
         }
     }
 
-    /// Returns what leaves in the place of a datagram of the core's, and takes note of it.
+    /// Returns what is sent in place of one of the core's datagrams, and records it.
     fn leaving(&mut self, transmit: str0m::net::Transmit) -> Vec<Vec<u8>> {
         let ends = ends_of(&transmit);
         let contents: Vec<u8> = transmit.contents.into();
         if stun::is_stun(&contents) {
             self.check_leaves(&contents);
             if StunMessage::parse(&contents).is_ok_and(|m| m.use_candidate()) {
-                // What comes from there is to be let in, though nothing may be sent there.
+                // Packets from there are accepted, even if nothing may be sent there.
                 let now = self.now;
                 self.validated_by(ends.protocol).choose(ends.remote, now);
             }
             return vec![contents];
         }
-        // Consent is gone: nothing but checks may go there (RFC 7675 §5.1).
+        // Without consent only checks may be sent there (RFC 7675 §5.1).
         if self.connectivity.is_failed() {
             return Vec::new();
         }
@@ -42,9 +42,9 @@ impl Peer {
         self.rewritten(contents)
     }
 
-    /// Sends the last datagrams of the core: goodbyes, which have no second chance. While ICE restarts, the core keeps to
-    /// the old path until there is a new one, but the other side may have left it already: so they go out on all
-    /// that work. What comes twice DTLS and SRTP drop.
+    /// Sends the core's last datagrams, close messages that are not repeated. During an ICE restart the core uses the
+    /// old path until there is a new one, but the remote peer may have left it already: so they are sent on all working
+    /// paths. DTLS and SRTP drop duplicates.
     pub(super) fn farewell(&mut self, transmit: str0m::net::Transmit) {
         let ends = ends_of(&transmit);
         for datagram in self.leaving(transmit) {
@@ -57,7 +57,7 @@ impl Peer {
         }
     }
 
-    /// Sends this between these two, whatever path the core would take.
+    /// Sends on this address pair, whatever path the core would use.
     pub(super) fn send_on(&mut self, ends: Ends, contents: Vec<u8>) {
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += contents.len() as u64;

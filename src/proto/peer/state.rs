@@ -1,4 +1,4 @@
-//! The four state machines of a peer connection (W3C WebRTC §4.3), and their events.
+//! The four states of a peer connection (W3C WebRTC §4.3), and the events of a peer.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ macro_rules! named_states {
         pub enum $name { $($(#[$vdoc])* $variant,)* }
 
         impl fmt::Display for $name {
-            /// The name that W3C gives it.
+            /// Formats the state with its W3C name.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(match self { $(Self::$variant => $text,)* })
             }
@@ -27,165 +27,164 @@ macro_rules! named_states {
 }
 
 named_states! {
-    /// Where offer and answer stand (W3C §4.3.1).
+    /// State of offer and answer (W3C §4.3.1).
     SignalingState {
-        /// No offer is under way.
+        /// No offer is pending.
         Stable = "stable",
-        /// Our offer awaits its answer.
+        /// Our offer is not answered yet.
         HaveLocalOffer = "have-local-offer",
-        /// Their offer awaits our answer.
+        /// The remote offer is not answered yet.
         HaveRemoteOffer = "have-remote-offer",
-        /// No more.
+        /// The peer is closed.
         Closed = "closed",
     }
-    /// How far gathering is (W3C §4.3.2).
+    /// State of candidate gathering (W3C §4.3.2).
     IceGatheringState {
-        /// Not begun.
+        /// Not started.
         New = "new",
-        /// Under way.
+        /// In progress.
         Gathering = "gathering",
-        /// Done, for this generation.
+        /// Complete, for this generation.
         Complete = "complete",
     }
-    /// Whether a path has been found (W3C §4.3.4).
+    /// State of the search for a path (W3C §4.3.4).
     IceConnectionState {
-        /// Not both descriptions are set yet.
+        /// The two descriptions are not both set yet.
         New = "new",
-        /// Looking for a path.
+        /// Searching for a path.
         Checking = "checking",
         /// A path works.
         Connected = "connected",
-        /// A path works and no other is being tried.
+        /// A path works, and no others are being tested.
         Completed = "completed",
-        /// The path has gone silent; it may come back.
+        /// The path has become silent; it may recover.
         Disconnected = "disconnected",
-        /// No path; only an ICE restart can help.
+        /// There is no path; only an ICE restart can help.
         Failed = "failed",
-        /// No more.
+        /// The peer is closed.
         Closed = "closed",
     }
-    /// ICE and DTLS together (W3C §4.3.3).
+    /// Combined state of ICE and DTLS (W3C §4.3.3).
     ConnectionState {
-        /// Not begun.
+        /// Not started.
         New = "new",
-        /// Looking for a path, or shaking hands.
+        /// Searching for a path, or handshake in progress.
         Connecting = "connecting",
         /// Ready for data.
         Connected = "connected",
-        /// The path has gone silent; it may come back.
+        /// The path has become silent; it may recover.
         Disconnected = "disconnected",
         /// Lost; only an ICE restart can help, and not after a failed handshake.
         Failed = "failed",
-        /// No more; everything has been freed.
+        /// The peer is closed; all resources are freed.
         Closed = "closed",
     }
 }
 
-/// What a peer tells the application.
+/// An event of a peer for the application.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PeerEvent {
-    /// Something has changed that the other side must agree to: make an offer
-    /// ([`Peer::negotiate`](super::Peer::negotiate)).
+    /// A change needs the remote peer's agreement: make an offer ([`Peer::negotiate`](super::Peer::negotiate)).
     NegotiationNeeded,
-    /// See [`SignalingState`].
+    /// The [`SignalingState`] has changed.
     SignalingStateChange(SignalingState),
-    /// See [`IceGatheringState`].
+    /// The [`IceGatheringState`] has changed.
     IceGatheringStateChange(IceGatheringState),
-    /// A local candidate to be sent to the other side; `None`: there will be no more in this
-    /// generation (RFC 8838 §13).
+    /// A local candidate to send to the remote peer; `None` marks the end of candidates in this generation (RFC 8838
+    /// §13).
     IceCandidate(Option<IceCandidate>),
-    /// A way of gathering failed: which, how, and what to check.
+    /// A source of candidates failed; contains the server, the reason and what to check.
     IceCandidateError(IceCandidateError),
-    /// See [`IceConnectionState`].
+    /// The [`IceConnectionState`] has changed.
     IceConnectionStateChange(IceConnectionState),
-    /// See [`ConnectionState`].
+    /// The [`ConnectionState`] has changed.
     ConnectionStateChange(ConnectionState),
-    /// The other side has made a channel. [`ChannelOpen`](Self::ChannelOpen) follows.
+    /// The remote peer has created a channel. [`ChannelOpen`](Self::ChannelOpen) follows.
     DataChannel(ChannelId),
-    /// A channel, ours or theirs, is ready to send and receive.
+    /// A channel, local or remote, is ready to send and receive.
     ChannelOpen(ChannelId),
-    /// A message has come.
+    /// A message was received.
     ChannelMessage {
-        /// On which channel.
+        /// The channel.
         channel: ChannelId,
-        /// What.
+        /// The message.
         message: Message,
     },
-    /// The bytes buffered for sending have fallen to the channel's low threshold.
+    /// The number of bytes buffered for sending has fallen to the channel's low threshold.
     ChannelBufferedAmountLow(ChannelId),
     /// The channel is closed, by either side or with the connection.
     ChannelClosed(ChannelId),
-    /// The other side sends a track.
+    /// The remote peer sends a track.
     Track(RemoteTrack),
-    /// The other side does not send this track any more. It may come back as
-    /// [`Track`](Self::Track).
+    /// The remote peer no longer sends this track. It may return as [`Track`](Self::Track).
     TrackRemoved(TransceiverId),
-    /// A received stream has gone silent for a while, or goes on (W3C `mute`, `unmute`).
+    /// A received stream has been silent for a while, or has resumed (W3C `mute`, `unmute`).
     TrackMuted {
-        /// On which transceiver.
+        /// The transceiver.
         transceiver: TransceiverId,
-        /// Of which layer, for simulcast.
+        /// The simulcast layer, if any.
         rid: Option<String>,
-        /// Whether it is silent.
+        /// `true` if it is silent, `false` if it has resumed.
         muted: bool,
     },
-    /// A frame has come.
+    /// A frame was received.
     Frame(ReceivedFrame),
-    /// A packet has come ([`MediaMode::Packets`](super::MediaMode::Packets)).
+    /// A packet was received ([`MediaMode::Packets`](super::MediaMode::Packets)).
     Packet(ReceivedPacket),
-    /// Packets of a video track are missing and were not repaired within two round trips and 250 ms, or too many are missing
-    /// to be repaired ([`MediaMode::Packets`](super::MediaMode::Packets)). They are still asked for until they are 1.5 s old,
-    /// but a [keyframe](super::Peer::request_keyframe) may come sooner. Comes again for packets that are late later.
+    /// Packets of a video track are missing and were not repaired within two round trips and 250 ms, or too many are
+    /// missing to be repaired ([`MediaMode::Packets`](super::MediaMode::Packets)). They are requested until they are
+    /// 1.5 s old, but a [keyframe](super::Peer::request_keyframe) may arrive sooner. Repeated for packets that become
+    /// late afterwards.
     PacketsLost {
-        /// On which transceiver.
+        /// The transceiver.
         transceiver: TransceiverId,
-        /// In which layer.
+        /// The simulcast layer, if any.
         rid: Option<String>,
     },
-    /// A track of ours can be [written to](super::Peer::write_frame) from now on, in this codec. Comes
-    /// again when the codec changes.
+    /// A local track can be [written to](super::Peer::write_frame) from now on, with this codec. Repeated when the
+    /// codec changes.
     TrackBound {
-        /// On which transceiver.
+        /// The transceiver.
         transceiver: TransceiverId,
-        /// What its frames are to be encoded with.
+        /// The codec for its frames.
         codec: CodecParameters,
     },
-    /// A track of ours cannot be written to any more.
+    /// A local track can no longer be written to.
     TrackUnbound(TransceiverId),
-    /// The other side asks for a keyframe of a track of ours.
+    /// The remote peer requests a keyframe of a local track.
     KeyframeRequest {
-        /// On which transceiver.
+        /// The transceiver.
         transceiver: TransceiverId,
-        /// Of which layer, for simulcast.
+        /// The simulcast layer, if any.
         rid: Option<String>,
-        /// How it asks.
+        /// The kind of request.
         kind: KeyframeRequestKind,
     },
-    /// How much may be sent, by what is known now.
+    /// A new estimate of the bandwidth available for sending.
     BandwidthEstimate(BandwidthEstimate),
-    /// RTCP has come, for those who [want to see it](super::PeerConfig::rtcp_events).
+    /// An RTCP packet was received; reported only if [`rtcp_events`](super::PeerConfig::rtcp_events) is set.
     Rtcp(RtcpPacket),
-    /// The other side tells how its clocks go.
+    /// A sender report of the remote peer, with its clocks.
     SenderReport(SenderReport),
-    /// A transceiver is gone: stopped by either side, rejected, or closed with the connection.
+    /// A transceiver has ended: stopped by either side, rejected, or closed with the connection.
     TransceiverStopped(TransceiverId),
-    /// What went wrong by itself: why the connection is about to fail or close, or what the other side
-    /// does not take. A normal close has none.
+    /// An asynchronous error: the reason why the connection is about to fail or close, or what the remote peer does not
+    /// accept. A normal close has none.
     Error(PeerError),
 }
 
-/// A message of a data channel (RFC 8831 §6.6).
+/// A data channel message (RFC 8831 §6.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// UTF-8 text. What a peer sent as text without being UTF-8 arrives as [`Binary`](Self::Binary).
+    /// UTF-8 text. Text from the remote peer that is not valid UTF-8 is reported as [`Binary`](Self::Binary).
     Text(String),
-    /// Bytes.
+    /// Binary data.
     Binary(Vec<u8>),
 }
 
 impl Message {
-    /// The payload, whichever kind it is.
+    /// Returns the payload of either kind.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Text(text) => text.as_bytes(),
@@ -201,7 +200,7 @@ impl Message {
     }
 }
 
-/// W3C WebRTC §4.3.3.
+/// Derives the connection state (W3C WebRTC §4.3.3).
 pub(super) fn connection_state(ice: IceConnectionState, dtls: Dtls) -> ConnectionState {
     use IceConnectionState as I;
     match (ice, dtls) {

@@ -1,4 +1,4 @@
-//! What a peer has counted.
+//! Counters of a peer.
 
 use std::net::SocketAddr;
 
@@ -7,53 +7,52 @@ use super::{DtlsVersion, Peer};
 use crate::proto::ice::ServerTransport;
 use crate::proto::net::Protocol;
 
-/// Counters of one peer since it was made.
+/// Counters of a peer since its creation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct PeerStats {
-    /// Datagrams taken in, whatever became of them.
+    /// Datagrams received, whether accepted or not.
     pub datagrams_received: u64,
-    /// Their bytes (UDP payload).
+    /// Bytes received (UDP payload).
     pub bytes_received: u64,
-    /// Datagrams given out.
+    /// Datagrams sent.
     pub datagrams_sent: u64,
-    /// Their bytes (UDP payload).
+    /// Bytes sent (UDP payload).
     pub bytes_sent: u64,
     /// Messages received over all data channels.
     pub messages_received: u64,
-    /// Dropped: not STUN, and from an address that has not proved itself.
+    /// Datagrams dropped: not STUN, and from an address that is not validated.
     pub unvalidated_dropped: u64,
-    /// Dropped: STUN without the right integrity.
+    /// STUN messages dropped because of missing or invalid integrity.
     pub stun_rejected: u64,
-    /// Dropped: could not be parsed.
+    /// Datagrams dropped because they could not be parsed.
     pub malformed_dropped: u64,
-    /// Datagrams that the core (mostly DTLS) did not like.
+    /// Datagrams for which the core (usually DTLS) returned an error.
     pub core_errors: u64,
-    /// The pending-candidate queue.
+    /// Counters of the pending-candidate queue.
     pub candidates: CandidateCounts,
-    /// Local and remote address of the path that data takes. Where we have opened a TCP connection, the local one
-    /// is that of the active candidate, with port 9.
+    /// Local and remote address of the path that carries data. For an outgoing TCP connection, the local one is that of
+    /// the active candidate, with port 9.
     pub path: Option<(SocketAddr, SocketAddr)>,
-    /// What data takes over it: [`Protocol::Udp`] also through a relay, however the relay is reached.
+    /// Protocol of that path: [`Protocol::Udp`] also through a relay, whatever the transport to the relay is.
     pub path_protocol: Option<Protocol>,
-    /// By what the relay is reached, if the path begins at one of ours (W3C `relayProtocol`).
+    /// Transport to the relay, if the path starts at one of ours (W3C `relayProtocol`).
     pub relay_protocol: Option<ServerTransport>,
-    /// There and back over that path, by reports on media; needs
+    /// Round-trip time of that path, from reports on media; requires
     /// [`PeerConfig::stats_interval`](super::PeerConfig::stats_interval).
     pub round_trip_time: Option<std::time::Duration>,
-    /// The last [estimate](super::PeerEvent::BandwidthEstimate), in bits a second (W3C
-    /// `availableOutgoingBitrate`).
+    /// The last [estimate](super::PeerEvent::BandwidthEstimate), in bits per second (W3C `availableOutgoingBitrate`).
     pub available_outgoing_bitrate: Option<u64>,
-    /// What was negotiated, once it was.
+    /// The negotiated DTLS version; `None` before the handshake.
     pub dtls_version: Option<DtlsVersion>,
-    /// Data channels that are not closed.
+    /// Number of data channels that are not closed.
     pub channels: usize,
-    /// Bytes accepted for sending and not yet acknowledged.
+    /// Number of bytes accepted for sending and not yet acknowledged.
     pub buffered_amount: usize,
 }
 
 impl Peer {
-    /// What has been counted so far.
+    /// Returns the counters accumulated since the peer was created.
     pub fn stats(&self) -> PeerStats {
         let relay = self
             .stats

@@ -1,4 +1,4 @@
-//! ICE over TCP (RFC 6544): between the core, which knows candidates, and streams.
+//! ICE over TCP (RFC 6544): connects the core, which knows candidates, with streams.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,11 +12,11 @@ use crate::proto::ice::stun;
 use crate::proto::ice::tcp::{ACTIVE_PORT, Sending, TcpPaths, TcpType};
 use crate::proto::net::{Protocol, Received, SocketId, SocketReply, Transmit};
 
-/// Streams that are remembered to have proved themselves. Forgetting one costs nothing: it is said again.
+/// Maximum number of validated streams remembered. Forgetting one is harmless: it is reported again.
 const MAX_PROVED: usize = 16;
 
 impl Peer {
-    /// A message from a stream of ICE-TCP.
+    /// Handles a message from an ICE-TCP stream.
     pub(super) fn on_tcp_message(&mut self, received: &Received<'_>) {
         let (local, remote) = (received.destination, received.source);
         let is_ours = self.tcp.base_of(local, remote);
@@ -36,7 +36,7 @@ impl Peer {
         }
     }
 
-    /// Sends a message on the stream between these two, or opens it.
+    /// Sends a message on the stream of this address pair, or opens it.
     pub(super) fn send_over_tcp(&mut self, ends: Ends, contents: Vec<u8>) {
         let mut source = ends.local;
         if source.port() == ACTIVE_PORT {
@@ -59,7 +59,7 @@ impl Peer {
         }));
     }
 
-    /// A stream of ours is open, or gone.
+    /// Handles the opening or closing of one of our streams.
     pub(super) fn on_stream(&mut self, id: SocketId, reply: &SocketReply) {
         match reply {
             SocketReply::Opened(addresses) => {
@@ -86,7 +86,7 @@ impl Peer {
         }
     }
 
-    /// A stream that the other side opened is gone. It has to open another, which has another address.
+    /// Handles the closing of a stream opened by the remote peer, which has to open another one from another address.
     pub(super) fn on_stream_lost(&mut self, local: SocketAddr, remote: SocketAddr) {
         self.tcp_proved.retain(|ends| *ends != (local, remote));
         self.validated_tcp.remove(remote);
@@ -116,19 +116,19 @@ impl Peer {
         self.connectivity.lost(ends, self.now);
     }
 
-    /// ICE restarts.
+    /// Handles an ICE restart.
     pub(super) fn restart_tcp(&mut self) {
         self.close_streams(TcpPaths::restart);
     }
 
-    /// Closes streams that are not needed any more.
+    /// Closes streams that are no longer needed.
     pub(super) fn close_streams(&mut self, which: impl FnOnce(&mut TcpPaths) -> Vec<SocketId>) {
         let closed = which(&mut self.tcp).into_iter();
         self.out.extend(closed.map(Output::CloseSocket));
     }
 }
 
-/// A host candidate for TCP. Its type preference is that of other stacks.
+/// Creates a TCP host candidate. Its type preference is that of other implementations.
 pub(super) fn core_candidate(address: SocketAddr, tcp_type: TcpType) -> Candidate {
     let core_type = match tcp_type {
         TcpType::Active => CoreTcpType::Active,
@@ -147,8 +147,8 @@ pub(super) fn core_candidate(address: SocketAddr, tcp_type: TcpType) -> Candidat
     )
 }
 
-/// A passive candidate that a server has seen (RFC 6544 §5.2). The core does not hear of it: what connects to it comes
-/// to its base, which the core knows, and from a passive candidate no check goes out by itself.
+/// Creates a passive candidate with an address seen by a server (RFC 6544 §5.2). It is not added to the core:
+/// connections to it arrive at its base, which the core knows, and a passive candidate sends no checks itself.
 pub(super) fn reflexive_candidate(address: SocketAddr, base: Option<SocketAddr>) -> IceCandidate {
     let nowhere = SocketAddr::new(
         match address.ip() {
@@ -162,7 +162,7 @@ pub(super) fn reflexive_candidate(address: SocketAddr, base: Option<SocketAddr>)
         foundation: super::gathering::foundation("srflxtcp", of),
         component: 1,
         protocol: "tcp".to_owned(),
-        // Below what a peer finds by itself, as other stacks rank that.
+        // Below what a peer finds by itself, as in other implementations.
         priority: priority(70, address, TcpType::Passive),
         address: CandidateAddress::Ip(address.ip()),
         port: address.port(),
@@ -175,7 +175,7 @@ pub(super) fn reflexive_candidate(address: SocketAddr, base: Option<SocketAddr>)
     }
 }
 
-/// The local preference is that of RFC 6544 §4.2: who opens first, then the family.
+/// Returns the priority. The local preference is that of RFC 6544 §4.2: direction first, then family.
 fn priority(type_preference: u32, address: SocketAddr, tcp_type: TcpType) -> u32 {
     let direction = match tcp_type {
         TcpType::Active => 6,

@@ -1,13 +1,13 @@
-//! Tracks: what is sent and received over RTP (W3C WebRTC §5).
+//! Tracks: media sent and received over RTP (W3C WebRTC §5).
 //!
-//! A *transceiver* is an m-line with both its directions. Its sending side is a track of ours as soon as
-//! it is *bound* ([`PeerEvent::TrackBound`]): the codec is agreed upon and the connection stands, and
-//! [`Peer::write_frame`] takes encoded frames. Its receiving side begins with [`PeerEvent::Track`] and
-//! gives [`PeerEvent::Frame`]s.
+//! A *transceiver* is an m-line with both its directions. Its sending side is a local track, which is *bound*
+//! ([`PeerEvent::TrackBound`]) once the codec is negotiated and the connection is established; then
+//! [`Peer::write_frame`] accepts encoded frames. Its receiving side starts with [`PeerEvent::Track`] and produces
+//! [`PeerEvent::Frame`]s.
 //!
 //! ```text
 //!   add_track / add_transceiver ─► NegotiationNeeded ─► offer, answer ─► TrackBound ─► write_frame …
-//!                                     their offer ─► Track ─► Frame, Frame, … ─► TrackRemoved
+//!                                    remote offer ─► Track ─► Frame, Frame, … ─► TrackRemoved
 //! ```
 
 mod api;
@@ -53,7 +53,7 @@ pub(super) use self::sdp::{check_media, remote_media};
 pub use self::stats::{ReceivedStats, SentStats, TrackStats};
 pub use crate::proto::media::Codec;
 
-/// Names a transceiver of a peer. Never used twice.
+/// Identifies a transceiver within its peer. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TransceiverId(u32);
 
@@ -63,60 +63,60 @@ impl TransceiverId {
     }
 }
 
-/// What is known of a transceiver.
+/// Properties and state of a transceiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TransceiverInfo {
-    /// Its name.
+    /// The id of the transceiver.
     pub id: TransceiverId,
-    /// Sound or pictures.
+    /// Audio or video.
     pub kind: MediaKind,
-    /// Its m-line, once it has one.
+    /// The mid of its m-line; `None` before it is negotiated.
     pub mid: Option<String>,
-    /// What is wanted.
+    /// The wanted direction.
     pub direction: Direction,
-    /// What has been agreed upon (W3C `currentDirection`).
+    /// The negotiated direction (W3C `currentDirection`).
     pub current_direction: Option<Direction>,
-    /// The stream and the track that are sent.
+    /// The stream id and the track id of the local track.
     pub local_ids: (String, String),
-    /// What frames are sent with now; `None` when it is not bound.
+    /// The codec for sending; `None` while it is not bound.
     pub codec: Option<CodecParameters>,
-    /// Every codec agreed upon, in the order of preference.
+    /// All negotiated codecs, in order of preference.
     pub codecs: Vec<CodecParameters>,
-    /// Sending is paused.
+    /// Set while sending is paused.
     pub paused: bool,
-    /// It is being stopped.
+    /// Set while it is being stopped.
     pub stopping: bool,
-    /// Frames sent, and their bytes.
+    /// Number of frames sent, and of their bytes.
     pub sent: (u64, u64),
-    /// Frames received, and their bytes.
+    /// Number of frames received, and of their bytes.
     pub received: (u64, u64),
 }
 
-/// A track of the other side (W3C `RTCTrackEvent`).
+/// A track of the remote peer (W3C `RTCTrackEvent`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RemoteTrack {
-    /// Where its frames come from.
+    /// The transceiver that receives it.
     pub transceiver: TransceiverId,
-    /// Its m-line.
+    /// The mid of its m-line.
     pub mid: String,
-    /// Sound or pictures.
+    /// Audio or video.
     pub kind: MediaKind,
-    /// The codecs it may come in; the other side may change between them.
+    /// The codecs that may be used; the remote peer may switch between them.
     pub codecs: Vec<CodecParameters>,
-    /// The streams it is in. Tracks of one stream are to be played in step.
+    /// Ids of the streams it belongs to. Tracks of one stream are to be played in sync.
     pub stream_ids: Vec<String>,
-    /// Its name, if it was given one.
+    /// The track id, if there is one.
     pub track_id: Option<String>,
-    /// Its layers (simulcast); empty for a single one.
+    /// The simulcast layers; empty if there is a single one.
     pub rids: Vec<String>,
 }
 
-/// The outcome of the last negotiation of an m-line.
+/// Result of the last negotiation of an m-line.
 #[derive(Debug, Clone, Copy)]
 struct Agreed {
-    /// What was said in the offer, seen from here.
+    /// The direction in the offer, as seen from here.
     offered: Direction,
     we_offered: bool,
     current: Direction,
@@ -127,17 +127,17 @@ struct Agreed {
 struct Transceiver {
     id: TransceiverId,
     kind: MediaKind,
-    /// The m-line, once an offer with it was answered, or while their offer awaits our answer.
+    /// The m-line, once negotiated, or while a remote offer with it is unanswered.
     mid: Option<Mid>,
-    /// The m-line it has in our offer that is under way.
+    /// The m-line in our unanswered offer.
     offered: Option<Mid>,
-    /// What our offer under way says.
+    /// The direction in our unanswered offer.
     offering: Option<Direction>,
-    /// It is there because of their offer, which is not answered yet.
+    /// Created by a remote offer that is not answered yet.
     tentative: bool,
     direction: Direction,
     agreed: Option<Agreed>,
-    /// Made by `add_track`: it may take an m-line of theirs.
+    /// Created by `add_track`: it may use an m-line of a remote offer.
     by_add_track: bool,
     has_track: bool,
     has_sent: bool,
@@ -154,7 +154,7 @@ struct Transceiver {
     /// Counts changes of `preferred`, and of the ids.
     preference: u32,
     codecs: Vec<CodecParameters>,
-    /// What the application has chosen among them.
+    /// The negotiated codec that the application has selected.
     chosen: Option<Codec>,
     bound: Option<CodecParameters>,
     paused: bool,
@@ -179,13 +179,13 @@ pub(super) struct Tracks {
     known: Codecs,
     payload_types: PayloadTypes,
     unannounced: unannounced::Unannounced,
-    /// Somebody reads transport-wide feedback: the bandwidth estimation, or the application.
+    /// Set if transport-wide feedback is used by bandwidth estimation or the application.
     wants_feedback: bool,
-    /// The line that offers the numbers it tells of, as the core has written it.
+    /// The extmap line of the transport-wide sequence numbers, as written by the core.
     transport_line: Option<String>,
-    /// When something held back is next to be given out.
+    /// When held media is due next.
     due: Option<Instant>,
-    /// What made-up names begin with.
+    /// Prefix of generated ids.
     name: String,
 }
 
@@ -209,7 +209,7 @@ impl Tracks {
         found.ok_or(PeerError::NoSuchTransceiver)
     }
 
-    /// The transceiver of an m-line.
+    /// Returns the transceiver of an m-line.
     pub fn id_of(&self, mid: Mid) -> Option<TransceiverId> {
         let found = self.list.iter().find(|t| t.mid == Some(mid));
         found.map(|t| t.id)
@@ -302,19 +302,19 @@ impl Transceiver {
         }
     }
 
-    /// The codec it sends with: chosen, or the first agreed upon.
+    /// Returns the codec for sending: the selected one, or the first negotiated.
     fn sending_codec(&self) -> Option<&CodecParameters> {
         let first = self.codecs.first()?.codec;
         let is_agreed = |codec: &Codec| self.codecs.iter().any(|c| c.codec == *codec);
         let codec = self.chosen.filter(is_agreed).unwrap_or(first);
         let of_it = || self.codecs.iter().filter(|c| c.codec == codec);
-        // H.264 goes out in fragments, which packetization mode 0 (also where none is said) has not.
+        // H.264 is sent in fragments, which packetization mode 0 (the default) does not allow.
         let in_fragments = of_it().find(|c| c.packetization_mode == Some(1));
         in_fragments.or_else(|| of_it().next())
     }
 }
 
-/// How long a peer waits for a keyframe that was asked for before it asks again.
+/// Interval at which a keyframe request is repeated.
 const KEYFRAME_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Layers of one track that are followed; more are received, but not looked after.

@@ -1,4 +1,4 @@
-//! Remote candidates, one by one (RFC 8838): held, dropped, or given to the core.
+//! Remote candidates, trickled (RFC 8838): held, dropped, or passed to the core.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -13,13 +13,13 @@ use crate::proto::ice::candidate::CandidateAddress;
 use crate::proto::ice::{IceCandidate, IceServer, mdns};
 
 impl Peer {
-    /// Takes a remote candidate (W3C §4.4.2 `addIceCandidate`). One that comes before its description is
-    /// held; one of a generation gone by is dropped and counted; neither is an error. `None`, or an empty
-    /// candidate, ends them.
+    /// Adds a remote candidate (W3C §4.4.2 `addIceCandidate`). One that arrives before its description is held; one of
+    /// an earlier generation is dropped and counted; neither is an error. `None`, or an empty candidate, marks the end
+    /// of candidates.
     ///
     /// # Errors
     ///
-    /// [`PeerError::BadCandidate`]; [`PeerError::Closed`].
+    /// Returns [`PeerError::BadCandidate`] or [`PeerError::Closed`].
     pub fn add_ice_candidate(
         &mut self,
         candidate: Option<&IceCandidateInit>,
@@ -27,7 +27,7 @@ impl Peer {
     ) -> Result<(), PeerError> {
         self.begin(now)?;
         let Some(init) = candidate.filter(|c| !c.candidate.is_empty()) else {
-            // The core goes on looking until it finds a path or time is up, whatever is announced.
+            // The core searches until it finds a path or time is up, whatever is announced.
             return Ok(());
         };
         let mut parsed = IceCandidate::parse(&init.candidate)?;
@@ -37,8 +37,8 @@ impl Peer {
         if parsed.username_fragment.is_none() {
             self.pending.note_bare(&parsed, self.now);
         }
-        // Those of an offer that is being ignored are of a generation not seen yet, and are held: when the
-        // other side has taken its offer back, its answer may well have the same ufrag.
+        // Candidates of an ignored offer belong to an unknown generation, and are held: after the remote peer has
+        // rolled back its offer, its answer may have the same ufrag.
         self.take_remote_candidate(parsed);
         self.core_timeout();
         Ok(())
@@ -51,7 +51,7 @@ impl Peer {
         }
     }
 
-    /// Whether something can be sent there. Who connects to us is found out when it does.
+    /// Returns `true` if packets can be sent to this candidate. Incoming connections are noticed when they arrive.
     fn speaks(&self, candidate: &IceCandidate) -> bool {
         match candidate.protocol.as_str() {
             "udp" => true,
@@ -62,8 +62,8 @@ impl Peer {
         }
     }
 
-    /// A candidate behind a name: it is used when the name has been resolved. Names of the wide Internet
-    /// are not looked up for others. Whether it waits.
+    /// Holds a candidate with an mDNS name until it is resolved; other names are not resolved on behalf of a remote
+    /// peer. Returns `true` if it is held.
     fn wait_for_name(&mut self, candidate: &IceCandidate) -> bool {
         let CandidateAddress::Name(host) = &candidate.address else {
             return false;
@@ -75,13 +75,13 @@ impl Peer {
         true
     }
 
-    /// A name has been resolved, or not.
+    /// Handles the result of a name resolution.
     pub(super) fn on_remote_resolved(&mut self, host: &str, result: &Result<Vec<IpAddr>, String>) {
         for mut candidate in self.names.take(host) {
             match result.as_deref() {
                 Ok([address, ..]) => {
                     candidate.address = CandidateAddress::Ip(*address);
-                    // Its generation may be gone by meanwhile.
+                    // Its generation may be over meanwhile.
                     self.take_remote_candidate(candidate);
                 }
                 _ => {
@@ -93,12 +93,12 @@ impl Peer {
         self.core_timeout();
     }
 
-    /// Returns `true` if checks may go to this address. Whoever makes a description must not make us speak to our own
-    /// machine, nor to many at once.
+    /// Returns `true` if checks may be sent to this address. A description must not make us send to our own machine,
+    /// nor to many at once.
     fn may_be_checked(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         let is_one = match ip {
-            // 0.0.0.0/8 is this machine (RFC 1122 §3.2.1.3), 224.0.0.0/3 is multicast, reserved and broadcast.
+            // 0.0.0.0/8 is this machine (RFC 1122 §3.2.1.3); 224.0.0.0/3 is multicast, reserved and broadcast.
             IpAddr::V4(v4) => !matches!(v4.octets()[0], 0 | 224..),
             IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
         };
@@ -131,7 +131,7 @@ impl Peer {
             counts.over_limit += 1;
             return;
         }
-        // Protocol, address and port are known to be good; what else the core dislikes is its choice.
+        // Protocol, address and port are valid; if the core refuses it for other reasons, it is skipped.
         match Candidate::from_sdp_string(&candidate.to_sdp_line()) {
             Ok(parsed) => {
                 if parsed.proto() != CoreProtocol::Udp && !self.tcp.add_remote(address) {

@@ -1,65 +1,65 @@
-//! How much of what the application sends the core is given to hold at a time.
+//! How much data from the application the core is given at a time.
 //!
-//! The core looks at every chunk in flight each time it is polled, which is for every datagram that
-//! comes: what a message costs grows with what is in flight (docs/benchmarks.md has the figures). So it
-//! is given no more than what keeps the path full while one processor does nothing else: the round-trip
-//! time, times a rate that is beyond it. On a loopback that is some kilobytes, across an ocean a megabyte.
+//! The core examines every chunk in flight each time it is polled, which is for every received datagram: the cost of a
+//! message grows with what is in flight (figures in docs/benchmarks.md). The core therefore gets no more than what
+//! keeps the path full while one processor does nothing else: the round-trip time, times a rate above what it can send.
+//! On loopback that is some kilobytes, across an ocean a megabyte.
 //!
-//! The round-trip time is measured now and then under a small window, where the core's own queue does not
-//! stretch it: from feeding to the acknowledgement of what was fed.
+//! The round-trip time is measured from time to time with a small window, so that the core's own queue does not extend
+//! it: from feeding data to its acknowledgement.
 
 use std::time::{Duration, Instant};
 
-/// The window while measuring, and the smallest outside of it, in bytes.
+/// The window while measuring, and the minimum otherwise, in bytes.
 const MIN: usize = 16 * 1024;
 
-/// The largest window, in bytes: 40 MB/s over 26 ms, 5 MB/s over 200 ms.
+/// The maximum window, in bytes: 40 MB/s over 26 ms, 5 MB/s over 200 ms.
 const MAX: usize = 1024 * 1024;
 
-/// What the core holds of all channels together, in bytes, unless it is a single message. Less than the megabyte that
-/// the core receives without reading: what comes on a channel that was closed meanwhile it does not read, and it ends
-/// the connection when there is no more room (docs/upstream.md).
+/// Maximum number of bytes in the core over all channels, unless it is a single message. Less than the megabyte that
+/// the core receives without reading: it does not read data of a channel that was closed meanwhile, and ends the
+/// connection when there is no more room (docs/upstream.md).
 const MOST: usize = 896 * 1024;
 
-/// More than a processor can send, in bytes for each microsecond (40 MB/s).
+/// More than a processor can send, in bytes per microsecond (40 MB/s).
 const RATE: usize = 40;
 
-/// Messages smaller than this cost as much as those of this size: a chunk each.
+/// Smaller messages cost as much as those of this size: a chunk each.
 const MIN_MESSAGE: usize = 256;
 
-/// However many channels send at once, each may have this many bytes in the core.
+/// Minimum number of bytes in the core per channel, however many channels send.
 const MIN_SHARE: usize = 2 * 1024;
 
-/// At least so long between two measurements.
+/// Minimum interval of measurements.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// And so many round trips: measuring sends less than the path could take.
+/// Minimum interval of measurements in round trips: measuring sends less than the path could carry.
 const PROBE_ROUND_TRIPS: u32 = 256;
 
-/// A measurement takes the least of so many: on a busy machine any one may have been held up.
+/// Number of samples per measurement, whose minimum counts: on a busy machine any single one may be delayed.
 const SAMPLES: u8 = 4;
 
 #[derive(Debug)]
 pub(super) struct SendWindow {
     window: usize,
-    /// Bytes given to the core, and bytes it no longer holds.
+    /// Bytes given to the core, and bytes it has released.
     fed: u64,
     released: u64,
-    /// The size of messages, smoothed.
+    /// Smoothed message size.
     message: usize,
     probe: Probe,
 }
 
 #[derive(Debug)]
 enum Probe {
-    /// Measuring.
+    /// Measurement in progress.
     Now {
-        /// When `released` reaches this, what was fed at that time has been acknowledged.
+        /// When `released` reaches this value, what was fed at that time has been acknowledged.
         mark: Option<(u64, Instant)>,
         least: Duration,
         samples_left: u8,
     },
-    /// Measured; again at this time.
+    /// Measured; the next measurement is at this time.
     At(Instant),
 }
 
@@ -70,12 +70,12 @@ impl SendWindow {
             fed: 0,
             released: 0,
             message: 1024,
-            // The first measurement is to be a quick one: a connection begins slowly as it is.
+            // The first measurement has to be quick: a connection starts slowly anyway.
             probe: Probe::now(1),
         }
     }
 
-    /// How many bytes of one channel the core may hold, when so many have something to send.
+    /// Returns the number of bytes that one channel may have in the core while `channels` have something to send.
     pub fn share(&self, channels: usize) -> usize {
         let window = match self.probe {
             Probe::Now { .. } => MIN,
@@ -85,13 +85,13 @@ impl SendWindow {
         (window / channels.max(1)).max(MIN_SHARE)
     }
 
-    /// Whether the core may be given so many more.
+    /// Returns `true` if the core may be given `bytes` more.
     pub fn has_room(&self, bytes: usize) -> bool {
         let held = usize::try_from(self.fed.saturating_sub(self.released)).unwrap_or(usize::MAX);
         held == 0 || held.saturating_add(bytes) <= MOST
     }
 
-    /// The core was given a message of so many bytes.
+    /// Records that the core was given a message of `bytes`.
     pub fn on_fed(&mut self, bytes: usize, now: Instant) {
         self.fed += bytes as u64;
         self.message = (self.message * 7 + bytes) / 8;
@@ -104,12 +104,12 @@ impl SendWindow {
         }
     }
 
-    /// So many bytes went with their channel.
+    /// Records that `bytes` were discarded with their channel.
     pub fn forget(&mut self, bytes: usize) {
         self.released += bytes as u64;
     }
 
-    /// The core holds so many bytes less. `flowing`: there is more to send.
+    /// Records that the core has released `bytes`. `flowing`: there is more to send.
     pub fn on_released(&mut self, bytes: usize, flowing: bool, now: Instant) {
         self.released += bytes as u64;
         let Probe::Now {
@@ -130,7 +130,7 @@ impl SendWindow {
         *least = now.saturating_duration_since(since).min(*least);
         *samples_left = samples_left.saturating_sub(1);
         let window = window_for(*least);
-        // It cannot become smaller than the smallest.
+        // It cannot become smaller than the minimum.
         if *samples_left == 0 || window == MIN {
             let pause = PROBE_INTERVAL.max(least.saturating_mul(PROBE_ROUND_TRIPS));
             self.window = window;
@@ -158,7 +158,7 @@ fn window_for(round_trip: Duration) -> usize {
 mod tests {
     use super::*;
 
-    /// A path that acknowledges what it is fed after so many milliseconds.
+    /// Simulates a path that acknowledges after this time; returns the share at the end.
     fn settled_share(round_trip_ms: u64, message: usize) -> usize {
         #[allow(clippy::disallowed_methods, reason = "some instant to start from")]
         let mut now = Instant::now();
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(settled_share(200, 1200), MAX);
     }
 
-    /// The machine was busy during one measurement; the next one puts it right.
+    /// The machine was busy during one measurement; the next one corrects it.
     #[test]
     fn one_late_sample_does_not_stay() {
         #[allow(clippy::disallowed_methods, reason = "some instant to start from")]

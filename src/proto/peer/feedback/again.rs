@@ -1,7 +1,8 @@
-//! Lost packets sent again to those who take them as they were.
+//! Retransmission of lost packets in their original form.
 //!
-//! The core sends a lost packet again only in a stream of its own (RTX, RFC 4588). Others, such as pion 3, ask for lost packets
-//! (RFC 4585 §6.2.1) and take the same packet once more. So what leaves on such a payload type is kept, sealed as it is.
+//! The core retransmits in a separate stream only (RTX, RFC 4588). Some implementations, such as pion 3, request lost
+//! packets (RFC 4585 §6.2.1) and expect the same packet again. Packets with such payload types are therefore kept, in
+//! sealed form.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,18 +12,18 @@ use super::super::connectivity::Ends;
 use super::super::crypto::Srtcp;
 use super::{compound, is_rtcp};
 
-/// Packets of one peer that are kept, and how long.
+/// Maximum number of packets kept per peer, and for how long.
 const MAX_KEPT: usize = 256;
 const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// A packet is not sent again sooner than this, nor more often.
+/// Minimum interval between transmissions of a packet.
 const PAUSE: Duration = Duration::from_millis(20);
 const MAX_TIMES: u8 = 5;
 
 /// Sent packets that may be requested again.
 #[derive(Debug, Default)]
 pub(in super::super) struct Again {
-    /// Payload types of video that have no stream for repairs.
+    /// Payload types of video without an RTX stream.
     types: Vec<u8>,
     kept: VecDeque<Kept>,
     srtcp: Option<Srtcp>,
@@ -39,7 +40,7 @@ struct Kept {
 }
 
 impl Again {
-    /// After a negotiation.
+    /// Sets the payload types after a negotiation.
     pub fn set_types(&mut self, types: Vec<u8>) {
         self.types = types;
         if self.types.is_empty() {
@@ -47,7 +48,7 @@ impl Again {
         }
     }
 
-    /// A sealed RTP packet leaves.
+    /// Records an outgoing sealed RTP packet.
     pub fn leaves(&mut self, packet: &[u8], now: Instant) {
         let [_, second, a, b, ..] = packet else {
             return;
@@ -72,7 +73,7 @@ impl Again {
         });
     }
 
-    /// The packet, if it may be sent again.
+    /// Returns the packet, if it may be sent again.
     fn take(&mut self, ssrc: u32, number: u16, now: Instant) -> Option<Vec<u8>> {
         let mut kept = self.kept.iter_mut();
         let found = kept.find(|k| k.ssrc == ssrc && k.number == number)?;
@@ -87,7 +88,7 @@ impl Again {
 }
 
 impl Peer {
-    /// Sends again what a NACK in this datagram asks for, if the core does not.
+    /// Sends the packets that a NACK in this datagram requests, if the core does not.
     pub(in super::super) fn send_again(&mut self, datagram: &[u8], path: Option<Ends>) {
         let again = &mut self.feedback.again;
         if again.kept.is_empty() || !is_rtcp(datagram) {

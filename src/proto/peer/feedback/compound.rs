@@ -1,4 +1,4 @@
-//! One compound RTCP packet for each m-line, out of one for all.
+//! Splits one compound RTCP packet into one per m-line.
 
 /// Packet types (RFC 3550 §12.1, RFC 4585 §6.1, RFC 3611 §2).
 const SENDER_REPORT: u8 = 200;
@@ -9,7 +9,7 @@ const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
 const EXTENDED_REPORT: u8 = 207;
 
-/// Kinds of feedback (RFC 4585 §6.2, §6.3, RFC 5104 §4.3).
+/// Feedback message types (RFC 4585 §6.2, §6.3, RFC 5104 §4.3).
 const NACK: u8 = 1;
 const FULL_INTRA_REQUEST: u8 = 4;
 const APPLICATION: u8 = 15;
@@ -21,34 +21,34 @@ const HEADER: usize = 4;
 const SENDER_INFO: usize = 20;
 const REPORT: usize = 24;
 
-/// Report blocks, chunks and SSRCs that a packet can count.
+/// Maximum number of report blocks, chunks or SSRCs in a packet.
 const MAX_COUNT: usize = 31;
 
-/// An SSRC, and in whose packets it stands.
+/// An SSRC, and the side that sends its packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// A stream that we send.
     Local(u32),
-    /// A stream of the other side.
+    /// A stream of the remote peer.
     Remote(u32),
 }
 
 /// The m-line of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Line {
-    /// Tells it from the others.
+    /// Distinguishes it from others.
     pub key: u64,
-    /// The SSRC that reports on its streams come from.
+    /// The SSRC that sends reports on its streams.
     pub sender: u32,
 }
 
-/// Splits a compound packet, so that what concerns an m-line leaves in a packet of its own, under that m-line's SSRC, as
-/// libwebrtc has it (one RTCP session for each stream). Receivers that know streams by the SSRC of the whole packet, such
-/// as Janus, take the reports of the others for reports on that one. A sender report has no report blocks; they stand in
-/// a receiver report behind it.
+/// Splits a compound packet, so that everything about an m-line is sent in a packet of its own, under that m-line's
+/// SSRC, as libwebrtc does (one RTCP session per stream). Receivers that identify streams by the SSRC of the whole
+/// packet, such as Janus, would attribute the reports of all streams to that one. A sender report has no report blocks;
+/// they follow in a receiver report.
 ///
-/// `line` places an SSRC; what it does not know stays together under the SSRC that it came from. NACKs of streams for which
-/// `is_ours` are left out. What cannot be read stays as it is, from there to the end.
+/// `line` finds the m-line of an SSRC; unknown SSRCs stay together under the SSRC they came from. NACKs of streams for
+/// which `is_ours` returns `true` are left out. From the first malformed packet on, everything stays as it is.
 pub(super) fn split(
     plain: &[u8],
     mut line: impl FnMut(Source) -> Option<Line>,
@@ -61,7 +61,7 @@ pub(super) fn split(
     split.groups.into_iter().filter_map(Group::write).collect()
 }
 
-/// Returns a packet that asks for lost packets of a stream (RFC 4585 §6.2.1). The numbers are in order.
+/// Builds a NACK that requests lost packets of a stream (RFC 4585 §6.2.1). The numbers must be in order.
 pub(super) fn nack(sender: u32, media: u32, missing: &[u16]) -> Vec<u8> {
     let mut entries: Vec<(u16, u16)> = Vec::new();
     for number in missing {
@@ -84,7 +84,7 @@ pub(super) fn nack(sender: u32, media: u32, missing: &[u16]) -> Vec<u8> {
     out
 }
 
-/// The packets that the NACKs of a compound packet ask for, by their streams.
+/// Iterates over the packets that the NACKs of a compound packet request, with their streams.
 pub(super) fn asked_for(plain: &[u8]) -> impl Iterator<Item = (u32, u16)> + '_ {
     let is_nack = |p: &&[u8]| matches!(p, [first, TRANSPORT_FEEDBACK, ..] if first & 31 == NACK);
     packets(plain).filter(is_nack).flat_map(|packet| {
@@ -275,7 +275,7 @@ impl Group {
             packet[0] = 0x80;
             append(&mut out, packet);
         }
-        // In receiver reports also where we send: Janus looks for its round trip nowhere else.
+        // In receiver reports even if we send: Janus reads its round-trip time only there.
         for blocks in self.reports.chunks(MAX_COUNT) {
             let mut packet = vec![0x80 | blocks.len() as u8, RECEIVER_REPORT, 0, 0];
             packet.extend(sender);
@@ -310,7 +310,7 @@ fn append(out: &mut Vec<u8>, mut packet: Vec<u8>) {
     out.extend(packet);
 }
 
-/// Sets the length field: words of 32 bits, without the first (RFC 3550 §6.4.1). Nothing here is longer than a datagram.
+/// Sets the length field: 32-bit words, less one (RFC 3550 §6.4.1). Nothing here is longer than a datagram.
 fn set_length(packet: &mut [u8]) {
     let words = (packet.len() / 4).saturating_sub(1) as u16;
     if let Some(length) = packet.get_mut(2..4) {
@@ -329,7 +329,7 @@ fn ssrc_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(*ssrc))
 }
 
-/// Chunks of a source description (RFC 3550 §6.5): an SSRC, items, and zeros up to a full word.
+/// Iterates over the chunks of a source description (RFC 3550 §6.5): an SSRC, items, and zeros up to a full word.
 fn chunks(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let mut at = 4;
@@ -352,7 +352,7 @@ mod tests {
     const AUDIO: Line = Line { key: 0, sender: 10 };
     const VIDEO: Line = Line { key: 1, sender: 20 };
 
-    /// Streams 10 and 11 are ours and theirs of the first m-line, 20 and 21 of the second.
+    /// Streams 10 and 11 are the local and the remote one of the first m-line, 20 and 21 of the second.
     fn line(source: Source) -> Option<Line> {
         match source {
             Source::Local(10) | Source::Remote(11) => Some(AUDIO),
@@ -380,7 +380,7 @@ mod tests {
             .collect()
     }
 
-    /// Two m-lines both ways, as the core writes them: one sender report takes all blocks, in any order.
+    /// Two m-lines in both directions, as written by the core: one sender report has all blocks, in any order.
     #[test]
     fn reports_stand_under_the_ssrc_of_their_line() {
         let info = [7; 5];
@@ -466,7 +466,7 @@ mod tests {
         );
     }
 
-    /// Whatever stands there, nothing is read beyond its end, and what comes out is a compound packet.
+    /// Whatever the input, nothing is read beyond its end, and the output is a compound packet.
     #[test]
     fn damage_does_no_harm() {
         let mut random = 7_u32;

@@ -1,7 +1,7 @@
-//! Repaired packets that the core drops.
+//! Retransmitted packets that the core drops.
 //!
-//! The core takes a packet that is more than a hundred behind the latest one for one it has had, and so it drops what was sent
-//! again on a long way (docs/upstream.md). Where packets are passed on, such a repair (RFC 4588) is opened here.
+//! The core treats a packet more than a hundred behind the latest one as a duplicate, and so drops retransmissions over
+//! a long path (docs/upstream.md). Where packets are forwarded, such retransmissions (RFC 4588) are decrypted here.
 
 use str0m::rtp::Ssrc;
 
@@ -9,21 +9,21 @@ use super::super::Peer;
 use super::super::crypto::Srtp;
 use super::super::tracks::{HeaderExtensions, Incoming, MediaMode};
 
-/// Streams of repairs whose numbers are followed.
+/// Maximum number of RTX streams that are tracked.
 const MAX_STREAMS: usize = 32;
 
-/// The keys and counters needed to open retransmissions.
+/// The keys and counters needed to decrypt retransmissions.
 #[derive(Debug, Default)]
 pub(super) struct Late {
     srtp: Option<Srtp>,
-    /// SSRCs, and the highest number of each with its rollovers.
+    /// SSRCs, with the highest extended sequence number of each.
     numbers: Vec<(u32, u64)>,
 }
 
-/// A packet that was sent again, and was missing before the core was given it.
+/// A retransmitted packet that was missing before the core was given it.
 #[derive(Debug)]
 pub(in super::super) struct Repair {
-    /// The stream that it belongs to, and its payload type there.
+    /// SSRC and payload type of the stream it belongs to.
     main: u32,
     payload_type: u8,
     index: u64,
@@ -31,8 +31,8 @@ pub(in super::super) struct Repair {
 }
 
 impl Late {
-    /// The number of a packet with its rollovers (RFC 3711 §3.3.1). By headers that nobody has verified: a forged one can keep
-    /// a repair from being opened, and do nothing else.
+    /// Returns the packet index: sequence number with rollovers (RFC 3711 §3.3.1). Based on unauthenticated headers: a
+    /// forged one can prevent the decryption of a retransmission, but nothing else.
     fn index(&mut self, ssrc: u32, number: u16) -> u64 {
         let Some(at) = self.numbers.iter().position(|(s, _)| *s == ssrc) else {
             if self.numbers.len() >= MAX_STREAMS {
@@ -50,7 +50,7 @@ impl Late {
 }
 
 impl Peer {
-    /// Looks at a datagram before the core does, for a repair that may be too late for it.
+    /// Inspects a datagram before the core does, for a retransmission that may be too late for it.
     pub(in super::super) fn repair_in(&mut self, datagram: &[u8]) -> Option<Repair> {
         if self.config.media_mode != MediaMode::Packets {
             return None;
@@ -79,7 +79,7 @@ impl Peer {
         })
     }
 
-    /// The core has had it. What is still missing then it has dropped.
+    /// Called after the core was given the datagram. If the packet is still missing, the core has dropped it.
     pub(in super::super) fn deliver_late(&mut self, repair: &Repair, datagram: &[u8]) {
         let feedback = &mut self.feedback;
         if feedback.losses.deadline().is_none() {
@@ -125,7 +125,8 @@ impl Peer {
     }
 }
 
-/// Bytes of an RTP header with its sources and extensions (RFC 3550 §5.1, §5.3.1); `None` if the packet ends before.
+/// Returns the length of an RTP header with its sources and extensions (RFC 3550 §5.1, §5.3.1); `None` if the packet is
+/// too short.
 fn header_length(packet: &[u8]) -> Option<usize> {
     let first = *packet.first()?;
     let fixed = 12 + 4 * usize::from(first & 15);

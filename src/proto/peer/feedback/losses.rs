@@ -1,54 +1,55 @@
-//! Which packets of a stream are missing, and when they are asked for (RFC 4585 §6.2.1).
+//! Detection of lost packets, and when they are requested (RFC 4585 §6.2.1).
 //!
-//! A packet is asked for as soon as it is missed, and again whenever the answer would have been here: once for each round
-//! trip, which is measured by the packets that come, and by connectivity checks.
+//! A packet is requested as soon as it is missed, and again each time the retransmission should have arrived: once per
+//! round trip, which is measured by the packets that arrive and by connectivity checks.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Streams of one peer that are followed. More are left to the core.
+/// Maximum number of streams tracked per peer. Further ones are left to the core.
 pub(super) const MAX_STREAMS: usize = 32;
 
-/// Packets of one stream that are asked for at a time. Of more than that the latest keyframe is of more use.
+/// Maximum number of packets of one stream requested at a time. With more losses a keyframe is more useful.
 const MAX_MISSING: usize = 256;
 
-/// A jump further than this is a new beginning (RFC 3550 §A.1).
+/// Maximum jump of sequence numbers; beyond it the stream starts anew (RFC 3550 §A.1).
 const MAX_JUMP: u64 = 3000;
 
-/// Packets that overtake each other are not missing yet.
+/// Time after which a packet counts as lost rather than reordered.
 const REORDERING: Duration = Duration::from_millis(10);
 
-/// The round trip until one has been measured.
+/// Assumed round-trip time before the first measurement.
 const UNKNOWN_ROUND_TRIP: Duration = Duration::from_millis(100);
 
-/// The longest round trip that is believed.
+/// Maximum round-trip time that is believed.
 const MAX_ROUND_TRIP: Duration = Duration::from_millis(500);
 
-/// A packet that has not come by then, and not in [two round trips](Losses::late_after), is late: a keyframe may come sooner.
+/// A packet that has not arrived within this time, and within [two round trips](Losses::late_after), is late: a
+/// keyframe may arrive sooner.
 const LATE: Duration = Duration::from_millis(250);
 
-/// A packet is of no use any more after this.
+/// Age after which a packet is useless.
 const USELESS: Duration = Duration::from_millis(1500);
 
-/// A path on which nothing was lost for this long loses nothing.
+/// Time without losses after which a path counts as free of loss.
 const CALM: Duration = Duration::from_secs(30);
 
-/// Requests that are due now.
+/// Requests that are due.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Due {
-    /// Streams, and numbers that are asked for, in order.
+    /// Streams with the numbers to request, in order.
     pub ask: Vec<(u32, Vec<u16>)>,
-    /// Streams of which a packet is late that was not before.
+    /// Streams with a packet that has become late.
     pub late: Vec<u32>,
 }
 
-/// The streams of one peer whose losses are followed.
+/// The tracked streams of one peer.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
     streams: Vec<Stream>,
     round_trip: Option<Duration>,
     deadline: Option<Instant>,
-    /// When a packet was last asked for.
+    /// When a packet was last requested.
     asked: Option<Instant>,
 }
 
@@ -57,9 +58,9 @@ struct Stream {
     ssrc: u32,
     heard: Instant,
     highest: u64,
-    /// By number.
+    /// Missing packets, by number.
     missing: VecDeque<Missing>,
-    /// More has been lost than is asked for.
+    /// Set if more was lost than is requested.
     is_torn: bool,
 }
 
@@ -78,12 +79,12 @@ impl Losses {
         self.streams.iter().any(|s| s.ssrc == ssrc)
     }
 
-    /// The streams that are followed.
+    /// Iterates over the tracked streams.
     pub fn streams(&self) -> impl Iterator<Item = u32> + '_ {
         self.streams.iter().map(|s| s.ssrc)
     }
 
-    /// The number with its rollovers of a packet that is missing; `None` if it is not.
+    /// Returns the extended number of a packet that is missing; `None` if it is not.
     pub fn missing(&self, ssrc: u32, number: u16) -> Option<u64> {
         let stream = self.streams.iter().find(|s| s.ssrc == ssrc)?;
         let missing = stream.missing.iter();
@@ -91,7 +92,7 @@ impl Losses {
         numbers.find(|n| *n as u16 == number)
     }
 
-    /// A packet has come, for the first time. The number is with its rollovers.
+    /// Records a packet that arrives for the first time, by its extended number.
     pub fn received(&mut self, ssrc: u32, number: u64, now: Instant) {
         let Some(stream) = self.streams.iter_mut().find(|s| s.ssrc == ssrc) else {
             return self.begin(ssrc, number, now);
@@ -125,25 +126,26 @@ impl Losses {
         });
     }
 
-    /// An answer took this long.
+    /// Records a measured round-trip time.
     pub fn measured(&mut self, sample: Duration) {
         let sample = sample.min(MAX_ROUND_TRIP);
         self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
     }
 
-    /// A packet that was asked for is not asked for again before this.
+    /// Returns the time after which a request is repeated.
     fn answer_time(&self) -> Duration {
         let round_trip = self.round_trip.unwrap_or(UNKNOWN_ROUND_TRIP);
         round_trip + round_trip / 8 + REORDERING
     }
 
-    /// How long a repair takes, while packets get lost: from the packet behind it to the one that was sent again.
+    /// Returns the time that a repair takes, while packets are being lost: from the packet after the gap to the
+    /// retransmission.
     pub fn repair_delay(&self, now: Instant) -> Option<Duration> {
         let asked = self.asked?;
         (now.saturating_duration_since(asked) < CALM).then(|| self.answer_time() + REORDERING)
     }
 
-    /// When a keyframe is wanted that was asked for twice, or should have been: the second answer comes hardly sooner.
+    /// Returns the age at which a keyframe is needed: after two requests, or the time for them.
     fn late_after(&self) -> Duration {
         LATE.max(2 * self.answer_time())
     }
@@ -158,7 +160,7 @@ impl Losses {
         self.deadline = all.filter_map(|s| s.deadline(late)).min();
     }
 
-    /// Takes what is due.
+    /// Returns what is due.
     pub fn due(&mut self, now: Instant) -> Due {
         let mut due = Due::default();
         let (late, answer) = (self.late_after(), self.answer_time());
@@ -192,7 +194,7 @@ impl Losses {
 }
 
 impl Stream {
-    /// A missing packet has come. Returns how long it took if it was asked for once.
+    /// Handles the arrival of a missing packet. Returns the time since the request, if it was requested once.
     fn found(&mut self, number: u64, now: Instant) -> Option<Duration> {
         let at = self.missing.binary_search_by_key(&number, |m| m.number);
         let found = self.missing.remove(at.ok()?)?;
@@ -265,7 +267,7 @@ mod tests {
             }
         }
 
-        /// Returns each request and its time, up to this time.
+        /// Returns each request with its time, up to `until`.
         fn run(&mut self, until: u64) -> Vec<(u128, Due)> {
             let mut done = Vec::new();
             while let Some(at) = self.losses.deadline().filter(|at| *at <= self.at(until)) {
@@ -295,10 +297,10 @@ mod tests {
         let mut bench = Bench::new();
         bench.come(0, [65_530, 65_531, 65_537, 65_538]);
         assert_eq!(bench.run(9), []);
-        // What overtook another one is not asked for.
+        // Overtaken packets are not requested.
         bench.come(9, [65_533, 65_534, 65_535]);
         assert_eq!(bench.run(50), [(10, ask(&[65_532, 0]))]);
-        // 200 ms later one of them is here: that is the round trip.
+        // 200 ms later one of them has arrived: that is the round-trip time.
         bench.come(122, [65_536]);
         assert_eq!(bench.run(210), [(132, ask(&[65_532]))]);
         assert_eq!(bench.losses.round_trip, Some(Duration::from_millis(112)));
@@ -326,7 +328,7 @@ mod tests {
         );
         assert_eq!(bench.losses.deadline(), None);
 
-        // A long way: twice there and back.
+        // A long path: two round trips.
         let mut bench = Bench::new();
         bench.losses.round_trip = Some(Duration::from_millis(200));
         bench.come(0, [1, 3]);
@@ -342,7 +344,7 @@ mod tests {
         let done = bench.run(10);
         assert_eq!(done[0], (0, late(Due::default())));
         assert_eq!(done[1].1.ask[0].1.len(), MAX_MISSING);
-        // A new beginning is no loss.
+        // A new start is not a loss.
         let mut bench = Bench::new();
         bench.come(0, [1, 10_000, 10_001]);
         assert_eq!(bench.run(5000), []);

@@ -1,4 +1,4 @@
-//! Getting an answer out of the core, and into the form of its offer.
+//! Obtaining an answer from the core, and rewriting it in the form of its offer.
 
 use str0m::RtcError;
 use str0m::change::SdpOffer;
@@ -19,7 +19,7 @@ impl Peer {
         self.wake_inactive(&media);
         let answer = self.apply(|rtc| rtc.sdp_api().accept_offer(parsed))?;
         self.tracks_answered(&offer.text, &media);
-        // The core has none for an m-line on which layers come.
+        // The core has no SSRC for an m-line that receives layers.
         self.declare_senders();
         let mut sdp = self.tracks.write_local(answer.to_sdp_string(), false);
         let made = self.rtc.direct_api().local_ice_credentials();
@@ -34,7 +34,7 @@ impl Peer {
         if let Some(earlier) = self.negotiation.taken_back.take() {
             let mut api = self.rtc.sdp_api();
             api.merge(earlier);
-            // Once there are data channels nothing has to announce them. What else there is is worked out anew.
+            // Once there are data channels, no announcement is needed. Other needs are evaluated anew.
             if let Some((_, core)) = api.apply()
                 && !offer.has_application()
             {
@@ -45,7 +45,7 @@ impl Peer {
         Ok(sdp)
     }
 
-    /// Our answer in the form of its offer. One that does not fit is never sent.
+    /// Returns our answer in the form of its offer. An answer that does not fit is never sent.
     fn as_offered(&self, core: &str, lines: &[MediaLine]) -> Result<String, PeerError> {
         let offered = self.negotiation.remote.pending.as_ref();
         let offered = Sdp::parse(offered.map_or("", |d| &d.sdp))?;
@@ -71,8 +71,8 @@ pub(in super::super) fn bad_sdp(error: RtcError) -> PeerError {
     }
 }
 
-/// A canonical description is one that the core can read; that it cannot is a fault of ours. What its parser says is
-/// not repeated: it tells where in memory the text stands.
+/// Handles a canonical description that the core cannot read, which is a fault of ours. Its parser's message is not
+/// repeated, because it contains memory addresses.
 pub(super) fn not_canonical(error: SdpParseError) -> PeerError {
     PeerError::BadDescription(match error {
         SdpParseError::Inconsistent(why) => why,

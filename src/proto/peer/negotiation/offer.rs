@@ -1,4 +1,4 @@
-//! Getting an offer out of the core.
+//! Obtaining an offer from the core.
 
 use super::super::core_access::replace_credentials;
 use super::super::description::own_attribute;
@@ -9,12 +9,12 @@ use str0m::IceCreds;
 
 impl Peer {
     pub(super) fn core_offer(&mut self) -> Result<Created, PeerError> {
-        // What an earlier offer would have added and was not answered goes into this one.
+        // Additions of an earlier offer that was not answered go into this one.
         self.keep_additions();
         let earlier = self.negotiation.taken_back.take();
         let mut adds = earlier.is_some();
         self.declare_senders();
-        // Without a description in force there is nothing to restart.
+        // Without a current description there is nothing to restart.
         let restart = self.negotiation.restart_wanted && !self.negotiation.lines.is_empty();
         let mut api = self.rtc.sdp_api();
         if !self.negotiation.application
@@ -52,8 +52,8 @@ impl Peer {
         })
     }
 
-    /// An offer that was made and is not under way any more: what it would have added is kept. A restart
-    /// in it is not; that is asked for anew, with new credentials.
+    /// Keeps the additions of an offer that is no longer pending. A restart in it is not kept; it is requested again,
+    /// with new credentials.
     pub(super) fn keep_additions(&mut self) {
         if let Some(created) = self.negotiation.created.take().filter(|c| c.adds) {
             self.negotiation.taken_back = self.without_offered_media(created.core);
@@ -61,8 +61,8 @@ impl Peer {
         self.forget_offered_media();
     }
 
-    /// The core makes no offer when nothing has changed, W3C does. So it is asked for a restart, and the
-    /// old credentials are put back: an offer that changes nothing, with an answer it will accept.
+    /// Creates an offer without changes. The core creates none in that case, unlike W3C; so it is asked for a restart,
+    /// and the old credentials are restored.
     fn unchanged_offer(&mut self) -> Result<Created, PeerError> {
         if self.negotiation.lines.is_empty() {
             return Err(PeerError::BadDescription(
@@ -85,7 +85,7 @@ impl Peer {
     }
 }
 
-/// Returns the ICE credentials in a description of ours.
+/// Returns the ICE credentials in a local description.
 pub(super) fn own_credentials(sdp: &str) -> IceCreds {
     let value = |name| own_attribute(sdp, name).unwrap_or_default();
     IceCreds {

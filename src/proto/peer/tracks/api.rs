@@ -1,4 +1,4 @@
-//! What the application does with transceivers (W3C WebRTC §5.1).
+//! Public methods of transceivers (W3C WebRTC §5.1).
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// [`PeerError::BadTrack`], [`PeerError::LimitReached`], [`PeerError::Closed`].
+    /// Returns [`PeerError::BadTrack`], [`PeerError::LimitReached`] or [`PeerError::Closed`].
     pub fn add_transceiver(
         &mut self,
         kind: MediaKind,
@@ -25,13 +25,13 @@ impl Peer {
         Ok(id)
     }
 
-    /// Adds a track to send (W3C §5.1 `addTrack`): on a transceiver that has none and has never sent, or
-    /// on a new one, which takes an m-line of the other side's next offer if there is one of its kind.
-    /// The direction in `config` counts for a new transceiver, and sending is added to it.
+    /// Adds a local track (W3C §5.1 `addTrack`): on a transceiver that has none and has never sent, or on a new one,
+    /// which takes an m-line of the next remote offer if there is one of its kind. The direction in `config` applies to
+    /// a new transceiver, with sending added to it.
     ///
     /// # Errors
     ///
-    /// As [`add_transceiver`](Self::add_transceiver).
+    /// The same as [`add_transceiver`](Self::add_transceiver).
     pub fn add_track(
         &mut self,
         kind: MediaKind,
@@ -72,13 +72,13 @@ impl Peer {
         Ok(id)
     }
 
-    /// Stops sending on a transceiver (W3C §5.1 `removeTrack`); what it receives goes on. It is unbound
-    /// at once; the other side is told by the next offer. [`add_track`](Self::add_track) does not use it
-    /// again; [`set_direction`](Self::set_direction) does.
+    /// Stops sending on a transceiver (W3C §5.1 `removeTrack`); receiving continues. It is unbound at once; the remote
+    /// peer learns it from the next offer. [`add_track`](Self::add_track) does not reuse the transceiver;
+    /// [`set_direction`](Self::set_direction) does.
     ///
     /// # Errors
     ///
-    /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    /// Returns [`PeerError::NoSuchTransceiver`] or [`PeerError::Closed`].
     pub fn remove_track(
         &mut self,
         transceiver: TransceiverId,
@@ -93,15 +93,15 @@ impl Peer {
         Ok(())
     }
 
-    /// Another source for a track that is being sent (W3C §5.2 `replaceTrack`): no negotiation. The times
-    /// of its frames may begin anywhere; they are continued from those before. With another codec
+    /// Replaces the source of a local track without negotiation (W3C §5.2 `replaceTrack`). Frame times of the new
+    /// source may start anywhere; they continue those of the previous one. With another codec,
     /// [`PeerEvent::TrackBound`] follows.
     ///
     /// # Errors
     ///
-    /// [`PeerError::BadTrack`] when that codec has not been negotiated for this transceiver: add another
-    /// one, or change [`set_codec_preferences`](Self::set_codec_preferences), and negotiate;
-    /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    /// Returns [`PeerError::BadTrack`] if the codec was not negotiated for this transceiver: add another one, or call
+    /// [`set_codec_preferences`](Self::set_codec_preferences), and negotiate. Returns [`PeerError::NoSuchTransceiver`]
+    /// or [`PeerError::Closed`].
     pub fn replace_track(
         &mut self,
         transceiver: TransceiverId,
@@ -126,12 +126,11 @@ impl Peer {
         Ok(())
     }
 
-    /// Changes what is wanted of a transceiver (W3C §5.4 `direction`). It takes effect with the next
-    /// negotiation.
+    /// Sets the wanted direction of a transceiver (W3C §5.4 `direction`). Takes effect with the next negotiation.
     ///
     /// # Errors
     ///
-    /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    /// Returns [`PeerError::NoSuchTransceiver`] or [`PeerError::Closed`].
     pub fn set_direction(
         &mut self,
         transceiver: TransceiverId,
@@ -149,12 +148,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Changes the codecs wanted (W3C §5.4 `setCodecPreferences`), the best first; empty: all. It takes
-    /// effect with the next negotiation; what was rejected for this m-line before stays so.
+    /// Sets the wanted codecs (W3C §5.4 `setCodecPreferences`), the preferred first; empty for all. Takes effect with
+    /// the next negotiation; codecs rejected for this m-line before stay rejected.
     ///
     /// # Errors
     ///
-    /// [`PeerError::BadTrack`], [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    /// Returns [`PeerError::BadTrack`], [`PeerError::NoSuchTransceiver`] or [`PeerError::Closed`].
     pub fn set_codec_preferences(
         &mut self,
         transceiver: TransceiverId,
@@ -173,16 +172,16 @@ impl Peer {
         Ok(())
     }
 
-    /// Stops a transceiver for good (W3C §5.4 `stop`): at once here, and for the other side with the next
-    /// negotiation, which rejects its m-line. [`PeerEvent::TransceiverStopped`] follows.
+    /// Stops a transceiver for good (W3C §5.4 `stop`): at once here, and for the remote peer with the next negotiation,
+    /// which rejects its m-line. [`PeerEvent::TransceiverStopped`] follows.
     ///
-    /// Chromium and libwebrtc take the rejection of the first m-line of a bundle for that of all, and end
-    /// the connection. Where they may be on the other side, set the direction of the first one to
+    /// Chromium and libwebrtc take the rejection of the first m-line of a bundle for that of all, and end the
+    /// connection. If the remote peer may be one of them, set the direction of the first transceiver to
     /// [`Direction::Inactive`] instead.
     ///
     /// # Errors
     ///
-    /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    /// Returns [`PeerError::NoSuchTransceiver`] or [`PeerError::Closed`].
     pub fn stop_transceiver(
         &mut self,
         transceiver: TransceiverId,
@@ -205,12 +204,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Pauses sending or goes on: meanwhile frames are accepted and dropped. No negotiation; the other
-    /// side sees that nothing comes.
+    /// Pauses or resumes sending: while paused, frames are accepted and dropped. No negotiation; the remote peer only
+    /// sees that nothing arrives.
     ///
     /// # Errors
     ///
-    /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    /// Returns [`PeerError::NoSuchTransceiver`] or [`PeerError::Closed`].
     pub fn set_track_paused(
         &mut self,
         transceiver: TransceiverId,
@@ -222,16 +221,18 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends a frame on a bound track. It goes out when the peer is polled. Frames share their bytes
-    /// between peers: one track can feed many.
+    /// Sends a frame on a bound track. It is sent when the peer is polled. The frame's data is shared, so one frame can
+    /// be sent to many peers without copies.
     ///
     /// # Errors
     ///
-    /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
-    /// [`PeerEvent::TrackUnbound`]; [`PeerError::LimitReached`] for a frame over
-    /// [`Limits::max_frame_size`]; [`PeerError::MessageTooLarge`] for sound that does not fit into one packet (the
-    /// MTU less 16 bytes), as there are no fragments of it; [`PeerError::BufferFull`] when the path carries less than is written; [`PeerError::BadTrack`] for a layer that was not negotiated;
-    /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    /// - [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after [`PeerEvent::TrackUnbound`].
+    /// - [`PeerError::LimitReached`] for a frame larger than [`Limits::max_frame_size`].
+    /// - [`PeerError::MessageTooLarge`] for audio that does not fit into one packet (the MTU less 16 bytes), because
+    ///   audio is not fragmented.
+    /// - [`PeerError::BufferFull`] if more is written than the path carries.
+    /// - [`PeerError::BadTrack`] for a layer that was not negotiated.
+    /// - [`PeerError::NoSuchTransceiver`] or [`PeerError::Closed`].
     pub fn write_frame(
         &mut self,
         transceiver: TransceiverId,
@@ -243,17 +244,18 @@ impl Peer {
         self.send_frame(transceiver, frame)
     }
 
-    /// Sends an RTP packet on a bound transceiver, of a peer in [`MediaMode::Packets`]. SSRC, payload type,
-    /// sequence number and timestamp become those of that peer. It goes out when the peer is polled. What
-    /// has been sent already, or comes much too late (256 packets), is left out.
+    /// Sends an RTP packet on a bound transceiver of a peer in [`MediaMode::Packets`]. SSRC, payload type, sequence
+    /// number and timestamp are rewritten for that peer. It is sent when the peer is polled. A duplicate, or a packet
+    /// more than 256 packets late, is dropped.
     ///
     /// # Errors
     ///
-    /// [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after
-    /// [`PeerEvent::TrackUnbound`]; [`PeerError::MessageTooLarge`] for a payload above 1,460 bytes;
-    /// [`PeerError::LimitReached`] when 4,096 packets have not been polled; [`PeerError::BufferFull`] when the
-    /// path carries less than is written; [`PeerError::BadTrack`] for a layer that was not negotiated or a peer in
-    /// [`MediaMode::Frames`]; [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    /// - [`PeerError::TrackNotBound`] before [`PeerEvent::TrackBound`] and after [`PeerEvent::TrackUnbound`].
+    /// - [`PeerError::MessageTooLarge`] for a payload larger than 1,460 bytes.
+    /// - [`PeerError::LimitReached`] if 4,096 packets have not been polled.
+    /// - [`PeerError::BufferFull`] if more is written than the path carries.
+    /// - [`PeerError::BadTrack`] for a layer that was not negotiated, or a peer in [`MediaMode::Frames`].
+    /// - [`PeerError::NoSuchTransceiver`] or [`PeerError::Closed`].
     pub fn write_rtp(
         &mut self,
         transceiver: TransceiverId,
@@ -270,13 +272,13 @@ impl Peer {
         self.send_packet(transceiver, packet)
     }
 
-    /// Asks the other side for a keyframe (RFC 4585 §6.3.1, RFC 5104 §4.3.1) of a layer, or of the only
-    /// one. A frame that could not be had whole is asked for without this.
+    /// Requests a keyframe from the remote peer (RFC 4585 §6.3.1, RFC 5104 §4.3.1), of a layer or of the only one.
+    /// Incomplete frames cause a request automatically.
     ///
     /// # Errors
     ///
-    /// [`PeerError::BadTrack`] when nothing is received there or that kind was not negotiated;
-    /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    /// Returns [`PeerError::BadTrack`] if nothing is received there or that kind of request was not negotiated,
+    /// [`PeerError::NoSuchTransceiver`], or [`PeerError::Closed`].
     pub fn request_keyframe(
         &mut self,
         transceiver: TransceiverId,
@@ -290,19 +292,19 @@ impl Peer {
         self.ask_for_keyframe(mid, rid, kind)
     }
 
-    /// What is known of a transceiver; `None` when there is none of that name (any more).
+    /// Returns properties and state of a transceiver; `None` if it does not exist or has been stopped.
     pub fn transceiver(&self, id: TransceiverId) -> Option<TransceiverInfo> {
         let found = self.tracks.list.iter().find(|t| t.id == id);
         found.map(|t| self.info_of(t))
     }
 
-    /// All transceivers that are not stopped, in the order they were made.
+    /// Returns all transceivers that are not stopped, in order of creation.
     pub fn transceivers(&self) -> Vec<TransceiverInfo> {
         let list = self.tracks.list.iter();
         list.map(|t| self.info_of(t)).collect()
     }
 
-    /// With the mid that the other side knows.
+    /// Returns the transceiver's properties with the mid on the wire.
     fn info_of(&self, transceiver: &Transceiver) -> TransceiverInfo {
         let mut info = transceiver.info();
         info.mid = info.mid.map(|id| self.negotiation.wire_mid(&id));

@@ -1,4 +1,4 @@
-//! How much the path carries, by what the other side reports, and how much is wanted of it.
+//! Bandwidth: estimates of what the path carries, and the bitrate that is wanted.
 
 use std::time::Instant;
 
@@ -9,29 +9,29 @@ use super::super::error::PeerError;
 use super::super::state::PeerEvent;
 use super::TransceiverId;
 
-/// What a path carries, in bits a second.
+/// Bandwidth available for sending, in bits per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BandwidthEstimate {
-    /// What all that is sent to this peer may take together, worked out here from the arrival times that
-    /// the other side reports (transport-wide congestion control). Comes while
-    /// [`PeerConfig::bandwidth_estimation`](super::super::PeerConfig::bandwidth_estimation) is on.
+    /// Estimate for everything sent to this peer, computed here from the arrival times that the remote peer reports
+    /// (transport-wide congestion control). Reported if
+    /// [`PeerConfig::bandwidth_estimation`](super::super::PeerConfig::bandwidth_estimation) is set.
     TransportCc {
         /// The estimate.
         bits_per_second: u64,
-        /// Whether more could be found out: by sending more than is needed for a moment.
+        /// `true` if probing, which briefly sends more than is needed, could find more.
         can_probe: bool,
     },
-    /// What the other side says it can take (REMB), of a track or of all.
+    /// Maximum bitrate requested by the remote peer (REMB), for a track or for all.
     Remb {
-        /// The track it was said of.
+        /// The track it was reported for.
         transceiver: TransceiverId,
-        /// What it said.
+        /// The requested maximum.
         bits_per_second: u64,
     },
 }
 
 impl BandwidthEstimate {
-    /// In bits a second.
+    /// Returns the bitrate, in bits per second.
     pub fn bits_per_second(&self) -> u64 {
         match self {
             Self::TransportCc {
@@ -45,14 +45,13 @@ impl BandwidthEstimate {
 }
 
 impl Peer {
-    /// How much is wanted to be sent to this peer, in bits a second: the estimate is driven up to that,
-    /// by probing, and not beyond. Without
-    /// [`PeerConfig::bandwidth_estimation`](super::super::PeerConfig::bandwidth_estimation) nothing
-    /// happens.
+    /// Sets the bitrate wanted for sending to this peer, in bits per second: the estimate is raised by probing up to
+    /// that value. Has no effect without
+    /// [`PeerConfig::bandwidth_estimation`](super::super::PeerConfig::bandwidth_estimation).
     ///
     /// # Errors
     ///
-    /// [`PeerError::Closed`].
+    /// Returns [`PeerError::Closed`].
     pub fn set_desired_bitrate(
         &mut self,
         bits_per_second: u64,
@@ -64,13 +63,13 @@ impl Peer {
         Ok(())
     }
 
-    /// Tells the other side to send no more than this on a received track (REMB,
-    /// draft-alvestrand-rmcat-remb). It is a request; browsers follow it.
+    /// Requests a maximum bitrate for a received track from the remote peer (REMB, draft-alvestrand-rmcat-remb).
+    /// Browsers comply.
     ///
     /// # Errors
     ///
-    /// [`PeerError::BadTrack`] when nothing has been received there;
-    /// [`PeerError::NoSuchTransceiver`], [`PeerError::Closed`].
+    /// Returns [`PeerError::BadTrack`] if nothing was received there, [`PeerError::NoSuchTransceiver`], or
+    /// [`PeerError::Closed`].
     pub fn request_bitrate(
         &mut self,
         transceiver: TransceiverId,
@@ -122,8 +121,8 @@ mod tests {
     };
     use crate::testing::{Link, Simulation};
 
-    /// The core pads what is sent up to 50 kbit/s for as long as anything may be sent, though nothing is
-    /// (docs/upstream.md): no more than that, and nothing once the direction says so.
+    /// The core pads an idle track with up to 50 kbit/s while its direction allows sending (docs/upstream.md): no more
+    /// than that, and nothing once the direction forbids it.
     #[test]
     fn an_idle_track_is_padded_within_bounds() {
         let mut sim = Simulation::new(6, Link::default().delay(10, 0));
@@ -146,7 +145,7 @@ mod tests {
             sim.run_for(20);
         }
         let in_ten_seconds = |sim: &mut Simulation| {
-            // Probes of what the path carries come to an end first.
+            // Bandwidth probes end first.
             sim.run_for(30_000);
             let before = sim.peer(a).stats();
             sim.run_for(10_000);

@@ -1,4 +1,4 @@
-//! Which codecs there are, which are offered, and what was agreed upon.
+//! Codecs: known, offered and negotiated ones.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ const ALL: [Codec; 9] = [
     Codec::G722,
 ];
 
-/// The codec of this name, in any case (RFC 4855 §3).
+/// Returns the codec with this name, ignoring case (RFC 4855 §3).
 pub(super) fn codec_named(name: &str) -> Option<Codec> {
     ALL.into_iter()
         .find(|c| c.name().eq_ignore_ascii_case(name))
@@ -41,7 +41,7 @@ pub(super) fn codec_of_core(codec: CoreCodec) -> Option<Codec> {
     })
 }
 
-/// Sound or pictures.
+/// Kind of media: audio or video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MediaKind {
     /// `m=audio`.
@@ -51,7 +51,7 @@ pub enum MediaKind {
 }
 
 impl MediaKind {
-    /// What this codec encodes.
+    /// Returns the kind of media that this codec encodes.
     pub fn of(codec: Codec) -> Self {
         match codec.is_video() {
             true => Self::Video,
@@ -68,7 +68,7 @@ impl MediaKind {
 }
 
 impl fmt::Display for MediaKind {
-    /// As in an m-line.
+    /// Formats the kind as in an m-line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Audio => "audio",
@@ -77,11 +77,11 @@ impl fmt::Display for MediaKind {
     }
 }
 
-/// The codecs a peer knows. All that browsers know by default, in the order of preference of
-/// Chromium's offers.
+/// The codecs that a peer may negotiate. Default: all that browsers support, in the order of preference of Chromium's
+/// offers.
 ///
-/// H.264 is offered as constrained baseline, baseline, main and high, level 3.1; the first three in both
-/// packetization modes.
+/// H.264 is offered as constrained baseline, baseline, main and high, level 3.1; the first three in both packetization
+/// modes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Codecs(Vec<Codec>);
 
@@ -92,7 +92,7 @@ impl Default for Codecs {
 }
 
 impl Codecs {
-    /// These and no others. For each kind the first is what is preferred.
+    /// Creates a list with these codecs only. The first of each kind is preferred.
     pub fn only(codecs: impl IntoIterator<Item = Codec>) -> Self {
         let mut list = Vec::new();
         for codec in codecs {
@@ -103,24 +103,24 @@ impl Codecs {
         Self(list)
     }
 
-    /// Without this one.
+    /// Returns the list without this codec.
     #[must_use]
     pub fn without(mut self, codec: Codec) -> Self {
         self.0.retain(|c| *c != codec);
         self
     }
 
-    /// In order of preference.
+    /// Iterates over the codecs in order of preference.
     pub fn iter(&self) -> impl Iterator<Item = Codec> + '_ {
         self.0.iter().copied()
     }
 
-    /// Whether this one is among them.
+    /// Returns `true` if this codec is in the list.
     pub fn contains(&self, codec: Codec) -> bool {
         self.0.contains(&codec)
     }
 
-    /// Their names, of one kind.
+    /// Returns the names of the codecs of one kind.
     pub(super) fn names(&self, kind: MediaKind) -> Vec<String> {
         let of_kind = self.iter().filter(|c| MediaKind::of(*c) == kind);
         of_kind.map(|c| c.name().to_owned()).collect()
@@ -145,23 +145,23 @@ impl Codecs {
     }
 }
 
-/// A codec as it was agreed upon (W3C `RTCRtpCodecParameters`).
+/// A negotiated codec (W3C `RTCRtpCodecParameters`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CodecParameters {
-    /// Which.
+    /// The codec.
     pub codec: Codec,
-    /// Its payload type in RTP.
+    /// RTP payload type.
     pub payload_type: u8,
-    /// Ticks of the RTP timestamp in a second.
+    /// RTP clock rate, in Hz.
     pub clock_rate: u32,
-    /// Of sound; 0 for video.
+    /// Number of audio channels; 0 for video.
     pub channels: u8,
-    /// The parameters, as in `a=fmtp`; empty when there are none.
+    /// Format parameters, as in `a=fmtp`; empty if there are none.
     pub sdp_fmtp_line: String,
-    /// H.264: profile and level (RFC 6184 §8.1), `0x42e01f` for constrained baseline 3.1.
+    /// H.264: profile and level (RFC 6184 §8.1), such as `0x42e01f` for constrained baseline 3.1.
     pub profile_level_id: Option<u32>,
-    /// H.264: 0 for one NAL unit a packet, 1 for any.
+    /// H.264: 0 for one NAL unit per packet, 1 for any packetization.
     pub packetization_mode: Option<u8>,
 }
 

@@ -1,29 +1,28 @@
-//! How a transceiver begins, and whether that can be.
+//! Initial configuration of a transceiver, and its validation.
 
 use super::super::error::PeerError;
 use super::{Codec, Codecs, Direction, MediaKind};
 
-/// How a transceiver begins (W3C `RTCRtpTransceiverInit`).
+/// Initial configuration of a transceiver (W3C `RTCRtpTransceiverInit`).
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct TransceiverConfig {
-    /// What is wanted. [`Direction::SendRecv`] by default.
+    /// Wanted direction. Default: [`Direction::SendRecv`].
     pub direction: Direction,
-    /// Tracks of one stream are played in step. `None`: one that all tracks of this peer share.
+    /// Stream id; tracks of one stream are played in sync. `None`: a generated id shared by all tracks of this peer.
     pub stream_id: Option<String>,
-    /// The name of the track. `None`: one is made up.
+    /// Track id. `None`: a generated id.
     pub track_id: Option<String>,
-    /// The codecs wanted, the best first (W3C `setCodecPreferences`). Empty: all of the peer's.
+    /// Wanted codecs, the preferred first (W3C `setCodecPreferences`). Empty: all of the peer's.
     pub codecs: Vec<Codec>,
-    /// Layers of simulcast that are offered for sending (RFC 8853), each a name of letters and digits.
-    /// Empty: one stream.
+    /// Simulcast layers offered for sending (RFC 8853), with names of letters and digits. Empty: a single stream.
     pub send_rids: Vec<String>,
-    /// Layers of simulcast that are asked for (RFC 8853), as `send_rids`. The other side need not follow; what it
-    /// does send, [`RemoteTrack::rids`](super::RemoteTrack::rids) tells. For an m-line that only receives.
+    /// Simulcast layers requested for receiving (RFC 8853), with names as in `send_rids`. The remote peer may decline;
+    /// [`RemoteTrack::rids`](super::RemoteTrack::rids) has the layers it sends. For an m-line that only receives.
     pub recv_rids: Vec<String>,
-    /// Opus in stereo: `stereo=1` asks the other side for it, `sprop-stereo=1` says that it comes from here
-    /// (RFC 7587 §6.1). Browsers play in stereo what is announced so, and send it when asked. Off by
-    /// default; sound in stereo can be sent all the same, but may be played in mono.
+    /// Opus in stereo: `stereo=1` requests it from the remote peer, `sprop-stereo=1` announces it for sending (RFC 7587
+    /// §6.1). Browsers play announced stereo in stereo, and send it on request. Off by default; stereo audio can be
+    /// sent all the same, but may be played in mono.
     pub stereo: bool,
 }
 
@@ -72,7 +71,7 @@ impl TransceiverConfig {
     }
 }
 
-/// `msid` is made of token characters (RFC 8830 §2), at most 64 of them; so are the names of layers.
+/// Validates a configuration. `msid` consists of at most 64 token characters (RFC 8830 §2); so do the names of layers.
 pub(super) fn check_config(
     kind: MediaKind,
     config: &TransceiverConfig,

@@ -1,4 +1,4 @@
-//! Which way media flows.
+//! Direction of media.
 
 use std::fmt;
 use std::time::Instant;
@@ -8,38 +8,38 @@ use super::super::error::PeerError;
 use super::TransceiverId;
 use super::config::check_id;
 
-/// Which way media flows on an m-line (RFC 8829 §4.2.3), seen from here.
+/// Direction of media on an m-line (RFC 8829 §4.2.3), as seen from this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Direction {
-    /// Both ways.
+    /// Send and receive.
     #[default]
     SendRecv,
-    /// From here.
+    /// Send only.
     SendOnly,
-    /// To here.
+    /// Receive only.
     RecvOnly,
-    /// Not at all.
+    /// Neither send nor receive.
     Inactive,
 }
 
 impl Direction {
-    /// Whether something goes out.
+    /// Returns `true` if the direction includes sending.
     pub fn is_sending(self) -> bool {
         matches!(self, Self::SendRecv | Self::SendOnly)
     }
 
-    /// Whether something comes in.
+    /// Returns `true` if the direction includes receiving.
     pub fn is_receiving(self) -> bool {
         matches!(self, Self::SendRecv | Self::RecvOnly)
     }
 
-    /// As the other side sees it.
+    /// Returns the direction as the remote peer sees it.
     #[must_use]
     pub fn reversed(self) -> Self {
         Self::of(self.is_receiving(), self.is_sending())
     }
 
-    /// What both allow.
+    /// Returns the directions that both allow.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self::of(
@@ -48,7 +48,7 @@ impl Direction {
         )
     }
 
-    /// With or without sending, receiving as it was.
+    /// Returns the direction with or without sending; receiving is unchanged.
     #[must_use]
     pub fn with_sending(self, sending: bool) -> Self {
         Self::of(sending, self.is_receiving())
@@ -63,7 +63,7 @@ impl Direction {
         }
     }
 
-    /// The direction that a line of SDP states.
+    /// Parses the direction in a line of SDP.
     pub(super) fn from_line(line: &str) -> Option<Self> {
         Some(match line.trim_end() {
             "a=sendrecv" => Self::SendRecv,
@@ -86,7 +86,7 @@ impl Direction {
 }
 
 impl fmt::Display for Direction {
-    /// As in SDP.
+    /// Formats the direction as in SDP.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SendRecv => "sendrecv",
@@ -98,14 +98,14 @@ impl fmt::Display for Direction {
 }
 
 impl Peer {
-    /// Says that what is sent on a transceiver belongs to this stream, as this track, from the next negotiation on
-    /// (W3C §5.2 `setStreams`). So an m-line that is not in use ([`Direction::Inactive`]) can be given to another
-    /// source; it then gets another SSRC, too, without which Chromium shows nothing.
+    /// Sets the stream id and the track id of a local track, from the next negotiation on (W3C §5.2 `setStreams`). This
+    /// allows giving an unused m-line ([`Direction::Inactive`]) to another source; it then gets another SSRC as well,
+    /// without which Chromium displays nothing.
     ///
     /// # Errors
     ///
-    /// [`PeerError::BadTrack`] when an id is not 1 to 64 token characters; [`PeerError::NoSuchTransceiver`],
-    /// [`PeerError::Closed`].
+    /// Returns [`PeerError::BadTrack`] unless both ids have 1 to 64 token characters, [`PeerError::NoSuchTransceiver`],
+    /// or [`PeerError::Closed`].
     pub fn set_track_ids(
         &mut self,
         transceiver: TransceiverId,
@@ -125,7 +125,7 @@ impl Peer {
         let is_idle = !found.agreed.is_some_and(|a| a.current.is_sending());
         let mid = found.mid.filter(|_| is_idle && found.send_rids.is_empty());
         if let Some(mid) = mid {
-            // The next offer declares another one.
+            // The next offer declares another SSRC.
             found.is_tuned = false;
             let mut api = self.rtc.direct_api();
             let ssrc = api.stream_tx_by_mid(mid, None).map(|stream| stream.ssrc());

@@ -1,4 +1,4 @@
-//! RTP header extensions (RFC 8285): which are negotiated, and what a packet says in them.
+//! RTP header extensions (RFC 8285): negotiation, and values in packets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,37 +11,36 @@ use str0m::rtp::{AbsCaptureTime, Extension, ExtensionSerializer, ExtensionValues
 
 use super::super::error::PeerError;
 
-/// The most extensions that can be named beside the standard ones: one-byte headers have 14 ids.
+/// Maximum number of extensions in addition to the standard ones: one-byte headers have 14 ids.
 const MAX_EXTRA: usize = 7;
 
-/// Bytes of a value in the one-byte form (RFC 8285 §4.2).
+/// Maximum size of a value in the one-byte form, in bytes (RFC 8285 §4.2).
 const ONE_BYTE_FORM: usize = 16;
 
-/// Bytes of all such values of a packet that are kept or sent; what is beyond is left out.
+/// Maximum total size of raw values in a packet that are kept or sent, in bytes; further ones are left out.
 const MAX_VALUES: usize = 255;
 
-/// What a packet says in its header extensions, from end to end. What is said from hop to hop (MID, RID,
-/// transport-wide sequence numbers, send times) is the peer's own business. Empty for most packets, and
-/// then costs nothing.
+/// End-to-end header extensions of a packet. Hop-by-hop ones (MID, RID, transport-wide sequence numbers, send times)
+/// are handled by the peer. Empty for most packets, at no cost.
 ///
-/// On the way out only what was negotiated with that peer is sent; the ids are that peer's.
+/// Only extensions negotiated with the receiving peer are sent, with its ids.
 #[derive(Clone, Default, PartialEq)]
 pub struct HeaderExtensions(Option<Box<ExtensionValues>>);
 
-/// The values of extensions that are passed on as bytes, by their URIs.
+/// Values of extensions that are passed through as bytes, by URI.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct RawValues(Vec<(Arc<str>, Arc<[u8]>)>);
 
 impl HeaderExtensions {
-    /// None.
+    /// No extensions.
     pub const EMPTY: Self = Self(None);
 
-    /// Whether there are none.
+    /// Returns `true` if there are no extensions.
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// How loud it is, in dB below the loudest, 0 to 127, and whether somebody speaks (RFC 6464).
+    /// Returns the audio level in dB below the maximum, 0 to 127, and whether it contains speech (RFC 6464).
     pub fn audio_level(&self) -> Option<(u8, bool)> {
         let values = self.0.as_ref()?;
         let level = values.audio_level?.unsigned_abs().min(127);
@@ -51,12 +50,12 @@ impl HeaderExtensions {
     /// Sets [`audio_level`](Self::audio_level).
     pub fn set_audio_level(&mut self, level: u8, voice: bool) {
         let values = self.values();
-        // At most 127 below, so it fits.
+        // At most 127, so it fits.
         values.audio_level = Some(-i8::try_from(level.min(127)).unwrap_or(i8::MAX));
         values.voice_activity = Some(voice);
     }
 
-    /// How the picture is to be turned (3GPP TS 26.114 §7.4.5).
+    /// Returns the rotation for display (3GPP TS 26.114 §7.4.5).
     pub fn video_orientation(&self) -> Option<VideoOrientation> {
         self.0.as_ref()?.video_orientation
     }
@@ -66,7 +65,7 @@ impl HeaderExtensions {
         self.values().video_orientation = Some(orientation);
     }
 
-    /// When it was taken, by the first sender's clock (`abs-capture-time`).
+    /// Returns the capture time by the first sender's clock (`abs-capture-time`).
     pub fn capture_time(&self) -> Option<SystemTime> {
         Some(self.0.as_ref()?.abs_capture_time?.capture_time)
     }
@@ -79,7 +78,7 @@ impl HeaderExtensions {
         });
     }
 
-    /// How long a receiver is to hold pictures back at least (`playout-delay`).
+    /// Returns the minimum time that a receiver should delay playout (`playout-delay`).
     pub fn playout_delay(&self) -> Option<Duration> {
         let least = self.0.as_ref()?.play_delay_min?;
         Some(least.into())
@@ -92,16 +91,15 @@ impl HeaderExtensions {
         (values.play_delay_min, values.play_delay_max) = (Some(least), Some(most));
     }
 
-    /// The bytes of an extension named in
-    /// [`PeerConfig::header_extensions`](super::super::PeerConfig::header_extensions) that the core does
-    /// not know itself.
+    /// Returns the value of an extension named in
+    /// [`PeerConfig::header_extensions`](super::super::PeerConfig::header_extensions) that the core does not know.
     pub fn raw(&self, uri: &str) -> Option<&[u8]> {
         let raw = self.0.as_ref()?.user_values.get::<RawValues>()?;
         let (_, value) = raw.0.iter().find(|(u, _)| **u == *uri)?;
         Some(value)
     }
 
-    /// Sets [`raw`](Self::raw). All together have at most 255 bytes; what is beyond is left out.
+    /// Sets [`raw`](Self::raw). All values together are limited to 255 bytes; further ones are left out.
     pub fn set_raw(&mut self, uri: &str, value: &[u8]) {
         set_raw(self.values(), uri.into(), value);
     }
@@ -110,7 +108,7 @@ impl HeaderExtensions {
         self.0.get_or_insert_default()
     }
 
-    /// What is from end to end in a packet that has come.
+    /// Returns the end-to-end extensions of a received packet.
     pub(super) fn from_core(values: ExtensionValues) -> Self {
         let is_empty = values.audio_level.is_none()
             && values.video_orientation.is_none()
@@ -140,17 +138,17 @@ impl HeaderExtensions {
     }
 }
 
-/// The header extension that says how long a receiver holds pictures back. Where it is among
+/// URI of the header extension that delays playout at the receiver. If it is in
 /// [`PeerConfig::header_extensions`](super::super::PeerConfig::header_extensions) and
-/// [`PeerConfig::stats_interval`](super::super::PeerConfig::stats_interval) is set, a peer that loses packets is told to
-/// wait for what is sent again, unless the application says something else.
+/// [`PeerConfig::stats_interval`](super::super::PeerConfig::stats_interval) is set, a peer that loses packets is told
+/// to wait for retransmissions, unless the application sets a value itself.
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
-/// The longest delay that the extension can say, in hundredths of a second.
+/// Maximum delay that the extension can express, in hundredths of a second.
 const MAX_PLAYOUT_DELAY: u64 = 0xfff;
 
-/// The values for a receiver that is to hold back for at least this long: the least, and the most. Not both may be 0, which
-/// would have it show pictures as they come, in whatever order.
+/// Returns minimum and maximum playout delay for a receiver that should wait at least this long. They must not both be
+/// 0, which would make it display frames in order of arrival.
 pub(super) fn playout_delay(least: Duration) -> (MediaTime, MediaTime) {
     let least = least.as_millis().div_ceil(10) as u64;
     (
@@ -184,7 +182,7 @@ fn set_raw(values: &mut ExtensionValues, uri: Arc<str>, value: &[u8]) {
     values.user_values.set(raw);
 }
 
-/// An extension that the core does not know: its bytes are passed on.
+/// An extension that the core does not know; its value is passed through as bytes.
 #[derive(Debug)]
 struct Passed(Arc<str>);
 
@@ -227,7 +225,7 @@ impl ExtensionSerializer for Passed {
     }
 }
 
-/// Those the core knows and does not offer by itself.
+/// Extensions that the core knows but does not offer by itself.
 const KNOWN: [Extension; 5] = [
     Extension::AbsoluteCaptureTime,
     Extension::PlayoutDelay,
@@ -236,7 +234,7 @@ const KNOWN: [Extension; 5] = [
     Extension::FrameMarking,
 ];
 
-/// Adds these to the extensions that are negotiated.
+/// Adds extensions to those that are negotiated.
 pub(in super::super) fn configure(
     mut core: RtcConfig,
     uris: &[String],

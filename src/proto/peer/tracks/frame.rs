@@ -1,4 +1,4 @@
-//! Frames in and out, and keyframes asked for.
+//! Sending and receiving frames, and keyframe requests.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,26 +15,26 @@ use super::{Bytes, KEYFRAME_PATIENCE, MAX_LAYERS, TransceiverId, extensions};
 use crate::proto::media::Codec;
 use crate::proto::media::jitter::Arrival;
 
-/// A frame to be sent: a picture, or a packet of sound.
+/// A frame to send: a video frame or an audio packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EncodedFrame {
-    /// The encoded bytes: see [`Codec`] for their form. A clone shares them.
+    /// The encoded data: see [`Codec`] for its form. Clones share it.
     pub data: Bytes,
-    /// When it is shown or heard, from any beginning.
+    /// Presentation time, from an arbitrary origin.
     pub time: FrameTime,
-    /// The moment that `time` stands for, for what is to be played in step; `None`: now.
+    /// The instant that `time` refers to, for synchronization of tracks; `None`: now.
     pub wallclock: Option<Instant>,
-    /// Which layer, for simulcast.
+    /// The simulcast layer, if any.
     pub rid: Option<String>,
 }
 
-/// A point in the time of the media.
+/// A media time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameTime {
-    /// From any beginning.
+    /// A duration from an arbitrary origin.
     Media(Duration),
-    /// In ticks of the codec's RTP clock, counted on beyond 32 bits.
+    /// Ticks of the codec's RTP clock, extended beyond 32 bits.
     Ticks(u64),
 }
 
@@ -45,7 +45,7 @@ impl From<Duration> for FrameTime {
 }
 
 impl EncodedFrame {
-    /// A frame of this time in the media.
+    /// Creates a frame with this media time.
     pub fn new(data: impl Into<Bytes>, time: impl Into<FrameTime>) -> Self {
         Self {
             data: data.into(),
@@ -70,44 +70,43 @@ impl EncodedFrame {
     }
 }
 
-/// A frame that has come, in order.
+/// A received frame, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedFrame {
-    /// On which transceiver.
+    /// The transceiver.
     pub transceiver: TransceiverId,
-    /// Of which layer, for simulcast.
+    /// The simulcast layer, if any.
     pub rid: Option<String>,
-    /// What it is encoded with.
+    /// The codec.
     pub codec: Codec,
-    /// Its payload type.
+    /// RTP payload type.
     pub payload_type: u8,
-    /// Its time in the media, from a beginning that the sender has chosen.
+    /// Media time, from an origin chosen by the sender.
     pub time: Duration,
-    /// The same in ticks of the codec's RTP clock, counted on beyond 32 bits.
+    /// Media time in ticks of the codec's RTP clock, extended beyond 32 bits.
     pub rtp_timestamp: u64,
-    /// When its first packet came.
+    /// Arrival time of its first packet.
     pub received: Instant,
-    /// When it was taken, by the sender's clock, once a sender report has told how that goes
-    /// (RFC 3550 §6.4.1).
+    /// Capture time by the sender's clock; `None` before a sender report was received (RFC 3550 §6.4.1).
     pub captured: Option<SystemTime>,
-    /// Nothing is missing between the frame before and this one.
+    /// Set if nothing is missing between the previous frame and this one.
     pub contiguous: bool,
-    /// Whether a decoder can start here. Always true for sound.
+    /// Set if a decoder can start with this frame. Always set for audio.
     pub keyframe: bool,
-    /// The encoded bytes.
+    /// The encoded data.
     pub data: Bytes,
 }
 
 impl ReceivedFrame {
-    /// The frame as it can be sent on: same bytes, same time.
+    /// Converts to a frame that can be sent, with the same data and time.
     pub fn to_encoded(&self) -> EncodedFrame {
         EncodedFrame::new(self.data.clone(), FrameTime::Ticks(self.rtp_timestamp))
             .wallclock(self.received)
     }
 }
 
-/// How the other side asks for a keyframe.
+/// Kind of a keyframe request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyframeRequestKind {
     /// Picture loss indication (RFC 4585 §6.3.1).
@@ -116,30 +115,30 @@ pub enum KeyframeRequestKind {
     Fir,
 }
 
-/// What a sender says of its clocks (RFC 3550 §6.4.1).
+/// A sender report: the sender's clocks and counters (RFC 3550 §6.4.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SenderReport {
-    /// On which transceiver.
+    /// The transceiver.
     pub transceiver: TransceiverId,
-    /// Of which layer, for simulcast.
+    /// The simulcast layer, if any.
     pub rid: Option<String>,
-    /// The sender's wall clock …
+    /// The sender's wall clock.
     pub wallclock: SystemTime,
-    /// … at this RTP timestamp.
+    /// The RTP timestamp that corresponds to [`wallclock`](Self::wallclock).
     pub rtp_timestamp: u32,
-    /// Packets sent so far.
+    /// Number of packets sent so far.
     pub packets: u32,
-    /// Bytes of payload sent so far.
+    /// Number of payload bytes sent so far.
     pub bytes: u32,
 }
 
-/// The time of what is sent. A new source continues where the old one ended.
+/// Media time of what is sent. A new source continues the previous one's.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
-    /// Added to the times of this source, in ticks.
+    /// Offset added to the times of this source, in ticks.
     offset: i128,
-    /// Ticks and wall clock of the frame sent last.
+    /// Ticks and wall clock of the last frame sent.
     last: Option<(u64, Instant)>,
     restarting: bool,
     rate: u32,
@@ -174,7 +173,7 @@ impl Clock {
     }
 }
 
-/// A layer whose pictures cannot be decoded until a keyframe comes.
+/// A layer that cannot be decoded until a keyframe arrives.
 #[derive(Debug)]
 pub(super) struct Repair {
     rid: Option<Rid>,
@@ -182,8 +181,8 @@ pub(super) struct Repair {
     asked: Option<Instant>,
 }
 
-/// What the core leaves of the MTU to a packet's payload: the tag of SRTP is taken off, and what is left is made a
-/// multiple of a cipher's block.
+/// The core leaves the MTU less the SRTP tag, rounded down to a multiple of the cipher's block size, for a packet's
+/// payload.
 const SRTP_OVERHEAD: usize = 16;
 const SRTP_BLOCK: usize = 16;
 
@@ -216,7 +215,7 @@ impl Peer {
             return Ok(());
         }
         let payload_type = bound.payload_type.into();
-        // A frame of sound is one packet (RFC 7587 §4.2); the core would make several frames of it.
+        // An audio frame is one packet (RFC 7587 §4.2); the core would split it into several frames.
         let one_packet = (self.config.mtu - SRTP_OVERHEAD) / SRTP_BLOCK * SRTP_BLOCK;
         if transceiver.kind == MediaKind::Audio && frame.data.len() > one_packet {
             return Err(PeerError::MessageTooLarge {
@@ -252,7 +251,7 @@ impl Peer {
         transceiver.has_sent = true;
         transceiver.sent.0 += 1;
         transceiver.sent.1 += frame.data.len() as u64;
-        // The core makes packets of it in its timeout.
+        // The core packetizes in its timeout.
         self.core_timeout();
         Ok(())
     }
@@ -301,7 +300,7 @@ impl Peer {
         };
         let (first, last) = (**data.seq_range.start(), **data.seq_range.end());
         let arrival = Arrival {
-            // The core does not say; a change shows in the numbers.
+            // Not reported by the core; a change shows in the sequence numbers.
             ssrc: 0,
             sequence: first as u16,
             packets: u16::try_from(last.saturating_sub(first) + 1).unwrap_or(u16::MAX),
@@ -379,7 +378,7 @@ impl Peer {
         self.event(event);
     }
 
-    /// The other side sends nothing for a while, or goes on.
+    /// Handles that a received stream has become silent, or has resumed.
     pub(in super::super) fn on_stream_paused(&mut self, mid: Mid, rid: Option<Rid>, muted: bool) {
         let Some(transceiver) = self.tracks.by_core_mid(mid) else {
             return;
@@ -406,7 +405,7 @@ impl super::Transceiver {
         self.pieces[index].join(data, whole);
     }
 
-    /// Whether a keyframe is to be asked for now: something is missing, and none has come since.
+    /// Returns `true` if a keyframe has to be requested now: something is missing, and none has arrived since.
     fn wants_keyframe(
         &mut self,
         rid: Option<Rid>,
@@ -420,7 +419,7 @@ impl super::Transceiver {
             None => {
                 self.repair.push(Repair {
                     rid,
-                    // What comes first and is no keyframe cannot be decoded either.
+                    // A first frame that is not a keyframe cannot be decoded.
                     waiting: true,
                     asked: None,
                 });
@@ -440,7 +439,7 @@ impl super::Transceiver {
     }
 }
 
-/// The sender's wall clock at this timestamp (RFC 3550 §6.4.1).
+/// Returns the sender's wall clock at this timestamp (RFC 3550 §6.4.1).
 pub(super) fn captured_at(report: &SenderInfo, timestamp: u32, rate: u32) -> Option<SystemTime> {
     let ahead = timestamp
         .wrapping_sub(report.rtp_time.numer() as u32)
@@ -453,7 +452,7 @@ pub(super) fn captured_at(report: &SenderInfo, timestamp: u32, rate: u32) -> Opt
     }
 }
 
-/// What was asked for is done by peers of the other mode.
+/// Returns the error for an operation of the other media mode.
 pub(super) fn wrong_mode(wanted: &str) -> PeerError {
     PeerError::BadTrack(format!(
         "this peer was not made with PeerConfig::media_mode(MediaMode::{wanted})"

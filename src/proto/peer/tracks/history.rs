@@ -1,59 +1,59 @@
-//! How many packets are kept to be sent again (RFC 4588).
+//! Number of packets kept for retransmission (RFC 4588).
 //!
-//! The core keeps some 400 bytes of its own for each, in every peer, payload not counted: with a thousand of them
-//! that is most of what a viewer costs. So it is told to keep what this stream needs.
+//! The core needs about 400 bytes per packet in every peer, plus the payload: with a thousand packets that is most of
+//! the memory of a viewer. It is therefore told to keep only what this stream needs.
 
 use std::time::{Duration, Instant};
 
 use str0m::rtp::StreamTx;
 
-/// How long a packet is kept at most. aiortc asks a second time only when it misses another packet,
-/// which takes a second and more, and shows nothing until it has what it lacks: with 1 s here, nearly every
-/// second run of 8 s at 5 % loss froze there for good.
+/// Maximum age of a kept packet. aiortc repeats a request only when it misses another packet, which takes a second and
+/// more, and shows nothing until it has the missing one: with 1 s here, nearly every second run of 8 s at 5 % loss
+/// froze there for good.
 const MAX_AGE: Duration = Duration::from_secs(3);
 
-/// The part of all that is sent that may be what is sent again. The core drops what it was asked for once that is over
-/// 15 %, if it is not told otherwise. It is asked for every 33 ms by the core itself, however long the way, and when
-/// packets only overtake each other, too: with a half, 10 % loss and 100 ms of jitter
-/// froze (docs/media.md). It still is a bound for whoever asks in bad faith.
+/// Maximum share of retransmissions in all that is sent. The core's default is 15 %, beyond which it drops requests.
+/// The core itself repeats requests every 33 ms, however long the path, and also when packets only overtake each other:
+/// with 50 %, 10 % loss and 100 ms of jitter froze (docs/media.md). It is still a limit for abusive requests.
 const SHARE: f32 = 0.8;
 
-/// What is kept of a stream that nothing is known of yet: it begins with a keyframe and all that followed it. Also
-/// for whoever loses packets.
+/// Number of packets kept for a stream about which nothing is known yet: it starts with a keyframe and everything after
+/// it. Also for receivers with losses.
 const UNKNOWN: usize = 640;
 
-/// The least. Whoever asks again only when it misses another packet misses five of so many at 5 % loss.
+/// Minimum number of packets kept. A receiver that repeats requests only when it misses another packet misses five of
+/// these at 5 % loss.
 const MIN: usize = 96;
 
 const MAX: usize = 1024;
 
 const STEP: usize = 32;
 
-/// In which time what has been lost is asked for again and again: this, or four round trips.
+/// Time during which lost packets are requested repeatedly: this, or four round trips.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Who has lost nothing for so long is taken for somebody who loses nothing.
+/// A receiver without losses for this time is assumed to have none.
 const CALM: Duration = Duration::from_secs(10);
 
-/// What comes at once in the beginning is over after this, and what was lost of it has been asked for.
+/// Duration of the initial burst, including requests for packets lost in it.
 const BEGINNING: Duration = Duration::from_millis(1500);
 
-/// A keyframe has so many bytes in each of its packets, or more.
+/// Minimum size of the packets of a keyframe, in bytes.
 const PACKET: usize = 1000;
 
-/// What has been sent of one stream, and how much of it the core keeps.
+/// Sending history of one stream, and how much of it the core keeps.
 #[derive(Debug)]
 pub(super) struct History {
-    /// What the core was told.
+    /// The number that the core was told.
     kept: usize,
-    /// When it began, or began anew.
+    /// When the stream started, or restarted.
     begun: Option<Instant>,
-    /// Since when, and how many packets since then.
+    /// Start of the measurement, and number of packets since.
     window: Option<(Instant, usize)>,
-    /// Packets of the largest picture so far, and of the present one by its timestamp.
+    /// Number of packets of the largest frame so far, and of the current one (by its timestamp).
     largest: usize,
     picture: (u32, usize),
-    /// The SSRC of what is sent again, and when that last was.
+    /// SSRC of the retransmissions, and time of the last one.
     repair: Option<u32>,
     repaired: Option<Instant>,
 }
@@ -73,12 +73,12 @@ impl Default for History {
 }
 
 impl History {
-    /// Tells the core how much to keep until more is known.
+    /// Tells the core how many packets to keep until more is known.
     pub fn begin(stream: &mut StreamTx) {
         stream.set_rtx_cache(UNKNOWN, MAX_AGE, Some(SHARE));
     }
 
-    /// A packet of the picture with this timestamp is about to be written.
+    /// Called before a packet of the frame with this timestamp is written.
     pub fn packet(
         &mut self,
         timestamp: u32,
@@ -90,14 +90,14 @@ impl History {
             self.picture.1 += 1;
         } else {
             self.picture = (timestamp, 1);
-            // Only between two pictures, since what was kept is gone when that changes.
+            // Only between two frames, because a change discards the kept packets.
             self.adapt(now, round_trip, stream);
         }
         self.largest = self.largest.max(self.picture.1);
         self.count(1, now);
     }
 
-    /// A frame of so many bytes is about to be written.
+    /// Called before a frame of this size is written.
     pub fn frame(
         &mut self,
         bytes: usize,
@@ -111,15 +111,15 @@ impl History {
         self.count(packets, now);
     }
 
-    /// A packet of this SSRC leaves.
+    /// Records that a packet with this SSRC is sent.
     pub fn leaves(&mut self, ssrc: u32, now: Instant) {
         if self.repair == Some(ssrc) {
             self.repaired = Some(now);
         }
     }
 
-    /// The other side has lost so much that it wants a keyframe, or has just begun: what comes next is large, too. And
-    /// what was sent before is of no use to it.
+    /// Handles a keyframe request: the remote peer has lost much, or has just started, so what follows is large; and
+    /// earlier packets are useless to it.
     pub fn keyframe_requested(&mut self) {
         self.begun = None;
         self.window = None;
@@ -138,7 +138,7 @@ impl History {
         }
     }
 
-    /// How many are to be kept from now on, if that changes. What was kept before is gone then, so that is seldom.
+    /// Returns the number to keep from now on, if it changes. A change discards the kept packets, so it is rare.
     fn wanted(&mut self, now: Instant, round_trip: Option<Duration>) -> Option<usize> {
         let Some(begun) = self.begun else {
             return (self.kept < UNKNOWN).then_some(UNKNOWN);
@@ -152,7 +152,7 @@ impl History {
                 is_measured = since > begun;
                 let patience = PATIENCE.max(4 * round_trip.unwrap_or_default());
                 let rate = count as f64 / elapsed.as_secs_f64();
-                // The first has all in it that came at once.
+                // The first measurement includes the initial burst.
                 if is_measured {
                     needed = needed.max((rate * patience.as_secs_f64()) as usize);
                 }
@@ -166,7 +166,7 @@ impl History {
         is_less.then_some(needed)
     }
 
-    /// Nothing has been asked for, and we would have heard.
+    /// Returns `true` if nothing was requested although there was time for it.
     fn loses_nothing(&self, begun: Instant, now: Instant) -> bool {
         let is_calm = |repaired| now.saturating_duration_since(repaired) >= CALM;
         now >= begun + BEGINNING && self.repaired.is_none_or(is_calm)
@@ -177,8 +177,8 @@ impl History {
 mod tests {
     use super::*;
 
-    /// Four seconds of pictures of so many packets, so many milliseconds apart, some of which get lost or none. How many
-    /// packets are kept at last.
+    /// Sends four seconds of frames of this many packets at this interval, with losses or without; returns the number
+    /// of packets kept at the end.
     fn play(history: &mut History, begin: Instant, packets: usize, gap: u64, loses: bool) -> usize {
         history.repair = Some(7);
         for picture in 0..4000 / gap {
@@ -198,7 +198,7 @@ mod tests {
         let mut history = History::default();
         let begin = Instant::now();
         assert_eq!(play(&mut history, begin, 2, 40, false), MIN);
-        // It asks for a keyframe: all of it can be sent again.
+        // A keyframe request: all packets of it can be retransmitted.
         history.keyframe_requested();
         assert_eq!(history.wanted(begin, None), Some(UNKNOWN));
     }
@@ -211,14 +211,14 @@ mod tests {
         let begin = begin + Duration::from_secs(4);
         assert_eq!(play(&mut history, begin, 2, 40, false), UNKNOWN);
         assert_eq!(play(&mut history, begin + CALM, 2, 40, false), MIN);
-        // Nothing is thrown away because it begins again.
+        // A restart discards nothing.
         assert_eq!(play(&mut history, begin + 2 * CALM, 2, 40, true), MIN);
     }
 
     #[test]
     fn a_fast_stream_keeps_half_a_second() {
         let mut history = History::default();
-        // 2,500 packets a second, and 250.
+        // 2,500 packets per second, and 250.
         let begin = Instant::now();
         assert_eq!(play(&mut history, begin, 20, 8, false), MAX);
         assert_eq!(play(&mut History::default(), begin, 10, 40, false), 128);

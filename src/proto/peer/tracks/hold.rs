@@ -1,48 +1,49 @@
-//! How long a receiver is told to hold pictures back (the header extension `playout-delay`).
+//! Playout delay requested from a receiver (header extension `playout-delay`).
 //!
-//! A browser that only receives does not know the round trip, so it does not wait for what is sent again: each lost packet is
-//! a freeze. We know it, and that packets get lost, so we tell it to hold back for as long as one repair takes. Receivers
-//! that lose nothing are told nothing.
+//! A browser that only receives does not know the round-trip time and does not wait for retransmissions: each lost
+//! packet freezes the video. The sender knows it, and the losses, and so requests a delay that covers one
+//! retransmission. Receivers without losses get no request.
 
 use std::time::{Duration, Instant};
 
-/// To notice a gap, ask, answer and decode.
+/// Time for detecting a gap, requesting, answering and decoding.
 const MARGIN: Duration = Duration::from_millis(60);
 
-/// Where much gets lost, a repair gets lost as well, and libwebrtc asks again after this when it does not know the round trip.
+/// Added if losses are high, so that retransmissions are lost as well: libwebrtc repeats a request after this time if
+/// it does not know the round-trip time.
 const SECOND_REPAIR: Duration = Duration::from_millis(100);
 
-/// The share of packets whose loss is much, and the share at which it is not any more.
+/// Loss rate that counts as high, and the rate below which it no longer does.
 const MUCH: f32 = 0.03;
 const LITTLE: f32 = 0.015;
 
-/// The longest that is asked for.
+/// Maximum delay requested.
 const MOST: Duration = Duration::from_millis(600);
 
-/// A receiver that has asked for nothing for this long needs no delay any more.
+/// A receiver without requests for this time needs no delay any more.
 const CALM: Duration = Duration::from_secs(30);
 
-/// How long it is told so.
+/// Time for which the end of the delay is announced.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// A change by less is not worth a change of pace.
+/// Smaller changes are not applied.
 const STEP: Duration = Duration::from_millis(40);
 
-/// The playout delay that one receiver of a track is asked for.
+/// The playout delay requested from one receiver of a track.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     nacks: u64,
-    /// When it last lost something.
+    /// When it last lost a packet.
     lost: Option<Instant>,
-    /// The share of packets lost, smoothed.
+    /// Smoothed loss rate.
     share: f32,
     is_much: bool,
     delay: Duration,
 }
 
 impl Hold {
-    /// Takes the receiver's statistics: how often it has asked for lost packets so far, the share of packets that it lost
-    /// lately, and the round trip.
+    /// Updates from the receiver's statistics: its total number of NACKs, its recent loss rate, and the round-trip
+    /// time.
     pub fn learn(
         &mut self,
         nacks: u64,
@@ -68,14 +69,14 @@ impl Hold {
                 Duration::ZERO
             };
             let wanted = (round_trip + MARGIN + second).min(MOST);
-            // Shorter only when much is gained.
+            // Reduced only if the difference is large.
             if wanted > self.delay || wanted + STEP < self.delay {
                 self.delay = wanted + STEP / 4;
             }
         }
     }
 
-    /// Returns the delay that the next frame carries; `None` if it carries none.
+    /// Returns the delay for the next frame; `None` if it carries none.
     pub fn delay(&self, now: Instant) -> Option<Duration> {
         let lost = self.lost?;
         let is_over = now.saturating_duration_since(lost) >= CALM + FAREWELL;
@@ -104,7 +105,7 @@ mod tests {
         );
         hold.learn(3, None, Some(ms(80)), at(2));
         assert_eq!(hold.delay(at(2)), Some(ms(150)));
-        // Small changes make no difference, a longer way does.
+        // Small changes are ignored, a longer path is not.
         hold.learn(4, None, Some(ms(85)), at(3));
         hold.learn(4, None, Some(ms(60)), at(4));
         assert_eq!(hold.delay(at(4)), Some(ms(150)));
@@ -112,12 +113,12 @@ mod tests {
         assert_eq!(hold.delay(at(5)), Some(ms(270)));
         hold.learn(6, None, Some(ms(9000)), at(6));
         assert_eq!(hold.delay(at(6)), Some(ms(610)));
-        // Much is lost, for a while.
+        // High losses, for a while.
         for s in 7..12 {
             hold.learn(6 + s, Some(0.08), Some(ms(80)), at(s));
         }
         assert_eq!(hold.delay(at(12)), Some(ms(250)));
-        // Calm.
+        // No losses.
         hold.learn(17, None, Some(ms(80)), at(43));
         assert_eq!(hold.delay(at(43)), Some(Duration::ZERO));
         hold.learn(17, None, Some(ms(80)), at(48));

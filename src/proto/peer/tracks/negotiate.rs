@@ -1,7 +1,7 @@
-//! Where transceivers meet offers and answers (RFC 8829 §5.2, §5.3, §5.10).
+//! Transceivers in offers and answers (RFC 8829 §5.2, §5.3, §5.10).
 //!
-//! Nothing is told to the core before an answer makes it so: an offer that is taken back, or never
-//! answered, leaves the transceivers as they were, without m-lines (RFC 8829 §5.7).
+//! Nothing is applied to the core before an answer: an offer that is rolled back or never answered leaves the
+//! transceivers as they were, without m-lines (RFC 8829 §5.7).
 
 use str0m::change::{SdpApi, SdpPendingOffer};
 use str0m::media::{Mid, Rid, Simulcast, SimulcastLayer};
@@ -17,12 +17,12 @@ use super::{Agreed, Direction, RemoteTrack, Tracks, Transceiver, TransceiverConf
 use super::{Limits, MAX_LAYERS, unannounced::MAX_STREAMS};
 
 impl Tracks {
-    /// Whether an offer is needed (W3C §4.7.3).
+    /// Returns `true` if an offer is needed (W3C §4.7.3).
     pub fn need_negotiation(&self) -> bool {
         self.list.iter().any(Transceiver::needs_negotiation)
     }
 
-    /// Gives each transceiver without an m-line one in the offer. Whether there was any.
+    /// Adds an m-line to the offer for each transceiver without one. Returns `true` if there was any.
     pub fn add_to_offer(&mut self, api: &mut SdpApi<'_>) -> bool {
         let mut adds = false;
         for t in self.list.iter_mut().filter(|t| !t.stopping) {
@@ -44,7 +44,7 @@ impl Tracks {
         adds
     }
 
-    /// A description of the core's as it is to be sent.
+    /// Rewrites one of the core's descriptions for sending.
     pub fn write_local(&mut self, text: String, is_offer: bool) -> String {
         if self.list.is_empty() && !text.contains("\nm=audio") && !text.contains("\nm=video") {
             return text;
@@ -69,7 +69,7 @@ impl Tracks {
                     codecs: &t.preferred,
                     stereo: t.stereo,
                     feedback: self.wants_feedback || direction.is_receiving(),
-                    // An answer has what the offer has.
+                    // An answer has it if the offer has it.
                     feedback_line: feedback_line.filter(|_| is_offer),
                 })
             })
@@ -77,8 +77,9 @@ impl Tracks {
         sdp::write_media(&text, &media)
     }
 
-    /// A description of theirs as the core is to see it: layers are only promised where they were meant, and packets
-    /// only numbered for feedback where somebody reads it: it costs the core 76 KiB a peer, and ten datagrams a second.
+    /// Rewrites a remote description for the core: layers are promised only if they were meant, and transport-wide
+    /// sequence numbers are negotiated only if feedback is used, because they cost the core 76 KiB per peer and ten
+    /// datagrams per second.
     pub fn as_wanted(&self, text: &str, media: &[RemoteMedia]) -> String {
         let of_mid = |mid: &str| {
             let is_it = |t: &&Transceiver| t.mid.or(t.offered).as_deref() == Some(mid);
@@ -99,13 +100,13 @@ impl Tracks {
         })
     }
 
-    /// Whether the core can take this description.
+    /// Checks that the core can apply this description.
     pub fn check_remote(&self, text: &str, media: &[RemoteMedia]) -> Result<(), PeerError> {
         self.payload_types.with(text, media)?;
         Ok(())
     }
 
-    /// Finds or makes the transceiver of each m-line of their offer (RFC 8829 §5.10).
+    /// Finds or creates the transceiver for each m-line of a remote offer (RFC 8829 §5.10).
     pub fn on_remote_offer(
         &mut self,
         media: &[RemoteMedia],
@@ -134,7 +135,7 @@ impl Tracks {
         Ok(())
     }
 
-    /// Their offer is not going to be answered.
+    /// Handles that a remote offer will not be answered.
     pub fn drop_remote_offer(&mut self) {
         self.list.retain(|t| !t.tentative || t.has_track);
         for t in self.list.iter_mut().filter(|t| t.agreed.is_none()) {
@@ -143,7 +144,7 @@ impl Tracks {
         }
     }
 
-    /// Those that were stopped before anybody else knew of them.
+    /// Removes transceivers that were stopped before the remote peer knew them.
     fn drop_unheard_of(&mut self, events: &mut Vec<PeerEvent>) {
         self.list.retain(|t| {
             let is_gone = t.stopping && t.mid.is_none() && t.offered.is_none();
@@ -154,7 +155,7 @@ impl Tracks {
         });
     }
 
-    /// Our offer is under way no more. The m-lines that it would have added.
+    /// Ends our pending offer; returns the m-lines that it would have added.
     fn take_offered(&mut self) -> Vec<(Mid, str0m::media::MediaKind)> {
         let mut taken = Vec::new();
         for t in &mut self.list {
@@ -183,7 +184,7 @@ impl Tracks {
                 self.unannounced.placed(),
                 MAX_STREAMS,
             ),
-            // Ours, and those that are received.
+            // Local layers, and received ones.
             ("layers of a track", most(|t| t.layers.len()), MAX_LAYERS),
             (
                 "received layers of a track",
@@ -220,8 +221,8 @@ impl Transceiver {
 }
 
 impl Peer {
-    /// What is left of an offer that was not answered: its transceivers have no m-lines again. The core
-    /// lets go of an addition when the m-line is there already, so for a moment it is.
+    /// Resets an unanswered offer: its transceivers have no m-lines again. The core drops an addition only if the
+    /// m-line exists, so for a moment it does.
     pub(in super::super) fn without_offered_media(
         &mut self,
         pending: SdpPendingOffer,
@@ -243,13 +244,13 @@ impl Peer {
         rest
     }
 
-    /// Our offer is under way no more, and nothing of it is to be kept.
+    /// Ends our pending offer without keeping anything of it.
     pub(in super::super) fn forget_offered_media(&mut self) {
         self.tracks.take_offered();
         self.tracks.drop_unheard_of(&mut self.events);
     }
 
-    /// What is to be sent from an m-line of theirs needs an SSRC in our offer.
+    /// Declares SSRCs in our offer for sending on remote m-lines.
     pub(in super::super) fn declare_senders(&mut self) {
         for t in &self.tracks.list {
             let Some(mid) = t.mid.filter(|_| t.direction.is_sending() && !t.stopping) else {
@@ -272,7 +273,7 @@ impl Peer {
         }
     }
 
-    /// The core refuses to send on an m-line of ours that has been inactive, unless it is not.
+    /// Re-enables sending on a local m-line that has been inactive, which the core would refuse.
     pub(in super::super) fn wake_inactive(&mut self, media: &[RemoteMedia]) {
         for m in media.iter().filter(|m| m.direction.is_receiving()) {
             let mid = Mid::from(m.mid.as_str());
@@ -287,7 +288,7 @@ impl Peer {
         }
     }
 
-    /// The core has taken their offer: what is ours in the answer.
+    /// Updates the transceivers after the core has applied a remote offer.
     pub(in super::super) fn tracks_answered(&mut self, text: &str, media: &[RemoteMedia]) {
         for m in media {
             let Some(t) = self.tracks.by_mid(&m.mid) else {
@@ -306,7 +307,7 @@ impl Peer {
         self.tracks_negotiated(text, media);
     }
 
-    /// The core has taken their answer.
+    /// Updates the transceivers after the core has applied a remote answer.
     pub(in super::super) fn tracks_accepted(&mut self, text: &str, media: &[RemoteMedia]) {
         for t in &mut self.tracks.list {
             if let Some(mid) = t.offered.take() {
@@ -355,7 +356,7 @@ impl Peer {
         self.update_receiving();
     }
 
-    /// Sound is not sent again.
+    /// Disables retransmission for audio.
     fn tune_retransmission(&mut self) {
         let is_new = |t: &&mut Transceiver| t.kind == MediaKind::Video && !t.is_tuned;
         for t in self.tracks.list.iter_mut().filter(is_new) {
@@ -373,8 +374,8 @@ impl Peer {
         }
     }
 
-    /// The core asks for lost packets only where they come in a stream of their own (RFC 4588). Others send
-    /// them again as they were (RFC 4585 §6.2.1), as pion 3 does.
+    /// Enables requests for lost packets without RTX: the core makes them only if retransmissions are in a separate
+    /// stream (RFC 4588), but some peers, such as pion 3, retransmit in the same one (RFC 4585 §6.2.1).
     fn ask_for_the_lost(&mut self) {
         for t in self.tracks.list.iter().filter(|t| !t.stopping) {
             let Some(mid) = t.mid else {
@@ -391,7 +392,7 @@ impl Peer {
         }
     }
 
-    /// Nor does it send again what it could only send as it was.
+    /// Keeps packets for receivers without RTX, which the core does not serve either.
     fn keep_for_those_without_rtx(&mut self) {
         let videos = self.tracks.list.iter();
         let videos = videos.filter(|t| t.kind == MediaKind::Video && !t.stopping);
@@ -406,7 +407,7 @@ impl Peer {
         self.feedback.again.set_types(types.collect());
     }
 
-    /// The core takes what the other side says for what is agreed; we may want less.
+    /// Restricts the negotiated direction: the core takes the remote one, but we may want less.
     fn narrow_direction(&mut self, mid: &str) {
         let Some(t) = self.tracks.by_mid(mid).filter(|t| !t.stopping) else {
             return;
@@ -417,7 +418,7 @@ impl Peer {
         let direction = agreed.current.to_core();
         let is_there = self.rtc.media(mid).is_some_and(|c| !c.disabled());
         if is_there {
-            // Without `apply` this changes what is in force, and offers nothing.
+            // Without `apply` this changes the current state, and offers nothing.
             self.rtc.sdp_api().set_direction(mid, direction);
         }
     }
@@ -438,7 +439,7 @@ impl Peer {
         };
         if !is_disabled {
             t.codecs = codecs;
-            // The order of preference is ours where we have one.
+            // Our order of preference applies if there is one.
             if !t.preferred.is_empty() {
                 let place = |c: &CodecParameters| t.preferred.iter().position(|p| *p == c.codec);
                 t.codecs.retain(|c| place(c).is_some());
@@ -450,7 +451,7 @@ impl Peer {
         }
         let is_first = t.codecs.is_empty();
         t.stopping = true;
-        // Rejected by them, or by our answer. Otherwise our next offer says so.
+        // Rejected by the remote peer, or by our answer. Otherwise our next offer says so.
         t.over = m.rejected || !we_offered;
         t.direction = Direction::Inactive;
         let ours: Vec<String> = match t.preferred.as_slice() {
@@ -476,7 +477,7 @@ impl Peer {
         }
     }
 
-    /// In the order that the other side prefers.
+    /// Returns the negotiated codecs in the remote peer's order of preference.
     fn negotiated_codecs(&mut self, mid: Mid) -> Vec<CodecParameters> {
         let Some(media) = self.rtc.media(mid) else {
             return Vec::new();
@@ -491,7 +492,7 @@ impl Peer {
         all
     }
 
-    /// Both sides know of these: they are gone.
+    /// Removes stopped transceivers that both sides know of.
     fn drop_stopped(&mut self) {
         let events = &mut self.events;
         self.tracks.list.retain(|t| {
@@ -502,7 +503,7 @@ impl Peer {
         });
     }
 
-    /// Says which tracks can be written to, and which no more.
+    /// Reports which tracks can be written to, and which no longer can.
     pub(in super::super) fn update_bound(&mut self) {
         let connected = self.dtls == Dtls::Connected;
         let events = &mut self.events;
@@ -517,7 +518,7 @@ impl Peer {
             }
             t.bound = codec;
             if t.bound.is_none() {
-                // What is sent after this is another source, whose times may begin anywhere.
+                // Media after this comes from another source, whose times may start anywhere.
                 t.restart_source();
             }
             events.push(match &t.bound {
@@ -530,7 +531,7 @@ impl Peer {
         }
     }
 
-    /// Says which tracks of theirs have begun and ended.
+    /// Reports which remote tracks have started and ended.
     pub(super) fn update_receiving(&mut self) {
         let mut begun = Vec::new();
         for t in &mut self.tracks.list {

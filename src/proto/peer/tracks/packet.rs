@@ -1,4 +1,4 @@
-//! RTP packets in and out, of a peer in [`MediaMode::Packets`].
+//! Sending and receiving RTP packets, for peers in [`MediaMode::Packets`].
 
 use std::time::{Instant, SystemTime};
 
@@ -18,46 +18,45 @@ use super::{Bytes, TransceiverId};
 use crate::proto::media::Codec;
 use crate::proto::media::jitter::Arrival;
 
-/// In what pieces media is given and taken.
+/// Form in which media is written and received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MediaMode {
-    /// Whole frames: [`Peer::write_frame`], [`PeerEvent::Frame`]. What is lost and cannot be had again is
-    /// left out.
+    /// Whole frames: [`Peer::write_frame`], [`PeerEvent::Frame`]. What is lost and cannot be repaired is left out.
     #[default]
     Frames,
-    /// RTP packets as they are: [`Peer::write_rtp`], [`PeerEvent::Packet`]. For passing on: they are not
-    /// put in order, and nothing waits for what is missing.
+    /// RTP packets: [`Peer::write_rtp`], [`PeerEvent::Packet`]. For forwarding: packets are not reordered, and do not
+    /// wait for missing ones.
     Packets,
 }
 
-/// Packets accepted for sending and not yet polled from a peer.
+/// Maximum number of packets accepted for sending and not yet polled.
 pub(super) const MAX_UNSENT_PACKETS: usize = 4096;
 
-/// An RTP packet to be sent. SSRC, payload type, sequence number and timestamp are those of its source;
-/// they are rewritten for each peer it is sent to.
+/// An RTP packet to send. SSRC, payload type, sequence number and timestamp are those of its source; they are rewritten
+/// for each peer it is sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RtpPacket {
-    /// The source. When it changes, the stream goes on with the new one where the old one ended.
+    /// SSRC of the source. When it changes, the stream continues with the new source.
     pub ssrc: u32,
-    /// The sequence number. Packets of one source keep their order and their gaps.
+    /// Sequence number. Packets of one source keep their order and their gaps.
     pub sequence_number: u16,
-    /// In ticks of the codec's clock.
+    /// Timestamp in ticks of the codec's RTP clock.
     pub timestamp: u32,
-    /// The last packet of a picture, or the first after silence.
+    /// Marker bit: the last packet of a video frame, or the first audio packet after silence.
     pub marker: bool,
-    /// Header extensions, from end to end.
+    /// End-to-end header extensions.
     pub extensions: HeaderExtensions,
-    /// What is behind the header, without padding. A clone shares it.
+    /// Payload without padding. Clones share it.
     pub payload: Bytes,
-    /// The moment that `timestamp` stands for, for what is to be played in step; `None`: now.
+    /// The instant that `timestamp` refers to, for synchronization of tracks; `None`: now.
     pub wallclock: Option<Instant>,
-    /// Which layer, for simulcast.
+    /// The simulcast layer, if any.
     pub rid: Option<String>,
 }
 
 impl RtpPacket {
-    /// A packet of this source.
+    /// Creates a packet of this source.
     pub fn new(ssrc: u32, sequence_number: u16, timestamp: u32, payload: impl Into<Bytes>) -> Self {
         Self {
             ssrc,
@@ -100,39 +99,39 @@ impl RtpPacket {
     }
 }
 
-/// An RTP packet that has come: decrypted, once each, and as it was sent if it was sent again (RFC 4588).
+/// A received RTP packet, decrypted. Each packet is reported once; a retransmitted one (RFC 4588) is restored to its
+/// original form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceivedPacket {
-    /// On which transceiver.
+    /// The transceiver.
     pub transceiver: TransceiverId,
-    /// Of which layer, for simulcast.
+    /// The simulcast layer, if any.
     pub rid: Option<String>,
-    /// What it is encoded with.
+    /// The codec.
     pub codec: Codec,
-    /// Its payload type.
+    /// RTP payload type.
     pub payload_type: u8,
-    /// Its source.
+    /// SSRC of the source.
     pub ssrc: u32,
-    /// Its sequence number, counted on beyond 16 bits.
+    /// Sequence number, extended beyond 16 bits.
     pub sequence_number: u64,
-    /// In ticks of the codec's clock.
+    /// Timestamp in ticks of the codec's RTP clock.
     pub timestamp: u32,
-    /// The last packet of a picture, or the first after silence.
+    /// Marker bit: the last packet of a video frame, or the first audio packet after silence.
     pub marker: bool,
-    /// Header extensions, from end to end.
+    /// End-to-end header extensions.
     pub extensions: HeaderExtensions,
-    /// What is behind the header, without padding. A clone shares it.
+    /// Payload without padding. Clones share it.
     pub payload: Bytes,
-    /// When it came.
+    /// Arrival time.
     pub received: Instant,
-    /// When it was taken, by the sender's clock, once a sender report has told how that goes
-    /// (RFC 3550 §6.4.1).
+    /// Capture time by the sender's clock; `None` before a sender report was received (RFC 3550 §6.4.1).
     pub captured: Option<SystemTime>,
 }
 
 impl ReceivedPacket {
-    /// The packet as it can be sent on, without its layer.
+    /// Converts to a packet that can be sent, without its layer.
     pub fn to_packet(&self) -> RtpPacket {
         RtpPacket {
             ssrc: self.ssrc,
@@ -147,7 +146,7 @@ impl ReceivedPacket {
     }
 }
 
-/// What is sent of one layer.
+/// State of one sent layer.
 #[derive(Debug)]
 pub(super) struct SentLayer {
     rid: Option<Rid>,
@@ -155,17 +154,17 @@ pub(super) struct SentLayer {
     pub history: History,
 }
 
-/// A packet that has come, from the core or behind its back.
+/// A received packet, from the core or from the late path.
 pub(in super::super) struct Incoming<'a> {
     pub ssrc: u32,
-    /// With its rollovers.
+    /// Extended sequence number.
     pub number: u64,
     pub payload_type: u8,
     pub timestamp: u32,
     pub marker: bool,
     pub extensions: HeaderExtensions,
     pub payload: Bytes,
-    /// When it was taken, by the rate of its clock.
+    /// Capture time, given the clock rate.
     pub captured: &'a dyn Fn(u32) -> Option<SystemTime>,
     pub received: Instant,
 }
@@ -195,7 +194,7 @@ impl Peer {
         };
         let (rate, payload_type) = (bound.clock_rate, bound.payload_type);
         let rid = packet.rid.as_deref().map(Rid::from);
-        // The core has layers of the other side under the same name.
+        // The core has remote layers with the same name.
         let in_layers = !transceiver.send_rids.is_empty()
             && matches!(
                 self.rtc.media(mid).map(Media::rids_tx),
@@ -209,7 +208,7 @@ impl Peer {
             return Err(no_layer(packet.rid.as_deref()));
         };
         check_queue(stream, &self.config)?;
-        // Nobody knows where a stream begins (RFC 3711 §3.3.1), low enough not to roll over at once.
+        // The start is unpredictable (RFC 3711 §3.3.1), and low enough not to roll over at once.
         let first = (*stream.ssrc() & 0x7fff) as u16;
         let wallclock = packet.wallclock.unwrap_or(now);
         let (paused, is_video) = (transceiver.paused, transceiver.kind == MediaKind::Video);
@@ -241,7 +240,7 @@ impl Peer {
         );
         let mut extensions = packet.extensions.clone();
         if let Some(delay) = delay {
-            // On top of what is said already: that is for the way to here.
+            // Added to the delay in the packet, which covers the path to this peer.
             extensions.set_playout_delay(delay + extensions.playout_delay().unwrap_or_default());
         }
         stream.write_rtp(
@@ -274,7 +273,7 @@ impl Peer {
         });
     }
 
-    /// A packet has come that has not come before.
+    /// Handles a packet that arrives for the first time.
     pub(in super::super) fn on_packet(&mut self, packet: Incoming<'_>) {
         let (mid, rid) = {
             let mut api = self.rtc.direct_api();
@@ -327,7 +326,7 @@ impl Peer {
         self.play_out(id, rid.as_deref(), codec.clock_rate(), arrival);
     }
 
-    /// A datagram leaves: if it is RTP (RFC 7983 §7, RFC 5761 §4), it may be what is sent again.
+    /// Handles an outgoing datagram: if it is RTP (RFC 7983 §7, RFC 5761 §4), it may be a retransmission.
     pub(in super::super) fn packet_leaves(&mut self, datagram: &[u8]) {
         let [128..=191, kind, ..] = datagram else {
             return;
@@ -342,7 +341,7 @@ impl Peer {
         }
     }
 
-    /// Gives the core the time at which what was written is sent.
+    /// Advances the core's clock, so that written packets are sent.
     pub(in super::super) fn flush_written(&mut self) {
         if self.unsent > 0 {
             self.unsent = 0;
@@ -370,12 +369,12 @@ impl Peer {
     }
 }
 
-/// Bytes of payload that are sent: as many as an RTP packet of 1,472 bytes has, the most that fits an
-/// Ethernet frame over IPv4. SRTP, and extensions, make larger datagrams of them than that; what is to cross any
-/// path without fragments has at most 1,100.
+/// Maximum size of a payload, in bytes: that of a 1,472-byte RTP packet, the largest that fits an Ethernet frame over
+/// IPv4. SRTP and extensions make datagrams larger; payloads that must cross any path without fragmentation have at
+/// most 1,100.
 const MAX_PAYLOAD: usize = 1460;
 
-/// Without an estimate of what the path carries nothing waits.
+/// Checks the limit of queued media; without bandwidth estimation nothing is queued.
 pub(super) fn check_queue(stream: &StreamTx, config: &PeerConfig) -> Result<(), PeerError> {
     let limit = config.limits.max_media_buffer;
     let buffered = match stream.queue_info() {
@@ -396,7 +395,7 @@ fn no_layer(rid: Option<&str>) -> PeerError {
 }
 
 impl super::Transceiver {
-    /// Layers are few: those that were negotiated.
+    /// Returns the state of a layer. There are few: those that were negotiated.
     pub(super) fn layer(&mut self, rid: Option<Rid>) -> &mut SentLayer {
         let index = match self.layers.iter().position(|l| l.rid == rid) {
             Some(index) => index,
@@ -412,14 +411,14 @@ impl super::Transceiver {
         &mut self.layers[index]
     }
 
-    /// An RTP packet of this SSRC leaves.
+    /// Records an outgoing RTP packet with this SSRC.
     pub(super) fn leaves(&mut self, ssrc: u32, now: Instant) {
         for layer in &mut self.layers {
             layer.history.leaves(ssrc, now);
         }
     }
 
-    /// The other side wants a keyframe of this layer.
+    /// Handles a keyframe request for this layer.
     pub(super) fn keyframe_requested(&mut self, rid: Option<Rid>) {
         let mut layers = self.layers.iter_mut();
         if let Some(layer) = layers.find(|l| l.rid == rid) {
@@ -427,7 +426,7 @@ impl super::Transceiver {
         }
     }
 
-    /// What comes next is another source.
+    /// Marks that what follows comes from another source.
     pub(super) fn restart_source(&mut self) {
         self.clock.restart();
         for layer in &mut self.layers {

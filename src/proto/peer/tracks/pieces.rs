@@ -1,10 +1,9 @@
-//! Pictures of H.265 in one piece.
+//! Reassembly of H.265 frames.
 //!
-//! The core takes the last fragment of a NAL unit for the end of the picture (see docs/upstream.md), so
-//! what follows comes as another frame of the same time: parameter sets apart from their keyframe, and
-//! slices apart from each other. Parameter sets wait here for the slice behind them. Slices only wait for
-//! others once a picture has had more than one: nothing says which is the last, so they wait for the next
-//! picture.
+//! The core takes the last fragment of a NAL unit for the end of the frame (see docs/upstream.md), so what follows
+//! arrives as another frame with the same time: parameter sets separate from their keyframe, and slices separate from
+//! each other. Parameter sets are held until the slice after them. Slices are held only once a frame has had more than
+//! one: nothing marks the last one, so they wait for the next frame.
 
 use std::sync::Arc;
 
@@ -13,10 +12,10 @@ use str0m::media::{MediaData, MediaTime, Rid};
 
 use crate::proto::media::annexb;
 
-/// Bytes of one picture above which it is given out as it is.
+/// Maximum size of a frame, in bytes; beyond it the frame is released as it is.
 const MAX_PICTURE: usize = 8 << 20;
 
-/// What of one layer waits for the rest of its picture.
+/// Held pieces of one layer.
 #[derive(Debug)]
 pub(super) struct Pieces {
     pub rid: Option<Rid>,
@@ -35,12 +34,12 @@ impl Pieces {
         }
     }
 
-    /// Takes a piece, and gives out the pictures that are whole, at most two.
+    /// Adds a piece, and appends the frames that are complete, at most two.
     pub fn join(&mut self, piece: MediaData, out: &mut Vec<MediaData>) {
         self.has_slices |= self.last == Some(piece.time);
         let time = piece.time;
         let joined = match self.held.take() {
-            // Parameter sets whose slice was lost are of use to the next.
+            // Parameter sets whose slice was lost serve the next one.
             Some(held) if held.time == time || !has_slice(&held.data) => {
                 self.has_slices |= has_slice(&held.data) && has_slice(&piece.data);
                 append(held, piece)
@@ -75,7 +74,7 @@ fn append(mut held: MediaData, piece: MediaData) -> MediaData {
     held
 }
 
-/// Whether there is a NAL unit with picture data in it: types 0 to 31 (H.265 §7.4.2.2).
+/// Returns `true` if there is a NAL unit with picture data: types 0 to 31 (H.265 §7.4.2.2).
 fn has_slice(data: &[u8]) -> bool {
     annexb::units(data).any(|(_, unit)| unit.first().is_some_and(|byte| (byte >> 1) & 63 < 32))
 }
@@ -118,7 +117,7 @@ mod tests {
     fn a_picture_that_does_not_end_is_given_out() {
         let mut pieces = Pieces::new(None);
         let mut out = Vec::new();
-        // The first shows that slices come apart.
+        // The first one shows that slices arrive separately.
         for _ in 0..2 {
             pieces.join(piece(1, 100), &mut out);
         }
@@ -127,7 +126,7 @@ mod tests {
             pieces.join(piece(2, 1 << 20), &mut out);
             assert_eq!(out.len(), n / 9 + 1, "{n} MiB");
         }
-        // That of the first time, and what would have grown without end.
+        // The frame of the first time, which would have grown without limit.
         assert_eq!(out[1].data.len(), 9 << 20);
         assert!(pieces.held.is_none());
     }

@@ -1,5 +1,5 @@
-//! Received media held back until it can be given out evenly: a jitter buffer for each layer of each
-//! track, where [`PeerConfig::jitter_buffer`](super::super::PeerConfig::jitter_buffer) asks for it.
+//! Jitter buffers for received media: one for each layer of each track, if
+//! [`PeerConfig::jitter_buffer`](super::super::PeerConfig::jitter_buffer) is set.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use super::super::state::PeerEvent;
 use super::{MAX_LAYERS, Transceiver};
 use crate::proto::media::jitter::{Arrival, JitterBuffer, JitterConfig, JitterOutput, JitterStats};
 
-/// What is held of one layer.
+/// The jitter buffer of one layer.
 #[derive(Debug)]
 pub(super) struct Held {
     rid: Option<String>,
@@ -17,7 +17,7 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Gives out what is due.
+    /// Releases what is due.
     fn release(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
         loop {
             match self.buffer.poll(now) {
@@ -32,13 +32,13 @@ impl Held {
 }
 
 impl Transceiver {
-    /// What the buffer of this layer has counted.
+    /// Returns the statistics of this layer's buffer.
     pub(super) fn jitter_stats(&self, rid: Option<&str>) -> Option<JitterStats> {
         let held = self.held.iter().find(|h| h.rid.as_deref() == rid)?;
         Some(held.buffer.stats())
     }
 
-    /// Gives out all that is held: the track has ended.
+    /// Releases everything, because the track has ended.
     pub(super) fn release_all(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
         for held in &mut self.held {
             held.buffer.flush(now);
@@ -80,7 +80,7 @@ impl Transceiver {
 }
 
 impl Peer {
-    /// Media has come: given to the application now, or when the buffer says so.
+    /// Handles received media: reports it now, or when the buffer releases it.
     pub(super) fn play_out(
         &mut self,
         id: super::TransceiverId,
@@ -100,7 +100,7 @@ impl Peer {
         self.tracks.note_due();
     }
 
-    /// Gives out what has been held for long enough.
+    /// Releases what has been held long enough.
     pub(in super::super) fn release_due(&mut self) {
         if self.tracks.due.is_none_or(|due| due > self.now) {
             return;
@@ -120,7 +120,7 @@ impl super::Tracks {
         self.due = held.filter_map(|h| h.due).min();
     }
 
-    /// When something held is next to be given out.
+    /// Returns when held media is due next.
     pub fn due(&self) -> Option<Instant> {
         self.due
     }

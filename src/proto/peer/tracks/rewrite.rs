@@ -1,51 +1,51 @@
-//! One unbroken stream out of packets of one source after the other.
+//! Rewriting the packets of changing sources into one continuous stream.
 
 use std::time::{Duration, Instant};
 
-/// A jump forward further than this within one SSRC is a new beginning (RFC 3550 §A.1: 3,000).
+/// Maximum forward jump within one SSRC; beyond it the source has restarted (RFC 3550 §A.1: 3,000).
 const MAX_DROPOUT: i32 = 3000;
 
-/// Packets that come later than this are of no use to anybody, and are dropped.
+/// Maximum lateness in packets; later ones are useless and dropped.
 const WINDOW: u64 = 256;
 
-/// What a packet gets.
+/// The new numbers of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rewritten {
-    /// Extended: with its rollovers.
+    /// Extended sequence number, with its rollovers.
     pub sequence_number: u64,
     pub timestamp: u32,
 }
 
-/// Maps the sequence numbers and timestamps of sources to those of the stream that is sent. Gaps stay
-/// gaps: what was lost before is seen to be lost. A number is never given twice, since SRTP encrypts two
-/// packets of one number with the same key stream.
+/// Maps sequence numbers and timestamps of sources to those of the outgoing stream. Gaps stay gaps, so that earlier
+/// losses are visible. A number is never assigned twice, because SRTP encrypts two packets with the same number with
+/// the same key stream.
 #[derive(Debug, Default)]
 pub(super) struct Rewriter {
     source: Option<Source>,
-    /// The highest sent, and when.
+    /// The highest number sent, and when.
     last: Option<(Rewritten, Instant)>,
     restarting: bool,
-    /// Which of the last `WINDOW` numbers up to `last` were given.
+    /// Which of the last `WINDOW` numbers up to `last` were assigned.
     given: [u64; (WINDOW / 64) as usize],
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Source {
     ssrc: u32,
-    /// The highest sequence number of it, and what became of that.
+    /// The source's highest sequence number, and the one it was mapped to.
     highest: (u16, u64),
-    /// What became of the first.
+    /// What its first number was mapped to.
     first: u64,
     timestamp_offset: u32,
 }
 
 impl Rewriter {
-    /// The next packet begins a new source, whatever its SSRC.
+    /// Marks that the next packet starts a new source, whatever its SSRC.
     pub fn restart(&mut self) {
         self.restarting = self.source.is_some();
     }
 
-    /// `None`: it has been sent already, or is too late.
+    /// Returns the new numbers of a packet; `None` if it is a duplicate, or too late.
     pub fn rewrite(
         &mut self,
         ssrc: u32,
@@ -83,7 +83,7 @@ impl Rewriter {
         Some(rewritten)
     }
 
-    /// A new source goes on where the last one ended, as much later as it is.
+    /// Starts a new source, which continues the previous one after the elapsed time.
     fn begin(
         &mut self,
         ssrc: u32,
@@ -117,7 +117,7 @@ impl Rewriter {
         rewritten
     }
 
-    /// Whether this number may be used; from now on it may not.
+    /// Returns `true` if this number was not used, and marks it as used.
     fn give(&mut self, number: u64) -> bool {
         let highest = self.last.map(|(l, _)| l.sequence_number);
         let ahead = match highest {
@@ -126,7 +126,7 @@ impl Rewriter {
             Some(highest) if highest - number >= WINDOW => return false,
             Some(_) => 0,
         };
-        // Places that come round again are free again.
+        // Slots that come round again are free.
         if ahead >= WINDOW {
             self.given = [0; (WINDOW / 64) as usize];
         } else {
@@ -151,7 +151,7 @@ impl Rewriter {
 }
 
 fn ticks(time: Duration, rate: u32) -> u32 {
-    // A source that was away for longer than a timestamp lasts goes on anywhere.
+    // A source that pauses longer than the range of a timestamp continues anywhere.
     (time.as_nanos() * u128::from(rate) / 1_000_000_000) as u32
 }
 
@@ -172,17 +172,17 @@ mod tests {
                 .map(|r| (r.sequence_number, r.timestamp))
         };
         assert_eq!(send(1, 65_535, 9000, 0), Some((500, 9000)));
-        // Over the edge, with a gap, and what was missing later.
+        // Across the wrap, with a gap, and then the missing packet.
         assert_eq!(send(1, 1, 12_000, 33), Some((502, 12_000)));
         assert_eq!(send(1, 0, 9000, 34), Some((501, 9000)));
         assert_eq!(send(1, 0, 9000, 35), None, "twice");
-        // Before the first of the source there is nothing of it.
+        // Nothing precedes the first packet of the source.
         assert_eq!(send(1, 65_534, 9000, 36), None);
         // Another source, a second later.
         assert_eq!(send(2, 40_000, 77, 1033), Some((503, 102_000)));
         assert_eq!(send(2, 39_999, 70, 1034), None);
         assert_eq!(send(2, 40_001, 77 + 3000, 1066), Some((504, 105_000)));
-        // The same SSRC, from the start.
+        // The same SSRC, restarted.
         assert_eq!(send(2, 10, 0, 2066), Some((505, 195_000)));
     }
 
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!((next.sequence_number, next.timestamp), (10, 100 + 960));
     }
 
-    /// Whatever comes in, no number is given twice, and what is in order stays in order.
+    /// Whatever the input, no number is assigned twice, and order is preserved.
     #[test]
     fn no_number_twice() {
         let t0 = Instant::now();

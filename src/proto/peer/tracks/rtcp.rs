@@ -1,5 +1,5 @@
-//! RTCP as it comes in, to be looked at (RFC 3550 §6, RFC 4585, RFC 5104). The peer answers it all by
-//! itself; nothing depends on what an application does with this.
+//! Received RTCP, for diagnostics (RFC 3550 §6, RFC 4585, RFC 5104). The peer handles it by itself; nothing depends on
+//! what an application does with these events.
 
 use std::fmt;
 use std::time::SystemTime;
@@ -10,100 +10,100 @@ use str0m::rtp::rtcp::{ReceptionReport as CoreReport, ReportList, Rtcp};
 use super::super::Peer;
 use super::super::state::PeerEvent;
 
-/// One RTCP packet that has come. Compound packets come in their parts.
+/// A received RTCP packet. Compound packets are reported as their parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RtcpPacket {
-    /// What a sender says of its clocks, and of what it receives (RFC 3550 §6.4.1).
+    /// A sender report: the sender's clocks, and its reception (RFC 3550 §6.4.1).
     SenderReport {
-        /// Who.
+        /// SSRC of the sender.
         ssrc: u32,
-        /// Its wall clock …
+        /// The sender's wall clock.
         wallclock: SystemTime,
-        /// … at this RTP timestamp.
+        /// The RTP timestamp that corresponds to `wallclock`.
         rtp_timestamp: u32,
-        /// Packets sent so far.
+        /// Number of packets sent so far.
         packets: u32,
-        /// Bytes of payload sent so far.
+        /// Number of payload bytes sent so far.
         bytes: u32,
-        /// What it receives.
+        /// Its reception of our streams.
         reports: Vec<ReceptionReport>,
     },
-    /// What a receiver says of what it receives (RFC 3550 §6.4.2).
+    /// A receiver report (RFC 3550 §6.4.2).
     ReceiverReport {
-        /// Who.
+        /// SSRC of the receiver.
         ssrc: u32,
-        /// What it receives.
+        /// Its reception of our streams.
         reports: Vec<ReceptionReport>,
     },
-    /// Names of sources (RFC 3550 §6.5).
+    /// A source description (RFC 3550 §6.5).
     SourceDescription {
-        /// The sources that are named.
+        /// The SSRCs described.
         ssrcs: Vec<u32>,
     },
-    /// Sources that are gone (RFC 3550 §6.6).
+    /// BYE: sources that have ended (RFC 3550 §6.6).
     Goodbye {
-        /// Which.
+        /// The SSRCs that have ended.
         ssrcs: Vec<u32>,
     },
-    /// Packets of ours that are missing (RFC 4585 §6.2.1).
+    /// NACK: packets of ours that are missing (RFC 4585 §6.2.1).
     Nack {
-        /// Of which source.
+        /// SSRC of the stream.
         ssrc: u32,
-        /// Their sequence numbers.
+        /// The missing sequence numbers.
         missing: Vec<u16>,
     },
-    /// A picture cannot be decoded (RFC 4585 §6.3.1).
+    /// Picture loss indication (RFC 4585 §6.3.1).
     PictureLoss {
-        /// Of which source.
+        /// SSRC of the stream.
         ssrc: u32,
     },
-    /// A keyframe is wanted (RFC 5104 §4.3.1).
+    /// Full intra request: a keyframe is needed (RFC 5104 §4.3.1).
     FullIntraRequest {
-        /// Of which sources.
+        /// SSRCs of the streams.
         ssrcs: Vec<u32>,
     },
-    /// When packets have arrived (transport-wide congestion control).
+    /// Arrival times of packets (transport-wide congestion control).
     TransportCc {
-        /// The first transport-wide sequence number it tells of.
+        /// The first transport-wide sequence number in the report.
         base_sequence: u16,
-        /// Of how many packets it tells.
+        /// Number of packets in the report.
         packets: u16,
     },
-    /// What the other side can take (REMB).
+    /// Maximum bitrate requested by the remote peer (REMB).
     Remb {
-        /// In bits a second.
+        /// The bitrate, in bits per second.
         bits_per_second: u64,
     },
     /// Extended reports (RFC 3611).
     ExtendedReport {
-        /// Who.
+        /// SSRC of the sender.
         ssrc: u32,
-        /// How many blocks.
+        /// Number of blocks.
         blocks: usize,
     },
-    /// Feedback for an application (RFC 4585 §6.4).
+    /// Application layer feedback (RFC 4585 §6.4).
     ApplicationFeedback {
-        /// Of which source.
+        /// SSRC of the stream.
         ssrc: u32,
-        /// Its bytes.
+        /// The content.
         payload: Vec<u8>,
     },
 }
 
-/// How one source of ours is received (RFC 3550 §6.4.1).
+/// Reception of one of our streams (RFC 3550 §6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceptionReport {
-    /// Which source.
+    /// SSRC of the stream.
     pub ssrc: u32,
-    /// Packets lost since the last report, in 256ths.
+    /// Fraction of packets lost since the last report, in 1/256.
     pub fraction_lost: u8,
-    /// Packets lost in all. 24 bits.
+    /// Total number of packets lost, in 24 bits.
     pub packets_lost: u32,
-    /// The highest sequence number received, with its rollovers above 16 bits.
+    /// The highest sequence number received, extended above 16 bits.
     pub highest_sequence: u32,
-    /// Interarrival jitter, in ticks of the source's clock.
+    /// Interarrival jitter, in ticks of the stream's clock.
     pub jitter: u32,
 }
 
@@ -256,7 +256,7 @@ fn reports(core: &ReportList<CoreReport>) -> Vec<ReceptionReport> {
         .collect()
 }
 
-/// One number, and a bit for each of the sixteen after it (RFC 4585 §6.2.1).
+/// Iterates over a number and those after it whose bit is set in the mask (RFC 4585 §6.2.1).
 fn missing(first: u16, mask: u16) -> impl Iterator<Item = u16> {
     let others = (0..16).filter(move |bit| mask & (1 << bit) != 0);
     std::iter::once(first).chain(others.map(move |bit| first.wrapping_add(bit + 1)))

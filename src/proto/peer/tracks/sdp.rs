@@ -1,8 +1,8 @@
-//! What tracks read from a remote description, and write into a local one.
+//! Media sections: read from remote descriptions, and written into local ones.
 //!
-//! The core knows one direction and one list of codecs for an m-line; W3C tells apart what is wanted
-//! from what is in force, and lets each transceiver have its own choice. So the core's descriptions are
-//! changed on their way out, and it takes the outcome from the other side's answer.
+//! The core has one direction and one list of codecs per m-line; W3C distinguishes what is wanted from what is in
+//! effect, and gives each transceiver its own choice. The core's descriptions are therefore rewritten on their way out,
+//! and it learns the result from the remote answer.
 
 use super::codec::{MediaKind, codec_named};
 use super::direction::Direction;
@@ -12,20 +12,20 @@ use crate::proto::sdp::{MediaLine, SdpError};
 /// An audio or video section of a remote description, with the mid that the core knows.
 #[derive(Debug, Clone)]
 pub(in super::super) struct RemoteMedia {
-    /// The number of its m-line's line in what the other side has sent.
+    /// Line number of its m-line in the remote description.
     pub line: usize,
     pub mid: String,
     pub kind: MediaKind,
     pub rejected: bool,
-    /// As the other side says it: `sendonly` is a track for us.
+    /// Direction as stated by the remote peer: `sendonly` is a track for us.
     pub direction: Direction,
     pub stream_ids: Vec<String>,
     pub track_id: Option<String>,
-    /// Layers that the other side means to send (RFC 8853).
+    /// Layers that the remote peer offers to send (RFC 8853).
     pub rids: Vec<String>,
-    /// As in `a=rtpmap`: payload type and encoding.
+    /// Payload types and encodings, as in `a=rtpmap`.
     pub codecs: Vec<(u8, String)>,
-    /// Its streams can be told: by their SSRCs, or by the MID in their headers.
+    /// Set if its streams can be identified: by their SSRCs, or by the MID in their headers.
     pub places_streams: bool,
 }
 
@@ -34,7 +34,7 @@ impl RemoteMedia {
         self.codecs.iter().map(|(pt, _)| *pt)
     }
 
-    /// Names of codecs, without what only accompanies them (`rtx` and the like).
+    /// Returns the names of the codecs, without auxiliary formats (`rtx` and the like).
     pub fn codec_names(&self) -> Vec<String> {
         const NOT_CODECS: [&str; 5] = ["rtx", "red", "ulpfec", "flexfec-03", "telephone-event"];
         let mut names: Vec<String> = Vec::new();
@@ -49,7 +49,7 @@ impl RemoteMedia {
     }
 }
 
-/// The audio and video sections of a description that has been found sound.
+/// Returns the audio and video sections of a validated description.
 pub(in super::super) fn remote_media(text: &str, lines: &[MediaLine]) -> Vec<RemoteMedia> {
     if !lines.iter().any(|l| kind_of(&l.kind).is_some()) {
         return Vec::new();
@@ -64,7 +64,7 @@ pub(in super::super) fn remote_media(text: &str, lines: &[MediaLine]) -> Vec<Rem
         .collect()
 }
 
-/// RFC 9143 §15.2
+/// URI of the MID header extension (RFC 9143 §15.2).
 const MID_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 
 fn section_media(
@@ -130,7 +130,7 @@ fn section_media(
 }
 
 impl RemoteMedia {
-    /// `stream track`, where the stream may be `-` for none (RFC 8830 §2).
+    /// Parses `stream track`, where the stream may be `-` for none (RFC 8830 §2).
     fn add_msid(&mut self, msid: &str) {
         let mut parts = msid.split_ascii_whitespace();
         let stream = parts.next().unwrap_or_default();
@@ -143,19 +143,19 @@ impl RemoteMedia {
     }
 }
 
-/// Finds out whether the formats of a first description go together.
+/// Checks that the formats of a first description are consistent.
 pub(in super::super) fn check_media(text: &str, lines: &[MediaLine]) -> Result<(), SdpError> {
     let media = remote_media(text, lines);
     PayloadTypes::default().with(text, &media).map(drop)
 }
 
-/// What each payload type means, for the whole session: it must not change (RFC 3264 §8.3.2), nor mean
-/// two things in one bundle (RFC 8843 §9.1). The core relies on both.
+/// Meaning of each payload type in the whole session: it must not change (RFC 3264 §8.3.2), nor be ambiguous within a
+/// bundle (RFC 8843 §9.1). The core relies on both.
 #[derive(Debug, Default, Clone)]
 pub(in super::super) struct PayloadTypes(Vec<(u8, String)>);
 
 impl PayloadTypes {
-    /// What is known and what these add to it.
+    /// Returns the known payload types with those of this description.
     pub fn with(&self, text: &str, media: &[RemoteMedia]) -> Result<Self, SdpError> {
         let mut all = self.clone();
         for section in media.iter().filter(|m| !m.rejected) {
@@ -192,7 +192,7 @@ impl PayloadTypes {
         }
     }
 
-    /// One payload type of retransmission is for one of media (RFC 4588 §8.6).
+    /// Checks that an RTX payload type belongs to one media payload type (RFC 4588 §8.6).
     fn check_apt(&self, section: &str, known: &mut Vec<(u8, u8)>) -> Result<(), String> {
         for line in section.lines() {
             let Some(rest) = line.strip_prefix("a=fmtp:") else {
@@ -220,8 +220,8 @@ impl PayloadTypes {
     }
 }
 
-/// Parameters that make another codec of one (RFC 6184 §8.2.2, RFC 7798 §7.2.2, RFC 9628 §6, RTP payload for AV1 §7.2), and
-/// what it means to leave them out.
+/// Parameters that distinguish codecs (RFC 6184 §8.2.2, RFC 7798 §7.2.2, RFC 9628 §6, RTP payload for AV1 §7.2), with
+/// their defaults.
 const PROFILES: [(&str, &[(&str, &str)]); 5] = [
     (
         "h264/",
@@ -236,7 +236,7 @@ const PROFILES: [(&str, &[(&str, &str)]); 5] = [
     ("av1/", &[("profile", "0")]),
 ];
 
-/// A payload type has one profile in all m-lines of a description.
+/// Checks that a payload type has one profile in all m-lines of a description.
 fn check_profiles<'a>(
     section: &'a str,
     used: &RemoteMedia,
@@ -259,7 +259,7 @@ fn check_profiles<'a>(
     Ok(())
 }
 
-/// Returns the parameters in this section that make up the profile of a format.
+/// Returns the parameters in this section that define the profile of a format.
 fn profile<'a>(
     section: &'a str,
     pt: u8,
@@ -278,7 +278,7 @@ fn profile<'a>(
     })
 }
 
-/// A parameter of a format (`a=fmtp`).
+/// Returns a parameter of a format (`a=fmtp`).
 fn parameter<'a>(section: &'a str, pt: u8, name: &str) -> Option<&'a str> {
     let lists = section
         .lines()
@@ -291,13 +291,14 @@ fn parameter<'a>(section: &'a str, pt: u8, name: &str) -> Option<&'a str> {
     })
 }
 
-/// The mid of a section; empty when it has none.
+/// Returns the mid of a section; empty if it has none.
 fn mid_of(section: &str) -> &str {
     let mid = section.lines().find_map(|l| l.strip_prefix("a=mid:"));
     mid.unwrap_or_default().trim_end()
 }
 
-/// A description with only those lines of its sections that `keeps` (the section's mid, the line).
+/// Returns a description with only those section lines for which `keeps` returns `true` (called with the section's mid
+/// and the line).
 pub(super) fn filtered(sdp: &str, keeps: impl Fn(&str, &str) -> bool) -> String {
     let (session, sections) = split(sdp);
     let mut out = session.to_owned();
@@ -311,16 +312,16 @@ pub(super) fn filtered(sdp: &str, keeps: impl Fn(&str, &str) -> bool) -> String 
     out
 }
 
-/// Whether this line of an offer asks for layers (RFC 8853), and for nothing else.
+/// Returns `true` if this line of an offer requests layers (RFC 8853), and nothing else.
 pub(super) fn asks_for_layers(line: &str) -> bool {
     line.starts_with("a=simulcast:recv ") && !line.contains(" send ")
         || line.starts_with("a=rid:") && line.contains(" recv")
 }
 
-/// The header extension whose numbers are told of by transport-wide feedback.
+/// URI of the transport-wide sequence number extension.
 const TRANSPORT_WIDE: &str = "draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
-/// Whether this line agrees to transport-wide feedback, or on the numbers it tells of.
+/// Returns `true` if this line negotiates transport-wide feedback, or its sequence numbers.
 pub(super) fn is_transport_feedback(line: &str) -> bool {
     is_transport_numbers(line)
         || line.starts_with("a=rtcp-fb:") && line.trim_end().ends_with(" transport-cc")
@@ -330,12 +331,12 @@ fn is_transport_numbers(line: &str) -> bool {
     line.starts_with("a=extmap:") && line.contains(TRANSPORT_WIDE)
 }
 
-/// The line that agrees on the numbers of transport-wide feedback.
+/// Returns the line that negotiates transport-wide sequence numbers.
 pub(super) fn transport_numbers(sdp: &str) -> Option<&str> {
     sdp.lines().find(|l| is_transport_numbers(l))
 }
 
-/// Whether nothing else has the id of this header extension.
+/// Returns `true` if nothing else uses the id of this header extension.
 pub(super) fn is_id_free(sdp: &str, extmap: &str) -> bool {
     let id = |line: &str| -> Option<u8> {
         let rest = line.strip_prefix("a=extmap:")?;
@@ -346,27 +347,27 @@ pub(super) fn is_id_free(sdp: &str, extmap: &str) -> bool {
     !others.any(|l| id(l).is_some() && id(l) == mine)
 }
 
-/// What a local section says.
+/// Content of a local media section.
 pub(super) struct LocalMedia<'a> {
     pub mid: &'a str,
     pub direction: Direction,
     pub stream_id: &'a str,
     pub track_id: &'a str,
-    /// In this order and no others; empty: as the core has them.
+    /// The codecs, in order; empty for the core's.
     pub codecs: &'a [Codec],
     /// Opus in stereo.
     pub stereo: bool,
-    /// Transport-wide feedback, and the line for it where the core has left it out.
+    /// Transport-wide feedback, and the line for it if the core has left it out.
     pub feedback: bool,
     pub feedback_line: Option<&'a str>,
 }
 
-/// A description of the core's, with its media sections as they are to be.
+/// Returns one of the core's descriptions with its media sections rewritten.
 pub(super) fn write_media(sdp: &str, media: &[LocalMedia<'_>]) -> String {
     let (session, sections) = split(sdp);
     let mut out = String::with_capacity(sdp.len());
     for line in session.lines() {
-        // The core names the other side's streams here, too. Nobody reads it; W3C leaves it at `*`.
+        // The core lists remote streams here, too. Nobody reads it; W3C has `*`.
         match line.starts_with("a=msid-semantic:") {
             true => out += "a=msid-semantic:WMS *",
             false => out += line,
@@ -408,7 +409,7 @@ fn write_section(out: &mut String, section: &str, media: &LocalMedia<'_>) {
             }
             *out += &format!("a={}\r\n", media.direction);
         } else if !media.feedback && is_transport_feedback(line) {
-            // Nobody would read what it brings.
+            // Nobody would use the feedback.
         } else if line.starts_with("a=msid:") {
             if is_sending {
                 *out += &format!("a=msid:{} {}\r\n", media.stream_id, media.track_id);
@@ -431,7 +432,7 @@ fn write_section(out: &mut String, section: &str, media: &LocalMedia<'_>) {
     }
 }
 
-/// Whether these are the parameters of Opus; the core always writes some.
+/// Returns `true` for parameters of Opus; the core always writes some.
 fn is_opus(section: &str, line: &str) -> bool {
     line.starts_with("a=fmtp:")
         && format_of(line).is_some_and(|format| {
@@ -447,7 +448,7 @@ fn ssrc_line(line: &str, media: &LocalMedia<'_>) -> String {
     }
 }
 
-/// A rejected m-line still names a format (RFC 3264 §6); the core leaves it out when it knows none.
+/// Writes a rejected m-line, which needs a format as well (RFC 3264 §6); the core omits it if it knows none.
 fn write_rejected(out: &mut String, section: &str) {
     let Some((first, rest)) = section.split_once("\r\n") else {
         *out += section;
@@ -459,7 +460,7 @@ fn write_rejected(out: &mut String, section: &str) {
     *out += rest;
 }
 
-/// The formats of these codecs in this order, each with its retransmission.
+/// Returns the formats of these codecs in this order, each with its RTX format.
 fn chosen_formats<'a>(section: &'a str, codecs: &[Codec]) -> Vec<&'a str> {
     let first = section.lines().next().unwrap_or_default();
     let codec_of = |format: &str| {
@@ -483,7 +484,7 @@ fn chosen_formats<'a>(section: &'a str, codecs: &[Codec]) -> Vec<&'a str> {
     kept
 }
 
-/// The format that an attribute is about.
+/// Returns the format that an attribute refers to.
 fn format_of(line: &str) -> Option<&str> {
     let rest = ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"]
         .iter()
@@ -517,7 +518,7 @@ fn direction_in(section: &str) -> Option<Direction> {
     section.lines().find_map(Direction::from_line)
 }
 
-/// The session part, and each m-section.
+/// Splits SDP into the session part and the m-sections.
 fn split(sdp: &str) -> (&str, Vec<&str>) {
     let mut starts: Vec<usize> = sdp.match_indices("\nm=").map(|(at, _)| at + 1).collect();
     let session = &sdp[..starts.first().copied().unwrap_or(sdp.len())];

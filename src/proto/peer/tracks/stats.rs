@@ -1,4 +1,4 @@
-//! What is known of how media gets through (W3C `RTCRtpStreamStats`).
+//! Statistics of tracks (W3C `RTCRtpStreamStats`).
 
 use std::time::Duration;
 
@@ -8,69 +8,69 @@ use super::super::Peer;
 use super::{MAX_LAYERS, Transceiver, TransceiverId};
 use crate::proto::media::jitter::JitterStats;
 
-/// How the media of a transceiver gets through. The parts are empty before the first
-/// [interval](super::super::PeerConfig::stats_interval) has passed, one for each layer then.
+/// Statistics of a transceiver. The lists are empty before the first
+/// [interval](super::super::PeerConfig::stats_interval) has passed, and then have an entry for each layer.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct TrackStats {
-    /// What is sent.
+    /// Sent layers.
     pub sent: Vec<SentStats>,
-    /// What is received.
+    /// Received layers.
     pub received: Vec<ReceivedStats>,
-    /// How long it takes at present until a lost packet that we receive is repaired; `None` while nothing gets lost, and in
-    /// [`MediaMode::Frames`](super::MediaMode::Frames). Of the peer: all its tracks have the same path.
+    /// Current time until a lost packet that we receive is repaired; `None` while nothing is lost, and in
+    /// [`MediaMode::Frames`](super::MediaMode::Frames). A property of the peer: all its tracks share the path.
     pub repair_delay: Option<Duration>,
 }
 
-/// One layer that is sent, since it began (W3C `RTCOutboundRtpStreamStats`).
+/// Statistics of a sent layer since its start (W3C `RTCOutboundRtpStreamStats`).
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct SentStats {
-    /// Which layer, for simulcast.
+    /// The simulcast layer, if any.
     pub rid: Option<String>,
-    /// Packets sent, with those sent again.
+    /// Packets sent, including retransmissions.
     pub packets: u64,
-    /// Their bytes, with headers.
+    /// Bytes sent, including headers.
     pub bytes: u64,
-    /// Times that the other side asked for lost packets (RFC 4585 §6.2.1).
+    /// Number of requests for lost packets received (RFC 4585 §6.2.1).
     pub nacks: u64,
-    /// Keyframes asked for as lost pictures (RFC 4585 §6.3.1).
+    /// Number of picture loss indications received (RFC 4585 §6.3.1).
     pub plis: u64,
-    /// Keyframes asked for outright (RFC 5104 §4.3.1).
+    /// Number of full intra requests received (RFC 5104 §4.3.1).
     pub firs: u64,
-    /// There and back, by the other side's reports.
+    /// Round-trip time, from the remote peer's reports.
     pub round_trip_time: Option<Duration>,
-    /// The share of packets lost lately by what the other side reports, 0 to 1.
+    /// Recent fraction of packets lost, as reported by the remote peer, 0 to 1.
     pub fraction_lost: Option<f32>,
-    /// Packets lost in all, by what the other side reports.
+    /// Total number of packets lost, as reported by the remote peer.
     pub remote_packets_lost: Option<u64>,
-    /// Interarrival jitter, by what the other side reports (RFC 3550 §6.4.1).
+    /// Interarrival jitter, as reported by the remote peer (RFC 3550 §6.4.1).
     pub remote_jitter: Option<Duration>,
 }
 
-/// One layer that is received, since it began (W3C `RTCInboundRtpStreamStats`).
+/// Statistics of a received layer since its start (W3C `RTCInboundRtpStreamStats`).
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct ReceivedStats {
-    /// Which layer, for simulcast.
+    /// The simulcast layer, if any.
     pub rid: Option<String>,
     /// Packets received.
     pub packets: u64,
-    /// Their bytes.
+    /// Bytes received.
     pub bytes: u64,
-    /// Times that lost packets were asked for.
+    /// Number of requests for lost packets sent.
     pub nacks: u64,
-    /// Keyframes asked for as lost pictures.
+    /// Number of picture loss indications sent.
     pub plis: u64,
-    /// Keyframes asked for outright.
+    /// Number of full intra requests sent.
     pub firs: u64,
     /// Interarrival jitter (RFC 3550 §6.4.1).
     pub jitter: Duration,
-    /// There and back, where the other side lets that be known (RFC 3611 §4.5).
+    /// Round-trip time, if the remote peer provides it (RFC 3611 §4.5).
     pub round_trip_time: Option<Duration>,
-    /// The share of packets lost lately, 0 to 1.
+    /// Recent fraction of packets lost, 0 to 1.
     pub fraction_lost: Option<f32>,
-    /// The delay and the losses of the jitter buffer, if there is one.
+    /// Statistics of the jitter buffer, if there is one.
     pub jitter_buffer: Option<JitterStats>,
 }
 
@@ -121,7 +121,7 @@ fn of_ticks(ticks: u32, rate: u32) -> Duration {
 }
 
 impl Transceiver {
-    /// By the last receiver report of what is sent.
+    /// Returns the round-trip time from the last receiver report.
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.stats.sent.iter().find_map(|s| s.round_trip_time)
     }
@@ -132,9 +132,9 @@ impl Transceiver {
 }
 
 impl Peer {
-    /// How the media of a transceiver got through by the last
-    /// [interval](super::super::PeerConfig::stats_interval); the jitter buffer's part is of now. `None` when
-    /// there is no such transceiver.
+    /// Returns the statistics of a transceiver at the end of the last
+    /// [interval](super::super::PeerConfig::stats_interval); those of the jitter buffer are current. `None` if there is
+    /// no such transceiver.
     pub fn track_stats(&self, id: TransceiverId) -> Option<TrackStats> {
         let found = self.tracks.list.iter().find(|t| t.id == id)?;
         let mut stats = found.stats.clone();
@@ -176,7 +176,7 @@ mod tests {
             put(&mut list, (n, 1), |a, b| a.0 == b.0);
         }
         assert_eq!(list.len(), MAX_LAYERS);
-        // Those that were there are.
+        // Existing entries are updated.
         put(&mut list, (3, 2), |a, b| a.0 == b.0);
         assert_eq!((list.len(), list[3]), (MAX_LAYERS, (3, 2)));
     }

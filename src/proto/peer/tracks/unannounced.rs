@@ -1,5 +1,5 @@
-//! Streams that no description names and no header extension places: the payload type tells their
-//! m-line, if it is in one only (RFC 8843 §9.2). The core knows them by SSRC or MID.
+//! Streams that neither a description nor a header extension assigns to an m-line: the payload type does, if it occurs
+//! in one only (RFC 8843 §9.2). The core assigns streams by SSRC or MID.
 
 use str0m::media::Mid;
 use str0m::rtp::Ssrc;
@@ -7,10 +7,10 @@ use str0m::rtp::Ssrc;
 use super::super::Peer;
 use super::sdp::RemoteMedia;
 
-/// SSRCs of one peer that are placed in this way; more are dropped, as all that nobody knows.
+/// Maximum number of SSRCs per peer assigned in this way; further ones are dropped as unknown.
 pub(super) const MAX_STREAMS: usize = 16;
 
-/// The payload types that are enough to place a stream.
+/// Payload types that suffice to assign a stream.
 #[derive(Debug, Default)]
 pub(super) struct Unannounced {
     types: Vec<(u8, Mid, bool)>,
@@ -23,8 +23,8 @@ impl Unannounced {
         self.placed.len()
     }
 
-    /// After a negotiation. Where we send layers, the core takes all that comes without one for nobody's, in spite of its
-    /// MID (docs/upstream.md).
+    /// Updates the payload types after a negotiation. If we send layers, the core treats everything received without
+    /// one as unknown, despite its MID (docs/upstream.md).
     pub fn update(&mut self, media: &[RemoteMedia], sends_layers: impl Fn(&str) -> bool) {
         self.types.clear();
         let used = media.iter().filter(|m| !m.rejected);
@@ -47,11 +47,11 @@ impl Unannounced {
 }
 
 impl Peer {
-    /// Looks at a datagram before the core does, which would not know whose it is. Returns the stream it is the first
-    /// packet of; what became of it is to be [said](Self::confirm_stream).
+    /// Inspects a datagram before the core does, which could not assign it. Returns the stream of which this is the
+    /// first packet; [confirm](Self::confirm_stream) it afterwards.
     ///
-    /// Somebody may have forged it: only the core, which has to know the stream first, can tell. A repair stream
-    /// takes no place, and displaces another one for as long only as that does not send.
+    /// The packet may be forged: only the core, which has to know the stream first, can tell. An RTX stream takes no
+    /// place, and displaces another one only while that sends nothing.
     pub(in super::super) fn place_stream(&mut self, datagram: &[u8]) -> Option<u32> {
         let known = &self.tracks.unannounced;
         let (payload_type, ssrc) = rtp_source(datagram)?;
@@ -77,8 +77,8 @@ impl Peer {
         None
     }
 
-    /// The core has seen the first packet of a stream. If that was not authentic (RFC 3711 §3.3), the stream has never
-    /// been.
+    /// Called after the core has handled the first packet of a stream. If it was not authentic (RFC 3711 §3.3), the
+    /// stream is removed.
     pub(in super::super) fn confirm_stream(&mut self, ssrc: u32) {
         let mut api = self.rtc.direct_api();
         let stream = api.stream_rx(&Ssrc::from(ssrc));
@@ -91,7 +91,7 @@ impl Peer {
     }
 }
 
-/// Payload type and SSRC of an RTP packet (RFC 3550 §5.1), if it is one (RFC 5761 §4).
+/// Returns payload type and SSRC of an RTP packet (RFC 3550 §5.1, RFC 5761 §4).
 fn rtp_source(datagram: &[u8]) -> Option<(u8, u32)> {
     let [first, second, _, _, _, _, _, _, a, b, c, d, ..] = datagram else {
         return None;
@@ -110,7 +110,7 @@ mod tests {
     };
     use crate::testing::{Link, Simulation};
 
-    /// Where one side sends layers, what the other sends there without arrives: as frames and as packets.
+    /// If one side sends layers, the other side's stream without layers is received: as frames and as packets.
     #[test]
     fn something_comes_back_where_layers_go() {
         for mode in [MediaMode::Frames, MediaMode::Packets] {
