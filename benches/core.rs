@@ -1,7 +1,6 @@
-//! What the core (`str0m`, and `sctp-proto` under it) costs by itself: two `Rtc` in one process, no
-//! sockets, and the time of the processor for both ends together. With this the sizes in
-//! `src/proto/peer` were chosen: the MTU, how much the core is given to hold, how much is fed and
-//! taken at once. docs/benchmarks.md shows the figures.
+//! Cost of the core alone (`str0m`, and `sctp-proto` below it): two `Rtc` in one process without sockets; the processor
+//! time of both together. The sizes in `src/proto/peer` were chosen with this: the MTU, how much the core is given to
+//! hold, how much is fed and received at once. Figures: docs/benchmarks.md.
 //!
 //! ```text
 //! cargo bench --bench core -- --sizes 64,1200,16384,65536 --mtu 1200,1300 --hold 16384,65536
@@ -84,7 +83,7 @@ impl End {
         }
     }
 
-    /// Takes up to `batch` datagrams of `from`, as one input where they are all DTLS.
+    /// Receives up to `batch` datagrams of `from`, as one input if all are DTLS.
     fn receive(&mut self, from: &mut End, batch: usize, joined: bool, now: Instant) -> bool {
         if from.out.is_empty() {
             return false;
@@ -184,12 +183,12 @@ impl Pair {
 struct Case {
     size: usize,
     mtu: usize,
-    /// The core is fed up to this many bytes.
+    /// Maximum number of bytes in the core.
     hold: usize,
-    /// Datagrams for each drain of the receiver of them.
+    /// Number of datagrams per drain of the receiver.
     batch: usize,
     joined: bool,
-    /// Drain after every message, rather than after a batch of them.
+    /// Drain after every message, rather than after a batch.
     drain_each: bool,
 }
 
@@ -207,7 +206,7 @@ fn measure(setup: &Setup, case: &Case, seconds: f64) {
     let mut measured = None;
     let began = Instant::now();
     loop {
-        // Feed to the high mark.
+        // Feed up to the high mark.
         let mut held = pair.ends[0].rtc.channel(id).unwrap().buffered_amount();
         if held <= low {
             while held < case.hold {
@@ -225,14 +224,14 @@ fn measure(setup: &Setup, case: &Case, seconds: f64) {
             }
             pair.ends[0].drain();
         }
-        // One hop each way, then look again whether there is room.
+        // One hop in each direction, then check for room again.
         let before = pair.ends[1].received;
         let [a, b] = &mut pair.ends;
         let now = pair.now;
         let mut moved = b.receive(a, case.batch, case.joined, now);
         moved |= a.receive(b, case.batch, case.joined, now);
         if !moved {
-            // Both idle: only a timer (the delayed acknowledgement) goes on.
+            // Both idle: only a timer (the delayed acknowledgement) is pending.
             pair.sleep();
         }
         pair.now += Duration::from_micros(20);

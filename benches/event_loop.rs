@@ -1,4 +1,4 @@
-//! What a loop costs: peers over UDP on the loopback interface, both ends in one loop.
+//! Cost of a loop: peers over UDP on the loopback interface, both ends in one loop.
 
 #[path = "support/pair.rs"]
 mod pair;
@@ -21,7 +21,7 @@ fn connecting(c: &mut Criterion) {
     });
 }
 
-/// A busy pair beside idle peers: the cost of a turn must not grow with them.
+/// A busy pair beside idle peers: the cost of a turn must not grow with their number.
 fn idle_peers(c: &mut Criterion) {
     let options = PeerOptions::default();
     let mut group = c.benchmark_group("loop/round trip, 64 B, idle peers");
@@ -37,7 +37,7 @@ fn idle_peers(c: &mut Criterion) {
     group.finish();
 }
 
-/// A turn in which nothing is to be done.
+/// A turn with nothing to do.
 fn empty_turn(c: &mut Criterion) {
     let options = PeerOptions::default();
     let mut group = c.benchmark_group("loop/a turn without work, idle peers");

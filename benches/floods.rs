@@ -1,9 +1,8 @@
-//! What a flood costs an honest session beside it: `cargo bench --bench floods [-- ROUNDS]`.
+//! Cost of a flood for an honest session: `cargo bench --bench floods [-- ROUNDS]`.
 //!
-//! One loop, on a thread of its own, receives from an honest peer in another loop, and meanwhile from somebody who means
-//! it no good. Measured is the processor's time of the receiving thread, which is what the two compete for: without the
-//! flood and with it, in turns, a second each. What the flood takes of every second is what a session that needs all of
-//! the thread would lose.
+//! A loop on a thread of its own receives from an honest peer in another loop, and from an attacker. Measured is the
+//! processor time of the receiving thread, which is what the two compete for: without and with the flood, in turns of a
+//! second. The time that the flood takes is what a session that needs the whole thread would lose.
 
 #[path = "support/cpu.rs"]
 mod cpu;
@@ -24,13 +23,13 @@ use looprtc::proto::peer::{
 };
 use pair::{PeerOptions, Result, TIMEOUT, new_loop, peer_config};
 
-/// What the honest peer sends, in bytes a second (160 Mbit/s) and bytes a message.
+/// Traffic of the honest peer, in bytes per second (160 Mbit/s) and bytes per message.
 const HONEST_RATE: u64 = 20_000_000;
 const MESSAGE: [u8; 1200] = [7; 1200];
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// As Chromium sends it.
+/// A ClientHello as sent by Chromium.
 const CLIENT_HELLO: &[u8] = include_bytes!("../tests/data/client_hello.bin");
 
 #[derive(Clone, Copy, PartialEq)]
@@ -43,7 +42,7 @@ enum Flood {
     Offers,
 }
 
-/// Each with how much of it comes in a second.
+/// The floods, with their rate per second.
 const FLOODS: [(Flood, u32, &str); 6] = [
     (
         Flood::WrongPassword,
@@ -107,11 +106,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Who is flooded, with the honest session.
+/// The flooded loop, with the honest session.
 struct Victim {
     handle: LoopHandle,
     address: SocketAddr,
-    /// Of the honest session: the receiver's, the sender's.
+    /// Ufrags of the honest session: the receiver's and the sender's.
     ufrags: (String, String),
     received: Arc<AtomicU64>,
 }
@@ -153,7 +152,7 @@ impl Victim {
         })
     }
 
-    /// The part of the thread's time that it needs for what the honest peer is to send in a window.
+    /// Returns the fraction of the thread's time needed for the honest traffic of one window.
     fn window(&self) -> Result<f64> {
         thread::sleep(WINDOW / 4); // what came before is over
         let bytes = self.received.load(Relaxed);
@@ -170,16 +169,16 @@ impl Victim {
         Ok(used)
     }
 
-    /// Of the processor, by the receiving thread so far.
+    /// Returns the processor time used by the receiving thread so far.
     fn used(&self) -> Result<Duration> {
         let (tell, told) = mpsc::channel();
-        // Nobody waits for it any more: then it does not matter.
+        // An error means that nobody waits for it any more.
         let job = move |_: &mut EventLoop| tell.send(thread_time()).unwrap_or_default();
         self.handle.post(job)?;
         Ok(told.recv_timeout(TIMEOUT)?)
     }
 
-    /// Until it is over. How much was sent in a second.
+    /// Runs the attack until it is over; returns the number of packets per second.
     fn attack(&self, flood: Flood, rate: u32, over: &AtomicBool) -> Result<u64> {
         let from = Instant::now();
         let sent = match flood {
@@ -214,19 +213,19 @@ impl Victim {
         message
     }
 
-    /// From 64 addresses, a few each millisecond.
+    /// Sends from 64 addresses, a few packets every millisecond.
     fn datagrams(&self, contents: &[u8], rate: u32, over: &AtomicBool) -> Result<u64> {
         let sockets: std::io::Result<Vec<_>> =
             (0..64).map(|_| UdpSocket::bind("127.0.0.1:0")).collect();
         let sockets = sockets?;
         paced(rate, over, |n| {
-            // Refused when the receiver's buffer is full, which is as good as lost.
+            // Refused when the receiver's buffer is full, which equals a loss.
             let _ = sockets[n as usize % sockets.len()].send_to(contents, self.address);
             Ok(())
         })
     }
 
-    /// Each gets as far as ICE, then is no more.
+    /// Creates peers that complete ICE and then disappear.
     fn half_handshakes(&self, rate: u32, over: &AtomicBool) -> Result<u64> {
         paced(rate, over, |_| {
             let mut net = new_loop()?;
@@ -284,7 +283,7 @@ impl Victim {
         Ok(sent)
     }
 
-    /// Has the victim make a peer for this offer. Its answer.
+    /// Lets the victim create a peer for this offer; returns its answer.
     fn admit(&self, offer: SessionDescription) -> Result<(PeerId, SessionDescription)> {
         self.ask(move |net| {
             let config = peer_config(&PeerOptions::default(), false);
@@ -299,7 +298,7 @@ impl Victim {
         Ok(self.handle.post(job)?)
     }
 
-    /// Has the victim do this, as its signaling would have it done.
+    /// Runs a job on the victim's thread, as its signaling would.
     fn ask<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut EventLoop) -> Option<T> + Send + 'static,
@@ -310,7 +309,7 @@ impl Victim {
     }
 }
 
-/// Does it so often in a second, as nearly as a millisecond allows, until it is over. How often it was done.
+/// Calls `act` at this rate, to the millisecond, until it is over; returns the number of calls.
 fn paced(rate: u32, over: &AtomicBool, mut act: impl FnMut(u64) -> Result<()>) -> Result<u64> {
     let from = Instant::now();
     let mut done = 0;
@@ -335,7 +334,7 @@ fn serve(mut net: EventLoop, received: &AtomicU64) -> Result<()> {
     }
 }
 
-/// At its rate, once the channel is open.
+/// Sends at its rate, once the channel is open.
 fn send(
     mut net: EventLoop,
     peer: PeerId,
@@ -358,7 +357,7 @@ fn send(
         {
             sent += MESSAGE.len() as u64;
         }
-        // What could not be sent in time is not made up for.
+        // What could not be sent in time is skipped.
         sent = sent.max(due.saturating_sub(HONEST_RATE / 20));
     }
 }
@@ -372,7 +371,7 @@ fn offerer(net: &mut EventLoop) -> Result<(PeerId, SessionDescription)> {
     Ok((peer, offer))
 }
 
-/// The description with all candidates, once they have been gathered.
+/// Returns the description with all candidates, once they are gathered.
 fn gathered(net: &mut EventLoop, id: PeerId) -> Result<SessionDescription> {
     while net.peer(id)?.ice_gathering_state() != IceGatheringState::Complete {
         net.next_event(Some(Duration::from_millis(100)))?;

@@ -1,5 +1,5 @@
-//! What media costs a peer, without sockets: processor time and allocations a packet, for the sender and
-//! for the receiver, in packet mode and in frame mode.
+//! Cost of media for a peer, without sockets: processor time and allocations per packet, for sender and receiver, in
+//! packet mode and in frame mode.
 //!
 //!     cargo bench --bench media -- [SECONDS]
 
@@ -13,7 +13,7 @@ use support::{Wire, shared_config};
 
 const PAYLOAD: usize = 1200;
 
-/// What a run has cost.
+/// Cost of a run.
 #[derive(Default)]
 struct Cost {
     time: [Duration; 2],
@@ -24,7 +24,7 @@ struct Cost {
 }
 
 impl Cost {
-    /// Runs this for one end, and puts down what it took.
+    /// Runs this for one end, and records its cost.
     fn of<R>(&mut self, end: usize, counting: bool, run: impl FnOnce() -> R) -> R {
         if !counting {
             let begin = Instant::now();
@@ -40,7 +40,7 @@ impl Cost {
     }
 }
 
-/// Bursts of packets every 10 ms of virtual time, each burst a picture.
+/// Runs bursts of packets every 10 ms of virtual time, each burst a video frame.
 fn run(mode: MediaMode, burst: usize, seconds: f64, counting: bool) -> Cost {
     let mut wire = Wire::connect_track(&shared_config().media_mode(mode));
     let id = wire.ends[0].bound.expect("a bound track");
@@ -80,7 +80,7 @@ fn run(mode: MediaMode, burst: usize, seconds: f64, counting: bool) -> Cost {
                 receiver.receive(transmit, now);
             }
         });
-        // Reports and what else is due, at no one's cost.
+        // Reports and other due work, not counted.
         wire.exchange();
         wire.due();
     }

@@ -1,5 +1,4 @@
-//! What a peer costs without sockets: two peers, their datagrams handed over in memory, both ends
-//! together.
+//! Cost of a peer without sockets: two peers whose datagrams are passed in memory; both together.
 
 mod support;
 
@@ -11,7 +10,7 @@ use looprtc::proto::peer::{Certificate, CryptoBackend, Input, Peer, PeerConfig};
 
 use support::{Wire, shared_config};
 
-/// The configuration of each backend that is compiled in, with a certificate of its own.
+/// Returns the configuration of each compiled-in backend, with a certificate of its own.
 fn backends() -> Vec<(CryptoBackend, PeerConfig)> {
     CryptoBackend::available()
         .into_iter()
@@ -82,7 +81,7 @@ fn throughput(c: &mut Criterion) {
     group.finish();
 }
 
-/// What an idle peer costs when its time has come: once for each keepalive.
+/// Cost of an idle peer's timeout, one per keepalive.
 fn idle(c: &mut Criterion) {
     let mut wire = Wire::connect(&shared_config());
     wire.transfer(&[7u8; 1_200], 120_000, 64 * 1024);

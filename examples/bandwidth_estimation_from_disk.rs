@@ -1,13 +1,13 @@
-//! Plays one film in several qualities: each page has the best that its path carries at the moment.
+//! Plays a film in several qualities: each page gets the best one that its path can carry at the moment.
 //!
 //!     for rate in 300k 1M 2.5M; do
 //!         ffmpeg -i film.mp4 -an -c:v libvpx -b:v $rate -g 30 film-$rate.ivf
 //!     done
 //!     cargo run --example bandwidth_estimation_from_disk -- film-300k.ivf film-1M.ivf film-2.5M.ivf
 //!
-//! The peer estimates from the arrival times that the page reports (transport-wide congestion control),
-//! and probes for more while more is wanted. Qualities change at keyframes, of which all files must have the
-//! same: hence `-g 30`.
+//! The peer estimates the bandwidth from the arrival times that the page reports (transport-wide congestion control),
+//! and probes for more while more is wanted. Qualities are switched at keyframes, which must be at the same times in
+//! all files: hence `-g 30`.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -44,7 +44,7 @@ fn run(http: &str, paths: &[String]) -> Result<(), Box<dyn Error>> {
     let config = PeerConfig::default().include_loopback(true);
     let config = config.bandwidth_estimation(Some(least.bits_per_second));
     let mut viewers: HashMap<PeerId, Viewer> = HashMap::new();
-    // Where each page is told what it sees, and why.
+    // A channel to each page, which displays the current quality and the reason.
     let mut channels: HashMap<PeerId, ChannelId> = HashMap::new();
     loop {
         let playing = viewers.iter_mut();
@@ -57,7 +57,7 @@ fn run(http: &str, paths: &[String]) -> Result<(), Box<dyn Error>> {
             match event {
                 PeerEvent::TrackBound { transceiver, .. } => {
                     viewers.insert(id, Viewer::new(transceiver, Instant::now()));
-                    // Without this nothing would be probed for beyond what is sent.
+                    // Without this, nothing beyond the current rate would be probed for.
                     net.peer(id)?.set_desired_bitrate(wanted)?;
                 }
                 PeerEvent::KeyframeRequest { .. } => {
@@ -73,7 +73,7 @@ fn run(http: &str, paths: &[String]) -> Result<(), Box<dyn Error>> {
                     let news = viewer.estimate(estimate.bits_per_second(), &qualities);
                     println!("Peer {id}: {news}");
                     if let Some(channel) = channels.get(&id) {
-                        // It is for looking; the next one comes soon.
+                        // For display only; the next text follows soon.
                         let _ = net.peer(id)?.send_text(*channel, &news);
                     }
                 }
@@ -101,10 +101,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Where the page is served, and the files.
+/// The page's address, and the files.
 type Options = (String, Vec<String>);
 
-/// `None` when only help was asked for.
+/// Returns `None` if only help was requested.
 fn options() -> Result<Option<Options>, Box<dyn Error>> {
     use lexopt::prelude::*;
     let (mut http, mut paths) = ("localhost:8080".to_owned(), Vec::new());

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --example broadcast      # then open http://localhost:8080, twice
 //!
-//! RTP packets are passed on as they come, rewritten for each page that they go to. When a page misses a
-//! picture, or has just come, the publisher is asked for a keyframe.
+//! RTP packets are forwarded as they arrive, rewritten for each page. When a page misses a frame, or has just joined,
+//! the publisher is asked for a keyframe.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
 fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let mut callers = Callers::serve(&net, http, include_str!("pages/broadcast.html"))?;
-    // All have the same codecs, so that what one sends every other can decode.
+    // All peers use the same codecs, so that each can decode what another one sends.
     let config = PeerConfig::default()
         .media_mode(MediaMode::Packets)
         .codecs(Codecs::only([Codec::Vp8, Codec::Opus]));
@@ -58,27 +58,27 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
             callers.handle_event(&mut net, id, &event);
             show.handle_event(&mut net, id, &event);
         }
-        // The m-lines of a publisher go one way only; there it is not sent what it sends.
+        // A publisher's m-lines go one way only, so it does not get its own media back.
         callers.answer(&mut net, &config, |net, id| show.add(net, id));
     }
 }
 
-/// What is broadcast.
+/// The broadcast.
 struct Show {
     publisher: Option<PeerId>,
     tracks: [Part; 2],
 }
 
-/// Its pictures, or its sound.
+/// Its video, or its audio.
 struct Part {
     kind: MediaKind,
-    /// Where it comes from, at the publisher.
+    /// The publisher's transceiver.
     from: Option<TransceiverId>,
     to: LocalTrack,
 }
 
 impl Show {
-    /// Whoever comes is sent the tracks.
+    /// Adds the tracks to a new page.
     fn add(&mut self, net: &mut EventLoop, id: PeerId) -> Result<(), Box<dyn Error>> {
         for part in &mut self.tracks {
             part.to.add_to(net, id)?;
@@ -86,7 +86,7 @@ impl Show {
         Ok(())
     }
 
-    /// This peer publishes from now on. If another one did, it is sent away.
+    /// Makes this peer the publisher. A previous one is closed.
     fn publish(&mut self, net: &mut EventLoop, id: PeerId) {
         let old = self.publisher.replace(id).filter(|old| *old != id);
         if let Some(mut old) = old.and_then(|old| net.peer(old).ok()) {
@@ -130,7 +130,7 @@ impl Show {
 }
 
 impl Part {
-    /// Asks the publisher for a keyframe. It need not be there.
+    /// Requests a keyframe from the publisher, if there is one.
     fn ask(&self, net: &mut EventLoop, publisher: Option<PeerId>, kind: KeyframeRequestKind) {
         let publisher = publisher.filter(|_| self.kind == MediaKind::Video);
         if let (Some(id), Some(from)) = (publisher, self.from) {

@@ -1,11 +1,11 @@
-//! A browser page opens data channels to this program; text goes both ways.
+//! A browser page opens data channels to this program; text is sent in both directions.
 //!
 //!     cargo run --example data_channels              # then open http://localhost:8080
 //!     cargo run --example data_channels -- --paste   # offer and answer by copy and paste
 //!
-//! The page makes the offer. It reaches us by HTTP, or as base64 pasted into the terminal: no candidate
-//! is sent by itself, all are in offer and answer. On every channel that opens, a random text is sent
-//! every five seconds, and what comes is printed.
+//! The page makes the offer, which arrives by HTTP, or as base64 pasted into the terminal: candidates are not sent
+//! separately, all are in offer and answer. A random text is sent on every open channel every five seconds, and
+//! received texts are printed.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    // The page listens on a thread of its own, which wakes the loop when an offer has come.
+    // The page is served by a thread of its own, which wakes the loop when an offer arrives.
     let page = include_str!("pages/data_channels.html");
     let (url, asked) = page::serve(&options.http, page, net.handle())?;
     if options.paste {
@@ -54,7 +54,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     } else {
         println!("Open {url} in a browser");
     }
-    // Who waits for an answer, and which channels are open and when their next text is due.
+    // Pages that wait for an answer, and open channels with the time of their next text.
     let mut waiting: HashMap<PeerId, page::Ask> = HashMap::new();
     let mut channels: Vec<(PeerId, ChannelId, Instant)> = Vec::new();
     loop {
@@ -62,7 +62,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
             match event {
-                // All candidates are known now, so the answer can go.
+                // All candidates are gathered, so the answer can be sent.
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                     let answer = net.peer(id).ok().and_then(|p| p.local_description());
                     let answer = answer.map(|a| a.to_json()).unwrap_or_default();
@@ -72,7 +72,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                     }
                 }
                 PeerEvent::ConnectionStateChange(state) => {
-                    // One that has failed closes by itself after a while.
+                    // A failed peer closes by itself after a while.
                     println!("Peer {id}: connection {state}");
                     let is_over =
                         matches!(state, ConnectionState::Failed | ConnectionState::Closed);
@@ -112,7 +112,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
             if *due <= Instant::now() {
                 let text = random_text();
                 println!("Sending '{text}'");
-                // Peer or channel may have closed just now; the event that says so is on the way.
+                // Peer or channel may have closed just now; an event reports it.
                 if let Ok(mut peer) = net.peer(*id) {
                     let _ = peer.send_text(*channel, &text);
                 }
@@ -122,10 +122,10 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A new peer for this offer. Its answer is complete when all candidates have been gathered.
+/// Creates a peer for this offer. Its answer is complete when all candidates are gathered.
 fn answer(net: &mut EventLoop, offer: &[u8]) -> Result<PeerId, Box<dyn Error>> {
     let offer: SessionDescription = SignalMessage::parse_description(offer)?;
-    // Loopback, so that it works on a machine without any network, too.
+    // Loopback, so that it works on a machine without a network.
     let id = net.add_peer(PeerConfig::default().include_loopback(true))?;
     if let Err(error) = net.peer(id)?.receive(offer) {
         net.peer(id)?.close();
@@ -139,7 +139,7 @@ fn label(net: &mut EventLoop, id: PeerId, channel: ChannelId) -> String {
     info.map(|info| info.config.label).unwrap_or_default()
 }
 
-/// Fifteen letters. Every `RandomState` hashes differently, which is random enough for a text.
+/// Returns fifteen random letters. Each `RandomState` hashes differently, which is random enough for a text.
 fn random_text() -> String {
     let letter = || b'a' + (RandomState::new().hash_one(0) % 26) as u8;
     (0..15).map(|_| char::from(letter())).collect()
@@ -152,7 +152,7 @@ struct Options {
 }
 
 impl Options {
-    /// `None` when only help was asked for.
+    /// Returns `None` if only help was requested.
     fn from_args() -> Result<Option<Self>, Box<dyn Error>> {
         use lexopt::prelude::*;
         let mut options = Self {

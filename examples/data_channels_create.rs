@@ -1,10 +1,10 @@
-//! This program makes the offer and the data channel; a browser page answers.
+//! This program makes the offer and creates the data channel; a browser page answers.
 //!
 //!     cargo run --example data_channels_create              # then open http://localhost:8080
 //!     cargo run --example data_channels_create -- --paste   # offer and answer by copy and paste
 //!
-//! `data_channels` the other way round. The page asks for an offer and is told where its answer goes.
-//! Text goes both ways then: a random one from here every five seconds, and what the page sends is printed.
+//! `data_channels` with the roles swapped: the page requests an offer, and gets the path for its answer. A random text
+//! is sent to the page every five seconds, and received texts are printed.
 
 use std::collections::{HashMap, VecDeque};
 use std::error::Error;
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    // The page listens on a thread of its own, which wakes the loop when it is asked for something.
+    // The page is served by a thread of its own, which wakes the loop on a request.
     let page = include_str!("pages/data_channels_create.html");
     let (url, asked) = page::serve(&options.http, page, net.handle())?;
     if options.paste {
@@ -50,7 +50,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     } else {
         println!("Open {url} in a browser");
     }
-    // Pages that wait for an offer, peers that wait for an answer, channels and their next text.
+    // Pages that wait for an offer, peers that wait for an answer, and channels with the time of their next text.
     let mut waiting: HashMap<PeerId, page::Ask> = HashMap::new();
     let mut offered: VecDeque<PeerId> = VecDeque::new();
     let mut channels: Vec<(PeerId, ChannelId, Instant)> = Vec::new();
@@ -59,11 +59,11 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
             match event {
-                // The new channel has to be offered (later offers have no way to the page). Gathering begins …
+                // The new channel has to be offered (later offers cannot reach the page). Gathering starts …
                 PeerEvent::NegotiationNeeded if net.peer(id)?.local_description().is_none() => {
                     net.peer(id)?.negotiate()?;
                 }
-                // … and now they are all in it.
+                // … and now all candidates are in the offer.
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                     let offer = net.peer(id).ok().and_then(|p| p.local_description());
                     let offer = offer.map(|o| o.to_json()).unwrap_or_default();
@@ -80,7 +80,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                     }
                 }
                 PeerEvent::ConnectionStateChange(state) => {
-                    // One that has failed closes by itself after a while.
+                    // A failed peer closes by itself after a while.
                     println!("Peer {id}: connection {state}");
                     let is_over =
                         matches!(state, ConnectionState::Failed | ConnectionState::Closed);
@@ -107,7 +107,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
             if ask.path == "/offer" {
                 let id = add_peer(&mut net)?;
                 waiting.insert(id, ask);
-                // An offer that nobody answers would stay for ever; so many may.
+                // An unanswered offer would stay forever, so their number is limited.
                 offered.push_back(id);
                 if offered.len() > 16 {
                     let oldest = offered.pop_front().unwrap_or(id);
@@ -134,7 +134,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
             if *due <= Instant::now() {
                 let text = random_text();
                 println!("Sending '{text}'");
-                // Peer or channel may have closed just now; the event that says so is on the way.
+                // Peer or channel may have closed just now; an event reports it.
                 if let Ok(mut peer) = net.peer(*id) {
                     let _ = peer.send_text(*channel, &text);
                 }
@@ -144,22 +144,22 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A peer with a channel. `NegotiationNeeded` follows from the channel.
+/// Creates a peer with a channel, which causes `NegotiationNeeded`.
 fn add_peer(net: &mut EventLoop) -> Result<PeerId, Box<dyn Error>> {
-    // Loopback, so that it works on a machine without any network, too.
+    // Loopback, so that it works on a machine without a network.
     let id = net.add_peer(PeerConfig::default().include_loopback(true))?;
     net.peer(id)?
         .create_data_channel(ChannelConfig::new("data"))?;
     Ok(id)
 }
 
-/// The page's answer. A bad one changes nothing, so that a better one may follow.
+/// Applies the page's answer. An invalid one changes nothing, so that a valid one may follow.
 fn accept(net: &mut EventLoop, id: PeerId, answer: &[u8]) -> Result<(), Box<dyn Error>> {
     let answer = SignalMessage::parse_description(answer)?;
     Ok(net.peer(id)?.set_remote_description(answer)?)
 }
 
-/// Fifteen letters. Every `RandomState` hashes differently, which is random enough for a text.
+/// Returns fifteen random letters. Each `RandomState` hashes differently, which is random enough for a text.
 fn random_text() -> String {
     let letter = || b'a' + (RandomState::new().hash_one(0) % 26) as u8;
     (0..15).map(|_| char::from(letter())).collect()
@@ -172,7 +172,7 @@ struct Options {
 }
 
 impl Options {
-    /// `None` when only help was asked for.
+    /// Returns `None` if only help was requested.
     fn from_args() -> Result<Option<Self>, Box<dyn Error>> {
         use lexopt::prelude::*;
         let mut options = Self {

@@ -1,11 +1,10 @@
-//! How fast can one peer send to another, without filling memory?
+//! Sends from one peer to another as fast as possible, without filling memory.
 //!
 //!     cargo run --release --example data_channels_flow_control
 //!
-//! Two peers in one loop. The sender fills the channel's buffer up to 1 MiB, then stops and waits for
-//! the event which says that the buffer has drained to 512 KiB. The receiver prints the throughput
-//! every second. The channel is unordered and repeats nothing: what the network loses is gone, but what
-//! waits in the buffer is not.
+//! Two peers in one loop. The sender fills the channel's buffer up to 1 MiB, then stops and waits for the event that
+//! says that the buffer has drained to 512 KiB. The receiver prints the throughput every second. The channel is
+//! unordered and unreliable: what the network loses is not retransmitted, but nothing in the buffer is lost.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -17,9 +16,9 @@ use looprtc::proto::peer::{
     Politeness,
 };
 
-/// Sending goes on when the buffer has fallen to this many bytes …
+/// Sending resumes when the buffered amount has fallen to this many bytes …
 const BUFFERED_AMOUNT_LOW: usize = 512 * 1024;
-/// … and stops before it would rise above this many.
+/// … and stops before it would exceed this many.
 const MAX_BUFFERED_AMOUNT: usize = 1024 * 1024;
 
 const MESSAGE: [u8; 1024] = [0; 1024];
@@ -31,8 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut net = EventLoop::new(LoopConfig::default())?;
 
-    // On a shared port a datagram finds its peer by where it came from. Both of these would be sending
-    // from the same port, to itself: one of them gets its own. Loopback, so that no network is needed.
+    // On a shared port, datagrams are assigned to peers by their remote address. Both of these peers would send from
+    // the same port to itself, so one gets its own. Loopback, so that no network is needed.
     let config = PeerConfig::default().include_loopback(true);
     let sender = net.add_peer(config.clone().port(PortPolicy::Own))?;
     let receiver = net.add_peer(config.politeness(Politeness::Impolite))?;
@@ -50,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let timeout = since.map(|_| tick.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
             match event {
-                // Time to send: what is needed to fill the buffer, no more.
+                // Fill the buffer again, but no more.
                 PeerEvent::ChannelOpen(_) if id == sender => {
                     println!(
                         "Channel open. Sending {} byte messages as fast as they go",
@@ -69,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     last_second += message.as_bytes().len();
                 }
 
-                // Both ends are here, so offer, answer and candidates need no way to travel.
+                // Both peers are here, so offer, answer and candidates are passed directly.
                 PeerEvent::NegotiationNeeded => {
                     let offer = net.peer(id)?.negotiate()?;
                     let answer = net.peer(receiver)?.receive(offer)?;
@@ -105,13 +104,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         last_second = 0;
         tick += Duration::from_secs(1);
         if since.elapsed() >= seconds {
-            // Closes both, with a goodbye; what is still in the buffer is given up.
+            // Closes both gracefully; what is still in the buffer is discarded.
             return Ok(net.shutdown(Duration::ZERO)?);
         }
     }
 }
 
-/// Hands over messages until the buffer is full.
+/// Sends messages until the buffer is full.
 fn fill(peer: &mut PeerMut<'_>, channel: ChannelId) -> Result<(), PeerError> {
     while peer.buffered_amount(channel) + MESSAGE.len() <= MAX_BUFFERED_AMOUNT {
         peer.send_binary(channel, &MESSAGE)?;
@@ -127,7 +126,7 @@ fn megabits(bytes: usize) -> f64 {
     bytes as f64 * 8.0 / 1e6
 }
 
-/// How long to send; `None` when only help was asked for.
+/// Returns the duration; `None` if only help was requested.
 fn seconds_from_args() -> Result<Option<Duration>, Box<dyn Error>> {
     use lexopt::prelude::*;
     let mut seconds = Duration::MAX;

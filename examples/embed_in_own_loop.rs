@@ -1,12 +1,12 @@
-//! WebRTC in a program that has a poll loop already.
+//! WebRTC in a program with a poll loop of its own.
 //!
 //!     cargo run --example embed_in_own_loop
 //!     echo hello | nc -u -w1 127.0.0.1 9000          # in another terminal
 //!
-//! The application below owns a `mio::Poll`, a UDP socket and a timer. The event loop joins in as one
-//! more descriptor and one more deadline; the same goes for `epoll`, `poll`, libuv or GLib. What comes
-//! to the socket is sent through a data channel, from one peer to another in the same loop, and what
-//! comes out of the channel goes back to whoever sent it.
+//! The application owns a `mio::Poll`, a UDP socket and a timer. The event loop joins as one more descriptor and one
+//! more deadline; the same works with `epoll`, `poll`, libuv or GLib. Datagrams received on the socket are sent through
+//! a data channel, from one peer to another in the same loop, and what arrives there is returned to the sender of the
+//! datagram.
 
 use std::error::Error;
 use std::io::{ErrorKind, Write};
@@ -26,7 +26,7 @@ use mio::{Events, Interest, Poll, Token};
 const WEBRTC: Token = Token(0);
 const SOCKET: Token = Token(1);
 
-/// How often the application's own timer fires.
+/// Interval of the application's timer.
 const TICK: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -62,8 +62,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         if ready.iter().any(|event| event.token() == SOCKET) {
             app.on_socket()?;
         }
-        // One turn does whatever WebRTC has to do now, and does not wait. Asking for it when there is
-        // nothing to do costs a system call, so it need not be known why we woke.
+        // One turn does everything WebRTC has to do now, without waiting. A turn with nothing to do costs a system
+        // call, so the reason for waking need not be known.
         app.net.turn(Some(Duration::ZERO))?;
         while let Some((id, event)) = app.net.poll_event() {
             app.on_event(id, event)?;
@@ -80,10 +80,10 @@ struct App {
     net: EventLoop,
     near: PeerId,
     far: PeerId,
-    /// The channel at the near peer, once it is open.
+    /// The near peer's channel, once it is open.
     channel: Option<ChannelId>,
     socket: mio::net::UdpSocket,
-    /// Who sent to the socket last.
+    /// The sender of the last datagram.
     client: Option<SocketAddr>,
     relayed: usize,
 }
@@ -91,7 +91,7 @@ struct App {
 impl App {
     fn new(address: SocketAddr) -> Result<Self, Box<dyn Error>> {
         let mut net = EventLoop::new(LoopConfig::default())?;
-        // Two peers that talk to each other cannot share a port; loopback saves us a network.
+        // Two peers of one loop that connect to each other cannot share a port; loopback needs no network.
         let config = PeerConfig::default().include_loopback(true);
         let near = net.add_peer(config.clone().port(PortPolicy::Own))?;
         let far = net.add_peer(config.politeness(Politeness::Impolite))?;
@@ -108,7 +108,7 @@ impl App {
         })
     }
 
-    /// The socket can be read. mio says so once, so read until nothing is left.
+    /// Handles a readable socket. mio reports that once, so read until nothing is left.
     fn on_socket(&mut self) -> Result<(), Box<dyn Error>> {
         let mut buffer = [0; 1500];
         loop {
@@ -134,7 +134,7 @@ impl App {
                 println!("Channel open");
                 self.channel = Some(channel);
             }
-            // At the far end. Back to the sender, by the socket.
+            // At the far peer: return it to the sender through the socket.
             PeerEvent::ChannelMessage { message, .. } => {
                 self.relayed += 1;
                 std::io::stdout().write_all(message.as_bytes())?;
@@ -142,7 +142,7 @@ impl App {
                     self.socket.send_to(message.as_bytes(), client)?;
                 }
             }
-            // Both ends are here: what signaling would carry is handed over.
+            // Both peers are here: signaling is passed directly.
             PeerEvent::NegotiationNeeded => {
                 let offer = self.net.peer(id)?.negotiate()?;
                 let answer = self.net.peer(self.other(id))?.receive(offer)?;
@@ -175,7 +175,7 @@ impl App {
     }
 }
 
-/// Where to listen; `None` when only help was asked for.
+/// Returns the listening address; `None` if only help was requested.
 fn address_from_args() -> Result<Option<SocketAddr>, Box<dyn Error>> {
     use lexopt::prelude::*;
     let mut address = SocketAddr::from(([127, 0, 0, 1], 9000));

@@ -1,11 +1,10 @@
-//! A browser page restarts ICE, as often as you like; the channel goes on.
+//! A browser page restarts ICE as often as you like; the channel continues.
 //!
 //!     cargo run --example ice_restart                # then open http://localhost:8080
 //!
-//! An ICE restart finds a new path (new credentials, new checks) under a connection that keeps its
-//! encryption and its channels: after a change of networks, for one. The page makes each offer, the
-//! first as every further one; this program sends a numbered line on the channel all the while, and the
-//! page counts how many have come and whether one is missing.
+//! An ICE restart finds a new path (new credentials, new checks) for a connection that keeps its encryption and its
+//! channels, for example after a network change. The page makes all offers, the first and the following ones; this
+//! program sends numbered lines on the channel, and the page counts how many have arrived and whether one is missing.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -36,7 +35,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// An open channel, how many lines it has carried, and when the next is due.
+/// An open channel, the number of lines sent, and the time of the next one.
 struct Sender {
     peer: PeerId,
     channel: ChannelId,
@@ -46,7 +45,7 @@ struct Sender {
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    // The page listens on a thread of its own, which wakes the loop when an offer has come.
+    // The page is served by a thread of its own, which wakes the loop when an offer arrives.
     let page = include_str!("pages/ice_restart.html");
     let (url, asked) = page::serve(&options.http, page, net.handle())?;
     println!("Open {url} in a browser");
@@ -58,7 +57,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
         if let Some((id, event)) = net.next_event(timeout)? {
             match event {
-                // Comes once for the first offer, and again for each restart.
+                // Reported for the first offer, and again for each restart.
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                     reply(&mut net, id, waiting.remove(&id));
                 }
@@ -71,7 +70,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                         None => println!("Peer {id}: ICE {state}"),
                     }
                 }
-                // A failed connection is kept for a minute: a restart may bring it back.
+                // A failed connection is kept for a minute: a restart may recover it.
                 PeerEvent::ConnectionStateChange(ConnectionState::Closed) => {
                     waiting.remove(&id);
                     senders.retain(|s| s.peer != id);
@@ -104,7 +103,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                 sender.lines += 1;
                 sender.due += options.interval;
                 let text = format!("{} at {}", sender.lines, utc());
-                // Peer or channel may have closed just now; the event that says so is on the way.
+                // Peer or channel may have closed just now; an event reports it.
                 if let Ok(mut peer) = net.peer(sender.peer) {
                     let _ = peer.send_text(sender.channel, &text);
                 }
@@ -113,11 +112,11 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// An offer to `/offer` makes a peer; one to `/offer/<peer>` is for a peer that is there.
+/// An offer to `/offer` creates a peer; one to `/offer/<peer>` is for an existing peer.
 fn on_offer(net: &mut EventLoop, ask: &page::Ask) -> Result<PeerId, Box<dyn Error>> {
     let offer = SignalMessage::parse_description(&ask.body)?;
     if ask.path == "/offer" {
-        // Loopback, so that it works on a machine without any network, too.
+        // Loopback, so that it works on a machine without a network.
         let id = net.add_peer(PeerConfig::default().include_loopback(true))?;
         if let Err(error) = net.peer(id)?.receive(offer) {
             net.peer(id)?.close();
@@ -139,7 +138,7 @@ fn is_gathered(net: &mut EventLoop, id: PeerId) -> bool {
         .is_ok_and(|peer| peer.ice_gathering_state() == IceGatheringState::Complete)
 }
 
-/// Sends the answer, with all candidates in it, and says where the next offer of this page goes.
+/// Sends the answer with all candidates, and the path for the page's next offer.
 fn reply(net: &mut EventLoop, id: PeerId, ask: Option<page::Ask>) {
     let answer = net.peer(id).ok().and_then(|peer| peer.local_description());
     if let (Some(ask), Some(answer)) = (ask, answer) {
@@ -147,7 +146,7 @@ fn reply(net: &mut EventLoop, id: PeerId, ask: Option<page::Ask>) {
     }
 }
 
-/// The time of day.
+/// Returns the time of day.
 fn utc() -> String {
     let s = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -163,7 +162,7 @@ struct Options {
 }
 
 impl Options {
-    /// `None` when only help was asked for.
+    /// Returns `None` if only help was requested.
     fn from_args() -> Result<Option<Self>, Box<dyn Error>> {
         use lexopt::prelude::*;
         let mut options = Self {

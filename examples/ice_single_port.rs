@@ -1,11 +1,11 @@
-//! Ten connections, one UDP port.
+//! Ten connections on one UDP port.
 //!
 //!     cargo run --example ice_single_port            # then open http://localhost:8080
 //!
-//! Peers of an event loop share one port unless they ask for their own, so this takes no more than
-//! naming the port: one hole in a firewall, one forwarding rule, one socket to poll. A datagram finds
-//! its peer by the address it comes from, once that has proved itself, and by the ufrag in its STUN
-//! message before that. Each peer sends the time of day (UTC) on its channel every three seconds.
+//! Peers of an event loop share one port unless they request their own, so all it takes is naming the port: one port to
+//! open in a firewall, one forwarding rule, one socket to poll. Datagrams are assigned to peers by their source
+//! address, once that is validated, and before that by the ufrag in the STUN message. Each peer sends the time of day
+//! (UTC) on its channel every three seconds.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -38,11 +38,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    // Here it is: the one port, of IPv4 and IPv6, for every peer that does not ask for another.
+    // The one port, for IPv4 and IPv6, of every peer that does not request its own.
     let mut net = EventLoop::new(LoopConfig::default().port(options.port))?;
     println!("Listening for WebRTC traffic at UDP port {}", options.port);
 
-    // The page listens on a thread of its own, which wakes the loop when an offer has come.
+    // The page is served by a thread of its own, which wakes the loop when an offer arrives.
     let page = include_str!("pages/ice_single_port.html");
     let (url, asked) = page::serve(&options.http, page, net.handle())?;
     println!("Open {url} in a browser");
@@ -54,7 +54,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         let timeout = tick.saturating_duration_since(Instant::now());
         if let Some((id, event)) = net.next_event(Some(timeout))? {
             match event {
-                // All candidates are known now, so the answer can go.
+                // All candidates are gathered, so the answer can be sent.
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                     let answer = net.peer(id).ok().and_then(|p| p.local_description());
                     if let (Some(ask), Some(answer)) = (waiting.remove(&id), answer) {
@@ -102,10 +102,10 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A new peer for this offer. Its answer is complete when all candidates have been gathered.
+/// Creates a peer for this offer. Its answer is complete when all candidates are gathered.
 fn on_offer(net: &mut EventLoop, ask: &page::Ask) -> Result<PeerId, Box<dyn Error>> {
     let offer = SignalMessage::parse_description(&ask.body)?;
-    // Loopback, so that it works on a machine without any network, too.
+    // Loopback, so that it works on a machine without a network.
     let id = net.add_peer(PeerConfig::default().include_loopback(true))?;
     if let Err(error) = net.peer(id)?.receive(offer) {
         net.peer(id)?.close();
@@ -117,7 +117,7 @@ fn on_offer(net: &mut EventLoop, ask: &page::Ask) -> Result<PeerId, Box<dyn Erro
 fn send_time(net: &mut EventLoop, id: PeerId, channel: ChannelId) -> Result<(), Box<dyn Error>> {
     let s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() % 86_400;
     let text = format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
-    // Peer or channel may have closed just now; the event that says so is on the way.
+    // Peer or channel may have closed just now; an event reports it.
     if let Ok(mut peer) = net.peer(id) {
         let _ = peer.send_text(channel, &text);
     }
@@ -131,7 +131,7 @@ struct Options {
 }
 
 impl Options {
-    /// `None` when only help was asked for.
+    /// Returns `None` if only help was requested.
     fn from_args() -> Result<Option<Self>, Box<dyn Error>> {
         use lexopt::prelude::*;
         let mut options = Self {

@@ -1,12 +1,12 @@
-//! WebRTC without UDP: all connections come to one TCP port (RFC 6544).
+//! WebRTC without UDP: all connections use one TCP port (RFC 6544).
 //!
 //!     cargo run --example ice_tcp            # then open http://localhost:8080
 //!
-//! For networks that let no UDP through, where the program has an address of its own and needs no TURN
-//! server for that. Browsers connect, so the program listens; a stream finds its peer by the ufrag of the
-//! STUN message that has to come first on it, and is closed where none comes. UDP is better for media, and
-//! is taken where both are offered: this program turns it off, to show TCP at work. Each peer sends the time
-//! of day (UTC) on its channel every three seconds.
+//! For networks that block UDP, if the program has an address that clients can reach, so that no TURN server is needed.
+//! Browsers connect, so the program listens; an incoming stream is assigned to its peer by the ufrag in the STUN
+//! message that must come first, and is closed without one. UDP is better for media, and is preferred if both are
+//! offered: this program turns it off to demonstrate TCP. Each peer sends the time of day (UTC) on its channel every
+//! three seconds.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -40,11 +40,11 @@ fn main() -> ExitCode {
 }
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    // The one port, of IPv4 and IPv6. It is listened on from the first peer on that wants it.
+    // The one port, for IPv4 and IPv6. Listening starts with the first peer that uses it.
     let mut net = EventLoop::new(LoopConfig::default().tcp_port(options.port))?;
     println!("WebRTC traffic comes to TCP port {}", options.port);
 
-    // The page listens on a thread of its own, which wakes the loop when an offer has come.
+    // The page is served by a thread of its own, which wakes the loop when an offer arrives.
     let page = include_str!("pages/ice_tcp.html");
     let (url, asked) = page::serve(&options.http, page, net.handle())?;
     println!("Open {url} in a browser");
@@ -56,7 +56,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         let timeout = tick.saturating_duration_since(Instant::now());
         if let Some((id, event)) = net.next_event(Some(timeout))? {
             match event {
-                // All candidates are known now, so the answer can go.
+                // All candidates are gathered, so the answer can be sent.
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                     let answer = net.peer(id).ok().and_then(|p| p.local_description());
                     if let (Some(ask), Some(answer)) = (waiting.remove(&id), answer) {
@@ -100,12 +100,12 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A new peer for this offer. Its answer is complete when all candidates have been gathered.
+/// Creates a peer for this offer. Its answer is complete when all candidates are gathered.
 fn on_offer(net: &mut EventLoop, ask: &page::Ask) -> Result<PeerId, Box<dyn Error>> {
     let offer = SignalMessage::parse_description(&ask.body)?;
-    // Loopback, so that it works on a machine without any network, too.
+    // Loopback, so that it works on a machine without a network.
     let config = PeerConfig::default().include_loopback(true);
-    // Here it is. `IceTcp::Both` would also connect to a peer that listens, which no browser does.
+    // `IceTcp::Both` would also connect to listening peers, but browsers never listen.
     let id = net.add_peer(config.ice_tcp(IceTcp::Passive).udp(false))?;
     if let Err(error) = net.peer(id)?.receive(offer) {
         net.peer(id)?.close();
@@ -117,7 +117,7 @@ fn on_offer(net: &mut EventLoop, ask: &page::Ask) -> Result<PeerId, Box<dyn Erro
 fn send_time(net: &mut EventLoop, id: PeerId, channel: ChannelId) -> Result<(), Box<dyn Error>> {
     let s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() % 86_400;
     let text = format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
-    // Peer or channel may have closed just now; the event that says so is on the way.
+    // Peer or channel may have closed just now; an event reports it.
     if let Ok(mut peer) = net.peer(id) {
         let _ = peer.send_text(channel, &text);
     }
@@ -131,7 +131,7 @@ struct Options {
 }
 
 impl Options {
-    /// `None` when only help was asked for.
+    /// Returns `None` if only help was requested.
     fn from_args() -> Result<Option<Self>, Box<dyn Error>> {
         use lexopt::prelude::*;
         let mut options = Self {

@@ -1,11 +1,11 @@
-//! Plays a video that only those can see who have the key: frames are encrypted here, and decrypted by the
-//! page (encoded transforms).
+//! Plays an end-to-end encrypted video: frames are encrypted here, and decrypted by the page (encoded transforms) with
+//! the same key.
 //!
 //!     ffmpeg -i film.mp4 -an -c:v libvpx -b:v 1M -g 60 video.ivf
 //!     cargo run --example insertable_streams -- --video video.ivf --key secret
 //!
-//! What lies between, say a server that passes packets on, sees what it needs and no more. The cipher is
-//! one for showing, XOR; the place for a real one (SFrame, RFC 9605) is the same.
+//! A server in between that forwards packets sees only what it needs. The cipher, XOR, is for demonstration; a real one
+//! (SFrame, RFC 9605) takes the same place.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -92,8 +92,8 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// All but what tells a keyframe and its size (RFC 6386 §9.1): both ends read that from the packets.
-/// Twice makes it plain again.
+/// Encrypts a frame, except for the bytes that identify a keyframe and its size (RFC 6386 §9.1), which both ends read
+/// from the packets. Applied twice it restores the plain frame.
 fn encrypt(keyframe: bool, data: &[u8], key: &[u8]) -> Arc<[u8]> {
     let clear = data.len().min(if keyframe { 10 } else { 3 });
     let keys = [0].iter().cycle().take(clear).chain(key.iter().cycle());

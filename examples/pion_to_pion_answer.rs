@@ -1,11 +1,11 @@
-//! pion-to-pion, the answering end: speaks with pion's `pion-to-pion/offer` and with
-//! `pion_to_pion_offer` beside this file.
+//! pion-to-pion, answering side: interoperates with pion's `pion-to-pion/offer` and with `pion_to_pion_offer` beside
+//! this file.
 //!
 //!     cargo run --example pion_to_pion_answer        # in one terminal
 //!     cargo run --example pion_to_pion_offer         # in another; either may be first
 //!
-//! It waits for an offer, answers it, and then sends a random text every few seconds on each data
-//! channel that the other end opens. Ends with an error when the connection fails.
+//! It waits for an offer, answers it, and then sends a random text every few seconds on each data channel that the
+//! remote peer opens. Ends with an error if the connection fails.
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
@@ -51,19 +51,19 @@ fn main() -> ExitCode {
 }
 
 fn answer(options: Options) -> Result<(), Box<dyn Error>> {
-    // One loop, one peer in it.
+    // One loop with one peer.
     let mut net = EventLoop::new(LoopConfig::default())?;
     let peer = net.add_peer(PeerConfig::default().include_loopback(options.loopback))?;
 
-    // Waits for the offer and answers it. Its threads wake the loop when something has come.
+    // Waits for the offer and answers it. Its threads wake the loop when a message arrives.
     let mut signaling = PionSignaling::start(&mut net, peer, options.signaling)?;
 
-    // The open channels with their names, and when the next text is due on each.
+    // The open channels with their names, and the time of the next text on each.
     let mut channels: Vec<(ChannelId, String, Instant)> = Vec::new();
     loop {
         let due = channels.iter().map(|(_, _, due)| *due).min();
         let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
-        // `None` when the time is up, or when signaling woke us.
+        // `None` when the time is up, or when signaling woke the loop.
         let event = net.next_event(wait)?;
         signaling.on_turn(&mut net, event.as_ref())?;
 
@@ -75,7 +75,7 @@ fn answer(options: Options) -> Result<(), Box<dyn Error>> {
                         println!("Peer Connection has gone to failed exiting");
                         return Err("the connection was lost, or never came about".into());
                     }
-                    // The other end said goodbye.
+                    // Closed by the remote peer.
                     ConnectionState::Closed => return Ok(()),
                     _ => {}
                 }
@@ -116,7 +116,7 @@ fn answer(options: Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A channel's label and stream id.
+/// Returns a channel's label and stream id.
 fn name(net: &mut EventLoop, peer: PeerId, channel: ChannelId) -> (String, u16) {
     let info = net
         .peer(peer)
@@ -127,10 +127,10 @@ fn name(net: &mut EventLoop, peer: PeerId, channel: ChannelId) -> (String, u16) 
     })
 }
 
-/// Fifteen letters.
+/// Returns fifteen random letters.
 fn random_text() -> String {
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    // Every `RandomState` hashes differently: good enough to tell texts apart.
+    // Each `RandomState` hashes differently, which is random enough to distinguish texts.
     let letter = |_| LETTERS[RandomState::new().hash_one(0) as usize % LETTERS.len()];
     (0..15).map(letter).map(char::from).collect()
 }
@@ -142,12 +142,12 @@ struct Options {
 }
 
 impl Options {
-    /// `None` when only help was asked for.
+    /// Returns `None` if only help was requested.
     fn from_args() -> Result<Option<Self>, Box<dyn Error>> {
         use lexopt::prelude::*;
         let mut signaling = PionConfig::new(Role::Answer);
         let (mut interval, mut loopback) = (Duration::from_secs(5), false);
-        // Go's flags have one dash where others have two; take both.
+        // Go's flags have one dash instead of two; accept both.
         let args = std::env::args()
             .skip(1)
             .map(|arg| match arg.strip_prefix('-') {

@@ -1,11 +1,11 @@
-//! pion-to-pion, the offering end: speaks with pion's `pion-to-pion/answer` and with
-//! `pion_to_pion_answer` beside this file.
+//! pion-to-pion, offering side: interoperates with pion's `pion-to-pion/answer` and with `pion_to_pion_answer` beside
+//! this file.
 //!
 //!     cargo run --example pion_to_pion_answer        # in one terminal
 //!     cargo run --example pion_to_pion_offer         # in another; either may be first
 //!
-//! Offer, answer and candidates travel by HTTP; then a data channel named `data` carries a random text
-//! every few seconds in either direction. Ends with an error when the connection fails.
+//! Offer, answer and candidates are exchanged by HTTP; then a data channel named `data` carries a random text every few
+//! seconds in both directions. Ends with an error if the connection fails.
 
 use std::error::Error;
 use std::hash::{BuildHasher, RandomState};
@@ -49,21 +49,21 @@ fn main() -> ExitCode {
 }
 
 fn offer(options: Options) -> Result<(), Box<dyn Error>> {
-    // One loop, one peer in it, one channel on the peer. The channel opens once they are connected.
+    // One loop with one peer and one channel, which opens once they are connected.
     let mut net = EventLoop::new(LoopConfig::default())?;
     let peer = net.add_peer(PeerConfig::default().include_loopback(options.loopback))?;
     let channel = net
         .peer(peer)?
         .create_data_channel(ChannelConfig::new("data"))?;
 
-    // Makes the offer and posts it. Its threads wake the loop when something has come.
+    // Makes the offer and posts it. Its threads wake the loop when a message arrives.
     let mut signaling = PionSignaling::start(&mut net, peer, options.signaling)?;
 
-    // When the next text is due; not before the channel is open.
+    // Time of the next text; `None` before the channel is open.
     let mut due: Option<Instant> = None;
     loop {
         let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
-        // `None` when the time is up, or when signaling woke us.
+        // `None` when the time is up, or when signaling woke the loop.
         let event = net.next_event(wait)?;
         signaling.on_turn(&mut net, event.as_ref())?;
 
@@ -75,7 +75,7 @@ fn offer(options: Options) -> Result<(), Box<dyn Error>> {
                         println!("Peer Connection has gone to failed exiting");
                         return Err("the connection was lost, or never came about".into());
                     }
-                    // The other end said goodbye.
+                    // Closed by the remote peer.
                     ConnectionState::Closed => return Ok(()),
                     _ => {}
                 }
@@ -111,10 +111,10 @@ fn offer(options: Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// Fifteen letters.
+/// Returns fifteen random letters.
 fn random_text() -> String {
     const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-    // Every `RandomState` hashes differently: good enough to tell texts apart.
+    // Each `RandomState` hashes differently, which is random enough to distinguish texts.
     let letter = |_| LETTERS[RandomState::new().hash_one(0) as usize % LETTERS.len()];
     (0..15).map(letter).map(char::from).collect()
 }
@@ -126,12 +126,12 @@ struct Options {
 }
 
 impl Options {
-    /// `None` when only help was asked for.
+    /// Returns `None` if only help was requested.
     fn from_args() -> Result<Option<Self>, Box<dyn Error>> {
         use lexopt::prelude::*;
         let mut signaling = PionConfig::new(Role::Offer);
         let (mut interval, mut loopback) = (Duration::from_secs(5), false);
-        // Go's flags have one dash where others have two; take both.
+        // Go's flags have one dash instead of two; accept both.
         let args = std::env::args()
             .skip(1)
             .map(|arg| match arg.strip_prefix('-') {

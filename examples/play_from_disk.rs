@@ -1,10 +1,10 @@
-//! Plays a video and a sound file to every browser page that asks.
+//! Plays a video and an audio file to every browser page that connects.
 //!
 //!     ffmpeg -i film.mp4 -an -c:v libvpx -b:v 2M -g 60 video.ivf -vn -c:a libopus audio.ogg
 //!     cargo run --example play_from_disk -- --video video.ivf --audio audio.ogg
 //!
-//! VP8, VP9 and AV1 come in IVF, H.264 and H.265 as byte streams, sound as Ogg Opus. Every page has the
-//! show from its beginning, and over again; all are sent the same frames in memory.
+//! VP8, VP9 and AV1 are read from IVF, H.264 and H.265 from byte streams, audio from Ogg Opus. Every viewer starts at
+//! the beginning; the files loop. All viewers share the frames in memory.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -96,7 +96,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A new peer for this offer. The tracks are there before it, and so take its m-lines.
+/// Creates a peer for this offer. Its tracks are added before, so that they use the offer's m-lines.
 fn answer(
     net: &mut EventLoop,
     body: &[u8],

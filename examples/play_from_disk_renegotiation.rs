@@ -1,11 +1,10 @@
-//! Plays a video file as often as a page wants at once: each click there adds a track, or removes one, and
-//! is negotiated anew.
+//! Plays a video file as many times in parallel as a page wants: each click adds or removes a track, and renegotiates.
 //!
 //!     ffmpeg -i film.mp4 -an -c:v libvpx -b:v 1M -g 60 video.ivf
 //!     cargo run --example play_from_disk_renegotiation -- --video video.ivf
 //!
-//! The page offers once, a data channel. Through that it says what it wants, and the program offers what
-//! it has changed: no server is needed any more.
+//! The page makes one offer, for a data channel. Through it the page sends its requests, and the program its offers: no
+//! server is needed any more.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -34,7 +33,7 @@ play_from_disk_renegotiation: play a file as often as a page wants
   --video FILE      IVF (VP8, VP9, AV1), or a byte stream (H.264, H.265)
   --http HOST:PORT  where the page is served [localhost:8080]";
 
-/// Videos that one page can have at once.
+/// Maximum number of videos per page.
 const MAX_VIDEOS: usize = 8;
 
 fn main() -> ExitCode {
@@ -85,7 +84,7 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A page, and what it sees.
+/// A page with its videos.
 #[derive(Default)]
 struct Viewer {
     channel: Option<ChannelId>,
@@ -140,7 +139,7 @@ impl Viewer {
         Ok(())
     }
 
-    /// One video more. That a negotiation is needed is said by an event.
+    /// Adds a video. An event reports that negotiation is needed.
     fn add(&mut self, mut peer: PeerMut<'_>, files: &[File]) -> Result<(), PeerError> {
         if self.videos.len() == MAX_VIDEOS {
             return Ok(());
@@ -154,8 +153,8 @@ impl Viewer {
         Ok(())
     }
 
-    /// One video less: the last. Its m-line stays, rejected: one that is only inactive could be used again,
-    /// but Chromium (156) shows nothing of what comes on it then.
+    /// Removes the last video. Its m-line stays, rejected: an inactive one could be reused, but Chromium (156) displays
+    /// nothing of it then.
     fn remove(&mut self, mut peer: PeerMut<'_>) -> Result<(), PeerError> {
         if let Some((transceiver, _)) = self.videos.pop() {
             peer.stop_transceiver(transceiver)?;

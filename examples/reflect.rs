@@ -1,9 +1,9 @@
-//! Sends back to a browser page what its camera and microphone send.
+//! Returns the camera and microphone of a browser page to the page itself.
 //!
 //!     cargo run --example reflect      # then open http://localhost:8080
 //!
-//! Frames go back as they came: nothing is decoded. When the page misses a picture and asks for a
-//! keyframe, its own camera is asked for one.
+//! Frames are returned unchanged: nothing is decoded. When the page misses a frame and requests a keyframe, its own
+//! camera is asked for one.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -50,8 +50,8 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
                     }
                 }
                 PeerEvent::Track(track) => println!("Peer {id}: {} comes", track.kind),
-                // One m-line goes both ways, so a frame goes back where it came from. Before the track is
-                // bound, and when the peer is gone, there is nobody to miss it.
+                // An m-line goes both ways, so a frame returns where it came from. Errors are ignored: before the track
+                // is bound, and after the peer has closed, nobody misses it.
                 PeerEvent::Frame(frame) => {
                     let back = frame.to_encoded();
                     let _ = net
@@ -85,7 +85,7 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A new peer for this offer. The tracks are there before it, and so take its m-lines.
+/// Creates a peer for this offer. Its tracks are added before, so that they use the offer's m-lines.
 fn answer(net: &mut EventLoop, body: &[u8]) -> Result<PeerId, Box<dyn Error>> {
     let offer = SignalMessage::parse_description(body)?;
     let id = net.add_peer(PeerConfig::default().include_loopback(true))?;
@@ -100,7 +100,7 @@ fn answer(net: &mut EventLoop, body: &[u8]) -> Result<PeerId, Box<dyn Error>> {
     Ok(id)
 }
 
-/// `None` when only help was asked for.
+/// Returns `None` if only help was requested.
 fn http_address() -> Result<Option<String>, Box<dyn Error>> {
     use lexopt::prelude::*;
     let mut http = "localhost:8080".to_owned();

@@ -1,13 +1,12 @@
-//! Two peers that show each other nothing but a TURN server's address: neither learns where the other is,
-//! and they meet where nothing else gets through.
+//! Two peers that connect through a TURN server only: neither learns the other one's address, and they connect where
+//! nothing else gets through.
 //!
 //! ```text
 //! cargo run --example relay_only -- turn:turn.example.org user password
 //! ```
 //!
-//! Over TCP with `turn:turn.example.org?transport=tcp`, over TLS with `turns:turn.example.org:443`. To try it
-//! without a server of one's own, coturn will do (and, only because both ends are on this machine, may
-//! relay to loopback):
+//! Over TCP with `turn:turn.example.org?transport=tcp`, over TLS with `turns:turn.example.org:443`. To try it without a
+//! server, run coturn (which may relay to loopback here because both peers are on this machine):
 //!
 //! ```text
 //! turnserver -n --no-cli --listening-ip=127.0.0.1 --relay-ip=127.0.0.1 --allow-loopback-peers \
@@ -34,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .ice_servers(vec![IceServer::turn(url, user, password)])
         .ice_transport_policy(IceTransportPolicy::Relay);
 
-    // Two peers in one loop stand for two machines; what they signal is handed over right here.
+    // Two peers in one loop stand for two machines; signaling is passed directly.
     let mut net = EventLoop::new(LoopConfig::default())?;
     let here = net.add_peer(config.clone())?;
     let there = net.add_peer(config.politeness(Politeness::Impolite))?;
@@ -60,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 let init = candidate.to_init();
                 net.peer(other)?.add_ice_candidate(Some(&init))?;
             }
-            // Which server, what it answered, and what to check.
+            // The server, its error, and what to check.
             PeerEvent::IceCandidateError(error) => eprintln!("{}: {error}", name(id)),
             PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                 println!("{}: gathering is complete", name(id));
@@ -76,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 if let Some((local, remote)) = net.peer(id)?.stats().path {
                     println!("{}: by way of {local} and {remote}", name(id));
                 }
-                // Gives the allocations back.
+                // Releases the allocations.
                 net.shutdown(Duration::from_secs(2))?;
                 return Ok(());
             }

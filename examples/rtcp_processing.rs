@@ -1,10 +1,9 @@
-//! Shows the RTCP that a browser sends along with its camera: reports, lost packets, keyframes asked for.
+//! Displays the RTCP that a browser sends with its camera: reports, lost packets, keyframe requests.
 //!
 //!     cargo run --example rtcp_processing        # then open http://localhost:8080
 //!
-//! The library answers all of it by itself; this is for looking. What most programs want of it comes as
-//! events of their own: `SenderReport`, `KeyframeRequest`, `BandwidthEstimate`, and as figures in
-//! `Peer::track_stats`.
+//! The library handles all of it by itself; this is for inspection. What most programs need is reported by other
+//! events, `SenderReport`, `KeyframeRequest`, `BandwidthEstimate`, and in `Peer::track_stats`.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -43,7 +42,7 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let config = PeerConfig::default()
         .include_loopback(true)
         .rtcp_events(true);
-    // The channel on which each page is told.
+    // A channel to each page, for the text.
     let mut channels: HashMap<PeerId, ChannelId> = HashMap::new();
     loop {
         if let Some((id, event)) = net.next_event(None)? {
@@ -52,14 +51,14 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
                 PeerEvent::Rtcp(packet) => {
                     println!("Peer {id}: {packet}");
                     if let Some(channel) = channels.get(&id) {
-                        // A page that does not keep up misses some; it is for looking.
+                        // A slow page misses some, which is fine for display.
                         let _ = net.peer(id)?.send_text(*channel, &packet.to_string());
                     }
                 }
                 PeerEvent::ChannelOpen(channel) => drop(channels.insert(id, channel)),
-                // The pictures go back to the page, so that it has something to report on.
+                // The video is returned to the page, so that it has something to report on.
                 PeerEvent::Frame(frame) => {
-                    // Before the track is bound there is nobody to miss it.
+                    // Before the track is bound, nobody misses it.
                     let back = frame.to_encoded();
                     let _ = net.peer(id)?.write_frame(frame.transceiver, &back);
                 }
@@ -80,16 +79,16 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// What the page wants of the pictures that it is sent, it must make itself.
+/// Passes a page's keyframe request on to the page itself, which is the source of its video.
 fn ask_for_keyframe(net: &mut EventLoop, id: PeerId, transceiver: TransceiverId) {
     let kind = KeyframeRequestKind::Pli;
     if let Ok(mut peer) = net.peer(id) {
-        // Nothing has come there yet, perhaps; then a keyframe is what begins.
+        // Fails if nothing has arrived yet; then the stream starts with a keyframe.
         let _ = peer.request_keyframe(transceiver, None, kind);
     }
 }
 
-/// Where the page is served; `None` when only help was asked for.
+/// Returns the page's address; `None` if only help was requested.
 fn options() -> Result<Option<String>, Box<dyn Error>> {
     use lexopt::prelude::*;
     let mut http = "localhost:8080".to_owned();

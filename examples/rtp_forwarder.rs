@@ -1,11 +1,11 @@
-//! Forwards a browser page's camera and microphone as plain RTP, for ffplay, VLC, or a program of yours.
+//! Forwards a browser page's camera and microphone as plain RTP, for ffplay, VLC, or a program of your own.
 //!
 //!     cargo run --example rtp_forwarder -- --to 127.0.0.1:5004     # then open http://localhost:8080
 //!     ffplay -protocol_whitelist file,udp,rtp -i rtp_forwarder.sdp
 //!
-//! Video goes to the port that is named, sound to the second after it, and the sender's reports to the ports
-//! between, as players expect it. Packets go nowhere else. Who opens the file later sees nothing before the
-//! next keyframe: the page's camera is asked for one every few seconds.
+//! Video goes to the given port, audio to the second port after it, and sender reports to the ports in between, as
+//! players expect. Packets go nowhere else. A player that opens the file later shows nothing before the next keyframe,
+//! so the page's camera is asked for one every few seconds.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -33,17 +33,17 @@ rtp_forwarder: forward what a browser page sends as plain RTP
   --sdp FILE        written for the player [rtp_forwarder.sdp]
   --http HOST:PORT  where the page is served [localhost:8080]";
 
-/// How often the page is asked for a keyframe.
+/// Interval of keyframe requests.
 const KEYFRAMES: Duration = Duration::from_secs(3);
 
-/// What is sent, and where.
+/// The forwarded streams and their destination.
 struct Forwarder {
     socket: UdpId,
     streams: Vec<(StreamDescription, RtpSender)>,
-    /// For the player.
+    /// SDP file for the player.
     file: String,
     parameter_sets: H264ParameterSets,
-    /// The page whose packets are sent, and its video.
+    /// The page that is forwarded, and its video.
     on_air: Option<(PeerId, TransceiverId)>,
 }
 
@@ -84,11 +84,11 @@ impl Forwarder {
         };
         let datagram = sender.write(&Packet::from(packet), packet.received)?;
         net.send_datagram(self.socket, stream.address, datagram)?;
-        // Without reports a player cannot tell which sound belongs to which picture.
+        // Players need sender reports to synchronize audio and video.
         if let Some(report) = sender.report(Instant::now(), SystemTime::now()) {
             net.send_datagram(self.socket, stream.rtcp_address(), report)?;
         }
-        // A player that knows the parameter sets need not wait for those in the stream.
+        // A player that has the parameter sets need not wait for them in the stream.
         let sets = &mut self.parameter_sets;
         if packet.codec == Codec::H264 && sets.observe(&packet.payload) && sets.is_complete() {
             stream.set_parameter_sets(sets);
@@ -97,7 +97,7 @@ impl Forwarder {
         Ok(())
     }
 
-    /// A page sends video: from now on it is the one that is forwarded.
+    /// Handles a page that starts to send video: it is forwarded from now on.
     fn switch(&mut self, net: &mut EventLoop, id: PeerId, video: TransceiverId) {
         if let Some((before, _)) = self.on_air.replace((id, video))
             && let Ok(mut peer) = net.peer(before)
@@ -111,7 +111,7 @@ impl Forwarder {
         if let Some((id, video)) = self.on_air
             && let Ok(mut peer) = net.peer(id)
         {
-            // Refused before the first packet, which is a keyframe's anyway.
+            // Refused before the first packet, which belongs to a keyframe anyway.
             let _ = peer.request_keyframe(video, None, KeyframeRequestKind::Pli);
         }
     }
@@ -133,7 +133,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut forwarder = Forwarder::new(&mut net, &options)?;
     let page = include_str!("pages/rtp_forwarder.html");
     let mut callers = Callers::serve(&net, &options.http, page)?;
-    // Packets as they are, in the codecs that are forwarded.
+    // Packets are forwarded unchanged, so only these codecs are negotiated.
     let codecs = Codecs::only([options.codec, Codec::Opus]);
     let config = PeerConfig::default().include_loopback(true);
     let config = config.media_mode(MediaMode::Packets).codecs(codecs);

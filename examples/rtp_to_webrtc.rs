@@ -1,15 +1,14 @@
-//! Shows what ffmpeg, GStreamer or a camera sends as plain RTP to every browser page that asks.
+//! Plays plain RTP from ffmpeg, GStreamer or a camera to every browser page that connects.
 //!
 //!     cargo run --example rtp_to_webrtc -- --stream vp8@5004 --stream opus@5006
 //!     ffmpeg -re -i film.mp4 \
 //!         -an -c:v libvpx -deadline realtime -g 30 -f rtp 'rtp://127.0.0.1:5004?pkt_size=1200' \
 //!         -vn -c:a libopus -f rtp rtp://127.0.0.1:5006
 //!
-//! The sender can be stopped and started again, or replaced by another; the pages see it go on. With
-//! `-rtpflags send_bye` ffmpeg says when it ends, otherwise it is missed after half a second. A page that comes
-//! later sees nothing before the next keyframe, and a sender of plain RTP cannot be asked for one: hence
-//! `-g 30`, one every 30 frames. Packets are passed on as they are, so they must be small enough for the way to
-//! the pages: hence `pkt_size`.
+//! The sender can be restarted, or replaced by another one; the pages continue. With `-rtpflags send_bye` ffmpeg
+//! announces its end; otherwise it is detected after half a second. A page that joins later sees nothing before the
+//! next keyframe, which cannot be requested from a sender of plain RTP: hence `-g 30`, one every 30 frames. Packets are
+//! forwarded unchanged, so they must be small enough for the path to the pages: hence `pkt_size`.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -31,7 +30,7 @@ rtp_to_webrtc: show plain RTP to browser pages
   --from IP                 take packets only from this address
   --http HOST:PORT          where the pages are served [localhost:8080]";
 
-/// One stream: where it comes to, whose packets are taken, and the track that all pages have.
+/// A stream: its address, the selection of its sender, and the track for all pages.
 struct Input {
     sockets: Vec<UdpId>,
     source: RtpSource,
@@ -45,7 +44,7 @@ impl Input {
         stream: StreamDescription,
         source: RtpSourceConfig,
     ) -> Result<Self, Box<dyn Error>> {
-        // The second is for the sender's reports, and its goodbye, which lets the next one in at once.
+        // The second socket is for the sender's reports, and its BYE, which lets the next sender take over at once.
         let mut sockets = vec![net.add_udp(stream.address)?];
         if stream.rtcp_port != stream.address.port() {
             sockets.push(net.add_udp(stream.rtcp_address())?);
@@ -60,11 +59,11 @@ impl Input {
         })
     }
 
-    /// Takes a datagram, and gives the packets that come of it to all pages.
+    /// Handles a datagram, and sends the resulting packets to all pages.
     fn pass_on(&mut self, net: &mut EventLoop, datagram: &Datagram) {
         let codec = self.stream.codec;
         let (from, contents) = (datagram.source, &datagram.contents);
-        // Not taken: junk, or another sender while the first one is alive. It has been counted.
+        // Not accepted: invalid, or from another sender while the first one is active. It has been counted.
         let _ = self.source.handle_input(from, contents, Instant::now());
         while let Some(event) = self.source.poll() {
             let packet = match event {
@@ -107,7 +106,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let config = PeerConfig::default().media_mode(MediaMode::Packets);
     let config = config.include_loopback(true);
     loop {
-        // It returns `None` when datagrams have come, or a page calls.
+        // Returns `None` when datagrams have arrived, or a page has connected.
         if let Some((id, event)) = net.next_event(None)? {
             callers.handle_event(&mut net, id, &event);
             for input in &mut inputs {
@@ -130,7 +129,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 struct Options {
-    /// What comes where, and whose packets of it are taken.
+    /// The streams, and the selection of their senders.
     streams: Vec<(StreamDescription, RtpSourceConfig)>,
     http: String,
 }
@@ -145,7 +144,7 @@ impl Options {
             match arg {
                 Long("stream") => {
                     let stream: StreamDescription = parser.value()?.parse()?;
-                    // Nothing else comes to that port, whatever payload type it has.
+                    // Nothing else arrives at that port, so any payload type is accepted.
                     let source = RtpSourceConfig::for_stream(&stream).payload_types([]);
                     streams.push((stream, source));
                 }

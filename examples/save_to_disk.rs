@@ -1,10 +1,10 @@
-//! Saves camera and microphone of a browser page to files.
+//! Saves the camera and microphone of a browser page to files.
 //!
 //!     cargo run --example save_to_disk -- --dir /tmp      # then open http://localhost:8080
 //!
-//! Nothing is decoded or encoded: VP8, VP9 and AV1 go into IVF, H.264 into a byte stream, Opus into Ogg. The
-//! files are whole when the page stops or goes away, and on Ctrl-C; and good to the last second if this
-//! program is killed.
+//! Nothing is decoded or encoded: VP8, VP9 and AV1 are written to IVF, H.264 to a byte stream, Opus to Ogg. The files
+//! are complete when the page stops or disconnects, and on Ctrl-C; if this program is killed, at most the last second
+//! is lost.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -35,7 +35,7 @@ save_to_disk: save what a browser page sends
   --dir DIR         where the files go [.]
   --http HOST:PORT  where the page is served [localhost:8080]";
 
-/// What goes into a file without being decoded.
+/// Codecs that can be written to a file without decoding.
 const CODECS: [Codec; 5] = [Codec::Vp8, Codec::Vp9, Codec::Av1, Codec::H264, Codec::Opus];
 
 fn main() -> ExitCode {
@@ -55,7 +55,7 @@ fn run(http: &str, dir: &str) -> Result<(), Box<dyn Error>> {
     let mut callers = Callers::serve(&net, http, include_str!("pages/save_to_disk.html"))?;
     let stop = stop_on_signal(&net)?;
     let config = PeerConfig::default().codecs(Codecs::only(CODECS));
-    // A peer's files: one for each codec that it sends.
+    // The files of each peer, by codec.
     let mut saved: HashMap<PeerId, HashMap<Codec, Saved>> = HashMap::new();
     while !stop.load(Ordering::Relaxed) {
         if let Some((id, event)) = net.next_event(None)? {
@@ -80,14 +80,14 @@ fn run(http: &str, dir: &str) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        // A peer that adds no tracks of its own only receives.
+        // A peer without tracks of its own only receives.
         callers.answer(&mut net, &config, |_, _| Ok(()));
     }
     let files = saved.into_values().flat_map(HashMap::into_values);
     Ok(files.into_iter().try_for_each(Saved::finish)?)
 }
 
-/// Set when the program is asked to end; that wakes the loop.
+/// Returns a flag that is set when the program is asked to end, which also wakes the loop.
 fn stop_on_signal(net: &EventLoop) -> Result<Arc<AtomicBool>, Box<dyn Error>> {
     let stop = Arc::new(AtomicBool::new(false));
     let (mut signals, handle) = (Signals::new([SIGINT, SIGTERM])?, net.handle());

@@ -1,8 +1,8 @@
-//! Receives a camera in three sizes at once (simulcast), and sends back each as a track of its own.
+//! Receives a camera in three sizes at once (simulcast), and returns each as a separate track.
 //!
 //!     cargo run --example simulcast      # then open http://localhost:8080
 //!
-//! A browser sends the larger layers only once it has found that the path bears them.
+//! A browser sends the larger layers only once it has found that the path can carry them.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -26,7 +26,7 @@ simulcast: receive three layers, send back each of them
 
   --http HOST:PORT  where the page is served [localhost:8080]";
 
-/// As the page calls them: a quarter, a half, and the full size.
+/// The page's names for the layers: quarter, half and full size.
 const LAYERS: [&str; 3] = ["q", "h", "f"];
 
 fn main() -> ExitCode {
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let mut callers = Callers::serve(&net, http, include_str!("pages/simulcast.html"))?;
-    // Packets go back as they came, in the one codec that all tracks have.
+    // Packets are returned unchanged, in the one codec of all tracks.
     let config = PeerConfig::default()
         .media_mode(MediaMode::Packets)
         .codecs(Codecs::only([Codec::Vp8]));
@@ -72,7 +72,7 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// The camera of a page, and the tracks that its layers go back on.
+/// A page's camera, and the tracks on which its layers are returned.
 #[derive(Default)]
 struct Mirror {
     camera: Option<TransceiverId>,
@@ -93,13 +93,13 @@ impl Mirror {
                     let _ = peer.write_rtp(*back, &packet.to_packet());
                 }
             }
-            // The page misses a picture of one layer: that is what it is asked for.
+            // The page misses a frame of one layer, so that layer of the camera is asked for a keyframe.
             PeerEvent::KeyframeRequest {
                 transceiver, kind, ..
             } => {
                 let layer = self.back.iter().find(|(_, back)| back == transceiver);
                 if let (Some((layer, _)), Some(camera)) = (layer, self.camera) {
-                    // A layer of which nothing has come yet cannot be asked, and begins with a keyframe.
+                    // A layer that has not started cannot be asked, and starts with a keyframe.
                     let _ = peer.request_keyframe(camera, Some(layer), *kind);
                 }
             }

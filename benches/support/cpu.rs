@@ -1,4 +1,4 @@
-//! The processor's clock and the memory of this process.
+//! Processor time and memory of this process.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 use std::fs;
@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What this process has used of the processor, user and system, all threads.
+/// Returns the processor time used by this process, user and system, all threads.
 pub fn cpu_time() -> Duration {
     read(ClockId::ProcessCPUTime)
 }
 
-/// What this thread has used.
+/// Returns the processor time used by this thread.
 pub fn thread_time() -> Duration {
     read(ClockId::ThreadCPUTime)
 }
@@ -23,7 +23,7 @@ fn read(clock: ClockId) -> Duration {
     Duration::new(seconds, u32::try_from(t.tv_nsec).unwrap_or(0))
 }
 
-/// The resident set, in bytes (`VmRSS`, Linux).
+/// Returns the resident set size in bytes (`VmRSS`, Linux).
 pub fn resident_bytes() -> io::Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));

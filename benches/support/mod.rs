@@ -1,4 +1,4 @@
-//! What the benches share: two peers on a wire without sockets.
+//! Shared by the benchmarks: two peers on a wire without sockets.
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
 use std::collections::VecDeque;
@@ -11,8 +11,7 @@ use looprtc::proto::peer::{
     MediaKind, Output, Peer, PeerConfig, PeerError, PeerEvent, TransceiverConfig, TransceiverId,
 };
 
-/// The default configuration with a certificate that all peers of a bench share, as all peers of an
-/// event loop do.
+/// Returns the default configuration with a certificate shared by all peers of a benchmark, as in an event loop.
 pub fn shared_config() -> PeerConfig {
     let backend = CryptoBackend::default_backend().expect("a crypto backend is compiled in");
     let certificate = Certificate::generate(backend).expect("a certificate");
@@ -27,9 +26,9 @@ pub struct End {
     pub address: SocketAddr,
     /// The channel, once it is open.
     pub open: Option<ChannelId>,
-    /// The track, once it can be written to.
+    /// The track, once it is bound.
     pub bound: Option<TransceiverId>,
-    /// Frames or packets of the other end's track.
+    /// Number of frames or packets received from the other end.
     pub media: usize,
     pub deadline: Option<Instant>,
     pub messages: usize,
@@ -56,7 +55,7 @@ impl End {
         }
     }
 
-    /// Polls until there is no more; answers requests for sockets.
+    /// Polls until it is drained; answers requests for sockets.
     pub fn poll(&mut self, now: Instant) {
         loop {
             match self.peer.poll_output() {
@@ -105,7 +104,7 @@ impl End {
         }
     }
 
-    /// What is under way to the other end.
+    /// Takes the datagrams for the other end.
     pub fn take_sent(&mut self) -> VecDeque<Transmit> {
         std::mem::take(&mut self.sent)
     }
@@ -124,14 +123,14 @@ impl End {
     }
 }
 
-/// Two peers; what one sends the other has at once. Time is virtual.
+/// Two peers with immediate delivery, in virtual time.
 pub struct Wire {
     pub ends: [End; 2],
     pub now: Instant,
 }
 
 impl Wire {
-    /// Two peers with an open channel.
+    /// Creates two peers with an open channel.
     pub fn connect(config: &PeerConfig) -> Self {
         let mut wire = Self::new(config);
         let now = wire.now;
@@ -143,7 +142,7 @@ impl Wire {
         wire
     }
 
-    /// Two peers, the first of which sends a track of VP8.
+    /// Creates two peers, the first of which sends a VP8 track.
     pub fn connect_track(config: &PeerConfig) -> Self {
         let mut wire = Self::new(config);
         let (now, track) = (wire.now, TransceiverConfig::default().codecs([Codec::Vp8]));
@@ -186,7 +185,7 @@ impl Wire {
         self.candidates();
     }
 
-    /// Hands every candidate gathered so far to the other end.
+    /// Passes all candidates gathered so far to the other end.
     pub fn candidates(&mut self) {
         let now = self.now;
         let [a, b] = &mut self.ends;
@@ -206,12 +205,12 @@ impl Wire {
         b.poll(now);
     }
 
-    /// One datagram after the other, until nobody has anything to send.
+    /// Delivers datagrams one after the other until there are none.
     pub fn exchange(&mut self) {
         while self.hop(0) | self.hop(1) {}
     }
 
-    /// One datagram from this end to the other. Whether there was one.
+    /// Delivers one datagram from this end to the other. Returns `true` if there was one.
     pub fn hop(&mut self, from: usize) -> bool {
         let Some(transmit) = self.ends[from].sent.pop_front() else {
             return false;
@@ -220,7 +219,7 @@ impl Wire {
         true
     }
 
-    /// On to the next deadline.
+    /// Advances to the next deadline.
     pub fn wait(&mut self) {
         let next = self.ends.iter().filter_map(|end| end.deadline).min();
         let step = Duration::from_millis(1);
@@ -228,7 +227,7 @@ impl Wire {
         self.due();
     }
 
-    /// Tells those whose time has come.
+    /// Passes timeouts to peers that are due.
     pub fn due(&mut self) {
         for end in &mut self.ends {
             if end.deadline.is_some_and(|at| at <= self.now) {
@@ -246,7 +245,7 @@ impl Wire {
         end.peer.send_binary(id, data, self.now)
     }
 
-    /// A message there and back.
+    /// Sends a message there and back.
     pub fn round_trip(&mut self, data: &[u8]) {
         for (from, to) in [(0, 1), (1, 0)] {
             let before = self.ends[to].messages;
@@ -261,8 +260,8 @@ impl Wire {
         self.now += Duration::from_micros(50);
     }
 
-    /// As many messages one way as make up `total` bytes, the sender filling up to `high` bytes
-    /// whenever it is at `high / 2` or below.
+    /// Sends messages in one direction, `total` bytes in all; the sender fills up to `high` bytes whenever it is at
+    /// `high / 2` or below.
     pub fn transfer(&mut self, data: &[u8], total: usize, high: usize) {
         let id = self.ends[0].open.expect("an open channel");
         let goal = self.ends[1].bytes + total;

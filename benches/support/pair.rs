@@ -14,10 +14,10 @@ use looprtc::proto::peer::{
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What is waited for takes no longer, or has failed.
+/// Time limit of each step.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What can be asked of the peers.
+/// Options of the peers.
 #[derive(Clone, Default)]
 pub struct PeerOptions {
     pub mtu: Option<usize>,
@@ -29,8 +29,8 @@ pub fn new_loop() -> Result<EventLoop> {
     Ok(EventLoop::new(config)?)
 }
 
-/// The offerers have a port of their own: on a shared one a datagram finds its peer by its remote
-/// address, and all answerers have the same.
+/// Returns the configuration of a peer. Offerers have a port of their own: on a shared one, datagrams are assigned by
+/// remote address, and all answerers have the same.
 pub fn peer_config(options: &PeerOptions, is_offerer: bool) -> PeerConfig {
     let port = if is_offerer {
         PortPolicy::Own
@@ -47,12 +47,12 @@ pub fn peer_config(options: &PeerOptions, is_offerer: bool) -> PeerConfig {
 pub struct Pair {
     pub offerer: PeerId,
     pub answerer: PeerId,
-    /// The same channel, seen from the offerer and from the answerer; open on both sides.
+    /// The channel, as seen from the offerer and from the answerer; open on both sides.
     pub near: ChannelId,
     pub far: ChannelId,
 }
 
-/// Builds two peers and returns when the channel is open on both ends.
+/// Creates two peers, and returns when the channel is open on both ends.
 pub fn connect(net: &mut EventLoop, options: &PeerOptions, own_certificates: bool) -> Result<Pair> {
     let with_certificate = |config: PeerConfig| -> Result<PeerConfig> {
         if !own_certificates {
@@ -124,7 +124,7 @@ pub fn connect_many(net: &mut EventLoop, options: &PeerOptions, n: usize) -> Res
     Ok(pairs)
 }
 
-/// A message there and back.
+/// Sends a message there and back.
 pub fn round_trip(net: &mut EventLoop, pair: &Pair, message: &[u8]) -> Result<()> {
     net.peer(pair.offerer)?.send_binary(pair.near, message)?;
     loop {
@@ -145,14 +145,14 @@ pub fn round_trip(net: &mut EventLoop, pair: &Pair, message: &[u8]) -> Result<()
     }
 }
 
-/// One way, reliable and ordered: the sender fills up to the high water mark and goes on when the
+/// A transfer in one direction, reliable and ordered: the sender fills up to the high water mark and continues when the
 /// buffered amount is low.
 pub struct Transfer {
     pub high: usize,
     pub offerer: PeerId,
     near: ChannelId,
     message: Vec<u8>,
-    /// Bytes that have arrived at a receiver in the same loop.
+    /// Number of bytes received, if the receiver is in the same loop.
     pub received: u64,
 }
 
@@ -199,7 +199,7 @@ impl Transfer {
         Ok(())
     }
 
-    /// One event.
+    /// Handles one event.
     pub fn step(&mut self, net: &mut EventLoop) -> Result<()> {
         match net.next_event(Some(Duration::from_millis(50)))? {
             Some((_, PeerEvent::ChannelMessage { message, .. })) => {

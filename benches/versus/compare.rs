@@ -1,4 +1,4 @@
-//! Runs pion and looprtc in turns and sets their figures side by side.
+//! Runs pion and looprtc in turns and compares their figures.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// In processes of their own: what one leaves behind in memory does not count for the next.
+/// Each in a process of its own, so that one does not affect the memory of the next.
 const BENCHES: [&str; 10] = [
     "connect",
     "rtt",
@@ -24,7 +24,7 @@ const BENCHES: [&str; 10] = [
     "sfu-200",
 ];
 
-/// What is compared: a figure of pion's with one of ours, and what is aimed at.
+/// A comparison: a figure of pion's with one of ours, and the goal.
 struct Row {
     what: &'static str,
     bench: &'static str,
@@ -32,13 +32,13 @@ struct Row {
     looprtc: &'static str,
     figure: &'static str,
     unit: &'static str,
-    /// Whether a smaller figure is the better one.
+    /// Set if smaller is better.
     small_is_good: bool,
-    /// We are to be better than pion by this factor; `None`: shown, not aimed at.
+    /// The factor by which we should be better than pion; `None`: no goal.
     aim: Option<f64>,
 }
 
-/// A row whose figure is to be small.
+/// A row in which smaller is better.
 const fn small(
     what: &'static str,
     bench: &'static str,
@@ -82,7 +82,7 @@ const fn large(
     }
 }
 
-/// A row of a track to many peers.
+/// A row of a track sent to many peers.
 const fn fanout(what: &'static str, variant: &'static str) -> Row {
     Row {
         what,
@@ -96,7 +96,7 @@ const fn fanout(what: &'static str, variant: &'static str) -> Row {
     }
 }
 
-/// Rows of a forwarder with so many viewers.
+/// Rows of a forwarder with this number of viewers.
 const fn sfu(
     (cpu, cpu_of_one, memory): (&'static str, &'static str, &'static str),
     bench: &'static str,
@@ -110,7 +110,7 @@ const fn sfu(
     ]
 }
 
-/// A publisher's packets to many viewers.
+/// Packets of a publisher forwarded to many viewers.
 const SFU_ROWS: [[Row; 3]; 4] = [
     sfu(
         (
@@ -350,7 +350,7 @@ const ROWS: &[Row] = &[
     ),
 ];
 
-/// Figures by bench, variant and name, over the rounds.
+/// Figures by benchmark, variant and name, over the rounds.
 type Figures = BTreeMap<(String, String, String), Vec<f64>>;
 
 struct Contestant {
@@ -370,7 +370,7 @@ impl Contestant {
         }
     }
 
-    /// One bench in a process of its own.
+    /// Runs one benchmark in a process of its own.
     fn run(&mut self, bench: &str, options: &[String]) {
         let mut command = Command::new(&self.program);
         command
@@ -434,7 +434,7 @@ impl Contestant {
         }
     }
 
-    /// The median over the rounds.
+    /// Returns the median over the rounds.
     fn figure(&self, bench: &str, variant: &str, name: &str) -> Option<f64> {
         let key = (bench.to_owned(), variant.to_owned(), name.to_owned());
         let mut values = self.figures.get(&key)?.clone();
@@ -443,8 +443,8 @@ impl Contestant {
     }
 }
 
-/// Runs a sender with a sink of its own, and carries lines between them. What is neither offer nor
-/// question is the sender's result.
+/// Runs a sender with a sink of its own, and passes lines between them. A line that is neither offer nor question is
+/// the sender's result.
 fn with_sink(command: &mut Command, sink: &str) -> Result<(ExitStatus, String)> {
     let mut sink = Command::new(env::current_exe()?)
         .arg(sink)
@@ -479,7 +479,7 @@ fn with_sink(command: &mut Command, sink: &str) -> Result<(ExitStatus, String)> 
     ended
 }
 
-/// `compare PION ROUNDS [options for both]`.
+/// Runs `compare PION ROUNDS [options for both]`.
 pub fn main(arguments: &[String]) -> ExitCode {
     match compare(arguments) {
         Ok(true) => ExitCode::SUCCESS,
@@ -502,7 +502,7 @@ fn compare(arguments: &[String]) -> Result<bool> {
         }
         all => (None, all),
     };
-    // `sfu` is all of `sfu-10`, `sfu-50`, …
+    // `sfu` stands for all of `sfu-10`, `sfu-50`, …
     let is_of = |bench: &str, name: &&str| {
         let rest = bench.strip_prefix(name);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
@@ -573,7 +573,7 @@ fn print_row(row: &Row, pion: &Contestant, looprtc: &Contestant) -> bool {
     true
 }
 
-/// What never came at viewers of a forwarder.
+/// Prints the packets that never reached viewers of a forwarder.
 fn print_lost(contestant: &Contestant) {
     let of_sfu =
         |((bench, ..), _): &(&(String, String, String), &Vec<f64>)| bench.starts_with("sfu-");
@@ -592,7 +592,7 @@ fn print_lost(contestant: &Contestant) {
     }
 }
 
-/// Not against pion, but against ourselves without idle peers.
+/// Prints the comparison with ourselves without idle peers.
 fn print_idle(looprtc: &Contestant) {
     let alone = looprtc.figure("rtt", "0 idle", "wall_us_p50");
     let beside = looprtc.figure("idle", "*", "wall_us_p50");

@@ -1,8 +1,8 @@
-//! One track to many peers: what sending costs, a packet. The peers are in another process (`sink`), the
-//! same for both contestants, so that only the sender's processor time is counted.
+//! A track sent to many peers: cost per packet. The peers are in another process (`sink`), the same for both
+//! contestants, so that only the sender's processor time is counted.
 //!
-//! The sender prints `{"id": …, "offer": …}` and reads `{"id": …, "answer": …}`; `{"count": true}` asks the
-//! sink how many packets have come. `compare` holds the pipes between them.
+//! The sender prints `{"id": …, "offer": …}` and reads `{"id": …, "answer": …}`; `{"count": true}` asks the sink for
+//! the number of packets received. `compare` connects them with pipes.
 
 use std::io::{BufRead, Write, stdin, stdout};
 use std::sync::mpsc;
@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use crate::cpu::cpu_time;
 use crate::pair::{Result, TIMEOUT, new_loop};
 
-/// How many peers, and how many packets come at once: one as of sound, ten as of a picture.
+/// Number of peers, and of packets per burst: one as for audio, ten as for a video frame.
 const CASES: [(usize, usize); 5] = [(10, 10), (50, 10), (100, 10), (200, 10), (100, 1)];
 
-/// Packets a second over all peers: what the sinks take without loss on the other processor.
+/// Packets per second over all peers: what the sinks receive without loss on the other processor.
 pub const RATE: usize = 12_000;
 
 const PAYLOAD: usize = 1200;
@@ -39,7 +39,7 @@ fn variant(peers: usize, burst: usize) -> String {
     format!("{peers} peers, {burst} at once")
 }
 
-/// The lines of standard input, read by a thread.
+/// Lines of the standard input, read by a thread.
 pub fn input() -> mpsc::Receiver<Value> {
     let (tx, rx) = mpsc::channel();
     std::thread::spawn(move || {
@@ -87,7 +87,7 @@ fn measure(
     let (cpu, before) = (cpu_time(), source.sent);
     source.run(&mut net, &track, burst, gap, seconds)?;
     let (cpu, sent) = (cpu_time() - cpu, source.sent - before);
-    // What is still under way arrives.
+    // Waits for packets in transit.
     let end = Instant::now() + Duration::from_millis(500);
     while Instant::now() < end {
         net.next_event(Some(Duration::from_millis(10)))?;
@@ -144,7 +144,7 @@ struct Source {
 }
 
 impl Source {
-    /// Bursts on an absolute schedule.
+    /// Sends bursts on an absolute schedule.
     fn run(
         &mut self,
         net: &mut EventLoop,

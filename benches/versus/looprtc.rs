@@ -1,12 +1,11 @@
-//! looprtc's side of the comparison: the same work as `pion/main.go`, both ends in this process, over
-//! real UDP sockets on the loopback interface, signaling in memory. `run` builds both and runs them in
-//! turns.
+//! looprtc's side of the comparison: the same work as `pion/main.go`, both ends in this process, over real UDP sockets
+//! on the loopback interface, signaling in memory. `run` builds both and runs them in turns.
 //!
-//! Where pion has its goroutines on all cores, the ends here are either in one event loop, on one
-//! thread, or (`2 loops`) in a loop and a thread each.
+//! While pion's goroutines use all cores, the ends here are either in one event loop on one thread, or (`2 loops`) each
+//! in a loop and a thread of its own.
 //!
-//! Every result is one line of JSON on standard output; a bench that fails prints a line with
-//! `"error"` and makes the program exit with status 1.
+//! Every result is one line of JSON on standard output; a failed benchmark prints a line with `"error"` and makes the
+//! program exit with status 1.
 
 #[path = "compare.rs"]
 mod compare;
@@ -91,7 +90,7 @@ impl Distant {
         Ok(pair)
     }
 
-    /// Until this event of the offerer.
+    /// Waits for this event of the offerer.
     fn wait(&mut self, is_it: impl Fn(&PeerEvent) -> bool) -> Result<PeerEvent> {
         loop {
             match self.net.next_event(Some(TIMEOUT))? {
@@ -111,7 +110,7 @@ impl Distant {
     }
 }
 
-/// The description with all candidates, once they have been gathered.
+/// Returns the description with all candidates, once they are gathered.
 fn gathered(net: &mut EventLoop, id: PeerId) -> Result<SessionDescription> {
     while net.peer(id)?.ice_gathering_state() != IceGatheringState::Complete {
         net.next_event(Some(Duration::from_millis(100)))?;
@@ -148,8 +147,8 @@ fn answer(
 
 // ---- the benches ----------------------------------------------------------------------------
 
-/// From two `add_peer` to the channel open on both ends, one pair after the other. The processor time
-/// also holds the closing of the pair.
+/// From two `add_peer` calls to the channel open on both ends, one pair after the other. The processor time includes
+/// closing the pair.
 fn bench_connect(options: &Options, variant: &str, own_certificates: bool) -> Result<()> {
     let mut net = new_loop()?;
     for _ in 0..5 {
@@ -174,7 +173,7 @@ fn bench_connect(options: &Options, variant: &str, own_certificates: bool) -> Re
     Ok(())
 }
 
-/// One 64-byte message there and back, over and over, with `idle` other connected pairs in the loop.
+/// A 64-byte message there and back, repeatedly, with `idle` other connected pairs in the loop.
 fn bench_round_trip(options: &Options, bench: &str, idle: usize) -> Result<()> {
     let mut net = new_loop()?;
     let _others = connect_many(&mut net, &options.peers, idle)?;
@@ -226,7 +225,7 @@ fn time_round_trips(options: &Options, mut once: impl FnMut() -> Result<()>) -> 
     }))
 }
 
-/// Counted at the receiver, after a second's warm-up.
+/// Counted at the receiver, after a second of warm-up.
 fn bench_throughput(options: &Options, size: usize, variant: &str) -> Result<()> {
     let mut net = new_loop()?;
     let pair = connect(&mut net, &options.peers, false)?;
@@ -275,8 +274,8 @@ fn throughput(size: usize, bytes: u64, wall: Duration, cpu: Duration) -> Result<
     }))
 }
 
-/// How much the resident set grows for the connected pairs, divided by their 2 × pairs ends. Every end
-/// is one peer with one open channel that has carried one message.
+/// Growth of the resident set by the connected pairs, divided by their 2 × pairs ends. Every end is a peer with one
+/// open channel that has carried one message.
 fn bench_memory(options: &Options) -> Result<()> {
     let mut net = new_loop()?;
     for pair in connect_many(&mut net, &options.peers, 10)? {
@@ -308,7 +307,7 @@ fn bench_memory(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Turns the loop for so long; how many messages came, all peers being connected and staying so.
+/// Runs the loop for this time; returns the number of messages received. All peers must stay connected.
 fn rest(net: &mut EventLoop, time: Duration) -> Result<usize> {
     let end = Instant::now() + time;
     let mut messages = 0;
@@ -334,7 +333,7 @@ fn micros(d: Duration) -> f64 {
     d.as_secs_f64() * 1e6
 }
 
-/// In microseconds, of a sorted list.
+/// Returns a quantile of a sorted list, in microseconds.
 fn quantile(sorted: &[Duration], q: f64) -> f64 {
     let index = (q * sorted.len().saturating_sub(1) as f64) as usize;
     sorted.get(index).copied().map_or(0.0, micros)
@@ -360,12 +359,12 @@ struct Options {
 }
 
 impl Options {
-    /// The sender's water marks.
+    /// Returns the sender's water marks.
     fn marks(&self) -> (usize, usize) {
         (self.high, self.low)
     }
 
-    /// The same names as in `pion/main.go`.
+    /// Parses the options, with the names in `pion/main.go`.
     fn parse() -> Result<Self> {
         use lexopt::prelude::*;
         let mut options = Self {
@@ -426,7 +425,7 @@ fn seconds(text: &str) -> Result<Duration> {
     Ok(Duration::try_from_secs_f64(text.parse()?)?)
 }
 
-/// `sfu-100`: with 100.
+/// Returns the number of viewers: 100 for `sfu-100`.
 fn sfu_viewers(bench: &str) -> Option<usize> {
     bench.strip_prefix("sfu-")?.parse().ok()
 }
@@ -492,7 +491,7 @@ fn main() -> ExitCode {
                     let result = bench_throughput_two_loops(&options, size);
                     report(bench, format!("{size} B, 2 loops"), result);
                     if size == 1_200 && options.peers.mtu.is_none() {
-                        // One message in one datagram, as pion has it.
+                        // One message per datagram, as in pion.
                         let mut options = options.clone();
                         options.peers.mtu = Some(1_288);
                         let variant = format!("{size} B, mtu 1288");

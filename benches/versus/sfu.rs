@@ -1,9 +1,9 @@
-//! A selective forwarding unit: one publisher, many viewers. Both are in another process (`sink`), the same for
-//! both contestants, so that only the forwarder's processor time and memory count: per packet that it has passed on,
-//! and per viewer. Ours is [`Streams`], as `looprtc serve` has it.
+//! A selective forwarding unit: one publisher, many viewers. Both are in another process (`sink`), the same for both
+//! contestants, so that only the forwarder's processor time and memory count: per forwarded packet, and per viewer.
+//! Ours is [`Streams`], as in `looprtc serve`.
 //!
-//! The forwarder offers to the publisher (`"publish": true`) and then to each viewer, as in `fanout.rs`;
-//! `{"publish": {"burst": …, "gap_us": …}}` begins. `{"count": true}` asks what the viewers have and have not got.
+//! The forwarder offers to the publisher (`"publish": true`) and then to each viewer, as in `fanout.rs`; `{"publish":
+//! {"burst": …, "gap_us": …}}` starts it. `{"count": true}` asks for received and missing packets of the viewers.
 
 use std::collections::HashMap;
 use std::sync::mpsc;
@@ -21,12 +21,12 @@ use crate::cpu::{cpu_time, resident_bytes};
 use crate::fanout::{RATE, gathered, input, peer, say};
 use crate::pair::{Result, TIMEOUT, new_loop};
 
-/// Packets of a picture.
+/// Packets per video frame.
 const BURST: usize = 10;
 
 const PAYLOAD: usize = 1200;
 
-/// Pictures between two keyframes.
+/// Frames between two keyframes.
 const KEYFRAMES: u64 = 25;
 
 struct Forwarder {
@@ -120,7 +120,7 @@ impl Forwarder {
         };
         say(&json!({"id": 0, "offer": offer.sdp, "publish": publish}))?;
         let answer = loop {
-            // The stream goes on meanwhile.
+            // The stream continues meanwhile.
             self.run(Duration::from_millis(2))?;
             match lines.try_recv() {
                 Ok(answer) => break answer,
@@ -167,7 +167,7 @@ impl Forwarder {
     }
 }
 
-/// What a viewer has got.
+/// What a viewer has received.
 #[derive(Default)]
 struct Got {
     first: u64,
@@ -175,7 +175,7 @@ struct Got {
     count: u64,
 }
 
-/// The publisher's bursts, on an absolute schedule.
+/// The publisher, with bursts on an absolute schedule.
 struct Publisher {
     track: LocalTrack,
     number: u64,
@@ -184,7 +184,7 @@ struct Publisher {
 }
 
 impl Publisher {
-    /// When there is more to do.
+    /// Sends what is due; returns when there is more to do.
     fn play(&mut self, net: &mut EventLoop) -> Option<Instant> {
         let gap = self.gap?;
         if self.track.bound() == 0 {
@@ -194,7 +194,7 @@ impl Publisher {
             let picture = self.number / BURST as u64;
             for part in 0..BURST {
                 let mut payload = vec![0x55; PAYLOAD];
-                // RFC 7741: the beginning of the first partition, and of a keyframe.
+                // RFC 7741: the start of the first partition, and of a keyframe.
                 let is_key = part == 0 && picture.is_multiple_of(KEYFRAMES);
                 payload[0] = if part == 0 { 0x10 } else { 0 };
                 payload[1] = if is_key { 0x10 } else { 0x11 };
@@ -274,7 +274,7 @@ fn count(got: &mut HashMap<PeerId, Got>, id: PeerId, event: &PeerEvent) {
     got.count += 1;
 }
 
-/// Gaps in the numbers are packets that never came.
+/// Returns the counts; gaps in the numbers are packets that never arrived.
 fn counted(got: &HashMap<PeerId, Got>) -> Value {
     let lost = |g: &Got| (g.highest + 1 - g.first).saturating_sub(g.count);
     let received: u64 = got.values().map(|g| g.count).sum();

@@ -1,4 +1,4 @@
-//! Pages that call with an offer: each becomes a peer, and is answered when its candidates are gathered.
+//! Pages that connect with an offer: each becomes a peer, and is answered when its candidates are gathered.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -19,7 +19,7 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Serves the page, and says where.
+    /// Serves the page, and prints its address.
     pub fn serve(
         net: &EventLoop,
         address: &str,
@@ -33,7 +33,7 @@ impl Callers {
         })
     }
 
-    /// Makes peers of those who call. `prepare` is given each before its offer is.
+    /// Creates peers for the pages that connect. `prepare` is called for each before its offer is applied.
     pub fn answer(
         &mut self,
         net: &mut EventLoop,
@@ -52,7 +52,7 @@ impl Callers {
         }
     }
 
-    /// Replies when a peer is ready, and says how it fares.
+    /// Answers when a peer is ready, and prints its state.
     pub fn handle_event(&mut self, net: &mut EventLoop, id: PeerId, event: &PeerEvent) {
         match event {
             PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {

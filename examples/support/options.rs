@@ -1,9 +1,9 @@
-//! Options of the command line that take a value.
+//! Command line options with a value.
 
 use std::error::Error;
 
-/// The values of these options, in their order, each `--NAME VALUE` or the value given here. `None` when only
-/// help was asked for.
+/// Returns the values of these options in order, from `--NAME VALUE` or the default given here. Returns `None` if only
+/// help was requested.
 pub fn options<const N: usize>(
     help: &str,
     mut known: [(&str, &str); N],

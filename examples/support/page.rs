@@ -1,4 +1,4 @@
-//! Serves the page of an example, and passes what the page asks for to the example's own thread.
+//! Serves an example's page, and passes the page's requests to the example's own thread.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -9,7 +9,7 @@ use looprtc::driver::LoopHandle;
 use looprtc::proto::signal::MAX_BODY;
 use tiny_http::{Request, Server};
 
-/// What the page wants. Unanswered, it is refused when it is dropped.
+/// A request of the page. If it is dropped without an answer, it is refused.
 pub struct Ask {
     pub path: String,
     pub body: Vec<u8>,
@@ -17,21 +17,21 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Answers with JSON; `location` is where the page is to go on.
+    /// Answers with JSON; `location` is the path where the page continues.
     pub fn reply(self, json: &str, location: Option<String>) {
         let location = location.map(|l| format!("Location: {l}\r\n"));
         let head = format!("{JSON}{}", location.unwrap_or_default());
         respond(self.request, "200 OK", &head, json);
     }
 
-    /// Says why not. `status` is code and reason, as `404 Not Found`.
+    /// Refuses the request. `status` is code and reason, such as `404 Not Found`.
     pub fn refuse(self, status: &str, why: impl Display) {
         respond(self.request, status, TEXT, &why.to_string());
     }
 }
 
-/// Serves `page` from a thread, at the address returned. Whatever else is asked for comes out of the
-/// receiver, and the loop is woken for it: `next_event` returns `None`.
+/// Serves `page` from a thread, at the address returned. Other requests are delivered through the receiver, and wake
+/// the loop: `next_event` returns `None`.
 pub fn serve(
     address: &str,
     page: &'static str,
@@ -78,12 +78,12 @@ const SCRIPT: &str = "Content-Type: text/javascript\r\n";
 const JSON: &str = "Content-Type: application/json\r\n";
 const TEXT: &str = "Content-Type: text/plain; charset=utf-8\r\n";
 
-/// Written by hand because tiny_http does not let its user end a connection. Left open, those that a
-/// browser keeps for later take up the server's threads, and new ones wait for them.
+/// Writes the response by hand, because tiny_http does not let its user close a connection. Connections kept open by a
+/// browser would occupy the server's threads, and new ones would wait for them.
 fn respond(request: Request, status: &str, head: &str, body: &str) {
     let length = body.len();
     let mut writer = request.into_writer();
-    // An error here means that the page is gone, which ends the matter as well.
+    // On an error the page is gone, so nothing is left to do.
     let _ = write!(
         writer,
         "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{head}\r\n{body}"

@@ -1,4 +1,4 @@
-//! A film in several qualities, and which of them a page is sent.
+//! A film in several qualities, and the selection for each page.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use show::{File, REFRESH, Sent};
 #[path = "show.rs"]
 mod show;
 
-/// A quality is taken when the path carries this much more than it needs, so that it is not left at once.
+/// A quality is selected if the path carries this much more than it needs, to prevent frequent switching.
 pub const MARGIN: f64 = 1.15;
 
-/// One file, and what it needs.
+/// A file and its bitrate.
 pub struct Quality {
     pub file: File,
     pub bits_per_second: u64,
@@ -27,7 +27,7 @@ impl Quality {
         let file = File::read(path)?;
         let bytes: usize = file.frames.iter().map(|(_, data)| data.len()).sum();
         let (last, _) = &file.frames[file.frames.len() - 1];
-        // A single picture is shown again and again.
+        // A single frame is repeated.
         let length = (last.time + last.duration).max(Duration::from_millis(20));
         let bits_per_second = (bytes as f64 * 8.0 / length.as_secs_f64()) as u64;
         println!("{path}: {} kbit/s", bits_per_second / 1000);
@@ -39,10 +39,10 @@ impl Quality {
     }
 }
 
-/// What one page sees.
+/// Playback for one page.
 pub struct Viewer {
     track: TransceiverId,
-    /// When the first round began, and this one.
+    /// Start of the first pass, and of the current one.
     start: Instant,
     begin: Instant,
     quality: usize,
@@ -54,7 +54,7 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// A page whose track is bound.
+    /// Creates the playback for a page whose track is bound.
     pub fn new(track: TransceiverId, now: Instant) -> Self {
         Self {
             track,
@@ -68,7 +68,7 @@ impl Viewer {
         }
     }
 
-    /// The page asks for a keyframe: it may have missed the first one.
+    /// Handles a keyframe request of the page, which may have missed the first one.
     pub fn refresh(&mut self, peer: &mut PeerMut<'_>, qualities: &[Quality]) {
         let now = Instant::now();
         let is_recent = |at: Instant| now < at + REFRESH;
@@ -80,7 +80,7 @@ impl Viewer {
         }
     }
 
-    /// Sends what is due, and says when the next is.
+    /// Sends what is due; returns when the next frame is.
     pub fn play(
         &mut self,
         net: &mut EventLoop,
@@ -103,9 +103,9 @@ impl Viewer {
             let (frame, data) = &qualities[self.quality].file.frames[self.next];
             let time = due.saturating_duration_since(self.start);
             let frame = EncodedFrame::new(data.clone(), time).wallclock(self.begin + frame.time);
-            // What the path does not carry any more would only wait, and all that follows behind it.
+            // What the path cannot carry would only queue, and delay everything after it.
             if self.wanted >= self.quality {
-                // The peer may be gone; the event that says so is on the way.
+                // The peer may have closed; an event reports it.
                 let _ = net.peer(id).map(|mut p| p.write_frame(self.track, &frame));
                 self.sent = Some(Sent {
                     index: self.next,
@@ -117,7 +117,7 @@ impl Viewer {
         }
     }
 
-    /// To the wanted quality, if that has a keyframe now.
+    /// Switches to the wanted quality, if that has a keyframe now.
     fn change_at(&mut self, time: Duration, qualities: &[Quality]) {
         let frames = &qualities[self.wanted].file.frames;
         let at = frames.partition_point(|(frame, _)| frame.time < time);
@@ -128,7 +128,7 @@ impl Viewer {
         }
     }
 
-    /// The path carries so much: which quality is wanted. Text for the page.
+    /// Selects a quality for this bandwidth. Returns a text for the page.
     pub fn estimate(&mut self, bits_per_second: u64, qualities: &[Quality]) -> String {
         let fits = |q: &Quality| q.bits_per_second as f64 * MARGIN <= bits_per_second as f64;
         self.wanted = qualities.iter().rposition(fits).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! A track on its way into a file.
+//! Recording of a track to a file.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
@@ -8,7 +8,7 @@ use looprtc::proto::media::recording::Recording;
 use looprtc::proto::media::{Codec, Patch};
 use looprtc::proto::peer::ReceivedFrame;
 
-/// Frames between two updates of what the file's header says of its length.
+/// Number of frames between two updates of the length in the file's header.
 const PATCH_EVERY: u64 = 30;
 
 pub struct Saved {
@@ -19,7 +19,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// A new file: `vp8-1.ivf` or, where that is there, the next number.
+    /// Creates a new file: `vp8-1.ivf` or, if that exists, the next number.
     pub fn create(dir: &Path, codec: Codec) -> Result<Self, String> {
         let recording = Recording::new(codec).map_err(|e| e.to_string())?;
         let extension = recording.extension();
@@ -42,7 +42,7 @@ impl Saved {
         }
     }
 
-    /// Writes a frame, if it is of use: see [`Recording::write`].
+    /// Writes a frame if it is usable: see [`Recording::write`].
     pub fn write(&mut self, frame: &ReceivedFrame) -> io::Result<()> {
         let (keyframe, contiguous) = (frame.keyframe, frame.contiguous);
         let buffer = &mut self.buffer;
@@ -60,7 +60,7 @@ impl Saved {
         }
     }
 
-    /// The end of the file.
+    /// Finishes the file.
     pub fn finish(mut self) -> io::Result<()> {
         let stats = self.recording.stats();
         let path = self.path.display();

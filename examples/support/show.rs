@@ -10,21 +10,21 @@ use looprtc::proto::media::pacing::{Paced, Pacer, PacerConfig, TrackId, TrackKin
 use looprtc::proto::media::{self, Codec, Reader};
 use looprtc::proto::peer::{EncodedFrame, PeerEvent, TransceiverId};
 
-/// A keyframe that was asked for is sent at most this often.
+/// Minimum interval of keyframes sent on request.
 pub const REFRESH: Duration = Duration::from_millis(500);
 
 /// The last video frame that was sent.
 #[derive(Clone, Copy)]
 pub struct Sent {
-    /// Which frame of its file.
+    /// Index of the frame in its file.
     pub index: usize,
-    /// Its time as it was sent.
+    /// The frame's time, as sent.
     pub time: Duration,
     /// When it was sent.
     pub at: Instant,
 }
 
-/// A file in memory: its frames, shared by all who see it.
+/// A file in memory, whose frames are shared by all viewers.
 pub struct File {
     pub codec: Codec,
     pre_skip: Duration,
@@ -32,7 +32,7 @@ pub struct File {
 }
 
 impl File {
-    /// Reads all that is good of it.
+    /// Reads the valid part of a file.
     pub fn read(path: &str) -> Result<Self, Box<dyn Error>> {
         let bytes = std::fs::read(path).map_err(|e| format!("{path}: {e}"))?;
         let mut reader = Reader::new(media::Limits::default());
@@ -44,7 +44,7 @@ impl File {
                     frames.push((frame, data));
                 }
                 Ok(None) => return,
-                // What is good is played.
+                // The valid part is played.
                 Err(error) => return eprintln!("{path}: {error}"),
             }
         };
@@ -65,14 +65,14 @@ impl File {
         })
     }
 
-    /// Returns the latest keyframe and what followed it up to the frame that was sent last, for a page that asks for a
-    /// keyframe. Their times fit between that frame and the next one, so the page is where the others are at once.
+    /// Returns the latest keyframe and what followed it up to the last frame sent, for a page that requests a keyframe.
+    /// Their times fit between that frame and the next one, so the page is in sync at once.
     pub fn again(&self, last: Sent, now: Instant) -> Vec<EncodedFrame> {
         let shown = &self.frames[..=last.index];
         let first = shown.iter().rposition(|(frame, _)| frame.keyframe);
         let again = &shown[first.unwrap_or(0)..];
         let passed = now.saturating_duration_since(last.at);
-        // Some ticks of the RTP clock apart, or they would be one frame.
+        // Some ticks of the RTP clock apart, otherwise they would be one frame.
         let step = (passed / (again.len() as u32 + 1)).max(Duration::from_micros(50));
         let frames = (1..).zip(again);
         frames
@@ -83,7 +83,7 @@ impl File {
     }
 }
 
-/// What one page sees: where it is in each file.
+/// Playback for one page: its position in each file.
 pub struct Show {
     pacer: Pacer<usize>,
     parts: Vec<(TrackId, TransceiverId, usize)>,
@@ -94,7 +94,7 @@ pub struct Show {
 }
 
 impl Show {
-    /// Not begun: its tracks are not bound yet.
+    /// Creates a playback that has not started, because its tracks are not bound yet.
     pub fn new(files: &[File], tracks: Vec<TransceiverId>) -> Self {
         let mut pacer = Pacer::new(PacerConfig::default());
         let parts = files.iter().zip(tracks).map(|(file, transceiver)| {
@@ -114,7 +114,8 @@ impl Show {
         }
     }
 
-    /// Begins when the tracks are bound, and answers when the page asks for a keyframe: it may have missed the first one.
+    /// Starts when the tracks are bound, and answers keyframe requests of the page, which may have missed the first
+    /// keyframe.
     pub fn handle_event(&mut self, peer: &mut PeerMut<'_>, files: &[File], event: &PeerEvent) {
         match event {
             PeerEvent::TrackBound { transceiver, .. } => self.begin(*transceiver),
@@ -131,7 +132,7 @@ impl Show {
             return;
         }
         let index = self.parts.iter().position(|(_, t, _)| *t == of);
-        // What comes first is a keyframe anyway.
+        // The first frame is a keyframe anyway.
         let Some((index, last)) = index.and_then(|i| Some((i, self.sent[i]?))) else {
             return;
         };
@@ -141,12 +142,12 @@ impl Show {
         }
     }
 
-    /// The show begins when all its tracks can be sent.
+    /// Starts when all tracks can be sent.
     fn begin(&mut self, transceiver: TransceiverId) {
         self.bound += usize::from(self.parts.iter().any(|(_, t, _)| *t == transceiver));
     }
 
-    /// Sends what is due. When there is more to do.
+    /// Sends what is due; returns when there is more to do.
     pub fn play(
         &mut self,
         net: &mut EventLoop,
@@ -157,7 +158,7 @@ impl Show {
         if self.bound < self.parts.len() {
             return None;
         }
-        // What has less before its first moment begins later, so that they are in step.
+        // A file with a shorter pre-skip starts later, so that they are in sync.
         let longest = files.iter().map(|file| file.pre_skip).max()?;
         loop {
             match self.pacer.poll(now) {
@@ -188,9 +189,9 @@ impl Show {
                         time,
                         at: now,
                     });
-                    // The schedule's moment, not ours: sound and pictures stay in step.
+                    // The scheduled time, not the current one: audio and video stay in sync.
                     let frame = EncodedFrame::new(data, time).wallclock(now - late);
-                    // The peer may be gone; the event that says so is on the way.
+                    // The peer may have closed; an event reports it.
                     let _ = net
                         .peer(id)
                         .map(|mut p| p.write_frame(self.parts[index].1, &frame));

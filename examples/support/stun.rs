@@ -1,13 +1,13 @@
-//! Questions to STUN servers (RFC 8489), and from where they are to answer (RFC 5780).
+//! Requests to STUN servers (RFC 8489), and the address they respond from (RFC 5780).
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// A request is sent so often, and waited for so long each time.
+/// Number of transmissions of a request, and time to wait after each.
 pub const TRIES: u32 = 3;
 pub const WAIT: Duration = Duration::from_millis(500);
 
-/// Flags of CHANGE-REQUEST (RFC 5780 §7.2): from where the server is to answer.
+/// Flags of CHANGE-REQUEST (RFC 5780 §7.2): the address that the server has to respond from.
 pub const SAME: u8 = 0;
 pub const OTHER_PORT: u8 = 2;
 pub const OTHER_ADDRESS_AND_PORT: u8 = 6;
@@ -18,13 +18,13 @@ const OTHER_ADDRESS: u16 = 0x802C;
 pub struct Answer {
     pub from: SocketAddr,
     pub mapped: SocketAddr,
-    /// It has a second address to answer from.
+    /// Set if it has a second address to respond from.
     pub has_other_address: bool,
 }
 
 /// Sends a binding request (RFC 8489 §5) until it is answered.
 pub fn ask(socket: &UdpSocket, server: SocketAddr, change: u8) -> Option<Answer> {
-    // The cookie, then an id that nobody else has: this socket's port, the flags, the server's port.
+    // The cookie, then a unique id: this socket's port, the flags, the server's port.
     let mut key = [
         0x21, 0x12, 0xA4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, change, 0, 0, 0,
     ];
@@ -63,7 +63,7 @@ pub fn ask(socket: &UdpSocket, server: SocketAddr, change: u8) -> Option<Answer>
     None
 }
 
-/// The value of an attribute (RFC 8489 §14).
+/// Returns the value of an attribute (RFC 8489 §14).
 fn attribute(message: &[u8], wanted: u16) -> Option<&[u8]> {
     let mut rest = message.get(20..)?;
     loop {
