@@ -1,4 +1,4 @@
-//! Every command in the README, in CONTRIBUTING, in the guide and in each `--help`, run as it stands there.
+//! Every command in the README, in CONTRIBUTING, in the guides and in each `--help`, run as it stands there.
 //!
 //! The commands are read from the texts: a new one that has no [`Case`] fails, and so does a case whose command stands
 //! nowhere any more. Each runs in a network namespace of its own, where port 8080 is free and nothing is reached but this
@@ -107,7 +107,7 @@ const CASES: &[Case] = &[
         &["listening at UDP", "iceServers", "alice"],
     ),
     ends("looprtc man turn | man -l -", &["EXIT STATUS", "--realm"]),
-    // The guide
+    // The guides
     ends("openssl rand -hex 16 > token", &[])
         .instead("> token", "> new")
         .makes(&["new"]),
@@ -126,6 +126,59 @@ const CASES: &[Case] = &[
     .makes(&["cam.sdp"]),
     runs("looprtc serve yard=rtp:cam.sdp", &[OPEN, "stream yard"])
         .before("sed s/hall/yard/ hall.sdp > cam.sdp"),
+    ends(
+        "ffmpeg -v error -rtsp_transport tcp -i rtsp://camera.local/stream -map 0:v -c:v copy -f rtp rtp://127.0.0.1:5004 -map 0:a -c:a libopus -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5006 &",
+        &[],
+    )
+    .instead(
+        "-rtsp_transport tcp -i rtsp://camera.local/stream -map 0:v -c:v copy -f rtp rtp://127.0.0.1:5004 -map 0:a",
+        "-re -f lavfi -i testsrc=s=320x180:r=15:d=3 -f lavfi -i sine=d=3 -map 0:v -c:v libx264 -preset ultrafast \
+         -pix_fmt yuv420p -f rtp rtp://127.0.0.1:5004 -map 1:a",
+    )
+    .makes(&["cam.sdp"]),
+    ends("chmod 600 token", &[]),
+    ends(
+        "echo \"https://$(hostname -I | cut -d' ' -f1):8443/watch/camera#token=$(cat token)\"",
+        &[":8443/watch/camera#token=wonderland"],
+    ),
+    runs(
+        "rpicam-vid -t 0 --codec h264 --inline --width 1280 --height 720 -o - | looprtc serve camera=- --listen 0.0.0.0:8443 --self-signed --token-file token --udp-port 5000",
+        &["stream camera", "Open https://"],
+    ),
+    runs(
+        "looprtc serve --listen 0.0.0.0:8443 --self-signed --token-file token --udp-port 5000 --turn --turn-ports 50000-50999",
+        &["Open https://"],
+    ),
+    runs(
+        "looprtc serve --listen 0.0.0.0:8443 --self-signed --token-file token --udp-port 5000 --external 198.51.100.7",
+        &["Open https://"],
+    ),
+    runs(
+        "looprtc serve --listen 127.0.0.1:8080 --token-file token --trusted-proxy 127.0.0.1 --trusted-proxy ::1",
+        &["asks for the token"],
+    ),
+    runs("RUST_LOG=info looprtc", &[OPEN]),
+    ends(
+        "curl -s http://localhost:8080/api/streams",
+        &["\"name\":\"testcard\""],
+    )
+    .beside_server(),
+    ends(
+        "curl -s http://localhost:8080/api/stats | jq '.streams[] | {name, state, viewers, bitrate}'",
+        &["\"name\": \"testcard\""],
+    )
+    .beside_server(),
+    runs(
+        "looprtc serve --token show-me --allow-origin http://localhost:8000",
+        &["asks for the token"],
+    ),
+    runs(
+        "python3 -m http.server 8000 --directory docs/embed",
+        &["Serving HTTP on"],
+    )
+    .before("export PYTHONUNBUFFERED=1")
+    .instead("docs/embed", ".")
+    .status(None),
     // serve
     runs(
         "looprtc serve film=film.mp4 door=whip:",
@@ -278,12 +331,43 @@ const CASES: &[Case] = &[
 /// Commands of the repository that are not to be run from within a test: they run the tests. They have to be there.
 const SCRIPTS: &[&str] = &["tests/run", "tests/coverage"];
 
-/// Commands that change the system, or build for a long time: their grammar is checked.
+/// Commands that change the system, build for a long time or go on for ever: their grammar is checked.
 const SYSTEM: &[&str] = &[
+    "rpicam-hello --list-cameras",
+    "sudo install -m 600 token /etc/looprtc.token",
+    "sudo install -m 600 contrib/looprtc.toml /etc/looprtc.toml",
+    "sudo install -m 644 contrib/looprtc.service /etc/systemd/system/",
+    "sudo systemctl edit looprtc",
+    "sudo systemctl daemon-reload",
+    "sudo systemctl enable --now looprtc",
+    "journalctl -u looprtc -n 20",
+    "sudo ufw allow 8443/tcp",
+    "sudo ufw allow 5000/udp",
+    "sudo ufw allow 3478",
+    "sudo ufw allow 50000:50999/udp",
+    "while true; do ffmpeg -v error -rtsp_transport tcp -i rtsp://camera.local/stream -an -c copy -f rtp rtp://127.0.0.1:5004; sleep 2; done",
+    "cargo new remote",
+    "cd remote",
+    "cargo run",
     "sudo apt-get install build-essential git curl",
     "cargo build --release",
     "sudo install -m 755 target/release/looprtc /usr/local/bin/",
     "cargo build --release --no-default-features --features cli,rust-crypto,movies",
+];
+
+/// The texts whose commands are run.
+const TEXTS: [&str; 11] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/api.md",
+    "docs/firewalls.md",
+    "docs/guide.md",
+    "docs/ip-camera.md",
+    "docs/library.md",
+    "docs/obs.md",
+    "docs/proxies.md",
+    "docs/raspberry-pi.md",
+    "docs/troubleshooting.md",
 ];
 
 fn root(path: &str) -> PathBuf {
@@ -349,7 +433,7 @@ fn help(args: &[&str]) -> String {
 /// Every command that a user is told of.
 fn commands() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
-    for file in ["README.md", "CONTRIBUTING.md", "docs/guide.md"] {
+    for file in TEXTS {
         let text = std::fs::read_to_string(root(file)).expect(file);
         all.extend(of_markdown(&text).iter().map(|command| installed(command)));
     }
@@ -420,6 +504,55 @@ fn every_command_works_as_pasted() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// The code of a document: the lines of its first block in Rust, without what rustdoc hides.
+fn first_program(text: &str) -> Vec<&str> {
+    let lines = text.lines().map(str::trim_end);
+    let inside = lines
+        .skip_while(|line| !matches!(*line, "```" | "```rust"))
+        .skip(1);
+    let code = inside.take_while(|line| *line != "```");
+    code.filter(|line| *line != "#" && !line.starts_with("# "))
+        .collect()
+}
+
+#[test]
+fn the_first_program_of_the_readme_is_that_of_the_documentation() {
+    let read = |file: &str| std::fs::read_to_string(root(file)).expect(file);
+    let (readme, library) = (read("README.md"), read("src/lib.rs"));
+    let documented: Vec<&str> = library
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    let documented = documented.join("\n");
+    let from = readme.find("```rust\n").expect("a program");
+    let shown = first_program(&readme[from..]);
+    assert!(shown.len() > 20, "{shown:?}");
+    assert_eq!(shown, first_program(&documented));
+}
+
+#[test]
+fn every_document_is_listed_and_every_feature_is_explained() {
+    let read = |file: &str| std::fs::read_to_string(root(file)).expect(file);
+    let index = read("docs/README.md");
+    for entry in std::fs::read_dir(root("docs")).expect("a directory") {
+        let name = entry.expect("an entry").file_name();
+        let name = name.to_str().expect("text");
+        let is_listed = index.contains(&format!("({name})"));
+        assert!(
+            is_listed || ["README.md", "embed"].contains(&name),
+            "{name}"
+        );
+    }
+    let (readme, manifest) = (read("README.md"), read("Cargo.toml"));
+    let features = manifest.split("[features]\n").nth(1).expect("features");
+    let names = features.lines().take_while(|line| !line.starts_with('['));
+    let names = names.filter_map(|line| line.split_once(" = ").map(|(name, _)| name));
+    for name in names.filter(|name| *name != "default" && !name.starts_with('#')) {
+        assert!(readme.contains(&format!("| `{name}` |")), "{name}");
+    }
+}
+
 /// What this machine lacks, if anything.
 fn missing() -> Option<String> {
     let works = |program: &str, args: &[&str]| {
@@ -434,7 +567,7 @@ fn missing() -> Option<String> {
     if !works("unshare", &namespace) {
         return Some("no network namespaces: they need root, and ip (tests/setup)".to_owned());
     }
-    let programs = ["ffmpeg", "ffplay", "jq", "man", "openssl"];
+    let programs = ["curl", "ffmpeg", "ffplay", "jq", "man", "openssl"];
     let has = |program: &&str| works("bash", &["-c", &format!("command -v {program}")]);
     let lacking: Vec<_> = programs.iter().filter(|program| !has(program)).collect();
     (!lacking.is_empty()).then(|| format!("{lacking:?} are not installed (tests/setup does it)"))

@@ -8,6 +8,7 @@
 import { access } from './pages/access.mjs';
 import { launch } from './pages/browsers.mjs';
 import { channels } from './pages/channels.mjs';
+import { embed } from './pages/embed.mjs';
 import { running, SECONDS, Unavailable } from './pages/harness.mjs';
 import { media } from './pages/media.mjs';
 import { network } from './pages/network.mjs';
@@ -23,6 +24,7 @@ import { streams } from './pages/streams.mjs';
 const scenarios = {
   ...access,
   ...channels,
+  ...embed,
   ...media,
   ...network,
   ...play,

@@ -6,13 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A running server, killed when it is dropped.
-struct Server {
+pub struct Server {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl Server {
-    fn start(args: &[&str]) -> Self {
+    pub fn start(args: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_looprtc"))
             .args(["serve", "--listen", "127.0.0.1:0"])
             .args(args)
@@ -35,7 +35,7 @@ impl Server {
     }
 
     /// The response to a request with these header lines; the connection ends with it.
-    fn ask(&self, line: &str, headers: &str, body: &str) -> String {
+    pub fn ask(&self, line: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(20)))
@@ -56,7 +56,7 @@ impl Server {
         response
     }
 
-    fn status(&self, line: &str, headers: &str, body: &str) -> u16 {
+    pub fn status(&self, line: &str, headers: &str, body: &str) -> u16 {
         let response = self.ask(line, headers, body);
         let status = response.split(' ').nth(1);
         status.unwrap_or_default().parse().expect(&response)

@@ -4,6 +4,7 @@
 //! and fails when the environment variable `CI` is set.
 #![cfg(all(feature = "cli", any(feature = "aws-lc", feature = "rust-crypto")))]
 
+mod api;
 #[path = "../support/chromium.rs"]
 mod chromium;
 mod http;
@@ -123,6 +124,17 @@ fn behind_caddy() {
 #[test]
 fn a_page_of_another_origin() {
     in_chromium("other_origin");
+}
+
+/// The pages of docs/embed, served by another origin.
+#[test]
+fn a_player_in_pages_of_other_origins() {
+    in_chromium("embedded");
+}
+
+#[test]
+fn a_player_in_pages_of_allowed_origins_needs_no_token_where_the_server_needs_none() {
+    in_chromium("embedded_without_a_token");
 }
 
 #[test]

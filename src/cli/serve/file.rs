@@ -27,6 +27,7 @@ const KEYS: &[&str] = &[
     "stats-token",
     "stats-token-file",
     "open",
+    "allow-origins",
     "udp-port",
     "external",
     "ice-servers",
@@ -130,6 +131,9 @@ impl Reader<'_> {
         if let Some(value) = take(table, "trusted-proxies") {
             let range = |text: &str| text.parse::<Cidr>();
             settings.trusted_proxies = self.list(value, "trusted-proxies", range)?;
+        }
+        if let Some(value) = take(table, "allow-origins") {
+            settings.allow_origins = self.list(value, "allow-origins", settings::origin)?;
         }
         self.flag(table, "proxy-protocol", &mut settings.proxy_protocol)?;
         if let Some(value) = take(table, "base-path") {
@@ -442,7 +446,7 @@ mod tests {
     #[test]
     fn what_is_printed_is_read_again() {
         let mut all = settings(
-            "listen = '[::]:80'\nopen = true\nexternal = '192.0.2.1'\nice-servers = ['stun:a.example']\n[turn]\n\
+            "listen = '[::]:80'\nopen = true\nallow-origins = ['https://a.example']\nexternal = '192.0.2.1'\nice-servers = ['stun:a.example']\n[turn]\n\
              ports = '5-9'\nallow-peers = ['10.0.0.0/8']\n[sources]\na = 'x\"\\y'\n",
         )
         .unwrap();
@@ -471,6 +475,7 @@ mod tests {
             error("open = 'yes'"),
             "1: open: expected true or false, found string"
         );
+        assert!(error("allow-origins = 'https://a.example/page'").contains("without a path"));
         assert!(error("udp-port = 70000").contains("from 0 to 65535, found 70000"));
         assert!(error("listen = 'here'").starts_with("1: listen \"here\": expected an address"));
         assert!(

@@ -104,7 +104,7 @@ fn options(command: Command) -> Command {
         ])
 }
 
-fn door() -> [Arg; 14] {
+fn door() -> [Arg; 15] {
     [
         option(
             "listen",
@@ -153,6 +153,13 @@ fn door() -> [Arg; 14] {
             "Same as text; visible in the process list, prefer a file",
         ),
         flag("open", "Serve anybody, on any address, without a token"),
+        list(
+            "allow-origin",
+            "ORIGIN",
+            "Web pages that may use this server as its own pages do, and embed its player, for example \
+             https://www.example.org; * for any",
+        )
+        .value_parser(settings::origin),
         list(
             "trusted-proxy",
             "RANGE",
@@ -284,6 +291,7 @@ fn over(s: &mut Settings, options: &ArgMatches) -> Result<(), Usage> {
         s.stats_token_file = text("stats-token-file");
     }
     s.open |= options.get_flag("open");
+    set_list(&mut s.allow_origins, values(options, "allow-origin"));
     set(&mut s.udp_port, value(options, "udp-port"));
     set(&mut s.max_peers, value(options, "max-peers"));
     set(&mut s.max_per_client, value(options, "max-per-client"));

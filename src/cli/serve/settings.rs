@@ -11,6 +11,7 @@ use looprtc::server::proxies::{TrustedProxies, checked_prefix};
 use looprtc::server::streams::SourceConfig;
 use looprtc::server::token::Token;
 use looprtc::server::turn::{Cidr, Credentials, PeerPolicy, TurnMachineConfig, TurnServerConfig};
+use looprtc::server::whip::Origins;
 use turn_types::stun::message::TransactionId;
 
 /// All of it. What `None` and empty mean stands in `contrib/looprtc.toml`.
@@ -27,6 +28,7 @@ pub struct Settings {
     pub stats_token: Option<Secret>,
     pub stats_token_file: Option<String>,
     pub open: bool,
+    pub allow_origins: Vec<String>,
     pub udp_port: u16,
     pub external: Vec<IpAddr>,
     pub ice_servers: Vec<IceServer>,
@@ -79,6 +81,7 @@ impl Default for Settings {
             stats_token: None,
             stats_token_file: None,
             open: config.open,
+            allow_origins: Vec::new(),
             udp_port: config.udp_port,
             external: config.external,
             ice_servers: config.ice_servers,
@@ -121,6 +124,7 @@ impl Settings {
             .publish_token(publish_token.map(Token::new))
             .stats_token(stats_token.map(Token::new))
             .open(self.open)
+            .origins(origins(&self.allow_origins))
             .udp_port(self.udp_port)
             .external(self.external.clone())
             .ice_servers(self.ice_servers.clone())
@@ -235,6 +239,7 @@ impl Settings {
         path("stats-token-file", &self.stats_token_file);
         line("self-signed", self.self_signed.to_string());
         line("open", self.open.to_string());
+        line("allow-origins", array(&self.allow_origins));
         line("udp-port", self.udp_port.to_string());
         line("external", array(&self.external));
         line("testcard", self.testcard.to_string());
@@ -358,12 +363,35 @@ fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
     }
 }
 
+/// Parses an origin as browsers send it (RFC 6454 §6.2), `scheme://host[:port]`, or `*` for any.
+pub fn origin(text: &str) -> Result<String, String> {
+    let hosts = ["https://", "http://"].map(|scheme| text.strip_prefix(scheme));
+    let host = hosts.into_iter().flatten().next().unwrap_or_default();
+    let fits = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+    match text == "*" || !host.is_empty() && host.chars().all(fits) {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err(
+            "expected an origin without a path, for example https://www.example.org or http://localhost:3000, or * for any"
+                .into(),
+        ),
+    }
+}
+
+fn origins(list: &[String]) -> Origins {
+    match list {
+        [] => Origins::Same,
+        list if list.iter().any(|origin| origin == "*") => Origins::Any,
+        list => Origins::Listed(list.to_vec()),
+    }
+}
+
 /// Parses the path prefix under which clients reach the server.
 pub fn base_path(text: &str) -> Result<String, String> {
     let prefix = checked_prefix(text)?;
     let first = prefix.split('/').nth(1).unwrap_or_default();
     let own = [
-        "api", "assets", "call", "metrics", "publish", "room", "watch", "whep", "whip",
+        "api", "assets", "call", "embed", "embed.js", "metrics", "publish", "room", "watch",
+        "whep", "whip",
     ];
     if own.contains(&first) {
         return Err(format!(

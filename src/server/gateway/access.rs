@@ -19,6 +19,7 @@ use sha2::Sha256;
 use crate::server::http::{Request, Response, is_loopback_name};
 use crate::server::quota::{Rates, client_of};
 use crate::server::token::Token;
+use crate::server::whip::Origins;
 
 /// Number of wrong tokens that a client may send at once before it is answered with 429.
 const MAX_WRONG: u32 = 20;
@@ -84,6 +85,8 @@ pub(crate) struct AccessConfig {
     pub stats: Option<Token>,
     /// Everybody is admitted, under any host name of the server.
     pub open: bool,
+    /// Origins whose pages may use the server as its own pages do.
+    pub origins: Origins,
     /// The server listens on loopback only.
     pub local: bool,
 }
@@ -127,6 +130,7 @@ pub(crate) struct Access {
     /// Listening on loopback without a token: requests under other host names are refused, because a remote web page
     /// could use such a name for this machine (DNS rebinding).
     own_names_only: bool,
+    origins: Origins,
     wrong: Rates,
 }
 
@@ -137,6 +141,7 @@ impl Access {
             publish,
             stats,
             open,
+            origins,
             local,
         } = config;
         let own_publish = publish.is_some() && publish != view;
@@ -166,6 +171,7 @@ impl Access {
             keys: keys.filter_map(|(t, r)| Some(Key::new(t?, r))).collect(),
             anybody,
             own_names_only,
+            origins,
             wrong: Rates::new(MAX_WRONG, WINDOW / MAX_WRONG),
         }
     }
@@ -282,14 +288,34 @@ impl Access {
         let Some(origin) = request.header("origin") else {
             return Ok(());
         };
-        match request.is_same_origin() {
+        match self.origins.permits(request) {
             true => Ok(()),
             false => Err(Response::problem(
                 403,
                 "Origin not allowed",
-                format!("pages of {origin:.100} may not use this server without its token"),
+                format!(
+                    "pages of {origin:.100} may not use this server without its token; its owner can allow that origin \
+                     (--allow-origin)"
+                ),
             )),
         }
+    }
+
+    /// Checks that a page may ask what this server offers: one of our own, one of an allowed origin, or one that shows a
+    /// token where a token is what counts.
+    pub fn check_page(&self, request: &Request) -> Result<(), Response> {
+        let has_shown_one =
+            request.bearer().is_some() && (self.needs_token() || self.shown(request).rights.view);
+        match has_shown_one {
+            true => Ok(()),
+            false => self.check_origin(request),
+        }
+    }
+
+    /// Returns `true` if a browser may show the response to the page that has sent the request: the page shows a token
+    /// itself, or is one of those that may use the server.
+    pub fn may_read(&self, request: &Request) -> bool {
+        request.bearer().is_some() || self.check_origin(request).is_ok()
     }
 
     /// Evaluates the credentials of a request. With a bearer token, cookies are ignored.
@@ -645,6 +671,48 @@ mod tests {
                 "{host}"
             );
         }
+    }
+
+    #[test]
+    fn pages_of_allowed_origins_are_as_our_own() {
+        let now = Instant::now();
+        let from = |origin: &str| request(&[("host", "media.example"), ("origin", origin)]);
+        let (friend, other) = (
+            from("https://friend.example"),
+            from("https://other.example"),
+        );
+        let origins = Origins::Listed(vec!["https://friend.example".into()]);
+        let mut open = Access::new(AccessConfig {
+            open: true,
+            origins: origins.clone(),
+            ..AccessConfig::default()
+        });
+        assert!(open.check(Right::View, &friend, now).is_ok() && open.may_read(&friend));
+        assert_eq!(
+            open.check(Right::View, &other, now).unwrap_err().status,
+            403
+        );
+        assert!(!open.may_read(&other));
+        // An allowed origin is no token.
+        let mut guarded = Access::new(AccessConfig {
+            view: Some(Token::new("view")),
+            origins,
+            ..AccessConfig::default()
+        });
+        let refused = guarded.check(Right::View, &friend, now).unwrap_err();
+        assert_eq!(refused.status, 401);
+        assert!(guarded.may_read(&friend) && !guarded.may_read(&other));
+        // A page with a token is told what that gives; where none counts, showing something is worth nothing.
+        let with = |token: &str| {
+            let mut request = other.clone();
+            let shown = ("authorization".to_owned(), format!("Bearer {token}"));
+            request.headers.push(shown);
+            request
+        };
+        assert!(guarded.check_page(&with("view")).is_ok());
+        assert!(guarded.check_page(&with("guess")).is_ok() && !guarded.rights(&with("guess")).view);
+        assert!(guarded.check_page(&other).is_err());
+        assert!(open.check_page(&with("guess")).is_err());
     }
 
     #[test]

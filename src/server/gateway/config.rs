@@ -8,6 +8,7 @@ use crate::server::proxies::TrustedProxies;
 use crate::server::token::Token;
 #[cfg(feature = "turn-server")]
 use crate::server::turn::TurnServerConfig;
+use crate::server::whip::Origins;
 use crate::setters::setters;
 
 /// Minimum length of a token, in characters, below which it can be guessed.
@@ -31,6 +32,10 @@ pub struct GatewayConfig {
     pub stats_token: Option<Token>,
     /// Serve everybody on any address without a token. Default: `false`.
     pub open: bool,
+    /// Web pages of other origins that may use this server as its own pages do (the API, WHIP, WHEP, WebSockets) and show
+    /// `/embed/NAME` in an iframe. A page of any origin may use the API, WHIP and WHEP with a bearer token. Default:
+    /// [`Origins::Same`], none.
+    pub origins: Origins,
     /// UDP port shared by all peers; 0 lets the system choose. Default: 0.
     pub udp_port: u16,
     /// Public addresses that a router or a cloud maps to this machine (1:1 NAT). Default: none.
@@ -76,6 +81,7 @@ impl Default for GatewayConfig {
             publish_token: None,
             stats_token: None,
             open: false,
+            origins: Origins::Same,
             udp_port: 0,
             external: Vec::new(),
             ice_servers: Vec::new(),
@@ -211,6 +217,7 @@ impl GatewayConfig {
         publish_token: Option<Token>,
         stats_token: Option<Token>,
         open: bool,
+        origins: Origins,
         udp_port: u16,
         external: Vec<IpAddr>,
         ice_servers: Vec<IceServer>,

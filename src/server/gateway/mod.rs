@@ -19,6 +19,8 @@
 //! | `/api/login`, `/api/logout` | exchange a token for a cookie; delete the cookie |
 //! | `/api/streams`, `/api/live` | the streams; their changes by WebSocket |
 //! | `/api/stats`, `/metrics` | figures, as JSON and for Prometheus |
+//! | `/api/openapi.json` | the description of all of these |
+//! | `/embed.js`, `/embed/NAME` | the player for other pages, and the same as a page for an iframe |
 //! | `/healthz` | 204 |
 
 pub(crate) mod access;
@@ -119,6 +121,7 @@ impl Gateway {
             publish: config.publish_token.clone(),
             stats: config.stats_token.clone(),
             open: config.open,
+            origins: config.origins.clone(),
             local: config.listen.ip().is_loopback(),
         });
         Ok(Self {

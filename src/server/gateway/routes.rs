@@ -10,6 +10,47 @@ use crate::server::http::{Request, RequestId, Response};
 use crate::server::pages;
 use crate::server::rooms::Rooms;
 
+/// Resources of the API except those of WHIP and WHEP, with the methods that each takes, besides `OPTIONS` for CORS.
+/// `docs/openapi.json` describes them.
+const API: [(&str, &str, Api); 8] = [
+    ("/api/config", "GET, HEAD", Api::Config),
+    ("/api/login", "POST", Api::Login),
+    ("/api/logout", "POST", Api::Logout),
+    ("/api/streams", "GET, HEAD", Api::Streams),
+    ("/api/stats", "GET, HEAD", Api::Stats),
+    ("/api/openapi.json", "GET, HEAD", Api::Description),
+    ("/metrics", "GET, HEAD", Api::Metrics),
+    ("/healthz", "GET, HEAD", Api::Health),
+];
+
+/// A resource of [`API`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Api {
+    Config,
+    Login,
+    Logout,
+    Streams,
+    Stats,
+    Description,
+    Metrics,
+    Health,
+}
+
+impl Api {
+    /// Returns `true` if pages of other origins may use it. A cookie is of use to our own pages only.
+    fn is_shared(self) -> bool {
+        !matches!(self, Self::Login | Self::Logout)
+    }
+
+    /// Returns `true` if it says nothing that is not known of every server of this version.
+    fn is_public(self) -> bool {
+        matches!(self, Self::Description | Self::Health)
+    }
+}
+
+/// The API for programs (OpenAPI 3.1).
+const DESCRIPTION: &[u8] = include_bytes!("../../../docs/openapi.json");
+
 impl Gateway {
     /// Handles a request that is not for a WebSocket.
     pub(super) fn on_request(&mut self, id: RequestId, request: Request, now: Instant) {
@@ -35,33 +76,59 @@ impl Gateway {
     }
 
     fn answer(&mut self, request: &Request, now: Instant) -> Response {
-        let method = request.method.as_str();
-        let reads = matches!(method, "GET" | "HEAD");
-        match request.path.as_str() {
-            "/api/login" if method == "POST" => self.login(request, now),
-            "/api/logout" if method == "POST" => self.logout(request),
-            "/api/login" | "/api/logout" => not_allowed("POST"),
-            _ if !reads => match pages::page(&request.path) {
-                Some(_) => not_allowed("GET, HEAD"),
-                None => not_found(&request.path),
-            },
-            "/api/config" => self.offered(request, now),
-            "/api/streams" | "/api/stats" | "/metrics" => self.figures(request, now),
-            "/healthz" => Response::new(204),
-            path => pages::page(path)
+        let path = request.path.as_str();
+        if let Some((_, methods, api)) = API.into_iter().find(|(listed, ..)| *listed == path) {
+            return self.answer_api(api, methods, request, now);
+        }
+        let page = |path| pages::page(path, &self.config.origins);
+        match request.method.as_str() {
+            "GET" | "HEAD" => page(path)
                 .filter(|_| self.offers(path))
                 .or_else(|| pages::moved(path).filter(|_| self.offers(path)))
                 .unwrap_or_else(|| missing(request)),
+            _ if page(path).is_some() => not_allowed("GET, HEAD"),
+            _ => not_found(path),
+        }
+    }
+
+    fn answer_api(&mut self, api: Api, methods: &str, request: &Request, now: Instant) -> Response {
+        let method = request.method.as_str();
+        // A browser asks before it sends a request with a token. That it may says nothing about what it will get.
+        if method == "OPTIONS" && api.is_shared() {
+            return Response::new(204)
+                .header("Allow", methods)
+                .header("Access-Control-Allow-Origin", "*")
+                .header("Access-Control-Allow-Methods", methods)
+                .header("Access-Control-Allow-Headers", "Authorization")
+                .header("Access-Control-Max-Age", "86400");
+        }
+        if !methods.split(", ").any(|listed| listed == method) {
+            return not_allowed(methods);
+        }
+        let response = match api {
+            Api::Config => self.offered(request, now),
+            Api::Login => self.login(request, now),
+            Api::Logout => self.logout(request),
+            Api::Streams | Api::Stats | Api::Metrics => self.figures(api, request, now),
+            Api::Description => Response::new(200).body("application/json", DESCRIPTION.to_vec()),
+            Api::Health => Response::new(204),
+        };
+        match api.is_public() || api.is_shared() && self.access.may_read(request) {
+            true => response.header("Access-Control-Allow-Origin", "*").header(
+                "Access-Control-Expose-Headers",
+                "Retry-After, WWW-Authenticate",
+            ),
+            false => response,
         }
     }
 
     /// Answers with figures. The list of streams needs [`Right::View`]. So do figures, unless there is a stats token,
     /// which they need then; an open server without one shows none to unauthenticated clients. Data about other people
     /// needs [`Right::Details`].
-    fn figures(&mut self, request: &Request, now: Instant) -> Response {
+    fn figures(&mut self, api: Api, request: &Request, now: Instant) -> Response {
         let rights = self.access.rights(request);
-        let right = match request.path.as_str() {
-            "/api/streams" => Right::View,
+        let right = match api {
+            Api::Streams => Right::View,
             _ if rights.details || self.config.stats_token.is_some() => Right::Details,
             _ => Right::View,
         };
@@ -69,13 +136,13 @@ impl Gateway {
             return refused;
         }
         let is_stranger = self.config.open && !rights.details && !self.access.needs_token();
-        match request.path.as_str() {
-            "/api/streams" => Response::json(200, &report::streams(&self.streams)),
+        match api {
+            Api::Streams => Response::json(200, &report::streams(&self.streams)),
             _ if is_stranger => {
                 let detail = "an open server shows figures to who has its token for them (--stats-token-file)";
                 Response::problem(403, "No figures", detail)
             }
-            "/api/stats" => Response::json(200, &report::stats(self, rights.details)),
+            Api::Stats => Response::json(200, &report::stats(self, rights.details)),
             _ => Response::new(200).body(metrics::CONTENT_TYPE, report::metrics(self)),
         }
         .header("Cache-Control", "no-store")
@@ -105,7 +172,7 @@ impl Gateway {
     /// | `iceServers` | for `RTCPeerConnection`; empty without `signedIn` |
     /// | `publish` | names of the streams that this request may publish to |
     fn offered(&mut self, request: &Request, now: Instant) -> Response {
-        if let Err(refused) = self.access.check_origin(request) {
+        if let Err(refused) = self.access.check_page(request) {
             return refused;
         }
         let rights = self.access.rights(request);
@@ -209,4 +276,42 @@ fn missing(request: &Request) -> Response {
 fn not_allowed(methods: &str) -> Response {
     let detail = format!("this takes {methods}");
     Response::problem(405, "Method not allowed", detail).header("Allow", methods)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Every route is described, and nothing else. `tests/serve/api.rs` asks a running server for each of them.
+    #[test]
+    fn the_description_has_every_route() {
+        let described: Value = serde_json::from_slice(DESCRIPTION).unwrap();
+        assert_eq!(
+            described["info"]["version"],
+            env!("CARGO_PKG_VERSION"),
+            "docs/openapi.json has the version of the program"
+        );
+        let paths = described["paths"].as_object().unwrap();
+        let is_ours = |path: &&String| !path.starts_with("/whip") && !path.starts_with("/whep");
+        let mut names: Vec<&str> = paths.keys().filter(is_ours).map(String::as_str).collect();
+        let sockets = ["/api/live", "/call/ws", "/room/{room}/ws", "/websocket"];
+        let mut routes: Vec<&str> = API.iter().map(|(path, ..)| *path).chain(sockets).collect();
+        names.sort_unstable();
+        routes.sort_unstable();
+        assert_eq!(names, routes);
+        for (path, methods, _) in API {
+            let listed = methods.split(", ").filter(|method| *method != "HEAD");
+            let mut listed: Vec<String> = listed.map(str::to_lowercase).collect();
+            listed.sort_unstable();
+            let mut operations: Vec<&String> = paths[path].as_object().unwrap().keys().collect();
+            operations.sort_unstable();
+            assert_eq!(
+                operations.into_iter().collect::<Vec<_>>(),
+                listed.iter().collect::<Vec<_>>(),
+                "{path}"
+            );
+        }
+    }
 }

@@ -1,5 +1,8 @@
 // Shared by all pages: server configuration, signing in and out, the live connection, focus, texts, graphs.
 import { request, rest, Socket } from './network.js';
+import { problem } from './server.js';
+
+export { noPath, problem } from './server.js';
 
 /** Root of this server's paths: `/`, or for example `/cam/` behind a proxy with that prefix. */
 const base = new URL('..', import.meta.url).pathname;
@@ -246,24 +249,6 @@ export class Line extends EventTarget {
     }
     if (changed) this.dispatchEvent(new Event(up ? 'up' : 'down'));
   }
-}
-
-/** Returns the reason of an unsuccessful response, from the server's text if it has one (RFC 9457). */
-export async function problem(response) {
-  try {
-    const { title, detail } = await response.json();
-    return detail || title || `status ${response.status}`;
-  } catch {
-    return `status ${response.status}`;
-  }
-}
-
-/** Returns the text for a failed ICE connection. */
-export function noPath(iceServers) {
-  const relay = (iceServers ?? []).some(({ urls }) => [urls].flat().some((url) => url.startsWith('turn')));
-  return relay
-    ? 'No network path to the server, not even through its TURN server.'
-    : 'No network path to the server. A firewall may be in the way: the server needs its UDP port open, or a TURN server (--turn).';
 }
 
 /** A graph of the last minute; `show(value)` appends a value and displays it above. */

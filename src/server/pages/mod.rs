@@ -2,6 +2,10 @@
 
 use crate::server::http::Response;
 use crate::server::rooms::Rooms;
+use crate::server::whip::Origins;
+
+/// The part of [`POLICY`] that keeps other pages from showing ours in a frame.
+const NO_FRAMES: &str = "frame-ancestors 'none'";
 
 /// What no page of ours needs is forbidden: scripts and styles of others, frames, plug-ins.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; media-src 'self' blob: mediastream:; \
@@ -25,6 +29,10 @@ fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
         "/publish" => file!(HTML, "publish.html"),
         "/assets/common.js" => file!(SCRIPT, "common.js"),
         "/assets/network.js" => file!(SCRIPT, "network.js"),
+        "/assets/server.js" => file!(SCRIPT, "server.js"),
+        "/embed.js" => file!(SCRIPT, "embed.js"),
+        "/assets/frame.js" => file!(SCRIPT, "frame.js"),
+        "/assets/frame.css" => file!(STYLE, "frame.css"),
         "/assets/whep.js" => file!(SCRIPT, "whep.js"),
         "/assets/watch.js" => file!(SCRIPT, "watch.js"),
         "/assets/publish.js" => file!(SCRIPT, "publish.js"),
@@ -43,6 +51,7 @@ fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
             file!(HTML, "index.html")
         }
         _ if is_room(path) => file!(HTML, "room.html"),
+        _ if frame_of(path).is_some() => file!(HTML, "frame.html"),
         _ => None,
     }
 }
@@ -53,11 +62,30 @@ fn is_room(path: &str) -> bool {
     name.is_some_and(|name| !name.contains('/') && Rooms::room_of(&format!("{path}/ws")).is_some())
 }
 
-/// The page or asset at this path.
+/// Returns the name of the stream that a page for iframes plays: `/embed/NAME`.
+fn frame_of(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("/embed/")?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
+/// Returns the page or asset at this path. Pages of `origins` may show `/embed/NAME` in an iframe.
 #[must_use]
-pub fn page(path: &str) -> Option<Response> {
+pub fn page(path: &str, origins: &Origins) -> Option<Response> {
     let (kind, content) = file(path)?;
-    Some(response(200, kind, content, path))
+    let mut response = response(200, kind, content, path);
+    if frame_of(path).is_some() {
+        let ancestors = match origins {
+            Origins::Same => "'self'".to_owned(),
+            Origins::Listed(list) => format!("'self' {}", list.join(" ")),
+            Origins::Any => "*".to_owned(),
+        };
+        for (name, value) in &mut response.headers {
+            if name == "Content-Security-Policy" {
+                *value = value.replace(NO_FRAMES, &format!("frame-ancestors {ancestors}"));
+            }
+        }
+    }
+    Some(response)
 }
 
 /// Returns the page for an address that there is not, with status 404.
@@ -96,6 +124,10 @@ fn response(status: u16, kind: &'static str, content: &'static [u8], path: &str)
         .header("Referrer-Policy", "no-referrer");
     match kind {
         HTML => response.header("Content-Security-Policy", POLICY),
+        // Pages of other origins may load the player. The scripts are public; the streams are not.
+        SCRIPT => response
+            .header("Access-Control-Allow-Origin", "*")
+            .header("Cross-Origin-Resource-Policy", "cross-origin"),
         _ => response,
     }
 }
@@ -117,6 +149,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_pages_for_iframes_may_be_framed_and_only_by_allowed_origins() {
+        let policy = |path, origins: &Origins| {
+            let headers = page(path, origins).unwrap().headers;
+            let found = headers
+                .into_iter()
+                .find(|(name, _)| name == "Content-Security-Policy");
+            let (_, policy) = found.unwrap();
+            let part = policy
+                .split("; ")
+                .find(|part| part.starts_with("frame-ancestors"));
+            part.unwrap().to_owned()
+        };
+        let listed = Origins::Listed(vec!["https://a.example".into(), "http://b.example".into()]);
+        for path in ["/", "/watch/cam", "/publish", "/call", "/stats"] {
+            for origins in [&Origins::Same, &listed, &Origins::Any] {
+                assert_eq!(policy(path, origins), NO_FRAMES, "{path}");
+            }
+        }
+        let framed = |origins: &Origins| policy("/embed/cam", origins);
+        assert_eq!(framed(&Origins::Same), "frame-ancestors 'self'");
+        assert_eq!(
+            framed(&listed),
+            "frame-ancestors 'self' https://a.example http://b.example"
+        );
+        assert_eq!(framed(&Origins::Any), "frame-ancestors *");
+        for path in ["/embed", "/embed/", "/embed/a/b"] {
+            assert!(page(path, &Origins::Any).is_none(), "{path}");
+        }
+    }
+
+    #[test]
     fn what_pages_refer_to_is_there() {
         let pages = [
             "/",
@@ -126,7 +189,9 @@ mod tests {
             "/room/any",
             "/watch/any",
             "/call",
+            "/embed/any",
         ];
+        let page = |path| super::page(path, &Origins::Same);
         let pages = pages.map(|path| (path, page(path).unwrap()));
         let none = ["/none", "/a/b/c/"].map(|path| (path, missing(path)));
         for (path, page) in pages.into_iter().chain(none) {

@@ -1,6 +1,6 @@
 // A WHEP client that reconnects automatically, and shows what is missing while there is no media.
-import { at, noPath, problem } from './common.js';
 import { limitOf, network, PathWatch, request } from './network.js';
+import { authorization, noPath, problem, url } from './server.js';
 
 /** Time limit for connecting, in ms. */
 const PATIENCE = 10_000;
@@ -14,14 +14,15 @@ const GONE = 'The server cannot be reached.';
 /**
  * Plays a stream into a video element until `stop`. Reports by `say(state, text)`, where state is connecting, live,
  * waiting or failed, and statistics once per second by `figures`. `stream` returns the server's information about the
- * stream, if any, and `why` the text for one that has failed.
+ * stream, if any, and `why` the text for one that has failed. With `token`, requests carry it as a bearer token. With `onrefused(status, text)`, the
+ * player ends where the server refuses the token, instead of trying again.
  */
 export class Player {
   #run = 0;
   #session = null;
 
-  constructor(video, { name, iceServers, line, say, figures, stream, why }) {
-    Object.assign(this, { video, name, iceServers, line, say, figures, stream, why });
+  constructor(video, { name, token, iceServers, line, say, figures, stream, why, onrefused }) {
+    Object.assign(this, { video, name, token, iceServers, line, say, figures, stream, why, onrefused });
     this.#keepOn(++this.#run);
     line.addEventListener('up', this.#look);
     line.addEventListener('down', this.#judge);
@@ -62,6 +63,7 @@ export class Player {
       }
       session.end();
       if (run !== this.#run) return;
+      if (session.refusal && this.onrefused) return this.onrefused(session.refusal, words);
       if (session.lived) tries = 0;
       tries += 1;
       this.say('failed', `${this.line.isGone ? GONE : words} Trying again…`);
@@ -75,6 +77,8 @@ export class Player {
 class Session {
   /** Video frames were displayed, or audio was played if there is no video. */
   lived = false;
+  /** Status with which the server refused the token, or `null`. */
+  refusal = null;
   #lose;
   /** Ends with a reason. */
   lost = new Promise((done) => {
@@ -123,11 +127,12 @@ class Session {
     // Browsers offer mono Opus by default.
     const sdp = offer.sdp.replace(/(a=fmtp:\d+ [^\r\n]*useinbandfec=1)(?![^\r\n]*stereo)/g, '$1;stereo=1');
     await this.pc.setLocalDescription({ type: 'offer', sdp });
-    const response = await request(at(`whep/${encodeURIComponent(this.player.name)}`), {
+    const response = await request(url(`whep/${encodeURIComponent(this.player.name)}`), {
       method: 'POST',
-      headers: { 'Content-Type': 'application/sdp' },
+      headers: { 'Content-Type': 'application/sdp', ...authorization(this.player.token) },
       body: this.pc.localDescription.sdp,
     }, limit);
+    if ([401, 403].includes(response.status)) this.refusal = response.status;
     if (!response.ok) throw new Error(`${await problem(response)}.`.replace(/\.\.$/, '.'));
     this.#url = new URL(response.headers.get('Location'), response.url).href;
     this.#etag = response.headers.get('ETag');
@@ -143,7 +148,7 @@ class Session {
     clearInterval(this.timer);
     this.watch.stop();
     this.pc.close();
-    if (this.#url) request(this.#url, { method: 'DELETE', keepalive: true }).catch(() => {});
+    if (this.#url) request(this.#url, { method: 'DELETE', headers: authorization(this.player.token), keepalive: true }).catch(() => {});
     this.#url = null;
     this.#lose('The connection was lost.');
   }
@@ -241,7 +246,11 @@ class Session {
     }
     await request(this.#url, {
       method: 'PATCH',
-      headers: { 'Content-Type': 'application/trickle-ice-sdpfrag', ...(this.#etag && { 'If-Match': this.#etag }) },
+      headers: {
+        'Content-Type': 'application/trickle-ice-sdpfrag',
+        ...(this.#etag && { 'If-Match': this.#etag }),
+        ...authorization(this.player.token),
+      },
       body: `${lines.join('\r\n')}\r\n`,
     }).catch(() => {});
   }
