@@ -37,7 +37,7 @@ struct Forwarder {
 pub fn forward(viewers: usize, seconds: Duration) -> Result<Value> {
     let lines = input();
     let mut streams = Streams::new(StreamsConfig::default());
-    streams.add("cam", SourceConfig::Whip)?;
+    streams.add("cam", SourceConfig::whip())?;
     let mut sfu = Forwarder {
         net: new_loop()?,
         streams,

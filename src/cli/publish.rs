@@ -71,14 +71,11 @@ fn run(options: &ArgMatches) -> Outcome {
         true => "testcard:".to_owned(),
         false => text,
     };
-    let mut source: SourceConfig = text.parse().map_err(|e| Usage(format!("{e}")))?;
-    match &mut source {
-        SourceConfig::Files { repeat, .. } => *repeat = options.get_flag("loop"),
-        SourceConfig::Whip => {
-            return Err(Usage("whip: cannot be published: it is a source of looprtc serve, which waits for a publisher".into()).into());
-        }
-        _ => {}
+    let source: SourceConfig = text.parse().map_err(|e| Usage(format!("{e}")))?;
+    if source.is_published() {
+        return Err(Usage("whip: cannot be published: it is a source of looprtc serve, which waits for a publisher".into()).into());
     }
+    let source = source.repeat(options.get_flag("loop"));
     let settings = Settings::new(options)?;
     // A file without viewers starts over when the first one connects.
     let config = StreamsConfig::default().grace(Duration::ZERO);

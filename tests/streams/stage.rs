@@ -59,7 +59,7 @@ impl Stage {
             .is_test(false)
             .try_init();
         let mut studio = Streams::new(StreamsConfig::default());
-        studio.add("card", SourceConfig::TestCard).unwrap();
+        studio.add("card", SourceConfig::test_card()).unwrap();
         Self {
             net: EventLoop::new(LoopConfig::default()).unwrap(),
             streams: Streams::new(config).pull_with(PeerConfig::default().include_loopback(true)),

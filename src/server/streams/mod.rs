@@ -51,28 +51,26 @@
 //! which then says nothing.
 
 mod cache;
-mod clip;
-mod clips;
 mod config;
 mod health;
 mod info;
 mod keyframes;
-mod live;
+mod kind;
 mod notices;
+mod play;
 mod publisher;
-mod reader;
-mod rtp;
 mod source;
+mod sources;
 mod stream;
 mod tracks;
-mod whep;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
 use slab::Slab;
 
-use self::stream::{Context, News, Stream};
+use self::kind::{Context, Outcome};
+use self::stream::Stream;
 use crate::driver::{Datagram, EventLoop, PeerId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{
@@ -84,7 +82,9 @@ pub use self::config::StreamsConfig;
 pub use self::info::{
     StreamError, StreamEvent, StreamInfo, StreamState, StreamStats, ViewerStats, ViewerTrack,
 };
-pub use self::source::{RtpInput, SourceConfig, SourceError};
+pub use self::kind::SourceConfig;
+pub use self::source::SourceError;
+pub use self::sources::RtpInput;
 
 /// Events that were not taken; the oldest go first.
 const MAX_EVENTS: usize = 1024;
@@ -143,7 +143,7 @@ impl Streams {
             return Err(StreamError::NameTaken(name.to_owned()));
         }
         check_limit("max_streams", self.streams.len(), self.config.max_streams)?;
-        let is_input = |s: &SourceConfig| matches!(s, SourceConfig::Pipe { path: None, .. });
+        let is_input = |s: &SourceConfig| s.kind().is_standard_input();
         if is_input(&source) && self.streams.iter().any(|(_, s)| is_input(&s.source)) {
             return Err(StreamError::InputTaken);
         }
@@ -300,9 +300,8 @@ impl Streams {
                 old.close();
             }
         }
-        stream.set_publisher(peer, now);
         self.peers.insert(peer, Role::Publisher { stream: key });
-        self.tell(net, key, News::default());
+        self.with(net, key, |stream, ctx| stream.set_publisher(ctx, peer));
         Ok(())
     }
 
@@ -317,7 +316,7 @@ impl Streams {
         if stream.publisher() == Some(peer) {
             stream.remove_publisher(Instant::now());
         }
-        self.tell(net, key, News::default());
+        self.tell(net, key, Outcome::default());
     }
 
     /// Whether the peer watches or publishes here.
@@ -373,7 +372,7 @@ impl Streams {
                 continue;
             };
             let mut ctx = context(net, &self.config, self.epoch, &self.peer, now);
-            stream.turn(&mut ctx);
+            stream.handle_timeout(&mut ctx);
             let news = ctx.outcome;
             self.tell(net, key, news);
         }
@@ -454,13 +453,14 @@ impl Streams {
     }
 
     /// Makes events of what has become of a stream.
-    fn tell(&mut self, net: &mut EventLoop, key: usize, news: News) {
+    fn tell(&mut self, net: &mut EventLoop, key: usize, news: Outcome) {
         for peer in news.joined {
             self.peers.insert(peer, Role::Publisher { stream: key });
         }
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
+        stream.stats.keyframes_asked += news.keyframes_asked;
         let mut events = Vec::new();
         if std::mem::take(&mut stream.is_news) {
             events.push(StreamEvent::StateChange {
@@ -515,7 +515,7 @@ fn context<'a>(
         epoch,
         now,
         peer,
-        outcome: News::default(),
+        outcome: Outcome::default(),
     }
 }
 

@@ -5,6 +5,27 @@ use std::time::Duration;
 /// Notes kept for one source. Further ones are dropped.
 const MAX_NOTES: usize = 16;
 
+/// Says that a track is left out, and what to do about it.
+pub(super) fn left_out(what: &str) -> String {
+    let audio = [
+        "AAC",
+        "FLAC",
+        "A_",
+        "MP3",
+        "MP4A",
+        "Opus",
+        "audio",
+        "uncompressed",
+    ];
+    match audio.iter().any(|name| what.starts_with(name)) {
+        true => format!(
+            "{what} is left out: WebRTC carries Opus, G.711 and G.722. Convert it: \
+             ffmpeg -i INPUT -c:v copy -c:a libopus -ac 2 OUTPUT.mkv"
+        ),
+        false => format!("{what} is left out: WebRTC does not carry it"),
+    }
+}
+
 /// Notes about a source, and the failure that was logged last.
 #[derive(Debug, Default)]
 pub(super) struct Notices {

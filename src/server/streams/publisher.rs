@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use super::keyframes::begins_keyframe;
+use super::kind::{Context, Live, Media};
+use crate::driver::peers::Queued;
 use crate::driver::{EventLoop, PeerId};
-use crate::proto::peer::{KeyframeRequestKind, MediaKind, ReceivedPacket, TransceiverId};
+use crate::proto::peer::{
+    KeyframeRequestKind, MediaKind, PeerEvent, ReceivedPacket, TransceiverId,
+};
 
 /// Layers of simulcast that are told apart.
 const MAX_LAYERS: usize = 8;
@@ -14,10 +19,14 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// While packets are missing for good, a keyframe is asked for this often: a request can be lost as well.
 const MEND: Duration = Duration::from_millis(500);
 
+/// How often it is looked up how long viewers have to wait for retransmissions.
+const LOOK: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub(super) struct Publisher {
     pub peer: PeerId,
-    pub heard: Instant,
+    heard: Instant,
+    looked: Option<Instant>,
     /// Where its pictures and its sound come from: the first track of each kind.
     video: Option<TransceiverId>,
     audio: Option<TransceiverId>,
@@ -32,7 +41,7 @@ pub(super) struct Publisher {
     asked: Option<Instant>,
     /// Packets of what is passed on are missing for good, and no keyframe has come since.
     is_broken: bool,
-    /// How long viewers wait for what the publisher sends again.
+    /// How long viewers are to hold video back, so that nothing that is retransmitted to here comes too late for them.
     hold: Option<Duration>,
 }
 
@@ -49,6 +58,7 @@ impl Publisher {
         Self {
             peer,
             heard: now,
+            looked: None,
             video: None,
             audio: None,
             layers: Vec::new(),
@@ -62,8 +72,63 @@ impl Publisher {
         }
     }
 
+    /// Takes an event of the peer, and returns the media in it that viewers are sent.
+    pub fn handle_event(&mut self, ctx: &mut Context<'_>, event: &PeerEvent) -> Option<Media> {
+        match event {
+            PeerEvent::Packet(packet) => self.handle_packet(ctx, packet),
+            PeerEvent::PacketsLost { transceiver, rid } => {
+                let asked = self.packets_lost(ctx.net, *transceiver, rid.as_deref(), ctx.now);
+                ctx.outcome.keyframes_asked += u64::from(asked);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn handle_packet(&mut self, ctx: &mut Context<'_>, packet: &ReceivedPacket) -> Option<Media> {
+        let codec = packet.codec;
+        let is_key = begins_keyframe(codec, &packet.payload);
+        if !self.takes(ctx.net, packet, is_key, ctx.now) {
+            return None;
+        }
+        let mut out = packet.to_packet();
+        if codec.is_video() {
+            if let Some(hold) = self.hold {
+                out.extensions.set_playout_delay(hold);
+            }
+            let is_due = |at: Instant| ctx.now.saturating_duration_since(at) >= LOOK;
+            if self.looked.is_none_or(is_due) {
+                self.looked = Some(ctx.now);
+                self.look(ctx.net);
+            }
+        }
+        Some(Media {
+            codec,
+            content: Queued::Packet(out.into()),
+            is_key,
+            live: Live::AtOnce,
+        })
+    }
+
+    /// Returns `true` if nothing has come from it for this long.
+    pub fn is_silent(&self, patience: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) >= patience
+    }
+
+    /// Asks for a keyframe if that is due.
+    pub fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
+        let asked = self.ask_if_due(ctx.net, ctx.now);
+        ctx.outcome.keyframes_asked += u64::from(asked);
+    }
+
+    /// Asks for a keyframe now, or as soon as one may be asked for again.
+    pub fn want_keyframe(&mut self, ctx: &mut Context<'_>) {
+        let asked = self.ask_soon(ctx.net, ctx.config.keyframe_interval, ctx.now);
+        ctx.outcome.keyframes_asked += u64::from(asked);
+    }
+
     /// Whether this packet is passed on. `is_key`: a keyframe begins in it.
-    pub fn takes(
+    fn takes(
         &mut self,
         net: &mut EventLoop,
         packet: &ReceivedPacket,
@@ -95,7 +160,7 @@ impl Publisher {
     }
 
     /// Finds out how long viewers have to wait for what is sent again on the way to here.
-    pub fn look(&mut self, net: &mut EventLoop) {
+    fn look(&mut self, net: &mut EventLoop) {
         let Some(video) = self.video else {
             return;
         };
@@ -110,14 +175,9 @@ impl Publisher {
         };
     }
 
-    /// How long viewers are to hold pictures back, so that nothing that is sent again to here comes too late for them.
-    pub fn hold(&self) -> Option<Duration> {
-        self.hold
-    }
-
     /// Packets of the publisher were lost for good: viewers see nothing new until the next keyframe, so it is asked for
     /// before they do. Whether it was.
-    pub fn packets_lost(
+    fn packets_lost(
         &mut self,
         net: &mut EventLoop,
         transceiver: TransceiverId,
@@ -129,7 +189,7 @@ impl Publisher {
             return false;
         }
         self.is_broken = true;
-        let asked = self.want_keyframe(net, MEND, now);
+        let asked = self.ask_soon(net, MEND, now);
         self.ask_at.get_or_insert(now + MEND);
         asked
     }
@@ -184,8 +244,8 @@ impl Publisher {
         }
     }
 
-    /// A viewer wants a keyframe: now, or as soon as one may be asked for again. Whether one was asked for.
-    pub fn want_keyframe(&mut self, net: &mut EventLoop, interval: Duration, now: Instant) -> bool {
+    /// Asks for a keyframe now, or plans to. Returns `true` if one was asked for.
+    fn ask_soon(&mut self, net: &mut EventLoop, interval: Duration, now: Instant) -> bool {
         if self.ask_at.is_some() {
             return false;
         }
@@ -198,8 +258,8 @@ impl Publisher {
         }
     }
 
-    /// Asks if that is due. Whether it was.
-    pub fn turn(&mut self, net: &mut EventLoop, now: Instant) -> bool {
+    /// Asks if that is due. Returns `true` if a request was sent.
+    fn ask_if_due(&mut self, net: &mut EventLoop, now: Instant) -> bool {
         if self.ask_at.take_if(|at| *at <= now).is_none() {
             return false;
         }
@@ -209,7 +269,7 @@ impl Publisher {
         self.ask(net, now)
     }
 
-    /// When [`turn`](Self::turn) has something to do.
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.ask_at
     }
@@ -300,9 +360,9 @@ mod tests {
         assert_eq!(publisher.asked, Some(now), "at once");
         assert_eq!(publisher.deadline(), Some(now + MEND));
         publisher.packets_lost(&mut net, video, None, at(100));
-        publisher.turn(&mut net, at(400));
+        publisher.ask_if_due(&mut net, at(400));
         assert_eq!(publisher.asked, Some(now), "not twice");
-        publisher.turn(&mut net, at(500));
+        publisher.ask_if_due(&mut net, at(500));
         assert_eq!(
             publisher.asked,
             Some(at(500)),
@@ -310,7 +370,7 @@ mod tests {
         );
         publisher.mended(true);
         assert_eq!(publisher.deadline(), None);
-        publisher.turn(&mut net, at(2000));
+        publisher.ask_if_due(&mut net, at(2000));
         assert_eq!(publisher.asked, Some(at(500)));
     }
 }

@@ -75,7 +75,7 @@ impl Stage {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let net = EventLoop::new(LoopConfig::default().bind([loopback])).ok()?;
         let mut streams = Streams::new(StreamsConfig::default());
-        streams.add("cam", SourceConfig::Whip).ok()?;
+        streams.add("cam", SourceConfig::whip()).ok()?;
         let whip = WhipServer::new(WhipConfig::default().peer(peer_config()));
         let codecs = [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::Av1];
         let mut stage = Self {

@@ -85,8 +85,8 @@ pub(super) fn whip_statuses(data: &[u8]) -> Vec<(&'static str, u16)> {
     };
     let mut streams = Streams::new(StreamsConfig::default());
     for (name, source) in [
-        ("cam", SourceConfig::Whip),
-        ("card", SourceConfig::TestCard),
+        ("cam", SourceConfig::whip()),
+        ("card", SourceConfig::test_card()),
     ] {
         streams.add(name, source).expect("a name of its own");
     }

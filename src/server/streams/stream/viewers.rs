@@ -7,6 +7,7 @@ use crate::driver::PeerId;
 use crate::proto::media::Codec;
 use crate::proto::peer::{Direction, MediaKind, PeerEvent, TransceiverConfig, TransceiverId};
 use crate::server::streams::info::StreamState;
+use crate::server::streams::kind::Runs;
 use crate::server::streams::tracks::Outcome;
 
 impl Stream {
@@ -17,7 +18,7 @@ impl Stream {
     /// Returns the codecs that a viewer who comes now is sent, as far as they are known: those of a publisher once it
     /// sends, those of a file or of plain RTP always.
     pub fn settled_codecs(&self) -> Vec<Codec> {
-        match self.source.is_peer() && self.state != StreamState::Live {
+        match self.source.kind().may_change_codecs() && self.state != StreamState::Live {
             true => Vec::new(),
             false => self.codecs(),
         }
@@ -28,7 +29,7 @@ impl Stream {
     pub fn viewer_tracks(&self) -> Vec<(MediaKind, TransceiverConfig)> {
         let settled = self.settled_codecs();
         // A publisher may add a track.
-        let is_all = !self.source.is_peer() && !settled.is_empty();
+        let is_all = !self.source.kind().may_change_codecs() && !settled.is_empty();
         let of = |kind| settled.iter().filter(move |c| MediaKind::of(**c) == kind);
         let wanted = self.tracks.iter().map(|t| t.kind);
         wanted
@@ -54,7 +55,7 @@ impl Stream {
         peer: PeerId,
         tracks: Vec<(MediaKind, TransceiverId)>,
     ) {
-        let is_live = self.source.is_peer() && self.state == StreamState::Live;
+        let is_live = self.source.kind().may_change_codecs() && self.state == StreamState::Live;
         for (kind, transceiver) in tracks {
             let track = &mut self.tracks[index_of(kind)];
             let is_settled = is_live && !track.feeds.is_empty();
@@ -64,7 +65,7 @@ impl Stream {
         self.stats.viewers_total += 1;
         self.empty_since = None;
         let may_start = match &self.state {
-            _ if self.is_spent => false,
+            _ if self.is_spent || self.runs == Runs::Published => false,
             StreamState::Idle | StreamState::Ended => true,
             // What reads a named pipe goes on to read it.
             StreamState::Failed { .. } if self.running.is_some() => false,

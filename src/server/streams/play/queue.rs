@@ -2,10 +2,43 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::super::config::StreamsConfig;
-use super::Item;
 use crate::driver::LoopHandle;
+use crate::proto::media::Frame;
+use crate::server::streams::config::StreamsConfig;
+use crate::server::streams::kind::Contents;
+
+/// What has been read.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// Here a file, or a writer's output, begins: its tracks.
+    Tracks(Contents),
+    /// Something about the source that people should know.
+    Note(String),
+    /// A frame of one of these. Those of all tracks come in the order of their times.
+    Frame {
+        track: usize,
+        frame: Frame,
+        /// When its last byte was read.
+        arrived: Instant,
+    },
+    /// All of it has been read. `more`: it begins again.
+    End { more: bool },
+    /// The data of a named pipe's writer cannot be read; the next writer is waited for.
+    Trouble(String),
+    /// It cannot be read, and nothing follows.
+    Failed(String),
+}
+
+impl Item {
+    fn size(&self) -> usize {
+        match self {
+            Self::Frame { frame, .. } => frame.data.len(),
+            _ => 0,
+        }
+    }
+}
 
 /// A queue bounded in items and bytes. When it is full, a file's reader waits; a live pipe's drops what is oldest.
 #[derive(Debug)]
@@ -142,11 +175,9 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
-    use super::super::Contents;
     use super::*;
-    use crate::proto::media::Frame;
 
     fn frame(n: u64, keyframe: bool) -> Item {
         let frame = Frame {

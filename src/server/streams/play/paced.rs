@@ -1,37 +1,20 @@
-//! What has been read, given out when it is due.
+//! A file, or a pipe that is read like one: each frame goes out when its time has come.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use super::clip::Clip;
-use super::config::StreamsConfig;
-use super::live::Live;
-use super::reader::{Contents, Input, Item, Reading};
-use crate::driver::LoopHandle;
+use super::queue::Item;
+use super::reading::Reading;
 use crate::proto::media::pacing::{Paced, Pacer, PacerConfig, TrackId, TrackKind};
 use crate::proto::media::{Codec, Frame};
+use crate::server::streams::kind::Contents;
 
 /// Frames of one track that wait; files whose tracks are far apart need many.
 const MAX_QUEUE: usize = 1024;
 
-/// A file, several, or a pipe, being played.
-#[derive(Debug)]
-pub(super) struct Clips {
-    reading: Reading,
-    player: Player,
-}
-
-#[derive(Debug)]
-enum Player {
-    /// At the pace of its timestamps.
-    Paced(Box<Playback>),
-    /// As it comes.
-    Live(Live),
-}
-
 /// A file, or a pipe that is read like one.
 #[derive(Debug)]
-struct Playback {
+pub(super) struct Playback {
     show: Option<Show>,
     /// The tracks that have begun and were not told.
     news: Option<Contents>,
@@ -55,56 +38,36 @@ struct Show {
     bytes: usize,
 }
 
-impl Clips {
-    pub fn start(input: Input, handle: LoopHandle, config: &StreamsConfig) -> io::Result<Self> {
-        let player = match input.is_live() {
-            true => Player::Live(Live::new()),
-            false => Player::Paced(Box::new(Playback {
-                show: None,
-                news: None,
-                over: None,
-                aside: None,
-                max_bytes: config.max_read_bytes,
-                due: None,
-            })),
-        };
-        let reading = Reading::start(input, handle, config)?;
-        Ok(Self { reading, player })
-    }
-
-    /// Nobody watches for now. What comes next begins a new show.
-    pub fn pause(&mut self) {
-        if let Player::Paced(playback) = &mut self.player {
-            playback.pause();
-        }
-    }
-
-    /// When there is something to send.
-    pub fn due(&self) -> Option<Instant> {
-        match &self.player {
-            Player::Paced(playback) => playback.due,
-            Player::Live(_) => None,
-        }
-    }
-
-    /// Call until it says [`Clip::Wait`], [`Clip::Ended`] or [`Clip::Failed`].
-    pub fn poll(&mut self, now: Instant) -> Clip {
-        match &mut self.player {
-            Player::Live(live) => live.poll(&self.reading),
-            Player::Paced(playback) => {
-                let clip = playback.next(&self.reading, now);
-                playback.due = match &clip {
-                    Clip::Wait(at) => *at,
-                    _ => None,
-                };
-                clip
-            }
-        }
-    }
-}
-
 impl Playback {
-    fn pause(&mut self) {
+    /// Creates a playback that keeps at most `max_bytes` of frames waiting.
+    pub fn new(max_bytes: usize) -> Self {
+        Self {
+            show: None,
+            news: None,
+            over: None,
+            aside: None,
+            max_bytes,
+            due: None,
+        }
+    }
+
+    /// Returns when the next frame is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Returns the next step.
+    pub fn poll(&mut self, reading: &Reading, now: Instant) -> Clip {
+        let clip = self.next(reading, now);
+        self.due = match &clip {
+            Clip::Wait(at) => *at,
+            _ => None,
+        };
+        clip
+    }
+
+    /// Drops what waits: nobody watches for now. What comes next begins a new show.
+    pub fn pause(&mut self) {
         if let Some(show) = self.show.take() {
             if show.end == Some(false) {
                 self.over = Some(Ok(()));

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::reader::Contents;
 use crate::proto::media::{Codec, Frame};
+use crate::server::streams::kind::Contents;
 
-/// Output of [`Clips::poll`](super::clips::Clips::poll).
+/// The next step.
 #[derive(Debug)]
 pub(super) enum Clip {
     /// These are the tracks from now on.

@@ -94,7 +94,7 @@ fn standard_input() -> io::Result<Option<File>> {
 }
 
 /// Returns `true` if the standard input is a file.
-pub(super) fn is_input_a_file() -> bool {
+pub(in crate::server::streams) fn is_input_a_file() -> bool {
     let file = standard_input().ok().flatten();
     file.is_some_and(|f| f.metadata().is_ok_and(|m| m.is_file()))
 }

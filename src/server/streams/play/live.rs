@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::clip::Clip;
-use super::reader::{Item, Reading};
+use super::queue::Item;
+use super::reading::Reading;
 use crate::proto::media::{Codec, Frame};
 
 /// Over how long the shortest delay between a frame's own time and its arrival is looked for.
@@ -13,7 +14,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 const TOLERANCE: Duration = Duration::from_millis(20);
 
 /// The shortest time between two pictures that came at once, and between two packets of audio. What a viewer is sent once more
-/// ([`Cache::again`](super::cache::Cache::again)) fits in between.
+/// ([`Cache::again`](crate::server::streams::cache::Cache::again)) fits in between.
 const STEP: (Duration, Duration) = (Duration::from_millis(6), Duration::from_micros(100));
 
 /// Media that came so much faster than real time, and so much of it, was no live source's.

@@ -1,0 +1,89 @@
+//! Reads files and pipes on a thread of their own, so that a slow disk or an empty pipe stops nobody; ahead of time, up to
+//! a limit.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pass::Pass;
+use super::queue::{Item, Shared};
+use super::{AtEnd, Input, probe};
+use crate::driver::LoopHandle;
+use crate::server::streams::config::StreamsConfig;
+
+/// How long after the end of a named pipe's writer the next one is looked for.
+const REOPEN: Duration = Duration::from_millis(200);
+
+/// The loop's end of a thread that reads. The thread ends when this is dropped, or, when it waits for a pipe, with
+/// the next thing that comes.
+#[derive(Debug)]
+pub(in crate::server::streams) struct Reading(Arc<Shared>);
+
+impl Reading {
+    /// Starts the thread.
+    pub fn start(input: Input, handle: LoopHandle, config: &StreamsConfig) -> io::Result<Self> {
+        let shared = Arc::new(Shared::new(handle, config, input.is_live));
+        let theirs = shared.clone();
+        std::thread::Builder::new()
+            .name("looprtc-reader".into())
+            .spawn(move || run(&input, &theirs))?;
+        Ok(Self(shared))
+    }
+
+    /// Returns what has been read next; `None`: nothing yet, and the loop is woken when there is.
+    pub(super) fn pop(&self) -> Option<Item> {
+        self.0.pop()
+    }
+
+    /// Returns how many frames of a live pipe were dropped because the loop did not take them in time.
+    pub fn dropped(&self) -> u64 {
+        self.0.dropped()
+    }
+
+    /// Returns how many items and bytes wait.
+    #[cfg(test)]
+    pub fn held(&self) -> (usize, usize) {
+        self.0.held()
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+fn run(input: &Input, queue: &Shared) {
+    let more = input.at_end != AtEnd::Stop;
+    let is_named_pipe = input.at_end == AtEnd::NextWriter;
+    if let Err(why) = check(input) {
+        queue.push(Item::Failed(why));
+        return;
+    }
+    loop {
+        let result = Pass::open(input).and_then(|pass| pass.play(queue, more));
+        match result {
+            Ok(true) if more => {}
+            Ok(_) => return,
+            Err(why) if is_named_pipe => {
+                if !queue.push(Item::Trouble(why)) {
+                    return;
+                }
+            }
+            Err(why) => {
+                queue.push(Item::Failed(why));
+                return;
+            }
+        }
+        if is_named_pipe {
+            std::thread::sleep(REOPEN);
+        }
+    }
+}
+
+fn check(input: &Input) -> Result<(), String> {
+    match input.is_checked {
+        true => probe(input).map(|_| ()),
+        false => Ok(()),
+    }
+}
