@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::early::MAX_HELD;
+use super::core::MAX_HELD;
 use super::{Limits, MAX_UFRAGS, Peer};
 
 /// Maximum number of local candidates of one generation: host candidates are limited by the gatherer's configuration,
@@ -25,10 +25,14 @@ impl Peer {
         let limits = &self.config.limits;
         let mut counts = vec![
             ("outputs of a drained peer", self.out.len(), 0),
-            ("events of a drained peer", self.events.len(), 0),
+            ("events of a drained peer", self.out.events.len(), 0),
             ("channels", self.channels.len(), limits.max_channels),
             ("ufrags", self.ufrags.len(), MAX_UFRAGS),
-            ("datagrams before an answer", self.early.len(), MAX_HELD),
+            (
+                "datagrams before an answer",
+                self.core.early_len(),
+                MAX_HELD,
+            ),
             ("gathered candidates", self.gathered.len(), MAX_GATHERED),
         ];
         let validated = limits.max_validated_addresses.max(1);

@@ -12,17 +12,13 @@ use str0m::channel::{ChannelConfig as CoreConfig, ChannelId as CoreId};
 
 use super::channel_config::{ChannelConfig, ChannelInfo, ChannelState, MAX_STREAM_ID};
 use super::config::Limits;
-use super::empty;
+use super::crypto::empty;
 use super::error::PeerError;
 use super::state::{Message, PeerEvent};
 use super::window::SendWindow;
 
 /// Maximum size of a received message, in bytes; announced as `a=max-message-size` (RFC 8841 §6).
 pub const MAX_RECEIVE_MESSAGE: usize = 256 * 1024;
-
-/// The core's own limit over all channels, above the sum of what it is given in practice; when it is reached, feeding
-/// pauses.
-pub(super) const CORE_BUFFER: usize = 2 * 1024 * 1024;
 
 /// Number of attempts to open a channel that is reset before it was open. The core may reuse a stream id while the
 /// remote peer's reset of it is still in transit (RFC 6525 §5.2.2 requires both resets).

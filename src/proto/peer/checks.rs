@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::Peer;
-use super::connectivity::Ends;
+use super::ends::Ends;
 use crate::proto::ice::stun;
 use crate::proto::net::Received;
 
@@ -66,12 +66,12 @@ impl Peer {
     }
 
     fn sign(&self, builder: stun::Builder, key: &[u8]) -> Vec<u8> {
-        let hmac = self.provider.sha1_hmac_provider;
+        let hmac = self.core.provider().sha1_hmac_provider;
         builder.sign(|data| hmac.sha1_hmac(key, data))
     }
 
     fn is_signed(&self, message: &[u8], key: &[u8]) -> bool {
-        let hmac = self.provider.sha1_hmac_provider;
+        let hmac = self.core.provider().sha1_hmac_provider;
         stun::is_signed(message, |data| hmac.sha1_hmac(key, data))
     }
 }

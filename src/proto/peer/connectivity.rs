@@ -16,25 +16,15 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use str0m::IceConnectionState as CoreState;
-
 use super::config::Timing;
+use super::ends::Ends;
 use super::state::IceConnectionState;
-use crate::proto::net::Protocol;
-
-/// An address pair as the core knows it, and the transport between them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ends {
-    pub protocol: Protocol,
-    pub local: SocketAddr,
-    pub remote: SocketAddr,
-}
 
 /// The ICE connection state, derived from the core's state and from received packets.
 #[derive(Debug)]
 pub(super) struct Connectivity {
     timing: Timing,
-    core: CoreState,
+    core: IceConnectionState,
     /// When the current generation started to look for a path.
     since: Option<Instant>,
     /// When a validated address was last heard from in this generation.
@@ -74,7 +64,7 @@ impl Connectivity {
     pub fn new(timing: Timing, ice_lite: bool) -> Self {
         Self {
             timing,
-            core: CoreState::New,
+            core: IceConnectionState::New,
             since: None,
             heard: None,
             consent: None,
@@ -85,7 +75,7 @@ impl Connectivity {
         }
     }
 
-    pub fn core_state(&mut self, state: CoreState) {
+    pub fn core_state(&mut self, state: IceConnectionState) {
         self.core = state;
     }
 
@@ -190,7 +180,10 @@ impl Connectivity {
             return (S::New, None);
         };
         let patience = self.timing.disconnected + self.timing.failed;
-        let is_up = matches!(self.core, CoreState::Connected | CoreState::Completed);
+        let is_up = matches!(
+            self.core,
+            IceConnectionState::Connected | IceConnectionState::Completed
+        );
         let Some(heard) = self.heard.filter(|_| is_up || self.consent.is_some()) else {
             if now >= since + patience {
                 self.failed = Some(now);
@@ -212,11 +205,12 @@ impl Connectivity {
             return (S::Disconnected, None);
         }
         match self.core {
-            CoreState::Completed => (S::Completed, None),
-            CoreState::Connected => (S::Connected, None),
-            CoreState::Disconnected => (S::Disconnected, None),
-            // The core looks for a better pair after one has worked; that one still carries data.
-            CoreState::New | CoreState::Checking => (S::Connected, None),
+            IceConnectionState::Completed => (S::Completed, None),
+            IceConnectionState::Connected => (S::Connected, None),
+            IceConnectionState::Disconnected => (S::Disconnected, None),
+            // The core looks for a better pair after one has worked; that one still carries data. It never says
+            // that it has failed or is closed.
+            S::New | S::Checking | S::Failed | S::Closed => (S::Connected, None),
         }
     }
 
@@ -362,6 +356,7 @@ impl ValidatedAddresses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::net::Protocol;
     use std::net::{IpAddr, Ipv4Addr};
 
     const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 1);
@@ -386,7 +381,7 @@ mod tests {
         assert_eq!(c.evaluate(t0).0, IceConnectionState::New);
         c.start(t0, false);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Checking);
-        c.core_state(CoreState::Connected);
+        c.core_state(IceConnectionState::Connected);
         c.heard(ends(HERE, THERE), t0);
         c.consented(t0);
         assert_eq!(c.evaluate(t0).0, IceConnectionState::Connected);
@@ -429,7 +424,7 @@ mod tests {
         let t0 = Instant::now();
         let mut c = Connectivity::new(Timing::default(), false);
         c.start(t0, false);
-        c.core_state(CoreState::Connected);
+        c.core_state(IceConnectionState::Connected);
         for s in 0..20 {
             c.heard(ends(ELSEWHERE, THERE), t0 + secs(s));
             c.consented(t0 + secs(s));

@@ -85,7 +85,7 @@ impl Peer {
         if !is_rtcp(&datagram) {
             return vec![datagram];
         }
-        let Some(srtcp) = self.feedback.srtcp(&self.provider) else {
+        let Some(srtcp) = self.feedback.srtcp(self.core.provider()) else {
             return vec![datagram];
         };
         let Some(plain) = srtcp.open(&datagram) else {
@@ -99,12 +99,12 @@ impl Peer {
     }
 
     fn seal(&mut self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.feedback.srtcp(&self.provider)?.seal(plain)
+        self.feedback.srtcp(self.core.provider())?.seal(plain)
     }
 
     /// Returns the m-line of a stream, and the SSRC for reports about it.
     fn line_of(&mut self, source: Source) -> Option<Line> {
-        let mut api = self.rtc.direct_api();
+        let mut api = self.core.direct_api();
         let mid = match source {
             Source::Local(ssrc) => api.stream_tx(&Ssrc::from(ssrc))?.mid(),
             Source::Remote(ssrc) => api.stream_rx(&Ssrc::from(ssrc))?.mid(),
@@ -118,11 +118,11 @@ impl Peer {
 
     /// Returns the SSRC of the stream we send on an m-line, or a generated one.
     fn reporter(&mut self, id: TransceiverId, mid: Mid) -> u32 {
-        let rid = match self.rtc.media(mid).map(|m| m.rids_tx()) {
+        let rid = match self.core.media(mid).map(|m| m.rids_tx()) {
             Some(Rids::Specific(rids)) => rids.first().copied(),
             _ => None,
         };
-        let mut api = self.rtc.direct_api();
+        let mut api = self.core.direct_api();
         if let Some(stream) = api.stream_tx_by_mid(mid, rid) {
             return *stream.ssrc();
         }
@@ -179,7 +179,7 @@ impl Peer {
             self.ask_for(ssrc, &missing);
         }
         for ssrc in due.late {
-            let mut api = self.rtc.direct_api();
+            let mut api = self.core.direct_api();
             let Some(stream) = api.stream_rx(&Ssrc::from(ssrc)) else {
                 continue;
             };

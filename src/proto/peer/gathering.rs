@@ -150,13 +150,13 @@ impl Peer {
         while let Some(output) = self.gatherer.poll_output() {
             match output {
                 GatherOutput::OpenSocket(request) => {
-                    self.out.push_back(Output::OpenSocket(request));
+                    self.out.push(Output::OpenSocket(request));
                 }
-                GatherOutput::CloseSocket(id) => self.out.push_back(Output::CloseSocket(id)),
-                GatherOutput::Transmit(transmit) => self.out.push_back(Output::Transmit(transmit)),
+                GatherOutput::CloseSocket(id) => self.out.push(Output::CloseSocket(id)),
+                GatherOutput::Transmit(transmit) => self.out.push(Output::Transmit(transmit)),
                 GatherOutput::Lost(candidate) => self.on_local_lost(&candidate),
-                GatherOutput::Resolve(host) => self.out.push_back(Output::Resolve(host)),
-                GatherOutput::Bind(request) => self.out.push_back(Output::Bind(request)),
+                GatherOutput::Resolve(host) => self.out.push(Output::Resolve(host)),
+                GatherOutput::Bind(request) => self.out.push(Output::Bind(request)),
                 GatherOutput::Candidate(candidate) => self.on_local_candidate(&candidate),
                 GatherOutput::Failed(why) => self.event(PeerEvent::IceCandidateError(why)),
                 // After a network change, completion was already reported.
@@ -183,7 +183,7 @@ impl Peer {
         }
         self.settle();
         self.on_gathered();
-        self.dirty = true;
+        self.core.touch();
         self.settle();
     }
 
@@ -226,7 +226,7 @@ impl Peer {
         }
         self.on_gathered();
         // Nobody is left to be notified.
-        self.events.clear();
+        self.out.events.clear();
         Ok(())
     }
 
@@ -260,7 +260,7 @@ impl Peer {
                         let base = (!self.config.gather.hide_addresses).then_some(*base);
                         Some(super::tcp::reflexive_candidate(found.address, base))
                     }
-                    _ => add_local_candidate(&mut self.rtc, found),
+                    _ => add_local_candidate(&mut self.core, found),
                 };
                 let Some(mut candidate) = candidate else {
                     return;
@@ -275,7 +275,7 @@ impl Peer {
                 if self.config.gather.hide_addresses && is_host {
                     let name = self.names.hide(found.address);
                     let published = Output::Publish(name.clone(), found.address.ip());
-                    self.out.push_back(published);
+                    self.out.push(published);
                     candidate.address = CandidateAddress::Name(name);
                 }
                 self.gathered.push(candidate);
@@ -319,8 +319,8 @@ impl Peer {
             return;
         }
         if let Ok(candidate) = core_candidate(lost) {
-            self.rtc.direct_api().invalidate_candidate(&candidate);
-            self.dirty = true;
+            self.core.direct_api().invalidate_candidate(&candidate);
+            self.core.touch();
         }
         if matches!(lost.kind, LocalKind::Relay { .. }) {
             self.on_relay_lost(lost.address);

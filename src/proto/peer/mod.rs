@@ -24,30 +24,20 @@ mod config;
 mod connectivity;
 mod contract;
 mod core;
-mod core_access;
 pub(crate) mod crypto;
 mod description;
-mod early;
-// Called by the crypto backends; the core alone has none.
-#[cfg_attr(
-    not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
-    allow(dead_code)
-)]
-mod empty;
+mod ends;
 mod error;
 mod feedback;
 mod gathering;
-#[cfg_attr(
-    not(any(feature = "rust-crypto", feature = "aws-lc", feature = "openssl")),
-    allow(dead_code)
-)]
-mod joined;
 mod negotiation;
+mod outbox;
 mod perfect;
 mod receiving;
 mod recovery;
 mod resend;
 mod sending;
+mod settle;
 mod state;
 mod stats;
 mod tcp;
@@ -57,17 +47,16 @@ mod window;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::IceCreds;
-use str0m::crypto::CryptoProvider;
 
 use self::candidates::PendingCandidates;
 use self::channels::{Channels, Payload};
 use self::connectivity::{Connectivity, ValidatedAddresses};
-use self::core_access::CoreAccess;
+use self::core::Core;
 use self::negotiation::Negotiation;
+use self::outbox::Outbox;
 use self::tracks::Tracks;
 use super::ice::tcp::TcpPaths;
 use super::ice::{Gatherer, IceCandidate};
@@ -95,19 +84,8 @@ pub use self::tracks::{
 };
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
 
-/// State of the DTLS handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dtls {
-    New,
-    Connected,
-    Failed,
-}
-
 /// Maximum number of local ufrags routed at once: the current one, the offered one, the previous one.
 const MAX_UFRAGS: usize = 3;
-
-/// Capacity of the output queue that is kept while it is empty.
-const MAX_IDLE_OUTPUTS: usize = 256;
 
 /// Minimum time between two timeouts, for a core that keeps requesting one at once.
 const MIN_TIMEOUT_STEP: Duration = Duration::from_millis(1);
@@ -115,16 +93,9 @@ const MIN_TIMEOUT_STEP: Duration = Duration::from_millis(1);
 /// A peer connection. See the [module](self) for how to drive it.
 pub struct Peer {
     config: PeerConfig,
-    provider: Arc<CryptoProvider>,
-    backend: CryptoBackend,
-    rtc: CoreAccess,
+    core: Core,
     now: Instant,
-    out: VecDeque<Output>,
-    events: Vec<PeerEvent>,
-    dirty: bool,
-    core_deadline: Option<Instant>,
-    /// The time of the core's clock.
-    core_now: Instant,
+    out: Outbox,
     local_creds: IceCreds,
     remote_creds: Option<IceCreds>,
     ufrags: VecDeque<String>,
@@ -136,10 +107,6 @@ pub struct Peer {
     names: gathering::Names,
     channels: Channels,
     tracks: Tracks,
-    /// Number of packets given to the core since its clock was advanced.
-    unsent: usize,
-    joined: joined::Joined,
-    early: early::Early,
     connectivity: Connectivity,
     recovery: recovery::Recovery,
     resend: resend::Resend,
@@ -153,10 +120,6 @@ pub struct Peer {
     /// Validated streams: local and remote address.
     tcp_proved: Vec<(SocketAddr, SocketAddr)>,
     unknown_errors: checks::Errors,
-    dtls: Dtls,
-    dtls_fault: Option<String>,
-    handshake_since: Option<Instant>,
-    handshake_failed: Option<Instant>,
     ice_state: IceConnectionState,
     state: ConnectionState,
     /// Counters kept here; other figures are looked up on request.
@@ -183,21 +146,15 @@ impl Peer {
     ///
     /// Returns [`PeerError::Config`] or [`PeerError::Crypto`].
     pub fn new(config: PeerConfig, now: Instant) -> Result<Self, PeerError> {
-        let core = core::build(&config, now)?;
+        let built = core::build(&config, |core| tracks::configure(core, &config), now)?;
         let limits = &config.limits;
-        let tracks = Tracks::new(&config, &core.creds.ufrag);
+        let tracks = Tracks::new(&config, &built.creds.ufrag);
         let mut peer = Self {
-            provider: core.provider,
-            backend: core.backend,
-            rtc: core.rtc,
+            core: built.core,
             now,
-            out: VecDeque::new(),
-            events: Vec::new(),
-            dirty: true,
-            core_deadline: None,
-            core_now: now,
+            out: Outbox::default(),
             ufrags: VecDeque::new(),
-            local_creds: core.creds,
+            local_creds: built.creds,
             remote_creds: None,
             negotiation: Negotiation::new(),
             pending: PendingCandidates::new(limits.max_pending_local, limits.max_pending_remote),
@@ -207,23 +164,16 @@ impl Peer {
             names: gathering::Names::new(config.seed),
             channels: Channels::new(),
             tracks,
-            unsent: 0,
-            joined: joined::Joined::default(),
-            early: early::Early::default(),
             connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
             recovery: recovery::Recovery::default(),
             resend: resend::Resend::default(),
-            feedback: feedback::Feedback::new(core.keys),
+            feedback: feedback::Feedback::new(built.keys),
             validated: ValidatedAddresses::new(limits.max_validated_addresses),
             validated_tcp: ValidatedAddresses::new(limits.max_validated_addresses),
             tcp: TcpPaths::default(),
             tcp_verified: false,
             tcp_proved: Vec::new(),
             unknown_errors: checks::Errors::default(),
-            dtls: Dtls::New,
-            dtls_fault: None,
-            handshake_since: None,
-            handshake_failed: None,
             ice_state: IceConnectionState::New,
             state: ConnectionState::New,
             stats: PeerStats::default(),
@@ -310,7 +260,7 @@ impl Peer {
                 self.core_timeout();
             }
         }
-        self.dirty = true;
+        self.core.touch();
         self.settle();
         Ok(())
     }
@@ -318,15 +268,12 @@ impl Peer {
     /// Returns the next output. Call it until it returns [`Output::Timeout`], which means that the peer is drained.
     pub fn poll_output(&mut self) -> Output {
         self.settle();
-        while let Some(output) = self.out.pop_front() {
+        while let Some(output) = self.out.pop() {
             if !self.is_stale(&output) {
                 return output;
             }
         }
-        if self.out.capacity() > MAX_IDLE_OUTPUTS {
-            // After a burst: a thousand idle peers must not keep the memory of one burst each.
-            self.out = VecDeque::new();
-        }
+        self.out.shrink();
         Output::Timeout(self.deadline())
     }
 
@@ -388,7 +335,8 @@ impl Peer {
         self.begin(now)?;
         let id = self.channels.create(config, &self.config.limits)?;
         if self.negotiation.has_application() {
-            self.channels.open_waiting(&mut self.rtc, &mut self.events);
+            self.channels
+                .open_waiting(&mut self.core, &mut self.out.events);
             // The core opens channels in its timeout.
             self.core_timeout();
         }
@@ -439,8 +387,8 @@ impl Peer {
         self.refresh_core_time();
         let limits = &self.config.limits;
         self.channels
-            .send(&mut self.rtc, channel, payload, limits, self.now)?;
-        self.dirty = true;
+            .send(&mut self.core, channel, payload, limits, self.now)?;
+        self.core.touch();
         Ok(())
     }
 
@@ -455,14 +403,14 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        self.channels.close(channel, &mut self.events)?;
+        self.channels.close(channel, &mut self.out.events)?;
         self.check_negotiation_needed();
         Ok(())
     }
 
     /// Returns properties and state of a channel; `None` if it does not exist or has closed.
     pub fn channel(&mut self, channel: ChannelId) -> Option<ChannelInfo> {
-        self.channels.info(channel, &mut self.rtc)
+        self.channels.info(channel, &mut self.core)
     }
 
     /// Returns all channels that are not closed, in order of creation.
@@ -510,7 +458,7 @@ impl Peer {
         }
         self.settle();
         self.advance(now);
-        self.dirty = true;
+        self.core.touch();
         Ok(())
     }
 
@@ -520,7 +468,7 @@ impl Peer {
     }
 
     fn event(&mut self, event: PeerEvent) {
-        self.events.push(event);
+        self.out.event(event);
     }
 
     fn route_ufrag(&mut self, ufrag: String) {
@@ -534,14 +482,14 @@ impl Peer {
             }
         }
         self.ufrags.push_back(ufrag.clone());
-        self.out.push_back(Output::Route(Route::Ufrag(ufrag)));
+        self.out.push(Output::Route(Route::Ufrag(ufrag)));
     }
 
     fn unroute_ufrag(&mut self, ufrag: &str) {
         if let Some(index) = self.ufrags.iter().position(|u| u == ufrag) {
             self.ufrags.remove(index);
             let gone = Route::DropUfrag(ufrag.to_owned());
-            self.out.push_back(Output::Route(gone));
+            self.out.push(Output::Route(gone));
         }
     }
 }

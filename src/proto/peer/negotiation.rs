@@ -22,7 +22,7 @@ use std::time::Instant;
 use str0m::IceCreds;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 
-use super::channels::CORE_BUFFER;
+use super::core::SEND_BUFFER;
 use super::description::{Description, check_own, own_attribute, own_media_lines, tagged_mid};
 use super::error::PeerError;
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
@@ -407,7 +407,7 @@ impl Peer {
         };
         self.wake_inactive(&media);
         if self.config.begin_sctp && answer.has_application() && !self.negotiation.application {
-            self.rtc.direct_api().start_sctp(true);
+            self.core.direct_api().start_sctp(true);
         }
         let accepted = self.apply(|rtc| rtc.sdp_api().accept_answer(core, parsed));
         if let Err(e) = accepted {
@@ -421,7 +421,7 @@ impl Peer {
             return Err(e);
         }
         // The core has restarted with credentials of its own.
-        self.rtc.direct_api().set_local_ice_credentials(creds);
+        self.core.direct_api().set_local_ice_credentials(creds);
         self.tracks_accepted(&answer.text, &media);
         let negotiation = &mut self.negotiation;
         negotiation.local.current = negotiation.local.pending.take();
@@ -457,7 +457,7 @@ impl Peer {
 
     /// The core has taken a remote description: credentials may be new.
     fn negotiated(&mut self, remote: &Description) {
-        self.local_creds = self.rtc.direct_api().local_ice_credentials();
+        self.local_creds = self.core.direct_api().local_ice_credentials();
         self.route_ufrag(self.local_creds.ufrag.clone());
         let before = self.remote_creds.replace(IceCreds {
             ufrag: remote.ufrag.clone(),
@@ -482,22 +482,23 @@ impl Peer {
     fn after_negotiation(&mut self, remote: &Description) {
         if let Some(bytes) = remote.max_message_size {
             // An association that was begun before the answer was read has the core's default.
-            let most = if self.config.begin_sctp || self.early.has_given_up() {
+            let most = if self.config.begin_sctp || self.core.began_sctp_early() {
                 64 * 1024
             } else {
                 // What is larger than the core's buffer would never be taken out of ours.
-                CORE_BUFFER.min(self.config.limits.max_send_buffer)
+                SEND_BUFFER.min(self.config.limits.max_send_buffer)
             };
             self.channels.set_max_message(bytes.min(most));
         }
         self.negotiation.application = remote.has_application();
         if self.negotiation.application {
-            self.channels.open_waiting(&mut self.rtc, &mut self.events);
+            self.channels
+                .open_waiting(&mut self.core, &mut self.out.events);
         } else if self.negotiation.application_offered && remote.rejects_application() {
             self.event(PeerEvent::Error(PeerError::BadDescription(
                 "the other side rejects data channels (its m=application has port 0)".into(),
             )));
-            self.channels.close_all(&mut self.events);
+            self.channels.close_all(&mut self.out.events);
         }
         self.pending.counts.unusable += remote.candidates_unreadable as u64;
         let early = self.pending.take_early(&remote.ufrag, self.now);
@@ -576,7 +577,7 @@ impl Peer {
             || (self.channels.has_waiting() && !n.application)
             || self.tracks.need_negotiation();
         if needed && !n.needed {
-            self.events.push(PeerEvent::NegotiationNeeded);
+            self.out.event(PeerEvent::NegotiationNeeded);
         }
         n.needed = needed;
     }

@@ -1,10 +1,11 @@
 //! Incoming packets: which sources are accepted, and what is passed to the core together.
 
 use str0m::ice::StunMessage;
-use str0m::net::{Protocol as CoreProtocol, Receive};
 
-use super::connectivity::{Ends, ValidatedAddresses};
-use super::{CryptoBackend, Dtls, Output, Peer, Route, joined};
+use super::connectivity::ValidatedAddresses;
+use super::core::Core;
+use super::ends::Ends;
+use super::{Output, Peer, Route};
 use crate::proto::ice::stun;
 use crate::proto::net::{Protocol, Received};
 
@@ -30,30 +31,27 @@ impl Peer {
             .validated_by(received.protocol)
             .data(received.source, now)
         {
-            self.connectivity.heard(ends_of(received), self.now);
-            self.resend.heard(ends_of(received));
+            self.connectivity.heard(Ends::of(received), self.now);
+            self.resend.heard(Ends::of(received));
         } else {
             // Only validated addresses reach DTLS, SRTP and SCTP.
             self.stats.unvalidated_dropped += 1;
             return;
         }
-        if joined::is_joined(received.contents) {
+        if Core::looks_joined(received.contents) {
             self.stats.malformed_dropped += 1;
             return;
         }
-        if self.hold_early(received) {
-            return;
-        }
-        if self.may_join(received) && self.joined.push(received) {
+        if self.hold_early(received) || self.core.join(received) {
             return;
         }
         self.settle();
-        if self.may_join(received) && self.joined.push(received) {
+        if self.core.join(received) {
             return;
         }
         let placed = self.place_stream(received.contents);
         let repair = self.repair_in(received.contents);
-        self.core_receive(received);
+        self.core.receive(received, self.now, &mut self.out.events);
         if let Some(ssrc) = placed {
             self.confirm_stream(ssrc);
         }
@@ -65,52 +63,11 @@ impl Peer {
         }
     }
 
-    /// Returns `true` if a datagram may wait for others, to be passed to the core together: DTLS (RFC 7983 §7) of our
-    /// own implementation, after the handshake.
-    fn may_join(&self, received: &Received<'_>) -> bool {
-        self.dtls == Dtls::Connected
-            && received.protocol == Protocol::Udp
-            && self.backend != CryptoBackend::OpenSsl
-            && matches!(received.contents.first(), Some(20..=63))
-    }
-
-    /// Passes the joined datagrams to the core.
-    pub(super) fn receive_joined(&mut self) {
-        if let Some((source, destination, contents)) = self.joined.take() {
-            self.core_receive(&Received {
-                protocol: Protocol::Udp,
-                source,
-                destination,
-                contents: &contents,
-            });
-        }
-    }
-
-    pub(super) fn core_receive(&mut self, received: &Received<'_>) {
-        let protocol = match received.protocol {
-            Protocol::Udp => CoreProtocol::Udp,
-            Protocol::Tcp | Protocol::IceTcp => CoreProtocol::Tcp,
-        };
-        let receive = Receive::new(
-            protocol,
-            received.source,
-            received.destination,
-            received.contents,
-        );
-        match receive {
-            Ok(receive) => {
-                self.core_now = self.now;
-                self.dirty = true;
-                let input = str0m::Input::Receive(self.now, receive);
-                if let Err(e) = self.rtc.handle_input(input) {
-                    self.on_core_fault(&e);
-                }
-            }
-            Err(e) => {
-                self.stats.malformed_dropped += 1;
-                log::trace!("datagram from {}: {e}", received.source);
-            }
-        }
+    /// Keeps a datagram back while an answer with data channels is awaited. Returns `true` if it was kept.
+    fn hold_early(&mut self, received: &Received<'_>) -> bool {
+        self.negotiation.awaits_application()
+            && self.core.is_connected()
+            && self.core.early().hold(received, self.now)
     }
 
     /// Returns the validated addresses for this protocol: TCP ports are not UDP ports.
@@ -136,7 +93,7 @@ impl Peer {
         } else {
             self.remote_creds.as_ref().map(|c| c.pass.as_str())
         };
-        let hmac = self.provider.sha1_hmac_provider;
+        let hmac = self.core.provider().sha1_hmac_provider;
         let verified = password.is_some_and(|password| {
             message.verify(password.as_bytes(), |key, data| hmac.sha1_hmac(key, data))
         });
@@ -144,7 +101,7 @@ impl Peer {
             self.stats.stun_rejected += 1;
             return false;
         }
-        let ends = ends_of(received);
+        let ends = Ends::of(received);
         if is_request && self.refuse_unknown(received, ends) {
             return false;
         }
@@ -166,23 +123,14 @@ impl Peer {
             return true;
         }
         if let Some(evicted) = evicted {
-            self.out
-                .push_back(Output::Route(Route::DropAddress(evicted)));
+            self.out.push(Output::Route(Route::DropAddress(evicted)));
         }
         // Datagrams through a relay are routed by the relay's own socket.
         if !self.gatherer.is_relayed(received.destination) && self.validated.route(received.source)
         {
             self.out
-                .push_back(Output::Route(Route::Address(received.source)));
+                .push(Output::Route(Route::Address(received.source)));
         }
         true
-    }
-}
-
-fn ends_of(received: &Received<'_>) -> Ends {
-    Ends {
-        protocol: received.protocol,
-        local: received.destination,
-        remote: received.source,
     }
 }

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Peer;
-use super::connectivity::Ends;
+use super::ends::Ends;
 use super::state::IceConnectionState as Ice;
 use crate::proto::net::{NetworkChange, Protocol};
 

@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::connectivity::Ends;
-use super::{Dtls, Peer};
+use super::Peer;
+use super::ends::Ends;
 
 /// Maximum number of datagrams kept: enough to show the remote peer a gap, few enough for any path.
 const MAX_KEPT: usize = 16;
@@ -115,7 +115,7 @@ impl Peer {
     /// acknowledgements.
     pub(super) fn keep_for_resend(&mut self, contents: &[u8]) {
         let is_dtls = matches!(contents.first(), Some(20..=63));
-        if is_dtls && self.dtls == Dtls::Connected && self.channels.buffered() > 0 {
+        if is_dtls && self.core.is_connected() && self.channels.buffered() > 0 {
             self.resend.keep(contents);
         }
     }

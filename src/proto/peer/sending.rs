@@ -1,26 +1,25 @@
 //! Outgoing packets: protocol, relay, and repetition on several paths.
 
 use str0m::ice::StunMessage;
-use str0m::net::Protocol as CoreProtocol;
 
-use super::connectivity::Ends;
+use super::core::Outgoing;
+use super::ends::Ends;
 use super::{Output, Peer};
 use crate::proto::ice::stun;
 use crate::proto::net::{Protocol, Transmit};
 
 impl Peer {
     /// Sends one of the core's datagrams.
-    pub(super) fn on_transmit(&mut self, transmit: str0m::net::Transmit) {
-        let ends = ends_of(&transmit);
-        for datagram in self.leaving(transmit) {
+    pub(super) fn on_transmit(&mut self, outgoing: Outgoing) {
+        let ends = outgoing.ends;
+        for datagram in self.leaving(outgoing) {
             self.send_on(ends, datagram);
         }
     }
 
     /// Returns what is sent in place of one of the core's datagrams, and records it.
-    fn leaving(&mut self, transmit: str0m::net::Transmit) -> Vec<Vec<u8>> {
-        let ends = ends_of(&transmit);
-        let contents: Vec<u8> = transmit.contents.into();
+    fn leaving(&mut self, outgoing: Outgoing) -> Vec<Vec<u8>> {
+        let Outgoing { ends, contents } = outgoing;
         if stun::is_stun(&contents) {
             self.check_leaves(&contents);
             if StunMessage::parse(&contents).is_ok_and(|m| m.use_candidate()) {
@@ -45,9 +44,9 @@ impl Peer {
     /// Sends the core's last datagrams, close messages that are not repeated. During an ICE restart the core uses the
     /// old path until there is a new one, but the remote peer may have left it already: so they are sent on all working
     /// paths. DTLS and SRTP drop duplicates.
-    pub(super) fn farewell(&mut self, transmit: str0m::net::Transmit) {
-        let ends = ends_of(&transmit);
-        for datagram in self.leaving(transmit) {
+    pub(super) fn farewell(&mut self, outgoing: Outgoing) {
+        let ends = outgoing.ends;
+        for datagram in self.leaving(outgoing) {
             if !stun::is_stun(&datagram) {
                 for other in self.connectivity.other_paths(ends, self.now) {
                     self.send_on(other, datagram.clone());
@@ -72,18 +71,7 @@ impl Peer {
             contents,
         };
         if !self.gatherer.has_relays() || !self.relay(&transmit) {
-            self.out.push_back(Output::Transmit(transmit));
+            self.out.push(Output::Transmit(transmit));
         }
-    }
-}
-
-fn ends_of(transmit: &str0m::net::Transmit) -> Ends {
-    Ends {
-        protocol: match transmit.proto {
-            CoreProtocol::Udp => Protocol::Udp,
-            _ => Protocol::IceTcp,
-        },
-        local: transmit.source,
-        remote: transmit.destination,
     }
 }

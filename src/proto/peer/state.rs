@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use super::Dtls;
 use super::channels::ChannelId;
 use super::error::PeerError;
 use super::tracks::{
@@ -197,18 +196,5 @@ impl Message {
             return Self::Binary(data);
         }
         String::from_utf8(data).map_or_else(|e| Self::Binary(e.into_bytes()), Self::Text)
-    }
-}
-
-/// Derives the connection state (W3C WebRTC §4.3.3).
-pub(super) fn connection_state(ice: IceConnectionState, dtls: Dtls) -> ConnectionState {
-    use IceConnectionState as I;
-    match (ice, dtls) {
-        (I::Closed, _) => ConnectionState::Closed,
-        (I::Failed, _) | (_, Dtls::Failed) => ConnectionState::Failed,
-        (I::Disconnected, _) => ConnectionState::Disconnected,
-        (I::New, _) => ConnectionState::New,
-        (I::Connected | I::Completed, Dtls::Connected) => ConnectionState::Connected,
-        (I::Checking | I::Connected | I::Completed, _) => ConnectionState::Connecting,
     }
 }

@@ -58,7 +58,10 @@ impl Peer {
             .stats
             .path
             .and_then(|(l, _)| self.gatherer.relay_transport(l));
+        let refused = self.core.counts();
         PeerStats {
+            core_errors: refused.errors,
+            malformed_dropped: self.stats.malformed_dropped + refused.malformed,
             candidates: self.pending.counts,
             relay_protocol: relay,
             channels: self.channels.len(),

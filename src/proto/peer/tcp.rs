@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use str0m::net::{Protocol as CoreProtocol, TcpType as CoreTcpType};
 use str0m::{Candidate, CandidateKind};
 
-use super::connectivity::Ends;
+use super::ends::Ends;
 use super::{Output, Peer, Route};
 use crate::proto::ice::candidate::{CandidateAddress, CandidateType, IceCandidate};
 use crate::proto::ice::stun;
@@ -31,8 +31,7 @@ impl Peer {
             }
             self.tcp_proved.push((local, remote));
             self.close_streams(|tcp| tcp.proved(local, remote));
-            self.out
-                .push_back(Output::Route(Route::Stream(local, remote)));
+            self.out.push(Output::Route(Route::Stream(local, remote)));
         }
     }
 
@@ -45,13 +44,13 @@ impl Peer {
             match self.tcp.send(base, remote, &contents, is_check, self.now) {
                 Sending::From(local) => source = local,
                 Sending::Open(request) => {
-                    self.out.push_back(Output::OpenSocket(request));
+                    self.out.push(Output::OpenSocket(request));
                     return;
                 }
                 Sending::Kept => return,
             }
         }
-        self.out.push_back(Output::Transmit(Transmit {
+        self.out.push(Output::Transmit(Transmit {
             protocol: Protocol::IceTcp,
             source,
             destination: ends.remote,
@@ -67,7 +66,7 @@ impl Peer {
                     return;
                 };
                 if let Some((destination, contents)) = self.tcp.opened(id, local) {
-                    self.out.push_back(Output::Transmit(Transmit {
+                    self.out.push(Output::Transmit(Transmit {
                         protocol: Protocol::IceTcp,
                         source: local,
                         destination,
@@ -77,7 +76,7 @@ impl Peer {
             }
             SocketReply::Failed(why) => {
                 log::debug!("ICE-TCP: {why}");
-                self.out.push_back(Output::CloseSocket(id));
+                self.out.push(Output::CloseSocket(id));
                 if let Some((local, remote)) = self.tcp.failed(id, self.now) {
                     self.validated_tcp.remove(remote);
                     self.path_lost(local, remote);
@@ -103,16 +102,11 @@ impl Peer {
             None,
             None,
         );
-        self.rtc.direct_api().invalidate_candidate(&gone);
+        self.core.direct_api().invalidate_candidate(&gone);
     }
 
     fn path_lost(&mut self, local: SocketAddr, remote: SocketAddr) {
-        let protocol = Protocol::IceTcp;
-        let ends = Ends {
-            protocol,
-            local,
-            remote,
-        };
+        let ends = Ends::of_stream(local, remote);
         self.connectivity.lost(ends, self.now);
     }
 
@@ -124,7 +118,7 @@ impl Peer {
     /// Closes streams that are no longer needed.
     pub(super) fn close_streams(&mut self, which: impl FnOnce(&mut TcpPaths) -> Vec<SocketId>) {
         let closed = which(&mut self.tcp).into_iter();
-        self.out.extend(closed.map(Output::CloseSocket));
+        closed.for_each(|id| self.out.push(Output::CloseSocket(id)));
     }
 }
 

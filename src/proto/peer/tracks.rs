@@ -15,6 +15,7 @@ mod bitrate;
 mod codec;
 mod config;
 mod direction;
+mod events;
 pub(super) mod extensions;
 mod frame;
 mod history;
@@ -32,6 +33,7 @@ mod unannounced;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::RtcConfig;
 use str0m::media::Mid;
 
 use super::config::{Limits, PeerConfig};
@@ -121,6 +123,12 @@ struct Agreed {
     we_offered: bool,
     current: Direction,
     codecs_said: u32,
+}
+
+/// Tells the core what the configuration says about media.
+pub(super) fn configure(core: RtcConfig, config: &PeerConfig) -> Result<RtcConfig, PeerError> {
+    let core = core.set_rtp_mode(config.media_mode == MediaMode::Packets);
+    extensions::configure(config.codecs.configure(core), &config.header_extensions)
 }
 
 #[derive(Debug)]

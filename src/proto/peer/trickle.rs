@@ -71,7 +71,7 @@ impl Peer {
         if !mdns::is_local(host) || !self.names.wait(candidate) {
             return false;
         }
-        self.out.push_back(Output::Resolve(host.clone()));
+        self.out.push(Output::Resolve(host.clone()));
         true
     }
 
@@ -140,7 +140,7 @@ impl Peer {
                 }
                 self.negotiation.remote_in_generation += 1;
                 counts.applied += 1;
-                self.rtc.add_remote_candidate(parsed);
+                self.core.add_remote_candidate(parsed);
             }
             Err(e) => {
                 counts.unusable += 1;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use str0m::crypto::dtls::DtlsCert;
 
-use super::{CryptoBackend, CryptoError, provider};
+use super::backend::{CryptoBackend, CryptoError};
+use super::provider::provider;
 
 /// An X.509 certificate with its private key, which authenticates a peer (RFC 8827 section 5.6): the remote peer
 /// compares it with the fingerprint in the SDP.

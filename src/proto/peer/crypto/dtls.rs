@@ -12,10 +12,9 @@ use str0m::crypto::dtls::{
     DtlsCert, DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
 };
 
-use super::ExportedKeys;
-use super::identity;
 use super::refusal::Refusal;
-use crate::proto::peer::{empty, joined};
+use super::srtp::ExportedKeys;
+use super::{empty, identity, joined};
 
 /// Maximum number of configurations cached, by MTU; the oldest is removed first. A peer with another MTU only pays for
 /// the verification again.

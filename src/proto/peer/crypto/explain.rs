@@ -2,7 +2,7 @@
 
 use str0m::RtcError;
 
-use super::CryptoBackend;
+use super::backend::CryptoBackend;
 
 /// dimpl's errors for unreadable certificates: on other curves, or missing.
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]

@@ -18,9 +18,8 @@ use str0m::crypto::{
     SrtpProvider, SupportedAeadAes128Gcm, SupportedAeadAes256Gcm, SupportedAes128CmSha1_80,
 };
 
-use super::ExportedKeys;
-use super::identity;
-use crate::proto::peer::{empty, joined};
+use super::srtp::ExportedKeys;
+use super::{empty, identity, joined};
 
 /// First byte of a record with SCTP.
 pub(crate) const DATA: u8 = 23;

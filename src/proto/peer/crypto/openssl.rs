@@ -12,9 +12,8 @@ use str0m::crypto::dtls::{
 };
 use str0m::crypto::{CryptoError, CryptoProvider};
 
-use super::ExportedKeys;
-use super::identity;
-use crate::proto::peer::empty;
+use super::srtp::ExportedKeys;
+use super::{empty, identity};
 
 /// A DTLS provider based on `str0m-openssl`'s.
 #[derive(Debug)]

@@ -1,3 +1,8 @@
+use std::sync::{Arc, Mutex};
+
+use str0m::crypto::CryptoProvider;
+
+use super::provider::{PROVIDERS, SEED_CLASSES};
 use super::*;
 
 mod certificate;

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::super::Peer;
-use super::super::connectivity::Ends;
 use super::super::crypto::Srtcp;
+use super::super::ends::Ends;
 use super::{compound, is_rtcp};
 
 /// Maximum number of packets kept per peer, and for how long.
@@ -96,7 +96,7 @@ impl Peer {
         }
         if again.srtcp.is_none() {
             let keys = self.feedback.keys.as_ref();
-            again.srtcp = keys.and_then(|keys| keys.reports(&self.provider));
+            again.srtcp = keys.and_then(|keys| keys.reports(self.core.provider()));
         }
         let plain = again.srtcp.as_mut().and_then(|srtcp| srtcp.open(datagram));
         let (Some(plain), Some(path)) = (plain, path) else {

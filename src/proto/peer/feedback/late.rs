@@ -59,13 +59,13 @@ impl Peer {
             return None;
         };
         let repairs = second & 127;
-        let mut params = self.rtc.codec_config().params().iter();
+        let mut params = self.core.codec_config().params().iter();
         let main = params.find(|p| p.resend().is_some_and(|pt| *pt == repairs))?;
         let payload_type = *main.pt();
         let ssrc = u32::from_be_bytes(*datagram.get(8..)?.first_chunk()?);
         let index = self.feedback.late.index(ssrc, u16::from_be_bytes([*a, *b]));
         self.feedback.losses.deadline()?;
-        let mut api = self.rtc.direct_api();
+        let mut api = self.core.direct_api();
         let is_repaired_by = |main: &u32| {
             let stream = api.stream_rx(&Ssrc::from(*main));
             stream.is_some_and(|s| s.rtx() == Some(Ssrc::from(ssrc)))
@@ -87,7 +87,7 @@ impl Peer {
         }
         if feedback.late.srtp.is_none() {
             let keys = feedback.keys.as_ref();
-            feedback.late.srtp = keys.and_then(|keys| keys.receiving(&self.provider));
+            feedback.late.srtp = keys.and_then(|keys| keys.receiving(self.core.provider()));
         }
         let Some(srtp) = &mut feedback.late.srtp else {
             return;
@@ -110,7 +110,7 @@ impl Peer {
             return;
         };
         let now = self.now;
-        self.dirty = true;
+        self.core.touch();
         self.on_packet(Incoming {
             ssrc: repair.main,
             number,

@@ -4,7 +4,7 @@ use str0m::RtcError;
 use str0m::change::SdpOffer;
 use str0m::error::SdpError as SdpParseError;
 
-use super::super::core_access::replace_credentials;
+use super::super::core::replace_credentials;
 use super::super::description::Description;
 use super::super::error::PeerError;
 use super::super::tracks::remote_media;
@@ -22,17 +22,17 @@ impl Peer {
         // The core has no SSRC for an m-line that receives layers.
         self.declare_senders();
         let mut sdp = self.tracks.write_local(answer.to_sdp_string(), false);
-        let made = self.rtc.direct_api().local_ice_credentials();
+        let made = self.core.direct_api().local_ice_credentials();
         if made != self.local_creds {
-            let creds = self.rtc.credentials();
+            let creds = self.core.credentials();
             sdp = replace_credentials(&sdp, &made, &creds);
-            self.rtc.direct_api().set_local_ice_credentials(creds);
+            self.core.direct_api().set_local_ice_credentials(creds);
         }
         let sdp = self.as_offered(&sdp, &offer.lines)?;
         self.negotiated(&offer);
         self.keep_additions();
         if let Some(earlier) = self.negotiation.taken_back.take() {
-            let mut api = self.rtc.sdp_api();
+            let mut api = self.core.sdp_api();
             api.merge(earlier);
             // Once there are data channels, no announcement is needed. Other needs are evaluated anew.
             if let Some((_, core)) = api.apply()

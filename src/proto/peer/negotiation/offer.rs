@@ -1,6 +1,6 @@
 //! Obtaining an offer from the core.
 
-use super::super::core_access::replace_credentials;
+use super::super::core::replace_credentials;
 use super::super::description::own_attribute;
 use super::super::error::PeerError;
 use super::{Created, Peer};
@@ -16,7 +16,7 @@ impl Peer {
         self.declare_senders();
         // Without a current description there is nothing to restart.
         let restart = self.negotiation.restart_wanted && !self.negotiation.lines.is_empty();
-        let mut api = self.rtc.sdp_api();
+        let mut api = self.core.sdp_api();
         if !self.negotiation.application
             && !self.negotiation.application_offered
             && let Some((stream, config)) = self.channels.announcer()
@@ -40,7 +40,7 @@ impl Peer {
         let made = own_credentials(&sdp);
         let mut creds = self.local_creds.clone();
         if made != creds {
-            creds = self.rtc.credentials();
+            creds = self.core.credentials();
             sdp = replace_credentials(&sdp, &made, &creds);
         }
         let sdp = offer_as_negotiated(&sdp, &self.negotiation.lines);
@@ -69,7 +69,7 @@ impl Peer {
                 "nothing to offer: create a data channel or add a track first".into(),
             ));
         }
-        let mut api = self.rtc.sdp_api();
+        let mut api = self.core.sdp_api();
         let made = api.ice_restart(true);
         let Some((offer, core)) = api.apply() else {
             return Err(PeerError::Core("the core made no offer".into()));

@@ -193,7 +193,7 @@ impl Peer {
         found.has_track = false;
         found.direction = Direction::Inactive;
         if let Some(mid) = found.mid {
-            self.rtc.sdp_api().stop_media(mid);
+            self.core.sdp_api().stop_media(mid);
         } else if found.offered.is_none() {
             self.tracks.list.retain(|t| t.id != transceiver);
             self.event(PeerEvent::TransceiverStopped(transceiver));

@@ -59,7 +59,7 @@ impl Peer {
     ) -> Result<(), PeerError> {
         self.begin(now)?;
         let bitrate = Bitrate::bps(bits_per_second);
-        self.rtc.bwe().set_desired_bitrate(bitrate);
+        self.core.bwe().set_desired_bitrate(bitrate);
         Ok(())
     }
 

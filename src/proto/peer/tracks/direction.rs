@@ -127,7 +127,7 @@ impl Peer {
         if let Some(mid) = mid {
             // The next offer declares another SSRC.
             found.is_tuned = false;
-            let mut api = self.rtc.direct_api();
+            let mut api = self.core.direct_api();
             let ssrc = api.stream_tx_by_mid(mid, None).map(|stream| stream.ssrc());
             ssrc.map(|ssrc| api.remove_stream_tx(ssrc));
         }

@@ -205,7 +205,7 @@ impl Peer {
             return Err(PeerError::TrackNotBound);
         };
         let rid = frame.rid.as_deref().map(Rid::from);
-        if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, rid) {
+        if let Some(stream) = self.core.direct_api().stream_tx_by_mid(mid, rid) {
             check_queue(stream, &self.config)?;
         }
         let rate = bound.clock_rate;
@@ -227,13 +227,13 @@ impl Peer {
             return Err(wrong_mode("Frames"));
         }
         if transceiver.kind == MediaKind::Video
-            && let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, rid)
+            && let Some(stream) = self.core.direct_api().stream_tx_by_mid(mid, rid)
         {
             let round_trip = self.stats.round_trip_time.or(transceiver.round_trip());
             let history = &mut transceiver.layer(rid).history;
             history.frame(frame.data.len(), now, round_trip, stream);
         }
-        let Some(mut writer) = self.rtc.writer(mid) else {
+        let Some(mut writer) = self.core.writer(mid) else {
             return Err(PeerError::TrackNotBound);
         };
         if let Some(rid) = rid {
@@ -334,7 +334,7 @@ impl Peer {
         if self.config.media_mode == MediaMode::Packets {
             return self.stream_rx(mid, rid, |stream| stream.request_keyframe(kind));
         }
-        let Some(mut writer) = self.rtc.writer(mid) else {
+        let Some(mut writer) = self.core.writer(mid) else {
             return Err(PeerError::BadTrack("it is not negotiated yet".into()));
         };
         writer

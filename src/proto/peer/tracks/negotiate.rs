@@ -6,9 +6,9 @@
 use str0m::change::{SdpApi, SdpPendingOffer};
 use str0m::media::{Mid, Rid, Simulcast, SimulcastLayer};
 
+use super::super::Peer;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
-use super::super::{Dtls, Peer};
 use super::codec::{CodecParameters, MediaKind};
 use super::history::History;
 use super::sdp::{self, LocalMedia, RemoteMedia};
@@ -232,22 +232,22 @@ impl Peer {
             return Some(pending);
         }
         for (mid, kind) in &media {
-            self.rtc.direct_api().declare_media(*mid, *kind);
+            self.core.direct_api().declare_media(*mid, *kind);
         }
-        let mut api = self.rtc.sdp_api();
+        let mut api = self.core.sdp_api();
         api.merge(pending);
         let rest = api.apply().map(|(_, pending)| pending);
         for (mid, _) in &media {
-            self.rtc.direct_api().remove_media(*mid);
+            self.core.direct_api().remove_media(*mid);
         }
-        self.tracks.drop_unheard_of(&mut self.events);
+        self.tracks.drop_unheard_of(&mut self.out.events);
         rest
     }
 
     /// Ends our pending offer without keeping anything of it.
     pub(in super::super) fn forget_offered_media(&mut self) {
         self.tracks.take_offered();
-        self.tracks.drop_unheard_of(&mut self.events);
+        self.tracks.drop_unheard_of(&mut self.out.events);
     }
 
     /// Declares SSRCs in our offer for sending on remote m-lines.
@@ -256,7 +256,7 @@ impl Peer {
             let Some(mid) = t.mid.filter(|_| t.direction.is_sending() && !t.stopping) else {
                 continue;
             };
-            let mut api = self.rtc.direct_api();
+            let mut api = self.core.direct_api();
             if !t.send_rids.is_empty() || api.stream_tx_by_mid(mid, None).is_some() {
                 continue;
             }
@@ -264,9 +264,9 @@ impl Peer {
             let has_rtx = t.kind == MediaKind::Video;
             let rtx =
                 has_rtx.then(|| std::iter::repeat_with(|| api.new_ssrc()).find(|r| *r != ssrc));
-            let is_negotiated = self.rtc.media(mid).is_some();
+            let is_negotiated = self.core.media(mid).is_some();
             if is_negotiated {
-                self.rtc
+                self.core
                     .direct_api()
                     .declare_stream_tx(ssrc, rtx.flatten(), mid, None);
             }
@@ -278,12 +278,12 @@ impl Peer {
         for m in media.iter().filter(|m| m.direction.is_receiving()) {
             let mid = Mid::from(m.mid.as_str());
             let is_inactive = self
-                .rtc
+                .core
                 .media(mid)
                 .is_some_and(|c| !c.stopped() && c.direction() == Direction::Inactive.to_core());
             if is_inactive {
                 let direction = Direction::RecvOnly.to_core();
-                self.rtc.sdp_api().set_direction(mid, direction);
+                self.core.sdp_api().set_direction(mid, direction);
             }
         }
     }
@@ -313,7 +313,7 @@ impl Peer {
             if let Some(mid) = t.offered.take() {
                 t.mid = Some(mid);
                 if t.stopping {
-                    self.rtc.sdp_api().stop_media(mid);
+                    self.core.sdp_api().stop_media(mid);
                 }
             }
             let offered = t.offering.take();
@@ -366,7 +366,7 @@ impl Peer {
             let layers = t.send_rids.iter().map(|r| Some(Rid::from(r.as_str())));
             let single = t.send_rids.is_empty().then_some(None);
             for rid in layers.chain(single) {
-                if let Some(stream) = self.rtc.direct_api().stream_tx_by_mid(mid, rid) {
+                if let Some(stream) = self.core.direct_api().stream_tx_by_mid(mid, rid) {
                     History::begin(stream);
                     t.is_tuned = true;
                 }
@@ -381,12 +381,12 @@ impl Peer {
             let Some(mid) = t.mid else {
                 continue;
             };
-            let mut params = self.rtc.codec_config().params().iter();
+            let mut params = self.core.codec_config().params().iter();
             let agreed = |pt: u8| t.codecs.iter().any(|c| c.payload_type == pt);
             if !params.any(|p| agreed(*p.pt()) && p.fb_nack()) {
                 continue;
             }
-            if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
+            if let Some(stream) = self.core.direct_api().stream_rx_by_mid(mid, None) {
                 stream.suppress_nack(false);
             }
         }
@@ -399,7 +399,7 @@ impl Peer {
         let agreed: Vec<u8> = videos
             .flat_map(|t| t.codecs.iter().map(|c| c.payload_type))
             .collect();
-        let params = self.rtc.codec_config().params().iter();
+        let params = self.core.codec_config().params().iter();
         let types = params
             .filter(|p| p.resend().is_none() && p.fb_nack())
             .map(|p| *p.pt())
@@ -416,10 +416,10 @@ impl Peer {
             return;
         };
         let direction = agreed.current.to_core();
-        let is_there = self.rtc.media(mid).is_some_and(|c| !c.disabled());
+        let is_there = self.core.media(mid).is_some_and(|c| !c.disabled());
         if is_there {
             // Without `apply` this changes the current state, and offers nothing.
-            self.rtc.sdp_api().set_direction(mid, direction);
+            self.core.sdp_api().set_direction(mid, direction);
         }
     }
 
@@ -432,7 +432,7 @@ impl Peer {
             return;
         };
         let we_offered = t.agreed.is_some_and(|a| a.we_offered);
-        let is_disabled = self.rtc.media(mid).is_none_or(|c| c.disabled());
+        let is_disabled = self.core.media(mid).is_none_or(|c| c.disabled());
         let codecs = self.negotiated_codecs(mid);
         let Ok(t) = self.tracks.find(id) else {
             return;
@@ -479,11 +479,11 @@ impl Peer {
 
     /// Returns the negotiated codecs in the remote peer's order of preference.
     fn negotiated_codecs(&mut self, mid: Mid) -> Vec<CodecParameters> {
-        let Some(media) = self.rtc.media(mid) else {
+        let Some(media) = self.core.media(mid) else {
             return Vec::new();
         };
         let order = media.remote_pts();
-        let known = self.rtc.codec_config().params().iter();
+        let known = self.core.codec_config().params().iter();
         let mut all: Vec<CodecParameters> = known
             .filter(|p| order.contains(&p.pt()))
             .filter_map(CodecParameters::from_core)
@@ -494,7 +494,7 @@ impl Peer {
 
     /// Removes stopped transceivers that both sides know of.
     fn drop_stopped(&mut self) {
-        let events = &mut self.events;
+        let events = &mut self.out.events;
         self.tracks.list.retain(|t| {
             if t.over {
                 t.say_goodbye(events);
@@ -505,8 +505,8 @@ impl Peer {
 
     /// Reports which tracks can be written to, and which no longer can.
     pub(in super::super) fn update_bound(&mut self) {
-        let connected = self.dtls == Dtls::Connected;
-        let events = &mut self.events;
+        let connected = self.core.is_connected();
+        let events = &mut self.out.events;
         for t in &mut self.tracks.list {
             let can = connected
                 && t.has_track
@@ -559,6 +559,6 @@ impl Peer {
                 begun.push(PeerEvent::TrackRemoved(t.id));
             }
         }
-        self.events.append(&mut begun);
+        self.out.events.append(&mut begun);
     }
 }

@@ -181,7 +181,7 @@ impl Peer {
                 limit: MAX_PAYLOAD,
             });
         }
-        if self.unsent >= MAX_UNSENT_PACKETS || self.out.len() >= MAX_UNSENT_PACKETS {
+        if self.core.unsent() >= MAX_UNSENT_PACKETS || self.out.len() >= MAX_UNSENT_PACKETS {
             return Err(PeerError::LimitReached {
                 limit: "unsent packets of a peer",
                 value: MAX_UNSENT_PACKETS,
@@ -197,13 +197,13 @@ impl Peer {
         // The core has remote layers with the same name.
         let in_layers = !transceiver.send_rids.is_empty()
             && matches!(
-                self.rtc.media(mid).map(Media::rids_tx),
+                self.core.media(mid).map(Media::rids_tx),
                 Some(Rids::Specific(_))
             );
         if in_layers != rid.is_some() {
             return Err(no_layer(packet.rid.as_deref()));
         }
-        let mut api = self.rtc.direct_api();
+        let mut api = self.core.direct_api();
         let Some(stream) = api.stream_tx_by_mid(mid, rid) else {
             return Err(no_layer(packet.rid.as_deref()));
         };
@@ -252,8 +252,7 @@ impl Peer {
         transceiver.has_sent = true;
         transceiver.sent.0 += 1;
         transceiver.sent.1 += packet.payload.len() as u64;
-        self.unsent += 1;
-        self.dirty = true;
+        self.core.note_written();
         Ok(())
     }
 
@@ -276,14 +275,14 @@ impl Peer {
     /// Handles a packet that arrives for the first time.
     pub(in super::super) fn on_packet(&mut self, packet: Incoming<'_>) {
         let (mid, rid) = {
-            let mut api = self.rtc.direct_api();
+            let mut api = self.core.direct_api();
             match api.stream_rx(&Ssrc::from(packet.ssrc)) {
                 Some(stream) => (stream.mid(), stream.rid()),
                 None => return,
             }
         };
         let payload_type = packet.payload_type;
-        let is_repairable = (self.rtc.codec_config().params().iter())
+        let is_repairable = (self.core.codec_config().params().iter())
             .any(|p| *p.pt() == payload_type && p.fb_nack());
         let Some(transceiver) = self.tracks.by_core_mid(mid) else {
             return;
@@ -341,21 +340,13 @@ impl Peer {
         }
     }
 
-    /// Advances the core's clock, so that written packets are sent.
-    pub(in super::super) fn flush_written(&mut self) {
-        if self.unsent > 0 {
-            self.unsent = 0;
-            self.core_timeout();
-        }
-    }
-
     pub(super) fn stream_rx(
         &mut self,
         mid: Mid,
         rid: Option<&str>,
         act: impl FnOnce(&mut str0m::rtp::StreamRx),
     ) -> Result<(), PeerError> {
-        let mut api = self.rtc.direct_api();
+        let mut api = self.core.direct_api();
         match api.stream_rx_by_mid(mid, rid.map(Rid::from)) {
             Some(stream) => {
                 act(stream);

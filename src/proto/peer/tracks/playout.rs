@@ -88,7 +88,7 @@ impl Peer {
         rate: u32,
         arrival: Arrival<PeerEvent>,
     ) {
-        let (now, events) = (self.now, &mut self.events);
+        let (now, events) = (self.now, &mut self.out.events);
         let Some(config) = &self.config.jitter_buffer else {
             events.push(arrival.item);
             return;
@@ -107,7 +107,7 @@ impl Peer {
         }
         for held in self.tracks.list.iter_mut().flat_map(|t| &mut t.held) {
             if held.due.is_some_and(|due| due <= self.now) {
-                held.release(self.now, &mut self.events);
+                held.release(self.now, &mut self.out.events);
             }
         }
         self.tracks.note_due();

@@ -60,8 +60,8 @@ impl Peer {
         }
         let found = known.types.iter().find(|(pt, _, _)| *pt == payload_type);
         let (_, mid, is_repair) = *found?;
-        self.rtc.media(mid)?;
-        let mut api = self.rtc.direct_api();
+        self.core.media(mid)?;
+        let mut api = self.core.direct_api();
         if api.stream_rx(&Ssrc::from(ssrc)).is_some() {
             return None;
         }
@@ -80,7 +80,7 @@ impl Peer {
     /// Called after the core has handled the first packet of a stream. If it was not authentic (RFC 3711 §3.3), the
     /// stream is removed.
     pub(in super::super) fn confirm_stream(&mut self, ssrc: u32) {
-        let mut api = self.rtc.direct_api();
+        let mut api = self.core.direct_api();
         let stream = api.stream_rx(&Ssrc::from(ssrc));
         if stream.is_some_and(|s| s.last_time().is_some()) {
             log::debug!("SSRC {ssrc} is in no description; its payload type tells its m-line");

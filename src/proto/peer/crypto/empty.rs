@@ -10,9 +10,9 @@ use std::borrow::Cow;
 use crc::{CRC_32_ISCSI, Crc, Table};
 
 /// Placeholder for an empty text message, written as text. It is not UTF-8, so no real text equals it.
-pub(super) const EMPTY_TEXT: &[u8] = &[0xFF];
+pub(in super::super) const EMPTY_TEXT: &[u8] = &[0xFF];
 /// Placeholder for an empty binary message, also written as text.
-pub(super) const EMPTY_BINARY: &[u8] = &[0xFE];
+pub(in super::super) const EMPTY_BINARY: &[u8] = &[0xFE];
 
 const HEADER: usize = 12;
 const DATA_HEADER: usize = 16;

@@ -22,7 +22,7 @@ const LENGTH: usize = 2;
 
 /// Datagrams that wait for the next drain.
 #[derive(Debug, Default)]
-pub(super) struct Joined {
+pub(in super::super) struct Joined {
     bytes: Vec<u8>,
     count: usize,
     way: Option<(SocketAddr, SocketAddr)>,
@@ -48,11 +48,6 @@ impl Joined {
         true
     }
 
-    /// Returns `true` if no datagram waits.
-    pub fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     /// Takes all waiting datagrams: source, destination, and the datagram or the joined form of several.
     pub fn take(&mut self) -> Option<(SocketAddr, SocketAddr, Vec<u8>)> {
         let (source, destination) = self.way.take()?;
@@ -65,7 +60,7 @@ impl Joined {
 }
 
 /// Returns `true` for the joined form, and for datagrams that would be mistaken for it.
-pub(super) fn is_joined(contents: &[u8]) -> bool {
+pub(in super::super) fn is_joined(contents: &[u8]) -> bool {
     contents.first() == Some(&MARK)
 }
 

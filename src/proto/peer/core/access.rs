@@ -67,7 +67,7 @@ fn credentials(random: &mut Random) -> IceCreds {
 }
 
 /// Replaces the credentials created by the core with ours in a local description.
-pub(super) fn replace_credentials(sdp: &str, made: &IceCreds, ours: &IceCreds) -> String {
+pub(in super::super) fn replace_credentials(sdp: &str, made: &IceCreds, ours: &IceCreds) -> String {
     sdp.replace(
         &format!("a=ice-ufrag:{}\r\n", made.ufrag),
         &format!("a=ice-ufrag:{}\r\n", ours.ufrag),

@@ -9,23 +9,42 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Dtls, Peer};
 use crate::proto::net::{Protocol, Received};
 
 /// Time limit. A lost INIT would be retransmitted after the same time (RFC 9260 §16).
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Maximum number of datagrams held; further ones are dropped. They are an INIT and messages of the DTLS 1.3 handshake.
-pub(super) const MAX_HELD: usize = 32;
+pub(in super::super) const MAX_HELD: usize = 32;
 
 /// DTLS datagrams held until the answer arrives.
 #[derive(Debug, Default)]
-pub(super) struct Early {
-    held: VecDeque<(Protocol, SocketAddr, SocketAddr, Vec<u8>)>,
-    /// When the first one arrived.
+pub(in super::super) struct Early {
+    held: VecDeque<Datagram>,
+    /// When the first came.
     since: Option<Instant>,
     /// Set if the answer was late and the core got the datagrams before it.
     given_up: bool,
+}
+
+/// A datagram that has come, with its contents.
+#[derive(Debug)]
+pub(in super::super) struct Datagram {
+    protocol: Protocol,
+    source: SocketAddr,
+    destination: SocketAddr,
+    contents: Vec<u8>,
+}
+
+impl Datagram {
+    pub fn as_received(&self) -> Received<'_> {
+        Received {
+            protocol: self.protocol,
+            source: self.source,
+            destination: self.destination,
+            contents: &self.contents,
+        }
+    }
 }
 
 impl Early {
@@ -50,54 +69,39 @@ impl Early {
         self.held = VecDeque::new();
         self.since = None;
     }
-}
 
-impl Peer {
-    /// Holds a DTLS datagram (RFC 7983 §7) if an answer with data channels is awaited. Returns `true` if it was held.
-    pub(super) fn hold_early(&mut self, received: &Received<'_>) -> bool {
+    /// Keeps a datagram if it is DTLS (RFC 7983 §7): one with the INIT of an association whose answer is awaited.
+    /// Returns `false` if the core is to have it now.
+    pub fn hold(&mut self, received: &Received<'_>, now: Instant) -> bool {
         let is_dtls = matches!(received.contents.first(), Some(20..=63));
-        if !is_dtls || self.dtls != Dtls::Connected || !self.negotiation.awaits_application() {
+        if !is_dtls || self.given_up {
             return false;
         }
-        if self.early.given_up {
-            return false;
-        }
-        self.early.since.get_or_insert(self.now);
-        if self.early.held.len() < MAX_HELD {
-            let (source, destination) = (received.source, received.destination);
-            let contents = received.contents.to_vec();
-            let datagram = (received.protocol, source, destination, contents);
-            self.early.held.push_back(datagram);
+        self.since.get_or_insert(now);
+        if self.held.len() < MAX_HELD {
+            self.held.push_back(Datagram {
+                protocol: received.protocol,
+                source: received.source,
+                destination: received.destination,
+                contents: received.contents.to_vec(),
+            });
         }
         true
     }
 
-    /// Passes the held datagrams to the core if there is no reason to wait any more.
-    pub(super) fn release_early(&mut self) {
-        let Some(deadline) = self.early.deadline() else {
-            return;
-        };
-        if self.negotiation.awaits_application() {
-            if self.now < deadline {
-                return;
+    /// Returns the datagrams that have waited, for the core, if they have nothing to wait for any more. `awaits`: the
+    /// answer has not come.
+    pub fn release(&mut self, awaits: bool, now: Instant) -> Option<VecDeque<Datagram>> {
+        let deadline = self.deadline()?;
+        if awaits {
+            if now < deadline {
+                return None;
             }
             log::debug!("no answer for so long: data channels begin without it");
-            self.early.given_up = true;
+            self.given_up = true;
         }
-        self.early.since = None;
-        for (protocol, source, destination, contents) in std::mem::take(&mut self.early.held) {
-            self.settle();
-            if self.is_closed() {
-                return;
-            }
-            self.core_receive(&Received {
-                protocol,
-                source,
-                destination,
-                contents: &contents,
-            });
-        }
-        self.settle();
+        self.since = None;
+        Some(std::mem::take(&mut self.held))
     }
 }
 

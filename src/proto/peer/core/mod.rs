@@ -1,0 +1,578 @@
+//! str0m, driven: datagrams and the time go in, transmits and events come out one at a time.
+//!
+//! ```text
+//!   receive ──► joined, early ──►  Rtc  ──► step: Transmit, Event … Drained
+//!   timeout ─────────────────────►  │
+//!                                   └── DTLS and SRTP, of `peer/crypto`
+//! ```
+//!
+//! str0m asks that it be drained after each mutation. A drain is bounded: see [`Step::Endless`].
+
+mod access;
+mod build;
+mod dtls;
+mod early;
+
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::channel::{ChannelData, ChannelId};
+use str0m::crypto::CryptoProvider;
+use str0m::crypto::dtls::ProtocolVersion;
+use str0m::net::{Protocol as CoreProtocol, Receive};
+use str0m::{Event, IceConnectionState as CoreState, IceCreds, Rtc, RtcError};
+
+use self::access::CoreAccess;
+use self::dtls::Dtls;
+use self::early::Early;
+use super::config::Timing;
+use super::crypto::joined::{self, Joined};
+use super::crypto::{self, CryptoBackend, DtlsVersion};
+use super::ends::Ends;
+use super::error::{PeerError, panic_text};
+use super::state::{ConnectionState, IceConnectionState, PeerEvent};
+use crate::proto::net::{Protocol, Received};
+use crate::proto::sdp::Fingerprint;
+
+pub(super) use self::access::replace_credentials;
+pub(super) use self::build::build;
+#[cfg(any(test, feature = "testing"))]
+pub(super) use self::early::MAX_HELD;
+
+/// The core's own limit of buffered bytes over all channels. Above the sum of what is fed to it in practice; when it is
+/// reached, feeding waits.
+pub(super) const SEND_BUFFER: usize = 2 * 1024 * 1024;
+
+/// How often in a row the core may want a timeout at once.
+const MAX_IMMEDIATE_TIMEOUTS: usize = 8;
+
+/// The shortest time between two timeouts of a core that wants one at once, over and over.
+const MIN_TIMEOUT_STEP: Duration = Duration::from_millis(1);
+
+/// What the core is given to send may be timed wrongly by this much.
+const MAX_CORE_LAG: Duration = Duration::from_millis(1);
+
+/// A deadline further away than this is none.
+const FAR: Duration = Duration::from_secs(24 * 3600);
+
+/// One peer's core: str0m, its clock and its handshake.
+pub(super) struct Core {
+    rtc: CoreAccess,
+    provider: Arc<CryptoProvider>,
+    backend: CryptoBackend,
+    dtls: Dtls,
+    clock: Clock,
+    joined: Joined,
+    early: Early,
+    max_drain: usize,
+    counts: CoreCounts,
+}
+
+/// When the core was told the time, and when it wants to be told again.
+#[derive(Debug)]
+struct Clock {
+    /// What the core takes for the time.
+    told: Instant,
+    deadline: Option<Instant>,
+    /// It has been changed since it was drained.
+    is_dirty: bool,
+    /// RTP packets written since it was told the time.
+    unsent: usize,
+}
+
+/// What the core has refused.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct CoreCounts {
+    /// Inputs that ended in an error.
+    pub errors: u64,
+    /// Datagrams of no protocol that it knows.
+    pub malformed: u64,
+}
+
+/// A datagram of the core's.
+pub(super) struct Outgoing {
+    pub ends: Ends,
+    pub contents: Vec<u8>,
+}
+
+/// One output of the core.
+pub(super) enum Step {
+    Transmit(Outgoing),
+    Event(CoreEvent),
+    /// There is nothing more until something comes or the deadline does.
+    Drained,
+    /// The core is dead: closed by the other side, or by a fault that has been reported.
+    Dead,
+    /// It has given as many outputs as a drain may have, which ends this peer.
+    Endless(usize),
+}
+
+/// What the core tells.
+pub(super) enum CoreEvent {
+    Ice(IceConnectionState),
+    /// The handshake has finished, with this version.
+    Connected(Option<DtlsVersion>),
+    ChannelOpen(ChannelId),
+    ChannelData(ChannelData),
+    ChannelClosed(ChannelId),
+    RoundTrip(Option<Duration>),
+    /// Everything else, most of it about media.
+    Media(Event),
+}
+
+/// The budget of one drain.
+pub(super) struct Drain {
+    left: usize,
+    immediate: usize,
+}
+
+/// Why a description was not applied.
+pub(super) enum NotApplied {
+    /// The core has refused it.
+    Refused(RtcError),
+    /// The core has panicked. Its state is unknown.
+    Panicked(String),
+}
+
+impl Core {
+    fn new(
+        rtc: CoreAccess,
+        provider: Arc<CryptoProvider>,
+        backend: CryptoBackend,
+        max_drain: usize,
+        now: Instant,
+    ) -> Self {
+        Self {
+            rtc,
+            provider,
+            backend,
+            dtls: Dtls::new(),
+            clock: Clock {
+                told: now,
+                deadline: None,
+                is_dirty: true,
+                unsent: 0,
+            },
+            joined: Joined::default(),
+            early: Early::default(),
+            max_drain,
+            counts: CoreCounts::default(),
+        }
+    }
+
+    pub fn provider(&self) -> &CryptoProvider {
+        &self.provider
+    }
+
+    pub fn counts(&self) -> CoreCounts {
+        self.counts
+    }
+
+    /// Returns new ICE credentials.
+    pub fn credentials(&mut self) -> IceCreds {
+        self.rtc.credentials()
+    }
+
+    /// Returns `true` once the DTLS handshake has finished.
+    pub fn is_connected(&self) -> bool {
+        self.dtls.is_connected()
+    }
+
+    /// Returns `true` if the DTLS handshake ended with an error.
+    pub fn has_failed(&self) -> bool {
+        self.dtls.is_failed()
+    }
+
+    /// Returns the connection state (W3C §4.3.3) that follows from the handshake and the ICE state.
+    pub fn connection_state(&self, ice: IceConnectionState) -> ConnectionState {
+        self.dtls.connection_state(ice)
+    }
+
+    /// Has the core drained before anything else is done with it.
+    pub fn touch(&mut self) {
+        self.clock.is_dirty = true;
+    }
+
+    /// An RTP packet was written; it is sent when the core is next told the time.
+    pub fn note_written(&mut self) {
+        self.clock.unsent += 1;
+        self.clock.is_dirty = true;
+    }
+
+    /// Returns how many RTP packets were written since the core was told the time.
+    pub fn unsent(&self) -> usize {
+        self.clock.unsent
+    }
+
+    /// Returns `true` if the core was told the time so long ago that what is sent now would be timed from then. It
+    /// would be taken for lost as soon as the core hears the time again, and SCTP would send slowly for long
+    /// (RFC 9260 §6.3.3, §7.2.3).
+    pub fn lags(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.clock.told) >= MAX_CORE_LAG
+    }
+
+    /// Tells the core the time.
+    pub fn timeout(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
+        self.clock.told = now;
+        if let Err(e) = self.rtc.handle_input(str0m::Input::Timeout(now)) {
+            self.on_fault(&e, now, events);
+        }
+        self.clock.is_dirty = true;
+    }
+
+    /// Gives the core a datagram.
+    pub fn receive(&mut self, received: &Received<'_>, now: Instant, events: &mut Vec<PeerEvent>) {
+        let protocol = match received.protocol {
+            Protocol::Udp => CoreProtocol::Udp,
+            Protocol::Tcp | Protocol::IceTcp => CoreProtocol::Tcp,
+        };
+        let receive = Receive::new(
+            protocol,
+            received.source,
+            received.destination,
+            received.contents,
+        );
+        match receive {
+            Ok(receive) => {
+                self.clock.told = now;
+                self.clock.is_dirty = true;
+                if let Err(e) = self.rtc.handle_input(str0m::Input::Receive(now, receive)) {
+                    self.on_fault(&e, now, events);
+                }
+            }
+            Err(e) => {
+                self.counts.malformed += 1;
+                log::trace!("datagram from {}: {e}", received.source);
+            }
+        }
+    }
+
+    /// Keeps a datagram back to give it to the core together with others that come at the same time: DTLS (RFC 7983
+    /// §7) that is ours, after the handshake. Returns `false` if it cannot wait.
+    pub fn join(&mut self, received: &Received<'_>) -> bool {
+        self.is_connected()
+            && received.protocol == Protocol::Udp
+            && self.backend != CryptoBackend::OpenSsl
+            && matches!(received.contents.first(), Some(20..=63))
+            && self.joined.push(received)
+    }
+
+    /// Gives the core what has been joined. Returns `true` if there was something.
+    pub fn receive_joined(&mut self, now: Instant, events: &mut Vec<PeerEvent>) -> bool {
+        let Some((source, destination, contents)) = self.joined.take() else {
+            return false;
+        };
+        let received = Received {
+            protocol: Protocol::Udp,
+            source,
+            destination,
+            contents: &contents,
+        };
+        self.receive(&received, now, events);
+        true
+    }
+
+    /// Returns `true` if this would be taken for joined datagrams.
+    pub fn looks_joined(contents: &[u8]) -> bool {
+        joined::is_joined(contents)
+    }
+
+    /// The datagrams that wait for an answer.
+    pub fn early(&mut self) -> &mut Early {
+        &mut self.early
+    }
+
+    /// Returns how many datagrams wait for an answer.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn early_len(&self) -> usize {
+        self.early.len()
+    }
+
+    /// Returns `true` if the core has begun an association without knowing what the other side takes.
+    pub fn began_sctp_early(&self) -> bool {
+        self.early.has_given_up()
+    }
+
+    /// Returns when the core, or what waits for it, next needs the time.
+    pub fn deadline(&self, timing: &Timing) -> Option<Instant> {
+        let handshake = self.dtls.deadline(timing.handshake, timing.closed);
+        [self.clock.deadline, self.early.deadline(), handshake]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Begins a drain, if anything has changed since the last one. What was written is sent at this time.
+    pub fn drain(&mut self, now: Instant, events: &mut Vec<PeerEvent>) -> Option<Drain> {
+        if !self.clock.is_dirty {
+            return None;
+        }
+        if std::mem::take(&mut self.clock.unsent) > 0 {
+            self.timeout(now, events);
+        }
+        self.clock.is_dirty = false;
+        Some(Drain {
+            left: self.max_drain,
+            immediate: 0,
+        })
+    }
+
+    /// Returns the next output. `fingerprints` are those of the other side's description.
+    pub fn step(
+        &mut self,
+        drain: &mut Drain,
+        fingerprints: &[Fingerprint],
+        now: Instant,
+        events: &mut Vec<PeerEvent>,
+    ) -> Step {
+        loop {
+            if drain.left == 0 {
+                return Step::Endless(self.max_drain);
+            }
+            drain.left -= 1;
+            let output = self.rtc.poll_output();
+            if self.dtls.is_new()
+                && let Err(why) = self.check_identity(&output, fingerprints)
+            {
+                self.fail_handshake(why, now, events);
+                self.rtc.disconnect();
+                return self.drained(drain);
+            }
+            match output {
+                Ok(str0m::Output::Timeout(at)) => {
+                    let is_over = at > now || drain.immediate >= MAX_IMMEDIATE_TIMEOUTS;
+                    if is_over || !self.rtc.is_alive() {
+                        let at = at.max(now + MIN_TIMEOUT_STEP);
+                        self.clock.deadline = (at < now + FAR).then_some(at);
+                        return self.drained(drain);
+                    }
+                    drain.immediate += 1;
+                    self.timeout(now, events);
+                }
+                Ok(str0m::Output::Transmit(transmit)) => {
+                    return Step::Transmit(Outgoing::from_core(transmit));
+                }
+                Ok(str0m::Output::Event(event)) => {
+                    if let Some(event) = self.translate(event, now) {
+                        return Step::Event(event);
+                    }
+                }
+                Err(RtcError::Packet(mid, _, e)) => {
+                    // A frame that makes no sense to its depacketizer. It has been dropped.
+                    self.counts.errors += 1;
+                    log::debug!("mid {mid}: {e}");
+                }
+                Err(e) => {
+                    self.on_end(&e, now, events);
+                    return self.drained(drain);
+                }
+            }
+        }
+    }
+
+    fn drained(&mut self, drain: &mut Drain) -> Step {
+        drain.immediate = 0;
+        self.clock.is_dirty = false;
+        match self.rtc.is_alive() {
+            true => Step::Drained,
+            false => Step::Dead,
+        }
+    }
+
+    fn translate(&mut self, event: Event, now: Instant) -> Option<CoreEvent> {
+        Some(match event {
+            Event::IceConnectionStateChange(state) => {
+                if matches!(state, CoreState::Connected | CoreState::Completed) {
+                    self.dtls.path_found(now);
+                }
+                CoreEvent::Ice(ice_state(state))
+            }
+            Event::Connected => {
+                self.dtls.finish();
+                CoreEvent::Connected(self.negotiated_version())
+            }
+            Event::ChannelOpen(id, _label) => CoreEvent::ChannelOpen(id),
+            Event::ChannelData(data) => CoreEvent::ChannelData(data),
+            Event::ChannelClose(id) => CoreEvent::ChannelClosed(id),
+            Event::PeerStats(stats) => CoreEvent::RoundTrip(stats.rtt),
+            // The core now sends its own goodbye and then dies; see `Step::Dead`.
+            Event::Closed => {
+                log::debug!("closed by the other side");
+                return None;
+            }
+            media => CoreEvent::Media(media),
+        })
+    }
+
+    fn negotiated_version(&mut self) -> Option<DtlsVersion> {
+        match self.rtc.direct_api().dtls_protocol_version()? {
+            ProtocolVersion::DTLS1_2 => Some(DtlsVersion::V1_2),
+            ProtocolVersion::DTLS1_3 => Some(DtlsVersion::V1_3),
+            _ => None,
+        }
+    }
+
+    /// Compares the certificate that has come by DTLS with the fingerprints of the description (RFC 8122 §5), before
+    /// anything is done with what came with it.
+    fn check_identity(
+        &mut self,
+        output: &Result<str0m::Output, RtcError>,
+        fingerprints: &[Fingerprint],
+    ) -> Result<(), String> {
+        let api = self.rtc.direct_api();
+        let Some(sha_256) = api.remote_dtls_fingerprint() else {
+            return match output {
+                Ok(str0m::Output::Event(Event::Connected)) => {
+                    Err("DTLS: the other side has sent no certificate".into())
+                }
+                _ => Ok(()),
+            };
+        };
+        let identity = crypto::Identity::seen(&sha_256.bytes);
+        match identity.is_some_and(|identity| identity.matches(fingerprints)) {
+            true => Ok(()),
+            false => Err(
+                "DTLS: the other side's certificate is not the one of its description (a=fingerprint): \
+                 somebody stands between, or the description is another peer's"
+                    .into(),
+            ),
+        }
+    }
+
+    /// An error on input. A bad datagram is not the end: anybody who can forge a source address could
+    /// end a session that way (RFC 6347 §4.1.2.7). A handshake that cannot succeed is.
+    fn on_fault(&mut self, error: &RtcError, now: Instant, events: &mut Vec<PeerEvent>) {
+        self.counts.errors += 1;
+        log::debug!("core: {error}");
+        if self.dtls.is_connected() {
+            return;
+        }
+        match crypto::explain_dtls_error(error, self.backend) {
+            Some(why) => self.fail_handshake(why, now, events),
+            None => self.dtls.note(error.to_string()),
+        }
+    }
+
+    /// The core gave an error instead of an output. It has closed itself, or is of no use any more.
+    fn on_end(&mut self, error: &RtcError, now: Instant, events: &mut Vec<PeerEvent>) {
+        log::debug!("core ended: {error}");
+        if self.dtls.is_new() {
+            let why = crypto::explain_dtls_error(error, self.backend)
+                .unwrap_or_else(|| error.to_string());
+            self.fail_handshake(why, now, events);
+        } else if self.dtls.is_connected() {
+            events.push(PeerEvent::Error(PeerError::Core(error.to_string())));
+        }
+        self.rtc.disconnect();
+    }
+
+    fn fail_handshake(&mut self, why: String, now: Instant, events: &mut Vec<PeerEvent>) {
+        if self.dtls.fail(now) {
+            events.push(PeerEvent::Error(PeerError::Handshake(why)));
+        }
+    }
+
+    /// Fails a handshake that takes too long.
+    pub fn check_handshake(&mut self, timing: &Timing, now: Instant, events: &mut Vec<PeerEvent>) {
+        if let Some(fault) = self.dtls.overdue(now, timing.handshake) {
+            let limit = timing.handshake.as_secs();
+            self.fail_handshake(format!("not finished within {limit} s{fault}"), now, events);
+        }
+    }
+
+    /// Returns `true` if the handshake failed so long ago that the connection closes.
+    pub fn is_expired(&self, timing: &Timing, now: Instant) -> bool {
+        self.dtls.is_expired(now, timing.closed)
+    }
+
+    /// Has the core apply a description that was found sound.
+    pub fn apply<R>(
+        &mut self,
+        body: impl FnOnce(&mut Rtc) -> Result<R, RtcError>,
+    ) -> Result<R, NotApplied> {
+        match catch_unwind(AssertUnwindSafe(|| body(&mut self.rtc))) {
+            Ok(result) => result.map_err(NotApplied::Refused),
+            Err(panic) => Err(NotApplied::Panicked(format!(
+                "the description: {}",
+                panic_text(&*panic).unwrap_or_default()
+            ))),
+        }
+    }
+
+    /// Begins to say goodbye. Returns the budget for [`next_goodbye`](Self::next_goodbye).
+    pub fn close(&mut self) -> usize {
+        match self.rtc.close() {
+            Ok(()) => self.max_drain,
+            Err(_) => 0,
+        }
+    }
+
+    /// Returns the next datagram of the goodbye.
+    pub fn next_goodbye(&mut self, budget: &mut usize) -> Option<Outgoing> {
+        while *budget > 0 && self.rtc.is_alive() {
+            *budget -= 1;
+            match self.rtc.poll_output() {
+                Ok(str0m::Output::Transmit(transmit)) => {
+                    return Some(Outgoing::from_core(transmit));
+                }
+                Ok(str0m::Output::Event(_)) => {}
+                Ok(str0m::Output::Timeout(_)) | Err(_) => break,
+            }
+        }
+        None
+    }
+
+    /// Ends the core without a word.
+    pub fn disconnect(&mut self) {
+        self.rtc.disconnect();
+    }
+
+    /// The connection is over: nothing is held any more.
+    pub fn clear(&mut self) {
+        self.early.clear();
+        self.clock.deadline = None;
+    }
+}
+
+/// For media, which speaks to str0m by itself.
+impl Deref for Core {
+    type Target = Rtc;
+
+    fn deref(&self) -> &Rtc {
+        &self.rtc
+    }
+}
+
+impl DerefMut for Core {
+    fn deref_mut(&mut self) -> &mut Rtc {
+        &mut self.rtc
+    }
+}
+
+impl Outgoing {
+    fn from_core(transmit: str0m::net::Transmit) -> Self {
+        Self {
+            ends: Ends {
+                protocol: match transmit.proto {
+                    CoreProtocol::Udp => Protocol::Udp,
+                    _ => Protocol::IceTcp,
+                },
+                local: transmit.source,
+                remote: transmit.destination,
+            },
+            contents: transmit.contents.into(),
+        }
+    }
+}
+
+fn ice_state(state: CoreState) -> IceConnectionState {
+    match state {
+        CoreState::New => IceConnectionState::New,
+        CoreState::Checking => IceConnectionState::Checking,
+        CoreState::Connected => IceConnectionState::Connected,
+        CoreState::Completed => IceConnectionState::Completed,
+        CoreState::Disconnected => IceConnectionState::Disconnected,
+    }
+}
