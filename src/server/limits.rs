@@ -1,12 +1,12 @@
-//! Rate limits.
+//! How fast somebody may speak.
 
 use std::time::{Duration, Instant};
 
-/// A token bucket: a burst, and then a steady rate per second.
+/// So many at once, and so many a second after that.
 #[derive(Debug, Clone)]
 pub(crate) struct RateLimit {
     burst: u32,
-    /// Interval of the steady rate.
+    /// The time that one takes.
     each: Duration,
     /// When the bucket is full again.
     full_at: Instant,
@@ -21,7 +21,7 @@ impl RateLimit {
         }
     }
 
-    /// Returns `true` if one more is within the limit, and counts it.
+    /// Whether one more is within the limit; if so, it counts.
     pub fn allows(&mut self, now: Instant) -> bool {
         let next = self.full_at.max(now) + self.each;
         let allowed = next <= now + self.each * self.burst;

@@ -1,4 +1,4 @@
-//! TLS for clients, with `rustls` (feature `tls`).
+//! TLS towards clients, by `rustls` (feature `tls`).
 
 #[cfg(feature = "tls")]
 pub(in crate::server) use self::with::Tls;
@@ -18,20 +18,20 @@ mod with {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use rustls::{ServerConfig, ServerConnection};
 
-    /// Maximum number of bytes buffered per connection. The largest message has to fit, or it would end the connection.
+    /// Bytes that one connection holds back at most. The largest message has to fit, or it would end the connection.
     const MAX_PLAIN: usize = 128 * 1024;
 
-    /// The certificate chain and the private key of a server.
+    /// What a server proves with who it is: a chain of certificates and the key.
     #[derive(Debug, Clone)]
     pub struct TlsIdentity(Arc<ServerConfig>);
 
     impl TlsIdentity {
-        /// Loads an identity from PEM: the server's certificate first, then intermediate ones; and its key (PKCS #8,
+        /// From PEM: the server's certificate first, then those that lead to the authority; and its key (PKCS #8,
         /// SEC 1 or PKCS #1).
         ///
         /// # Errors
         ///
-        /// Returns an error message that names the faulty part.
+        /// A text that says which of the two is wrong, and how.
         pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
             let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
             let chain = chain.map_err(|e| format!("the certificate: {e}"))?;
@@ -57,11 +57,11 @@ mod with {
         }
     }
 
-    /// TLS session of one connection.
+    /// TLS on one connection.
     pub(in crate::server) struct Tls(ServerConnection);
 
     impl Tls {
-        /// Processes bytes received on the connection; returns the decrypted content.
+        /// Bytes of the connection; gives back what they carry.
         pub fn receive(&mut self, mut bytes: &[u8]) -> Result<Vec<u8>, String> {
             let mut plain = Vec::new();
             while !bytes.is_empty() {
@@ -78,27 +78,27 @@ mod with {
             Ok(plain)
         }
 
-        /// Returns `true` during the handshake. Used by the door only.
+        /// Whether nothing can be said yet. Only the door asks.
         #[cfg(feature = "server")]
         pub fn is_handshaking(&self) -> bool {
             self.0.is_handshaking()
         }
 
-        /// Sends `close_notify`: appends it to the output.
+        /// Says goodbye, and appends that to what is to go out.
         #[cfg(feature = "server")]
         pub fn close(&mut self, into: &mut Vec<u8>) {
             self.0.send_close_notify();
-            // The connection ends anyway.
+            // It ends anyway.
             let _ = self.take_output(into);
         }
 
-        /// Encrypts data to send.
+        /// Takes what is to be sent.
         pub fn send(&mut self, contents: &[u8]) -> Result<(), String> {
             let written = self.0.writer().write_all(contents);
             written.map_err(|e| format!("TLS: {e}"))
         }
 
-        /// Appends encrypted bytes to send.
+        /// Appends what is to go out.
         pub fn take_output(&mut self, into: &mut Vec<u8>) -> Result<(), String> {
             while self.0.wants_write() {
                 let written = self.0.write_tls(into);
@@ -111,12 +111,12 @@ mod with {
 
 #[cfg(not(feature = "tls"))]
 mod without {
-    /// Uninhabited: TLS is not in this build.
+    /// TLS is not in this build: there is no such thing.
     #[derive(Debug, Clone)]
     pub enum TlsIdentity {}
 
     impl TlsIdentity {
-        /// Returns an error, because TLS is not in this build.
+        /// Says that TLS is not in this build.
         ///
         /// # Errors
         ///
@@ -130,7 +130,7 @@ mod without {
         }
     }
 
-    /// Never constructed.
+    /// No connection has it.
     pub(in crate::server) enum Tls {}
 
     impl Tls {

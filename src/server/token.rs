@@ -5,24 +5,24 @@ use std::hint::black_box;
 
 use turn_types::stun::message::TransactionId;
 
-/// A secret that clients present.
+/// A secret that clients show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// Creates a token. An empty one matches nothing.
+    /// This secret. An empty one lets nobody in.
     #[must_use]
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// Creates an unpredictable token: 192 bits of the operating system's randomness, in hexadecimal.
+    /// A new one that nobody can guess: 192 bits of the system's randomness, in hexadecimal.
     pub(crate) fn random() -> Self {
         let random = || u128::from(TransactionId::generate());
         Self(format!("{:024x}{:024x}", random(), random()))
     }
 
-    /// Returns `true` if this is the secret. The time depends on the length of `shown` only.
+    /// Whether this is the secret. How long it takes depends on the length of what is shown only.
     #[must_use]
     pub fn matches(&self, shown: &str) -> bool {
         let secret = self.0.as_bytes();
@@ -34,13 +34,13 @@ impl Token {
         black_box(differs) == 0
     }
 
-    /// Returns the secret, which must not appear in logs, errors and pages.
+    /// The secret itself: not for logs, errors and pages.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// Omits the secret.
+/// The secret is left out.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")

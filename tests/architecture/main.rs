@@ -12,7 +12,7 @@ use graph::{Graph, Module};
 use picture::Picture;
 
 /// Circles there are still: they only become fewer. Each is named by the modules in it.
-const KNOWN_CIRCLES: [&[&str]; 4] = [
+const KNOWN_CIRCLES: [&[&str]; 3] = [
     &[
         "proto::peer::channel_config",
         "proto::peer::channels",
@@ -21,7 +21,6 @@ const KNOWN_CIRCLES: [&[&str]; 4] = [
         "proto::peer::state",
         "proto::peer::tracks",
     ],
-    &["proto::peer::gathering", "proto::peer::tcp"],
     &[
         "proto::peer::tracks::config",
         "proto::peer::tracks::direction",

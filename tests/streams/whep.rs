@@ -1,4 +1,4 @@
-//! WHEP sources: the streams of another server.
+//! What another server shows, as a source.
 #![allow(dead_code, reason = "the server has more than is used here")]
 
 use std::time::Duration;

@@ -4,11 +4,13 @@
 
 pub mod bindings;
 pub mod candidate;
+mod credentials;
 mod error;
 pub mod framing;
 mod gather_config;
 pub mod gatherer;
 pub mod mdns;
+pub(crate) mod rank;
 mod relays;
 pub mod server;
 pub mod stun;
@@ -18,6 +20,7 @@ pub(crate) mod turn;
 
 pub use bindings::{BindingOutput, BindingReply, BindingRequest, BindingTransport, Bindings};
 pub use candidate::{CandidateError, CandidateType, IceCandidate};
+pub(crate) use credentials::IceCredentials;
 pub use error::IceCandidateError;
 pub use gather_config::{AddressFilter, GatherConfig};
 pub use gatherer::{GatherOutput, Gatherer, LocalCandidate, LocalKind};

@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use super::core::MAX_HELD;
-use super::{Limits, MAX_UFRAGS, Peer};
-
-/// Maximum number of local candidates of one generation: host candidates are limited by the gatherer's configuration,
-/// and each server adds some for each of them.
-const MAX_GATHERED: usize = 512;
+use super::{Limits, Peer};
 
 /// Time for which a closed peer releases its allocations.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -27,27 +23,13 @@ impl Peer {
             ("outputs of a drained peer", self.out.len(), 0),
             ("events of a drained peer", self.out.events.len(), 0),
             ("channels", self.channels.len(), limits.max_channels),
-            ("ufrags", self.ufrags.len(), MAX_UFRAGS),
             (
                 "datagrams before an answer",
                 self.core.early_len(),
                 MAX_HELD,
             ),
-            ("gathered candidates", self.gathered.len(), MAX_GATHERED),
         ];
-        let validated = limits.max_validated_addresses.max(1);
-        counts.extend([
-            (
-                "validated addresses",
-                self.validated.iter().count(),
-                validated,
-            ),
-            (
-                "validated addresses over TCP",
-                self.validated_tcp.iter().count(),
-                validated,
-            ),
-        ]);
+        counts.extend(self.path.audit());
         counts.extend(self.pending.audit());
         counts.extend(self.channels.audit(limits));
         counts.extend(self.tracks.audit(limits));

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::PeerEvent;
+use super::state::PeerEvent;
 use crate::proto::ice::{BindingReply, BindingRequest};
 use crate::proto::net::{NetworkChange, Received, SocketId, SocketReply, SocketRequest, Transmit};
 
@@ -65,6 +65,21 @@ pub enum Input<'a> {
         /// The change.
         change: NetworkChange<'a>,
     },
+}
+
+impl Input<'_> {
+    /// Returns the time that it says it is.
+    pub(super) fn time(&self) -> Instant {
+        match self {
+            Self::Receive { now, .. }
+            | Self::Timeout(now)
+            | Self::Socket { now, .. }
+            | Self::Resolved { now, .. }
+            | Self::Binding { now, .. }
+            | Self::StreamLost { now, .. }
+            | Self::NetworkChanged { now, .. } => *now,
+        }
+    }
 }
 
 /// Output of [`Peer::poll_output`](super::Peer::poll_output). Poll until [`Output::Timeout`].

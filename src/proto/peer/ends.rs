@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::proto::net::{Protocol, Received};
 
-/// Two addresses, as the core has them, and what passes between them.
+/// An address pair as the core knows it, and the transport between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ends {
     pub protocol: Protocol,

@@ -194,7 +194,7 @@ impl Peer {
     }
 
     fn ask_for(&mut self, ssrc: u32, missing: &[u16]) {
-        let (Some(line), Some(ends)) = (self.line_of(Source::Remote(ssrc)), self.path_in_use())
+        let (Some(line), Some(ends)) = (self.line_of(Source::Remote(ssrc)), self.path.in_use())
         else {
             return;
         };

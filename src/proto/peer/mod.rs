@@ -19,9 +19,7 @@ mod candidates;
 mod cases;
 mod channel_config;
 mod channels;
-mod checks;
 mod config;
-mod connectivity;
 mod contract;
 mod core;
 pub(crate) mod crypto;
@@ -29,38 +27,31 @@ mod description;
 mod ends;
 mod error;
 mod feedback;
-mod gathering;
+mod gather;
 mod negotiation;
 mod outbox;
+mod path;
 mod perfect;
 mod receiving;
-mod recovery;
-mod resend;
 mod sending;
 mod settle;
 mod state;
 mod stats;
-mod tcp;
 mod tracks;
 mod trickle;
 mod window;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use str0m::IceCreds;
-
 use self::candidates::PendingCandidates;
 use self::channels::{Channels, Payload};
-use self::connectivity::{Connectivity, ValidatedAddresses};
 use self::core::Core;
 use self::negotiation::Negotiation;
 use self::outbox::Outbox;
+use self::path::Path;
 use self::tracks::Tracks;
-use super::ice::tcp::TcpPaths;
-use super::ice::{Gatherer, IceCandidate};
-use super::net::Protocol;
+use super::net::{Protocol, Received};
 
 pub use self::candidates::CandidateCounts;
 pub use self::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
@@ -84,9 +75,6 @@ pub use self::tracks::{
 };
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
 
-/// Maximum number of local ufrags routed at once: the current one, the offered one, the previous one.
-const MAX_UFRAGS: usize = 3;
-
 /// Minimum time between two timeouts, for a core that keeps requesting one at once.
 const MIN_TIMEOUT_STEP: Duration = Duration::from_millis(1);
 
@@ -96,31 +84,12 @@ pub struct Peer {
     core: Core,
     now: Instant,
     out: Outbox,
-    local_creds: IceCreds,
-    remote_creds: Option<IceCreds>,
-    ufrags: VecDeque<String>,
     negotiation: Negotiation,
     pending: PendingCandidates,
-    gatherer: Gatherer,
-    gathering: IceGatheringState,
-    gathered: Vec<IceCandidate>,
-    names: gathering::Names,
     channels: Channels,
     tracks: Tracks,
-    connectivity: Connectivity,
-    recovery: recovery::Recovery,
-    resend: resend::Resend,
+    path: Path,
     feedback: feedback::Feedback,
-    validated: ValidatedAddresses,
-    /// Validated addresses for ICE-TCP.
-    validated_tcp: ValidatedAddresses,
-    tcp: TcpPaths,
-    /// Set if the last message over TCP was a valid check or response.
-    tcp_verified: bool,
-    /// Validated streams: local and remote address.
-    tcp_proved: Vec<(SocketAddr, SocketAddr)>,
-    unknown_errors: checks::Errors,
-    ice_state: IceConnectionState,
     state: ConnectionState,
     /// Counters kept here; other figures are looked up on request.
     stats: PeerStats,
@@ -132,7 +101,7 @@ impl std::fmt::Debug for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Peer")
             .field("signaling", &self.signaling_state())
-            .field("ice", &self.ice_state)
+            .field("ice", &self.path.state())
             .field("state", &self.state)
             .field("channels", &self.channels.len())
             .finish_non_exhaustive()
@@ -149,40 +118,24 @@ impl Peer {
         let built = core::build(&config, |core| tracks::configure(core, &config), now)?;
         let limits = &config.limits;
         let tracks = Tracks::new(&config, &built.creds.ufrag);
-        let mut peer = Self {
+        let mut out = Outbox::default();
+        let path = Path::new(&config, built.creds, &mut out)?;
+        Ok(Self {
             core: built.core,
             now,
-            out: Outbox::default(),
-            ufrags: VecDeque::new(),
-            local_creds: built.creds,
-            remote_creds: None,
+            out,
             negotiation: Negotiation::new(),
             pending: PendingCandidates::new(limits.max_pending_local, limits.max_pending_remote),
-            gatherer: gathering::gatherer(&config)?,
-            gathering: IceGatheringState::New,
-            gathered: Vec::new(),
-            names: gathering::Names::new(config.seed),
             channels: Channels::new(),
             tracks,
-            connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
-            recovery: recovery::Recovery::default(),
-            resend: resend::Resend::default(),
+            path,
             feedback: feedback::Feedback::new(built.keys),
-            validated: ValidatedAddresses::new(limits.max_validated_addresses),
-            validated_tcp: ValidatedAddresses::new(limits.max_validated_addresses),
-            tcp: TcpPaths::default(),
-            tcp_verified: false,
-            tcp_proved: Vec::new(),
-            unknown_errors: checks::Errors::default(),
-            ice_state: IceConnectionState::New,
             state: ConnectionState::New,
             stats: PeerStats::default(),
             #[cfg(test)]
             panics: false,
             config,
-        };
-        peer.route_ufrag(peer.local_creds.ufrag.clone());
-        Ok(peer)
+        })
     }
 
     /// Handles input. See [`Input`].
@@ -198,63 +151,45 @@ impl Peer {
         }
         #[cfg(test)]
         assert!(!self.panics, "as asked for by a test");
+        if let Input::Receive { now, received } = &input {
+            self.advance(*now);
+            self.receive_from_wire(received);
+            return Ok(());
+        }
+        self.settle();
+        self.advance(input.time());
         match input {
-            Input::Receive { now, received } => {
-                self.advance(now);
-                if received.protocol == Protocol::IceTcp {
-                    self.on_tcp_message(&received);
-                } else if self.gatherer.has_relays()
-                    && let Some(relay) = self.gatherer.relay_of(&received)
-                {
-                    self.on_relay(relay, &received);
-                } else {
-                    self.on_datagram(&received);
-                }
-                return Ok(());
-            }
-            Input::Timeout(now) => {
-                self.settle();
-                self.advance(now);
+            // Dealt with above: datagrams are settled by themselves.
+            Input::Receive { .. } => {}
+            Input::Timeout(_) => {
                 self.gather_timeout();
                 self.resend_due();
                 self.losses_due();
                 self.core_timeout();
             }
-            Input::Socket { now, id, reply } => {
-                self.settle();
-                self.advance(now);
-                if TcpPaths::is_stream(id) {
-                    self.on_stream(id, &reply);
+            Input::Socket { id, reply, .. } => {
+                if Path::owns_stream(id) {
+                    self.path.on_stream(id, &reply, self.now, &mut self.out);
                 } else {
-                    self.gatherer.handle_socket(id, &reply, self.now);
+                    let gathering = self.path.gathering_mut();
+                    gathering.handle_socket(id, &reply, self.now);
                     self.on_gathered();
                 }
             }
-            Input::StreamLost { now, local, remote } => {
-                self.settle();
-                self.advance(now);
-                self.on_stream_lost(local, remote);
+            Input::StreamLost { local, remote, .. } => {
+                self.path.on_stream_lost(local, remote, self.now);
+                self.core.remove_stream(remote);
             }
-            Input::Resolved { now, host, result } => {
-                self.settle();
-                self.advance(now);
-                self.gatherer.handle_resolved(host, &result);
+            Input::Resolved { host, result, .. } => {
+                self.path.gathering_mut().handle_resolved(host, &result);
                 self.on_gathered();
                 self.on_remote_resolved(host, &result);
             }
-            Input::Binding {
-                now,
-                request,
-                reply,
-            } => {
-                self.settle();
-                self.advance(now);
-                self.gatherer.handle_binding(&request, &reply);
+            Input::Binding { request, reply, .. } => {
+                self.path.gathering_mut().handle_binding(&request, &reply);
                 self.on_gathered();
             }
-            Input::NetworkChanged { now, change } => {
-                self.settle();
-                self.advance(now);
+            Input::NetworkChanged { change, .. } => {
                 self.on_network_changed(&change);
                 // Candidate pairs were added or removed.
                 self.core_timeout();
@@ -263,6 +198,16 @@ impl Peer {
         self.core.touch();
         self.settle();
         Ok(())
+    }
+
+    fn receive_from_wire(&mut self, received: &Received<'_>) {
+        if received.protocol == Protocol::IceTcp {
+            self.on_tcp_message(received);
+        } else if let Some(relay) = self.path.gathering().relay_of(received) {
+            self.on_relay(relay, received);
+        } else {
+            self.on_datagram(received);
+        }
     }
 
     /// Returns the next output. Call it until it returns [`Output::Timeout`], which means that the peer is drained.
@@ -308,17 +253,17 @@ impl Peer {
 
     /// Returns the ICE connection state. See [`IceConnectionState`].
     pub fn ice_connection_state(&self) -> IceConnectionState {
-        self.ice_state
+        self.path.state()
     }
 
     /// Returns the ICE gathering state. See [`IceGatheringState`].
     pub fn ice_gathering_state(&self) -> IceGatheringState {
-        self.gathering
+        self.path.gathering().state()
     }
 
     /// Iterates over the validated remote addresses.
     pub fn validated_addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.validated.iter().chain(self.validated_tcp.iter())
+        self.path.validated()
     }
 
     /// Creates a data channel (W3C §6.1 `createDataChannel`). The first one needs an offer
@@ -469,27 +414,5 @@ impl Peer {
 
     fn event(&mut self, event: PeerEvent) {
         self.out.event(event);
-    }
-
-    fn route_ufrag(&mut self, ufrag: String) {
-        if self.ufrags.contains(&ufrag) {
-            return;
-        }
-        if self.ufrags.len() >= MAX_UFRAGS {
-            let in_force = &self.local_creds.ufrag;
-            if let Some(old) = self.ufrags.iter().find(|u| *u != in_force).cloned() {
-                self.unroute_ufrag(&old);
-            }
-        }
-        self.ufrags.push_back(ufrag.clone());
-        self.out.push(Output::Route(Route::Ufrag(ufrag)));
-    }
-
-    fn unroute_ufrag(&mut self, ufrag: &str) {
-        if let Some(index) = self.ufrags.iter().position(|u| u == ufrag) {
-            self.ufrags.remove(index);
-            let gone = Route::DropUfrag(ufrag.to_owned());
-            self.out.push(Output::Route(gone));
-        }
     }
 }

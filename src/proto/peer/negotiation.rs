@@ -19,15 +19,15 @@ mod offer;
 
 use std::time::Instant;
 
-use str0m::IceCreds;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
 
 use super::core::SEND_BUFFER;
 use super::description::{Description, check_own, own_attribute, own_media_lines, tagged_mid};
 use super::error::PeerError;
-use super::state::{IceGatheringState, PeerEvent, SignalingState};
+use super::state::{PeerEvent, SignalingState};
 use super::tracks::remote_media;
 use super::{Peer, SdpType, SessionDescription};
+use crate::proto::ice::IceCredentials;
 use crate::proto::sdp::{self, Fingerprint, MediaLine, Role, Sdp, Strictness};
 
 pub(super) use self::answer::bad_sdp;
@@ -73,7 +73,7 @@ struct Created {
     /// Set if it adds an m-line, which must not get lost in a rollback.
     adds: bool,
     /// The credentials in it: the current ones, or new ones for a restart.
-    creds: IceCreds,
+    creds: IceCredentials,
 }
 
 impl Negotiation {
@@ -141,12 +141,12 @@ impl Negotiation {
     }
 
     /// Returns the ufrag that candidates are gathered for: that of an unanswered offer, if there is one.
-    pub fn gathering_ufrag(&self, local: &IceCreds) -> String {
+    pub fn gathering_ufrag(&self, local: &str) -> String {
         match &self.created {
             Some(created) if self.signaling == SignalingState::HaveLocalOffer => {
                 created.creds.ufrag.clone()
             }
-            _ => local.ufrag.clone(),
+            _ => local.to_owned(),
         }
     }
 
@@ -172,10 +172,9 @@ impl Peer {
     pub fn local_description(&self) -> Option<SessionDescription> {
         let local = &self.negotiation.local;
         let description = local.pending.as_ref().or(local.current.as_ref())?;
-        let complete = self.gathering == IceGatheringState::Complete;
         Some(SessionDescription {
             kind: description.kind,
-            sdp: self.with_gathered(&description.sdp, complete),
+            sdp: self.with_gathered(&description.sdp, true),
         })
     }
 
@@ -278,7 +277,7 @@ impl Peer {
         check_own(&created.sdp, &description.sdp)?;
         let sdp = created.sdp.clone();
         let ufrag = created.creds.ufrag.clone();
-        let is_restart = ufrag != self.local_creds.ufrag;
+        let is_restart = ufrag != self.path.credentials().local().ufrag;
         self.negotiation.local.pending = Some(SessionDescription {
             kind: SdpType::Offer,
             sdp,
@@ -287,7 +286,7 @@ impl Peer {
             self.negotiation.restart_wanted = false;
         }
         self.set_signaling(SignalingState::HaveLocalOffer);
-        self.route_ufrag(ufrag);
+        self.path.credentials_mut().route(ufrag, &mut self.out);
         self.gather(is_restart);
         Ok(())
     }
@@ -305,7 +304,7 @@ impl Peer {
         }
         let ufrag = |d: &SessionDescription| own_attribute(&d.sdp, "ice-ufrag");
         let before = self.negotiation.local.current.as_ref().and_then(ufrag);
-        let is_restart = before.is_some_and(|b| b != self.local_creds.ufrag);
+        let is_restart = before.is_some_and(|b| b != self.path.credentials().local().ufrag);
         self.negotiation.local.current = Some(SessionDescription {
             kind: SdpType::Answer,
             sdp: answer,
@@ -317,14 +316,6 @@ impl Peer {
         self.gather(is_restart);
         self.check_negotiation_needed();
         Ok(())
-    }
-
-    fn gather(&mut self, is_restart: bool) {
-        if self.gathering == IceGatheringState::New || is_restart {
-            self.set_gathering(IceGatheringState::Gathering);
-            self.gatherer.start(self.now);
-            self.on_gathered();
-        }
     }
 
     /// Sets the remote description (W3C §4.4.2 `setRemoteDescription`). An offer that collides with our own rolls ours
@@ -359,7 +350,7 @@ impl Peer {
         let offer = Description::parse(&description.sdp, Role::Offer, before, limits)?;
         offer.check_follows(before)?;
         offer.check_fingerprint(&self.negotiation.fingerprints)?;
-        offer.check_username(&self.local_creds.ufrag)?;
+        offer.check_username(&self.path.credentials().local().ufrag)?;
         if self.config.ice_lite && offer.ice_lite {
             return Err(PeerError::BadDescription(
                 "both sides are ICE-lite: neither would look for a path".into(),
@@ -421,7 +412,7 @@ impl Peer {
             return Err(e);
         }
         // The core has restarted with credentials of its own.
-        self.core.direct_api().set_local_ice_credentials(creds);
+        self.core.set_local_credentials(&creds);
         self.tracks_accepted(&answer.text, &media);
         let negotiation = &mut self.negotiation;
         negotiation.local.current = negotiation.local.pending.take();
@@ -438,12 +429,14 @@ impl Peer {
     /// that out too late, or not at all.
     fn check_answered_credentials(&self, answer: &Description) -> Result<(), PeerError> {
         let created = self.negotiation.created.as_ref();
-        answer.check_username(created.map_or(&self.local_creds.ufrag, |c| &c.creds.ufrag))?;
-        let (Some(created), Some(before)) = (created, &self.remote_creds) else {
+        answer.check_username(
+            created.map_or(&self.path.credentials().local().ufrag, |c| &c.creds.ufrag),
+        )?;
+        let (Some(created), Some(before)) = (created, self.path.credentials().remote()) else {
             return Ok(());
         };
-        let offered = created.creds.ufrag != self.local_creds.ufrag;
-        let answered = before.ufrag != answer.ufrag || before.pass != answer.pwd;
+        let offered = created.creds.ufrag != self.path.credentials().local().ufrag;
+        let answered = before.ufrag != answer.ufrag || before.password != answer.pwd;
         match (offered, answered) {
             (true, false) => Err(PeerError::BadDescription(
                 "the offer restarts ICE, but a=ice-ufrag of the answer is the old one".into(),
@@ -457,21 +450,16 @@ impl Peer {
 
     /// The core has taken a remote description: credentials may be new.
     fn negotiated(&mut self, remote: &Description) {
-        self.local_creds = self.core.direct_api().local_ice_credentials();
-        self.route_ufrag(self.local_creds.ufrag.clone());
-        let before = self.remote_creds.replace(IceCreds {
+        let local = self.core.local_credentials();
+        let theirs = IceCredentials {
             ufrag: remote.ufrag.clone(),
-            pass: remote.pwd.clone(),
-        });
-        let is_restart = before.is_some_and(|b| b.ufrag != remote.ufrag || b.pass != remote.pwd);
-        if is_restart {
-            self.resend.arm(self.path_in_use());
-            self.restart_tcp();
+            password: remote.pwd.clone(),
+        };
+        if self.path.negotiated(local, theirs, self.now, &mut self.out) {
             self.negotiation.remote_in_generation = 0;
             // New credentials satisfy `restartIce` (W3C §4.4.1.5), whoever asked for them.
             self.negotiation.restart_wanted = false;
         }
-        self.connectivity.start(self.now, is_restart);
         self.negotiation.note_mids(&remote.lines);
         self.negotiation.lines = remote.lines.clone();
         self.negotiation
@@ -541,10 +529,10 @@ impl Peer {
             .created
             .as_ref()
             .map(|c| c.creds.ufrag.clone());
-        if let Some(ufrag) = ufrag.filter(|u| *u != self.local_creds.ufrag) {
+        if let Some(ufrag) = ufrag.filter(|u| *u != self.path.credentials().local().ufrag) {
             // The restart is still wanted; its candidates are not.
             self.pending.drop_local(&ufrag);
-            self.unroute_ufrag(&ufrag);
+            self.path.credentials_mut().unroute(&ufrag, &mut self.out);
             self.negotiation.restart_wanted = true;
         }
         self.keep_additions();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::contract::Output;
 use super::state::PeerEvent;
 
-/// Outputs for which room is kept while there are none.
+/// Capacity of the output queue that is kept while it is empty.
 const MAX_IDLE_OUTPUTS: usize = 256;
 
 /// The outputs that wait to be polled. Events wait apart until the peer's state is worked out, so that an application

@@ -1,45 +1,54 @@
 //! Incoming packets: which sources are accepted, and what is passed to the core together.
 
-use str0m::ice::StunMessage;
-
-use super::connectivity::ValidatedAddresses;
-use super::core::Core;
+use super::Peer;
+use super::core::{Check, Core};
 use super::ends::Ends;
-use super::{Output, Peer, Route};
+use super::path::{Understood, Verified};
 use crate::proto::ice::stun;
 use crate::proto::net::{Protocol, Received};
 
 impl Peer {
-    pub(super) fn on_datagram(&mut self, received: &Received<'_>) {
+    /// Handles a message from an ICE-TCP stream.
+    pub(super) fn on_tcp_message(&mut self, received: &Received<'_>) {
+        let (local, remote) = (received.destination, received.source);
+        let is_verified = self.on_datagram(&Received {
+            destination: self.path.base_of(local, remote),
+            ..*received
+        });
+        if is_verified {
+            self.path.stream_proved(local, remote, &mut self.out);
+        }
+    }
+
+    /// A datagram, or a message of a stream. Returns `true` if it was a correct check or an answer to one.
+    pub(super) fn on_datagram(&mut self, received: &Received<'_>) -> bool {
         if received.protocol == Protocol::Tcp {
             // A stream that has been given up.
-            return;
+            return false;
         }
-        self.stats.datagrams_received += 1;
-        self.stats.bytes_received += received.contents.len() as u64;
-        let now = self.now;
-        let repaired = self.with_priority(received.contents);
+        self.path.count(received);
+        let core = &self.core;
+        let hmac = |key: &[u8], data: &[&[u8]]| core.hmac(key, data);
+        let repaired = self.path.with_priority(received.contents, hmac);
         let received = &Received {
             contents: repaired.as_deref().unwrap_or(received.contents),
             ..*received
         };
-        if stun::is_stun(received.contents) {
-            if !self.on_stun(received) {
-                return;
-            }
-        } else if self
-            .validated_by(received.protocol)
-            .data(received.source, now)
-        {
-            self.connectivity.heard(Ends::of(received), self.now);
-            self.resend.heard(Ends::of(received));
-        } else {
-            // Only validated addresses reach DTLS, SRTP and SCTP.
-            self.stats.unvalidated_dropped += 1;
-            return;
+        let is_stun = stun::is_stun(received.contents);
+        let is_let_in = match is_stun {
+            true => self.on_stun(received),
+            false => self.path.on_data(received, self.now),
+        };
+        if is_let_in {
+            self.on_let_in(received);
         }
+        is_stun && is_let_in
+    }
+
+    /// A datagram from somebody who has shown the right password: it is for the core.
+    fn on_let_in(&mut self, received: &Received<'_>) {
         if Core::looks_joined(received.contents) {
-            self.stats.malformed_dropped += 1;
+            self.path.count_malformed();
             return;
         }
         if self.hold_early(received) || self.core.join(received) {
@@ -56,7 +65,7 @@ impl Peer {
             self.confirm_stream(ssrc);
         }
         self.settle();
-        self.send_again(received.contents, self.path_in_use());
+        self.send_again(received.contents, self.path.in_use());
         if let Some(repair) = repair {
             self.deliver_late(&repair, received.contents);
             self.settle();
@@ -70,67 +79,45 @@ impl Peer {
             && self.core.early().hold(received, self.now)
     }
 
-    /// Returns the validated addresses for this protocol: TCP ports are not UDP ports.
-    pub(super) fn validated_by(&mut self, protocol: Protocol) -> &mut ValidatedAddresses {
-        match protocol {
-            Protocol::Udp => &mut self.validated,
-            Protocol::Tcp | Protocol::IceTcp => &mut self.validated_tcp,
-        }
-    }
-
-    /// Verifies a STUN message. Returns `true` if the core should see it.
+    /// Verifies a STUN message. Returns `true` if the core is to see it.
     fn on_stun(&mut self, received: &Received<'_>) -> bool {
-        let message = match StunMessage::parse(received.contents) {
-            Ok(message) if !stun::begins_with_integrity(received.contents) => message,
-            _ => {
-                self.stats.malformed_dropped += 1;
-                return false;
-            }
+        let Some(check) = Check::parse(received.contents) else {
+            self.path.count_malformed();
+            return false;
         };
-        let is_request = message.is_binding_request();
-        let password = if is_request {
-            Some(self.local_creds.pass.as_str())
-        } else {
-            self.remote_creds.as_ref().map(|c| c.pass.as_str())
-        };
-        let hmac = self.core.provider().sha1_hmac_provider;
-        let verified = password.is_some_and(|password| {
-            message.verify(password.as_bytes(), |key, data| hmac.sha1_hmac(key, data))
-        });
-        if !verified {
-            self.stats.stun_rejected += 1;
+        let password = self.path.credentials().password(check.is_request());
+        if !password.is_some_and(|password| self.core.verifies(&check, password)) {
+            self.path.count_rejected();
             return false;
         }
         let ends = Ends::of(received);
-        if is_request && self.refuse_unknown(received, ends) {
+        if check.is_request() && self.refuse_unknown(received, ends) {
             return false;
         }
-        self.connectivity.heard(ends, self.now);
-        self.connectivity.checked(ends, self.now);
-        if message.is_successful_binding_response() {
-            self.connectivity.consented(self.now);
-            self.resend.answered(ends, self.now);
+        let message = Verified {
+            is_success: check.is_success(),
+            nominates: check.nominates(),
+        };
+        if message.is_success {
             self.check_answered(received.contents);
         }
-        let now = self.now;
-        let validated = self.validated_by(received.protocol);
-        let evicted = validated.proved(received.source, now);
-        if message.use_candidate() {
-            validated.choose(received.source, now);
-        }
-        if received.protocol == Protocol::IceTcp {
-            self.tcp_verified = true;
-            return true;
-        }
-        if let Some(evicted) = evicted {
-            self.out.push(Output::Route(Route::DropAddress(evicted)));
-        }
-        // Datagrams through a relay are routed by the relay's own socket.
-        if !self.gatherer.is_relayed(received.destination) && self.validated.route(received.source)
-        {
-            self.out
-                .push(Output::Route(Route::Address(received.source)));
-        }
+        self.path
+            .on_verified(ends, message, self.now, &mut self.out);
         true
+    }
+
+    /// Answers a check that has attributes that nobody here knows. Returns `true` if that was the answer.
+    fn refuse_unknown(&mut self, received: &Received<'_>, ends: Ends) -> bool {
+        let core = &self.core;
+        let hmac = |key: &[u8], data: &[&[u8]]| core.hmac(key, data);
+        match self.path.understand(received.contents, hmac, self.now) {
+            Understood::Yes => false,
+            Understood::No(answer) => {
+                if let Some(answer) = answer {
+                    self.send_on(ends, answer);
+                }
+                true
+            }
+        }
     }
 }

@@ -1,12 +1,9 @@
 //! Outgoing packets: protocol, relay, and repetition on several paths.
 
-use str0m::ice::StunMessage;
-
-use super::core::Outgoing;
+use super::Peer;
+use super::core::{Check, Outgoing};
 use super::ends::Ends;
-use super::{Output, Peer};
 use crate::proto::ice::stun;
-use crate::proto::net::{Protocol, Transmit};
 
 impl Peer {
     /// Sends one of the core's datagrams.
@@ -22,21 +19,19 @@ impl Peer {
         let Outgoing { ends, contents } = outgoing;
         if stun::is_stun(&contents) {
             self.check_leaves(&contents);
-            if StunMessage::parse(&contents).is_ok_and(|m| m.use_candidate()) {
-                // Packets from there are accepted, even if nothing may be sent there.
-                let now = self.now;
-                self.validated_by(ends.protocol).choose(ends.remote, now);
+            if Check::nominates_in(&contents) {
+                self.path.nominated(ends, self.now);
             }
             return vec![contents];
         }
-        // Without consent only checks may be sent there (RFC 7675 §5.1).
-        if self.connectivity.is_failed() {
+        if !self.path.data_leaves(ends, self.now) {
             return Vec::new();
         }
-        self.stats.path = Some((ends.local, ends.remote));
-        self.stats.path_protocol = Some(ends.protocol);
-        self.connectivity.sent(ends, self.now);
-        self.keep_for_resend(&contents);
+        // DTLS (RFC 7983 §7) while channels wait for acknowledgements may have to be sent again.
+        let is_dtls = matches!(contents.first(), Some(20..=63));
+        if is_dtls && self.core.is_connected() && self.channels.buffered() > 0 {
+            self.path.keep_for_resend(&contents);
+        }
         self.packet_leaves(&contents);
         self.rewritten(contents)
     }
@@ -48,7 +43,7 @@ impl Peer {
         let ends = outgoing.ends;
         for datagram in self.leaving(outgoing) {
             if !stun::is_stun(&datagram) {
-                for other in self.connectivity.other_paths(ends, self.now) {
+                for other in self.path.others(ends, self.now) {
                     self.send_on(other, datagram.clone());
                 }
             }
@@ -56,22 +51,22 @@ impl Peer {
         }
     }
 
+    /// Sends what was lost with the old path once more, if it is time.
+    pub(super) fn resend_due(&mut self) {
+        let Some((ways, datagrams)) = self.path.resend_due(self.now) else {
+            return;
+        };
+        for contents in datagrams {
+            for ends in &ways {
+                self.send_on(*ends, contents.clone());
+            }
+        }
+    }
+
     /// Sends on this address pair, whatever path the core would use.
     pub(super) fn send_on(&mut self, ends: Ends, contents: Vec<u8>) {
-        self.stats.datagrams_sent += 1;
-        self.stats.bytes_sent += contents.len() as u64;
-        if ends.protocol == Protocol::IceTcp {
-            self.send_over_tcp(ends, contents);
-            return;
-        }
-        let transmit = Transmit {
-            protocol: ends.protocol,
-            source: ends.local,
-            destination: ends.remote,
-            contents,
-        };
-        if !self.gatherer.has_relays() || !self.relay(&transmit) {
-            self.out.push(Output::Transmit(transmit));
+        if self.path.send(ends, contents, self.now, &mut self.out) {
+            self.on_gathered();
         }
     }
 }

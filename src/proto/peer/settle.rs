@@ -1,7 +1,7 @@
 //! Settling: what a peer does after everything that touches it. The core is drained, channels feed it, the states are
 //! worked out, and events are told.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::{Rtc, RtcError};
 
@@ -11,9 +11,8 @@ use super::negotiation::bad_sdp;
 use super::state::{ConnectionState, IceConnectionState, PeerEvent};
 use super::{MIN_TIMEOUT_STEP, Output, Peer};
 use crate::proto::ice::Gatherer;
-use crate::proto::ice::tcp::TcpPaths;
 
-/// How often in a row channels may feed the core that has just been drained.
+/// Maximum number of times that channels may feed the core in one settling.
 const MAX_FEEDS: usize = 64;
 
 impl Peer {
@@ -26,13 +25,13 @@ impl Peer {
         }
     }
 
-    /// Tells the core the time.
+    /// Passes the time to the core.
     pub(super) fn core_timeout(&mut self) {
         self.core.timeout(self.now, &mut self.out.events);
     }
 
-    /// Gives the core what has come, drains it, lets channels feed it, works out the states, and queues
-    /// what came of it. Cheap when nothing has changed.
+    /// Passes pending input to the core, drains it, lets channels feed it, evaluates the states, and queues the
+    /// results. Cheap if nothing has changed.
     pub(super) fn settle(&mut self) {
         self.settle_core();
         if self.core.receive_joined(self.now, &mut self.out.events) {
@@ -75,14 +74,14 @@ impl Peer {
             }
         }
         if self.channels.buffered() == 0 {
-            self.resend.forget();
+            self.path.forget_sent();
         }
         self.release_due();
         self.evaluate();
         self.out.flush_events();
     }
 
-    /// Returns false when the peer did not survive it.
+    /// Drains the core. Returns `false` if the peer was closed.
     fn drain(&mut self, drain: &mut Drain) -> bool {
         loop {
             let fingerprints = self.negotiation.fingerprints();
@@ -108,7 +107,7 @@ impl Peer {
     fn on_core_event(&mut self, event: CoreEvent) {
         let events = &mut self.out.events;
         match event {
-            CoreEvent::Ice(state) => self.connectivity.core_state(state),
+            CoreEvent::Ice(state) => self.path.core_state(state),
             CoreEvent::Connected(version) => {
                 self.stats.dtls_version = version;
                 self.update_bound();
@@ -128,7 +127,7 @@ impl Peer {
         }
     }
 
-    /// The core is dead: closed by the other side, or by a fault that has been reported.
+    /// Handles the end of the core: closed by the remote peer, or by an error that was reported.
     fn on_core_dead(&mut self) {
         if self.core.has_failed() {
             // W3C §4.3.3: a failed handshake is "failed" before it is "closed".
@@ -137,8 +136,8 @@ impl Peer {
         self.finish();
     }
 
-    /// Has the core apply a description that was found sound. What it had not thought of is the end of this peer, and
-    /// of nothing else: nobody knows what has become of the core then.
+    /// Lets the core apply a validated description. An unexpected error closes this peer only, because the core's state
+    /// is unknown then.
     pub(super) fn apply<R>(
         &mut self,
         body: impl FnOnce(&mut Rtc) -> Result<R, RtcError>,
@@ -152,7 +151,7 @@ impl Peer {
         })
     }
 
-    /// A fault of the core itself: this peer is over, the others are not touched.
+    /// Handles a fault of the core: closes this peer; others are not affected.
     fn die(&mut self, why: String) {
         crate::seldom::seldom!(error, "peer closed: {why}");
         self.out.event(PeerEvent::Error(PeerError::Core(why)));
@@ -160,7 +159,7 @@ impl Peer {
         self.finish();
     }
 
-    /// Says goodbye and frees everything.
+    /// Sends close messages and frees everything.
     pub(super) fn shut_down(&mut self) {
         let mut budget = self.core.close();
         while let Some(outgoing) = self.core.next_goodbye(&mut budget) {
@@ -170,7 +169,7 @@ impl Peer {
         self.finish();
     }
 
-    /// The last state. Only outputs are left.
+    /// Enters the last state. Only queued output is left.
     fn finish(&mut self) {
         let events = &mut self.out.events;
         self.channels.close_all(events);
@@ -178,23 +177,17 @@ impl Peer {
         self.negotiation.close(events);
         self.pending.clear();
         self.core.clear();
-        self.validated.clear();
-        self.validated_tcp.clear();
-        self.close_streams(TcpPaths::clear);
-        self.gathered = Vec::new();
-        self.names.clear();
-        self.ufrags.clear();
-        self.remote_creds = None;
+        self.path.clear(&mut self.out);
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
         self.out.flush_events();
-        self.gatherer.release(self.now);
+        self.path.gathering_mut().release(self.now);
         self.on_gathered();
         self.out.push(Output::CloseSocket(Gatherer::HOST_SOCKET));
     }
 
-    /// Works out the ICE and the connection state, and says what has changed.
+    /// Evaluates the ICE state and the connection state, and reports changes.
     fn evaluate(&mut self) {
-        let (ice, why) = self.connectivity.evaluate(self.now);
+        let (ice, why) = self.path.evaluate(self.now);
         if let Some(why) = why {
             self.out.event(PeerEvent::Error(PeerError::IceFailed(why)));
         }
@@ -202,42 +195,46 @@ impl Peer {
         self.core
             .check_handshake(timing, self.now, &mut self.out.events);
         self.set_states(ice, self.core.connection_state(ice));
-        self.recover_from_silence();
+        let patience = self.patience();
+        if self.path.recovers_from_silence(patience, self.now) {
+            self.recover("nothing is heard from the other side");
+        }
         let is_over = self.core.is_expired(&self.config.timing, self.now);
-        if is_over || self.connectivity.is_expired(self.now) {
+        if is_over || self.path.is_expired(self.now) {
             self.shut_down();
         }
     }
 
     fn set_states(&mut self, ice: IceConnectionState, state: ConnectionState) {
-        if self.ice_state != ice {
-            self.ice_state = ice;
-            if ice == IceConnectionState::Disconnected {
-                self.resend.arm(self.path_in_use());
-            }
-            self.out.event(PeerEvent::IceConnectionStateChange(ice));
-        }
+        self.path.set_state(ice, &mut self.out);
         if self.state != state {
             self.state = state;
             self.out.event(PeerEvent::ConnectionStateChange(state));
         }
     }
 
-    /// When this peer next wants to be woken.
+    /// Returns how long silence is borne before ICE restarts, if it does: who made the last offer goes first, so that
+    /// offers do not cross.
+    fn patience(&self) -> Option<Duration> {
+        let patience = self.config.restart_after_disconnected?;
+        Some(match self.negotiation.is_offerer() {
+            true => patience,
+            false => patience * 2,
+        })
+    }
+
+    /// Returns the time at which this peer has to be called next.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        // A time gone by has been dealt with; it must not make a busy loop.
+        // A deadline in the past was handled already; it must not cause a busy loop.
         let not_gone_by = |t: Instant| t.max(self.now + MIN_TIMEOUT_STEP);
         if self.is_closed() {
-            return self.gatherer.deadline().map(not_gone_by);
+            return self.path.gathering().deadline().map(not_gone_by);
         }
         [
             self.core.deadline(&self.config.timing),
             self.tracks.due(),
-            self.connectivity.deadline(self.now),
-            self.recovery_deadline(),
-            self.resend.deadline(),
+            self.path.deadline(self.patience(), self.now),
             self.feedback.deadline(),
-            self.gatherer.deadline(),
         ]
         .into_iter()
         .flatten()
@@ -253,7 +250,7 @@ mod tests {
     use super::*;
     use crate::proto::peer::PeerConfig;
 
-    /// What the core had not thought of ends this peer with its reason; nothing of it is used again.
+    /// A panic of the core closes this peer with the reason; the core is not used again.
     #[test]
     fn a_panic_over_a_description_closes_the_peer() {
         let now = Instant::now();

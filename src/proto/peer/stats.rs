@@ -54,16 +54,22 @@ pub struct PeerStats {
 impl Peer {
     /// Returns the counters accumulated since the peer was created.
     pub fn stats(&self) -> PeerStats {
-        let relay = self
-            .stats
-            .path
-            .and_then(|(l, _)| self.gatherer.relay_transport(l));
         let refused = self.core.counts();
+        let traffic = *self.path.traffic();
+        let path = self.path.in_use();
         PeerStats {
+            datagrams_received: traffic.datagrams_received,
+            bytes_received: traffic.bytes_received,
+            datagrams_sent: traffic.datagrams_sent,
+            bytes_sent: traffic.bytes_sent,
+            unvalidated_dropped: traffic.unvalidated_dropped,
+            stun_rejected: traffic.stun_rejected,
+            malformed_dropped: traffic.malformed_dropped + refused.malformed,
             core_errors: refused.errors,
-            malformed_dropped: self.stats.malformed_dropped + refused.malformed,
             candidates: self.pending.counts,
-            relay_protocol: relay,
+            path: path.map(|ends| (ends.local, ends.remote)),
+            path_protocol: path.map(|ends| ends.protocol),
+            relay_protocol: self.path.relay_in_use(),
             channels: self.channels.len(),
             buffered_amount: self.channels.buffered(),
             ..self.stats.clone()

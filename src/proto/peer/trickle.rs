@@ -3,10 +3,8 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use str0m::Candidate;
-use str0m::net::Protocol as CoreProtocol;
-
 use super::candidates::Remote;
+use super::core::RemoteCandidate;
 use super::error::PeerError;
 use super::{IceCandidateInit, Output, Peer};
 use crate::proto::ice::candidate::CandidateAddress;
@@ -68,7 +66,7 @@ impl Peer {
         let CandidateAddress::Name(host) = &candidate.address else {
             return false;
         };
-        if !mdns::is_local(host) || !self.names.wait(candidate) {
+        if !mdns::is_local(host) || !self.path.gathering_mut().names().wait(candidate) {
             return false;
         }
         self.out.push(Output::Resolve(host.clone()));
@@ -77,7 +75,7 @@ impl Peer {
 
     /// Handles the result of a name resolution.
     pub(super) fn on_remote_resolved(&mut self, host: &str, result: &Result<Vec<IpAddr>, String>) {
-        for mut candidate in self.names.take(host) {
+        for mut candidate in self.path.gathering_mut().names().take(host) {
             match result.as_deref() {
                 Ok([address, ..]) => {
                     candidate.address = CandidateAddress::Ip(*address);
@@ -131,16 +129,15 @@ impl Peer {
             counts.over_limit += 1;
             return;
         }
-        // Protocol, address and port are valid; if the core refuses it for other reasons, it is skipped.
-        match Candidate::from_sdp_string(&candidate.to_sdp_line()) {
+        match RemoteCandidate::new(candidate) {
             Ok(parsed) => {
-                if parsed.proto() != CoreProtocol::Udp && !self.tcp.add_remote(address) {
+                if parsed.is_tcp() && !self.path.add_remote_stream(address) {
                     counts.over_limit += 1;
                     return;
                 }
                 self.negotiation.remote_in_generation += 1;
                 counts.applied += 1;
-                self.core.add_remote_candidate(parsed);
+                self.core.add_remote(parsed);
             }
             Err(e) => {
                 counts.unusable += 1;

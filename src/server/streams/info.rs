@@ -1,4 +1,4 @@
-//! State, viewers and errors of streams.
+//! What is known of streams, their viewers, and what went wrong.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,31 +7,31 @@ use crate::driver::PeerId;
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, PeerError};
 
-/// State of a stream.
+/// How a stream is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamState {
-    /// There are no viewers; the source is started for the first one.
+    /// Nobody watches; the source is started when somebody comes.
     Idle,
-    /// The source was started, for a viewer or because it is a live pipe, but nothing has arrived yet.
+    /// Nothing has come from the source yet, though it was started: somebody watches, or it is a live pipe.
     Starting,
-    /// Media is playing.
+    /// It plays.
     Live,
-    /// The stream waits for a publisher.
+    /// No publisher is there.
     Waiting,
-    /// The source has failed.
+    /// The source does not work.
     Failed {
-        /// The reason.
+        /// Why, in words.
         why: String,
-        /// Time of the next attempt, while there are viewers; `None`: with the next viewer.
+        /// When it is tried again, while somebody watches; `None`: with the next viewer.
         retry_at: Option<Instant>,
     },
-    /// The source has ended: a file played once, or a pipe. A file starts over with the next viewer.
+    /// What is played once, or a pipe, has come to its end; a file begins again with the next viewer.
     Ended,
 }
 
 impl StreamState {
-    /// Returns the state in one word: `idle`, `starting`, `live`, `waiting`, `failed` or `ended`.
+    /// In one word: `idle`, `starting`, `live`, `waiting`, `failed` or `ended`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -44,33 +44,33 @@ impl StreamState {
     }
 }
 
-/// Properties, state and statistics of a stream.
+/// What is known of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamInfo {
-    /// The stream's name.
+    /// Its name.
     pub name: String,
-    /// Description of the source, for people; without secrets.
+    /// Where it comes from, for people; without secrets.
     pub source: String,
-    /// Local directories that [`source`](Self::source) and the reason of a failure mention.
+    /// Directories of this machine that [`source`](Self::source) and the state's reason name.
     pub(crate) directories: Vec<String>,
-    /// The current state.
+    /// How it is.
     pub state: StreamState,
-    /// Number of viewers.
+    /// How many watch.
     pub viewers: usize,
-    /// Codecs of the stream, as far as known: video first.
+    /// What it is encoded with, as far as that is known: pictures first.
     pub codecs: Vec<Codec>,
-    /// Remarks for people about parts of the source that are left out, damaged, or interpreted differently than
-    /// written; at most 16.
+    /// Parts of the source that are left out, damaged, or read differently than written, in sentences for people; 16 at
+    /// most.
     pub notes: Vec<String>,
-    /// The statistics.
+    /// What has been counted.
     pub stats: StreamStats,
 }
 
 impl StreamInfo {
-    /// Returns a text about this stream with directories removed from file names, for readers who need not know them.
+    /// Returns a text about this stream with the names of files only, for those who need not know where they are.
     pub(crate) fn without_directories(&self, text: &str) -> String {
-        // The longest first: one may be a prefix of another.
+        // The longest first: one may be the beginning of another.
         let mut directories: Vec<&str> = self.directories.iter().map(String::as_str).collect();
         directories.sort_by_key(|directory| std::cmp::Reverse(directory.len()));
         let without = |text: String, directory: &str| text.replace(directory, "");
@@ -78,45 +78,46 @@ impl StreamInfo {
     }
 }
 
-/// Statistics of a stream since it was added.
+/// What has been counted of a stream since it was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StreamStats {
-    /// Packets received, or frames read.
+    /// Packets that have come, or frames that were read.
     pub packets: u64,
-    /// Payload bytes of these.
+    /// Bytes of payload of these.
     pub bytes: u64,
-    /// Current bitrate in bits per second, averaged over a second.
+    /// Bits a second that come now, averaged over a second.
     pub bitrate: u64,
-    /// Keyframes received or read.
+    /// Keyframes among them.
     pub keyframes: u64,
-    /// Packets or frames sent to viewers, counted per viewer.
+    /// Packets, or frames, given to viewers; each counts for each viewer.
     pub sent: u64,
-    /// Keyframe requests of viewers.
+    /// Keyframes that viewers have asked for.
     pub keyframe_requests: u64,
-    /// Keyframe requests to the publisher.
+    /// Keyframes that the publisher was asked for.
     pub keyframes_asked: u64,
-    /// Number of times that the source was started, or a publisher came.
+    /// Times the source was started, or a publisher came.
     pub starts: u64,
-    /// Number of failures.
+    /// Times it failed.
     pub failures: u64,
-    /// Total number of viewers so far.
+    /// Viewers so far.
     pub viewers_total: u64,
 }
 
-/// Statistics of a viewer. For its network, see [`Peer::track_stats`](crate::proto::peer::Peer::track_stats).
+/// What is known of a viewer. What its network does, tells
+/// [`Peer::track_stats`](crate::proto::peer::Peer::track_stats).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ViewerStats {
-    /// The viewer's peer.
+    /// Which peer.
     pub peer: PeerId,
-    /// The stream that it watches.
+    /// What it watches.
     pub stream: String,
-    /// When it joined.
+    /// Since when.
     pub since: Instant,
-    /// Time from then until its first media was sent; `None` before.
+    /// How long after that the first of its media was sent.
     pub first_sent_after: Option<Duration>,
-    /// Its tracks, video first.
+    /// Its tracks, pictures first.
     pub tracks: Vec<ViewerTrack>,
 }
 
@@ -124,40 +125,40 @@ pub struct ViewerStats {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ViewerTrack {
-    /// Audio or video.
+    /// Sound or pictures.
     pub kind: MediaKind,
-    /// The codec sent to the viewer; `None` if it is not connected, or cannot decode the stream.
+    /// In what it is sent; `None`: it is not connected, or cannot decode the stream.
     pub codec: Option<Codec>,
-    /// Packets or frames sent.
+    /// Packets, or frames, sent.
     pub sent: u64,
-    /// Payload bytes of these.
+    /// Bytes of payload of these.
     pub bytes: u64,
-    /// Keyframe requests of the viewer.
+    /// Keyframes it has asked for.
     pub keyframe_requests: u64,
 }
 
-/// An event of a stream.
+/// What has happened to a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamEvent {
-    /// The state has changed: see [`Streams::info`](super::Streams::info).
+    /// It is in another state now: see [`Streams::info`](super::Streams::info).
     StateChange {
-        /// The stream's name.
+        /// Which.
         stream: String,
     },
-    /// A viewer cannot decode the stream because it has not negotiated its codec. It stays, and receives the other
-    /// tracks; after a renegotiation, or with another publisher, it may receive this one. A viewer whose answer had the
-    /// codecs of an earlier publisher only is closed, so that it connects again.
+    /// A viewer cannot decode what comes: it did not agree to that codec. It stays, and is sent what else there is;
+    /// with a new negotiation, or another publisher, it may get it. One that was answered with the codec of a publisher
+    /// before this one only is closed, so that it asks anew.
     Undecodable {
-        /// The viewer's peer.
+        /// Who.
         peer: PeerId,
-        /// The stream that it watches.
+        /// What it watches.
         stream: String,
-        /// Audio or video.
+        /// Sound or pictures.
         kind: MediaKind,
-        /// The codec of the stream.
+        /// What comes.
         codec: Codec,
-        /// The codecs that the viewer has negotiated.
+        /// What the viewer has agreed to.
         agreed: Vec<Codec>,
     },
 }
@@ -184,32 +185,32 @@ impl fmt::Display for StreamEvent {
     }
 }
 
-/// Error of an operation on streams.
+/// Why something cannot be done with a stream.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// There is no stream with this name.
+    /// There is none of this name.
     NoSuchStream(String),
-    /// There is already a stream with this name.
+    /// There is one of this name already.
     NameTaken(String),
-    /// The name is invalid.
+    /// This cannot be a name.
     BadName(String),
-    /// Another stream already reads the standard input.
+    /// Another stream reads the standard input already.
     InputTaken,
-    /// A limit of [`StreamsConfig`](super::StreamsConfig) is reached.
+    /// A limit of [`StreamsConfig`](super::StreamsConfig).
     LimitReached {
-        /// The limit's name.
+        /// Which.
         limit: &'static str,
-        /// The limit's value.
+        /// Its value.
         value: usize,
     },
-    /// This peer already watches or publishes.
+    /// This peer watches or publishes already.
     PeerTaken,
-    /// This stream has a source of its own, so nobody can publish to it.
+    /// Nobody can publish to this stream: it has a source of its own.
     NotPublished(String),
-    /// The stream already has a publisher.
+    /// Somebody publishes there.
     HasPublisher(String),
-    /// The peer refused the tracks.
+    /// The peer does not take the tracks.
     Peer(PeerError),
 }
 
@@ -251,7 +252,7 @@ impl From<PeerError> for StreamError {
     }
 }
 
-/// Bitrate in bits per second, averaged over about one second.
+/// Bits a second, averaged over about one.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     window: Option<(Instant, u64)>,
@@ -270,7 +271,7 @@ impl Meter {
         *sum += bytes as u64;
     }
 
-    /// Returns the bitrate; 0 after two seconds without data.
+    /// Nothing for two seconds is nothing.
     pub fn rate(&self, now: Instant) -> u64 {
         let is_fresh = |(since, _): (Instant, u64)| {
             now.saturating_duration_since(since) < Duration::from_secs(2)

@@ -1,4 +1,4 @@
-//! The source of packets: a peer that publishes to this server, or one that plays from another server.
+//! Where packets come from: a peer that publishes here, or one that watches another server for us.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,16 @@ use crate::proto::peer::{
     KeyframeRequestKind, MediaKind, PeerEvent, ReceivedPacket, TransceiverId,
 };
 
-/// Maximum number of simulcast layers.
+/// Layers of simulcast that are told apart.
 const MAX_LAYERS: usize = 8;
 
-/// Window over which layers are compared, and silence after which one is given up.
+/// Over which time layers are compared, and after which silence one is given up.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Interval of keyframe requests while packets are lost for good: a request may be lost as well.
+/// While packets are missing for good, a keyframe is asked for this often: a request can be lost as well.
 const MEND: Duration = Duration::from_millis(500);
 
-/// Interval of updates of the time that viewers have to wait for retransmissions.
+/// How often it is looked up how long viewers have to wait for retransmissions.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -27,28 +27,28 @@ pub(super) struct Publisher {
     pub peer: PeerId,
     heard: Instant,
     looked: Option<Instant>,
-    /// The video and the audio track: the first of each kind.
+    /// Where its pictures and its sound come from: the first track of each kind.
     video: Option<TransceiverId>,
     audio: Option<TransceiverId>,
-    /// Layers of a simulcast video.
+    /// Of pictures in layers.
     layers: Vec<Layer>,
     window: Option<Instant>,
-    /// The layer that is forwarded, and the one that replaces it at its next keyframe.
+    /// The layer that is passed on, and the one that takes over with its next keyframe.
     chosen: Option<String>,
     wanted: Option<String>,
-    /// Time of the next keyframe request.
+    /// A keyframe is to be asked for then.
     ask_at: Option<Instant>,
     asked: Option<Instant>,
-    /// Set while packets of the forwarded layer are lost for good, and no keyframe has arrived since.
+    /// Packets of what is passed on are missing for good, and no keyframe has come since.
     is_broken: bool,
-    /// Playout delay for viewers, so that retransmissions from the publisher are not too late for them.
+    /// How long viewers are to hold video back, so that nothing that is retransmitted to here comes too late for them.
     hold: Option<Duration>,
 }
 
 #[derive(Debug)]
 struct Layer {
     rid: String,
-    /// Bytes in the current window, and in the previous one.
+    /// In the window that has begun, and in the one before.
     bytes: usize,
     rate: usize,
 }
@@ -72,7 +72,7 @@ impl Publisher {
         }
     }
 
-    /// Handles an event of the peer; returns the media in it that is forwarded to viewers.
+    /// Takes an event of the peer, and returns the media in it that viewers are sent.
     pub fn handle_event(&mut self, ctx: &mut Context<'_>, event: &PeerEvent) -> Option<Media> {
         match event {
             PeerEvent::Packet(packet) => self.handle_packet(ctx, packet),
@@ -110,24 +110,24 @@ impl Publisher {
         })
     }
 
-    /// Returns `true` if nothing has arrived for this long.
+    /// Returns `true` if nothing has come from it for this long.
     pub fn is_silent(&self, patience: Duration, now: Instant) -> bool {
         now.saturating_duration_since(self.heard) >= patience
     }
 
-    /// Requests a keyframe if that is due.
+    /// Asks for a keyframe if that is due.
     pub fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
         let asked = self.ask_if_due(ctx.net, ctx.now);
         ctx.outcome.keyframes_asked += u64::from(asked);
     }
 
-    /// Requests a keyframe now, or as soon as the minimum interval has passed.
+    /// Asks for a keyframe now, or as soon as one may be asked for again.
     pub fn want_keyframe(&mut self, ctx: &mut Context<'_>) {
         let asked = self.ask_soon(ctx.net, ctx.config.keyframe_interval, ctx.now);
         ctx.outcome.keyframes_asked += u64::from(asked);
     }
 
-    /// Returns `true` if this packet is forwarded. `is_key`: a keyframe starts in it.
+    /// Whether this packet is passed on. `is_key`: a keyframe begins in it.
     fn takes(
         &mut self,
         net: &mut EventLoop,
@@ -151,7 +151,7 @@ impl Publisher {
         takes
     }
 
-    /// Handles a forwarded keyframe: viewers need nothing from before it.
+    /// A keyframe is passed on: viewers need nothing that came before it.
     fn mended(&mut self, is_key: bool) {
         if is_key && self.is_broken {
             self.is_broken = false;
@@ -159,7 +159,7 @@ impl Publisher {
         }
     }
 
-    /// Updates the delay that covers the publisher's retransmissions.
+    /// Finds out how long viewers have to wait for what is sent again on the way to here.
     fn look(&mut self, net: &mut EventLoop) {
         let Some(video) = self.video else {
             return;
@@ -167,7 +167,7 @@ impl Publisher {
         let stats = net.peer(self.peer).ok().and_then(|p| p.track_stats(video));
         let hold = stats.and_then(|stats| stats.repair_delay);
         self.hold = match (hold, self.hold) {
-            // The recent maximum: viewers adapt their pace to each change.
+            // The longest of late: viewers change their pace with each change.
             (Some(new), old) => Some(old.unwrap_or(new).max(new).min(2 * new)),
             // They are told once that it is over.
             (None, Some(old)) if old > Duration::ZERO => Some(Duration::ZERO),
@@ -175,8 +175,8 @@ impl Publisher {
         };
     }
 
-    /// Handles permanent packet loss from the publisher: viewers see nothing new until the next keyframe, so one is
-    /// requested before they ask. Returns `true` if it was.
+    /// Packets of the publisher were lost for good: viewers see nothing new until the next keyframe, so it is asked for
+    /// before they do. Whether it was.
     fn packets_lost(
         &mut self,
         net: &mut EventLoop,
@@ -194,7 +194,7 @@ impl Publisher {
         asked
     }
 
-    /// Selects the best incoming layer: the one with the most bytes.
+    /// The best of the layers that come: the one with the most bytes.
     fn takes_layer(
         &mut self,
         net: &mut EventLoop,
@@ -236,7 +236,7 @@ impl Publisher {
         let Some(best) = self.layers.iter().max_by_key(|l| l.rate) else {
             return;
         };
-        // Only for a clear improvement: each switch needs a keyframe.
+        // Not for a little: each change is a keyframe.
         let is_better = best.rate > rate(&self.chosen) + rate(&self.chosen) / 3;
         self.wanted = Some(best.rid.clone()).filter(|_| is_better);
         if self.wanted.is_some() {
@@ -244,7 +244,7 @@ impl Publisher {
         }
     }
 
-    /// Requests a keyframe now, or schedules it. Returns `true` if one was requested.
+    /// Asks for a keyframe now, or plans to. Returns `true` if one was asked for.
     fn ask_soon(&mut self, net: &mut EventLoop, interval: Duration, now: Instant) -> bool {
         if self.ask_at.is_some() {
             return false;
@@ -258,7 +258,7 @@ impl Publisher {
         }
     }
 
-    /// Sends a scheduled request if it is due. Returns `true` if it was sent.
+    /// Asks if that is due. Returns `true` if a request was sent.
     fn ask_if_due(&mut self, net: &mut EventLoop, now: Instant) -> bool {
         if self.ask_at.take_if(|at| *at <= now).is_none() {
             return false;
@@ -269,13 +269,13 @@ impl Publisher {
         self.ask(net, now)
     }
 
-    /// Returns when [`handle_timeout`](Self::handle_timeout) has work to do.
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.ask_at
     }
 
     fn ask(&mut self, net: &mut EventLoop, now: Instant) -> bool {
-        // Before the first packet there is nobody to ask, and a stream starts with a keyframe.
+        // Before anything has come there is nobody to be asked; what comes first is a keyframe.
         let Some(from) = self.video else {
             return false;
         };
@@ -324,19 +324,19 @@ mod tests {
         for _ in 0..12 {
             assert_eq!(round(&mut net, false, &all), ["f"]);
         }
-        // The publisher's uplink degrades: the best layer is no longer sent.
+        // The publisher's uplink is bad now: the best layer is not sent any more.
         for _ in 0..25 {
             round(&mut net, false, &all[..2]);
         }
         assert_eq!(round(&mut net, true, &all[..2]), ["h"]);
-        // A small difference is no reason to switch.
+        // A little more is no reason to change.
         for _ in 0..12 {
             round(&mut net, false, &[("q", 110), ("h", 100)]);
         }
         assert_eq!(round(&mut net, true, &[("q", 110), ("h", 100)]), ["h"]);
     }
 
-    /// A keyframe is requested while packets that viewers need are lost for good, and no longer.
+    /// As long as what viewers need is missing for good, a keyframe is asked for, and no longer.
     #[test]
     fn a_keyframe_is_asked_for_until_it_comes() {
         let mut net = EventLoop::new(LoopConfig::default()).unwrap();
@@ -350,7 +350,7 @@ mod tests {
         let now = Instant::now();
         let at = |ms| now + Duration::from_millis(ms);
         let mut publisher = Publisher::new(id, now);
-        // Nothing of it has arrived, so nothing of it is forwarded.
+        // Nothing of it has come, so nothing of it is passed on.
         publisher.packets_lost(&mut net, video, None, now);
         assert_eq!(publisher.deadline(), None);
         publisher.video = Some(video);

@@ -1,4 +1,4 @@
-//! Text form of a stream and its source: `name=URL`.
+//! How a stream and its source are written: `name=URL`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,21 +6,21 @@ use std::str::FromStr;
 use super::kind::SourceConfig;
 use super::sources;
 
-/// Maximum length of a stream's name, in characters.
+/// Characters of a name.
 const MAX_NAME: usize = 64;
 
-/// Error in the text form of a source.
+/// What is wrong with the text of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceError {
     /// The text.
     pub text: String,
-    /// The problem, and what to write instead.
+    /// What is wrong, in words, and what to write instead.
     pub reason: String,
 }
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The part after a # may be a secret.
+        // What stands behind a # may be a secret.
         let text = self.text.split('#').next().unwrap_or_default();
         write!(f, "the source {text:?}: {}", self.reason)
     }
@@ -29,11 +29,11 @@ impl fmt::Display for SourceError {
 impl std::error::Error for SourceError {}
 
 impl SourceConfig {
-    /// Parses `name=URL`. Nothing is opened.
+    /// Reads `name=URL`. Nothing is opened.
     ///
     /// # Errors
     ///
-    /// Returns [`SourceError`], which says what is wrong and what to write instead.
+    /// [`SourceError`], which says what is wrong and what to write instead.
     pub fn parse(text: &str) -> Result<(String, Self), SourceError> {
         let wrong = |reason: String| SourceError {
             text: text.to_owned(),
@@ -61,11 +61,11 @@ impl FromStr for SourceConfig {
     }
 }
 
-/// Validates the name of a stream.
+/// Whether this can be the name of a stream.
 ///
 /// # Errors
 ///
-/// Returns the reason if it is invalid.
+/// Why not.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
     let is_good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() {

@@ -1,4 +1,4 @@
-//! A stream: its source, its state, its viewers.
+//! One stream: its source, its state, its viewers.
 
 mod published;
 mod viewers;
@@ -17,13 +17,13 @@ use crate::driver::{Datagram, EventLoop, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, MediaMode};
 
-/// Playback time after which a start counts as successful.
+/// A source that has played for this long has not just failed to start.
 const PROVEN: Duration = Duration::from_secs(10);
 
-/// Maximum number of stopped sources that are still ending their sessions.
+/// Sources that are waited for while they end.
 const MAX_ENDING: usize = 4;
 
-/// Interval of checks for viewers that still wait for a keyframe: the request, or its answer, may have been lost.
+/// How often it is checked whether viewers still wait for a keyframe: the request, or its answer, may have been lost.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A stream, by name.
@@ -34,30 +34,30 @@ pub(super) struct Stream {
     runs: Runs,
     /// When a source that always runs is started for the first time.
     begin_at: Option<Instant>,
-    /// Set once the source has ended and cannot be reopened.
+    /// The source has come to its end, and cannot be opened again.
     is_spent: bool,
     state: StreamState,
     notices: Notices,
-    /// Health of a live source's video.
+    /// Of the video of a live source.
     health: Health,
-    /// Set if the state has changed and was not reported.
+    /// The state has changed, and was not told.
     pub is_news: bool,
     running: Option<Box<dyn Source>>,
-    /// A source that cannot be reopened, while there are no viewers.
+    /// A source that cannot be opened again, while nobody watches.
     paused: Option<Box<dyn Source>>,
-    /// Stopped sources that are still ending their sessions.
+    /// Sources that have to say goodbye.
     ending: Vec<Box<dyn Source>>,
     /// Video, audio.
     pub tracks: [Track; 2],
     viewers: usize,
-    /// Time since which there are no viewers.
+    /// Nobody has watched since.
     empty_since: Option<Instant>,
-    /// Number of consecutive failures.
+    /// Failures one after the other.
     failures: u32,
     live_since: Option<Instant>,
     /// When it was last checked whether viewers wait for a keyframe.
     looked: Option<Instant>,
-    /// Statistics, except for those of the tracks.
+    /// Counted apart from the tracks.
     pub stats: StreamStats,
 }
 
@@ -105,7 +105,7 @@ impl Stream {
         self.source.kind().media_mode()
     }
 
-    /// Determines the contents of the source before there are viewers, so that they are offered the right codecs.
+    /// Finds out what the source holds before anybody comes, so that viewers are offered that.
     fn probe(&mut self) {
         match self.source.kind().probe() {
             None => {}
@@ -191,7 +191,7 @@ impl Stream {
         }
     }
 
-    /// Takes over a source that was started.
+    /// Goes on with a source that was started.
     fn run(&mut self, ctx: &mut Context<'_>, source: Box<dyn Source>) {
         self.stats.starts += 1;
         self.live_since = None;
@@ -206,13 +206,13 @@ impl Stream {
         self.poll(ctx);
     }
 
-    /// Stops the source, because there are no viewers or the stream is removed.
+    /// Ends the source; nobody watches, or the stream is removed.
     pub fn stop(&mut self, net: &mut EventLoop, state: StreamState) {
         match self.running.take().map(|source| source.stop(net)) {
             None | Some(Stopped::Gone) => {}
             Some(Stopped::Paused(source)) => self.paused = Some(source),
             Some(Stopped::Ending(source)) => {
-                // There is more than one only if sessions end very slowly.
+                // More than one is there only when they come to an end very slowly.
                 self.ending.truncate(MAX_ENDING - 1);
                 self.ending.push(source);
             }
@@ -241,12 +241,12 @@ impl Stream {
                 retry_at: Some(ctx.now + wait),
             },
         );
-        // A failed source is reopened if possible.
+        // What has failed is opened again, if that can be.
         self.paused = None;
         self.spend();
     }
 
-    /// Handles the end of the standard input, which cannot be reopened: the state stays.
+    /// The standard input cannot be opened again: its state stays as it is.
     fn spend(&mut self) {
         if !self.source.kind().is_standard_input() {
             return;
@@ -257,7 +257,7 @@ impl Stream {
         }
     }
 
-    /// Handles incoming media: the stream is live, unless nobody can decode it.
+    /// Something has come: the stream is live, unless nobody can decode it.
     fn has_come(&mut self, codec: Codec, is_key: bool, live: Live, now: Instant) {
         let (lacks_sets, fault) = match live {
             Live::AtOnce => return self.live(now),
@@ -287,12 +287,12 @@ impl Stream {
         }
     }
 
-    /// Returns `true` if the incoming media cannot be decoded; it is still read, because it may improve.
+    /// Returns `true` if the incoming media cannot be decoded; it is read all the same, as it may become better.
     fn is_blind(&self) -> bool {
         self.running.is_some() && matches!(self.state, StreamState::Failed { .. })
     }
 
-    /// Handles invalid data from the writer of a named pipe; the next one may do better.
+    /// A writer of a named pipe sent what cannot be played; the next one may do better.
     fn trouble(&mut self, why: String) {
         self.stats.failures += 1;
         self.log_failure(&why, None);
@@ -310,14 +310,14 @@ impl Stream {
         }
     }
 
-    /// Performs work whose deadline has passed.
+    /// Does what is due.
     pub fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
         if self
             .empty_since
             .is_some_and(|at| at + ctx.config.grace <= ctx.now)
         {
             self.empty_since = None;
-            // A failed stream keeps its reason until a viewer joins.
+            // What has failed says why until somebody comes.
             match &self.state {
                 StreamState::Failed { why, .. } => {
                     let why = why.clone();
@@ -356,7 +356,7 @@ impl Stream {
         self.poll(ctx);
     }
 
-    /// Handles all events of the source.
+    /// Takes what has come from the source.
     fn poll(&mut self, ctx: &mut Context<'_>) {
         while let Some(event) = self.running.as_mut().and_then(|source| source.poll(ctx)) {
             match event {
@@ -377,7 +377,7 @@ impl Stream {
         }
     }
 
-    /// Sends media of the source to the viewers.
+    /// Gives media of the source to the viewers.
     fn take(&mut self, ctx: &mut Context<'_>, media: Media) {
         let Media {
             codec,
@@ -402,20 +402,20 @@ impl Stream {
         }
     }
 
-    /// Requests a keyframe from the source.
+    /// Asks the source for a keyframe.
     fn want_keyframe(&mut self, ctx: &mut Context<'_>) {
         if let Some(source) = &mut self.running {
             source.want_keyframe(ctx);
         }
     }
 
-    /// Returns `true` if the socket belongs to the source.
+    /// Returns `true` if this is a socket of the source.
     pub fn has_socket(&self, socket: UdpId) -> bool {
         let source = self.running.as_ref();
         source.is_some_and(|source| source.has_socket(socket))
     }
 
-    /// Handles a datagram for the source.
+    /// Takes a datagram for the source.
     pub fn handle_datagram(&mut self, ctx: &mut Context<'_>, datagram: &Datagram) {
         if let Some(source) = &mut self.running {
             source.handle_datagram(ctx, datagram);
@@ -423,7 +423,7 @@ impl Stream {
         }
     }
 
-    /// Returns when [`handle_timeout`](Self::handle_timeout) has work to do.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) has something to do.
     pub fn next_deadline(&self, config: &StreamsConfig) -> Option<Instant> {
         let grace = self.empty_since.map(|at| at + config.grace);
         let retry = match &self.state {

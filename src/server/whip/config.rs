@@ -1,4 +1,4 @@
-//! Configuration of a [`WhipServer`](super::WhipServer).
+//! What a [`WhipServer`](super::WhipServer) can be told before it begins.
 
 use std::time::Duration;
 
@@ -11,42 +11,42 @@ use crate::setters::setters;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WhipConfig {
-    /// Path for publishers: `POST {publish_path}/NAME`. Default: `/whip`.
+    /// Where publishers post: `POST {publish_path}/NAME`. `/whip` by default.
     pub publish_path: String,
-    /// Path for viewers. Default: `/whep`.
+    /// Where viewers post. `/whep` by default.
     pub view_path: String,
-    /// Token required from publishers, as `Authorization: Bearer TOKEN`. `None`, the default: anybody may publish.
+    /// What publishers have to show, as `Authorization: Bearer TOKEN`. `None`, the default: anybody may publish.
     pub publish_token: Option<Token>,
-    /// Token required from viewers. `None`, the default: anybody may watch.
+    /// What viewers have to show. `None`, the default: anybody may watch.
     pub view_token: Option<Token>,
-    /// Web pages that may use this server from a browser. Other programs send no `Origin` and are not restricted.
-    /// Default: [`Origins::Same`].
+    /// Which web pages may use this from a browser. Programs that are no browsers say no origin, and are not
+    /// hindered. [`Origins::Same`] by default.
     pub origins: Origins,
-    /// Configuration of peers: ICE servers (also sent to clients in `Link` headers, see
-    /// [`offer_ice_servers`](Self::offer_ice_servers)), addresses, limits. The media mode is not taken from here, and
-    /// ICE restarts are up to the client.
+    /// What peers are made of: ICE servers, which clients are told of by `Link` headers as well
+    /// ([`offer_ice_servers`](Self::offer_ice_servers)), addresses, limits. Whether media comes in frames or
+    /// packets is not chosen here, and restarts are the client's to ask for.
     pub peer: PeerConfig,
-    /// Send the [`peer`](Self::peer)'s ICE servers to clients, with their credentials. On by default.
+    /// Whether clients are told of the [`peer`](Self::peer)'s ICE servers, with their credentials. On by default.
     pub offer_ice_servers: bool,
-    /// Maximum number of sessions, including those whose connection is still being closed. Default: 1,000; beyond it
-    /// 503 with `Retry-After` is returned.
+    /// Sessions at once, those included whose connection is still being closed. 1,000; above it: 503 with
+    /// `Retry-After`.
     pub max_sessions: usize,
-    /// Maximum number of sessions per client address (per /64 network for IPv6). Default: 100; beyond it 429 with
-    /// `Retry-After` is returned. Behind a proxy that is not trusted, all clients share its address.
+    /// Sessions of one client address (of one network of 64 bits, for IPv6). 100; above it: 429 with
+    /// `Retry-After`. Behind a proxy that is not trusted all clients have its address.
     pub max_per_client: usize,
-    /// Maximum number of offers and ICE restarts per client address and second, after a burst of [`Self::offer_burst`].
-    /// Each 8 KiB of an offer count as one more. Default: 10; beyond it 429 with `Retry-After` is returned.
+    /// Offers and ICE restarts of one client address in a second, after a burst of [`Self::offer_burst`]. Each 8 KiB
+    /// of it counts as one more. 10; above it: 429 with `Retry-After`.
     pub offers_per_second: u32,
-    /// Maximum burst of offers and ICE restarts per client address. Default: 100.
+    /// Offers and ICE restarts of one client address at once. 100.
     pub offer_burst: u32,
-    /// Maximum size of an offer, in bytes. Default: 64 KiB; beyond it 413 is returned.
+    /// Bytes of an offer. 64 KiB; above it: 413.
     pub max_offer: usize,
-    /// Maximum length of a stream's name, in bytes. Default: 128; beyond it 404 is returned.
+    /// Bytes of a stream's name. 128; above it: 404.
     pub max_name: usize,
-    /// Maximum time that an answer waits for candidates from STUN and TURN servers; later ones are lost, because WHIP
-    /// cannot send them. Default: 1 s.
+    /// How long an answer waits for candidates from STUN and TURN servers; later ones are lost, since WHIP has
+    /// no way to send them. 1 s.
     pub gather_deadline: Duration,
-    /// Time after which a session that has not connected is removed. Default: 30 s.
+    /// A session that has not connected by then is removed. 30 s.
     pub connect_deadline: Duration,
 }
 
@@ -92,20 +92,20 @@ impl WhipConfig {
     }
 }
 
-/// Web pages that may use a service (Fetch, section 3.2; the `Origin` header is RFC 6454, section 7).
+/// Which web pages may use a service (Fetch, section 3.2; the `Origin` header is RFC 6454, section 7).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Origins {
-    /// Pages loaded from the host and port of the request.
+    /// Those that were loaded from the host and port that they ask.
     #[default]
     Same,
-    /// Those, and pages of these origins, such as `https://example.net` or `http://localhost:3000`.
+    /// Those, and the ones of these origins, as `https://example.net` or `http://localhost:3000`.
     Listed(Vec<String>),
-    /// All pages. Anyone who makes a browser in this network open a page can then publish and watch with it.
+    /// All. Whoever can make a browser in this network open a page can then publish and watch with it.
     Any,
 }
 
 impl Origins {
-    /// Returns `true` if the page that this request comes from is allowed. The request has an `Origin`.
+    /// Whether the page that this request comes from may ask. It has an `Origin`.
     #[must_use]
     pub fn permits(&self, request: &Request) -> bool {
         let is = |listed: &String| {

@@ -1,27 +1,27 @@
-//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) server: sessions over HTTP.
+//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep), the server's side: sessions over HTTP.
 //!
 //! ```text
 //!   requests ──► handle_request ──► [ sessions ] ──► poll_response ──► responses
-//!   events of peers ──► handle_peer_event ──► [ sessions ] ──► StreamHost: publishers and viewers
+//!   events of peers ──► handle_peer_event ──► [ sessions ] ──► StreamHost: who publishes, who watches
 //! ```
 //!
-//! A [`WhipServer`] knows neither sockets nor HTTP syntax: the HTTP server passes it [`Request`]s and takes
-//! [`Response`]s. Its peers live on the [`EventLoop`] that is passed in; their media belongs to the [`StreamHost`].
+//! A [`WhipServer`] knows neither sockets nor HTTP as bytes: whoever has a door hands it
+//! [`Request`]s and takes [`Response`]s. Peers live on the [`EventLoop`] that is handed in; what they send and
+//! are sent is the [`StreamHost`]'s.
 //!
-//! | request | response |
+//! | request | answer |
 //! |---|---|
 //! | `POST /whip/NAME`, `POST /whep/NAME` with an offer | 201 with the answer, `Location`, `ETag`, `Link` |
 //! | `PATCH Location` with candidates (`If-Match: ETag`) | 204 |
-//! | `PATCH Location` with new credentials (`If-Match: *`): ICE restart | 200 with the server's, and a new `ETag` |
+//! | `PATCH Location` with new credentials (`If-Match: *`): ICE restart | 200 with ours, and a new `ETag` |
 //! | `DELETE Location` | 200 |
 //! | `OPTIONS` anywhere | 200 |
 //!
-//! All errors are problem details (RFC 9457). The answer contains all candidates: WHIP cannot send later ones. The id
-//! of a session has 128 random bits, and protects it in addition to the token.
+//! All errors are problem details (RFC 9457). All candidates are in the answer: WHIP has no way to send later
+//! ones. The name of a session is 128 random bits, and is what protects it beside the token.
 
 mod config;
 mod create;
-mod failures;
 mod host;
 mod media;
 mod patch;
@@ -30,26 +30,22 @@ mod reply;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use turn_types::stun::message::TransactionId;
 
-use self::failures::Failures;
 use self::reply::Cors;
 use crate::driver::{EventLoop, PeerId};
-use crate::proto::peer::{ConnectionState, IceGatheringState, PeerError, PeerEvent};
-use crate::seldom::seldom;
+use crate::proto::peer::{ConnectionState, IceGatheringState, PeerEvent};
 use crate::server::http::{Request, RequestId, Response};
 use crate::server::quota::{Held, Rates};
 use crate::signaling::whip::sdpfrag;
 
 pub use self::config::{Origins, WhipConfig};
-pub use self::failures::SessionFailure;
 pub use self::host::{Refusal, StreamHost};
 
-/// Kind of a session.
+/// What a session is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// WHIP: the client sends.
@@ -58,17 +54,17 @@ pub enum Kind {
     View,
 }
 
-/// Statistics of a [`WhipServer`].
+/// What a [`WhipServer`] has counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WhipStats {
-    /// Current number of publishing sessions.
+    /// Sessions now that publish.
     pub publishers: usize,
-    /// Current number of viewing sessions.
+    /// Sessions now that watch.
     pub viewers: usize,
-    /// Sessions created.
+    /// Sessions made.
     pub created: u64,
-    /// Requests refused, of any kind.
+    /// Requests refused, of whatever kind.
     pub refused: u64,
     /// ICE restarts.
     pub restarts: u64,
@@ -76,40 +72,39 @@ pub struct WhipStats {
     pub never_connected: u64,
 }
 
-/// Information about a session.
+/// What is known of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionInfo {
-    /// The kind of session.
+    /// What it is for.
     pub kind: Kind,
-    /// The stream's name.
+    /// The stream.
     pub name: String,
-    /// The peer of the session.
+    /// Its peer on the loop.
     pub peer: PeerId,
-    /// The client's address.
+    /// Who asked for it.
     pub client: IpAddr,
-    /// The state of its connection.
+    /// How its connection stands.
     pub state: ConnectionState,
 }
 
-/// WHIP and WHEP sessions of a server. See the [module](self).
+/// Sessions of publishers and viewers. See the [module](self).
 #[derive(Debug)]
 pub struct WhipServer {
     config: WhipConfig,
     sessions: HashMap<SessionId, Session>,
-    /// All peers created here that are not closed, including those of removed sessions.
+    /// All peers made here that are not closed; of sessions that are removed, too.
     peers: HashMap<PeerId, SessionId>,
     per_client: Held<IpAddr>,
-    /// Rate of offers and restarts per client.
+    /// Offers and restarts of each client.
     offers: Rates,
-    /// Deadlines of sessions that are not answered or not connected.
+    /// What is due when: sessions that are not answered or not connected.
     due: BTreeSet<(Instant, SessionId)>,
     responses: VecDeque<(RequestId, Response)>,
-    failures: Failures,
     stats: WhipStats,
 }
 
-/// A session id: 128 random bits.
+/// 128 random bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct SessionId(u128);
 
@@ -120,14 +115,14 @@ struct Session {
     peer: PeerId,
     client: IpAddr,
     state: ConnectionState,
-    /// The client's offer, updated by restarts.
+    /// The client's offer, which restarts change.
     offer: String,
-    /// The client's current ICE credentials, and its earlier ufrags, the latest first.
+    /// The client's ICE credentials now, and the ufrags before them, the latest first.
     remote: (String, String),
     before: VecDeque<String>,
-    /// Number of the ICE generation; determines the entity tag.
+    /// Counts ICE generations; makes the entity tag.
     generation: u32,
-    /// A request to answer when candidates are gathered, and its deadline.
+    /// A request that is answered when candidates are gathered, at the latest then.
     awaiting: Option<Awaiting>,
     connect_by: Option<Instant>,
     due: Option<Instant>,
@@ -137,20 +132,20 @@ struct Session {
 struct Awaiting {
     request: RequestId,
     cors: Cors,
-    /// Prefix of the client's URLs.
+    /// The prefix of the client's URLs.
     prefix: String,
     is_restart: bool,
     until: Instant,
 }
 
-/// The resource that a path refers to.
+/// What a path names.
 enum Resource {
     Endpoint(Kind, String),
     Session(Kind, Option<SessionId>),
 }
 
 impl WhipServer {
-    /// Creates a server without sessions.
+    /// A server without sessions.
     #[must_use]
     pub fn new(config: WhipConfig) -> Self {
         Self {
@@ -164,12 +159,11 @@ impl WhipServer {
             peers: HashMap::new(),
             due: BTreeSet::new(),
             responses: VecDeque::new(),
-            failures: Failures::default(),
             stats: WhipStats::default(),
         }
     }
 
-    /// Returns `true` if this path belongs to the server.
+    /// Whether requests to this path are for this server.
     #[must_use]
     pub fn serves(&self, path: &str) -> bool {
         let prefixes = [&self.config.publish_path, &self.config.view_path];
@@ -178,7 +172,7 @@ impl WhipServer {
         rests.any(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Handles a request; its response is returned by [`poll_response`](Self::poll_response), at once or later.
+    /// Takes a request; its response comes from [`poll_response`](Self::poll_response), at once or later.
     pub fn handle_request(
         &mut self,
         net: &mut EventLoop,
@@ -216,19 +210,18 @@ impl WhipServer {
         }
     }
 
-    /// Sends the refusal of a request that was decided elsewhere, with CORS headers that let pages of other origins
-    /// read it.
+    /// Answers a request that somebody else has found reason to refuse, so that a page of another origin can read why.
     pub fn refuse(&mut self, id: RequestId, request: &Request, refused: Response) {
         let cors = Cors::of(&self.config.origins, request).unwrap_or_default();
         self.respond(id, &cors, refused);
     }
 
-    /// Returns the next response, if any.
+    /// The next response that is ready.
     pub fn poll_response(&mut self) -> Option<(RequestId, Response)> {
         self.responses.pop_front()
     }
 
-    /// Handles that the client has disconnected before its response: it cannot know its session, which therefore ends.
+    /// The client has left before it had its response, so it cannot know its session: that ends.
     pub fn handle_gone(&mut self, net: &mut EventLoop, id: RequestId) {
         let left = self.sessions.iter().find(|(_, session)| {
             let awaiting = session.awaiting.as_ref();
@@ -239,13 +232,13 @@ impl WhipServer {
         }
     }
 
-    /// Returns `true` if this peer was created here.
+    /// Whether this peer was made here.
     #[must_use]
     pub fn owns(&self, peer: PeerId) -> bool {
         self.peers.contains_key(&peer)
     }
 
-    /// Handles an event of one of its peers, and passes it on to the streams.
+    /// Takes what one of its peers has to say, and passes it on to the streams.
     pub fn handle_peer_event(
         &mut self,
         net: &mut EventLoop,
@@ -262,13 +255,12 @@ impl WhipServer {
                 self.answer(net, id);
             }
             PeerEvent::ConnectionStateChange(state) => self.on_state(net, id, peer, *state),
-            PeerEvent::Error(error) => self.on_error(id, peer, error),
+            PeerEvent::Error(error) => log::info!("peer {peer}: {error}"),
             _ => {}
         }
     }
 
-    /// Handles expired deadlines. Call it when [`next_deadline`](Self::next_deadline) has come; earlier calls are
-    /// harmless.
+    /// The time of [`next_deadline`](Self::next_deadline) has come. Always allowed, also early.
     pub fn handle_timeout(&mut self, net: &mut EventLoop, now: Instant) {
         while let Some((due, id)) = self.due.first().copied()
             && due <= now
@@ -296,20 +288,20 @@ impl WhipServer {
         }
     }
 
-    /// Returns the time by which [`handle_timeout`](Self::handle_timeout) has to be called, if any.
+    /// When [`handle_timeout`](Self::handle_timeout) has to be called at the latest.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Ends all sessions: their peers send close messages in the next turn of the loop.
+    /// Ends all sessions: their peers say goodbye in the next turn of the loop.
     pub fn close(&mut self, net: &mut EventLoop) {
         for id in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.remove(net, id);
         }
     }
 
-    /// Iterates over the sessions, in no particular order.
+    /// The sessions there are, in no order.
     pub fn sessions(&self) -> impl Iterator<Item = SessionInfo> + '_ {
         self.sessions.values().map(|session| SessionInfo {
             kind: session.kind,
@@ -320,12 +312,7 @@ impl WhipServer {
         })
     }
 
-    /// Returns the sessions whose peer reported an error, the oldest first; the last 32 are remembered.
-    pub fn failures(&self) -> impl Iterator<Item = &SessionFailure> + '_ {
-        self.failures.iter()
-    }
-
-    /// Returns the statistics so far.
+    /// What has been counted so far.
     #[must_use]
     pub fn stats(&self) -> WhipStats {
         let of = |kind| self.sessions.values().filter(|s| s.kind == kind).count();
@@ -347,7 +334,7 @@ impl WhipServer {
             let Some(rest) = rest.strip_prefix('/').filter(|rest| !rest.is_empty()) else {
                 continue;
             };
-            // A trailing slash is ignored.
+            // With a slash at its end a path means the same.
             let rest = rest.trim_end_matches('/');
             return Some(match rest.split_once('/') {
                 None => Resource::Endpoint(kind, rest.to_owned()),
@@ -365,7 +352,7 @@ impl WhipServer {
         Response::problem(404, "Not found", detail)
     }
 
-    /// Handles PATCH and DELETE. Returns `None` if the response follows later.
+    /// PATCH and DELETE. `None`: the response comes later.
     fn for_session(
         &mut self,
         net: &mut EventLoop,
@@ -379,11 +366,7 @@ impl WhipServer {
         }
         let known = session.filter(|s| self.sessions.get(s).is_some_and(|s| s.kind == kind));
         let Some(session) = known else {
-            let why = session.and_then(|session| self.failures.why(session));
-            let detail = match why {
-                Some(why) => format!("it has failed: {why}"),
-                None => "it has ended, or never was; make a new one by POST".to_owned(),
-            };
+            let detail = "it has ended, or never was; make a new one by POST";
             return Some(Response::problem(404, "No such session", detail));
         };
         if request.method == "DELETE" {
@@ -393,32 +376,10 @@ impl WhipServer {
         self.patch(net, id, request, (session, cors), now)
     }
 
-    /// Queues a response. All pass through here, so that each has the CORS headers exactly once.
+    /// Every response leaves through here, so that it has the headers for browsers, and has them once.
     fn respond(&mut self, id: RequestId, cors: &Cors, response: Response) {
         self.stats.refused += u64::from(response.status >= 400);
         self.responses.push_back((id, cors.apply(response)));
-    }
-
-    /// Remembers why a session fails. A failed handshake is a warning: it is not the network, and somebody has to repair it.
-    fn on_error(&mut self, id: SessionId, peer: PeerId, error: &PeerError) {
-        let Some(session) = self.sessions.get(&id) else {
-            return log::info!("peer {peer}: {error}");
-        };
-        let Session {
-            kind, name, client, ..
-        } = session;
-        match error {
-            PeerError::Handshake(_) => seldom!(warn, "{kind} of {name} ({client}): {error}"),
-            _ => log::info!("{kind} of {name} ({client}): {error}"),
-        }
-        let failure = SessionFailure {
-            kind: *kind,
-            name: name.clone(),
-            client: *client,
-            at: Instant::now(),
-            why: error.to_string(),
-        };
-        self.failures.note(id, failure);
     }
 
     fn on_state(
@@ -439,7 +400,7 @@ impl WhipServer {
                 }
                 self.schedule(id);
             }
-            // The remote peer has revoked consent, or was never there (RFC 7675, section 5.1).
+            // The other side has withdrawn its consent, or was never there (RFC 7675, section 5.1).
             ConnectionState::Failed => self.remove(net, id),
             ConnectionState::Closed => {
                 self.remove(net, id);
@@ -449,7 +410,7 @@ impl WhipServer {
         }
     }
 
-    /// Schedules a session's next deadline.
+    /// Puts a session's next deadline in its place.
     fn schedule(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -465,7 +426,7 @@ impl WhipServer {
         }
     }
 
-    /// Ends a session and closes its peer, whose last event follows.
+    /// Ends a session and closes its peer, whose last event is still to come.
     fn remove(&mut self, net: &mut EventLoop, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else {
             return;
@@ -485,15 +446,6 @@ impl WhipServer {
     }
 }
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Publish => "publisher",
-            Self::View => "viewer",
-        })
-    }
-}
-
 impl Kind {
     fn path(self, config: &WhipConfig) -> &str {
         match self {
@@ -504,7 +456,7 @@ impl Kind {
 }
 
 impl SessionId {
-    /// Generates an id from the operating system's randomness.
+    /// From the system's randomness.
     fn generate() -> Self {
         // 96 bits each.
         let [a, b] = [(); 2].map(|()| u128::from(TransactionId::generate()));
@@ -519,14 +471,14 @@ impl SessionId {
     }
 }
 
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:032x}", self.0)
     }
 }
 
 impl Session {
-    /// Returns the strong entity tag of the ICE session (RFC 9110, section 8.8.3).
+    /// The entity tag of the ICE session, strong (RFC 9110, section 8.8.3).
     fn entity_tag(&self) -> String {
         format!("\"ice-{}\"", self.generation)
     }

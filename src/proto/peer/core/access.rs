@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use str0m::{IceCreds, Rtc, RtcConfig};
 
+use crate::proto::ice::IceCredentials;
 use crate::proto::random::Random;
 
 /// Length of our ICE passwords in characters: 160 random bits, where RFC 8445 §5.3 requires 128.
@@ -30,16 +31,16 @@ impl CoreAccess {
         seed: Option<u64>,
         config: RtcConfig,
         now: std::time::Instant,
-    ) -> (Self, IceCreds) {
+    ) -> (Self, IceCredentials) {
         let mut random = Random::new(seed);
         let creds = credentials(&mut random);
         fastrand::seed(random.bits());
-        let rtc = config.set_local_ice_credentials(creds.clone()).build(now);
+        let rtc = config.set_local_ice_credentials(to_core(&creds)).build(now);
         (Self { rtc, random }, creds)
     }
 
     /// Returns new ICE credentials.
-    pub fn credentials(&mut self) -> IceCreds {
+    pub fn credentials(&mut self) -> IceCredentials {
         credentials(&mut self.random)
     }
 }
@@ -59,21 +60,39 @@ impl DerefMut for CoreAccess {
     }
 }
 
-fn credentials(random: &mut Random) -> IceCreds {
-    IceCreds {
+fn credentials(random: &mut Random) -> IceCredentials {
+    IceCredentials {
         ufrag: random.text(UFRAG),
-        pass: random.text(PASSWORD),
+        password: random.text(PASSWORD),
+    }
+}
+
+pub(super) fn to_core(creds: &IceCredentials) -> IceCreds {
+    IceCreds {
+        ufrag: creds.ufrag.clone(),
+        pass: creds.password.clone(),
+    }
+}
+
+pub(super) fn from_core(creds: IceCreds) -> IceCredentials {
+    IceCredentials {
+        ufrag: creds.ufrag,
+        password: creds.pass,
     }
 }
 
 /// Replaces the credentials created by the core with ours in a local description.
-pub(in super::super) fn replace_credentials(sdp: &str, made: &IceCreds, ours: &IceCreds) -> String {
+pub(in super::super) fn replace_credentials(
+    sdp: &str,
+    made: &IceCredentials,
+    ours: &IceCredentials,
+) -> String {
     sdp.replace(
         &format!("a=ice-ufrag:{}\r\n", made.ufrag),
         &format!("a=ice-ufrag:{}\r\n", ours.ufrag),
     )
     .replace(
-        &format!("a=ice-pwd:{}\r\n", made.pass),
-        &format!("a=ice-pwd:{}\r\n", ours.pass),
+        &format!("a=ice-pwd:{}\r\n", made.password),
+        &format!("a=ice-pwd:{}\r\n", ours.password),
     )
 }

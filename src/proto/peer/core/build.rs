@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use str0m::RtcConfig;
 use str0m::bwe::Bitrate;
-use str0m::{IceCreds, RtcConfig};
 
 use super::super::config::{PeerConfig, Timing};
 use super::super::crypto::{
@@ -12,16 +12,16 @@ use super::super::crypto::{
 use super::super::error::PeerError;
 use super::access::CoreAccess;
 use super::{Core, SEND_BUFFER};
+use crate::proto::ice::IceCredentials;
 
-/// How long a picture waits for a packet that is missing. By then it has been asked for five times, over a path
-/// of half a second and more; what is still not there is lost, and a keyframe is wanted at once. Figures:
-/// docs/media.md.
+/// Time for which a frame waits for a missing packet. By then it has been requested five times, over a path of half a
+/// second and more; a packet still missing is lost, and a keyframe is requested at once. Figures: docs/media.md.
 const LOST_FRAME: Duration = Duration::from_secs(1);
 
 /// A new core, and what it was made with.
 pub(in super::super) struct Built {
     pub core: Core,
-    pub creds: IceCreds,
+    pub creds: IceCredentials,
     /// Where DTLS will leave the keys of SRTP.
     pub keys: Option<ExportedKeys>,
 }
@@ -46,7 +46,7 @@ pub(in super::super) fn build(
         )))?;
     let provider = crypto::provider(backend, config.seed)?;
     let dtls = match config.dtls {
-        // A backend that knows only one version has nothing to choose from.
+        // A backend with a single version has nothing to negotiate.
         DtlsVersion::Auto if !backend.supports(DtlsVersion::Auto) => DtlsVersion::V1_2,
         version => version,
     };
@@ -57,14 +57,14 @@ pub(in super::super) fn build(
     };
     let core = str0m::RtcConfig::new()
         .set_crypto_provider(provider.clone())
-        // It knows one function and one fingerprint; see `check_identity`.
+        // The core supports one hash function and one fingerprint; see `check_identity`.
         .set_fingerprint_verification(false)
         .set_dtls_cert(certificate.as_dtls_cert())
         .set_dtls_version(dtls.into())
         .set_ice_lite(config.ice_lite)
         .set_sctp_max_buffered_amount(SEND_BUFFER)
         .set_mtu(core_mtu(config.mtu)..=config.mtu + 100)
-        // Receivers put sound and pictures in step after two reports of each.
+        // Receivers synchronize audio and video after two reports of each.
         .set_rtcp_report_interval_audio(Duration::from_secs(1))
         .set_reordering_timeout_video(Some(LOST_FRAME))
         .enable_raw_packets(config.rtcp_events)
@@ -73,7 +73,7 @@ pub(in super::super) fn build(
     let mut core = media(core)?;
     core.set_max_stun_rto(config.timing.keepalive);
     core.set_max_stun_retransmits(stun_retransmits(&config.timing));
-    // Of no connection that was made before.
+    // Discards the keys of an earlier connection.
     let _ = ExportedKeys::latest();
     let (rtc, creds) = CoreAccess::build(config.seed, core, now);
     Ok(Built {
@@ -83,13 +83,13 @@ pub(in super::super) fn build(
     })
 }
 
-/// The core fills a packet of RTCP up to what is left of the MTU behind the 20 bytes that SRTCP adds, in words of four
-/// bytes, and panics where nothing is left over then (docs/upstream.md).
+/// The core fills an RTCP packet up to the MTU less the 20 bytes that SRTCP adds, in words of four bytes, and panics if
+/// that leaves no remainder (docs/upstream.md).
 fn core_mtu(mtu: usize) -> usize {
     mtu - usize::from(mtu.is_multiple_of(4))
 }
 
-/// As many checks as it takes for the core to keep a silent path until we call it failed.
+/// Returns the number of checks after which the core gives up a silent path: enough to outlast our *failed* state.
 fn stun_retransmits(timing: &Timing) -> usize {
     let patience = (timing.disconnected + timing.failed).as_millis();
     let step = timing.keepalive.as_millis().max(1);

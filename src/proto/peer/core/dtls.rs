@@ -18,7 +18,7 @@ pub(in super::super) enum Dtls {
     Connected,
     /// Ended by an error.
     Failed {
-        /// When.
+        /// The current time.
         at: Instant,
     },
 }

@@ -21,7 +21,7 @@ pub(in super::super) const MAX_HELD: usize = 32;
 #[derive(Debug, Default)]
 pub(in super::super) struct Early {
     held: VecDeque<Datagram>,
-    /// When the first came.
+    /// When the first one arrived.
     since: Option<Instant>,
     /// Set if the answer was late and the core got the datagrams before it.
     given_up: bool,

@@ -10,19 +10,22 @@
 
 mod access;
 mod build;
+mod candidates;
 mod dtls;
 mod early;
+mod stun;
 
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use str0m::change::SdpApi;
 use str0m::channel::{ChannelData, ChannelId};
 use str0m::crypto::CryptoProvider;
 use str0m::crypto::dtls::ProtocolVersion;
 use str0m::net::{Protocol as CoreProtocol, Receive};
-use str0m::{Event, IceConnectionState as CoreState, IceCreds, Rtc, RtcError};
+use str0m::{Event, IceConnectionState as CoreState, Rtc, RtcError};
 
 use self::access::CoreAccess;
 use self::dtls::Dtls;
@@ -33,28 +36,31 @@ use super::crypto::{self, CryptoBackend, DtlsVersion};
 use super::ends::Ends;
 use super::error::{PeerError, panic_text};
 use super::state::{ConnectionState, IceConnectionState, PeerEvent};
+use crate::proto::ice::IceCredentials;
 use crate::proto::net::{Protocol, Received};
 use crate::proto::sdp::Fingerprint;
 
 pub(super) use self::access::replace_credentials;
 pub(super) use self::build::build;
+pub(super) use self::candidates::RemoteCandidate;
 #[cfg(any(test, feature = "testing"))]
 pub(super) use self::early::MAX_HELD;
+pub(super) use self::stun::Check;
 
 /// The core's own limit of buffered bytes over all channels. Above the sum of what is fed to it in practice; when it is
 /// reached, feeding waits.
 pub(super) const SEND_BUFFER: usize = 2 * 1024 * 1024;
 
-/// How often in a row the core may want a timeout at once.
+/// Maximum number of consecutive immediate timeouts that the core may request.
 const MAX_IMMEDIATE_TIMEOUTS: usize = 8;
 
-/// The shortest time between two timeouts of a core that wants one at once, over and over.
+/// Minimum time between two timeouts, for a core that keeps requesting one at once.
 const MIN_TIMEOUT_STEP: Duration = Duration::from_millis(1);
 
-/// What the core is given to send may be timed wrongly by this much.
+/// Maximum error of the core's clock when it is given data to send.
 const MAX_CORE_LAG: Duration = Duration::from_millis(1);
 
-/// A deadline further away than this is none.
+/// Deadlines further away than this are ignored.
 const FAR: Duration = Duration::from_secs(24 * 3600);
 
 /// One peer's core: str0m, its clock and its handshake.
@@ -73,7 +79,7 @@ pub(super) struct Core {
 /// When the core was told the time, and when it wants to be told again.
 #[derive(Debug)]
 struct Clock {
-    /// What the core takes for the time.
+    /// The time of the core's clock.
     told: Instant,
     deadline: Option<Instant>,
     /// It has been changed since it was drained.
@@ -103,7 +109,7 @@ pub(super) enum Step {
     Event(CoreEvent),
     /// There is nothing more until something comes or the deadline does.
     Drained,
-    /// The core is dead: closed by the other side, or by a fault that has been reported.
+    /// Handles the end of the core: closed by the remote peer, or by an error that was reported.
     Dead,
     /// It has given as many outputs as a drain may have, which ends this peer.
     Endless(usize),
@@ -171,8 +177,24 @@ impl Core {
     }
 
     /// Returns new ICE credentials.
-    pub fn credentials(&mut self) -> IceCreds {
+    pub fn credentials(&mut self) -> IceCredentials {
         self.rtc.credentials()
+    }
+
+    /// Returns the ICE credentials that the core uses.
+    pub fn local_credentials(&mut self) -> IceCredentials {
+        access::from_core(self.rtc.direct_api().local_ice_credentials())
+    }
+
+    /// Has the core use these ICE credentials.
+    pub fn set_local_credentials(&mut self, creds: &IceCredentials) {
+        let mut api = self.rtc.direct_api();
+        api.set_local_ice_credentials(access::to_core(creds));
+    }
+
+    /// Asks for an ICE restart in the next offer. Returns the credentials that the core will put into it.
+    pub fn restart_ice(api: &mut SdpApi<'_>) -> IceCredentials {
+        access::from_core(api.ice_restart(true))
     }
 
     /// Returns `true` once the DTLS handshake has finished.
@@ -213,7 +235,7 @@ impl Core {
         now.saturating_duration_since(self.clock.told) >= MAX_CORE_LAG
     }
 
-    /// Tells the core the time.
+    /// Passes the time to the core.
     pub fn timeout(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
         self.clock.told = now;
         if let Err(e) = self.rtc.handle_input(str0m::Input::Timeout(now)) {
@@ -360,7 +382,7 @@ impl Core {
                     }
                 }
                 Err(RtcError::Packet(mid, _, e)) => {
-                    // A frame that makes no sense to its depacketizer. It has been dropped.
+                    // A frame that the depacketizer could not parse; it was dropped.
                     self.counts.errors += 1;
                     log::debug!("mid {mid}: {e}");
                 }
@@ -441,8 +463,8 @@ impl Core {
         }
     }
 
-    /// An error on input. A bad datagram is not the end: anybody who can forge a source address could
-    /// end a session that way (RFC 6347 §4.1.2.7). A handshake that cannot succeed is.
+    /// Handles an error on input. An invalid datagram does not end the session, otherwise anyone who can forge a source
+    /// address could end it (RFC 6347 §4.1.2.7). A handshake that cannot succeed does.
     fn on_fault(&mut self, error: &RtcError, now: Instant, events: &mut Vec<PeerEvent>) {
         self.counts.errors += 1;
         log::debug!("core: {error}");
@@ -455,7 +477,7 @@ impl Core {
         }
     }
 
-    /// The core gave an error instead of an output. It has closed itself, or is of no use any more.
+    /// Handles an error in place of an output: the core has closed itself, or is unusable.
     fn on_end(&mut self, error: &RtcError, now: Instant, events: &mut Vec<PeerEvent>) {
         log::debug!("core ended: {error}");
         if self.dtls.is_new() {

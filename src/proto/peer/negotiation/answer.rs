@@ -22,11 +22,11 @@ impl Peer {
         // The core has no SSRC for an m-line that receives layers.
         self.declare_senders();
         let mut sdp = self.tracks.write_local(answer.to_sdp_string(), false);
-        let made = self.core.direct_api().local_ice_credentials();
-        if made != self.local_creds {
+        let made = self.core.local_credentials();
+        if made != *self.path.credentials().local() {
             let creds = self.core.credentials();
             sdp = replace_credentials(&sdp, &made, &creds);
-            self.core.direct_api().set_local_ice_credentials(creds);
+            self.core.set_local_credentials(&creds);
         }
         let sdp = self.as_offered(&sdp, &offer.lines)?;
         self.negotiated(&offer);

@@ -1,11 +1,11 @@
 //! Obtaining an offer from the core.
 
-use super::super::core::replace_credentials;
+use super::super::core::{Core, replace_credentials};
 use super::super::description::own_attribute;
 use super::super::error::PeerError;
 use super::{Created, Peer};
+use crate::proto::ice::IceCredentials;
 use crate::proto::sdp::offer_as_negotiated;
-use str0m::IceCreds;
 
 impl Peer {
     pub(super) fn core_offer(&mut self) -> Result<Created, PeerError> {
@@ -38,7 +38,7 @@ impl Peer {
         };
         let mut sdp = self.tracks.write_local(offer.to_sdp_string(), true);
         let made = own_credentials(&sdp);
-        let mut creds = self.local_creds.clone();
+        let mut creds = self.path.credentials().local().clone();
         if made != creds {
             creds = self.core.credentials();
             sdp = replace_credentials(&sdp, &made, &creds);
@@ -70,26 +70,30 @@ impl Peer {
             ));
         }
         let mut api = self.core.sdp_api();
-        let made = api.ice_restart(true);
+        let made = Core::restart_ice(&mut api);
         let Some((offer, core)) = api.apply() else {
             return Err(PeerError::Core("the core made no offer".into()));
         };
-        let sdp = replace_credentials(&offer.to_sdp_string(), &made, &self.local_creds);
+        let sdp = replace_credentials(
+            &offer.to_sdp_string(),
+            &made,
+            self.path.credentials().local(),
+        );
         let sdp = self.tracks.write_local(sdp, true);
         Ok(Created {
             sdp: offer_as_negotiated(&sdp, &self.negotiation.lines),
             core,
             adds: false,
-            creds: self.local_creds.clone(),
+            creds: self.path.credentials().local().clone(),
         })
     }
 }
 
 /// Returns the ICE credentials in a local description.
-pub(super) fn own_credentials(sdp: &str) -> IceCreds {
+pub(super) fn own_credentials(sdp: &str) -> IceCredentials {
     let value = |name| own_attribute(sdp, name).unwrap_or_default();
-    IceCreds {
+    IceCredentials {
         ufrag: value("ice-ufrag"),
-        pass: value("ice-pwd"),
+        password: value("ice-pwd"),
     }
 }

@@ -1,4 +1,4 @@
-//! Plays files and pipes: the part shared by several kinds of source.
+//! Plays files and pipes: what several kinds of source have in common.
 //!
 //! ```text
 //!   part, part ─► pass (a thread) ─► queue ─► paced or live (the loop) ─► Player
@@ -31,15 +31,14 @@ pub(super) use self::reading::Reading;
 
 /// Something that can be played.
 pub(super) struct Input {
-    /// Opens the parts, on the reading thread, at the start of each pass.
+    /// Opens its parts, on the thread that reads, each time that it is played.
     pub open: Box<dyn Fn() -> Result<Vec<Part>, String> + Send>,
-    /// Set if the beginning is probed before playback.
+    /// Its beginning is looked into before it is played.
     pub is_checked: bool,
     pub at_end: AtEnd,
-    /// Set if the input is read in real time: items that the loop does not take in time are dropped, and the writer
-    /// never waits.
+    /// It is read as it comes: what the loop does not take in time is dropped, and the writer never waits.
     pub is_live: bool,
-    /// Set if the input cannot be reopened, so that it is kept open when it stops.
+    /// It cannot be opened anew after a stop, and is kept open.
     pub is_kept: bool,
 }
 
@@ -47,9 +46,9 @@ pub(super) struct Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AtEnd {
     Stop,
-    /// The same input, from its beginning.
+    /// The same again.
     Repeat,
-    /// The output of a named pipe's next writer.
+    /// What the next writer of a named pipe sends.
     NextWriter,
 }
 
@@ -59,8 +58,8 @@ impl fmt::Debug for Input {
     }
 }
 
-/// Returns the contents of an input, as far as its beginning shows, or the reason why it cannot be sent. For regular
-/// files only: anything else might never end.
+/// Returns the contents of an input, as far as its beginning tells, or why it cannot be sent. For regular files: anything
+/// else might not come to an end.
 pub(super) fn probe(input: &Input) -> Result<Contents, String> {
     Pass::open(input)?.probe()
 }
@@ -75,18 +74,18 @@ pub(super) struct Player {
 
 #[derive(Debug)]
 enum Pace {
-    /// At the pace of the timestamps.
+    /// That of its timestamps.
     Paced(Box<Playback>),
-    /// In real time.
+    /// As it comes.
     Live(Live),
 }
 
 impl Player {
-    /// Starts reading.
+    /// Starts to read.
     ///
     /// # Errors
     ///
-    /// Returns an error if no thread can be created.
+    /// There can be no further thread.
     pub fn start(input: Input, ctx: &Context<'_>) -> Result<Box<dyn Source>, String> {
         let pace = match input.is_live {
             true => Pace::Live(Live::new()),

@@ -1,5 +1,5 @@
-//! Reads files and pipes ahead of time, up to a limit, on a thread of their own, so that a slow disk or an empty pipe
-//! does not block the loop.
+//! Reads files and pipes on a thread of their own, so that a slow disk or an empty pipe stops nobody; ahead of time, up to
+//! a limit.
 
 use std::io;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use super::{AtEnd, Input, probe};
 use crate::driver::LoopHandle;
 use crate::server::streams::config::StreamsConfig;
 
-/// Delay after the end of a named pipe's writer before the pipe is reopened.
+/// How long after the end of a named pipe's writer the next one is looked for.
 const REOPEN: Duration = Duration::from_millis(200);
 
-/// The loop's handle of a reading thread. When it is dropped, the thread ends; if it waits for a pipe, with the next
-/// data.
+/// The loop's end of a thread that reads. The thread ends when this is dropped, or, when it waits for a pipe, with
+/// the next thing that comes.
 #[derive(Debug)]
 pub(in crate::server::streams) struct Reading(Arc<Shared>);
 
@@ -30,17 +30,17 @@ impl Reading {
         Ok(Self(shared))
     }
 
-    /// Returns the next item read; `None` if there is none yet: the loop is woken once there is.
+    /// Returns what has been read next; `None`: nothing yet, and the loop is woken when there is.
     pub(super) fn pop(&self) -> Option<Item> {
         self.0.pop()
     }
 
-    /// Returns the number of frames of a live pipe that were dropped because the loop did not take them in time.
+    /// Returns how many frames of a live pipe were dropped because the loop did not take them in time.
     pub fn dropped(&self) -> u64 {
         self.0.dropped()
     }
 
-    /// Returns the number of queued items, and of their bytes.
+    /// Returns how many items and bytes wait.
     #[cfg(test)]
     pub fn held(&self) -> (usize, usize) {
         self.0.held()

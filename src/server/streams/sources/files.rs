@@ -1,4 +1,4 @@
-//! Files that loop or play once: video and audio of one stream.
+//! Files, played over and over or once: pictures and sound of one stream.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +11,13 @@ use crate::server::streams::play::{self, AtEnd, Input, Part, Player};
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Files {
     paths: Vec<PathBuf>,
-    /// Repeat the files, rather than play them once each time that a first viewer joins.
+    /// Over and over, rather than once for each time that somebody comes to watch.
     repeat: bool,
     /// For bare G.711 and G.722.
     codec: Option<Codec>,
 }
 
-/// Accepts any text: whatever no other kind accepts is a file name.
+/// Takes any text: what is nothing else is the name of a file.
 pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
     let text = url.strip_prefix("file:").unwrap_or(url);
     Some(Files::of(text).map(SourceConfig::new))
@@ -47,7 +47,7 @@ impl Files {
         };
         Input {
             open: Box::new(open),
-            // The file may have been replaced since the stream was added.
+            // It may be another one than when the stream was made.
             is_checked: true,
             at_end: match self.repeat {
                 true => AtEnd::Repeat,

@@ -10,11 +10,11 @@ use crate::server::streams::play::{AtEnd, Input, Part, Player, is_input_a_file};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pipe {
-    /// The path; `None` for the standard input.
+    /// `None`: the standard input.
     path: Option<PathBuf>,
     /// For bare G.711 and G.722.
     codec: Option<Codec>,
-    /// Read at the pace of its timestamps and only while there are viewers, like a file, rather than live.
+    /// At the pace of its own timestamps and only while somebody watches, like a file, rather than live.
     paced: bool,
 }
 
@@ -41,8 +41,7 @@ impl Pipe {
         Ok(Self { path, codec, paced })
     }
 
-    /// Returns `true` if the pipe is read in real time: frames that the loop does not take in time are dropped, and the
-    /// writer never waits.
+    /// Returns `true` if it is read as it comes: what the loop does not take in time is dropped, and the writer never waits.
     fn is_live(&self) -> bool {
         let is_file = self.path.is_none() && is_input_a_file();
         !self.paced && !is_file

@@ -1,4 +1,4 @@
-//! Plain RTP, described by an SDP file or by the addresses it is received at.
+//! Plain RTP, described by an SDP file or by the addresses it comes to.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -18,21 +18,21 @@ use crate::server::streams::kind::{
 };
 use crate::server::streams::notices::left_out;
 
-/// Maximum size of an SDP file, in bytes.
+/// Bytes of an SDP file.
 const MAX_SDP: u64 = 64 * 1024;
 
 /// A stream of plain RTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RtpInput {
-    /// Format and address of the stream.
+    /// What comes, and where to.
     pub stream: StreamDescription,
-    /// Selection of the sender.
+    /// Whose packets are taken.
     pub source: RtpSourceConfig,
 }
 
 impl RtpInput {
-    /// Creates an input from its format and address, and the selection of its sender.
+    /// What comes, and whose packets of it are taken.
     pub fn new(stream: StreamDescription, source: RtpSourceConfig) -> Self {
         Self { stream, source }
     }
@@ -55,7 +55,7 @@ pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
 }
 
 impl SourceConfig {
-    /// Creates a source of plain RTP: one stream of at most 16 inputs, each in another codec.
+    /// Returns a source of plain RTP: one stream of these, at most 16, each in another codec.
     pub fn rtp(inputs: Vec<RtpInput>) -> Self {
         Self::new(Rtp(inputs))
     }
@@ -103,14 +103,14 @@ fn contents(inputs: &[RtpInput], notes: Vec<String>) -> Contents {
     }
 }
 
-/// Parses `rtp://…,rtp://…`.
+/// Reads `rtp://…,rtp://…`.
 fn inputs_of(url: &str) -> Result<Vec<RtpInput>, String> {
     let rest = url.strip_prefix("rtp://").unwrap_or(url);
     let parts = rest.split(",rtp://").map(rtp_input);
     bounded(parts.collect::<Result<_, _>>()?)
 }
 
-/// Parses the part after `rtp://`.
+/// What stands behind `rtp://`.
 fn rtp_input(text: &str) -> Result<RtpInput, String> {
     let (address, mut flags) = Flags::split(text);
     let codec = flags.codec()?.ok_or_else(|| {
@@ -142,11 +142,11 @@ fn rtp_input(text: &str) -> Result<RtpInput, String> {
     Ok(RtpInput { stream, source })
 }
 
-/// Reads an SDP file; returns its inputs, and remarks about those left out.
+/// Reads an SDP file: the inputs it describes, and notes about those left out.
 fn read_sdp(path: &Path) -> Result<(Vec<RtpInput>, Vec<String>), String> {
     let name = path.display();
     let failed = |e: std::io::Error| format!("{name}: {e}");
-    // Anything but a regular file might never end.
+    // Anything else might not come to an end.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(format!("{name}: not a regular file"));
     }
@@ -164,7 +164,7 @@ fn read_sdp(path: &Path) -> Result<(Vec<RtpInput>, Vec<String>), String> {
     Ok((inputs.collect(), notes))
 }
 
-/// The sockets for a stream's RTP.
+/// The sockets that a stream's RTP comes to.
 #[derive(Debug)]
 struct Receiving {
     inputs: Vec<Input>,
@@ -176,7 +176,7 @@ struct Input {
     codec: Codec,
     sockets: Vec<UdpId>,
     source: RtpSource,
-    /// Number of the run, from 1; distinguishes the sources of different runs.
+    /// Sources are counted from 1 in each run, and are to be told apart.
     run: u32,
 }
 
@@ -214,7 +214,7 @@ impl Input {
             ));
         }
         let mut addresses = vec![input.stream.address];
-        // For sender reports, and for BYE, which lets the next sender in at once.
+        // For the sender's reports, and its BYE, which lets the next one in at once.
         if input.stream.rtcp_port != input.stream.address.port() {
             addresses.push(input.stream.rtcp_address());
         }
@@ -243,7 +243,7 @@ impl Input {
         }
     }
 
-    /// Returns `true` if keyframes arrive without parameter sets and none are known.
+    /// Returns `true` if keyframes come without parameter sets, and none are known.
     fn lacks_sets(&self) -> bool {
         let stats = self.source.stats();
         self.codec.is_video() && stats.bare_keyframes > 0 && stats.parameter_sets == 0
@@ -264,7 +264,7 @@ impl Source for Receiving {
         let Some(input) = inputs.find(|i| i.sockets.contains(&datagram.socket)) else {
             return;
         };
-        // Not accepted: invalid, or from another sender while the first one is active. It is counted there.
+        // Not taken: junk, or another sender while the first one is alive. It is counted there.
         let _ = input
             .source
             .handle_input(datagram.source, &datagram.contents, ctx.now);

@@ -1,4 +1,4 @@
-//! A stream of another server, played by a peer of our own over WHEP.
+//! What another server shows, watched with a peer of our own (WHEP).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::server::streams::publisher::Publisher;
 use crate::server::token::Token;
 use crate::signaling::whip::{WhipClient, WhipClientConfig, WhipError, WhipEvent};
 
-/// Maximum silence of a path to another server after it is noticed. An ICE restart has been attempted by then.
+/// How long a path to another server may be silent, once that is noticed. By then an ICE restart has been tried.
 const LOST: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Whep {
     url: String,
-    /// Bearer token for the server.
+    /// Shown to it as a bearer token.
     token: Option<Token>,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
 }
 
 impl Whep {
-    /// Parses the text after `whep:`. The fragment is never sent to the server, so it may hold a secret.
+    /// Reads what stands behind `whep:`. A fragment is never sent, so that a secret may stand there.
     fn of(text: &str) -> Result<Self, String> {
         let (url, token) = match text.split_once('#') {
             None => (text, None),
@@ -99,13 +99,13 @@ struct Watching {
     client: WhipClient,
     publisher: Publisher,
     ready: VecDeque<SourceEvent>,
-    /// When a silent server is given up.
+    /// When the other server, which is silent, is given up.
     lost_at: Option<Instant>,
     is_ending: bool,
 }
 
 impl Watching {
-    /// Handles the outcome of the session's requests.
+    /// Hears what has become of the session.
     fn fetch(&mut self, ctx: &mut Context<'_>) {
         self.client.handle_timeout(ctx.net, ctx.now);
         while let Some(event) = self.client.poll_event() {

@@ -13,12 +13,11 @@
 //!                                Closed
 //! ```
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::config::Timing;
-use super::ends::Ends;
-use super::state::IceConnectionState;
+use super::super::config::Timing;
+use super::super::ends::Ends;
+use super::super::state::IceConnectionState;
 
 /// The ICE connection state, derived from the core's state and from received packets.
 #[derive(Debug)]
@@ -259,105 +258,11 @@ fn silent(after: Duration) -> String {
     )
 }
 
-/// Remote addresses from which STUN with valid integrity has arrived. Only these reach DTLS, SRTP and SCTP.
-#[derive(Debug)]
-pub(super) struct ValidatedAddresses {
-    max: usize,
-    list: Vec<Validated>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Validated {
-    address: SocketAddr,
-    heard: Instant,
-    /// When it was last in use: data came from it, or a check nominated it (RFC 8445 §7.1.2).
-    chosen: Option<Instant>,
-    /// Set once the driver has been told to route this address; not needed for addresses behind a relay.
-    routed: bool,
-}
-
-impl ValidatedAddresses {
-    pub fn new(max: usize) -> Self {
-        Self {
-            max: max.max(1),
-            list: Vec::new(),
-        }
-    }
-
-    /// Records data from this address. Returns `true` if the address is validated.
-    pub fn data(&mut self, address: SocketAddr, now: Instant) -> bool {
-        let is_known = self.touch(address, now);
-        if is_known {
-            self.list[0].chosen = Some(now);
-        }
-        is_known
-    }
-
-    /// Returns `true` if this address is validated, and records that it was heard.
-    fn touch(&mut self, address: SocketAddr, now: Instant) -> bool {
-        match self.list.iter().position(|v| v.address == address) {
-            Some(index) => {
-                self.list[index].heard = now;
-                self.list.swap(0, index);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Records that a check by either side has nominated the pair with this address.
-    pub fn choose(&mut self, address: SocketAddr, now: Instant) {
-        if let Some(found) = self.list.iter_mut().find(|v| v.address == address) {
-            found.chosen = Some(now);
-        }
-    }
-
-    /// Adds a validated address. Returns the one removed for it, if any: addresses that carry data stay longest,
-    /// however many others are checked.
-    pub fn proved(&mut self, address: SocketAddr, now: Instant) -> Option<SocketAddr> {
-        if self.touch(address, now) {
-            return None;
-        }
-        let evicted = (self.list.len() >= self.max).then(|| {
-            let oldest = (0..self.list.len()).min_by_key(|i| {
-                let v = &self.list[*i];
-                (v.chosen, v.heard)
-            });
-            self.list.swap_remove(oldest.unwrap_or(0)).address
-        });
-        self.list.push(Validated {
-            address,
-            heard: now,
-            chosen: None,
-            routed: false,
-        });
-        evicted
-    }
-
-    /// Records that datagrams from this address have to be routed to this peer. Returns `true` if that is new.
-    pub fn route(&mut self, address: SocketAddr) -> bool {
-        let validated = self.list.iter_mut().find(|v| v.address == address);
-        validated.is_some_and(|v| !std::mem::replace(&mut v.routed, true))
-    }
-
-    pub fn remove(&mut self, address: SocketAddr) {
-        self.list.retain(|v| v.address != address);
-    }
-
-    pub fn clear(&mut self) {
-        self.list = Vec::new();
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.list.iter().map(|v| v.address)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::proto::net::Protocol;
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
     const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 1);
     const THERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2)), 2);
@@ -515,32 +420,5 @@ mod tests {
         assert!(why.unwrap().contains("no path"));
         c.start(t0 + secs(31), true);
         assert_eq!(c.evaluate(t0 + secs(31)).0, IceConnectionState::Checking);
-    }
-
-    #[test]
-    fn the_oldest_address_makes_room() {
-        let t0 = Instant::now();
-        let a = |n: u8| SocketAddr::from(([192, 0, 2, n], 1));
-        let mut v = ValidatedAddresses::new(2);
-        assert_eq!(v.proved(a(1), t0), None);
-        assert_eq!(v.proved(a(2), t0 + secs(1)), None);
-        assert_eq!(v.proved(a(1), t0 + secs(2)), None);
-        assert_eq!(v.proved(a(3), t0 + secs(3)), Some(a(2)));
-        assert!(!v.data(a(2), t0 + secs(4)));
-        assert_eq!(v.iter().count(), 2);
-    }
-
-    /// With more addresses than there is room for, all checked in turns, the one that carries data stays.
-    #[test]
-    fn the_address_of_the_path_makes_no_room() {
-        let t0 = Instant::now();
-        let a = |n: u8| SocketAddr::from(([192, 0, 2, n], 1));
-        let mut v = ValidatedAddresses::new(3);
-        v.proved(a(0), t0);
-        v.choose(a(0), t0);
-        for second in 1..60 {
-            v.proved(a((second % 7) as u8), t0 + secs(second));
-            assert!(v.data(a(0), t0 + secs(second)), "after {second} s");
-        }
     }
 }

@@ -8,8 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::Peer;
-use super::ends::Ends;
+use super::super::ends::Ends;
 
 /// Maximum number of datagrams kept: enough to show the remote peer a gap, few enough for any path.
 const MAX_KEPT: usize = 16;
@@ -49,7 +48,8 @@ struct Found {
 }
 
 impl Resend {
-    fn keep(&mut self, contents: &[u8]) {
+    /// Keeps what is sent, in the place of the oldest.
+    pub fn keep(&mut self, contents: &[u8]) {
         if self.kept.len() >= MAX_KEPT {
             let is_due = self.found.is_some_and(|f| f.times < TIMES.len());
             if (self.armed && self.is_heard) || is_due {
@@ -59,6 +59,16 @@ impl Resend {
             self.kept.pop_front();
         }
         self.kept.push_back(contents.to_vec());
+    }
+
+    /// Returns what is kept, in the order it was sent.
+    pub fn kept(&self) -> Vec<Vec<u8>> {
+        self.kept.iter().cloned().collect()
+    }
+
+    /// Returns the path that was used before another one was looked for.
+    pub fn before(&self) -> Option<Ends> {
+        self.before
     }
 
     /// Drops everything once it is acknowledged.
@@ -98,7 +108,7 @@ impl Resend {
     }
 
     /// Returns the path to repeat on, if it is time.
-    fn due(&mut self, now: Instant) -> Option<Ends> {
+    pub fn due(&mut self, now: Instant) -> Option<Ends> {
         if self.deadline().is_none_or(|at| now < at) {
             return None;
         }
@@ -107,46 +117,6 @@ impl Resend {
             found.times += 1;
         }
         Some(found.ends)
-    }
-}
-
-impl Peer {
-    /// Keeps an outgoing datagram that may have to be repeated: DTLS (RFC 7983 §7) while channels wait for
-    /// acknowledgements.
-    pub(super) fn keep_for_resend(&mut self, contents: &[u8]) {
-        let is_dtls = matches!(contents.first(), Some(20..=63));
-        if is_dtls && self.core.is_connected() && self.channels.buffered() > 0 {
-            self.resend.keep(contents);
-        }
-    }
-
-    /// Returns the path that carried data last.
-    pub(super) fn path_in_use(&self) -> Option<Ends> {
-        let (local, remote) = self.stats.path?;
-        let protocol = self.stats.path_protocol?;
-        Some(Ends {
-            protocol,
-            local,
-            remote,
-        })
-    }
-
-    pub(super) fn resend_due(&mut self) {
-        let Some(ends) = self.resend.due(self.now) else {
-            return;
-        };
-        if self.connectivity.is_failed() {
-            return;
-        }
-        // The path that answered first need not be the one in use now.
-        let is_another = |e: &Ends| *e != ends && self.resend.before != Some(*e);
-        let other = self.path_in_use().filter(is_another);
-        for contents in self.resend.kept.clone() {
-            if let Some(other) = other {
-                self.send_on(other, contents.clone());
-            }
-            self.send_on(ends, contents);
-        }
     }
 }
 

@@ -1,0 +1,89 @@
+//! ICE checks that the core does not take, although they are right: answered here, or put right for it.
+//!
+//! The core refuses a check without PRIORITY, which RFC 8445 §7.1.1 wants and older FFmpeg leaves out; others answer it.
+//! And it passes over attributes that it does not know, where RFC 8489 §6.3.1 wants them named in an error 420.
+
+use std::time::{Duration, Instant};
+
+use crate::proto::ice::stun;
+
+/// Priority assumed for a check without PRIORITY: a peer-reflexive candidate of the first interface (RFC 8445 §5.1.2).
+const DEFAULT_PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
+
+/// Maximum number of 420 errors that a peer sends per second. They help implementers only.
+const MAX_ERRORS: u32 = 10;
+
+/// Number of errors sent in the current second.
+#[derive(Debug, Default)]
+pub(super) struct Errors {
+    since: Option<Instant>,
+    sent: u32,
+}
+
+impl Errors {
+    fn allows(&mut self, now: Instant) -> bool {
+        if self.since.is_none_or(|t| now >= t + Duration::from_secs(1)) {
+            (self.since, self.sent) = (Some(now), 0);
+        }
+        self.sent += 1;
+        self.sent <= MAX_ERRORS
+    }
+}
+
+/// Returns the message with a PRIORITY, if it is a check that is signed correctly and has none.
+pub(super) fn with_priority(
+    message: &[u8],
+    hmac: impl Fn(&[&[u8]]) -> [u8; 20],
+) -> Option<Vec<u8>> {
+    if !stun::lacks_priority(message) || !stun::is_signed(message, &hmac) {
+        return None;
+    }
+    let mut builder = stun::Builder::like(message)?;
+    builder.attribute(stun::PRIORITY, &DEFAULT_PRIORITY.to_be_bytes());
+    Some(builder.sign(hmac))
+}
+
+/// What becomes of a verified check.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Understood {
+    /// All of it is known.
+    Yes,
+    /// It has attributes that nobody here knows, and this is the answer, unless there were too many of them lately.
+    No(Option<Vec<u8>>),
+}
+
+/// Answers a verified check if it has attributes that nobody here knows.
+pub(super) fn understand(
+    message: &[u8],
+    errors: &mut Errors,
+    hmac: impl Fn(&[&[u8]]) -> [u8; 20],
+    now: Instant,
+) -> Understood {
+    let unknown = stun::unknown_attributes(message);
+    if unknown.is_empty() {
+        return Understood::Yes;
+    }
+    if !errors.allows(now) {
+        return Understood::No(None);
+    }
+    let builder = stun::Builder::error(message, 420, "Unknown Attribute");
+    Understood::No(builder.map(|mut builder| {
+        let types: Vec<u8> = unknown.iter().flat_map(|t| t.to_be_bytes()).collect();
+        builder.attribute(stun::UNKNOWN_ATTRIBUTES, &types);
+        builder.sign(hmac)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_limited_by_the_second() {
+        let t0 = Instant::now();
+        let mut errors = Errors::default();
+        let allowed = (0..100).filter(|_| errors.allows(t0)).count();
+        assert_eq!(allowed, MAX_ERRORS as usize);
+        assert!(errors.allows(t0 + Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,437 @@
+//! The way to the other side: who may speak, by which pair of addresses, and what is done when that one goes silent.
+//!
+//! ```text
+//!   gathering    our candidates          gate          addresses and streams that have proved themselves
+//!   credentials  both sides'             connectivity  the ICE connection state
+//!   streams      ICE over TCP            recovery      when to restart
+//!                                        resend        what goes out again on a new path
+//! ```
+//!
+//! The ICE agent itself is the core's. This knows neither the core nor descriptions: it is told what was verified, what
+//! is sent and what was negotiated.
+
+mod checks;
+mod connectivity;
+mod credentials;
+mod gate;
+mod gathering;
+mod names;
+mod recovery;
+mod resend;
+mod streams;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::config::PeerConfig;
+use super::contract::{Output, Route};
+use super::ends::Ends;
+use super::error::PeerError;
+use super::outbox::Outbox;
+use super::state::{IceConnectionState, PeerEvent};
+use crate::proto::ice::{IceCredentials, ServerTransport};
+use crate::proto::net::{NetworkChange, Protocol, Received, SocketId, SocketReply, Transmit};
+
+pub(super) use self::checks::Understood;
+use self::connectivity::Connectivity;
+pub(super) use self::credentials::Credentials;
+use self::gate::Gate;
+pub(super) use self::gathering::{Found, Gathering};
+use self::recovery::Recovery;
+use self::resend::Resend;
+use self::streams::Streams;
+
+/// Everything about the way to the other side.
+#[derive(Debug)]
+pub(super) struct Path {
+    gathering: Gathering,
+    credentials: Credentials,
+    gate: Gate,
+    streams: Streams,
+    errors: checks::Errors,
+    connectivity: Connectivity,
+    recovery: Recovery,
+    resend: Resend,
+    state: IceConnectionState,
+    /// The pair that data took last.
+    in_use: Option<Ends>,
+    traffic: Traffic,
+}
+
+/// What has passed, and what was turned away.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Traffic {
+    pub datagrams_received: u64,
+    pub bytes_received: u64,
+    pub datagrams_sent: u64,
+    pub bytes_sent: u64,
+    pub unvalidated_dropped: u64,
+    pub stun_rejected: u64,
+    pub malformed_dropped: u64,
+}
+
+/// A STUN message whose signature was found right.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Verified {
+    /// An answer to one of our checks, and no error.
+    pub is_success: bool,
+    /// It nominates its pair.
+    pub nominates: bool,
+}
+
+impl Path {
+    /// Nothing is gathered before [`Gathering::start`].
+    pub fn new(
+        config: &PeerConfig,
+        creds: IceCredentials,
+        out: &mut Outbox,
+    ) -> Result<Self, PeerError> {
+        Ok(Self {
+            gathering: Gathering::new(config)?,
+            credentials: Credentials::new(creds, out),
+            gate: Gate::new(config.limits.max_validated_addresses),
+            streams: Streams::default(),
+            errors: checks::Errors::default(),
+            connectivity: Connectivity::new(config.timing.clone(), config.ice_lite),
+            recovery: Recovery::default(),
+            resend: Resend::default(),
+            state: IceConnectionState::New,
+            in_use: None,
+            traffic: Traffic::default(),
+        })
+    }
+
+    pub fn gathering(&self) -> &Gathering {
+        &self.gathering
+    }
+
+    pub fn gathering_mut(&mut self) -> &mut Gathering {
+        &mut self.gathering
+    }
+
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    pub fn credentials_mut(&mut self) -> &mut Credentials {
+        &mut self.credentials
+    }
+
+    pub fn state(&self) -> IceConnectionState {
+        self.state
+    }
+
+    /// Returns the pair that data took last.
+    pub fn in_use(&self) -> Option<Ends> {
+        self.in_use
+    }
+
+    /// Returns how the relay at our end of the path is reached, if there is one.
+    pub fn relay_in_use(&self) -> Option<ServerTransport> {
+        self.gathering.relay_transport(self.in_use?.local)
+    }
+
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Returns the remote addresses that have proved themselves.
+    pub fn validated(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.gate.iter()
+    }
+
+    // What comes.
+
+    /// Counts a datagram that has come.
+    pub fn count(&mut self, received: &Received<'_>) {
+        self.traffic.datagrams_received += 1;
+        self.traffic.bytes_received += received.contents.len() as u64;
+    }
+
+    /// Counts a datagram that is dropped because it cannot be read.
+    pub fn count_malformed(&mut self) {
+        self.traffic.malformed_dropped += 1;
+    }
+
+    /// Counts a STUN message that is dropped because its signature is wrong.
+    pub fn count_rejected(&mut self) {
+        self.traffic.stun_rejected += 1;
+    }
+
+    /// Data has come. Returns `true` if it is let in: its source has shown the right password.
+    pub fn on_data(&mut self, received: &Received<'_>, now: Instant) -> bool {
+        let ends = Ends::of(received);
+        let is_in = self.gate.data(ends, now);
+        if is_in {
+            self.connectivity.heard(ends, now);
+            self.resend.heard(ends);
+        } else {
+            self.traffic.unvalidated_dropped += 1;
+        }
+        is_in
+    }
+
+    /// Returns the message with a PRIORITY added, if it is a check with our password that has none.
+    pub fn with_priority(
+        &self,
+        message: &[u8],
+        hmac: impl Fn(&[u8], &[&[u8]]) -> [u8; 20],
+    ) -> Option<Vec<u8>> {
+        let key = self.credentials.local().password.as_bytes();
+        checks::with_priority(message, |data| hmac(key, data))
+    }
+
+    /// Looks at a check that was verified for attributes that nobody here knows.
+    pub fn understand(
+        &mut self,
+        message: &[u8],
+        hmac: impl Fn(&[u8], &[&[u8]]) -> [u8; 20],
+        now: Instant,
+    ) -> Understood {
+        let key = self.credentials.local().password.as_bytes();
+        checks::understand(message, &mut self.errors, |data| hmac(key, data), now)
+    }
+
+    /// A STUN message has come whose signature is right.
+    pub fn on_verified(&mut self, ends: Ends, message: Verified, now: Instant, out: &mut Outbox) {
+        self.connectivity.heard(ends, now);
+        self.connectivity.checked(ends, now);
+        if message.is_success {
+            self.connectivity.consented(now);
+            self.resend.answered(ends, now);
+        }
+        // Datagrams through a relay are routed by the relay's own socket.
+        let is_relayed = self.gathering.is_relayed(ends.local);
+        self.gate
+            .proved(ends, message.nominates, is_relayed, now, out);
+    }
+
+    // What leaves.
+
+    /// A check of ours leaves that nominates its pair.
+    pub fn nominated(&mut self, ends: Ends, now: Instant) {
+        self.gate.choose(ends, now);
+    }
+
+    /// Data leaves by this pair. Returns `false` if it must not: consent is gone, and nothing but checks may go there
+    /// (RFC 7675 §5.1).
+    pub fn data_leaves(&mut self, ends: Ends, now: Instant) -> bool {
+        if self.connectivity.is_failed() {
+            return false;
+        }
+        self.in_use = Some(ends);
+        self.connectivity.sent(ends, now);
+        true
+    }
+
+    /// Remembers what leaves, as it may have to be sent again on another path.
+    pub fn keep_for_resend(&mut self, contents: &[u8]) {
+        self.resend.keep(contents);
+    }
+
+    /// Everything that was sent has been acknowledged.
+    pub fn forget_sent(&mut self) {
+        self.resend.forget();
+    }
+
+    /// Returns the pairs that work as far as is known, this one left out.
+    pub fn others(&self, but: Ends, now: Instant) -> Vec<Ends> {
+        self.connectivity.other_paths(but, now)
+    }
+
+    /// Sends this between these two, whatever path the core would take: on a stream, through a relay, or as it is.
+    /// Returns `true` if it was a relay: then there is something to poll of [`Gathering`].
+    pub fn send(&mut self, ends: Ends, contents: Vec<u8>, now: Instant, out: &mut Outbox) -> bool {
+        self.traffic.datagrams_sent += 1;
+        self.traffic.bytes_sent += contents.len() as u64;
+        if ends.protocol == Protocol::IceTcp {
+            self.streams.send(ends, contents, now, out);
+            return false;
+        }
+        let transmit = Transmit {
+            protocol: ends.protocol,
+            source: ends.local,
+            destination: ends.remote,
+            contents,
+        };
+        let is_relayed = self.gathering.send_relayed(&transmit, now);
+        if !is_relayed {
+            out.push(Output::Transmit(transmit));
+        }
+        is_relayed
+    }
+
+    /// Returns what is to be sent once more, and on which pairs, if it is time.
+    pub fn resend_due(&mut self, now: Instant) -> Option<(Vec<Ends>, Vec<Vec<u8>>)> {
+        let ends = self.resend.due(now)?;
+        if self.connectivity.is_failed() {
+            return None;
+        }
+        // The path that answered first need not be the one in use now.
+        let is_another = |e: &Ends| *e != ends && self.resend.before() != Some(*e);
+        let other = self.in_use.filter(is_another);
+        let ways = other.into_iter().chain([ends]).collect();
+        Some((ways, self.resend.kept()))
+    }
+
+    // Streams.
+
+    /// Returns our end of a stream as the core knows it.
+    pub fn base_of(&self, local: SocketAddr, remote: SocketAddr) -> SocketAddr {
+        self.streams.base_of(local, remote)
+    }
+
+    /// Returns `true` if this is the socket of a stream.
+    pub fn owns_stream(id: SocketId) -> bool {
+        Streams::owns(id)
+    }
+
+    /// Notes a remote candidate for TCP. Returns `false` if there are too many.
+    pub fn add_remote_stream(&mut self, remote: SocketAddr) -> bool {
+        self.streams.add_remote(remote)
+    }
+
+    /// A stream has carried a correct check.
+    pub fn stream_proved(&mut self, local: SocketAddr, remote: SocketAddr, out: &mut Outbox) {
+        if self.gate.stream_proved(local, remote) {
+            self.streams.proved(local, remote, out);
+            out.push(Output::Route(Route::Stream(local, remote)));
+        }
+    }
+
+    /// Handles the opening or closing of one of our streams.
+    pub fn on_stream(&mut self, id: SocketId, reply: &SocketReply, now: Instant, out: &mut Outbox) {
+        if let Some(gone) = self.streams.handle_socket(id, reply, now, out) {
+            self.gate.stream_failed(gone.remote);
+            self.connectivity.lost(gone, now);
+        }
+    }
+
+    /// Handles the closing of a stream opened by the remote peer, which has to open another one from another address.
+    pub fn on_stream_lost(&mut self, local: SocketAddr, remote: SocketAddr, now: Instant) {
+        self.gate.stream_lost(local, remote);
+        self.connectivity.lost(Ends::of_stream(local, remote), now);
+    }
+
+    // Negotiation.
+
+    /// Both descriptions are in force. Returns `true` if ICE restarts.
+    pub fn negotiated(
+        &mut self,
+        local: IceCredentials,
+        remote: IceCredentials,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> bool {
+        let is_restart = self.credentials.negotiated(local, remote, out);
+        if is_restart {
+            self.resend.arm(self.in_use);
+            self.streams.restart(out);
+        }
+        self.connectivity.start(now, is_restart);
+        is_restart
+    }
+
+    // The state.
+
+    /// The core's ICE agent says this.
+    pub fn core_state(&mut self, state: IceConnectionState) {
+        self.connectivity.core_state(state);
+    }
+
+    /// Returns the state that things are in at this time, and why, if it has just failed.
+    pub fn evaluate(&mut self, now: Instant) -> (IceConnectionState, Option<String>) {
+        self.connectivity.evaluate(now)
+    }
+
+    /// Sets the state, and tells it if it is another one.
+    pub fn set_state(&mut self, state: IceConnectionState, out: &mut Outbox) {
+        if self.state != state {
+            self.state = state;
+            if state == IceConnectionState::Disconnected {
+                self.resend.arm(self.in_use);
+            }
+            out.event(PeerEvent::IceConnectionStateChange(state));
+        }
+    }
+
+    /// Returns `true` if the time to close a failed connection has come.
+    pub fn is_expired(&self, now: Instant) -> bool {
+        self.connectivity.is_expired(now)
+    }
+
+    /// Returns when the time is next needed. `patience`: how long silence is borne before ICE restarts.
+    pub fn deadline(&self, patience: Option<Duration>, now: Instant) -> Option<Instant> {
+        [
+            self.connectivity.deadline(now),
+            patience.and_then(|patience| self.recovery.due(self.state, patience)),
+            self.resend.deadline(),
+            self.gathering.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    // Recovery.
+
+    /// Returns `true` if ICE is to be restarted because nothing has been heard for `patience`.
+    pub fn recovers_from_silence(&mut self, patience: Option<Duration>, now: Instant) -> bool {
+        self.recovery.note(self.state, now);
+        patience.is_some_and(|patience| self.recovery.try_now(self.state, patience, now))
+    }
+
+    /// Returns what [`after_change`](Self::after_change) has to know: whether the path begins at a candidate of ours.
+    pub fn before_change(&self) -> bool {
+        let at = self.in_use;
+        at.is_some_and(|at| self.gathering.has(at.protocol, at.local))
+    }
+
+    /// The network has changed, and the gatherer has been told. Returns `true` if ICE is to be restarted now.
+    /// `has_begun`: gathering has begun anew.
+    pub fn after_change(
+        &mut self,
+        change: &NetworkChange<'_>,
+        before: bool,
+        has_begun: bool,
+        may_restart: bool,
+    ) -> bool {
+        use IceConnectionState as Ice;
+        let is_lost = |at: Ends| before && !self.gathering.has(at.protocol, at.local);
+        let is_affected = match (self.in_use, self.state) {
+            (_, Ice::Disconnected | Ice::Failed) => has_begun || change.slept,
+            (Some(at), Ice::Connected | Ice::Completed) => {
+                change.affects(at.local.ip()) || is_lost(at)
+            }
+            // Still in progress, with candidates being trickled.
+            _ => change.slept,
+        };
+        let is_cut_off = self.gathering.is_cut_off();
+        self.recovery.changed(is_affected, may_restart, is_cut_off)
+    }
+
+    /// A relay is gone, as its server has forgotten us. If data took it, nobody will answer there: the other side has
+    /// to be told of the new one, which silence would say 5 s and more later. Returns `true` if data took it.
+    pub fn relay_lost(&mut self, address: SocketAddr, now: Instant) -> bool {
+        let Some(at) = self.in_use.filter(|at| at.local == address) else {
+            return false;
+        };
+        let protocol = Protocol::Udp;
+        self.connectivity.lost(Ends { protocol, ..at }, now);
+        true
+    }
+
+    /// Drops everything, because the connection is over.
+    pub fn clear(&mut self, out: &mut Outbox) {
+        self.gate.clear();
+        self.streams.clear(out);
+        self.credentials.clear();
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub fn audit(&self) -> Vec<(&'static str, usize, usize)> {
+        let mut counts = vec![self.credentials.audit(), self.gathering.audit()];
+        counts.extend(self.gate.audit());
+        counts
+    }
+}
