@@ -40,7 +40,7 @@ fn run(http: &str, paths: &[String]) -> Result<(), Box<dyn Error>> {
     let wanted = (most.bits_per_second as f64 * MARGIN * MARGIN) as u64;
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/bandwidth_estimation_from_disk.html");
-    let mut callers = Callers::serve(&net, http, page)?;
+    let mut callers = Callers::serve(&mut net, http, page)?;
     let config = PeerConfig::default().include_loopback(true);
     let config = config.bandwidth_estimation(Some(least.bits_per_second));
     let mut viewers: HashMap<PeerId, Viewer> = HashMap::new();
@@ -52,7 +52,7 @@ fn run(http: &str, paths: &[String]) -> Result<(), Box<dyn Error>> {
         let wait = due
             .min()
             .map(|at| at.saturating_duration_since(Instant::now()));
-        if let Some((id, event)) = net.next_event(wait)? {
+        if let Some((id, event)) = net.next_event(callers.wait(wait))? {
             callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::TrackBound { transceiver, .. } => {

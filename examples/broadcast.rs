@@ -40,7 +40,7 @@ fn main() -> ExitCode {
 
 fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut callers = Callers::serve(&net, http, include_str!("pages/broadcast.html"))?;
+    let mut callers = Callers::serve(&mut net, http, include_str!("pages/broadcast.html"))?;
     // All peers use the same codecs, so that each can decode what another one sends.
     let config = PeerConfig::default()
         .media_mode(MediaMode::Packets)
@@ -54,7 +54,7 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
         }),
     };
     loop {
-        if let Some((id, event)) = net.next_event(None)? {
+        if let Some((id, event)) = net.next_event(callers.wait(None))? {
             callers.handle_event(&mut net, id, &event);
             show.handle_event(&mut net, id, &event);
         }

@@ -22,6 +22,7 @@ use looprtc::proto::signal::SignalMessage;
 
 #[path = "support/page.rs"]
 mod page;
+use page::{Ask, Page};
 
 const HELP: &str = "\
 data_channels: talk to a browser page
@@ -43,24 +44,24 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    // The page is served by a thread of its own, which wakes the loop when an offer arrives.
+    // The page is served on this thread: the loop wakes up for its requests.
     let page = include_str!("pages/data_channels.html");
-    let (url, asked) = page::serve(&options.http, page, net.handle())?;
+    let page = Page::serve(&mut net, &options.http, page)?;
     if options.paste {
+        let url = page.url();
         println!("Open {url}#paste in a browser, and paste the page's offer here:");
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line)?;
+        let line = page.read_line()?;
         answer(&mut net, &BASE64_STANDARD.decode(line.trim())?)?;
     } else {
-        println!("Open {url} in a browser");
+        println!("Open {} in a browser", page.url());
     }
     // Pages that wait for an answer, and open channels with the time of their next text.
-    let mut waiting: HashMap<PeerId, page::Ask> = HashMap::new();
+    let mut waiting: HashMap<PeerId, Ask> = HashMap::new();
     let mut channels: Vec<(PeerId, ChannelId, Instant)> = Vec::new();
     loop {
         let due = channels.iter().map(|(.., due)| *due).min();
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
-        if let Some((id, event)) = net.next_event(timeout)? {
+        if let Some((id, event)) = net.next_event(page.wait(timeout))? {
             match event {
                 // All candidates are gathered, so the answer can be sent.
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
@@ -98,14 +99,14 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        for ask in asked.try_iter() {
+        for ask in page.asked() {
             if ask.path != "/offer" {
-                ask.refuse("404 Not Found", "offers go to /offer");
+                ask.refuse(404, "offers go to /offer");
                 continue;
             }
             match answer(&mut net, &ask.body) {
                 Ok(id) => drop(waiting.insert(id, ask)),
-                Err(why) => ask.refuse("400 Bad Request", why),
+                Err(why) => ask.refuse(400, why),
             }
         }
         for (id, channel, due) in &mut channels {

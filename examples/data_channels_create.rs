@@ -21,6 +21,7 @@ use looprtc::proto::signal::SignalMessage;
 
 #[path = "support/page.rs"]
 mod page;
+use page::{Ask, Page};
 
 const HELP: &str = "\
 data_channels_create: offer a data channel to a browser page
@@ -42,22 +43,22 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    // The page is served by a thread of its own, which wakes the loop on a request.
     let page = include_str!("pages/data_channels_create.html");
-    let (url, asked) = page::serve(&options.http, page, net.handle())?;
+    let page = Page::serve(&mut net, &options.http, page)?;
+    let url = page.url();
     if options.paste {
         add_peer(&mut net)?;
     } else {
         println!("Open {url} in a browser");
     }
     // Pages that wait for an offer, peers that wait for an answer, and channels with the time of their next text.
-    let mut waiting: HashMap<PeerId, page::Ask> = HashMap::new();
+    let mut waiting: HashMap<PeerId, Ask> = HashMap::new();
     let mut offered: VecDeque<PeerId> = VecDeque::new();
     let mut channels: Vec<(PeerId, ChannelId, Instant)> = Vec::new();
     loop {
         let due = channels.iter().map(|(.., due)| *due).min();
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
-        if let Some((id, event)) = net.next_event(timeout)? {
+        if let Some((id, event)) = net.next_event(page.wait(timeout))? {
             match event {
                 // The new channel has to be offered (later offers cannot reach the page). Gathering starts …
                 PeerEvent::NegotiationNeeded if net.peer(id)?.local_description().is_none() => {
@@ -73,8 +74,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                             println!("Open {url}#paste in a browser, and give it this offer:");
                             println!("{}", BASE64_STANDARD.encode(offer));
                             println!("Paste the page's answer here:");
-                            let mut line = String::new();
-                            std::io::stdin().read_line(&mut line)?;
+                            let line = page.read_line()?;
                             accept(&mut net, id, &BASE64_STANDARD.decode(line.trim())?)?;
                         }
                     }
@@ -103,7 +103,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        for ask in asked.try_iter() {
+        for ask in page.asked() {
             if ask.path == "/offer" {
                 let id = add_peer(&mut net)?;
                 waiting.insert(id, ask);
@@ -119,7 +119,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                 .iter()
                 .find(|id| ask.path == format!("/answer/{id}"));
             let Some(id) = known.copied() else {
-                ask.refuse("404 Not Found", "this offer does not wait for an answer");
+                ask.refuse(404, "this offer does not wait for an answer");
                 continue;
             };
             match accept(&mut net, id, &ask.body) {
@@ -127,7 +127,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                     offered.retain(|o| *o != id);
                     ask.reply("{}", None);
                 }
-                Err(why) => ask.refuse("400 Bad Request", why),
+                Err(why) => ask.refuse(400, why),
             }
         }
         for (id, channel, due) in &mut channels {

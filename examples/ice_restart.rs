@@ -17,6 +17,7 @@ use looprtc::proto::signal::SignalMessage;
 
 #[path = "support/page.rs"]
 mod page;
+use page::{Ask, Page};
 
 const HELP: &str = "\
 ice_restart: find a new path under a living connection
@@ -45,17 +46,17 @@ struct Sender {
 
 fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    // The page is served by a thread of its own, which wakes the loop when an offer arrives.
+    // The page is served on this thread: the loop wakes up for its requests.
     let page = include_str!("pages/ice_restart.html");
-    let (url, asked) = page::serve(&options.http, page, net.handle())?;
-    println!("Open {url} in a browser");
+    let page = Page::serve(&mut net, &options.http, page)?;
+    println!("Open {} in a browser", page.url());
     // Pages that wait for an answer.
-    let mut waiting: HashMap<PeerId, page::Ask> = HashMap::new();
+    let mut waiting: HashMap<PeerId, Ask> = HashMap::new();
     let mut senders: Vec<Sender> = Vec::new();
     loop {
         let due = senders.iter().map(|s| s.due).min();
         let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
-        if let Some((id, event)) = net.next_event(timeout)? {
+        if let Some((id, event)) = net.next_event(page.wait(timeout))? {
             match event {
                 // Reported for the first offer, and again for each restart.
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
@@ -90,12 +91,12 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        for ask in asked.try_iter() {
+        for ask in page.asked() {
             match on_offer(&mut net, &ask) {
                 // An offer without a restart gathers nothing, and can be answered at once.
                 Ok(id) if is_gathered(&mut net, id) => reply(&mut net, id, Some(ask)),
                 Ok(id) => drop(waiting.insert(id, ask)),
-                Err(why) => ask.refuse("400 Bad Request", why),
+                Err(why) => ask.refuse(400, why),
             }
         }
         for sender in &mut senders {
@@ -113,7 +114,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
 }
 
 /// An offer to `/offer` creates a peer; one to `/offer/<peer>` is for an existing peer.
-fn on_offer(net: &mut EventLoop, ask: &page::Ask) -> Result<PeerId, Box<dyn Error>> {
+fn on_offer(net: &mut EventLoop, ask: &Ask) -> Result<PeerId, Box<dyn Error>> {
     let offer = SignalMessage::parse_description(&ask.body)?;
     if ask.path == "/offer" {
         // Loopback, so that it works on a machine without a network.
@@ -139,7 +140,7 @@ fn is_gathered(net: &mut EventLoop, id: PeerId) -> bool {
 }
 
 /// Sends the answer with all candidates, and the path for the page's next offer.
-fn reply(net: &mut EventLoop, id: PeerId, ask: Option<page::Ask>) {
+fn reply(net: &mut EventLoop, id: PeerId, ask: Option<Ask>) {
     let answer = net.peer(id).ok().and_then(|peer| peer.local_description());
     if let (Some(ask), Some(answer)) = (ask, answer) {
         ask.reply(&answer.to_json(), Some(format!("/offer/{id}")));

@@ -18,6 +18,7 @@ use looprtc::proto::signal::SignalMessage;
 
 #[path = "support/page.rs"]
 mod page;
+use page::{Ask, Page};
 
 const HELP: &str = "\
 ice_single_port: many connections over one UDP port
@@ -42,17 +43,17 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default().port(options.port))?;
     println!("Listening for WebRTC traffic at UDP port {}", options.port);
 
-    // The page is served by a thread of its own, which wakes the loop when an offer arrives.
+    // The page is served on this thread: the loop wakes up for its requests.
     let page = include_str!("pages/ice_single_port.html");
-    let (url, asked) = page::serve(&options.http, page, net.handle())?;
-    println!("Open {url} in a browser");
+    let page = Page::serve(&mut net, &options.http, page)?;
+    println!("Open {} in a browser", page.url());
     // Offers that wait for an answer, and open channels.
-    let mut waiting: HashMap<PeerId, page::Ask> = HashMap::new();
+    let mut waiting: HashMap<PeerId, Ask> = HashMap::new();
     let mut channels: Vec<(PeerId, ChannelId)> = Vec::new();
     let mut tick = Instant::now() + options.interval;
     loop {
         let timeout = tick.saturating_duration_since(Instant::now());
-        if let Some((id, event)) = net.next_event(Some(timeout))? {
+        if let Some((id, event)) = net.next_event(page.wait(Some(timeout)))? {
             match event {
                 // All candidates are gathered, so the answer can be sent.
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
@@ -83,14 +84,14 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        for ask in asked.try_iter() {
+        for ask in page.asked() {
             if ask.path != "/offer" {
-                ask.refuse("404 Not Found", "offers go to /offer");
+                ask.refuse(404, "offers go to /offer");
                 continue;
             }
             match on_offer(&mut net, &ask) {
                 Ok(id) => drop(waiting.insert(id, ask)),
-                Err(why) => ask.refuse("400 Bad Request", why),
+                Err(why) => ask.refuse(400, why),
             }
         }
         if Instant::now() >= tick {
@@ -103,7 +104,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
 }
 
 /// Creates a peer for this offer. Its answer is complete when all candidates are gathered.
-fn on_offer(net: &mut EventLoop, ask: &page::Ask) -> Result<PeerId, Box<dyn Error>> {
+fn on_offer(net: &mut EventLoop, ask: &Ask) -> Result<PeerId, Box<dyn Error>> {
     let offer = SignalMessage::parse_description(&ask.body)?;
     // Loopback, so that it works on a machine without a network.
     let id = net.add_peer(PeerConfig::default().include_loopback(true))?;

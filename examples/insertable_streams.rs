@@ -63,7 +63,11 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
     }
     let files = [file];
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut callers = Callers::serve(&net, http, include_str!("pages/insertable_streams.html"))?;
+    let mut callers = Callers::serve(
+        &mut net,
+        http,
+        include_str!("pages/insertable_streams.html"),
+    )?;
     let config = PeerConfig::default();
     let mut shows: HashMap<PeerId, Show> = HashMap::new();
     loop {
@@ -74,7 +78,7 @@ fn run(http: &str, video: &str, key: &str) -> Result<(), Box<dyn Error>> {
         let timeout = due
             .min()
             .map(|due| due.saturating_duration_since(Instant::now()));
-        if let Some((id, event)) = net.next_event(timeout)? {
+        if let Some((id, event)) = net.next_event(callers.wait(timeout))? {
             callers.handle_event(&mut net, id, &event);
             if let (Some(show), Ok(mut peer)) = (shows.get_mut(&id), net.peer(id)) {
                 show.handle_event(&mut peer, &files, &event);

@@ -20,6 +20,7 @@ use show::{File, Show};
 
 #[path = "support/page.rs"]
 mod page;
+use page::{Ask, Page};
 #[path = "support/show.rs"]
 mod show;
 
@@ -48,9 +49,9 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         .collect::<Result<_, _>>()?;
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/play_from_disk.html");
-    let (url, asked) = page::serve(&options.http, page, net.handle())?;
-    println!("Open {url} in a browser");
-    let mut waiting: HashMap<PeerId, page::Ask> = HashMap::new();
+    let page = Page::serve(&mut net, &options.http, page)?;
+    println!("Open {} in a browser", page.url());
+    let mut waiting: HashMap<PeerId, Ask> = HashMap::new();
     let mut shows: HashMap<PeerId, Show> = HashMap::new();
     loop {
         let now = Instant::now();
@@ -60,7 +61,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
         let timeout = due
             .min()
             .map(|due| due.saturating_duration_since(Instant::now()));
-        if let Some((id, event)) = net.next_event(timeout)? {
+        if let Some((id, event)) = net.next_event(page.wait(timeout))? {
             if let (Some(show), Ok(mut peer)) = (shows.get_mut(&id), net.peer(id)) {
                 show.handle_event(&mut peer, &files, &event);
             }
@@ -80,9 +81,9 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        for ask in asked.try_iter() {
+        for ask in page.asked() {
             if ask.path != "/offer" {
-                ask.refuse("404 Not Found", "offers go to /offer");
+                ask.refuse(404, "offers go to /offer");
                 continue;
             }
             match answer(&mut net, &ask.body, &files) {
@@ -90,7 +91,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
                     shows.insert(id, show);
                     waiting.insert(id, ask);
                 }
-                Err(why) => ask.refuse("400 Bad Request", why),
+                Err(why) => ask.refuse(400, why),
             }
         }
     }

@@ -55,7 +55,7 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
     let files = [File::read(video)?];
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/play_from_disk_renegotiation.html");
-    let mut callers = Callers::serve(&net, http, page)?;
+    let mut callers = Callers::serve(&mut net, http, page)?;
     let config = PeerConfig::default();
     let mut viewers: HashMap<PeerId, Viewer> = HashMap::new();
     loop {
@@ -66,7 +66,7 @@ fn run(http: &str, video: &str) -> Result<(), Box<dyn Error>> {
         let timeout = due
             .min()
             .map(|due| due.saturating_duration_since(Instant::now()));
-        if let Some((id, event)) = net.next_event(timeout)? {
+        if let Some((id, event)) = net.next_event(callers.wait(timeout))? {
             callers.handle_event(&mut net, id, &event);
             if let (Some(viewer), Ok(peer)) = (viewers.get_mut(&id), net.peer(id))
                 && let Err(error) = viewer.handle_event(peer, &event, &files)

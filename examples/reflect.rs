@@ -17,6 +17,7 @@ use looprtc::proto::signal::SignalMessage;
 
 #[path = "support/page.rs"]
 mod page;
+use page::{Ask, Page};
 
 const HELP: &str = "\
 reflect: send back what a browser page sends
@@ -37,11 +38,11 @@ fn main() -> ExitCode {
 fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/reflect.html");
-    let (url, asked) = page::serve(http, page, net.handle())?;
-    println!("Open {url} in a browser");
-    let mut waiting: HashMap<PeerId, page::Ask> = HashMap::new();
+    let page = Page::serve(&mut net, http, page)?;
+    println!("Open {} in a browser", page.url());
+    let mut waiting: HashMap<PeerId, Ask> = HashMap::new();
     loop {
-        if let Some((id, event)) = net.next_event(None)? {
+        if let Some((id, event)) = net.next_event(page.wait(None))? {
             match event {
                 PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                     let answer = net.peer(id).ok().and_then(|p| p.local_description());
@@ -72,14 +73,14 @@ fn run(http: &str) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        for ask in asked.try_iter() {
+        for ask in page.asked() {
             if ask.path != "/offer" {
-                ask.refuse("404 Not Found", "offers go to /offer");
+                ask.refuse(404, "offers go to /offer");
                 continue;
             }
             match answer(&mut net, &ask.body) {
                 Ok(id) => drop(waiting.insert(id, ask)),
-                Err(why) => ask.refuse("400 Bad Request", why),
+                Err(why) => ask.refuse(400, why),
             }
         }
     }

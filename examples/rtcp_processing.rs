@@ -38,14 +38,14 @@ fn main() -> ExitCode {
 fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let page = include_str!("pages/rtcp_processing.html");
-    let mut callers = Callers::serve(&net, http, page)?;
+    let mut callers = Callers::serve(&mut net, http, page)?;
     let config = PeerConfig::default()
         .include_loopback(true)
         .rtcp_events(true);
     // A channel to each page, for the text.
     let mut channels: HashMap<PeerId, ChannelId> = HashMap::new();
     loop {
-        if let Some((id, event)) = net.next_event(None)? {
+        if let Some((id, event)) = net.next_event(callers.wait(None))? {
             callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::Rtcp(packet) => {

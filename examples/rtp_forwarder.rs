@@ -132,7 +132,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
     let mut forwarder = Forwarder::new(&mut net, &options)?;
     let page = include_str!("pages/rtp_forwarder.html");
-    let mut callers = Callers::serve(&net, &options.http, page)?;
+    let mut callers = Callers::serve(&mut net, &options.http, page)?;
     // Packets are forwarded unchanged, so only these codecs are negotiated.
     let codecs = Codecs::only([options.codec, Codec::Opus]);
     let config = PeerConfig::default().include_loopback(true);
@@ -140,7 +140,7 @@ fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut tick = Instant::now() + KEYFRAMES;
     loop {
         let wait = tick.saturating_duration_since(Instant::now());
-        if let Some((id, event)) = net.next_event(Some(wait))? {
+        if let Some((id, event)) = net.next_event(callers.wait(Some(wait)))? {
             callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::Track(track) if track.kind == MediaKind::Video => {

@@ -102,12 +102,12 @@ fn run() -> Result<(), Box<dyn Error>> {
     let inputs = streams.map(|(stream, source)| Input::open(&mut net, stream, source));
     let mut inputs: Vec<Input> = inputs.collect::<Result<_, _>>()?;
     let page = include_str!("pages/rtp_to_webrtc.html");
-    let mut callers = Callers::serve(&net, &options.http, page)?;
+    let mut callers = Callers::serve(&mut net, &options.http, page)?;
     let config = PeerConfig::default().media_mode(MediaMode::Packets);
     let config = config.include_loopback(true);
     loop {
         // Returns `None` when datagrams have arrived, or a page has connected.
-        if let Some((id, event)) = net.next_event(None)? {
+        if let Some((id, event)) = net.next_event(callers.wait(None))? {
             callers.handle_event(&mut net, id, &event);
             for input in &mut inputs {
                 input.track.handle_event(id, &event);

@@ -52,13 +52,13 @@ fn main() -> ExitCode {
 
 fn run(http: &str, dir: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut callers = Callers::serve(&net, http, include_str!("pages/save_to_disk.html"))?;
+    let mut callers = Callers::serve(&mut net, http, include_str!("pages/save_to_disk.html"))?;
     let stop = stop_on_signal(&net)?;
     let config = PeerConfig::default().codecs(Codecs::only(CODECS));
     // The files of each peer, by codec.
     let mut saved: HashMap<PeerId, HashMap<Codec, Saved>> = HashMap::new();
     while !stop.load(Ordering::Relaxed) {
-        if let Some((id, event)) = net.next_event(None)? {
+        if let Some((id, event)) = net.next_event(callers.wait(None))? {
             callers.handle_event(&mut net, id, &event);
             match event {
                 PeerEvent::Frame(frame) => {

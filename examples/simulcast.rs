@@ -43,14 +43,14 @@ fn main() -> ExitCode {
 
 fn run(http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut callers = Callers::serve(&net, http, include_str!("pages/simulcast.html"))?;
+    let mut callers = Callers::serve(&mut net, http, include_str!("pages/simulcast.html"))?;
     // Packets are returned unchanged, in the one codec of all tracks.
     let config = PeerConfig::default()
         .media_mode(MediaMode::Packets)
         .codecs(Codecs::only([Codec::Vp8]));
     let mut mirrors: HashMap<PeerId, Mirror> = HashMap::new();
     loop {
-        if let Some((id, event)) = net.next_event(None)? {
+        if let Some((id, event)) = net.next_event(callers.wait(None))? {
             callers.handle_event(&mut net, id, &event);
             if let (Some(mirror), Ok(peer)) = (mirrors.get_mut(&id), net.peer(id)) {
                 mirror.handle_event(peer, &event);

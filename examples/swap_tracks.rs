@@ -44,14 +44,14 @@ fn main() -> ExitCode {
 fn run(http: &str, every: &str) -> Result<(), Box<dyn Error>> {
     let every = Duration::try_from_secs_f64(every.parse()?)?;
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let mut callers = Callers::serve(&net, http, include_str!("pages/swap_tracks.html"))?;
+    let mut callers = Callers::serve(&mut net, http, include_str!("pages/swap_tracks.html"))?;
     // One codec for all, for frames go back as they came.
     let config = PeerConfig::default().codecs(Codecs::only([Codec::Vp8]));
     let mut mixers: HashMap<PeerId, Mixer> = HashMap::new();
     loop {
         let due = mixers.values().map(|mixer| mixer.swap_at).min();
         let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
-        if let Some((id, event)) = net.next_event(wait)? {
+        if let Some((id, event)) = net.next_event(callers.wait(wait))? {
             callers.handle_event(&mut net, id, &event);
             if let (Some(mixer), Ok(peer)) = (mixers.get_mut(&id), net.peer(id)) {
                 mixer.handle_event(peer, &event)?;

@@ -16,7 +16,7 @@ use looprtc::proto::ice::IceServer;
 use looprtc::proto::peer::{CandidatePolicy, ChannelId, ConnectionState, PeerConfig, PeerEvent};
 use looprtc::proto::signal::SignalMessage;
 use options::options;
-use page::Ask;
+use page::{Ask, Page};
 
 #[path = "support/options.rs"]
 mod options;
@@ -66,8 +66,8 @@ fn main() -> ExitCode {
 
 fn run(stun: &str, http: &str) -> Result<(), Box<dyn Error>> {
     let mut net = EventLoop::new(LoopConfig::default())?;
-    let (url, asked) = page::serve(http, include_str!("pages/trickle_ice.html"), net.handle())?;
-    println!("Open {url} in a browser");
+    let page = Page::serve(&mut net, http, include_str!("pages/trickle_ice.html"))?;
+    println!("Open {} in a browser", page.url());
     // The page can take candidates from the moment it has our answer; it asks for them.
     let mut config = PeerConfig::default()
         .include_loopback(true)
@@ -80,7 +80,7 @@ fn run(stun: &str, http: &str) -> Result<(), Box<dyn Error>> {
     let mut tick = Instant::now();
     loop {
         let wait = tick.saturating_duration_since(Instant::now());
-        if let Some((id, event)) = net.next_event(Some(wait))? {
+        if let Some((id, event)) = net.next_event(page.wait(Some(wait)))? {
             match event {
                 PeerEvent::IceCandidate(candidate) => {
                     let shown = candidate.as_ref().map(ToString::to_string);
@@ -104,7 +104,7 @@ fn run(stun: &str, http: &str) -> Result<(), Box<dyn Error>> {
                 _ => {}
             }
         }
-        for ask in asked.try_iter() {
+        for ask in page.asked() {
             on_ask(&mut net, &config, ask, &mut found);
         }
         if tick <= Instant::now() {
@@ -125,13 +125,13 @@ fn on_ask(net: &mut EventLoop, config: &PeerConfig, ask: Ask, found: &mut HashMa
     if ask.path == "/offer" {
         match answer(net, config, &ask.body) {
             Ok((id, answer)) => ask.reply(&answer, Some(format!("/candidates/{id}"))),
-            Err(why) => ask.refuse("400 Bad Request", why),
+            Err(why) => ask.refuse(400, why),
         }
         return;
     }
     let mut peers = net.peer_ids().into_iter();
     let Some(id) = peers.find(|id| ask.path == format!("/candidates/{id}")) else {
-        return ask.refuse("404 Not Found", "this connection is gone");
+        return ask.refuse(404, "this connection is gone");
     };
     if ask.body.is_empty() {
         let found = found.entry(id).or_default();
@@ -140,7 +140,7 @@ fn on_ask(net: &mut EventLoop, config: &PeerConfig, ask: Ask, found: &mut HashMa
     }
     match take_candidate(net, id, &ask.body) {
         Ok(()) => ask.reply("{}", None),
-        Err(why) => ask.refuse("400 Bad Request", why),
+        Err(why) => ask.refuse(400, why),
     }
 }
 

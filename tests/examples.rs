@@ -4,10 +4,7 @@
 //!
 //! Without Chromium, Node or playwright-core (`tests/setup` installs them) the pages are not tested. That
 //! is said loudly, and fails when the environment variable `CI` is set.
-#![cfg(all(
-    feature = "signaling",
-    any(feature = "aws-lc", feature = "rust-crypto")
-))]
+#![cfg(all(feature = "server", any(feature = "aws-lc", feature = "rust-crypto")))]
 
 #[path = "support/chromium.rs"]
 mod chromium;

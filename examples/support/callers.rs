@@ -2,35 +2,40 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use looprtc::driver::{EventLoop, PeerId};
 use looprtc::proto::peer::{IceGatheringState, PeerConfig, PeerEvent};
 use looprtc::proto::signal::SignalMessage;
 
-use page::Ask;
+use page::{Ask, Page};
 
 #[path = "page.rs"]
 mod page;
 
 pub struct Callers {
-    asked: Receiver<Ask>,
+    page: Page,
     waiting: HashMap<PeerId, Ask>,
 }
 
 impl Callers {
     /// Serves the page, and prints its address.
     pub fn serve(
-        net: &EventLoop,
+        net: &mut EventLoop,
         address: &str,
-        page: &'static str,
+        html: &'static str,
     ) -> Result<Self, Box<dyn Error>> {
-        let (url, asked) = page::serve(address, page, net.handle())?;
-        println!("Open {url} in a browser");
+        let page = Page::serve(net, address, html)?;
+        println!("Open {} in a browser", page.url());
         Ok(Self {
-            asked,
+            page,
             waiting: HashMap::new(),
         })
+    }
+
+    /// Returns how long the loop may wait: at most `timeout`, and not beyond the page's next deadline.
+    pub fn wait(&self, timeout: Option<Duration>) -> Option<Duration> {
+        self.page.wait(timeout)
     }
 
     /// Creates peers for the pages that connect. `prepare` is called for each before its offer is applied.
@@ -40,14 +45,14 @@ impl Callers {
         config: &PeerConfig,
         mut prepare: impl FnMut(&mut EventLoop, PeerId) -> Result<(), Box<dyn Error>>,
     ) {
-        for ask in self.asked.try_iter() {
+        for ask in self.page.asked() {
             if ask.path != "/offer" {
-                ask.refuse("404 Not Found", "offers go to /offer");
+                ask.refuse(404, "offers go to /offer");
                 continue;
             }
             match answer(net, &ask.body, config, &mut prepare) {
                 Ok(id) => drop(self.waiting.insert(id, ask)),
-                Err(why) => ask.refuse("400 Bad Request", why),
+                Err(why) => ask.refuse(400, why),
             }
         }
     }

@@ -6,6 +6,9 @@
 // Tests may read the clock to have a starting time.
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
+// Its values are public as `server::http`.
+#[cfg(feature = "signaling")]
+pub(crate) mod http;
 pub mod ice;
 pub mod inspect;
 pub mod media;

@@ -27,7 +27,7 @@ use std::str::FromStr;
 
 use super::address::Address;
 use super::client::{PostError, PostKind, Posted, Poster, PosterConfig};
-use super::http::{HttpConfig, HttpServer, Request, Status, Wake};
+use super::http::{HttpConfig, HttpServer, SignalRequest, Status, Wake};
 use crate::driver::{EventLoop, PeerId, PeerMut};
 use crate::proto::peer::{IceGatheringState, PeerError, PeerEvent, SignalingState};
 use crate::proto::signal::{IceCandidateInit, SdpType, SessionDescription, SignalMessage};
@@ -167,7 +167,7 @@ pub struct PionSignaling {
     http: Option<HttpServer>,
     poster: Poster,
     /// The offer whose answer goes into the response, once all candidates are gathered.
-    waiting_offer: Option<Request>,
+    waiting_offer: Option<SignalRequest>,
     /// Set if candidates are sent in posts of their own.
     trickle: bool,
 }
@@ -297,7 +297,11 @@ impl PionSignaling {
         Ok(())
     }
 
-    fn on_request(&mut self, request: Request, peer: &mut PeerMut<'_>) -> Result<(), PionError> {
+    fn on_request(
+        &mut self,
+        request: SignalRequest,
+        peer: &mut PeerMut<'_>,
+    ) -> Result<(), PionError> {
         match request.message().clone() {
             SignalMessage::Description(description) => match (self.role, description.kind) {
                 (Role::Answer, SdpType::Offer) => {
@@ -325,7 +329,7 @@ impl PionSignaling {
 
     fn on_offer(
         &mut self,
-        request: Request,
+        request: SignalRequest,
         offer: SessionDescription,
         peer: &mut PeerMut<'_>,
     ) -> Result<(), PionError> {
@@ -393,7 +397,7 @@ impl PionSignaling {
     }
 }
 
-fn on_answer(request: Request, answer: SessionDescription, peer: &mut PeerMut<'_>) {
+fn on_answer(request: SignalRequest, answer: SessionDescription, peer: &mut PeerMut<'_>) {
     if peer.signaling_state() != SignalingState::HaveLocalOffer {
         let text = "no offer awaits an answer: it has come already";
         return request.reject(Status::Conflict, text);
@@ -404,7 +408,11 @@ fn on_answer(request: Request, answer: SessionDescription, peer: &mut PeerMut<'_
     }
 }
 
-fn on_candidate(request: Request, candidate: Option<&IceCandidateInit>, peer: &mut PeerMut<'_>) {
+fn on_candidate(
+    request: SignalRequest,
+    candidate: Option<&IceCandidateInit>,
+    peer: &mut PeerMut<'_>,
+) {
     if peer.local_description().is_none() && peer.remote_description().is_none() {
         let text = "a candidate for nobody: there is no session yet, send the offer first";
         return request.reject(Status::NotFound, text);
@@ -415,7 +423,7 @@ fn on_candidate(request: Request, candidate: Option<&IceCandidateInit>, peer: &m
     }
 }
 
-fn reject(request: Request, what: &str, error: &PeerError) {
+fn reject(request: SignalRequest, what: &str, error: &PeerError) {
     let status = match error {
         PeerError::BadDescription(_) | PeerError::BadCandidate(_) => Status::BadRequest,
         PeerError::WrongState { .. } => Status::Conflict,

@@ -14,7 +14,7 @@ use crate::web_socket::open_at;
 const SERVER: &str = "LOOPRTC_DESCRIPTORS_TEST";
 
 fn server() {
-    let app = App::start(DoorConfig::default().max_connections(10_000).lines(2));
+    let app = App::start(DoorConfig::default().max_connections(10_000));
     let mut hoard = Vec::new();
     println!("\nlistening {}", app.address.port());
     for line in std::io::stdin().lines() {

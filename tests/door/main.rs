@@ -9,6 +9,5 @@ mod app;
 mod crowd;
 mod descriptors;
 mod http;
-mod latency;
 mod tls;
 mod web_socket;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::process::Command;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Instant;
 
@@ -16,41 +16,51 @@ use looprtc::server::streams::{SourceConfig, Streams, StreamsConfig};
 mod chromium;
 #[path = "../../examples/support/page.rs"]
 mod page;
+use page::{Ask, Page};
 
 /// A server of streams; pages ask it with `POST /watch/NAME` and `POST /publish/NAME`.
 struct Server {
     net: EventLoop,
     streams: Streams,
-    asked: Receiver<page::Ask>,
-    waiting: HashMap<PeerId, page::Ask>,
+    page: Page,
+    waiting: HashMap<PeerId, Ask>,
 }
 
 impl Server {
-    /// Where it is. It runs until the process ends.
+    /// Starts one on a thread of its own, where it runs until the process ends. Returns the URL of its page.
     fn start(sources: &[&str]) -> String {
-        let net = EventLoop::new(LoopConfig::default()).unwrap();
+        let sources: Vec<String> = sources.iter().map(|&s| s.to_owned()).collect();
+        let (started, url) = channel();
+        thread::spawn(move || {
+            let server = Self::new(&sources);
+            started.send(server.page.url().to_owned()).unwrap();
+            server.run();
+        });
+        url.recv().unwrap()
+    }
+
+    fn new(sources: &[String]) -> Self {
+        let mut net = EventLoop::new(LoopConfig::default()).unwrap();
         let mut streams = Streams::new(StreamsConfig::default());
         for source in sources {
             let (name, source) = SourceConfig::parse(source).unwrap();
             streams.add(&name, source).unwrap();
         }
         let html = include_str!("page.html");
-        let (url, asked) = page::serve("127.0.0.1:0", html, net.handle()).unwrap();
-        let server = Self {
+        let page = Page::serve(&mut net, "127.0.0.1:0", html).unwrap();
+        Self {
             net,
             streams,
-            asked,
+            page,
             waiting: HashMap::new(),
-        };
-        thread::spawn(|| server.run());
-        url
+        }
     }
 
     fn run(mut self) {
         loop {
             let deadline = self.streams.next_deadline();
             let wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            if let Some((peer, event)) = self.net.next_event(wait).unwrap() {
+            if let Some((peer, event)) = self.net.next_event(self.page.wait(wait)).unwrap() {
                 self.streams.handle_peer_event(&mut self.net, peer, &event);
                 self.reply(peer, &event);
             }
@@ -58,16 +68,16 @@ impl Server {
             while let Some(event) = self.streams.poll_event() {
                 println!("{event}");
             }
-            for ask in self.asked.try_iter().collect::<Vec<_>>() {
+            for ask in self.page.asked() {
                 match self.answer(&ask) {
                     Ok(peer) => drop(self.waiting.insert(peer, ask)),
-                    Err(why) => ask.refuse("409 Conflict", why),
+                    Err(why) => ask.refuse(409, why),
                 }
             }
         }
     }
 
-    fn answer(&mut self, ask: &page::Ask) -> Result<PeerId, Box<dyn Error>> {
+    fn answer(&mut self, ask: &Ask) -> Result<PeerId, Box<dyn Error>> {
         let offer = SignalMessage::parse_description(&ask.body)?;
         let mut path = ask.path.trim_start_matches('/').splitn(2, '/');
         let (verb, name) = (path.next().unwrap_or(""), path.next().unwrap_or(""));

@@ -11,12 +11,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::config::DoorConfig;
 use super::connection::Connection;
-use super::read::{ReadLimits, RequestReader};
-use super::request::Reply;
 use super::wire::Wire;
-use super::{Door, response};
+use super::{Door, answer};
+use crate::proto::http::{ReadLimits, Refusal, Reply, RequestReader};
 use crate::server::quota::client_of;
-use crate::signaling::http::head::Refusal;
 
 /// Connections taken in one turn.
 const ACCEPT_BUDGET: usize = 64;
@@ -141,6 +139,7 @@ impl Door {
         let limits = ReadLimits {
             head: self.config.max_head,
             body: self.config.max_body,
+            needs_length: false,
         };
         // Responses are written whole; to wait for more to send only costs time.
         let _ = tcp.set_nodelay(true);
@@ -195,7 +194,7 @@ impl Door {
     /// Says why, as far as it can be said in plain text and goes out at once.
     fn refuse_connection(&self, tcp: &mut TcpStream, refusal: &Refusal) {
         if self.config.tls.is_none() {
-            let bytes = response::bytes(&response::refusal(refusal), Reply::LAST);
+            let bytes = answer::encode(&answer::refusal_response(refusal), Reply::LAST);
             let _ = tcp.write(&bytes);
             let _ = tcp.shutdown(std::net::Shutdown::Write);
         }

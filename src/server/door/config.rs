@@ -29,9 +29,6 @@ pub struct DoorConfig {
     pub max_web_sockets: usize,
     /// Requests that wait for the application at a time; more are refused with 503. Default: 256.
     pub max_requests: usize,
-    /// Connections to tiny_http, each with a thread, and each with one request at a time. A request that finds none free
-    /// goes without. 0: all do. Default: 8.
-    pub lines: usize,
     /// Request line and header lines together, in bytes; more: 431. There are 64 lines at most. Default: 16 KiB.
     pub max_head: usize,
     /// The body of a request, in bytes; more: 413. Default: 256 KiB.
@@ -74,7 +71,6 @@ impl Default for DoorConfig {
             strangers_percent: 75,
             max_web_sockets: 1024,
             max_requests: 256,
-            lines: 8,
             max_head: 16 * 1024,
             max_body: 256 * 1024,
             max_buffered: 64 * 1024 * 1024,
@@ -101,7 +97,6 @@ impl DoorConfig {
         strangers_percent: usize,
         max_web_sockets: usize,
         max_requests: usize,
-        lines: usize,
         max_head: usize,
         max_body: usize,
         max_buffered: usize,

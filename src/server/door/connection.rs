@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::DoorConfig;
 use super::admission::{Place, Rank};
-use super::read::RequestReader;
-use super::request::Reply;
 use super::web_socket::Socket;
 use super::wire::Wire;
+use crate::proto::http::{Reply, RequestReader};
 use crate::server::http::RequestId;
 
 /// How long the client is listened to after the last response: closing at once would reset the connection, and the

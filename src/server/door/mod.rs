@@ -1,8 +1,8 @@
-//! The door: one listening port for pages, HTTP and WebSocket, on the thread that calls it.
+//! The door: one listening port for pages, HTTP and WebSocket, on the thread that calls it. It starts no threads.
 //!
 //! ```text
-//!  client ──▶ admission ──▶ TLS ──▶ requests, whole and checked ──▶ tiny_http ──▶ DoorEvent ──▶ application
-//!         ◀──────────────────────────────────────────────────────── tiny_http ◀── respond
+//!  client ──▶ admission ──▶ TLS ──▶ requests, whole and checked ──▶ DoorEvent ──▶ application
+//!         ◀──────────────── TLS ◀── responses ◀───────────────────────────────── respond
 //!         ◀──▶ WebSocket ◀─────────────────────────────────────────────────────▶ accept, send
 //! ```
 //!
@@ -34,15 +34,11 @@
 
 mod admission;
 mod admit;
-mod chunked;
+mod answer;
 mod config;
 mod connection;
 mod frames;
-mod inner;
-pub(crate) mod read;
-mod relay;
-pub(crate) mod request;
-mod response;
+pub(crate) mod handshake;
 pub(crate) mod web_socket;
 mod wire;
 mod work;
@@ -51,18 +47,17 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
 use self::admission::Admission;
 use self::connection::{Connection, State};
-use self::inner::Inner;
 use crate::driver::deadlines::Deadlines;
-use crate::server::http::{Request, RequestId, Response, WebSocketId};
+use crate::proto::http::{Request, Response};
+use crate::server::http::{RequestId, WebSocketId};
 
 pub use self::admit::raise_descriptors;
 pub use self::config::{DoorConfig, DoorStats};
@@ -80,9 +75,6 @@ const MAX_EVENTS: usize = 1024;
 const WORK_BUDGET: usize = 512;
 
 const LISTENER: Token = Token(usize::MAX);
-
-/// The thread of [`inner`] has something.
-const WAKER: Token = Token(usize::MAX - 1);
 
 /// What happens at the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,12 +134,8 @@ pub struct Door {
     listed: VecDeque<usize>,
     /// There may be more events of the system than were taken.
     more_ready: bool,
-    requests: HashMap<RequestId, Waiting>,
-    /// tiny_http; `None`: requests are read without it.
-    inner: Option<Inner>,
-    waker: Arc<Waker>,
-    /// Lines to tiny_http on which something has happened.
-    lines_ready: Vec<usize>,
+    /// The connection of each request that waits for the application.
+    requests: HashMap<RequestId, usize>,
     sockets: HashMap<WebSocketId, usize>,
     events: VecDeque<DoorEvent>,
     last_id: u64,
@@ -157,18 +145,6 @@ pub struct Door {
     /// When the last turn was.
     now: Instant,
     stats: DoorStats,
-}
-
-/// A request whose response has not come yet.
-struct Waiting {
-    /// Of its connection.
-    index: usize,
-    /// Where the response goes, if not directly to the connection.
-    http: Option<tiny_http::Request>,
-    /// The application knows of it.
-    is_told: bool,
-    /// The response is on its way through tiny_http.
-    is_answered: bool,
 }
 
 impl Door {
@@ -183,9 +159,8 @@ impl Door {
         let mut listener = admit::listener(address)?;
         poll.registry()
             .register(&mut listener, LISTENER, Interest::READABLE)?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let config = admit::within_descriptors(config);
-        let mut door = Self {
+        Ok(Self {
             local: listener.local_addr()?,
             config,
             poll,
@@ -200,9 +175,6 @@ impl Door {
             listed: VecDeque::new(),
             more_ready: false,
             requests: HashMap::new(),
-            inner: None,
-            waker,
-            lines_ready: Vec::new(),
             sockets: HashMap::new(),
             events: VecDeque::new(),
             last_id: 0,
@@ -210,9 +182,7 @@ impl Door {
             chunk: vec![0; 16 * 1024],
             now: Instant::now(),
             stats: DoorStats::default(),
-        };
-        door.start_inner();
-        Ok(door)
+        })
     }
 
     /// Where it listens.
@@ -246,8 +216,7 @@ impl Door {
     /// are events to be polled.
     pub fn next_deadline(&self) -> Option<Instant> {
         let accepts = self.may_accept && self.accept_again.is_none();
-        let relays = !self.lines_ready.is_empty();
-        let has_work = relays || accepts || !self.listed.is_empty() || !self.events.is_empty();
+        let has_work = accepts || !self.listed.is_empty() || !self.events.is_empty();
         if has_work || self.more_ready {
             return Some(self.now);
         }
@@ -262,17 +231,17 @@ impl Door {
 
     /// Answers a request. One that is [`Gone`](DoorEvent::Gone) needs no answer: nothing happens.
     pub fn respond(&mut self, id: RequestId, response: Response) {
-        self.pass_on(id, response);
+        self.send_response(id, &response);
     }
 
     /// Opens the WebSocket that was asked for. `None`: the client is gone, or there are too many
     /// ([`DoorConfig::max_web_sockets`]), which it has been told.
     pub fn accept(&mut self, id: RequestId) -> Option<WebSocketId> {
-        let index = self.requests.get(&id)?.index;
+        let index = *self.requests.get(&id)?;
         if self.sockets.len() >= self.config.max_web_sockets {
             self.stats.overloaded += 1;
             let refusal = admit::overloaded("there are as many WebSockets as allowed");
-            self.respond(id, response::refusal(&refusal));
+            self.send_response(id, &answer::refusal_response(&refusal));
             return None;
         }
         self.open(id, index)

@@ -4,16 +4,13 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::connection::{MAX_LINGER, Phase, State};
-use super::read::{RequestReader, Step};
-use super::request::{Parsed, Reply, forward, parse};
+use super::handshake::{Parsed, parse, switching};
 use super::web_socket::{Incoming, Socket};
 use super::wire::{Flushed, Got};
-use super::{
-    Door, DoorEvent, LISTENER, MAX_EVENTS, MAX_READY, WAKER, WORK_BUDGET, Waiting, admit, response,
-};
-use crate::server::http::{Request, RequestId, Response, WebSocketId};
+use super::{Door, DoorEvent, LISTENER, MAX_EVENTS, MAX_READY, WORK_BUDGET, admit};
+use crate::proto::http::{Refusal, RequestReader, Step};
+use crate::server::http::{RequestId, WebSocketId};
 use crate::server::proxies::Header;
-use crate::signaling::http::head::Refusal;
 
 /// Bytes read from one connection in one turn.
 const READ_BUDGET: usize = 64 * 1024;
@@ -43,7 +40,6 @@ impl Door {
                 self.attend(index, now);
             }
         }
-        self.relay(now);
         for _ in 0..EXPIRE_BUDGET {
             let Some(index) = self.deadlines.pop_due(now) else {
                 break;
@@ -91,15 +87,7 @@ impl Door {
         let mut accepts = false;
         for event in &self.ready {
             count += 1;
-            match event.token() {
-                LISTENER => accepts = true,
-                // What there is is looked for in each turn.
-                WAKER => {}
-                token => {
-                    let line = self.inner.as_ref().and_then(|i| i.line_of(token));
-                    self.lines_ready.extend(line);
-                }
-            }
+            accepts |= event.token() == LISTENER;
             let index = event.token().0;
             if let Some(connection) = self.connections.get_mut(index)
                 && !std::mem::replace(&mut connection.is_listed, true)
@@ -224,7 +212,7 @@ impl Door {
                     Step::Refused(refusal) => self.refuse(index, &refusal),
                     Step::Request(raw) => {
                         let secure = connection.wire.is_secure();
-                        match parse(raw, connection.client, secure) {
+                        match parse(*raw, connection.client, secure) {
                             Ok(mut parsed) => {
                                 self.config.proxies.apply(&mut parsed.request);
                                 self.requested(index, parsed);
@@ -233,10 +221,8 @@ impl Door {
                         }
                     }
                 },
-                State::Waiting { .. } | State::Lingering { .. } if !connection.has_ended => {
-                    return Ok(false);
-                }
                 State::Waiting { .. } => return Ok(false),
+                State::Lingering { .. } if !connection.has_ended => return Ok(false),
                 State::Lingering { .. } => return Err("answered".into()),
                 State::Writing { keep_alive } => {
                     let keep_alive = *keep_alive;
@@ -335,7 +321,8 @@ impl Door {
             let refusal = Refusal::new(429, "too many connections from your address");
             return self.refuse_but_stay(index, &refusal, reply);
         }
-        if let Some(refusal) = self.is_overloaded() {
+        if self.requests.len() >= self.config.max_requests {
+            let refusal = admit::overloaded("too many requests wait already");
             return self.refuse_but_stay(index, &refusal, reply);
         }
         let is_web_socket = parsed.web_socket.is_some();
@@ -344,27 +331,11 @@ impl Door {
             return self.refuse_but_stay(index, &refusal, reply);
         }
         let id = RequestId(self.next_id());
-        // When all lines are in use, by requests that the application takes its time with, nobody waits for one: it has
-        // been read here already.
-        let free = self.inner.as_mut().filter(|inner| inner.is_free());
-        let goes_on = !is_web_socket && free.is_some();
-        if let Some(inner) = free.filter(|_| goes_on) {
-            // It is written when the lines' turn is.
-            let line = inner.submit(id, reply.is_head, forward(&parsed, id.0));
-            self.lines_ready.extend(line);
-        } else {
-            self.events.push_back(match is_web_socket {
-                true => DoorEvent::WebSocketRequest(id, parsed.request),
-                false => DoorEvent::Request(id, parsed.request),
-            });
-        }
-        let waiting = Waiting {
-            index,
-            http: None,
-            is_told: !goes_on,
-            is_answered: false,
-        };
-        self.requests.insert(id, waiting);
+        self.events.push_back(match is_web_socket {
+            true => DoorEvent::WebSocketRequest(id, parsed.request),
+            false => DoorEvent::Request(id, parsed.request),
+        });
+        self.requests.insert(id, index);
         if let Some(connection) = self.connections.get_mut(index) {
             connection.state = State::Waiting {
                 id,
@@ -383,9 +354,7 @@ impl Door {
         };
         let accept = web_socket.take()?;
         self.requests.remove(&id);
-        connection
-            .wire
-            .send(response::switching(&accept).as_bytes());
+        connection.wire.send(switching(&accept).as_bytes());
         let empty = RequestReader::new(connection.reader.limits());
         let rest = std::mem::replace(&mut connection.reader, empty).into_rest();
         let socket = Socket::new(socket_id, rest, self.config.max_message, self.now);
@@ -412,59 +381,6 @@ impl Door {
             return Ok(true);
         }
         Ok(false)
-    }
-
-    /// Answers what is no request, and ends the connection.
-    pub(super) fn refuse(&mut self, index: usize, refusal: &Refusal) {
-        let limits = self.connections.get(index).map(|c| c.reader.limits());
-        if let (Some(connection), Some(limits)) = (self.connections.get_mut(index), limits) {
-            connection.reader = RequestReader::new(limits);
-        }
-        self.refuse_but_stay(index, refusal, Reply::LAST);
-    }
-
-    /// Answers a request that cannot be taken now.
-    fn refuse_but_stay(&mut self, index: usize, refusal: &Refusal, reply: Reply) {
-        let counter = match refusal.status {
-            408 => &mut self.stats.timed_out,
-            413 => &mut self.stats.bodies_too_large,
-            431 => &mut self.stats.heads_too_large,
-            503 => &mut self.stats.overloaded,
-            504 => &mut self.stats.unanswered,
-            _ => &mut self.stats.refused_requests,
-        };
-        *counter += 1;
-        self.answer(index, &response::refusal(refusal), reply);
-    }
-
-    fn answer(&mut self, index: usize, response: &Response, reply: Reply) {
-        if let Some(connection) = self.connections.get_mut(index) {
-            connection.wire.send_all(response::bytes(response, reply));
-            let keep_alive = reply.keep_alive;
-            connection.state = State::Writing { keep_alive };
-        }
-    }
-
-    /// To a client that speaks plain HTTP where TLS is expected.
-    fn say_https(&mut self, index: usize, request: &Request) {
-        self.stats.refused_requests += 1;
-        let text = "this port speaks TLS: use https\n";
-        let response = match request.header("host") {
-            Some(host) if matches!(request.method.as_str(), "GET" | "HEAD") => {
-                let path = super::request::encode_path(&request.path);
-                let question = if request.query.is_empty() { "" } else { "?" };
-                let location = format!("https://{host}{path}{question}{}", request.query);
-                Response::new(308).header("Location", location)
-            }
-            _ => Response::new(400),
-        };
-        let response = response.body("text/plain; charset=utf-8", text);
-        let is_head = request.method == "HEAD";
-        let reply = Reply {
-            is_head,
-            ..Reply::LAST
-        };
-        self.answer(index, &response, reply);
     }
 
     /// The time of a connection is over, or something of a WebSocket's is due.

@@ -9,9 +9,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::head::{self, MAX_HEAD, Refusal};
 use super::inner::{Deliver, Inner};
 use super::{HttpConfig, MAX_BODY};
+use crate::proto::http::{RawRequest, ReadLimits, Refusal, Reply, RequestReader, Step, Version};
+
+const LIMITS: ReadLimits = ReadLimits {
+    head: 8 * 1024,
+    body: MAX_BODY,
+    needs_length: true,
+};
 
 /// The longest response passed back: an answer, escaped for JSON, and its head.
 const MAX_RESPONSE: u64 = 4 * MAX_BODY as u64;
@@ -135,7 +141,7 @@ impl Shared {
             deadline: Instant::now() + self.request_deadline,
         };
         let response = match read_request(&mut timed) {
-            Ok(Some(request)) => self.pass_on(&request, client),
+            Ok(Some(request)) => self.pass_on(&forward(&request), client),
             Ok(None) => return,
             Err(refusal) => Err(refusal),
         };
@@ -145,7 +151,7 @@ impl Shared {
             Err(refusal) => {
                 log::debug!("{client}: {} {}", refusal.status, refusal.message);
                 timed
-                    .write_all(&refusal.response())
+                    .write_all(&refusal.response().encode(Reply::LAST, None))
                     .inspect(|()| linger(stream))
             }
         };
@@ -190,61 +196,70 @@ impl Shared {
     }
 }
 
-/// Reads one request whole. `None` when the client left without a word.
-fn read_request(client: &mut Timed<'_>) -> Result<Option<Vec<u8>>, Refusal> {
-    let mut bytes = Vec::with_capacity(1024);
-    let end = loop {
-        if let Some(end) = head::end_of_head(&bytes) {
-            break end;
+/// Reads one request whole; what comes behind it is ignored. `None`: the client left without a word.
+fn read_request(client: &mut Timed<'_>) -> Result<Option<RawRequest>, Refusal> {
+    let mut reader = RequestReader::new(LIMITS);
+    let mut chunk = [0; 2048];
+    loop {
+        match reader.step() {
+            Step::More => {}
+            Step::Continue => client
+                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
+                .map_err(|error| Refusal::bad(format!("the client is gone: {error}")))?,
+            Step::Request(request) => return Ok(Some(*request)),
+            Step::Refused(refusal) => return Err(refusal),
         }
-        if bytes.len() >= MAX_HEAD {
-            return Err(Refusal::new(
-                431,
-                format!("the head is over {MAX_HEAD} bytes"),
-            ));
+        let read = client
+            .read(&mut chunk)
+            .map_err(|error| match error.kind() {
+                ErrorKind::TimedOut => Refusal::new(408, "the request took too long to arrive"),
+                _ => Refusal::bad(format!("the request cannot be read: {error}")),
+            })?;
+        if read == 0 {
+            return reader.ended().map_or(Ok(None), Err);
         }
-        let room = MAX_HEAD - bytes.len();
-        if read_some(client, &mut bytes, room)? == 0 {
-            return match bytes.is_empty() {
-                true => Ok(None),
-                false => Err(Refusal::new(400, "the connection ended within the head")),
-            };
-        }
-    };
-    let head = head::check(&bytes[..end], MAX_BODY)?;
-    let mut body = bytes.split_off(end);
-    if head.expects_continue && body.is_empty() && head.content_length > 0 {
-        let written = client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n");
-        written.map_err(|error| Refusal::new(400, format!("the client is gone: {error}")))?;
+        reader.push(&chunk[..read]);
     }
-    // More than declared would be another request, and each connection carries one.
-    body.truncate(head.content_length);
-    while body.len() < head.content_length {
-        let room = head.content_length - body.len();
-        if read_some(client, &mut body, room)? == 0 {
-            let (got, said) = (body.len(), head.content_length);
-            return Err(Refusal::new(
-                400,
-                format!("the body ended after {got} of {said} bytes"),
-            ));
-        }
-    }
-    let mut request = head.forward;
-    request.extend_from_slice(&body);
-    Ok(Some(request))
 }
 
-fn read_some(client: &mut Timed<'_>, bytes: &mut Vec<u8>, room: usize) -> Result<usize, Refusal> {
-    let mut chunk = [0; 2048];
-    let room = room.min(chunk.len());
-    let read = client
-        .read(&mut chunk[..room])
-        .map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => Refusal::new(408, "the request took too long to arrive"),
-            _ => Refusal::new(400, format!("the request cannot be read: {error}")),
-        })?;
-    bytes.extend_from_slice(&chunk[..read]);
-    Ok(read)
+/// Returns the request as tiny_http is to see it: without the headers that concern only the client's connection, and
+/// with the length of the body given once.
+fn forward(request: &RawRequest) -> Vec<u8> {
+    let RawRequest { head, body } = request;
+    let version = match head.version {
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+    };
+    let mut text = format!("{} {} {version}\r\n", head.method, head.target);
+    for (name, value) in &head.headers {
+        if !concerns_connection(name) {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    let length = body.len();
+    text.push_str(&format!(
+        "content-length: {length}\r\nconnection: close\r\n\r\n"
+    ));
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// Returns `true` for headers, in lower case, that concern only the connection they came by, or the way the body is
+/// transferred.
+fn concerns_connection(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "content-length"
+            | "expect"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
 }
 
 /// Gives the client time to read a response that came before it had sent all of its request.
@@ -255,29 +270,6 @@ fn linger(stream: &TcpStream) {
         deadline: Instant::now() + LINGER,
     };
     let _ = io::copy(&mut timed.take(MAX_LINGER), &mut io::sink());
-}
-
-impl Refusal {
-    fn response(&self) -> Vec<u8> {
-        let reason = match self.status {
-            400 => "Bad Request",
-            408 => "Request Timeout",
-            411 => "Length Required",
-            413 => "Content Too Large",
-            417 => "Expectation Failed",
-            431 => "Request Header Fields Too Large",
-            504 => "Gateway Timeout",
-            505 => "HTTP Version Not Supported",
-            _ => "Internal Server Error",
-        };
-        let Self { status, message } = self;
-        let length = message.len() + 1;
-        format!(
-            "HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: text/plain; \
-             charset=utf-8\r\nContent-Length: {length}\r\n\r\n{message}\n"
-        )
-        .into_bytes()
-    }
 }
 
 /// A stream of which every read and write together ends by a deadline.
@@ -356,5 +348,64 @@ impl Slots {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.shared.slots.give();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Option<RawRequest> {
+        let mut reader = RequestReader::new(LIMITS);
+        reader.push(bytes);
+        match reader.step() {
+            Step::Request(request) => Some(*request),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn passes_on_what_matters_and_says_the_length_once() {
+        let request = read(
+            b"POST /sdp HTTP/1.1\r\nHost: a:1\r\nConnection: keep-alive, Upgrade\r\nUpgrade: x\r\n\
+              content-length:  3\r\nExpect: 100-Continue\r\nX-A:\tb c \r\n\r\nabc",
+        );
+        let forwarded = forward(&request.unwrap());
+        assert_eq!(
+            String::from_utf8(forwarded).unwrap(),
+            "POST /sdp HTTP/1.1\r\nhost: a:1\r\nx-a: b c\r\ncontent-length: 3\r\n\
+             connection: close\r\n\r\nabc"
+        );
+    }
+
+    #[test]
+    fn what_passes_passes_again() {
+        let seed = b"POST /sdp HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\nExpect: 100-continue\r\n\r\n1234567";
+        let mut state = 1_u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize
+        };
+        let mut passed = 0;
+        for _ in 0..20_000 {
+            let mut bytes = seed.to_vec();
+            for _ in 0..next() % 4 {
+                let at = next() % bytes.len();
+                match next() % 3 {
+                    0 => bytes[at] = next() as u8,
+                    1 => bytes.insert(at, b":\r\n 09"[next() % 6]),
+                    _ => bytes.truncate(at.max(1)),
+                }
+            }
+            let Some(request) = read(&bytes) else {
+                continue;
+            };
+            passed += 1;
+            let again = read(&forward(&request)).expect("what passes must pass again");
+            assert_eq!(again.head.method, request.head.method);
+            assert_eq!(again.head.target, request.head.target);
+            assert_eq!(again.body, request.body);
+        }
+        assert!(passed > 1_000);
     }
 }

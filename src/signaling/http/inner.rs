@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(super) use tiny_http::Response;
 use tiny_http::{Header, Method, StatusCode};
 
-use super::{MAX_BODY, Request, Wake};
+use super::{MAX_BODY, SignalRequest, Wake};
 use crate::proto::signal::{SignalError, SignalMessage};
 
 /// How often the carrying thread looks whether it is to end.
@@ -23,7 +23,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// Where valid requests go.
 pub(super) struct Deliver {
-    pub queue: SyncSender<Request>,
+    pub queue: SyncSender<SignalRequest>,
     pub wake: Wake,
 }
 
@@ -204,7 +204,7 @@ impl Carrier {
     }
 
     fn deliver(&self, http: tiny_http::Request, message: SignalMessage, client: SocketAddr) {
-        let request = Request {
+        let request = SignalRequest {
             message,
             client,
             arrived: Instant::now(),

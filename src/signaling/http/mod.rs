@@ -1,7 +1,7 @@
 //! A server for `POST /sdp` and `POST /candidate`, whose threads only carry messages.
 //!
 //! ```text
-//!  client ──▶ gate: limits, deadlines ──▶ tiny_http ──▶ Request ──▶ bounded queue ──▶ application
+//!  client ──▶ gate: limits, deadlines ──▶ tiny_http ──▶ SignalRequest ──▶ bounded queue ──▶ application
 //!         ◀── one thread a connection ◀── tiny_http ◀──────────── verdict: accept, answer, reject
 //! ```
 //!
@@ -28,7 +28,6 @@
 //! Each connection carries one request and is closed after the response.
 
 mod gate;
-pub(crate) mod head;
 mod inner;
 
 use std::fmt;
@@ -107,7 +106,7 @@ impl HttpConfig {
 /// A listening signaling server. Dropping it closes the port; requests under way still end.
 #[derive(Debug)]
 pub struct HttpServer {
-    requests: Receiver<Request>,
+    requests: Receiver<SignalRequest>,
     verdict_deadline: Duration,
     gate: Gate,
 }
@@ -137,7 +136,7 @@ impl HttpServer {
     /// The next request, if one waits. Never blocks. A request that waited longer than
     /// [`HttpConfig::verdict_deadline`] has been answered with 504 and is left out.
     #[must_use]
-    pub fn next_request(&self) -> Option<Request> {
+    pub fn next_request(&self) -> Option<SignalRequest> {
         loop {
             let request = self.requests.try_recv().ok()?;
             if request.arrived.elapsed() < self.verdict_deadline {
@@ -152,7 +151,7 @@ impl HttpServer {
 
     /// Waits for the next request: for programs without a loop.
     #[must_use]
-    pub fn wait_for_request(&self, timeout: Duration) -> Option<Request> {
+    pub fn wait_for_request(&self, timeout: Duration) -> Option<SignalRequest> {
         let request = self.requests.recv_timeout(timeout).ok()?;
         if request.arrived.elapsed() < self.verdict_deadline {
             Some(request)
@@ -164,7 +163,7 @@ impl HttpServer {
 
 /// A valid message from a client that waits for the verdict on it: one of [`accept`](Self::accept),
 /// [`answer`](Self::answer) and [`reject`](Self::reject), none of which blocks.
-pub struct Request {
+pub struct SignalRequest {
     message: SignalMessage,
     client: SocketAddr,
     arrived: Instant,
@@ -172,7 +171,7 @@ pub struct Request {
     replies: Replies,
 }
 
-impl Request {
+impl SignalRequest {
     /// What the client says: on `/sdp` a description, on `/candidate` a candidate or the end of them.
     #[must_use]
     pub fn message(&self) -> &SignalMessage {
@@ -208,7 +207,7 @@ impl Request {
     }
 }
 
-impl Drop for Request {
+impl Drop for SignalRequest {
     fn drop(&mut self) {
         self.reply(inner::text(
             500,
@@ -217,9 +216,9 @@ impl Drop for Request {
     }
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for SignalRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
+        f.debug_struct("SignalRequest")
             .field("message", &self.message)
             .field("client", &self.client)
             .finish_non_exhaustive()

@@ -52,7 +52,7 @@ fn post(to: SocketAddr, path: &str, body: &str) -> (u16, String) {
 fn serve<T: Send + 'static>(
     server: &HttpServer,
     client: impl FnOnce() -> T + Send + 'static,
-    mut verdict: impl FnMut(Request),
+    mut verdict: impl FnMut(SignalRequest),
 ) -> T {
     let client = thread::spawn(client);
     while !client.is_finished() {
@@ -306,7 +306,7 @@ fn waits_for_a_body_that_asks_to_be_let_in() {
         stream.write_all(LINE.as_bytes()).unwrap();
         response(&mut stream)
     };
-    assert_eq!(serve(&server, client, Request::accept).0, 200);
+    assert_eq!(serve(&server, client, SignalRequest::accept).0, 200);
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn slow_clients_are_cut_off_and_hold_nobody_up() {
     let (status, _) = serve(
         &server,
         move || post(to, "/candidate", LINE),
-        Request::accept,
+        SignalRequest::accept,
     );
     assert_eq!(status, 200);
     assert!(
@@ -372,7 +372,7 @@ fn more_silent_clients_than_places_delay_others_only_until_the_deadline() {
     let (status, _) = serve(
         &server,
         move || post(to, "/candidate", LINE),
-        Request::accept,
+        SignalRequest::accept,
     );
     assert_eq!(status, 200);
     assert!(
@@ -441,7 +441,7 @@ fn a_busy_application_refuses_and_a_silent_one_times_out() {
     let (status, _) = serve(
         &server,
         move || post(to, "/candidate", LINE),
-        Request::accept,
+        SignalRequest::accept,
     );
     assert_eq!(status, 200, "and everything works again");
 }
@@ -520,7 +520,7 @@ fn a_process_that_goes_past_the_gate_gets_nothing() {
         serve(
             &server,
             move || post(to, "/candidate", LINE),
-            Request::accept
+            SignalRequest::accept
         )
         .0,
         200
@@ -556,7 +556,7 @@ fn the_parser_is_started_anew_when_it_dies() {
         let (status, text) = serve(
             &server,
             move || post(to, "/candidate", LINE),
-            Request::accept,
+            SignalRequest::accept,
         );
         assert_eq!(status, 200, "{text}");
         assert_ne!(server.gate.inner().address(), before);

@@ -349,8 +349,8 @@ fn an_answer_that_does_not_come_back_is_reported() {
         Box::new(|| {}),
     )
     .unwrap();
-    let verdicts: [fn(Request); 3] = [
-        Request::accept,
+    let verdicts: [fn(SignalRequest); 3] = [
+        SignalRequest::accept,
         |request| request.answer(&SessionDescription::answer("hello")),
         |request| request.reject(Status::Conflict, "busy with another"),
     ];

@@ -5,17 +5,20 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use super::Bytes;
-use crate::server::door::read::{Raw, ReadLimits, RequestReader, Step};
-use crate::server::door::request::{decode_path, parse};
+use crate::proto::http::{
+    RawRequest, ReadLimits, Request, RequestReader, Step, decode_path, encode_path,
+};
+use crate::server::door::handshake::parse;
 use crate::server::door::web_socket::{Incoming, Socket};
 use crate::server::gateway::access::{Access, AccessConfig, Right};
-use crate::server::http::{Request, WebSocketId};
+use crate::server::http::WebSocketId;
 use crate::server::proxies::{Cidr, HeaderReader, TrustedProxies, checked_prefix};
 use crate::server::token::Token;
 
 const LIMITS: ReadLimits = ReadLimits {
     head: 4096,
     body: 1000,
+    needs_length: false,
 };
 
 /// Requests, whole and in pieces (the first byte chooses): what is understood does not depend on the pieces, is within
@@ -29,7 +32,7 @@ pub fn http_head(data: &[u8]) {
 }
 
 /// The requests in these bytes, and the status with which it ends.
-fn requests(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<Raw>, u16) {
+fn requests(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<RawRequest>, u16) {
     let mut reader = RequestReader::new(LIMITS);
     let mut all = Vec::new();
     for piece in pieces {
@@ -41,7 +44,7 @@ fn requests(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<Raw>, u16) {
                 Step::Refused(refusal) => return (all, refusal.status),
                 Step::Request(raw) => {
                     check(&raw);
-                    all.push(raw);
+                    all.push(*raw);
                 }
             }
         }
@@ -67,8 +70,13 @@ pub(super) fn pair() -> String {
     cookie.split(';').next().unwrap_or_default().to_owned()
 }
 
-fn check(raw: &Raw) {
-    assert!(raw.head.len() <= LIMITS.head && raw.body.len() <= LIMITS.body);
+fn check(raw: &RawRequest) {
+    let headers = raw.head.headers.iter();
+    let length: usize = headers
+        .map(|(name, value)| name.len() + value.len() + ":\r\n".len())
+        .sum();
+    assert!(length + raw.head.target.len() <= LIMITS.head && raw.body.len() <= LIMITS.body);
+    assert!(raw.head.held() <= 8 * LIMITS.head, "{}", raw.head.held());
     let Ok(parsed) = parse(raw.clone(), ([127, 0, 0, 1], 1).into(), false) else {
         return;
     };
@@ -92,9 +100,9 @@ fn check(raw: &Raw) {
         assert!(shown("authorization", "open-sesame") || shown("cookie", &pair()));
     }
     forwarded(&request);
-    // What goes on to another parser says the same as what was understood.
-    let path = parsed.target.split('?').next().unwrap_or_default();
-    assert_eq!(decode_path(path).as_ref(), Ok(&request.path));
+    // A redirection leads to the same path.
+    let encoded = encode_path(&request.path);
+    assert_eq!(decode_path(&encoded).as_ref(), Ok(&request.path));
 }
 
 /// Checks that the headers of a trusted proxy yield a prefix and a host that end no line and no page, and that those of

@@ -316,7 +316,6 @@ pub(super) fn door_counts(data: &[u8]) -> Counts {
     let mut counts = Counts::default();
     const CLIENTS: usize = 3;
     let config = DoorConfig::default()
-        .lines(0)
         .max_connections(4)
         .max_buffered(20_000);
     let Ok(mut door) = Door::listen(([127, 0, 0, 1], 0).into(), config) else {

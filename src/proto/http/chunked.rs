@@ -1,27 +1,28 @@
-//! Bodies that come in chunks (RFC 9112, section 7.1).
+//! Decodes the chunked transfer coding (RFC 9112, section 7.1).
 
-use crate::signaling::http::head::{Refusal, field};
+use super::head::too_large;
+use super::{Refusal, field};
 
-/// The longest line of a chunk's size with its extensions, and the longest trailer, in bytes.
+/// Maximum length of a line with a chunk's size and extensions, and of a trailer line, in bytes.
 const MAX_LINE: usize = 256;
 
-/// Trailer lines taken; they are thrown away.
+/// Maximum number of trailer lines. They are checked and ignored.
 const MAX_TRAILERS: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// At a size.
+    /// Before the line with a chunk's size.
     Size,
-    /// So many bytes of a chunk are still to come.
+    /// Inside a chunk of which this many bytes are missing.
     Data(usize),
-    /// At the CR LF behind a chunk.
+    /// Before the CR LF behind a chunk.
     End,
-    /// At a trailer line, of which there were so many.
+    /// Before a trailer line, after this many others.
     Trailer(usize),
     Done,
 }
 
-/// Takes a chunked body apart.
+/// Decoder of one chunked body.
 #[derive(Debug)]
 pub(super) struct Chunked {
     max_body: usize,
@@ -48,13 +49,13 @@ impl Chunked {
         self.body.capacity()
     }
 
-    /// The body, once it is whole.
+    /// Takes the body, once it is complete.
     pub fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)
     }
 
-    /// Takes of these bytes what it can: how many they were, and whether the body is whole. What was not taken has to
-    /// come again with what follows it.
+    /// Decodes these bytes. Returns how many of them were used, and `true` once the body is complete; the others have to
+    /// be passed again with those that follow.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Refusal> {
         let mut used = 0;
         loop {
@@ -83,7 +84,7 @@ impl Chunked {
                     match rest {
                         [b'\r', b'\n', ..] => {}
                         [] | [b'\r'] => break,
-                        _ => return Err(bad("a chunk is longer than its size")),
+                        _ => return Err(Refusal::bad("a chunk is longer than its size")),
                     }
                     used += 2;
                     self.state = State::Size;
@@ -107,37 +108,37 @@ impl Chunked {
         Ok((used, self.state == State::Done))
     }
 
-    /// The size at the beginning of this line; what follows a `;` is not looked at, but for its bytes.
+    /// Returns the size at the beginning of this line. Extensions, behind a `;`, are ignored.
     fn size(&self, line: &[u8]) -> Result<usize, Refusal> {
         let line = text(line)?;
         if line.bytes().any(|byte| byte.is_ascii_control()) {
-            return Err(bad("the size of a chunk has a control character"));
+            return Err(Refusal::bad("the size of a chunk has a control character"));
         }
         let digits = line.split(';').next().unwrap_or_default();
         if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(bad("the size of a chunk is not a hexadecimal number"));
+            return Err(Refusal::bad(
+                "the size of a chunk is not a hexadecimal number",
+            ));
         }
         let size = usize::from_str_radix(digits, 16).unwrap_or(usize::MAX);
         if size > self.max_body.saturating_sub(self.body.len()) {
-            let most = self.max_body;
-            let text = format!("the body is over the limit of {most} bytes");
-            return Err(Refusal::new(413, text));
+            return Err(too_large(self.max_body));
         }
         Ok(size)
     }
 }
 
-/// The next line, without its CR LF, once it is there.
+/// Returns the next line without its CR LF, or `None` if it is not complete.
 fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     let Some(end) = bytes.iter().take(MAX_LINE).position(|b| *b == b'\n') else {
         if bytes.len() >= MAX_LINE {
-            return Err(bad("a line within the body is too long"));
+            return Err(Refusal::bad("a line within the body is too long"));
         }
         return Ok(None);
     };
     match bytes[..end].split_last() {
         Some((b'\r', line)) => Ok(Some(line)),
-        _ => Err(bad("a line within the body ends without CR")),
+        _ => Err(Refusal::bad("a line within the body ends without CR")),
     }
 }
 
@@ -145,9 +146,5 @@ fn text(line: &[u8]) -> Result<&str, Refusal> {
     let ascii = line.is_ascii().then(|| std::str::from_utf8(line).ok());
     ascii
         .flatten()
-        .ok_or_else(|| bad("a line within the body is not ASCII"))
-}
-
-fn bad(message: &str) -> Refusal {
-    Refusal::new(400, message)
+        .ok_or_else(|| Refusal::bad("a line within the body is not ASCII"))
 }

@@ -1,48 +1,52 @@
-//! Bytes of a connection become requests (RFC 9112). Pure: it is told what has come, and says what it is.
+//! Splits the bytes of a connection into requests (RFC 9112).
 
 use super::chunked::Chunked;
-use crate::signaling::http::head::{self, Framing, Refusal};
+use super::head::{Framing, ReadLimits};
+use super::{Refusal, RequestHead};
 
-/// Empty lines that are passed over before a request. RFC 9112, section 2.2, wants one to be; some clients send one
-/// after each body.
+/// Empty lines skipped before a request. RFC 9112, section 2.2, asks for one; some clients send one after each body.
 const MAX_EMPTY_LINES: usize = 8;
 
-/// A buffer that has used up this many bytes is made smaller.
+/// Used bytes at the front of the buffer from which on it is made smaller.
 const WORTH_SHRINKING: usize = 4096;
 
-/// How large what is read may become, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReadLimits {
-    pub head: usize,
-    pub body: usize,
-}
-
-/// A request as it came, whole.
+/// A complete request: its head, and its body decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Raw {
-    /// The head, its empty line included; it has been checked.
-    pub head: Vec<u8>,
+pub(crate) struct RawRequest {
+    pub head: RequestHead,
     pub body: Vec<u8>,
 }
 
-/// What the bytes so far have led to.
+/// What [`RequestReader::step`] has found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// More bytes are needed.
     More,
-    /// The client has to be told to send its body; then as `More`.
+    /// The client waits for `100 Continue` before it sends the body. After that more bytes are needed.
     Continue,
-    Request(Raw),
-    /// Nothing that comes after it can be understood.
+    Request(Box<RawRequest>),
+    /// The bytes are not a request; later bytes of the connection are ignored.
     Refused(Refusal),
 }
 
 #[derive(Debug)]
 enum State {
     Head,
-    Length { head: Vec<u8>, length: usize },
-    Chunked { head: Vec<u8>, body: Chunked },
+    /// The head is complete, and a body follows it.
+    Body {
+        head: RequestHead,
+        /// The memory that the head takes, in bytes.
+        held: usize,
+        body: Body,
+    },
     Refused,
+}
+
+/// A body that is not complete.
+#[derive(Debug)]
+enum Body {
+    Length(usize),
+    Chunked(Chunked),
 }
 
 /// Reads requests, one after the other.
@@ -51,11 +55,11 @@ pub(crate) struct RequestReader {
     limits: ReadLimits,
     /// Bytes received.
     bytes: Vec<u8>,
-    /// How many of these bytes are used up.
+    /// How many of these are used up.
     used: usize,
-    /// How many of those that follow are known to be of the head.
+    /// How many of those that follow are known to belong to the head.
     scanned: usize,
-    /// Empty lines that have come before this request.
+    /// Empty lines skipped before this request.
     empty_lines: usize,
     state: State,
 }
@@ -80,27 +84,34 @@ impl RequestReader {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Returns the number of bytes received for a request that is not complete.
+    /// Returns the number of bytes received for a request that is not complete, without its head once that is parsed.
     pub fn unfinished(&self) -> usize {
         let inside = match &self.state {
-            State::Chunked { head, body } => head.len() + body.len(),
-            State::Length { head, .. } => head.len(),
-            State::Head | State::Refused => 0,
+            State::Body {
+                body: Body::Chunked(body),
+                ..
+            } => body.len(),
+            _ => 0,
         };
         self.rest().len() + inside
     }
 
-    /// Returns the memory in use, in bytes: capacity, which may be twice what has come.
+    /// Returns the memory in use, in bytes: by capacity, which may be twice as much as was received.
     pub fn held(&self) -> usize {
         let inside = match &self.state {
-            State::Chunked { head, body } => head.capacity() + body.held(),
-            State::Length { head, .. } => head.capacity(),
+            State::Body { held, body, .. } => {
+                let chunks = match body {
+                    Body::Chunked(body) => body.held(),
+                    Body::Length(_) => 0,
+                };
+                held + chunks
+            }
             State::Head | State::Refused => 0,
         };
         self.bytes.capacity() + inside
     }
 
-    /// Whether it is between two requests.
+    /// Returns `true` between two requests.
     pub fn is_idle(&self) -> bool {
         matches!(self.state, State::Head) && self.rest().is_empty()
     }
@@ -109,18 +120,18 @@ impl RequestReader {
         &self.bytes[self.used..]
     }
 
-    /// Takes `count` bytes out of what has come.
+    /// Takes the next `count` bytes.
     fn take(&mut self, count: usize) -> Vec<u8> {
         let taken = self.rest()[..count].to_vec();
         self.used += count;
         taken
     }
 
-    /// Frees what is used up. A byte is moved no more often than others are used up, so that the time is linear
-    /// however small the requests are.
+    /// Frees the used bytes. A byte is moved no more often than others are used, so that the time is linear however small
+    /// the requests are.
     fn free(&mut self) {
         if self.used == self.bytes.len() {
-            // What idles holds nothing.
+            // An idle connection holds no memory.
             (self.bytes, self.used) = (Vec::new(), 0);
         } else if self.used >= WORTH_SHRINKING.max(self.bytes.len() / 2) {
             self.bytes.drain(..self.used);
@@ -129,32 +140,35 @@ impl RequestReader {
         }
     }
 
-    /// Whether the head has come and the body has not.
+    /// Returns `true` if the head is complete and the body is not.
     pub fn is_in_body(&self) -> bool {
-        matches!(self.state, State::Length { .. } | State::Chunked { .. })
+        matches!(self.state, State::Body { .. })
     }
 
-    /// Why a request that ends here is not one.
+    /// Returns the refusal of a request that ends here, with the connection. `None`: no request has begun.
     pub fn ended(&self) -> Option<Refusal> {
         let text = match &self.state {
             State::Head if self.rest().is_empty() => return None,
             State::Refused => return None,
             State::Head => "the connection ended within the head".to_owned(),
-            State::Length { length, .. } => {
+            State::Body {
+                body: Body::Length(length),
+                ..
+            } => {
                 let got = self.rest().len();
                 format!("the body ended after {got} of {length} bytes")
             }
-            State::Chunked { .. } => "the connection ended within the body".to_owned(),
+            State::Body { .. } => "the connection ended within the body".to_owned(),
         };
-        Some(Refusal::new(400, text))
+        Some(Refusal::bad(text))
     }
 
-    /// What is left over, for another protocol.
+    /// Returns the bytes behind the last request, for another protocol.
     pub fn into_rest(mut self) -> Vec<u8> {
         self.bytes.split_off(self.used)
     }
 
-    /// The next step. To be asked until it is `More` or `Refused`.
+    /// Takes the next step. Call it until it returns `More` or `Refused`.
     pub fn step(&mut self) -> Step {
         let step = self.try_step().unwrap_or_else(Step::Refused);
         if let Step::Refused(_) = step {
@@ -166,30 +180,36 @@ impl RequestReader {
     }
 
     fn try_step(&mut self) -> Result<Step, Refusal> {
-        match &mut self.state {
+        match self.state {
             State::Refused => Ok(Step::More),
             State::Head => self.head(),
-            State::Length { head, length } => {
+            State::Body { .. } => self.body(),
+        }
+    }
+
+    fn body(&mut self) -> Result<Step, Refusal> {
+        let State::Body { body, .. } = &mut self.state else {
+            return Ok(Step::More);
+        };
+        let rest = &self.bytes[self.used..];
+        let body = match body {
+            Body::Length(length) if rest.len() < *length => return Ok(Step::More),
+            Body::Length(length) => {
                 let length = *length;
-                if self.bytes.len() - self.used < length {
-                    return Ok(Step::More);
-                }
-                let head = std::mem::take(head);
-                let body = self.take(length);
-                self.state = State::Head;
-                Ok(Step::Request(Raw { head, body }))
+                self.take(length)
             }
-            State::Chunked { head, body } => {
-                let (used, is_done) = body.take(&self.bytes[self.used..])?;
+            Body::Chunked(chunked) => {
+                let (used, is_done) = chunked.take(rest)?;
                 self.used += used;
                 if !is_done {
                     return Ok(Step::More);
                 }
-                let head = std::mem::take(head);
-                let body = body.finish();
-                self.state = State::Head;
-                Ok(Step::Request(Raw { head, body }))
+                chunked.finish()
             }
+        };
+        match std::mem::replace(&mut self.state, State::Head) {
+            State::Body { head, .. } => Ok(Step::Request(Box::new(RawRequest { head, body }))),
+            State::Head | State::Refused => Ok(Step::More),
         }
     }
 
@@ -199,7 +219,7 @@ impl RequestReader {
             self.empty_lines += 1;
             if self.empty_lines > MAX_EMPTY_LINES {
                 let text = format!("more than {MAX_EMPTY_LINES} empty lines before a request");
-                return Err(Refusal::new(400, text));
+                return Err(Refusal::bad(text));
             }
         }
         if matches!(self.rest(), [] | [b'\r']) {
@@ -208,37 +228,29 @@ impl RequestReader {
         let Some(end) = self.scan()? else {
             return Ok(Step::More);
         };
-        let bytes = self.take(end);
+        let head = RequestHead::parse(&self.rest()[..end], &self.limits)?;
+        self.used += end;
         (self.scanned, self.empty_lines) = (0, 0);
-        let head = head::parse(&bytes, self.limits.body)?;
         let waits = head.expects_continue && self.rest().is_empty();
-        match head.framing {
+        let body = match head.framing {
             Framing::None | Framing::Length(0) => {
                 let body = Vec::new();
-                return Ok(Step::Request(Raw { head: bytes, body }));
+                return Ok(Step::Request(Box::new(RawRequest { head, body })));
             }
-            Framing::Length(length) => {
-                self.state = State::Length {
-                    head: bytes,
-                    length,
-                };
-            }
-            Framing::Chunked => {
-                self.state = State::Chunked {
-                    head: bytes,
-                    body: Chunked::new(self.limits.body),
-                };
-            }
-        }
+            Framing::Length(length) => Body::Length(length),
+            Framing::Chunked => Body::Chunked(Chunked::new(self.limits.body)),
+        };
+        let held = head.held();
+        self.state = State::Body { head, held, body };
         if waits {
             Ok(Step::Continue)
         } else {
-            self.try_step()
+            self.body()
         }
     }
 
-    /// Looks for the end of the head, in what has not been looked at. A line must end with CR LF: readers that take a
-    /// lone LF for the end of a line would see other lines than those that do not.
+    /// Finds the end of the head in the bytes that have not been scanned. A line must end with CR LF: readers that take a
+    /// lone LF for the end of a line see other lines than those that do not.
     fn scan(&mut self) -> Result<Option<usize>, Refusal> {
         let rest = &self.bytes[self.used..];
         let most = rest.len().min(self.limits.head);
@@ -249,7 +261,7 @@ impl RequestReader {
                 continue;
             }
             if at == 0 || rest[at - 1] != b'\r' {
-                return Err(Refusal::new(400, "a line of the head ends without CR"));
+                return Err(Refusal::bad("a line of the head ends without CR"));
             }
             if at >= 3 && rest[at - 3..at - 1] == *b"\r\n" {
                 return Ok(Some(at + 1));
