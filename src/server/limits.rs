@@ -1,12 +1,12 @@
-//! How fast somebody may speak.
+//! Rate limits.
 
 use std::time::{Duration, Instant};
 
-/// So many at once, and so many a second after that.
+/// A token bucket: a burst, and then a steady rate per second.
 #[derive(Debug, Clone)]
 pub(crate) struct RateLimit {
     burst: u32,
-    /// The time that one takes.
+    /// Interval of the steady rate.
     each: Duration,
     /// When the bucket is full again.
     full_at: Instant,
@@ -21,7 +21,7 @@ impl RateLimit {
         }
     }
 
-    /// Whether one more is within the limit; if so, it counts.
+    /// Returns `true` if one more is within the limit, and counts it.
     pub fn allows(&mut self, now: Instant) -> bool {
         let next = self.full_at.max(now) + self.each;
         let allowed = next <= now + self.each * self.burst;

@@ -1,4 +1,4 @@
-//! Servers that a program can have on its own thread, beside its peers.
+//! Servers that run on a program's own thread, beside its peers.
 
 #[cfg(feature = "server")]
 pub mod calls;

@@ -1,4 +1,4 @@
-//! A certificate of our own, for machines that have no name of their own.
+//! Self-signed certificates, for machines without a public name.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -11,22 +11,22 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsag
 use super::tls::TlsIdentity;
 use crate::proto::rtp::base64;
 
-/// How long a certificate is good. Some clients take none that is good for more than 398 days.
+/// Validity of a certificate. Some clients reject more than 398 days.
 const LIFETIME: Duration = Duration::from_secs(397 * 24 * 3600);
 
-/// Clocks differ: it is good since a day ago.
+/// It is valid since a day ago, because clocks differ.
 const EARLIER: Duration = Duration::from_secs(24 * 3600);
 
-/// A certificate that nobody vouches for, and its key, both as PEM. Browsers warn of it once; then cameras and
-/// microphones work, as they do with any other.
+/// A self-signed certificate with its key, both in PEM. Browsers warn about it once; then cameras and microphones work
+/// as with any other certificate.
 ///
-/// To keep a browser from warning again after each start, [`save`](Self::save) it, and read the files with
-/// [`TlsIdentity::from_pem`] the next time.
+/// To avoid a new warning after each start, [`save`](Self::save) it, and load the files with [`TlsIdentity::from_pem`]
+/// the next time.
 #[derive(Clone)]
 pub struct SelfSigned {
     /// The certificate.
     pub certificate: String,
-    /// The key (PKCS #8). A secret.
+    /// The key (PKCS #8), which is secret.
     pub key: String,
 }
 
@@ -37,11 +37,11 @@ impl std::fmt::Debug for SelfSigned {
 }
 
 impl SelfSigned {
-    /// Makes one for these names and addresses, good for 397 days: see [`local_names`].
+    /// Creates a certificate for these names and addresses, valid for 397 days: see [`local_names`].
     ///
     /// # Errors
     ///
-    /// A text that says what is wrong: as when a name is none.
+    /// Returns an error message, for example for an invalid name.
     pub fn new(names: &[String]) -> Result<Self, String> {
         let say = |e: rcgen::Error| format!("making a certificate: {e}");
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -63,20 +63,20 @@ impl SelfSigned {
         })
     }
 
-    /// What a door needs.
+    /// Returns the identity for a door.
     ///
     /// # Errors
     ///
-    /// As [`TlsIdentity::from_pem`]; not with what [`new`](Self::new) has made.
+    /// The same as [`TlsIdentity::from_pem`]; never for a certificate created by [`new`](Self::new).
     pub fn identity(&self) -> Result<TlsIdentity, String> {
         TlsIdentity::from_pem(self.certificate.as_bytes(), self.key.as_bytes())
     }
 
-    /// Writes both files. The key can be read by its owner alone.
+    /// Writes both files. The key is readable by its owner only.
     ///
     /// # Errors
     ///
-    /// The system's.
+    /// Returns the system's error.
     pub fn save(&self, certificate: &Path, key: &Path) -> io::Result<()> {
         std::fs::write(certificate, &self.certificate)?;
         let mut options = OpenOptions::new();
@@ -86,7 +86,7 @@ impl SelfSigned {
             use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
             options.mode(0o600);
             let mut file = options.open(key)?;
-            // Of a file that was there before, too, and before anything is in it.
+            // Also for an existing file, and before anything is written.
             file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
             file.write_all(self.key.as_bytes())
         }
@@ -95,7 +95,7 @@ impl SelfSigned {
     }
 }
 
-/// What this machine is called: `localhost`, its host name, as such and with `.local`, and its addresses.
+/// Returns the names of this machine: `localhost`, its host name with and without `.local`, and its addresses.
 #[must_use]
 pub fn local_names() -> Vec<String> {
     let mut names = vec!["localhost".to_owned()];
@@ -120,13 +120,13 @@ pub fn local_names() -> Vec<String> {
     names
 }
 
-/// RFC 7468.
+/// Encodes PEM (RFC 7468).
 fn pem(label: &str, der: &[u8]) -> String {
     let text = base64::encode(der);
     let mut pem = format!("-----BEGIN {label}-----\n");
     let mut rest = text.as_str();
     while !rest.is_empty() {
-        // Base64 is ASCII, so that every index is a boundary.
+        // Base64 is ASCII, so every index is a character boundary.
         let (line, after) = rest.split_at(rest.len().min(64));
         pem.push_str(line);
         pem.push('\n');

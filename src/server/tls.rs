@@ -1,4 +1,4 @@
-//! TLS towards clients, by `rustls` (feature `tls`).
+//! TLS for clients, with `rustls` (feature `tls`).
 
 #[cfg(feature = "tls")]
 pub(in crate::server) use self::with::Tls;
@@ -18,20 +18,20 @@ mod with {
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     use rustls::{ServerConfig, ServerConnection};
 
-    /// Bytes that one connection holds back at most. The largest message has to fit, or it would end the connection.
+    /// Maximum number of bytes buffered per connection. The largest message has to fit, or it would end the connection.
     const MAX_PLAIN: usize = 128 * 1024;
 
-    /// What a server proves with who it is: a chain of certificates and the key.
+    /// The certificate chain and the private key of a server.
     #[derive(Debug, Clone)]
     pub struct TlsIdentity(Arc<ServerConfig>);
 
     impl TlsIdentity {
-        /// From PEM: the server's certificate first, then those that lead to the authority; and its key (PKCS #8,
+        /// Loads an identity from PEM: the server's certificate first, then intermediate ones; and its key (PKCS #8,
         /// SEC 1 or PKCS #1).
         ///
         /// # Errors
         ///
-        /// A text that says which of the two is wrong, and how.
+        /// Returns an error message that names the faulty part.
         pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
             let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(certificates).collect();
             let chain = chain.map_err(|e| format!("the certificate: {e}"))?;
@@ -57,11 +57,11 @@ mod with {
         }
     }
 
-    /// TLS on one connection.
+    /// TLS session of one connection.
     pub(in crate::server) struct Tls(ServerConnection);
 
     impl Tls {
-        /// Bytes of the connection; gives back what they carry.
+        /// Processes bytes received on the connection; returns the decrypted content.
         pub fn receive(&mut self, mut bytes: &[u8]) -> Result<Vec<u8>, String> {
             let mut plain = Vec::new();
             while !bytes.is_empty() {
@@ -78,27 +78,27 @@ mod with {
             Ok(plain)
         }
 
-        /// Whether nothing can be said yet. Only the door asks.
+        /// Returns `true` during the handshake. Used by the door only.
         #[cfg(feature = "server")]
         pub fn is_handshaking(&self) -> bool {
             self.0.is_handshaking()
         }
 
-        /// Says goodbye, and appends that to what is to go out.
+        /// Sends `close_notify`: appends it to the output.
         #[cfg(feature = "server")]
         pub fn close(&mut self, into: &mut Vec<u8>) {
             self.0.send_close_notify();
-            // It ends anyway.
+            // The connection ends anyway.
             let _ = self.take_output(into);
         }
 
-        /// Takes what is to be sent.
+        /// Encrypts data to send.
         pub fn send(&mut self, contents: &[u8]) -> Result<(), String> {
             let written = self.0.writer().write_all(contents);
             written.map_err(|e| format!("TLS: {e}"))
         }
 
-        /// Appends what is to go out.
+        /// Appends encrypted bytes to send.
         pub fn take_output(&mut self, into: &mut Vec<u8>) -> Result<(), String> {
             while self.0.wants_write() {
                 let written = self.0.write_tls(into);
@@ -111,12 +111,12 @@ mod with {
 
 #[cfg(not(feature = "tls"))]
 mod without {
-    /// TLS is not in this build: there is no such thing.
+    /// Uninhabited: TLS is not in this build.
     #[derive(Debug, Clone)]
     pub enum TlsIdentity {}
 
     impl TlsIdentity {
-        /// Says that TLS is not in this build.
+        /// Returns an error, because TLS is not in this build.
         ///
         /// # Errors
         ///
@@ -130,7 +130,7 @@ mod without {
         }
     }
 
-    /// No connection has it.
+    /// Never constructed.
     pub(in crate::server) enum Tls {}
 
     impl Tls {

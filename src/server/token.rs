@@ -5,24 +5,24 @@ use std::hint::black_box;
 
 use turn_types::stun::message::TransactionId;
 
-/// A secret that clients show.
+/// A secret that clients present.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// This secret. An empty one lets nobody in.
+    /// Creates a token. An empty one matches nothing.
     #[must_use]
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// A new one that nobody can guess: 192 bits of the system's randomness, in hexadecimal.
+    /// Creates an unpredictable token: 192 bits of the operating system's randomness, in hexadecimal.
     pub(crate) fn random() -> Self {
         let random = || u128::from(TransactionId::generate());
         Self(format!("{:024x}{:024x}", random(), random()))
     }
 
-    /// Whether this is the secret. How long it takes depends on the length of what is shown only.
+    /// Returns `true` if this is the secret. The time depends on the length of `shown` only.
     #[must_use]
     pub fn matches(&self, shown: &str) -> bool {
         let secret = self.0.as_bytes();
@@ -34,13 +34,13 @@ impl Token {
         black_box(differs) == 0
     }
 
-    /// The secret itself: not for logs, errors and pages.
+    /// Returns the secret, which must not appear in logs, errors and pages.
     pub(crate) fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// The secret is left out.
+/// Omits the secret.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(…)")

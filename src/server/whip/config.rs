@@ -1,4 +1,4 @@
-//! What a [`WhipServer`](super::WhipServer) can be told before it begins.
+//! Configuration of a [`WhipServer`](super::WhipServer).
 
 use std::time::Duration;
 
@@ -11,42 +11,42 @@ use crate::setters::setters;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct WhipConfig {
-    /// Where publishers post: `POST {publish_path}/NAME`. `/whip` by default.
+    /// Path for publishers: `POST {publish_path}/NAME`. Default: `/whip`.
     pub publish_path: String,
-    /// Where viewers post. `/whep` by default.
+    /// Path for viewers. Default: `/whep`.
     pub view_path: String,
-    /// What publishers have to show, as `Authorization: Bearer TOKEN`. `None`, the default: anybody may publish.
+    /// Token required from publishers, as `Authorization: Bearer TOKEN`. `None`, the default: anybody may publish.
     pub publish_token: Option<Token>,
-    /// What viewers have to show. `None`, the default: anybody may watch.
+    /// Token required from viewers. `None`, the default: anybody may watch.
     pub view_token: Option<Token>,
-    /// Which web pages may use this from a browser. Programs that are no browsers say no origin, and are not
-    /// hindered. [`Origins::Same`] by default.
+    /// Web pages that may use this server from a browser. Other programs send no `Origin` and are not restricted.
+    /// Default: [`Origins::Same`].
     pub origins: Origins,
-    /// What peers are made of: ICE servers, which clients are told of by `Link` headers as well
-    /// ([`offer_ice_servers`](Self::offer_ice_servers)), addresses, limits. Whether media comes in frames or
-    /// packets is not chosen here, and restarts are the client's to ask for.
+    /// Configuration of peers: ICE servers (also sent to clients in `Link` headers, see
+    /// [`offer_ice_servers`](Self::offer_ice_servers)), addresses, limits. The media mode is not taken from here, and
+    /// ICE restarts are up to the client.
     pub peer: PeerConfig,
-    /// Whether clients are told of the [`peer`](Self::peer)'s ICE servers, with their credentials. On by default.
+    /// Send the [`peer`](Self::peer)'s ICE servers to clients, with their credentials. On by default.
     pub offer_ice_servers: bool,
-    /// Sessions at once, those included whose connection is still being closed. 1,000; above it: 503 with
-    /// `Retry-After`.
+    /// Maximum number of sessions, including those whose connection is still being closed. Default: 1,000; beyond it
+    /// 503 with `Retry-After` is returned.
     pub max_sessions: usize,
-    /// Sessions of one client address (of one network of 64 bits, for IPv6). 100; above it: 429 with
-    /// `Retry-After`. Behind a proxy that is not trusted all clients have its address.
+    /// Maximum number of sessions per client address (per /64 network for IPv6). Default: 100; beyond it 429 with
+    /// `Retry-After` is returned. Behind a proxy that is not trusted, all clients share its address.
     pub max_per_client: usize,
-    /// Offers and ICE restarts of one client address in a second, after a burst of [`Self::offer_burst`]. Each 8 KiB
-    /// of it counts as one more. 10; above it: 429 with `Retry-After`.
+    /// Maximum number of offers and ICE restarts per client address and second, after a burst of [`Self::offer_burst`].
+    /// Each 8 KiB of an offer count as one more. Default: 10; beyond it 429 with `Retry-After` is returned.
     pub offers_per_second: u32,
-    /// Offers and ICE restarts of one client address at once. 100.
+    /// Maximum burst of offers and ICE restarts per client address. Default: 100.
     pub offer_burst: u32,
-    /// Bytes of an offer. 64 KiB; above it: 413.
+    /// Maximum size of an offer, in bytes. Default: 64 KiB; beyond it 413 is returned.
     pub max_offer: usize,
-    /// Bytes of a stream's name. 128; above it: 404.
+    /// Maximum length of a stream's name, in bytes. Default: 128; beyond it 404 is returned.
     pub max_name: usize,
-    /// How long an answer waits for candidates from STUN and TURN servers; later ones are lost, since WHIP has
-    /// no way to send them. 1 s.
+    /// Maximum time that an answer waits for candidates from STUN and TURN servers; later ones are lost, because WHIP
+    /// cannot send them. Default: 1 s.
     pub gather_deadline: Duration,
-    /// A session that has not connected by then is removed. 30 s.
+    /// Time after which a session that has not connected is removed. Default: 30 s.
     pub connect_deadline: Duration,
 }
 
@@ -92,20 +92,20 @@ impl WhipConfig {
     }
 }
 
-/// Which web pages may use a service (Fetch, section 3.2; the `Origin` header is RFC 6454, section 7).
+/// Web pages that may use a service (Fetch, section 3.2; the `Origin` header is RFC 6454, section 7).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Origins {
-    /// Those that were loaded from the host and port that they ask.
+    /// Pages loaded from the host and port of the request.
     #[default]
     Same,
-    /// Those, and the ones of these origins, as `https://example.net` or `http://localhost:3000`.
+    /// Those, and pages of these origins, such as `https://example.net` or `http://localhost:3000`.
     Listed(Vec<String>),
-    /// All. Whoever can make a browser in this network open a page can then publish and watch with it.
+    /// All pages. Anyone who makes a browser in this network open a page can then publish and watch with it.
     Any,
 }
 
 impl Origins {
-    /// Whether the page that this request comes from may ask. It has an `Origin`.
+    /// Returns `true` if the page that this request comes from is allowed. The request has an `Origin`.
     #[must_use]
     pub fn permits(&self, request: &Request) -> bool {
         let is = |listed: &String| {

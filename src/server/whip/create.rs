@@ -1,4 +1,4 @@
-//! POST: a session is made.
+//! POST: creation of a session.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -18,10 +18,10 @@ use crate::server::quota::client_of;
 use crate::signaling::whip::link;
 use crate::signaling::whip::sdpfrag::{self, SdpFragment};
 
-/// Bytes of an offer that count as one more.
+/// Size of an offer that counts as one more, in bytes.
 const OFFER_PIECE: usize = 8 * 1024;
 
-/// An offer, and who made it.
+/// An offer, and its client.
 struct Offer<'a> {
     id: RequestId,
     request: &'a Request,
@@ -31,7 +31,7 @@ struct Offer<'a> {
 }
 
 impl WhipServer {
-    /// Takes an offer. The response comes when candidates are gathered.
+    /// Handles an offer. The response follows when candidates are gathered.
     pub(super) fn create(
         &mut self,
         net: &mut EventLoop,
@@ -55,7 +55,7 @@ impl WhipServer {
         }
     }
 
-    /// What can be found out before anything is made.
+    /// Checks that need no peer.
     fn check_offer(&mut self, offer: &Offer<'_>, now: Instant) -> Result<(), Response> {
         let request = offer.request;
         self.check_token(offer.kind, request)?;
@@ -82,7 +82,7 @@ impl WhipServer {
         check_media(offer.kind, &request.body)
     }
 
-    /// Counts what costs as much as an offer, before it is looked at.
+    /// Counts an offer or an equally expensive request against the rate limit, before it is examined.
     pub(super) fn count_offer(&mut self, request: &Request, now: Instant) -> Result<(), Response> {
         let cost = 1 + u32::try_from(request.body.len() / OFFER_PIECE).unwrap_or(u32::MAX - 1);
         let counted = self
@@ -104,7 +104,7 @@ impl WhipServer {
         let (kind, name) = (offer.kind, offer.name.as_str());
         let refuse = |refusal: Refusal| reply::refused(name, &refusal);
         let mode = host.admit(kind, name).map_err(refuse)?;
-        // Checked to be UTF-8.
+        // Validated as UTF-8.
         let sdp = String::from_utf8_lossy(&offer.request.body).into_owned();
         let peer = net
             .add_peer(self.peer_config(mode))
@@ -114,7 +114,7 @@ impl WhipServer {
         let prepared = prepare(net, host, peer, (kind, name), &sdp)
             .and_then(|()| self.check_answer(net, host, peer, (kind, name), &sdp))
             .and_then(|()| match kind {
-                // Only one whose media is taken takes the place of another.
+                // Only after its media was accepted may it replace another publisher.
                 Kind::Publish => join(net, host, peer, (kind, name)),
                 Kind::View => Ok(()),
             });
@@ -128,7 +128,7 @@ impl WhipServer {
         Ok(())
     }
 
-    /// An answer that promises nothing, or what the stream has not, is not sent.
+    /// Checks the answer: it must promise media, and only what the stream has.
     fn check_answer(
         &self,
         net: &mut EventLoop,
@@ -151,7 +151,7 @@ impl WhipServer {
             .peer
             .clone()
             .media_mode(mode)
-            // Only the client can ask for a restart.
+            // Only the client can request a restart.
             .restart_on_network_change(false)
             .restart_after_disconnected(None)
     }
@@ -195,7 +195,7 @@ impl WhipServer {
         }
     }
 
-    /// Responds to what waits for candidates.
+    /// Responds to a request that waits for candidates.
     pub(super) fn answer(&mut self, net: &mut EventLoop, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -252,7 +252,7 @@ fn join(
     joined.map_err(|refusal| reply::refused(name, &refusal))
 }
 
-/// Gives the peer its offer and, to view, its tracks, and makes its answer.
+/// Passes the offer to the peer, adds a viewer's tracks, and creates the answer.
 fn prepare(
     net: &mut EventLoop,
     host: &mut impl StreamHost,
@@ -270,7 +270,7 @@ fn prepare(
         join(net, host, id, (kind, name))?;
     }
     let mut peer = net.peer(id).map_err(gone)?;
-    // Media goes one way only (RFC 9725, section 4.2; WHEP, section 4.2).
+    // Media flows in one direction (RFC 9725, section 4.2; WHEP, section 4.2).
     let only = match kind {
         Kind::Publish => Direction::RecvOnly,
         Kind::View => Direction::SendOnly,
@@ -284,7 +284,7 @@ fn prepare(
     peer.set_local_description(None).map_err(bad)
 }
 
-/// The offer has media, in the right direction.
+/// Checks that the offer has media in the right direction.
 fn check_media(kind: Kind, body: &[u8]) -> Result<(), Response> {
     let bad = |detail: &str| Response::problem(400, "Bad offer", detail);
     let text = std::str::from_utf8(body).map_err(|e| {
@@ -334,7 +334,7 @@ fn cannot_add(error: &LoopError) -> Response {
     }
 }
 
-/// A segment of a path (RFC 3986, section 3.3).
+/// Encodes a path segment (RFC 3986, section 3.3).
 fn percent_encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {

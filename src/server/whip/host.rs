@@ -1,4 +1,4 @@
-//! Whose media it is: what a [`WhipServer`](super::WhipServer) asks of the streams beneath it.
+//! Interface between a [`WhipServer`](super::WhipServer) and the streams.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use crate::proto::media::Codec;
 use crate::proto::peer::{MediaMode, PeerEvent};
 use crate::server::streams::{StreamError, Streams};
 
-/// Named streams that peers publish and watch: [`Streams`], or what a program has of its own.
+/// Named streams that peers publish and watch: [`Streams`], or a program's own implementation.
 pub trait StreamHost {
-    /// Whether somebody may come to this stream now, and what the peer is to be made with. Asked before there is a
-    /// peer.
+    /// Decides whether a client may publish or watch this stream now, and returns the media mode for its peer. Called
+    /// before there is a peer.
     ///
     /// # Errors
     ///
-    /// A [`Refusal`].
+    /// Returns a [`Refusal`].
     fn admit(&mut self, kind: Kind, name: &str) -> Result<MediaMode, Refusal>;
 
-    /// This peer publishes or watches the stream from now on. It has the client's offer. A viewer's tracks are added here,
-    /// and then it is answered; a publisher's answer has been made.
+    /// Connects a peer with the stream, as publisher or viewer. The peer has the client's offer. A viewer's tracks are
+    /// added here, and its answer is created afterwards; a publisher's answer was already created.
     ///
     /// # Errors
     ///
-    /// A [`Refusal`]; the peer is closed then.
+    /// Returns a [`Refusal`]; the peer is closed then.
     fn join(
         &mut self,
         net: &mut EventLoop,
@@ -33,14 +33,14 @@ pub trait StreamHost {
         peer: PeerId,
     ) -> Result<(), Refusal>;
 
-    /// Returns the codecs in which this stream is sent to viewers now, as far as they are known. A viewer whose offer has
-    /// none of them is refused. Default: nothing is known.
+    /// Returns the codecs currently sent to viewers of this stream, as far as known. A viewer whose offer has none of
+    /// them is refused. Default: unknown.
     fn codecs(&self, name: &str) -> Vec<Codec> {
         let _ = name;
         Vec::new()
     }
 
-    /// What a peer that publishes or watches has to say; the last is that it is closed.
+    /// Handles an event of a publisher's or viewer's peer; the last one is that it is closed.
     fn handle_peer_event(&mut self, net: &mut EventLoop, peer: PeerId, event: &PeerEvent);
 }
 
@@ -83,24 +83,24 @@ impl StreamHost for Streams {
     }
 }
 
-/// Why a stream cannot be published or watched.
+/// Reason why a stream cannot be published or watched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
     /// There is no such stream. 404.
     Unknown,
-    /// It is there, but not published this way (a file, say). 403.
+    /// The stream exists, but does not accept publishers (for example a file). 403.
     NotPublishable,
-    /// Somebody publishes it already. 409 with `Retry-After`.
+    /// The stream already has a publisher. 409 with `Retry-After`.
     Busy,
     /// There is nothing to watch now. 409 with `Retry-After`.
     NotLive {
-        /// When it is worth asking again.
+        /// Time after which a retry is reasonable.
         retry_after: Duration,
     },
-    /// There are as many viewers as may be. 503 with `Retry-After`.
+    /// The maximum number of viewers is reached. 503 with `Retry-After`.
     Full,
-    /// The offer does not go with the stream: which codec is wanted, say. 422.
+    /// The offer does not fit the stream, for example its codec; the reason. 422.
     Unsuitable(String),
 }
 

@@ -1,8 +1,8 @@
-//! Which media of an offer is taken: all of it or none.
+//! Checks that the media of an offer is accepted as a whole.
 //!
-//! RFC 9725, section 4.4.3, knows no answers that are partly successful: a publisher whose pictures are rejected in an
-//! answer with status 201 believes that it is live. So an m-line without a codec in common is an error that names the
-//! codecs of both sides. The same goes for viewers, who would look at a black picture.
+//! RFC 9725, section 4.4.3, has no partially successful answers: a publisher whose video is rejected in an answer with
+//! status 201 believes that it is live. An m-line without a common codec is therefore an error that names the codecs of
+//! both sides. The same applies to viewers, who would see a black picture.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,11 @@ use crate::proto::peer::{Codecs, MediaKind};
 #[cfg(test)]
 mod tests;
 
-/// Names of codecs that an error repeats from an offer, and the length of each, in characters.
+/// Maximum number of codec names that an error repeats from an offer, and maximum length of each, in characters.
 const MAX_NAMES: usize = 16;
 const MAX_NAME: usize = 80;
 
-/// An m-section of a description, as far as codecs are concerned.
+/// The codecs of an m-section.
 #[derive(Debug)]
 struct Section<'a> {
     kind: Option<MediaKind>,
@@ -28,16 +28,16 @@ struct Section<'a> {
 
 #[derive(Debug, Default)]
 struct Format<'a> {
-    /// The name of the encoding; empty: it was not said.
+    /// The encoding name; empty if unknown.
     name: &'a str,
     parameters: &'a str,
 }
 
-/// Checks the answer to a publisher: every m-line that it wants to send on is taken.
+/// Checks the answer to a publisher: every m-line that it sends on is accepted.
 ///
 /// # Errors
 ///
-/// Names the m-line, the codecs that are offered and those that are known here.
+/// Returns an error that names the m-line, the offered codecs and the supported ones.
 pub(super) fn check_published(offer: &str, answer: &str, known: &Codecs) -> Result<(), String> {
     let answered = sections(answer);
     for (index, section) in sections(offer).iter().enumerate() {
@@ -58,12 +58,12 @@ pub(super) fn check_published(offer: &str, answer: &str, known: &Codecs) -> Resu
     Ok(())
 }
 
-/// Checks the answer to a viewer: of each kind that it wants and the stream has, it gets a codec of the stream's.
-/// `stream`: the codecs of the stream, as far as they are known.
+/// Checks the answer to a viewer: for each kind of media that it wants and the stream has, it gets one of the stream's
+/// codecs. `stream`: the codecs of the stream, as far as known.
 ///
 /// # Errors
 ///
-/// Names the codecs of both sides.
+/// Returns an error that names the codecs of both sides.
 pub(super) fn check_viewed(offer: &str, answer: &str, stream: &[Codec]) -> Result<(), String> {
     if stream.is_empty() {
         return Ok(());
@@ -115,7 +115,7 @@ impl<'a> Section<'a> {
         !self.is_rejected && ["recvonly", "sendrecv"].contains(&self.direction)
     }
 
-    /// The codecs, for an error: without what only accompanies them.
+    /// Returns the codec names for an error, without auxiliary formats.
     fn names(&self) -> String {
         const NOT_CODECS: [&str; 6] = [
             "rtx",
@@ -144,7 +144,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// `rtpmap:96 H264/90000` or `fmtp:96 …`; nothing happens for other attributes.
+    /// Parses `rtpmap:96 H264/90000` or `fmtp:96 …`; ignores other attributes.
     fn add(&mut self, attribute: &'a str) {
         let Some((name, value)) = attribute.split_once(':') else {
             return;
@@ -166,7 +166,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The parameters by which codecs of one name differ.
+/// Returns the parameters that distinguish codecs with the same name.
 fn telling(parameters: &str) -> String {
     const TELLING: [&str; 5] = [
         "profile-level-id=",
@@ -213,7 +213,7 @@ fn sections(sdp: &str) -> Vec<Section<'_>> {
             None => {}
             Some(section) if is_direction => section.direction = attribute,
             Some(section) => {
-                // Port 0 is no rejection then (RFC 9143, section 6).
+                // Port 0 is not a rejection then (RFC 9143, section 6).
                 is_bundled_only |= attribute == "bundle-only";
                 section.is_rejected &= !is_bundled_only;
                 section.add(attribute);
@@ -238,7 +238,7 @@ fn section<'a>(m_line: &'a str, direction: &'a str) -> Section<'a> {
         formats: BTreeMap::new(),
     };
     for format in parts.skip(1) {
-        // Static ones need no rtpmap (RFC 3551, section 6).
+        // Static payload types need no rtpmap (RFC 3551, section 6).
         let (format, name) = match (kind, format) {
             (Some(MediaKind::Audio), "0") => (0, "PCMU"),
             (Some(MediaKind::Audio), "8") => (8, "PCMA"),

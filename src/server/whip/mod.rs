@@ -1,24 +1,23 @@
-//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep), the server's side: sessions over HTTP.
+//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) server: sessions over HTTP.
 //!
 //! ```text
 //!   requests ──► handle_request ──► [ sessions ] ──► poll_response ──► responses
-//!   events of peers ──► handle_peer_event ──► [ sessions ] ──► StreamHost: who publishes, who watches
+//!   events of peers ──► handle_peer_event ──► [ sessions ] ──► StreamHost: publishers and viewers
 //! ```
 //!
-//! A [`WhipServer`] knows neither sockets nor HTTP as bytes: whoever has a door hands it
-//! [`Request`]s and takes [`Response`]s. Peers live on the [`EventLoop`] that is handed in; what they send and
-//! are sent is the [`StreamHost`]'s.
+//! A [`WhipServer`] knows neither sockets nor HTTP syntax: the HTTP server passes it [`Request`]s and takes
+//! [`Response`]s. Its peers live on the [`EventLoop`] that is passed in; their media belongs to the [`StreamHost`].
 //!
-//! | request | answer |
+//! | request | response |
 //! |---|---|
 //! | `POST /whip/NAME`, `POST /whep/NAME` with an offer | 201 with the answer, `Location`, `ETag`, `Link` |
 //! | `PATCH Location` with candidates (`If-Match: ETag`) | 204 |
-//! | `PATCH Location` with new credentials (`If-Match: *`): ICE restart | 200 with ours, and a new `ETag` |
+//! | `PATCH Location` with new credentials (`If-Match: *`): ICE restart | 200 with the server's, and a new `ETag` |
 //! | `DELETE Location` | 200 |
 //! | `OPTIONS` anywhere | 200 |
 //!
-//! All errors are problem details (RFC 9457). All candidates are in the answer: WHIP has no way to send later
-//! ones. The name of a session is 128 random bits, and is what protects it beside the token.
+//! All errors are problem details (RFC 9457). The answer contains all candidates: WHIP cannot send later ones. The id
+//! of a session has 128 random bits, and protects it in addition to the token.
 
 mod config;
 mod create;
@@ -45,7 +44,7 @@ use crate::signaling::whip::sdpfrag;
 pub use self::config::{Origins, WhipConfig};
 pub use self::host::{Refusal, StreamHost};
 
-/// What a session is for.
+/// Kind of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// WHIP: the client sends.
@@ -54,17 +53,17 @@ pub enum Kind {
     View,
 }
 
-/// What a [`WhipServer`] has counted.
+/// Statistics of a [`WhipServer`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WhipStats {
-    /// Sessions now that publish.
+    /// Current number of publishing sessions.
     pub publishers: usize,
-    /// Sessions now that watch.
+    /// Current number of viewing sessions.
     pub viewers: usize,
-    /// Sessions made.
+    /// Sessions created.
     pub created: u64,
-    /// Requests refused, of whatever kind.
+    /// Requests refused, of any kind.
     pub refused: u64,
     /// ICE restarts.
     pub restarts: u64,
@@ -72,39 +71,39 @@ pub struct WhipStats {
     pub never_connected: u64,
 }
 
-/// What is known of a session.
+/// Information about a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionInfo {
-    /// What it is for.
+    /// The kind of session.
     pub kind: Kind,
-    /// The stream.
+    /// The stream's name.
     pub name: String,
-    /// Its peer on the loop.
+    /// The peer of the session.
     pub peer: PeerId,
-    /// Who asked for it.
+    /// The client's address.
     pub client: IpAddr,
-    /// How its connection stands.
+    /// The state of its connection.
     pub state: ConnectionState,
 }
 
-/// Sessions of publishers and viewers. See the [module](self).
+/// WHIP and WHEP sessions of a server. See the [module](self).
 #[derive(Debug)]
 pub struct WhipServer {
     config: WhipConfig,
     sessions: HashMap<SessionId, Session>,
-    /// All peers made here that are not closed; of sessions that are removed, too.
+    /// All peers created here that are not closed, including those of removed sessions.
     peers: HashMap<PeerId, SessionId>,
     per_client: Held<IpAddr>,
-    /// Offers and restarts of each client.
+    /// Rate of offers and restarts per client.
     offers: Rates,
-    /// What is due when: sessions that are not answered or not connected.
+    /// Deadlines of sessions that are not answered or not connected.
     due: BTreeSet<(Instant, SessionId)>,
     responses: VecDeque<(RequestId, Response)>,
     stats: WhipStats,
 }
 
-/// 128 random bits.
+/// A session id: 128 random bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct SessionId(u128);
 
@@ -115,14 +114,14 @@ struct Session {
     peer: PeerId,
     client: IpAddr,
     state: ConnectionState,
-    /// The client's offer, which restarts change.
+    /// The client's offer, updated by restarts.
     offer: String,
-    /// The client's ICE credentials now, and the ufrags before them, the latest first.
+    /// The client's current ICE credentials, and its earlier ufrags, the latest first.
     remote: (String, String),
     before: VecDeque<String>,
-    /// Counts ICE generations; makes the entity tag.
+    /// Number of the ICE generation; determines the entity tag.
     generation: u32,
-    /// A request that is answered when candidates are gathered, at the latest then.
+    /// A request to answer when candidates are gathered, and its deadline.
     awaiting: Option<Awaiting>,
     connect_by: Option<Instant>,
     due: Option<Instant>,
@@ -132,20 +131,20 @@ struct Session {
 struct Awaiting {
     request: RequestId,
     cors: Cors,
-    /// The prefix of the client's URLs.
+    /// Prefix of the client's URLs.
     prefix: String,
     is_restart: bool,
     until: Instant,
 }
 
-/// What a path names.
+/// The resource that a path refers to.
 enum Resource {
     Endpoint(Kind, String),
     Session(Kind, Option<SessionId>),
 }
 
 impl WhipServer {
-    /// A server without sessions.
+    /// Creates a server without sessions.
     #[must_use]
     pub fn new(config: WhipConfig) -> Self {
         Self {
@@ -163,7 +162,7 @@ impl WhipServer {
         }
     }
 
-    /// Whether requests to this path are for this server.
+    /// Returns `true` if this path belongs to the server.
     #[must_use]
     pub fn serves(&self, path: &str) -> bool {
         let prefixes = [&self.config.publish_path, &self.config.view_path];
@@ -172,7 +171,7 @@ impl WhipServer {
         rests.any(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Takes a request; its response comes from [`poll_response`](Self::poll_response), at once or later.
+    /// Handles a request; its response is returned by [`poll_response`](Self::poll_response), at once or later.
     pub fn handle_request(
         &mut self,
         net: &mut EventLoop,
@@ -210,18 +209,19 @@ impl WhipServer {
         }
     }
 
-    /// Answers a request that somebody else has found reason to refuse, so that a page of another origin can read why.
+    /// Sends the refusal of a request that was decided elsewhere, with CORS headers that let pages of other origins
+    /// read it.
     pub fn refuse(&mut self, id: RequestId, request: &Request, refused: Response) {
         let cors = Cors::of(&self.config.origins, request).unwrap_or_default();
         self.respond(id, &cors, refused);
     }
 
-    /// The next response that is ready.
+    /// Returns the next response, if any.
     pub fn poll_response(&mut self) -> Option<(RequestId, Response)> {
         self.responses.pop_front()
     }
 
-    /// The client has left before it had its response, so it cannot know its session: that ends.
+    /// Handles that the client has disconnected before its response: it cannot know its session, which therefore ends.
     pub fn handle_gone(&mut self, net: &mut EventLoop, id: RequestId) {
         let left = self.sessions.iter().find(|(_, session)| {
             let awaiting = session.awaiting.as_ref();
@@ -232,13 +232,13 @@ impl WhipServer {
         }
     }
 
-    /// Whether this peer was made here.
+    /// Returns `true` if this peer was created here.
     #[must_use]
     pub fn owns(&self, peer: PeerId) -> bool {
         self.peers.contains_key(&peer)
     }
 
-    /// Takes what one of its peers has to say, and passes it on to the streams.
+    /// Handles an event of one of its peers, and passes it on to the streams.
     pub fn handle_peer_event(
         &mut self,
         net: &mut EventLoop,
@@ -260,7 +260,8 @@ impl WhipServer {
         }
     }
 
-    /// The time of [`next_deadline`](Self::next_deadline) has come. Always allowed, also early.
+    /// Handles expired deadlines. Call it when [`next_deadline`](Self::next_deadline) has come; earlier calls are
+    /// harmless.
     pub fn handle_timeout(&mut self, net: &mut EventLoop, now: Instant) {
         while let Some((due, id)) = self.due.first().copied()
             && due <= now
@@ -288,20 +289,20 @@ impl WhipServer {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has to be called at the latest.
+    /// Returns the time by which [`handle_timeout`](Self::handle_timeout) has to be called, if any.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.due.first().map(|(due, _)| *due)
     }
 
-    /// Ends all sessions: their peers say goodbye in the next turn of the loop.
+    /// Ends all sessions: their peers send close messages in the next turn of the loop.
     pub fn close(&mut self, net: &mut EventLoop) {
         for id in self.sessions.keys().copied().collect::<Vec<_>>() {
             self.remove(net, id);
         }
     }
 
-    /// The sessions there are, in no order.
+    /// Iterates over the sessions, in no particular order.
     pub fn sessions(&self) -> impl Iterator<Item = SessionInfo> + '_ {
         self.sessions.values().map(|session| SessionInfo {
             kind: session.kind,
@@ -312,7 +313,7 @@ impl WhipServer {
         })
     }
 
-    /// What has been counted so far.
+    /// Returns the statistics so far.
     #[must_use]
     pub fn stats(&self) -> WhipStats {
         let of = |kind| self.sessions.values().filter(|s| s.kind == kind).count();
@@ -334,7 +335,7 @@ impl WhipServer {
             let Some(rest) = rest.strip_prefix('/').filter(|rest| !rest.is_empty()) else {
                 continue;
             };
-            // With a slash at its end a path means the same.
+            // A trailing slash is ignored.
             let rest = rest.trim_end_matches('/');
             return Some(match rest.split_once('/') {
                 None => Resource::Endpoint(kind, rest.to_owned()),
@@ -352,7 +353,7 @@ impl WhipServer {
         Response::problem(404, "Not found", detail)
     }
 
-    /// PATCH and DELETE. `None`: the response comes later.
+    /// Handles PATCH and DELETE. Returns `None` if the response follows later.
     fn for_session(
         &mut self,
         net: &mut EventLoop,
@@ -376,7 +377,7 @@ impl WhipServer {
         self.patch(net, id, request, (session, cors), now)
     }
 
-    /// Every response leaves through here, so that it has the headers for browsers, and has them once.
+    /// Queues a response. All pass through here, so that each has the CORS headers exactly once.
     fn respond(&mut self, id: RequestId, cors: &Cors, response: Response) {
         self.stats.refused += u64::from(response.status >= 400);
         self.responses.push_back((id, cors.apply(response)));
@@ -400,7 +401,7 @@ impl WhipServer {
                 }
                 self.schedule(id);
             }
-            // The other side has withdrawn its consent, or was never there (RFC 7675, section 5.1).
+            // The remote peer has revoked consent, or was never there (RFC 7675, section 5.1).
             ConnectionState::Failed => self.remove(net, id),
             ConnectionState::Closed => {
                 self.remove(net, id);
@@ -410,7 +411,7 @@ impl WhipServer {
         }
     }
 
-    /// Puts a session's next deadline in its place.
+    /// Schedules a session's next deadline.
     fn schedule(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -426,7 +427,7 @@ impl WhipServer {
         }
     }
 
-    /// Ends a session and closes its peer, whose last event is still to come.
+    /// Ends a session and closes its peer, whose last event follows.
     fn remove(&mut self, net: &mut EventLoop, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else {
             return;
@@ -456,7 +457,7 @@ impl Kind {
 }
 
 impl SessionId {
-    /// From the system's randomness.
+    /// Generates an id from the operating system's randomness.
     fn generate() -> Self {
         // 96 bits each.
         let [a, b] = [(); 2].map(|()| u128::from(TransactionId::generate()));
@@ -478,7 +479,7 @@ impl std::fmt::Display for SessionId {
 }
 
 impl Session {
-    /// The entity tag of the ICE session, strong (RFC 9110, section 8.8.3).
+    /// Returns the strong entity tag of the ICE session (RFC 9110, section 8.8.3).
     fn entity_tag(&self) -> String {
         format!("\"ice-{}\"", self.generation)
     }

@@ -10,10 +10,10 @@ use crate::proto::peer::SessionDescription;
 use crate::server::http::{Request, RequestId, Response};
 use crate::signaling::whip::sdpfrag::{self, SdpFragment};
 
-/// Generations gone by that are remembered.
+/// Maximum number of earlier generations remembered.
 const MAX_BEFORE: usize = 16;
 
-/// What `If-Match` says of the ICE session there is (RFC 9110, section 13.1.1).
+/// The precondition in `If-Match` on the ICE session (RFC 9110, section 13.1.1).
 enum Precondition {
     Missing,
     /// `*`
@@ -23,7 +23,7 @@ enum Precondition {
 }
 
 impl WhipServer {
-    /// `None`: the response comes later.
+    /// Handles a PATCH. Returns `None` if the response follows later.
     pub(super) fn patch(
         &mut self,
         net: &mut EventLoop,
@@ -51,7 +51,7 @@ impl WhipServer {
         }
     }
 
-    /// The fragment, and whether it restarts ICE: new credentials say so (RFC 9725, section 4.3.3).
+    /// Returns the fragment, and whether it restarts ICE, shown by new credentials (RFC 9725, section 4.3.3).
     fn check_patch(
         &self,
         request: &Request,
@@ -115,7 +115,7 @@ impl WhipServer {
         Response::new(204)
     }
 
-    /// The offer once more, with new credentials: the answer to it has ours.
+    /// Restarts ICE: applies the offer with new credentials, whose answer contains ours.
     fn restart(
         &mut self,
         net: &mut EventLoop,
@@ -145,7 +145,7 @@ impl WhipServer {
             session.before.truncate(MAX_BEFORE);
         }
         let peer = session.peer;
-        // A client that restarts again has given the earlier request up (RFC 9725, section 4.3.3).
+        // A client that restarts again has abandoned its earlier request (RFC 9725, section 4.3.3).
         if let Some(superseded) = session.awaiting.replace(awaiting)
             && superseded.is_restart
         {
@@ -166,7 +166,7 @@ fn precondition(request: &Request, tag: &str) -> Precondition {
     let Some(value) = request.header("if-match") else {
         return Precondition::Missing;
     };
-    // The examples of the drafts have quotes around the asterisk, and so do some clients.
+    // The examples in the drafts have quotes around the asterisk, and so do some clients.
     if ["*", "\"*\""].contains(&value.trim()) {
         return Precondition::Any;
     }

@@ -1,4 +1,4 @@
-//! Responses: problem details (RFC 9457), and what browsers ask for (CORS, Fetch section 3.2).
+//! Responses: problem details (RFC 9457), and CORS headers (Fetch, section 3.2).
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use super::host::Refusal;
 use super::{Kind, WhipServer};
 use crate::server::http::{Request, Response};
 
-/// The media type of offers and answers.
+/// Media type of offers and answers.
 pub(super) const SDP: &str = "application/sdp";
 
-/// What an endpoint and a session can do.
+/// Methods of an endpoint, and of a session.
 pub(super) const ENDPOINT_METHODS: &str = "OPTIONS, POST";
 pub(super) const SESSION_METHODS: &str = "DELETE, OPTIONS, PATCH";
 
-/// When it is worth asking again where nobody can tell.
+/// Suggested retry delay if the time is unknown.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// What a browser may be told of a response.
+/// CORS headers of a response.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cors {
     allow: Option<String>,
@@ -25,7 +25,7 @@ pub(super) struct Cors {
 }
 
 impl Cors {
-    /// What goes for this request; an error where its page is none of ours.
+    /// Returns the headers for this request, or an error if its page is not allowed.
     pub fn of(origins: &Origins, request: &Request) -> Result<Self, Response> {
         let Some(origin) = request.header("origin") else {
             let allow = (*origins == Origins::Any).then(|| "*".to_owned());
@@ -48,7 +48,7 @@ impl Cors {
         })
     }
 
-    /// Adds the headers, once: [`respond`](WhipServer::respond) does it.
+    /// Adds the headers, once: called by [`respond`](WhipServer::respond).
     pub fn apply(&self, mut response: Response) -> Response {
         if let Some(allow) = &self.allow {
             response = response
@@ -64,7 +64,7 @@ impl Cors {
         }
     }
 
-    /// To OPTIONS, be it a preflight or not.
+    /// Responds to OPTIONS, preflight or not.
     pub fn options(&self, methods: &str, accept: (&str, &str)) -> Response {
         let mut response = Response::new(200)
             .header("Allow", methods)
@@ -83,7 +83,7 @@ impl Cors {
 }
 
 impl WhipServer {
-    /// An error where the request does not show the token that is asked for.
+    /// Returns an error if the request lacks the required token.
     pub(super) fn check_token(&self, kind: Kind, request: &Request) -> Result<(), Response> {
         let wanted = match kind {
             Kind::Publish => &self.config.publish_token,
@@ -115,7 +115,7 @@ pub(super) fn unsupported(wanted: &str, request: &Request, accept: &str) -> Resp
 }
 
 pub(super) fn retry_after(response: Response, wait: Duration) -> Response {
-    // Whole seconds, at least one: a client that counts down from 0 would ask at once.
+    // Whole seconds, at least one: a client that counts down from 0 would retry at once.
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     response.header("Retry-After", seconds.max(1).to_string())
 }
@@ -134,7 +134,7 @@ pub(super) fn refused(name: &str, refusal: &Refusal) -> Response {
     match refusal {
         Refusal::Unknown => problem(404, "No such stream"),
         Refusal::NotPublishable => problem(403, "Not to be published"),
-        // A publisher that has gone silent gives way after seconds.
+        // A silent publisher gives way after seconds.
         Refusal::Busy => retry_after(problem(409, "Already published"), RETRY_AFTER),
         Refusal::NotLive { retry_after: wait } => retry_after(problem(409, "Not live"), *wait),
         Refusal::Full => retry_after(problem(503, "Too many viewers"), RETRY_AFTER),

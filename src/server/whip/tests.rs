@@ -13,12 +13,12 @@ use crate::proto::peer::{
 use crate::server::token::Token;
 use crate::signaling::whip::sdpfrag::SdpFragment;
 
-/// Streams that forward packets as they come, for one video track.
+/// Streams that forward packets, for one video track.
 #[derive(Default)]
 struct Relay {
-    /// Who publishes what.
+    /// The publisher of each stream.
     publishers: HashMap<String, PeerId>,
-    /// Who watches what, on which track.
+    /// The viewers, with their stream and track.
     viewers: HashMap<PeerId, (String, TransceiverId)>,
     closed: usize,
 }
@@ -80,7 +80,7 @@ struct World {
     whip: WhipServer,
     host: Relay,
     requests: u64,
-    /// What the clients' peers have said.
+    /// Events of the clients' peers.
     events: Vec<(PeerId, PeerEvent)>,
 }
 
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// One thing that happens.
+    /// Runs one step of the loop.
     fn step(&mut self) {
         let wait = Some(Duration::from_millis(20));
         if let Some((peer, event)) = self.net.next_event(wait).unwrap() {
@@ -137,7 +137,7 @@ impl World {
         let id = self.begin(request);
         let (of, response) = self.until("a response", |world| world.whip.poll_response());
         assert_eq!(of, id);
-        // A browser takes none of them twice.
+        // Browsers reject duplicates.
         let mut names: Vec<_> = response
             .headers
             .iter()
@@ -158,7 +158,7 @@ impl World {
         self.net.add_peer(config).unwrap()
     }
 
-    /// A client that sends video, or wants some; and its offer.
+    /// Creates a client that sends or receives video; returns its offer.
     fn offerer(&mut self, kind: Kind) -> (PeerId, TransceiverId, String) {
         let client = self.client();
         let mut peer = self.net.peer(client).unwrap();
@@ -184,7 +184,7 @@ impl World {
         });
     }
 
-    /// A client with its session: its peer, its track, and the session's path.
+    /// Creates a client with a session; returns its peer, its track, and the session's path.
     fn connect(&mut self, kind: Kind, path: &str) -> (PeerId, TransceiverId, String) {
         let (client, track, offer) = self.offerer(kind);
         let created = self.ask(post(path, &offer));
@@ -259,12 +259,12 @@ fn published_media_is_watched() {
         };
         world.events.iter().any(got).then_some(())
     });
-    // A second publisher is refused as long as the first is there.
+    // A second publisher is refused while the first one is there.
     let (_, _, offer) = world.offerer(Kind::Publish);
     let busy = world.ask(post("/whip/cam", &offer));
     assert_eq!(busy.status, 409);
     assert!(problem(&busy).contains("somebody else is publishing"));
-    // With a slash at its end the path means the same.
+    // A trailing slash is ignored.
     let with_slash = format!("{session}/");
     let ended = world.ask(request("DELETE", &with_slash));
     assert_eq!(ended.status, 200);
@@ -285,7 +285,7 @@ fn restart_and_trickle() {
     let (session, tag) = (header(&created, "location"), header(&created, "etag"));
     assert_eq!(header(&created, "accept-patch"), sdpfrag::MEDIA_TYPE);
     assert!(text(&created).contains("a=recvonly") && text(&created).contains("a=candidate:"));
-    // Nothing is connected yet: candidates come by PATCH.
+    // Nothing is connected yet: candidates are sent by PATCH.
     let local = world.net.peer(client).unwrap().local_description().unwrap();
     let mut fragment = SdpFragment::of_description(&local.sdp).unwrap();
     fragment.end_of_candidates = true;
@@ -313,7 +313,7 @@ fn restart_and_trickle() {
     peer.receive(answer).unwrap();
     world.wait_for_state(client, ConnectionState::Connected);
 
-    // The client restarts ICE. It goes on to be connected, over new credentials.
+    // The client restarts ICE, and stays connected with new credentials.
     let mut peer = world.net.peer(client).unwrap();
     peer.restart_ice().unwrap();
     let again = peer.negotiate().unwrap();
@@ -335,7 +335,7 @@ fn restart_and_trickle() {
         (session.state == ConnectionState::Connected && session.generation == 2).then_some(())
     });
     assert_eq!(world.whip.stats().restarts, 1);
-    // What belongs to the generation before is of no use; its credentials cannot come back.
+    // Candidates of the previous generation are useless; its credentials cannot return.
     assert_eq!(world.ask(patch(session, tag, &text_of)).status, 412);
     let old = world.ask(patch(session, "*", &text_of));
     assert_eq!(old.status, 409, "{}", text(&old));
@@ -405,7 +405,7 @@ fn a_bad_request_is_told_what_is_wrong_and_ends_nothing() {
     assert_eq!(world.whip.stats().publishers, 1);
     let state = world.net.peer(client).unwrap().connection_state();
     assert_eq!(state, ConnectionState::Connected);
-    // Peers of refused offers are gone.
+    // Peers of refused offers are removed.
     world.until("refused peers to be gone", |world| {
         (world.whip.peers.len() == 1).then_some(())
     });
@@ -466,7 +466,7 @@ fn origins_and_preflights() {
     assert!(header(&created, "access-control-expose-headers").contains("Location"));
 }
 
-/// A page of another origin can read every answer, also why it is refused.
+/// Pages of other origins can read every response, including refusals.
 #[test]
 fn every_answer_can_be_read_by_pages_of_other_origins() {
     let config = WhipConfig::default()
@@ -510,7 +510,7 @@ fn every_answer_can_be_read_by_pages_of_other_origins() {
     );
 }
 
-/// S7: what a client can make us compute has a rate, and restarts count as offers do.
+/// S7: what a client can make the server compute is limited in rate, and restarts count like offers.
 #[test]
 fn offers_and_restarts_have_a_rate_for_each_client() {
     let config = WhipConfig::default().offer_burst(3).offers_per_second(1);
@@ -526,7 +526,7 @@ fn offers_and_restarts_have_a_rate_for_each_client() {
     let many = world.ask(bad([192, 0, 2, 1]));
     assert_eq!((many.status, header(&many, "retry-after")), (429, "1"));
     assert_eq!(world.ask(bad([192, 0, 2, 2])).status, 400);
-    // One of 24 KiB counts as four.
+    // An offer of 24 KiB counts as four.
     let long = "v=0\r\n".repeat(24 * 1024 / 5);
     let mut request = post("/whip/cam", &long);
     request.client = ([192, 0, 2, 3], 1).into();
@@ -542,7 +542,7 @@ fn offers_and_restarts_have_a_rate_for_each_client() {
     assert_eq!(world.ask(restart(3)).status, 429);
 }
 
-/// Behind a proxy that has us under a prefix.
+/// Behind a proxy with a path prefix.
 #[test]
 fn the_location_is_under_the_prefix() {
     let mut world = World::new(WhipConfig::default());
@@ -588,7 +588,7 @@ fn limits_and_deadlines() {
 
 #[test]
 fn ice_servers_are_offered_and_an_answer_does_not_wait_for_them_long() {
-    // Nobody answers there (RFC 5737).
+    // Nobody answers at this address (RFC 5737).
     let silent = IceServer::turn("turn:192.0.2.1:3478", "user", "secret");
     let peer = PeerConfig::default().ice_servers(vec![silent]);
     let config = WhipConfig::default()
@@ -617,7 +617,7 @@ fn ice_servers_are_offered_and_an_answer_does_not_wait_for_them_long() {
     assert_eq!(world.whip.sessions().count(), 0);
 }
 
-/// What is damaged is refused, or makes a session that never connects; nothing else comes of it.
+/// Damaged input is refused, or creates a session that never connects, without other effects.
 #[test]
 fn damaged_offers_and_fragments_end_nothing() {
     let config = WhipConfig::default()
@@ -659,8 +659,8 @@ fn damaged_offers_and_fragments_end_nothing() {
     assert_eq!(world.net.stats().panics, 0);
 }
 
-/// The offers of `tests/data/cases`: what a peer refuses is refused here with the same words, and a session's answer fits
-/// its offer. Nothing tells where in memory something stands (S17).
+/// The offers of `tests/data/cases`: refusals have the same text as those of a peer, and a session's answer fits its
+/// offer. No text contains a memory address (S17).
 #[test]
 fn answers_fit_the_offers_of_all_makes() {
     use crate::proto::sdp::{Sdp, Strictness, check_answer};
@@ -681,7 +681,7 @@ fn answers_fit_the_offers_of_all_makes() {
         };
         let response = world.ask(post(&path, &offer));
         let body = text(&response);
-        // An answer's random names may have any letters.
+        // The random names in an answer may have any letters.
         let is_clean = !body.contains("PointerOffset") && !body.contains("0x");
         assert!(response.status == 201 || is_clean, "{file}: {body}");
         if response.status == 201 {
@@ -697,19 +697,19 @@ fn answers_fit_the_offers_of_all_makes() {
         assert!((400..500).contains(&response.status), "{file}: {body}");
         let detail = problem(&response);
         match expected.trim().strip_prefix("refused: ") {
-            // The door's own check may come first, with the same line.
+            // The server's own check may come first, with the same line.
             Some(why) => {
                 let line = why.split(": ").nth(1).unwrap();
                 assert!(detail.contains(line), "{file}: {detail}, not {why}");
             }
-            // It may be of no use to WHIP.
+            // It may be unusable for WHIP.
             None => assert!(!detail.is_empty(), "{file}"),
         }
     }
     assert!(made > 100 && refused > 8, "{made} made, {refused} refused");
 }
 
-/// S18: an offer may have more candidates than are used. Candidates that come later are still of its generation.
+/// S18: an offer may have more candidates than are used. Later candidates still belong to its generation.
 #[test]
 fn an_offer_with_many_candidates_can_be_trickled_to() {
     let mut world = World::new(WhipConfig::default());
@@ -727,7 +727,7 @@ fn an_offer_with_many_candidates_can_be_trickled_to() {
     let local = world.net.peer(client).unwrap().local_description().unwrap();
     let fragment = SdpFragment::of_description(&local.sdp).unwrap().to_text();
     assert_eq!(world.ask(patch(session, tag, &fragment)).status, 204);
-    // S5: a user fragment that the core could not write is refused by PATCH as well.
+    // S5: a ufrag that the core cannot write is refused by PATCH as well.
     let long = format!(
         "a=ice-ufrag:{}\r\na=ice-pwd:{}\r\n",
         "u".repeat(112),

@@ -1,4 +1,4 @@
-//! Which offers are taken for which streams.
+//! Which offers are accepted for which streams.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ impl World {
         self.streams.handle_timeout(&mut self.net, now);
     }
 
-    /// The answer to an offer, with its status.
+    /// Posts an offer; returns status and body.
     fn post(&mut self, path: &str, offer: &str) -> (u16, String) {
         let mut request = Request::new("POST", path, ([127, 0, 0, 9], 4000).into());
         request.headers = vec![("content-type".into(), "application/sdp".into())];
@@ -66,7 +66,7 @@ impl World {
 
 const H264: &str = "H264/90000\r\na=fmtp:96 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
 
-/// An offer with these m-lines, each of one format: `audio 111 opus/48000/2`.
+/// Builds an offer with these m-lines, each with one format: `audio 111 opus/48000/2`.
 fn offer(direction: &str, media: &[&str]) -> String {
     let mids: Vec<String> = (0..media.len()).map(|m| m.to_string()).collect();
     let mut sdp = format!(
@@ -122,13 +122,13 @@ fn a_publisher_whose_media_is_not_all_taken_is_refused() {
             assert!(body.contains(text), "{text}: {body}");
         }
     }
-    // Nobody publishes, and nothing is left.
+    // There is no publisher, and nothing is left.
     assert_eq!(
         world.streams.info("cam").unwrap().state,
         StreamState::Waiting
     );
     assert_eq!(world.whip.sessions().count(), 0);
-    // What has something in common is taken, whatever else is offered.
+    // An m-line with a common codec is accepted, whatever else it offers.
     let (status, body) = world.post("/whip/cam", &offer("sendonly", &[OPUS, &video(H264)]));
     assert_eq!(status, 201, "{body}");
 }
