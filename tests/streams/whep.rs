@@ -1,4 +1,4 @@
-//! What another server shows, as a source.
+//! WHEP sources: the streams of another server.
 #![allow(dead_code, reason = "the server has more than is used here")]
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The latest keyframe of what is sent, and all that follows it, for viewers to come.
+//! Cache of the latest keyframe and everything after it, for new viewers.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,39 +7,39 @@ use super::config::StreamsConfig;
 use crate::driver::peers::Queued;
 use crate::proto::peer::{EncodedFrame, FrameTime, RtpPacket};
 
-/// How far apart the pictures of the past are for a viewer that has just come. A receiver shows pictures at
-/// the pace of their timestamps: with the true ones it would stay behind by as much as the keyframe is old. So it
-/// decodes them as fast as it can, and shows the latest.
+/// Interval of cached frames sent to a new viewer. A receiver displays frames at the pace of their timestamps: with the
+/// true ones it would stay behind by the age of the keyframe. This way it decodes them as fast as it can, and displays
+/// the latest.
 const STEP: Duration = Duration::from_millis(1);
 
-/// The same for a viewer that asks for a keyframe: all of them between two pictures.
+/// Interval of cached frames for a viewer that requests a keyframe: all of them fit between two frames.
 const HURRY: Duration = Duration::from_millis(5);
 
-/// How long packets are kept at most.
+/// Maximum age of cached packets.
 const MAX_PACKETS_AGE: Duration = Duration::from_secs(3);
 
-/// The clock of all video codecs.
+/// RTP clock rate of all video codecs.
 const RATE: u32 = 90_000;
 
-/// Bounded in bytes, pieces and age by [`StreamsConfig`].
+/// The cache of one stream and codec, limited in bytes, items and age by [`StreamsConfig`].
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     items: Vec<Queued>,
     bytes: usize,
     begun: Option<Instant>,
-    /// The latest keyframe, when what follows it has become too much: better a picture that stands than none.
+    /// The latest keyframe alone, once what follows it exceeds the limits: a still picture is better than none.
     still: Option<Queued>,
 }
 
 impl Cache {
-    /// Takes what is sent. `is_key`: a keyframe begins in it.
+    /// Adds sent media. `is_key`: a keyframe starts in it.
     pub fn push(&mut self, media: &Queued, is_key: bool, config: &StreamsConfig, now: Instant) {
         if is_key && !self.is_same_picture(media) {
             self.begin(media, now);
         }
         let max_age = match media {
             Queued::Frame(_) => config.max_kept_age,
-            // Who sends packets can be asked for a keyframe, mostly.
+            // A source of packets can usually be asked for a keyframe.
             Queued::Packet(_) => config.max_kept_age.min(MAX_PACKETS_AGE),
         };
         let Some(begun) = self.begun else {
@@ -52,19 +52,19 @@ impl Cache {
         if is_old || is_large || self.items.len() > config.max_kept_packets {
             let still = self.items.swap_remove(0);
             *self = Self {
-                // The numbers of packets would show that the rest is missing.
+                // The sequence numbers of packets would show that the rest is missing.
                 still: Some(still).filter(|s| matches!(s, Queued::Frame(_))),
                 ..Self::default()
             };
         }
     }
 
-    /// The latest keyframe alone, where the rest is not kept.
+    /// Returns the latest keyframe, if only that is cached.
     pub fn still(&self) -> Option<Queued> {
         self.still.clone()
     }
 
-    /// Forgets all; the memory is given back.
+    /// Clears the cache and releases its memory.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
@@ -74,7 +74,8 @@ impl Cache {
         self.items.is_empty()
     }
 
-    /// A keyframe has several packets, and its parameter sets stand in ones of their own.
+    /// Returns `true` for further packets of the same keyframe: it has several, and separate ones for its parameter
+    /// sets.
     fn is_same_picture(&self, media: &Queued) -> bool {
         match (self.items.first(), media) {
             (Some(Queued::Packet(first)), Queued::Packet(packet)) => {
@@ -84,7 +85,7 @@ impl Cache {
         }
     }
 
-    /// Packets of this picture that have overtaken its first are kept.
+    /// Starts with a new keyframe. Packets of it that arrived before its first one are kept.
     fn begin(&mut self, media: &Queued, now: Instant) {
         self.items.retain(|item| match (item, media) {
             (Queued::Packet(item), Queued::Packet(new)) => {
@@ -97,8 +98,7 @@ impl Cache {
         self.begun = Some(now);
     }
 
-    /// All that is kept, for a viewer that has just come. The latest picture keeps its time, so that what
-    /// follows is in step with it.
+    /// Returns everything cached, for a new viewer. The latest frame keeps its time, so that what follows is in sync.
     pub fn burst(&self) -> Vec<Queued> {
         let mut items = self.items.clone();
         if let Some(Queued::Packet(_)) = items.first() {
@@ -127,8 +127,8 @@ impl Cache {
             .collect()
     }
 
-    /// All that is kept once more, behind the latest, for a viewer that has lost something. Only of frames:
-    /// packets have numbers, which cannot be given twice.
+    /// Returns everything cached with new times after the latest, for a viewer that has lost something. Frames only:
+    /// the numbers of packets cannot be used twice.
     pub fn again(&self) -> Vec<Queued> {
         let Some(newest @ Queued::Frame(_)) = self.items.last() else {
             return Vec::new();
@@ -142,7 +142,7 @@ impl Cache {
     }
 }
 
-/// By sequence number, from the first on.
+/// Sorts packets by sequence number, from the first on.
 fn in_order(items: &mut [Queued]) {
     let Some(first) = items.iter().find_map(sequence) else {
         return;
@@ -160,7 +160,7 @@ fn sequence(item: &Queued) -> Option<u16> {
     }
 }
 
-/// Of each item the number of its picture.
+/// Returns the index of the frame that each item belongs to.
 fn pictures(items: &[Queued]) -> Vec<usize> {
     let mut numbers = Vec::with_capacity(items.len());
     let mut number = 0;
@@ -190,7 +190,7 @@ fn between(first: &Queued, last: &Queued) -> Duration {
     }
 }
 
-/// The item as if it were that much before, or behind, the newest.
+/// Returns the item as if it were this much before, or after, the newest one.
 fn moved(item: &Queued, newest: &Queued, by: Duration, behind: bool) -> Queued {
     match (item, newest) {
         (Queued::Packet(item), Queued::Packet(newest)) => {
@@ -258,7 +258,7 @@ mod tests {
         let mut cache = Cache::default();
         cache.push(&packet(9, 1000), false, &config, now);
         assert!(cache.is_empty(), "nothing before the first keyframe");
-        // The keyframe has three packets, which come in disorder, across the end of the numbers.
+        // The keyframe has three packets, which arrive out of order, across the wrap of the numbers.
         cache.push(&packet(65535, 4000), true, &config, now);
         cache.push(&packet(1, 4000), false, &config, now);
         cache.push(&packet(0, 4000), true, &config, now);

@@ -1,49 +1,46 @@
-//! What a set of streams is limited to.
+//! Limits and delays of streams.
 
 use std::time::Duration;
 
 use crate::setters::setters;
 
-/// Limits and delays of [`Streams`](super::Streams). Every default is explained here.
+/// Limits and delays of [`Streams`](super::Streams).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamsConfig {
-    /// Streams. 256; above it [`StreamError::LimitReached`](super::StreamError::LimitReached).
+    /// Maximum number of streams. Default: 256; beyond it
+    /// [`StreamError::LimitReached`](super::StreamError::LimitReached) is returned.
     pub max_streams: usize,
-    /// Viewers of all streams together. 1,000; above it
-    /// [`StreamError::LimitReached`](super::StreamError::LimitReached).
+    /// Maximum number of viewers of all streams. Default: 1,000; beyond it
+    /// [`StreamError::LimitReached`](super::StreamError::LimitReached) is returned.
     pub max_viewers: usize,
-    /// Viewers of one stream. 1,000; above it the same.
+    /// Maximum number of viewers per stream. Default: 1,000; beyond it the same error is returned.
     pub max_viewers_per_stream: usize,
-    /// How long a source goes on when nobody watches any more: a page that is loaded again finds it running.
-    /// 5 s.
+    /// Time for which a source continues without viewers, so that a reloaded page finds it running. Default: 5 s.
     pub grace: Duration,
-    /// How long after a failure a source is started again. 1 s; twice as long after each further failure.
+    /// Delay before a failed source is restarted; doubles with each further failure. Default: 1 s.
     pub min_backoff: Duration,
-    /// The longest of these waits. 30 s.
+    /// Maximum of that delay. Default: 30 s.
     pub max_backoff: Duration,
-    /// A publisher is asked for a keyframe at most this often, however many viewers want one. 500 ms.
+    /// Minimum interval of keyframe requests to a publisher, however many viewers need one. Default: 500 ms.
     pub keyframe_interval: Duration,
-    /// A publisher of whom nothing has come for this long is replaced by the next one that comes; before,
-    /// that is refused. 2 s.
+    /// Time of silence after which a publisher can be replaced by a new one, which is refused before. Default: 2 s.
     pub publisher_patience: Duration,
-    /// What is kept of pictures for viewers to come: the latest keyframe and what follows it, as long as this
-    /// is not more than so many bytes of payload, for each codec of a stream. 4 MiB: two seconds of a camera at
-    /// 16 Mbit/s. When it is more, only the keyframe
-    /// is kept, of files and pipes, or nothing, and the publisher asked for a new one.
+    /// Maximum number of payload bytes cached for new viewers per codec of a stream: the latest keyframe and what
+    /// follows it. Default: 4 MiB, two seconds of a camera at 16 Mbit/s. Beyond it only the keyframe is kept (files and
+    /// pipes), or nothing, and the publisher is asked for a new one.
     pub max_kept_bytes: usize,
-    /// The same in packets or frames. 2,048.
+    /// Maximum number of packets or frames cached. Default: 2,048.
     pub max_kept_packets: usize,
-    /// The same in time: a viewer decodes all of it in a hurry. 12 s, a little more than what x264 and ffmpeg have
-    /// between two keyframes unless told otherwise; packets, whose sender can mostly be asked for a
-    /// keyframe, are kept for 3 s at most.
+    /// Maximum age of cached media, which a new viewer decodes all at once. Default: 12 s, slightly more than the
+    /// default keyframe interval of x264 and ffmpeg; packets, whose sender can usually be asked for a keyframe, are
+    /// cached for 3 s at most.
     pub max_kept_age: Duration,
-    /// Frames read ahead from files and pipes, of each stream. 64.
+    /// Maximum number of frames read ahead from files and pipes, per stream. Default: 64.
     pub max_read_frames: usize,
-    /// The same in bytes; one frame may always be read. 4 MiB.
+    /// Maximum number of bytes read ahead; one frame may always be read. Default: 4 MiB.
     pub max_read_bytes: usize,
-    /// Where no keyframe is to be had for this long, a viewer is sent pictures without: perhaps it can decode
-    /// them all the same. 5 s.
+    /// Time without a keyframe after which a viewer is sent video anyway, in case it can be decoded. Default: 5 s.
     pub keyframe_patience: Duration,
 }
 

@@ -1,20 +1,19 @@
-//! Detects live video that nobody can begin to decode.
+//! Detection of live video that no viewer can start to decode.
 
 use std::time::{Duration, Instant};
 
 use crate::proto::media::Codec;
 
-/// How long a video may come without anything to begin decoding with. Encoders have a keyframe every ten seconds, unless
-/// they are told otherwise.
+/// Maximum time without a keyframe. Encoders write one every ten seconds by default.
 const PATIENCE: Duration = Duration::from_secs(12);
 
-/// Patience where parameter sets are known to be missing.
+/// Maximum time if parameter sets are known to be missing.
 const SHORT_PATIENCE: Duration = Duration::from_secs(3);
 
-/// The video of a live source.
+/// Health of a live source's video.
 #[derive(Debug, Default)]
 pub(super) struct Health {
-    /// Since when it has come without a keyframe.
+    /// Time since which no keyframe has arrived.
     since: Option<Instant>,
     seen_keyframe: bool,
     told: bool,
@@ -23,14 +22,14 @@ pub(super) struct Health {
 /// A fault of live video.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Nothing can be decoded by anybody.
+    /// Nobody can decode the video; the reason.
     Undecodable(String),
-    /// New viewers see nothing for a while.
+    /// New viewers see nothing for a while; the reason.
     Rare(String),
 }
 
 impl Health {
-    /// Something of the video has come. `lacks_sets`: keyframes come without parameter sets, and none are known.
+    /// Records incoming video. `lacks_sets`: keyframes have no parameter sets, and none are known.
     pub fn note(
         &mut self,
         codec: Codec,
@@ -91,7 +90,7 @@ fn no_keyframe(codec: Codec, waited: Duration) -> String {
 mod tests {
     use super::*;
 
-    /// Returns the faults of a video with these frames, 25 a second.
+    /// Returns the faults reported for these frames, at 25 per second.
     fn told(frames: u64, key: impl Fn(u64) -> bool, lacks_sets: bool) -> Vec<Fault> {
         let (start, mut health) = (Instant::now(), Health::default());
         let at = |n| start + Duration::from_millis(40 * n);

@@ -1,4 +1,4 @@
-//! What is known of streams, their viewers, and what went wrong.
+//! State, viewers and errors of streams.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -7,31 +7,31 @@ use crate::driver::PeerId;
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, PeerError};
 
-/// How a stream is.
+/// State of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamState {
-    /// Nobody watches; the source is started when somebody comes.
+    /// There are no viewers; the source is started for the first one.
     Idle,
-    /// Nothing has come from the source yet, though it was started: somebody watches, or it is a live pipe.
+    /// The source was started, for a viewer or because it is a live pipe, but nothing has arrived yet.
     Starting,
-    /// It plays.
+    /// Media is playing.
     Live,
-    /// No publisher is there.
+    /// The stream waits for a publisher.
     Waiting,
-    /// The source does not work.
+    /// The source has failed.
     Failed {
-        /// Why, in words.
+        /// The reason.
         why: String,
-        /// When it is tried again, while somebody watches; `None`: with the next viewer.
+        /// Time of the next attempt, while there are viewers; `None`: with the next viewer.
         retry_at: Option<Instant>,
     },
-    /// What is played once, or a pipe, has come to its end; a file begins again with the next viewer.
+    /// The source has ended: a file played once, or a pipe. A file starts over with the next viewer.
     Ended,
 }
 
 impl StreamState {
-    /// In one word: `idle`, `starting`, `live`, `waiting`, `failed` or `ended`.
+    /// Returns the state in one word: `idle`, `starting`, `live`, `waiting`, `failed` or `ended`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -44,33 +44,33 @@ impl StreamState {
     }
 }
 
-/// What is known of a stream.
+/// Properties, state and statistics of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamInfo {
-    /// Its name.
+    /// The stream's name.
     pub name: String,
-    /// Where it comes from, for people; without secrets.
+    /// Description of the source, for people; without secrets.
     pub source: String,
-    /// Directories of this machine that [`source`](Self::source) and the state's reason name.
+    /// Local directories that [`source`](Self::source) and the reason of a failure mention.
     pub(crate) directories: Vec<String>,
-    /// How it is.
+    /// The current state.
     pub state: StreamState,
-    /// How many watch.
+    /// Number of viewers.
     pub viewers: usize,
-    /// What it is encoded with, as far as that is known: pictures first.
+    /// Codecs of the stream, as far as known: video first.
     pub codecs: Vec<Codec>,
-    /// Parts of the source that are left out, damaged, or read differently than written, in sentences for people; 16 at
-    /// most.
+    /// Remarks for people about parts of the source that are left out, damaged, or interpreted differently than
+    /// written; at most 16.
     pub notes: Vec<String>,
-    /// What has been counted.
+    /// The statistics.
     pub stats: StreamStats,
 }
 
 impl StreamInfo {
-    /// Returns a text about this stream with the names of files only, for those who need not know where they are.
+    /// Returns a text about this stream with directories removed from file names, for readers who need not know them.
     pub(crate) fn without_directories(&self, text: &str) -> String {
-        // The longest first: one may be the beginning of another.
+        // The longest first: one may be a prefix of another.
         let mut directories: Vec<&str> = self.directories.iter().map(String::as_str).collect();
         directories.sort_by_key(|directory| std::cmp::Reverse(directory.len()));
         let without = |text: String, directory: &str| text.replace(directory, "");
@@ -78,46 +78,45 @@ impl StreamInfo {
     }
 }
 
-/// What has been counted of a stream since it was added.
+/// Statistics of a stream since it was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct StreamStats {
-    /// Packets that have come, or frames that were read.
+    /// Packets received, or frames read.
     pub packets: u64,
-    /// Bytes of payload of these.
+    /// Payload bytes of these.
     pub bytes: u64,
-    /// Bits a second that come now, averaged over a second.
+    /// Current bitrate in bits per second, averaged over a second.
     pub bitrate: u64,
-    /// Keyframes among them.
+    /// Keyframes received or read.
     pub keyframes: u64,
-    /// Packets, or frames, given to viewers; each counts for each viewer.
+    /// Packets or frames sent to viewers, counted per viewer.
     pub sent: u64,
-    /// Keyframes that viewers have asked for.
+    /// Keyframe requests of viewers.
     pub keyframe_requests: u64,
-    /// Keyframes that the publisher was asked for.
+    /// Keyframe requests to the publisher.
     pub keyframes_asked: u64,
-    /// Times the source was started, or a publisher came.
+    /// Number of times that the source was started, or a publisher came.
     pub starts: u64,
-    /// Times it failed.
+    /// Number of failures.
     pub failures: u64,
-    /// Viewers so far.
+    /// Total number of viewers so far.
     pub viewers_total: u64,
 }
 
-/// What is known of a viewer. What its network does, tells
-/// [`Peer::track_stats`](crate::proto::peer::Peer::track_stats).
+/// Statistics of a viewer. For its network, see [`Peer::track_stats`](crate::proto::peer::Peer::track_stats).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ViewerStats {
-    /// Which peer.
+    /// The viewer's peer.
     pub peer: PeerId,
-    /// What it watches.
+    /// The stream that it watches.
     pub stream: String,
-    /// Since when.
+    /// When it joined.
     pub since: Instant,
-    /// How long after that the first of its media was sent.
+    /// Time from then until its first media was sent; `None` before.
     pub first_sent_after: Option<Duration>,
-    /// Its tracks, pictures first.
+    /// Its tracks, video first.
     pub tracks: Vec<ViewerTrack>,
 }
 
@@ -125,40 +124,40 @@ pub struct ViewerStats {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ViewerTrack {
-    /// Sound or pictures.
+    /// Audio or video.
     pub kind: MediaKind,
-    /// In what it is sent; `None`: it is not connected, or cannot decode the stream.
+    /// The codec sent to the viewer; `None` if it is not connected, or cannot decode the stream.
     pub codec: Option<Codec>,
-    /// Packets, or frames, sent.
+    /// Packets or frames sent.
     pub sent: u64,
-    /// Bytes of payload of these.
+    /// Payload bytes of these.
     pub bytes: u64,
-    /// Keyframes it has asked for.
+    /// Keyframe requests of the viewer.
     pub keyframe_requests: u64,
 }
 
-/// What has happened to a stream.
+/// An event of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamEvent {
-    /// It is in another state now: see [`Streams::info`](super::Streams::info).
+    /// The state has changed: see [`Streams::info`](super::Streams::info).
     StateChange {
-        /// Which.
+        /// The stream's name.
         stream: String,
     },
-    /// A viewer cannot decode what comes: it did not agree to that codec. It stays, and is sent what else there is;
-    /// with a new negotiation, or another publisher, it may get it. One that was answered with the codec of a publisher
-    /// before this one only is closed, so that it asks anew.
+    /// A viewer cannot decode the stream because it has not negotiated its codec. It stays, and receives the other
+    /// tracks; after a renegotiation, or with another publisher, it may receive this one. A viewer whose answer had the
+    /// codecs of an earlier publisher only is closed, so that it connects again.
     Undecodable {
-        /// Who.
+        /// The viewer's peer.
         peer: PeerId,
-        /// What it watches.
+        /// The stream that it watches.
         stream: String,
-        /// Sound or pictures.
+        /// Audio or video.
         kind: MediaKind,
-        /// What comes.
+        /// The codec of the stream.
         codec: Codec,
-        /// What the viewer has agreed to.
+        /// The codecs that the viewer has negotiated.
         agreed: Vec<Codec>,
     },
 }
@@ -185,32 +184,32 @@ impl fmt::Display for StreamEvent {
     }
 }
 
-/// Why something cannot be done with a stream.
+/// Error of an operation on streams.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// There is none of this name.
+    /// There is no stream with this name.
     NoSuchStream(String),
-    /// There is one of this name already.
+    /// There is already a stream with this name.
     NameTaken(String),
-    /// This cannot be a name.
+    /// The name is invalid.
     BadName(String),
-    /// Another stream reads the standard input already.
+    /// Another stream already reads the standard input.
     InputTaken,
-    /// A limit of [`StreamsConfig`](super::StreamsConfig).
+    /// A limit of [`StreamsConfig`](super::StreamsConfig) is reached.
     LimitReached {
-        /// Which.
+        /// The limit's name.
         limit: &'static str,
-        /// Its value.
+        /// The limit's value.
         value: usize,
     },
-    /// This peer watches or publishes already.
+    /// This peer already watches or publishes.
     PeerTaken,
-    /// Nobody can publish to this stream: it has a source of its own.
+    /// This stream has a source of its own, so nobody can publish to it.
     NotPublished(String),
-    /// Somebody publishes there.
+    /// The stream already has a publisher.
     HasPublisher(String),
-    /// The peer does not take the tracks.
+    /// The peer refused the tracks.
     Peer(PeerError),
 }
 
@@ -252,7 +251,7 @@ impl From<PeerError> for StreamError {
     }
 }
 
-/// Bits a second, averaged over about one.
+/// Bitrate in bits per second, averaged over about one second.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     window: Option<(Instant, u64)>,
@@ -271,7 +270,7 @@ impl Meter {
         *sum += bytes as u64;
     }
 
-    /// Nothing for two seconds is nothing.
+    /// Returns the bitrate; 0 after two seconds without data.
     pub fn rate(&self, now: Instant) -> u64 {
         let is_fresh = |(since, _): (Instant, u64)| {
             now.saturating_duration_since(since) < Duration::from_secs(2)

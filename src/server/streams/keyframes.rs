@@ -1,22 +1,22 @@
-//! Whether a keyframe begins in an RTP packet.
+//! Detection of keyframes in RTP packets.
 
 use crate::proto::media::Codec;
 
-/// Whether a decoder can start with the picture that begins in this payload. Always true for sound; false for
-/// what cannot be read.
+/// Returns `true` if a decoder can start with the frame that begins in this payload: always for audio, never for
+/// invalid data.
 pub(super) fn begins_keyframe(codec: Codec, payload: &[u8]) -> bool {
     match codec {
         Codec::Vp8 => vp8(payload).unwrap_or(false),
         Codec::Vp9 => vp9(payload).unwrap_or(false),
         Codec::H264 => h264(payload).unwrap_or(false),
         Codec::H265 => h265(payload).unwrap_or(false),
-        // RTP payload format for AV1 §4.4: N, a new coded video sequence begins.
+        // RTP payload format for AV1 §4.4: N, a new coded video sequence starts.
         Codec::Av1 => payload.first().is_some_and(|b| b & 0x08 != 0),
         Codec::Opus | Codec::Pcmu | Codec::Pcma | Codec::G722 => true,
     }
 }
 
-/// RFC 7741 §4.2, §4.3: the beginning of the first partition, whose frame tag says so.
+/// Checks the frame tag at the start of the first partition (RFC 7741 §4.2, §4.3).
 fn vp8(payload: &[u8]) -> Option<bool> {
     const X: u8 = 0x80;
     let first = *payload.first()?;
@@ -35,7 +35,7 @@ fn vp8(payload: &[u8]) -> Option<bool> {
     Some(begins && payload.get(header)? & 1 == 0)
 }
 
-/// RFC 9628 §4.2: not predicted from another picture, and the beginning of its lowest layer.
+/// Checks for a frame that is not predicted from another one, at the start of its lowest layer (RFC 9628 §4.2).
 fn vp9(payload: &[u8]) -> Option<bool> {
     const I: u8 = 0x80;
     const P: u8 = 0x40;
@@ -55,7 +55,7 @@ fn vp9(payload: &[u8]) -> Option<bool> {
     Some(payload.get(at)? >> 1 & 7 == 0)
 }
 
-/// RFC 6184 §5: an instantaneous refresh or the parameter sets before it, alone, with others, or in parts.
+/// Checks for an IDR picture or the parameter sets before it, alone, aggregated or fragmented (RFC 6184 §5).
 fn h264(payload: &[u8]) -> Option<bool> {
     const IDR: u8 = 5;
     const SPS: u8 = 7;
@@ -73,7 +73,7 @@ fn h264(payload: &[u8]) -> Option<bool> {
     })
 }
 
-/// RFC 7798 §4.4: the same.
+/// Checks for a random access picture or its parameter sets (RFC 7798 §4.4).
 fn h265(payload: &[u8]) -> Option<bool> {
     const AP: u8 = 48;
     const FU: u8 = 49;
@@ -91,7 +91,7 @@ fn h265(payload: &[u8]) -> Option<bool> {
     })
 }
 
-/// NAL units behind their lengths.
+/// Iterates over length-prefixed NAL units.
 fn units(mut several: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (length, rest) = several.split_first_chunk::<2>()?;

@@ -262,9 +262,9 @@ pub(super) enum Live {
 /// The contents of a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Contents {
-    /// Of the tracks that are sent.
+    /// Codecs of the tracks.
     pub codecs: Vec<Codec>,
-    /// Parts that are left out or read differently than written, in sentences.
+    /// Remarks about parts that are left out or interpreted differently than written.
     pub notes: Vec<String>,
 }
 
@@ -272,7 +272,7 @@ pub(super) struct Contents {
 pub(super) struct Context<'a> {
     pub net: &'a mut EventLoop,
     pub config: &'a StreamsConfig,
-    /// What the times of frames count from.
+    /// The instant from which frame times count.
     pub epoch: Instant,
     pub now: Instant,
     /// The configuration of peers that watch another server.
@@ -280,12 +280,13 @@ pub(super) struct Context<'a> {
     pub outcome: Outcome,
 }
 
-/// What has come of something, for all streams.
+/// Results of an operation on a stream.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// Viewers that cannot decode what comes.
+    /// Viewers that cannot decode the stream.
     pub undecodable: Vec<(PeerId, MediaKind, Codec)>,
-    /// Of these, those that may be able to, but were answered with the codec of another publisher: they have to ask anew.
+    /// Viewers among these that may be able to, but were answered with the codec of an earlier publisher: they have to
+    /// connect again.
     pub outdated: Vec<PeerId>,
     /// Peers that a source has made: their events go to the stream.
     pub joined: Vec<PeerId>,

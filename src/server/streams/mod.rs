@@ -1,8 +1,8 @@
-//! Named streams: files, pipes, plain RTP, publishers; each for any number of viewers.
+//! Named streams from files, pipes, plain RTP or publishers, each for any number of viewers.
 //!
-//! A stream has a name and a [source](SourceConfig). The source is started with the first viewer and stopped some
-//! seconds after the last; a live pipe is read all the time. A source that fails is started again, later each time. Whoever comes sees the first picture
-//! at once: the latest keyframe and what follows it is kept, or the publisher is asked for one.
+//! A stream has a name and a [source](SourceConfig). The source is started for the first viewer and stopped some
+//! seconds after the last one; a live pipe is read all the time. A failed source is restarted, with growing delays. New
+//! viewers see a frame at once: the latest keyframe and what follows it is cached, or the publisher is asked for one.
 //!
 //! ```text
 //!   file ─────── thread ─► queue ─► pacer ─┐                    ┌─► viewer (a peer)
@@ -12,7 +12,7 @@
 //!                                              what follows
 //! ```
 //!
-//! Of HTTP it knows nothing. Whoever has the peers makes one for a viewer, with
+//! This module does not know HTTP. The owner of the peers creates one for each viewer, with
 //! [`media_mode`](Streams::media_mode), calls [`add_viewer`](Streams::add_viewer) and negotiates; and passes on all
 //! events of all peers:
 //!
@@ -26,11 +26,11 @@
 //! let mut streams = Streams::new(StreamsConfig::default());
 //! let (name, source) = SourceConfig::parse("card=testcard:")?;
 //! streams.add(&name, source)?;
-//! // Somebody asks for it, by whatever signaling.
+//! // A viewer asks for it, by whatever signaling.
 //! let mode = streams.media_mode("card").ok_or("no such stream")?;
 //! let viewer = net.add_peer(PeerConfig::default().media_mode(mode))?;
 //! streams.add_viewer(&mut net, "card", viewer)?;
-//! // … its offer is taken and answered …
+//! // … its offer is received and answered …
 //! loop {
 //!     let wait = streams.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
 //!     if let Some((peer, event)) = net.next_event(wait)? {
@@ -47,8 +47,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`handle_timeout`](Streams::handle_timeout) belongs into every round: threads that read files wake the loop,
-//! which then says nothing.
+//! Call [`handle_timeout`](Streams::handle_timeout) in every iteration: threads that read files wake the loop, which
+//! then returns no event.
 
 mod cache;
 mod config;
@@ -86,7 +86,7 @@ pub use self::kind::SourceConfig;
 pub use self::source::SourceError;
 pub use self::sources::RtpInput;
 
-/// Events that were not taken; the oldest go first.
+/// Maximum number of queued events; the oldest are dropped first.
 const MAX_EVENTS: usize = 1024;
 
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,7 @@ enum Role {
     Publisher { stream: usize },
 }
 
-/// The streams that a server offers. See the [module](self).
+/// The streams of a server. See the [module](self).
 #[derive(Debug)]
 pub struct Streams {
     config: StreamsConfig,
@@ -109,7 +109,7 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// No streams yet.
+    /// Creates a set without streams.
     pub fn new(config: StreamsConfig) -> Self {
         Self {
             config,
@@ -123,19 +123,19 @@ impl Streams {
         }
     }
 
-    /// What the peers are made with that watch other servers for us (WHEP): ICE servers, addresses.
+    /// Sets the configuration of peers that play streams of other servers (WHEP): ICE servers, addresses.
     #[must_use]
     pub fn pull_with(mut self, config: PeerConfig) -> Self {
         self.peer = config;
         self
     }
 
-    /// Adds a stream. Files are looked into at once, to know what viewers are to be offered; one that cannot be
-    /// read is no error here, but [`Failed`](StreamState::Failed), and is tried again with the first viewer.
+    /// Adds a stream. Files are probed at once, to know what to offer to viewers; one that cannot be read is not an
+    /// error here, but makes the stream [`Failed`](StreamState::Failed), and is tried again with the first viewer.
     ///
     /// # Errors
     ///
-    /// [`StreamError::BadName`], [`StreamError::NameTaken`], [`StreamError::InputTaken`],
+    /// Returns [`StreamError::BadName`], [`StreamError::NameTaken`], [`StreamError::InputTaken`] or
     /// [`StreamError::LimitReached`].
     pub fn add(&mut self, name: &str, source: SourceConfig) -> Result<(), StreamError> {
         source::check_name(name).map_err(StreamError::BadName)?;
@@ -153,12 +153,12 @@ impl Streams {
         Ok(())
     }
 
-    /// Ends a stream. Its viewers and its publisher are sent nothing any more and do not belong to it; to close
-    /// them is left to whoever made them: who they are is returned.
+    /// Removes a stream. Its viewers and its publisher receive nothing any more and no longer belong to it. Returns
+    /// their peers, which the caller has to close.
     ///
     /// # Errors
     ///
-    /// [`StreamError::NoSuchStream`].
+    /// Returns [`StreamError::NoSuchStream`].
     pub fn remove(&mut self, net: &mut EventLoop, name: &str) -> Result<Vec<PeerId>, StreamError> {
         let key = self.key(name)?;
         self.names.remove(name);
@@ -176,7 +176,7 @@ impl Streams {
         Ok(gone)
     }
 
-    /// All streams, by name.
+    /// Iterates over all streams, by name.
     pub fn list(&self) -> impl Iterator<Item = StreamInfo> + '_ {
         let now = Instant::now();
         self.names
@@ -184,39 +184,38 @@ impl Streams {
             .filter_map(move |key| self.streams.get(*key).map(|s| s.info(now)))
     }
 
-    /// One stream.
+    /// Returns a stream; `None` if it does not exist.
     pub fn info(&self, name: &str) -> Option<StreamInfo> {
         let stream = self.streams.get(*self.names.get(name)?)?;
         Some(stream.info(Instant::now()))
     }
 
-    /// What the peer of a viewer of this stream is to be made with
-    /// ([`PeerConfig::media_mode`](crate::proto::peer::PeerConfig::media_mode)); that of a publisher always has
-    /// [`MediaMode::Packets`].
+    /// Returns the [`PeerConfig::media_mode`](crate::proto::peer::PeerConfig::media_mode) for viewers of this stream; a
+    /// publisher always needs [`MediaMode::Packets`].
     pub fn media_mode(&self, name: &str) -> Option<MediaMode> {
         let stream = self.streams.get(*self.names.get(name)?)?;
         Some(stream.media_mode())
     }
 
-    /// Returns the codecs of a stream that will not change while nobody else comes to publish it: empty where they are not
-    /// known yet, or there is no such stream.
+    /// Returns the codecs of a stream that will not change until another publisher comes: empty if they are not known
+    /// yet, or there is no such stream.
     pub(crate) fn settled_codecs(&self, name: &str) -> Vec<Codec> {
         let stream = self.names.get(name).and_then(|key| self.streams.get(*key));
         stream.map_or_else(Vec::new, |s| s.settled_codecs())
     }
 
-    /// Whether a publisher may come to this stream: it is one for publishers.
+    /// Returns `true` if the stream accepts a publisher.
     pub fn is_published(&self, name: &str) -> bool {
         let stream = self.names.get(name).and_then(|key| self.streams.get(*key));
         stream.is_some_and(|s| s.source.is_published())
     }
 
-    /// Adds the tracks of this stream to a peer, and sends them to it as soon as it is connected. A negotiation follows:
-    /// the peer is to answer an offer, which it has or has not been given yet, or to make one.
+    /// Adds the tracks of a stream to a peer, and sends them once it is connected. A negotiation follows: the peer
+    /// answers an offer, which it may or may not have been given already, or makes one.
     ///
     /// # Errors
     ///
-    /// [`StreamError::NoSuchStream`], [`StreamError::LimitReached`], [`StreamError::PeerTaken`],
+    /// Returns [`StreamError::NoSuchStream`], [`StreamError::LimitReached`], [`StreamError::PeerTaken`] or
     /// [`StreamError::Peer`].
     pub fn add_viewer(
         &mut self,
@@ -247,8 +246,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Takes a viewer away; its tracks are removed from the peer, if that is not closed. Nothing happens when it is
-    /// none.
+    /// Removes a viewer; its tracks are removed from the peer, unless that is closed. Does nothing for other peers.
     pub fn remove_viewer(&mut self, net: &mut EventLoop, peer: PeerId) {
         let Some(Role::Viewer { stream: key, .. }) = self.peers.get(&peer).copied() else {
             return;
@@ -259,22 +257,22 @@ impl Streams {
         for track in &stream.tracks {
             let leg = track.leg(peer).map(|leg| leg.transceiver);
             if let (Some(transceiver), Ok(mut peer)) = (leg, net.peer(peer)) {
-                // A peer that is closed sends it no more either.
+                // A closed peer has no tracks to remove.
                 let _ = peer.remove_track(transceiver);
             }
         }
         stream.remove_viewer(peer, Instant::now());
     }
 
-    /// Makes this peer, which has [`MediaMode::Packets`], the source of a stream. What it sends, of each kind the
-    /// first track that comes, goes to all viewers.
+    /// Makes this peer, which must be in [`MediaMode::Packets`], the source of a stream. The first track of each kind
+    /// that it sends goes to all viewers.
     ///
-    /// One that is there already is replaced when nothing has come of it for
+    /// An existing publisher is replaced if it has been silent for
     /// [`publisher_patience`](StreamsConfig::publisher_patience); its peer is then closed.
     ///
     /// # Errors
     ///
-    /// [`StreamError::NoSuchStream`], [`StreamError::NotPublished`], [`StreamError::HasPublisher`],
+    /// Returns [`StreamError::NoSuchStream`], [`StreamError::NotPublished`], [`StreamError::HasPublisher`] or
     /// [`StreamError::PeerTaken`].
     pub fn add_publisher(
         &mut self,
@@ -305,8 +303,7 @@ impl Streams {
         Ok(())
     }
 
-    /// The peer publishes no more; the stream waits for another one, and so do its viewers. Nothing happens when
-    /// it is none.
+    /// Removes a publisher; the stream and its viewers wait for another one. Does nothing for other peers.
     pub fn remove_publisher(&mut self, net: &mut EventLoop, peer: PeerId) {
         let Some(Role::Publisher { stream: key }) = self.peers.get(&peer).copied() else {
             return;
@@ -319,12 +316,12 @@ impl Streams {
         self.tell(net, key, Outcome::default());
     }
 
-    /// Whether the peer watches or publishes here.
+    /// Returns `true` if the peer watches or publishes a stream.
     pub fn owns(&self, peer: PeerId) -> bool {
         self.peers.contains_key(&peer)
     }
 
-    /// Tells of an event of a peer, any peer.
+    /// Handles an event of any peer; events of other peers are ignored.
     pub fn handle_peer_event(&mut self, net: &mut EventLoop, peer: PeerId, event: &PeerEvent) {
         let Some(role) = self.peers.get(&peer).copied() else {
             return;
@@ -351,8 +348,8 @@ impl Streams {
         }
     }
 
-    /// Takes a datagram that has come to a socket of the application
-    /// ([`EventLoop::poll_datagram`]). Whether it was for a stream.
+    /// Handles a datagram received on a socket of the application ([`EventLoop::poll_datagram`]). Returns `true` if it
+    /// belongs to a stream.
     pub fn handle_datagram(&mut self, net: &mut EventLoop, datagram: &Datagram) -> bool {
         let mut streams = self.streams.iter();
         let Some((key, _)) = streams.find(|(_, s)| s.has_socket(datagram.socket)) else {
@@ -364,7 +361,7 @@ impl Streams {
         true
     }
 
-    /// Does what is due: sends frames, starts and stops sources, asks for keyframes. To be called when
+    /// Does what is due: sends frames, starts and stops sources, requests keyframes. Call it when
     /// [`next_deadline`](Self::next_deadline) has come, and whenever the loop was woken.
     pub fn handle_timeout(&mut self, net: &mut EventLoop, now: Instant) {
         for key in 0..self.streams.capacity() {
@@ -378,23 +375,23 @@ impl Streams {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest.
+    /// Returns the time by which [`handle_timeout`](Self::handle_timeout) has to be called, if any.
     pub fn next_deadline(&self) -> Option<Instant> {
         let all = self.streams.iter();
         all.filter_map(|(_, s)| s.next_deadline(&self.config)).min()
     }
 
-    /// What has happened since. 1,024 events are kept.
+    /// Returns the next event, if any. At most 1,024 are queued.
     pub fn poll_event(&mut self) -> Option<StreamEvent> {
         self.events.pop_front()
     }
 
-    /// Viewers of all streams together.
+    /// Returns the number of viewers of all streams.
     pub fn viewer_count(&self) -> usize {
         self.viewers
     }
 
-    /// What is known of a viewer; `None`: it is none.
+    /// Returns the statistics of a viewer; `None` for other peers.
     pub fn viewer_stats(&self, peer: PeerId) -> Option<ViewerStats> {
         let Some(Role::Viewer { stream, since }) = self.peers.get(&peer).copied() else {
             return None;
@@ -414,7 +411,7 @@ impl Streams {
         })
     }
 
-    /// Who watches a stream.
+    /// Returns the viewers of a stream.
     pub fn viewers(&self, name: &str) -> Vec<PeerId> {
         let Some(key) = self.names.get(name) else {
             return Vec::new();
@@ -426,7 +423,7 @@ impl Streams {
         self.peers.iter().filter_map(of).collect()
     }
 
-    /// Who publishes a stream.
+    /// Returns the publisher of a stream, if there is one.
     pub fn publisher(&self, name: &str) -> Option<PeerId> {
         let stream = self.streams.get(*self.names.get(name)?)?;
         stream.publisher()
@@ -452,7 +449,7 @@ impl Streams {
         self.tell(net, key, news);
     }
 
-    /// Makes events of what has become of a stream.
+    /// Converts changes of a stream to events.
     fn tell(&mut self, net: &mut EventLoop, key: usize, news: Outcome) {
         for peer in news.joined {
             self.peers.insert(peer, Role::Publisher { stream: key });
@@ -526,7 +523,7 @@ fn check_limit(limit: &'static str, used: usize, value: usize) -> Result<(), Str
     }
 }
 
-/// Adds all of these to a peer, or none. Of a peer that has an offer already only what that asks for.
+/// Adds all of these tracks to a peer, or none. If the peer has an offer, only those that it asks for.
 fn add_tracks(
     net: &mut EventLoop,
     peer: PeerId,
@@ -545,7 +542,7 @@ fn add_tracks(
             Ok(transceiver) => added.push((kind, transceiver)),
             Err(error) => {
                 for (_, transceiver) in added {
-                    // It was added a moment ago.
+                    // It was added just now.
                     let _ = peer.remove_track(transceiver);
                 }
                 return Err(error.into());

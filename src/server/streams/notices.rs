@@ -1,11 +1,11 @@
-//! The things people are told about a stream's source: notes, and failures without repetition.
+//! Messages for people about a stream's source: notes, and failures without repetition.
 
 use std::time::Duration;
 
-/// Notes kept for one source. Further ones are dropped.
+/// Maximum number of notes per source. Further ones are dropped.
 const MAX_NOTES: usize = 16;
 
-/// Says that a track is left out, and what to do about it.
+/// Returns the remark that a track is left out, with advice.
 pub(super) fn left_out(what: &str) -> String {
     let audio = [
         "AAC",
@@ -26,7 +26,7 @@ pub(super) fn left_out(what: &str) -> String {
     }
 }
 
-/// Notes about a source, and the failure that was logged last.
+/// Notes about a source, and the last failure that was logged.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     notes: Vec<String>,
@@ -34,13 +34,13 @@ pub(super) struct Notices {
 }
 
 impl Notices {
-    /// Returns the notes in the order in which they were made.
+    /// Returns the notes in order.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Logs and keeps a note about the source of `stream`. Returns `false` if it is known already, or if there is no
-    /// room for another one.
+    /// Logs and stores a note about the source of `stream`. Returns `false` if it is known already, or there is no room
+    /// for it.
     pub fn note(&mut self, stream: &str, note: String) -> bool {
         if self.notes.contains(&note) || self.notes.len() >= MAX_NOTES {
             return false;
@@ -50,7 +50,7 @@ impl Notices {
         true
     }
 
-    /// Logs a failure of `stream`: as a warning, or at debug level if it is the same one again.
+    /// Logs a failure of `stream`: as a warning, or at debug level if it repeats the last one.
     pub fn failed(&mut self, stream: &str, why: &str, again_in: Option<Duration>) {
         let level = match self.logged.as_deref() == Some(why) {
             true => log::Level::Debug,
@@ -62,7 +62,7 @@ impl Notices {
         self.logged = Some(why.to_owned());
     }
 
-    /// Makes the next failure worth a warning again, even if it is the same one.
+    /// Lets the next failure be logged as a warning, even if it is the same.
     pub fn recovered(&mut self) {
         self.logged = None;
     }

@@ -1,4 +1,4 @@
-//! Where packets come from: a peer that publishes here, or one that watches another server for us.
+//! The source of packets: a peer that publishes here, or one that plays from another server.
 
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use crate::proto::peer::{
     KeyframeRequestKind, MediaKind, PeerEvent, ReceivedPacket, TransceiverId,
 };
 
-/// Layers of simulcast that are told apart.
+/// Maximum number of simulcast layers.
 const MAX_LAYERS: usize = 8;
 
-/// Over which time layers are compared, and after which silence one is given up.
+/// Window over which layers are compared, and silence after which one is given up.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// While packets are missing for good, a keyframe is asked for this often: a request can be lost as well.
+/// Interval of keyframe requests while packets are lost for good: a request may be lost as well.
 const MEND: Duration = Duration::from_millis(500);
 
 /// How often it is looked up how long viewers have to wait for retransmissions.
@@ -27,19 +27,19 @@ pub(super) struct Publisher {
     pub peer: PeerId,
     heard: Instant,
     looked: Option<Instant>,
-    /// Where its pictures and its sound come from: the first track of each kind.
+    /// The video and the audio track: the first of each kind.
     video: Option<TransceiverId>,
     audio: Option<TransceiverId>,
-    /// Of pictures in layers.
+    /// Layers of a simulcast video.
     layers: Vec<Layer>,
     window: Option<Instant>,
-    /// The layer that is passed on, and the one that takes over with its next keyframe.
+    /// The layer that is forwarded, and the one that replaces it at its next keyframe.
     chosen: Option<String>,
     wanted: Option<String>,
-    /// A keyframe is to be asked for then.
+    /// Time of the next keyframe request.
     ask_at: Option<Instant>,
     asked: Option<Instant>,
-    /// Packets of what is passed on are missing for good, and no keyframe has come since.
+    /// Set while packets of the forwarded layer are lost for good, and no keyframe has arrived since.
     is_broken: bool,
     /// How long viewers are to hold video back, so that nothing that is retransmitted to here comes too late for them.
     hold: Option<Duration>,
@@ -48,7 +48,7 @@ pub(super) struct Publisher {
 #[derive(Debug)]
 struct Layer {
     rid: String,
-    /// In the window that has begun, and in the one before.
+    /// Bytes in the current window, and in the previous one.
     bytes: usize,
     rate: usize,
 }
@@ -127,7 +127,7 @@ impl Publisher {
         ctx.outcome.keyframes_asked += u64::from(asked);
     }
 
-    /// Whether this packet is passed on. `is_key`: a keyframe begins in it.
+    /// Returns `true` if this packet is forwarded. `is_key`: a keyframe starts in it.
     fn takes(
         &mut self,
         net: &mut EventLoop,
@@ -151,7 +151,7 @@ impl Publisher {
         takes
     }
 
-    /// A keyframe is passed on: viewers need nothing that came before it.
+    /// Handles a forwarded keyframe: viewers need nothing from before it.
     fn mended(&mut self, is_key: bool) {
         if is_key && self.is_broken {
             self.is_broken = false;
@@ -159,7 +159,7 @@ impl Publisher {
         }
     }
 
-    /// Finds out how long viewers have to wait for what is sent again on the way to here.
+    /// Updates the delay that covers the publisher's retransmissions.
     fn look(&mut self, net: &mut EventLoop) {
         let Some(video) = self.video else {
             return;
@@ -167,7 +167,7 @@ impl Publisher {
         let stats = net.peer(self.peer).ok().and_then(|p| p.track_stats(video));
         let hold = stats.and_then(|stats| stats.repair_delay);
         self.hold = match (hold, self.hold) {
-            // The longest of late: viewers change their pace with each change.
+            // The recent maximum: viewers adapt their pace to each change.
             (Some(new), old) => Some(old.unwrap_or(new).max(new).min(2 * new)),
             // They are told once that it is over.
             (None, Some(old)) if old > Duration::ZERO => Some(Duration::ZERO),
@@ -175,8 +175,8 @@ impl Publisher {
         };
     }
 
-    /// Packets of the publisher were lost for good: viewers see nothing new until the next keyframe, so it is asked for
-    /// before they do. Whether it was.
+    /// Handles permanent packet loss from the publisher: viewers see nothing new until the next keyframe, so one is
+    /// requested before they ask. Returns `true` if it was.
     fn packets_lost(
         &mut self,
         net: &mut EventLoop,
@@ -194,7 +194,7 @@ impl Publisher {
         asked
     }
 
-    /// The best of the layers that come: the one with the most bytes.
+    /// Selects the best incoming layer: the one with the most bytes.
     fn takes_layer(
         &mut self,
         net: &mut EventLoop,
@@ -236,7 +236,7 @@ impl Publisher {
         let Some(best) = self.layers.iter().max_by_key(|l| l.rate) else {
             return;
         };
-        // Not for a little: each change is a keyframe.
+        // Only for a clear improvement: each switch needs a keyframe.
         let is_better = best.rate > rate(&self.chosen) + rate(&self.chosen) / 3;
         self.wanted = Some(best.rid.clone()).filter(|_| is_better);
         if self.wanted.is_some() {
@@ -275,7 +275,7 @@ impl Publisher {
     }
 
     fn ask(&mut self, net: &mut EventLoop, now: Instant) -> bool {
-        // Before anything has come there is nobody to be asked; what comes first is a keyframe.
+        // Before the first packet there is nobody to ask, and a stream starts with a keyframe.
         let Some(from) = self.video else {
             return false;
         };
@@ -324,19 +324,19 @@ mod tests {
         for _ in 0..12 {
             assert_eq!(round(&mut net, false, &all), ["f"]);
         }
-        // The publisher's uplink is bad now: the best layer is not sent any more.
+        // The publisher's uplink degrades: the best layer is no longer sent.
         for _ in 0..25 {
             round(&mut net, false, &all[..2]);
         }
         assert_eq!(round(&mut net, true, &all[..2]), ["h"]);
-        // A little more is no reason to change.
+        // A small difference is no reason to switch.
         for _ in 0..12 {
             round(&mut net, false, &[("q", 110), ("h", 100)]);
         }
         assert_eq!(round(&mut net, true, &[("q", 110), ("h", 100)]), ["h"]);
     }
 
-    /// As long as what viewers need is missing for good, a keyframe is asked for, and no longer.
+    /// A keyframe is requested while packets that viewers need are lost for good, and no longer.
     #[test]
     fn a_keyframe_is_asked_for_until_it_comes() {
         let mut net = EventLoop::new(LoopConfig::default()).unwrap();
@@ -350,7 +350,7 @@ mod tests {
         let now = Instant::now();
         let at = |ms| now + Duration::from_millis(ms);
         let mut publisher = Publisher::new(id, now);
-        // Nothing of it has come, so nothing of it is passed on.
+        // Nothing of it has arrived, so nothing of it is forwarded.
         publisher.packets_lost(&mut net, video, None, now);
         assert_eq!(publisher.deadline(), None);
         publisher.video = Some(video);

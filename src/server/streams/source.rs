@@ -6,21 +6,21 @@ use std::str::FromStr;
 use super::kind::SourceConfig;
 use super::sources;
 
-/// Characters of a name.
+/// Maximum length of a stream's name, in characters.
 const MAX_NAME: usize = 64;
 
-/// What is wrong with the text of a source.
+/// Error in the text form of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceError {
     /// The text.
     pub text: String,
-    /// What is wrong, in words, and what to write instead.
+    /// The problem, and what to write instead.
     pub reason: String,
 }
 
 impl fmt::Display for SourceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What stands behind a # may be a secret.
+        // The part after a # may be a secret.
         let text = self.text.split('#').next().unwrap_or_default();
         write!(f, "the source {text:?}: {}", self.reason)
     }
@@ -29,11 +29,11 @@ impl fmt::Display for SourceError {
 impl std::error::Error for SourceError {}
 
 impl SourceConfig {
-    /// Reads `name=URL`. Nothing is opened.
+    /// Parses `name=URL`. Nothing is opened.
     ///
     /// # Errors
     ///
-    /// [`SourceError`], which says what is wrong and what to write instead.
+    /// Returns [`SourceError`], which says what is wrong and what to write instead.
     pub fn parse(text: &str) -> Result<(String, Self), SourceError> {
         let wrong = |reason: String| SourceError {
             text: text.to_owned(),
@@ -61,11 +61,11 @@ impl FromStr for SourceConfig {
     }
 }
 
-/// Whether this can be the name of a stream.
+/// Validates the name of a stream.
 ///
 /// # Errors
 ///
-/// Why not.
+/// Returns the reason if it is invalid.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
     let is_good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() {

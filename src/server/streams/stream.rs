@@ -1,4 +1,4 @@
-//! One stream: its source, its state, its viewers.
+//! A stream: its source, its state, its viewers.
 
 mod published;
 mod viewers;
@@ -17,7 +17,7 @@ use crate::driver::{Datagram, EventLoop, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, MediaMode};
 
-/// A source that has played for this long has not just failed to start.
+/// A source that has played for this time did start successfully.
 const PROVEN: Duration = Duration::from_secs(10);
 
 /// Sources that are waited for while they end.
@@ -38,9 +38,9 @@ pub(super) struct Stream {
     is_spent: bool,
     state: StreamState,
     notices: Notices,
-    /// Of the video of a live source.
+    /// Health of a live source's video.
     health: Health,
-    /// The state has changed, and was not told.
+    /// Set if the state has changed and was not reported.
     pub is_news: bool,
     running: Option<Box<dyn Source>>,
     /// A source that cannot be opened again, while nobody watches.
@@ -50,14 +50,14 @@ pub(super) struct Stream {
     /// Video, audio.
     pub tracks: [Track; 2],
     viewers: usize,
-    /// Nobody has watched since.
+    /// Time since which there are no viewers.
     empty_since: Option<Instant>,
-    /// Failures one after the other.
+    /// Number of consecutive failures.
     failures: u32,
     live_since: Option<Instant>,
     /// When it was last checked whether viewers wait for a keyframe.
     looked: Option<Instant>,
-    /// Counted apart from the tracks.
+    /// Statistics, except for those of the tracks.
     pub stats: StreamStats,
 }
 
@@ -206,13 +206,13 @@ impl Stream {
         self.poll(ctx);
     }
 
-    /// Ends the source; nobody watches, or the stream is removed.
+    /// Stops the source, because there are no viewers or the stream is removed.
     pub fn stop(&mut self, net: &mut EventLoop, state: StreamState) {
         match self.running.take().map(|source| source.stop(net)) {
             None | Some(Stopped::Gone) => {}
             Some(Stopped::Paused(source)) => self.paused = Some(source),
             Some(Stopped::Ending(source)) => {
-                // More than one is there only when they come to an end very slowly.
+                // There is more than one only if they end very slowly.
                 self.ending.truncate(MAX_ENDING - 1);
                 self.ending.push(source);
             }
@@ -246,7 +246,7 @@ impl Stream {
         self.spend();
     }
 
-    /// The standard input cannot be opened again: its state stays as it is.
+    /// Handles the end of the standard input, which cannot be reopened: the state stays.
     fn spend(&mut self) {
         if !self.source.kind().is_standard_input() {
             return;
@@ -257,7 +257,7 @@ impl Stream {
         }
     }
 
-    /// Something has come: the stream is live, unless nobody can decode it.
+    /// Handles incoming media: the stream is live, unless nobody can decode it.
     fn has_come(&mut self, codec: Codec, is_key: bool, live: Live, now: Instant) {
         let (lacks_sets, fault) = match live {
             Live::AtOnce => return self.live(now),
@@ -287,12 +287,12 @@ impl Stream {
         }
     }
 
-    /// Returns `true` if the incoming media cannot be decoded; it is read all the same, as it may become better.
+    /// Returns `true` if the incoming media cannot be decoded; it is still read, because it may improve.
     fn is_blind(&self) -> bool {
         self.running.is_some() && matches!(self.state, StreamState::Failed { .. })
     }
 
-    /// A writer of a named pipe sent what cannot be played; the next one may do better.
+    /// Handles invalid data from the writer of a named pipe; the next one may do better.
     fn trouble(&mut self, why: String) {
         self.stats.failures += 1;
         self.log_failure(&why, None);
@@ -317,7 +317,7 @@ impl Stream {
             .is_some_and(|at| at + ctx.config.grace <= ctx.now)
         {
             self.empty_since = None;
-            // What has failed says why until somebody comes.
+            // A failed stream keeps its reason until a viewer joins.
             match &self.state {
                 StreamState::Failed { why, .. } => {
                     let why = why.clone();

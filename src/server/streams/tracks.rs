@@ -1,4 +1,4 @@
-//! The pictures, or the sound, of a stream: what comes, in one codec or several, and who is sent it.
+//! The video or the audio of a stream: incoming media in one or several codecs, and the viewers that get it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,42 +12,42 @@ use crate::driver::{EventLoop, PeerId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, PeerEvent, TransceiverId};
 
-/// How often a viewer is sent what is kept once more.
+/// Minimum interval of repetitions of the cache for a viewer.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What is kept goes out in portions, so that neither the path nor the peer's queues have to take all at once: 64 KiB
-/// each 5 ms are 100 Mbit/s.
+/// The cache is sent in portions, so that neither the path nor the peer's queues have to take it all at once: 64 KiB
+/// every 5 ms are 100 Mbit/s.
 const PORTION: usize = 64 * 1024;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Packets or frames that wait for that; a viewer that has more waits for the next keyframe.
+/// Maximum number of packets or frames queued for that; beyond it a viewer waits for the next keyframe.
 const MAX_PENDING: usize = 8192;
 
-/// What comes, in one codec.
+/// Incoming media in one codec.
 #[derive(Debug)]
 pub(super) struct Feed {
     pub codec: Codec,
-    /// Of pictures.
+    /// Used for video only.
     cache: Cache,
 }
 
-/// A viewer's end of a track.
+/// The track of a viewer.
 #[derive(Debug)]
 pub(super) struct Leg {
     pub peer: PeerId,
     pub transceiver: TransceiverId,
-    /// Its answer had no codecs but those of the publisher that was there.
+    /// Set if its answer has only the codecs of the publisher at that time.
     pub is_settled: bool,
-    /// What it is sent; `None`: it is not bound, or not to any codec that comes.
+    /// The feed it gets; `None` if it is not bound, or not to a codec of the stream.
     feed: Option<usize>,
-    /// In what it is bound.
+    /// The codec it is bound to.
     bound: Option<Codec>,
-    /// It has been sent a keyframe, and is sent all that follows.
+    /// Set once it was sent a keyframe; it then gets everything after it.
     flowing: bool,
-    /// Since when it waits for one.
+    /// Time since which it waits for a keyframe.
     waiting_since: Option<Instant>,
     again_at: Option<Instant>,
-    /// What is to be sent in portions, and all that has come since.
+    /// Media to be sent in portions, and everything after it.
     pending: VecDeque<Queued>,
     sent: u64,
     bytes: u64,
@@ -55,14 +55,14 @@ pub(super) struct Leg {
     pub first_sent: Option<Instant>,
 }
 
-/// What has become of an event.
+/// Result of an event.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Nothing is to be done.
+    /// Nothing to do.
     Done,
-    /// The source should be asked for a keyframe.
+    /// Request a keyframe from the source.
     WantsKeyframe,
-    /// What comes was not agreed to.
+    /// The viewer has not negotiated the codec.
     Undecodable { codec: Codec },
 }
 
@@ -70,9 +70,9 @@ pub(super) enum Outcome {
 pub(super) struct Track {
     pub kind: MediaKind,
     pub feeds: Vec<Feed>,
-    /// Bounded by the viewers of a stream.
+    /// Limited by the viewers of a stream.
     pub legs: Vec<Leg>,
-    /// What all feeds together have brought.
+    /// Number of packets over all feeds.
     pub packets: u64,
     pub bytes: u64,
     pub keyframes: u64,
@@ -103,8 +103,8 @@ impl Track {
         self.meter.rate(now)
     }
 
-    /// What comes from now on, of these those of its kind. Feeds that stay are kept; whoever is sent another
-    /// one is to be bound anew.
+    /// Sets the codecs of incoming media, of which those of this kind are used. Existing feeds are kept; viewers whose
+    /// feed changes have to be reconnected.
     pub fn set_codecs(&mut self, codecs: &[Codec]) {
         let kind = self.kind;
         let wanted: Vec<Codec> = codecs
@@ -134,7 +134,7 @@ impl Track {
         }
     }
 
-    /// The source is another one, or begins anew: what is kept does not go on.
+    /// Handles a new or restarted source: the caches do not continue.
     pub fn restart(&mut self, now: Instant) {
         for feed in &mut self.feeds {
             feed.cache.clear();
@@ -165,7 +165,7 @@ impl Track {
 
     pub fn remove_leg(&mut self, peer: PeerId) {
         self.legs.retain(|leg| leg.peer != peer);
-        // So that a crowd that has gone does not stay in memory.
+        // So that the memory of a large audience is released.
         if self.legs.len() < self.legs.capacity() / 4 {
             self.legs.shrink_to(2 * self.legs.len());
         }
@@ -175,7 +175,7 @@ impl Track {
         self.legs.iter().find(|leg| leg.peer == peer)
     }
 
-    /// An event of a viewer's peer.
+    /// Handles an event of a viewer's peer.
     pub fn handle_event(
         &mut self,
         net: &mut EventLoop,
@@ -214,7 +214,7 @@ impl Track {
         }
     }
 
-    /// Finds out what a leg is sent, and begins with it.
+    /// Selects the feed of a leg, and starts it.
     pub fn connect(&mut self, net: &mut EventLoop, index: usize, now: Instant) -> Outcome {
         let Some(leg) = self.legs.get_mut(index) else {
             return Outcome::Done;
@@ -228,7 +228,7 @@ impl Track {
         let first = first.codec;
         let Some(feed) = self.feeds.iter().position(|f| f.codec == bound) else {
             leg.feed = None;
-            // With another codec, if it was agreed upon, the peer says that it is bound once more.
+            // With another codec, if it was negotiated, the peer reports that it is bound again.
             let mut peer = net.peer(leg.peer).ok();
             let replaced = self.feeds.iter().any(|feed| {
                 let peer = peer.as_mut();
@@ -261,7 +261,7 @@ impl Track {
         Outcome::Done
     }
 
-    /// More of what this leg waits for goes out later.
+    /// Schedules further portions for this leg.
     fn schedule(&mut self, index: usize, now: Instant) {
         if !self.legs[index].pending.is_empty() {
             self.flush_at.get_or_insert(now + PAUSE);
@@ -281,12 +281,12 @@ impl Track {
         }
     }
 
-    /// When [`flush`](Self::flush) has something to do.
+    /// Returns when [`flush`](Self::flush) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.flush_at
     }
 
-    /// A viewer asks for a keyframe: it is sent what is kept once more, where that can be.
+    /// Handles a keyframe request of a viewer: sends the cache again, if possible.
     fn refresh(&mut self, net: &mut EventLoop, index: usize, now: Instant) -> Outcome {
         self.keyframe_requests += 1;
         let leg = &mut self.legs[index];
@@ -312,7 +312,7 @@ impl Track {
         Outcome::Done
     }
 
-    /// Gives what has come to all that are sent this codec. `is_key`: a keyframe begins in it.
+    /// Sends media to all viewers with this codec. `is_key`: a keyframe starts in it.
     pub fn write(
         &mut self,
         net: &mut EventLoop,
@@ -346,14 +346,14 @@ impl Track {
         }
     }
 
-    /// Whether a viewer waits for a keyframe.
+    /// Returns `true` if a viewer waits for a keyframe.
     pub fn wants_keyframe(&self) -> bool {
         self.legs.iter().any(|l| l.feed.is_some() && !l.flowing)
     }
 }
 
 impl Leg {
-    /// A portion of what waits. How many were sent.
+    /// Sends a portion of the queue; returns the number of items sent.
     fn flush(&mut self, net: &mut EventLoop, now: Instant) -> u64 {
         let (mut sent, mut bytes) = (0, 0);
         while bytes < PORTION
@@ -368,7 +368,7 @@ impl Leg {
         sent
     }
 
-    /// Sends this behind what waits. How many were sent.
+    /// Sends after the queued items; returns the number of items sent.
     fn send(&mut self, net: &mut EventLoop, media: Queued, now: Instant) -> u64 {
         if self.pending.is_empty() {
             return self.send_now(net, media, now);
@@ -404,7 +404,7 @@ impl Leg {
     }
 }
 
-/// Media that all are sent the same of.
+/// Wraps a frame that all viewers share.
 pub(super) fn shared_frame(frame: crate::proto::peer::EncodedFrame) -> Queued {
     Queued::Frame(Arc::new(frame))
 }

@@ -1,4 +1,4 @@
-//! A live pipe: each frame goes out when it comes, with the time at which it came.
+//! A live pipe: each frame is sent when it arrives, with its arrival time.
 
 use std::time::{Duration, Instant};
 
@@ -7,20 +7,20 @@ use super::queue::Item;
 use super::reading::Reading;
 use crate::proto::media::{Codec, Frame};
 
-/// Over how long the shortest delay between a frame's own time and its arrival is looked for.
+/// Window for the minimum delay between a frame's own time and its arrival.
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Delays up to this are taken for jitter, which the frames' own times are free of.
+/// Delays up to this are treated as jitter, which the frames' own times do not have.
 const TOLERANCE: Duration = Duration::from_millis(20);
 
 /// The shortest time between two pictures that came at once, and between two packets of audio. What a viewer is sent once more
 /// ([`Cache::again`](crate::server::streams::cache::Cache::again)) fits in between.
 const STEP: (Duration, Duration) = (Duration::from_millis(6), Duration::from_micros(100));
 
-/// Media that came so much faster than real time, and so much of it, was no live source's.
+/// Media this much faster than real time, for this duration, does not come from a live source.
 const HASTE: (u32, Duration) = (4, Duration::from_secs(5));
 
-/// A pipe that is read as it comes.
+/// A pipe that is read in real time.
 #[derive(Debug)]
 pub(super) struct Live {
     codecs: Vec<Codec>,
@@ -29,10 +29,10 @@ pub(super) struct Live {
     haste: Haste,
 }
 
-/// Finds out that a file was put into a pipe that is taken for a camera's.
+/// Detects a file that was written into a pipe meant for a camera.
 #[derive(Debug, Default)]
 struct Haste {
-    /// When the first frame came.
+    /// When the first frame arrived.
     since: Option<Instant>,
     told: bool,
 }
@@ -47,7 +47,7 @@ impl Live {
         }
     }
 
-    /// Returns the next item.
+    /// Returns the next clip.
     pub fn poll(&mut self, reading: &Reading) -> Clip {
         loop {
             let Some(item) = reading.pop() else {
@@ -112,25 +112,25 @@ impl Haste {
     }
 }
 
-/// Says what a frame's time is in terms of our clock.
+/// Maps a frame's time to our clock.
 ///
-/// A byte stream has no times of its own, only a nominal frame rate that cameras do not keep: its frames count from
-/// when they came. Other formats have times, free of the jitter of pipes and schedulers: they are kept, at the shortest
-/// delay that was seen, and follow the sender's clock when it is slower or faster than ours.
+/// A byte stream has no times, only a nominal frame rate that cameras do not keep: its frames get their arrival times.
+/// Other formats have times without the jitter of pipes and schedulers: these are kept, at the minimum delay observed,
+/// and follow the sender's clock if it is slower or faster than ours.
 #[derive(Debug)]
 struct Clock {
     has_times: bool,
-    /// The moment of the source's time 0.
+    /// The instant of the source's time 0.
     origin: Option<Instant>,
-    /// When the window began, and by how much the frames in it came later than expected, at least.
+    /// Start of the window, and the minimum by which its frames were later than expected.
     window: Option<(Instant, Duration)>,
     last: Option<Instant>,
-    /// The least behind that.
+    /// Minimum step after it.
     step: Duration,
 }
 
 impl Clock {
-    /// Behind `last`, the latest time that an earlier writer's frames were given.
+    /// Creates a clock whose times follow `last`, the latest time of the previous writer's frames.
     fn new(codec: Codec, last: Option<Instant>) -> Self {
         Self {
             has_times: !matches!(codec, Codec::H264 | Codec::H265),
@@ -157,7 +157,7 @@ impl Clock {
     fn mapped(&mut self, source: Duration, arrived: Instant) -> Option<Instant> {
         let expected = self.origin.and_then(|origin| origin.checked_add(source));
         let Some(expected) = expected.filter(|at| *at <= arrived) else {
-            // The first one, or earlier than expected.
+            // The first frame, or one earlier than expected.
             self.origin = arrived.checked_sub(source);
             self.window = None;
             return Some(arrived);
@@ -186,7 +186,7 @@ mod tests {
     fn a_byte_stream_counts_from_its_arrival_whatever_its_nominal_rate() {
         let start = Instant::now();
         let mut clock = Clock::new(Codec::H264, None);
-        // It says 30 frames a second, and brings 33 for an hour.
+        // Nominally 30 frames per second, but 33, for an hour.
         for n in 0..33 * 3600u64 {
             let arrived = start + Duration::from_nanos(n * 1_000_000_000 / 33);
             let at = clock.time(Duration::from_nanos(n * 1_000_000_000 / 30), arrived);
@@ -207,7 +207,7 @@ mod tests {
         let mut clock = Clock::new(Codec::Opus, None);
         let mut last = None;
         let mut gaps = Vec::new();
-        // Jitter of up to 15 ms, and a clock that is slow by 0.1 %; ten minutes.
+        // Jitter of up to 15 ms, and a clock that is 0.1 % slow; ten minutes.
         for n in 0..30_000u64 {
             let arrived = start + Duration::from_micros(n * 20_020) + millis(n * 7 % 16);
             let at = clock.time(millis(n * 20), arrived);
@@ -233,12 +233,12 @@ mod tests {
         for n in 0..10u64 {
             clock.time(millis(n * 40), start + millis(n * 40));
         }
-        // Nothing for 800 ms, then all of it at once: times go on as they were.
+        // Nothing for 800 ms, then everything at once: the times continue unchanged.
         for n in 10..30u64 {
             let at = clock.time(millis(n * 40), start + millis(1160));
             assert_eq!(at, start + millis(n * 40));
         }
-        // From here on everything is 5 s late: after a second it is no delay any more.
+        // From here on everything is 5 s late: after a second that is the new normal.
         for n in 30..60u64 {
             clock.time(millis(n * 40), start + millis(n * 40 + 5000));
         }

@@ -76,7 +76,7 @@ pub(super) struct Player {
 enum Pace {
     /// That of its timestamps.
     Paced(Box<Playback>),
-    /// As it comes.
+    /// In real time.
     Live(Live),
 }
 

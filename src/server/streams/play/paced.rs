@@ -9,18 +9,18 @@ use crate::proto::media::pacing::{Paced, Pacer, PacerConfig, TrackId, TrackKind}
 use crate::proto::media::{Codec, Frame};
 use crate::server::streams::kind::Contents;
 
-/// Frames of one track that wait; files whose tracks are far apart need many.
+/// Maximum number of queued frames per track; files whose tracks are far apart need many.
 const MAX_QUEUE: usize = 1024;
 
 /// A file, or a pipe that is read like one.
 #[derive(Debug)]
 pub(super) struct Playback {
     show: Option<Show>,
-    /// The tracks that have begun and were not told.
+    /// Tracks that have started and were not reported yet.
     news: Option<Contents>,
-    /// Nothing more comes: it has ended, or why it cannot be read.
+    /// Set when nothing more follows: the end, or the error.
     over: Option<Result<(), String>>,
-    /// The clip to return before anything else.
+    /// A clip to return before anything else.
     aside: Option<Clip>,
     max_bytes: usize,
     due: Option<Instant>,
@@ -30,11 +30,11 @@ pub(super) struct Playback {
 struct Show {
     pacer: Pacer<Frame>,
     tracks: Vec<(TrackId, Codec)>,
-    /// Which of them want a frame.
+    /// Tracks that need a frame.
     hungry: Vec<bool>,
-    /// The source has come to its end, and begins again or not.
+    /// Set at the end of the source: whether it starts over.
     end: Option<bool>,
-    /// Bytes that wait in the pacer.
+    /// Number of bytes queued in the pacer.
     bytes: usize,
 }
 
@@ -114,7 +114,7 @@ impl Playback {
                     return Clip::Ended;
                 }
                 Paced::Wait(at) => {
-                    // What has failed has played what there was.
+                    // A failed source has played what there was.
                     let over = self.over().filter(|_| at.is_none());
                     return over.unwrap_or(Clip::Wait(at));
                 }
@@ -129,7 +129,7 @@ impl Playback {
         })
     }
 
-    /// Takes what the tracks want, if it is there.
+    /// Passes read frames to the tracks that need them.
     fn fill(&mut self, reading: &Reading) {
         while self.over.is_none() && self.show.as_ref().is_none_or(|s| s.wants(self.max_bytes)) {
             let Some(item) = reading.pop() else {
@@ -183,7 +183,7 @@ impl Show {
         self.tracks.iter().map(|(_, c)| c).eq(codecs)
     }
 
-    /// Whether a track waits for a frame, and there is room.
+    /// Returns `true` if a track needs a frame and there is room.
     fn wants(&self, max_bytes: usize) -> bool {
         let is_hungry = self.hungry.iter().any(|h| *h);
         self.end.is_none()
@@ -206,7 +206,7 @@ impl Show {
             *hungry = false;
         }
         let (time, duration, size) = (frame.time, frame.duration, frame.data.len());
-        // A picture that does not say how long it lasts lasts as long as at 25 a second.
+        // A frame without a duration lasts as long as at 25 frames per second.
         let duration = match duration.is_zero() {
             true => Duration::from_millis(40),
             false => duration,

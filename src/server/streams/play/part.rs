@@ -10,18 +10,18 @@ use crate::proto::media::wav::WavReader;
 use crate::proto::media::{Codec, Frame, Limits, MediaError, MediaErrorKind, Reader};
 use crate::server::streams::notices::left_out;
 
-/// How far files are looked into: frames, and bytes of these.
+/// Limits of probing: number of frames, and bytes.
 const PROBE: (usize, usize) = (300, 8 << 20);
 
 /// A file, or a pipe, that has been opened: one of those that make a stream.
 pub(in crate::server::streams) struct Part {
     pub(super) name: String,
     pub(super) medium: Medium,
-    /// Begins so much later, to be in step with the others.
+    /// Delay of its start, for synchronization with the others.
     pub(super) shift: Duration,
     /// The next frame, with the number of its track.
     pub(super) head: Option<(usize, Frame)>,
-    /// When the head was read.
+    /// When its next frame was read.
     pub(super) arrived: Instant,
 }
 
@@ -63,11 +63,11 @@ fn no_file(name: &str, meta: &std::fs::Metadata) -> String {
 }
 
 impl Part {
-    /// Reads the beginning, and returns what people should know of it.
+    /// Reads the beginning, and returns remarks for people.
     pub fn probe(&mut self) -> Result<Vec<String>, String> {
         let failed = |why: &str| format!("{}: {why}", self.name);
         let codecs = self.medium.codecs();
-        // Of each track: whether it has a frame, and one to start decoding with.
+        // For each track: whether it has a frame, and one to start decoding with.
         let mut starts = vec![(false, false); codecs.len()];
         let (mut frames, mut bytes, mut notes) = (0, 0, Vec::new());
         while let Some((track, frame)) = self.head.take()
@@ -81,7 +81,7 @@ impl Part {
             match self.medium.next() {
                 Ok(head) => self.head = head,
                 Err(error) if error.is_hopeless() => return Err(failed(&error.reason())),
-                // What is good is played.
+                // The valid part is played.
                 Err(error) => notes.push(failed(&error.what_came_before())),
             }
         }
@@ -195,7 +195,7 @@ impl Part {
     }
 }
 
-/// Returns the reason for refusing video that nobody could begin to decode.
+/// Returns the error for video that nobody could start to decode.
 fn no_keyframe(codec: Codec) -> String {
     let (what, encoder) = match codec {
         Codec::H264 => ("H.264 without an IDR picture (intra refresh)", "libx264"),
@@ -208,7 +208,7 @@ fn no_keyframe(codec: Codec) -> String {
     )
 }
 
-/// Why nothing more is read.
+/// Reason why reading ended.
 #[derive(Debug)]
 pub(super) enum ReadError {
     Io(io::Error),
@@ -216,7 +216,7 @@ pub(super) enum ReadError {
 }
 
 impl ReadError {
-    /// Returns `true` if the file cannot be sent as a whole, however good its beginning is.
+    /// Returns `true` if the file cannot be sent at all, even if its beginning is valid.
     pub fn is_hopeless(&self) -> bool {
         use MediaErrorKind::{Reordered, Unsupported, WrongFormat};
         match self {
@@ -228,7 +228,7 @@ impl ReadError {
     pub fn reason(&self) -> String {
         match self {
             Self::Io(error) => error.to_string(),
-            // Where a format is not ours as a whole the place says nothing.
+            // For an unsupported format, the position means nothing.
             Self::Media(error) if error.offset == 0 => error.reason.clone(),
             Self::Media(error) => error.to_string(),
         }
@@ -276,7 +276,7 @@ impl Medium {
         }
     }
 
-    /// Of its tracks. Known once a frame has been read.
+    /// Returns the codecs of its tracks. Known once a frame was read.
     pub fn codecs(&self) -> Vec<Codec> {
         match self {
             Self::Bytes { reader, .. } => reader.codec().into_iter().collect(),
@@ -285,7 +285,7 @@ impl Medium {
         }
     }
 
-    /// Returns the parts that cannot be sent, in sentences.
+    /// Returns remarks about parts that cannot be sent.
     pub fn left_out(&self) -> Vec<String> {
         match self {
             Self::Bytes { .. } => Vec::new(),
@@ -294,7 +294,7 @@ impl Medium {
         }
     }
 
-    /// Describes the damaged data that was skipped.
+    /// Describes damaged data that was skipped.
     pub fn damage(&self) -> Option<String> {
         match self {
             Self::Bytes { reader, .. } => reader.damage(),

@@ -8,10 +8,10 @@ use super::queue::{Item, Shared};
 use crate::proto::media::Codec;
 use crate::server::streams::kind::Contents;
 
-/// All files of a stream, from the beginning.
+/// One pass through all files of a stream.
 pub(super) struct Pass {
     parts: Vec<Part>,
-    /// Of each part and track in it: the stream's track, if it is taken.
+    /// For each part and track: the stream's track, if it is used.
     tracks: Vec<Vec<Option<usize>>>,
     contents: Contents,
 }
@@ -32,7 +32,7 @@ impl Pass {
             part.shift = longest.unwrap_or_default() - part.medium.pre_skip();
             let mut places = Vec::new();
             for codec in part.medium.codecs() {
-                // One track of sound; of pictures one for each codec.
+                // One audio track; one video track per codec.
                 let is_taken = |c: &Codec| *c == codec || !(c.is_video() || codec.is_video());
                 let place = match codecs.iter().any(is_taken) {
                     true => {
@@ -73,7 +73,7 @@ impl Pass {
         Ok(self.contents)
     }
 
-    /// Gives out all frames. Whether the loop wants more.
+    /// Passes on all frames. Returns `true` if the loop wants more.
     pub fn play(mut self, queue: &Shared, more: bool) -> Result<bool, String> {
         if !queue.push(Item::Tracks(self.contents.clone())) {
             return Ok(false);
@@ -112,11 +112,11 @@ impl Pass {
             }
             match part.medium.next() {
                 Ok(head) => (part.head, part.arrived) = (head, Instant::now()),
-                // Once more from the beginning would be the same few frames over and over.
+                // Repeating would send the same few frames over and over.
                 Err(error) if error.is_hopeless() => {
                     return Err(format!("{}: {}", part.name, error.reason()));
                 }
-                // What is good is played.
+                // The valid part is played.
                 Err(error) => {
                     let note = format!("{}: {}", part.name, error.what_came_before());
                     queue.push(Item::Note(note));

@@ -1,16 +1,16 @@
-//! Bytes from a file or pipe, and how a live pipe is read without waiting for the frame after.
+//! Bytes from a file or pipe, with prompt delivery of frames from a live pipe.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Bytes read at once.
+/// Size of a read, in bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// A live pipe whose frames are further apart than this is slow: a frame is not held until the next one shows that it is
-/// whole, but given out once nothing has come for [`QUIET`]. Faster ones are never cut, as their writer may have been
-/// interrupted in the middle of a frame.
+/// Frame interval above which a live pipe is slow: a frame is then not held until the next one shows that it is
+/// complete, but released once nothing has arrived for [`QUIET`]. Faster ones are never cut, because their writer may
+/// have been interrupted within a frame.
 const SLOW: Duration = Duration::from_millis(120);
 
 /// See [`SLOW`].
@@ -20,7 +20,7 @@ const QUIET: Duration = Duration::from_millis(60);
 pub(super) struct Pipe {
     input: Box<dyn Read>,
     chunk: Vec<u8>,
-    /// A second handle of the pipe, for waiting.
+    /// A second handle of the pipe, used to wait for data.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     live: Option<File>,
     last: Option<Instant>,
@@ -28,7 +28,7 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// Wraps a file, which is read as fast as it is wanted.
+    /// Wraps a file, which is read on demand.
     pub fn of(input: impl Read + 'static) -> Self {
         Self {
             input: Box::new(input),
@@ -55,14 +55,14 @@ impl Pipe {
         })
     }
 
-    /// Reads what there is; empty at the end.
+    /// Reads available data; empty at the end.
     pub fn read(&mut self) -> io::Result<&[u8]> {
         self.chunk.resize(CHUNK, 0);
         let n = self.input.read(&mut self.chunk)?;
         Ok(self.chunk.get(..n).unwrap_or_default())
     }
 
-    /// A frame has come of it.
+    /// Records that a frame was completed.
     pub fn note_frame(&mut self) {
         if self.live.is_some() {
             let now = Instant::now();
@@ -71,8 +71,8 @@ impl Pipe {
         }
     }
 
-    /// Waits for more to read, if the pipe is slow. Returns `true` if nothing came for so long that what was read is
-    /// a whole frame.
+    /// Waits for more data, if the pipe is slow. Returns `true` if none arrived, so that the data so far is a complete
+    /// frame.
     pub fn is_quiet(&self) -> bool {
         match &self.live {
             Some(file) if self.interval >= SLOW => !is_readable_within(file, QUIET),
@@ -81,7 +81,7 @@ impl Pipe {
     }
 }
 
-/// The standard input without the buffer that `std` puts in front of it.
+/// Returns the standard input without the buffer that `std` adds.
 #[cfg(unix)]
 fn standard_input() -> io::Result<Option<File>> {
     use std::os::fd::AsFd;
@@ -107,7 +107,7 @@ fn is_readable_within(file: &File, wait: Duration) -> bool {
         tv_nsec: i64::from(wait.subsec_nanos()),
     };
     let mut all = [PollFd::new(file, PollFlags::IN)];
-    // What cannot be waited for is read at once.
+    // If waiting is impossible, it is read at once.
     poll(&mut all, Some(&timeout)).map_or(true, |n| n > 0)
 }
 

@@ -1,4 +1,4 @@
-//! From the thread that reads to the loop.
+//! Queue from the reading thread to the loop.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,25 +9,25 @@ use crate::proto::media::Frame;
 use crate::server::streams::config::StreamsConfig;
 use crate::server::streams::kind::Contents;
 
-/// What has been read.
+/// An item that was read.
 #[derive(Debug)]
 pub(super) enum Item {
-    /// Here a file, or a writer's output, begins: its tracks.
+    /// The start of a file, or of a writer's output, with its tracks.
     Tracks(Contents),
     /// Something about the source that people should know.
     Note(String),
-    /// A frame of one of these. Those of all tracks come in the order of their times.
+    /// A frame of a track. Frames of all tracks are in order of time.
     Frame {
         track: usize,
         frame: Frame,
         /// When its last byte was read.
         arrived: Instant,
     },
-    /// All of it has been read. `more`: it begins again.
+    /// Everything was read. `more`: it starts over.
     End { more: bool },
-    /// The data of a named pipe's writer cannot be read; the next writer is waited for.
+    /// The writer of a named pipe sent invalid data; the next one may follow.
     Trouble(String),
-    /// It cannot be read, and nothing follows.
+    /// The source cannot be read, and nothing follows.
     Failed(String),
 }
 
@@ -40,7 +40,7 @@ impl Item {
     }
 }
 
-/// A queue bounded in items and bytes. When it is full, a file's reader waits; a live pipe's drops what is oldest.
+/// A queue limited in items and bytes. When it is full, a file's reader waits; a live pipe's drops the oldest items.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -55,18 +55,18 @@ pub(super) struct Shared {
 struct State {
     items: VecDeque<Item>,
     bytes: usize,
-    /// The loop wants no more.
+    /// The loop wants no more items.
     closed: bool,
-    /// The loop has found nothing, and is to be woken.
+    /// The loop found the queue empty, and has to be woken.
     waiting: bool,
-    /// Frames of a live pipe that were dropped.
+    /// Number of frames of a live pipe that were dropped.
     dropped: u64,
-    /// Video was dropped: what depends on it is dropped, too.
+    /// Video was dropped: frames that depend on it are dropped, too.
     wants_keyframe: bool,
 }
 
 impl State {
-    /// Drops the frames before the latest keyframe of a video; all of them, when that is not enough.
+    /// Drops the frames before the latest keyframe of a video, or all of them if that is not enough.
     fn make_room(&mut self) {
         let is_key = |item: &Item| match item {
             Item::Frame { frame, .. } => frame.keyframe,
@@ -99,11 +99,11 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A queue that a panicking thread held is still a queue.
+        // The queue stays valid if a thread panics while holding the lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds an item, and returns whether the loop wants more. Waits for room, unless the source is live.
+    /// Adds an item; returns `true` if the loop wants more. Waits for room, unless the source is live.
     pub fn push(&self, item: Item) -> bool {
         let size = item.size();
         let mut state = self.lock();
@@ -138,7 +138,7 @@ impl Shared {
         true
     }
 
-    /// Takes the next item; `None`: nothing yet, and the loop is woken when there is.
+    /// Takes the next item; `None` if there is none yet: the loop is woken when there is.
     pub fn pop(&self) -> Option<Item> {
         let mut state = self.lock();
         let Some(item) = state.items.pop_front() else {
@@ -146,14 +146,14 @@ impl Shared {
             return None;
         };
         state.bytes -= item.size();
-        // The thread then reads several in a go.
+        // The thread then reads several at once.
         if state.items.len() <= self.max_items / 2 {
             self.room.notify_one();
         }
         Some(item)
     }
 
-    /// The loop wants no more: the thread ends with the next thing that it reads.
+    /// Closes the queue: the thread ends with the next item that it reads.
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -165,7 +165,7 @@ impl Shared {
         self.lock().dropped
     }
 
-    /// Items and bytes that wait.
+    /// Returns the number of queued items and bytes.
     #[cfg(test)]
     pub fn held(&self) -> (usize, usize) {
         let state = self.lock();
@@ -209,14 +209,14 @@ mod tests {
         let config = StreamsConfig::default().max_read_frames(8);
         let queue = Shared::new(net.handle(), &config, true);
         assert!(queue.push(Item::Tracks(Contents::default())));
-        // Nobody takes anything: a keyframe each fifth frame.
+        // The loop takes nothing: a keyframe every fifth frame.
         (0..1000).for_each(|n| assert!(queue.push(frame(n, n % 5 == 0))));
         assert!(queue.held().0 <= 8);
         let kept = numbers(&queue);
         assert!(!kept.is_empty() && kept[0].is_multiple_of(5), "{kept:?}");
         assert!(kept.windows(2).all(|w| w[1] == w[0] + 1), "{kept:?}");
         assert_eq!(queue.dropped() + kept.len() as u64, 1000);
-        // Only one keyframe, and then too much: nothing until the next one.
+        // A single keyframe, and then too many frames: nothing until the next keyframe.
         let queue = Shared::new(net.handle(), &config, true);
         (0..20).for_each(|n| assert!(queue.push(frame(n, n == 0))));
         assert_eq!(numbers(&queue), [0; 0]);

@@ -11,11 +11,11 @@ use super::{AtEnd, Input, probe};
 use crate::driver::LoopHandle;
 use crate::server::streams::config::StreamsConfig;
 
-/// How long after the end of a named pipe's writer the next one is looked for.
+/// Delay after the end of a named pipe's writer before the pipe is reopened.
 const REOPEN: Duration = Duration::from_millis(200);
 
-/// The loop's end of a thread that reads. The thread ends when this is dropped, or, when it waits for a pipe, with
-/// the next thing that comes.
+/// The loop's handle of a reading thread. When it is dropped, the thread ends; if it waits for a pipe, with the next
+/// data.
 #[derive(Debug)]
 pub(in crate::server::streams) struct Reading(Arc<Shared>);
 
@@ -35,7 +35,7 @@ impl Reading {
         self.0.pop()
     }
 
-    /// Returns how many frames of a live pipe were dropped because the loop did not take them in time.
+    /// Returns the number of frames of a live pipe that were dropped because the loop did not take them in time.
     pub fn dropped(&self) -> u64 {
         self.0.dropped()
     }

@@ -13,7 +13,7 @@ pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
     }
 }
 
-/// How to have ffmpeg fetch what we do not speak: lines that work as they are pasted.
+/// Returns commands that make ffmpeg fetch an unsupported URL, ready to paste.
 fn advice_for_ffmpeg(scheme: &str, url: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/:.-_@%+=,".contains(c);
     let quoted = match url.chars().all(is_plain) {

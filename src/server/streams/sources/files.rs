@@ -11,7 +11,7 @@ use crate::server::streams::play::{self, AtEnd, Input, Part, Player};
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Files {
     paths: Vec<PathBuf>,
-    /// Over and over, rather than once for each time that somebody comes to watch.
+    /// Repeat the files, rather than play them once each time that a first viewer joins.
     repeat: bool,
     /// For bare G.711 and G.722.
     codec: Option<Codec>,

@@ -10,11 +10,11 @@ use crate::server::streams::play::{AtEnd, Input, Part, Player, is_input_a_file};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pipe {
-    /// `None`: the standard input.
+    /// The path; `None` for the standard input.
     path: Option<PathBuf>,
     /// For bare G.711 and G.722.
     codec: Option<Codec>,
-    /// At the pace of its own timestamps and only while somebody watches, like a file, rather than live.
+    /// Read at the pace of its timestamps and only while there are viewers, like a file, rather than live.
     paced: bool,
 }
 

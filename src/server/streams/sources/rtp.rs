@@ -18,21 +18,21 @@ use crate::server::streams::kind::{
 };
 use crate::server::streams::notices::left_out;
 
-/// Bytes of an SDP file.
+/// Maximum size of an SDP file, in bytes.
 const MAX_SDP: u64 = 64 * 1024;
 
 /// A stream of plain RTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RtpInput {
-    /// What comes, and where to.
+    /// Format and address of the stream.
     pub stream: StreamDescription,
-    /// Whose packets are taken.
+    /// Selection of the sender.
     pub source: RtpSourceConfig,
 }
 
 impl RtpInput {
-    /// What comes, and whose packets of it are taken.
+    /// Creates an input from its format and address, and the selection of its sender.
     pub fn new(stream: StreamDescription, source: RtpSourceConfig) -> Self {
         Self { stream, source }
     }
@@ -110,7 +110,7 @@ fn inputs_of(url: &str) -> Result<Vec<RtpInput>, String> {
     bounded(parts.collect::<Result<_, _>>()?)
 }
 
-/// What stands behind `rtp://`.
+/// Parses the part after `rtp://`.
 fn rtp_input(text: &str) -> Result<RtpInput, String> {
     let (address, mut flags) = Flags::split(text);
     let codec = flags.codec()?.ok_or_else(|| {
@@ -142,11 +142,11 @@ fn rtp_input(text: &str) -> Result<RtpInput, String> {
     Ok(RtpInput { stream, source })
 }
 
-/// Reads an SDP file: the inputs it describes, and notes about those left out.
+/// Reads an SDP file: its inputs, and remarks about those left out.
 fn read_sdp(path: &Path) -> Result<(Vec<RtpInput>, Vec<String>), String> {
     let name = path.display();
     let failed = |e: std::io::Error| format!("{name}: {e}");
-    // Anything else might not come to an end.
+    // Anything but a regular file might never end.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(format!("{name}: not a regular file"));
     }
@@ -164,7 +164,7 @@ fn read_sdp(path: &Path) -> Result<(Vec<RtpInput>, Vec<String>), String> {
     Ok((inputs.collect(), notes))
 }
 
-/// The sockets that a stream's RTP comes to.
+/// The sockets for a stream's RTP.
 #[derive(Debug)]
 struct Receiving {
     inputs: Vec<Input>,
@@ -264,7 +264,7 @@ impl Source for Receiving {
         let Some(input) = inputs.find(|i| i.sockets.contains(&datagram.socket)) else {
             return;
         };
-        // Not taken: junk, or another sender while the first one is alive. It is counted there.
+        // Not accepted: invalid, or from another sender while the first one is active. It is counted there.
         let _ = input
             .source
             .handle_input(datagram.source, &datagram.contents, ctx.now);

@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(probe(&input()).unwrap(), contents());
         let size: usize = CARD.iter().map(|(_, bytes)| bytes.len()).sum();
         assert!(size < 600 * 1024, "{size} bytes");
-        // A keyframe each second, and as many pictures in both.
+        // A keyframe every second, and equally many frames in both.
         for (name, bytes) in &CARD[..2] {
             let part = Part::open((*name).into(), Box::new(Cursor::new(*bytes))).unwrap();
             let frames = part.frames();
@@ -97,7 +97,7 @@ mod tests {
         }
     }
 
-    /// What is read ahead of the loop.
+    /// Returns how much is read ahead of the loop.
     fn ahead(max_frames: usize, max_bytes: usize) -> (usize, usize) {
         let net = EventLoop::new(LoopConfig::default()).unwrap();
         let config = StreamsConfig::default()
@@ -105,7 +105,7 @@ mod tests {
             .max_read_bytes(max_bytes);
         let reading = Reading::start(input(), net.handle(), &config).unwrap();
         let (mut before, mut still) = ((0, 0), 0);
-        // Until nothing has come for 200 ms.
+        // Until nothing has arrived for 200 ms.
         while still < 20 {
             std::thread::sleep(Duration::from_millis(10));
             let now = reading.held();

@@ -2,7 +2,7 @@
 
 use crate::proto::media::Codec;
 
-/// Files, or RTP streams, of one source.
+/// Maximum number of files, or RTP streams, of one source.
 const MAX_PARTS: usize = 16;
 
 /// The flags behind the `?`: `key=value&key`.

@@ -12,13 +12,13 @@ use crate::server::streams::publisher::Publisher;
 use crate::server::token::Token;
 use crate::signaling::whip::{WhipClient, WhipClientConfig, WhipError, WhipEvent};
 
-/// How long a path to another server may be silent, once that is noticed. By then an ICE restart has been tried.
+/// Maximum silence of a path to another server after it is noticed. An ICE restart has been attempted by then.
 const LOST: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Whep {
     url: String,
-    /// Shown to it as a bearer token.
+    /// Bearer token for the server.
     token: Option<Token>,
 }
 

@@ -1,4 +1,4 @@
-//! The viewers of a stream: the tracks they are offered, and how these follow the source's codecs.
+//! Viewers of a stream: their tracks, and how these follow the source's codecs.
 
 use std::time::Instant;
 
@@ -15,8 +15,8 @@ impl Stream {
         self.viewers
     }
 
-    /// Returns the codecs that a viewer who comes now is sent, as far as they are known: those of a publisher once it
-    /// sends, those of a file or of plain RTP always.
+    /// Returns the codecs sent to a new viewer, as far as they are known: those of a publisher once it sends, those of
+    /// a file or of plain RTP always.
     pub fn settled_codecs(&self) -> Vec<Codec> {
         match self.source.kind().may_change_codecs() && self.state != StreamState::Live {
             true => Vec::new(),
@@ -24,8 +24,8 @@ impl Stream {
         }
     }
 
-    /// The tracks that a viewer gets. What is not known before there is a publisher, or something in the pipe,
-    /// is offered in all codecs, and settled when it is.
+    /// Returns the tracks for a viewer. As long as there is no publisher, or nothing in the pipe, all codecs are
+    /// offered, and one is selected later.
     pub fn viewer_tracks(&self) -> Vec<(MediaKind, TransceiverConfig)> {
         let settled = self.settled_codecs();
         // A publisher may add a track.
@@ -48,7 +48,7 @@ impl Stream {
             .collect()
     }
 
-    /// A viewer has come, and has these tracks.
+    /// Adds a viewer with these tracks.
     pub fn add_viewer(
         &mut self,
         ctx: &mut Context<'_>,
@@ -67,7 +67,7 @@ impl Stream {
         let may_start = match &self.state {
             _ if self.is_spent || self.runs == Runs::Published => false,
             StreamState::Idle | StreamState::Ended => true,
-            // What reads a named pipe goes on to read it.
+            // The reader of a named pipe continues.
             StreamState::Failed { .. } if self.running.is_some() => false,
             StreamState::Failed { retry_at, .. } => retry_at.is_none_or(|at| at <= ctx.now),
             _ => false,
@@ -87,7 +87,7 @@ impl Stream {
         }
     }
 
-    /// An event of a viewer's peer.
+    /// Handles an event of a viewer's peer.
     pub fn handle_viewer(&mut self, ctx: &mut Context<'_>, peer: PeerId, event: &PeerEvent) {
         for index in 0..self.tracks.len() {
             let track = &mut self.tracks[index];
@@ -111,7 +111,7 @@ impl Stream {
         }
     }
 
-    /// Binds all viewers anew, after the codecs have changed.
+    /// Reconnects all viewers after the codecs have changed.
     pub(super) fn reconnect(&mut self, ctx: &mut Context<'_>) {
         for index in 0..self.tracks.len() {
             for leg in 0..self.tracks[index].legs.len() {
