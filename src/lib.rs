@@ -207,7 +207,7 @@
 //! - [`proto`]: the sans-IO core. [`Peer`] is one peer connection: it is told the time and the datagrams that arrived, and
 //!   returns the datagrams to send, the events, and its next deadline. Media files ([`proto::media`]), plain RTP
 //!   ([`proto::rtp`]) and the explanation of session descriptions ([`proto::inspect`]) are here too.
-//! - `driver`: [`EventLoop`](driver::EventLoop), which drives any number of peers over one UDP port with mio.
+//! - `driver`: [`EventLoop`], which drives any number of peers over one UDP port with mio.
 //! - `signaling`: clients for WHIP and WHEP, and the HTTP signaling of pion's examples.
 //! - `server`: servers on the same loop.
 //! - `ARCHITECTURE.md` in the repository explains the design; `docs/limits.md` lists every limit with its test.

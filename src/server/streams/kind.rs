@@ -1,9 +1,9 @@
-//! The two interfaces behind which each kind of source is one file in `sources/`.
+//! The two interfaces of sources; each kind of source implements them in one file in `sources/`.
 //!
-//! A [`Kind`] is a source as it was configured: nothing is open yet. A [`Source`] is one that runs. The stream around it
-//! starts it when somebody watches, stops it some seconds after the last viewer, tries again later each time it fails, and
-//! keeps the state that people see. A source does the rest: it owns its threads, sockets or peer, is handed the time,
-//! datagrams and events of its peer, and is polled for what has come of them.
+//! A [`Kind`] is a source as configured: nothing is open yet. A [`Source`] is a running one. The stream that owns it
+//! starts it for the first viewer, stops it some seconds after the last one, restarts it with growing delays after
+//! failures, and keeps the state that people see. The source does the rest: it owns its threads, sockets or peer, is
+//! handed the time, datagrams and the events of its peer, and is polled for media and events.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,27 +16,26 @@ use crate::driver::{Datagram, EventLoop, PeerId, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, MediaMode, PeerConfig, PeerEvent};
 
-/// Where a stream comes from.
+/// Configuration of a stream's source.
 ///
-/// As text, `name=URL` ([`parse`](Self::parse)) or the URL alone ([`FromStr`](std::str::FromStr)):
+/// Its text form is `name=URL` ([`parse`](Self::parse)), or the URL alone ([`FromStr`](std::str::FromStr)):
 ///
-/// | URL | what |
+/// | URL | source |
 /// |---|---|
-/// | `testcard:` | the test card that is built in |
+/// | `testcard:` | the built-in test card |
 /// | `film.webm`, `file:film.webm` | a file: MP4, Matroska, WebM, IVF, H.264 and H.265 byte streams, Ogg Opus, WAV with G.711 |
-/// | `film.ivf,film.ogg` | pictures and sound of one stream; a second file with pictures in another codec is offered to those who cannot decode the first |
+/// | `film.ivf,film.ogg` | video and audio of one stream; a second video file in another codec is for viewers that cannot decode the first one |
 /// | `-` | the standard input, live: IVF, a byte stream, Ogg Opus, WAV |
-/// | `pipe:PATH` | the same from a named pipe |
-/// | `rtp:camera.sdp` | plain RTP, as an SDP file describes it |
-/// | `rtp://0.0.0.0:5004?codec=vp8` | plain RTP that comes to this address; `pt=96` takes that payload type only, `from=192.0.2.1` that sender only. Several, joined by commas, are one stream |
-/// | `whip:` | what a publisher sends by WHIP |
-/// | `whep:https://example.org/whep/cam` | what another server shows by WHEP; behind it `#token=SECRET`, if it asks for one |
+/// | `pipe:PATH` | the same formats from a named pipe |
+/// | `rtp:camera.sdp` | plain RTP, described by an SDP file |
+/// | `rtp://0.0.0.0:5004?codec=vp8` | plain RTP received at this address; `pt=96` accepts that payload type only, `from=192.0.2.1` that sender only. Several, separated by commas, form one stream |
+/// | `whip:` | a publisher over WHIP |
+/// | `whep:https://example.org/whep/cam` | a stream of another server, over WHEP; append `#token=SECRET` if the server requires a bearer token |
 ///
-/// A file is played over and over; with `?once` behind it, once for each time that somebody comes to watch.
-/// A pipe is live: it is read whether or not anybody watches, and each frame counts from the moment it arrives.
-/// With `?paced` (or `?file`) behind it, it is read at the pace of its own timestamps, and only while somebody watches.
-/// Bare G.711 or G.722 does not say what it is: `?codec=pcmu` behind a file or pipe does. A name
-/// has 1 to 64 letters, digits, `.`, `_` and `-`.
+/// A file loops; with `?once` it plays once each time a first viewer joins. A pipe is live: it is read whether or not
+/// there are viewers, and frames are timed by their arrival. With `?paced` (or `?file`) it is read at the pace of its
+/// timestamps, and only while there are viewers. Files and pipes of bare G.711 or G.722 need their codec:
+/// `?codec=pcmu`. A name has 1 to 64 letters, digits, `.`, `_` and `-`.
 ///
 /// ```
 /// # use looprtc::server::streams::SourceConfig;
@@ -63,14 +62,15 @@ impl SourceConfig {
         self.0.runs() == Runs::Published
     }
 
-    /// Makes a file play over and over, or once for each time that somebody comes to watch, whatever its text says. Other
-    /// sources stay as they are.
+    /// Makes a file loop (`true`), or play once each time a first viewer joins (`false`), regardless of its text form.
+    /// Other sources are not changed.
     #[must_use]
     pub fn repeat(self, repeat: bool) -> Self {
         self.0.repeat(repeat).unwrap_or(self)
     }
 
-    /// Returns the directories of its files, each with the separator behind it: what others need not know of this machine.
+    /// Returns the directories of the source's files, each with a trailing separator, to be removed from texts for
+    /// other users.
     pub(super) fn directories(&self) -> Vec<String> {
         let directory = |path: PathBuf| {
             let all = path.display().to_string();
@@ -84,7 +84,7 @@ impl SourceConfig {
 }
 
 impl fmt::Display for SourceConfig {
-    /// Describes the source for people, without anything that may be a secret.
+    /// Describes the source for people, without secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.describe())
     }
@@ -93,114 +93,116 @@ impl fmt::Display for SourceConfig {
 /// When a source runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Runs {
-    /// While somebody watches, and for [`StreamsConfig::grace`] after that.
+    /// While there are viewers, and for [`StreamsConfig::grace`] after the last one.
     OnDemand,
-    /// From the beginning, and again after each failure, whether or not anybody watches.
+    /// From the beginning, and again after each failure, whether or not there are viewers.
     Always,
-    /// While a publisher is there: see [`Kind::publish`].
+    /// While there is a publisher: see [`Kind::publish`].
     Published,
 }
 
-/// A source as it was configured.
+/// A source as configured.
 pub(super) trait Kind: fmt::Debug + Send + Sync {
-    /// Describes it for people, without anything that may be a secret.
+    /// Describes the source for people, without secrets.
     fn describe(&self) -> String;
 
-    /// Returns the files it names.
+    /// Returns the files that the source names.
     fn paths(&self) -> Vec<&Path> {
         Vec::new()
     }
 
-    /// Returns the mode of its viewers' peers: frames that are read, or RTP packets that arrive.
+    /// Returns the media mode for the peers of viewers: frames if they are read, RTP packets if those are received.
     fn media_mode(&self) -> MediaMode {
         MediaMode::Packets
     }
 
-    /// Returns when it runs. Asked once.
+    /// Returns when the source runs. Called once.
     fn runs(&self) -> Runs {
         Runs::OnDemand
     }
 
-    /// Returns `true` if its codecs are known only once media arrives, and may change from then on.
+    /// Returns `true` if the codecs are unknown until media arrives, and may change after that.
     fn may_change_codecs(&self) -> bool {
         false
     }
 
-    /// Returns `true` if it reads the standard input: that can be opened once, and by one stream.
+    /// Returns `true` if the source reads the standard input, which only one stream can open, and only once.
     fn is_standard_input(&self) -> bool {
         false
     }
 
-    /// Finds out what it holds before anybody watches, so that viewers are offered that; `None` if this cannot be known.
+    /// Determines the contents before there are viewers, so that they are offered the right codecs; `None` if that is
+    /// impossible.
     fn probe(&self) -> Option<Result<Contents, String>> {
         None
     }
 
-    /// Starts it; `run` is how often that was done before. An error is a sentence for people, and means: again later.
+    /// Starts the source for the `run`-th time, counted from 0. Errors are sentences for people; the stream retries
+    /// later.
     fn start(&self, ctx: &mut Context<'_>, run: u32) -> Result<Box<dyn Source>, String>;
 
-    /// Makes a source of a publisher's peer; `None` if nobody can publish.
+    /// Creates a source from a publisher's peer; `None` if nobody can publish to this kind.
     fn publish(&self, peer: PeerId, now: Instant) -> Option<Box<dyn Source>> {
         let _ = (peer, now);
         None
     }
 
-    /// Returns the same source, played over and over or once; `None` if it is nothing that is played.
+    /// Returns the same source, looping or played once; `None` if it is not a file.
     fn repeat(&self, repeat: bool) -> Option<SourceConfig> {
         let _ = repeat;
         None
     }
 }
 
-/// A source that runs.
+/// A running source.
 pub(super) trait Source: fmt::Debug + Send {
-    /// Returns the next thing that has come or happened; `None`: nothing more for now. It is polled after each of the other
-    /// calls, and whenever the loop was woken.
+    /// Returns the next event; `None` if there is none for now. The source is polled after each other call, and
+    /// whenever the loop was woken.
     fn poll(&mut self, ctx: &mut Context<'_>) -> Option<SourceEvent>;
 
-    /// Does what is due.
+    /// Performs work whose deadline has passed.
     fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
         let _ = ctx;
     }
 
-    /// Returns when [`handle_timeout`](Self::handle_timeout) or [`poll`](Self::poll) has something to do.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) or [`poll`](Self::poll) has work to do.
     fn next_deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// Returns `true` if this is one of its sockets.
+    /// Returns `true` if the socket belongs to this source.
     fn has_socket(&self, socket: UdpId) -> bool {
         let _ = socket;
         false
     }
 
-    /// Takes a datagram that came to one of its sockets.
+    /// Handles a datagram received on one of the source's sockets.
     fn handle_datagram(&mut self, ctx: &mut Context<'_>, datagram: &Datagram) {
         let _ = (ctx, datagram);
     }
 
-    /// Returns the peer that its media comes from.
+    /// Returns the peer that the media comes from, if any.
     fn peer(&self) -> Option<PeerId> {
         None
     }
 
-    /// Takes an event of its peer.
+    /// Handles an event of the source's peer.
     fn handle_peer_event(&mut self, ctx: &mut Context<'_>, event: &PeerEvent) {
         let _ = (ctx, event);
     }
 
-    /// Returns `true` if nothing has come from its peer for this long: another publisher may take its place.
+    /// Returns `true` if the source's peer has been silent for `patience`, so that another publisher may replace it.
     fn is_silent(&self, patience: Duration, now: Instant) -> bool {
         let _ = (patience, now);
         false
     }
 
-    /// Asks the sender for a keyframe, at most once in [`StreamsConfig::keyframe_interval`].
+    /// Requests a keyframe from the sender, at most once per [`StreamsConfig::keyframe_interval`].
     fn want_keyframe(&mut self, ctx: &mut Context<'_>) {
         let _ = ctx;
     }
 
-    /// Stops it; nobody watches, or it has failed, or the stream is removed. It closes its sockets.
+    /// Stops the source and closes its sockets: there are no viewers, it has failed, or its stream is removed.
     fn stop(self: Box<Self>, net: &mut EventLoop) -> Stopped;
 
     /// Returns `true` once a source that was [`Ending`](Stopped::Ending) needs no more time.
@@ -209,32 +211,34 @@ pub(super) trait Source: fmt::Debug + Send {
     }
 }
 
-/// What is left of a source that was stopped.
+/// What remains of a stopped source.
 #[derive(Debug)]
 pub(super) enum Stopped {
     /// Nothing.
     Gone,
-    /// It cannot be opened anew, and goes on with the next viewer.
+    /// The source cannot be reopened, and continues with the next viewer.
     Paused(Box<dyn Source>),
-    /// It has to say goodbye to another server: it is handed the time and events until it [is over](Source::is_over).
+    /// The source still has to end a session with another server: it receives timeouts and events until
+    /// [`is_over`](Source::is_over).
     Ending(Box<dyn Source>),
 }
 
-/// What has come from a source.
+/// An event of a source.
 #[derive(Debug)]
 pub(super) enum SourceEvent {
-    /// The tracks are these from now on. Tracks that [may change](Kind::may_change_codecs) need not be announced.
+    /// The source's tracks have changed to these. Tracks that [may change](Kind::may_change_codecs) need not be
+    /// announced.
     Tracks(Contents),
-    /// Something about the source that people should know.
+    /// A remark about the source, for people.
     Note(String),
     Media(Media),
-    /// Nothing comes for now: the next writer of a pipe is waited for.
+    /// The source pauses until the next writer opens the pipe.
     Pause,
-    /// What comes cannot be used, for this reason; the source goes on, and may do better.
+    /// Incoming data is invalid, for this reason; the source continues and may recover.
     Trouble(String),
-    /// All has been played.
+    /// Everything was played.
     Ended,
-    /// The source does not work, for this reason. It is stopped, and started again later.
+    /// The source has failed, for this reason. The stream stops it and restarts it later.
     Failed(String),
 }
 
@@ -243,19 +247,19 @@ pub(super) enum SourceEvent {
 pub(super) struct Media {
     pub codec: Codec,
     pub content: Queued,
-    /// A keyframe begins in it.
+    /// Set if a keyframe starts in it.
     pub is_key: bool,
     pub live: Live,
 }
 
-/// When a stream counts as live.
+/// Condition for reporting a stream as live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Live {
-    /// As soon as anything comes: the sender is asked for keyframes.
+    /// Any media has arrived: keyframes can be requested from the sender.
     AtOnce,
-    /// With the first keyframe.
+    /// A keyframe has arrived.
     WithKeyframe,
-    /// With the first keyframe that has parameter sets; and when none comes for long, people are told.
+    /// A keyframe with parameter sets has arrived; if none does for a while, a fault is reported.
     WhenDecodable { lacks_sets: bool },
 }
 
@@ -268,7 +272,7 @@ pub(super) struct Contents {
     pub notes: Vec<String>,
 }
 
-/// What is the same for all streams, and handed to each.
+/// State shared by all streams, passed to each call.
 pub(super) struct Context<'a> {
     pub net: &'a mut EventLoop,
     pub config: &'a StreamsConfig,
@@ -288,8 +292,8 @@ pub(super) struct Outcome {
     /// Viewers among these that may be able to, but were answered with the codec of an earlier publisher: they have to
     /// connect again.
     pub outdated: Vec<PeerId>,
-    /// Peers that a source has made: their events go to the stream.
+    /// Peers created by a source, whose events are passed to the stream.
     pub joined: Vec<PeerId>,
-    /// Keyframes that senders were asked for.
+    /// Number of keyframe requests sent.
     pub keyframes_asked: u64,
 }

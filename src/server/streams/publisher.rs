@@ -1,4 +1,4 @@
-//! The source of packets: a peer that publishes here, or one that plays from another server.
+//! The source of packets: a peer that publishes to this server, or one that plays from another server.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Interval of keyframe requests while packets are lost for good: a request may be lost as well.
 const MEND: Duration = Duration::from_millis(500);
 
-/// How often it is looked up how long viewers have to wait for retransmissions.
+/// Interval of updates of the time that viewers have to wait for retransmissions.
 const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) struct Publisher {
     asked: Option<Instant>,
     /// Set while packets of the forwarded layer are lost for good, and no keyframe has arrived since.
     is_broken: bool,
-    /// How long viewers are to hold video back, so that nothing that is retransmitted to here comes too late for them.
+    /// Playout delay for viewers, so that retransmissions from the publisher are not too late for them.
     hold: Option<Duration>,
 }
 
@@ -72,7 +72,7 @@ impl Publisher {
         }
     }
 
-    /// Takes an event of the peer, and returns the media in it that viewers are sent.
+    /// Handles an event of the peer; returns the media in it that is forwarded to viewers.
     pub fn handle_event(&mut self, ctx: &mut Context<'_>, event: &PeerEvent) -> Option<Media> {
         match event {
             PeerEvent::Packet(packet) => self.handle_packet(ctx, packet),
@@ -110,18 +110,18 @@ impl Publisher {
         })
     }
 
-    /// Returns `true` if nothing has come from it for this long.
+    /// Returns `true` if nothing has arrived for this long.
     pub fn is_silent(&self, patience: Duration, now: Instant) -> bool {
         now.saturating_duration_since(self.heard) >= patience
     }
 
-    /// Asks for a keyframe if that is due.
+    /// Requests a keyframe if that is due.
     pub fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
         let asked = self.ask_if_due(ctx.net, ctx.now);
         ctx.outcome.keyframes_asked += u64::from(asked);
     }
 
-    /// Asks for a keyframe now, or as soon as one may be asked for again.
+    /// Requests a keyframe now, or as soon as the minimum interval has passed.
     pub fn want_keyframe(&mut self, ctx: &mut Context<'_>) {
         let asked = self.ask_soon(ctx.net, ctx.config.keyframe_interval, ctx.now);
         ctx.outcome.keyframes_asked += u64::from(asked);
@@ -244,7 +244,7 @@ impl Publisher {
         }
     }
 
-    /// Asks for a keyframe now, or plans to. Returns `true` if one was asked for.
+    /// Requests a keyframe now, or schedules it. Returns `true` if one was requested.
     fn ask_soon(&mut self, net: &mut EventLoop, interval: Duration, now: Instant) -> bool {
         if self.ask_at.is_some() {
             return false;
@@ -258,7 +258,7 @@ impl Publisher {
         }
     }
 
-    /// Asks if that is due. Returns `true` if a request was sent.
+    /// Sends a scheduled request if it is due. Returns `true` if it was sent.
     fn ask_if_due(&mut self, net: &mut EventLoop, now: Instant) -> bool {
         if self.ask_at.take_if(|at| *at <= now).is_none() {
             return false;
@@ -269,7 +269,7 @@ impl Publisher {
         self.ask(net, now)
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) has something to do.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) has work to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.ask_at
     }

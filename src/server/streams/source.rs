@@ -1,4 +1,4 @@
-//! How a stream and its source are written: `name=URL`.
+//! Text form of a stream and its source: `name=URL`.
 
 use std::fmt;
 use std::str::FromStr;

@@ -17,13 +17,13 @@ use crate::driver::{Datagram, EventLoop, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, MediaMode};
 
-/// A source that has played for this time did start successfully.
+/// Playback time after which a start counts as successful.
 const PROVEN: Duration = Duration::from_secs(10);
 
-/// Sources that are waited for while they end.
+/// Maximum number of stopped sources that are still ending their sessions.
 const MAX_ENDING: usize = 4;
 
-/// How often it is checked whether viewers still wait for a keyframe: the request, or its answer, may have been lost.
+/// Interval of checks for viewers that still wait for a keyframe: the request, or its answer, may have been lost.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A stream, by name.
@@ -34,7 +34,7 @@ pub(super) struct Stream {
     runs: Runs,
     /// When a source that always runs is started for the first time.
     begin_at: Option<Instant>,
-    /// The source has come to its end, and cannot be opened again.
+    /// Set once the source has ended and cannot be reopened.
     is_spent: bool,
     state: StreamState,
     notices: Notices,
@@ -43,9 +43,9 @@ pub(super) struct Stream {
     /// Set if the state has changed and was not reported.
     pub is_news: bool,
     running: Option<Box<dyn Source>>,
-    /// A source that cannot be opened again, while nobody watches.
+    /// A source that cannot be reopened, while there are no viewers.
     paused: Option<Box<dyn Source>>,
-    /// Sources that have to say goodbye.
+    /// Stopped sources that are still ending their sessions.
     ending: Vec<Box<dyn Source>>,
     /// Video, audio.
     pub tracks: [Track; 2],
@@ -105,7 +105,7 @@ impl Stream {
         self.source.kind().media_mode()
     }
 
-    /// Finds out what the source holds before anybody comes, so that viewers are offered that.
+    /// Determines the contents of the source before there are viewers, so that they are offered the right codecs.
     fn probe(&mut self) {
         match self.source.kind().probe() {
             None => {}
@@ -191,7 +191,7 @@ impl Stream {
         }
     }
 
-    /// Goes on with a source that was started.
+    /// Takes over a source that was started.
     fn run(&mut self, ctx: &mut Context<'_>, source: Box<dyn Source>) {
         self.stats.starts += 1;
         self.live_since = None;
@@ -212,7 +212,7 @@ impl Stream {
             None | Some(Stopped::Gone) => {}
             Some(Stopped::Paused(source)) => self.paused = Some(source),
             Some(Stopped::Ending(source)) => {
-                // There is more than one only if they end very slowly.
+                // There is more than one only if sessions end very slowly.
                 self.ending.truncate(MAX_ENDING - 1);
                 self.ending.push(source);
             }
@@ -241,7 +241,7 @@ impl Stream {
                 retry_at: Some(ctx.now + wait),
             },
         );
-        // What has failed is opened again, if that can be.
+        // A failed source is reopened if possible.
         self.paused = None;
         self.spend();
     }
@@ -310,7 +310,7 @@ impl Stream {
         }
     }
 
-    /// Does what is due.
+    /// Performs work whose deadline has passed.
     pub fn handle_timeout(&mut self, ctx: &mut Context<'_>) {
         if self
             .empty_since
@@ -356,7 +356,7 @@ impl Stream {
         self.poll(ctx);
     }
 
-    /// Takes what has come from the source.
+    /// Handles all events of the source.
     fn poll(&mut self, ctx: &mut Context<'_>) {
         while let Some(event) = self.running.as_mut().and_then(|source| source.poll(ctx)) {
             match event {
@@ -377,7 +377,7 @@ impl Stream {
         }
     }
 
-    /// Gives media of the source to the viewers.
+    /// Sends media of the source to the viewers.
     fn take(&mut self, ctx: &mut Context<'_>, media: Media) {
         let Media {
             codec,
@@ -402,20 +402,20 @@ impl Stream {
         }
     }
 
-    /// Asks the source for a keyframe.
+    /// Requests a keyframe from the source.
     fn want_keyframe(&mut self, ctx: &mut Context<'_>) {
         if let Some(source) = &mut self.running {
             source.want_keyframe(ctx);
         }
     }
 
-    /// Returns `true` if this is a socket of the source.
+    /// Returns `true` if the socket belongs to the source.
     pub fn has_socket(&self, socket: UdpId) -> bool {
         let source = self.running.as_ref();
         source.is_some_and(|source| source.has_socket(socket))
     }
 
-    /// Takes a datagram for the source.
+    /// Handles a datagram for the source.
     pub fn handle_datagram(&mut self, ctx: &mut Context<'_>, datagram: &Datagram) {
         if let Some(source) = &mut self.running {
             source.handle_datagram(ctx, datagram);
@@ -423,7 +423,7 @@ impl Stream {
         }
     }
 
-    /// Returns when [`handle_timeout`](Self::handle_timeout) has something to do.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) has work to do.
     pub fn next_deadline(&self, config: &StreamsConfig) -> Option<Instant> {
         let grace = self.empty_since.map(|at| at + config.grace);
         let retry = match &self.state {

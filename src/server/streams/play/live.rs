@@ -13,8 +13,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 /// Delays up to this are treated as jitter, which the frames' own times do not have.
 const TOLERANCE: Duration = Duration::from_millis(20);
 
-/// The shortest time between two pictures that came at once, and between two packets of audio. What a viewer is sent once more
-/// ([`Cache::again`](crate::server::streams::cache::Cache::again)) fits in between.
+/// Minimum interval between two video frames that arrived at once, and between two audio packets. Frames repeated for a
+/// viewer ([`Cache::again`](crate::server::streams::cache::Cache::again)) fit in between.
 const STEP: (Duration, Duration) = (Duration::from_millis(6), Duration::from_micros(100));
 
 /// Media this much faster than real time, for this duration, does not come from a live source.

@@ -1,4 +1,4 @@
-//! Plays files and pipes: what several kinds of source have in common.
+//! Plays files and pipes: the part shared by several kinds of source.
 //!
 //! ```text
 //!   part, part ─► pass (a thread) ─► queue ─► paced or live (the loop) ─► Player
@@ -31,14 +31,15 @@ pub(super) use self::reading::Reading;
 
 /// Something that can be played.
 pub(super) struct Input {
-    /// Opens its parts, on the thread that reads, each time that it is played.
+    /// Opens the parts, on the reading thread, at the start of each pass.
     pub open: Box<dyn Fn() -> Result<Vec<Part>, String> + Send>,
-    /// Its beginning is looked into before it is played.
+    /// Set if the beginning is probed before playback.
     pub is_checked: bool,
     pub at_end: AtEnd,
-    /// It is read as it comes: what the loop does not take in time is dropped, and the writer never waits.
+    /// Set if the input is read in real time: items that the loop does not take in time are dropped, and the writer
+    /// never waits.
     pub is_live: bool,
-    /// It cannot be opened anew after a stop, and is kept open.
+    /// Set if the input cannot be reopened, so that it is kept open when it stops.
     pub is_kept: bool,
 }
 
@@ -46,9 +47,9 @@ pub(super) struct Input {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AtEnd {
     Stop,
-    /// The same again.
+    /// The same input, from its beginning.
     Repeat,
-    /// What the next writer of a named pipe sends.
+    /// The output of a named pipe's next writer.
     NextWriter,
 }
 
@@ -58,8 +59,8 @@ impl fmt::Debug for Input {
     }
 }
 
-/// Returns the contents of an input, as far as its beginning tells, or why it cannot be sent. For regular files: anything
-/// else might not come to an end.
+/// Returns the contents of an input, as far as its beginning shows, or the reason why it cannot be sent. For regular
+/// files only: anything else might never end.
 pub(super) fn probe(input: &Input) -> Result<Contents, String> {
     Pass::open(input)?.probe()
 }
@@ -74,18 +75,18 @@ pub(super) struct Player {
 
 #[derive(Debug)]
 enum Pace {
-    /// That of its timestamps.
+    /// At the pace of the timestamps.
     Paced(Box<Playback>),
     /// In real time.
     Live(Live),
 }
 
 impl Player {
-    /// Starts to read.
+    /// Starts reading.
     ///
     /// # Errors
     ///
-    /// There can be no further thread.
+    /// Returns an error if no thread can be created.
     pub fn start(input: Input, ctx: &Context<'_>) -> Result<Box<dyn Source>, String> {
         let pace = match input.is_live {
             true => Pace::Live(Live::new()),

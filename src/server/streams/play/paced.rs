@@ -66,7 +66,7 @@ impl Playback {
         clip
     }
 
-    /// Drops what waits: nobody watches for now. What comes next begins a new show.
+    /// Drops queued frames: there are no viewers for now. The next pass starts a new timeline.
     pub fn pause(&mut self) {
         if let Some(show) = self.show.take() {
             if show.end == Some(false) {

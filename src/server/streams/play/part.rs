@@ -1,4 +1,4 @@
-//! One file or pipe: opened, looked into, read frame by frame.
+//! One file or pipe: opening, probing, and reading frame by frame.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,7 +13,7 @@ use crate::server::streams::notices::left_out;
 /// Limits of probing: number of frames, and bytes.
 const PROBE: (usize, usize) = (300, 8 << 20);
 
-/// A file, or a pipe, that has been opened: one of those that make a stream.
+/// An open file or pipe: one of the inputs of a stream.
 pub(in crate::server::streams) struct Part {
     pub(super) name: String,
     pub(super) medium: Medium,
@@ -25,7 +25,7 @@ pub(in crate::server::streams) struct Part {
     pub(super) arrived: Instant,
 }
 
-/// What frames are read from.
+/// Where frames are read from.
 pub(super) enum Medium {
     Bytes {
         reader: Box<Reader>,
@@ -135,7 +135,7 @@ impl Part {
         Self::bytes(name, pipe, codec)
     }
 
-    /// Opens something that can be seeked in: a movie, perhaps.
+    /// Opens seekable input, possibly a movie file.
     pub fn open(name: String, mut input: Box<dyn ReadSeek>) -> Result<Self, String> {
         let mut start = [0; 8];
         let n = input
@@ -276,7 +276,7 @@ impl Medium {
         }
     }
 
-    /// Returns the codecs of its tracks. Known once a frame was read.
+    /// Returns the codecs of the tracks, known once a frame was read.
     pub fn codecs(&self) -> Vec<Codec> {
         match self {
             Self::Bytes { reader, .. } => reader.codec().into_iter().collect(),

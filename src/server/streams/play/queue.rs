@@ -14,7 +14,7 @@ use crate::server::streams::kind::Contents;
 pub(super) enum Item {
     /// The start of a file, or of a writer's output, with its tracks.
     Tracks(Contents),
-    /// Something about the source that people should know.
+    /// A remark about the source, for people.
     Note(String),
     /// A frame of a track. Frames of all tracks are in order of time.
     Frame {

@@ -1,5 +1,5 @@
-//! Reads files and pipes on a thread of their own, so that a slow disk or an empty pipe stops nobody; ahead of time, up to
-//! a limit.
+//! Reads files and pipes ahead of time, up to a limit, on a thread of their own, so that a slow disk or an empty pipe
+//! does not block the loop.
 
 use std::io;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ impl Reading {
         Ok(Self(shared))
     }
 
-    /// Returns what has been read next; `None`: nothing yet, and the loop is woken when there is.
+    /// Returns the next item read; `None` if there is none yet: the loop is woken once there is.
     pub(super) fn pop(&self) -> Option<Item> {
         self.0.pop()
     }
@@ -40,7 +40,7 @@ impl Reading {
         self.0.dropped()
     }
 
-    /// Returns how many items and bytes wait.
+    /// Returns the number of queued items, and of their bytes.
     #[cfg(test)]
     pub fn held(&self) -> (usize, usize) {
         self.0.held()

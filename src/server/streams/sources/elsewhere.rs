@@ -1,4 +1,4 @@
-//! Addresses that are not fetched, and how to have them all the same.
+//! URL schemes that are not supported, with advice how to use them anyway.
 
 use crate::server::streams::kind::SourceConfig;
 

@@ -1,4 +1,4 @@
-//! Files, played over and over or once: pictures and sound of one stream.
+//! Files that loop or play once: video and audio of one stream.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ struct Files {
     codec: Option<Codec>,
 }
 
-/// Takes any text: what is nothing else is the name of a file.
+/// Accepts any text: whatever no other kind accepts is a file name.
 pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
     let text = url.strip_prefix("file:").unwrap_or(url);
     Some(Files::of(text).map(SourceConfig::new))
@@ -47,7 +47,7 @@ impl Files {
         };
         Input {
             open: Box::new(open),
-            // It may be another one than when the stream was made.
+            // The file may have been replaced since the stream was added.
             is_checked: true,
             at_end: match self.repeat {
                 true => AtEnd::Repeat,

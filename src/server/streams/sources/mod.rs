@@ -1,6 +1,6 @@
-//! The kinds of source, each a file with a [`Kind`](super::kind::Kind) and a way to write it.
+//! The kinds of source: each is a file with a [`Kind`](super::kind::Kind) and its text form.
 //!
-//! To add one: write its file, and name it twice here.
+//! To add one, write its file and add it to the two lists here.
 
 mod elsewhere;
 mod files;
@@ -15,10 +15,10 @@ use super::kind::SourceConfig;
 
 pub use self::rtp::RtpInput;
 
-/// Reads the text of a source; `None`: it is of another kind.
+/// Parses the text form of a source; `None` if it is of another kind.
 type Parse = fn(&str) -> Option<Result<SourceConfig, String>>;
 
-/// Asked in this order. The last takes what is left, for the name of a file.
+/// Tried in this order. The last one accepts any text, as a file name.
 const KINDS: [Parse; 7] = [
     test_card::parse,
     whip::parse,
@@ -29,11 +29,11 @@ const KINDS: [Parse; 7] = [
     files::parse,
 ];
 
-/// Reads the text of a source of any kind. Nothing is opened.
+/// Parses the text form of a source of any kind. Nothing is opened.
 ///
 /// # Errors
 ///
-/// A sentence that says what to write instead.
+/// Returns a sentence that says what to write instead.
 pub(super) fn parse(url: &str) -> Result<SourceConfig, String> {
     let nothing = "nothing behind the =; give a file, -, rtp:…, whip: or whep:…";
     match url {

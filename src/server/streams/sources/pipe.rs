@@ -41,7 +41,8 @@ impl Pipe {
         Ok(Self { path, codec, paced })
     }
 
-    /// Returns `true` if it is read as it comes: what the loop does not take in time is dropped, and the writer never waits.
+    /// Returns `true` if the pipe is read in real time: frames that the loop does not take in time are dropped, and the
+    /// writer never waits.
     fn is_live(&self) -> bool {
         let is_file = self.path.is_none() && is_input_a_file();
         !self.paced && !is_file

@@ -1,4 +1,4 @@
-//! Plain RTP, described by an SDP file or by the addresses it comes to.
+//! Plain RTP, described by an SDP file or by the addresses it is received at.
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -55,7 +55,7 @@ pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
 }
 
 impl SourceConfig {
-    /// Returns a source of plain RTP: one stream of these, at most 16, each in another codec.
+    /// Creates a source of plain RTP: one stream of at most 16 inputs, each in another codec.
     pub fn rtp(inputs: Vec<RtpInput>) -> Self {
         Self::new(Rtp(inputs))
     }
@@ -103,7 +103,7 @@ fn contents(inputs: &[RtpInput], notes: Vec<String>) -> Contents {
     }
 }
 
-/// Reads `rtp://…,rtp://…`.
+/// Parses `rtp://…,rtp://…`.
 fn inputs_of(url: &str) -> Result<Vec<RtpInput>, String> {
     let rest = url.strip_prefix("rtp://").unwrap_or(url);
     let parts = rest.split(",rtp://").map(rtp_input);
@@ -142,7 +142,7 @@ fn rtp_input(text: &str) -> Result<RtpInput, String> {
     Ok(RtpInput { stream, source })
 }
 
-/// Reads an SDP file: its inputs, and remarks about those left out.
+/// Reads an SDP file; returns its inputs, and remarks about those left out.
 fn read_sdp(path: &Path) -> Result<(Vec<RtpInput>, Vec<String>), String> {
     let name = path.display();
     let failed = |e: std::io::Error| format!("{name}: {e}");
@@ -176,7 +176,7 @@ struct Input {
     codec: Codec,
     sockets: Vec<UdpId>,
     source: RtpSource,
-    /// Sources are counted from 1 in each run, and are to be told apart.
+    /// Number of the run, from 1; distinguishes the sources of different runs.
     run: u32,
 }
 
@@ -214,7 +214,7 @@ impl Input {
             ));
         }
         let mut addresses = vec![input.stream.address];
-        // For the sender's reports, and its BYE, which lets the next one in at once.
+        // For sender reports, and for BYE, which lets the next sender in at once.
         if input.stream.rtcp_port != input.stream.address.port() {
             addresses.push(input.stream.rtcp_address());
         }
@@ -243,7 +243,7 @@ impl Input {
         }
     }
 
-    /// Returns `true` if keyframes come without parameter sets, and none are known.
+    /// Returns `true` if keyframes arrive without parameter sets and none are known.
     fn lacks_sets(&self) -> bool {
         let stats = self.source.stats();
         self.codec.is_video() && stats.bare_keyframes > 0 && stats.parameter_sets == 0

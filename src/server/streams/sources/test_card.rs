@@ -1,4 +1,4 @@
-//! The test card that is built in.
+//! The built-in test card.
 
 use std::io::Cursor;
 
@@ -24,7 +24,7 @@ pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
 }
 
 impl SourceConfig {
-    /// Returns the test card, `testcard:`.
+    /// Creates the test card source, `testcard:`.
     pub fn test_card() -> Self {
         Self::new(TestCard)
     }
@@ -97,7 +97,7 @@ mod tests {
         }
     }
 
-    /// Returns how much is read ahead of the loop.
+    /// Returns the number of items read ahead of the loop, and of their bytes.
     fn ahead(max_frames: usize, max_bytes: usize) -> (usize, usize) {
         let net = EventLoop::new(LoopConfig::default()).unwrap();
         let config = StreamsConfig::default()

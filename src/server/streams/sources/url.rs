@@ -1,11 +1,11 @@
-//! The parts that the texts of several kinds have in common.
+//! Parsing shared by the text forms of several kinds.
 
 use crate::proto::media::Codec;
 
 /// Maximum number of files, or RTP streams, of one source.
 const MAX_PARTS: usize = 16;
 
-/// The flags behind the `?`: `key=value&key`.
+/// Flags after the `?`: `key=value&key`.
 pub(super) struct Flags<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Flags<'a> {
@@ -24,7 +24,7 @@ impl<'a> Flags<'a> {
         Some(self.0.swap_remove(index).1)
     }
 
-    /// Returns `true` if a flag without a value is there.
+    /// Returns `true` if a flag without a value is present.
     pub fn has(&mut self, key: &str) -> Result<bool, String> {
         match self.take(key) {
             None => Ok(false),
@@ -43,7 +43,7 @@ impl<'a> Flags<'a> {
         self.take("codec").map(codec).transpose()
     }
 
-    /// Returns the codec of bare audio, the only thing that a codec is told of.
+    /// Returns the codec of bare audio, the only format that needs one.
     pub fn bare_codec(&mut self) -> Result<Option<Codec>, String> {
         match self.codec()? {
             Some(codec) if !matches!(codec, Codec::Pcmu | Codec::Pcma | Codec::G722) => {
@@ -55,7 +55,7 @@ impl<'a> Flags<'a> {
         }
     }
 
-    /// Fails if a flag is left.
+    /// Fails if a flag is left over.
     pub fn finish(self, known: &str) -> Result<(), String> {
         match self.0.first() {
             None => Ok(()),
@@ -64,7 +64,7 @@ impl<'a> Flags<'a> {
     }
 }
 
-/// Fails if one stream would have too many parts.
+/// Fails if a stream would have too many parts.
 pub(super) fn bounded<T>(parts: Vec<T>) -> Result<Vec<T>, String> {
     match parts.len() {
         n if n > MAX_PARTS => Err(format!("{n} parts; at most {MAX_PARTS} make one stream")),

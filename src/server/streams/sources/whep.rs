@@ -1,4 +1,4 @@
-//! What another server shows, watched with a peer of our own (WHEP).
+//! A stream of another server, played by a peer of our own over WHEP.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
 }
 
 impl Whep {
-    /// Reads what stands behind `whep:`. A fragment is never sent, so that a secret may stand there.
+    /// Parses the text after `whep:`. The fragment is never sent to the server, so it may hold a secret.
     fn of(text: &str) -> Result<Self, String> {
         let (url, token) = match text.split_once('#') {
             None => (text, None),
@@ -99,13 +99,13 @@ struct Watching {
     client: WhipClient,
     publisher: Publisher,
     ready: VecDeque<SourceEvent>,
-    /// When the other server, which is silent, is given up.
+    /// When a silent server is given up.
     lost_at: Option<Instant>,
     is_ending: bool,
 }
 
 impl Watching {
-    /// Hears what has become of the session.
+    /// Handles the outcome of the session's requests.
     fn fetch(&mut self, ctx: &mut Context<'_>) {
         self.client.handle_timeout(ctx.net, ctx.now);
         while let Some(event) = self.client.poll_event() {

@@ -1,4 +1,4 @@
-//! A publisher's peer, as WHIP brings it.
+//! A publisher over WHIP.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
 }
 
 impl SourceConfig {
-    /// Returns the source that waits for a publisher, `whip:`.
+    /// Creates the source that waits for a publisher, `whip:`.
     pub fn whip() -> Self {
         Self::new(Whip)
     }
@@ -52,7 +52,7 @@ impl Kind for Whip {
     }
 }
 
-/// A publisher. Its peer belongs to whoever brought it.
+/// A publisher. Its peer is owned by the WHIP server, or another caller of `add_publisher`.
 #[derive(Debug)]
 struct Published {
     publisher: Publisher,

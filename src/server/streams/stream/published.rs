@@ -14,7 +14,7 @@ impl Stream {
         self.running.as_ref().and_then(|source| source.peer())
     }
 
-    /// Returns `true` if a new publisher may take the place of the one that is there, if any.
+    /// Returns `true` if a new publisher may replace the current one, if any.
     pub fn is_vacant(&self, patience: Duration, now: Instant) -> bool {
         let source = self.running.as_ref();
         source.is_none_or(|source| source.is_silent(patience, now))
@@ -36,7 +36,7 @@ impl Stream {
         }
     }
 
-    /// Takes an event of a peer that media comes from, or came from.
+    /// Handles an event of a peer that media comes from, or came from.
     pub fn handle_publisher(&mut self, ctx: &mut Context<'_>, peer: PeerId, event: &PeerEvent) {
         let all = self.running.iter_mut().chain(&mut self.ending);
         for source in all.filter(|source| source.peer() == Some(peer)) {
