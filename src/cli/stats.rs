@@ -253,6 +253,7 @@ fn screen(url: &str, figures: &Value) -> String {
     );
     streams(figures, &mut text);
     viewers(figures, &mut text);
+    failures(figures, &mut text);
     rooms(figures, &mut text);
     if let Some(turn) = figures.get("turn") {
         let bytes = |key: &str| turn[key].as_u64().unwrap_or_default();
@@ -292,6 +293,28 @@ fn streams(figures: &Value, text: &mut String) {
             for line in super::inspect::wrap(&clean(why, 200), WIDTH - 2) {
                 let _ = writeln!(text, "  {line}");
             }
+        }
+    }
+}
+
+/// Writes the last sessions that failed.
+fn failures(figures: &Value, text: &mut String) {
+    let all = list(figures, "failures");
+    if all.is_empty() {
+        return;
+    }
+    text.push_str("\nFAILED SESSIONS\n");
+    for failure in all.iter().take(5) {
+        let _ = writeln!(
+            text,
+            "{} of {}, {} ago",
+            shown(&failure["role"]),
+            shown(&failure["stream"]),
+            duration(failure["secondsAgo"].as_u64().unwrap_or_default())
+        );
+        let why = clean(failure["why"].as_str().unwrap_or_default(), 400);
+        for line in super::inspect::wrap(&why, WIDTH - 2) {
+            let _ = writeln!(text, "  {line}");
         }
     }
 }
@@ -416,6 +439,8 @@ mod tests {
             "viewers": [{"stream": "testcard", "client": "192.0.2.7", "seconds": 10, "bytes": 1_250_000,
                          "roundTripMs": 23.4, "lossPercent": 0.5, "jitterMs": null}],
             "rooms": [{"name": "lobby", "participants": 3}],
+            "failures": [{"role": "publisher", "stream": "live", "secondsAgo": 61,
+                          "why": "DTLS handshake: the certificate\u{1b}[2J is not on a curve"}],
         });
         let text = screen("http://x", &figures);
         for phrase in [
@@ -427,6 +452,8 @@ mod tests {
             "0.5 %",
             "lobby",
             "gone[2J",
+            "publisher of live, ",
+            "certificate[2J is not on",
         ] {
             assert!(text.contains(phrase), "{phrase}\n{text}");
         }

@@ -64,6 +64,7 @@ pub(super) fn stats(gateway: &mut Gateway, details: bool) -> Value {
         "streams": streams,
         "viewers": viewers,
         "publishers": whip.publishers,
+        "failures": failures(gateway, details),
         "rooms": gateway.rooms.iter().flat_map(Rooms::list).map(|room| json!({
             "name": details.then_some(room.name), "participants": room.participants,
         })).collect::<Vec<_>>(),
@@ -125,6 +126,25 @@ fn viewers(gateway: &mut Gateway, clients: &HashMap<PeerId, IpAddr>) -> Vec<Valu
         }))
     };
     peers.into_iter().filter_map(tell).collect()
+}
+
+/// Returns the sessions of publishers and viewers that failed, the latest first.
+fn failures(gateway: &Gateway, details: bool) -> Vec<Value> {
+    let mut all: Vec<Value> = gateway
+        .whip
+        .failures()
+        .map(|failure| {
+            json!({
+                "stream": failure.name,
+                "role": failure.kind.to_string(),
+                "client": details.then(|| failure.client.to_string()),
+                "secondsAgo": failure.at.elapsed().as_secs(),
+                "why": failure.why,
+            })
+        })
+        .collect();
+    all.reverse();
+    all
 }
 
 /// A viewer's path, from its receiver reports; times in seconds.

@@ -43,7 +43,7 @@ function table(id, columns, rows, none) {
   place.replaceChildren(made);
 }
 
-function show({ version, uptime, door, streams, viewers, rooms, publishers }) {
+function show({ version, uptime, door, streams, viewers, rooms, publishers, failures = [] }) {
   $('summary').textContent = `looprtc ${version}, running for ${time(uptime)} · ${door?.connections ?? 0} connections, `
     + `${publishers ?? 0} publishers`;
   table('streams', ['Stream', 'State', 'Viewers', 'Bitrate', 'Codecs'],
@@ -51,6 +51,9 @@ function show({ version, uptime, door, streams, viewers, rooms, publishers }) {
   table('viewers', ['Viewer', 'Stream', 'Since', 'Bitrate', 'Round trip', 'Loss', 'Jitter'],
     viewers.map((v) => [v.client ?? '–', v.stream, time(v.seconds), bitrate((v.bytes * 8) / Math.max(v.seconds, 1)),
       number(v.roundTripMs, 'ms', 1), number(v.lossPercent, '%', 1), number(v.jitterMs, 'ms', 1)]), 'Nobody is watching.');
+  $('failures').closest('section').hidden = failures.length === 0;
+  table('failures', ['Session', 'Client', 'Ago', 'Why'],
+    failures.map((f) => [`${f.role} of ${f.stream}`, f.client ?? '–', time(f.secondsAgo), f.why]), '');
   table('rooms', ['Room', 'People'], rooms.map((r) => [r.name ?? '–', String(r.participants)]), 'All rooms are empty.');
 }
 

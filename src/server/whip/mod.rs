@@ -21,6 +21,7 @@
 
 mod config;
 mod create;
+mod failures;
 mod host;
 mod media;
 mod patch;
@@ -29,19 +30,23 @@ mod reply;
 mod tests;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use turn_types::stun::message::TransactionId;
 
+use self::failures::Failures;
 use self::reply::Cors;
 use crate::driver::{EventLoop, PeerId};
-use crate::proto::peer::{ConnectionState, IceGatheringState, PeerEvent};
+use crate::proto::peer::{ConnectionState, IceGatheringState, PeerError, PeerEvent};
+use crate::seldom::seldom;
 use crate::server::http::{Request, RequestId, Response};
 use crate::server::quota::{Held, Rates};
 use crate::signaling::whip::sdpfrag;
 
 pub use self::config::{Origins, WhipConfig};
+pub use self::failures::SessionFailure;
 pub use self::host::{Refusal, StreamHost};
 
 /// Kind of a session.
@@ -100,6 +105,7 @@ pub struct WhipServer {
     /// Deadlines of sessions that are not answered or not connected.
     due: BTreeSet<(Instant, SessionId)>,
     responses: VecDeque<(RequestId, Response)>,
+    failures: Failures,
     stats: WhipStats,
 }
 
@@ -158,6 +164,7 @@ impl WhipServer {
             peers: HashMap::new(),
             due: BTreeSet::new(),
             responses: VecDeque::new(),
+            failures: Failures::default(),
             stats: WhipStats::default(),
         }
     }
@@ -255,7 +262,7 @@ impl WhipServer {
                 self.answer(net, id);
             }
             PeerEvent::ConnectionStateChange(state) => self.on_state(net, id, peer, *state),
-            PeerEvent::Error(error) => log::info!("peer {peer}: {error}"),
+            PeerEvent::Error(error) => self.on_error(id, peer, error),
             _ => {}
         }
     }
@@ -313,6 +320,11 @@ impl WhipServer {
         })
     }
 
+    /// Returns the sessions whose peer reported an error, the oldest first; the last 32 are remembered.
+    pub fn failures(&self) -> impl Iterator<Item = &SessionFailure> + '_ {
+        self.failures.iter()
+    }
+
     /// Returns the statistics so far.
     #[must_use]
     pub fn stats(&self) -> WhipStats {
@@ -367,7 +379,11 @@ impl WhipServer {
         }
         let known = session.filter(|s| self.sessions.get(s).is_some_and(|s| s.kind == kind));
         let Some(session) = known else {
-            let detail = "it has ended, or never was; make a new one by POST";
+            let why = session.and_then(|session| self.failures.why(session));
+            let detail = match why {
+                Some(why) => format!("it has failed: {why}"),
+                None => "it has ended, or never was; make a new one by POST".to_owned(),
+            };
             return Some(Response::problem(404, "No such session", detail));
         };
         if request.method == "DELETE" {
@@ -381,6 +397,28 @@ impl WhipServer {
     fn respond(&mut self, id: RequestId, cors: &Cors, response: Response) {
         self.stats.refused += u64::from(response.status >= 400);
         self.responses.push_back((id, cors.apply(response)));
+    }
+
+    /// Remembers why a session fails. A failed handshake is a warning: it is not the network, and somebody has to repair it.
+    fn on_error(&mut self, id: SessionId, peer: PeerId, error: &PeerError) {
+        let Some(session) = self.sessions.get(&id) else {
+            return log::info!("peer {peer}: {error}");
+        };
+        let Session {
+            kind, name, client, ..
+        } = session;
+        match error {
+            PeerError::Handshake(_) => seldom!(warn, "{kind} of {name} ({client}): {error}"),
+            _ => log::info!("{kind} of {name} ({client}): {error}"),
+        }
+        let failure = SessionFailure {
+            kind: *kind,
+            name: name.clone(),
+            client: *client,
+            at: Instant::now(),
+            why: error.to_string(),
+        };
+        self.failures.note(id, failure);
     }
 
     fn on_state(
@@ -447,6 +485,15 @@ impl WhipServer {
     }
 }
 
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Publish => "publisher",
+            Self::View => "viewer",
+        })
+    }
+}
+
 impl Kind {
     fn path(self, config: &WhipConfig) -> &str {
         match self {
@@ -472,8 +519,8 @@ impl SessionId {
     }
 }
 
-impl std::fmt::Display for SessionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
     }
 }

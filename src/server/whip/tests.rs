@@ -277,6 +277,37 @@ fn published_media_is_watched() {
     assert_eq!(world.ask(post("/whip/cam", &offer)).status, 201);
 }
 
+/// The certificate is not that of the offer.
+#[test]
+fn a_session_that_fails_is_remembered_with_its_reason() {
+    let mut world = World::new(WhipConfig::default());
+    let (client, _, offer) = world.offerer(Kind::Publish);
+    let at = offer.find("a=fingerprint:sha-256 ").unwrap() + "a=fingerprint:sha-256 ".len();
+    let mut forged = offer.clone();
+    let digit = if &offer[at..=at] == "0" { "1" } else { "0" };
+    forged.replace_range(at..=at, digit);
+    let created = world.ask(post("/whip/cam", &forged));
+    let answer = SessionDescription::answer(text(&created));
+    world.net.peer(client).unwrap().receive(answer).unwrap();
+    let failure = world.until("the failure", |world| world.whip.failures().next().cloned());
+    assert_eq!(
+        (failure.kind, failure.name.as_str()),
+        (Kind::Publish, "cam")
+    );
+    assert_eq!(failure.client, request("GET", "/").client.ip());
+    assert!(failure.why.contains("fingerprint"), "{}", failure.why);
+    world.until("the session to end", |world| {
+        world.whip.sessions().next().is_none().then_some(())
+    });
+    // The client hears it with its next request.
+    let gone = world.ask(request("DELETE", header(&created, "location")));
+    let detail = problem(&gone);
+    assert!(
+        detail.contains("it has failed: ") && detail.contains("fingerprint"),
+        "{detail}"
+    );
+}
+
 #[test]
 fn restart_and_trickle() {
     let mut world = World::new(WhipConfig::default());
