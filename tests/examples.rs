@@ -1,4 +1,4 @@
-//! Runs the examples and checks that they do their work: those with a page in a real Chromium.
+//! Runs the examples and checks that they do their work: those with a page in a real Chromium, and in Firefox.
 //!
 //! `cargo test` builds the examples as well; `cargo test --test examples` alone runs those built last.
 //!
@@ -306,4 +306,58 @@ fn bandwidth_estimation_from_disk() {
         "bandwidth_estimation_from_disk",
         "bandwidth_estimation_from_disk",
     );
+}
+
+/// What differs most between browsers: data channels, trickled candidates, restarts, ICE-TCP, RTCP.
+#[test]
+fn firefox_connects() {
+    let _guard = shared();
+    for name in [
+        "data_channels",
+        "trickle_ice",
+        "ice_restart",
+        "ice_tcp",
+        "rtcp_processing",
+    ] {
+        chromium::in_firefox(name, example(name));
+    }
+}
+
+#[test]
+fn firefox_shows_and_sends_video() {
+    let _guard = alone();
+    for name in ["simulcast", "insertable_streams"] {
+        chromium::in_firefox(name, example(name));
+    }
+}
+
+/// The others take four minutes: `cargo test --test examples firefox -- --ignored`.
+#[test]
+#[ignore = "four minutes; the two tests above are the part of it that is always run"]
+fn firefox_runs_all_others() {
+    let _guard = alone();
+    for (scenario, name) in [
+        ("data_channels_paste", "data_channels"),
+        ("data_channels_create", "data_channels_create"),
+        ("data_channels_create_paste", "data_channels_create"),
+        ("ice_single_port", "ice_single_port"),
+        ("play_from_disk", "play_from_disk"),
+        (
+            "play_from_disk_renegotiation",
+            "play_from_disk_renegotiation",
+        ),
+        ("reflect", "reflect"),
+        ("rtp_to_webrtc_vp8", "rtp_to_webrtc"),
+        ("rtp_to_webrtc_gstreamer", "rtp_to_webrtc"),
+        ("rtp_forwarder_vp8", "rtp_forwarder"),
+        ("save_to_disk", "save_to_disk"),
+        ("broadcast", "broadcast"),
+        ("swap_tracks", "swap_tracks"),
+        (
+            "bandwidth_estimation_from_disk",
+            "bandwidth_estimation_from_disk",
+        ),
+    ] {
+        chromium::in_firefox(scenario, example(name));
+    }
 }

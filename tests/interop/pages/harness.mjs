@@ -54,6 +54,10 @@ export const text = (page, selector) => page.locator(selector).first().textConte
 export const shows = (page, selector, pattern) =>
   until(`${selector} to show ${pattern}`, async () => pattern.exec(await text(page, selector)));
 
+/** How many lines of the page's log are of somebody. */
+export const heard = (page, who) => page.locator('#log .who')
+  .evaluateAll((all, name) => all.filter((element) => element.textContent.trim() === name).length, who);
+
 export async function photograph(page, name) {
   const dir = process.env.SCREENSHOTS;
   if (!dir) return;

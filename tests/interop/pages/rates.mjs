@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Example, ffmpeg, photograph, SECONDS, shows, sleep, until } from './harness.mjs';
+import { Example, ffmpeg, heard, photograph, SECONDS, shows, sleep, until } from './harness.mjs';
 import { NarrowPath } from './narrow.mjs';
 
 const RATES = [300, 1000, 2500];
@@ -31,23 +31,25 @@ export const rates = {
     // The page cannot decode before it has a keyframe: it is asked for, and seen to be.
     await until('pictures', () => page.evaluate(() => $('video').videoWidth > 0));
     for (const kind of ['SR', 'TWCC']) {
-      await until(`${kind} on the page`, () => page.locator(`#log li:has(.who:text-is("${kind}"))`).count());
+      await until(`${kind} on the page`, () => heard(page, kind));
     }
     await photograph(page, 'rtcp_processing');
   },
 
   /** Up to the best on a good path, down on a bad one, and up again, which takes its time. */
-  async bandwidth_estimation_from_disk(open) {
+  async bandwidth_estimation_from_disk(open, browser) {
     const dir = mkdtempSync(join(tmpdir(), 'rates-'));
     const path = new NarrowPath();
     try {
       const example = new Example('--http', '127.0.0.1:0', ...await film(dir));
       const page = await open('about:blank');
-      await path.attach(page);
+      // What drives Firefox here cannot rewrite answers.
+      if (browser !== 'firefox') await path.attach(page);
       await page.goto(await example.url());
       await shows(page, '#state', /^Connected$/);
       await until('the best quality', async () => await width(page) === 480, 60);
       await photograph(page, 'bandwidth_estimation_from_disk');
+      if (browser === 'firefox') return;
       path.kbit = 700;
       await until('a lesser quality', async () => await width(page) < 480, 60);
       await sleep(3 * SECONDS);

@@ -126,7 +126,7 @@ async function shown(open, name, flags, start, saysGoodbye) {
 
 const flags = (codec) => ['--stream', `${codec}@${port}`, '--stream', `opus@${port + 2}`];
 
-/** Chromium's fake camera and microphone, decoded by ffmpeg from the SDP file. */
+/** The browser's fake camera and microphone, decoded by ffmpeg from the SDP file. */
 async function forwarded(open, codec) {
   const dir = mkdtempSync(join(tmpdir(), 'forward-'));
   const sdp = join(dir, 'forwarded.sdp');
@@ -153,10 +153,13 @@ async function forwarded(open, codec) {
     const page = await open(url);
     await shows(page, '#state', /^Connected$/);
     await check(player, 'one page');
-    await shows(page, '#figures', new RegExp(`^${codec}, \\d+ × \\d+, \\d+ frames, \\d+ keyframes`, 'i'));
+    await shows(page, '#figures', new RegExp(`^${codec}, \\d+ × \\d+, \\d+ frames(, \\d+ keyframes)?$`, 'i'));
     await photograph(page, `rtp_forwarder_${codec}`);
     const { keyFramesEncoded } = await page.evaluate(() => sent());
-    await until('a keyframe that was asked for', async () => (await page.evaluate(() => sent())).keyFramesEncoded > keyFramesEncoded);
+    // Firefox does not count them.
+    if (keyFramesEncoded !== undefined) {
+      await until('a keyframe that was asked for', async () => (await page.evaluate(() => sent())).keyFramesEncoded > keyFramesEncoded);
+    }
     if (codec === 'h264') assert.match(readFileSync(sdp, 'utf8'), /sprop-parameter-sets=/);
     // Another page takes over, and the player goes on: it is one stream still.
     await page.close();
