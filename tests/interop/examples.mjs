@@ -8,6 +8,7 @@
 import { access } from './pages/access.mjs';
 import { launch } from './pages/browsers.mjs';
 import { channels } from './pages/channels.mjs';
+import { clock } from './pages/clock.mjs';
 import { embed } from './pages/embed.mjs';
 import { running, SECONDS, Unavailable } from './pages/harness.mjs';
 import { media } from './pages/media.mjs';
@@ -24,6 +25,7 @@ import { streams } from './pages/streams.mjs';
 const scenarios = {
   ...access,
   ...channels,
+  ...clock,
   ...embed,
   ...media,
   ...network,

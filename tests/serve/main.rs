@@ -45,6 +45,13 @@ fn a_player_says_what_is_missing() {
     in_chromium("serve_nothing_to_see");
 }
 
+/// A viewer who comes late is as little behind the camera as one who was there.
+#[test]
+fn a_live_pipe_by_a_clock_in_its_pictures() {
+    let _guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    chromium::in_real_time("pipe_clock", env!("CARGO_BIN_EXE_looprtc"));
+}
+
 /// Watching, publishing, a room and a call with Chromium.
 mod firefox {
     use super::*;
