@@ -393,6 +393,82 @@ fn source_ip(bound: IpAddr, source: IpAddr) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::Command;
+    use std::sync::Mutex;
+
+    /// Warnings logged by this process.
+    static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    struct Warnings;
+
+    impl log::Log for Warnings {
+        fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+            metadata.level() <= log::Level::Warn
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            let text = record.args().to_string();
+            WARNINGS.lock().unwrap().push(text);
+        }
+
+        fn flush(&self) {}
+    }
+
+    /// Asks for 1 GiB: more than any system gives without a privilege.
+    #[test]
+    #[ignore = "needs a process of its own, without privileges; the test below runs it"]
+    fn a_small_receive_buffer() {
+        log::set_logger(&Warnings).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
+        let config = UdpConfig::from("127.0.0.1:0".parse::<SocketAddr>().unwrap());
+        for _ in 0..3 {
+            Udp::bind(&config, Owner::Shared, 1 << 30, 16).unwrap();
+        }
+        let warnings = WARNINGS.lock().unwrap();
+        let [text] = &warnings[..] else {
+            panic!("{warnings:?}");
+        };
+        assert!(text.contains("where 1048576 KiB were asked for"), "{text}");
+        assert!(text.contains("net.core.rmem_max=1073741824"), "{text}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_receive_buffer_smaller_than_requested_is_said_once() {
+        let program = std::env::current_exe().unwrap();
+        let without = ["--bounding-set=-net_admin", "--inh-caps=-net_admin"];
+        let run = |through: &[&str]| {
+            let test = "driver::udp::tests::a_small_receive_buffer";
+            let mut words = through.iter().map(std::ffi::OsStr::new).collect::<Vec<_>>();
+            words.push(program.as_os_str());
+            let mut command = Command::new(words[0]);
+            command
+                .args(&words[1..])
+                .args(["--exact", test, "--ignored"]);
+            command.output().unwrap()
+        };
+        let may_drop = Command::new("setpriv").args(without).arg("true").output();
+        let output = match may_drop.is_ok_and(|run| run.status.success()) {
+            true => run(&["setpriv", without[0], without[1]]),
+            // Whoever has no privileges needs not drop any.
+            false => run(&[]),
+        };
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("1 passed"), "{text}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn sockets_have_the_receive_buffer_that_the_system_allows() {
+        let config = UdpConfig::from("127.0.0.1:0".parse::<SocketAddr>().unwrap());
+        let wanted = crate::driver::LoopConfig::default().socket_buffer;
+        let udp = Udp::bind(&config, Owner::Shared, wanted, 16).unwrap();
+        let given = udp.state.recv_buffer_size(UdpSockRef::from(&udp.socket));
+        let most = std::fs::read_to_string("/proc/sys/net/core/rmem_max").unwrap();
+        let most: usize = most.trim().parse().unwrap();
+        let given = given.unwrap();
+        assert!(given >= wanted.min(most), "{given} of {wanted}, {most}");
+    }
 
     #[test]
     fn what_the_system_does_not_take_waits_up_to_a_limit() {
