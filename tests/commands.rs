@@ -124,8 +124,20 @@ const CASES: &[Case] = &[
         "-re -f lavfi -i testsrc=s=320x180:r=15:d=3 -c:v libx264 -preset ultrafast -pix_fmt yuv420p",
     )
     .makes(&["cam.sdp"]),
-    runs("looprtc serve yard=rtp:cam.sdp", &[OPEN, "stream yard"])
-        .before("sed s/hall/yard/ hall.sdp > cam.sdp"),
+    // With the command before it, against a real RTSP server: somebody watches.
+    runs(
+        "looprtc serve yard=rtp:cam.sdp",
+        &[OPEN, "stream yard", "saved tmp/yard.h264"],
+    )
+    .before(
+        "setsid timeout 90 rtsp-camera 8554 >camera.log 2>&1 & more=$!
+         until grep -q ready camera.log; do sleep 0.1; done
+         setsid timeout 90 \\
+             ffmpeg -v error -rtsp_transport tcp -i rtsp://127.0.0.1:8554/stream -an -c copy -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5004 &
+         more=\"$more $!\"
+         (until looprtc play http://localhost:8080/whep/yard --seconds 3 --dir tmp; do sleep 1; done) &",
+    )
+    .makes(&["tmp/yard.h264"]),
     ends(
         "ffmpeg -v error -rtsp_transport tcp -i rtsp://camera.local/stream -map 0:v -c:v copy -f rtp rtp://127.0.0.1:5004 -map 0:a -c:a libopus -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5006 &",
         &[],
@@ -570,7 +582,14 @@ fn missing() -> Option<String> {
     let programs = ["curl", "ffmpeg", "ffplay", "jq", "man", "openssl"];
     let has = |program: &&str| works("bash", &["-c", &format!("command -v {program}")]);
     let lacking: Vec<_> = programs.iter().filter(|program| !has(program)).collect();
-    (!lacking.is_empty()).then(|| format!("{lacking:?} are not installed (tests/setup does it)"))
+    if !lacking.is_empty() {
+        return Some(format!(
+            "{lacking:?} are not installed (tests/setup does it)"
+        ));
+    }
+    let rtsp = "import gi; gi.require_version('GstRtspServer', '1.0')";
+    let has_rtsp = works("/usr/bin/python3", &["-c", rtsp]);
+    (!has_rtsp).then(|| "there is no GStreamer RTSP server (tests/setup installs it)".to_owned())
 }
 
 /// A directory with all that the commands name.
@@ -599,6 +618,7 @@ impl Place {
         let camera = "#!/bin/sh\nexec ffmpeg -nostdin -v error -re -f lavfi -i testsrc=s=320x180:r=15 -c:v libx264 \
                       -preset ultrafast -tune zerolatency -profile:v baseline -pix_fmt yuv420p -g 15 -f h264 -\n";
         place.program("rpicam-vid", camera);
+        place.program("rtsp-camera", include_str!("interop/peers/rtsp_camera.py"));
         let film = "ffmpeg -nostdin -v error -f lavfi -i testsrc=s=320x180:r=15:d=3 -c:v libx264 -preset ultrafast \
                     -profile:v baseline -pix_fmt yuv420p -g 15 film.mp4";
         let certificate = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 \
