@@ -2,51 +2,17 @@
 
 use std::fmt;
 use std::io::Read as _;
-use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use looprtc::proto::ice::IceServer;
-use looprtc::server::turn::Cidr;
 use toml_span::value::{Table, ValueInner};
 use toml_span::{Span, Value};
 
 use super::settings::{self, Secret, Settings};
+use super::table::{Kind, SETTINGS, Setting};
 
 /// The longest file that is read, in bytes.
 const MAX_FILE: usize = 1 << 20;
-
-/// The keys at the top.
-const KEYS: &[&str] = &[
-    "listen",
-    "certificate",
-    "key",
-    "self-signed",
-    "token",
-    "token-file",
-    "publish-token",
-    "publish-token-file",
-    "stats-token",
-    "stats-token-file",
-    "open",
-    "allow-origins",
-    "udp-port",
-    "external",
-    "ice-servers",
-    "testcard",
-    "rooms",
-    "calls",
-    "max-peers",
-    "max-per-client",
-    "max-connections-per-client",
-    "offers-per-second",
-    "trusted-proxies",
-    "proxy-protocol",
-    "base-path",
-    "sources",
-    "turn",
-];
-
-/// The keys of `[turn]`.
-const TURN_KEYS: &[&str] = &["enabled", "listen", "secret-file", "ports", "allow-peers"];
 
 /// The keys of one of the `[[ice-servers]]`.
 const SERVER_KEYS: &[&str] = &["urls", "username", "credential"];
@@ -87,11 +53,16 @@ pub fn read(text: &str, settings: &mut Settings) -> Result<(), FileError> {
         reader.error(error.span, format!("this is not TOML: {what}"))
     })?;
     let mut table = reader.table(&mut document, "the file")?;
-    reader.check_keys(&table, KEYS, "")?;
-    reader.door(&mut table, settings)?;
-    reader.services(&mut table, settings)?;
+    let mut known = keys("");
+    known.extend(["sources", "turn"]);
+    reader.check_keys(&table, &known, "")?;
+    reader.section("", &mut table, settings)?;
     if let Some(mut turn) = take(&mut table, "turn") {
-        reader.turn(&mut turn, settings)?;
+        let mut table = reader.table(&mut turn, "turn")?;
+        reader.check_keys(&table, &keys("turn"), "turn")?;
+        // Writing the section asks for the server, unless it says otherwise.
+        settings.turn.enabled = true;
+        reader.section("turn", &mut table, settings)?;
     }
     if let Some(mut sources) = take(&mut table, "sources") {
         reader.sources(&mut sources, settings)?;
@@ -99,82 +70,62 @@ pub fn read(text: &str, settings: &mut Settings) -> Result<(), FileError> {
     Ok(())
 }
 
+/// Returns the keys of a section.
+fn keys(section: &str) -> Vec<&'static str> {
+    let settings = SETTINGS.iter().filter(|s| s.section == section);
+    settings.map(|setting| setting.key).collect()
+}
+
 struct Reader<'t> {
     text: &'t str,
 }
 
 impl Reader<'_> {
-    fn door(&self, table: &mut Table<'_>, settings: &mut Settings) -> Result<(), FileError> {
-        if let Some(value) = take(table, "listen") {
-            settings.listen = self.parsed(value, "listen", settings::listen)?;
-        }
-        for (key, to) in [
-            ("certificate", &mut settings.certificate),
-            ("key", &mut settings.key),
-            ("token-file", &mut settings.token_file),
-            ("publish-token-file", &mut settings.publish_token_file),
-            ("stats-token-file", &mut settings.stats_token_file),
-        ] {
-            if let Some(value) = take(table, key) {
-                *to = Some(self.string(value, key)?);
+    fn section(
+        &self,
+        section: &str,
+        table: &mut Table<'_>,
+        settings: &mut Settings,
+    ) -> Result<(), FileError> {
+        for setting in SETTINGS.iter().filter(|s| s.section == section) {
+            if let Some(value) = take(table, setting.key) {
+                self.setting(setting, value, settings)?;
             }
         }
-        for (key, to) in [
-            ("token", &mut settings.token),
-            ("publish-token", &mut settings.publish_token),
-            ("stats-token", &mut settings.stats_token),
-        ] {
-            if let Some(value) = take(table, key) {
-                *to = Some(Secret(self.string(value, key)?));
-            }
-        }
-        if let Some(value) = take(table, "trusted-proxies") {
-            let range = |text: &str| text.parse::<Cidr>();
-            settings.trusted_proxies = self.list(value, "trusted-proxies", range)?;
-        }
-        if let Some(value) = take(table, "allow-origins") {
-            settings.allow_origins = self.list(value, "allow-origins", settings::origin)?;
-        }
-        self.flag(table, "proxy-protocol", &mut settings.proxy_protocol)?;
-        if let Some(value) = take(table, "base-path") {
-            settings.base_path = self.parsed(value, "base-path", settings::base_path)?;
-        }
-        self.flag(table, "self-signed", &mut settings.self_signed)?;
-        self.flag(table, "open", &mut settings.open)
+        Ok(())
     }
 
-    fn services(&self, table: &mut Table<'_>, settings: &mut Settings) -> Result<(), FileError> {
-        self.flag(table, "testcard", &mut settings.testcard)?;
-        self.flag(table, "rooms", &mut settings.rooms)?;
-        self.flag(table, "calls", &mut settings.calls)?;
-        if let Some(value) = take(table, "udp-port") {
-            settings.udp_port = self.number(value, "udp-port", 0, 65535)? as u16;
-        }
-        if let Some(value) = take(table, "max-peers") {
-            settings.max_peers = self.number(value, "max-peers", 1, 1_000_000)? as usize;
-        }
-        for (key, to) in [
-            ("max-per-client", &mut settings.max_per_client),
-            (
-                "max-connections-per-client",
-                &mut settings.max_connections_per_client,
-            ),
-        ] {
-            if let Some(value) = take(table, key) {
-                *to = self.number(value, key, 1, 1_000_000)? as usize;
+    fn setting(
+        &self,
+        setting: &Setting,
+        value: Value<'_>,
+        settings: &mut Settings,
+    ) -> Result<(), FileError> {
+        let key = setting.key;
+        match &setting.kind {
+            Kind::Flag(field) | Kind::On(field) => *field(settings) = self.flag(value, key)?,
+            Kind::Number { range, set, .. } => set(settings, self.number(value, key, range)?),
+            Kind::Text(field) => *field(settings) = Some(self.string(value, key)?),
+            Kind::Secret(field) => *field(settings) = Some(Secret(self.string(value, key)?)),
+            Kind::Parsed { set, .. } => {
+                let span = value.span;
+                let text = self.string(value, key)?;
+                let set = set(settings, &text);
+                set.map_err(|what| self.error(span, format!("{key} {text:?}: {what}")))?;
             }
+            Kind::List { set, .. } => {
+                let (spans, texts): (Vec<_>, Vec<_>) = self.list(value, key)?.into_iter().unzip();
+                set(settings, &texts).map_err(|(at, what)| {
+                    let (span, text) = (spans[at], &texts[at]);
+                    self.error(span, format!("{key} {text:?}: {what}"))
+                })?;
+            }
+            Kind::IceServers => settings.gateway.ice_servers = self.ice_servers(value)?,
         }
-        if let Some(value) = take(table, "offers-per-second") {
-            settings.offers_per_second =
-                self.number(value, "offers-per-second", 1, 1_000_000)? as u32;
-        }
-        if let Some(value) = take(table, "external") {
-            let ip = |text: &str| text.parse::<IpAddr>().map_err(|error| error.to_string());
-            settings.external = self.list(value, "external", ip)?;
-        }
-        let Some(mut servers) = take(table, "ice-servers") else {
-            return Ok(());
-        };
+        Ok(())
+    }
+
+    fn ice_servers(&self, mut servers: Value<'_>) -> Result<Vec<IceServer>, FileError> {
         let span = servers.span;
         let ValueInner::Array(servers) = servers.take() else {
             return Err(self.error(
@@ -182,11 +133,8 @@ impl Reader<'_> {
                 "ice-servers: expected [[ice-servers]] sections, or a list of URLs",
             ));
         };
-        settings.ice_servers = Vec::new();
-        for server in servers {
-            settings.ice_servers.push(self.ice_server(server)?);
-        }
-        Ok(())
+        let read = servers.into_iter().map(|server| self.ice_server(server));
+        read.collect()
     }
 
     fn ice_server(&self, mut value: Value<'_>) -> Result<IceServer, FileError> {
@@ -198,7 +146,8 @@ impl Reader<'_> {
             let mut table = self.table(&mut value, "ice-servers")?;
             self.check_keys(&table, SERVER_KEYS, "ice-servers")?;
             if let Some(urls) = take(&mut table, "urls") {
-                server.urls = self.list(urls, "urls", |text| Ok(text.to_owned()))?;
+                let urls = self.list(urls, "urls")?.into_iter();
+                server.urls = urls.map(|(_, url)| url).collect();
             }
             for (key, to) in [
                 ("username", &mut server.username),
@@ -217,28 +166,6 @@ impl Reader<'_> {
         }
         settings::check_ice_server(&server).map_err(|what| self.error(span, what))?;
         Ok(server)
-    }
-
-    fn turn(&self, value: &mut Value<'_>, settings: &mut Settings) -> Result<(), FileError> {
-        let mut table = self.table(value, "turn")?;
-        self.check_keys(&table, TURN_KEYS, "turn")?;
-        let turn = &mut settings.turn;
-        // Who writes the section wants the server, unless it is said otherwise.
-        turn.enabled = true;
-        self.flag(&mut table, "enabled", &mut turn.enabled)?;
-        if let Some(value) = take(&mut table, "listen") {
-            turn.listen = self.list(value, "listen", settings::turn_listen)?;
-        }
-        if let Some(value) = take(&mut table, "secret-file") {
-            turn.secret_file = Some(self.string(value, "secret-file")?);
-        }
-        if let Some(value) = take(&mut table, "ports") {
-            turn.ports = Some(self.parsed(value, "ports", settings::ports)?);
-        }
-        if let Some(value) = take(&mut table, "allow-peers") {
-            turn.allow_peers = self.list(value, "allow-peers", |text| text.parse::<Cidr>())?;
-        }
-        Ok(())
     }
 
     fn sources(&self, value: &mut Value<'_>, settings: &mut Settings) -> Result<(), FileError> {
@@ -265,27 +192,23 @@ impl Reader<'_> {
         }
     }
 
-    fn flag(&self, table: &mut Table<'_>, key: &str, to: &mut bool) -> Result<(), FileError> {
-        let Some(mut value) = take(table, key) else {
-            return Ok(());
-        };
+    fn flag(&self, mut value: Value<'_>, key: &str) -> Result<bool, FileError> {
         match value.take() {
-            ValueInner::Boolean(flag) => *to = flag,
-            other => return Err(self.wanted(value.span, key, "true or false", &other)),
+            ValueInner::Boolean(flag) => Ok(flag),
+            other => Err(self.wanted(value.span, key, "true or false", &other)),
         }
-        Ok(())
     }
 
     fn number(
         &self,
         mut value: Value<'_>,
         key: &str,
-        least: i64,
-        most: i64,
+        range: &RangeInclusive<i64>,
     ) -> Result<i64, FileError> {
         match value.take() {
-            ValueInner::Integer(number) if (least..=most).contains(&number) => Ok(number),
+            ValueInner::Integer(number) if range.contains(&number) => Ok(number),
             ValueInner::Integer(number) => {
+                let (least, most) = (range.start(), range.end());
                 let what =
                     format!("{key}: expected a number from {least} to {most}, found {number}");
                 Err(self.error(value.span, what))
@@ -294,24 +217,15 @@ impl Reader<'_> {
         }
     }
 
-    fn list<T>(
-        &self,
-        mut value: Value<'_>,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<Vec<T>, FileError> {
+    /// Returns the texts of a list, each with its place.
+    fn list(&self, mut value: Value<'_>, key: &str) -> Result<Vec<(Span, String)>, FileError> {
         match value.take() {
             ValueInner::Array(values) => {
-                let read = |value| self.parsed(value, key, &parse);
-                values.into_iter().map(read).collect()
+                let text = |value: Value<'_>| Ok((value.span, self.string(value, key)?));
+                values.into_iter().map(text).collect()
             }
             // A single one needs no brackets.
-            ValueInner::String(text) => {
-                let one = parse(&text);
-                Ok(vec![one.map_err(|what| {
-                    self.error(value.span, format!("{key} {text:?}: {what}"))
-                })?])
-            }
+            ValueInner::String(text) => Ok(vec![(value.span, text.into_owned())]),
             other => Err(self.wanted(
                 value.span,
                 key,
@@ -319,17 +233,6 @@ impl Reader<'_> {
                 &other,
             )),
         }
-    }
-
-    fn parsed<T>(
-        &self,
-        value: Value<'_>,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Result<T, FileError> {
-        let span = value.span;
-        let text = self.string(value, key)?;
-        parse(&text).map_err(|what| self.error(span, format!("{key} {text:?}: {what}")))
     }
 
     /// Refuses keys that are not known, and says which may have been meant.
@@ -410,7 +313,8 @@ mod tests {
 
     #[test]
     fn the_example_says_the_defaults() {
-        assert_eq!(settings(EXAMPLE), Ok(Settings::default()));
+        let read = settings(EXAMPLE).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", Settings::default()));
     }
 
     /// What stands behind `#` right at the beginning of a line can be uncommented.
@@ -426,13 +330,13 @@ mod tests {
         }
         let all = settings(&proposed).unwrap();
         assert!(all.token.is_some() && all.turn.ports.is_some(), "{all:?}");
-        assert!(!all.sources.is_empty() && !all.ice_servers.is_empty());
+        assert!(!all.sources.is_empty() && !all.gateway.ice_servers.is_empty());
         let document = toml_span::parse(&proposed).unwrap();
         let explained = |pointer: &str| document.pointer(pointer).is_some();
-        for key in KEYS {
+        for key in keys("") {
             assert!(explained(&format!("/{key}")), "{key}");
         }
-        for key in TURN_KEYS {
+        for key in keys("turn") {
             assert!(explained(&format!("/turn/{key}")), "turn.{key}");
         }
         for key in SERVER_KEYS {
@@ -451,9 +355,10 @@ mod tests {
         )
         .unwrap();
         assert!(all.turn.enabled);
-        assert_eq!(settings(&all.to_toml()), Ok(all.clone()));
+        let again = settings(&all.to_toml()).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{all:?}"));
         all.token = Some(Secret("wonderland".into()));
-        all.ice_servers = vec![IceServer::turn("turn:b.example", "u", "wonderland")];
+        all.gateway.ice_servers = vec![IceServer::turn("turn:b.example", "u", "wonderland")];
         assert!(!all.to_toml().contains("wonderland"));
         assert!(!format!("{all:?}").contains("wonderland"));
     }

@@ -2,20 +2,20 @@
 
 mod file;
 pub(super) mod settings;
+mod table;
 
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches, Command, value_parser};
-use looprtc::proto::ice::IceServer;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
 use looprtc::server::gateway::{Gateway, GatewayConfig};
 use looprtc::server::streams::StreamState;
-use looprtc::server::turn::Cidr;
 
-use self::settings::{Secret, Settings};
+use self::settings::Settings;
+use self::table::{Heading, Kind, SETTINGS, Setting};
 use super::page::Page;
 use super::{Entry, Outcome, flag, list, option, value, values};
 use crate::Usage;
@@ -90,158 +90,30 @@ fn options(command: Command) -> Command {
             "print-config",
             "Print the settings that result from file and options, and exit",
         ))
-        .next_help_heading("Pages, WHIP and WHEP")
-        .args(door())
-        .next_help_heading("Peers")
-        .args(peers())
-        .next_help_heading("TURN server in the same process, for viewers behind strict firewalls")
-        .args(turn())
-        .next_help_heading("Features")
-        .args([
-            flag("no-testcard", "Do not serve the test card"),
-            flag("no-rooms", "Do not serve rooms"),
-            flag("no-calls", "Do not serve calls"),
-        ])
+        .args(Heading::ALL.into_iter().flat_map(args))
 }
 
-fn door() -> [Arg; 15] {
-    [
-        option(
-            "listen",
-            "ADDRESS[:PORT]",
-            "Address of pages, HTTP and WebSockets [default: 127.0.0.1:8080]",
-        )
-        .value_parser(settings::listen),
-        option(
-            "certificate",
-            "FILE",
-            "Certificate chain for TLS, PEM, the server's certificate first",
-        ),
-        option("key", "FILE", "Private key of the certificate, PEM"),
-        flag(
-            "self-signed",
-            "TLS with a certificate created at startup; browsers warn about it once",
-        ),
-        option(
-            "token-file",
-            "FILE",
-            "File with the token that clients need to watch, join rooms and call",
-        ),
-        option(
-            "token",
-            "TEXT",
-            "Same as text; visible in the process list, prefer a file",
-        ),
-        option(
-            "publish-token-file",
-            "FILE",
-            "File with the token that clients need to publish by WHIP [default: the token above]",
-        ),
-        option(
-            "publish-token",
-            "TEXT",
-            "Same as text; visible in the process list, prefer a file",
-        ),
-        option(
-            "stats-token-file",
-            "FILE",
-            "File with the token that shows other people's addresses and rooms in the statistics [default: the publish token]",
-        ),
-        option(
-            "stats-token",
-            "TEXT",
-            "Same as text; visible in the process list, prefer a file",
-        ),
-        flag("open", "Serve anybody, on any address, without a token"),
-        list(
-            "allow-origin",
-            "ORIGIN",
-            "Web pages that may use this server as its own pages do, and embed its player, for example \
-             https://www.example.org; * for any",
-        )
-        .value_parser(settings::origin),
-        list(
-            "trusted-proxy",
-            "RANGE",
-            "Reverse proxy whose X-Forwarded-For is trusted, for example 127.0.0.1 or 10.0.0.0/8",
-        )
-        .value_parser(value_parser!(Cidr)),
-        flag(
-            "proxy-protocol",
-            "Connections of trusted proxies begin with the PROXY protocol, version 1 or 2",
-        ),
-        option(
-            "base-path",
-            "PATH",
-            "Path of the pages at the reverse proxy, for example /cam [default: /]",
-        )
-        .value_parser(settings::base_path),
-    ]
-}
-
-fn peers() -> [Arg; 5] {
-    [
-        option(
-            "udp-port",
-            "PORT",
-            "UDP port shared by all peers [default: a free one]",
-        )
-        .value_parser(value_parser!(u16)),
-        list(
-            "external",
-            "ADDRESS",
-            "Public address that a router or cloud maps to this machine (1:1 NAT)",
-        )
-        .value_parser(value_parser!(IpAddr)),
-        list(
-            "ice-server",
-            "URL[,USER,PASSWORD]",
-            "STUN or TURN server, for this server and for the pages",
-        )
-        // Parsed later: an error must not show it with its password.
-        .value_parser(value_parser!(String)),
-        option(
-            "max-peers",
-            "N",
-            "Maximum number of simultaneous peers [default: 1024]",
-        )
-        .value_parser(settings::count),
-        option(
-            "max-per-client",
-            "N",
-            "Maximum number of viewers and publishers of one address, and as many in rooms [default: 100]",
-        )
-        .value_parser(settings::count),
-    ]
-}
-
-fn turn() -> [Arg; 5] {
-    [
-        flag("turn", "Run a TURN server; the pages use it"),
-        list(
-            "turn-listen",
-            "ADDRESS[:PORT]",
-            "Address of the TURN server, UDP and TCP [default: 0.0.0.0:3478 and [::]:3478]",
-        )
-        .value_parser(settings::turn_listen),
-        option(
-            "turn-secret-file",
-            "FILE",
-            "File with the secret for time-limited credentials [default: a new secret at each start]",
-        ),
-        option(
-            "turn-ports",
-            "FIRST-LAST",
-            "Ports of its relays [default: any free port]",
-        )
-        .value_parser(settings::ports),
-        list(
-            "turn-allow-peer",
-            "RANGE",
-            "Relay to this range too, for example 10.0.0.0/8 [default: public addresses only]",
-        )
-        .value_parser(value_parser!(Cidr)),
-    ]
+/// Returns the options below a heading.
+fn args(heading: Heading) -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().filter_map(move |setting| {
+        let given = setting.option.as_ref()?;
+        if given.heading != heading {
+            return None;
+        }
+        let arg = match &setting.kind {
+            Kind::Flag(_) | Kind::On(_) => flag(given.name, ""),
+            Kind::List { .. } | Kind::IceServers => list(given.name, given.value, ""),
+            _ => option(given.name, given.value, ""),
+        };
+        let arg = match given.value {
+            "" => arg,
+            _ => arg.value_parser(|text: &str| {
+                setting.check(text)?;
+                Ok::<_, String>(text.to_owned())
+            }),
+        };
+        Some(arg.help(setting.help(given)).help_heading(heading.text()))
+    })
 }
 
 fn run(options: &ArgMatches) -> Outcome {
@@ -272,47 +144,31 @@ fn read(options: &ArgMatches) -> Result<Settings, Usage> {
 
 /// Applies the command line, which takes precedence.
 fn over(s: &mut Settings, options: &ArgMatches) -> Result<(), Usage> {
-    let text = |name| value::<String>(options, name);
-    set(&mut s.listen, value::<SocketAddr>(options, "listen"));
-    let self_signed = options.get_flag("self-signed");
-    if self_signed || text("certificate").is_some() || text("key").is_some() {
-        (s.certificate, s.key) = (text("certificate"), text("key"));
-        s.self_signed = self_signed;
+    let is_given = |setting: &Setting| {
+        let option = setting.option.as_ref();
+        option.is_some_and(|o| options.value_source(o.name) == Some(ValueSource::CommandLine))
+    };
+    for keys in table::TOGETHER {
+        let together = || {
+            SETTINGS
+                .iter()
+                .filter(|setting| keys.contains(&setting.key))
+        };
+        if together().any(is_given) {
+            together().for_each(|setting| setting.clear(s));
+        }
     }
-    if text("token").is_some() || text("token-file").is_some() {
-        (s.token, s.token_file) = (text("token").map(Secret), text("token-file"));
+    for setting in SETTINGS.iter().filter(|setting| is_given(setting)) {
+        let Some(option) = &setting.option else {
+            continue;
+        };
+        let texts = match option.value {
+            "" => Vec::new(),
+            _ => values::<String>(options, option.name),
+        };
+        let applied = setting.apply(s, &texts);
+        applied.map_err(|error| Usage(format!("--{}: {error}", option.name)))?;
     }
-    if text("publish-token").is_some() || text("publish-token-file").is_some() {
-        s.publish_token = text("publish-token").map(Secret);
-        s.publish_token_file = text("publish-token-file");
-    }
-    if text("stats-token").is_some() || text("stats-token-file").is_some() {
-        s.stats_token = text("stats-token").map(Secret);
-        s.stats_token_file = text("stats-token-file");
-    }
-    s.open |= options.get_flag("open");
-    set_list(&mut s.allow_origins, values(options, "allow-origin"));
-    set(&mut s.udp_port, value(options, "udp-port"));
-    set(&mut s.max_peers, value(options, "max-peers"));
-    set(&mut s.max_per_client, value(options, "max-per-client"));
-    set_list(&mut s.trusted_proxies, values(options, "trusted-proxy"));
-    s.proxy_protocol |= options.get_flag("proxy-protocol");
-    set(&mut s.base_path, value(options, "base-path"));
-    set_list(&mut s.external, values(options, "external"));
-    let mut servers: Vec<IceServer> = Vec::new();
-    for text in values::<String>(options, "ice-server") {
-        let server = settings::ice_server(&text);
-        servers.push(server.map_err(|error| Usage(format!("--ice-server: {error}")))?);
-    }
-    set_list(&mut s.ice_servers, servers);
-    s.turn.enabled |= options.get_flag("turn");
-    set_list(&mut s.turn.listen, values(options, "turn-listen"));
-    s.turn.secret_file = text("turn-secret-file").or(s.turn.secret_file.take());
-    s.turn.ports = value::<RangeInclusive<u16>>(options, "turn-ports").or(s.turn.ports.take());
-    set_list(&mut s.turn.allow_peers, values(options, "turn-allow-peer"));
-    s.testcard &= !options.get_flag("no-testcard");
-    s.rooms &= !options.get_flag("no-rooms");
-    s.calls &= !options.get_flag("no-calls");
     let mut given = HashSet::new();
     for (name, url) in values::<(String, String)>(options, "source") {
         if !given.insert(name.clone()) {
@@ -323,18 +179,6 @@ fn over(s: &mut Settings, options: &ArgMatches) -> Result<(), Usage> {
         s.sources.insert(name, url);
     }
     Ok(())
-}
-
-fn set<T>(to: &mut T, given: Option<T>) {
-    if let Some(given) = given {
-        *to = given;
-    }
-}
-
-fn set_list<T>(to: &mut Vec<T>, given: Vec<T>) {
-    if !given.is_empty() {
-        *to = given;
-    }
 }
 
 fn serve(config: GatewayConfig) -> Outcome {

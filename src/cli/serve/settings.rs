@@ -14,10 +14,13 @@ use looprtc::server::turn::{Cidr, Credentials, PeerPolicy, TurnMachineConfig, Tu
 use looprtc::server::whip::Origins;
 use turn_types::stun::message::TransactionId;
 
-/// All of it. What `None` and empty mean stands in `contrib/looprtc.toml`.
-#[derive(Debug, Clone, PartialEq)]
+use super::table::{self, Kind, array, quoted};
+
+/// The values of all settings. `None` and empty values are explained in `contrib/looprtc.toml`.
+#[derive(Debug, Clone)]
 pub struct Settings {
-    pub listen: SocketAddr,
+    /// Settings that the gateway has in this form.
+    pub gateway: GatewayConfig,
     pub certificate: Option<String>,
     pub key: Option<String>,
     pub self_signed: bool,
@@ -27,21 +30,9 @@ pub struct Settings {
     pub publish_token_file: Option<String>,
     pub stats_token: Option<Secret>,
     pub stats_token_file: Option<String>,
-    pub open: bool,
     pub allow_origins: Vec<String>,
-    pub udp_port: u16,
-    pub external: Vec<IpAddr>,
-    pub ice_servers: Vec<IceServer>,
-    pub testcard: bool,
-    pub rooms: bool,
-    pub calls: bool,
-    pub max_peers: usize,
-    pub max_per_client: usize,
-    pub max_connections_per_client: usize,
-    pub offers_per_second: u32,
     pub trusted_proxies: Vec<Cidr>,
     pub proxy_protocol: bool,
-    pub base_path: String,
     pub sources: BTreeMap<String, String>,
     pub turn: Turn,
 }
@@ -68,9 +59,8 @@ impl std::fmt::Debug for Secret {
 
 impl Default for Settings {
     fn default() -> Self {
-        let config = GatewayConfig::default();
         Self {
-            listen: config.listen,
+            gateway: GatewayConfig::default(),
             certificate: None,
             key: None,
             self_signed: false,
@@ -80,21 +70,9 @@ impl Default for Settings {
             publish_token_file: None,
             stats_token: None,
             stats_token_file: None,
-            open: config.open,
             allow_origins: Vec::new(),
-            udp_port: config.udp_port,
-            external: config.external,
-            ice_servers: config.ice_servers,
-            testcard: config.testcard,
-            rooms: config.rooms,
-            calls: config.calls,
-            max_peers: config.max_peers,
-            max_per_client: config.max_per_client,
-            max_connections_per_client: config.max_connections_per_client,
-            offers_per_second: config.offers_per_second,
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
-            base_path: config.base_path,
             sources: BTreeMap::new(),
             turn: Turn {
                 enabled: false,
@@ -117,28 +95,17 @@ impl Settings {
             &self.publish_token_file,
         )?;
         let stats_token = secret("stats-token", &self.stats_token, &self.stats_token_file)?;
-        let config = GatewayConfig::default()
-            .listen(self.listen)
+        let config = self
+            .gateway
+            .clone()
             .tls(self.tls()?)
             .token(token.map(Token::new))
             .publish_token(publish_token.map(Token::new))
             .stats_token(stats_token.map(Token::new))
-            .open(self.open)
             .origins(origins(&self.allow_origins))
-            .udp_port(self.udp_port)
-            .external(self.external.clone())
-            .ice_servers(self.ice_servers.clone())
             .turn(self.turn()?)
             .sources(self.sources.clone().into_iter().collect())
-            .testcard(self.testcard)
-            .rooms(self.rooms)
-            .calls(self.calls)
-            .max_peers(self.max_peers)
-            .max_per_client(self.max_per_client)
-            .max_connections_per_client(self.max_connections_per_client)
-            .offers_per_second(self.offers_per_second)
-            .proxies(self.proxies()?)
-            .base_path(self.base_path.clone());
+            .proxies(self.proxies()?);
         config.check().map_err(|error| error.to_string())?;
         Ok(config)
     }
@@ -215,79 +182,47 @@ impl Settings {
                 .machine(machine)
                 .udp(self.turn.listen.clone())
                 .tcp(self.turn.listen.clone())
-                .external(self.external.clone())
+                .external(self.gateway.external.clone())
                 .ports(self.turn.ports.clone()),
         ))
     }
 
-    /// The settings as a configuration file has them. Secrets are left out, and said to be there.
+    /// Returns the settings in the form of a configuration file. Secrets are left out, and said to be there.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
-        let mut line = |key: &str, value: String| {
-            let _ = writeln!(text, "{key} = {value}");
-        };
-        line("listen", quoted(self.listen));
-        let mut path = |key: &str, value: &Option<String>| {
-            if let Some(value) = value {
-                line(key, quoted(value));
+        let mut section = "";
+        for setting in table::SETTINGS {
+            if setting.section != section {
+                section = setting.section;
+                let _ = writeln!(text, "\n[{section}]");
             }
-        };
-        path("certificate", &self.certificate);
-        path("key", &self.key);
-        path("token-file", &self.token_file);
-        path("publish-token-file", &self.publish_token_file);
-        path("stats-token-file", &self.stats_token_file);
-        line("self-signed", self.self_signed.to_string());
-        line("open", self.open.to_string());
-        line("allow-origins", array(&self.allow_origins));
-        line("udp-port", self.udp_port.to_string());
-        line("external", array(&self.external));
-        line("testcard", self.testcard.to_string());
-        line("rooms", self.rooms.to_string());
-        line("calls", self.calls.to_string());
-        line("max-peers", self.max_peers.to_string());
-        line("max-per-client", self.max_per_client.to_string());
-        let connections = self.max_connections_per_client;
-        line("max-connections-per-client", connections.to_string());
-        line("offers-per-second", self.offers_per_second.to_string());
-        line("trusted-proxies", array(&self.trusted_proxies));
-        line("proxy-protocol", self.proxy_protocol.to_string());
-        line("base-path", quoted(format!("{}/", self.base_path)));
-        for (key, secret) in [
-            ("token", &self.token),
-            ("publish-token", &self.publish_token),
-            ("stats-token", &self.stats_token),
-        ] {
-            if secret.is_some() {
-                let _ = writeln!(text, "# {key} is given, and not shown");
+            if let Some(value) = setting.to_toml(self) {
+                let _ = writeln!(text, "{} = {value}", setting.key);
+            }
+            match &setting.kind {
+                Kind::Secret(field) if field(&mut self.clone()).is_some() => {
+                    let _ = writeln!(text, "# {} is given, and not shown", setting.key);
+                }
+                Kind::IceServers => self.write_ice_servers(&mut text),
+                _ => {}
             }
         }
-        for server in &self.ice_servers {
-            let _ = writeln!(text, "\n[[ice-servers]]\nurls = {}", array(&server.urls));
-            if !server.username.is_empty() {
-                let _ = writeln!(text, "username = {}", quoted(&server.username));
-                text += "# credential is given, and not shown\n";
-            }
-        }
-        let turn = &self.turn;
-        let _ = writeln!(
-            text,
-            "\n[turn]\nenabled = {}\nlisten = {}",
-            turn.enabled,
-            array(&turn.listen)
-        );
-        if let Some(path) = &turn.secret_file {
-            let _ = writeln!(text, "secret-file = {}", quoted(path));
-        }
-        if let Some(ports) = &turn.ports {
-            let _ = writeln!(text, "ports = \"{}-{}\"", ports.start(), ports.end());
-        }
-        let ranges: Vec<_> = turn.allow_peers.iter().map(quoted).collect();
-        let _ = writeln!(text, "allow-peers = [{}]\n\n[sources]", ranges.join(", "));
+        text += "\n[sources]\n";
         for (name, url) in &self.sources {
             let _ = writeln!(text, "{} = {}", quoted(name), quoted(url));
         }
         text
+    }
+
+    fn write_ice_servers(&self, text: &mut String) {
+        for server in &self.gateway.ice_servers {
+            let urls = array(&server.urls);
+            let _ = writeln!(text, "\n[[ice-servers]]\nurls = {urls}");
+            if !server.username.is_empty() {
+                let _ = writeln!(text, "username = {}", quoted(&server.username));
+                *text += "# credential is given, and not shown\n";
+            }
+        }
     }
 }
 
@@ -442,14 +377,6 @@ pub fn check_ice_server(server: &IceServer) -> Result<(), String> {
     Ok(())
 }
 
-/// A number of at least one.
-pub fn count(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("expected a number of at least 1".into()),
-        parsed => parsed.map_err(|error: std::num::ParseIntError| error.to_string()),
-    }
-}
-
 /// `FIRST-LAST`.
 pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let range = text.split_once('-').and_then(|(first, last)| {
@@ -457,17 +384,4 @@ pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
         (first > 0 && first <= last).then_some(first..=last)
     });
     range.ok_or_else(|| "expected FIRST-LAST, for example 50000-50999".into())
-}
-
-fn quoted(value: impl ToString) -> String {
-    // TOML's basic strings escape as JSON's do.
-    serde_json::Value::from(value.to_string()).to_string()
-}
-
-fn array(values: &[impl ToString]) -> String {
-    let values: Vec<_> = values
-        .iter()
-        .map(|value| quoted(value.to_string()))
-        .collect();
-    format!("[{}]", values.join(", "))
 }

@@ -1,0 +1,743 @@
+//! The settings of `looprtc serve`, each declared once: key, option, range, explanation, and where the value is kept.
+//! The options, the reader of the configuration file, `--print-config` and `contrib/looprtc.toml` are made of this table;
+//! the defaults are those of [`Settings`] and the `GatewayConfig` in it.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use looprtc::proto::ice::IceServer;
+use looprtc::server::turn::Cidr;
+
+use super::settings::{self, Secret, Settings};
+
+/// A key of the configuration file.
+pub struct Setting {
+    /// The section it is in; empty: none.
+    pub section: &'static str,
+    pub key: &'static str,
+    /// Explanation in `contrib/looprtc.toml`, a line each; empty: the one of the key before covers this one.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "contrib/looprtc.toml is made of it, by a test")
+    )]
+    pub about: &'static [&'static str],
+    /// Value that `contrib/looprtc.toml` proposes where there is no default.
+    #[cfg_attr(not(test), allow(dead_code, reason = "see above"))]
+    pub example: &'static str,
+    /// `None`: only the configuration file has it.
+    pub option: Option<CliOption>,
+    pub kind: Kind,
+}
+
+/// An option of the command line.
+pub struct CliOption {
+    pub name: &'static str,
+    /// Name of the value; empty for a flag.
+    pub value: &'static str,
+    pub help: &'static str,
+    pub heading: Heading,
+}
+
+/// Part of the help text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heading {
+    Door,
+    Peers,
+    Turn,
+    Features,
+}
+
+impl Heading {
+    pub const ALL: [Self; 4] = [Self::Door, Self::Peers, Self::Turn, Self::Features];
+
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Door => "Pages, WHIP and WHEP",
+            Self::Peers => "Peers",
+            Self::Turn => "TURN server in the same process, for viewers behind strict firewalls",
+            Self::Features => "Features",
+        }
+    }
+}
+
+/// Type of a setting, and access to its value.
+pub enum Kind {
+    /// The option switches it on.
+    Flag(fn(&mut Settings) -> &mut bool),
+    /// The option switches it off.
+    On(fn(&mut Settings) -> &mut bool),
+    Number {
+        range: RangeInclusive<i64>,
+        get: fn(&Settings) -> i64,
+        /// Called with numbers of the range.
+        set: fn(&mut Settings, i64),
+    },
+    Text(fn(&mut Settings) -> &mut Option<String>),
+    /// Not shown.
+    Secret(fn(&mut Settings) -> &mut Option<Secret>),
+    Parsed {
+        get: fn(&Settings) -> Option<String>,
+        set: fn(&mut Settings, &str) -> Result<(), String>,
+    },
+    List {
+        get: fn(&Settings) -> Vec<String>,
+        /// Replaces all.
+        set: fn(&mut Settings, &[String]) -> Result<(), ListError>,
+    },
+    /// ICE servers: texts, or sections of the file.
+    IceServers,
+}
+
+/// Place of the text at fault in its list, and what is wrong with it.
+pub type ListError = (usize, String);
+
+/// Settings that are given together: one of them on the command line replaces all of the file.
+pub const TOGETHER: [&[&str]; 4] = [
+    &["certificate", "key", "self-signed"],
+    &["token", "token-file"],
+    &["publish-token", "publish-token-file"],
+    &["stats-token", "stats-token-file"],
+];
+
+const fn key(
+    key: &'static str,
+    about: &'static [&'static str],
+    option: Option<CliOption>,
+    kind: Kind,
+) -> Setting {
+    Setting {
+        section: "",
+        key,
+        about,
+        example: "",
+        option,
+        kind,
+    }
+}
+
+impl Setting {
+    const fn example(mut self, text: &'static str) -> Self {
+        self.example = text;
+        self
+    }
+
+    const fn of_turn(mut self) -> Self {
+        self.section = "turn";
+        self
+    }
+}
+
+const fn option(
+    heading: Heading,
+    name: &'static str,
+    value: &'static str,
+    help: &'static str,
+) -> Option<CliOption> {
+    Some(CliOption {
+        name,
+        value,
+        help,
+        heading,
+    })
+}
+
+/// Access to a number of the gateway's configuration.
+macro_rules! number {
+    ($field:ident, $range:expr) => {
+        Kind::Number {
+            range: $range,
+            get: |s| s.gateway.$field as i64,
+            set: |s, value| s.gateway.$field = value as _,
+        }
+    };
+}
+
+/// Access to a list whose elements are parsed one by one.
+macro_rules! list {
+    ($($field:ident).+, $parse:expr) => {
+        Kind::List {
+            get: |s| s.$($field).+.iter().map(ToString::to_string).collect(),
+            set: |s, texts| {
+                s.$($field).+ = parsed(texts, $parse)?;
+                Ok(())
+            },
+        }
+    };
+}
+
+/// Parses all texts; the error names the place of the one at fault.
+fn parsed<T>(
+    texts: &[String],
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, ListError> {
+    let each = texts.iter().enumerate();
+    each.map(|(at, text)| parse(text).map_err(|why| (at, why)))
+        .collect()
+}
+
+/// Largest value of a limit.
+const MANY: i64 = 1_000_000;
+
+use Heading::{Door, Features, Peers, Turn};
+
+/// All settings in the order of `contrib/looprtc.toml`; only `[sources]`, whose keys people choose, is missing.
+pub const SETTINGS: &[Setting] = &[
+    key(
+        "listen",
+        &["Address to listen at. On an address that other machines can reach, a token or `open` is required."],
+        option(
+            Door,
+            "listen",
+            "ADDRESS[:PORT]",
+            "Address of pages, HTTP and WebSockets",
+        ),
+        Kind::Parsed {
+            get: |s| Some(s.gateway.listen.to_string()),
+            set: |s, text| {
+                s.gateway.listen = settings::listen(text)?;
+                Ok(())
+            },
+        },
+    ),
+    key(
+        "certificate",
+        &[
+            "TLS: a certificate chain, the server's first, and its private key, both PEM. Browsers give cameras and",
+            "microphones to HTTPS and to localhost only. Default: none, plain HTTP.",
+        ],
+        option(
+            Door,
+            "certificate",
+            "FILE",
+            "Certificate chain for TLS, PEM, the server's certificate first",
+        ),
+        Kind::Text(|s| &mut s.certificate),
+    )
+    .example("/etc/looprtc/chain.pem"),
+    key(
+        "key",
+        &[],
+        option(Door, "key", "FILE", "Private key of the certificate, PEM"),
+        Kind::Text(|s| &mut s.key),
+    )
+    .example("/etc/looprtc/key.pem"),
+    key(
+        "self-signed",
+        &["TLS with a certificate created at startup. Browsers warn about it once."],
+        option(
+            Door,
+            "self-signed",
+            "",
+            "TLS with a certificate created at startup; browsers warn about it once",
+        ),
+        Kind::Flag(|s| &mut s.self_signed),
+    ),
+    key(
+        "token-file",
+        &[
+            "Token that clients need to watch, join rooms and call; create one with `openssl rand -hex 16`. A token file contains",
+            "nothing else. Default: none.",
+        ],
+        option(Door, "token-file", "FILE", "File with the token that clients need to watch, join rooms and call"),
+        Kind::Text(|s| &mut s.token_file),
+    )
+    .example("/etc/looprtc/token"),
+    key(
+        "token",
+        &[],
+        option(
+            Door,
+            "token",
+            "TEXT",
+            "Same as text; visible in the process list, prefer a file",
+        ),
+        Kind::Secret(|s| &mut s.token),
+    )
+    .example("8b7df143d91c716ecfa5fc1730022f6b"),
+    key(
+        "publish-token-file",
+        &["Token that clients need to publish by WHIP. Default: the same."],
+        option(Door, "publish-token-file", "FILE", "File with the token that clients need to publish by WHIP [default: the token above]"),
+        Kind::Text(|s| &mut s.publish_token_file),
+    )
+    .example("/etc/looprtc/publish-token"),
+    key(
+        "publish-token",
+        &[],
+        option(
+            Door,
+            "publish-token",
+            "TEXT",
+            "Same as text; visible in the process list, prefer a file",
+        ),
+        Kind::Secret(|s| &mut s.publish_token),
+    )
+    .example("d5c3a9a4a5e64b8c8f0b6e1f6a1c2d3e"),
+    key(
+        "stats-token-file",
+        &[
+            "Token that shows other people in the statistics (/api/stats, looprtc stats): addresses of viewers, names of rooms, full",
+            "paths of files. Default: the publish token, if it differs from the token; without any token everybody on this machine,",
+            "and nobody if the server is open.",
+        ],
+        option(Door, "stats-token-file", "FILE", "File with the token that shows other people's addresses and rooms in the statistics [default: the publish token]"),
+        Kind::Text(|s| &mut s.stats_token_file),
+    )
+    .example("/etc/looprtc/stats-token"),
+    key(
+        "stats-token",
+        &[],
+        option(
+            Door,
+            "stats-token",
+            "TEXT",
+            "Same as text; visible in the process list, prefer a file",
+        ),
+        Kind::Secret(|s| &mut s.stats_token),
+    )
+    .example("0a4f6d1f5f4c4b7c9a2e6b8d3c1e5f70"),
+    key(
+        "open",
+        &["Serve anybody, on any address, without a token."],
+        option(
+            Door,
+            "open",
+            "",
+            "Serve anybody, on any address, without a token",
+        ),
+        Kind::Flag(|s| &mut s.gateway.open),
+    ),
+    key(
+        "allow-origins",
+        &[
+            "Web pages of other origins, for example [\"https://www.example.org\"], that may use this server as its own pages do (API,",
+            "WHIP, WHEP, WebSockets) and show its player in an iframe; [\"*\"] for any. It is no substitute for a token: a page of any",
+            "origin may use the API, WHIP and WHEP with the token in its requests. See docs/api.md.",
+        ],
+        option(
+            Door,
+            "allow-origin",
+            "ORIGIN",
+            "Web pages that may use this server as its own pages do, and embed its player, for example https://www.example.org; \
+             * for any",
+        ),
+        list!(allow_origins, settings::origin),
+    ),
+    key(
+        "trusted-proxies",
+        &[
+            "Addresses of proxies whose headers are trusted (X-Forwarded-For, -Proto, -Host and -Prefix, or Forwarded). Without it,",
+            "everybody behind a proxy is one client to the limits below. Default: none.",
+        ],
+        option(
+            Door,
+            "trusted-proxy",
+            "RANGE",
+            "Reverse proxy whose X-Forwarded-For is trusted, for example 127.0.0.1 or 10.0.0.0/8",
+        ),
+        list!(trusted_proxies, str::parse::<Cidr>),
+    ),
+    key(
+        "proxy-protocol",
+        &["Connections of these proxies begin with the PROXY protocol, version 1 or 2."],
+        option(
+            Door,
+            "proxy-protocol",
+            "",
+            "Connections of trusted proxies begin with the PROXY protocol, version 1 or 2",
+        ),
+        Kind::Flag(|s| &mut s.proxy_protocol),
+    ),
+    key(
+        "base-path",
+        &["Path of the pages at the proxy, for example \"/cam\", whether or not the proxy removes it from requests."],
+        option(
+            Door,
+            "base-path",
+            "PATH",
+            "Path of the pages at the reverse proxy, for example /cam",
+        ),
+        Kind::Parsed {
+            get: |s| Some(format!("{}/", s.gateway.base_path)),
+            set: |s, text| {
+                s.gateway.base_path = settings::base_path(text)?;
+                Ok(())
+            },
+        },
+    ),
+    key(
+        "udp-port",
+        &["UDP port shared by all peers, to be opened in the firewall; 0: a free one."],
+        option(
+            Peers,
+            "udp-port",
+            "PORT",
+            "UDP port shared by all peers [default: a free one]",
+        ),
+        number!(udp_port, 0..=65535),
+    ),
+    key(
+        "external",
+        &["Public addresses that a router or cloud maps to this machine (1:1 NAT): at most one of IPv4 and one of IPv6."],
+        option(
+            Peers,
+            "external",
+            "ADDRESS",
+            "Public address that a router or cloud maps to this machine (1:1 NAT)",
+        ),
+        list!(gateway.external, |text: &str| {
+            let ip = text.parse::<IpAddr>();
+            ip.map_err(|error| error.to_string())
+        }),
+    ),
+    key(
+        "max-peers",
+        &["Maximum number of simultaneous peers. Streams use three quarters of them at most, and so do rooms."],
+        option(
+            Peers,
+            "max-peers",
+            "N",
+            "Maximum number of simultaneous peers",
+        ),
+        number!(max_peers, 1..=MANY),
+    ),
+    key(
+        "max-per-client",
+        &[
+            "Limits for one client, which is one IPv4 address or one IPv6 network of 64 bits: viewers and publishers together (and as",
+            "many participants of rooms, and users of calls); connections; offers, restarts and joins per second.",
+        ],
+        option(
+            Peers,
+            "max-per-client",
+            "N",
+            "Maximum number of viewers and publishers of one address, and as many in rooms",
+        ),
+        number!(max_per_client, 1..=MANY),
+    ),
+    key(
+        "max-connections-per-client",
+        &[],
+        None,
+        number!(max_connections_per_client, 1..=MANY),
+    ),
+    key(
+        "offers-per-second",
+        &[],
+        None,
+        number!(offers_per_second, 1..=MANY),
+    ),
+    key(
+        "testcard",
+        &["The built-in test card."],
+        option(Features, "no-testcard", "", "Do not serve the test card"),
+        Kind::On(|s| &mut s.gateway.testcard),
+    ),
+    key(
+        "rooms",
+        &["Rooms: conferences."],
+        option(Features, "no-rooms", "", "Do not serve rooms"),
+        Kind::On(|s| &mut s.gateway.rooms),
+    ),
+    key(
+        "calls",
+        &["Calls: one to one."],
+        option(Features, "no-calls", "", "Do not serve calls"),
+        Kind::On(|s| &mut s.gateway.calls),
+    ),
+    key(
+        "ice-servers",
+        &[],
+        option(
+            Peers,
+            "ice-server",
+            "URL[,USER,PASSWORD]",
+            "STUN or TURN server, for this server and for the pages",
+        ),
+        Kind::IceServers,
+    ),
+    key(
+        "enabled",
+        &[],
+        option(Turn, "turn", "", "Run a TURN server; the pages use it"),
+        Kind::Flag(|s| &mut s.turn.enabled),
+    )
+    .of_turn(),
+    key(
+        "listen",
+        &["Addresses to listen at, for UDP and TCP."],
+        option(
+            Turn,
+            "turn-listen",
+            "ADDRESS[:PORT]",
+            "Address of the TURN server, UDP and TCP",
+        ),
+        list!(turn.listen, settings::turn_listen),
+    )
+    .of_turn(),
+    key(
+        "secret-file",
+        &["Secret for time-limited credentials. Default: a new one at each start."],
+        option(
+            Turn,
+            "turn-secret-file",
+            "FILE",
+            "File with the secret for time-limited credentials [default: a new secret at each start]",
+        ),
+        Kind::Text(|s| &mut s.turn.secret_file),
+    )
+    .example("/etc/looprtc/turn.secret")
+    .of_turn(),
+    key(
+        "ports",
+        &["Ports of the relays, to be opened in the firewall for UDP. Default: any free port."],
+        option(
+            Turn,
+            "turn-ports",
+            "FIRST-LAST",
+            "Ports of its relays [default: any free port]",
+        ),
+        Kind::Parsed {
+            get: |s| {
+                let ports = s.turn.ports.as_ref();
+                ports.map(|ports| format!("{}-{}", ports.start(), ports.end()))
+            },
+            set: |s, text| {
+                s.turn.ports = Some(settings::ports(text)?);
+                Ok(())
+            },
+        },
+    )
+    .example("50000-50999")
+    .of_turn(),
+    key(
+        "allow-peers",
+        &["Ranges to relay to, besides public addresses."],
+        option(
+            Turn,
+            "turn-allow-peer",
+            "RANGE",
+            "Relay to this range too, for example 10.0.0.0/8 [default: public addresses only]",
+        ),
+        list!(turn.allow_peers, str::parse::<Cidr>),
+    )
+    .of_turn(),
+];
+
+impl Setting {
+    /// Returns its value as the configuration file has it; `None` if it is not set, or a secret.
+    pub fn to_toml(&self, settings: &Settings) -> Option<String> {
+        // Access to a field is by `&mut`.
+        let mut copy = settings.clone();
+        match &self.kind {
+            Kind::Flag(field) | Kind::On(field) => Some(field(&mut copy).to_string()),
+            Kind::Number { get, .. } => Some(get(settings).to_string()),
+            Kind::Text(field) => field(&mut copy).as_ref().map(quoted),
+            Kind::Parsed { get, .. } => get(settings).map(quoted),
+            Kind::List { get, .. } => Some(array(&get(settings))),
+            Kind::Secret(_) | Kind::IceServers => None,
+        }
+    }
+
+    /// Returns the help text of its option, with the default where that says none.
+    pub fn help(&self, option: &CliOption) -> String {
+        let default = match &self.kind {
+            _ if option.help.contains("[default") => None,
+            Kind::Number { get, .. } => Some(get(&Settings::default()).to_string()),
+            Kind::Parsed { get, .. } => get(&Settings::default()),
+            Kind::List { get, .. } => {
+                Some(get(&Settings::default()).join(" and ")).filter(|all| !all.is_empty())
+            }
+            _ => None,
+        };
+        match default {
+            Some(default) => format!("{} [default: {default}]", option.help),
+            None => option.help.to_owned(),
+        }
+    }
+
+    /// Checks the text of its option.
+    ///
+    /// # Errors
+    ///
+    /// Says what would be right.
+    pub fn check(&self, text: &str) -> Result<(), String> {
+        let mut scratch = Settings::default();
+        match &self.kind {
+            Kind::Number { range, .. } => number(range, text).map(|_| ()),
+            Kind::Parsed { set, .. } => set(&mut scratch, text),
+            Kind::List { set, .. } => set(&mut scratch, &[text.to_owned()]).map_err(|(_, why)| why),
+            // Checked when it is applied: an error must not show an ICE server with its password.
+            _ => Ok(()),
+        }
+    }
+
+    /// Applies texts of its option that were [checked](Self::check); of a flag, none.
+    pub fn apply(&self, settings: &mut Settings, texts: &[String]) -> Result<(), String> {
+        let text = texts.first().map(String::as_str).unwrap_or_default();
+        match &self.kind {
+            Kind::Flag(field) => *field(settings) = true,
+            Kind::On(field) => *field(settings) = false,
+            Kind::Number { range, set, .. } => set(settings, number(range, text)?),
+            Kind::Text(field) => *field(settings) = Some(text.to_owned()),
+            Kind::Secret(field) => *field(settings) = Some(Secret(text.to_owned())),
+            Kind::Parsed { set, .. } => set(settings, text)?,
+            Kind::List { set, .. } => set(settings, texts).map_err(|(_, why)| why)?,
+            Kind::IceServers => {
+                let servers = texts.iter().map(|text| settings::ice_server(text));
+                settings.gateway.ice_servers = servers.collect::<Result<Vec<IceServer>, _>>()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets it to what it is when nobody says anything, if that is nothing.
+    pub fn clear(&self, settings: &mut Settings) {
+        match &self.kind {
+            Kind::Flag(field) => *field(settings) = false,
+            Kind::Text(field) => *field(settings) = None,
+            Kind::Secret(field) => *field(settings) = None,
+            _ => {}
+        }
+    }
+}
+
+/// Reads a number of this range.
+fn number(range: &RangeInclusive<i64>, text: &str) -> Result<i64, String> {
+    match text.parse() {
+        Ok(number) if number < *range.start() => {
+            Err(format!("expected a number of at least {}", range.start()))
+        }
+        Ok(number) if number > *range.end() => {
+            Err(format!("expected a number of at most {}", range.end()))
+        }
+        parsed => parsed.map_err(|error: std::num::ParseIntError| error.to_string()),
+    }
+}
+
+/// Writes a text in quotes. TOML's basic strings escape as JSON's do.
+pub fn quoted(value: impl ToString) -> String {
+    serde_json::Value::from(value.to_string()).to_string()
+}
+
+/// Writes a list of texts.
+pub fn array(values: &[String]) -> String {
+    let values: Vec<_> = values.iter().map(quoted).collect();
+    format!("[{}]", values.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    /// The first lines of `contrib/looprtc.toml`.
+    const BEGINNING: &str = "\
+# The configuration of `looprtc serve`, read by `looprtc serve --config FILE`.
+#
+# It has every key. Values that are set are the defaults; lines that begin with # show keys that are not set.
+# Options override this file; `looprtc serve --config FILE --print-config` shows the result.
+# Unknown keys are errors. Paths are relative to the directory in which looprtc is started.
+";
+
+    const ICE_SERVERS: &str = "\
+#[[ice-servers]]
+#urls = [\"stun:stun.example.org\", \"turn:turn.example.org?transport=tcp\"]
+#username = \"alice\"
+#credential = \"wonderland\"
+";
+
+    /// Headings of `contrib/looprtc.toml`, each with the first key below it.
+    const HEADINGS: [(&str, &str); 6] = [
+        ("listen", "Pages, HTTP and WebSocket: one port"),
+        (
+            "trusted-proxies",
+            "Reverse proxies, for example nginx and Caddy: see docs/proxies.md",
+        ),
+        ("udp-port", "Peers"),
+        ("testcard", "Features"),
+        (
+            "ice-servers",
+            "STUN and TURN servers, for this server and for the pages; one section for each. Default: none",
+        ),
+        (
+            "enabled",
+            "TURN server in the same process, for viewers behind strict firewalls",
+        ),
+    ];
+
+    /// Returns `contrib/looprtc.toml` up to its `[sources]`.
+    fn documented() -> String {
+        let mut text = BEGINNING.to_owned();
+        let defaults = Settings::default();
+        let mut section = "";
+        for setting in SETTINGS {
+            let heading = HEADINGS.iter().find(|(key, _)| *key == setting.key);
+            let is_first =
+                heading.filter(|_| setting.key != "listen" || setting.section.is_empty());
+            if let Some((_, heading)) = is_first {
+                let _ = writeln!(text, "\n# ---- {heading} ----");
+            }
+            if setting.section != section {
+                section = setting.section;
+                let _ = writeln!(text, "\n[{section}]");
+            }
+            if !setting.about.is_empty() {
+                text.push('\n');
+            }
+            for line in setting.about {
+                let _ = writeln!(text, "# {line}");
+            }
+            let _ = match (&setting.kind, setting.to_toml(&defaults)) {
+                (Kind::IceServers, _) => writeln!(text, "\n{}", ICE_SERVERS.trim_end()),
+                (_, Some(value)) => writeln!(text, "{} = {value}", setting.key),
+                (_, None) => writeln!(text, "#{} = {}", setting.key, quoted(setting.example)),
+            };
+        }
+        text
+    }
+
+    /// To write the file anew: `LOOPRTC_WRITE=1 cargo test --bin looprtc contrib`.
+    #[test]
+    fn contrib_looprtc_toml_is_made_of_this_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/looprtc.toml");
+        let file = std::fs::read_to_string(path).unwrap();
+        let sources = file.find("\n# ---- Streams").expect("[sources] at the end");
+        if std::env::var_os("LOOPRTC_WRITE").is_some() {
+            let all = documented() + &file[sources..];
+            std::fs::write(path, all).unwrap();
+            return;
+        }
+        let advice = "LOOPRTC_WRITE=1 cargo test --bin looprtc contrib writes it anew";
+        let made = documented();
+        for (line, made) in file[..sources].lines().zip(made.lines()) {
+            assert_eq!(line, made, "{advice}");
+        }
+        assert_eq!(file[..sources].len(), made.len(), "{advice}");
+    }
+
+    #[test]
+    fn keys_and_options_are_there_once() {
+        let mut keys: Vec<_> = SETTINGS.iter().map(|s| (s.section, s.key)).collect();
+        let options = SETTINGS
+            .iter()
+            .filter_map(|s| Some(s.option.as_ref()?.name));
+        let mut options: Vec<_> = options.collect();
+        for count in [keys.len(), options.len()] {
+            assert!(count > 20, "{count}");
+        }
+        let (all_keys, all_options) = (keys.len(), options.len());
+        keys.sort_unstable();
+        keys.dedup();
+        options.sort_unstable();
+        options.dedup();
+        assert_eq!((keys.len(), options.len()), (all_keys, all_options));
+        // A number of the help, and the range in both places.
+        let peers = SETTINGS.iter().find(|s| s.key == "max-peers").unwrap();
+        let help = peers.help(peers.option.as_ref().unwrap());
+        assert!(help.ends_with("[default: 1024]"), "{help}");
+        assert!(peers.check("0").unwrap_err().contains("at least 1"));
+        assert!(peers.check("1000001").is_err() && peers.check("1000000").is_ok());
+    }
+}
