@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use looprtc::driver::{EventLoop, PeerId, UdpConfig, UdpId};
 use looprtc::proto::media::Codec;
+use looprtc::proto::media::recording::Recording;
 use looprtc::proto::peer::{
     Codecs, ConnectionState, Direction, KeyframeRequestKind, MediaKind, MediaMode, PeerConfig,
     PeerEvent, ReceivedPacket, TransceiverConfig, TransceiverId,
@@ -150,8 +151,7 @@ fn watch(options: &ArgMatches, dir: PathBuf, name: String, sink: Sink) -> Outcom
 }
 
 fn codecs(named: &[String], is_rtp: bool) -> Result<Codecs, Usage> {
-    let is_fit =
-        |codec: &Codec| is_rtp || !matches!(codec, Codec::Pcmu | Codec::Pcma | Codec::G722);
+    let is_fit = |codec: &Codec| is_rtp || Recording::new(*codec).is_ok();
     if named.is_empty() {
         return Ok(Codecs::only(Codec::ALL.into_iter().filter(is_fit)));
     }

@@ -2,15 +2,10 @@
 
 use super::Explained;
 use super::outline::Section;
+use crate::proto::media::Codec;
 
-/// Known codecs: SDP name, description, RFC of the RTP payload format.
-const CODECS: &[(&str, &str, &str)] = &[
-    ("opus", "Opus, for speech and music", "RFC 7587"),
-    ("VP8", "VP8", "RFC 7741"),
-    ("VP9", "VP9", "RFC 9628"),
-    ("H264", "H.264 (AVC)", "RFC 6184"),
-    ("H265", "H.265 (HEVC)", "RFC 7798"),
-    ("AV1", "AV1", "AV1 RTP payload §7.2"),
+/// Known codecs besides [`Codec::ALL`]: SDP name, description, RFC of the RTP payload format.
+const OTHERS: &[(&str, &str, &str)] = &[
     ("rtx", "packets sent again (retransmission)", "RFC 4588"),
     (
         "red",
@@ -32,17 +27,6 @@ const CODECS: &[(&str, &str, &str)] = &[
         "parity packets in a stream of their own (FEC)",
         "RFC 8627",
     ),
-    (
-        "PCMU",
-        "G.711 µ-law, as used in telephony",
-        "RFC 3551 §4.5.14",
-    ),
-    (
-        "PCMA",
-        "G.711 A-law, as used in telephony",
-        "RFC 3551 §4.5.14",
-    ),
-    ("G722", "G.722, wideband speech", "RFC 3551 §4.5.2"),
     ("G729", "G.729, speech", "RFC 3551 §4.5.6"),
     ("L16", "sound that is not compressed", "RFC 3551 §4.5.11"),
     ("CN", "comfort noise for pauses", "RFC 3389"),
@@ -57,7 +41,11 @@ const CODECS: &[(&str, &str, &str)] = &[
 ];
 
 fn known(name: &str) -> Option<(&'static str, &'static str)> {
-    let found = CODECS.iter().find(|(n, ..)| n.eq_ignore_ascii_case(name));
+    if let Some(codec) = Codec::named(name) {
+        let description = codec.description();
+        return Some((description.title, description.payload_format));
+    }
+    let found = OTHERS.iter().find(|(n, ..)| n.eq_ignore_ascii_case(name));
     found.map(|(_, what, reference)| (*what, *reference))
 }
 

@@ -1,5 +1,7 @@
 //! Outline of a description: attributes by section.
 
+use crate::proto::media::Codec;
+
 /// An `a=` line.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attribute<'a> {
@@ -123,11 +125,12 @@ impl<'a> Section<'a> {
         if let Some(map) = self.rtpmap(payload_type) {
             return map.split('/').next();
         }
+        let known = payload_type.parse().ok();
+        if let Some(codec) = known.and_then(Codec::of_static_payload_type) {
+            return Some(codec.name());
+        }
         Some(match payload_type {
-            "0" => "PCMU",
             "3" => "GSM",
-            "8" => "PCMA",
-            "9" => "G722",
             "10" | "11" => "L16",
             "13" => "CN",
             "14" => "MPA",

@@ -9,7 +9,9 @@
 use std::time::Duration;
 
 use super::input::{Input, le16, le32, le64};
-use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, Patch, Timebase, keyframe};
+use super::{
+    Codec, FileFormat, Frame, Limits, MediaError, MediaErrorKind, Patch, Timebase, keyframe,
+};
 
 const SIGNATURE: &[u8; 4] = b"DKIF";
 const HEADER: usize = 32;
@@ -276,15 +278,12 @@ impl IvfReader {
         if !(HEADER as u16..=MAX_HEADER).contains(&size) {
             return wrong(6, format!("an IVF header of {size} bytes; 32 are usual"));
         }
-        let codec = match &head[8..12] {
-            b"VP80" => Codec::Vp8,
-            b"VP90" => Codec::Vp9,
-            b"AV01" => Codec::Av1,
-            other => {
-                let name = other.escape_ascii();
-                let reason = format!("IVF with codec \"{name}\"; VP80, VP90 and AV01 are known");
-                return Err(MediaError::new(MediaErrorKind::Unsupported, 8, reason));
-            }
+        let fourcc = &head[8..12];
+        let Some(codec) = Codec::in_file(|f| matches!(f, FileFormat::Ivf(own) if own == fourcc))
+        else {
+            let name = fourcc.escape_ascii();
+            let reason = format!("IVF with codec \"{name}\"; VP80, VP90 and AV01 are known");
+            return Err(MediaError::new(MediaErrorKind::Unsupported, 8, reason));
         };
         let (denominator, numerator) = (le32(head, 16), le32(head, 20));
         let Some(timebase) = Timebase::new(numerator, denominator) else {
@@ -343,11 +342,8 @@ impl IvfWriter {
         out: &mut Vec<u8>,
     ) -> Result<Self, MediaError> {
         let unsupported = |reason| MediaError::new(MediaErrorKind::Unsupported, 0, reason);
-        let fourcc = match codec {
-            Codec::Vp8 => b"VP80",
-            Codec::Vp9 => b"VP90",
-            Codec::Av1 => b"AV01",
-            other => return Err(unsupported(format!("IVF does not hold {other}"))),
+        let FileFormat::Ivf(fourcc) = codec.description().file else {
+            return Err(unsupported(format!("IVF does not hold {codec}")));
         };
         let side = |n: u32| {
             u16::try_from(n)

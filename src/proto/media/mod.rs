@@ -28,6 +28,7 @@ use std::time::Duration;
 
 pub mod annexb;
 mod bits;
+mod codec;
 pub mod h264;
 pub mod h265;
 mod input;
@@ -39,92 +40,16 @@ pub mod movie;
 pub mod ogg;
 pub mod opus;
 pub mod pacing;
+pub(crate) mod payload;
+mod picture;
 mod reader;
 pub mod recording;
+mod start_codes;
 pub mod wav;
 
+pub use codec::Codec;
+pub(crate) use codec::FileFormat;
 pub use reader::Reader;
-
-/// A media codec.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Codec {
-    /// VP8 (RFC 6386; RTP: RFC 7741).
-    Vp8,
-    /// VP9 (RTP: RFC 9628).
-    Vp9,
-    /// AV1; a frame is a temporal unit of OBUs ("low overhead format").
-    Av1,
-    /// ITU-T H.264; a frame is an access unit in Annex B form. RTP: RFC 6184.
-    H264,
-    /// ITU-T H.265; a frame is an access unit in Annex B form. RTP: RFC 7798.
-    H265,
-    /// Opus (RFC 6716; RTP: RFC 7587).
-    Opus,
-    /// G.711 µ-law (RFC 3551 §4.5.14).
-    Pcmu,
-    /// G.711 A-law (RFC 3551 §4.5.14).
-    Pcma,
-    /// G.722, 64 kbit/s (RFC 3551 §4.5.2).
-    G722,
-}
-
-impl Codec {
-    /// All codecs, in the order of preference of Chromium's offers.
-    pub const ALL: [Self; 9] = [
-        Self::Vp8,
-        Self::Vp9,
-        Self::Av1,
-        Self::H264,
-        Self::H265,
-        Self::Opus,
-        Self::Pcmu,
-        Self::Pcma,
-        Self::G722,
-    ];
-
-    /// Returns the codec with this name in `a=rtpmap`, ignoring case (RFC 4855 §3).
-    pub fn named(name: &str) -> Option<Self> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|c| c.name().eq_ignore_ascii_case(name))
-    }
-
-    /// Returns `true` for a video codec.
-    pub fn is_video(self) -> bool {
-        use Codec::{Av1, H264, H265, Vp8, Vp9};
-        matches!(self, Vp8 | Vp9 | Av1 | H264 | H265)
-    }
-
-    /// Returns the RTP clock rate in Hz. 8000 for G.722, although it samples at 16000 (RFC 3551 §4.5.2).
-    pub fn clock_rate(self) -> u32 {
-        match self {
-            Self::Opus => 48_000,
-            Self::Pcmu | Self::Pcma | Self::G722 => 8_000,
-            _ => 90_000,
-        }
-    }
-
-    /// Returns the codec's name in `a=rtpmap`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vp8 => "VP8",
-            Self::Vp9 => "VP9",
-            Self::Av1 => "AV1",
-            Self::H264 => "H264",
-            Self::H265 => "H265",
-            Self::Opus => "opus",
-            Self::Pcmu => "PCMU",
-            Self::Pcma => "PCMA",
-            Self::G722 => "G722",
-        }
-    }
-}
-
-impl fmt::Display for Codec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// An encoded frame: a video frame or an audio packet.
 #[derive(Debug, Clone, PartialEq, Eq)]

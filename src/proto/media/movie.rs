@@ -285,7 +285,7 @@ impl Track {
         }
         self.last = Some(sample.time);
         let mut data = sample.data;
-        if matches!(self.codec, Codec::H264 | Codec::H265) {
+        if self.codec.is_byte_stream() {
             data = self
                 .nal
                 .write_byte_stream(self.codec, &data)

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::ivf::IvfWriter;
 use super::ogg::{OggOpusWriter, WriterConfig};
-use super::{Codec, MediaError, MediaErrorKind, Patch, Timebase, annexb, keyframe, opus};
+use super::{
+    Codec, FileFormat, MediaError, MediaErrorKind, Patch, Timebase, annexb, keyframe, opus,
+};
 
 /// Records a received track to a file: VP8, VP9 and AV1 as IVF, H.264 and H.265 as byte streams, Opus as Ogg.
 ///
@@ -53,7 +55,8 @@ pub struct RecordingStats {
 #[derive(Debug)]
 enum Sink {
     Ivf(Option<IvfWriter>),
-    ByteStream,
+    /// With the extension of its files.
+    ByteStream(&'static str),
     Ogg(Option<OggOpusWriter>),
 }
 
@@ -64,11 +67,11 @@ impl Recording {
     /// Creates an empty recording. Returns an error for codecs without a format here (for G.711 use
     /// [`WavWriter`](super::wav::WavWriter)).
     pub fn new(codec: Codec) -> Result<Self, MediaError> {
-        let sink = match codec {
-            Codec::Vp8 | Codec::Vp9 | Codec::Av1 => Sink::Ivf(None),
-            Codec::H264 | Codec::H265 => Sink::ByteStream,
-            Codec::Opus => Sink::Ogg(None),
-            Codec::Pcmu | Codec::Pcma | Codec::G722 => {
+        let sink = match codec.description().file {
+            FileFormat::Ivf(_) => Sink::Ivf(None),
+            FileFormat::ByteStream(extension) => Sink::ByteStream(extension),
+            FileFormat::Ogg => Sink::Ogg(None),
+            FileFormat::Samples { .. } => {
                 let reason = format!("{codec} cannot be recorded this way; see WavWriter");
                 return Err(MediaError::new(MediaErrorKind::Unsupported, 0, reason));
             }
@@ -85,11 +88,10 @@ impl Recording {
 
     /// Returns the file name extension: `ivf`, `h264`, `h265` or `ogg`.
     pub fn extension(&self) -> &'static str {
-        match (&self.sink, self.codec) {
-            (Sink::Ivf(_), _) => "ivf",
-            (Sink::Ogg(_), _) => "ogg",
-            (Sink::ByteStream, Codec::H265) => "h265",
-            (Sink::ByteStream, _) => "h264",
+        match &self.sink {
+            Sink::Ivf(_) => "ivf",
+            Sink::Ogg(_) => "ogg",
+            Sink::ByteStream(extension) => extension,
         }
     }
 
@@ -167,7 +169,7 @@ impl Recording {
 
     fn append(&mut self, time: Duration, data: &[u8], out: &mut Vec<u8>) -> Result<(), MediaError> {
         match &mut self.sink {
-            Sink::ByteStream => {
+            Sink::ByteStream(_) => {
                 annexb::write(data, out);
                 Ok(())
             }

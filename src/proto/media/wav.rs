@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::input::{Input, le16, le32};
-use super::{Codec, Frame, Limits, MediaError, MediaErrorKind, Patch};
+use super::{Codec, FileFormat, Frame, Limits, MediaError, MediaErrorKind, Patch};
 
 /// Size of a 20 ms frame in bytes: all three codecs have 64 kbit/s.
 const FRAME_BYTES: usize = 160;
@@ -12,8 +12,6 @@ const BYTES_A_SECOND: u64 = 8000;
 
 const TAG_PCM: u16 = 1;
 const TAG_FLOAT: u16 = 3;
-const TAG_ALAW: u16 = 6;
-const TAG_MULAW: u16 = 7;
 /// The format tag is in the first two bytes of a GUID that follows.
 const TAG_EXTENSIBLE: u16 = 0xFFFE;
 
@@ -25,9 +23,8 @@ const UNKNOWN: u32 = u32::MAX;
 
 /// Returns the byte for silence in this codec, used to pad the last frame.
 fn silence(codec: Codec) -> u8 {
-    match codec {
-        Codec::Pcmu => 0xFF,
-        Codec::Pcma => 0xD5,
+    match codec.description().file {
+        FileFormat::Samples { silence, .. } => silence,
         _ => 0,
     }
 }
@@ -63,7 +60,7 @@ impl WavReader {
 
     /// Creates a reader for raw G.711 or G.722 without a header; `None` for other codecs.
     pub fn raw(codec: Codec, limits: Limits) -> Option<Self> {
-        let fits = matches!(codec, Codec::Pcmu | Codec::Pcma | Codec::G722);
+        let fits = codec.is_samples();
         fits.then(|| Self::at(State::Data(codec, None), limits))
     }
 
@@ -191,21 +188,18 @@ impl WavReader {
             tag = le16(body, 24);
         }
         let (channels, rate) = (le16(body, 2), le32(body, 4));
-        let codec = match tag {
-            TAG_ALAW => Codec::Pcma,
-            TAG_MULAW => Codec::Pcmu,
-            other => {
-                let what = match other {
-                    TAG_PCM => "linear PCM".into(),
-                    TAG_FLOAT => "floating point samples".into(),
-                    other => format!("format {other:#06x}"),
-                };
-                let reason = format!(
-                    "WAV with {what}; only G.711 can be sent as it is. \
-                     Convert: ffmpeg -i INPUT -ar 8000 -ac 1 -c:a pcm_mulaw OUTPUT.wav"
-                );
-                return self.fail(MediaErrorKind::Unsupported, 8, reason);
-            }
+        let is_it = |f| matches!(f, FileFormat::Samples { wav, .. } if wav == Some(tag));
+        let Some(codec) = Codec::in_file(is_it) else {
+            let what = match tag {
+                TAG_PCM => "linear PCM".into(),
+                TAG_FLOAT => "floating point samples".into(),
+                other => format!("format {other:#06x}"),
+            };
+            let reason = format!(
+                "WAV with {what}; only G.711 can be sent as it is. \
+                 Convert: ffmpeg -i INPUT -ar 8000 -ac 1 -c:a pcm_mulaw OUTPUT.wav"
+            );
+            return self.fail(MediaErrorKind::Unsupported, 8, reason);
         };
         if (channels, rate) != (1, 8000) {
             let reason = format!(
@@ -315,13 +309,9 @@ impl WavWriter {
     /// Appends the header to `out`, with lengths marked as unknown. Returns an error for codecs other than PCMU and
     /// PCMA.
     pub fn new(codec: Codec, out: &mut Vec<u8>) -> Result<Self, MediaError> {
-        let tag = match codec {
-            Codec::Pcmu => TAG_MULAW,
-            Codec::Pcma => TAG_ALAW,
-            other => {
-                let reason = format!("WAV is written with PCMU or PCMA, not {other}");
-                return Err(MediaError::new(MediaErrorKind::Unsupported, 0, reason));
-            }
+        let FileFormat::Samples { wav: Some(tag), .. } = codec.description().file else {
+            let reason = format!("WAV is written with PCMU or PCMA, not {codec}");
+            return Err(MediaError::new(MediaErrorKind::Unsupported, 0, reason));
         };
         out.extend_from_slice(b"RIFF");
         out.extend_from_slice(&UNKNOWN.to_le_bytes());

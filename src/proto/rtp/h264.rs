@@ -1,55 +1,30 @@
 //! H.264 parameter sets, required for decoding, in packets and in SDP (RFC 6184 §8.1 `sprop-parameter-sets`).
 
 use super::base64;
-
-const SPS: u8 = 7;
-const PPS: u8 = 8;
-const STAP_A: u8 = 24;
-const FU_A: u8 = 28;
-const IDR: u8 = 5;
-
-/// Maximum size of a stored parameter set, in bytes.
-pub(super) const MAX_SET: usize = 4096;
+use super::sets::Sets;
+use crate::proto::media::payload::H264;
 
 /// The latest sequence and picture parameter set of an H.264 stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct H264ParameterSets {
-    sequence: Vec<u8>,
-    picture: Vec<u8>,
-}
+pub struct H264ParameterSets(Sets<2>);
 
 impl H264ParameterSets {
     /// Parses the sets in `a=fmtp` parameters; `None` if they are missing or incomplete.
     pub fn from_fmtp(fmtp: &str) -> Option<Self> {
-        let mut sets = Self::default();
-        for set in parameter(fmtp, "sprop-parameter-sets")?.split(',') {
-            sets.take(&base64::decode(set.trim())?);
-        }
+        let sets = Self(Sets::from_fmtp(&H264, fmtp, &["sprop-parameter-sets"])?);
         sets.is_complete().then_some(sets)
     }
 
     /// Stores the parameter sets in a packet's payload (RFC 6184 §5.6, §5.7.1: a single NAL unit, or an aggregate).
     /// Returns `true` if they differ from the stored ones.
     pub fn observe(&mut self, payload: &[u8]) -> bool {
-        units(payload).fold(false, |new, unit| self.take(unit) | new)
-    }
-
-    fn take(&mut self, unit: &[u8]) -> bool {
-        let place = match unit.first().map(|b| b & 31) {
-            Some(SPS) => &mut self.sequence,
-            Some(PPS) => &mut self.picture,
-            _ => return false,
-        };
-        if unit.len() > MAX_SET || place == unit {
-            return false;
-        }
-        *place = unit.to_vec();
-        true
+        self.0.observe(&H264, payload)
     }
 
     /// Returns `true` if both sets are present.
     pub fn is_complete(&self) -> bool {
-        self.sequence.len() >= 4 && !self.picture.is_empty()
+        let [sequence, picture] = self.0.all();
+        sequence.len() >= 4 && !picture.is_empty()
     }
 
     /// Formats both sets as `a=fmtp` parameters: `profile-level-id` and `sprop-parameter-sets`. `None` unless both are
@@ -58,13 +33,11 @@ impl H264ParameterSets {
         if !self.is_complete() {
             return None;
         }
-        let [_, profile, constraints, level, ..] = self.sequence[..] else {
+        let [sequence, picture] = self.0.all();
+        let [_, profile, constraints, level, ..] = sequence[..] else {
             return None;
         };
-        let (sequence, picture) = (
-            base64::encode(&self.sequence),
-            base64::encode(&self.picture),
-        );
+        let (sequence, picture) = (base64::encode(sequence), base64::encode(picture));
         Some(format!(
             "profile-level-id={profile:02x}{constraints:02x}{level:02x}; \
              sprop-parameter-sets={sequence},{picture}"
@@ -73,51 +46,10 @@ impl H264ParameterSets {
 
     /// Returns both sets as the payload of one packet (RFC 6184 §5.7.1, STAP-A).
     pub(super) fn to_payload(&self) -> Vec<u8> {
-        let importance = (self.sequence[0] | self.picture[0]) & 0x60;
-        let mut payload = vec![importance | STAP_A];
-        for set in [&self.sequence, &self.picture] {
-            // At most `MAX_SET`.
-            payload.extend((set.len() as u16).to_be_bytes());
-            payload.extend(set);
-        }
-        payload
+        let firsts = self.0.all().iter().filter_map(|set| set.first());
+        let importance = firsts.fold(0, |bits, first| bits | first) & 0x60;
+        self.0.aggregate(vec![importance | H264.aggregate])
     }
-}
-
-/// Iterates over the NAL units that are complete in this payload.
-fn units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let (single, mut several) = match payload.first().map(|b| b & 31) {
-        Some(STAP_A) => (None, &payload[1..]),
-        Some(1..=23) => (Some(payload), &[][..]),
-        _ => (None, &[][..]),
-    };
-    single.into_iter().chain(std::iter::from_fn(move || {
-        let (length, rest) = several.split_first_chunk::<2>()?;
-        let (unit, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-        several = rest;
-        Some(unit)
-    }))
-}
-
-/// Returns `true` if an IDR picture starts in this payload, without parameter sets.
-pub(super) fn begins_bare_keyframe(payload: &[u8]) -> bool {
-    if let [indicator, header, ..] = payload
-        && indicator & 31 == FU_A
-    {
-        return header & 0x80 != 0 && header & 31 == IDR;
-    }
-    let has = |kind| units(payload).any(|u| u.first().is_some_and(|b| b & 31 == kind));
-    has(IDR) && !has(SPS)
-}
-
-/// Returns the value of a parameter (RFC 6184 §8.1: `name=value; name=value`).
-pub(super) fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
-    fmtp.split(';').find_map(|part| {
-        let (key, value) = part.split_once('=')?;
-        key.trim()
-            .eq_ignore_ascii_case(name)
-            .then_some(value.trim())
-    })
 }
 
 #[cfg(test)]
@@ -142,12 +74,12 @@ mod tests {
         assert_eq!(seen, sets);
         assert!(!seen.observe(&sets.to_payload()), "not new any more");
         let mut one_by_one = H264ParameterSets::default();
-        assert!(one_by_one.observe(&sets.sequence));
+        assert!(one_by_one.observe(&sets.0.all()[0]));
         assert_eq!(
             (one_by_one.is_complete(), one_by_one.to_fmtp()),
             (false, None)
         );
-        assert!(one_by_one.observe(&sets.picture));
+        assert!(one_by_one.observe(&sets.0.all()[1]));
         assert_eq!(one_by_one, sets);
     }
 
@@ -179,12 +111,12 @@ mod tests {
     #[test]
     fn keyframes() {
         let sets = H264ParameterSets::from_fmtp(FMTP).unwrap().to_payload();
-        assert!(begins_bare_keyframe(&[0x65, 0x88]));
-        assert!(begins_bare_keyframe(&[0x7c, 0x85, 1]));
-        assert!(!begins_bare_keyframe(&[0x7c, 0x05, 1]), "its middle");
-        assert!(!begins_bare_keyframe(&[0x41, 1]));
-        assert!(!begins_bare_keyframe(&sets));
+        assert!(H264.begins_bare_keyframe(&[0x65, 0x88]));
+        assert!(H264.begins_bare_keyframe(&[0x7c, 0x85, 1]));
+        assert!(!H264.begins_bare_keyframe(&[0x7c, 0x05, 1]), "its middle");
+        assert!(!H264.begins_bare_keyframe(&[0x41, 1]));
+        assert!(!H264.begins_bare_keyframe(&sets));
         let with_sets = [&sets[..], &[0, 2, 0x65, 0x88]].concat();
-        assert!(!begins_bare_keyframe(&with_sets));
+        assert!(!H264.begins_bare_keyframe(&with_sets));
     }
 }

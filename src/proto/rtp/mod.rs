@@ -20,13 +20,16 @@ mod parameter_sets;
 mod rtcp;
 mod sdp_file;
 mod sender;
+mod sets;
 mod source;
 
 pub use h264::H264ParameterSets;
 pub use h265::H265ParameterSets;
 pub use packet::{Packet, PacketError, is_rtcp};
 pub use parameter_sets::ParameterSets;
-pub use rtcp::{RtcpPacket, SenderInfo, read_rtcp, write_bye, write_sender_report};
+pub use rtcp::SenderInfo;
+#[cfg(feature = "testing")]
+pub(crate) use rtcp::{SenderPacket, read_rtcp};
 pub use sdp_file::{SdpFile, SdpFileError, StreamDescription};
 pub use sender::{RtpSender, RtpSenderConfig};
 pub use source::{Ignored, RtpSource, RtpSourceConfig, RtpSourceStats, SourceEvent, SourcePacket};

@@ -12,10 +12,9 @@ const CNAME: u8 = 1;
 /// Seconds from the NTP epoch (1900) to the Unix epoch (1970).
 const NTP_TO_UNIX: u64 = 2_208_988_800;
 
-/// One packet of a compound packet.
+/// A packet of a compound packet, as far as plain RTP reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RtcpPacket {
+pub(crate) enum SenderPacket {
     /// A sender report: the sender's clocks and counters.
     SenderReport(SenderInfo),
     /// BYE: these SSRCs have ended; at most 31.
@@ -57,7 +56,7 @@ pub(super) fn ntp_of(time: SystemTime) -> u64 {
 }
 
 /// Parses a compound packet. Stops at the first malformed packet.
-pub fn read_rtcp(datagram: &[u8]) -> Vec<RtcpPacket> {
+pub(crate) fn read_rtcp(datagram: &[u8]) -> Vec<SenderPacket> {
     let mut packets = Vec::new();
     let mut rest = datagram;
     while let [first, kind, high, low, ..] = *rest {
@@ -71,11 +70,11 @@ pub fn read_rtcp(datagram: &[u8]) -> Vec<RtcpPacket> {
         let body = &packet[4..];
         packets.push(match kind {
             SENDER_REPORT => match sender_info(body) {
-                Some(info) => RtcpPacket::SenderReport(info),
+                Some(info) => SenderPacket::SenderReport(info),
                 None => break,
             },
-            BYE => RtcpPacket::Bye(words(body).take(usize::from(first & 31)).collect()),
-            other => RtcpPacket::Other(other),
+            BYE => SenderPacket::Bye(words(body).take(usize::from(first & 31)).collect()),
+            other => SenderPacket::Other(other),
         });
         rest = after;
     }
@@ -100,7 +99,7 @@ fn sender_info(body: &[u8]) -> Option<SenderInfo> {
 
 /// Builds a compound packet with a sender report and the CNAME (§6.1 requires both). The CNAME is truncated to 255
 /// bytes.
-pub fn write_sender_report(info: &SenderInfo, cname: &str) -> Vec<u8> {
+pub(super) fn write_sender_report(info: &SenderInfo, cname: &str) -> Vec<u8> {
     let mut out = vec![0x80, SENDER_REPORT, 0, 6];
     out.extend(info.ssrc.to_be_bytes());
     out.extend(info.ntp.to_be_bytes());
@@ -112,7 +111,7 @@ pub fn write_sender_report(info: &SenderInfo, cname: &str) -> Vec<u8> {
 }
 
 /// Builds the last compound packet: sender report, CNAME and BYE (§6.6).
-pub fn write_bye(info: &SenderInfo, cname: &str) -> Vec<u8> {
+pub(super) fn write_bye(info: &SenderInfo, cname: &str) -> Vec<u8> {
     let mut out = write_sender_report(info, cname);
     out.extend([0x81, BYE, 0, 1]);
     out.extend(info.ssrc.to_be_bytes());
@@ -161,9 +160,9 @@ mod tests {
             assert_eq!(bytes.len() % 4, 0);
             assert!(super::super::is_rtcp(&bytes));
             let expected = [
-                RtcpPacket::SenderReport(INFO),
-                RtcpPacket::Other(SOURCE_DESCRIPTION),
-                RtcpPacket::Bye(vec![INFO.ssrc]),
+                SenderPacket::SenderReport(INFO),
+                SenderPacket::Other(SOURCE_DESCRIPTION),
+                SenderPacket::Bye(vec![INFO.ssrc]),
             ];
             assert_eq!(read_rtcp(&bytes), expected, "{name}");
         }
@@ -191,7 +190,7 @@ mod tests {
         assert_eq!(read_rtcp(&[0x80, 200, 0, 1, 0, 0, 0, 1]), []);
         // A BYE whose count exceeds its sources.
         let bye = [0x9f, 203, 0, 1, 0, 0, 0, 1];
-        assert_eq!(read_rtcp(&bye), [RtcpPacket::Bye(vec![1])]);
-        assert_eq!(read_rtcp(&[0x80, 203, 0, 0]), [RtcpPacket::Bye(vec![])]);
+        assert_eq!(read_rtcp(&bye), [SenderPacket::Bye(vec![1])]);
+        assert_eq!(read_rtcp(&[0x80, 203, 0, 0]), [SenderPacket::Bye(vec![])]);
     }
 }

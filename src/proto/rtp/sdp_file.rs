@@ -8,7 +8,8 @@ use sdp_types::{
     Connection, Fmtp, Media, MediaType, Origin, ParserError, RtpMap, Session, Time, TransportProto,
 };
 
-use super::h264::{H264ParameterSets, parameter};
+use super::h264::H264ParameterSets;
+use super::sets::parameter;
 use crate::proto::media::Codec;
 use crate::proto::peer::MediaKind;
 use crate::proto::sdp;
@@ -83,15 +84,8 @@ impl StreamDescription {
             payload_type,
             codec,
             clock_rate: codec.clock_rate(),
-            channels: match codec {
-                Codec::Opus => 2,
-                _ if codec.is_video() => 0,
-                _ => 1,
-            },
-            fmtp: match codec {
-                Codec::H264 => "packetization-mode=1".into(),
-                _ => String::new(),
-            },
+            channels: codec.description().channels,
+            fmtp: codec.description().fmtp.into(),
         }
     }
 
@@ -139,12 +133,7 @@ impl FromStr for StreamDescription {
         let payload_type = match number.map(str::parse) {
             Some(Ok(number @ 0..=127)) => number,
             Some(_) => return Err(wrong("no payload type")),
-            None => match codec {
-                Codec::Pcmu => 0,
-                Codec::Pcma => 8,
-                Codec::G722 => 9,
-                _ => 96,
-            },
+            None => codec.description().static_payload_type.unwrap_or(96),
         };
         let address = match place.parse() {
             Ok(port) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port),
@@ -351,11 +340,9 @@ fn format_of(media: &Media, lines: &Lines<'_>) -> Result<(u8, Codec, u32, u8), R
                 .parse::<RtpMap>()
                 .map_err(|e| lines.error(&of_this, e.to_string()))?,
             // RFC 3551 §6: these need no rtpmap.
-            None => match payload_type {
-                0 => RtpMap::new(0, "PCMU", 8000),
-                8 => RtpMap::new(8, "PCMA", 8000),
-                9 => RtpMap::new(9, "G722", 8000),
-                _ => {
+            None => match Codec::of_static_payload_type(payload_type) {
+                Some(codec) => RtpMap::new(payload_type, codec.name(), codec.clock_rate()),
+                None => {
                     unknown.push(format!("{payload_type} (without a=rtpmap)"));
                     continue;
                 }

@@ -216,7 +216,7 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use super::super::rtcp::{RtcpPacket, read_rtcp};
+    use super::super::rtcp::{SenderPacket, read_rtcp};
     use super::*;
 
     fn ms(n: u64) -> Duration {
@@ -282,7 +282,7 @@ mod tests {
         let infos: Vec<SenderInfo> = reports
             .iter()
             .filter_map(|r| match r {
-                RtcpPacket::SenderReport(info) => Some(*info),
+                SenderPacket::SenderReport(info) => Some(*info),
                 _ => None,
             })
             .collect();
@@ -294,6 +294,6 @@ mod tests {
             assert_eq!(info.bytes, 7 * info.packets);
         }
         let bye = read_rtcp(&sender.bye(t, wall).unwrap());
-        assert_eq!(bye.last(), Some(&RtcpPacket::Bye(vec![77])));
+        assert_eq!(bye.last(), Some(&SenderPacket::Bye(vec![77])));
     }
 }

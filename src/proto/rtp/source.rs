@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use super::packet::{Packet, is_rtcp};
 use super::parameter_sets::ParameterSets;
-use super::rtcp::{RtcpPacket, SenderInfo, read_rtcp};
+use super::rtcp::{SenderInfo, SenderPacket, read_rtcp};
 use crate::proto::peer::RtpPacket;
 
 pub use self::config::{Ignored, RtpSourceConfig, RtpSourceStats};
@@ -435,12 +435,12 @@ impl RtpSource {
         };
         for packet in packets {
             match packet {
-                RtcpPacket::SenderReport(info)
+                SenderPacket::SenderReport(info)
                     if self.config.every_ssrc || is_taken(info.ssrc, &self.current) =>
                 {
                     self.events.push_back(SourceEvent::SenderReport(info));
                 }
-                RtcpPacket::Bye(list) => {
+                SenderPacket::Bye(list) => {
                     for ssrc in list {
                         if is_taken(ssrc, &self.current)
                             && let Some(current) = &mut self.current

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::line::{Attribute, Media, Sdp};
 use super::{SdpError, quoted, spaced};
+use crate::proto::media::Codec;
 
 /// URI of the MID header extension (RFC 9143 §15.2).
 pub(super) const MID_EXTENSION: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
@@ -286,9 +287,10 @@ pub(super) fn codec_names(formats: &[Format]) -> Vec<String> {
     for format in formats {
         let name: Cow<'_, str> = match (&format.encoding, format.payload_type) {
             (Some(encoding), _) => encoding.split('/').next().unwrap_or_default().into(),
-            (None, 0) => "PCMU".into(),
-            (None, 8) => "PCMA".into(),
-            (None, _) => "G722".into(),
+            (None, payload_type) => match Codec::of_static_payload_type(payload_type) {
+                Some(codec) => codec.name().into(),
+                None => continue,
+            },
         };
         let is_codec = !NOT_CODECS.iter().any(|n| n.eq_ignore_ascii_case(&name));
         if is_codec && !names.iter().any(|n| n.eq_ignore_ascii_case(&name)) {

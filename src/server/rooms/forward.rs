@@ -37,7 +37,7 @@ impl Look {
         let vp8 = vp8.flatten();
         let begins_keyframe = match codec {
             Codec::Vp8 => Some(vp8.is_some_and(|d| d.begins_keyframe)),
-            Codec::H264 => Some(h264_begins_keyframe(payload)),
+            Codec::H264 => Some(codec.begins_keyframe(payload)),
             codec if codec.is_video() => None,
             // An audio decoder can start anywhere.
             _ => Some(true),
@@ -55,21 +55,6 @@ impl Look {
     /// Returns `true` if it starts a keyframe; `None` if that cannot be detected for this codec.
     pub(crate) fn begins_keyframe(&self) -> Option<bool> {
         self.begins_keyframe
-    }
-}
-
-/// Returns `true` if an H.264 payload (RFC 6184, section 5.2) contains parameter sets or the start of an IDR picture.
-fn h264_begins_keyframe(payload: &[u8]) -> bool {
-    const IDR: u8 = 5;
-    const SPS: u8 = 7;
-    const STAP_A: u8 = 24;
-    const FU_A: u8 = 28;
-    let kind = |byte: Option<&u8>| byte.map(|b| b & 0x1F);
-    match (kind(payload.first()), payload.get(1)) {
-        (Some(SPS | IDR), _) => true,
-        (Some(STAP_A), _) => matches!(kind(payload.get(3)), Some(SPS | IDR)),
-        (Some(FU_A), Some(header)) => header & 0x9F == 0x80 | IDR,
-        _ => false,
     }
 }
 
@@ -216,12 +201,15 @@ mod tests {
 
     #[test]
     fn keyframes_of_h264() {
-        assert!(h264_begins_keyframe(&[0x67, 1, 2]));
-        assert!(h264_begins_keyframe(&[0x78, 0, 4, 0x67, 1, 2, 3]));
-        assert!(h264_begins_keyframe(&[0x7C, 0x85, 1]));
-        assert!(!h264_begins_keyframe(&[0x7C, 0x05, 1]), "goes on");
-        assert!(!h264_begins_keyframe(&[0x7C, 0x81, 1]), "another slice");
-        assert!(!h264_begins_keyframe(&[0x41, 1]));
-        assert!(!h264_begins_keyframe(&[]));
+        assert!(Codec::H264.begins_keyframe(&[0x67, 1, 2]));
+        assert!(Codec::H264.begins_keyframe(&[0x78, 0, 4, 0x67, 1, 2, 3]));
+        assert!(Codec::H264.begins_keyframe(&[0x7C, 0x85, 1]));
+        assert!(!Codec::H264.begins_keyframe(&[0x7C, 0x05, 1]), "goes on");
+        assert!(
+            !Codec::H264.begins_keyframe(&[0x7C, 0x81, 1]),
+            "another slice"
+        );
+        assert!(!Codec::H264.begins_keyframe(&[0x41, 1]));
+        assert!(!Codec::H264.begins_keyframe(&[]));
     }
 }

@@ -72,13 +72,12 @@ fn no_sets(codec: Codec) -> String {
 }
 
 fn no_keyframe(codec: Codec, waited: Duration) -> String {
-    let (what, advice) = match codec {
-        Codec::H264 => (
-            "an IDR picture",
-            "; turn intra refresh off in the encoder, or have it make more of them: -g 60 (ffmpeg), --intra 60 (rpicam-vid)",
-        ),
-        Codec::H265 => ("a random access picture", ""),
-        _ => ("a keyframe", ""),
+    let what = codec.description().keyframe;
+    let advice = match codec.description().has_intra_refresh {
+        true => {
+            "; turn intra refresh off in the encoder, or have it make more of them: -g 60 (ffmpeg), --intra 60 (rpicam-vid)"
+        }
+        false => "",
     };
     format!(
         "{codec} has come for {} s without {what}, at which browsers begin to decode{advice}",

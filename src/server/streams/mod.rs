@@ -54,7 +54,6 @@ mod cache;
 mod config;
 mod health;
 mod info;
-mod keyframes;
 mod kind;
 mod notices;
 mod play;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::keyframes::begins_keyframe;
 use super::kind::{Context, Live, Media};
 use crate::driver::peers::Queued;
 use crate::driver::{EventLoop, PeerId};
@@ -87,7 +86,7 @@ impl Publisher {
 
     fn handle_packet(&mut self, ctx: &mut Context<'_>, packet: &ReceivedPacket) -> Option<Media> {
         let codec = packet.codec;
-        let is_key = begins_keyframe(codec, &packet.payload);
+        let is_key = codec.begins_keyframe(&packet.payload);
         if !self.takes(ctx.net, packet, is_key, ctx.now) {
             return None;
         }

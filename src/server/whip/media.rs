@@ -4,6 +4,7 @@
 //! status 201 believes that it is live. An m-line without a common codec is therefore an error that names the codecs of
 //! both sides. The same applies to viewers, who would see a black picture.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use crate::proto::media::Codec;
@@ -46,7 +47,7 @@ pub(super) fn check_published(offer: &str, answer: &str, known: &Codecs) -> Resu
         };
         if answered.get(index).is_none_or(|a| a.is_rejected) {
             let ours = known.iter().filter(|c| MediaKind::of(*c) == kind);
-            let ours: Vec<&str> = ours.map(known_as).collect();
+            let ours: Vec<String> = ours.map(known_as).collect();
             return Err(format!(
                 "m-line {} ({kind}): the offer has {}; this server takes {}",
                 index + 1,
@@ -180,14 +181,14 @@ fn telling(parameters: &str) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-fn known_as(codec: Codec) -> &'static str {
-    match codec {
-        Codec::H264 => "H264 (baseline, main and high profile, packetization modes 0 and 1)",
-        other => other.name(),
+fn known_as(codec: Codec) -> String {
+    match codec.description().negotiated {
+        "" => codec.name().to_owned(),
+        which => format!("{codec} ({which})"),
     }
 }
 
-fn list(names: &[&str]) -> String {
+fn list<S: Borrow<str>>(names: &[S]) -> String {
     match names {
         [] => "nothing of the kind".into(),
         names => names.join(", "),
@@ -239,13 +240,12 @@ fn section<'a>(m_line: &'a str, direction: &'a str) -> Section<'a> {
     };
     for format in parts.skip(1) {
         // Static payload types need no rtpmap (RFC 3551, section 6).
-        let (format, name) = match (kind, format) {
-            (Some(MediaKind::Audio), "0") => (0, "PCMU"),
-            (Some(MediaKind::Audio), "8") => (8, "PCMA"),
-            (Some(MediaKind::Audio), "9") => (9, "G722"),
-            _ => continue,
-        };
-        section.formats.entry(format).or_default().name = name;
+        let format = format.parse().ok();
+        let format = format.filter(|_| kind == Some(MediaKind::Audio));
+        let codec = format.and_then(Codec::of_static_payload_type);
+        if let (Some(format), Some(codec)) = (format, codec) {
+            section.formats.entry(format).or_default().name = codec.name();
+        }
     }
     section
 }

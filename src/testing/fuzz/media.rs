@@ -127,9 +127,9 @@ fn read(mut reader: Reader, data: &[u8], piece: usize) -> (Vec<Frame>, Option<Me
 
 fn check(frame: &Frame, codec: Codec, data: &[u8]) {
     // Parameter sets that have come long before are put in front of keyframes.
-    let sets = match codec {
-        Codec::H264 | Codec::H265 => MAX_PARAMETER_SETS,
-        _ => 0,
+    let sets = match codec.is_byte_stream() {
+        true => MAX_PARAMETER_SETS,
+        false => 0,
     };
     assert!(frame.data.len() <= MAX_FRAME + sets && frame.time <= MAX_TIME);
     assert!(frame.offset <= data.len() as u64);
@@ -141,7 +141,7 @@ fn keyframes(codec: Codec, data: &[u8]) {
     if let Some((width, height)) = keyframe::dimensions(codec, data) {
         assert!(width > 0 && height > 0, "{codec}: {width} x {height}");
         // Parameter sets and sequence headers, which tell it, may stand before any picture.
-        let has_sets = matches!(codec, Codec::H264 | Codec::H265 | Codec::Av1);
+        let has_sets = codec.is_byte_stream() || codec == Codec::Av1;
         assert!(is_key || has_sets, "{codec}: a size, and no keyframe");
     }
 }
@@ -228,7 +228,7 @@ pub fn recording(data: &[u8]) {
         patch.apply(&mut file);
     }
     // In byte streams the pictures begin and end where the bits say.
-    if matches!(codec, Codec::H264 | Codec::H265) || taken.is_empty() {
+    if codec.is_byte_stream() || taken.is_empty() {
         return;
     }
     let (frames, error) = read(Reader::new(limits()), &file, file.len());

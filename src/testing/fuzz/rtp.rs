@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::Bytes;
 use crate::proto::rtp::{
-    H264ParameterSets, Packet, RtcpPacket, RtpSender, RtpSenderConfig, RtpSource, RtpSourceConfig,
-    SdpFile, SourceEvent, StreamDescription, is_rtcp, read_rtcp,
+    H264ParameterSets, Packet, RtpSender, RtpSenderConfig, RtpSource, RtpSourceConfig, SdpFile,
+    SenderPacket, SourceEvent, StreamDescription, is_rtcp, read_rtcp,
 };
 
 /// A datagram, as RTP and as RTCP: what was understood is written so that it is understood the same.
 pub fn rtp_packet(data: &[u8]) {
     for packet in read_rtcp(data) {
-        if let RtcpPacket::SenderReport(info) = packet {
+        if let SenderPacket::SenderReport(info) = packet {
             let _ = info.wallclock();
         }
     }

@@ -396,15 +396,12 @@ impl<'a> Entry<'a> {
     fn codec(&self) -> (Result<Codec, String>, NalFormat) {
         let mut nal = NalFormat::default();
         let id = self.codec.as_str();
-        let codec = match id {
+        let codec = match Codec::of_matroska(id) {
             _ if self.is_encoded => Err(format!("{id} with content encodings")),
-            "V_VP8" => Ok(Codec::Vp8),
-            "V_VP9" => Ok(Codec::Vp9),
-            "V_AV1" => Ok(Codec::Av1),
-            "V_MPEG4/ISO/AVC" | "V_MPEGH/ISO/HEVC" => {
-                let (codec, parsed) = match id {
-                    "V_MPEG4/ISO/AVC" => (Codec::H264, NalFormat::from_avcc(self.private)),
-                    _ => (Codec::H265, NalFormat::from_hvcc(self.private)),
+            Some(codec) if codec.is_byte_stream() => {
+                let parsed = match codec {
+                    Codec::H264 => NalFormat::from_avcc(self.private),
+                    _ => NalFormat::from_hvcc(self.private),
                 };
                 match parsed {
                     Some(parsed) => {
@@ -414,11 +411,12 @@ impl<'a> Entry<'a> {
                     None => Err(format!("{id} with damaged parameter sets")),
                 }
             }
-            "A_OPUS" => match self.channels {
-                1 | 2 => Ok(Codec::Opus),
-                more => Err(format!("Opus audio with {more} channels")),
-            },
-            _ => Err(named(id)),
+            Some(codec) if !codec.is_video() && !matches!(self.channels, 1 | 2) => {
+                let (name, channels) = (codec.description().common_name, self.channels);
+                Err(format!("{name} audio with {channels} channels"))
+            }
+            Some(codec) => Ok(codec),
+            None => Err(named(id)),
         };
         (codec, nal)
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use str0m::crypto::dtls::{DtlsOutput, SrtpProfile};
 use str0m::crypto::{
-    AeadAes128Gcm, AeadAes128GcmCipher, AeadAes256Gcm, AeadAes256GcmCipher, Aes128CmSha1_80,
+    AeadAes128Gcm, AeadAes128GcmCipher, AeadAes256GcmCipher, Aes128CmSha1_80,
     Aes128CmSha1_80Cipher, CryptoProvider, Sha1HmacProvider, SrtpProvider,
 };
 
@@ -116,16 +116,38 @@ enum Cipher {
         opening: Box<dyn Aes128CmSha1_80Cipher>,
         hmac: &'static dyn Sha1HmacProvider,
     },
-    Gcm128 {
+    Gcm {
         salt: [u8; AeadAes128Gcm::SALT_LEN],
-        sealing: Box<dyn AeadAes128GcmCipher>,
-        opening: Box<dyn AeadAes128GcmCipher>,
+        sealing: Gcm,
+        opening: Gcm,
     },
-    Gcm256 {
-        salt: [u8; AeadAes256Gcm::SALT_LEN],
-        sealing: Box<dyn AeadAes256GcmCipher>,
-        opening: Box<dyn AeadAes256GcmCipher>,
-    },
+}
+
+/// AES-GCM. Salts, IVs and tags do not depend on the key length (RFC 7714 §8, §12).
+enum Gcm {
+    Key128(Box<dyn AeadAes128GcmCipher>),
+    Key256(Box<dyn AeadAes256GcmCipher>),
+}
+
+impl Gcm {
+    /// Encrypts `text` into `out`, which has room for the text and the tag.
+    fn seal(&mut self, iv: &[u8; 12], aad: &[u8], text: &[u8], out: &mut [u8]) -> Option<()> {
+        match self {
+            Self::Key128(cipher) => cipher.encrypt(iv, aad, text, out),
+            Self::Key256(cipher) => cipher.encrypt(iv, aad, text, out),
+        }
+        .ok()
+    }
+
+    /// Decrypts a text with its tag into `out`, which has room for the text. `None` if it is not authentic.
+    fn open(&mut self, iv: &[u8; 12], aad: &[u8], sealed: &[u8], out: &mut [u8]) -> Option<()> {
+        match self {
+            Self::Key128(cipher) => cipher.decrypt(iv, &[aad], sealed, out),
+            Self::Key256(cipher) => cipher.decrypt(iv, &[aad], sealed, out),
+        }
+        .ok()
+        .map(drop)
+    }
 }
 
 impl Cipher {
@@ -150,22 +172,20 @@ impl Cipher {
                     hmac: provider.sha1_hmac_provider,
                 }
             }
-            SrtpProfile::AEAD_AES_128_GCM => {
-                let key = master.derive(srtp, kind + LABEL_ENCRYPTION);
-                let cipher = srtp.aead_aes_128_gcm();
-                Self::Gcm128 {
+            profile => {
+                let (sealing, opening) = if profile == SrtpProfile::AEAD_AES_128_GCM {
+                    let key = master.derive(srtp, kind + LABEL_ENCRYPTION);
+                    let new = |seals| srtp.aead_aes_128_gcm().create_cipher(key, seals);
+                    (Gcm::Key128(new(true)), Gcm::Key128(new(false)))
+                } else {
+                    let key = master.derive(srtp, kind + LABEL_ENCRYPTION);
+                    let new = |seals| srtp.aead_aes_256_gcm().create_cipher(key, seals);
+                    (Gcm::Key256(new(true)), Gcm::Key256(new(false)))
+                };
+                Self::Gcm {
                     salt: master.derive(srtp, kind + LABEL_SALT),
-                    sealing: cipher.create_cipher(key, true),
-                    opening: cipher.create_cipher(key, false),
-                }
-            }
-            _ => {
-                let key = master.derive(srtp, kind + LABEL_ENCRYPTION);
-                let cipher = srtp.aead_aes_256_gcm();
-                Self::Gcm256 {
-                    salt: master.derive(srtp, kind + LABEL_SALT),
-                    sealing: cipher.create_cipher(key, true),
-                    opening: cipher.create_cipher(key, false),
+                    sealing,
+                    opening,
                 }
             }
         })
@@ -203,16 +223,10 @@ impl Srtp {
                 out.truncate(text.len());
                 Some(out)
             }
-            Cipher::Gcm128 { salt, opening, .. } => {
+            Cipher::Gcm { salt, opening, .. } => {
                 let iv = AeadAes128Gcm::rtp_iv(*salt, ssrc, rollovers, number);
                 let mut out = vec![0; body.len().checked_sub(AeadAes128Gcm::TAG_LEN)?];
-                opening.decrypt(&iv, &[head], body, &mut out).ok()?;
-                Some(out)
-            }
-            Cipher::Gcm256 { salt, opening, .. } => {
-                let iv = AeadAes256Gcm::rtp_iv(*salt, ssrc, rollovers, number);
-                let mut out = vec![0; body.len().checked_sub(AeadAes256Gcm::TAG_LEN)?];
-                opening.decrypt(&iv, &[head], body, &mut out).ok()?;
+                opening.open(&iv, head, body, &mut out)?;
                 Some(out)
             }
         }
@@ -255,18 +269,11 @@ impl Srtcp {
                 let tag = hmac.sha1_hmac(&key[..], &[&out]);
                 out.extend(&tag[..Aes128CmSha1_80::HMAC_TAG_LEN]);
             }
-            Cipher::Gcm128 { salt, sealing, .. } => {
+            Cipher::Gcm { salt, sealing, .. } => {
                 let iv = AeadAes128Gcm::rtcp_iv(*salt, ssrc, index);
                 let aad = [clear, &trailer].concat();
                 out.resize(plain.len() + AeadAes128Gcm::TAG_LEN, 0);
-                sealing.encrypt(&iv, &aad, text, &mut out[CLEAR..]).ok()?;
-                out.extend(trailer);
-            }
-            Cipher::Gcm256 { salt, sealing, .. } => {
-                let iv = AeadAes256Gcm::rtcp_iv(*salt, ssrc, index);
-                let aad = [clear, &trailer].concat();
-                out.resize(plain.len() + AeadAes256Gcm::TAG_LEN, 0);
-                sealing.encrypt(&iv, &aad, text, &mut out[CLEAR..]).ok()?;
+                sealing.seal(&iv, &aad, text, &mut out[CLEAR..])?;
                 out.extend(trailer);
             }
         }
@@ -300,24 +307,13 @@ impl Srtcp {
                 out.truncate(body.len());
                 Some(out)
             }
-            Cipher::Gcm128 { salt, opening, .. } => {
+            Cipher::Gcm { salt, opening, .. } => {
                 let (body, index) = split_trailer(sealed)?;
                 let iv = AeadAes128Gcm::rtcp_iv(*salt, ssrc, index);
                 let aad = [&body[..CLEAR], &sealed[body.len()..]].concat();
                 let mut out = body[..CLEAR].to_vec();
                 out.resize(body.len().checked_sub(AeadAes128Gcm::TAG_LEN)?, 0);
-                let to = out.get_mut(CLEAR..)?;
-                opening.decrypt(&iv, &[&aad], &body[CLEAR..], to).ok()?;
-                Some(out)
-            }
-            Cipher::Gcm256 { salt, opening, .. } => {
-                let (body, index) = split_trailer(sealed)?;
-                let iv = AeadAes256Gcm::rtcp_iv(*salt, ssrc, index);
-                let aad = [&body[..CLEAR], &sealed[body.len()..]].concat();
-                let mut out = body[..CLEAR].to_vec();
-                out.resize(body.len().checked_sub(AeadAes256Gcm::TAG_LEN)?, 0);
-                let to = out.get_mut(CLEAR..)?;
-                opening.decrypt(&iv, &[&aad], &body[CLEAR..], to).ok()?;
+                opening.open(&iv, &aad, &body[CLEAR..], out.get_mut(CLEAR..)?)?;
                 Some(out)
             }
         }

@@ -7,25 +7,6 @@ use str0m::format::{Codec as CoreCodec, PayloadParams};
 
 use crate::proto::media::Codec;
 
-/// All codecs, in the order of preference of Chromium's offers.
-const ALL: [Codec; 9] = [
-    Codec::Vp8,
-    Codec::Vp9,
-    Codec::Av1,
-    Codec::H264,
-    Codec::H265,
-    Codec::Opus,
-    Codec::Pcmu,
-    Codec::Pcma,
-    Codec::G722,
-];
-
-/// Returns the codec with this name, ignoring case (RFC 4855 §3).
-pub(super) fn codec_named(name: &str) -> Option<Codec> {
-    ALL.into_iter()
-        .find(|c| c.name().eq_ignore_ascii_case(name))
-}
-
 pub(super) fn codec_of_core(codec: CoreCodec) -> Option<Codec> {
     Some(match codec {
         CoreCodec::Vp8 => Codec::Vp8,
@@ -87,7 +68,7 @@ pub struct Codecs(Vec<Codec>);
 
 impl Default for Codecs {
     fn default() -> Self {
-        Self(ALL.to_vec())
+        Self(Codec::ALL.to_vec())
     }
 }
 

@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use str0m::RtcConfig;
 use str0m::media::MediaTime;
-pub use str0m::rtp::VideoOrientation;
-use str0m::rtp::{AbsCaptureTime, Extension, ExtensionSerializer, ExtensionValues};
+use str0m::rtp::{self as core, AbsCaptureTime, Extension, ExtensionSerializer, ExtensionValues};
 
 use super::super::error::PeerError;
 
@@ -26,6 +25,40 @@ const MAX_VALUES: usize = 255;
 /// Only extensions negotiated with the receiving peer are sent, with its ids.
 #[derive(Clone, Default, PartialEq)]
 pub struct HeaderExtensions(Option<Box<ExtensionValues>>);
+
+/// Rotation of a video frame for display (3GPP TS 26.114 §7.4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum VideoOrientation {
+    /// Not rotated.
+    #[default]
+    Deg0,
+    /// 90 degrees clockwise.
+    Deg90,
+    /// Upside down.
+    Deg180,
+    /// 90 degrees counter-clockwise.
+    Deg270,
+}
+
+impl VideoOrientation {
+    fn from_core(orientation: core::VideoOrientation) -> Self {
+        match orientation {
+            core::VideoOrientation::Deg0 => Self::Deg0,
+            core::VideoOrientation::Deg90 => Self::Deg90,
+            core::VideoOrientation::Deg180 => Self::Deg180,
+            core::VideoOrientation::Deg270 => Self::Deg270,
+        }
+    }
+
+    fn to_core(self) -> core::VideoOrientation {
+        match self {
+            Self::Deg0 => core::VideoOrientation::Deg0,
+            Self::Deg90 => core::VideoOrientation::Deg90,
+            Self::Deg180 => core::VideoOrientation::Deg180,
+            Self::Deg270 => core::VideoOrientation::Deg270,
+        }
+    }
+}
 
 /// Values of extensions that are passed through as bytes, by URI.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -57,12 +90,13 @@ impl HeaderExtensions {
 
     /// Returns the rotation for display (3GPP TS 26.114 §7.4.5).
     pub fn video_orientation(&self) -> Option<VideoOrientation> {
-        self.0.as_ref()?.video_orientation
+        let orientation = self.0.as_ref()?.video_orientation?;
+        Some(VideoOrientation::from_core(orientation))
     }
 
     /// Sets [`video_orientation`](Self::video_orientation).
     pub fn set_video_orientation(&mut self, orientation: VideoOrientation) {
-        self.values().video_orientation = Some(orientation);
+        self.values().video_orientation = Some(orientation.to_core());
     }
 
     /// Returns the capture time by the first sender's clock (`abs-capture-time`).
@@ -280,6 +314,15 @@ mod tests {
         ext.set_audio_level(30, true);
         ext.set_raw("urn:x", &[1, 2, 3]);
         ext.set_raw("urn:x", &[4]);
+        for degrees in [
+            VideoOrientation::Deg0,
+            VideoOrientation::Deg90,
+            VideoOrientation::Deg180,
+            VideoOrientation::Deg270,
+        ] {
+            ext.set_video_orientation(degrees);
+            assert_eq!(ext.video_orientation(), Some(degrees));
+        }
         assert_eq!(ext.audio_level(), Some((30, true)));
         assert_eq!(ext.raw("urn:x"), Some(&[4][..]));
         assert_eq!(ext.raw("urn:y"), None);

@@ -4,7 +4,7 @@
 //! effect, and gives each transceiver its own choice. The core's descriptions are therefore rewritten on their way out,
 //! and it learns the result from the remote answer.
 
-use super::codec::{MediaKind, codec_named};
+use super::codec::MediaKind;
 use super::direction::Direction;
 use crate::proto::media::Codec;
 use crate::proto::sdp::{MediaLine, SdpError};
@@ -116,14 +116,12 @@ fn section_media(
     // Static payload types need no rtpmap (RFC 3551 §6).
     let formats = section.lines().next().into_iter().flat_map(formats);
     for pt in formats.filter_map(|f| f.parse::<u8>().ok()) {
-        let encoding = match pt {
-            0 => "PCMU/8000",
-            8 => "PCMA/8000",
-            9 => "G722/8000",
-            _ => continue,
+        let Some(codec) = Codec::of_static_payload_type(pt) else {
+            continue;
         };
         if kind == MediaKind::Audio && !mapped[usize::from(pt)] {
-            media.codecs.push((pt, encoding.to_owned()));
+            let encoding = format!("{codec}/{}", codec.clock_rate());
+            media.codecs.push((pt, encoding));
         }
     }
     media
@@ -220,21 +218,9 @@ impl PayloadTypes {
     }
 }
 
-/// Parameters that distinguish codecs (RFC 6184 §8.2.2, RFC 7798 §7.2.2, RFC 9628 §6, RTP payload for AV1 §7.2), with
-/// their defaults.
-const PROFILES: [(&str, &[(&str, &str)]); 5] = [
-    (
-        "h264/",
-        &[("profile-level-id", "42000a"), ("packetization-mode", "0")],
-    ),
-    (
-        "h265/",
-        &[("profile-id", "1"), ("tier-flag", "0"), ("tx-mode", "SRST")],
-    ),
-    ("h266/", &[("profile-id", "1"), ("tier-flag", "0")]),
-    ("vp9/", &[("profile-id", "0")]),
-    ("av1/", &[("profile", "0")]),
-];
+/// A codec of the core's that is not offered, and the parameters that distinguish its profiles, with their defaults (RFC
+/// 9328 §7.2). Those of our codecs are in their descriptions.
+const OTHER_PROFILE: (&str, &[(&str, &str)]) = ("H266", &[("profile-id", "1"), ("tier-flag", "0")]);
 
 /// Checks that a payload type has one profile in all m-lines of a description.
 fn check_profiles<'a>(
@@ -265,9 +251,12 @@ fn profile<'a>(
     pt: u8,
     encoding: &str,
 ) -> impl Iterator<Item = (&'static str, &'a str)> {
-    let encoding = encoding.to_ascii_lowercase();
-    let found = PROFILES.iter().find(|(name, _)| encoding.starts_with(name));
-    let parameters = found.map_or(&[][..], |(_, parameters)| parameters);
+    let name = encoding.split('/').next().unwrap_or_default();
+    let parameters = match Codec::named(name) {
+        Some(codec) => codec.description().profile,
+        None if name.eq_ignore_ascii_case(OTHER_PROFILE.0) => OTHER_PROFILE.1,
+        None => &[],
+    };
     parameters.iter().map(move |(name, default)| {
         let value = parameter(section, pt, name).unwrap_or(default);
         match *name {
@@ -468,7 +457,7 @@ fn chosen_formats<'a>(section: &'a str, codecs: &[Codec]) -> Vec<&'a str> {
             let (pt, encoding) = l.strip_prefix("a=rtpmap:")?.split_once(' ')?;
             (pt == format).then_some(encoding)
         })?;
-        codec_named(encoding.split('/').next()?)
+        Codec::named(encoding.split('/').next()?)
     };
     let mut kept = Vec::new();
     for codec in codecs {

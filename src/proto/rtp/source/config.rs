@@ -4,10 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::h265::H265ParameterSets;
 use super::super::parameter_sets::ParameterSets;
 use super::super::sdp_file::StreamDescription;
-use crate::proto::media::Codec;
 
 /// Configuration of an [`RtpSource`](super::RtpSource).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,18 +53,11 @@ impl RtpSourceConfig {
     /// Creates a configuration for a stream of an SDP file: accepts its payload type, and repeats its parameter sets if
     /// it has any.
     pub fn for_stream(stream: &StreamDescription) -> Self {
+        let parameter_sets = ParameterSets::of_stream(stream.codec, &stream.fmtp);
         Self {
             payload_types: vec![stream.payload_type],
-            repeat_parameter_sets: matches!(stream.codec, Codec::H264 | Codec::H265),
-            parameter_sets: match stream.codec {
-                Codec::H264 => Some(ParameterSets::H264(
-                    stream.parameter_sets().unwrap_or_default(),
-                )),
-                Codec::H265 => Some(ParameterSets::H265(
-                    H265ParameterSets::from_fmtp(&stream.fmtp).unwrap_or_default(),
-                )),
-                _ => None,
-            },
+            repeat_parameter_sets: parameter_sets.is_some(),
+            parameter_sets,
             ..Self::default()
         }
     }

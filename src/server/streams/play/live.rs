@@ -133,7 +133,7 @@ impl Clock {
     /// Creates a clock whose times follow `last`, the latest time of the previous writer's frames.
     fn new(codec: Codec, last: Option<Instant>) -> Self {
         Self {
-            has_times: !matches!(codec, Codec::H264 | Codec::H265),
+            has_times: !codec.is_byte_stream(),
             origin: None,
             window: None,
             last,

@@ -197,13 +197,17 @@ impl Part {
 
 /// Returns the error for video that nobody could start to decode.
 fn no_keyframe(codec: Codec) -> String {
-    let (what, encoder) = match codec {
-        Codec::H264 => ("H.264 without an IDR picture (intra refresh)", "libx264"),
-        Codec::H265 => ("H.265 without a random access picture", "libx265"),
-        _ => return format!("{codec} without a keyframe: nothing of it can be decoded"),
+    let known = codec.description();
+    let (name, what, encoder) = (known.common_name, known.keyframe, known.encoder);
+    if encoder.is_empty() {
+        return format!("{name} without {what}: nothing of it can be decoded");
+    }
+    let why = match known.has_intra_refresh {
+        true => " (intra refresh)",
+        false => "",
     };
     format!(
-        "{what}: browsers begin to decode at one of these only. Turn intra refresh off in the encoder, or \
+        "{name} without {what}{why}: browsers begin to decode at one of these only. Turn intra refresh off in the encoder, or \
          re-encode: ffmpeg -i INPUT -c:v {encoder} -bf 0 -g 60 OUTPUT"
     )
 }

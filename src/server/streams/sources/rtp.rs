@@ -12,7 +12,6 @@ use crate::proto::media::Codec;
 use crate::proto::rtp::{
     RtpSource, RtpSourceConfig, SdpFile, SourceEvent as Event, StreamDescription,
 };
-use crate::server::streams::keyframes::begins_keyframe;
 use crate::server::streams::kind::{
     Contents, Context, Kind, Live, Media, Source, SourceConfig, SourceEvent, Stopped,
 };
@@ -275,7 +274,7 @@ impl Source for Receiving {
                 let lacks_sets = input.lacks_sets();
                 self.ready.push_back(SourceEvent::Media(Media {
                     codec: input.codec,
-                    is_key: begins_keyframe(input.codec, &packet.payload),
+                    is_key: input.codec.begins_keyframe(&packet.payload),
                     content: Queued::Packet(packet.into()),
                     live: Live::WhenDecodable { lacks_sets },
                 }));

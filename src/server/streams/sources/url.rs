@@ -46,11 +46,9 @@ impl<'a> Flags<'a> {
     /// Returns the codec of bare audio, the only format that needs one.
     pub fn bare_codec(&mut self) -> Result<Option<Codec>, String> {
         match self.codec()? {
-            Some(codec) if !matches!(codec, Codec::Pcmu | Codec::Pcma | Codec::G722) => {
-                Err(format!(
-                    "codec= is for bare PCMU, PCMA and G722; files with {codec} say themselves what they are"
-                ))
-            }
+            Some(codec) if !codec.is_samples() => Err(format!(
+                "codec= is for bare PCMU, PCMA and G722; files with {codec} say themselves what they are"
+            )),
             codec => Ok(codec),
         }
     }
