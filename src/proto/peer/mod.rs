@@ -28,6 +28,7 @@ mod ends;
 mod error;
 mod feedback;
 mod gather;
+mod media;
 mod negotiation;
 mod outbox;
 mod path;

@@ -125,6 +125,11 @@ impl Negotiation {
         &self.fingerprints
     }
 
+    /// Returns the core's mids that differ from those on the wire, with the latter.
+    pub fn mids(&self) -> &[(String, String)] {
+        &self.mids
+    }
+
     /// Returns the mid on the wire for one of the core's m-lines.
     pub fn wire_mid(&self, id: &str) -> String {
         let known = self.mids.iter().find(|(known, _)| known == id);

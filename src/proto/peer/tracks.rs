@@ -1,59 +1,69 @@
-//! Tracks: media sent and received over RTP (W3C WebRTC §5).
+//! Tracks: what is sent and received over RTP (W3C WebRTC §5).
 //!
-//! A *transceiver* is an m-line with both its directions. Its sending side is a local track, which is *bound*
-//! ([`PeerEvent::TrackBound`]) once the codec is negotiated and the connection is established; then
-//! [`Peer::write_frame`] accepts encoded frames. Its receiving side starts with [`PeerEvent::Track`] and produces
-//! [`PeerEvent::Frame`]s.
+//! A *transceiver* is an m-line with both its directions. Its sending side is a track of ours as soon as
+//! it is *bound* ([`PeerEvent::TrackBound`]): the codec is agreed upon and the connection stands, and
+//! [`Peer::write_frame`](super::Peer::write_frame) takes encoded frames. Its receiving side begins with [`PeerEvent::Track`] and
+//! gives [`PeerEvent::Frame`]s.
 //!
 //! ```text
 //!   add_track / add_transceiver ─► NegotiationNeeded ─► offer, answer ─► TrackBound ─► write_frame …
-//!                                    remote offer ─► Track ─► Frame, Frame, … ─► TrackRemoved
+//!                                     their offer ─► Track ─► Frame, Frame, … ─► TrackRemoved
 //! ```
 
-mod api;
 mod bitrate;
+mod clock;
 mod codec;
 mod config;
 mod direction;
-mod events;
-pub(super) mod extensions;
+mod extensions;
 mod frame;
 mod history;
 mod hold;
+mod line;
 mod negotiate;
 mod packet;
 mod pieces;
 mod playout;
+mod receiver;
 mod rewrite;
 mod rtcp;
 mod sdp;
+mod sender;
 mod stats;
+mod transceiver;
 mod unannounced;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::RtcConfig;
 use str0m::media::Mid;
+use str0m::{Rtc, RtcConfig};
 
 use super::config::{Limits, PeerConfig};
 use super::error::PeerError;
 use super::state::PeerEvent;
 
 pub use self::bitrate::BandwidthEstimate;
+pub use self::clock::FrameTime;
 pub use self::codec::{CodecParameters, Codecs, MediaKind};
 pub use self::config::TransceiverConfig;
-use self::config::{check_config, check_preferences};
+use self::config::{check_config, check_id};
 pub use self::direction::Direction;
 pub use self::extensions::{HeaderExtensions, PLAYOUT_DELAY, VideoOrientation};
-pub use self::frame::{EncodedFrame, FrameTime, KeyframeRequestKind, ReceivedFrame, SenderReport};
-pub(super) use self::packet::Incoming;
+pub use self::frame::{EncodedFrame, KeyframeRequestKind, ReceivedFrame, SenderReport};
 pub use self::packet::{MediaMode, ReceivedPacket, RtpPacket};
 pub use self::rtcp::{ReceptionReport, RtcpPacket};
 use self::sdp::PayloadTypes;
-pub(super) use self::sdp::{check_media, remote_media};
+pub(super) use self::sdp::{RemoteMedia, check_media, remote_media};
 pub use self::stats::{ReceivedStats, SentStats, TrackStats};
+use self::transceiver::Transceiver;
 pub use crate::proto::media::Codec;
+
+pub(super) use self::bitrate::set_desired as set_desired_bitrate;
+pub(super) use self::frame::wrong_mode;
+pub(super) use self::negotiate::wake_inactive;
+pub(super) use self::packet::{Incoming, MAX_UNSENT_PACKETS, check_size, ssrc_of};
+pub(super) use self::rtcp::of_raw;
 
 /// Identifies a transceiver within its peer. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,69 +125,32 @@ pub struct RemoteTrack {
     pub rids: Vec<String>,
 }
 
-/// Result of the last negotiation of an m-line.
-#[derive(Debug, Clone, Copy)]
-struct Agreed {
-    /// The direction in the offer, as seen from here.
-    offered: Direction,
-    we_offered: bool,
-    current: Direction,
-    codecs_said: u32,
+/// What tracks need of their peer, for one call.
+pub(super) struct Context<'a> {
+    pub core: &'a mut Rtc,
+    pub config: &'a PeerConfig,
+    pub now: Instant,
+    pub events: &'a mut Vec<PeerEvent>,
+    /// The core's mids that differ from those on the wire, with the latter.
+    pub mids: &'a [(String, String)],
+    /// Set once the DTLS handshake has finished.
+    pub is_connected: bool,
+    /// Round-trip time of the connection; `None` before it was measured.
+    pub round_trip: Option<Duration>,
+}
+
+impl Context<'_> {
+    /// Returns the mid of an m-line on the wire.
+    fn wire_mid(&self, id: &str) -> String {
+        let known = self.mids.iter().find(|(known, _)| known == id);
+        known.map_or(id, |(_, mid)| mid).to_owned()
+    }
 }
 
 /// Tells the core what the configuration says about media.
 pub(super) fn configure(core: RtcConfig, config: &PeerConfig) -> Result<RtcConfig, PeerError> {
     let core = core.set_rtp_mode(config.media_mode == MediaMode::Packets);
     extensions::configure(config.codecs.configure(core), &config.header_extensions)
-}
-
-#[derive(Debug)]
-struct Transceiver {
-    id: TransceiverId,
-    kind: MediaKind,
-    /// The m-line, once negotiated, or while a remote offer with it is unanswered.
-    mid: Option<Mid>,
-    /// The m-line in our unanswered offer.
-    offered: Option<Mid>,
-    /// The direction in our unanswered offer.
-    offering: Option<Direction>,
-    /// Created by a remote offer that is not answered yet.
-    tentative: bool,
-    direction: Direction,
-    agreed: Option<Agreed>,
-    /// Created by `add_track`: it may use an m-line of a remote offer.
-    by_add_track: bool,
-    has_track: bool,
-    has_sent: bool,
-    is_tuned: bool,
-    stopping: bool,
-    /// Both sides know that it is stopped.
-    over: bool,
-    stream_id: String,
-    track_id: String,
-    send_rids: Vec<String>,
-    recv_rids: Vec<String>,
-    preferred: Vec<Codec>,
-    stereo: bool,
-    /// Counts changes of `preferred`, and of the ids.
-    preference: u32,
-    codecs: Vec<CodecParameters>,
-    /// The negotiated codec that the application has selected.
-    chosen: Option<Codec>,
-    bound: Option<CodecParameters>,
-    paused: bool,
-    sent: (u64, u64),
-    received: (u64, u64),
-    clock: frame::Clock,
-    layers: Vec<packet::SentLayer>,
-    repair: Vec<frame::Repair>,
-    pieces: Vec<pieces::Pieces>,
-    held: Vec<playout::Held>,
-    stats: TrackStats,
-    hold: hold::Hold,
-    is_receiving: bool,
-    remote_ids: (Vec<String>, Option<String>),
-    remote_rids: Vec<String>,
 }
 
 /// The transceivers of a peer.
@@ -213,25 +186,33 @@ impl Tracks {
     }
 
     fn find(&mut self, id: TransceiverId) -> Result<&mut Transceiver, PeerError> {
-        let found = self.list.iter_mut().find(|t| t.id == id);
+        let found = self.list.iter_mut().find(|t| t.id() == id);
         found.ok_or(PeerError::NoSuchTransceiver)
     }
 
     /// Returns the transceiver of an m-line.
     pub fn id_of(&self, mid: Mid) -> Option<TransceiverId> {
-        let found = self.list.iter().find(|t| t.mid == Some(mid));
-        found.map(|t| t.id)
+        let found = self.list.iter().find(|t| t.line.mid() == Some(mid));
+        found.map(Transceiver::id)
     }
 
     fn by_core_mid(&mut self, mid: Mid) -> Option<&mut Transceiver> {
-        self.list.iter_mut().find(|t| t.mid == Some(mid))
+        self.list.iter_mut().find(|t| t.line.mid() == Some(mid))
     }
 
     fn by_mid(&mut self, mid: &str) -> Option<&mut Transceiver> {
-        self.list.iter_mut().find(|t| t.mid.as_deref() == Some(mid))
+        let mut list = self.list.iter_mut();
+        list.find(|t| t.line.mid().as_deref() == Some(mid))
     }
 
-    fn add(
+    /// Returns the m-line of a transceiver, or an error before it has one.
+    fn mid_of(&mut self, id: TransceiverId) -> Result<Mid, PeerError> {
+        let mid = self.find(id)?.line.mid();
+        mid.ok_or_else(|| PeerError::BadTrack("it is not negotiated yet".into()))
+    }
+
+    /// Adds a transceiver.
+    pub fn add(
         &mut self,
         kind: MediaKind,
         config: TransceiverConfig,
@@ -246,79 +227,122 @@ impl Tracks {
         check_config(kind, &config, &self.known)?;
         let id = TransceiverId(self.next);
         self.next += 1;
-        let name = &self.name;
-        self.list.push(Transceiver {
-            id,
-            kind,
-            mid: None,
-            offered: None,
-            offering: None,
-            tentative: false,
-            direction: config.direction,
-            agreed: None,
-            by_add_track: false,
-            has_track: config.direction.is_sending(),
-            has_sent: false,
-            is_tuned: false,
-            stopping: false,
-            over: false,
-            stream_id: config.stream_id.unwrap_or_else(|| name.clone()),
-            track_id: config
-                .track_id
-                .unwrap_or_else(|| format!("{name}-{}", id.0)),
-            send_rids: config.send_rids,
-            recv_rids: config.recv_rids,
-            preferred: config.codecs,
-            stereo: config.stereo,
-            preference: 0,
-            codecs: Vec::new(),
-            chosen: None,
-            bound: None,
-            paused: false,
-            sent: (0, 0),
-            received: (0, 0),
-            clock: frame::Clock::default(),
-            layers: Vec::new(),
-            repair: Vec::new(),
-            pieces: Vec::new(),
-            held: Vec::new(),
-            stats: TrackStats::default(),
-            hold: hold::Hold::default(),
-            is_receiving: false,
-            remote_ids: (Vec::new(), None),
-            remote_rids: Vec::new(),
-        });
+        self.list
+            .push(Transceiver::new(id, kind, config, &self.name));
         Ok(id)
     }
-}
 
-impl Transceiver {
-    fn info(&self) -> TransceiverInfo {
-        TransceiverInfo {
-            id: self.id,
-            kind: self.kind,
-            mid: self.mid.map(|m| m.to_string()),
-            direction: self.direction,
-            current_direction: self.agreed.map(|a| a.current),
-            local_ids: (self.stream_id.clone(), self.track_id.clone()),
-            codec: self.bound.clone(),
-            codecs: self.codecs.clone(),
-            paused: self.paused,
-            stopping: self.stopping,
-            sent: self.sent,
-            received: self.received,
+    /// Adds a local track, on a free transceiver or on a new one.
+    pub fn add_track(
+        &mut self,
+        kind: MediaKind,
+        config: TransceiverConfig,
+        limits: &Limits,
+    ) -> Result<TransceiverId, PeerError> {
+        check_config(kind, &config, &self.known)?;
+        let mut list = self.list.iter_mut();
+        if let Some(free) = list.find(|t| t.kind() == kind && t.is_free()) {
+            free.take_track(&config);
+            return Ok(free.id());
         }
+        let direction = config.direction.with_sending(true);
+        let id = self.add(kind, config.direction(direction), limits)?;
+        self.find(id)?.line.made_by_add_track();
+        Ok(id)
     }
 
-    /// Returns the codec for sending: the selected one, or the first negotiated.
-    fn sending_codec(&self) -> Option<&CodecParameters> {
-        let first = self.codecs.first()?.codec;
-        let is_agreed = |codec: &Codec| self.codecs.iter().any(|c| c.codec == *codec);
-        let codec = self.chosen.filter(is_agreed).unwrap_or(first);
-        let of_it = || self.codecs.iter().filter(|c| c.codec == codec);
-        // H.264 is sent in fragments, which packetization mode 0 (the default) does not allow.
-        let in_fragments = of_it().find(|c| c.packetization_mode == Some(1));
-        in_fragments.or_else(|| of_it().next())
+    pub fn remove_track(
+        &mut self,
+        id: TransceiverId,
+        context: &mut Context<'_>,
+    ) -> Result<(), PeerError> {
+        self.find(id)?.remove_track();
+        self.update_bound(context);
+        Ok(())
+    }
+
+    pub fn replace_track(
+        &mut self,
+        id: TransceiverId,
+        codec: Option<Codec>,
+        context: &mut Context<'_>,
+    ) -> Result<(), PeerError> {
+        self.find(id)?.replace_source(codec)?;
+        self.update_bound(context);
+        Ok(())
+    }
+
+    pub fn set_direction(
+        &mut self,
+        id: TransceiverId,
+        direction: Direction,
+    ) -> Result<(), PeerError> {
+        self.find(id)?.set_direction(direction)
+    }
+
+    pub fn prefer(&mut self, id: TransceiverId, codecs: &[Codec]) -> Result<(), PeerError> {
+        let mut list = self.list.iter_mut();
+        let found = list.find(|t| t.id() == id);
+        let found = found.ok_or(PeerError::NoSuchTransceiver)?;
+        found.prefer(codecs, &self.known)
+    }
+
+    pub fn pause(&mut self, id: TransceiverId, paused: bool) -> Result<(), PeerError> {
+        self.find(id)?.sender.pause(paused);
+        Ok(())
+    }
+
+    /// Stops a transceiver: at once here, and for the remote peer with the next negotiation.
+    pub fn stop(&mut self, id: TransceiverId, context: &mut Context<'_>) -> Result<(), PeerError> {
+        let found = self.find(id)?;
+        found.stop();
+        if let Some(mid) = found.line.mid() {
+            context.core.sdp_api().stop_media(mid);
+        } else if found.line.is_unheard_of() {
+            self.list.retain(|t| t.id() != id);
+            context.events.push(PeerEvent::TransceiverStopped(id));
+        }
+        self.update_bound(context);
+        self.update_receiving(context);
+        Ok(())
+    }
+
+    /// Changes the ids of a local track. A track that is not being sent gets a new SSRC.
+    pub fn set_ids(
+        &mut self,
+        id: TransceiverId,
+        stream: &str,
+        track: &str,
+        core: &mut Rtc,
+    ) -> Result<(), PeerError> {
+        check_id(stream)?;
+        check_id(track)?;
+        let found = self.find(id)?;
+        if !found.sender.set_ids(stream, track) {
+            return Ok(());
+        }
+        found.line.changed();
+        let is_idle = !found.line.current().is_some_and(Direction::is_sending);
+        let mid = found.line.mid();
+        if let Some(mid) = mid.filter(|_| is_idle && !found.sender.is_layered()) {
+            // The next offer declares another SSRC.
+            found.sender.forget_tuning();
+            let mut api = core.direct_api();
+            let ssrc = api.stream_tx_by_mid(mid, None).map(|stream| stream.ssrc());
+            ssrc.map(|ssrc| api.remove_stream_tx(ssrc));
+        }
+        Ok(())
+    }
+
+    /// Returns information about a transceiver, with the core's mid.
+    pub fn info(&self, id: TransceiverId) -> Option<TransceiverInfo> {
+        let found = self.list.iter().find(|t| t.id() == id);
+        found.map(Transceiver::info)
+    }
+
+    /// Iterates over information about all transceivers, in the order of their creation.
+    pub fn infos(&self) -> impl Iterator<Item = TransceiverInfo> + '_ {
+        self.list.iter().map(Transceiver::info)
     }
 }
 
@@ -330,40 +354,3 @@ const MAX_LAYERS: usize = 16;
 
 /// What is sent: shared, so that many peers have it once.
 type Bytes = Arc<[u8]>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn h264_goes_out_in_fragments_where_it_may() {
-        let limits = Limits::default();
-        let mut tracks = Tracks::new(&PeerConfig::default(), "test");
-        let id = tracks.add(MediaKind::Video, TransceiverConfig::default(), &limits);
-        let transceiver = tracks.find(id.unwrap()).unwrap();
-        let of = |payload_type, codec, packetization_mode| CodecParameters {
-            codec,
-            payload_type,
-            clock_rate: 90_000,
-            channels: 0,
-            sdp_fmtp_line: String::new(),
-            profile_level_id: None,
-            packetization_mode,
-        };
-        let sent_with = |t: &Transceiver| t.sending_codec().map(|c| c.payload_type);
-        assert_eq!(sent_with(transceiver), None);
-        transceiver.codecs = vec![
-            of(96, Codec::H264, Some(0)),
-            of(97, Codec::Vp8, None),
-            of(98, Codec::H264, Some(1)),
-            of(99, Codec::H264, Some(1)),
-        ];
-        assert_eq!(sent_with(transceiver), Some(98));
-        transceiver.chosen = Some(Codec::Vp8);
-        assert_eq!(sent_with(transceiver), Some(97));
-        transceiver.chosen = Some(Codec::Av1);
-        assert_eq!(sent_with(transceiver), Some(98), "the first, if not agreed");
-        transceiver.codecs.truncate(2);
-        assert_eq!(sent_with(transceiver), Some(96), "nothing better is there");
-    }
-}

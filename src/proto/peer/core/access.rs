@@ -17,9 +17,10 @@ const UFRAG: usize = 8;
 ///
 /// str0m draws unpredictable values (ICE credentials, transaction ids, tie-breakers, SSRCs, sequence numbers) from the
 /// thread's `fastrand`, which is initially seeded from the clock only (docs/upstream.md). The generator therefore gets
-/// a seed from the operating system before each use of the core that can draw, which is each use of `&mut Rtc`. It is
-/// never seeded with anything predictable, so the output of one peer reveals nothing about another. Credentials need
-/// more than the 64 bits of such a seed, and are created here.
+/// a seed from the operating system before each use of the core that can draw, which is each time `&mut Rtc` is borrowed.
+/// (One call of tracks or feedback borrows it once and may draw several SSRCs, which are no secrets.) It is never seeded
+/// with anything predictable, so the output of one peer reveals nothing about another. Credentials need more than the 64
+/// bits of such a seed, and are created here.
 pub(super) struct CoreAccess {
     rtc: Rtc,
     random: Random,

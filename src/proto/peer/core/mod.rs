@@ -172,6 +172,11 @@ impl Core {
         &self.provider
     }
 
+    /// Returns the core, to be changed, and the provider of its cryptography.
+    pub fn with_provider(&mut self) -> (&mut Rtc, &CryptoProvider) {
+        (&mut self.rtc, &self.provider)
+    }
+
     pub fn counts(&self) -> CoreCounts {
         self.counts
     }

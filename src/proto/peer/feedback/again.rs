@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::super::Peer;
+use str0m::crypto::CryptoProvider;
+
 use super::super::crypto::Srtcp;
-use super::super::ends::Ends;
-use super::{compound, is_rtcp};
+use super::{Feedback, compound, is_rtcp};
 
 /// Maximum number of packets kept per peer, and for how long.
 const MAX_KEPT: usize = 256;
@@ -22,7 +22,7 @@ const MAX_TIMES: u8 = 5;
 
 /// Sent packets that may be requested again.
 #[derive(Debug, Default)]
-pub(in super::super) struct Again {
+pub(super) struct Again {
     /// Payload types of video without an RTX stream.
     types: Vec<u8>,
     kept: VecDeque<Kept>,
@@ -87,27 +87,30 @@ impl Again {
     }
 }
 
-impl Peer {
-    /// Sends the packets that a NACK in this datagram requests, if the core does not.
-    pub(in super::super) fn send_again(&mut self, datagram: &[u8], path: Option<Ends>) {
-        let again = &mut self.feedback.again;
+impl Feedback {
+    /// Returns the packets that a NACK in this datagram requests, unless the core serves them. `can_send`: there is a path.
+    pub fn asked_again(
+        &mut self,
+        datagram: &[u8],
+        provider: &CryptoProvider,
+        can_send: bool,
+        now: Instant,
+    ) -> Vec<Vec<u8>> {
+        let again = &mut self.again;
         if again.kept.is_empty() || !is_rtcp(datagram) {
-            return;
+            return Vec::new();
         }
         if again.srtcp.is_none() {
-            let keys = self.feedback.keys.as_ref();
-            again.srtcp = keys.and_then(|keys| keys.reports(self.core.provider()));
+            let keys = self.keys.as_ref();
+            again.srtcp = keys.and_then(|keys| keys.reports(provider));
         }
         let plain = again.srtcp.as_mut().and_then(|srtcp| srtcp.open(datagram));
-        let (Some(plain), Some(path)) = (plain, path) else {
-            return;
+        let Some(plain) = plain.filter(|_| can_send) else {
+            return Vec::new();
         };
-        let now = self.now;
-        for (ssrc, number) in compound::asked_for(&plain) {
-            if let Some(packet) = self.feedback.again.take(ssrc, number, now) {
-                self.send_on(path, packet);
-            }
-        }
+        compound::asked_for(&plain)
+            .filter_map(|(ssrc, number)| again.take(ssrc, number, now))
+            .collect()
     }
 }
 

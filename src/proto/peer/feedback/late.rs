@@ -3,11 +3,15 @@
 //! The core treats a packet more than a hundred behind the latest one as a duplicate, and so drops retransmissions over
 //! a long path (docs/upstream.md). Where packets are forwarded, such retransmissions (RFC 4588) are decrypted here.
 
+use std::time::Instant;
+
+use str0m::Rtc;
+use str0m::crypto::CryptoProvider;
 use str0m::rtp::Ssrc;
 
-use super::super::Peer;
 use super::super::crypto::Srtp;
-use super::super::tracks::{HeaderExtensions, Incoming, MediaMode};
+use super::super::tracks::{HeaderExtensions, Incoming};
+use super::Feedback;
 
 /// Maximum number of RTX streams that are tracked.
 const MAX_STREAMS: usize = 32;
@@ -20,14 +24,22 @@ pub(super) struct Late {
     numbers: Vec<(u32, u64)>,
 }
 
-/// A retransmitted packet that was missing before the core was given it.
+/// A packet of an RTX stream.
 #[derive(Debug)]
-pub(in super::super) struct Repair {
-    /// SSRC and payload type of the stream it belongs to.
-    main: u32,
+pub(in super::super) struct Retransmission {
+    ssrc: u32,
+    /// Payload type of the packet in it.
     payload_type: u8,
     index: u64,
     header: usize,
+}
+
+/// A retransmitted packet that was missing before the core was given it.
+#[derive(Debug)]
+pub(in super::super) struct Repair {
+    /// SSRC of the stream it belongs to.
+    main: u32,
+    found: Retransmission,
 }
 
 impl Late {
@@ -49,79 +61,72 @@ impl Late {
     }
 }
 
-impl Peer {
-    /// Inspects a datagram before the core does, for a retransmission that may be too late for it.
-    pub(in super::super) fn repair_in(&mut self, datagram: &[u8]) -> Option<Repair> {
-        if self.config.media_mode != MediaMode::Packets {
-            return None;
-        }
+impl Feedback {
+    /// Inspects a datagram before the core does: whether it is a retransmission while packets are missing.
+    pub fn retransmission_in(&mut self, datagram: &[u8], core: &Rtc) -> Option<Retransmission> {
         let [128..=191, second, a, b, ..] = datagram else {
             return None;
         };
         let repairs = second & 127;
-        let mut params = self.core.codec_config().params().iter();
+        let mut params = core.codec_config().params().iter();
         let main = params.find(|p| p.resend().is_some_and(|pt| *pt == repairs))?;
         let payload_type = *main.pt();
         let ssrc = u32::from_be_bytes(*datagram.get(8..)?.first_chunk()?);
-        let index = self.feedback.late.index(ssrc, u16::from_be_bytes([*a, *b]));
-        self.feedback.losses.deadline()?;
-        let mut api = self.core.direct_api();
-        let is_repaired_by = |main: &u32| {
-            let stream = api.stream_rx(&Ssrc::from(*main));
-            stream.is_some_and(|s| s.rtx() == Some(Ssrc::from(ssrc)))
-        };
-        let main = self.feedback.losses.streams().find(is_repaired_by)?;
-        Some(Repair {
-            main,
+        let index = self.late.index(ssrc, u16::from_be_bytes([*a, *b]));
+        self.losses.deadline()?;
+        Some(Retransmission {
+            ssrc,
             payload_type,
             index,
             header: header_length(datagram)?,
         })
     }
 
-    /// Called after the core was given the datagram. If the packet is still missing, the core has dropped it.
-    pub(in super::super) fn deliver_late(&mut self, repair: &Repair, datagram: &[u8]) {
-        let feedback = &mut self.feedback;
-        if feedback.losses.deadline().is_none() {
-            return;
-        }
-        if feedback.late.srtp.is_none() {
-            let keys = feedback.keys.as_ref();
-            feedback.late.srtp = keys.and_then(|keys| keys.receiving(self.core.provider()));
-        }
-        let Some(srtp) = &mut feedback.late.srtp else {
-            return;
+    /// Returns a retransmission that may be too late for the core, with the stream it belongs to.
+    pub fn repair_of(&self, found: Retransmission, core: &mut Rtc) -> Option<Repair> {
+        let mut api = core.direct_api();
+        let rtx = Some(Ssrc::from(found.ssrc));
+        let is_repaired = |main: &u32| {
+            let stream = api.stream_rx(&Ssrc::from(*main));
+            stream.is_some_and(|s| s.rtx() == rtx)
         };
-        let Some(mut payload) = srtp.open(datagram, repair.header, repair.index) else {
-            return;
-        };
+        let main = self.losses.streams().find(is_repaired)?;
+        Some(Repair { main, found })
+    }
+
+    /// Returns the packet in a repair that the core has received and dropped; `None` if it is not missing any more.
+    pub fn open_late(
+        &mut self,
+        repair: &Repair,
+        datagram: &[u8],
+        provider: &CryptoProvider,
+        now: Instant,
+    ) -> Option<Incoming<'static>> {
+        self.losses.deadline()?;
+        if self.late.srtp.is_none() {
+            self.late.srtp = self.keys.as_ref()?.receiving(provider);
+        }
+        let srtp = self.late.srtp.as_mut()?;
+        let mut payload = srtp.open(datagram, repair.found.header, repair.found.index)?;
         if datagram[0] & 0x20 != 0 {
             let padding = payload.last().copied().unwrap_or_default();
             payload.truncate(payload.len().saturating_sub(padding.into()));
         }
-        let Some((number, payload)) = payload.split_first_chunk() else {
-            return;
-        };
+        let (number, payload) = payload.split_first_chunk()?;
         let number = u16::from_be_bytes(*number);
-        let Some(number) = feedback.losses.missing(repair.main, number) else {
-            return;
-        };
-        let Some(timestamp) = datagram.get(4..).and_then(|t| t.first_chunk()) else {
-            return;
-        };
-        let now = self.now;
-        self.core.touch();
-        self.on_packet(Incoming {
+        let number = self.losses.missing(repair.main, number)?;
+        let timestamp = datagram.get(4..)?.first_chunk()?;
+        Some(Incoming {
             ssrc: repair.main,
             number,
-            payload_type: repair.payload_type,
+            payload_type: repair.found.payload_type,
             timestamp: u32::from_be_bytes(*timestamp),
             marker: datagram[1] & 0x80 != 0,
             extensions: HeaderExtensions::EMPTY,
             payload: payload.into(),
             captured: &|_| None,
             received: now,
-        });
+        })
     }
 }
 

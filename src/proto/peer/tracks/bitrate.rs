@@ -1,13 +1,11 @@
 //! Bandwidth: estimates of what the path carries, and the bitrate that is wanted.
 
-use std::time::Instant;
-
+use str0m::Rtc;
 use str0m::bwe::{Bitrate, BweKind};
 
-use super::super::Peer;
 use super::super::error::PeerError;
-use super::super::state::PeerEvent;
-use super::TransceiverId;
+use super::packet::stream_rx;
+use super::{Tracks, TransceiverId};
 
 /// Bandwidth available for sending, in bits per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,71 +42,42 @@ impl BandwidthEstimate {
     }
 }
 
-impl Peer {
-    /// Sets the bitrate wanted for sending to this peer, in bits per second: the estimate is raised by probing up to
-    /// that value. Has no effect without
-    /// [`PeerConfig::bandwidth_estimation`](super::super::PeerConfig::bandwidth_estimation).
-    ///
-    /// # Errors
-    ///
-    /// Returns [`PeerError::Closed`].
-    pub fn set_desired_bitrate(
-        &mut self,
-        bits_per_second: u64,
-        now: Instant,
-    ) -> Result<(), PeerError> {
-        self.begin(now)?;
-        let bitrate = Bitrate::bps(bits_per_second);
-        self.core.bwe().set_desired_bitrate(bitrate);
-        Ok(())
-    }
+/// Sets the bitrate up to which the core probes.
+pub(in super::super) fn set_desired(core: &mut Rtc, bits_per_second: u64) {
+    let bitrate = Bitrate::bps(bits_per_second);
+    core.bwe().set_desired_bitrate(bitrate);
+}
 
-    /// Requests a maximum bitrate for a received track from the remote peer (REMB, draft-alvestrand-rmcat-remb).
-    /// Browsers comply.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`PeerError::BadTrack`] if nothing was received there, [`PeerError::NoSuchTransceiver`], or
-    /// [`PeerError::Closed`].
+impl Tracks {
+    /// Requests that the remote peer sends no more than this on a received track.
     pub fn request_bitrate(
         &mut self,
-        transceiver: TransceiverId,
+        id: TransceiverId,
         rid: Option<&str>,
         bits_per_second: u64,
-        now: Instant,
+        core: &mut Rtc,
     ) -> Result<(), PeerError> {
-        self.begin(now)?;
-        let mid = self.tracks.find(transceiver)?.mid;
-        let mid = mid.ok_or_else(|| PeerError::BadTrack("it is not negotiated yet".into()))?;
+        let mid = self.mid_of(id)?;
         let bitrate = Bitrate::bps(bits_per_second);
-        self.stream_rx(mid, rid, |stream| stream.request_remb(bitrate))
+        stream_rx(core, mid, rid, |stream| stream.request_remb(bitrate))
     }
 
-    pub(in super::super) fn on_bandwidth(&mut self, core: &BweKind) {
-        let estimate = match core {
+    /// Converts an estimate of the core; `None` for kinds and m-lines that are unknown.
+    pub fn estimate(&self, core: &BweKind) -> Option<BandwidthEstimate> {
+        Some(match core {
             BweKind::Twcc {
                 estimate,
                 can_probe,
-            } => {
-                let bits_per_second = estimate.as_u64();
-                self.stats.available_outgoing_bitrate = Some(bits_per_second);
-                BandwidthEstimate::TransportCc {
-                    bits_per_second,
-                    can_probe: *can_probe,
-                }
-            }
-            BweKind::Remb { estimate, mid } => {
-                let Some(transceiver) = self.tracks.by_core_mid(*mid) else {
-                    return;
-                };
-                BandwidthEstimate::Remb {
-                    transceiver: transceiver.id,
-                    bits_per_second: estimate.as_u64(),
-                }
-            }
-            _ => return,
-        };
-        self.event(PeerEvent::BandwidthEstimate(estimate));
+            } => BandwidthEstimate::TransportCc {
+                bits_per_second: estimate.as_u64(),
+                can_probe: *can_probe,
+            },
+            BweKind::Remb { estimate, mid } => BandwidthEstimate::Remb {
+                transceiver: self.id_of(*mid)?,
+                bits_per_second: estimate.as_u64(),
+            },
+            _ => return None,
+        })
     }
 }
 

@@ -1,12 +1,6 @@
 //! Direction of media.
 
 use std::fmt;
-use std::time::Instant;
-
-use super::super::Peer;
-use super::super::error::PeerError;
-use super::TransceiverId;
-use super::config::check_id;
 
 /// Direction of media on an m-line (RFC 8829 §4.2.3), as seen from this peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -94,44 +88,5 @@ impl fmt::Display for Direction {
             Self::RecvOnly => "recvonly",
             Self::Inactive => "inactive",
         })
-    }
-}
-
-impl Peer {
-    /// Sets the stream id and the track id of a local track, from the next negotiation on (W3C §5.2 `setStreams`). This
-    /// allows giving an unused m-line ([`Direction::Inactive`]) to another source; it then gets another SSRC as well,
-    /// without which Chromium displays nothing.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`PeerError::BadTrack`] unless both ids have 1 to 64 token characters, [`PeerError::NoSuchTransceiver`],
-    /// or [`PeerError::Closed`].
-    pub fn set_track_ids(
-        &mut self,
-        transceiver: TransceiverId,
-        stream: &str,
-        track: &str,
-        now: Instant,
-    ) -> Result<(), PeerError> {
-        self.begin(now)?;
-        check_id(stream)?;
-        check_id(track)?;
-        let found = self.tracks.find(transceiver)?;
-        if (&*found.stream_id, &*found.track_id) == (stream, track) {
-            return Ok(());
-        }
-        (found.stream_id, found.track_id) = (stream.into(), track.into());
-        found.preference += 1;
-        let is_idle = !found.agreed.is_some_and(|a| a.current.is_sending());
-        let mid = found.mid.filter(|_| is_idle && found.send_rids.is_empty());
-        if let Some(mid) = mid {
-            // The next offer declares another SSRC.
-            found.is_tuned = false;
-            let mut api = self.core.direct_api();
-            let ssrc = api.stream_tx_by_mid(mid, None).map(|stream| stream.ssrc());
-            ssrc.map(|ssrc| api.remove_stream_tx(ssrc));
-        }
-        self.check_negotiation_needed();
-        Ok(())
     }
 }

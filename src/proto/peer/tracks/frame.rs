@@ -3,15 +3,13 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::media::{Frequency, MediaData, MediaTime, Mid, Rid};
-use str0m::rtp::rtcp::SenderInfo;
 
-use super::super::Peer;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
-use super::codec::{MediaKind, codec_of_core};
-use super::packet::{MediaMode, check_queue};
-use super::pieces::Pieces;
-use super::{Bytes, KEYFRAME_PATIENCE, MAX_LAYERS, TransceiverId, extensions};
+use super::clock::{FrameTime, captured_at, duration_of, ticks_at};
+use super::codec::codec_of_core;
+use super::packet::{MediaMode, check_queue, stream_rx};
+use super::{Bytes, Context, KEYFRAME_PATIENCE, Tracks, TransceiverId, extensions};
 use crate::proto::media::Codec;
 use crate::proto::media::jitter::Arrival;
 
@@ -27,21 +25,6 @@ pub struct EncodedFrame {
     pub wallclock: Option<Instant>,
     /// The simulcast layer, if any.
     pub rid: Option<String>,
-}
-
-/// A media time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FrameTime {
-    /// A duration from an arbitrary origin.
-    Media(Duration),
-    /// Ticks of the codec's RTP clock, extended beyond 32 bits.
-    Ticks(u64),
-}
-
-impl From<Duration> for FrameTime {
-    fn from(time: Duration) -> Self {
-        Self::Media(time)
-    }
 }
 
 impl EncodedFrame {
@@ -133,52 +116,36 @@ pub struct SenderReport {
     pub bytes: u32,
 }
 
-/// Media time of what is sent. A new source continues the previous one's.
-#[derive(Debug, Default)]
-pub(super) struct Clock {
-    /// Offset added to the times of this source, in ticks.
-    offset: i128,
-    /// Ticks and wall clock of the last frame sent.
-    last: Option<(u64, Instant)>,
-    restarting: bool,
-    rate: u32,
-}
-
-impl Clock {
-    pub fn restart(&mut self) {
-        self.restarting = self.last.is_some();
-    }
-
-    fn ticks(&mut self, time: FrameTime, rate: u32, wallclock: Instant) -> u64 {
-        let own = match time {
-            FrameTime::Media(time) => {
-                let scaled = time.as_nanos() * u128::from(rate) + 500_000_000;
-                i128::try_from(scaled / 1_000_000_000).unwrap_or(0)
-            }
-            FrameTime::Ticks(ticks) => i128::from(ticks),
-        };
-        if let Some((ticks, at)) = self.last
-            && (self.restarting || self.rate != rate)
-        {
-            let gap = wallclock.saturating_duration_since(at).as_nanos() * u128::from(rate)
-                / 1_000_000_000;
-            let next = i128::from(ticks) + i128::try_from(gap).unwrap_or(0).max(1);
-            self.offset = next - own;
-        }
-        self.restarting = false;
-        self.rate = rate;
-        let ticks = u64::try_from(own + self.offset).unwrap_or(0);
-        self.last = Some((ticks, wallclock));
-        ticks
-    }
-}
-
 /// A layer that cannot be decoded until a keyframe arrives.
 #[derive(Debug)]
 pub(super) struct Repair {
-    rid: Option<Rid>,
+    pub rid: Option<Rid>,
     waiting: bool,
     asked: Option<Instant>,
+}
+
+impl Repair {
+    pub fn new(rid: Option<Rid>) -> Self {
+        Self {
+            rid,
+            // A first frame that is not a keyframe cannot be decoded.
+            waiting: true,
+            asked: None,
+        }
+    }
+
+    /// Handles a frame. Returns `true` if a keyframe is to be requested now.
+    pub fn wants_keyframe(&mut self, contiguous: bool, keyframe: bool, now: Instant) -> bool {
+        self.waiting = !keyframe && (self.waiting || !contiguous);
+        let is_due = self
+            .asked
+            .is_none_or(|at| now.saturating_duration_since(at) >= KEYFRAME_PATIENCE);
+        if self.waiting && is_due {
+            self.asked = Some(now);
+            return true;
+        }
+        false
+    }
 }
 
 /// The core leaves the MTU less the SRTP tag, rounded down to a multiple of the cipher's block size, for a packet's
@@ -186,105 +153,106 @@ pub(super) struct Repair {
 const SRTP_OVERHEAD: usize = 16;
 const SRTP_BLOCK: usize = 16;
 
-impl Peer {
-    pub(super) fn send_frame(
+impl Tracks {
+    /// Gives the core a frame. Returns `false` if it was accepted and dropped.
+    pub fn send_frame(
         &mut self,
         id: TransceiverId,
         frame: &EncodedFrame,
-    ) -> Result<(), PeerError> {
-        let limit = self.config.limits.max_frame_size;
+        context: &mut Context<'_>,
+    ) -> Result<bool, PeerError> {
+        let (config, now) = (context.config, context.now);
+        let limit = config.limits.max_frame_size;
         if frame.data.len() > limit {
             return Err(PeerError::LimitReached {
                 limit: "max_frame_size",
                 value: limit,
             });
         }
-        let now = self.now;
-        let transceiver = self.tracks.find(id)?;
-        let (Some(bound), Some(mid)) = (&transceiver.bound, transceiver.mid) else {
+        let transceiver = self.find(id)?;
+        let is_video = transceiver.is_video();
+        let (line, sender) = (&transceiver.line, &mut transceiver.sender);
+        let (Some(bound), Some(mid)) = (sender.bound(), line.mid()) else {
             return Err(PeerError::TrackNotBound);
         };
+        let (rate, payload_type) = (bound.clock_rate, bound.payload_type);
         let rid = frame.rid.as_deref().map(Rid::from);
-        if let Some(stream) = self.core.direct_api().stream_tx_by_mid(mid, rid) {
-            check_queue(stream, &self.config)?;
+        if let Some(stream) = context.core.direct_api().stream_tx_by_mid(mid, rid) {
+            check_queue(stream, config)?;
         }
-        let rate = bound.clock_rate;
         let wallclock = frame.wallclock.unwrap_or(now);
-        let ticks = transceiver.clock.ticks(frame.time, rate, wallclock);
-        if transceiver.paused || frame.data.is_empty() {
-            return Ok(());
+        let ticks = sender.clock.ticks(frame.time, rate, wallclock);
+        if sender.is_paused() || frame.data.is_empty() {
+            return Ok(false);
         }
-        let payload_type = bound.payload_type.into();
         // An audio frame is one packet (RFC 7587 §4.2); the core would split it into several frames.
-        let one_packet = (self.config.mtu - SRTP_OVERHEAD) / SRTP_BLOCK * SRTP_BLOCK;
-        if transceiver.kind == MediaKind::Audio && frame.data.len() > one_packet {
+        let one_packet = (config.mtu - SRTP_OVERHEAD) / SRTP_BLOCK * SRTP_BLOCK;
+        if !is_video && frame.data.len() > one_packet {
             return Err(PeerError::MessageTooLarge {
                 size: frame.data.len(),
                 limit: one_packet,
             });
         }
-        if self.config.media_mode == MediaMode::Packets {
+        if config.media_mode == MediaMode::Packets {
             return Err(wrong_mode("Frames"));
         }
-        if transceiver.kind == MediaKind::Video
-            && let Some(stream) = self.core.direct_api().stream_tx_by_mid(mid, rid)
-        {
-            let round_trip = self.stats.round_trip_time.or(transceiver.round_trip());
-            let history = &mut transceiver.layer(rid).history;
+        if is_video && let Some(stream) = context.core.direct_api().stream_tx_by_mid(mid, rid) {
+            let round_trip = context.round_trip.or(sender.round_trip());
+            let history = &mut sender.layer(rid).history;
             history.frame(frame.data.len(), now, round_trip, stream);
         }
-        let Some(mut writer) = self.core.writer(mid) else {
+        let Some(mut writer) = context.core.writer(mid) else {
             return Err(PeerError::TrackNotBound);
         };
         if let Some(rid) = rid {
             writer = writer.rid(rid);
         }
-        if let Some(delay) = transceiver.hold.delay(now) {
+        if let Some(delay) = sender.hold.delay(now) {
             let (least, most) = extensions::playout_delay(delay);
             writer = writer.playout_delay(least, most);
         }
         let frequency = Frequency::new(rate).unwrap_or(Frequency::NINETY_KHZ);
         let time = MediaTime::new(ticks, frequency);
         writer
-            .write(payload_type, wallclock, time, frame.data.clone())
+            .write(payload_type.into(), wallclock, time, frame.data.clone())
             .map_err(|e| PeerError::BadTrack(e.to_string()))?;
-        transceiver.has_sent = true;
-        transceiver.sent.0 += 1;
-        transceiver.sent.1 += frame.data.len() as u64;
-        // The core packetizes in its timeout.
-        self.core_timeout();
-        Ok(())
+        sender.count(frame.data.len());
+        Ok(true)
     }
 
-    pub(in super::super) fn on_media_data(&mut self, data: MediaData) {
+    /// Handles a received frame, or a piece of one.
+    pub fn on_media_data(&mut self, data: MediaData, context: &mut Context<'_>) {
         let Some(codec) = codec_of_core(data.params.spec().codec) else {
             return;
         };
         if codec == Codec::H265 {
             let mut whole = Vec::new();
-            if let Some(transceiver) = self.tracks.by_core_mid(data.mid) {
-                transceiver.join_pieces(data, &mut whole);
+            if let Some(transceiver) = self.by_core_mid(data.mid) {
+                transceiver.receiver.join_pieces(data, &mut whole);
             }
-            whole.into_iter().for_each(|d| self.on_frame(codec, d));
+            for data in whole {
+                self.on_frame(codec, data, context);
+            }
         } else {
-            self.on_frame(codec, data);
+            self.on_frame(codec, data, context);
         }
     }
 
-    fn on_frame(&mut self, codec: Codec, data: MediaData) {
-        let now = self.now;
-        let Some(transceiver) = self.tracks.by_core_mid(data.mid) else {
+    fn on_frame(&mut self, codec: Codec, data: MediaData, context: &mut Context<'_>) {
+        let now = context.now;
+        let Some(transceiver) = self.by_core_mid(data.mid) else {
             return;
         };
-        let keyframe = MediaKind::of(codec) == MediaKind::Audio || data.is_keyframe();
-        let asks = MediaKind::of(codec) == MediaKind::Video
-            && transceiver.wants_keyframe(data.rid, data.contiguous, keyframe, now);
-        transceiver.received.0 += 1;
-        transceiver.received.1 += data.data.len() as u64;
+        let receiver = &mut transceiver.receiver;
+        let keyframe = !codec.is_video() || data.is_keyframe();
+        let asks =
+            codec.is_video() && receiver.wants_keyframe(data.rid, data.contiguous, keyframe, now);
+        receiver.count(data.data.len());
         let rate = codec.clock_rate();
         let ticks = ticks_at(data.time, rate);
+        let id = transceiver.id();
         let frame = ReceivedFrame {
-            transceiver: transceiver.id,
+            transceiver: id,
             rid: data.rid.map(|r| r.to_string()),
             codec,
             payload_type: *data.pt,
@@ -308,163 +276,112 @@ impl Peer {
             bytes: frame.data.len(),
             item: PeerEvent::Frame(frame),
         };
-        let id = transceiver.id;
-        let rid = data.rid.map(|r| r.to_string());
-        self.play_out(id, rid.as_deref(), rate, arrival);
+        let rid = data.rid.as_deref();
+        self.play_out(id, rid, rate, arrival, context);
         if asks {
-            let rid = data.rid.map(|r| r.to_string());
-            let asked = self.ask_for_keyframe(data.mid, rid.as_deref(), KeyframeRequestKind::Pli);
+            let asked = ask_for_keyframe(data.mid, rid, KeyframeRequestKind::Pli, context);
             if let Err(e) = asked {
                 log::debug!("no keyframe can be asked for: {e}");
             }
         }
     }
 
-    pub(super) fn ask_for_keyframe(
+    /// Requests a keyframe from the remote peer.
+    pub fn request_keyframe(
         &mut self,
-        mid: Mid,
+        id: TransceiverId,
         rid: Option<&str>,
         kind: KeyframeRequestKind,
+        context: &mut Context<'_>,
     ) -> Result<(), PeerError> {
-        use str0m::media::KeyframeRequestKind as Core;
-        let kind = match kind {
-            KeyframeRequestKind::Pli => Core::Pli,
-            KeyframeRequestKind::Fir => Core::Fir,
-        };
-        if self.config.media_mode == MediaMode::Packets {
-            return self.stream_rx(mid, rid, |stream| stream.request_keyframe(kind));
-        }
-        let Some(mut writer) = self.core.writer(mid) else {
-            return Err(PeerError::BadTrack("it is not negotiated yet".into()));
-        };
-        writer
-            .request_keyframe(rid.map(Rid::from), kind)
-            .map_err(|e| PeerError::BadTrack(format!("asking for a keyframe: {e}")))
+        let mid = self.mid_of(id)?;
+        ask_for_keyframe(mid, rid, kind, context)
     }
 
-    pub(in super::super) fn on_keyframe_request(
+    pub fn on_keyframe_request(
         &mut self,
         request: &str0m::media::KeyframeRequest,
+        context: &mut Context<'_>,
     ) {
         use str0m::media::KeyframeRequestKind as Core;
-        let Some(transceiver) = self.tracks.by_core_mid(request.mid) else {
+        let Some(transceiver) = self.by_core_mid(request.mid) else {
             return;
         };
-        transceiver.keyframe_requested(request.rid);
-        let event = PeerEvent::KeyframeRequest {
-            transceiver: transceiver.id,
+        transceiver.sender.keyframe_requested(request.rid);
+        context.events.push(PeerEvent::KeyframeRequest {
+            transceiver: transceiver.id(),
             rid: request.rid.map(|r| r.to_string()),
             kind: match request.kind {
                 Core::Pli => KeyframeRequestKind::Pli,
                 Core::Fir => KeyframeRequestKind::Fir,
             },
-        };
-        self.event(event);
+        });
     }
 
-    pub(in super::super) fn on_sender_report(&mut self, report: &str0m::media::SenderFeedback) {
-        let Some(transceiver) = self.tracks.by_core_mid(report.mid) else {
+    pub fn on_sender_report(
+        &mut self,
+        report: &str0m::media::SenderFeedback,
+        context: &mut Context<'_>,
+    ) {
+        let Some(transceiver) = self.id_of(report.mid) else {
             return;
         };
         let info = &report.sender_info;
-        let event = PeerEvent::SenderReport(SenderReport {
-            transceiver: transceiver.id,
+        context.events.push(PeerEvent::SenderReport(SenderReport {
+            transceiver,
             rid: report.rid.map(|r| r.to_string()),
             wallclock: info.ntp_time,
             rtp_timestamp: info.rtp_time.numer() as u32,
             packets: info.sender_packet_count,
             bytes: info.sender_octet_count,
-        });
-        self.event(event);
+        }));
     }
 
     /// Handles that a received stream has become silent, or has resumed.
-    pub(in super::super) fn on_stream_paused(&mut self, mid: Mid, rid: Option<Rid>, muted: bool) {
-        let Some(transceiver) = self.tracks.by_core_mid(mid) else {
-            return;
-        };
-        let event = PeerEvent::TrackMuted {
-            transceiver: transceiver.id,
-            rid: rid.map(|r| r.to_string()),
-            muted,
-        };
-        self.event(event);
-    }
-}
-
-impl super::Transceiver {
-    fn join_pieces(&mut self, data: MediaData, whole: &mut Vec<MediaData>) {
-        let index = match self.pieces.iter().position(|p| p.rid == data.rid) {
-            Some(index) => index,
-            None if self.pieces.len() >= MAX_LAYERS => return whole.push(data),
-            None => {
-                self.pieces.push(Pieces::new(data.rid));
-                self.pieces.len() - 1
-            }
-        };
-        self.pieces[index].join(data, whole);
-    }
-
-    /// Returns `true` if a keyframe has to be requested now: something is missing, and none has arrived since.
-    fn wants_keyframe(
+    pub fn on_stream_paused(
         &mut self,
+        mid: Mid,
         rid: Option<Rid>,
-        contiguous: bool,
-        keyframe: bool,
-        now: Instant,
-    ) -> bool {
-        let index = match self.repair.iter().position(|r| r.rid == rid) {
-            Some(index) => index,
-            None if self.repair.len() >= MAX_LAYERS => return false,
-            None => {
-                self.repair.push(Repair {
-                    rid,
-                    // A first frame that is not a keyframe cannot be decoded.
-                    waiting: true,
-                    asked: None,
-                });
-                self.repair.len() - 1
-            }
-        };
-        let layer = &mut self.repair[index];
-        layer.waiting = !keyframe && (layer.waiting || !contiguous);
-        let is_due = layer
-            .asked
-            .is_none_or(|at| now.saturating_duration_since(at) >= KEYFRAME_PATIENCE);
-        if layer.waiting && is_due {
-            layer.asked = Some(now);
-            return true;
+        muted: bool,
+        context: &mut Context<'_>,
+    ) {
+        if let Some(transceiver) = self.id_of(mid) {
+            context.events.push(PeerEvent::TrackMuted {
+                transceiver,
+                rid: rid.map(|r| r.to_string()),
+                muted,
+            });
         }
-        false
     }
 }
 
-/// Returns the sender's wall clock at this timestamp (RFC 3550 §6.4.1).
-pub(super) fn captured_at(report: &SenderInfo, timestamp: u32, rate: u32) -> Option<SystemTime> {
-    let ahead = timestamp
-        .wrapping_sub(report.rtp_time.numer() as u32)
-        .cast_signed();
-    let distance = duration_of(ahead.unsigned_abs().into(), rate);
-    if ahead < 0 {
-        report.ntp_time.checked_sub(distance)
-    } else {
-        report.ntp_time.checked_add(distance)
+fn ask_for_keyframe(
+    mid: Mid,
+    rid: Option<&str>,
+    kind: KeyframeRequestKind,
+    context: &mut Context<'_>,
+) -> Result<(), PeerError> {
+    use str0m::media::KeyframeRequestKind as Core;
+    let kind = match kind {
+        KeyframeRequestKind::Pli => Core::Pli,
+        KeyframeRequestKind::Fir => Core::Fir,
+    };
+    if context.config.media_mode == MediaMode::Packets {
+        return stream_rx(context.core, mid, rid, |stream| {
+            stream.request_keyframe(kind)
+        });
     }
+    let Some(mut writer) = context.core.writer(mid) else {
+        return Err(PeerError::BadTrack("it is not negotiated yet".into()));
+    };
+    writer
+        .request_keyframe(rid.map(Rid::from), kind)
+        .map_err(|e| PeerError::BadTrack(format!("asking for a keyframe: {e}")))
 }
 
 /// Returns the error for an operation of the other media mode.
-pub(super) fn wrong_mode(wanted: &str) -> PeerError {
+pub(in super::super) fn wrong_mode(wanted: &str) -> PeerError {
     PeerError::BadTrack(format!(
         "this peer was not made with PeerConfig::media_mode(MediaMode::{wanted})"
     ))
-}
-
-fn ticks_at(time: MediaTime, rate: u32) -> u64 {
-    Frequency::new(rate).map_or(0, |frequency| time.rebase(frequency).numer())
-}
-
-fn duration_of(ticks: u64, rate: u32) -> Duration {
-    let rate = u64::from(rate.max(1));
-    let nanos = (ticks % rate) * 1_000_000_000 / rate;
-    Duration::from_secs(ticks / rate) + Duration::from_nanos(nanos)
 }

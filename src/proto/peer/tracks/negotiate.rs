@@ -3,43 +3,42 @@
 //! Nothing is applied to the core before an answer: an offer that is rolled back or never answered leaves the
 //! transceivers as they were, without m-lines (RFC 8829 §5.7).
 
+use str0m::Rtc;
 use str0m::change::{SdpApi, SdpPendingOffer};
-use str0m::media::{Mid, Rid, Simulcast, SimulcastLayer};
+use str0m::media::{Mid, Simulcast, SimulcastLayer};
 
-use super::super::Peer;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
-use super::codec::{CodecParameters, MediaKind};
+use super::codec::CodecParameters;
 use super::history::History;
 use super::sdp::{self, LocalMedia, RemoteMedia};
-use super::{Agreed, Direction, RemoteTrack, Tracks, Transceiver, TransceiverConfig, unannounced};
+use super::{Context, Direction, Limits, Tracks, Transceiver, TransceiverConfig, unannounced};
 #[cfg(any(test, feature = "testing"))]
-use super::{Limits, MAX_LAYERS, unannounced::MAX_STREAMS};
+use super::{MAX_LAYERS, unannounced::MAX_STREAMS};
 
 impl Tracks {
     /// Returns `true` if an offer is needed (W3C §4.7.3).
     pub fn need_negotiation(&self) -> bool {
-        self.list.iter().any(Transceiver::needs_negotiation)
+        self.list.iter().any(|t| t.line.needs_negotiation())
     }
 
     /// Adds an m-line to the offer for each transceiver without one. Returns `true` if there was any.
     pub fn add_to_offer(&mut self, api: &mut SdpApi<'_>) -> bool {
         let mut adds = false;
-        for t in self.list.iter_mut().filter(|t| !t.stopping) {
-            t.offering = Some(t.direction);
-            if t.mid.is_some() {
-                continue;
-            }
+        for t in self.list.iter_mut().filter(|t| !t.line.is_stopping()) {
             let layers = |rids: &[String]| rids.iter().map(|r| SimulcastLayer::new(r)).collect();
-            let is_layered = !t.send_rids.is_empty() || !t.recv_rids.is_empty();
-            let simulcast = is_layered.then(|| Simulcast {
-                send: layers(&t.send_rids),
-                recv: layers(&t.recv_rids),
+            let (kind, sender, receiver) = (t.kind().to_core(), &t.sender, &t.receiver);
+            adds |= t.line.offer(|direction| {
+                let (send, recv) = (sender.rids(), receiver.rids());
+                let is_layered = !send.is_empty() || !recv.is_empty();
+                let simulcast = is_layered.then(|| Simulcast {
+                    send: layers(send),
+                    recv: layers(recv),
+                });
+                let (stream, track) = sender.ids();
+                let ids = (Some(stream.to_owned()), Some(track.to_owned()));
+                api.add_media(kind, direction.to_core(), ids.0, ids.1, simulcast)
             });
-            let ids = (Some(t.stream_id.clone()), Some(t.track_id.clone()));
-            let direction = t.direction.to_core();
-            t.offered = Some(api.add_media(t.kind.to_core(), direction, ids.0, ids.1, simulcast));
-            adds = true;
         }
         adds
     }
@@ -54,20 +53,22 @@ impl Tracks {
         }
         let line = self.transport_line.as_deref();
         let feedback_line = line.filter(|l| sdp::is_id_free(&text, l));
-        let media: Vec<LocalMedia<'_>> = self
-            .list
-            .iter()
-            .filter_map(|t| {
-                let mid = t.mid.as_ref().or(t.offered.as_ref())?;
-                let agreed = t.agreed.map(|a| a.current).unwrap_or_default();
-                let direction = if is_offer { t.direction } else { agreed };
+        let mids: Vec<Option<Mid>> = self.list.iter().map(|t| t.line.mid_or_offered()).collect();
+        let with_mids = self.list.iter().zip(&mids);
+        let media: Vec<LocalMedia<'_>> = with_mids
+            .filter_map(|(t, mid)| {
+                let direction = match is_offer {
+                    true => t.line.direction(),
+                    false => t.line.current().unwrap_or_default(),
+                };
+                let (stream_id, track_id) = t.sender.ids();
                 Some(LocalMedia {
-                    mid,
+                    mid: mid.as_ref()?,
                     direction,
-                    stream_id: &t.stream_id,
-                    track_id: &t.track_id,
-                    codecs: &t.preferred,
-                    stereo: t.stereo,
+                    stream_id,
+                    track_id,
+                    codecs: t.line.preferred(),
+                    stereo: t.sender.is_stereo(),
                     feedback: self.wants_feedback || direction.is_receiving(),
                     // An answer has it if the offer has it.
                     feedback_line: feedback_line.filter(|_| is_offer),
@@ -82,7 +83,7 @@ impl Tracks {
     /// datagrams per second.
     pub fn as_wanted(&self, text: &str, media: &[RemoteMedia]) -> String {
         let of_mid = |mid: &str| {
-            let is_it = |t: &&Transceiver| t.mid.or(t.offered).as_deref() == Some(mid);
+            let is_it = |t: &&Transceiver| t.line.mid_or_offered().as_deref() == Some(mid);
             self.list.iter().find(is_it)
         };
         let only_sends = |mid: &str| {
@@ -90,11 +91,11 @@ impl Tracks {
             let offered = offered.map(|m| m.direction.reversed());
             of_mid(mid)
                 .zip(offered)
-                .is_some_and(|(t, offered)| !t.direction.and(offered).is_receiving())
+                .is_some_and(|(t, offered)| !t.line.direction().and(offered).is_receiving())
         };
         sdp::filtered(text, |mid, line| {
             if sdp::asks_for_layers(line) {
-                return of_mid(mid).is_some_and(|t| !t.send_rids.is_empty());
+                return of_mid(mid).is_some_and(|t| t.sender.is_layered());
             }
             !sdp::is_transport_feedback(line) || self.wants_feedback || !only_sends(mid)
         })
@@ -110,7 +111,7 @@ impl Tracks {
     pub fn on_remote_offer(
         &mut self,
         media: &[RemoteMedia],
-        limits: &super::Limits,
+        limits: &Limits,
     ) -> Result<(), PeerError> {
         for m in media.iter().filter(|m| !m.rejected) {
             if self.by_mid(&m.mid).is_some() {
@@ -118,17 +119,15 @@ impl Tracks {
             }
             let takes = m.direction.is_receiving();
             let free = self.list.iter_mut().find(|t| {
-                takes && t.by_add_track && t.has_track && t.kind == m.kind && t.mid.is_none()
+                takes && t.kind() == m.kind && t.sender.has_track() && t.line.can_take_theirs()
             });
-            let mid = Some(Mid::from(m.mid.as_str()));
+            let mid = Mid::from(m.mid.as_str());
             match free {
-                Some(t) => t.mid = mid,
+                Some(t) => t.line.take_theirs(mid, false),
                 None => {
                     let config = TransceiverConfig::default().direction(Direction::RecvOnly);
                     let id = self.add(m.kind, config, limits)?;
-                    let t = self.find(id)?;
-                    t.mid = mid;
-                    t.tentative = true;
+                    self.find(id)?.line.take_theirs(mid, true);
                 }
             }
         }
@@ -137,17 +136,17 @@ impl Tracks {
 
     /// Handles that a remote offer will not be answered.
     pub fn drop_remote_offer(&mut self) {
-        self.list.retain(|t| !t.tentative || t.has_track);
-        for t in self.list.iter_mut().filter(|t| t.agreed.is_none()) {
-            t.mid = None;
-            t.tentative = false;
+        self.list
+            .retain(|t| !t.line.is_made_for_offer() || t.sender.has_track());
+        for t in &mut self.list {
+            t.line.drop_theirs();
         }
     }
 
     /// Removes transceivers that were stopped before the remote peer knew them.
     fn drop_unheard_of(&mut self, events: &mut Vec<PeerEvent>) {
         self.list.retain(|t| {
-            let is_gone = t.stopping && t.mid.is_none() && t.offered.is_none();
+            let is_gone = t.line.is_stopping() && t.line.is_unheard_of();
             if is_gone {
                 t.say_goodbye(events);
             }
@@ -159,10 +158,8 @@ impl Tracks {
     fn take_offered(&mut self) -> Vec<(Mid, str0m::media::MediaKind)> {
         let mut taken = Vec::new();
         for t in &mut self.list {
-            t.offering = None;
-            if let Some(mid) = t.offered.take() {
-                taken.push((mid, t.kind.to_core()));
-            }
+            let kind = t.kind().to_core();
+            taken.extend(t.line.take_offer().map(|mid| (mid, kind)));
         }
         taken
     }
@@ -185,380 +182,281 @@ impl Tracks {
                 MAX_STREAMS,
             ),
             // Local layers, and received ones.
-            ("layers of a track", most(|t| t.layers.len()), MAX_LAYERS),
+            ("layers of a track", most(|t| t.sender.layers()), MAX_LAYERS),
             (
                 "received layers of a track",
-                most(|t| t.held.len().max(t.pieces.len()).max(t.repair.len())),
+                most(|t| t.receiver.layers()),
                 MAX_LAYERS,
             ),
         ]
     }
-}
 
-impl Transceiver {
-    fn say_goodbye(&self, events: &mut Vec<PeerEvent>) {
-        if self.bound.is_some() {
-            events.push(PeerEvent::TrackUnbound(self.id));
-        }
-        if self.is_receiving {
-            events.push(PeerEvent::TrackRemoved(self.id));
-        }
-        events.push(PeerEvent::TransceiverStopped(self.id));
-    }
-
-    fn needs_negotiation(&self) -> bool {
-        let Some(agreed) = self.agreed else {
-            return !self.stopping || self.mid.is_some();
-        };
-        let wanted = self.direction;
-        let is_said = if agreed.we_offered {
-            wanted == agreed.offered || wanted == agreed.current
-        } else {
-            wanted.and(agreed.offered) == agreed.current
-        };
-        self.stopping || !is_said || agreed.codecs_said != self.preference
-    }
-}
-
-impl Peer {
     /// Resets an unanswered offer: its transceivers have no m-lines again. The core drops an addition only if the
     /// m-line exists, so for a moment it does.
-    pub(in super::super) fn without_offered_media(
+    pub fn without_offered(
         &mut self,
         pending: SdpPendingOffer,
+        context: &mut Context<'_>,
     ) -> Option<SdpPendingOffer> {
-        let media = self.tracks.take_offered();
+        let core = &mut *context.core;
+        let media = self.take_offered();
         if media.is_empty() {
             return Some(pending);
         }
         for (mid, kind) in &media {
-            self.core.direct_api().declare_media(*mid, *kind);
+            core.direct_api().declare_media(*mid, *kind);
         }
-        let mut api = self.core.sdp_api();
+        let mut api = core.sdp_api();
         api.merge(pending);
         let rest = api.apply().map(|(_, pending)| pending);
         for (mid, _) in &media {
-            self.core.direct_api().remove_media(*mid);
+            core.direct_api().remove_media(*mid);
         }
-        self.tracks.drop_unheard_of(&mut self.out.events);
+        self.drop_unheard_of(context.events);
         rest
     }
 
     /// Ends our pending offer without keeping anything of it.
-    pub(in super::super) fn forget_offered_media(&mut self) {
-        self.tracks.take_offered();
-        self.tracks.drop_unheard_of(&mut self.out.events);
+    pub fn forget_offered(&mut self, events: &mut Vec<PeerEvent>) {
+        self.take_offered();
+        self.drop_unheard_of(events);
     }
 
     /// Declares SSRCs in our offer for sending on remote m-lines.
-    pub(in super::super) fn declare_senders(&mut self) {
-        for t in &self.tracks.list {
-            let Some(mid) = t.mid.filter(|_| t.direction.is_sending() && !t.stopping) else {
+    pub fn declare_senders(&self, core: &mut Rtc) {
+        for t in &self.list {
+            let is_sending = t.line.direction().is_sending() && !t.line.is_stopping();
+            let Some(mid) = t.line.mid().filter(|_| is_sending) else {
                 continue;
             };
-            let mut api = self.core.direct_api();
-            if !t.send_rids.is_empty() || api.stream_tx_by_mid(mid, None).is_some() {
+            let mut api = core.direct_api();
+            if t.sender.is_layered() || api.stream_tx_by_mid(mid, None).is_some() {
                 continue;
             }
             let ssrc = api.new_ssrc();
-            let has_rtx = t.kind == MediaKind::Video;
-            let rtx =
-                has_rtx.then(|| std::iter::repeat_with(|| api.new_ssrc()).find(|r| *r != ssrc));
-            let is_negotiated = self.core.media(mid).is_some();
+            let rtx = t
+                .is_video()
+                .then(|| std::iter::repeat_with(|| api.new_ssrc()).find(|r| *r != ssrc));
+            let is_negotiated = core.media(mid).is_some();
             if is_negotiated {
-                self.core
-                    .direct_api()
+                core.direct_api()
                     .declare_stream_tx(ssrc, rtx.flatten(), mid, None);
             }
         }
     }
 
-    /// Re-enables sending on a local m-line that has been inactive, which the core would refuse.
-    pub(in super::super) fn wake_inactive(&mut self, media: &[RemoteMedia]) {
-        for m in media.iter().filter(|m| m.direction.is_receiving()) {
-            let mid = Mid::from(m.mid.as_str());
-            let is_inactive = self
-                .core
-                .media(mid)
-                .is_some_and(|c| !c.stopped() && c.direction() == Direction::Inactive.to_core());
-            if is_inactive {
-                let direction = Direction::RecvOnly.to_core();
-                self.core.sdp_api().set_direction(mid, direction);
+    /// Updates the transceivers after the core has applied a remote offer.
+    pub fn answered(&mut self, text: &str, media: &[RemoteMedia], context: &mut Context<'_>) {
+        for m in media {
+            if let Some(t) = self.by_mid(&m.mid) {
+                t.line.answered(m.direction.reversed());
             }
         }
-    }
-
-    /// Updates the transceivers after the core has applied a remote offer.
-    pub(in super::super) fn tracks_answered(&mut self, text: &str, media: &[RemoteMedia]) {
-        for m in media {
-            let Some(t) = self.tracks.by_mid(&m.mid) else {
-                continue;
-            };
-            let offered = m.direction.reversed();
-            let current = t.direction.and(offered);
-            t.tentative = false;
-            t.agreed = Some(Agreed {
-                offered,
-                we_offered: false,
-                current,
-                codecs_said: t.preference,
-            });
-        }
-        self.tracks_negotiated(text, media);
+        self.negotiated(text, media, context);
     }
 
     /// Updates the transceivers after the core has applied a remote answer.
-    pub(in super::super) fn tracks_accepted(&mut self, text: &str, media: &[RemoteMedia]) {
-        for t in &mut self.tracks.list {
-            if let Some(mid) = t.offered.take() {
-                t.mid = Some(mid);
-                if t.stopping {
-                    self.core.sdp_api().stop_media(mid);
-                }
+    pub fn accepted(&mut self, text: &str, media: &[RemoteMedia], context: &mut Context<'_>) {
+        for t in &mut self.list {
+            if let Some(mid) = t.line.offer_answered()
+                && t.line.is_stopping()
+            {
+                context.core.sdp_api().stop_media(mid);
             }
-            let offered = t.offering.take();
-            let Some(answered) = media
-                .iter()
-                .find(|m| t.mid.as_deref() == Some(m.mid.as_str()))
-            else {
-                continue;
-            };
-            let offered = offered.unwrap_or(t.direction);
-            t.agreed = Some(Agreed {
-                offered,
-                we_offered: true,
-                current: answered.direction.reversed().and(offered),
-                codecs_said: t.preference,
-            });
+            let mid = t.line.mid();
+            let mut answered = media.iter();
+            let answered = answered.find(|m| mid.as_deref() == Some(m.mid.as_str()));
+            t.line.accepted(answered.map(|m| m.direction.reversed()));
         }
-        self.tracks_negotiated(text, media);
+        self.negotiated(text, media, context);
     }
 
-    fn tracks_negotiated(&mut self, text: &str, media: &[RemoteMedia]) {
-        if let Ok(types) = self.tracks.payload_types.with(text, media) {
-            self.tracks.payload_types = types;
+    fn negotiated(&mut self, text: &str, media: &[RemoteMedia], context: &mut Context<'_>) {
+        if let Ok(types) = self.payload_types.with(text, media) {
+            self.payload_types = types;
         }
-        let list = &self.tracks.list;
+        let list = &self.list;
         let sends_layers = |mid: &str| {
-            let mut of_mid = list.iter().filter(|t| t.mid.as_deref() == Some(mid));
-            of_mid.any(|t| !t.send_rids.is_empty())
+            let mut of_mid = list.iter().filter(|t| t.line.mid().as_deref() == Some(mid));
+            of_mid.any(|t| t.sender.is_layered())
         };
-        self.tracks.unannounced.update(media, sends_layers);
+        self.unannounced.update(media, sends_layers);
         for m in media {
-            self.narrow_direction(&m.mid);
-            self.line_negotiated(m);
+            self.narrow_direction(&m.mid, context.core);
+            self.line_negotiated(m, context);
         }
-        self.drop_stopped();
-        self.tune_retransmission();
-        self.ask_for_the_lost();
-        self.keep_for_those_without_rtx();
-        self.update_bound();
-        self.update_receiving();
+        self.drop_stopped(context.events);
+        self.tune_retransmission(context.core);
+        self.ask_for_the_lost(context.core);
+        self.update_bound(context);
+        self.update_receiving(context);
     }
 
     /// Disables retransmission for audio.
-    fn tune_retransmission(&mut self) {
-        let is_new = |t: &&mut Transceiver| t.kind == MediaKind::Video && !t.is_tuned;
-        for t in self.tracks.list.iter_mut().filter(is_new) {
-            let Some(mid) = t.mid else {
+    fn tune_retransmission(&mut self, core: &mut Rtc) {
+        for t in self.list.iter_mut().filter(|t| t.is_video()) {
+            let Some(mid) = t.line.mid() else {
                 continue;
             };
-            let layers = t.send_rids.iter().map(|r| Some(Rid::from(r.as_str())));
-            let single = t.send_rids.is_empty().then_some(None);
-            for rid in layers.chain(single) {
-                if let Some(stream) = self.core.direct_api().stream_tx_by_mid(mid, rid) {
-                    History::begin(stream);
-                    t.is_tuned = true;
-                }
-            }
+            t.sender.tune(|rid| {
+                let mut api = core.direct_api();
+                let stream = api.stream_tx_by_mid(mid, rid);
+                stream.map(History::begin).is_some()
+            });
         }
     }
 
     /// Enables requests for lost packets without RTX: the core makes them only if retransmissions are in a separate
     /// stream (RFC 4588), but some peers, such as pion 3, retransmit in the same one (RFC 4585 §6.2.1).
-    fn ask_for_the_lost(&mut self) {
-        for t in self.tracks.list.iter().filter(|t| !t.stopping) {
-            let Some(mid) = t.mid else {
+    fn ask_for_the_lost(&mut self, core: &mut Rtc) {
+        for t in self.list.iter().filter(|t| !t.line.is_stopping()) {
+            let Some(mid) = t.line.mid() else {
                 continue;
             };
-            let mut params = self.core.codec_config().params().iter();
-            let agreed = |pt: u8| t.codecs.iter().any(|c| c.payload_type == pt);
-            if !params.any(|p| agreed(*p.pt()) && p.fb_nack()) {
+            let mut params = core.codec_config().params().iter();
+            if !params.any(|p| t.line.codec_of(*p.pt()).is_some() && p.fb_nack()) {
                 continue;
             }
-            if let Some(stream) = self.core.direct_api().stream_rx_by_mid(mid, None) {
+            if let Some(stream) = core.direct_api().stream_rx_by_mid(mid, None) {
                 stream.suppress_nack(false);
             }
         }
     }
 
-    /// Keeps packets for receivers without RTX, which the core does not serve either.
-    fn keep_for_those_without_rtx(&mut self) {
-        let videos = self.tracks.list.iter();
-        let videos = videos.filter(|t| t.kind == MediaKind::Video && !t.stopping);
+    /// Returns the video payload types without RTX, whose packets the core does not retransmit.
+    pub fn types_without_rtx(&self, core: &Rtc) -> Vec<u8> {
+        let videos = self.list.iter();
+        let videos = videos.filter(|t| t.is_video() && !t.line.is_stopping());
         let agreed: Vec<u8> = videos
-            .flat_map(|t| t.codecs.iter().map(|c| c.payload_type))
+            .flat_map(|t| t.line.codecs().iter().map(|c| c.payload_type))
             .collect();
-        let params = self.core.codec_config().params().iter();
+        let params = core.codec_config().params().iter();
         let types = params
             .filter(|p| p.resend().is_none() && p.fb_nack())
             .map(|p| *p.pt())
             .filter(|pt| agreed.contains(pt));
-        self.feedback.again.set_types(types.collect());
+        types.collect()
     }
 
     /// Restricts the negotiated direction: the core takes the remote one, but we may want less.
-    fn narrow_direction(&mut self, mid: &str) {
-        let Some(t) = self.tracks.by_mid(mid).filter(|t| !t.stopping) else {
+    fn narrow_direction(&mut self, mid: &str, core: &mut Rtc) {
+        let Some(t) = self.by_mid(mid).filter(|t| !t.line.is_stopping()) else {
             return;
         };
-        let (Some(mid), Some(agreed)) = (t.mid, t.agreed) else {
+        let (Some(mid), Some(current)) = (t.line.mid(), t.line.current()) else {
             return;
         };
-        let direction = agreed.current.to_core();
-        let is_there = self.core.media(mid).is_some_and(|c| !c.disabled());
+        let is_there = core.media(mid).is_some_and(|c| !c.disabled());
         if is_there {
             // Without `apply` this changes the current state, and offers nothing.
-            self.core.sdp_api().set_direction(mid, direction);
+            core.sdp_api().set_direction(mid, current.to_core());
         }
     }
 
-    fn line_negotiated(&mut self, m: &RemoteMedia) {
-        let Some(t) = self.tracks.by_mid(&m.mid) else {
+    fn line_negotiated(&mut self, m: &RemoteMedia, context: &mut Context<'_>) {
+        let known = self.known.clone();
+        let Some(t) = self.by_mid(&m.mid) else {
             return;
         };
-        let (id, kind, was_stopping) = (t.id, t.kind, t.stopping);
-        let Some(mid) = t.mid else {
+        let Some(mid) = t.line.mid() else {
             return;
         };
-        let we_offered = t.agreed.is_some_and(|a| a.we_offered);
-        let is_disabled = self.core.media(mid).is_none_or(|c| c.disabled());
-        let codecs = self.negotiated_codecs(mid);
-        let Ok(t) = self.tracks.find(id) else {
-            return;
-        };
-        if !is_disabled {
-            t.codecs = codecs;
-            // Our order of preference applies if there is one.
-            if !t.preferred.is_empty() {
-                let place = |c: &CodecParameters| t.preferred.iter().position(|p| *p == c.codec);
-                t.codecs.retain(|c| place(c).is_some());
-                t.codecs.sort_by_key(place);
-            }
-            t.remote_ids = (m.stream_ids.clone(), m.track_id.clone());
-            t.remote_rids.clone_from(&m.rids);
+        if context.core.media(mid).is_some_and(|c| !c.disabled()) {
+            t.line.set_codecs(negotiated_codecs(mid, context.core));
+            t.receiver.set_names(m);
             return;
         }
-        let is_first = t.codecs.is_empty();
-        t.stopping = true;
+        let (kind, we_offered) = (t.kind(), t.line.we_offered());
+        let is_first = t.line.codecs().is_empty() && !t.line.is_stopping();
         // Rejected by the remote peer, or by our answer. Otherwise our next offer says so.
-        t.over = m.rejected || !we_offered;
-        t.direction = Direction::Inactive;
-        let ours: Vec<String> = match t.preferred.as_slice() {
-            [] => self.tracks.known.names(kind),
+        t.line.disabled(m.rejected || !we_offered);
+        if !is_first {
+            return;
+        }
+        let ours: Vec<String> = match t.line.preferred() {
+            [] => known.names(kind),
             preferred => preferred.iter().map(|c| c.name().to_owned()).collect(),
         };
-        if was_stopping || !is_first {
-            return;
-        }
-        if !m.rejected {
-            self.event(PeerEvent::Error(PeerError::NoCommonCodec {
-                mid: self.negotiation.wire_mid(&m.mid),
+        let error = if !m.rejected {
+            PeerError::NoCommonCodec {
+                mid: context.wire_mid(&m.mid),
                 kind,
                 local: ours,
                 remote: m.codec_names(),
-            }));
+            }
         } else if we_offered {
-            self.event(PeerEvent::Error(PeerError::TrackRejected {
-                mid: self.negotiation.wire_mid(&m.mid),
+            PeerError::TrackRejected {
+                mid: context.wire_mid(&m.mid),
                 kind,
                 offered: ours,
-            }));
-        }
-    }
-
-    /// Returns the negotiated codecs in the remote peer's order of preference.
-    fn negotiated_codecs(&mut self, mid: Mid) -> Vec<CodecParameters> {
-        let Some(media) = self.core.media(mid) else {
-            return Vec::new();
+            }
+        } else {
+            return;
         };
-        let order = media.remote_pts();
-        let known = self.core.codec_config().params().iter();
-        let mut all: Vec<CodecParameters> = known
-            .filter(|p| order.contains(&p.pt()))
-            .filter_map(CodecParameters::from_core)
-            .collect();
-        all.sort_by_key(|c| order.iter().position(|pt| **pt == c.payload_type));
-        all
+        context.events.push(PeerEvent::Error(error));
     }
 
     /// Removes stopped transceivers that both sides know of.
-    fn drop_stopped(&mut self) {
-        let events = &mut self.out.events;
-        self.tracks.list.retain(|t| {
-            if t.over {
+    fn drop_stopped(&mut self, events: &mut Vec<PeerEvent>) {
+        self.list.retain(|t| {
+            if t.line.is_over() {
                 t.say_goodbye(events);
             }
-            !t.over
+            !t.line.is_over()
         });
     }
 
     /// Reports which tracks can be written to, and which no longer can.
-    pub(in super::super) fn update_bound(&mut self) {
-        let connected = self.core.is_connected();
-        let events = &mut self.out.events;
-        for t in &mut self.tracks.list {
-            let can = connected
-                && t.has_track
-                && !t.stopping
-                && t.agreed.is_some_and(|a| a.current.is_sending());
-            let codec = t.sending_codec().filter(|_| can).cloned();
-            if codec == t.bound {
-                continue;
-            }
-            t.bound = codec;
-            if t.bound.is_none() {
-                // Media after this comes from another source, whose times may start anywhere.
-                t.restart_source();
-            }
-            events.push(match &t.bound {
-                Some(codec) => PeerEvent::TrackBound {
-                    transceiver: t.id,
-                    codec: codec.clone(),
-                },
-                None => PeerEvent::TrackUnbound(t.id),
-            });
+    pub fn update_bound(&mut self, context: &mut Context<'_>) {
+        for t in &mut self.list {
+            t.update_bound(context.is_connected, context.events);
         }
     }
 
     /// Reports which remote tracks have started and ended.
-    pub(super) fn update_receiving(&mut self) {
-        let mut begun = Vec::new();
-        for t in &mut self.tracks.list {
-            let is = !t.stopping && t.agreed.is_some_and(|a| a.current.is_receiving());
-            if is == t.is_receiving {
+    pub fn update_receiving(&mut self, context: &mut Context<'_>) {
+        for t in &mut self.list {
+            let is = t.line.may_receive();
+            if !t.receiver.set_receiving(is) {
                 continue;
             }
-            t.is_receiving = is;
-            t.repair.clear();
-            t.pieces.clear();
             if is {
-                begun.push(PeerEvent::Track(RemoteTrack {
-                    transceiver: t.id,
-                    mid: self
-                        .negotiation
-                        .wire_mid(t.mid.as_deref().unwrap_or_default()),
-                    kind: t.kind,
-                    codecs: t.codecs.clone(),
-                    stream_ids: t.remote_ids.0.clone(),
-                    track_id: t.remote_ids.1.clone(),
-                    rids: t.remote_rids.clone(),
-                }));
+                let mid = t.line.mid();
+                let mid = context.wire_mid(mid.as_deref().unwrap_or_default());
+                context.events.push(PeerEvent::Track(t.remote_track(mid)));
             } else {
-                t.release_all(self.now, &mut begun);
-                begun.push(PeerEvent::TrackRemoved(t.id));
+                t.receiver.playout.release_all(context.now, context.events);
+                context.events.push(PeerEvent::TrackRemoved(t.id()));
             }
         }
-        self.out.events.append(&mut begun);
+    }
+}
+
+/// Returns the negotiated codecs in the remote peer's order of preference.
+fn negotiated_codecs(mid: Mid, core: &Rtc) -> Vec<CodecParameters> {
+    let Some(media) = core.media(mid) else {
+        return Vec::new();
+    };
+    let order = media.remote_pts();
+    let known = core.codec_config().params().iter();
+    let mut all: Vec<CodecParameters> = known
+        .filter(|p| order.contains(&p.pt()))
+        .filter_map(CodecParameters::from_core)
+        .collect();
+    all.sort_by_key(|c| order.iter().position(|pt| **pt == c.payload_type));
+    all
+}
+
+/// Re-enables sending on a local m-line that has been inactive, which the core would refuse.
+pub(in super::super) fn wake_inactive(core: &mut Rtc, media: &[RemoteMedia]) {
+    for m in media.iter().filter(|m| m.direction.is_receiving()) {
+        let mid = Mid::from(m.mid.as_str());
+        let is_inactive = core
+            .media(mid)
+            .is_some_and(|c| !c.stopped() && c.direction() == Direction::Inactive.to_core());
+        if is_inactive {
+            let direction = Direction::RecvOnly.to_core();
+            core.sdp_api().set_direction(mid, direction);
+        }
     }
 }

@@ -2,35 +2,33 @@
 
 use std::time::{Instant, SystemTime};
 
+use str0m::Rtc;
 use str0m::media::{Media, Mid, Rid, Rids};
 use str0m::rtp::{RtpWrite, SeqNo, Ssrc, StreamTx};
 
-use super::super::Peer;
 use super::super::config::PeerConfig;
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
-use super::codec::MediaKind;
+use super::clock::captured_at;
 use super::extensions::HeaderExtensions;
-use super::frame::captured_at;
-use super::history::History;
-use super::rewrite::Rewriter;
-use super::{Bytes, TransceiverId};
+use super::{Bytes, Context, Tracks, TransceiverId};
 use crate::proto::media::Codec;
 use crate::proto::media::jitter::Arrival;
 
 /// Form in which media is written and received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MediaMode {
-    /// Whole frames: [`Peer::write_frame`], [`PeerEvent::Frame`]. What is lost and cannot be repaired is left out.
+    /// Whole frames: [`Peer::write_frame`](super::super::Peer::write_frame), [`PeerEvent::Frame`]. What is lost and cannot be had again is
+    /// left out.
     #[default]
     Frames,
-    /// RTP packets: [`Peer::write_rtp`], [`PeerEvent::Packet`]. For forwarding: packets are not reordered, and do not
-    /// wait for missing ones.
+    /// RTP packets as they are: [`Peer::write_rtp`](super::super::Peer::write_rtp), [`PeerEvent::Packet`]. For passing on: they are not
+    /// put in order, and nothing waits for what is missing.
     Packets,
 }
 
 /// Maximum number of packets accepted for sending and not yet polled.
-pub(super) const MAX_UNSENT_PACKETS: usize = 4096;
+pub(in super::super) const MAX_UNSENT_PACKETS: usize = 4096;
 
 /// An RTP packet to send. SSRC, payload type, sequence number and timestamp are those of its source; they are rewritten
 /// for each peer it is sent to.
@@ -146,14 +144,6 @@ impl ReceivedPacket {
     }
 }
 
-/// State of one sent layer.
-#[derive(Debug)]
-pub(super) struct SentLayer {
-    rid: Option<Rid>,
-    rewriter: Rewriter,
-    pub history: History,
-}
-
 /// A received packet, from the core or from the late path.
 pub(in super::super) struct Incoming<'a> {
     pub ssrc: u32,
@@ -169,52 +159,44 @@ pub(in super::super) struct Incoming<'a> {
     pub received: Instant,
 }
 
-impl Peer {
-    pub(super) fn send_packet(
+impl Tracks {
+    /// Gives the core a packet. Returns `false` if it was accepted and dropped.
+    pub fn send_packet(
         &mut self,
         id: TransceiverId,
         packet: &RtpPacket,
-    ) -> Result<(), PeerError> {
-        if packet.payload.len() > MAX_PAYLOAD {
-            return Err(PeerError::MessageTooLarge {
-                size: packet.payload.len(),
-                limit: MAX_PAYLOAD,
-            });
-        }
-        if self.core.unsent() >= MAX_UNSENT_PACKETS || self.out.len() >= MAX_UNSENT_PACKETS {
-            return Err(PeerError::LimitReached {
-                limit: "unsent packets of a peer",
-                value: MAX_UNSENT_PACKETS,
-            });
-        }
-        let now = self.now;
-        let transceiver = self.tracks.find(id)?;
-        let (Some(bound), Some(mid)) = (&transceiver.bound, transceiver.mid) else {
+        context: &mut Context<'_>,
+    ) -> Result<bool, PeerError> {
+        let now = context.now;
+        let transceiver = self.find(id)?;
+        let is_video = transceiver.is_video();
+        let (line, sender) = (&transceiver.line, &mut transceiver.sender);
+        let (Some(bound), Some(mid)) = (sender.bound(), line.mid()) else {
             return Err(PeerError::TrackNotBound);
         };
         let (rate, payload_type) = (bound.clock_rate, bound.payload_type);
         let rid = packet.rid.as_deref().map(Rid::from);
         // The core has remote layers with the same name.
-        let in_layers = !transceiver.send_rids.is_empty()
+        let in_layers = sender.is_layered()
             && matches!(
-                self.core.media(mid).map(Media::rids_tx),
+                context.core.media(mid).map(Media::rids_tx),
                 Some(Rids::Specific(_))
             );
         if in_layers != rid.is_some() {
             return Err(no_layer(packet.rid.as_deref()));
         }
-        let mut api = self.core.direct_api();
+        let mut api = context.core.direct_api();
         let Some(stream) = api.stream_tx_by_mid(mid, rid) else {
             return Err(no_layer(packet.rid.as_deref()));
         };
-        check_queue(stream, &self.config)?;
+        check_queue(stream, context.config)?;
         // The start is unpredictable (RFC 3711 §3.3.1), and low enough not to roll over at once.
         let first = (*stream.ssrc() & 0x7fff) as u16;
         let wallclock = packet.wallclock.unwrap_or(now);
-        let (paused, is_video) = (transceiver.paused, transceiver.kind == MediaKind::Video);
-        let round_trip = self.stats.round_trip_time.or(transceiver.round_trip());
-        let delay = transceiver.hold.delay(now).filter(|_| is_video);
-        let layer = transceiver.layer(rid);
+        let is_paused = sender.is_paused();
+        let round_trip = context.round_trip.or(sender.round_trip());
+        let delay = sender.hold.delay(now).filter(|_| is_video);
+        let layer = sender.layer(rid);
         let rewritten = layer.rewriter.rewrite(
             packet.ssrc,
             packet.sequence_number,
@@ -223,8 +205,8 @@ impl Peer {
             wallclock,
             first,
         );
-        let Some(rewritten) = rewritten.filter(|_| !paused) else {
-            return Ok(());
+        let Some(rewritten) = rewritten.filter(|_| !is_paused) else {
+            return Ok(false);
         };
         if is_video {
             let timestamp = rewritten.timestamp;
@@ -249,17 +231,19 @@ impl Peer {
                 .nackable(is_video)
                 .ext_vals(extensions.to_core()),
         );
-        transceiver.has_sent = true;
-        transceiver.sent.0 += 1;
-        transceiver.sent.1 += packet.payload.len() as u64;
-        self.core.note_written();
-        Ok(())
+        sender.count(packet.payload.len());
+        Ok(true)
     }
 
-    pub(in super::super) fn on_rtp_packet(&mut self, packet: str0m::rtp::RtpPacket) {
+    /// Handles a packet from the core, like [`on_packet`](Self::on_packet).
+    pub fn on_rtp_packet(
+        &mut self,
+        packet: str0m::rtp::RtpPacket,
+        context: &mut Context<'_>,
+    ) -> Option<(u32, u64)> {
         let timestamp = packet.header.timestamp;
         let report = packet.last_sender_info;
-        self.on_packet(Incoming {
+        let incoming = Incoming {
             ssrc: *packet.header.ssrc,
             number: *packet.seq_no,
             payload_type: *packet.header.payload_type,
@@ -269,37 +253,32 @@ impl Peer {
             payload: packet.payload,
             captured: &|rate| captured_at(&report?, timestamp, rate),
             received: packet.timestamp,
-        });
+        };
+        self.on_packet(incoming, context)
     }
 
-    /// Handles a packet that arrives for the first time.
-    pub(in super::super) fn on_packet(&mut self, packet: Incoming<'_>) {
+    /// Handles a packet that arrives for the first time. Returns its SSRC and number if its losses are to be tracked: the
+    /// sender of it retransmits.
+    pub fn on_packet(
+        &mut self,
+        packet: Incoming<'_>,
+        context: &mut Context<'_>,
+    ) -> Option<(u32, u64)> {
         let (mid, rid) = {
-            let mut api = self.core.direct_api();
-            match api.stream_rx(&Ssrc::from(packet.ssrc)) {
-                Some(stream) => (stream.mid(), stream.rid()),
-                None => return,
-            }
+            let mut api = context.core.direct_api();
+            let stream = api.stream_rx(&Ssrc::from(packet.ssrc))?;
+            (stream.mid(), stream.rid())
         };
         let payload_type = packet.payload_type;
-        let is_repairable = (self.core.codec_config().params().iter())
+        let is_repairable = (context.core.codec_config().params().iter())
             .any(|p| *p.pt() == payload_type && p.fb_nack());
-        let Some(transceiver) = self.tracks.by_core_mid(mid) else {
-            return;
-        };
-        let codec = transceiver
-            .codecs
-            .iter()
-            .find(|c| c.payload_type == payload_type);
-        let Some(codec) = codec.map(|c| c.codec).filter(|_| transceiver.is_receiving) else {
-            return;
-        };
-        transceiver.received.0 += 1;
-        transceiver.received.1 += packet.payload.len() as u64;
-        let id = transceiver.id;
-        if is_repairable && transceiver.kind == MediaKind::Video {
-            self.packet_came(packet.ssrc, packet.number);
-        }
+        let transceiver = self.by_core_mid(mid)?;
+        let codec = transceiver.line.codec_of(payload_type);
+        let codec = codec.filter(|_| transceiver.receiver.is_receiving())?;
+        transceiver.receiver.count(packet.payload.len());
+        let id = transceiver.id();
+        let is_followed = is_repairable && transceiver.is_video();
+        let followed = is_followed.then_some((packet.ssrc, packet.number));
         let received = ReceivedPacket {
             transceiver: id,
             rid: rid.map(|r| r.to_string()),
@@ -322,41 +301,44 @@ impl Peer {
             bytes: received.payload.len(),
             item: PeerEvent::Packet(received),
         };
-        self.play_out(id, rid.as_deref(), codec.clock_rate(), arrival);
+        self.play_out(id, rid.as_deref(), codec.clock_rate(), arrival, context);
+        followed
     }
 
-    /// Handles an outgoing datagram: if it is RTP (RFC 7983 §7, RFC 5761 §4), it may be a retransmission.
-    pub(in super::super) fn packet_leaves(&mut self, datagram: &[u8]) {
-        let [128..=191, kind, ..] = datagram else {
-            return;
-        };
-        if let (Some(ssrc), 0..=191 | 224..) = (datagram.get(8..12), kind) {
-            let ssrc = ssrc.iter().fold(0, |ssrc, b| ssrc << 8 | u32::from(*b));
-            let now = self.now;
-            for t in &mut self.tracks.list {
-                t.leaves(ssrc, now);
-            }
-            self.feedback.again.leaves(datagram, now);
+    /// Records an outgoing RTP packet with this SSRC.
+    pub fn leaves(&mut self, ssrc: u32, now: Instant) {
+        for t in &mut self.list {
+            t.sender.leaves(ssrc, now);
         }
     }
+}
 
-    pub(super) fn stream_rx(
-        &mut self,
-        mid: Mid,
-        rid: Option<&str>,
-        act: impl FnOnce(&mut str0m::rtp::StreamRx),
-    ) -> Result<(), PeerError> {
-        let mut api = self.core.direct_api();
-        match api.stream_rx_by_mid(mid, rid.map(Rid::from)) {
-            Some(stream) => {
-                act(stream);
-                Ok(())
-            }
-            None => Err(PeerError::BadTrack(match rid {
-                None => "nothing has been received there yet".into(),
-                Some(rid) => format!("nothing has been received of the layer {rid:?}"),
-            })),
+/// Returns the SSRC of a datagram; `None` if it is not RTP (RFC 7983 §7, RFC 5761 §4).
+pub(in super::super) fn ssrc_of(datagram: &[u8]) -> Option<u32> {
+    let [128..=191, 0..=191 | 224.., ..] = datagram else {
+        return None;
+    };
+    let ssrc = datagram.get(8..)?.first_chunk()?;
+    Some(u32::from_be_bytes(*ssrc))
+}
+
+/// Calls `act` with a received stream.
+pub(super) fn stream_rx(
+    core: &mut Rtc,
+    mid: Mid,
+    rid: Option<&str>,
+    act: impl FnOnce(&mut str0m::rtp::StreamRx),
+) -> Result<(), PeerError> {
+    let mut api = core.direct_api();
+    match api.stream_rx_by_mid(mid, rid.map(Rid::from)) {
+        Some(stream) => {
+            act(stream);
+            Ok(())
         }
+        None => Err(PeerError::BadTrack(match rid {
+            None => "nothing has been received there yet".into(),
+            Some(rid) => format!("nothing has been received of the layer {rid:?}"),
+        })),
     }
 }
 
@@ -364,6 +346,17 @@ impl Peer {
 /// IPv4. SRTP and extensions make datagrams larger; payloads that must cross any path without fragmentation have at
 /// most 1,100.
 const MAX_PAYLOAD: usize = 1460;
+
+/// Checks that a packet is small enough to be sent.
+pub(in super::super) fn check_size(packet: &RtpPacket) -> Result<(), PeerError> {
+    match packet.payload.len() {
+        0..=MAX_PAYLOAD => Ok(()),
+        size => Err(PeerError::MessageTooLarge {
+            size,
+            limit: MAX_PAYLOAD,
+        }),
+    }
+}
 
 /// Checks the limit of queued media; without bandwidth estimation nothing is queued.
 pub(super) fn check_queue(stream: &StreamTx, config: &PeerConfig) -> Result<(), PeerError> {
@@ -383,45 +376,4 @@ fn no_layer(rid: Option<&str>) -> PeerError {
         None => "this track is sent in layers; say in which".into(),
         Some(rid) => format!("the layer {rid:?} was not negotiated"),
     })
-}
-
-impl super::Transceiver {
-    /// Returns the state of a layer. There are few: those that were negotiated.
-    pub(super) fn layer(&mut self, rid: Option<Rid>) -> &mut SentLayer {
-        let index = match self.layers.iter().position(|l| l.rid == rid) {
-            Some(index) => index,
-            None => {
-                self.layers.push(SentLayer {
-                    rid,
-                    rewriter: Rewriter::default(),
-                    history: History::default(),
-                });
-                self.layers.len() - 1
-            }
-        };
-        &mut self.layers[index]
-    }
-
-    /// Records an outgoing RTP packet with this SSRC.
-    pub(super) fn leaves(&mut self, ssrc: u32, now: Instant) {
-        for layer in &mut self.layers {
-            layer.history.leaves(ssrc, now);
-        }
-    }
-
-    /// Handles a keyframe request for this layer.
-    pub(super) fn keyframe_requested(&mut self, rid: Option<Rid>) {
-        let mut layers = self.layers.iter_mut();
-        if let Some(layer) = layers.find(|l| l.rid == rid) {
-            layer.history.keyframe_requested();
-        }
-    }
-
-    /// Marks that what follows comes from another source.
-    pub(super) fn restart_source(&mut self) {
-        self.clock.restart();
-        for layer in &mut self.layers {
-            layer.rewriter.restart();
-        }
-    }
 }

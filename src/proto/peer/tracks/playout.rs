@@ -3,14 +3,13 @@
 
 use std::time::Instant;
 
-use super::super::Peer;
 use super::super::state::PeerEvent;
-use super::{MAX_LAYERS, Transceiver};
+use super::{Context, MAX_LAYERS, Tracks};
 use crate::proto::media::jitter::{Arrival, JitterBuffer, JitterConfig, JitterOutput, JitterStats};
 
 /// The jitter buffer of one layer.
 #[derive(Debug)]
-pub(super) struct Held {
+struct Held {
     rid: Option<String>,
     buffer: JitterBuffer<PeerEvent>,
     due: Option<Instant>,
@@ -31,20 +30,44 @@ impl Held {
     }
 }
 
-impl Transceiver {
+/// The jitter buffers of a track.
+#[derive(Debug, Default)]
+pub(super) struct Playout(Vec<Held>);
+
+impl Playout {
     /// Returns the statistics of this layer's buffer.
-    pub(super) fn jitter_stats(&self, rid: Option<&str>) -> Option<JitterStats> {
-        let held = self.held.iter().find(|h| h.rid.as_deref() == rid)?;
+    pub fn stats(&self, rid: Option<&str>) -> Option<JitterStats> {
+        let held = self.0.iter().find(|h| h.rid.as_deref() == rid)?;
         Some(held.buffer.stats())
     }
 
+    /// Returns the number of layers with a buffer.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn layers(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Returns when held media is due next.
+    fn due(&self) -> Option<Instant> {
+        self.0.iter().filter_map(|h| h.due).min()
+    }
+
     /// Releases everything, because the track has ended.
-    pub(super) fn release_all(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
-        for held in &mut self.held {
+    pub fn release_all(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
+        for held in &mut self.0 {
             held.buffer.flush(now);
             held.release(now, events);
         }
-        self.held.clear();
+        self.0.clear();
+    }
+
+    /// Releases what has been held long enough.
+    fn release_due(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
+        for held in &mut self.0 {
+            if held.due.is_some_and(|due| due <= now) {
+                held.release(now, events);
+            }
+        }
     }
 
     fn insert(
@@ -56,30 +79,30 @@ impl Transceiver {
         now: Instant,
         events: &mut Vec<PeerEvent>,
     ) {
-        let index = match self.held.iter().position(|h| h.rid.as_deref() == rid) {
+        let index = match self.0.iter().position(|h| h.rid.as_deref() == rid) {
             Some(index) => index,
-            None if self.held.len() >= MAX_LAYERS => {
+            None if self.0.len() >= MAX_LAYERS => {
                 events.push(arrival.item);
                 return;
             }
             None => {
                 let mut config = config.clone();
                 config.clock_rate = rate.max(1);
-                self.held.push(Held {
+                self.0.push(Held {
                     rid: rid.map(str::to_owned),
                     buffer: JitterBuffer::new(config),
                     due: None,
                 });
-                self.held.len() - 1
+                self.0.len() - 1
             }
         };
-        let held = &mut self.held[index];
+        let held = &mut self.0[index];
         held.buffer.insert(arrival, now);
         held.release(now, events);
     }
 }
 
-impl Peer {
+impl Tracks {
     /// Handles received media: reports it now, or when the buffer releases it.
     pub(super) fn play_out(
         &mut self,
@@ -87,37 +110,35 @@ impl Peer {
         rid: Option<&str>,
         rate: u32,
         arrival: Arrival<PeerEvent>,
+        context: &mut Context<'_>,
     ) {
-        let (now, events) = (self.now, &mut self.out.events);
-        let Some(config) = &self.config.jitter_buffer else {
+        let (now, events) = (context.now, &mut *context.events);
+        let Some(config) = &context.config.jitter_buffer else {
             events.push(arrival.item);
             return;
         };
-        let Ok(transceiver) = self.tracks.find(id) else {
+        let Ok(transceiver) = self.find(id) else {
             return;
         };
-        transceiver.insert(rid, rate, config, arrival, now, events);
-        self.tracks.note_due();
+        let playout = &mut transceiver.receiver.playout;
+        playout.insert(rid, rate, config, arrival, now, events);
+        self.note_due();
     }
 
     /// Releases what has been held long enough.
-    pub(in super::super) fn release_due(&mut self) {
-        if self.tracks.due.is_none_or(|due| due > self.now) {
+    pub fn release_due(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
+        if self.due.is_none_or(|due| due > now) {
             return;
         }
-        for held in self.tracks.list.iter_mut().flat_map(|t| &mut t.held) {
-            if held.due.is_some_and(|due| due <= self.now) {
-                held.release(self.now, &mut self.out.events);
-            }
+        for t in &mut self.list {
+            t.receiver.playout.release_due(now, events);
         }
-        self.tracks.note_due();
+        self.note_due();
     }
-}
 
-impl super::Tracks {
     fn note_due(&mut self) {
-        let held = self.list.iter().flat_map(|t| &t.held);
-        self.due = held.filter_map(|h| h.due).min();
+        let all = self.list.iter();
+        self.due = all.filter_map(|t| t.receiver.playout.due()).min();
     }
 
     /// Returns when held media is due next.

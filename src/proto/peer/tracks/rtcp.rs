@@ -7,9 +7,6 @@ use std::time::SystemTime;
 use str0m::rtp::RawPacket;
 use str0m::rtp::rtcp::{ReceptionReport as CoreReport, ReportList, Rtcp};
 
-use super::super::Peer;
-use super::super::state::PeerEvent;
-
 /// A received RTCP packet. Compound packets are reported as their parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,7 +17,7 @@ pub enum RtcpPacket {
         ssrc: u32,
         /// The sender's wall clock.
         wallclock: SystemTime,
-        /// The RTP timestamp that corresponds to `wallclock`.
+        /// The RTP timestamp that corresponds to [`wallclock`](Self::wallclock).
         rtp_timestamp: u32,
         /// Number of packets sent so far.
         packets: u32,
@@ -31,7 +28,7 @@ pub enum RtcpPacket {
     },
     /// A receiver report (RFC 3550 §6.4.2).
     ReceiverReport {
-        /// SSRC of the receiver.
+        /// SSRC of the sender.
         ssrc: u32,
         /// Its reception of our streams.
         reports: Vec<ReceptionReport>,
@@ -43,7 +40,7 @@ pub enum RtcpPacket {
     },
     /// BYE: sources that have ended (RFC 3550 §6.6).
     Goodbye {
-        /// The SSRCs that have ended.
+        /// The codec.
         ssrcs: Vec<u32>,
     },
     /// NACK: packets of ours that are missing (RFC 4585 §6.2.1).
@@ -72,7 +69,7 @@ pub enum RtcpPacket {
     },
     /// Maximum bitrate requested by the remote peer (REMB).
     Remb {
-        /// The bitrate, in bits per second.
+        /// Returns the bitrate, in bits per second.
         bits_per_second: u64,
     },
     /// Extended reports (RFC 3611).
@@ -186,11 +183,11 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-impl Peer {
-    pub(in super::super) fn on_raw_packet(&mut self, raw: &RawPacket) {
-        if let RawPacket::RtcpRx(rtcp) = raw {
-            self.event(PeerEvent::Rtcp(from_core(rtcp)));
-        }
+/// Returns the received RTCP in a raw packet of the core's; `None` for other packets.
+pub(in super::super) fn of_raw(raw: &RawPacket) -> Option<RtcpPacket> {
+    match raw {
+        RawPacket::RtcpRx(rtcp) => Some(from_core(rtcp)),
+        _ => None,
     }
 }
 

@@ -1,11 +1,10 @@
 //! Statistics of tracks (W3C `RTCRtpStreamStats`).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use str0m::stats::{MediaEgressStats, MediaIngressStats};
 
-use super::super::Peer;
-use super::{MAX_LAYERS, Transceiver, TransceiverId};
+use super::{MAX_LAYERS, Tracks, TransceiverId};
 use crate::proto::media::jitter::JitterStats;
 
 /// Statistics of a transceiver. The lists are empty before the first
@@ -74,9 +73,9 @@ pub struct ReceivedStats {
     pub jitter_buffer: Option<JitterStats>,
 }
 
-impl TrackStats {
-    pub(super) fn on_sent(&mut self, core: &MediaEgressStats, rate: u32) {
-        let stats = SentStats {
+impl SentStats {
+    fn from_core(core: &MediaEgressStats, rate: u32) -> Self {
+        Self {
             rid: core.rid.map(|r| r.to_string()),
             packets: core.packets,
             bytes: core.bytes,
@@ -87,12 +86,13 @@ impl TrackStats {
             fraction_lost: core.loss,
             remote_packets_lost: core.remote.as_ref().map(|r| r.packets_lost),
             remote_jitter: core.remote.as_ref().map(|r| of_ticks(r.jitter, rate)),
-        };
-        put(&mut self.sent, stats, |a, b| a.rid == b.rid);
+        }
     }
+}
 
-    pub(super) fn on_received(&mut self, core: &MediaIngressStats, rate: u32) {
-        let stats = ReceivedStats {
+impl ReceivedStats {
+    fn from_core(core: &MediaIngressStats, rate: u32) -> Self {
+        Self {
             rid: core.rid.map(|r| r.to_string()),
             packets: core.packets,
             bytes: core.bytes,
@@ -103,12 +103,12 @@ impl TrackStats {
             round_trip_time: core.rtt,
             fraction_lost: core.loss,
             jitter_buffer: None,
-        };
-        put(&mut self.received, stats, |a, b| a.rid == b.rid);
+        }
     }
 }
 
-fn put<T>(list: &mut Vec<T>, new: T, is_same: impl Fn(&T, &T) -> bool) {
+/// Replaces the statistics of a layer, or adds it.
+pub(super) fn put<T>(list: &mut Vec<T>, new: T, is_same: impl Fn(&T, &T) -> bool) {
     match list.iter().position(|old| is_same(old, &new)) {
         Some(index) => list[index] = new,
         None if list.len() < MAX_LAYERS => list.push(new),
@@ -120,47 +120,32 @@ fn of_ticks(ticks: u32, rate: u32) -> Duration {
     Duration::from_secs(ticks.into()) / rate.max(1)
 }
 
-impl Transceiver {
-    /// Returns the round-trip time from the last receiver report.
-    pub(super) fn round_trip(&self) -> Option<Duration> {
-        self.stats.sent.iter().find_map(|s| s.round_trip_time)
-    }
-
-    fn clock_rate(&self) -> u32 {
-        self.codecs.first().map_or(1, |c| c.clock_rate)
-    }
-}
-
-impl Peer {
-    /// Returns the statistics of a transceiver at the end of the last
-    /// [interval](super::super::PeerConfig::stats_interval); those of the jitter buffer are current. `None` if there is
-    /// no such transceiver.
-    pub fn track_stats(&self, id: TransceiverId) -> Option<TrackStats> {
-        let found = self.tracks.list.iter().find(|t| t.id == id)?;
-        let mut stats = found.stats.clone();
-        stats.repair_delay = self.repair_delay();
-        for received in &mut stats.received {
-            received.jitter_buffer = found.jitter_stats(received.rid.as_deref());
+impl Tracks {
+    /// Returns the statistics of a transceiver, without [`repair_delay`](TrackStats::repair_delay).
+    pub fn stats(&self, id: TransceiverId) -> Option<TrackStats> {
+        let found = self.list.iter().find(|t| t.id() == id)?;
+        let mut received = found.receiver.stats().to_vec();
+        for layer in &mut received {
+            layer.jitter_buffer = found.receiver.playout.stats(layer.rid.as_deref());
         }
-        Some(stats)
+        Some(TrackStats {
+            sent: found.sender.stats().to_vec(),
+            received,
+            repair_delay: None,
+        })
     }
 
-    pub(in super::super) fn on_sent_stats(&mut self, core: &MediaEgressStats) {
-        let now = self.now;
-        if let Some(t) = self.tracks.by_core_mid(core.mid) {
-            let rate = t.clock_rate();
-            t.stats.on_sent(core, rate);
-            let nacks = t.stats.sent.iter().map(|s| s.nacks).sum();
-            let round_trip = t.round_trip();
-            let share = t.stats.sent.iter().find_map(|s| s.fraction_lost);
-            t.hold.learn(nacks, share, round_trip, now);
+    pub fn on_sent_stats(&mut self, core: &MediaEgressStats, now: Instant) {
+        if let Some(t) = self.by_core_mid(core.mid) {
+            let stats = SentStats::from_core(core, t.line.clock_rate());
+            t.sender.learn(stats, now);
         }
     }
 
-    pub(in super::super) fn on_received_stats(&mut self, core: &MediaIngressStats) {
-        if let Some(t) = self.tracks.by_core_mid(core.mid) {
-            let rate = t.clock_rate();
-            t.stats.on_received(core, rate);
+    pub fn on_received_stats(&mut self, core: &MediaIngressStats) {
+        if let Some(t) = self.by_core_mid(core.mid) {
+            let stats = ReceivedStats::from_core(core, t.line.clock_rate());
+            t.receiver.learn(stats);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Streams that neither a description nor a header extension assigns to an m-line: the payload type does, if it occurs
 //! in one only (RFC 8843 §9.2). The core assigns streams by SSRC or MID.
 
+use str0m::Rtc;
 use str0m::media::Mid;
 use str0m::rtp::Ssrc;
 
-use super::super::Peer;
+use super::Tracks;
 use super::sdp::RemoteMedia;
 
 /// Maximum number of SSRCs per peer assigned in this way; further ones are dropped as unknown.
@@ -46,45 +47,66 @@ impl Unannounced {
     }
 }
 
-impl Peer {
-    /// Inspects a datagram before the core does, which could not assign it. Returns the stream of which this is the
-    /// first packet; [confirm](Self::confirm_stream) it afterwards.
+/// A packet of a stream that the core may not know.
+#[derive(Debug)]
+pub(in super::super) struct Unplaced {
+    ssrc: u32,
+    mid: Mid,
+    is_repair: bool,
+}
+
+impl Unplaced {
+    /// Gives the stream its m-line. Returns its SSRC if this is the first packet of a new stream;
+    /// [confirm](Tracks::confirm_stream) it afterwards.
     ///
     /// The packet may be forged: only the core, which has to know the stream first, can tell. An RTX stream takes no
     /// place, and displaces another one only while that sends nothing.
-    pub(in super::super) fn place_stream(&mut self, datagram: &[u8]) -> Option<u32> {
-        let known = &self.tracks.unannounced;
+    pub fn place(&self, core: &mut Rtc) -> Option<u32> {
+        let (ssrc, mid) = (Ssrc::from(self.ssrc), self.mid);
+        core.media(mid)?;
+        let mut api = core.direct_api();
+        if api.stream_rx(&ssrc).is_some() {
+            return None;
+        }
+        if !self.is_repair {
+            api.expect_stream_rx(ssrc, None, mid, None);
+            return Some(self.ssrc);
+        }
+        let main = api.stream_rx_by_mid(mid, None)?;
+        if main.rtx() != Some(ssrc) {
+            let main = main.ssrc();
+            api.expect_stream_rx(main, Some(ssrc), mid, None);
+        }
+        None
+    }
+}
+
+impl Tracks {
+    /// Inspects a datagram before the core does, which could not assign it. Returns the stream that it is of if its
+    /// payload type tells the m-line.
+    pub fn unplaced(&self, datagram: &[u8]) -> Option<Unplaced> {
+        let known = &self.unannounced;
         let (payload_type, ssrc) = rtp_source(datagram)?;
         if known.placed.contains(&ssrc) || known.placed.len() >= MAX_STREAMS {
             return None;
         }
         let found = known.types.iter().find(|(pt, _, _)| *pt == payload_type);
         let (_, mid, is_repair) = *found?;
-        self.core.media(mid)?;
-        let mut api = self.core.direct_api();
-        if api.stream_rx(&Ssrc::from(ssrc)).is_some() {
-            return None;
-        }
-        if !is_repair {
-            api.expect_stream_rx(Ssrc::from(ssrc), None, mid, None);
-            return Some(ssrc);
-        }
-        let main = api.stream_rx_by_mid(mid, None)?;
-        if main.rtx() != Some(Ssrc::from(ssrc)) {
-            let main = main.ssrc();
-            api.expect_stream_rx(main, Some(Ssrc::from(ssrc)), mid, None);
-        }
-        None
+        Some(Unplaced {
+            ssrc,
+            mid,
+            is_repair,
+        })
     }
 
     /// Called after the core has handled the first packet of a stream. If it was not authentic (RFC 3711 §3.3), the
     /// stream is removed.
-    pub(in super::super) fn confirm_stream(&mut self, ssrc: u32) {
-        let mut api = self.core.direct_api();
+    pub fn confirm_stream(&mut self, ssrc: u32, core: &mut Rtc) {
+        let mut api = core.direct_api();
         let stream = api.stream_rx(&Ssrc::from(ssrc));
         if stream.is_some_and(|s| s.last_time().is_some()) {
             log::debug!("SSRC {ssrc} is in no description; its payload type tells its m-line");
-            self.tracks.unannounced.placed.push(ssrc);
+            self.unannounced.placed.push(ssrc);
         } else {
             api.remove_stream_rx(Ssrc::from(ssrc));
         }

@@ -1,9 +1,12 @@
-//! Public methods of transceivers (W3C WebRTC §5.1).
+//! Public methods of transceivers (W3C WebRTC §5.1), and the wiring of [`Tracks`] to the rest of the peer.
+
+mod wiring;
 
 use std::time::Instant;
 
-use super::super::Peer;
-use super::super::error::PeerError;
+use super::tracks::{
+    Context, MAX_UNSENT_PACKETS, Tracks, check_size, set_desired_bitrate, wrong_mode,
+};
 use super::*;
 
 impl Peer {
@@ -39,35 +42,8 @@ impl Peer {
         now: Instant,
     ) -> Result<TransceiverId, PeerError> {
         self.begin(now)?;
-        check_config(kind, &config, &self.tracks.known)?;
-        let free = self.tracks.list.iter_mut().find(|t| {
-            t.kind == kind && !t.has_track && !t.has_sent && !t.stopping && t.offered.is_none()
-        });
-        let id = match free {
-            Some(transceiver) => {
-                transceiver.has_track = true;
-                transceiver.direction = transceiver.direction.with_sending(true);
-                transceiver.stereo |= config.stereo;
-                if let Some(stream) = config.stream_id {
-                    transceiver.stream_id = stream;
-                }
-                if let Some(track) = config.track_id {
-                    transceiver.track_id = track;
-                }
-                if !config.codecs.is_empty() {
-                    transceiver.preferred = config.codecs;
-                    transceiver.preference += 1;
-                }
-                transceiver.id
-            }
-            None => {
-                let direction = config.direction.with_sending(true);
-                let config = config.direction(direction);
-                let id = self.tracks.add(kind, config, &self.config.limits)?;
-                self.tracks.find(id)?.by_add_track = true;
-                id
-            }
-        };
+        let limits = &self.config.limits;
+        let id = self.tracks.add_track(kind, config, limits)?;
         self.check_negotiation_needed();
         Ok(id)
     }
@@ -85,10 +61,8 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        let found = self.tracks.find(transceiver)?;
-        found.has_track = false;
-        found.direction = found.direction.with_sending(false);
-        self.update_bound();
+        let (tracks, mut context) = self.media();
+        tracks.remove_track(transceiver, &mut context)?;
         self.check_negotiation_needed();
         Ok(())
     }
@@ -109,21 +83,8 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        let found = self.tracks.find(transceiver)?;
-        if let Some(codec) = codec {
-            let is_agreed = found.codecs.iter().any(|c| c.codec == codec);
-            if !is_agreed {
-                let agreed: Vec<&str> = found.codecs.iter().map(|c| c.codec.name()).collect();
-                return Err(PeerError::BadTrack(format!(
-                    "{codec} was not negotiated here, only: {}",
-                    agreed.join(", ")
-                )));
-            }
-            found.chosen = Some(codec);
-        }
-        found.restart_source();
-        self.update_bound();
-        Ok(())
+        let (tracks, mut context) = self.media();
+        tracks.replace_track(transceiver, codec, &mut context)
     }
 
     /// Sets the wanted direction of a transceiver (W3C §5.4 `direction`). Takes effect with the next negotiation.
@@ -138,12 +99,7 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        let found = self.tracks.find(transceiver)?;
-        if found.stopping {
-            return Err(PeerError::BadTrack("the transceiver is stopped".into()));
-        }
-        found.direction = direction;
-        found.has_track |= direction.is_sending();
+        self.tracks.set_direction(transceiver, direction)?;
         self.check_negotiation_needed();
         Ok(())
     }
@@ -161,13 +117,7 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        let known = self.tracks.known.clone();
-        let found = self.tracks.find(transceiver)?;
-        check_preferences(found.kind, codecs, &known)?;
-        if found.preferred != codecs {
-            found.preferred = codecs.to_vec();
-            found.preference += 1;
-        }
+        self.tracks.prefer(transceiver, codecs)?;
         self.check_negotiation_needed();
         Ok(())
     }
@@ -188,18 +138,8 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        let found = self.tracks.find(transceiver)?;
-        found.stopping = true;
-        found.has_track = false;
-        found.direction = Direction::Inactive;
-        if let Some(mid) = found.mid {
-            self.core.sdp_api().stop_media(mid);
-        } else if found.offered.is_none() {
-            self.tracks.list.retain(|t| t.id != transceiver);
-            self.event(PeerEvent::TransceiverStopped(transceiver));
-        }
-        self.update_bound();
-        self.update_receiving();
+        let (tracks, mut context) = self.media();
+        tracks.stop(transceiver, &mut context)?;
         self.check_negotiation_needed();
         Ok(())
     }
@@ -217,8 +157,7 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        self.tracks.find(transceiver)?.paused = paused;
-        Ok(())
+        self.tracks.pause(transceiver, paused)
     }
 
     /// Sends a frame on a bound track. It is sent when the peer is polled. The frame's data is shared, so one frame can
@@ -241,7 +180,12 @@ impl Peer {
     ) -> Result<(), PeerError> {
         self.begin(now)?;
         self.refresh_core_time();
-        self.send_frame(transceiver, frame)
+        let (tracks, mut context) = self.media();
+        if tracks.send_frame(transceiver, frame, &mut context)? {
+            // The core packetizes in its timeout.
+            self.core_timeout();
+        }
+        Ok(())
     }
 
     /// Sends an RTP packet on a bound transceiver of a peer in [`MediaMode::Packets`]. SSRC, payload type, sequence
@@ -266,10 +210,21 @@ impl Peer {
             return Err(PeerError::Closed);
         }
         if self.config.media_mode != MediaMode::Packets {
-            return Err(frame::wrong_mode("Packets"));
+            return Err(wrong_mode("Packets"));
         }
         self.advance(now);
-        self.send_packet(transceiver, packet)
+        check_size(packet)?;
+        if self.core.unsent() >= MAX_UNSENT_PACKETS || self.out.len() >= MAX_UNSENT_PACKETS {
+            return Err(PeerError::LimitReached {
+                limit: "unsent packets of a peer",
+                value: MAX_UNSENT_PACKETS,
+            });
+        }
+        let (tracks, mut context) = self.media();
+        if tracks.send_packet(transceiver, packet, &mut context)? {
+            self.core.note_written();
+        }
+        Ok(())
     }
 
     /// Requests a keyframe from the remote peer (RFC 4585 §6.3.1, RFC 5104 §4.3.1), of a layer or of the only one.
@@ -287,27 +242,108 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        let mid = self.tracks.find(transceiver)?.mid;
-        let mid = mid.ok_or_else(|| PeerError::BadTrack("it is not negotiated yet".into()))?;
-        self.ask_for_keyframe(mid, rid, kind)
+        let (tracks, mut context) = self.media();
+        tracks.request_keyframe(transceiver, rid, kind, &mut context)
+    }
+
+    /// Sets the stream id and the track id of a local track, from the next negotiation on (W3C §5.2 `setStreams`). This
+    /// allows giving an unused m-line ([`Direction::Inactive`]) to another source; it then gets another SSRC as well,
+    /// without which Chromium displays nothing.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PeerError::BadTrack`] unless both ids have 1 to 64 token characters, [`PeerError::NoSuchTransceiver`],
+    /// or [`PeerError::Closed`].
+    pub fn set_track_ids(
+        &mut self,
+        transceiver: TransceiverId,
+        stream: &str,
+        track: &str,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.begin(now)?;
+        self.tracks
+            .set_ids(transceiver, stream, track, &mut self.core)?;
+        self.check_negotiation_needed();
+        Ok(())
+    }
+
+    /// How much is wanted to be sent to this peer, in bits a second: the estimate is driven up to that,
+    /// by probing, and not beyond. Without
+    /// [`PeerConfig::bandwidth_estimation`](super::PeerConfig::bandwidth_estimation) nothing
+    /// happens.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Closed`].
+    pub fn set_desired_bitrate(
+        &mut self,
+        bits_per_second: u64,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.begin(now)?;
+        set_desired_bitrate(&mut self.core, bits_per_second);
+        Ok(())
+    }
+
+    /// Requests a maximum bitrate for a received track from the remote peer (REMB, draft-alvestrand-rmcat-remb).
+    /// Browsers comply.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`PeerError::BadTrack`] if nothing was received there, [`PeerError::NoSuchTransceiver`], or
+    /// [`PeerError::Closed`].
+    pub fn request_bitrate(
+        &mut self,
+        transceiver: TransceiverId,
+        rid: Option<&str>,
+        bits_per_second: u64,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.begin(now)?;
+        self.tracks
+            .request_bitrate(transceiver, rid, bits_per_second, &mut self.core)
+    }
+
+    /// How the media of a transceiver got through by the last
+    /// [interval](super::PeerConfig::stats_interval); the jitter buffer's part is of now. `None` when
+    /// there is no such transceiver.
+    pub fn track_stats(&self, id: TransceiverId) -> Option<TrackStats> {
+        let mut stats = self.tracks.stats(id)?;
+        stats.repair_delay = self.feedback.repair_delay(self.now);
+        Some(stats)
     }
 
     /// Returns properties and state of a transceiver; `None` if it does not exist or has been stopped.
     pub fn transceiver(&self, id: TransceiverId) -> Option<TransceiverInfo> {
-        let found = self.tracks.list.iter().find(|t| t.id == id);
-        found.map(|t| self.info_of(t))
+        let info = self.tracks.info(id)?;
+        Some(self.with_wire_mid(info))
     }
 
     /// Returns all transceivers that are not stopped, in order of creation.
     pub fn transceivers(&self) -> Vec<TransceiverInfo> {
-        let list = self.tracks.list.iter();
-        list.map(|t| self.info_of(t)).collect()
+        let infos = self.tracks.infos();
+        infos.map(|info| self.with_wire_mid(info)).collect()
     }
 
     /// Returns the transceiver's properties with the mid on the wire.
-    fn info_of(&self, transceiver: &Transceiver) -> TransceiverInfo {
-        let mut info = transceiver.info();
+    fn with_wire_mid(&self, mut info: TransceiverInfo) -> TransceiverInfo {
         info.mid = info.mid.map(|id| self.negotiation.wire_mid(&id));
         info
+    }
+
+    /// Returns the tracks, and what they need of this peer.
+    fn media(&mut self) -> (&mut Tracks, Context<'_>) {
+        let is_connected = self.core.is_connected();
+        let context = Context {
+            core: &mut self.core,
+            config: &self.config,
+            now: self.now,
+            events: &mut self.out.events,
+            mids: self.negotiation.mids(),
+            is_connected,
+            round_trip: self.stats.round_trip_time,
+        };
+        (&mut self.tracks, context)
     }
 }
