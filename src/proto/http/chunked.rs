@@ -13,9 +13,9 @@ const MAX_TRAILERS: usize = 16;
 enum State {
     /// Before the line with a chunk's size.
     Size,
-    /// Inside a chunk of which this many bytes are missing.
+    /// Inside a chunk, with this many bytes still missing.
     Data(usize),
-    /// Before the CR LF behind a chunk.
+    /// Before the CR LF that ends a chunk.
     End,
     /// Before a trailer line, after this many others.
     Trailer(usize),
@@ -54,8 +54,8 @@ impl Chunked {
         std::mem::take(&mut self.body)
     }
 
-    /// Decodes these bytes. Returns how many of them were used, and `true` once the body is complete; the others have to
-    /// be passed again with those that follow.
+    /// Decodes these bytes. Returns how many of them were used, and `true` once the body is complete. Pass unused bytes
+    /// again, followed by later ones.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(usize, bool), Refusal> {
         let mut used = 0;
         loop {

@@ -39,7 +39,7 @@ pub(crate) enum Version {
     Http11,
 }
 
-/// How the body is delimited (RFC 9112, section 6).
+/// Delimitation of the body (RFC 9112, section 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// Neither length nor coding is given: there is no body.

@@ -4,10 +4,11 @@ use super::chunked::Chunked;
 use super::head::{Framing, ReadLimits};
 use super::{Refusal, RequestHead};
 
-/// Empty lines skipped before a request. RFC 9112, section 2.2, asks for one; some clients send one after each body.
+/// Maximum number of empty lines skipped before a request. RFC 9112, section 2.2, asks for one; some clients send one
+/// after each body.
 const MAX_EMPTY_LINES: usize = 8;
 
-/// Used bytes at the front of the buffer from which on it is made smaller.
+/// Number of consumed bytes at the front of the buffer from which it is compacted.
 const WORTH_SHRINKING: usize = 4096;
 
 /// A complete request: its head, and its body decoded.
@@ -49,15 +50,15 @@ enum Body {
     Chunked(Chunked),
 }
 
-/// Reads requests, one after the other.
+/// Parses requests, one after the other.
 #[derive(Debug)]
 pub(crate) struct RequestReader {
     limits: ReadLimits,
-    /// Bytes received.
+    /// Received bytes.
     bytes: Vec<u8>,
     /// How many of these are used up.
     used: usize,
-    /// How many of those that follow are known to belong to the head.
+    /// How many of the following bytes are known to belong to the head.
     scanned: usize,
     /// Empty lines skipped before this request.
     empty_lines: usize,
@@ -249,8 +250,8 @@ impl RequestReader {
         }
     }
 
-    /// Finds the end of the head in the bytes that have not been scanned. A line must end with CR LF: readers that take a
-    /// lone LF for the end of a line see other lines than those that do not.
+    /// Finds the end of the head in the bytes that have not been scanned. A line must end with CR LF: a parser that
+    /// accepts a lone LF as the end of a line sees different lines.
     fn scan(&mut self) -> Result<Option<usize>, Refusal> {
         let rest = &self.bytes[self.used..];
         let most = rest.len().min(self.limits.head);

@@ -21,7 +21,7 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Address of the client, which a trusted proxy may have named.
     pub client: SocketAddr,
-    /// `true` if the request came over TLS, to us or to a trusted proxy.
+    /// Set if the request came over TLS, to this server or to a trusted proxy.
     pub secure: bool,
     /// The prefix of the client's URLs before [`path`](Self::path), for example `/cam` behind a proxy that serves us there;
     /// usually empty.

@@ -13,7 +13,7 @@ use super::{RequestHead, Version};
 pub struct Response {
     /// The status code.
     pub status: u16,
-    /// Headers, in the order they are sent. Those that are not a valid header line are left out.
+    /// Headers, in the order they are sent. Invalid header lines are left out.
     pub headers: Vec<(String, String)>,
     /// The body. It is not sent in the response to a `HEAD`, nor with a status that has none (1xx, 204, 304).
     pub body: Vec<u8>,
@@ -106,7 +106,7 @@ impl Response {
     }
 }
 
-/// What the response to a request depends on besides the application.
+/// Properties of a request, other than the application's response, that determine how it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reply {
     /// The connection stays open for another request.
@@ -117,8 +117,8 @@ pub(crate) struct Reply {
     pub is_head: bool,
 }
 
-/// Seconds after which a browser shall not use an idle connection again. The door keeps it longer; but after a change of
-/// the network it may be dead, and Firefox waits for minutes with a request on it.
+/// Seconds after which a browser should not reuse an idle connection. The door keeps it longer; but after a network
+/// change the connection may be dead, and Firefox then waits for minutes with a request on it.
 const REUSED_WITHIN: &str = "timeout=2";
 
 impl Reply {

@@ -1,4 +1,4 @@
-//! What is read, what is refused, and what is written.
+//! Parsing, refusing and writing HTTP messages.
 
 use super::*;
 
@@ -8,7 +8,7 @@ const LIMITS: ReadLimits = ReadLimits {
     needs_length: false,
 };
 
-/// Everything that bytes lead to, as text.
+/// Returns all results of the bytes, as text.
 fn read(pieces: &[&[u8]]) -> Vec<String> {
     let mut reader = RequestReader::new(LIMITS);
     let mut all = Vec::new();
@@ -17,7 +17,7 @@ fn read(pieces: &[&[u8]]) -> Vec<String> {
         loop {
             match reader.step() {
                 Step::More => break,
-                // When it is asked for depends on what has come; not asking is no fault.
+                // Depends on the pieces; not asking is allowed.
                 Step::Continue => {}
                 Step::Request(raw) => match into_request(*raw) {
                     Ok(request) => all.push(format!("{request:?}")),
@@ -41,7 +41,7 @@ fn into_request(raw: RawRequest) -> Result<Request, Refusal> {
     raw.into_request(([127, 0, 0, 1], 1).into(), false)
 }
 
-/// What these bytes are refused with; the last thing said.
+/// Returns the refusal of these bytes: the last result.
 fn refused(bytes: &str) -> String {
     read(&[bytes.as_bytes()]).pop().unwrap_or_default()
 }
@@ -81,7 +81,7 @@ fn split_anywhere_it_is_the_same() {
     }
 }
 
-/// Two readers of the same bytes must not see different requests. Each of these has led to that somewhere.
+/// Two parsers of the same bytes must not see different requests. Each of these has led to that somewhere.
 #[test]
 fn what_could_be_smuggled_is_refused() {
     let post = |headers: &str, body: &str| {
@@ -99,7 +99,7 @@ fn what_could_be_smuggled_is_refused() {
         "Content-Length: 5, 5",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
-        // Lengths that are none.
+        // Invalid lengths.
         "Content-Length: +5",
         "Content-Length: -5",
         "Content-Length: 0x5",
@@ -107,7 +107,7 @@ fn what_could_be_smuggled_is_refused() {
         "Content-Length:",
         "Content-Length: 5_",
         "Content-Length: \u{0b}5",
-        // Headers in disguise.
+        // Disguised headers.
         "Content-Length : 5",
         "Transfer-Encoding : chunked",
         " Transfer-Encoding: chunked",
@@ -248,14 +248,14 @@ fn what_is_idle_holds_nothing() {
 fn empty_lines_before_a_request_are_few() {
     let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let behind = |lines: usize| format!("{}{request}", "\r\n".repeat(lines));
-    // After each request they count anew.
+    // The count restarts after each request.
     let twice = behind(8).repeat(2);
     for size in [1, 3, twice.len()] {
         let pieces: Vec<&[u8]> = twice.as_bytes().chunks(size).collect();
         assert_eq!(read(&pieces).len(), 2, "in pieces of {size}");
     }
     assert_eq!(refused(&behind(9)), "400");
-    // Without a request as well, and what comes behind is not kept.
+    // Without a request as well, and what follows is not kept.
     let mut reader = RequestReader::new(LIMITS);
     reader.push(&b"\r\n".repeat(100_000));
     assert!(matches!(reader.step(), Step::Refused(r) if r.status == 400));
@@ -276,7 +276,7 @@ fn memory_is_counted_by_capacity() {
         assert!(reader.held() >= reader.unfinished());
         assert!(reader.held() <= 2 * reader.unfinished() + 4096);
     }
-    // A large body leaves nothing behind for the small request that follows it.
+    // A large body leaves no memory for the small request after it.
     reader.push(&[b'x'; 30_000]);
     reader.push(b"GET / HT");
     assert!(matches!(reader.step(), Step::Request(_)));
@@ -359,7 +359,7 @@ fn origins() {
     assert!(ask("http://Example.org", "example.org:80", false));
     assert!(ask("https://example.org:443", "example.org", true));
     assert!(ask("https://[::1]:8443", "[::1]:8443", true));
-    // Behind somebody else's TLS.
+    // Behind another server's TLS.
     assert!(ask("https://example.org", "example.org", false));
     for origin in [
         "null",

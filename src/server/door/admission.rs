@@ -1,26 +1,26 @@
-//! Who is let in, and who has to go for others.
+//! Admission of connections, and the order in which they are closed to make room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
-/// How dear a connection is that could be closed; the cheapest goes first, and of these the one that has been so for
-/// the longest.
+/// Value of a connection that may be closed: the lowest rank first, and within a rank the one that has been in it for
+/// longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// Its client has not yet sent a whole request.
+    /// Its client has not sent a complete request yet.
     Stranger,
     /// Between two requests.
     Idle,
-    /// In the middle of sending a further request.
+    /// Sending a further request.
     Sending,
     /// Reading a response.
     Reading,
 }
 
-/// Where a connection stands in the order.
+/// Position of a connection in the order.
 pub(super) type Place = (Rank, u64);
 
-/// Counts connections, and keeps those that could be closed in order.
+/// Counts connections, and keeps those that may be closed in order.
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     addresses: HashMap<IpAddr, Address>,
@@ -39,17 +39,17 @@ struct Address {
 }
 
 impl Admission {
-    /// Connections of this address.
+    /// Returns the number of connections of this address.
     pub fn count(&self, address: IpAddr) -> usize {
         self.addresses.get(&address).map_or(0, |of| of.count)
     }
 
-    /// Those whose client has not yet sent a whole request.
+    /// Returns the number of connections whose client has not sent a complete request yet.
     pub fn strangers(&self) -> usize {
         self.strangers
     }
 
-    /// Those between two requests.
+    /// Returns the number of connections between two requests.
     pub fn idle(&self) -> usize {
         self.idle
     }
@@ -68,7 +68,7 @@ impl Admission {
         }
     }
 
-    /// Moves a connection to another rank, or out of the order (`None`); in the same rank it stays where it is.
+    /// Moves a connection to another rank, or out of the order (`None`); within the same rank it keeps its place.
     pub fn rank(
         &mut self,
         index: usize,
@@ -97,38 +97,38 @@ impl Admission {
         Some(place)
     }
 
-    /// The one that goes first.
+    /// Returns the connection to close first.
     pub fn first(&self) -> Option<usize> {
         self.places.first_key_value().map(|(_, index)| *index)
     }
 
-    /// The one that has been reading a response for the longest.
+    /// Returns the connection that has been reading a response for longest.
     pub fn first_reading(&self) -> Option<usize> {
         let mut reading = self.places.range((Rank::Reading, 0)..);
         reading.next().map(|(_, index)| *index)
     }
 
-    /// Returns the first connection of this address that is still being read.
+    /// Returns the connection of this address that has been reading a response for longest.
     pub fn first_reading_of(&self, address: IpAddr) -> Option<usize> {
         let places = &self.addresses.get(&address)?.places;
         let place = places.range((Rank::Reading, 0)..).next()?;
         self.places.get(place).copied()
     }
 
-    /// Notes that what is held for a connection of this address has changed from `before` to `now` bytes.
+    /// Records that the memory held for a connection of this address has changed from `before` to `now` bytes.
     pub fn hold(&mut self, address: IpAddr, before: usize, now: usize) {
         if let Some(of) = self.addresses.get_mut(&address) {
             of.held = of.held + now - before;
         }
     }
 
-    /// Returns the address for which most is held.
+    /// Returns the address for which most memory is held.
     pub fn heaviest(&self) -> Option<IpAddr> {
         let heaviest = self.addresses.iter().max_by_key(|(_, of)| of.held);
         heaviest.map(|(address, _)| *address)
     }
 
-    /// The one of this address that goes first.
+    /// Returns the connection of this address to close first.
     pub fn first_of(&self, address: IpAddr) -> Option<usize> {
         let place = self.addresses.get(&address)?.places.first()?;
         self.places.get(place).copied()

@@ -1,4 +1,4 @@
-//! New connections.
+//! Accepting connections.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -16,17 +16,18 @@ use super::{Door, answer};
 use crate::proto::http::{ReadLimits, Refusal, Reply, RequestReader};
 use crate::server::quota::client_of;
 
-/// Connections taken in one turn.
+/// Maximum number of connections accepted per turn.
 const ACCEPT_BUDGET: usize = 64;
 
-/// Bytes that the system holds for one connection, each way (Linux takes twice as much): 128 KiB in 50 ms are 20 Mbit/s.
+/// Socket buffer per connection and direction, in bytes (Linux allocates twice as much): 128 KiB in 50 ms are 20
+/// Mbit/s.
 const SOCKET_BUFFER: usize = 128 * 1024;
 
-/// After a failure to accept.
+/// Pause after a failure to accept.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Door {
-    /// Takes new connections.
+    /// Accepts new connections.
     pub(super) fn admit(&mut self, now: Instant) {
         if self.accept_again.is_some_and(|at| at <= now) {
             self.accept_again = None;
@@ -42,7 +43,7 @@ impl Door {
                     return;
                 }
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                // One that has left before it was its turn.
+                // The client has disconnected before it was accepted.
                 Err(e) if e.kind() == ErrorKind::ConnectionAborted => {}
                 Err(e) => match self.admit_in_need(&e, now) {
                     true => {}
@@ -52,13 +53,13 @@ impl Door {
         }
     }
 
-    /// Takes a connection when there are no descriptors left, most likely. The system says so whether or not somebody
-    /// waits; to find out, the spare one is given up, and had back at an idle connection's cost. Whether there may be
-    /// more.
+    /// Accepts a connection when probably no descriptors are left. The system reports that error whether or not a
+    /// connection is waiting; to find out, the spare descriptor is released, and then replaced by closing an idle
+    /// connection. Returns `true` if there may be more.
     fn admit_in_need(&mut self, error: &io::Error, now: Instant) -> bool {
         if self.spare.take().is_none() && !self.find_spare() {
             self.stats.accept_failed += 1;
-            // Once in a while is enough.
+            // Logged occasionally only.
             if self.stats.accept_failed.is_power_of_two() {
                 let count = self.stats.accept_failed;
                 log::warn!("accepting a connection: {error} ({count} times so far)");
@@ -94,7 +95,8 @@ impl Door {
         }
     }
 
-    /// Sees to a spare descriptor, for which an idle connection has to go if need be. Whether there is one.
+    /// Ensures that there is a spare descriptor, closing an idle connection if necessary. Returns `true` if there is
+    /// one.
     fn find_spare(&mut self) -> bool {
         self.spare = spare();
         if self.spare.is_none()
@@ -108,10 +110,10 @@ impl Door {
     }
 
     fn welcome(&mut self, mut tcp: TcpStream, client: SocketAddr, now: Instant) {
-        // An IPv4 address is one, also where both come in by one socket.
+        // An IPv4 address is the same on IPv4 and IPv6 sockets.
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
         let address = client_of(client.ip());
-        // Whose connection a trusted proxy brings is known with the request: see `attribute`.
+        // The client of a trusted proxy's connection is known with its request: see `attribute`.
         let is_proxy = self.config.proxies.trusts(client.ip());
         let most = self.config.max_connections_per_address;
         if !is_proxy && self.admission.count(address) >= most {
@@ -127,7 +129,7 @@ impl Door {
         let is_full = self.connections.len() >= self.config.max_connections
             || self.admission.strangers() >= strangers.max(1);
         if is_full {
-            // Strangers come first.
+            // Clients without a complete request come first.
             let Some(index) = self.admission.first() else {
                 self.stats.refused_full += 1;
                 let refusal = overloaded("there are as many connections as allowed");
@@ -141,7 +143,7 @@ impl Door {
             body: self.config.max_body,
             needs_length: false,
         };
-        // Responses are written whole; to wait for more to send only costs time.
+        // Responses are written whole, so delaying segments has no benefit.
         let _ = tcp.set_nodelay(true);
         let slot = self.connections.vacant_entry();
         let index = slot.key();
@@ -160,8 +162,8 @@ impl Door {
         self.settle(index, now);
     }
 
-    /// Makes a connection of a trusted proxy count for the client whose request it carries. Whether that client may
-    /// have one more.
+    /// Counts a connection of a trusted proxy for the client in its request. Returns `true` if that client may have one
+    /// more.
     pub(super) fn attribute(&mut self, index: usize, client: IpAddr) -> bool {
         let address = client_of(client);
         let Some(connection) = self.connections.get(index) else {
@@ -191,7 +193,7 @@ impl Door {
         self.remove(index, "its place is needed");
     }
 
-    /// Says why, as far as it can be said in plain text and goes out at once.
+    /// Sends the reason for a refusal, as far as that is possible in plain text and without waiting.
     fn refuse_connection(&self, tcp: &mut TcpStream, refusal: &Refusal) {
         if self.config.tls.is_none() {
             let bytes = answer::encode(&answer::refusal_response(refusal), Reply::LAST);
@@ -201,7 +203,7 @@ impl Door {
     }
 }
 
-/// A descriptor that can be given up.
+/// Opens a descriptor that can be released.
 pub(super) fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
@@ -215,10 +217,11 @@ pub(super) fn listener(at: SocketAddr) -> io::Result<TcpListener> {
     if at.is_ipv6() {
         socket.set_only_v6(!at.ip().is_unspecified())?;
     }
-    // On Windows it would let others take the port over.
+    // On Windows it would let other programs take over the port.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    // What comes in has these from it. The system's own would grow to megabytes each for clients that do not read.
+    // Accepted connections inherit these. The system's defaults would grow to megabytes each for clients that do not
+    // read.
     socket.set_send_buffer_size(SOCKET_BUFFER)?;
     socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.set_nonblocking(true)?;
@@ -227,9 +230,9 @@ pub(super) fn listener(at: SocketAddr) -> io::Result<TcpListener> {
     Ok(TcpListener::from_std(socket.into()))
 }
 
-/// Lets this process have as many descriptors as the system allows it, which often are many more than it begins with
-/// (1024), so that a [`Door`] takes as many connections as its limits say. For a program to call before it opens one;
-/// what it starts itself inherits it. How many there may be now, where the system says so.
+/// Raises the limit of descriptors to the maximum that the system allows, often far above the initial 1,024, so that a
+/// [`Door`] accepts as many connections as configured. Call it before opening one; child processes inherit the limit.
+/// Returns the new limit, if the system reports it.
 pub fn raise_descriptors() -> Option<u64> {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
@@ -248,7 +251,7 @@ pub fn raise_descriptors() -> Option<u64> {
     None
 }
 
-/// Half of the process's descriptors at most: peers and files need some, too.
+/// Limits connections to half of the process's descriptors, because peers and files need some as well.
 pub(super) fn within_descriptors(mut config: DoorConfig) -> DoorConfig {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Some(most) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {

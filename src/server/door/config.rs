@@ -1,4 +1,4 @@
-//! What a door is told, and what it counts.
+//! Configuration and counters of a door.
 
 use std::time::Duration;
 
@@ -6,58 +6,58 @@ use crate::server::proxies::TrustedProxies;
 use crate::server::tls::TlsIdentity;
 use crate::setters::setters;
 
-/// The limits of a [`Door`](super::Door), and its certificate.
+/// Configuration of a [`Door`](super::Door): its limits and its certificate.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DoorConfig {
-    /// Speaks TLS, and only that, with this certificate. Default: none.
+    /// TLS certificate. If set, only TLS is accepted. Default: none.
     pub tls: Option<TlsIdentity>,
-    /// Reverse proxies that are believed when they say whose a request is. Limits by address then are for these clients.
+    /// Reverse proxies whose information about clients is trusted. Limits per address then apply to these clients.
     /// Default: none.
     pub proxies: TrustedProxies,
-    /// Connections at a time; at most half of the descriptors that the process may have, whatever is said here. For
-    /// one more, the one that has been idle for the longest has to go; if none is idle, the new one is refused with
-    /// 503. Default: 4096.
+    /// Maximum number of connections, at most half of the process's descriptors. For a further one, the connection that
+    /// has been idle for longest is closed; if none is idle, the new one is refused with 503. Default: 4096.
     pub max_connections: usize,
-    /// Connections at a time from one IPv4 address or one IPv6 network of 64 bits. For one more, its own oldest idle
-    /// one has to go; if none is idle, the new one is refused with 429. Default: 256.
+    /// Maximum number of connections from one IPv4 address or IPv6 /64 network. For a further one, its own oldest idle
+    /// connection is closed; if none is idle, the new one is refused with 429. Default: 256.
     pub max_connections_per_address: usize,
-    /// The share of [`max_connections`](Self::max_connections) that clients may have which have not yet sent a whole
-    /// request, in per cent. Default: 75.
+    /// Share of [`max_connections`](Self::max_connections), in percent, for clients that have not sent a complete
+    /// request yet. Default: 75.
     pub strangers_percent: usize,
-    /// WebSockets at a time; more are refused with 503. Default: 1024.
+    /// Maximum number of WebSockets; further ones are refused with 503. Default: 1024.
     pub max_web_sockets: usize,
-    /// Requests that wait for the application at a time; more are refused with 503. Default: 256.
+    /// Maximum number of requests waiting for the application; further ones are refused with 503. Default: 256.
     pub max_requests: usize,
-    /// Request line and header lines together, in bytes; more: 431. There are 64 lines at most. Default: 16 KiB.
+    /// Maximum size of request line and header lines together, in bytes; larger ones are refused with 431. At most 64
+    /// lines are accepted. Default: 16 KiB.
     pub max_head: usize,
-    /// The body of a request, in bytes; more: 413. Default: 256 KiB.
+    /// Maximum size of a request body, in bytes; larger ones are refused with 413. Default: 256 KiB.
     pub max_body: usize,
-    /// Memory for unfinished requests and WebSocket messages, by capacity, and for what clients have not yet read, of all
-    /// connections together, in bytes. Beyond it connections of the address for which most is held are closed, those first
-    /// that have taken the longest to read a response; an unfinished request of that address is refused with 503.
-    /// Default: 64 MiB.
+    /// Maximum memory (by capacity) for unfinished requests and WebSocket messages and for unread responses, over all
+    /// connections, in bytes. Beyond it, connections of the address with the most memory are closed, the slowest
+    /// readers of a response first; an unfinished request of that address is refused with 503. Default: 64 MiB.
     pub max_buffered: usize,
-    /// One message of a WebSocket, in bytes; with a larger one it is closed (1009). Default: 256 KiB.
+    /// Maximum size of a WebSocket message, in bytes; a larger one closes the WebSocket (1009). Default: 256 KiB.
     pub max_message: usize,
-    /// Bytes that wait for one WebSocket's client to read them; with more it is closed. Default: 1 MiB.
+    /// Maximum number of bytes queued for a WebSocket's client; beyond it the WebSocket is closed. Default: 1 MiB.
     pub max_queue: usize,
-    /// How long the handshake of TLS may take. Default: 10 s.
+    /// Time limit of the TLS handshake. Default: 10 s.
     pub handshake_time: Duration,
-    /// How long a head may take, from its first byte; on a new connection, from its beginning. Then: 408. Default: 10 s.
+    /// Time limit of a request head, from its first byte, or from the start of a new connection; then 408 is sent.
+    /// Default: 10 s.
     pub head_time: Duration,
-    /// How long a body may take. Then: 408. Default: 30 s.
+    /// Time limit of a request body; then 408 is sent. Default: 30 s.
     pub body_time: Duration,
-    /// How long a connection is kept for the next request. Default: 60 s.
+    /// Time for which an idle connection is kept for the next request. Default: 60 s.
     pub idle_time: Duration,
-    /// How long the application may take to answer. Then: 504. Default: 30 s.
+    /// Time limit for the application's response; then 504 is sent. Default: 30 s.
     pub answer_time: Duration,
-    /// How long the client may take to read each 64 KiB of a response, and what a WebSocket sends it. Then it is
+    /// Time limit for the client to read each 64 KiB of a response, or of a WebSocket's data; then the connection is
     /// closed. Default: 60 s.
     pub write_time: Duration,
-    /// A WebSocket whose client has said nothing for so long is sent a ping. Default: 20 s.
+    /// Silence of a WebSocket's client after which it is sent a ping. Default: 20 s.
     pub ping_after: Duration,
-    /// A WebSocket whose client has said nothing for so long, not even to a ping, is closed. Default: 45 s.
+    /// Silence of a WebSocket's client, including pongs, after which it is closed. Default: 45 s.
     pub silence: Duration,
 }
 
@@ -113,60 +113,60 @@ impl DoorConfig {
     }
 }
 
-/// What a [`Door`](super::Door) has now, and has counted since it opened.
+/// Current state of a [`Door`](super::Door), and its counters since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DoorStats {
-    /// Connections now.
+    /// Current number of connections.
     pub connections: usize,
-    /// Of these, those without a request under way.
+    /// Connections without a request in progress.
     pub idle: usize,
-    /// Of these, those whose client has not yet sent a whole request.
+    /// Connections whose client has not sent a complete request yet.
     pub strangers: usize,
-    /// WebSockets now.
+    /// Current number of WebSockets.
     pub web_sockets: usize,
-    /// Requests that wait for the application now.
+    /// Requests currently waiting for the application.
     pub waiting: usize,
-    /// Bytes held now: see [`DoorConfig::max_buffered`].
+    /// Bytes currently held: see [`DoorConfig::max_buffered`].
     pub held: usize,
     /// Connections admitted.
     pub accepted: u64,
-    /// Connections refused because there were too many in all.
+    /// Connections refused because of the total limit.
     pub refused_full: u64,
-    /// Connections refused because there were too many of their address.
+    /// Connections refused because of the limit per address.
     pub refused_address: u64,
-    /// Idle connections closed to make place for others.
+    /// Idle connections closed to make room.
     pub evicted: u64,
-    /// Failures to accept a connection, as when there are no descriptors left.
+    /// Failures to accept a connection, for example because no descriptors were left.
     pub accept_failed: u64,
-    /// Whole requests.
+    /// Complete requests.
     pub requests: u64,
-    /// Requests refused for what they were: any status 4xx or 5xx of the door's own, but for those below.
+    /// Requests refused by the door itself with a 4xx or 5xx status, except those below.
     pub refused_requests: u64,
-    /// Heads and bodies that took too long: 408.
+    /// Heads and bodies that exceeded their time limit: 408.
     pub timed_out: u64,
-    /// Heads over their limit: 431.
+    /// Heads that exceeded their size limit: 431.
     pub heads_too_large: u64,
-    /// Bodies over their limit: 413.
+    /// Bodies that exceeded their size limit: 413.
     pub bodies_too_large: u64,
-    /// Requests refused because too much waits: 503.
+    /// Requests refused because of overload: 503.
     pub overloaded: u64,
     /// Requests that the application did not answer in time: 504.
     pub unanswered: u64,
     /// Responses that the client did not read in time.
     pub unread: u64,
-    /// Connections closed after having been idle for too long.
+    /// Connections closed after their idle time.
     pub idle_closed: u64,
     /// TLS handshakes that failed or took too long.
     pub tls_failed: u64,
     /// WebSockets opened.
     pub web_sockets_opened: u64,
-    /// Messages of WebSockets received.
+    /// WebSocket messages received.
     pub messages_in: u64,
-    /// Messages of WebSockets sent.
+    /// WebSocket messages sent.
     pub messages_out: u64,
     /// WebSockets closed because the client did not read, or was silent.
     pub web_sockets_dead: u64,
-    /// WebSockets closed because of what the client sent.
+    /// WebSockets closed because of invalid data from the client.
     pub web_sockets_wrong: u64,
 }

@@ -1,4 +1,4 @@
-//! One connection: in which state it is, and until when it may be.
+//! A connection: its state and its time limits.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -10,43 +10,42 @@ use super::wire::Wire;
 use crate::proto::http::{Reply, RequestReader};
 use crate::server::http::RequestId;
 
-/// How long the client is listened to after the last response: closing at once would reset the connection, and the
-/// client might never read why.
+/// Time to keep reading after the last response: closing at once would reset the connection, and the client might never
+/// read the reason.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// How long a client that has ended its side is waited for with its response: it may have only said that it has
-/// nothing more to ask.
+/// Time for which the response to a client that has closed its side is awaited: it may only have finished sending.
 const HALF_CLOSED: Duration = Duration::from_secs(1);
 
-/// How long a WebSocket's client may take to confirm the close.
+/// Time limit for a WebSocket's client to confirm the close.
 const CLOSING: Duration = Duration::from_secs(2);
 
-/// A client that has read so much of a response has its time again.
+/// Number of response bytes read that restart the client's time limit.
 const PROGRESS: usize = 64 * 1024;
 
-/// How much a client may send that is not listened to any more.
+/// Maximum number of bytes discarded from a client that is no longer served.
 pub(super) const MAX_LINGER: usize = 1024 * 1024;
 
 pub(super) struct Connection {
     pub wire: Wire,
     pub reader: RequestReader,
     pub state: State,
-    /// Its other end, or whom the PROXY protocol names.
+    /// The remote address, or the client named by the PROXY protocol.
     pub client: SocketAddr,
-    /// To whom its limit belongs.
+    /// The address whose limits apply.
     pub address: IpAddr,
     pub place: Option<Place>,
-    /// In the list of those that have something to do.
+    /// Set while it is in the list of connections with work to do.
     pub is_listed: bool,
-    /// It has sent a whole request.
+    /// Set once it has sent a complete request.
     pub is_known: bool,
-    /// The client has ended its side.
+    /// Set once the client has closed its side.
     pub has_ended: bool,
-    /// Bytes that are counted as held for it.
+    /// Number of bytes counted as held for it.
     pub held: usize,
     phase: Phase,
     since: Instant,
-    /// Bytes that waited to be read by the client at that time.
+    /// Number of bytes queued for the client at that time.
     queued_then: usize,
 }
 
@@ -59,18 +58,18 @@ pub(super) enum State {
         reply: Reply,
         web_socket: Option<String>,
     },
-    /// The response is on its way.
+    /// The response is being sent.
     Writing {
         keep_alive: bool,
     },
-    /// The last response has gone; what comes is thrown away.
+    /// The last response has been sent; further data is discarded.
     Lingering {
         left: usize,
     },
     WebSocket(Box<Socket>),
 }
 
-/// What has a time limit.
+/// A phase with a time limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     Handshake,
@@ -110,8 +109,7 @@ impl Connection {
         }
     }
 
-    /// Returns the memory held for it, in bytes, by capacity: of an unfinished request or message, and of what is not
-    /// sent yet.
+    /// Returns the memory held for it, in bytes by capacity: an unfinished request or message, and unsent data.
     pub fn holds(&self) -> usize {
         let socket = match &self.state {
             State::WebSocket(socket) => socket.held(),
@@ -120,7 +118,7 @@ impl Connection {
         self.reader.held() + self.wire.held() + socket
     }
 
-    /// In which phase it is. A change begins a new time limit.
+    /// Returns the current phase. A change restarts the time limit.
     pub fn phase(&mut self, now: Instant) -> Phase {
         let phase = match &self.state {
             State::Reading if self.wire.is_handshaking() => Phase::Handshake,
@@ -142,7 +140,7 @@ impl Connection {
         phase
     }
 
-    /// The time for a response is for so many bytes of it.
+    /// Restarts the time limit of a response after progress.
     pub fn note_progress(&mut self, now: Instant) {
         let queued = self.wire.queued();
         if self.phase == Phase::Writing && queued + PROGRESS <= self.queued_then {
@@ -151,7 +149,7 @@ impl Connection {
         }
     }
 
-    /// When the phase has lasted for too long; of a WebSocket, when something is to be done.
+    /// Returns when the phase exceeds its limit; for a WebSocket, when something is due.
     pub fn deadline(&self, config: &DoorConfig) -> Instant {
         let time = match self.phase {
             Phase::Handshake => config.handshake_time,
@@ -181,7 +179,7 @@ impl Connection {
         }
     }
 
-    /// How dear it is; `None`: it is not closed for others.
+    /// Returns its rank; `None` if it must not be closed for others.
     pub fn rank(&self) -> Option<Rank> {
         match &self.state {
             State::Reading if !self.is_known => Some(Rank::Stranger),

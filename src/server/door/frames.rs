@@ -1,16 +1,16 @@
-//! How much memory the unfinished frames and messages of a WebSocket take (RFC 6455, section 5): `tungstenite`, which
-//! holds them, does not say.
+//! Memory used by unfinished WebSocket frames and messages (RFC 6455, section 5) inside `tungstenite`, which does not
+//! report it.
 
-/// The longest header of a frame, with its mask, in bytes.
+/// Maximum length of a frame header with its mask, in bytes.
 const MAX_HEADER: usize = 14;
 
-/// A message of which not all has come.
+/// An incomplete message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unfinished {
     None,
-    /// Its fragments so far have this length, in bytes.
+    /// Total length of its fragments so far, in bytes.
     Open(usize),
-    /// The same; the last fragment has begun.
+    /// The same, while the last fragment is being received.
     Last(usize),
 }
 
@@ -23,17 +23,17 @@ impl Unfinished {
     }
 }
 
-/// Follows the frames of a client, without their payloads.
+/// Tracks a client's frames, without their payloads.
 #[derive(Debug)]
 pub(super) struct Meter {
-    /// A longer frame is refused by its header.
+    /// Longer frames are refused by their header.
     max_frame: usize,
-    /// The header that is being read, and how much of it has come.
+    /// The header being read, and the number of bytes received of it.
     header: [u8; MAX_HEADER],
     header_len: usize,
-    /// Bytes of the payload that are still to come.
+    /// Number of payload bytes still to come.
     left: usize,
-    /// The longest payload so far: there is a buffer for it from its header on.
+    /// Maximum payload so far: its buffer is allocated when its header is complete.
     longest: usize,
     /// The unfinished message.
     message: Unfinished,
@@ -51,17 +51,17 @@ impl Meter {
         }
     }
 
-    /// Returns an upper bound for the memory that is in use, in bytes: buffers grow to twice what they need at most.
+    /// Returns an upper bound of the memory in use, in bytes: buffers grow to at most twice what they need.
     pub fn held(&self) -> usize {
         2 * (self.longest + self.message.len())
     }
 
-    /// Returns `true` if the next byte begins a message, or a control frame outside of one.
+    /// Returns `true` if the next byte starts a message, or a control frame between messages.
     pub fn is_between_messages(&self) -> bool {
         self.header_len == 0 && self.left == 0 && self.message == Unfinished::None
     }
 
-    /// Takes bytes that have come.
+    /// Processes received bytes.
     pub fn advance(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.left > 0 {
@@ -71,7 +71,7 @@ impl Meter {
                 self.end_payload();
                 continue;
             }
-            // Never full: a header is over as soon as it is complete.
+            // Never full: a header ends when it is complete.
             self.header[self.header_len] = bytes[0];
             self.header_len += 1;
             bytes = &bytes[1..];
@@ -81,7 +81,7 @@ impl Meter {
         }
     }
 
-    /// Returns the length of the header, as far as it can be told from what has come of it.
+    /// Returns the length of the header, as far as it is known.
     fn header_needs(&self) -> usize {
         if self.header_len < 2 {
             return 2;
@@ -108,7 +108,7 @@ impl Meter {
             short => usize::from(short),
         };
         self.left = length;
-        // What is over the limit ends the connection, and no buffer is made for it.
+        // A frame beyond the limit ends the connection, and no buffer is allocated for it.
         let length = if length > self.max_frame { 0 } else { length };
         self.longest = self.longest.max(length);
         let message = self
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn follows_frames_however_they_are_cut() {
-        // A text, a message of three fragments with a ping between them, an empty one, a large one.
+        // A text, a message of three fragments with a ping in between, an empty one, a large one.
         let frames = [
             (0x81, 5),
             (0x01, 200),
@@ -178,7 +178,7 @@ mod tests {
             assert!(meter.is_between_messages(), "in pieces of {size}");
             assert_eq!(meter.held(), 2 * 70_000);
             if size < 1000 {
-                // The last fragment, and the message that it goes into.
+                // The last fragment, and the message that it is appended to.
                 assert_eq!(most, 2 * (70_000 + 70_500));
             }
         }
@@ -190,7 +190,7 @@ mod tests {
         meter.advance(&frame(0x81, 50_000)[..8]);
         assert_eq!(meter.held(), 100_000);
         assert!(!meter.is_between_messages());
-        // One that is refused has no buffer.
+        // A refused frame has no buffer.
         let mut meter = Meter::new(100_000);
         meter.advance(&frame(0x81, 100_001)[..14]);
         assert_eq!(meter.held(), 0);

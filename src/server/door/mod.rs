@@ -6,30 +6,30 @@
 //!         ◀──▶ WebSocket ◀─────────────────────────────────────────────────────▶ accept, send
 //! ```
 //!
-//! A client may be slow, silent or hostile: what it can use up is limited ([`DoorConfig`]) and counted
-//! ([`DoorStats`]), and nobody waits for it. A request reaches the application when all of it has come; a response is
-//! taken from the application at once. Who holds a connection without using it gives way to others.
+//! A client may be slow, silent or hostile: the resources it can use are limited ([`DoorConfig`]) and counted
+//! ([`DoorStats`]), and it never delays others. A request is passed to the application when it is complete; a response
+//! is accepted from the application at once. Connections that are not in use are closed to make room for others.
 //!
-//! What a client is told by the door itself:
+//! Responses of the door itself:
 //!
-//! | status | when |
+//! | status | reason |
 //! |---|---|
-//! | 308, 400 | it speaks plain HTTP where TLS is expected: to where to go instead |
-//! | 400 | it is not HTTP, or could be understood in two ways; the text says what |
+//! | 308, 400 | plain HTTP where TLS is expected, with the correct URL |
+//! | 400 | not HTTP, or ambiguous; the text has details |
 //! | 408 | the head or the body was not complete in time |
-//! | 413, 431 | the body, or the head, is over its limit |
-//! | 417, 501, 505 | an expectation, a coding or a version that is not known here |
+//! | 413, 431 | the body, or the head, exceeds its limit |
+//! | 417, 501, 505 | an unsupported expectation, coding or version |
 //! | 426 | a WebSocket of another version than 13 |
-//! | 429 | too many connections of the same address, all of them in use |
-//! | 503 | too much waits, or too many connections, all of them in use |
-//! | 504 | the application has not answered in time |
+//! | 429 | too many connections of the same address, all in use |
+//! | 503 | overload, or too many connections, all in use |
+//! | 504 | the application has not responded in time |
 //!
-//! Requests on one connection are answered one after the other; what a client sends ahead waits. A client that ends
-//! its side before it has its response is waited for for a second.
+//! Requests on a connection are answered in order; data sent ahead waits. If a client closes its side before the
+//! response, the response is awaited for a second.
 //!
-//! It has a poll of its own. To have it beside other things, wait for its descriptor and for
-//! [`next_deadline`](Door::next_deadline), then call [`turn`](Door::turn); an
-//! [`EventLoop`](crate::driver::EventLoop) does the waiting with [`watch`](crate::driver::EventLoop::watch).
+//! The door has a poll of its own. To run it beside other event sources, wait for its descriptor and for
+//! [`next_deadline`](Door::next_deadline), then call [`turn`](Door::turn); an [`EventLoop`](crate::driver::EventLoop)
+//! can wait for it with [`watch`](crate::driver::EventLoop::watch).
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod admission;
@@ -65,41 +65,41 @@ pub use self::config::{DoorConfig, DoorStats};
 pub use super::self_signed::{SelfSigned, local_names};
 pub use super::tls::TlsIdentity;
 
-/// Events of the system taken in one turn.
+/// Maximum number of system events taken per turn.
 const MAX_READY: usize = 256;
 
-/// Events that wait for the application before nothing more is read.
+/// Maximum number of events queued for the application; beyond it nothing more is read.
 const MAX_EVENTS: usize = 1024;
 
-/// Connections dealt with in one turn.
+/// Maximum number of connections processed per turn.
 const WORK_BUDGET: usize = 512;
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// What happens at the door.
+/// An event of a door.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DoorEvent {
-    /// A request: answer it with [`Door::respond`].
+    /// A request; answer it with [`Door::respond`].
     Request(RequestId, Request),
-    /// A client asks for a WebSocket: [`Door::accept`] it, or refuse it with [`Door::respond`]. Its `Origin` is to be
-    /// looked at: see [`Request::is_same_origin`].
+    /// A request for a WebSocket: [`Door::accept`] it, or refuse it with [`Door::respond`]. Check its `Origin`: see
+    /// [`Request::is_same_origin`].
     WebSocketRequest(RequestId, Request),
-    /// A client has said something. Messages that are not text are not taken (1003).
+    /// A text message of a client. Other messages are refused (1003).
     Message(WebSocketId, String),
-    /// A WebSocket is over, whoever has closed it. Said once for each that was accepted.
+    /// A WebSocket was closed by either side. Reported once for each accepted one.
     Closed(WebSocketId),
-    /// The client has left before its response, or the time for it is over: it needs no response any more.
+    /// The client has disconnected before its response, or the time limit is over: no response is needed any more.
     Gone(RequestId),
 }
 
-/// Why a message could not be sent.
+/// Reason why a message was not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// The WebSocket is closed or closing.
     Closed,
-    /// The client does not read what it is sent ([`DoorConfig::max_queue`]); the WebSocket is closed.
+    /// The client does not read ([`DoorConfig::max_queue`]); the WebSocket is closed.
     QueueFull,
 }
 
@@ -114,46 +114,46 @@ impl std::fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
-/// A listening port. See the [module](self).
+/// A listening HTTP and WebSocket server. See the [module](self).
 pub struct Door {
     config: DoorConfig,
     poll: Poll,
     ready: Events,
     listener: TcpListener,
     local: SocketAddr,
-    /// There may be connections to accept: mio is edge-triggered, nobody will say so again.
+    /// There may be connections to accept: mio is edge-triggered and will not report them again.
     may_accept: bool,
-    /// Accepting has failed, and is tried again then.
+    /// Accepting has failed, and is retried at this time.
     accept_again: Option<Instant>,
-    /// A descriptor to give up when there are no others, so that the client can be told.
+    /// A descriptor to release when no others are left, so that a client can be answered.
     spare: Option<File>,
     connections: Slab<Connection>,
     admission: Admission,
     deadlines: Deadlines,
-    /// Those that have something to do.
+    /// Connections with work to do.
     listed: VecDeque<usize>,
-    /// There may be more events of the system than were taken.
+    /// There may be more system events than were taken.
     more_ready: bool,
     /// The connection of each request that waits for the application.
     requests: HashMap<RequestId, usize>,
     sockets: HashMap<WebSocketId, usize>,
     events: VecDeque<DoorEvent>,
     last_id: u64,
-    /// Bytes that are held for connections.
+    /// Number of bytes held for connections.
     held: usize,
     chunk: Vec<u8>,
-    /// When the last turn was.
+    /// Time of the last turn.
     now: Instant,
     stats: DoorStats,
 }
 
 impl Door {
-    /// Listens at this address; port 0 lets the system choose. An unspecified IPv6 address takes IPv4, too, where the
-    /// system has both.
+    /// Listens at this address; port 0 lets the system choose. An unspecified IPv6 address accepts IPv4 as well, if the
+    /// system supports both.
     ///
     /// # Errors
     ///
-    /// The system's: as when the address is in use, or not of this machine.
+    /// Returns the system's error, for example if the address is in use, or is not one of this machine.
     pub fn listen(address: SocketAddr, config: DoorConfig) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = admit::listener(address)?;
@@ -185,25 +185,25 @@ impl Door {
         })
     }
 
-    /// Where it listens.
+    /// Returns the listening address.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// Whether it speaks TLS.
+    /// Returns `true` if it uses TLS.
     pub fn is_secure(&self) -> bool {
         self.config.tls.is_some()
     }
 
-    /// Deals with what has happened. Never blocks, and does a bounded amount of work; what is left over makes
-    /// [`next_deadline`](Self::next_deadline) a time gone by.
+    /// Handles pending events. Never blocks, and does a bounded amount of work; if work is left,
+    /// [`next_deadline`](Self::next_deadline) is in the past.
     pub fn turn(&mut self, now: Instant) {
         self.poll(Some(Duration::ZERO));
         self.work(now);
     }
 
-    /// Waits for something to happen, at most so long (`None`: until something does), and deals with it: for programs
-    /// without an [`EventLoop`](crate::driver::EventLoop).
+    /// Waits for activity for at most `max_wait` (`None`: without limit), and handles it. For programs without an
+    /// [`EventLoop`](crate::driver::EventLoop).
     pub fn wait(&mut self, max_wait: Option<Duration>) {
         let now = Instant::now();
         let until = self.next_deadline();
@@ -212,8 +212,8 @@ impl Door {
         self.work(Instant::now());
     }
 
-    /// When [`turn`](Self::turn) has to be called even if nothing arrives. A time gone by: now; so it is while there
-    /// are events to be polled.
+    /// Returns the time by which [`turn`](Self::turn) must be called even if nothing arrives. A time in the past means
+    /// now, as while there are events to poll.
     pub fn next_deadline(&self) -> Option<Instant> {
         let accepts = self.may_accept && self.accept_again.is_none();
         let has_work = accepts || !self.listed.is_empty() || !self.events.is_empty();
@@ -224,18 +224,18 @@ impl Door {
         deadline.into_iter().chain(self.accept_again).min()
     }
 
-    /// What has happened, in order. To be asked until it is `None`.
+    /// Returns the next event. Call it until it returns `None`.
     pub fn poll_event(&mut self) -> Option<DoorEvent> {
         self.events.pop_front()
     }
 
-    /// Answers a request. One that is [`Gone`](DoorEvent::Gone) needs no answer: nothing happens.
+    /// Answers a request. Does nothing if it is [`Gone`](DoorEvent::Gone).
     pub fn respond(&mut self, id: RequestId, response: Response) {
         self.send_response(id, &response);
     }
 
-    /// Opens the WebSocket that was asked for. `None`: the client is gone, or there are too many
-    /// ([`DoorConfig::max_web_sockets`]), which it has been told.
+    /// Opens the requested WebSocket. Returns `None` if the client has disconnected, or if there are too many
+    /// ([`DoorConfig::max_web_sockets`]), which the client is told.
     pub fn accept(&mut self, id: RequestId) -> Option<WebSocketId> {
         let index = *self.requests.get(&id)?;
         if self.sockets.len() >= self.config.max_web_sockets {
@@ -247,11 +247,11 @@ impl Door {
         self.open(id, index)
     }
 
-    /// Sends a text.
+    /// Sends a text message.
     ///
     /// # Errors
     ///
-    /// [`SendError`]: it was not sent, and nothing will be any more.
+    /// Returns [`SendError`] if it was not sent; later messages will not be either.
     pub fn send(&mut self, socket: WebSocketId, text: &str) -> Result<(), SendError> {
         let index = *self.sockets.get(&socket).ok_or(SendError::Closed)?;
         let connection = self.connections.get_mut(index);
@@ -274,8 +274,8 @@ impl Door {
         Ok(())
     }
 
-    /// Closes a WebSocket, with a code (RFC 6455, section 7.4) and a reason of at most 123 bytes.
-    /// [`Closed`](DoorEvent::Closed) follows when the client has confirmed it, or after 2 s.
+    /// Closes a WebSocket with a code (RFC 6455, section 7.4) and a reason of at most 123 bytes.
+    /// [`Closed`](DoorEvent::Closed) follows when the client has confirmed, or after 2 s.
     pub fn close(&mut self, socket: WebSocketId, code: u16, reason: &str) {
         let Some(index) = self.sockets.get(&socket).copied() else {
             return;
@@ -289,7 +289,7 @@ impl Door {
         self.list(index);
     }
 
-    /// What it has, and has counted.
+    /// Returns the current state, and the counters since the door was opened.
     pub fn stats(&self) -> DoorStats {
         DoorStats {
             connections: self.connections.len(),
@@ -310,7 +310,7 @@ impl Door {
         }
     }
 
-    /// This connection has something to do.
+    /// Lists a connection as having work to do.
     fn list(&mut self, index: usize) {
         if let Some(connection) = self.connections.get_mut(index)
             && !std::mem::replace(&mut connection.is_listed, true)
@@ -327,7 +327,7 @@ impl Door {
 
 #[cfg(unix)]
 impl std::os::fd::AsRawFd for Door {
-    /// Readable when a [`turn`](Door::turn) has something to do.
+    /// The descriptor becomes readable when [`turn`](Door::turn) has something to do.
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         std::os::fd::AsRawFd::as_raw_fd(&self.poll)
     }

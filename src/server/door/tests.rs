@@ -22,7 +22,7 @@ fn refused(bytes: &str) -> String {
     }
 }
 
-/// Unfinished messages count as memory, also those inside `tungstenite`.
+/// Unfinished messages count as memory, including those inside `tungstenite`.
 #[test]
 fn unfinished_messages_are_counted() {
     use super::web_socket::{Incoming, Socket};
@@ -33,7 +33,7 @@ fn unfinished_messages_are_counted() {
     let mut socket = Socket::new(WebSocketId(1), Vec::new(), 256 * 1024, now);
     let idle = socket.held();
     assert!(idle < 4096);
-    // A fragment of 100,000 bytes of which half has come.
+    // A fragment of 100,000 bytes, half of which has arrived.
     let mut fragment = vec![0x01, 0xff, 0, 0, 0, 0, 0, 1, 0x86, 0xa0, 0, 0, 0, 0];
     fragment.resize(50_000, b'x');
     socket.push(&fragment, now);
@@ -42,7 +42,7 @@ fn unfinished_messages_are_counted() {
     socket.push(&[b'x'; 50_014], now);
     assert_eq!(socket.next(), None);
     assert!(socket.held() >= 200_000, "{}", socket.held());
-    // It ends, and a ping comes behind it.
+    // It ends, and a ping follows.
     socket.push(&[0x80, 0x80, 0, 0, 0, 0, 0x89, 0x80, 0, 0, 0, 0], now);
     let whole = Incoming::Text("x".repeat(100_000));
     assert_eq!(socket.next(), Some(whole));

@@ -1,4 +1,4 @@
-//! One WebSocket (RFC 6455): `tungstenite` over buffers.
+//! A WebSocket (RFC 6455): `tungstenite` over buffers.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Instant;
@@ -11,45 +11,45 @@ use tungstenite::{Bytes, Error, Message, Utf8Bytes};
 use super::frames::Meter;
 use crate::server::http::WebSocketId;
 
-/// The longest reason of a close, in bytes (RFC 6455, section 5.5: 125, with the code).
+/// Maximum length of a close reason, in bytes (RFC 6455, section 5.5: 125 with the code).
 const MAX_REASON: usize = 123;
 
-/// Read by `tungstenite` at a time, in bytes.
+/// Size of `tungstenite`'s reads, in bytes.
 const READ_BUFFER: usize = 2048;
 
-/// Buffers that have grown beyond this are freed between two messages, in bytes.
+/// Buffers larger than this are freed between two messages, in bytes.
 const KEPT: usize = 4096;
 
-/// What a client has sent.
+/// Data from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Incoming {
     Text(String),
-    /// It is over. What is to go out says why, where it has to be said.
+    /// The WebSocket has ended. Pending output contains the reason, if there is one to send.
     End {
-        /// The client did something wrong.
+        /// Set if the client violated the protocol.
         is_wrong: bool,
     },
 }
 
 pub(crate) struct Socket {
     pub id: WebSocketId,
-    /// When the client last said something.
+    /// When the client was last heard from.
     pub heard: Instant,
-    /// It was sent a ping since.
+    /// Set if a ping was sent since.
     pub is_pinged: bool,
-    /// We have closed it.
+    /// When we have closed it.
     pub closing: Option<Instant>,
-    /// Something has waited for the client to read it ever since.
+    /// Time since which the client has not read queued data.
     pub stalled: Option<Instant>,
     inner: WebSocket<Pipe>,
-    /// Bytes of incomplete frames and messages inside `tungstenite`.
+    /// Memory of incomplete frames and messages inside `tungstenite`.
     meter: Meter,
     max_message: usize,
     is_over: bool,
 }
 
 impl Socket {
-    /// `rest`: what has come behind the handshake.
+    /// Creates a WebSocket. `rest`: bytes received after the handshake.
     pub fn new(id: WebSocketId, rest: Vec<u8>, max_message: usize, now: Instant) -> Self {
         let mut meter = Meter::new(max_message);
         meter.advance(&rest);
@@ -70,24 +70,23 @@ impl Socket {
         }
     }
 
-    /// Returns the memory in use, in bytes: of what has come and is not a whole message yet, by capacity, and of what
-    /// has not been taken to be sent.
+    /// Returns the memory in use, in bytes: incomplete messages by capacity, and unsent output.
     pub fn held(&self) -> usize {
         let pipe = self.inner.get_ref();
         READ_BUFFER + self.meter.held() + pipe.input.capacity() + pipe.output.capacity()
     }
 
-    /// Gives back the memory of a large message, which `tungstenite` keeps for the next one.
+    /// Releases the memory of a large message, which `tungstenite` keeps for the next one.
     fn free(&mut self) {
         if self.closing.is_none() && self.meter.is_between_messages() && self.meter.held() > KEPT {
-            // Between messages it has read all and has answered all pings, so that nothing is lost.
+            // Between messages it has read everything and answered all pings, so nothing is lost.
             let pipe = std::mem::take(self.inner.get_mut());
             self.inner = open(pipe, self.max_message);
             self.meter = Meter::new(self.max_message);
         }
     }
 
-    /// Bytes of the connection.
+    /// Adds received bytes.
     pub fn push(&mut self, bytes: &[u8], now: Instant) {
         self.heard = now;
         self.is_pinged = false;
@@ -95,7 +94,7 @@ impl Socket {
         self.inner.get_mut().input.extend_from_slice(bytes);
     }
 
-    /// What the bytes so far say; to be asked until it is `None`.
+    /// Returns the next message or event; call it until it returns `None`.
     pub fn next(&mut self) -> Option<Incoming> {
         while !self.is_over {
             let (code, reason) = match self.inner.read() {
@@ -105,7 +104,7 @@ impl Socket {
                 Ok(Message::Binary(_)) if self.closing.is_none() => {
                     (CloseCode::Unsupported, "only text is understood here")
                 }
-                // Pings are answered by `tungstenite`, at the next look.
+                // `tungstenite` answers pings with its next read.
                 Ok(_) => continue,
                 Err(Error::Io(e)) if e.kind() == ErrorKind::WouldBlock => {
                     self.free();
@@ -126,18 +125,18 @@ impl Socket {
         None
     }
 
-    /// Queues a text.
+    /// Queues a text message.
     pub fn send(&mut self, text: &str) {
         self.write(Message::Text(Utf8Bytes::from(text)));
     }
 
-    /// Asks the client for a sign of life.
+    /// Sends a ping.
     pub fn ping(&mut self) {
         self.is_pinged = true;
         self.write(Message::Ping(Bytes::new()));
     }
 
-    /// Begins to close it.
+    /// Starts to close it.
     pub fn close(&mut self, code: u16, reason: &str, now: Instant) {
         if self.closing.is_none() {
             self.closing = Some(now);
@@ -145,13 +144,13 @@ impl Socket {
         }
     }
 
-    /// What is to go out.
+    /// Takes the pending output.
     pub fn take_output(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.inner.get_mut().output)
     }
 
     fn write(&mut self, message: Message) {
-        // The buffer takes everything; after a close nothing is sent any more.
+        // The buffer accepts everything; after a close nothing is sent.
         if let Err(e) = self.inner.send(message) {
             log::debug!("a WebSocket: {e}");
         }
@@ -173,14 +172,14 @@ impl Socket {
 fn open(pipe: Pipe, max_message: usize) -> WebSocket<Pipe> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
-        // Everything goes to the buffer at once.
+        // Everything is written to the buffer at once.
         .write_buffer_size(0)
         .max_message_size(Some(max_message))
         .max_frame_size(Some(max_message));
     WebSocket::from_raw_socket(pipe, Role::Server, Some(config))
 }
 
-/// What `tungstenite` takes for a connection.
+/// The connection as `tungstenite` sees it.
 #[derive(Debug, Default)]
 struct Pipe {
     input: Vec<u8>,

@@ -1,4 +1,4 @@
-//! The bytes of one connection: the socket, and TLS where there is any.
+//! The bytes of a connection: the socket, with or without TLS.
 
 use std::io::{self, ErrorKind, Read, Write};
 
@@ -7,59 +7,59 @@ use mio::net::TcpStream;
 use crate::server::proxies::{Header, HeaderReader};
 use crate::server::tls::{Tls, TlsIdentity};
 
-/// Encrypted bytes that are made before the system has taken those before them.
+/// Maximum number of encrypted bytes that wait for the system.
 const MAX_WIRE: usize = 64 * 1024;
 
-/// What is given to TLS at a time.
+/// Number of bytes passed to TLS at once.
 const PIECE: usize = 16 * 1024;
 
-/// What is given to the system in one go, so that a fast reader does not keep the others waiting.
+/// Maximum number of bytes written to the system at once, so that a fast reader does not delay others.
 const WRITE_BUDGET: usize = 512 * 1024;
 
-/// What reading has brought.
+/// Result of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Got {
-    /// So many bytes of the socket; what they carry, if anything, has been appended.
+    /// Number of bytes read from the socket; their content, if any, was appended.
     Bytes(usize),
-    /// Nothing, for now.
+    /// Nothing is available now.
     Nothing,
-    /// The client has ended its side.
+    /// The client has closed its side.
     End,
 }
 
-/// How far writing has come.
+/// Result of a flush.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flushed {
     All,
-    /// The system takes no more for now.
+    /// The system accepts no more for now.
     Blocked,
-    /// The system would take more.
+    /// The system would accept more.
     More,
 }
 
 enum Security {
     None,
-    /// TLS is expected; not a byte has come yet, so that there is nothing to hold.
+    /// TLS is expected; no byte has arrived yet, so nothing is allocated.
     Expected(TlsIdentity),
     Tls(Box<Tls>),
 }
 
 pub(super) struct Wire {
     pub tcp: TcpStream,
-    /// The header of the PROXY protocol is expected first.
+    /// Set while the PROXY header is expected.
     header: Option<HeaderReader>,
     /// The PROXY header received, until it is taken.
     pub proxied: Option<Header>,
     security: Security,
-    /// TLS was expected, and plain text came.
+    /// Plain text arrived where TLS was expected.
     pub is_plain_by_mistake: bool,
-    /// What is to be sent.
+    /// Data to send.
     plain: Queue,
-    /// The same, encrypted.
+    /// Encrypted data to send.
     encrypted: Queue,
 }
 
-/// Bytes that leave from the front.
+/// A byte queue.
 #[derive(Default)]
 struct Queue {
     bytes: Vec<u8>,
@@ -78,10 +78,10 @@ impl Queue {
     fn drop_front(&mut self, count: usize) {
         self.gone += count;
         if self.gone == self.bytes.len() {
-            // What has nothing to send holds nothing.
+            // An empty queue holds no memory.
             *self = Self::default();
         } else if self.gone > (256 * 1024).max(self.bytes.len() / 2) {
-            // What is moved to the front is less than what has gone.
+            // Fewer bytes are moved than were sent.
             self.bytes.drain(..self.gone);
             self.gone = 0;
         }
@@ -89,7 +89,7 @@ impl Queue {
 }
 
 impl Wire {
-    /// `proxy_protocol`: what comes begins with its header.
+    /// Wraps a connection. `proxy_protocol`: it starts with a PROXY header.
     pub fn new(tcp: TcpStream, tls: Option<&TlsIdentity>, proxy_protocol: bool) -> Self {
         Self {
             tcp,
@@ -106,7 +106,7 @@ impl Wire {
         !matches!(self.security, Security::None)
     }
 
-    /// Whether nothing can be said yet.
+    /// Returns `true` if nothing can be sent yet.
     pub fn is_handshaking(&self) -> bool {
         match &self.security {
             Security::None => false,
@@ -115,7 +115,7 @@ impl Wire {
         }
     }
 
-    /// Reads once, appending what has come to `into`.
+    /// Reads once, and appends the content to `into`.
     pub fn read(&mut self, chunk: &mut [u8], into: &mut Vec<u8>) -> Result<Got, String> {
         let count = loop {
             match self.tcp.read(chunk) {
@@ -140,7 +140,7 @@ impl Wire {
             return Ok(Got::Bytes(count));
         }
         if let Security::Expected(identity) = &self.security {
-            // A handshake begins with a record of type 22 (RFC 8446, section 5.1).
+            // A handshake starts with a record of type 22 (RFC 8446, section 5.1).
             self.security = if bytes[0].is_ascii_alphabetic() {
                 self.is_plain_by_mistake = true;
                 Security::None
@@ -151,7 +151,7 @@ impl Wire {
         match &mut self.security {
             Security::Tls(tls) => {
                 let received = tls.receive(bytes);
-                // Its answers, or what it has against it.
+                // Handshake messages, or an alert.
                 tls.take_output(&mut self.encrypted.bytes)?;
                 into.extend_from_slice(&received?);
             }
@@ -160,12 +160,12 @@ impl Wire {
         Ok(Got::Bytes(count))
     }
 
-    /// Queues what is to be sent.
+    /// Queues data.
     pub fn send(&mut self, bytes: &[u8]) {
         self.plain.bytes.extend_from_slice(bytes);
     }
 
-    /// The same of what is large: it is not copied.
+    /// Queues large data without copying it.
     pub fn send_all(&mut self, bytes: Vec<u8>) {
         if self.plain.len() == 0 {
             self.plain = Queue { bytes, gone: 0 };
@@ -174,17 +174,17 @@ impl Wire {
         }
     }
 
-    /// Bytes that wait for the system to take them.
+    /// Returns the number of queued bytes.
     pub fn queued(&self) -> usize {
         self.plain.len() + self.encrypted.len()
     }
 
-    /// Returns the memory that these take, in bytes.
+    /// Returns the memory in use, in bytes.
     pub fn held(&self) -> usize {
         self.plain.bytes.capacity() + self.encrypted.bytes.capacity()
     }
 
-    /// Gives the system what it takes.
+    /// Writes as much as the system accepts.
     pub fn flush(&mut self) -> Result<Flushed, String> {
         let mut budget = WRITE_BUDGET;
         loop {
@@ -214,7 +214,7 @@ impl Wire {
         }
     }
 
-    /// Ends this side, so that the client sees where the response ends; what it sends can still be read.
+    /// Closes the sending side, so that the client sees the end of the response; reading is still possible.
     pub fn finish(&mut self) -> io::Result<()> {
         if let Security::Tls(tls) = &mut self.security {
             tls.close(&mut self.encrypted.bytes);

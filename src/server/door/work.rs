@@ -1,4 +1,4 @@
-//! What is done with connections in a turn.
+//! Processing of connections in a turn.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -12,19 +12,19 @@ use crate::proto::http::{Refusal, RequestReader, Step};
 use crate::server::http::{RequestId, WebSocketId};
 use crate::server::proxies::Header;
 
-/// Bytes read from one connection in one turn.
+/// Maximum number of bytes read from one connection per turn.
 const READ_BUDGET: usize = 64 * 1024;
 
-/// Bytes that may wait behind a request that is not answered yet.
+/// Maximum number of bytes that wait behind an unanswered request.
 const MAX_AHEAD: usize = 16 * 1024;
 
-/// Time limits looked at in one turn.
+/// Maximum number of expired time limits handled per turn.
 const EXPIRE_BUDGET: usize = 512;
 
-/// Connections closed in one turn because too much is held.
+/// Maximum number of connections closed per turn to free memory.
 const RELIEF_BUDGET: usize = 64;
 
-/// Why a connection is closed, for the log.
+/// Reason why a connection is closed, for the log.
 type Over = String;
 
 impl Door {
@@ -49,8 +49,8 @@ impl Door {
         self.relieve();
     }
 
-    /// Frees memory when too much is held in all: of the address for which most is held, those go who have taken the
-    /// longest to read what they asked for, or for whom most is held.
+    /// Frees memory when the total limit is exceeded: of the address with the most memory, it closes the connections
+    /// that have taken longest to read a response, or hold most.
     fn relieve(&mut self) {
         for _ in 0..RELIEF_BUDGET {
             if self.held <= self.config.max_buffered {
@@ -74,7 +74,7 @@ impl Door {
             .filter(|(_, c)| c.address == address);
         let (index, largest) = all.max_by_key(|(_, c)| c.held)?;
         let slow = self.admission.first_reading_of(address);
-        // One that reads a small response has not caused it.
+        // A connection that reads a small response is not the cause.
         let has_much = |index: &usize| {
             let held = self.connections.get(*index).map_or(0, |c| c.held);
             held >= largest.held / 4
@@ -100,7 +100,7 @@ impl Door {
         self.ready.clear();
     }
 
-    /// Reads, understands and writes for one connection.
+    /// Reads, parses and writes for one connection.
     pub(super) fn attend(&mut self, index: usize, now: Instant) {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
@@ -121,7 +121,7 @@ impl Door {
         }
     }
 
-    /// Reads up to its budget. Whether there may be more.
+    /// Reads up to the budget. Returns `true` if there may be more.
     fn receive(&mut self, index: usize, now: Instant) -> Result<bool, Over> {
         let Some(connection) = self.connections.get_mut(index) else {
             return Ok(false);
@@ -137,7 +137,7 @@ impl Door {
                 State::Waiting { .. } | State::Writing { .. }
             );
             if is_ahead && connection.reader.unfinished() >= MAX_AHEAD {
-                // Looked for again after the response.
+                // Resumed after the response.
                 return Ok(false);
             }
             bytes.clear();
@@ -152,7 +152,7 @@ impl Door {
                         if !self.attribute(index, client.ip()) {
                             return Err("its client has as many connections as it may have".into());
                         }
-                        // What came behind the header is dealt with next time.
+                        // The data after the header is handled next time.
                         let Some(connection) = self.connections.get_mut(index) else {
                             return Ok(false);
                         };
@@ -164,7 +164,7 @@ impl Door {
                     if was_handshaking {
                         self.stats.tls_failed += 1;
                     }
-                    // The alert that says why.
+                    // The alert with the reason.
                     let _ = connection.wire.flush();
                     return Err(why);
                 }
@@ -185,14 +185,14 @@ impl Door {
             if let State::Reading = connection.state
                 && connection.reader.unfinished() > READ_BUDGET
             {
-                // Understood first, so that no more is held than has to be.
+                // Parsed first, so that no more memory is held than necessary.
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Makes requests and messages of what has come. Whether there is more to do.
+    /// Parses requests and messages from received data. Returns `true` if there is more to do.
     fn understand(&mut self, index: usize, now: Instant) -> Result<bool, Over> {
         loop {
             let Some(connection) = self.connections.get_mut(index) else {
@@ -237,7 +237,7 @@ impl Door {
                         Flushed::Blocked => return Ok(false),
                         Flushed::More => return Ok(true),
                     }
-                    // What came meanwhile, and what was left in the socket.
+                    // Data that arrived meanwhile, or is still in the socket.
                     self.list(index);
                 }
                 State::WebSocket(_) => return self.hear(index, now),
@@ -245,7 +245,7 @@ impl Door {
         }
     }
 
-    /// Messages of a WebSocket. Whether there are more.
+    /// Handles messages of a WebSocket. Returns `true` if there are more.
     fn hear(&mut self, index: usize, now: Instant) -> Result<bool, Over> {
         let Some(connection) = self.connections.get_mut(index) else {
             return Ok(false);
@@ -270,11 +270,11 @@ impl Door {
         connection.wire.send(&socket.take_output());
         let queued = connection.wire.queued();
         if queued > self.config.max_queue {
-            // Pongs, to a client that sends pings and does not read.
+            // Pongs for a client that sends pings and does not read.
             self.stats.web_sockets_dead += 1;
             return Err("it does not read".into());
         }
-        // What was read is not all understood when there are too many events.
+        // With too many events queued, the rest is parsed later.
         let more = self.events.len() >= MAX_EVENTS;
         if let Some(is_wrong) = end {
             self.stats.web_sockets_wrong += u64::from(is_wrong);
@@ -304,7 +304,7 @@ impl Door {
         Ok(flushed == Flushed::More)
     }
 
-    /// A whole request.
+    /// Handles a complete request.
     fn requested(&mut self, index: usize, parsed: Parsed) {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
@@ -365,7 +365,7 @@ impl Door {
         Some(socket_id)
     }
 
-    /// Refuses a request that is not complete when too much is held in all, and most of it for the same address.
+    /// Refuses an incomplete request if the total memory limit is exceeded and its address holds most.
     fn check_held(&mut self, index: usize) -> Result<bool, Over> {
         let Some(connection) = self.connections.get(index) else {
             return Ok(false);
@@ -373,7 +373,7 @@ impl Door {
         let more = connection.holds().saturating_sub(connection.held);
         let is_full = self.held + more > self.config.max_buffered;
         let address = connection.address;
-        // Those who do not read what they asked for go first, and those for whom more is held: see `relieve`.
+        // Slow readers, and those with more memory, are closed first: see `relieve`.
         let is_heaviest = || self.admission.heaviest() == Some(address);
         if more > 0 && is_full && is_heaviest() && self.admission.first_reading().is_none() {
             let refusal = admit::overloaded("too many requests are under way");
@@ -383,7 +383,7 @@ impl Door {
         Ok(false)
     }
 
-    /// The time of a connection is over, or something of a WebSocket's is due.
+    /// Handles an expired time limit, or something due on a WebSocket.
     fn expire(&mut self, index: usize, now: Instant) {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
@@ -426,7 +426,7 @@ impl Door {
         self.remove(index, why);
     }
 
-    /// A ping for a WebSocket that is silent, or why it has to go.
+    /// Sends a ping on a silent WebSocket, or returns the reason to close it.
     fn keep_alive(&mut self, index: usize, now: Instant) -> Option<&'static str> {
         let connection = self.connections.get_mut(index)?;
         let State::WebSocket(socket) = &mut connection.state else {
@@ -453,7 +453,7 @@ impl Door {
         None
     }
 
-    /// Brings the tables up to date with a connection's state.
+    /// Updates the tables with a connection's state.
     pub(super) fn settle(&mut self, index: usize, now: Instant) {
         let Some(connection) = self.connections.get_mut(index) else {
             return;

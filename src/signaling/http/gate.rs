@@ -1,5 +1,4 @@
-//! The gate: accepts connections, reads each request whole within limits and a deadline, and passes
-//! it on to tiny_http.
+//! The gate: accepts connections, reads each request whole within limits and a deadline, and passes it to tiny_http.
 
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,17 +18,17 @@ const LIMITS: ReadLimits = ReadLimits {
     needs_length: true,
 };
 
-/// The longest response passed back: an answer, escaped for JSON, and its head.
+/// Maximum size of a response that is passed back: an answer escaped for JSON, and its head.
 const MAX_RESPONSE: u64 = 4 * MAX_BODY as u64;
 
-/// How long is listened to a client that was refused before it had sent everything: closing at once
-/// would reset the connection, and the client might never read why.
+/// Time to keep reading from a client that was refused before it had sent everything: closing at once would reset the
+/// connection, and the client might never read the reason.
 const LINGER: Duration = Duration::from_millis(500);
 
-/// How much such a client may still send.
+/// Maximum number of bytes that such a client may still send.
 const MAX_LINGER: u64 = 1024 * 1024;
 
-/// The listening socket and the thread that accepts.
+/// The listening socket and the accepting thread.
 pub(super) struct Gate {
     local: SocketAddr,
     shared: Arc<Shared>,
@@ -100,7 +99,7 @@ impl Drop for Gate {
             _ => {}
         }
         let called = TcpStream::connect_timeout(&address, Duration::from_secs(1));
-        // Joined so that the port is free again; without the call it may never end.
+        // Joined so that the port is free again; if the wait cannot be ended, the thread may never end.
         if let (Ok(_), Some(accepting)) = (called, self.accepting.take()) {
             let _ = accepting.join();
         }
@@ -117,7 +116,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         let (stream, client) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // A connection gone before it was accepted, or no descriptor left: both pass.
+                // The connection was closed before it was accepted, or no descriptors are left: both are temporary.
                 log::warn!("signaling: accepting a connection failed: {error}");
                 thread::sleep(Duration::from_millis(50));
                 continue;
@@ -160,7 +159,7 @@ impl Shared {
         }
     }
 
-    /// Has tiny_http and the application see the request, and returns the response.
+    /// Passes the request through tiny_http to the application; returns the response.
     fn pass_on(&self, request: &[u8], client: SocketAddr) -> Result<Vec<u8>, Refusal> {
         let failed = |error: io::Error| match error.kind() {
             ErrorKind::TimedOut => {
@@ -184,7 +183,7 @@ impl Shared {
             .take(MAX_RESPONSE)
             .read_to_end(&mut response)
             .map_err(failed)?;
-        // tiny_http does not let its user say that the connection ends here.
+        // tiny_http does not let its user announce that the connection closes.
         let Some(end) = response.windows(2).position(|two| two == b"\r\n") else {
             return Err(Refusal::new(
                 500,
@@ -196,7 +195,8 @@ impl Shared {
     }
 }
 
-/// Reads one request whole; what comes behind it is ignored. `None`: the client left without a word.
+/// Reads one complete request; data after it is ignored. `None`: the client closed the connection without sending
+/// anything.
 fn read_request(client: &mut Timed<'_>) -> Result<Option<RawRequest>, Refusal> {
     let mut reader = RequestReader::new(LIMITS);
     let mut chunk = [0; 2048];
@@ -262,7 +262,7 @@ fn concerns_connection(name: &str) -> bool {
     )
 }
 
-/// Gives the client time to read a response that came before it had sent all of its request.
+/// Gives the client time to read a response that was sent before its request was complete.
 fn linger(stream: &TcpStream) {
     let _ = stream.shutdown(Shutdown::Write);
     let timed = Timed {
@@ -272,7 +272,7 @@ fn linger(stream: &TcpStream) {
     let _ = io::copy(&mut timed.take(MAX_LINGER), &mut io::sink());
 }
 
-/// A stream of which every read and write together ends by a deadline.
+/// A stream on which all reads and writes together end by a deadline.
 struct Timed<'a> {
     stream: &'a TcpStream,
     deadline: Instant,
@@ -289,7 +289,7 @@ impl Timed<'_> {
     }
 }
 
-/// Unix reports a socket's timeout as `WouldBlock`.
+/// Unix reports a socket timeout as `WouldBlock`.
 fn timed_out(error: io::Error) -> io::Error {
     match error.kind() {
         ErrorKind::WouldBlock => ErrorKind::TimedOut.into(),
@@ -315,7 +315,7 @@ impl Write for Timed<'_> {
     }
 }
 
-/// How many connections may still be served at the same time.
+/// Number of connections that may still be served at the same time.
 struct Slots {
     free: Mutex<usize>,
     freed: Condvar,

@@ -15,13 +15,13 @@ use tiny_http::{Header, Method, StatusCode};
 use super::{MAX_BODY, SignalRequest, Wake};
 use crate::proto::signal::{SignalError, SignalMessage};
 
-/// How often the carrying thread looks whether it is to end.
+/// Interval at which the carrying thread checks whether it has to end.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
-/// How long a connection to tiny_http, on this machine, may take.
+/// Time limit for connecting to tiny_http, on this machine.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// Where valid requests go.
+/// Destination of valid requests.
 pub(super) struct Deliver {
     pub queue: SyncSender<SignalRequest>,
     pub wake: Wake,
@@ -35,7 +35,7 @@ pub(super) struct Replies {
 }
 
 impl Replies {
-    /// Hands the response to the carrying thread. The queue holds at most one entry a connection.
+    /// Passes the response to the carrying thread. The queue holds at most one entry per connection.
     pub fn send(&self, http: tiny_http::Request, response: Response<Cursor<Vec<u8>>>) {
         if self.queue.send((http, response)).is_ok() {
             self.server.unblock();
@@ -43,8 +43,8 @@ impl Replies {
     }
 }
 
-/// One life of tiny_http. Should it die (its accept loop ends at the first error, and panics when
-/// descriptors run out), [`connect`](Self::connect) starts another.
+/// An instance of tiny_http. If it fails (its accept loop ends at the first error, and panics when descriptors run
+/// out), [`connect`](Self::connect) starts another one.
 pub(super) struct Inner {
     shared: Arc<Shared>,
     running: Mutex<Option<Running>>,
@@ -52,8 +52,8 @@ pub(super) struct Inner {
 
 struct Shared {
     deliver: Mutex<Deliver>,
-    /// The gate's connections, by their local address: the true clients. Whoever is not in it came
-    /// past the gate.
+    /// The gate's connections by local address, with the real client of each. Connections that are not in it did not
+    /// come through the gate.
     clients: Mutex<HashMap<SocketAddr, SocketAddr>>,
 }
 
@@ -85,14 +85,14 @@ impl Inner {
         lock(&self.running).as_ref().unwrap().address
     }
 
-    /// As if tiny_http had stopped listening.
+    /// Simulates that tiny_http has stopped listening.
     #[cfg(test)]
     pub fn break_down(&self) {
         let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         lock(&self.running).as_mut().unwrap().address = nobody.local_addr().unwrap();
     }
 
-    /// A connection to tiny_http on behalf of `client`.
+    /// Opens a connection to tiny_http on behalf of `client`.
     pub fn connect(&self, client: SocketAddr) -> io::Result<Connection> {
         let mut running = lock(&self.running);
         let tried = running
@@ -118,7 +118,7 @@ impl Inner {
     }
 }
 
-/// A connection of the gate's to tiny_http.
+/// A connection from the gate to tiny_http.
 pub(super) struct Connection {
     pub stream: TcpStream,
     local: SocketAddr,
@@ -177,7 +177,7 @@ impl Carrier {
                     break;
                 }
             }
-            // tiny_http waits for one thing only, so a verdict calls it off its wait (`unblock`).
+            // tiny_http can wait for one thing only, so a verdict ends its wait (`unblock`).
             while let Ok((http, response)) = replies.try_recv() {
                 respond(http, response);
             }
@@ -189,9 +189,9 @@ impl Carrier {
             .remote_addr()
             .and_then(|address| lock(&self.shared.clients).get(address).copied());
         let Some(client) = client else {
-            // A process on this machine that came past the gate, or a gate's connection gone by now.
-            // To drop a request makes tiny_http allocate what is left of its declared length, so
-            // that an unchecked one must be left alone.
+            // A local process that bypassed the gate, or a connection of the gate that is closed by now. Dropping a
+            // request makes tiny_http allocate the rest of its declared length, so an unchecked one must not be
+            // touched.
             if http.body_length().is_some_and(|length| length > MAX_BODY) {
                 std::mem::forget(http);
             }
@@ -246,7 +246,7 @@ fn read_message(http: &mut tiny_http::Request) -> Result<SignalMessage, Refused>
         let response = refuse(405, "only POST is taken here");
         return Err(Box::new(with_header(*response, "Allow", "POST")));
     }
-    // Otherwise any web page open on this machine could call in.
+    // Otherwise any web page open on this machine could send requests.
     if http
         .headers()
         .iter()
@@ -280,13 +280,13 @@ fn status_of(error: &SignalError) -> u16 {
 }
 
 fn respond(http: tiny_http::Request, response: Response<Cursor<Vec<u8>>>) {
-    // The gate takes the whole response whatever its client does, so that this ends soon.
+    // The gate reads the whole response whatever its client does, so this ends soon.
     if let Err(error) = http.respond(response) {
         log::debug!("a response could not be handed over: {error}");
     }
 }
 
-/// A response of one line of text.
+/// Returns a one-line text response.
 pub(super) fn text(status: u16, message: &str) -> Response<Cursor<Vec<u8>>> {
     let response = Response::from_data(format!("{message}\n"))
         .with_status_code(StatusCode(status))
@@ -299,14 +299,14 @@ pub(super) fn with_header(
     name: &str,
     value: &str,
 ) -> Response<Cursor<Vec<u8>>> {
-    // Names and values are this module's own ASCII, which always parses.
+    // Names and values are ASCII constants of this module, which always parse.
     if let Ok(header) = Header::from_bytes(name.as_bytes(), value.as_bytes()) {
         response.add_header(header);
     }
     response.with_chunked_threshold(usize::MAX)
 }
 
-/// A panic elsewhere leaves these maps and queues whole.
+/// A panic elsewhere does not leave these maps and queues inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

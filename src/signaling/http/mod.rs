@@ -1,16 +1,17 @@
-//! A server for `POST /sdp` and `POST /candidate`, whose threads only carry messages.
+//! An HTTP server for `POST /sdp` and `POST /candidate`; its threads only transfer messages, which the application
+//! handles.
 //!
 //! ```text
 //!  client ──▶ gate: limits, deadlines ──▶ tiny_http ──▶ SignalRequest ──▶ bounded queue ──▶ application
 //!         ◀── one thread a connection ◀── tiny_http ◀──────────── verdict: accept, answer, reject
 //! ```
 //!
-//! tiny_http parses HTTP but bounds nothing: not the head, not the time a client takes, not the
-//! number of its threads, and it allocates what a `Content-Length` declares. So a gate stands before
-//! it, which reads each request whole, within limits and a deadline, and passes only complete ones on
-//! to tiny_http, which listens on a port of its own on the loopback interface.
+//! tiny_http parses HTTP but has no limits on the head, on the time a client takes, or on the number of its threads,
+//! and it allocates what a `Content-Length` declares. A gate in front of it therefore reads each request whole, within
+//! limits and a deadline, and passes only complete ones to tiny_http, which listens on a port of its own on the
+//! loopback interface.
 //!
-//! What a client may be told, apart from the application's verdict:
+//! Responses other than the application's verdict:
 //!
 //! | status | when |
 //! |---|---|
@@ -43,22 +44,22 @@ use crate::proto::signal::{SessionDescription, SignalMessage};
 use gate::Gate;
 use inner::{Replies, Response};
 
-/// Called, from one of the server's threads, after a request was queued: to end the loop's wait.
+/// Callback, called from one of the server's threads after a request was queued, to end the loop's wait.
 pub type Wake = Box<dyn Fn() + Send>;
 
-/// The limits of an [`HttpServer`].
+/// Limits of an [`HttpServer`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct HttpConfig {
-    /// How many connections are served at a time, each by a thread. More wait in the system's
-    /// backlog. Default: 64. At least 1.
+    /// Maximum number of connections served at a time, each by a thread. Further ones wait in the system's backlog.
+    /// Default: 64. At least 1.
     pub max_connections: usize,
-    /// How many requests may wait for the application; more are refused with 503. Default: 32. At
-    /// least 1.
+    /// Maximum number of requests waiting for the application; further ones are refused with 503. Default: 32. At least
+    /// 1.
     pub max_waiting: usize,
-    /// How long a client may take to send its request, and to take its response. Default: 10 s.
+    /// Time limit for a client to send its request, and to read its response. Default: 10 s.
     pub request_deadline: Duration,
-    /// How long the application may take for its verdict. Default: 10 s.
+    /// Time limit for the application's verdict. Default: 10 s.
     pub verdict_deadline: Duration,
 }
 
@@ -103,7 +104,7 @@ impl HttpConfig {
     }
 }
 
-/// A listening signaling server. Dropping it closes the port; requests under way still end.
+/// A listening signaling server. Dropping it closes the port; requests in progress still complete.
 #[derive(Debug)]
 pub struct HttpServer {
     requests: Receiver<SignalRequest>,
@@ -112,11 +113,10 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Listens on `address` and starts the server's threads. `wake` is called whenever a request
-    /// waits.
+    /// Listens on `address` and starts the server's threads. `wake` is called whenever a request is queued.
     ///
     /// # Errors
-    /// When the address cannot be listened on or a thread cannot be started.
+    /// Returns an error if the address cannot be listened on or a thread cannot be started.
     pub fn bind(address: &Address, config: &HttpConfig, wake: Wake) -> io::Result<Self> {
         let (queue, requests) = sync_channel(config.max_waiting.max(1));
         let gate = Gate::start(address.listen()?, config, inner::Deliver { queue, wake })?;
@@ -127,14 +127,14 @@ impl HttpServer {
         })
     }
 
-    /// The address listened on, with the port that the system chose if 0 was asked for.
+    /// Returns the listening address, with the actual port.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.gate.local_addr()
     }
 
-    /// The next request, if one waits. Never blocks. A request that waited longer than
-    /// [`HttpConfig::verdict_deadline`] has been answered with 504 and is left out.
+    /// Returns the next request, if any. Never blocks. A request that waited longer than
+    /// [`HttpConfig::verdict_deadline`] has been answered with 504 and is skipped.
     #[must_use]
     pub fn next_request(&self) -> Option<SignalRequest> {
         loop {
@@ -149,7 +149,7 @@ impl HttpServer {
         }
     }
 
-    /// Waits for the next request: for programs without a loop.
+    /// Waits for the next request, for programs without a loop. Returns `None` after `timeout`.
     #[must_use]
     pub fn wait_for_request(&self, timeout: Duration) -> Option<SignalRequest> {
         let request = self.requests.recv_timeout(timeout).ok()?;
@@ -161,8 +161,8 @@ impl HttpServer {
     }
 }
 
-/// A valid message from a client that waits for the verdict on it: one of [`accept`](Self::accept),
-/// [`answer`](Self::answer) and [`reject`](Self::reject), none of which blocks.
+/// A valid message from a client that waits for a verdict: one of [`accept`](Self::accept), [`answer`](Self::answer)
+/// and [`reject`](Self::reject), none of which blocks.
 pub struct SignalRequest {
     message: SignalMessage,
     client: SocketAddr,
@@ -172,24 +172,24 @@ pub struct SignalRequest {
 }
 
 impl SignalRequest {
-    /// What the client says: on `/sdp` a description, on `/candidate` a candidate or the end of them.
+    /// Returns the message: on `/sdp` a description, on `/candidate` a candidate or the end of candidates.
     #[must_use]
     pub fn message(&self) -> &SignalMessage {
         &self.message
     }
 
-    /// The client's address.
+    /// Returns the client's address.
     #[must_use]
     pub fn client(&self) -> SocketAddr {
         self.client
     }
 
-    /// 200 with an empty body: the message was taken.
+    /// Responds 200 with an empty body: the message was accepted.
     pub fn accept(mut self) {
         self.reply(Response::from_data(Vec::new()));
     }
 
-    /// 200 with a description: the older way to send an answer, in the response to the offer.
+    /// Responds 200 with a description: the older way to send an answer, in the response to the offer.
     pub fn answer(mut self, description: &SessionDescription) {
         let response = Response::from_data(description.to_json());
         self.reply(inner::with_header(response, "Content-Type", CONTENT_TYPE));
@@ -225,28 +225,28 @@ impl fmt::Debug for SignalRequest {
     }
 }
 
-/// Why an application refuses a message.
+/// Reason why an application refuses a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
-    /// 400: the message cannot be understood, for instance its SDP does not parse.
+    /// 400: the message is invalid, for example its SDP does not parse.
     BadRequest,
-    /// 404: nobody here whom the message concerns, for instance a candidate before any offer.
+    /// 404: the message concerns nothing here, for example a candidate before any offer.
     NotFound,
-    /// 409: at the wrong moment, for instance an offer while a session stands.
+    /// 409: not possible in the current state, for example an offer while a session exists.
     Conflict,
     /// 410: the session it concerns is over.
     Gone,
-    /// 422: understood, but it cannot be done, for instance an SDP without a data channel.
+    /// 422: valid, but not possible, for example an SDP without a data channel.
     Unprocessable,
-    /// 500: this end failed.
+    /// 500: this side failed.
     Internal,
-    /// 503: too busy; the sender may try again.
+    /// 503: overloaded; the sender may retry.
     Unavailable,
 }
 
 impl Status {
-    /// The number on the wire.
+    /// Returns the status code.
     #[must_use]
     pub fn code(self) -> u16 {
         match self {

@@ -21,7 +21,7 @@ fn connect(to: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends bytes and returns the response: its status and all of its text.
+/// Sends bytes and returns the response: its status and the complete text.
 fn raw(to: SocketAddr, request: &[u8]) -> (u16, String) {
     let mut stream = connect(to);
     stream.write_all(request).unwrap();
@@ -266,7 +266,7 @@ fn a_body_over_the_limit_is_refused_even_while_it_is_being_sent() {
     assert_eq!(status, 413, "{text}");
     let endless = [b"GET / HTTP/1.1\r\nA: ".as_slice(), &[b'a'; 20_000]].concat();
     assert_eq!(raw(server.local_addr(), &endless).0, 431);
-    // Exactly the limit passes the gate; the parser then says what it thinks of it.
+    // A body of exactly the limit passes the gate; the JSON parser refuses it then.
     let (status, text) = post(server.local_addr(), "/sdp", &"x".repeat(MAX_BODY));
     assert!(status == 400 && text.contains("not JSON"), "{text}");
 }
@@ -316,7 +316,7 @@ fn slow_clients_are_cut_off_and_hold_nobody_up() {
         .max_connections(8);
     let server = server(&config);
     let to = server.local_addr();
-    // One byte every 100 ms would keep a timeout between bytes from ever firing.
+    // One byte every 100 ms would reset a timeout between bytes forever.
     let slow: Vec<_> = (0..4)
         .map(|_| {
             thread::spawn(move || {
@@ -458,13 +458,13 @@ fn clients_that_vanish_leave_it_working() {
         let mut stream = connect(to);
         stream.write_all(sent.as_bytes()).unwrap();
     }
-    // Gone while the application thinks.
+    // The client disconnects while the application decides.
     let mut stream = connect(to);
     stream.write_all(&request("/candidate", LINE)).unwrap();
     let request = server.wait_for_request(LONG).unwrap();
     drop(stream);
     request.accept();
-    // A verdict after its server is gone is no harm either.
+    // A verdict after its server was dropped is harmless, too.
     let client = thread::spawn(move || {
         let mut stream = connect(to);
         stream
