@@ -5,16 +5,16 @@ use std::fmt::Arguments;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// Prints a line. Like `println`, but where nobody reads any more (`looprtc … | head`) the program ends
-/// quietly, as programs in a pipe do.
+/// Prints a line. Unlike `println`, ends the program quietly if the output was closed (`looprtc … | head`), as programs
+/// in a pipeline do.
 macro_rules! say {
     ($($arg:tt)*) => {
         crate::print_line(format_args!($($arg)*))
     };
 }
 
-/// Prints a line that tells where a server is to be found. A server that cannot say so ends, with an error: whoever
-/// has started it (systemd, a script) is to know.
+/// Prints a line with the address of a server. If that is impossible, the server exits with an error, so that its
+/// supervisor (systemd, a script) notices.
 macro_rules! announce {
     ($($arg:tt)*) => {
         crate::announce_line(format_args!($($arg)*))
@@ -23,7 +23,7 @@ macro_rules! announce {
 
 mod cli;
 
-/// What the command line asks for that cannot be had.
+/// A request on the command line that cannot be fulfilled.
 #[derive(Debug)]
 struct Usage(String);
 
@@ -43,7 +43,7 @@ fn print_line(line: Arguments<'_>) {
 
 fn announce_line(line: Arguments<'_>) {
     if let Err(error) = writeln!(std::io::stdout(), "{line}") {
-        // The standard error may be gone as well.
+        // The standard error may be closed as well.
         let _ = writeln!(std::io::stderr(), "looprtc: the standard output: {error}");
         std::process::exit(1);
     }

@@ -1,16 +1,16 @@
-//! Log lines that others can cause as often as they like: all of the first, then ever fewer.
+//! Log lines that others can cause at any rate: the first ones are all written, later ones ever more rarely.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Lines that one place in the code writes before it begins to leave some out.
+/// Number of lines that a place in the code writes before it starts leaving some out.
 const ALWAYS: u64 = 8;
 
-/// Counts how often one place in the code had something to say.
+/// Counts how often a place in the code wanted to log.
 #[derive(Debug)]
 pub(crate) struct Times(AtomicU64);
 
-/// The number of a line, as it stands at its end. The first are not numbered.
+/// The number of a line, appended to it. The first ones are not numbered.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Number(u64);
 
@@ -19,7 +19,8 @@ impl Times {
         Self(AtomicU64::new(0))
     }
 
-    /// Counts one more. Returns its number if it is to be written: one of the first 8, or a power of two.
+    /// Increments the count. Returns the line's number if it should be written: it is one of the first 8, or a power of
+    /// two.
     pub fn count(&self) -> Option<Number> {
         let times = self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         (times <= ALWAYS || times.is_power_of_two()).then_some(Number(times))
@@ -35,8 +36,8 @@ impl fmt::Display for Number {
     }
 }
 
-/// Logs at this level what clients can cause: `seldom!(warn, "room {room}: {why}")`. A flood of a million costs 25
-/// lines.
+/// Logs, at this level, what clients can cause: `seldom!(warn, "room {room}: {why}")`. A flood of a million
+/// writes 25 lines.
 macro_rules! seldom {
     ($level:ident, $($text:tt)+) => {{
         static TIMES: $crate::seldom::Times = $crate::seldom::Times::new();

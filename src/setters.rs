@@ -1,6 +1,6 @@
-//! Chain setters of configurations, written once.
+//! Builder-style setters of configurations.
 
-/// Within an `impl`: a documented setter for each of these fields, which sets it as it is.
+/// Generates a documented setter for each of these fields; used within an `impl`.
 macro_rules! setters {
     ($($(#[$attribute:meta])* $name:ident: $type:ty),* $(,)?) => {$(
         $(#[$attribute])*

@@ -1,6 +1,6 @@
-//! A fuzzer's bytes as decisions.
+//! Decisions read from a fuzzer's bytes.
 
-/// Reads bytes as decisions. When they have run out, all decisions are 0.
+/// Reads decisions from bytes. Once they have run out, all decisions are 0.
 pub(super) struct Bytes<'a>(pub &'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -18,7 +18,7 @@ impl<'a> Bytes<'a> {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    /// At most so many bytes.
+    /// Takes at most `length` bytes.
     pub fn take(&mut self, length: usize) -> &'a [u8] {
         let (taken, rest) = self.0.split_at(length.min(self.0.len()));
         self.0 = rest;

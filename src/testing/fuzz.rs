@@ -1,7 +1,7 @@
-//! What the fuzz targets in `fuzz/` do with their input. It stands here so that it is compiled and tested
-//! with the library; the targets there are one line each.
+//! Bodies of the fuzz targets in `fuzz/`. They are here so that they are compiled and tested with the library; each
+//! target is a one-line call.
 //!
-//! A body panics when it has found something, and only then.
+//! A body panics if it has found a fault, and only then.
 
 #[cfg(feature = "driver")]
 mod driver;
@@ -67,7 +67,7 @@ use crate::proto::peer::SessionDescription;
 use crate::proto::peer::{ChannelConfig, ChannelId, Message, PeerConfig, PeerEvent};
 use crate::proto::signal::SignalMessage;
 
-/// What a target does with its input.
+/// The body of a target: takes its input.
 #[cfg(all(
     test,
     feature = "cli",
@@ -133,7 +133,7 @@ const BODIES: &[(&str, Body)] = &[
     ("whip_server", whip_server),
 ];
 
-/// The look at a datagram that finds its peer.
+/// Peeks at a STUN datagram, as is done to find its peer.
 pub fn stun_peek(data: &[u8]) {
     let Some(peek) = peek(data) else {
         return;
@@ -154,7 +154,7 @@ pub fn stun_peek(data: &[u8]) {
     }
 }
 
-/// A candidate line: what was understood is written so that it is understood the same.
+/// Parses a candidate line: a parsed candidate is written so that it parses the same again.
 pub fn candidate(data: &[u8]) {
     let Ok(line) = std::str::from_utf8(data) else {
         return;
@@ -171,7 +171,7 @@ pub fn candidate(data: &[u8]) {
     );
 }
 
-/// Anything to be explained: every line is, in its order; problems say something.
+/// Explains arbitrary text: every line is listed, in order; problems have a message.
 pub fn inspect(data: &[u8]) {
     let report = match crate::proto::inspect::inspect(data) {
         Ok(report) => report,
@@ -192,7 +192,7 @@ pub fn inspect(data: &[u8]) {
     }
 }
 
-/// A signaling message: what was understood is written so that it is understood the same.
+/// Parses a signaling message: a parsed message is written so that it parses the same again.
 pub fn signal(data: &[u8]) {
     let again = |json: &str| SignalMessage::parse(json.as_bytes());
     if let Ok(description) = SignalMessage::parse_description(data) {
@@ -210,9 +210,9 @@ pub fn signal(data: &[u8]) {
     }
 }
 
-/// A session description, as offer and as answer, for a peer in several states. The last byte chooses.
+/// Applies a session description as an offer and as an answer to a peer in several states, selected by the last byte.
 pub fn sdp(data: &[u8]) {
-    // A panic of the core over a description ends the peer, and is no finding.
+    // A panic of the core caused by a description ends the peer, and is not a finding.
     contained(|| {
         if let Ok(text) = std::str::from_utf8(data) {
             sdp_in_a_peer(text, data.last());
@@ -220,8 +220,8 @@ pub fn sdp(data: &[u8]) {
     });
 }
 
-/// Invariants of any description: `inspect` judges it as a peer does, the canonical text is read by the core
-/// whole, and no error tells where in memory something stands.
+/// Checks invariants of any description: `inspect` agrees with the peer about its validity, the core parses the whole
+/// canonical text, and errors contain no debug output.
 fn sdp_read(text: &str) {
     use crate::proto::peer::check_description;
     use crate::proto::sdp::{Reading, Role, Sdp};
@@ -247,7 +247,7 @@ fn sdp_read(text: &str) {
                     judged == error || is_limit(judged),
                     "{judged} is not {error}"
                 );
-                // No debug output of types; what was sent may be repeated.
+                // No `Debug` output of types; only repetitions of the input.
                 for debug in ["0x", "PointerOffset"] {
                     assert!(
                         !error.text.contains(debug) || text.contains(debug),
@@ -259,7 +259,7 @@ fn sdp_read(text: &str) {
     }
 }
 
-/// An answer of ours fits its offer.
+/// Checks that our answer fits its offer.
 fn fits(offer: &str, answer: &SessionDescription) {
     use crate::proto::sdp::{Sdp, Strictness, check_answer};
     let (offer, answer) = (Sdp::parse(offer), Sdp::parse(&answer.sdp));
@@ -293,7 +293,7 @@ fn sdp_in_a_peer(text: &str, state: Option<&u8>) {
             channel(&mut sim);
             let offered = sim.with(node, |peer, now| peer.negotiate(now));
             assert!(offered.is_ok());
-            // What an answer has to repeat of the offer, a fuzzer would not guess.
+            // A fuzzer would not guess the values that an answer has to repeat from the offer.
             let sdp = offered.map(|o| o.sdp).unwrap_or_default();
             let mid = sdp
                 .split("a=mid:")
@@ -303,7 +303,7 @@ fn sdp_in_a_peer(text: &str, state: Option<&u8>) {
             let answer = SessionDescription::answer(text);
             let _ = sim.with(node, |peer, now| peer.set_remote_description(answer, now));
         }
-        // Their offer, crossing ours.
+        // Their offer, which collides with ours.
         Some(b'1') => {
             channel(&mut sim);
             let _ = sim.with(node, |peer, now| peer.negotiate(now));
@@ -314,7 +314,7 @@ fn sdp_in_a_peer(text: &str, state: Option<&u8>) {
             let _ = answer(&mut sim);
             let _ = answer(&mut sim);
         }
-        // Their offer, taken back; then again.
+        // Their offer, rolled back; then again.
         Some(b'3') => {
             let description = SessionDescription::offer(text);
             let _ = sim.with(node, |peer, now| {
@@ -331,15 +331,15 @@ fn sdp_in_a_peer(text: &str, state: Option<&u8>) {
             }
         }
     }
-    // Candidates of the description are tried, and an offer of our own must be possible.
+    // Candidates of the description are checked, and the peer must still be able to create an offer.
     run(&mut sim, 1_000);
     let _ = sim.with(node, |peer, now| peer.restart_ice(now));
     let _ = sim.with(node, |peer, now| peer.negotiate(now));
     run(&mut sim, 1_000);
 }
 
-/// Arbitrary datagrams to a peer that is new, has offered, is shaking hands or is connected. A third
-/// party's must not end a connection.
+/// Sends arbitrary datagrams to a peer that is new, has created an offer, is in its handshake, or is connected.
+/// Datagrams of a third party must not end a connection.
 pub fn peer_datagrams(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut sim = Simulation::new(2, Link::default());
@@ -350,7 +350,7 @@ pub fn peer_datagrams(data: &[u8]) {
             peer.create_data_channel(ChannelConfig::new("data"), now)
         })
         .expect("a channel");
-    // Signaling takes 5 ms, a datagram 10; after 1,000 ms all is set up.
+    // Signaling takes 5 ms, a datagram 10 ms; after 1,000 ms the connection is established.
     let age = match bytes.byte() % 8 {
         0 => 0,
         1 => 7,
@@ -390,14 +390,14 @@ pub fn peer_datagrams(data: &[u8]) {
     }
 }
 
-/// A datagram that was under way, with a few bytes changed.
+/// Returns a datagram sent before, with a few bytes changed.
 fn damaged(seen: &[Transmit], bytes: &mut Bytes<'_>) -> Vec<u8> {
     let index = usize::from(bytes.word()) % seen.len().max(1);
     let contents = seen.get(index).map(|t| t.contents.clone());
     change(contents.unwrap_or_default(), bytes)
 }
 
-/// One of these, with a few bytes changed.
+/// Returns one of these datagrams, with a few bytes changed.
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 fn damage(seen: &[Vec<u8>], bytes: &mut Bytes<'_>) -> Vec<u8> {
     let index = usize::from(bytes.byte()) % seen.len().max(1);
@@ -419,8 +419,8 @@ fn change(mut contents: Vec<u8>, bytes: &mut Bytes<'_>) -> Vec<u8> {
     contents
 }
 
-/// Runs what contains panics of dependencies by itself. A fuzzer ends at every panic, also at one that is caught; so
-/// it is not told of those.
+/// Runs code that catches panics of dependencies itself. A fuzzer stops at every panic, including caught ones, so its
+/// panic hook is replaced meanwhile.
 fn contained(body: impl FnOnce()) {
     if !cfg!(fuzzing) {
         return body();
@@ -442,7 +442,7 @@ fn contained(body: impl FnOnce()) {
     }
 }
 
-/// Whether text still gets from one to the other.
+/// Returns `true` if text still gets from one peer to the other.
 fn talks(sim: &mut Simulation, from: Node, to: Node, channel: ChannelId) -> bool {
     while sim.next_event(to).is_some() {}
     if sim
@@ -460,7 +460,7 @@ fn talks(sim: &mut Simulation, from: Node, to: Node, channel: ChannelId) -> bool
     })
 }
 
-/// Lets time pass, and checks that it does: a peer that always wants to be woken at once would stop it.
+/// Runs the simulation, and checks that time passes: a peer whose deadline is always now would stop it.
 fn run(sim: &mut Simulation, milliseconds: u64) {
     let before = sim.steps();
     let most = 20_000 + 100 * milliseconds;

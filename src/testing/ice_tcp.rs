@@ -1,8 +1,9 @@
 //! ICE-TCP on the simulated network: connections between nodes, message by message.
 //!
-//! Nothing is lost and nothing overtakes: what the link loses comes later, after one retransmission timeout or several,
-//! and holds up what follows. Where an end is unplugged, or has lost its address, all waits, and after 10 s the
-//! connection breaks. A NAT lets connections out; in, only a full cone does, to a port that a STUN server was asked by.
+//! Nothing is lost or reordered: a segment that the link loses arrives after one or more retransmission timeouts, and
+//! delays the following ones. If an end is unplugged or has lost its address, everything waits; after 10 s the
+//! connection breaks. A NAT allows outgoing connections; only a full-cone NAT allows incoming ones, to a port that a
+//! STUN server was queried from.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -16,22 +17,22 @@ use crate::proto::net::{
 };
 use crate::proto::peer::Input;
 
-/// Where all nodes listen that do.
+/// The port that all listening nodes use.
 pub(super) const PORT: u16 = 7000;
 
-/// How long a connection may take to come about (`LoopConfig::tcp_patience`).
+/// Connection timeout (`LoopConfig::tcp_patience`).
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long an end may be out of reach.
+/// Time for which an end may be unreachable.
 const ENDURANCE: Duration = Duration::from_secs(10);
 
-/// How often what waits is tried again.
+/// Interval of retries of waiting segments.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// The first retransmission timeout.
+/// Initial retransmission timeout, in milliseconds.
 const RTO_MS: u64 = 200;
 
-/// Bytes that wait for one end; more are dropped, as the driver does.
+/// Maximum number of bytes waiting for one end; more are dropped, as in the driver.
 const MAX_WAITING: usize = 64 * 1024;
 
 /// All connections of a simulation.
@@ -44,7 +45,7 @@ pub(super) struct Connections {
     opened: u16,
 }
 
-/// `ends[0]` has opened it.
+/// A connection; `ends[0]` has opened it.
 struct Connection {
     ends: [End; 2],
     state: State,
@@ -59,19 +60,19 @@ enum State {
 
 struct End {
     node: Node,
-    /// What its peer calls it, if that has opened it.
+    /// The socket id used by its peer, if that has opened the connection.
     id: Option<SocketId>,
     local: SocketAddr,
-    /// As the other end sees it.
+    /// Its address as seen by the other end.
     seen: SocketAddr,
     waiting: VecDeque<Vec<u8>>,
-    /// Since when it has been out of reach.
+    /// Time since which it has been unreachable.
     stuck: Option<Instant>,
-    /// Nothing arrives before this.
+    /// Nothing arrives before this time.
     last: Instant,
 }
 
-/// What is on its way to an end of a connection, or from a STUN server.
+/// A segment on its way to an end of a connection, or from a STUN server.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Segment {
     Syn(usize),
@@ -84,7 +85,7 @@ pub(super) enum Segment {
 }
 
 impl Segment {
-    /// Bytes that it carries.
+    /// Returns the number of bytes that it carries.
     pub fn size(&self) -> usize {
         match self {
             Self::Message(_, _, contents) | Self::Answer(_, _, contents) => contents.len(),
@@ -94,7 +95,7 @@ impl Segment {
 }
 
 impl Connections {
-    /// Who hears of this at once.
+    /// Returns the node that is notified at once.
     pub fn told(&self, segment: &Segment) -> Option<Node> {
         match *segment {
             Segment::SynAck(index) | Segment::GiveUp(index) => Some(self.all[index].ends[0].node),
@@ -121,7 +122,7 @@ impl End {
 }
 
 impl Simulation {
-    /// The addresses for ICE-TCP, or a connection.
+    /// Opens the ICE-TCP addresses of a node, or a connection.
     pub(super) fn open_ice_tcp(&mut self, node: Node, request: &SocketRequest) {
         match request.kind {
             SocketKind::IceTcp { listen } => {
@@ -168,7 +169,7 @@ impl Simulation {
         self.post(now + PATIENCE, Parcel::Tcp(Segment::GiveUp(index)));
     }
 
-    /// Who listens at this address, and at which of its own.
+    /// Returns the node that listens at this address, and the local address it uses.
     fn listener_at(&self, address: SocketAddr) -> Option<(Node, SocketAddr)> {
         let mut mapped = self.connections.mapped.iter();
         let behind_nat = mapped.find(|(a, _)| *a == address).map(|(_, node)| *node);
@@ -184,7 +185,7 @@ impl Simulation {
         listening.find(is_it).map(|node| (node, address))
     }
 
-    /// Puts something on the way to an end: late by what the link loses, and never before what was sent before.
+    /// Sends a segment to an end: delayed by losses of the link, and never before earlier segments.
     fn send_segment(&mut self, index: usize, end: usize, segment: Segment) {
         let mut delay = self.link.delay_ms + self.rng.below(self.link.jitter_ms + 1);
         let mut timeout = RTO_MS;
@@ -198,7 +199,7 @@ impl Simulation {
         self.post(at, Parcel::Tcp(segment));
     }
 
-    /// Sends a message of ICE-TCP.
+    /// Sends an ICE-TCP message.
     pub(super) fn transmit_ice_tcp(&mut self, from: Node, transmit: Transmit) {
         let (local, remote) = (transmit.source, transmit.destination);
         let found = self.connections.all.iter().enumerate().find_map(|(n, c)| {
@@ -260,7 +261,7 @@ impl Simulation {
         }
     }
 
-    /// Whether both ends can be reached.
+    /// Returns `true` if both ends are reachable.
     fn is_whole(&self, index: usize) -> bool {
         self.connections.all[index].ends.iter().all(|end| {
             let place = &self.places[end.node.0];
@@ -268,7 +269,7 @@ impl Simulation {
         })
     }
 
-    /// Gives an end what has come, or keeps it.
+    /// Delivers waiting segments to an end, or keeps them.
     fn drain_end(&mut self, index: usize, end: usize) {
         if self.connections.all[index].state != State::Open {
             return;
@@ -278,7 +279,7 @@ impl Simulation {
         if !is_whole {
             let since = *it.stuck.get_or_insert(now);
             let mut ends = self.connections.all[index].ends.iter();
-            // Who sleeps breaks nothing off.
+            // A sleeping machine does not break connections.
             let is_asleep = ends.any(|e| self.places[e.node.0].asleep.is_some());
             match is_asleep || now < since + ENDURANCE {
                 true => self.post(now + RETRY, Parcel::Tcp(Segment::Retry(index, end))),
@@ -301,7 +302,7 @@ impl Simulation {
         }
     }
 
-    /// Both ends hear that it is over.
+    /// Tells both ends that the connection is closed.
     fn break_off(&mut self, index: usize) {
         let was_open = self.connections.all[index].state == State::Open;
         self.reset(index, 0);
@@ -311,7 +312,7 @@ impl Simulation {
         }
     }
 
-    /// This end hears that it is over.
+    /// Tells this end that the connection is closed.
     fn reset(&mut self, index: usize, end: usize) {
         let connection = &mut self.connections.all[index];
         if std::mem::replace(&mut connection.state, State::Gone) == State::Gone {
@@ -333,7 +334,7 @@ impl Simulation {
         self.flush(node);
     }
 
-    /// A peer closes a connection that it has opened. Whether it was one.
+    /// Closes a connection on behalf of the peer that opened it. Returns `true` if it existed.
     pub(super) fn close_ice_tcp(&mut self, node: Node, id: SocketId) -> bool {
         let is_it = |c: &Connection| (c.ends[0].node, c.ends[0].id) == (node, Some(id));
         let Some(index) = self.connections.all.iter().position(is_it) else {
@@ -353,7 +354,8 @@ impl Simulation {
         self.flush(node);
     }
 
-    /// A node asks a STUN server from its port: at once, if the server can be reached; otherwise nobody answers.
+    /// Queries a STUN server from a node's ICE-TCP port: the connection opens at once if the server is reachable;
+    /// otherwise there is no answer.
     pub(super) fn open_binding_stream(&mut self, node: Node, request: &SocketRequest) {
         let SocketKind::BindingStream { remote, .. } = request.kind else {
             return;
@@ -368,7 +370,7 @@ impl Simulation {
         }
     }
 
-    /// What it asks; the answer says where the NAT has it.
+    /// Sends the query; the answer holds the mapped address.
     pub(super) fn write_binding_stream(&mut self, node: Node, id: SocketId, contents: &[u8]) {
         let place = &self.places[node.0];
         let seen = match &place.nat {

@@ -1,4 +1,4 @@
-//! Interfaces of simulated machines that come and go.
+//! Network interfaces of simulated machines that come and go.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,7 +6,7 @@ use super::{Node, Parcel, Place, Simulation};
 use crate::proto::net::{InterfaceAddress, NetworkChange};
 use crate::proto::peer::Input;
 
-/// Interfaces that one machine has at most; more do not come up.
+/// Maximum number of interfaces per machine; further ones do not come up.
 const MAX_INTERFACES: usize = 4;
 
 impl Place {
@@ -15,7 +15,7 @@ impl Place {
         all.any(|a| a.ip() == ip)
     }
 
-    /// An address that it has not had for long.
+    /// Returns an address that the machine did not have recently.
     fn fresh_address(&mut self) -> SocketAddr {
         self.moves = self.moves.wrapping_add(1);
         let mut address = self.address;
@@ -31,7 +31,7 @@ impl Place {
             .into_iter()
             .chain(self.others.iter().copied());
         let named = |address: SocketAddr| InterfaceAddress {
-            // Named after the network it is in.
+            // Named after its network.
             interface: match address {
                 SocketAddr::V4(v4) => format!("sim{}", v4.ip().octets()[1]),
                 SocketAddr::V6(_) => "sim".into(),
@@ -43,8 +43,8 @@ impl Place {
 }
 
 impl Simulation {
-    /// Gives a peer another address, as another network would, and tells it. What is under way to the old
-    /// one is lost.
+    /// Changes a peer's address, as a change of networks would, and notifies the peer. Datagrams in flight to the old
+    /// address are lost.
     pub fn readdress(&mut self, node: Node) {
         let place = &mut self.places[node.0];
         let old = place.address;
@@ -63,7 +63,7 @@ impl Simulation {
         );
     }
 
-    /// Gives a peer an address more, and tells it.
+    /// Adds an address to a peer, and notifies it.
     pub fn add_interface(&mut self, node: Node) {
         let place = &mut self.places[node.0];
         if place.others.len() + 1 >= MAX_INTERFACES {
@@ -80,7 +80,7 @@ impl Simulation {
         self.tell(node, change);
     }
 
-    /// Takes the address away that [`add_interface`](Self::add_interface) gave last, and tells the peer.
+    /// Removes the address last added by [`add_interface`](Self::add_interface), and notifies the peer.
     pub fn remove_interface(&mut self, node: Node) {
         let place = &mut self.places[node.0];
         let Some(old) = place.others.pop() else {
@@ -96,13 +96,13 @@ impl Simulation {
         self.tell(node, change);
     }
 
-    /// A peer's machine falls asleep: nothing of it runs, nothing gets in, signaling waits for it. Until
-    /// [`rise`](Self::rise).
+    /// Suspends a peer's machine until [`rise`](Self::rise): nothing runs on it, datagrams are lost, and signaling
+    /// waits.
     pub(super) fn sleep(&mut self, node: Node) {
         self.places[node.0].asleep.get_or_insert_default();
     }
 
-    /// It wakes up, hears so, and reads what has come meanwhile.
+    /// Resumes a suspended machine: the peer is notified, then reads what waited for it.
     pub(super) fn rise(&mut self, node: Node) {
         let waiting = self.places[node.0].asleep.take();
         self.wake(node);
@@ -111,7 +111,7 @@ impl Simulation {
         }
     }
 
-    /// What is not for somebody asleep, who will have it later.
+    /// Returns the parcel unless its recipient is suspended, which gets it later.
     pub(super) fn awake(&mut self, parcel: Parcel) -> Option<Parcel> {
         let to = match &parcel {
             Parcel::Description { to, .. } | Parcel::Candidate { to, .. } => *to,
@@ -131,7 +131,7 @@ impl Simulation {
         }
     }
 
-    /// Has a peer's machine wake from a sleep.
+    /// Tells a peer that its machine has resumed from suspend.
     pub fn wake(&mut self, node: Node) {
         let addresses = &self.places[node.0].interfaces();
         let change = NetworkChange {

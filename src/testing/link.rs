@@ -1,16 +1,16 @@
-//! What a simulated network does to datagrams, and the numbers it is decided by.
+//! Properties of a simulated network link, and the random numbers used for it.
 
-/// A small, fast, seeded generator (SplitMix64). Not for secrets.
+/// A small, fast, seeded random number generator (SplitMix64). Not for secrets.
 #[derive(Debug, Clone)]
 pub struct Rng(pub(super) u64);
 
 impl Rng {
-    /// The generator of this seed.
+    /// Creates a generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -19,36 +19,36 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `n` (0 for `n` = 0).
+    /// Returns a number below `n` (0 if `n` is 0).
     pub fn below(&mut self, n: u64) -> u64 {
         if n == 0 { 0 } else { self.next_u64() % n }
     }
 
-    /// True with this probability.
+    /// Returns `true` with this probability (0 to 1).
     pub fn chance(&mut self, probability: f64) -> bool {
-        // 53 bits: all that an f64 can tell apart.
+        // 53 bits, the precision of an f64.
         ((self.next_u64() >> 11) as f64) / ((1u64 << 53) as f64) < probability
     }
 }
 
-/// What the network does to each datagram.
+/// Properties of a network link, applied to each datagram.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Link {
-    /// The probability that it is lost.
+    /// Probability that a datagram is lost (0 to 1).
     pub loss: f64,
-    /// The probability that it arrives twice.
+    /// Probability that a datagram is duplicated (0 to 1).
     pub duplicate: f64,
-    /// The probability that a byte of it is another one when it arrives. UDP's checksum is too weak to find all.
+    /// Probability that one byte of a datagram is changed (0 to 1). UDP's checksum does not detect all such errors.
     pub corrupt: f64,
-    /// How long it takes, in milliseconds.
+    /// One-way delay, in milliseconds.
     pub delay_ms: u64,
-    /// How much longer at most, in milliseconds; differences reorder.
+    /// Maximum additional random delay, in milliseconds; differences cause reordering.
     pub jitter_ms: u64,
 }
 
 impl Default for Link {
-    /// 10 ms, and nothing is lost.
+    /// A delay of 10 ms, without losses.
     fn default() -> Self {
         Self {
             loss: 0.0,
@@ -61,28 +61,28 @@ impl Default for Link {
 }
 
 impl Link {
-    /// Sets [`loss`](Self::loss).
+    /// Sets the probability of loss: see [`loss`](Self::loss).
     #[must_use]
     pub fn loss(mut self, probability: f64) -> Self {
         self.loss = probability;
         self
     }
 
-    /// Sets [`duplicate`](Self::duplicate).
+    /// Sets the probability of duplication: see [`duplicate`](Self::duplicate).
     #[must_use]
     pub fn duplicate(mut self, probability: f64) -> Self {
         self.duplicate = probability;
         self
     }
 
-    /// Sets [`corrupt`](Self::corrupt).
+    /// Sets the probability of corruption: see [`corrupt`](Self::corrupt).
     #[must_use]
     pub fn corrupt(mut self, probability: f64) -> Self {
         self.corrupt = probability;
         self
     }
 
-    /// Sets [`delay_ms`](Self::delay_ms) and [`jitter_ms`](Self::jitter_ms).
+    /// Sets the delay and the jitter: see [`delay_ms`](Self::delay_ms) and [`jitter_ms`](Self::jitter_ms).
     #[must_use]
     pub fn delay(mut self, delay_ms: u64, jitter_ms: u64) -> Self {
         self.delay_ms = delay_ms;

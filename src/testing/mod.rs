@@ -1,5 +1,5 @@
-//! A simulated network and clock: peers, a link between them that loses, delays, reorders and
-//! duplicates, and nothing else. A seed replays exactly.
+//! A simulated network and clock: peers, and a link between them that loses, delays, reorders and duplicates datagrams.
+//! A seed determines a run exactly.
 //!
 //! ```
 //! # #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))] {
@@ -46,10 +46,10 @@ pub use self::nat::{NatKind, Server};
 #[cfg(feature = "turn-server")]
 pub use self::turn::TurnServer;
 
-/// Most datagrams under way at once; more are dropped, as a full queue of a router would.
+/// Maximum number of datagrams in flight; more are dropped, as by a router whose queue is full.
 const MAX_IN_FLIGHT: usize = 100_000;
 
-/// Most events kept for each peer; a test that reads them never meets it.
+/// Maximum number of events queued per peer; tests that read them do not reach it.
 const MAX_EVENTS: usize = 1_000_000;
 
 /// A peer of a [`Simulation`].
@@ -59,33 +59,33 @@ pub struct Node(usize);
 struct Place {
     peer: Peer,
     address: SocketAddr,
-    /// Those of further interfaces.
+    /// Addresses of further interfaces.
     others: Vec<SocketAddr>,
-    /// Of interfaces that have gone.
+    /// Addresses of removed interfaces.
     gone: Vec<IpAddr>,
     events: VecDeque<PeerEvent>,
-    /// The node that signaling goes to; `None`: the test carries it itself.
+    /// The node that receives its signaling; `None`: the test transfers it itself.
     partner: Option<Node>,
     unplugged: bool,
-    /// What a sleeping machine is told when it wakes; `None`: it is awake.
+    /// Parcels delivered on resume; `None`: the machine is awake.
     asleep: Option<Vec<Parcel>>,
     timeouts: u64,
-    /// When it sent something last.
+    /// When it last sent a datagram.
     sent_at: Option<Instant>,
-    /// How often it has changed its address.
+    /// Number of address changes.
     moves: u8,
     nat: Option<Nat>,
     sockets: Vec<Socket>,
     bindings: Bindings,
     bindings_at: Option<Instant>,
-    /// What was said when it was drained last: it stays so until something is done with it.
+    /// The deadline returned when it was last drained; valid until its next input.
     deadline: Option<Instant>,
 }
 
 /// Decides about each datagram, before the link does: `false` drops it.
 type Filter = Box<dyn FnMut(&Transmit) -> bool>;
 
-/// What is on its way.
+/// Something in flight.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Parcel {
     Datagram {
@@ -93,13 +93,13 @@ enum Parcel {
         to: SocketAddr,
         contents: Vec<u8>,
     },
-    /// Of a stream.
+    /// A piece of a TCP stream.
     Piece {
         from: SocketAddr,
         to: SocketAddr,
         contents: Vec<u8>,
     },
-    /// Of ICE-TCP.
+    /// A segment of ICE-TCP.
     Tcp(Segment),
     Opened {
         node: Node,
@@ -118,7 +118,7 @@ enum Parcel {
     },
 }
 
-/// The network, the clock and the peers.
+/// A network, a clock, and peers.
 pub struct Simulation {
     now: Instant,
     start: Instant,
@@ -134,23 +134,22 @@ pub struct Simulation {
     servers: Vec<Box<dyn Server>>,
     connections: Connections,
     filter: Option<Filter>,
-    /// No UDP passes, for as long as the simulation lasts.
+    /// Set if no UDP passes, for the whole simulation.
     without_udp: bool,
     recorded: Option<Vec<Transmit>>,
     tap: Option<Tap>,
-    /// What came of descriptions that could not be used, where a test says things out of turn; `None`: that is
-    /// a fault.
+    /// Number of refused descriptions, in tests that make invalid calls; `None`: a refusal is a failure.
     refused: Option<u64>,
-    /// Milliseconds that a signaling message takes. It is never lost, and keeps its order.
+    /// Signaling delay, in milliseconds. Signaling is reliable and ordered.
     pub signaling_ms: u64,
 }
 
 impl Simulation {
-    /// An empty network at time zero.
+    /// Creates an empty network at time zero.
     pub fn new(seed: u64, link: Link) -> Self {
-        // The one look at the real clock: an `Instant` cannot be made otherwise. Ahead of it, because
-        // sctp-proto reads the real clock when an association begins: the timer of its first INIT has then
-        // always run out, instead of depending on how fast the simulation is (one INIT more is sent).
+        // The only use of the real clock: an `Instant` cannot be created otherwise. It is in the future, because
+        // sctp-proto reads the real clock when an association starts: the timer of its first INIT has then always
+        // expired, rather than depending on the speed of the simulation (one more INIT is sent).
         let start = Instant::now() + Duration::from_secs(24 * 3600);
         Self {
             now: start,
@@ -175,18 +174,18 @@ impl Simulation {
         }
     }
 
-    /// Gives peers that are added from here on no seed: their secrets are the operating system's, as outside of
-    /// simulations, and a run does not replay exactly.
+    /// Adds later peers without a seed: their secrets come from the operating system, as outside of simulations, and
+    /// runs are not reproducible.
     pub fn without_seeds(&mut self) {
         self.seeded = false;
     }
 
-    /// A polite and an impolite peer that signal to each other by perfect negotiation.
+    /// Adds a polite and an impolite peer that signal to each other by perfect negotiation.
     pub fn pair(&mut self) -> (Node, Node) {
         self.pair_with(PeerConfig::default(), PeerConfig::default())
     }
 
-    /// As [`pair`](Self::pair), from these configurations. Politeness, seed and certificate are set here.
+    /// Like [`pair`](Self::pair), with these configurations. Politeness, seed and certificate are overridden.
     pub fn pair_with(&mut self, a: PeerConfig, b: PeerConfig) -> (Node, Node) {
         let a = self.add(a.politeness(Politeness::Polite));
         let b = self.add(b.politeness(Politeness::Impolite));
@@ -195,11 +194,11 @@ impl Simulation {
         (a, b)
     }
 
-    /// A peer that nobody signals to. It lives at `10.0.0.n`.
+    /// Adds a peer without signaling. Its address is `10.0.0.n`.
     ///
     /// # Panics
     ///
-    /// When the configuration is refused.
+    /// Panics if the configuration is invalid.
     pub fn add(&mut self, config: PeerConfig) -> Node {
         let seed = self.rng.next_u64();
         let config = config.seed(self.seeded.then_some(seed));
@@ -231,62 +230,62 @@ impl Simulation {
         node
     }
 
-    /// The peer, to look at.
+    /// Returns the peer, for inspection.
     pub fn peer(&self, node: Node) -> &Peer {
         &self.places[node.0].peer
     }
 
-    /// The address it lives at.
+    /// Returns the peer's address.
     pub fn address(&self, node: Node) -> SocketAddr {
         self.places[node.0].address
     }
 
-    /// The simulated time.
+    /// Returns the simulated time.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// Simulated milliseconds since the start.
+    /// Returns the simulated time since the start, in milliseconds.
     pub fn elapsed_ms(&self) -> u64 {
         u64::try_from((self.now - self.start).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A hash over everything that was sent: when, where to, and for STUN how long. Two runs of one seed
-    /// have the same.
+    /// Returns a hash of everything that was sent: the time, the destination, and for STUN the length. It is the same
+    /// for two runs with the same seed.
     ///
-    /// What the backends of DTLS and SCTP draw cannot be seeded: ephemeral keys, signatures (whose DER form
-    /// varies by a byte or two), initial sequence numbers, verification tags. So contents differ between two
-    /// runs, and lengths a little; what is sent when, and what becomes of it, does not.
+    /// Random values of DTLS and SCTP cannot be seeded: ephemeral keys, signatures (whose DER form varies by a byte or
+    /// two), initial sequence numbers, verification tags. So the contents differ between two runs, and the lengths
+    /// slightly; the times and outcomes do not.
     pub fn trace(&self) -> u64 {
         self.trace
     }
 
-    /// Steps taken so far: datagrams, signaling messages and timeouts.
+    /// Returns the number of steps so far: datagrams, signaling messages and timeouts.
     pub fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// Changes the network from here on.
+    /// Changes the link from now on.
     pub fn set_link(&mut self, link: Link) {
         self.link = link;
     }
 
-    /// Asks this about each datagram that a peer sends; `false` drops it.
+    /// Installs a filter called for each datagram that a peer sends; `false` drops it.
     pub fn set_filter(&mut self, filter: impl FnMut(&Transmit) -> bool + 'static) {
         self.filter = Some(Box::new(filter));
     }
 
-    /// Lets all datagrams pass again.
+    /// Removes the filter.
     pub fn clear_filter(&mut self) {
         self.filter = None;
     }
 
-    /// Keeps a copy of each datagram sent from here on, as somebody on the path could.
+    /// Starts keeping a copy of each datagram sent, as an observer on the path could.
     pub fn record(&mut self) {
         self.recorded = Some(Vec::new());
     }
 
-    /// What was recorded since the last call, oldest first.
+    /// Returns the datagrams recorded since the last call, oldest first.
     pub fn recorded(&mut self) -> Vec<Transmit> {
         self.recorded
             .as_mut()
@@ -294,17 +293,17 @@ impl Simulation {
             .unwrap_or_default()
     }
 
-    /// How often a peer was given a timeout.
+    /// Returns the number of timeouts that a peer has handled.
     pub fn timeouts(&self, node: Node) -> u64 {
         self.places[node.0].timeouts
     }
 
-    /// Takes a peer off the network, or puts it back.
+    /// Disconnects a peer from the network, or reconnects it.
     pub fn unplug(&mut self, node: Node, unplugged: bool) {
         self.places[node.0].unplugged = unplugged;
     }
 
-    /// Does something with a peer, and with what comes of it.
+    /// Calls `f` with a peer and the current time, then transmits its output.
     pub fn with<R>(&mut self, node: Node, f: impl FnOnce(&mut Peer, Instant) -> R) -> R {
         let now = self.now;
         let result = f(&mut self.places[node.0].peer, now);
@@ -312,18 +311,18 @@ impl Simulation {
         result
     }
 
-    /// The next event of a peer, without letting time pass.
+    /// Returns the next event of a peer, without advancing time.
     pub fn next_event(&mut self, node: Node) -> Option<PeerEvent> {
         self.places[node.0].events.pop_front()
     }
 
-    /// Puts a datagram on the network as if it came from `from`.
+    /// Sends a forged datagram to a node, with source address `from`.
     pub fn forge(&mut self, from: SocketAddr, to: Node, contents: Vec<u8>) {
         let to = self.places[to.0].address;
         self.post(self.now, Parcel::Datagram { from, to, contents });
     }
 
-    /// Lets time pass until `done`, or for so many simulated milliseconds. Whether it was done.
+    /// Advances time until `done` returns `true`, or by this many simulated milliseconds. Returns `true` if `done` did.
     pub fn run_until(&mut self, milliseconds: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
         let end = self.now + Duration::from_millis(milliseconds);
         loop {
@@ -336,12 +335,12 @@ impl Simulation {
         }
     }
 
-    /// Lets so many simulated milliseconds pass.
+    /// Advances time by this many simulated milliseconds.
     pub fn run_for(&mut self, milliseconds: u64) {
         self.run_until(milliseconds, |_| false);
     }
 
-    /// The next thing that happens before `end`. False when nothing does; the time is `end` then.
+    /// Processes the next event before `end`. Returns `false` if there is none, and sets the time to `end`.
     fn step(&mut self, end: Instant) -> bool {
         let parcel = self.parcels.peek().map(|Reverse((at, ..))| *at);
         let places = self.places.iter().enumerate();
@@ -388,7 +387,7 @@ impl Simulation {
                     return;
                 }
                 if place.bindings.handle_datagram(from, &contents, now) {
-                    // The peer hears what time it is, too: something of its own may be due as well.
+                    // The peer is told the time, too: some of its own deadlines may have passed.
                     self.input(Node(index), Input::Timeout(now));
                     return;
                 }
@@ -411,8 +410,7 @@ impl Simulation {
                     "offer" => SessionDescription::offer(sdp),
                     _ => SessionDescription::answer(sdp),
                 };
-                // The answer goes out before what comes of it: an offer of the next round must not
-                // overtake it.
+                // The answer is sent before its consequences: an offer of the next round must not overtake it.
                 let answer = self.places[to.0].peer.receive(description, self.now);
                 match answer {
                     Ok(Some(answer)) => self.signal(to, &answer),
@@ -438,8 +436,8 @@ impl Simulation {
         self.flush(node);
     }
 
-    /// Polls a peer until it is drained. A peer that wants to be woken at once would make a busy loop of
-    /// whoever drives it: no simulation lets that pass.
+    /// Polls a peer until it has no more output. A peer whose deadline is always now would cause a busy loop: the
+    /// simulation panics then.
     fn flush(&mut self, node: Node) {
         loop {
             let output = self.places[node.0].peer.poll_output();
@@ -541,7 +539,7 @@ impl Simulation {
         self.carry(Transmit { source, ..transmit });
     }
 
-    /// Puts a datagram on the link.
+    /// Sends a datagram over the link.
     fn carry(&mut self, mut transmit: Transmit) {
         if let Some(tap) = &mut self.tap {
             tap.datagram(&transmit);
@@ -549,7 +547,7 @@ impl Simulation {
         if self.rng.chance(self.link.loss) {
             return;
         }
-        // Not asked for where it is not wanted, so that other runs stay what they were.
+        // Random numbers are drawn only if needed, so that other runs do not change.
         if self.link.corrupt > 0.0 && self.rng.chance(self.link.corrupt) {
             transmit = self.corrupted(transmit);
         }
@@ -572,7 +570,7 @@ impl Simulation {
         }
     }
 
-    /// FNV-1a over what makes a run this run and no other.
+    /// Updates the FNV-1a hash of the values that identify a run.
     fn note(&mut self, transmit: &Transmit) {
         let mut eat = |value: u64| {
             for byte in value.to_le_bytes() {
@@ -581,8 +579,7 @@ impl Simulation {
         };
         eat(u64::try_from((self.now - self.start).as_micros()).unwrap_or(0));
         eat(u64::from(transmit.destination.port()));
-        // The first byte tells STUN from the rest (RFC 7983).
-        // A Send indication is what it carries.
+        // The first byte distinguishes STUN from other protocols (RFC 7983). A Send indication counts as its payload.
         let is_stun = matches!(&transmit.contents[..], [b, ..] if *b < 4)
             && !transmit.contents.starts_with(&[0, 0x16]);
         eat(if is_stun {
@@ -593,7 +590,7 @@ impl Simulation {
     }
 }
 
-/// One certificate for all simulated peers: it is dear to make, and says nothing here.
+/// Returns a certificate shared by all simulated peers: generating one is expensive, and irrelevant here.
 pub(crate) fn shared_certificate() -> Option<Certificate> {
     use std::sync::OnceLock;
     static SHARED: OnceLock<Option<Certificate>> = OnceLock::new();

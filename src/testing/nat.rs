@@ -1,4 +1,4 @@
-//! NATs before simulated peers, servers that see through them, and connections to those.
+//! NATs in front of simulated peers, servers behind them, and TCP connections to these.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,18 +16,18 @@ use crate::proto::net::{
 };
 use crate::proto::peer::Input;
 
-/// What a NAT gives out and lets in (RFC 4787 §4.1, §5). None of them hairpins (§6).
+/// Mapping and filtering behavior of a NAT (RFC 4787 §4.1, §5). None of them supports hairpinning (§6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NatKind {
-    /// One public port for each socket, open to all.
+    /// One public port per socket, open to everybody.
     FullCone,
-    /// One public port for each socket, open to those that were sent to.
+    /// One public port per socket, open to addresses that it has sent to.
     PortRestricted,
-    /// Another public port for each destination, open to it alone.
+    /// A separate public port for each destination, open to that only.
     Symmetric,
-    /// No UDP at all; connections by TCP get out.
+    /// No UDP at all; outgoing TCP connections are allowed.
     UdpBlocked,
-    /// Only connections by TCP to port 443 get out.
+    /// Only outgoing TCP connections to port 443 are allowed.
     Tcp443,
 }
 
@@ -41,10 +41,10 @@ impl NatKind {
     }
 }
 
-/// How long a mapping is kept that nothing is sent by. RFC 4787 §4.3 asks for 2 min at least.
+/// Default lifetime of an unused mapping; RFC 4787 §4.3 requires at least 2 min.
 const MAPPING: Duration = Duration::from_secs(120);
 
-/// A NAT before one node.
+/// A NAT in front of one node.
 #[derive(Debug)]
 pub(super) struct Nat {
     kind: NatKind,
@@ -57,7 +57,7 @@ pub(super) struct Nat {
 #[derive(Debug)]
 struct Mapping {
     inside: SocketAddr,
-    /// The one destination it is for; `None`: all.
+    /// The only destination it is valid for; `None`: all.
     only: Option<SocketAddr>,
     port: u16,
     sent_to: HashMap<SocketAddr, Instant>,
@@ -69,7 +69,7 @@ impl Nat {
         self.public
     }
 
-    /// Whether a mapping lets everybody in.
+    /// Returns `true` if mappings accept datagrams from everybody.
     pub(super) fn is_open_to_all(&self) -> bool {
         self.kind == NatKind::FullCone
     }
@@ -78,7 +78,7 @@ impl Nat {
         self.kind.lets_out(protocol, to)
     }
 
-    /// The source that the world sees.
+    /// Returns the public source address, creating a mapping if necessary.
     fn outbound(&mut self, inside: SocketAddr, to: SocketAddr, now: Instant) -> SocketAddr {
         let only = (self.kind == NatKind::Symmetric).then_some(to);
         let timeout = self.timeout;
@@ -101,9 +101,9 @@ impl Nat {
         SocketAddr::new(self.public, mapping.port)
     }
 
-    /// Whom inside this is for, if it is let in.
+    /// Returns the inside address of the recipient, if the datagram is allowed in.
     fn inbound(&self, from: SocketAddr, to: SocketAddr, now: Instant) -> Option<SocketAddr> {
-        // From itself: that would be hairpinning.
+        // A datagram from inside to the public address would need hairpinning.
         if to.ip() != self.public || from.ip() == self.public {
             return None;
         }
@@ -117,17 +117,17 @@ impl Nat {
     }
 }
 
-/// A server in the simulated internet, with real protocol code behind it: STUN, TURN.
+/// A server in the simulated network, running real protocol code: STUN, TURN.
 pub trait Server {
-    /// Whether this is one of its addresses.
+    /// Returns `true` if the address is one of the server's.
     fn has(&self, address: SocketAddr) -> bool;
-    /// Something has come to one of its addresses.
+    /// Handles data received at one of the server's addresses.
     fn receive(&mut self, received: &Received<'_>, now: Instant);
-    /// The time of [`deadline`](Self::deadline) has come.
+    /// Handles the time, after [`deadline`](Self::deadline) has passed.
     fn handle_timeout(&mut self, now: Instant);
-    /// What it sends, from its own addresses.
+    /// Returns the next transmission, from one of the server's addresses.
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
-    /// When it wants to be told the time.
+    /// Returns when [`handle_timeout`](Self::handle_timeout) has to be called, if at all.
     fn deadline(&self) -> Option<Instant>;
 }
 
@@ -136,12 +136,12 @@ pub trait Server {
 pub(super) struct Socket {
     id: SocketId,
     local: SocketAddr,
-    /// As the other end of a connection sees it. `None`: a UDP socket.
+    /// Its address as seen by the other end of a connection. `None`: a UDP socket.
     outer: Option<SocketAddr>,
 }
 
 impl Simulation {
-    /// Puts a NAT before a node. From now on it is reached through that alone.
+    /// Puts a NAT in front of a node, which is reachable only through it from now on.
     pub fn set_nat(&mut self, node: Node, kind: NatKind) {
         let n = u8::try_from(node.0 % 250 + 1).unwrap_or(1);
         self.places[node.0].nat = Some(Nat {
@@ -153,31 +153,31 @@ impl Simulation {
         });
     }
 
-    /// How long the NAT before a node keeps a mapping that nothing is sent by. 2 min by default.
+    /// Sets the lifetime of unused mappings of the NAT in front of a node. Default: 2 min.
     pub fn set_mapping_timeout(&mut self, node: Node, timeout: Duration) {
         if let Some(nat) = &mut self.places[node.0].nat {
             nat.timeout = timeout;
         }
     }
 
-    /// Has the NAT before a node forget all mappings, as when it has been started anew.
+    /// Makes the NAT in front of a node forget all mappings, as a restart would.
     pub fn forget_mappings(&mut self, node: Node) {
         if let Some(nat) = &mut self.places[node.0].nat {
             nat.mappings.clear();
         }
     }
 
-    /// A STUN server at this address.
+    /// Adds a STUN server at this address.
     pub fn add_stun_server(&mut self, address: SocketAddr) {
         self.stun_servers.push(address);
     }
 
-    /// A server of any kind. UDP to it and from it suffers as all does; connections lose nothing.
+    /// Adds a server. UDP to and from it is subject to the link; TCP connections lose nothing.
     pub fn add_server(&mut self, server: impl Server + 'static) {
         self.servers.push(Box::new(server));
     }
 
-    /// The source of what a node sends there. `None`: it does not get out.
+    /// Returns the source address of a datagram that a node sends to this destination. `None`: it is blocked.
     pub(super) fn translate(
         &mut self,
         node: Node,
@@ -192,7 +192,7 @@ impl Simulation {
         };
         let from = SocketAddr::new(ip, from.port());
         if place.gone.contains(&ip) {
-            // Nobody sends from an address that he does not have any more.
+            // A node cannot send from an address that it has lost.
             return None;
         }
         match &mut place.nat {
@@ -204,7 +204,7 @@ impl Simulation {
         }
     }
 
-    /// The node that a datagram reaches, and at which of its addresses.
+    /// Returns the node that a datagram reaches, and the local address it is delivered to.
     pub(super) fn find(&self, from: SocketAddr, to: SocketAddr) -> Option<(Node, SocketAddr)> {
         self.places.iter().enumerate().find_map(|(n, place)| {
             let local = match &place.nat {
@@ -239,7 +239,7 @@ impl Simulation {
                     Some(nat) if nat.kind.lets_out(Protocol::Tcp, *remote) => {
                         SocketAddr::new(nat.public, port + 10_000)
                     }
-                    // Nobody says that it is not let out.
+                    // A blocked connection attempt gets no answer.
                     Some(_) => return,
                     None => local,
                 };
@@ -251,7 +251,7 @@ impl Simulation {
                     local,
                     outer: Some(outer),
                 });
-                // SYN and SYN ACK; TLS is left out.
+                // SYN and SYN ACK; TLS is not simulated.
                 at += Duration::from_millis(2 * self.link.delay_ms);
             }
         }
@@ -284,7 +284,7 @@ impl Simulation {
         self.places[node.0].sockets.retain(|s| s.id != id);
     }
 
-    /// Sends a piece of a stream.
+    /// Sends a piece of a TCP stream.
     pub(super) fn transmit_stream(&mut self, node: Node, transmit: Transmit) {
         let mut sockets = self.places[node.0].sockets.iter();
         let socket = sockets.find(|s| s.local == transmit.source && s.outer.is_some());
@@ -294,7 +294,7 @@ impl Simulation {
         self.post_piece(from, transmit.destination, transmit.contents);
     }
 
-    /// TCP: nothing is lost, nothing overtakes.
+    /// Delivers TCP data: reliable and ordered.
     fn post_piece(&mut self, from: SocketAddr, to: SocketAddr, contents: Vec<u8>) {
         let at = self.now + Duration::from_millis(self.link.delay_ms);
         self.post(at, Parcel::Piece { from, to, contents });
@@ -321,7 +321,7 @@ impl Simulation {
         }
     }
 
-    /// Whether this was for a server.
+    /// Delivers data to a server. Returns `true` if it was for one.
     pub(super) fn serve(
         &mut self,
         protocol: Protocol,
@@ -377,7 +377,7 @@ impl Simulation {
         }
     }
 
-    /// The answer goes as fast as the link is.
+    /// Answers for a STUN server, at the speed of the link.
     fn serve_stun(&mut self, from: SocketAddr, to: SocketAddr, contents: &[u8]) {
         let Some(contents) = binding_answer(contents, from) else {
             return;
@@ -391,7 +391,7 @@ impl Simulation {
         self.post(self.now + delay, parcel);
     }
 
-    /// Sends what a node's bindings want to send, and tells its peer what came of them.
+    /// Sends the output of a node's STUN queries, and passes their results to its peer.
     pub(super) fn drain_bindings(&mut self, node: Node) {
         loop {
             let now = self.now;
@@ -419,7 +419,7 @@ impl Simulation {
     }
 }
 
-/// What a STUN server says to a Binding request that comes from there.
+/// Returns the answer of a STUN server to a Binding request from this address.
 pub(super) fn binding_answer(request: &[u8], seen: SocketAddr) -> Option<Vec<u8>> {
     let request = Message::from_bytes(request).ok()?;
     if request.class() != MessageClass::Request || request.method() != BINDING {

@@ -1,9 +1,9 @@
-//! Schedules: short programs of what applications, networks and strangers do to two or four peers, a TURN server
-//! and NATs, on the virtual clock.
+//! Schedules: short programs of actions by applications, networks and unauthenticated sources on two or four peers, a
+//! TURN server and NATs, in simulated time.
 //!
-//! A [`Schedule`] comes from a seed, from a fuzzer's bytes or from text, and goes back to each of them. While it is
-//! [played](Schedule::play) and after it, promises are checked; one that is broken panics. [`shrink()`] makes a
-//! failing schedule short.
+//! A [`Schedule`] can be created from a seed, from a fuzzer's bytes or from text, and converted back to bytes and text.
+//! Invariants are checked while it is [played](Schedule::play) and at its end; a violation panics. [`shrink()`]
+//! minimizes a failing schedule.
 
 mod channels;
 mod check;
@@ -28,10 +28,10 @@ use crate::testing::Rng;
 pub use self::report::Report;
 pub use self::shrink::{Failure, failure, shrink};
 
-/// Steps of one schedule; more are not read.
+/// Maximum number of steps per schedule; further ones are not read.
 const MAX_STEPS: usize = 400;
 
-/// A world, and what is done in it.
+/// A setup, and the steps performed in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Schedule {
     setup: Setup,
@@ -39,7 +39,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// What a fuzzer's bytes say: any bytes say something.
+    /// Decodes a schedule from a fuzzer's bytes; all input is valid.
     pub fn from_bytes(data: &[u8]) -> Self {
         let mut bytes = Bytes(data);
         let setup = Setup::decode(&mut bytes);
@@ -50,7 +50,7 @@ impl Schedule {
         Self { setup, steps }
     }
 
-    /// Bytes that say the same, but for numbers in its text that no bytes stand for.
+    /// Encodes the schedule as bytes. Numbers in its text that no bytes represent are replaced by similar ones.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.setup.encode(&mut out);
@@ -60,7 +60,7 @@ impl Schedule {
         out
     }
 
-    /// The schedule of this seed: most are short.
+    /// Generates the schedule of this seed; most are short.
     pub fn from_seed(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5e90_ce5e);
         let longest = [12, 25, 25, 50, 120][rng.below(5) as usize];
@@ -73,21 +73,21 @@ impl Schedule {
         schedule
     }
 
-    /// How many steps it has.
+    /// Returns the number of steps.
     pub fn len(&self) -> usize {
         self.steps.len()
     }
 
-    /// Whether nothing is done.
+    /// Returns `true` if there are no steps.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
 
-    /// Plays it to its end.
+    /// Plays the schedule to its end.
     ///
     /// # Panics
     ///
-    /// When a promise is broken.
+    /// Panics if an invariant is violated.
     pub fn play(&self) -> Report {
         let mut world = World::new(&self.setup);
         for step in &self.steps {
@@ -98,7 +98,7 @@ impl Schedule {
     }
 }
 
-/// As a program: a line for the world, one for each step.
+/// Formats the schedule as a program: a line for the setup, and one per step.
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.setup)?;
@@ -106,7 +106,7 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// Reads a program. Empty lines and what follows `#` are passed over.
+/// Parses a program. Empty lines, and comments after `#`, are ignored.
 impl FromStr for Schedule {
     type Err = String;
 

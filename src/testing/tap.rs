@@ -1,4 +1,4 @@
-//! What somebody on the path sees of a simulated network, and can send again.
+//! What an observer on the path of a simulated network sees, and can send again.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -9,14 +9,14 @@ use super::{Parcel, Simulation};
 use crate::proto::net::{Protocol, Transmit};
 use crate::proto::peer::SessionDescription;
 
-/// Datagrams and descriptions that are kept.
+/// Number of datagrams and descriptions kept.
 const MAX_DATAGRAMS: usize = 256;
 const MAX_DESCRIPTIONS: usize = 32;
 
-/// The last of what was under way.
+/// The latest datagrams and descriptions.
 #[derive(Debug, Default)]
 pub(super) struct Tap {
-    /// Between the addresses that the network sees: behind NATs these are not the peers' own.
+    /// With the addresses used in the network: behind NATs, these are not the peers' own.
     pub datagrams: VecDeque<Transmit>,
     pub descriptions: VecDeque<SessionDescription>,
 }
@@ -38,12 +38,12 @@ impl Tap {
 }
 
 impl Simulation {
-    /// Keeps the last of what is under way from here on.
+    /// Starts keeping the latest datagrams and descriptions.
     pub(super) fn tap(&mut self) {
         self.tap = Some(Tap::default());
     }
 
-    /// Bytes of what is under way, and kept of what was.
+    /// Returns the number of bytes in flight and kept.
     pub(super) fn held(&self) -> usize {
         let size = |Reverse((_, _, parcel)): &Reverse<(Instant, u64, Parcel)>| match parcel {
             Parcel::Datagram { contents, .. } | Parcel::Piece { contents, .. } => contents.len(),
@@ -61,12 +61,12 @@ impl Simulation {
         under_way + tap
     }
 
-    /// Puts a datagram on the network, between any two addresses.
+    /// Sends a datagram, between any two addresses.
     pub(super) fn inject(&mut self, from: SocketAddr, to: SocketAddr, contents: Vec<u8>) {
         self.post(self.now, Parcel::Datagram { from, to, contents });
     }
 
-    /// A datagram with a byte of it changed.
+    /// Returns the datagram with one byte changed.
     pub(super) fn corrupted(&mut self, mut transmit: Transmit) -> Transmit {
         let length = transmit.contents.len() as u64;
         let at = self.rng.below(length) as usize;

@@ -19,7 +19,7 @@ const ADDRESS: SocketAddr = SocketAddr::new(IP, 3478);
 
 /// A [`TurnMachine`] at `198.51.100.1:3478`, UDP and TCP. Clones are the same server.
 ///
-/// It relays to every address: those of a simulation are private ones.
+/// It relays to every address, because those of a simulation are private.
 #[derive(Clone)]
 pub struct TurnServer(Rc<RefCell<State>>);
 
@@ -52,7 +52,7 @@ fn machine(now: Instant, seed: u64) -> TurnMachine {
 }
 
 impl TurnServer {
-    /// One without clients.
+    /// Creates a server without clients.
     pub fn new(now: Instant) -> Self {
         Self(Rc::new(RefCell::new(State {
             machine: machine(now, 0),
@@ -66,7 +66,7 @@ impl TurnServer {
         })))
     }
 
-    /// What a peer is to be told of it: STUN, and TURN over UDP or TCP.
+    /// Returns the ICE servers to configure a peer with: STUN, and TURN over UDP or TCP.
     pub fn ice_servers(tcp: bool) -> Vec<IceServer> {
         let transport = if tcp { "?transport=tcp" } else { "" };
         let turn = IceServer::turn(format!("turn:{ADDRESS}{transport}"), "me", "secret");
@@ -76,7 +76,7 @@ impl TurnServer {
         }
     }
 
-    /// It has been started anew: all allocations are gone, and nonces are others.
+    /// Simulates a restart: all allocations are gone, and nonces have changed.
     pub fn restart(&self, now: Instant) {
         let state = &mut *self.0.borrow_mut();
         state.restarts += 1;
@@ -86,17 +86,17 @@ impl TurnServer {
         state.drain(now);
     }
 
-    /// Whether it does nothing at all, for now.
+    /// Makes the server ignore everything, or stops that.
     pub fn set_silent(&self, silent: bool) {
         self.0.borrow_mut().silent = silent;
     }
 
-    /// Allocations that there are.
+    /// Returns the number of allocations.
     pub fn allocations(&self) -> usize {
         self.0.borrow().machine.allocations()
     }
 
-    /// What it has counted since it was started.
+    /// Returns the statistics since the start.
     pub fn stats(&self) -> TurnStats {
         self.0.borrow().machine.stats()
     }
@@ -121,7 +121,7 @@ impl State {
         let link = match received.protocol {
             Protocol::Udp => Link::Datagrams(0),
             _ => {
-                // One piece is one message here; the padding of ChannelData (RFC 8656 §12.5) is none of it.
+                // Each piece is one message here; the padding of ChannelData (RFC 8656 §12.5) is not part of it.
                 if let [0x40..=0x4f, _, high, low, ..] = *contents {
                     let length = 4 + usize::from(u16::from_be_bytes([high, low]));
                     contents = &contents[..length.min(contents.len())];
@@ -170,7 +170,7 @@ impl State {
                     let opened = match relay.is_ipv6() {
                         true => Err("there is no IPv6 here".to_owned()),
                         false => {
-                            // Round and round; one in use would be a simulation of many thousands of peers.
+                            // Ports are used in turn; a collision would need a simulation with thousands of peers.
                             self.next_port = self.next_port.checked_add(1).unwrap_or(50_000);
                             let address = SocketAddr::new(IP, self.next_port);
                             self.relays.insert(relay, address);

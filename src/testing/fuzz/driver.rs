@@ -1,4 +1,4 @@
-//! What comes to the loop before it is anybody's.
+//! Input that the event loop handles before it belongs to a peer.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,18 +7,19 @@ use std::time::{Duration, Instant};
 use super::Bytes;
 use crate::driver::demux::Demux;
 
-/// Messages of the kernel about networks: read to their end, whatever their lengths say.
+/// Parses netlink messages about networks: all of them are read, whatever their lengths claim.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn netlink(data: &[u8]) {
     use crate::driver::network::netlink::concerns_us;
     let concerns = concerns_us(data);
-    // What concerned us still does with something behind it.
+    // A message that concerns us still does with more data after it.
     let longer = [data, &[0; 16]].concat();
     assert!(!concerns || concerns_us(&longer));
     assert!(!concerns_us(&[]));
 }
 
-/// Datagrams on a port that peers share: one gets what is its own, and after it is gone nobody does.
+/// Demultiplexes datagrams on a port shared by peers: each goes to its owner only, and to nobody once the owner is
+/// gone.
 pub fn demux(data: &[u8]) {
     const PEERS: usize = 4;
     let hold = Duration::from_secs(1);
@@ -27,7 +28,7 @@ pub fn demux(data: &[u8]) {
     let mut demux = Demux::new(hold, u32::MAX, now);
     let ufrag = |peer: usize| format!("uf{peer}");
     let address = |n: u8| SocketAddr::from(([10, 0, 0, 1], 5000 + u16::from(n & 3)));
-    // Who has an address, and heard from it when.
+    // The owner of each address, and when it was last heard from.
     let mut owners: HashMap<SocketAddr, (usize, Instant)> = HashMap::new();
     let mut is_there = [false; PEERS];
     while !bytes.is_empty() {

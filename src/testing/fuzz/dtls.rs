@@ -1,4 +1,4 @@
-//! The DTLS that peers use, on its own: two ends, and a path that loses, repeats, damages and invents.
+//! The DTLS of peers on its own: two ends, and a path that loses, duplicates, corrupts and forges datagrams.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use crate::proto::peer::CryptoBackend;
 use crate::proto::peer::crypto;
 use crate::testing::shared_certificate;
 
-/// What one poll may bring; a peer's drain has its own limit.
+/// Maximum number of outputs per poll; the peer's own drain has its own limit.
 const MAX_OUTPUTS: usize = 400;
 
-/// Records on their way, true and false: each end takes nothing for data but what the other has sent, and nothing
-/// from who has shown another certificate, and comes to rest.
+/// Delivers genuine and forged records: each end accepts only data that the other end has sent, nothing after an
+/// unexpected certificate, and comes to rest.
 pub fn dtls(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = bytes.byte();
@@ -53,7 +53,7 @@ pub fn dtls(data: &[u8]) {
     path.ends[0].dtls.set_active(true);
     path.ends[1].dtls.set_active(false);
     path.wait(Duration::ZERO);
-    // How far the handshake gets by itself.
+    // Progress of the handshake before the first forged record.
     for _ in 0..options >> 4 {
         path.deliver(0);
         path.deliver(1);
@@ -66,18 +66,18 @@ pub fn dtls(data: &[u8]) {
 struct End {
     dtls: Box<dyn DtlsInstance>,
     timeout: Option<Instant>,
-    /// Data given to it.
+    /// Data sent at this end.
     sent: Vec<Vec<u8>>,
     is_connected: bool,
-    /// The last certificate that it was shown was the other's.
+    /// Set if the last certificate presented was the other end's.
     shown: bool,
-    /// It has said an error; a peer closes then.
+    /// Set once it has reported an error; a peer is closed then.
     is_over: bool,
 }
 
 struct Path {
     ends: [End; 2],
-    /// To each end.
+    /// Datagrams in flight to each end.
     under_way: [VecDeque<Vec<u8>>; 2],
     seen: Vec<Vec<u8>>,
     certificate: Vec<u8>,
@@ -102,7 +102,7 @@ impl Path {
                 let length = usize::from(bytes.word() & 0x7FF);
                 self.give(to, bytes.take(length));
             }
-            // A record: type, version, epoch and number, as the fuzzer likes.
+            // A record whose type, version, epoch and number are chosen by the fuzzer.
             9 | 10 => {
                 let kind = [20, 21, 22, 23, 24, 25, 26, 0x2C][usize::from(control >> 4 & 7)];
                 let mut record = vec![kind, 254, 253, 0, bytes.byte() & 3, 0, 0, 0, 0, 0];
@@ -137,7 +137,7 @@ impl Path {
 
     fn give(&mut self, to: usize, datagram: &[u8]) {
         let end = &mut self.ends[to];
-        // As a peer has it: nothing that is not of this kind gets here (RFC 7983 §7), and 31 is our own mark.
+        // As in a peer: only datagrams of this kind get here (RFC 7983 §7), and 31 is our own mark.
         if end.is_over || !matches!(datagram.first(), Some(20..=30 | 32..=63)) {
             return;
         }
@@ -186,7 +186,8 @@ impl Path {
                     queue.push_back(packet);
                     queue.truncate(100);
                 }
-                // What anybody can say before there are keys; who has keys has said the right one.
+                // Anybody can send this before there are keys; only the owner of the keys can prove the right
+                // certificate.
                 DtlsOutput::PeerCert(der) => self.ends[who].shown = der == self.certificate,
                 DtlsOutput::ApplicationData(data) => {
                     assert!(self.ends[who].shown, "data of another");

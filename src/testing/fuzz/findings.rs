@@ -1,4 +1,4 @@
-//! What the fuzzer has found, in the order in which it was found. Each input is a seed as well, `finding-…`.
+//! Faults that the fuzzer has found, in the order of discovery. Each input is a seed as well, named `finding-…`.
 
 use super::*;
 use crate::proto::ice::CandidateError;
@@ -10,8 +10,8 @@ fn finding(target: &str, name: &str) -> Vec<u8> {
     std::fs::read(format!("{root}/fuzz/seeds/{target}/finding-{name}")).unwrap()
 }
 
-/// A vertical tab, which is white space at the end of a line and not between words: it was kept behind the tcptype,
-/// and gone when the line was written and read again.
+/// A vertical tab is white space at the end of a line but not between words: it was kept after the tcptype, and lost
+/// when the line was written and parsed again.
 #[test]
 fn a_vertical_tab_behind_the_tcptype() {
     candidate(&finding("candidate", "vertical-tab"));
@@ -21,8 +21,8 @@ fn a_vertical_tab_behind_the_tcptype() {
     assert_eq!(parsed, Err(CandidateError::Bad { field, value }));
 }
 
-/// The first of a new stream was dropped because nobody took what was given out; with it went the word that a new
-/// stream begins, and what followed seemed to be out of order.
+/// The first frame of a new stream was dropped because the output queue was full; the mark of the new stream was lost
+/// with it, and later frames appeared to be out of order.
 #[test]
 fn the_beginning_of_a_stream_dropped_from_the_jitter_buffer() {
     jitter(&finding("jitter", "dropped-beginning"));
@@ -45,7 +45,8 @@ fn the_beginning_of_a_stream_dropped_from_the_jitter_buffer() {
     assert!(first.discontinuity && first.sequence > 65_537, "{first:?}");
 }
 
-/// Many zeros before the first start code: whether it was a byte stream depended on how the file was cut.
+/// Many zeros before the first start code: whether the input was recognized as a byte stream depended on how it was
+/// split.
 #[test]
 fn zeros_before_a_byte_stream() {
     let input = finding("media_file", "zeros-in-front");
@@ -57,7 +58,7 @@ fn zeros_before_a_byte_stream() {
     }
 }
 
-/// A keyframe of VP8 of 0 x 96 pixels: that was taken for a size, and for something to begin a recording with.
+/// A VP8 keyframe of 0 x 96 pixels was accepted as the start of a recording.
 #[test]
 fn a_picture_without_a_width() {
     let input = finding("ivf", "no-width");
@@ -69,8 +70,8 @@ fn a_picture_without_a_width() {
     assert_eq!(size(&frame), Some((64, 96)));
 }
 
-/// A Matroska file whose segment begins with a CRC-32 element and goes on with no element: a demuxer that came before
-/// our own read that element again and again.
+/// A Matroska file whose segment starts with a CRC-32 element and has no valid element after it: a demuxer used before
+/// our own read that element in an endless loop.
 #[cfg(feature = "movies")]
 #[test]
 fn a_movie_that_is_read_without_end() {
@@ -85,8 +86,8 @@ fn a_movie_that_is_read_without_end() {
     assert_eq!(error.offset, 400, "{error}");
 }
 
-/// A STUN message that is neither a request nor a success, and whose first attribute is a signature (any): the core's
-/// parser panicked when it was verified. 44 bytes from anybody ended a connection.
+/// A STUN message that is neither a request nor a success response, and whose first attribute is a signature (of any
+/// value): the core's parser panicked when verifying it. 44 bytes from anybody ended a connection.
 #[test]
 fn a_signature_before_everything_else() {
     stun_peer(&finding("stun_peer", "signature-first"));
@@ -95,7 +96,7 @@ fn a_signature_before_everything_else() {
     let channel = ChannelConfig::new("data");
     let channel = sim.with(a, |p, now| p.create_data_channel(channel, now));
     run(&mut sim, 1_000);
-    // A Binding error, a Binding indication, and something of TURN's.
+    // A Binding error, a Binding indication, and a TURN message.
     for kind in [[1, 0x11], [0, 0x11], [1, 0x13]] {
         let mut message = vec![kind[0], kind[1], 0, 24, 0x21, 0x12, 0xA4, 0x42];
         message.extend([7; 12]);
@@ -111,7 +112,7 @@ fn a_signature_before_everything_else() {
     assert!(talks(&mut sim, a, b, channel.unwrap()));
 }
 
-/// A protected record that comes twice before there are keys, as any network that repeats a datagram may bring it:
+/// A protected record that arrives twice before there are keys, as any network that duplicates a datagram can cause:
 /// dimpl panicked.
 #[test]
 fn a_protected_record_twice_before_there_are_keys() {
@@ -130,7 +131,7 @@ fn a_protected_record_twice_before_there_are_keys() {
     }
 }
 
-/// One candidate with its `ufrag` and once more without: two of the same were kept, and of the written fragment one.
+/// A candidate with its `ufrag` and once more without: the parsed fragment had two, the written one a single candidate.
 #[cfg(feature = "server")]
 #[test]
 fn a_candidate_twice_in_a_fragment() {
@@ -145,14 +146,14 @@ fn a_candidate_twice_in_a_fragment() {
     assert_eq!(fragment.candidates.len(), 1);
 }
 
-/// One payload type for two profiles of H.264, in two m-lines of a group: the core panicked.
+/// One payload type for two H.264 profiles, in two m-lines of a group: the core panicked.
 #[test]
 fn one_payload_type_for_two_profiles() {
     sdp(&finding("sdp", "one-type-two-profiles"));
 }
 
-/// A record of DTLS 1.3 under the number of an epoch that has no keys, before there are any: what stands in it was given
-/// out as data of the other side when the handshake was over. Anybody who can forge an address could write it
+/// A DTLS 1.3 record with the number of an epoch that has no keys, before there are any: its contents were delivered as
+/// data of the remote peer once the handshake was complete. Anybody able to spoof an address could inject them
 /// (`crypto/tests/forged.rs`).
 #[test]
 fn data_of_an_epoch_without_keys() {

@@ -1,4 +1,4 @@
-//! What comes to the door.
+//! Input of the HTTP port.
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
@@ -21,8 +21,8 @@ const LIMITS: ReadLimits = ReadLimits {
     needs_length: false,
 };
 
-/// Requests, whole and in pieces (the first byte chooses): what is understood does not depend on the pieces, is within
-/// the limits, and has no way out of its path.
+/// Parses requests, whole and in pieces (the first byte selects their size): the result does not depend on the pieces,
+/// is within the limits, and no path escapes its root.
 pub fn http_head(data: &[u8]) {
     let (size, data) = data.split_first().unwrap_or((&0, &[]));
     let whole = requests(&mut std::iter::once(data));
@@ -31,7 +31,7 @@ pub fn http_head(data: &[u8]) {
     proxy_protocol(data);
 }
 
-/// The requests in these bytes, and the status with which it ends.
+/// Parses the requests in these bytes; returns them and the status of the error at the end.
 fn requests(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<RawRequest>, u16) {
     let mut reader = RequestReader::new(LIMITS);
     let mut all = Vec::new();
@@ -53,7 +53,7 @@ fn requests(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<RawRequest>, u16) {
 }
 
 thread_local! {
-    /// One for all inputs: the cookie costs thousands of hashes.
+    /// One for all inputs: computing the cookie takes thousands of hashes.
     static ACCESS: RefCell<Access> = RefCell::new(Access::new(AccessConfig {
         view: Some(Token::new("open-sesame")),
         ..AccessConfig::default()
@@ -90,7 +90,7 @@ fn check(raw: &RawRequest) {
             .iter()
             .all(|(_, value)| !value.contains(['\r', '\n', '\0']))
     );
-    // Only the token, or the cookie made of it, lets in.
+    // Only the token, or the cookie derived from it, grants access.
     let may = ACCESS.with_borrow_mut(|a| a.check(Right::View, &request, Instant::now()));
     if may.is_ok() {
         let shown = |name, what: &str| {
@@ -144,7 +144,7 @@ fn proxy_protocol(data: &[u8]) {
     assert!(data.is_empty() || whole == Ok(None));
 }
 
-/// Frames of a WebSocket, in pieces: messages are within the limit, and nothing comes after the end.
+/// Reads WebSocket frames in pieces: messages are within the limit, and nothing follows the end.
 pub fn web_socket(data: &[u8]) {
     const MOST: usize = 300;
     let now = Instant::now();
@@ -169,7 +169,7 @@ pub fn web_socket(data: &[u8]) {
                 _ => {}
             }
         }
-        // Not longer than what it answers: pongs, a close, what was sent.
+        // No longer than the input it answers: pongs, a close frame, messages sent.
         assert!(socket.take_output().len() <= 2 * length + 300);
     }
 }

@@ -1,4 +1,4 @@
-//! What servers and strangers send while paths are looked for: STUN, TURN, multicast DNS, framed streams.
+//! Messages from servers and unauthenticated sources during gathering: STUN, TURN, multicast DNS, framed streams.
 
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -16,13 +16,13 @@ use crate::proto::ice::turn::{TurnClient, TurnConfig, TurnOutput, frame};
 use crate::proto::ice::{BindingOutput, BindingRequest, BindingTransport, Bindings};
 use crate::proto::net::{SocketId, SocketReply};
 
-/// Transaction ids of a request, from a message that it stands in.
+/// Returns the transaction id of the request in this message.
 fn id_of(message: &[u8]) -> u128 {
     let id = message.get(4..20).and_then(|b| b.try_into().ok());
     id.map_or(0, u128::from_be_bytes) & ((1 << 96) - 1)
 }
 
-/// Answers of STUN servers: whoever is asked about gets an address or a failure, and nobody else's answer counts.
+/// Answers of STUN servers: each query yields an address or a failure, and answers from other sources are ignored.
 pub fn stun_bindings(data: &[u8]) {
     let mut bytes = Bytes(data);
     let mut now = Instant::now();
@@ -81,7 +81,7 @@ pub fn stun_bindings(data: &[u8]) {
                 let from = if control & 0x40 == 0 { to } else { server(9) };
                 let answer = answer.finish(control & 0x80 != 0);
                 bindings.handle_datagram(from, &answer, now);
-                // In two pieces, on whatever stream.
+                // In two pieces, on any stream.
                 if let Some(stream) = streams.get(usize::from(control >> 3 & 7)) {
                     let (first, second) =
                         answer.split_at(usize::from(bytes.byte()).min(answer.len()));
@@ -126,7 +126,7 @@ pub fn stun_bindings(data: &[u8]) {
     assert!(bindings.is_idle());
 }
 
-/// Packets of multicast DNS, ours and others': what was not asked for changes nothing, what was is found once.
+/// Multicast DNS packets, ours and others': unsolicited ones change nothing, and each name is resolved once.
 pub fn mdns(data: &[u8]) {
     const NAMES: [&str; 3] = [
         "a.local",
@@ -175,7 +175,7 @@ pub fn mdns(data: &[u8]) {
     }
 }
 
-/// A stream of messages with their lengths before them: the same however it is cut, within the limits.
+/// A stream of length-prefixed messages: the result is the same however it is split, and within the limits.
 pub fn ice_framing(data: &[u8]) {
     let (size, data) = data.split_first().unwrap_or((&0, &[]));
     let cut = |size: usize| {
@@ -203,11 +203,11 @@ pub fn ice_framing(data: &[u8]) {
         assert!((1..=MAX_FRAME).contains(&message.len()));
         stream.extend(framing::frame(message).expect("one that fits"));
     }
-    // But for empty ones, and what is cut off.
+    // Except for empty messages, and an incomplete one.
     assert!(stream.len() <= data.len());
 }
 
-/// A stream of TURN, from a client or from a server: the same however it is cut; messages say where they end.
+/// A TURN stream from a client or a server: the result is the same however it is split; messages know their end.
 pub fn turn_stream(data: &[u8]) {
     let (size, data) = data.split_first().unwrap_or((&0, &[]));
     let cut = |size: usize| {
@@ -232,8 +232,7 @@ pub fn turn_stream(data: &[u8]) {
     }
 }
 
-/// What a message of TURN is taken for: data lie within it, and an indication is written so that it is understood
-/// the same.
+/// Classifies a TURN message: its data lies within it, and an indication is written so that it parses the same again.
 pub fn turn_message(message: &[u8]) {
     let check = |incoming| match incoming {
         frame::Incoming::Channel(number, range) => {
@@ -261,7 +260,7 @@ pub fn turn_message(message: &[u8]) {
     }
 }
 
-/// A TURN client and a server that says anything, with the right key if the fuzzer likes.
+/// A TURN client and a server that sends anything, with the right key if the fuzzer chooses so.
 pub fn turn_client(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = bytes.byte();
@@ -308,7 +307,7 @@ struct Server {
     now: Instant,
     /// Requests that can be answered.
     sent: VecDeque<Vec<u8>>,
-    /// What the client has sent to.
+    /// Peers that the client has sent to.
     peers: HashSet<IpAddr>,
     outputs: usize,
 }
@@ -369,7 +368,7 @@ impl Server {
             );
             if how & 0x20 == 0 {
                 answer.add(0x0014, b"here");
-                // The second promises that algorithms are listed (RFC 8489 §9.2).
+                // The second one announces a list of password algorithms (RFC 8489 §9.2).
                 let nonce: &[u8] = if how & 0x40 == 0 {
                     b"n1"
                 } else {

@@ -1,5 +1,5 @@
-//! Two connected peers whose DTLS and SRTP protect nothing (`crypto/open.rs`), so that what stands inside reaches
-//! the parsers behind: SCTP and DCEP, RTP with its header extensions and payloads, RTCP.
+//! Two connected peers whose DTLS and SRTP protect nothing (`crypto/open.rs`), so that input reaches the parsers above:
+//! SCTP and DCEP, RTP with its header extensions and payloads, RTCP.
 
 mod rtp;
 
@@ -22,25 +22,25 @@ use crate::testing::{Link, Node, Simulation, shared_certificate};
 
 static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
-/// Milliseconds from one side to the other.
+/// Delay from one side to the other, in milliseconds.
 const DELAY: u64 = 1;
 
-/// Two connected peers. What is forged is from `a`, for `b`.
+/// Two connected peers. Forged packets go from `a` to `b`.
 struct Inside {
     sim: Simulation,
     a: Node,
     b: Node,
     channel: ChannelId,
     tracks: Vec<TransceiverId>,
-    /// Datagrams that `a` has sent: SCTP packets, and those of RTP.
+    /// Datagrams that `a` has sent: SCTP packets and RTP packets.
     sctp: Vec<Vec<u8>>,
     rtp: Vec<Vec<u8>>,
-    /// The next number of a DATA chunk, and what `b` has acknowledged of it.
+    /// The next TSN of a DATA chunk, and the latest one acknowledged by `b`.
     tsn: u32,
-    /// Bytes of media and messages that `b` has given out, and of what was forged.
+    /// Number of bytes of media and messages delivered by `b`, and of forged data.
     received: usize,
     forged: usize,
-    /// Bytes that `a` has sent by itself.
+    /// Number of bytes that `a` has sent itself.
     honest: usize,
 }
 
@@ -49,7 +49,7 @@ impl Inside {
         let mut sim = Simulation::new(5, Link::default().delay(DELAY, 0));
         sim.signaling_ms = 1;
         let other = config.clone();
-        // Made by who can make one.
+        // Created now, while a crypto provider that can create one is active.
         let _ = shared_certificate();
         let (a, b) = open::wanted(|| sim.pair_with(config, other));
         sim.record();
@@ -91,7 +91,7 @@ impl Inside {
         self.sim.address(self.a)
     }
 
-    /// Sees what was sent, and takes what was received.
+    /// Records sent packets, and counts delivered data.
     fn listen(&mut self) {
         let from = self.address();
         for sent in self.sim.recorded() {
@@ -143,7 +143,7 @@ impl Inside {
         run(&mut self.sim, 0);
     }
 
-    /// A packet of SCTP with these chunks, as `a` would send it.
+    /// Sends an SCTP packet with these chunks, as `a` would.
     fn forge_sctp(&mut self, chunks: &[u8], tag: Option<u32>) {
         let Some(header) = self.sctp.last().and_then(|p| p.first_chunk::<8>()) else {
             return;
@@ -157,7 +157,7 @@ impl Inside {
         self.forge_summed(packet);
     }
 
-    /// With the right checksum.
+    /// Sends the packet with the right checksum.
     fn forge_summed(&mut self, mut packet: Vec<u8>) {
         if let Some(sum) = packet.get_mut(8..12) {
             sum.fill(0);
@@ -168,14 +168,14 @@ impl Inside {
         self.forge(packet);
     }
 
-    /// The connection goes on or is closed; either way the time does. Then it is closed, and nothing is left to do.
+    /// Runs until the connection has settled or closed, then closes it and checks that nothing is left to do.
     fn end(mut self) {
-        // As long as a picture waits for what is missing; each second is dear.
+        // As long as video waits for missing packets; each simulated second takes time.
         for _ in 0..2 {
             run(&mut self.sim, 1_000);
             self.listen();
         }
-        // What is given out has come in (Annex B's start codes are longer than what they stand for).
+        // Delivered data was received (Annex B start codes are longer than the lengths they replace).
         assert!(
             self.received <= 8 * self.forged + self.honest + 200_000,
             "{} bytes came of {}",
@@ -196,7 +196,7 @@ impl Inside {
     }
 }
 
-/// The chunks of an SCTP packet, as far as they can be told apart.
+/// Iterates over the chunks of an SCTP packet, as far as they can be separated.
 fn chunks(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = packet.get(12..).unwrap_or_default();
     std::iter::from_fn(move || {
@@ -208,7 +208,7 @@ fn chunks(packet: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Appends a chunk. A length other than the true one is told with `lie`.
+/// Appends a chunk; `lie` replaces its true length.
 fn put_chunk(out: &mut Vec<u8>, kind: u8, flags: u8, body: &[u8], lie: Option<u16>) {
     let length = lie.unwrap_or(4 + body.len() as u16);
     out.extend([kind, flags]);
@@ -217,7 +217,7 @@ fn put_chunk(out: &mut Vec<u8>, kind: u8, flags: u8, body: &[u8], lie: Option<u1
     out.resize(out.len().next_multiple_of(4), 0);
 }
 
-/// A DATA chunk (RFC 9260 §3.3.1).
+/// Returns a DATA chunk (RFC 9260 §3.3.1).
 fn data(tsn: u32, stream: u16, number: u16, protocol: u32, contents: &[u8]) -> Vec<u8> {
     let mut body = tsn.to_be_bytes().to_vec();
     body.extend(stream.to_be_bytes());
@@ -227,7 +227,7 @@ fn data(tsn: u32, stream: u16, number: u16, protocol: u32, contents: &[u8]) -> V
     body
 }
 
-/// Packets of SCTP in an established association: chunks of every kind, true or damaged, amid honest traffic.
+/// SCTP packets in an established association: chunks of every kind, valid or damaged, among regular traffic.
 pub fn sctp(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let mut inside = Inside::new(PeerConfig::default(), &[]);
@@ -289,7 +289,7 @@ fn any_chunk(out: &mut Vec<u8>, tsn: u32, bytes: &mut Bytes<'_>) {
     };
     let flags = bytes.byte();
     let shape = bytes.byte();
-    // Near the number that is expected.
+    // Close to the expected TSN.
     let near = tsn.wrapping_add_signed(i32::from(bytes.byte() as i8));
     let length = usize::from(bytes.byte());
     let rest = bytes.take(length);
@@ -308,7 +308,7 @@ fn any_chunk(out: &mut Vec<u8>, tsn: u32, bytes: &mut Bytes<'_>) {
     put_chunk(out, kind, flags, &body, lie);
 }
 
-/// Messages of DCEP (RFC 8832), and data on the streams they open: what is opened is within the limits.
+/// DCEP messages (RFC 8832), and data on the streams they open: the number of open channels is within the limits.
 pub fn dcep(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let mut config = PeerConfig::default();
@@ -327,7 +327,7 @@ pub fn dcep(bytes: &[u8]) {
         let mut contents = Vec::new();
         let mut protocol = 50;
         match control & 7 {
-            // DATA_CHANNEL_OPEN, honest or with lengths that lie.
+            // DATA_CHANNEL_OPEN, valid or with false lengths.
             0..3 => {
                 let (kind, reliability) = (bytes.byte(), bytes.word());
                 let (label, name) = (bytes.byte() % 64, bytes.byte() % 16);
@@ -368,12 +368,12 @@ pub fn dcep(bytes: &[u8]) {
 mod tests {
     use super::*;
 
-    /// Fragments of messages that have no end, each of which would not be too large.
+    /// Fragments of messages without an end, each of which is not too large by itself.
     #[test]
     fn what_is_put_together_is_held_up_to_the_window() {
         let mut inside = Inside::new(PeerConfig::default(), &[]);
         let (first, from) = (inside.tsn, inside.sim.address(inside.b));
-        // The other side would end it for acknowledgements of what it has not sent.
+        // The remote peer would abort because of acknowledgements of data it has not sent.
         inside.sim.set_filter(move |sent| sent.source != from);
         let (mut taken, mut least) = (0, u32::MAX);
         for n in 0..3_000 {
@@ -386,7 +386,7 @@ mod tests {
             let sent = inside.sim.recorded().into_iter();
             let sent = sent.filter(|t| t.source == from && t.contents[0] == open::DATA);
             for sent in sent {
-                // SACK: what has come without a gap, and what there is room for.
+                // SACK: the cumulative TSN, and the receive window.
                 for chunk in chunks(&sent.contents[1..]).filter(|chunk| chunk[0] == 3) {
                     let word = |at| u32::from_be_bytes(chunk[at..at + 4].try_into().unwrap());
                     taken = word(4).wrapping_sub(first).wrapping_add(1);

@@ -1,4 +1,4 @@
-//! Files and streams of media, and the jitter buffer.
+//! Media files and streams, and the jitter buffer.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -12,26 +12,26 @@ use crate::proto::media::recording::Recording;
 use crate::proto::media::wav::WavReader;
 use crate::proto::media::{Codec, Frame, Limits, MAX_TIME, MediaError, Reader, keyframe};
 
-/// Small, so that they are met.
+/// Small limits, so that inputs reach them.
 const MAX_FRAME: usize = 20_000;
 
 fn limits() -> Limits {
     Limits::default().max_frame(MAX_FRAME).max_unread(1000)
 }
 
-/// An IVF file.
+/// Reads an IVF file.
 pub fn ivf(data: &[u8]) {
     let make = || Reader::Ivf(Box::new(IvfReader::new(limits())));
     read_twice(make, data);
 }
 
-/// An Ogg file.
+/// Reads an Ogg file.
 pub fn ogg(data: &[u8]) {
     let make = || Reader::Ogg(Box::new(OggOpusReader::new(limits())));
     read_twice(make, data);
 }
 
-/// A WAV file, or what stands in one without its header: the first byte chooses.
+/// Reads a WAV file, or its contents without a header: the first byte selects which.
 pub fn wav(data: &[u8]) {
     let (first, rest) = data.split_first().unwrap_or((&0, &[]));
     let codec = match first {
@@ -44,12 +44,12 @@ pub fn wav(data: &[u8]) {
     read_twice(|| Reader::Wav(Box::new(raw())), rest);
 }
 
-/// A byte stream of H.264.
+/// Reads an H.264 byte stream.
 pub fn h264(data: &[u8]) {
     byte_stream(Codec::H264, data);
 }
 
-/// A byte stream of H.265.
+/// Reads an H.265 byte stream.
 pub fn h265(data: &[u8]) {
     byte_stream(Codec::H265, data);
 }
@@ -57,7 +57,7 @@ pub fn h265(data: &[u8]) {
 fn byte_stream(codec: Codec, data: &[u8]) {
     let reader = || AnnexBReader::new(codec, limits()).expect("a codec of byte streams");
     read_twice(|| Reader::AnnexB(Box::new(reader())), data);
-    // As a pipe of which a frame is taken whenever nothing has come for a while.
+    // Like a pipe from which a frame is taken whenever nothing has arrived for a while.
     let mut live = reader();
     for piece in data.chunks(100) {
         if live.feed(piece).is_err() {
@@ -73,12 +73,12 @@ fn byte_stream(codec: Codec, data: &[u8]) {
     }
 }
 
-/// Any of them, of which the first bytes tell which.
+/// Reads any of these formats, detected by the first bytes.
 pub fn media_file(data: &[u8]) {
     read_twice(|| Reader::new(limits()), data);
 }
 
-/// Reads it whole and in pieces: to the same frames and the same end.
+/// Reads the input whole and in pieces: both yield the same frames and the same end.
 fn read_twice(make: impl Fn() -> Reader, data: &[u8]) {
     let (frames, error) = read(make(), data, data.len().max(1));
     let size = usize::from(data.last().copied().unwrap_or(0)) + 1;
@@ -107,7 +107,7 @@ fn read(mut reader: Reader, data: &[u8], piece: usize) -> (Vec<Frame>, Option<Me
                 Ok(Some(frame)) => {
                     let codec = reader.codec().expect("a frame of no codec");
                     check(&frame, codec, data);
-                    // A frame has a byte at least, or a header.
+                    // A frame has at least one byte, or a header.
                     assert!(frames.len() <= data.len() + 1);
                     frames.push(frame);
                 }
@@ -126,7 +126,7 @@ fn read(mut reader: Reader, data: &[u8], piece: usize) -> (Vec<Frame>, Option<Me
 }
 
 fn check(frame: &Frame, codec: Codec, data: &[u8]) {
-    // Parameter sets that have come long before are put in front of keyframes.
+    // Parameter sets received long before are prepended to keyframes.
     let sets = match codec.is_byte_stream() {
         true => MAX_PARAMETER_SETS,
         false => 0,
@@ -140,20 +140,20 @@ fn keyframes(codec: Codec, data: &[u8]) {
     let is_key = keyframe::is_keyframe(codec, data);
     if let Some((width, height)) = keyframe::dimensions(codec, data) {
         assert!(width > 0 && height > 0, "{codec}: {width} x {height}");
-        // Parameter sets and sequence headers, which tell it, may stand before any picture.
+        // Parameter sets and sequence headers, which hold the size, may precede any frame.
         let has_sets = codec.is_byte_stream() || codec == Codec::Av1;
         assert!(is_key || has_sets, "{codec}: a size, and no keyframe");
     }
 }
 
-/// A frame, of the codec that the first byte says: whether it is a keyframe, and of what size.
+/// Checks a frame of the codec selected by the first byte for being a keyframe, and its size.
 pub fn frame(data: &[u8]) {
     let mut bytes = Bytes(data);
     let codec = Codec::ALL[usize::from(bytes.byte()) % Codec::ALL.len()];
     keyframes(codec, bytes.0);
 }
 
-/// An MP4, Matroska or WebM file.
+/// Reads an MP4, Matroska or WebM file.
 #[cfg(feature = "movies")]
 pub fn movie(data: &[u8]) {
     use crate::proto::media::movie::MovieReader;
@@ -187,13 +187,13 @@ pub fn movie(data: &[u8]) {
     });
 }
 
-/// Beginnings of keyframes that a fuzzer would take long to find: VP8 and VP9, 64 x 48.
+/// Beginnings of keyframes that a fuzzer would take long to find: VP8 and VP9, 64 x 48 pixels.
 const KEYFRAMES: [&[u8]; 2] = [
     &[0x10, 0, 0, 0x9D, 0x01, 0x2A, 64, 0, 48, 0],
     &[0x82, 0x49, 0x83, 0x42, 0x00, 0x03, 0xF0, 0x02, 0xF0],
 ];
 
-/// Received frames to be recorded: what was taken stands in the file, in its order.
+/// Records received frames: all accepted frames are in the file, in order.
 pub fn recording(data: &[u8]) {
     let mut bytes = Bytes(data);
     let codec = Codec::ALL[usize::from(bytes.byte()) % Codec::ALL.len()];
@@ -227,7 +227,7 @@ pub fn recording(data: &[u8]) {
     if let Some(patch) = recording.finish(&mut file) {
         patch.apply(&mut file);
     }
-    // In byte streams the pictures begin and end where the bits say.
+    // In byte streams, the bits determine where frames begin and end.
     if codec.is_byte_stream() || taken.is_empty() {
         return;
     }
@@ -242,8 +242,7 @@ pub fn recording(data: &[u8]) {
     assert_eq!(frames, taken);
 }
 
-/// Arrivals, silences and leaps: nothing is given out twice or out of order, all of it is accounted for, and the
-/// time goes on.
+/// Arrivals, silences and jumps: no frame is delivered twice or out of order, all are accounted for, and time advances.
 pub fn jitter(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = bytes.byte();

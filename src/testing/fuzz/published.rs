@@ -126,7 +126,7 @@ impl Stage {
             5..=7 => {
                 let length = usize::from(bytes.byte()) * usize::from(control & 31) / 4;
                 let frame = match control >> 5 {
-                    // What begins like a keyframe of VP8 (RFC 6386 §9.1).
+                    // Starts like a VP8 keyframe (RFC 6386 §9.1).
                     5 => [
                         &[0x50, 1, 0, 0x9D, 1, 0x2A, 64, 0, 48, 0],
                         bytes.take(length),
@@ -141,7 +141,7 @@ impl Stage {
         self.pump(Duration::ZERO);
     }
 
-    /// Sends a frame on the track of this index.
+    /// Sends a frame on the track with this index.
     fn publish(&mut self, track: usize, frame: &[u8]) {
         let Some(publisher) = &self.publisher else {
             return;
@@ -155,9 +155,9 @@ impl Stage {
         let _ = peer.write_frame(publisher.tracks[track], &frame);
     }
 
-    /// Connects a peer over WHIP or WHEP; `None` when the server does not take it.
+    /// Connects a peer over WHIP or WHEP; `None` if the server refuses it.
     fn connect(&mut self, path: &str, direction: Direction) -> Option<Client> {
-        // A port of its own: on the shared one, a remote address belongs to one peer.
+        // On a port of its own: on the shared port, a remote address belongs to one peer.
         let config = peer_config().port(PortPolicy::Own);
         let peer = open::wanted(|| self.net.add_peer(config)).ok()?;
         let mut client = self.net.peer(peer).ok()?;
@@ -233,7 +233,7 @@ impl Stage {
         }
     }
 
-    /// Lets everything go on for at least this long.
+    /// Runs the loop and the servers for at least this long.
     fn pump(&mut self, time: Duration) {
         let end = Instant::now() + time;
         loop {
@@ -262,7 +262,7 @@ impl Stage {
         if let PeerEvent::Frame(frame) = event {
             let publisher = self.publisher.as_ref().map(|p| p.peer);
             assert_ne!(publisher, Some(peer), "frames for the publisher");
-            // The other codecs have framing that is made anew (start codes, OBU sizes).
+            // The framing of other codecs is rewritten (start codes, OBU sizes).
             let exact = matches!(frame.codec, Codec::Vp8 | Codec::Opus);
             assert!(
                 !exact || self.frames.contains(&frame.data[..]),

@@ -1,4 +1,4 @@
-//! Bodies, targets, seeds, dictionaries and the README say the same.
+//! Consistency of bodies, targets, seeds, dictionaries and the README.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ fn directory(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The files of a directory, without the extension that they all have.
+/// Returns the names of a directory's files, without their common extension.
 fn names(path: &str, extension: &str) -> BTreeSet<String> {
     let files = std::fs::read_dir(directory(path)).unwrap();
     let names = files.map(|f| f.unwrap().file_name().into_string().unwrap());
@@ -19,7 +19,7 @@ fn names(path: &str, extension: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The inputs that a fuzzer begins with: seeds of its own, and files of the tests.
+/// Returns the initial inputs of a fuzzer: its seeds, and files of the tests.
 fn inputs(target: &str) -> Vec<Vec<u8>> {
     let mut files = Vec::new();
     if let Ok(seeds) = std::fs::read_dir(directory("fuzz/seeds").join(target)) {
@@ -78,7 +78,7 @@ fn all_have_what_they_need_and_nothing_is_left_over() {
     }
 }
 
-/// What libFuzzer would refuse only when it is run: a line is `"…"`, with \\, \" and \xNN in it.
+/// libFuzzer would refuse an invalid one only at runtime: a line is `"…"`, with \\, \" and \xNN escapes.
 #[test]
 fn dictionaries_can_be_read() {
     for name in names("fuzz/dictionaries", ".dict") {
@@ -105,7 +105,7 @@ fn dictionaries_can_be_read() {
     }
 }
 
-/// All bodies over all that a fuzzer begins with, and each of it cut and changed at a few places.
+/// Runs all bodies over all initial inputs, and over each of them truncated and changed at a few places.
 #[test]
 fn seeds() {
     let mut rng = Rng::new(5);
@@ -127,7 +127,7 @@ fn seeds() {
     }
 }
 
-/// A small part of what a fuzzer does, so that no change to the library leaves a target broken.
+/// A small part of the work of a fuzzer, so that no change to the library breaks a target.
 #[test]
 fn bodies_take_anything() {
     let mut rng = Rng::new(7);

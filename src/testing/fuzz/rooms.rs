@@ -1,4 +1,4 @@
-//! What pages say in rooms and calls.
+//! Messages of pages in rooms and calls.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use crate::server::http::{Request, SocketOutput, WebSocketId};
 use crate::server::rooms::Rooms;
 use crate::server::rooms::forward::{Forwarder, LAYERS, Look, Verdict};
 
-/// Sockets that there are; what is said on others is said by nobody.
+/// Number of sockets; messages on others have no sender.
 const SOCKETS: u64 = 4;
 
-/// A line for each thing that happens: its first byte says what, and to which socket; the rest is what is said.
+/// One line per event: its first byte selects the event and the socket; the rest is the message.
 pub fn room_message(data: &[u8]) {
     let mut now = Instant::now();
     let config = CallsConfig {
@@ -35,7 +35,7 @@ pub fn room_message(data: &[u8]) {
             0 => {
                 let mut request = Request::new("GET", "/call/ws", ([127, 0, 0, 1], 1).into());
                 request.query = text.into_owned();
-                // A name is given once.
+                // A name is used once.
                 calls.socket_closed(socket, now);
                 calls.socket_opened(socket, &request, now);
             }
@@ -61,8 +61,8 @@ pub fn room_message(data: &[u8]) {
     }
 }
 
-/// Packets of a camera in layers, for a receiver whose layer changes: it begins with a keyframe, changes layers with
-/// one, and of the payload nothing but the numbers in the descriptor is changed.
+/// Packets of a simulcast camera, for a receiver whose layer changes: it starts and changes layers with a keyframe, and
+/// only the numbers in the payload descriptor are rewritten.
 pub fn room_media(data: &[u8]) {
     let mut bytes = Bytes(data);
     let codec = [Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Opus][usize::from(bytes.byte() & 3)];
@@ -102,7 +102,7 @@ pub fn room_media(data: &[u8]) {
         } else {
             assert_eq!(forwarder.switches, switches);
         }
-        // The first byte, the extension byte, and what follows the numbers.
+        // The first byte, the extension byte, and the part after the numbers.
         assert_eq!(sent.len(), payload.len());
         let changed = sent.iter().zip(payload).filter(|(a, b)| a != b).count();
         assert!(

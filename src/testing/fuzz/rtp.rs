@@ -8,7 +8,7 @@ use crate::proto::rtp::{
     SenderPacket, SourceEvent, StreamDescription, is_rtcp, read_rtcp,
 };
 
-/// A datagram, as RTP and as RTCP: what was understood is written so that it is understood the same.
+/// Parses a datagram as RTP and as RTCP: a parsed packet is written so that it parses the same again.
 pub fn rtp_packet(data: &[u8]) {
     for packet in read_rtcp(data) {
         if let SenderPacket::SenderReport(info) = packet {
@@ -20,7 +20,7 @@ pub fn rtp_packet(data: &[u8]) {
         return;
     };
     let written = packet.to_bytes().expect("what was read can be written");
-    // But for padding, it is what it was.
+    // The same as before, except for padding.
     assert!(written.len() <= data.len());
     assert_eq!(Packet::parse(&written).as_ref(), Ok(&packet));
     let mut sets = H264ParameterSets::default();
@@ -30,8 +30,7 @@ pub fn rtp_packet(data: &[u8]) {
     }
 }
 
-/// An SDP file, or a stream as said on a command line: what was understood is written so that it is
-/// understood the same.
+/// Parses an SDP file, or a stream from a command line: a parsed one is written so that it parses the same again.
 pub fn sdp_file(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -50,13 +49,13 @@ pub fn sdp_file(data: &[u8]) {
         let written = file.to_text();
         SdpFile::parse(&written).unwrap_or_else(|e| panic!("{e}: {written:?}"))
     };
-    // Defaults are spelled out when it is written; from then on it stays the same.
+    // Defaults are written explicitly; after that, the text is stable.
     let spelled_out = reread(&file);
     assert_eq!(file.streams.len(), spelled_out.streams.len());
     assert_eq!(reread(&spelled_out), spelled_out);
 }
 
-/// Datagrams of several senders, goodbyes and silences, and junk; what is taken is sent on.
+/// Datagrams of several senders, BYEs, silences and junk; accepted packets are forwarded.
 pub fn rtp_source(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = bytes.byte();
@@ -88,7 +87,7 @@ pub fn rtp_source(data: &[u8]) {
                 bye
             }
             step => {
-                // In sequence mostly, or with a leap.
+                // Mostly in sequence, sometimes with a jump.
                 let leap = if step == 2 { bytes.word() } else { 1 };
                 sequence[who] = sequence[who].wrapping_add(leap);
                 let length = usize::from(bytes.byte() % 32);

@@ -1,8 +1,8 @@
-//! Schedules of calls, faults and forgeries, from bytes.
+//! Schedules of calls, faults and forgeries, decoded from bytes.
 
 use crate::testing::sequence::Schedule;
 
-/// Bytes as a schedule ([`Schedule::from_bytes`]), played to its end. What it was is printed when it fails.
+/// Decodes a schedule ([`Schedule::from_bytes`]) and plays it to its end. It is printed if it fails.
 pub fn sequence(data: &[u8]) {
     struct Program(Schedule);
     impl Drop for Program {

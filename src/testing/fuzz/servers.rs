@@ -1,4 +1,4 @@
-//! Servers with real peers inside, on an event loop of their own: WHIP and WHEP, rooms, the door's connections.
+//! Servers with real peers, on an event loop of their own: WHIP and WHEP, rooms, HTTP connections.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -14,10 +14,10 @@ use crate::server::rooms::{Rooms, RoomsConfig};
 use crate::server::streams::{SourceConfig, Streams, StreamsConfig};
 use crate::server::whip::{WhipConfig, WhipServer};
 
-/// Things that happen in one run: each peer costs a millisecond.
+/// Maximum number of events per run: each peer costs a millisecond.
 const STEPS: usize = 24;
 
-/// Records, divided by a byte 0: the first byte says what happens, the rest is what is said.
+/// Iterates over records separated by zero bytes: the first byte selects the event, the rest is its data.
 fn records(data: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let records = data.split(|byte| *byte == 0).take(STEPS);
     records.filter_map(|r| r.split_first().map(|(what, rest)| (*what, rest)))
@@ -29,13 +29,13 @@ fn event_loop() -> Option<EventLoop> {
     EventLoop::new(LoopConfig::default().bind([loopback])).ok()
 }
 
-/// Returns `true` if the input has names of multicast DNS, which would be asked for in the network.
+/// Returns `true` if the input contains multicast DNS names, which would be resolved in the network.
 fn asks_the_network(data: &[u8]) -> bool {
     let data = data.to_ascii_lowercase();
     data.windows(6).any(|w| w == b".local")
 }
 
-/// Returns an offer of a peer of ours, with sound and a picture.
+/// Returns an offer of one of our peers, with audio and video.
 fn offer(net: &mut EventLoop, direction: Direction) -> String {
     let Ok(client) = net.add_peer(PeerConfig::default().include_loopback(true)) else {
         return String::new();
@@ -52,7 +52,8 @@ fn offer(net: &mut EventLoop, direction: Direction) -> String {
     offer
 }
 
-/// Returns a text with edits made to it: `from|to` replaces the first two `from`; a byte 1 divides edits.
+/// Returns the text with edits applied: `from|to` replaces the first two occurrences of `from`; a byte 1 separates
+/// edits.
 fn edited(text: &str, edits: &[u8]) -> String {
     let edits = String::from_utf8_lossy(edits);
     let mut text = text.to_owned();
@@ -66,8 +67,8 @@ fn edited(text: &str, edits: &[u8]) -> String {
     text
 }
 
-/// Sends requests to WHIP and WHEP, with peers: each is answered once, errors with a problem; sessions stay within
-/// their limit, and at the end none is left.
+/// Sends requests to WHIP and WHEP, with peers: each is answered once, errors have a problem document; sessions stay
+/// within their limit, and at the end none is left.
 pub fn whip_server(data: &[u8]) {
     whip_statuses(data);
 }
@@ -112,7 +113,7 @@ pub(super) fn whip_statuses(data: &[u8]) -> Vec<(&'static str, u16)> {
         let mut request = Request::new(method, &path, ([127, 0, 0, 1], 1).into());
         request.headers.push(("content-type".into(), kind.into()));
         request.headers.push(("if-match".into(), "*".into()));
-        // Raw, or a true offer with changes.
+        // Raw, or a valid offer with changes.
         request.body = match (what & 0x80, method) {
             (0, "POST") => {
                 let offer = &offers[usize::from(path.starts_with("/whep"))];
@@ -170,8 +171,8 @@ fn check_response(response: &Response) {
     assert!(body.len() < 64 * 1024);
 }
 
-/// Lets pages come and go in rooms, with peers: only open sockets are sent to, with JSON; the bytes sent are bounded by
-/// those that came and by time; at the end no room is left.
+/// Lets pages come and go in rooms, with peers: only open sockets receive messages, all in JSON; the number of bytes
+/// sent is bounded by received bytes and time; at the end no room is left.
 pub fn rooms_with_peers(data: &[u8]) {
     rooms_events(data);
 }
@@ -219,7 +220,7 @@ pub(super) fn rooms_events(data: &[u8]) -> Vec<String> {
             }
             4 => now += Duration::from_secs(u64::from(what & 15)),
             5..=8 => {
-                // A true answer to the last offer, with changes.
+                // A valid answer to the last offer, with changes.
                 let offer = socket.and_then(|s| Some((s, offers.get(&s)?.clone())));
                 if let Some((socket, offer)) = offer {
                     let message = answer(&mut net, &offer, rest);
@@ -265,7 +266,7 @@ pub(super) fn rooms_events(data: &[u8]) -> Vec<String> {
         }
         assert!(rooms.list().all(|room| room.participants <= 3));
     }
-    // Each step may cause an offer to each of three, of less than 16 KiB, and lists twice a second.
+    // Each step may cause an offer of less than 16 KiB to each of three, and lists twice a second.
     let seconds = now.duration_since(begin).as_secs() as usize;
     let most = 64 * came + STEPS * 3 * 16 * 1024 + (seconds + 5) * 2 * 3 * 4096;
     assert!(sent <= most, "{sent} bytes for {came}");
@@ -296,13 +297,13 @@ fn answer(net: &mut EventLoop, offer: &str, edits: &[u8]) -> String {
     serde_json::json!({ "event": "answer", "data": data }).to_string()
 }
 
-/// Opens connections to the door, with bytes in pieces, over time: bytes held are within the limit, each WebSocket is said
-/// to be closed once, and when all connections have ended nothing is held.
+/// Opens HTTP connections that send bytes in pieces, over time: memory is within the limit, each WebSocket is reported
+/// closed once, and after all connections have ended nothing is held.
 pub fn door(data: &[u8]) {
     door_counts(data);
 }
 
-/// Requests, WebSockets and messages that the door has given out.
+/// Number of requests, WebSockets and messages delivered.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub requests: usize,
@@ -385,7 +386,7 @@ pub(super) fn door_counts(data: &[u8]) -> Counts {
     counts
 }
 
-/// Lets the door work, and looks at what it gives out.
+/// Runs the HTTP port once, and checks its output.
 fn turn(
     door: &mut Door,
     now: Instant,
@@ -420,7 +421,7 @@ fn turn(
             }
         }
         let stats = door.stats();
-        // What one turn may read beyond the limit.
+        // The number of bytes that one turn may read beyond the limit.
         assert!(stats.held <= 20_000 + 4 * 160 * 1024, "{stats:?}");
         assert!(stats.connections <= 4 && stats.web_sockets <= 4);
     }

@@ -1,4 +1,4 @@
-//! Messages of STUN, invented by the fuzzer and signed for it.
+//! STUN messages created and signed on behalf of the fuzzer.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,7 +10,7 @@ use turn_types::stun::prelude::{MessageWrite, MessageWriteExt};
 
 use super::Bytes;
 
-/// A message that is being made.
+/// A message under construction.
 pub(super) struct Invented {
     message: MessageWriteVec,
     id: TransactionId,
@@ -24,8 +24,8 @@ impl Invented {
         Some(Self { message, id })
     }
 
-    /// Adds an attribute; the library refuses some a second time, or behind the signature. Signatures and the
-    /// fingerprint it wants to make itself.
+    /// Adds an attribute; the library refuses some duplicates, and attributes after the signature. Signatures and the
+    /// fingerprint are left to it.
     pub fn add(&mut self, kind: u16, value: &[u8]) {
         if matches!(kind, 0x0008 | 0x001C | 0x8028) {
             return;
@@ -34,7 +34,7 @@ impl Invented {
         let _ = self.message.add_attribute(&raw);
     }
 
-    /// Adds an address, XORed.
+    /// Adds an XORed address.
     pub fn add_address(&mut self, kind: u16, address: SocketAddr) {
         self.add(kind, &xored(address, u128::from(self.id)));
     }
@@ -43,7 +43,7 @@ impl Invented {
         let _ = self.message.add_message_integrity_with_key(key, algorithm);
     }
 
-    /// Up to three attributes of the fuzzer's.
+    /// Adds up to three attributes chosen by the fuzzer.
     pub fn add_some(&mut self, bytes: &mut Bytes<'_>) {
         for _ in 0..bytes.byte() % 4 {
             const KNOWN: [u16; 22] = [
@@ -85,7 +85,7 @@ fn xored(address: SocketAddr, id: u128) -> Vec<u8> {
     value
 }
 
-/// Public ones, private ones, and private ones in disguise.
+/// Public addresses, private ones, and disguised private ones.
 pub(super) fn any_address(bytes: &mut Bytes<'_>) -> SocketAddr {
     let v4 = [
         Ipv4Addr::new(1, 2, 3, 4),

@@ -1,4 +1,4 @@
-//! Connectivity checks and their answers, from who knows the passwords and from who does not.
+//! Connectivity checks and responses, with and without the right password.
 
 use std::net::SocketAddr;
 
@@ -11,8 +11,8 @@ use crate::proto::peer::crypto::open;
 use crate::proto::peer::{ChannelConfig, PeerConfig};
 use crate::testing::{Link, Node, Simulation, shared_certificate};
 
-/// STUN for a peer that shakes hands or is connected: requests and answers of any shape, with the right password or
-/// without. Who does not know it ends nothing; who does is one address of a few.
+/// STUN for a peer in its handshake or connected: requests and responses of any shape, with the right password or
+/// without. A source without the password cannot end the connection; one with it counts as one of a few addresses.
 pub fn stun_peer(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = bytes.byte();
@@ -21,7 +21,7 @@ pub fn stun_peer(data: &[u8]) {
     sim.record();
     let config = PeerConfig::default();
     let limit = config.limits.max_validated_addresses;
-    // Made by who can make one.
+    // Created now, while a crypto provider that can create one is active.
     let _ = shared_certificate();
     let (a, b) = open::wanted(|| sim.pair_with(config.clone(), config));
     let channel = sim.with(a, |p, now| {
@@ -124,7 +124,7 @@ fn key(password: &str) -> IntegrityKey {
     ShortTermCredentials::new(password.into()).make_key()
 }
 
-/// The ufrag and the password that a peer has said.
+/// Returns the ufrag and password of a peer.
 fn credentials(sim: &Simulation, node: Node) -> Option<(String, String)> {
     let sdp = sim.peer(node).local_description()?.sdp;
     let value = |name: &str| sdp.lines().find_map(|l| l.strip_prefix(name));

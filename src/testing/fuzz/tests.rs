@@ -45,7 +45,7 @@ fn seeds(name: &str, body: fn(&[u8])) -> usize {
     count
 }
 
-/// The seeds of what comes to the door, and each with every byte changed.
+/// The seeds for the HTTP port, and each of them with every byte changed.
 #[cfg(feature = "server")]
 #[test]
 fn door_seeds() {
@@ -80,8 +80,8 @@ fn door_seeds() {
     }
 }
 
-/// The seeds of servers with peers inside lead where they should: sessions begin, change and end; pages get offers, which
-/// they answer; requests and WebSockets come through the door.
+/// The seeds of servers with peers take effect: sessions start, change and end; pages receive offers and answer them;
+/// requests and WebSockets pass the HTTP port.
 #[cfg(feature = "server")]
 #[test]
 fn seeds_reach_the_servers() {
@@ -123,7 +123,7 @@ fn seeds_reach_the_servers() {
 
 #[test]
 fn datagrams_of_strangers_end_nothing() {
-    // Connected; a stranger sends junk, then copies of what was under way.
+    // Connected; an unauthenticated source sends junk, then copies of earlier datagrams.
     let mut schedule = vec![7, 0, 3, b'a', b'b', b'c'];
     for index in 0..20 {
         schedule.extend([4, 0, index, 0]);
@@ -131,22 +131,22 @@ fn datagrams_of_strangers_end_nothing() {
     peer_datagrams(&schedule);
 }
 
-/// A flight of the handshake with one record in its middle damaged: the rest of it must neither be
-/// acknowledged without end nor cost the connection.
+/// A handshake flight with one record in its middle damaged: the rest of it must neither be acknowledged endlessly nor
+/// cost the connection.
 #[test]
 fn a_gap_in_a_handshake_flight() {
     use crate::proto::peer::ConnectionState;
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    // Before that is the ServerHello, which nothing protects.
+    // Before that is the ServerHello, which is not protected.
     for at in (130..700).step_by(30) {
         let mut sim = Simulation::new(3, Link::default());
         let (a, b) = sim.pair();
         let flight: Rc<RefCell<Option<Transmit>>> = Rc::default();
         let kept = Rc::clone(&flight);
         sim.set_filter(move |transmit| {
-            // A handshake record with a ServerHello, and what follows it.
+            // A handshake record with a ServerHello, and the records after it.
             let is_it = transmit.contents[0] == 22 && transmit.contents.get(13) == Some(&2);
             let is_first = is_it && kept.borrow().is_none();
             if is_first {
@@ -183,7 +183,7 @@ fn a_gap_in_a_handshake_flight() {
     }
 }
 
-/// An impolite peer with an offer under way ignores another, but not the time, nor that it is closed.
+/// An impolite peer with a pending offer ignores another one, but not the time, nor being closed.
 #[test]
 fn an_ignored_offer() {
     let mut sim = Simulation::new(4, Link::default());
@@ -198,7 +198,7 @@ fn an_ignored_offer() {
     assert_eq!(receive(&mut sim), Err(PeerError::Closed));
 }
 
-/// Real descriptions and the seeds, damaged at random places: nothing of it may panic.
+/// Real descriptions and the seeds, damaged at random places: none of them may cause a panic.
 #[test]
 fn damaged_descriptions_are_explained() {
     let mut rng = Rng::new(11);
@@ -237,8 +237,9 @@ fn damaged_descriptions_are_explained() {
     }
 }
 
-/// Descriptions of all makes with lines lost, doubled, in another place, of another description, and damaged: the core can
-/// read what it gets of them, and answers fit. `LOOPRTC_ROUNDS` in the environment asks for more than a test should take.
+/// Descriptions of all implementations with lines removed, duplicated, moved, taken from another description, and
+/// damaged: the core can read the part passed to it, and answers fit. The environment variable `LOOPRTC_ROUNDS` asks
+/// for more rounds than a test should take.
 #[test]
 fn damaged_descriptions_are_answered_or_refused() {
     let rounds = std::env::var("LOOPRTC_ROUNDS")
@@ -290,7 +291,7 @@ fn damaged_descriptions_are_answered_or_refused() {
                         lines[from] = chars.into_iter().collect();
                     }
                     5 => lines[from] = lines[from].chars().take(below(20)).collect(),
-                    // A number is another one.
+                    // A number is changed.
                     _ => {
                         let number = below(300).to_string();
                         let mut words: Vec<&str> = lines[from].split(' ').collect();
@@ -308,7 +309,7 @@ fn damaged_descriptions_are_answered_or_refused() {
     }
 }
 
-/// The seeds of what WHIP brings.
+/// The seeds of WHIP's parsers.
 #[cfg(feature = "server")]
 #[test]
 fn whip_seeds() {

@@ -17,8 +17,8 @@ const UNIX: u64 = 1_800_000_000;
 const CLIENTS: u8 = 4;
 const LIMIT: usize = 3;
 
-/// Requests with and without the right key, data, and time: nothing goes to an address that is not public, nor to a
-/// client that has proved nothing more than it is allowed; relays are closed once, and at the end all is free.
+/// Requests with and without the right key, data, and time: nothing is sent to an address that is not public, nor more
+/// than allowed to a client that has proved nothing; relays are closed once, and at the end everything is released.
 pub fn turn_server(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = bytes.byte();
@@ -65,14 +65,14 @@ struct World {
     open: Vec<RelayId>,
     opening: Vec<RelayId>,
     nonces: HashMap<Client, String>,
-    /// Bytes from and to each address.
+    /// Number of bytes from and to each address.
     traffic: HashMap<IpAddr, (usize, usize)>,
     signed: [bool; CLIENTS as usize],
     courtesy: u32,
     ids: u128,
 }
 
-/// The last two share an address, one of them by a stream.
+/// The last two share an address, one of them over a stream.
 fn client(n: u8) -> Client {
     let link = match n {
         3 => Link::Stream(1),
@@ -129,7 +129,7 @@ impl World {
                 self.server.handle_input(Input::Timeout, self.now);
             }
             6 if n == 3 => self.server.handle_input(Input::Closed(client), self.now),
-            // The sockets take their time.
+            // Opening a socket takes time.
             7 => {
                 if let Some(relay) = self.opening.pop() {
                     let result = match control & 0x30 {
@@ -261,7 +261,7 @@ impl World {
         );
     }
 
-    /// All sockets open or fail, and nobody refreshes anything.
+    /// All sockets open or fail, and nothing is refreshed.
     fn end(&mut self) {
         for relay in std::mem::take(&mut self.opening) {
             let result = Err("no port is free".to_owned());

@@ -1,15 +1,15 @@
-//! What WHIP and WHEP bring: SDP fragments, `Link` headers, URLs.
+//! Input of WHIP and WHEP: SDP fragments, `Link` headers, URLs.
 
 use crate::signaling::whip::sdpfrag::{MAX_CANDIDATES, SdpFragment};
 use crate::signaling::whip::{Url, link};
 
-/// What a restart is applied to.
+/// The offer that a restart is applied to.
 const OFFER: &str = "v=0\r\no=- 1 2 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
     m=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\na=ice-ufrag:aaaa\r\na=ice-pwd:aaaaaaaaaaaaaaaaaaaaaa\r\n\
     a=candidate:1 1 udp 1 192.0.2.1 5 typ host\r\na=end-of-candidates\r\na=sendonly\r\n";
 
-/// An SDP fragment: what was understood is written so that it is understood the same, and brings nothing but
-/// credentials into a description.
+/// Parses an SDP fragment: a parsed one is written so that it parses the same again, and adds only credentials to a
+/// description.
 pub fn sdpfrag(data: &[u8]) {
     let mut fragment = match SdpFragment::parse(data) {
         Ok(fragment) => fragment,
@@ -24,7 +24,7 @@ pub fn sdpfrag(data: &[u8]) {
         kept.map(str::to_owned).collect()
     };
     assert_eq!(lines(&applied), lines(OFFER));
-    // Those of no use are only counted.
+    // Unusable ones are only counted.
     fragment.unknown_candidates = 0;
     let written = fragment.to_text();
     let is_empty = written.is_empty();
@@ -34,8 +34,8 @@ pub fn sdpfrag(data: &[u8]) {
     }
 }
 
-/// `Link` headers and URLs: ICE servers that were understood are written so that they are understood the same, and
-/// no reference leads to another scheme.
+/// Parses `Link` headers and URLs: parsed ICE servers are written so that they parse the same again, and no reference
+/// leads to another scheme.
 pub fn link_header(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;

@@ -1,24 +1,24 @@
-//! What data channels have promised, and what has come.
+//! Guarantees of data channels, and the messages received.
 
 use std::collections::HashMap;
 
 use super::step::Promise;
 use crate::proto::peer::{ChannelConfig, ChannelId, Message};
 
-/// What one side sends on a channel, and what the other has heard.
+/// Messages that one side sends on a channel, and those received by the other.
 pub(super) struct Flow {
     pub from: usize,
     pub to: usize,
     pub channel: ChannelId,
-    /// The channel's label, by which the other side knows it.
+    /// The channel's label, which identifies it on the other side.
     pub label: String,
     ordered: bool,
     pub reliable: bool,
-    /// What was accepted and has not come, by number.
+    /// Messages accepted and not yet received, by number.
     waiting: Vec<(u32, Message)>,
     pub accepted: u32,
     pub received: u32,
-    /// Somebody has closed it; then the rest may be missing.
+    /// Set once the channel was closed; the rest may be missing.
     pub closed: bool,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn config(label: &str, promise: Promise) -> ChannelConfig {
     }
 }
 
-/// Message `number` of a flow: it tells all over which one it is, and now and then where.
+/// Returns message `number` of a flow: its contents identify it, and at intervals the position.
 fn message(number: u32, size: usize) -> Message {
     if size == 0 {
         return Message::Text(match number % 2 {
@@ -65,7 +65,7 @@ fn message(number: u32, size: usize) -> Message {
 }
 
 impl Flows {
-    /// A name for the next channel.
+    /// Returns a label for the next channel.
     pub fn next_label(&mut self, side: usize) -> String {
         self.made += 1;
         format!("{}-{}", ["a", "b", "c", "d"][side], self.made)
@@ -75,7 +75,7 @@ impl Flows {
         self.made
     }
 
-    /// From here on, what this side sends on that channel is one flow.
+    /// Registers a flow for the messages that this side sends on the channel from now on.
     pub fn know(&mut self, from: usize, to: usize, channel: ChannelId, config: &ChannelConfig) {
         let name = Name {
             label: config.label.clone(),
@@ -98,7 +98,7 @@ impl Flows {
         });
     }
 
-    /// A channel of theirs that was closed before anybody could ask for its name.
+    /// Ignores a remote channel that was closed before its label could be read.
     pub fn ignore(&mut self, side: usize, channel: ChannelId) {
         let name = Name {
             label: String::new(),
@@ -155,14 +155,14 @@ impl Flows {
 }
 
 impl Flow {
-    /// Bytes of messages that have not come yet.
+    /// Returns the number of bytes of messages not yet received.
     pub fn held(&self) -> usize {
         let all = self.waiting.iter();
         all.map(|(_, m)| m.as_bytes().len() + size_of::<(u32, Message)>())
             .sum()
     }
 
-    /// The next message to send.
+    /// Returns the next message to send.
     pub fn next(&self, size: usize) -> Message {
         message(self.accepted, size)
     }
@@ -192,7 +192,7 @@ impl Flow {
                 self.waiting[at].0
             );
         }
-        // What was before it does not come any more.
+        // Earlier messages will not be received any more.
         self.waiting.drain(..=at);
     }
 }

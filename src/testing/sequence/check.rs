@@ -1,4 +1,4 @@
-//! What has to hold: after each step, when all is well again, and when all is over.
+//! Invariants: after each step, after recovery, and after the end.
 
 use super::report::Report;
 use super::world::World;
@@ -6,15 +6,15 @@ use crate::proto::net::Protocol;
 use crate::proto::peer::{ConnectionState, PeerEvent};
 use crate::testing::Link;
 
-/// How long a closed peer may go on sending: it gives its allocations back, in milliseconds.
+/// Maximum time for which a closed peer may continue to send, to release its allocations, in milliseconds.
 const FAREWELL: u64 = 5_100;
 
-/// Timeouts a second of a peer that nothing happens to: the core's bandwidth estimation has the most, some 60, and two
-/// more for each datagram of padding that it sends.
+/// Maximum timeouts per second of an idle peer: the core's bandwidth estimation causes most, about 60, and two more for
+/// each padding datagram that it sends.
 const QUIET_TIMEOUTS: u64 = 100;
 
 impl World {
-    /// Takes what the peers have to say, and looks at them.
+    /// Handles the events of the peers, and checks their state.
     pub(super) fn look(&mut self) {
         for side in 0..self.seats.len() {
             while let Some(event) = self.sim.next_event(self.seats[side].node) {
@@ -29,7 +29,7 @@ impl World {
         self.report.held = self.report.held.max(self.held());
     }
 
-    /// Bytes that the world itself holds, so that what is left of all bytes is the peers' and the server's.
+    /// Returns the number of bytes held by the simulation itself, to be subtracted from the total memory.
     fn held(&self) -> u64 {
         let messages = self.flows.list.iter().map(|f| f.held());
         let sum = messages.sum::<usize>() + self.sim.held();
@@ -124,7 +124,7 @@ impl World {
         }
     }
 
-    /// The network is put right and all that waits has its time; then all is closed.
+    /// Restores the network and waits until everything has been delivered, then closes all peers.
     pub(super) fn finish(mut self) -> Report {
         self.report.closed = u64::from(self.seats.iter().any(|s| s.closed.is_some()));
         self.settle();
@@ -151,7 +151,7 @@ impl World {
         for seat in 0..self.seats.len() {
             self.sim.unplug(self.seats[seat].node, false);
         }
-        // SCTP asks for an association after 3, 6, 12, 24, 48, 60, 60 s, rarely so many times.
+        // SCTP retries after 3, 6, 12, 24, 48, 60, 60 s, rarely so many times.
         for _ in 0..60 {
             self.run(4_000);
             self.look();
@@ -161,7 +161,7 @@ impl World {
         }
     }
 
-    /// Nothing more is going to happen by itself.
+    /// Returns `true` if nothing more will happen by itself.
     fn is_settled(&self) -> bool {
         let sides = 0..self.seats.len();
         let is_final = |side: usize| {
@@ -189,7 +189,7 @@ impl World {
     fn check_settled(&mut self) {
         let pairs = (0..self.seats.len()).step_by(2);
         let pairs = pairs.map(|pair| [pair, pair + 1]);
-        // All of them now: time goes on while one of them is watched.
+        // All pairs together: time advances while one of them is checked.
         pairs.clone().for_each(|pair| self.check_pair(pair));
         for pair in pairs {
             if self.is_orderly && self.is_up(pair) {
@@ -229,8 +229,8 @@ impl World {
         if !(self.is_orderly && is_up) {
             return;
         }
-        // The core uses a stream again while the other side's reset of it is not acknowledged, and loses the channel
-        // that is made on it (docs/upstream.md).
+        // The core reuses a stream before the remote peer has acknowledged its reset, and loses the channel created on
+        // it (docs/upstream.md).
         let is_reused = !self.is_gentle && self.flows.any_closed();
         for flow in self.flows.list.iter().filter(|f| sides.contains(&f.from)) {
             let (sent, got) = (flow.accepted, flow.received);
@@ -252,7 +252,7 @@ impl World {
         }
     }
 
-    /// Who has nothing to do is seldom woken.
+    /// Checks that idle peers are rarely woken.
     fn check_quiet(&mut self, sides: [usize; 2]) {
         let nodes = sides.map(|s| self.seats[s].node);
         let sent = |w: &Self, n| w.sim.peer(n).stats().datagrams_sent;
@@ -269,7 +269,7 @@ impl World {
         }
     }
 
-    /// All is closed, and nothing may be left of it.
+    /// Checks that nothing is left after everything was closed.
     fn end(&mut self) {
         for side in 0..self.seats.len() {
             self.with(side, |p, now| p.close(now));
@@ -285,7 +285,7 @@ impl World {
         #[cfg(feature = "turn-server")]
         if let Some(turn) = &self.turn {
             let left = turn.allocations();
-            // An answer that was lost on the way leaves one that its client does not know of; it runs out.
+            // A lost answer leaves an allocation that its client does not know of; it expires.
             if self.is_gentle {
                 assert_eq!(left, 0, "allocations of closed peers");
             }

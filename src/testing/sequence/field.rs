@@ -1,4 +1,4 @@
-//! What steps are made of, as text and as bytes.
+//! Values in steps, as text and as bytes.
 
 use std::fmt::{self, Write};
 
@@ -7,14 +7,14 @@ use super::super::bytes::Bytes;
 /// A value in a step.
 pub(super) trait Field: Sized + fmt::Display {
     fn read(text: &str) -> Option<Self>;
-    /// What it is in a program that does not say, because it is older.
+    /// Returns the value used if an older program lacks this field.
     fn absent() -> Option<Self> {
         None
     }
     fn decode(bytes: &mut Bytes<'_>) -> Self;
-    /// So that `decode` gives it back, or what is nearest to it.
+    /// Encodes the value so that `decode` returns it, or the nearest one possible.
     fn encode(&self, out: &mut Vec<u8>);
-    /// Simpler ones, the simplest first. None is as complicated as this one.
+    /// Returns simpler values, the simplest first. All are less complex than this one.
     fn simpler(&self) -> Vec<Self>;
 }
 
@@ -43,7 +43,7 @@ macro_rules! numbers {
             }
 
             fn simpler(&self) -> Vec<Self> {
-                // Only smaller ones: they fit.
+                // Only smaller values: they fit the type.
                 smaller(u32::from(*self)).into_iter().map(|n| n as $type).collect()
             }
         }
@@ -55,7 +55,7 @@ numbers! {
     u16, word, 2;
 }
 
-/// Declares numbers that a byte or two stand for in a way of their own.
+/// Declares numbers encoded by one or two bytes on a scale of their own.
 macro_rules! scaled {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
@@ -71,16 +71,16 @@ macro_rules! scaled {
 }
 
 scaled! {
-    /// Milliseconds: a byte up to 191 is half as many, above that they grow with the square, up to 16 s.
+    /// Milliseconds: a byte up to 191 is that number; larger ones grow with the square, up to 16 s.
     Ms;
-    /// Bytes of a message: small ones more often, up to 256 KiB.
+    /// Size of a message in bytes: small ones are more frequent; up to 256 KiB.
     Size;
 }
 
 impl Field for Ms {
     fn read(text: &str) -> Option<Self> {
         let ms: u32 = text.parse().ok()?;
-        // A program may wait longer than the fuzzer makes it, but not for ever.
+        // A program may wait longer than the fuzzer can, up to an hour.
         (ms <= 3_600_000).then_some(Self(ms))
     }
 
@@ -132,7 +132,7 @@ impl Field for Size {
     }
 }
 
-/// Declares a choice of words. The first is the simplest; one that stands several times is chosen as often.
+/// Declares a choice of words. The first is the simplest; repeated ones are chosen that many times as often.
 macro_rules! choices {
     ($($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal * $weight:literal,)* })*) => {$(
         $(#[$doc])*
@@ -186,7 +186,7 @@ macro_rules! choices {
 }
 pub(super) use choices;
 
-/// A peer, by its letter. In a world of two `c` and `d` are `a` and `b`.
+/// A peer, by its letter. In a setup with two peers, `c` and `d` are `a` and `b`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Side(pub u8);
 
@@ -211,16 +211,16 @@ impl Field for Side {
     }
 
     fn simpler(&self) -> Vec<Self> {
-        // Another side is not simpler, but the other pair is not needed then.
+        // Another side is no simpler, but the other pair is then not needed.
         self.0.checked_sub(2).map(Self).into_iter().collect()
     }
 }
 
-/// Bytes that are sent as they are, or changes to some.
+/// Bytes that are sent unchanged, or changes to some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob(pub Vec<u8>);
 
-/// Bytes in one blob.
+/// Maximum number of bytes in a blob.
 const MAX_BLOB: usize = 1_500;
 
 impl fmt::Display for Blob {
@@ -249,7 +249,7 @@ impl Field for Blob {
 
     fn decode(bytes: &mut Bytes<'_>) -> Self {
         let length = usize::from(bytes.byte());
-        // Short ones more often.
+        // Short blobs are more frequent.
         let length = if length < 0xc0 {
             length % 24
         } else {
@@ -270,7 +270,7 @@ impl Field for Blob {
     }
 }
 
-/// Which of the next 16 datagrams are dropped, the first one first.
+/// A mask of the next 16 datagrams to drop, the first one in the lowest bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mask(pub u16);
 

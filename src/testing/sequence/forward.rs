@@ -1,4 +1,4 @@
-//! Two peers of two pairs that are one application: what comes to one goes out by the other.
+//! Two peers of two pairs that are one application: what one of them receives is sent by the other.
 
 use super::step::{Kind, Promise};
 use super::world::World;
@@ -8,7 +8,7 @@ use crate::proto::peer::{
 };
 
 impl World {
-    /// Something for either pair to send.
+    /// Opens a channel and a track on either pair.
     pub(super) fn prepare_to_forward(&mut self) {
         self.open(2, Promise::Reliable);
         for side in [0, 2] {
@@ -16,7 +16,7 @@ impl World {
         }
     }
 
-    /// By whom goes on what comes to this side, if anybody.
+    /// Returns the peer that forwards what this side receives, if any.
     pub(super) fn passes_to(&self, side: usize) -> Option<usize> {
         (self.forwards && matches!(side, 1 | 2)).then_some(side ^ 3)
     }
@@ -25,12 +25,12 @@ impl World {
         let from = Self::partner(side);
         self.media.received(from, data);
         self.report.layers += u64::from(rid.is_some());
-        // Who has written it first sits at the far end of the other pair.
+        // The original sender is at the far end of the other pair.
         let is_passed_on = self.forwards && self.media.is_passed_on(from ^ 2, data);
         self.report.forwarded += u64::from(is_passed_on);
     }
 
-    /// By the first channel that is open.
+    /// Sends a message on the first open channel.
     pub(super) fn pass_on_message(&mut self, to: usize, message: Message) {
         let mut flows = self.flows.list.iter();
         let found = flows.position(|f| f.from == to && self.flows.is_open(to, f.channel));
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    /// The first track of the same kind that is bound. Of layers only the first goes on.
+    /// Returns the first bound track of the same kind. Only the first layer is forwarded.
     fn way_out(
         &self,
         from: usize,
@@ -117,7 +117,7 @@ impl World {
         peer.transceiver(track).map(|t| t.kind)
     }
 
-    /// Whoever sends is asked in his turn.
+    /// Passes on a keyframe request to all senders.
     pub(super) fn pass_on_keyframe_request(&mut self, to: usize) {
         let peer = self.sim.peer(self.seats[to].node);
         let mut tracks = peer.transceivers().into_iter();

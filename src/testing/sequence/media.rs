@@ -4,20 +4,20 @@ use std::collections::{HashMap, HashSet};
 
 use crate::proto::peer::TransceiverId;
 
-/// What each side has written.
+/// Media that each side has written.
 pub(super) struct Media {
     written: Vec<HashSet<Vec<u8>>>,
     pub frames: u64,
     bytes: u64,
     size: u64,
     pub tracks: usize,
-    /// RTP packets instead of frames.
+    /// Set if tracks carry RTP packets instead of frames.
     pub packets: bool,
-    /// What was written to: side, track and layer.
+    /// Streams that were written: side, track and layer.
     streams: HashSet<(usize, TransceiverId, usize)>,
-    /// Sequence numbers of what was written, by side, track and layer.
+    /// Sequence numbers of packets written, by side, track and layer.
     pub numbers: HashMap<(usize, TransceiverId, usize), u16>,
-    /// So many layers have these tracks.
+    /// Number of layers of these tracks.
     pub layers: HashMap<(usize, TransceiverId), usize>,
 }
 
@@ -36,7 +36,7 @@ impl Media {
         }
     }
 
-    /// Streams that were written to, and bytes of media.
+    /// Returns the number of streams written, and of their bytes.
     pub fn sizes(&self) -> (u64, u64) {
         (self.streams.len() as u64, self.size)
     }
@@ -45,7 +45,7 @@ impl Media {
         self.layers.contains_key(&(side, track))
     }
 
-    /// That has been written.
+    /// Records that this was written.
     pub fn wrote(&mut self, stream: (usize, TransceiverId, usize), data: &[u8]) {
         let (side, ..) = stream;
         self.streams.insert(stream);
@@ -54,17 +54,17 @@ impl Media {
         self.written[side].insert(data.to_vec());
     }
 
-    /// Whether what this side has written was written by that one before.
+    /// Returns `true` if the data written by this side was written by the other one before.
     pub fn is_passed_on(&self, by: usize, data: &[u8]) -> bool {
         self.written.get(by).is_some_and(|w| w.contains(data))
     }
 
-    /// Bytes of all that was written.
+    /// Returns the number of bytes of all that was written.
     pub fn held(&self) -> u64 {
         self.bytes
     }
 
-    /// A frame has come that this side should have written.
+    /// Checks that a received frame was written by the sender.
     pub fn received(&mut self, from: usize, data: &[u8]) {
         let (length, head) = (data.len(), &data[..data.len().min(12)]);
         assert!(

@@ -1,69 +1,69 @@
-//! What has been seen in schedules: a simulation in which nothing happens would find nothing.
+//! Statistics of schedules, to ensure that simulations exercise what they should.
 
 use super::step::Step;
 use crate::proto::peer::{ConnectionState, PeerEvent};
 
-/// What has been seen in one schedule, or in many.
+/// Statistics of one schedule, or of many.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// Schedules.
+    /// Number of schedules.
     pub schedules: u64,
-    /// Steps taken.
+    /// Number of steps taken.
     pub steps: u64,
-    /// Of each kind, in the order of their names.
+    /// Number of steps of each kind, in the order of their names.
     pub(super) kinds: Counts<{ Step::NAMES.len() }>,
-    /// Events of the peers, in the order of [`EVENTS`].
+    /// Number of events of the peers, in the order of [`EVENTS`].
     pub(super) events: Counts<{ EVENTS.len() }>,
-    /// Those in which both peers of the first pair were connected at some time.
+    /// Number of schedules in which both peers of the first pair were connected at some time.
     pub connected: u64,
-    /// Those in which a path went through a relay.
+    /// Number of schedules in which a connection used a relay.
     pub relayed: u64,
-    /// Those in which a NAT stood before a connected peer.
+    /// Number of schedules in which a connected peer was behind a NAT.
     pub behind_nat: u64,
-    /// ICE generations beyond the first, of all peers.
+    /// Number of ICE restarts, over all peers.
     pub restarts: u64,
-    /// Those in which a peer was closed before the end.
+    /// Number of schedules in which a peer was closed before the end.
     pub closed: u64,
-    /// Messages that came on channels.
+    /// Number of messages received on channels.
     pub messages: u64,
-    /// Frames that came.
+    /// Number of frames received.
     pub frames: u64,
-    /// RTP packets that came.
+    /// Number of RTP packets received.
     pub packets: u64,
-    /// Of frames and packets, those of a layer.
+    /// Number of frames and packets that belonged to a layer.
     pub layers: u64,
-    /// Those in which both peers of the first pair were connected by ICE-TCP.
+    /// Number of schedules in which both peers of the first pair were connected by ICE-TCP.
     pub by_tcp: u64,
-    /// Those in which one of the connected peers was ICE-lite.
+    /// Number of schedules in which one of the connected peers was ICE-lite.
     pub lite: u64,
-    /// Sleeps from which two peers found together again.
+    /// Number of suspends after which two peers reconnected.
     pub woken: u64,
-    /// Messages, frames and packets passed on from one pair to the other, and arrived there.
+    /// Number of messages, frames and packets forwarded between the pairs and received.
     pub forwarded: u64,
-    /// Datagrams that were forged.
+    /// Number of forged datagrams.
     pub forged: u64,
-    /// Simulated milliseconds.
+    /// Simulated time, in milliseconds.
     pub simulated_ms: u64,
-    /// What the simulation has done: datagrams, signaling, timeouts.
+    /// Number of steps of the simulation: datagrams, signaling, timeouts.
     pub simulation_steps: u64,
-    /// Bytes that the world held at most, beside its peers.
+    /// Maximum number of bytes held by the simulation itself.
     pub held: u64,
-    /// Peers.
+    /// Number of peers.
     pub peers: u64,
-    /// Streams of media: those that were written to, layers one by one.
+    /// Number of media streams written; layers are counted separately.
     pub streams: u64,
-    /// Bytes of frames and packets that were written.
+    /// Number of bytes of frames and packets written.
     pub media_bytes: u64,
-    /// Bytes that all of them may have waiting to be sent.
+    /// Maximum number of bytes that all peers may have waiting to be sent.
     pub send_buffers: u64,
 }
 
-/// So many of each kind.
+/// A counter for each of `N` kinds.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Counts<const N: usize>(pub [u64; N]);
 
-/// Their sum: `Report::counts` has them one by one.
+/// Formats the sum; `Report::counts` has the single counters.
 impl<const N: usize> std::fmt::Debug for Counts<N> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().sum::<u64>().fmt(f)
@@ -81,7 +81,7 @@ macro_rules! events {
     ($($pattern:pat => $name:literal,)*) => {
         const EVENTS: &[&str] = &[$($name,)*];
 
-        /// The place of an event in `EVENTS`.
+        /// Returns the index of an event in `EVENTS`.
         fn kind_of(event: &PeerEvent) -> Option<usize> {
             let name = match event {
                 $($pattern => $name,)*
@@ -125,7 +125,7 @@ impl Report {
         }
     }
 
-    /// How often each kind of step was taken, and each kind of event was seen.
+    /// Iterates over the number of steps and events of each kind.
     pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let steps = Step::NAMES.iter().copied().zip(self.kinds.0);
         steps.chain(EVENTS.iter().copied().zip(self.events.0))

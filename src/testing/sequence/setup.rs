@@ -1,4 +1,4 @@
-//! How the peers of a schedule are configured.
+//! Configuration of a schedule's peers.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::testing::NatKind;
 #[cfg(feature = "turn-server")]
 use crate::testing::TurnServer;
 
-/// Where the STUN and TURN server is.
+/// Address of the STUN and TURN server.
 pub(super) const SERVER: ([u8; 4], u16) = ([198, 51, 100, 1], 3478);
 
 pub(super) fn nat_kind(nat: Nat) -> Option<NatKind> {
@@ -23,7 +23,7 @@ pub(super) fn nat_kind(nat: Nat) -> Option<NatKind> {
     }
 }
 
-/// What one side can do, by its place in its pair.
+/// Network access of one side, by its place in its pair.
 pub(super) struct Access {
     pub nat: Nat,
     pub has_turn: bool,
@@ -43,7 +43,7 @@ impl Access {
             lite,
             ..
         } = setup;
-        // Where nothing but ICE-TCP gets through, the server tells addresses and nothing else.
+        // Where only ICE-TCP is possible, the server provides STUN only.
         let has_turn = cfg!(feature = "turn-server") && *turn == Mostly::Yes && *tcp != Tcp::Only;
         let lite = *lite == [Lite::A, Lite::B][place];
         let is_only = [RelayOnly::A, RelayOnly::B][place] == *relay_only;
@@ -109,7 +109,7 @@ pub(super) fn config(setup: &Setup, access: &Access) -> PeerConfig {
             max_channels: 8,
             max_send_buffer: 100_000,
             max_media_buffer: 20_000,
-            // As many as are made, and one for channels.
+            // As many as are created, and one for channels.
             max_m_lines: 9,
             max_validated_addresses: 4,
             ..Limits::default()

@@ -1,4 +1,4 @@
-//! Failing schedules, and short ones that fail in the same way.
+//! Failures of schedules, and their minimization.
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use super::{Report, Schedule};
 use crate::proto::peer::panic_text;
 
-/// How a schedule has failed.
+/// A failure of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What was said.
+    /// The panic message.
     pub message: String,
-    /// In which file and line.
+    /// File and line of the panic.
     pub place: String,
 }
 
@@ -22,11 +22,11 @@ thread_local! {
     static IS_QUIET: RefCell<bool> = const { RefCell::new(false) };
 }
 
-/// Plays a schedule, without a word about how it fails.
+/// Plays a schedule; a failure is not printed.
 ///
 /// # Errors
 ///
-/// How it failed.
+/// Returns the failure.
 pub fn failure(schedule: &Schedule) -> Result<Report, Failure> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -56,12 +56,12 @@ pub fn failure(schedule: &Schedule) -> Result<Report, Failure> {
     })
 }
 
-/// The shortest and simplest that fails at the same place and can be found in this time.
+/// Returns the shortest and simplest schedule found in this time that fails at the same place.
 ///
-/// What DTLS and SCTP draw cannot be seeded, so that not every schedule fails every time: each is played up to
-/// `tries` times.
+/// Random values of DTLS and SCTP cannot be seeded, so not every schedule fails each time: each is played up to `tries`
+/// times.
 pub fn shrink(schedule: &Schedule, how: &Failure, tries: usize, time: Duration) -> Schedule {
-    // The one place in here where real time counts: somebody waits for it.
+    // The only use of real time in simulations: a person waits for the result.
     let end = Instant::now() + time;
     let mut shrinker = Shrinker {
         best: schedule.clone(),
@@ -69,7 +69,7 @@ pub fn shrink(schedule: &Schedule, how: &Failure, tries: usize, time: Duration) 
         tries: tries.max(1),
         end,
     };
-    // What was found simpler may make another step superfluous.
+    // A simplification may make another step unnecessary.
     while shrinker.fewer() | shrinker.simpler() {
         if Instant::now() >= end {
             break;
@@ -86,7 +86,7 @@ struct Shrinker {
 }
 
 impl Shrinker {
-    /// Takes this one if it fails, too.
+    /// Keeps this schedule if it fails as well.
     fn take(&mut self, schedule: Schedule) -> bool {
         let fails = (0..self.tries).any(|_| {
             Instant::now() < self.end && failure(&schedule).is_err_and(|f| f.place == self.place)
@@ -97,12 +97,12 @@ impl Shrinker {
         fails
     }
 
-    /// Leaves out steps, in large pieces first.
+    /// Removes steps, in large groups first.
     fn fewer(&mut self) -> bool {
         let mut found = false;
         let mut length = self.best.steps.len().div_ceil(2);
         while length > 0 {
-            // From the end, where what comes after the failure is.
+            // From the end, where the steps after the failure are.
             let mut from = self.best.steps.len();
             while from > 0 {
                 from = from.saturating_sub(length);
@@ -119,7 +119,7 @@ impl Shrinker {
         found
     }
 
-    /// Makes what is left simpler.
+    /// Simplifies the remaining steps.
     fn simpler(&mut self) -> bool {
         let mut found = false;
         let mut again = true;

@@ -1,4 +1,4 @@
-//! The steps of a schedule: what they are called, as text and as bytes.
+//! The steps of a schedule, and their text and byte forms.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use super::super::bytes::Bytes;
 use super::field::{Blob, Field, Mask, Ms, Side, Size, choices};
 
 choices! {
-    /// What stands before a peer.
+    /// The NAT in front of a peer.
     Nat {
         None = "none" * 6,
         FullCone = "full-cone" * 2,
@@ -19,24 +19,24 @@ choices! {
         No = "no" * 1,
         Yes = "yes" * 1,
     }
-    /// Yes, seldom.
+    /// Yes, rarely.
     Rarely {
         No = "no" * 7,
         Yes = "yes" * 1,
     }
-    /// No, seldom.
+    /// No, rarely.
     Mostly {
         No = "no" * 1,
         Yes = "yes" * 3,
     }
-    /// Who uses relays only.
+    /// The sides that use relays only.
     RelayOnly {
         Nobody = "nobody" * 9,
         A = "a" * 1,
         B = "b" * 1,
         Both = "both" * 2,
     }
-    /// Who may use ICE-TCP, and whether anything else gets through.
+    /// The sides that may use ICE-TCP, and whether other paths exist.
     Tcp {
         Nobody = "nobody" * 12,
         Both = "both" * 1,
@@ -44,13 +44,13 @@ choices! {
         BLetsIn = "b-lets-in" * 1,
         Only = "only" * 2,
     }
-    /// Who is ICE-lite (RFC 8445 §2.5): on a public address, and looks for no path.
+    /// The sides that are ICE-lite (RFC 8445 §2.5): on a public address, without checks of their own.
     Lite {
         Nobody = "nobody" * 14,
         A = "a" * 1,
         B = "b" * 1,
     }
-    /// What channels promise.
+    /// Reliability of a channel.
     Promise {
         Reliable = "reliable" * 5,
         Unordered = "unordered" * 2,
@@ -60,32 +60,32 @@ choices! {
         Lifetime50 = "lifetime-50" * 1,
         UnorderedLifetime500 = "unordered-lifetime-500" * 1,
     }
-    /// Sound or pictures.
+    /// Audio or video.
     Kind {
         Audio = "audio" * 1,
         Video = "video" * 1,
     }
-    /// What is wanted of a transceiver.
+    /// Wanted direction of a transceiver.
     Way {
         SendRecv = "sendrecv" * 3,
         SendOnly = "sendonly" * 2,
         RecvOnly = "recvonly" * 2,
         Inactive = "inactive" * 1,
     }
-    /// What becomes of the TURN server.
+    /// A fate of the TURN server.
     Fate {
         Answers = "answers" * 3,
         Restarts = "restarts" * 3,
         IsSilent = "is-silent" * 1,
     }
-    /// Whose a forged datagram seems to be.
+    /// Apparent source of a forged datagram.
     Source {
         Itself = "itself" * 2,
         Stranger = "stranger" * 1,
         Partner = "partner" * 2,
         Server = "server" * 1,
     }
-    /// A call out of turn.
+    /// An invalid call.
     Call {
         CreateOffer = "create-offer" * 2,
         CreateAnswer = "create-answer" * 1,
@@ -93,7 +93,7 @@ choices! {
         EmptyAnswer = "empty-answer" * 1,
         SetLocal = "set-local" * 1,
     }
-    /// Where a candidate points to.
+    /// The address in a candidate.
     Target {
         Partner = "partner" * 3,
         Self_ = "self" * 1,
@@ -139,7 +139,7 @@ macro_rules! steps {
 
             pub(super) const NAMES: &[&str] = &[$($text,)*];
 
-            /// Its place in `NAMES`.
+            /// Returns its index in `NAMES`.
             #[allow(dead_code)] // Worlds are not counted.
             pub(super) fn kind(&self) -> usize {
                 let name = match self {$( Self::$variant { .. } => $text, )*};
@@ -159,7 +159,7 @@ macro_rules! steps {
                 )*}
             }
 
-            /// Simpler ones of the same name.
+            /// Returns simpler steps of the same name.
             pub(super) fn simpler(&self) -> Vec<Self> {
                 let mut list = Vec::new();
                 match self {$(
@@ -216,7 +216,7 @@ fn value<T: Field>(values: &[(&str, &str)], name: &str) -> Result<T, String> {
 }
 
 steps! {
-    /// What the world is, before the first step.
+    /// The setup before the first step.
     Setup {
         1 "world" World {
             seed: u8,
@@ -234,18 +234,18 @@ steps! {
             connected: Mostly,
             tcp: Tcp,
             lite: Lite,
-            // Tracks carry RTP packets instead of frames.
+            // Set if tracks carry RTP packets instead of frames.
             packets: Rarely,
-            // `b` and `c` are one application, which passes on what comes from `a` to `d`, and back.
+            // Set if `b` and `c` are one application, which forwards from `a` to `d`, and back.
             forward: Rarely,
         },
     }
-    /// One step of a schedule.
+    /// A step of a schedule.
     Step {
         /// Lets time pass.
         40 "run" Run { ms: Ms },
         10 "open" Open { side: Side, promise: Promise },
-        /// On both sides of a pair, with an id agreed upon.
+        /// On both sides of a pair, with a negotiated id.
         3 "negotiated" Negotiated { side: Side, promise: Promise },
         30 "send" Send { flow: u8, size: Size },
         5 "burst" Burst { flow: u8, count: u8, size: Size },
@@ -266,7 +266,7 @@ steps! {
         5 "negotiate" Negotiate { side: Side },
         8 "add-track" AddTrack { side: Side, kind: Kind },
         4 "add-transceiver" AddTransceiver { side: Side, kind: Kind, way: Way },
-        /// So many, 20 ms apart.
+        /// `count` frames, at intervals of 20 ms.
         12 "frames" Frames { side: Side, track: u8, count: u8, size: u16 },
         4 "direction" Direction { side: Side, track: u8, way: Way },
         2 "remove-track" RemoveTrack { side: Side, track: u8 },
@@ -274,18 +274,18 @@ steps! {
         1 "pause-track" PauseTrack { side: Side, track: u8, paused: Flag },
         2 "keyframe" Keyframe { side: Side, track: u8 },
         2 "rollback" Rollback { side: Side },
-        /// A description that has been under way before comes to this side.
+        /// Delivers an earlier description to this side again.
         3 "again" Again { side: Side, description: u8 },
         3 "call" Call { side: Side, call: Call },
         4 "candidate" Candidate { side: Side, target: Target, typ: Typ, port: u16, other_ufrag: Rarely },
-        /// A datagram that has been under way, so many before the last, once more: three bytes a change, where and
-        /// what is to be XORed.
+        /// Sends an earlier datagram again, counted back from the latest: three bytes per change, the position and the
+        /// value to XOR.
         14 "copy" Copy { before: u8, source: Source, changes: Blob },
         8 "junk" Junk { side: Side, source: Source, contents: Blob },
         1 "close" Close { side: Side },
-        /// The machine of this side sleeps for so many seconds, and wakes.
+        /// Suspends the machine of this side for this many seconds.
         3 "sleep" Sleep { side: Side, seconds: u8 },
-        /// A track of pictures in two or three sizes.
+        /// A video track with two or three layers.
         3 "add-layers" AddLayers { side: Side, layers: u8 },
     }
 }
@@ -295,7 +295,7 @@ mod tests {
     use super::*;
     use crate::testing::Rng;
 
-    /// Text and bytes say the same.
+    /// Text and bytes are equivalent.
     #[test]
     fn steps_are_written_and_read() {
         let mut rng = Rng::new(5);
@@ -317,7 +317,7 @@ mod tests {
         assert!(Step::read("dance side=a").is_err());
     }
 
-    /// What is made simpler again and again comes to an end.
+    /// Repeated simplification terminates.
     #[test]
     fn simplicity_has_an_end() {
         let mut rng = Rng::new(6);

@@ -9,17 +9,17 @@ use crate::proto::peer::{
     TransceiverConfig, TransceiverId,
 };
 
-/// Transceivers made by applications in one schedule.
+/// Maximum number of transceivers created by applications in a schedule.
 const MAX_TRACKS: usize = 8;
 
 /// The names of layers.
 const RIDS: [&str; 3] = ["f", "h", "q"];
 
-/// The largest RTP payload that peers take.
+/// Maximum RTP payload size accepted by peers, in bytes.
 const MAX_PAYLOAD: usize = 1_460;
 
 impl World {
-    /// A transceiver of a side, by its place in the list.
+    /// Returns a transceiver of a side, by its index.
     fn track(&self, side: usize, index: u8) -> Option<TransceiverId> {
         let list = self.sim.peer(self.seats[side].node).transceivers();
         list.get(usize::from(index) % list.len().max(1))
@@ -108,14 +108,14 @@ impl World {
             return;
         }
         self.media.tracks += 1;
-        // Codecs whose payload says nothing of its own beginning and end, so that any bytes are a frame.
+        // Codecs whose payloads do not mark their own beginning and end, so that any bytes are a valid frame.
         let (kind, codec) = match kind {
             Kind::Audio => (MediaKind::Audio, Codec::Opus),
             Kind::Video => (MediaKind::Video, Codec::Vp8),
         };
         let config = TransceiverConfig::default().codecs([codec]);
         let added = match way {
-            // A transceiver of the other side may be there already; that is none for layers.
+            // A transceiver of the remote peer may exist already; it cannot have layers.
             None if layers > 0 => {
                 let config = config.send_rids(RIDS[..layers].iter().copied());
                 self.with(side, |p, now| p.add_transceiver(kind, config, now))
@@ -157,7 +157,7 @@ impl World {
         } else {
             usize::MAX
         };
-        // Every tenth picture is a keyframe: an even first byte in VP8 (RFC 7741 §4.3).
+        // Every tenth frame is a keyframe: an even first byte in VP8 (RFC 7741 §4.3).
         let mut data = vec![u8::from(!number.is_multiple_of(10)); size.clamp(9, most)];
         data[1..9].copy_from_slice(&number.to_be_bytes());
         let written = match self.media.packets {
@@ -180,7 +180,7 @@ impl World {
         match written {
             Ok(()) => self.media.wrote((side, track, layer), &data),
             Err(PeerError::TrackNotBound | PeerError::BufferFull { .. }) => {}
-            // Sound has no fragments.
+            // Audio is not fragmented.
             Err(PeerError::MessageTooLarge { limit, .. }) => assert!(size > limit),
             Err(error) => panic!("a frame of {size} bytes, layer {rid:?}: {error}"),
         }

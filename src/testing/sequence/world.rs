@@ -1,4 +1,4 @@
-//! The world that schedules are played in.
+//! The simulated world that schedules are played in.
 
 use std::net::SocketAddr;
 
@@ -17,18 +17,18 @@ use crate::proto::peer::{
 use crate::testing::TurnServer;
 use crate::testing::{Link, Node, Simulation};
 
-/// Channels made in one schedule.
+/// Maximum number of channels created in a schedule.
 const MAX_CHANNELS: usize = 20;
 
-/// Where a stranger sends from.
+/// Source address of unauthenticated datagrams.
 const STRANGER: ([u8; 4], u16) = ([10, 0, 9, 9], 9_999);
 
-/// One peer, and what is known of it.
+/// A peer, and its expected state.
 pub(super) struct Seat {
     pub node: Node,
-    /// When it was closed, in milliseconds, and with how many datagrams sent.
+    /// When it was closed, in milliseconds, and the number of datagrams sent until then.
     pub closed: Option<u64>,
-    /// The event of it has been seen.
+    /// Set once its event was received.
     pub said_closed: bool,
     pub ufrag: Option<String>,
     pub behind_nat: bool,
@@ -43,13 +43,13 @@ pub(super) struct World {
     pub media: Media,
     #[cfg(feature = "turn-server")]
     pub turn: Option<TurnServer>,
-    /// Nobody has said or done what an application that keeps to the rules does not, and nobody was closed.
+    /// Set unless an application has broken the rules, or a peer was closed.
     pub is_orderly: bool,
-    /// The network has done nothing worse than to be slow.
+    /// Set unless the network has done worse than delaying datagrams.
     pub is_gentle: bool,
-    /// A path is there for whoever looks for one.
+    /// Set if every peer can find a path.
     pub has_path: bool,
-    /// What comes to the second and third side goes on to the other of them.
+    /// Set if the second and third side forward to each other.
     pub forwards: bool,
     pub report: Report,
 }
@@ -137,7 +137,7 @@ impl World {
         self.sim.elapsed_ms()
     }
 
-    /// Whose the other end is.
+    /// Returns the side at the other end.
     pub fn partner(side: usize) -> usize {
         side ^ 1
     }
@@ -150,7 +150,7 @@ impl World {
         usize::from(side.0) % self.seats.len()
     }
 
-    /// Takes a step, and looks at everything.
+    /// Performs a step, then checks everything.
     pub fn step(&mut self, step: &Step) {
         self.report.steps += 1;
         self.report.kinds.0[step.kind()] += 1;
@@ -247,7 +247,7 @@ impl World {
         }
     }
 
-    /// The others go on, and so does what is under way between them.
+    /// Suspends a machine; the others continue, and so do datagrams in flight.
     fn sleep(&mut self, side: usize, seconds: u8) {
         let node = self.seats[side].node;
         self.sim.sleep(node);
@@ -269,16 +269,16 @@ impl World {
         self.sim.with(node, f)
     }
 
-    /// Lets time pass, and checks that it does: a peer that always wants to be woken at once would stop it.
+    /// Runs the simulation, and checks that time passes: a peer whose deadline is always now would stop it.
     pub fn run(&mut self, ms: u64) {
         let before = self.sim.steps();
-        // What is under way is a step each; so is every timeout.
+        // Each datagram in flight is a step; so is each timeout.
         let most = 20_000 + 50 * ms;
         let hung = self.sim.run_until(ms, |sim| sim.steps() - before > most);
         assert!(!hung, "{most} steps, and {ms} ms have not passed");
     }
 
-    /// From here on an application has said what it should not have said.
+    /// Records that an application has broken the rules.
     fn disorder(&mut self) {
         self.is_orderly = false;
         self.sim.refused.get_or_insert(0);
@@ -299,7 +299,7 @@ impl World {
         }
     }
 
-    /// Both sides make it, with an id that no other channel has.
+    /// Creates the channel on both sides, with an id that no other channel uses.
     fn open_both(&mut self, side: usize, promise: Promise) {
         let both = [side, Self::partner(side)];
         let made = self.flows.made();
@@ -324,7 +324,7 @@ impl World {
         self.sim.peer(self.seats[0].node).limits().clone()
     }
 
-    /// One of the flows there are: its sender, channel and label.
+    /// Returns an existing flow: its sender, channel and label.
     fn flow(&self, index: u8) -> Option<(usize, ChannelId, String)> {
         let list = &self.flows.list;
         let flow = list.get(usize::from(index) % list.len().max(1))?;
@@ -388,7 +388,7 @@ impl World {
         let _ = fate;
     }
 
-    /// Signaling brings something a second time.
+    /// Signaling delivers a description again.
     fn again(&mut self, side: usize, index: u8) {
         let said = self.sim.tap.as_ref().map(|t| &t.descriptions);
         let said = said.filter(|d| !d.is_empty());
@@ -403,7 +403,7 @@ impl World {
         }
     }
 
-    /// Out of turn, or to no effect: must leave all as it was.
+    /// Makes an invalid or ineffective call, which must not change anything.
     fn call(&mut self, side: usize, call: Call) {
         let _ = match call {
             Call::CreateOffer => self.with(side, |p, now| p.create_offer(now)).map(drop),
@@ -460,7 +460,7 @@ impl World {
         init
     }
 
-    /// Somebody on the path sends what was under way once more, as it was or changed.
+    /// An observer on the path sends an earlier datagram again, changed or not.
     fn copy(&mut self, before: u8, source: Source, changes: &[u8]) {
         let seen = self.sim.tap.as_ref().map(|t| &t.datagrams);
         let seen = seen.filter(|d| !d.is_empty());
@@ -485,7 +485,7 @@ impl World {
         self.sim.inject(from, copy.destination, copy.contents);
     }
 
-    /// Somebody sends something of his own, to where this side was last sent to.
+    /// A third party sends a datagram of its own, to the address last used for this side.
     fn junk(&mut self, side: usize, source: Source, contents: Vec<u8>) {
         let node = self.seats[side].node;
         let mut to = self.sim.address(node);
@@ -518,7 +518,7 @@ impl World {
     }
 }
 
-/// Whether the network is as good after this step as it was before.
+/// Returns `true` if a step does not degrade the network.
 fn is_gentle(step: &Step) -> bool {
     match step {
         Step::Link { loss, corrupt, .. } => (*loss, *corrupt) == (0, 0),

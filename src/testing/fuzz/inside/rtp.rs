@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Bytes of an RTP payload; a mask.
+/// Mask for the length of an RTP payload, in bytes.
 const MAX_PAYLOAD: u16 = 0x7FF;
 
 fn media_config(options: u8) -> PeerConfig {
@@ -10,7 +10,7 @@ fn media_config(options: u8) -> PeerConfig {
         0 => MediaMode::Frames,
         _ => MediaMode::Packets,
     };
-    // Of each kind one: most of the time goes into descriptions.
+    // One codec of each kind: most of the time is spent on descriptions.
     let codecs = Codecs::only([Codec::Vp8, Codec::Opus]);
     let mut config = PeerConfig::default().media_mode(mode).codecs(codecs);
     if options & 2 != 0 {
@@ -29,7 +29,7 @@ fn media_config(options: u8) -> PeerConfig {
     config
 }
 
-/// Frames of `a`, so that there is something to look like.
+/// Sends frames from `a`, so that there are packets to imitate.
 fn send_frames(inside: &mut Inside, count: u64) {
     if inside.sim.peer(inside.a).connection_state() != ConnectionState::Connected {
         return;
@@ -43,7 +43,7 @@ fn send_frames(inside: &mut Inside, count: u64) {
             };
             let frame = EncodedFrame::new(data, time);
             let a = inside.a;
-            // In packets mode it is the packets of others that go out.
+            // In packets mode, packets of other sources are forwarded.
             let _ = inside
                 .sim
                 .with(a, |p, now| p.write_frame(track, &frame, now));
@@ -53,7 +53,7 @@ fn send_frames(inside: &mut Inside, count: u64) {
     inside.listen();
 }
 
-/// Packets of RTP: headers, extensions and payloads, of known and of unknown sources.
+/// RTP packets: headers, extensions and payloads, of known and unknown sources.
 pub fn srtp(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let options = bytes.byte();
@@ -66,7 +66,7 @@ pub fn srtp(bytes: &[u8]) {
         match control & 7 {
             0 => run(&mut inside.sim, u64::from(bytes.byte()) * 2),
             1 => send_frames(&mut inside, 1),
-            // One that was sent, damaged.
+            // A packet that was sent, damaged.
             2 => {
                 let index = usize::from(bytes.byte()) % inside.rtp.len().max(1);
                 let Some(mut packet) = inside.rtp.get(index).cloned() else {
@@ -95,7 +95,7 @@ fn ssrc(packet: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(ssrc))
 }
 
-/// A packet with a header of any shape; behind it the place of the authentication.
+/// Returns a packet with a header of any shape, and space for the authentication tag.
 fn any_rtp(ssrcs: &[u32], sequence: u16, control: u8, bytes: &mut Bytes<'_>) -> Vec<u8> {
     let shape = bytes.byte();
     let ssrc = match bytes.byte() {
@@ -109,7 +109,7 @@ fn any_rtp(ssrcs: &[u32], sequence: u16, control: u8, bytes: &mut Bytes<'_>) -> 
     let has_extensions = shape & 4 != 0;
     let has_padding = shape & 8 != 0;
     let first = 0x80 | u8::from(has_padding) << 5 | u8::from(has_extensions) << 4 | csrcs;
-    // Payload types are dynamic ones, from 96 on, and 35 to 63 (RFC 5761 §4), or the fixed ones.
+    // Payload types are dynamic ones, from 96 and 35 to 63 (RFC 5761 §4), or static ones.
     let kind = bytes.byte() & 0x7F;
     let mut packet = vec![first, (control & 0x80) | kind];
     packet.extend(sequence.to_be_bytes());
@@ -138,7 +138,7 @@ fn any_rtp(ssrcs: &[u32], sequence: u16, control: u8, bytes: &mut Bytes<'_>) -> 
     packet
 }
 
-/// Compound packets of RTCP.
+/// Compound RTCP packets.
 pub fn srtcp(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
     let options = bytes.byte() | 8;
@@ -175,7 +175,7 @@ fn any_rtcp(out: &mut Vec<u8>, ssrcs: &[u32], bytes: &mut Bytes<'_>) {
     let kind = 200 + (bytes.byte() % 8);
     let mut body = Vec::new();
     let whose = |n: u8| ssrcs.get(usize::from(n) % ssrcs.len().max(1)).copied();
-    // Most begin with their sender, feedback goes on with whom it is about.
+    // Most start with their sender; feedback continues with the source it is about.
     for _ in 0..2 {
         let ssrc = match bytes.byte() {
             255 => u32::from(bytes.word()),
@@ -190,14 +190,14 @@ fn any_rtcp(out: &mut Vec<u8>, ssrcs: &[u32], bytes: &mut Bytes<'_>) {
         0xE0 => bytes.word(),
         _ => (body.len() / 4) as u16,
     };
-    // 5 bits of count or format; the padding bit seldom.
+    // 5 bits of count or format; the padding bit is rare.
     let padding = u8::from(shape & 0xC0 == 0xC0) << 5;
     out.extend([0x80 | padding | (shape & 0x1F), kind]);
     out.extend(words.to_be_bytes());
     out.extend(body);
 }
 
-/// Payloads of one codec, in order and not: frames are made of nothing but what has come.
+/// Payloads of one codec, in and out of order: frames consist of received data only.
 pub fn depacketize(bytes: &[u8]) {
     const CODECS: [Codec; 6] = [
         Codec::Vp8,
