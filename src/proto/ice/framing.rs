@@ -19,7 +19,7 @@ impl std::fmt::Display for FrameTooLarge {
 
 impl std::error::Error for FrameTooLarge {}
 
-/// Puts the length before a message. `None`: it is longer than [`MAX_FRAME`].
+/// Returns the message with its length in front; `None` if it is longer than [`MAX_FRAME`].
 ///
 /// ```
 /// use looprtc::proto::ice::framing::frame;
@@ -36,7 +36,7 @@ pub fn frame(contents: &[u8]) -> Option<Vec<u8>> {
     Some(framed)
 }
 
-/// Finds the messages in a stream. It holds what it was last given, and of what was before at most one message.
+/// Splits a stream into messages. It buffers the piece passed last, and at most one incomplete message before it.
 ///
 /// ```
 /// use looprtc::proto::ice::framing::Deframer;
@@ -50,23 +50,23 @@ pub fn frame(contents: &[u8]) -> Option<Vec<u8>> {
 #[derive(Debug, Default)]
 pub struct Deframer {
     buffer: Vec<u8>,
-    /// What has been taken out of it.
+    /// Number of bytes consumed at the front of the buffer.
     taken: usize,
 }
 
 impl Deframer {
-    /// Takes a piece of the stream. The messages in it have to be taken before the next piece.
+    /// Appends a piece of the stream. Take the messages in it before passing the next piece.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.taken);
         self.taken = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next message that is complete. Empty ones are passed over.
+    /// Returns the next complete message; `None` if there is none yet. Empty messages are skipped.
     ///
     /// # Errors
     ///
-    /// [`FrameTooLarge`]; so it stays.
+    /// Returns [`FrameTooLarge`], from then on in every call.
     pub fn next_message(&mut self) -> Result<Option<Vec<u8>>, FrameTooLarge> {
         loop {
             let rest = self.buffer.get(self.taken..).unwrap_or_default();

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::TcpType;
 
-/// One for each kind and address (RFC 8445 §5.1.1.3), from the letters that there are (RFC 8839 §5.1).
+/// Returns the foundation for this kind and address (RFC 8445 §5.1.1.3), from the characters that are allowed (RFC 8839
+/// §5.1).
 pub(crate) fn foundation(kind: &str, base: IpAddr) -> String {
     let (family, bits) = match base {
         IpAddr::V4(ip) => (4, u64::from(u32::from(ip))),
@@ -16,7 +17,8 @@ pub(crate) fn foundation(kind: &str, base: IpAddr) -> String {
     format!("{kind}{family}{bits:x}")
 }
 
-/// Returns the priority of a candidate for TCP. The local preference is that of RFC 6544 §4.2: who opens first, then the family.
+/// Returns the priority of a TCP candidate. The local preference is that of RFC 6544 §4.2: the direction of the
+/// connection first, then the address family.
 pub(crate) fn tcp_priority(type_preference: u32, address: SocketAddr, tcp_type: TcpType) -> u32 {
     let direction = match tcp_type {
         TcpType::Active => 6,

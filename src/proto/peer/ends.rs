@@ -13,7 +13,7 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    /// Returns the ends of a datagram that has come.
+    /// Returns the ends of a received datagram.
     pub fn of(received: &Received<'_>) -> Self {
         Self {
             protocol: received.protocol,
@@ -22,7 +22,7 @@ impl Ends {
         }
     }
 
-    /// Returns the ends of a stream of ICE-TCP.
+    /// Returns the ends of an ICE-TCP stream.
     pub fn of_stream(local: SocketAddr, remote: SocketAddr) -> Self {
         Self {
             protocol: Protocol::IceTcp,

@@ -14,7 +14,7 @@ impl Peer {
         }
     }
 
-    /// Returns what is sent in place of one of the core's datagrams, and records it.
+    /// Records one of the core's datagrams; returns the datagrams to send in its place.
     fn leaving(&mut self, outgoing: Outgoing) -> Vec<Vec<u8>> {
         let Outgoing { ends, contents } = outgoing;
         if stun::is_stun(&contents) {
@@ -51,7 +51,7 @@ impl Peer {
         }
     }
 
-    /// Sends what was lost with the old path once more, if it is time.
+    /// Repeats datagrams that were lost with the old path, if it is time.
     pub(super) fn resend_due(&mut self) {
         let Some((ways, datagrams)) = self.path.resend_due(self.now) else {
             return;
@@ -63,7 +63,7 @@ impl Peer {
         }
     }
 
-    /// Sends on this address pair, whatever path the core would use.
+    /// Sends on this address pair, regardless of the core's choice.
     pub(super) fn send_on(&mut self, ends: Ends, contents: Vec<u8>) {
         if self.path.send(ends, contents, self.now, &mut self.out) {
             self.on_gathered();

@@ -1,4 +1,4 @@
-//! Input of the HTTP port.
+//! What comes to the door.
 
 use std::cell::RefCell;
 use std::net::Ipv4Addr;
@@ -21,8 +21,8 @@ const LIMITS: ReadLimits = ReadLimits {
     needs_length: false,
 };
 
-/// Parses requests, whole and in pieces (the first byte selects their size): the result does not depend on the pieces,
-/// is within the limits, and no path escapes its root.
+/// Requests, whole and in pieces (the first byte chooses): what is understood does not depend on the pieces, is within
+/// the limits, and has no way out of its path.
 pub fn http_head(data: &[u8]) {
     let (size, data) = data.split_first().unwrap_or((&0, &[]));
     let whole = requests(&mut std::iter::once(data));

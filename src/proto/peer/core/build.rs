@@ -18,15 +18,15 @@ use crate::proto::ice::IceCredentials;
 /// second and more; a packet still missing is lost, and a keyframe is requested at once. Figures: docs/media.md.
 const LOST_FRAME: Duration = Duration::from_secs(1);
 
-/// A new core, and what it was made with.
+/// A new core, with the values it was created from.
 pub(in super::super) struct Built {
     pub core: Core,
     pub creds: IceCredentials,
-    /// Where DTLS will leave the keys of SRTP.
+    /// Where DTLS stores the keys for SRTP.
     pub keys: Option<ExportedKeys>,
 }
 
-/// Builds the core from the configuration; `media` adds what concerns media.
+/// Builds the core from the configuration; `media` adds the media configuration.
 pub(in super::super) fn build(
     config: &PeerConfig,
     media: impl FnOnce(RtcConfig) -> Result<RtcConfig, PeerError>,

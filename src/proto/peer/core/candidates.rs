@@ -1,4 +1,4 @@
-//! Candidates as str0m wants them.
+//! Candidates in the form that str0m takes.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,12 +9,11 @@ use super::Core;
 use crate::proto::ice::rank::{foundation, tcp_priority};
 use crate::proto::ice::{IceCandidate, LocalCandidate, LocalKind, ServerTransport, TcpType};
 
-/// A remote candidate that the core can read.
+/// A remote candidate that the core can parse.
 pub(in super::super) struct RemoteCandidate(Candidate);
 
 impl RemoteCandidate {
-    /// Reads a candidate whose protocol, address and port are known to be good; what else the core dislikes is its
-    /// choice.
+    /// Parses a candidate whose protocol, address and port are valid. Errors are the core's.
     pub fn new(candidate: &IceCandidate) -> Result<Self, String> {
         let parsed = Candidate::from_sdp_string(&candidate.to_sdp_line());
         parsed.map(Self).map_err(|e| e.to_string())
@@ -26,7 +25,7 @@ impl RemoteCandidate {
 }
 
 impl Core {
-    /// Tells the core of a local address. Returns its candidate, or `None` when the core does not want it.
+    /// Adds a local address to the core. Returns its candidate; `None` if the core refuses it.
     pub fn add_local(&mut self, found: &LocalCandidate) -> Option<IceCandidate> {
         let candidate = match core_candidate(found) {
             Ok(candidate) => candidate,
@@ -41,7 +40,7 @@ impl Core {
             .ok()
     }
 
-    /// A local address is gone: no pair may use it any more.
+    /// Removes a lost local address: no candidate pair may use it any more.
     pub fn remove_local(&mut self, lost: &LocalCandidate) {
         if let Ok(candidate) = core_candidate(lost) {
             self.rtc.direct_api().invalidate_candidate(&candidate);
@@ -53,7 +52,7 @@ impl Core {
         self.rtc.add_remote_candidate(candidate.0);
     }
 
-    /// A stream that the other side opened from this address is gone.
+    /// Handles the closing of a stream opened by the remote peer from this address.
     pub fn remove_stream(&mut self, remote: SocketAddr) {
         let kind = CandidateKind::PeerReflexive;
         let gone = Candidate::from_parts(

@@ -1,4 +1,4 @@
-//! Where the DTLS handshake stands.
+//! State of the DTLS handshake.
 
 use std::time::{Duration, Instant};
 
@@ -7,18 +7,18 @@ use super::super::state::{ConnectionState, IceConnectionState};
 /// The state of the handshake.
 #[derive(Debug)]
 pub(in super::super) enum Dtls {
-    /// Not finished.
+    /// The handshake is not complete.
     New {
-        /// When ICE found the first path, which is when the handshake could begin.
+        /// When ICE found the first path, so that the handshake could start.
         since: Option<Instant>,
-        /// The last error that does not end the handshake, for the message when it takes too long.
+        /// The last error that does not end the handshake, reported if it takes too long.
         fault: Option<String>,
     },
-    /// Finished.
+    /// The handshake is complete.
     Connected,
-    /// Ended by an error.
+    /// An error has ended the handshake.
     Failed {
-        /// The current time.
+        /// When it ended.
         at: Instant,
     },
 }
@@ -43,21 +43,21 @@ impl Dtls {
         matches!(self, Self::Failed { .. })
     }
 
-    /// There is a path: the time limit of the handshake begins.
+    /// Starts the time limit of the handshake: there is a path.
     pub fn path_found(&mut self, now: Instant) {
         if let Self::New { since, .. } = self {
             since.get_or_insert(now);
         }
     }
 
-    /// Remembers an error that the handshake may survive.
+    /// Stores an error that the handshake may survive.
     pub fn note(&mut self, error: String) {
         if let Self::New { fault, .. } = self {
             *fault = Some(error);
         }
     }
 
-    /// The handshake has finished. That counts also after an error in the clear, which may have been forged.
+    /// Records that the handshake is complete; also after an unauthenticated error, which may have been forged.
     pub fn finish(&mut self) {
         *self = Self::Connected;
     }
@@ -71,7 +71,7 @@ impl Dtls {
         is_new
     }
 
-    /// Returns the last error noted, as text behind a message, if the handshake has taken longer than `limit`.
+    /// Returns the last stored error, to be appended to a message, if the handshake has taken longer than `limit`.
     pub fn overdue(&self, now: Instant, limit: Duration) -> Option<String> {
         match self {
             Self::New {
@@ -85,7 +85,7 @@ impl Dtls {
         }
     }
 
-    /// Returns when the handshake has taken too long, or when a failed one closes the connection.
+    /// Returns when the handshake times out, or when a failed one closes the connection.
     pub fn deadline(&self, limit: Duration, closed: Duration) -> Option<Instant> {
         match self {
             Self::New { since, .. } => since.map(|since| since + limit),
@@ -94,7 +94,7 @@ impl Dtls {
         }
     }
 
-    /// Returns `true` if the handshake failed so long ago that the connection closes.
+    /// Returns `true` if the handshake failed long enough ago to close the connection.
     pub fn is_expired(&self, now: Instant, closed: Duration) -> bool {
         matches!(self, Self::Failed { at } if now >= *at + closed)
     }

@@ -27,7 +27,7 @@ pub(in super::super) struct Early {
     given_up: bool,
 }
 
-/// A datagram that has come, with its contents.
+/// A received datagram with its contents.
 #[derive(Debug)]
 pub(in super::super) struct Datagram {
     protocol: Protocol,
@@ -70,8 +70,8 @@ impl Early {
         self.since = None;
     }
 
-    /// Keeps a datagram if it is DTLS (RFC 7983 §7): one with the INIT of an association whose answer is awaited.
-    /// Returns `false` if the core is to have it now.
+    /// Holds a DTLS datagram (RFC 7983 §7), which may contain the INIT of an association whose answer is awaited.
+    /// Returns `false` if it has to be passed to the core now.
     pub fn hold(&mut self, received: &Received<'_>, now: Instant) -> bool {
         let is_dtls = matches!(received.contents.first(), Some(20..=63));
         if !is_dtls || self.given_up {
@@ -89,8 +89,8 @@ impl Early {
         true
     }
 
-    /// Returns the datagrams that have waited, for the core, if they have nothing to wait for any more. `awaits`: the
-    /// answer has not come.
+    /// Returns the held datagrams, to be passed to the core, if there is no reason to hold them any longer. `awaits`:
+    /// the answer has not arrived.
     pub fn release(&mut self, awaits: bool, now: Instant) -> Option<VecDeque<Datagram>> {
         let deadline = self.deadline()?;
         if awaits {
@@ -173,7 +173,7 @@ mod tests {
             assert!(limits[0] == 64 * 1024 || limits[0] == 256 * 1024);
             assert!(arrived, "{limits:?}");
         }
-        // The DTLS server's association is started by the other side.
+        // The association of the DTLS server is started by the remote peer.
         let limits = [0, 1].map(|offerer| late_channel(8_000, offerer).0[0]);
         assert!(limits.contains(&(64 * 1024)), "{limits:?}");
     }

@@ -5,11 +5,11 @@ use str0m::ice::StunMessage;
 use super::Core;
 use crate::proto::ice::stun;
 
-/// A STUN message that can be read. Whether it is authentic [has to be asked](Core::verifies).
+/// A well-formed STUN message. [`Core::verifies`] checks its authenticity.
 pub(in super::super) struct Check<'a>(StunMessage<'a>);
 
 impl<'a> Check<'a> {
-    /// Reads a message; `None` if it is malformed. One that begins with MESSAGE-INTEGRITY makes the core's
+    /// Parses a message; `None` if it is malformed. A message that begins with MESSAGE-INTEGRITY makes the core's
     /// verification panic (docs/upstream.md), so it counts as malformed.
     pub fn parse(contents: &'a [u8]) -> Option<Self> {
         match StunMessage::parse(contents) {
@@ -28,12 +28,12 @@ impl<'a> Check<'a> {
         self.0.is_binding_request()
     }
 
-    /// Returns `true` for a successful answer to a Binding request.
+    /// Returns `true` for a success response to a Binding request.
     pub fn is_success(&self) -> bool {
         self.0.is_successful_binding_response()
     }
 
-    /// Returns `true` if it nominates its pair.
+    /// Returns `true` if it nominates its candidate pair.
     pub fn nominates(&self) -> bool {
         self.0.use_candidate()
     }

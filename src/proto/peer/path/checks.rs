@@ -1,7 +1,8 @@
-//! ICE checks that the core does not take, although they are right: answered here, or put right for it.
+//! Valid ICE checks that the core does not handle: answered here, or completed for it.
 //!
-//! The core refuses a check without PRIORITY, which RFC 8445 §7.1.1 wants and older FFmpeg leaves out; others answer it.
-//! And it passes over attributes that it does not know, where RFC 8489 §6.3.1 wants them named in an error 420.
+//! The core refuses a check without PRIORITY, which RFC 8445 §7.1.1 requires and older FFmpeg versions omit; other
+//! implementations answer it. It also ignores unknown attributes, which RFC 8489 §6.3.1 requires to be listed in an
+//! error 420.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ impl Errors {
     }
 }
 
-/// Returns the message with a PRIORITY, if it is a check that is signed correctly and has none.
+/// Returns the message with a PRIORITY added, if it is a correctly signed check without one.
 pub(super) fn with_priority(
     message: &[u8],
     hmac: impl Fn(&[&[u8]]) -> [u8; 20],
@@ -43,16 +44,16 @@ pub(super) fn with_priority(
     Some(builder.sign(hmac))
 }
 
-/// What becomes of a verified check.
+/// Result of a verified check.
 #[derive(Debug, PartialEq, Eq)]
 pub(in super::super) enum Understood {
-    /// All of it is known.
+    /// All attributes are known.
     Yes,
-    /// It has attributes that nobody here knows, and this is the answer, unless there were too many of them lately.
+    /// It has unknown attributes, and this is the response, unless too many were sent lately.
     No(Option<Vec<u8>>),
 }
 
-/// Answers a verified check if it has attributes that nobody here knows.
+/// Answers a verified check that has unknown attributes.
 pub(super) fn understand(
     message: &[u8],
     errors: &mut Errors,

@@ -1,4 +1,4 @@
-//! The ICE credentials in force, and the user fragments by which datagrams find this peer.
+//! The current ICE credentials, and the ufrags by which datagrams are routed to this peer.
 
 use std::collections::VecDeque;
 
@@ -36,7 +36,7 @@ impl Credentials {
         self.remote.as_ref()
     }
 
-    /// Returns the password that a STUN message is to be signed with.
+    /// Returns the password that signs a STUN message.
     pub fn password(&self, is_request: bool) -> Option<&str> {
         match is_request {
             true => Some(&self.local.password),
@@ -44,7 +44,7 @@ impl Credentials {
         }
     }
 
-    /// Both descriptions are in force. Returns `true` if ICE restarts: the remote credentials have changed.
+    /// Handles a completed negotiation. Returns `true` if ICE restarts: the remote credentials have changed.
     pub fn negotiated(
         &mut self,
         local: IceCredentials,
@@ -58,7 +58,8 @@ impl Credentials {
         is_restart
     }
 
-    /// Has STUN requests for a local ufrag find this peer. The oldest that is not in force makes room.
+    /// Routes STUN requests with a local ufrag to this peer. Replaces the oldest ufrag that is not in use, if
+    /// necessary.
     pub fn route(&mut self, ufrag: String, out: &mut Outbox) {
         if self.routed.contains(&ufrag) {
             return;
@@ -73,7 +74,7 @@ impl Credentials {
         out.push(Output::Route(Route::Ufrag(ufrag)));
     }
 
-    /// Ends that: the generation was taken back.
+    /// Stops that routing: the generation was rolled back.
     pub fn unroute(&mut self, ufrag: &str, out: &mut Outbox) {
         if let Some(index) = self.routed.iter().position(|u| u == ufrag) {
             self.routed.remove(index);
@@ -81,7 +82,7 @@ impl Credentials {
         }
     }
 
-    /// Drops everything, because the connection is over.
+    /// Clears everything, because the connection is closed.
     pub fn clear(&mut self) {
         self.routed.clear();
         self.remote = None;

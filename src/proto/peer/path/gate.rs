@@ -1,7 +1,7 @@
 //! The gate: only addresses that have shown a correct STUN integrity may speak to DTLS, SRTP and SCTP.
 //!
-//! One gate for UDP and ICE-TCP, with a list for each: a port of TCP is not that of UDP. It also knows which
-//! ICE-TCP streams have proved themselves, so that this is said once.
+//! There is one gate for UDP and ICE-TCP, with a list for each, because a TCP port is not the UDP port of the same
+//! number. It also keeps which ICE-TCP streams are validated, so that each is reported once.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -14,17 +14,17 @@ use crate::proto::net::Protocol;
 /// Maximum number of validated streams remembered. Forgetting one is harmless: it is reported again.
 const MAX_PROVED: usize = 16;
 
-/// What has proved itself.
+/// Validated addresses and streams.
 #[derive(Debug)]
 pub(in super::super) struct Gate {
     udp: ValidatedAddresses,
     tcp: ValidatedAddresses,
-    /// ICE-TCP streams, by our end and theirs.
+    /// Validated ICE-TCP streams, by local and remote address.
     streams: Vec<(SocketAddr, SocketAddr)>,
 }
 
 impl Gate {
-    /// `max`: addresses of each protocol.
+    /// Creates a gate; `max` is the maximum number of addresses per protocol.
     pub fn new(max: usize) -> Self {
         Self {
             udp: ValidatedAddresses::new(max),
@@ -40,13 +40,13 @@ impl Gate {
         }
     }
 
-    /// Data has come between these two. Returns `true` if it is let in.
+    /// Handles data received on this address pair. Returns `true` if it is accepted.
     pub fn data(&mut self, ends: Ends, now: Instant) -> bool {
         self.of(ends.protocol).data(ends.remote, now)
     }
 
-    /// A correct check or answer has come between these two. `chosen`: it nominates the pair. `is_relayed`: it came by
-    /// a relay, whose own socket finds this peer.
+    /// Handles a verified check or response on this address pair. `chosen`: it nominates the pair. `is_relayed`: it
+    /// came through a relay, whose own socket is routed to this peer.
     pub fn proved(
         &mut self,
         ends: Ends,
@@ -71,12 +71,13 @@ impl Gate {
         }
     }
 
-    /// A check of ours chooses this pair: what comes from there is to be let in, though nothing may be sent there.
+    /// Handles a nominating check of ours: data from this address is accepted from now on; sending to it still needs
+    /// consent.
     pub fn choose(&mut self, ends: Ends, now: Instant) {
         self.of(ends.protocol).choose(ends.remote, now);
     }
 
-    /// A stream has carried a correct check. Returns `true` the first time.
+    /// Handles a verified check on a stream. Returns `true` the first time.
     pub fn stream_proved(&mut self, local: SocketAddr, remote: SocketAddr) -> bool {
         let is_new = !self.streams.contains(&(local, remote));
         if is_new {
@@ -88,23 +89,23 @@ impl Gate {
         is_new
     }
 
-    /// A stream that the other side opened is gone.
+    /// Handles the closing of a stream that the remote peer opened.
     pub fn stream_lost(&mut self, local: SocketAddr, remote: SocketAddr) {
         self.streams.retain(|ends| *ends != (local, remote));
         self.tcp.remove(remote);
     }
 
-    /// A stream of ours to this address is gone.
+    /// Handles the closing of a stream that we opened to this address.
     pub fn stream_failed(&mut self, remote: SocketAddr) {
         self.tcp.remove(remote);
     }
 
-    /// Returns the remote addresses that have proved themselves.
+    /// Returns the validated remote addresses.
     pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.udp.iter().chain(self.tcp.iter())
     }
 
-    /// Drops everything, because the connection is over.
+    /// Clears everything, because the connection is closed.
     pub fn clear(&mut self) {
         self.udp.clear();
         self.tcp.clear();
@@ -123,7 +124,7 @@ impl Gate {
     }
 }
 
-/// The remote addresses of one protocol that have shown a correct STUN integrity.
+/// The validated remote addresses of one protocol.
 #[derive(Debug)]
 struct ValidatedAddresses {
     max: usize,

@@ -22,22 +22,22 @@ use crate::proto::net::{NetworkChange, Protocol, Received, SocketId, SocketReply
 #[cfg(any(test, feature = "testing"))]
 const MAX_GATHERED: usize = 512;
 
-/// The gatherer, and what it has found.
+/// The gatherer and its results.
 #[derive(Debug)]
 pub(in super::super) struct Gathering {
     gatherer: Gatherer,
     state: IceGatheringState,
     gathered: Vec<IceCandidate>,
     names: Names,
-    /// Host addresses are signalled as `.local` names.
+    /// Set if host addresses are signaled as `.local` names.
     hide: bool,
 }
 
-/// What the gatherer has found, for the peer to pass on.
+/// A result of the gatherer, for the peer to pass on.
 pub(in super::super) enum Found {
     Candidate(LocalCandidate),
     Lost(LocalCandidate),
-    /// All of the generation that was signalled.
+    /// All candidates of the signaled generation have been found.
     Complete,
 }
 
@@ -60,7 +60,7 @@ impl Gathering {
         self.state
     }
 
-    /// The names of addresses, and the numbers of generations.
+    /// mDNS names of addresses, and the numbers of generations.
     pub fn names(&mut self) -> &mut Names {
         &mut self.names
     }
@@ -69,7 +69,7 @@ impl Gathering {
         self.gatherer.deadline()
     }
 
-    /// Begins, for the first time or anew after an ICE restart. Returns `false` if there is nothing to do.
+    /// Starts gathering, initially or after an ICE restart. Returns `false` if there is nothing to do.
     pub fn start(&mut self, is_restart: bool, now: Instant, out: &mut Outbox) -> bool {
         let begins = self.state == IceGatheringState::New || is_restart;
         if begins {
@@ -85,7 +85,7 @@ impl Gathering {
             .map_err(|e| PeerError::Config(e.to_string()))
     }
 
-    /// Returns the next thing that was found; what is for the driver goes to `out`.
+    /// Returns the next result; requests for the driver are added to `out`.
     pub fn poll(&mut self, out: &mut Outbox) -> Option<Found> {
         loop {
             match self.gatherer.poll_output()? {
@@ -104,7 +104,7 @@ impl Gathering {
         }
     }
 
-    /// The end of candidates has been told.
+    /// The end of candidates has been reported.
     pub fn complete(&mut self, out: &mut Outbox) {
         self.set_state(IceGatheringState::Complete, out);
     }
@@ -116,8 +116,8 @@ impl Gathering {
         }
     }
 
-    /// Takes in a candidate that was found, and returns it as it is signalled in the generation of `ufrag`. `add`
-    /// gives it to the core, and returns `None` if the core does not want it.
+    /// Stores a candidate that was found; returns it as it is signaled in the generation of `ufrag`. `add` passes it to
+    /// the core, and returns `None` if the core refuses it.
     pub fn found(
         &mut self,
         found: &LocalCandidate,
@@ -147,7 +147,7 @@ impl Gathering {
         Some(candidate)
     }
 
-    /// Remembers a new candidate. Returns its place.
+    /// Stores a new candidate. Returns its index.
     fn keep(
         &mut self,
         found: &LocalCandidate,
@@ -171,7 +171,7 @@ impl Gathering {
         self.gathered.len() - 1
     }
 
-    /// An address is gone. Returns `true` if the core has to forget its candidate.
+    /// Handles a lost address. Returns `true` if the core has to remove its candidate.
     pub fn lost(&mut self, lost: &LocalCandidate) -> bool {
         if let Some(index) = self.position(protocol_of(lost), lost.address) {
             self.gathered.remove(index);
@@ -180,7 +180,7 @@ impl Gathering {
         !matches!(lost.kind, LocalKind::ServerReflexiveTcp { .. })
     }
 
-    /// Returns the candidates as they stand in a description with this ufrag: see [`younger`].
+    /// Returns the candidates as they are written in a description with this ufrag: see [`younger`].
     pub fn candidates(&self, ufrag: &str) -> Vec<IceCandidate> {
         let generation = self.names.generation_of(ufrag).unwrap_or(0);
         let mut candidates = self.gathered.clone();
@@ -206,7 +206,7 @@ impl Gathering {
         gathered.position(|c| (c.protocol == "tcp") == is_tcp && is_address(c))
     }
 
-    /// Returns the relay that a datagram comes by, if it comes by one.
+    /// Returns the relay that a datagram came through, if any.
     pub fn relay_of(&self, received: &Received<'_>) -> Option<usize> {
         match self.gatherer.has_relays() {
             true => self.gatherer.relay_of(received),
@@ -223,12 +223,12 @@ impl Gathering {
         self.gatherer.is_relayed(address)
     }
 
-    /// Returns how the relay of this address is reached.
+    /// Returns the protocol to the server of the relay with this address.
     pub fn relay_transport(&self, address: SocketAddr) -> Option<ServerTransport> {
         self.gatherer.relay_transport(address)
     }
 
-    /// Unwraps a datagram from a TURN server; `None` if it is the server's own.
+    /// Unwraps a datagram from a TURN server; `None` if it is a message of the server itself.
     pub fn receive_relayed<'a>(
         &mut self,
         relay: usize,
@@ -238,7 +238,7 @@ impl Gathering {
         self.gatherer.receive_relayed(relay, received, now)
     }
 
-    /// Unwraps what has come on the stream to a TURN server.
+    /// Unwraps data received on the stream to a TURN server.
     pub fn receive_stream(
         &mut self,
         relay: usize,
@@ -248,7 +248,7 @@ impl Gathering {
         self.gatherer.receive_stream(relay, received, now)
     }
 
-    /// Sends this through a relay. Returns `false` if it is not from a relayed address.
+    /// Sends data through a relay. Returns `false` if the source is not a relayed address.
     pub fn send_relayed(&mut self, transmit: &Transmit, now: Instant) -> bool {
         self.gatherer.has_relays() && self.gatherer.send_relayed(transmit, now).is_some()
     }
@@ -269,7 +269,7 @@ impl Gathering {
         self.gatherer.handle_binding(request, reply);
     }
 
-    /// The machine's network has changed. Returns `true` if gathering has begun anew.
+    /// Handles a network change. Returns `true` if gathering has restarted.
     pub fn network_changed(&mut self, change: &NetworkChange<'_>, now: Instant) -> bool {
         self.gatherer.network_changed(change, now)
     }
@@ -279,7 +279,7 @@ impl Gathering {
         self.gatherer.is_cut_off()
     }
 
-    /// The connection is over: candidates are forgotten, allocations are given back.
+    /// Handles the end of the connection: drops the candidates, and releases allocations.
     pub fn release(&mut self, now: Instant) {
         self.gathered = Vec::new();
         self.names.clear();

@@ -1,4 +1,4 @@
-//! The way to the other side: who may speak, by which pair of addresses, and what is done when that one goes silent.
+//! The path to the remote peer: validated addresses, the candidate pair in use, and recovery when it goes silent.
 //!
 //! ```text
 //!   gathering    our candidates          gate          addresses and streams that have proved themselves
@@ -7,8 +7,8 @@
 //!                                        resend        what goes out again on a new path
 //! ```
 //!
-//! The ICE agent itself is the core's. This knows neither the core nor descriptions: it is told what was verified, what
-//! is sent and what was negotiated.
+//! The core provides the ICE agent. This module depends neither on the core nor on descriptions: it is told which
+//! messages were verified, what is sent, and the results of negotiation.
 
 mod checks;
 mod connectivity;
@@ -41,7 +41,7 @@ use self::recovery::Recovery;
 use self::resend::Resend;
 use self::streams::Streams;
 
-/// Everything about the way to the other side.
+/// State of the path to the remote peer.
 #[derive(Debug)]
 pub(super) struct Path {
     gathering: Gathering,
@@ -53,12 +53,12 @@ pub(super) struct Path {
     recovery: Recovery,
     resend: Resend,
     state: IceConnectionState,
-    /// The pair that data took last.
+    /// The pair that last carried outgoing data.
     in_use: Option<Ends>,
     traffic: Traffic,
 }
 
-/// What has passed, and what was turned away.
+/// Counters of accepted and dropped datagrams.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Traffic {
     pub datagrams_received: u64,
@@ -70,17 +70,17 @@ pub(super) struct Traffic {
     pub malformed_dropped: u64,
 }
 
-/// A STUN message whose signature was found right.
+/// A STUN message with a valid signature.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Verified {
-    /// An answer to one of our checks, and no error.
+    /// Set for a success response to one of our checks.
     pub is_success: bool,
-    /// It nominates its pair.
+    /// Set if it nominates its pair.
     pub nominates: bool,
 }
 
 impl Path {
-    /// Nothing is gathered before [`Gathering::start`].
+    /// Creates the path. Nothing is gathered before [`Gathering::start`].
     pub fn new(
         config: &PeerConfig,
         creds: IceCredentials,
@@ -121,12 +121,12 @@ impl Path {
         self.state
     }
 
-    /// Returns the pair that data took last.
+    /// Returns the pair that last carried outgoing data.
     pub fn in_use(&self) -> Option<Ends> {
         self.in_use
     }
 
-    /// Returns how the relay at our end of the path is reached, if there is one.
+    /// Returns the protocol to the server of the relay at our end of the path, if there is one.
     pub fn relay_in_use(&self) -> Option<ServerTransport> {
         self.gathering.relay_transport(self.in_use?.local)
     }
@@ -135,30 +135,30 @@ impl Path {
         &self.traffic
     }
 
-    /// Returns the remote addresses that have proved themselves.
+    /// Returns the validated remote addresses.
     pub fn validated(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.gate.iter()
     }
 
-    // What comes.
+    // Incoming.
 
-    /// Counts a datagram that has come.
+    /// Counts a received datagram.
     pub fn count(&mut self, received: &Received<'_>) {
         self.traffic.datagrams_received += 1;
         self.traffic.bytes_received += received.contents.len() as u64;
     }
 
-    /// Counts a datagram that is dropped because it cannot be read.
+    /// Counts a datagram dropped as malformed.
     pub fn count_malformed(&mut self) {
         self.traffic.malformed_dropped += 1;
     }
 
-    /// Counts a STUN message that is dropped because its signature is wrong.
+    /// Counts a STUN message dropped because its signature is invalid.
     pub fn count_rejected(&mut self) {
         self.traffic.stun_rejected += 1;
     }
 
-    /// Data has come. Returns `true` if it is let in: its source has shown the right password.
+    /// Handles received data. Returns `true` if it is accepted: its source is validated.
     pub fn on_data(&mut self, received: &Received<'_>, now: Instant) -> bool {
         let ends = Ends::of(received);
         let is_in = self.gate.data(ends, now);
@@ -181,7 +181,7 @@ impl Path {
         checks::with_priority(message, |data| hmac(key, data))
     }
 
-    /// Looks at a check that was verified for attributes that nobody here knows.
+    /// Answers a verified check that has unknown attributes.
     pub fn understand(
         &mut self,
         message: &[u8],
@@ -192,7 +192,7 @@ impl Path {
         checks::understand(message, &mut self.errors, |data| hmac(key, data), now)
     }
 
-    /// A STUN message has come whose signature is right.
+    /// Handles a STUN message with a valid signature.
     pub fn on_verified(&mut self, ends: Ends, message: Verified, now: Instant, out: &mut Outbox) {
         self.connectivity.heard(ends, now);
         self.connectivity.checked(ends, now);
@@ -206,15 +206,15 @@ impl Path {
             .proved(ends, message.nominates, is_relayed, now, out);
     }
 
-    // What leaves.
+    // Outgoing.
 
-    /// A check of ours leaves that nominates its pair.
+    /// Records that a nominating check of ours is sent on this pair.
     pub fn nominated(&mut self, ends: Ends, now: Instant) {
         self.gate.choose(ends, now);
     }
 
-    /// Data leaves by this pair. Returns `false` if it must not: consent is gone, and nothing but checks may go there
-    /// (RFC 7675 §5.1).
+    /// Records that data is sent on this pair. Returns `false` if that is not allowed: consent has expired, and only
+    /// checks may be sent to this address (RFC 7675 §5.1).
     pub fn data_leaves(&mut self, ends: Ends, now: Instant) -> bool {
         if self.connectivity.is_failed() {
             return false;
@@ -224,23 +224,23 @@ impl Path {
         true
     }
 
-    /// Remembers what leaves, as it may have to be sent again on another path.
+    /// Keeps a sent datagram, which may have to be repeated on another path.
     pub fn keep_for_resend(&mut self, contents: &[u8]) {
         self.resend.keep(contents);
     }
 
-    /// Everything that was sent has been acknowledged.
+    /// Drops the kept datagrams: everything was acknowledged.
     pub fn forget_sent(&mut self) {
         self.resend.forget();
     }
 
-    /// Returns the pairs that work as far as is known, this one left out.
+    /// Returns the pairs that are known to work, except for this one.
     pub fn others(&self, but: Ends, now: Instant) -> Vec<Ends> {
         self.connectivity.other_paths(but, now)
     }
 
-    /// Sends this between these two, whatever path the core would take: on a stream, through a relay, or as it is.
-    /// Returns `true` if it was a relay: then there is something to poll of [`Gathering`].
+    /// Sends a datagram on this address pair, regardless of the core's choice: on a stream, through a relay, or
+    /// directly. Returns `true` if a relay was used; [`Gathering`] then has to be polled.
     pub fn send(&mut self, ends: Ends, contents: Vec<u8>, now: Instant, out: &mut Outbox) -> bool {
         self.traffic.datagrams_sent += 1;
         self.traffic.bytes_sent += contents.len() as u64;
@@ -261,13 +261,13 @@ impl Path {
         is_relayed
     }
 
-    /// Returns what is to be sent once more, and on which pairs, if it is time.
+    /// Returns the datagrams to repeat and the pairs to use, if it is time.
     pub fn resend_due(&mut self, now: Instant) -> Option<(Vec<Ends>, Vec<Vec<u8>>)> {
         let ends = self.resend.due(now)?;
         if self.connectivity.is_failed() {
             return None;
         }
-        // The path that answered first need not be the one in use now.
+        // The first path that answered is not necessarily the one in use now.
         let is_another = |e: &Ends| *e != ends && self.resend.before() != Some(*e);
         let other = self.in_use.filter(is_another);
         let ways = other.into_iter().chain([ends]).collect();
@@ -286,12 +286,12 @@ impl Path {
         Streams::owns(id)
     }
 
-    /// Notes a remote candidate for TCP. Returns `false` if there are too many.
+    /// Registers a remote TCP candidate. Returns `false` if there are too many.
     pub fn add_remote_stream(&mut self, remote: SocketAddr) -> bool {
         self.streams.add_remote(remote)
     }
 
-    /// A stream has carried a correct check.
+    /// Handles a verified check on a stream.
     pub fn stream_proved(&mut self, local: SocketAddr, remote: SocketAddr, out: &mut Outbox) {
         if self.gate.stream_proved(local, remote) {
             self.streams.proved(local, remote, out);
@@ -315,7 +315,7 @@ impl Path {
 
     // Negotiation.
 
-    /// Both descriptions are in force. Returns `true` if ICE restarts.
+    /// Handles a completed negotiation. Returns `true` if ICE restarts.
     pub fn negotiated(
         &mut self,
         local: IceCredentials,
@@ -332,19 +332,19 @@ impl Path {
         is_restart
     }
 
-    // The state.
+    // State.
 
-    /// The core's ICE agent says this.
+    /// Handles a state change of the core's ICE agent.
     pub fn core_state(&mut self, state: IceConnectionState) {
         self.connectivity.core_state(state);
     }
 
-    /// Returns the state that things are in at this time, and why, if it has just failed.
+    /// Returns the state at this time, and the reason if it has just failed.
     pub fn evaluate(&mut self, now: Instant) -> (IceConnectionState, Option<String>) {
         self.connectivity.evaluate(now)
     }
 
-    /// Sets the state, and tells it if it is another one.
+    /// Sets the state, and reports a change.
     pub fn set_state(&mut self, state: IceConnectionState, out: &mut Outbox) {
         if self.state != state {
             self.state = state;
@@ -355,12 +355,12 @@ impl Path {
         }
     }
 
-    /// Returns `true` if the time to close a failed connection has come.
+    /// Returns `true` if a failed connection has to be closed now.
     pub fn is_expired(&self, now: Instant) -> bool {
         self.connectivity.is_expired(now)
     }
 
-    /// Returns when the time is next needed. `patience`: how long silence is borne before ICE restarts.
+    /// Returns the next deadline. `patience`: duration of silence before ICE restarts.
     pub fn deadline(&self, patience: Option<Duration>, now: Instant) -> Option<Instant> {
         [
             self.connectivity.deadline(now),
@@ -375,20 +375,20 @@ impl Path {
 
     // Recovery.
 
-    /// Returns `true` if ICE is to be restarted because nothing has been heard for `patience`.
+    /// Returns `true` if ICE has to restart because of silence for `patience`.
     pub fn recovers_from_silence(&mut self, patience: Option<Duration>, now: Instant) -> bool {
         self.recovery.note(self.state, now);
         patience.is_some_and(|patience| self.recovery.try_now(self.state, patience, now))
     }
 
-    /// Returns what [`after_change`](Self::after_change) has to know: whether the path begins at a candidate of ours.
+    /// Returns `true` if the path starts at one of our candidates, as needed by [`after_change`](Self::after_change).
     pub fn before_change(&self) -> bool {
         let at = self.in_use;
         at.is_some_and(|at| self.gathering.has(at.protocol, at.local))
     }
 
-    /// The network has changed, and the gatherer has been told. Returns `true` if ICE is to be restarted now.
-    /// `has_begun`: gathering has begun anew.
+    /// Handles a network change that was passed to the gatherer. Returns `true` if ICE has to restart now. `has_begun`:
+    /// gathering has restarted.
     pub fn after_change(
         &mut self,
         change: &NetworkChange<'_>,
@@ -410,8 +410,9 @@ impl Path {
         self.recovery.changed(is_affected, may_restart, is_cut_off)
     }
 
-    /// A relay is gone, as its server has forgotten us. If data took it, nobody will answer there: the other side has
-    /// to be told of the new one, which silence would say 5 s and more later. Returns `true` if data took it.
+    /// Handles the loss of a relay that its server has forgotten. If data used it, the path is dead, and the remote
+    /// peer has to be told of the new relay; silence would show that only after 5 s or more. Returns `true` if data
+    /// used it.
     pub fn relay_lost(&mut self, address: SocketAddr, now: Instant) -> bool {
         let Some(at) = self.in_use.filter(|at| at.local == address) else {
             return false;
@@ -421,7 +422,7 @@ impl Path {
         true
     }
 
-    /// Drops everything, because the connection is over.
+    /// Clears everything, because the connection is closed.
     pub fn clear(&mut self, out: &mut Outbox) {
         self.gate.clear();
         self.streams.clear(out);

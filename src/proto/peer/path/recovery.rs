@@ -1,29 +1,29 @@
-//! Finding a new path without being asked: when networks change, and when the path goes silent.
+//! Automatic recovery: ICE restarts after network changes, and when the path goes silent.
 //!
-//! | what happened | what is done |
+//! | event | action |
 //! |---|---|
-//! | a new address; the path still stands | candidates on it are trickled, in this generation |
-//! | an address is gone that the path does not use | its candidates are not used any more |
-//! | the path's address or relay is gone, the default route is another one, the machine slept | ICE restart |
-//! | the same, and the machine has no address at all | ICE restart as soon as there is one: it is in the offer then |
-//! | a change of any kind while there is no path | ICE restart |
+//! | a new address; the path still works | its candidates are trickled in the current generation |
+//! | an address that the path does not use is lost | its candidates are removed |
+//! | the path's address or relay is lost, the default route has changed, or the machine was suspended | ICE restart |
+//! | the same, and the machine has no address at all | ICE restart once there is one, so that the offer contains it |
+//! | any change while there is no path | ICE restart |
 //! | a TURN server has forgotten the relay that the path uses | ICE restart |
-//! | *disconnected* for so long; then *failed* | ICE restart, once each |
+//! | *disconnected* for a configured time; then *failed* | ICE restart, once for each |
 //!
-//! A restart is [`PeerEvent::NegotiationNeeded`](super::super::PeerEvent::NegotiationNeeded), as after
-//! [`Peer::restart_ice`](super::super::Peer::restart_ice): the application makes an offer and carries it over. Until the new path is found
-//! the old one is used, and channels keep what has not been acknowledged.
+//! A restart is reported as [`PeerEvent::NegotiationNeeded`](super::super::PeerEvent::NegotiationNeeded), as after
+//! [`Peer::restart_ice`](super::super::Peer::restart_ice): the application creates an offer and signals it. Until a new
+//! path is found the old one is used, and channels keep unacknowledged data.
 
 use std::time::{Duration, Instant};
 
 use super::super::state::IceConnectionState as Ice;
 
-/// ICE restarts because of silence.
+/// State of ICE restarts caused by silence.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
     /// Time since which the path has been silent.
     since: Option<Instant>,
-    /// Whether this outage was answered in *disconnected*, and in *failed*.
+    /// Set once this outage has caused a restart in *disconnected*, and in *failed*.
     tried: [bool; 2],
     /// Set while the machine has no address. A restart follows when it has one.
     cut_off: bool,
@@ -40,7 +40,7 @@ impl Recovery {
         }
     }
 
-    /// Returns when to restart because of silence.
+    /// Returns when silence causes a restart.
     pub fn due(&self, state: Ice, patience: Duration) -> Option<Instant> {
         let since = self.since?;
         match state {
@@ -50,7 +50,7 @@ impl Recovery {
         }
     }
 
-    /// Returns `true` if it is time to restart because of silence, and counts that as tried.
+    /// Returns `true` if it is time to restart because of silence, and records the attempt.
     pub fn try_now(&mut self, state: Ice, patience: Duration, now: Instant) -> bool {
         let is_due = self.due(state, patience).is_some_and(|at| now >= at);
         if is_due {
@@ -59,8 +59,8 @@ impl Recovery {
         is_due
     }
 
-    /// The network has changed. Returns `true` if ICE is to be restarted now: an offer without candidates helps nobody,
-    /// and who gets them one by one hears of them too late, so a machine without an address waits until it has one.
+    /// Handles a network change. Returns `true` if ICE has to restart now. A machine without an address waits until it
+    /// has one: an offer without candidates is of no use, and trickled candidates would arrive too late.
     pub fn changed(&mut self, is_affected: bool, may_restart: bool, is_cut_off: bool) -> bool {
         let was_cut_off = std::mem::take(&mut self.cut_off);
         let restarts = may_restart && (is_affected || was_cut_off);

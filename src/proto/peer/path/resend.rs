@@ -48,12 +48,12 @@ struct Found {
 }
 
 impl Resend {
-    /// Keeps what is sent, in the place of the oldest.
+    /// Keeps a sent datagram, in place of the oldest.
     pub fn keep(&mut self, contents: &[u8]) {
         if self.kept.len() >= MAX_KEPT {
             let is_due = self.found.is_some_and(|f| f.times < TIMES.len());
             if (self.armed && self.is_heard) || is_due {
-                // Acknowledgements for data on the new path must not displace what was lost.
+                // Acknowledgements of data on the new path must not displace lost data.
                 return;
             }
             self.kept.pop_front();
@@ -61,12 +61,12 @@ impl Resend {
         self.kept.push_back(contents.to_vec());
     }
 
-    /// Returns what is kept, in the order it was sent.
+    /// Returns the kept datagrams, in the order they were sent.
     pub fn kept(&self) -> Vec<Vec<u8>> {
         self.kept.iter().cloned().collect()
     }
 
-    /// Returns the path that was used before another one was looked for.
+    /// Returns the path used before another one was sought.
     pub fn before(&self) -> Option<Ends> {
         self.before
     }
@@ -78,7 +78,7 @@ impl Resend {
         }
     }
 
-    /// Starts when the path is silent, or another one is sought.
+    /// Starts recording: the path is silent, or another one is sought.
     pub fn arm(&mut self, before: Option<Ends>) {
         self.armed = true;
         self.is_heard = false;

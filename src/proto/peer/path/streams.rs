@@ -1,4 +1,4 @@
-//! ICE over TCP (RFC 6544): between the core, which knows candidates, and streams.
+//! ICE over TCP (RFC 6544): maps the core's candidate pairs to streams.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -20,17 +20,17 @@ impl Streams {
         TcpPaths::is_stream(id)
     }
 
-    /// Notes a remote candidate. Returns `false` if there are too many.
+    /// Registers a remote candidate. Returns `false` if there are too many.
     pub fn add_remote(&mut self, remote: SocketAddr) -> bool {
         self.0.add_remote(remote)
     }
 
-    /// Returns our end of a stream as the core knows it: that of the active candidate, if we opened it.
+    /// Returns our end of a stream as the core knows it: the address of the active candidate, if we opened it.
     pub fn base_of(&self, local: SocketAddr, remote: SocketAddr) -> SocketAddr {
         self.0.base_of(local, remote).unwrap_or(local)
     }
 
-    /// Sends a message on the stream of this address pair, or opens it.
+    /// Sends a message on the stream of this address pair, which is opened if necessary.
     pub fn send(&mut self, ends: Ends, contents: Vec<u8>, now: Instant, out: &mut Outbox) {
         let mut source = ends.local;
         if source.port() == ACTIVE_PORT {
@@ -47,7 +47,7 @@ impl Streams {
         out.push(transmit(source, ends.remote, contents));
     }
 
-    /// A stream of ours is open, or gone. Returns the ends of one that is gone.
+    /// Handles the opening or closing of one of our streams. Returns the ends of a closed one.
     pub fn handle_socket(
         &mut self,
         id: SocketId,
@@ -72,7 +72,7 @@ impl Streams {
         }
     }
 
-    /// A stream has proved itself: others to the same address are not needed.
+    /// Handles the validation of a stream: others to the same address are no longer needed.
     pub fn proved(&mut self, local: SocketAddr, remote: SocketAddr, out: &mut Outbox) {
         close(self.0.proved(local, remote), out);
     }
@@ -82,7 +82,7 @@ impl Streams {
         close(self.0.restart(), out);
     }
 
-    /// Drops everything, because the connection is over.
+    /// Clears everything, because the connection is closed.
     pub fn clear(&mut self, out: &mut Outbox) {
         close(self.0.clear(), out);
     }
