@@ -125,13 +125,16 @@ async function onmessage(message) {
       }
       return;
     case 'unavailable':
-      if (call?.target !== message.targetUid || message.of !== 'offer') return;
+      if (call?.target !== message.targetUid || !['offer', 'renew'].includes(message.of)) return;
       if (call.wasConnected) call.resendSoon();
       else call.end(`${message.targetUid} is not online`);
       return;
     case 'offer':
       if (call?.is(message)) return call.take(message);
       return ring(message);
+    case 'renew':
+      if (call?.is(message)) call.renewFor(message);
+      return;
     case 'answer':
     case 'candidate':
       if (call?.is(message)) return call.take(message);
@@ -215,6 +218,8 @@ async function dial(target) {
 
 class Call {
   wasConnected = false;
+  /** Number of the connection: one that fails is replaced by the next. */
+  #connection = 0;
   #making = false;
   #ignoring = false;
   #offers = true;
@@ -264,7 +269,8 @@ class Call {
   #connect() {
     const pc = new RTCPeerConnection({ iceServers });
     this.pc = pc;
-    pc.onicecandidate = ({ candidate }) => candidate && this.say('candidate', { candidate });
+    const connection = this.#connection;
+    pc.onicecandidate = ({ candidate }) => candidate && this.say('candidate', { candidate, connection });
     pc.onnegotiationneeded = () => this.#offer();
     pc.ondatachannel = ({ channel }) => channel.label === 'chat' && this.#chat(channel);
     pc.ontrack = ({ track, transceiver }) => {
@@ -324,13 +330,53 @@ class Call {
         this.#timers.push(setTimeout(() => this.#restart(), this.polite ? 3000 : 1000));
         break;
       case 'failed':
-        if (!this.wasConnected) say('failed', noPath(iceServers));
-        else say('connecting', 'The connection is lost. Trying to bring it back…');
-        this.#restart();
+        if (this.wasConnected) {
+          say('connecting', 'The connection is lost. Connecting again…');
+          this.#replace();
+        } else {
+          say('failed', noPath(iceServers));
+          this.#restart();
+        }
         break;
       case 'connecting':
         if (this.pc.remoteDescription) say('connecting', 'Connecting…');
     }
+  }
+
+  /**
+   * Replaces a failed connection. A restart would not help: Firefox sends nothing more on it (w3c/webrtc-pc#3139). The caller
+   * offers the next connection, the callee asks for it.
+   */
+  #replace() {
+    // Called again after signing in.
+    if (!isSignedIn) return;
+    if (this.polite) this.say('renew', { connection: this.#connection });
+    else this.#renew(this.#connection + 1);
+  }
+
+  /** The callee asks for another connection; this one may have been replaced already. */
+  renewFor({ connection }) {
+    if (!this.polite && connection === this.#connection) this.#renew(connection + 1);
+  }
+
+  #renew(connection) {
+    this.#watch.stop();
+    clearTimeout(this.#again);
+    this.pc.close();
+    this.#connection = connection;
+    this.#making = this.#ignoring = false;
+    this.#offers = !this.polite;
+    this.#senders = {};
+    this.#connect();
+    // It may have been created while there was no network.
+    this.#again = setTimeout(() => this.#restart(), 4000);
+    if (this.polite) return;
+    this.#chat(this.pc.createDataChannel('chat'));
+    this.send();
+  }
+
+  get #hasFailed() {
+    return this.wasConnected && this.pc.connectionState === 'failed';
   }
 
   /** Keeps restarting ICE until there is a path. */
@@ -339,7 +385,9 @@ class Call {
     clearTimeout(this.#again);
     this.#again = setTimeout(() => this.#restart(), 4000);
     // Negotiation needs the server; this is retried after signing in again.
-    if (isSignedIn) this.pc.restartIce();
+    if (!isSignedIn) return;
+    if (this.#hasFailed) this.#replace();
+    else this.pc.restartIce();
   }
 
   #again;
@@ -349,7 +397,7 @@ class Call {
     try {
       this.#making = true;
       await this.pc.setLocalDescription();
-      this.say('offer', { sdp: this.pc.localDescription.sdp });
+      this.#sayOffer();
     } catch (error) {
       console.warn(error);
     } finally {
@@ -357,11 +405,16 @@ class Call {
     }
   }
 
+  #sayOffer() {
+    this.say('offer', { sdp: this.pc.localDescription.sdp, connection: this.#connection });
+  }
+
   /** Messages sent while the server was unreachable were lost: sends them again. */
   resend() {
     const { pc } = this;
     this.tell();
-    if (pc.signalingState === 'have-local-offer') this.say('offer', { sdp: pc.localDescription.sdp });
+    if (this.#hasFailed) this.#replace();
+    else if (pc.signalingState === 'have-local-offer') this.#sayOffer();
     else this.#restart();
   }
 
@@ -370,7 +423,10 @@ class Call {
     this.#timers.push(setTimeout(() => call === this && this.resend(), 500));
   }
 
-  async take({ type, sdp, candidate }) {
+  /** Handles an offer, an answer or a candidate. Programs that do not number connections have one. */
+  async take({ type, sdp, candidate, connection = this.#connection }) {
+    if (type === 'offer' && this.polite && connection > this.#connection) this.#renew(connection);
+    if (connection !== this.#connection) return;
     const { pc } = this;
     try {
       if (type === 'candidate') {
@@ -389,7 +445,7 @@ class Call {
       if (type === 'offer') {
         this.send();
         await pc.setLocalDescription();
-        this.say('answer', { sdp: pc.localDescription.sdp });
+        this.say('answer', { sdp: pc.localDescription.sdp, connection });
         this.#offers = true;
       }
       this.#theirPicture();
