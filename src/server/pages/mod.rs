@@ -17,16 +17,48 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const ICON: &str = "image/svg+xml";
 
-macro_rules! file {
-    ($kind:expr, $name:literal) => {
-        Some(($kind, include_bytes!($name).as_slice()))
+/// The document around the content of each page: head and navigation bar.
+const TEMPLATE: &str = include_str!("page.html");
+
+/// The file at a path.
+#[derive(Clone, Copy)]
+enum File {
+    /// A page that goes into [`TEMPLATE`]; `script` is the name of its script without `.js`.
+    Page {
+        title: &'static str,
+        script: &'static str,
+        content: &'static str,
+    },
+    /// A file of this media type, as it is.
+    Asset(&'static str, &'static str),
+}
+
+const MISSING: File = File::Page {
+    title: "Not found – looprtc",
+    script: "missing",
+    content: include_str!("missing.html"),
+};
+
+macro_rules! page {
+    ($title:literal, $script:literal, $name:literal) => {
+        Some(File::Page {
+            title: $title,
+            script: $script,
+            content: include_str!($name),
+        })
     };
 }
 
-fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
+macro_rules! file {
+    ($kind:expr, $name:literal) => {
+        Some(File::Asset($kind, include_str!($name)))
+    };
+}
+
+fn file(path: &str) -> Option<File> {
     match path {
-        "/" => file!(HTML, "index.html"),
-        "/publish" => file!(HTML, "publish.html"),
+        "/" => page!("looprtc", "watch", "index.html"),
+        "/publish" => page!("Publish – looprtc", "publish", "publish.html"),
         "/assets/common.js" => file!(SCRIPT, "common.js"),
         "/assets/network.js" => file!(SCRIPT, "network.js"),
         "/assets/server.js" => file!(SCRIPT, "server.js"),
@@ -36,21 +68,21 @@ fn file(path: &str) -> Option<(&'static str, &'static [u8])> {
         "/assets/whep.js" => file!(SCRIPT, "whep.js"),
         "/assets/watch.js" => file!(SCRIPT, "watch.js"),
         "/assets/publish.js" => file!(SCRIPT, "publish.js"),
-        "/call" => file!(HTML, "call.html"),
-        "/room/" => file!(HTML, "room.html"),
+        "/call" => page!("Call – looprtc", "call", "call.html"),
+        "/room/" => page!("Room – looprtc", "room", "room.html"),
         "/assets/style.css" => file!(STYLE, "style.css"),
         "/assets/media.js" => file!(SCRIPT, "media.js"),
         "/assets/room.js" => file!(SCRIPT, "room.js"),
         "/assets/call.js" => file!(SCRIPT, "call.js"),
         "/assets/bell.js" => file!(SCRIPT, "bell.js"),
-        "/stats" => file!(HTML, "stats.html"),
+        "/stats" => page!("Statistics – looprtc", "stats", "stats.html"),
         "/assets/stats.js" => file!(SCRIPT, "stats.js"),
         "/assets/missing.js" => file!(SCRIPT, "missing.js"),
         "/assets/icon.svg" | "/favicon.ico" => file!(ICON, "icon.svg"),
         _ if path.len() > "/watch/".len() && path.starts_with("/watch/") => {
-            file!(HTML, "index.html")
+            page!("looprtc", "watch", "index.html")
         }
-        _ if is_room(path) => file!(HTML, "room.html"),
+        _ if is_room(path) => page!("Room – looprtc", "room", "room.html"),
         _ if frame_of(path).is_some() => file!(HTML, "frame.html"),
         _ => None,
     }
@@ -71,8 +103,7 @@ fn frame_of(path: &str) -> Option<&str> {
 /// Returns the page or asset at this path. Pages of `origins` may show `/embed/NAME` in an iframe.
 #[must_use]
 pub fn page(path: &str, origins: &Origins) -> Option<Response> {
-    let (kind, content) = file(path)?;
-    let mut response = response(200, kind, content, path);
+    let mut response = response(200, file(path)?, path);
     if frame_of(path).is_some() {
         let ancestors = match origins {
             Origins::Same => "'self'".to_owned(),
@@ -90,7 +121,7 @@ pub fn page(path: &str, origins: &Origins) -> Option<Response> {
 
 /// Returns the page for an address that there is not, with status 404.
 pub fn missing(path: &str) -> Response {
-    response(404, HTML, include_bytes!("missing.html"), path)
+    response(404, MISSING, path)
 }
 
 /// Returns a redirection where a person is likely to have meant one of our pages.
@@ -111,10 +142,21 @@ pub fn moved(path: &str) -> Option<Response> {
     Some(Response::new(308).header("Location", to))
 }
 
-fn response(status: u16, kind: &'static str, content: &'static [u8], path: &str) -> Response {
-    let content = match kind {
-        HTML => with_relative_links(content, path),
-        _ => content.to_vec(),
+fn response(status: u16, file: File, path: &str) -> Response {
+    let (kind, content) = match file {
+        File::Page {
+            title,
+            script,
+            content,
+        } => {
+            let document = TEMPLATE
+                .replace("{title}", title)
+                .replace("{script}", script)
+                .replace("{content}", content);
+            (HTML, with_relative_links(&document, path))
+        }
+        File::Asset(HTML, document) => (HTML, with_relative_links(document, path)),
+        File::Asset(kind, content) => (kind, content.to_owned()),
     };
     let response = Response::new(status)
         .body(kind, content)
@@ -134,14 +176,13 @@ fn response(status: u16, kind: &'static str, content: &'static [u8], path: &str)
 
 /// Makes the links of a page relative to where it stands, so that they lead here behind a proxy that has us under a
 /// prefix, too.
-fn with_relative_links(html: &[u8], path: &str) -> Vec<u8> {
+fn with_relative_links(html: &str, path: &str) -> String {
     let depth = path.matches('/').count().saturating_sub(1);
     let up = match depth {
         0 => "./".to_owned(),
         depth => "../".repeat(depth),
     };
-    let html = String::from_utf8_lossy(html);
-    html.replace("=\"/", &format!("=\"{up}")).into_bytes()
+    html.replace("=\"/", &format!("=\"{up}"))
 }
 
 #[cfg(test)]
@@ -197,6 +238,11 @@ mod tests {
         for (path, page) in pages.into_iter().chain(none) {
             let html = String::from_utf8(page.body).unwrap();
             assert!(!html.contains("=\"/"), "{path} has an absolute link");
+            for marker in ["{title}", "{script}", "{content}"] {
+                assert!(!html.contains(marker), "{path} has {marker}");
+            }
+            assert!(html.ends_with("</body>\n</html>\n"), "{path}");
+            assert_eq!(html.matches("<main").count(), 1, "{path}");
             let links: Vec<&str> = html
                 .split(['"', '\''])
                 .filter(|text| text.contains("assets/"))
