@@ -9,7 +9,7 @@ pub mod gateway;
 #[cfg(feature = "server")]
 pub mod http;
 #[cfg(feature = "server")]
-pub mod pages;
+pub(crate) mod pages;
 #[cfg(feature = "server")]
 pub mod proxies;
 #[cfg(feature = "server")]

@@ -41,6 +41,24 @@ use crate::proto::net::{Protocol, Received, SocketId, Transmit};
 use crate::proto::peer::{Certificate, CryptoBackend, IceCandidateInit, Input, Output, Peer};
 use crate::proto::peer::{PeerConfig, PeerError, PeerEvent, Politeness, SessionDescription};
 
+/// Parts of the media readers, to write streams for them.
+#[doc(hidden)]
+pub mod h264 {
+    pub use crate::proto::media::h264::*;
+}
+
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod h265 {
+    pub use crate::proto::media::h265::*;
+}
+
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod keyframe {
+    pub use crate::proto::media::keyframe::*;
+}
+
 pub use self::link::{Link, Rng};
 pub use self::nat::{NatKind, Server};
 #[cfg(feature = "turn-server")]

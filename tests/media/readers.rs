@@ -5,9 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use looprtc::proto::media::annexb::{self, AnnexBReader};
-use looprtc::proto::media::{
-    Codec, Limits, MediaErrorKind, Reader, Timebase, h264, h265, keyframe,
-};
+use looprtc::proto::media::{Codec, Limits, MediaErrorKind, Reader, Timebase};
+use looprtc::testing::{h264, h265, keyframe};
 
 use super::{PLAYABLE, ffmpeg, load, path, read, read_whole};
 

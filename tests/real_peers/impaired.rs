@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use looprtc::proto::media::jitter::JitterConfig;
+use looprtc::proto::media::JitterConfig;
 use looprtc::proto::peer::{BandwidthEstimate, Codec, MediaKind, PeerConfig};
 
 use crate::call::{Call, Offerer};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use looprtc::proto::media::jitter::JitterConfig;
+use looprtc::proto::media::JitterConfig;
 use looprtc::proto::peer::{
     Codec, EncodedFrame, MediaKind, PeerConfig, PeerEvent, TransceiverConfig,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use looprtc::proto::media::jitter::JitterConfig;
+use looprtc::proto::media::JitterConfig;
 use looprtc::proto::peer::{
     BandwidthEstimate, Codec, ConnectionState, EncodedFrame, HeaderExtensions, KeyframeRequestKind,
     MediaKind, MediaMode, PeerConfig, PeerError, PeerEvent, ReceivedPacket, RtpPacket,

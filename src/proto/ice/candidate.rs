@@ -87,7 +87,7 @@ pub struct IceCandidate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CandidateError {
-    /// The line is longer than [`MAX_CANDIDATE_LINE`]; its length in bytes.
+    /// The line is longer than 1,024 bytes; its length in bytes.
     TooLong(usize),
     /// The line does not begin with `candidate:`.
     NoPrefix,

@@ -2,18 +2,18 @@
 //!
 //! str0m provides the ICE agent (RFC 8445); this module adds what it does not cover.
 
-pub mod bindings;
-pub mod candidate;
+pub(crate) mod bindings;
+pub(crate) mod candidate;
 mod credentials;
 mod error;
 pub mod framing;
 mod gather_config;
-pub mod gatherer;
-pub mod mdns;
+pub(crate) mod gatherer;
+pub(crate) mod mdns;
 pub(crate) mod rank;
 mod relays;
-pub mod server;
-pub mod stun;
+pub(crate) mod server;
+pub(crate) mod stun;
 pub(crate) mod tcp;
 mod transaction;
 pub(crate) mod turn;
@@ -23,7 +23,7 @@ pub use candidate::{CandidateError, CandidateType, IceCandidate};
 pub(crate) use credentials::IceCredentials;
 pub use error::IceCandidateError;
 pub use gather_config::{AddressFilter, GatherConfig};
-pub use gatherer::{GatherOutput, Gatherer, LocalCandidate, LocalKind};
+pub(crate) use gatherer::{GatherOutput, Gatherer, LocalCandidate, LocalKind};
 pub use mdns::{Mdns, MdnsOutput};
 pub(crate) use relays::Relayed;
 pub use server::{IceServer, IceTransportPolicy, ServerHost, ServerKind};

@@ -167,7 +167,7 @@ pub struct ServerUrl {
 /// Reason why a server URL was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerUrlError {
-    /// The URL, truncated to [`MAX_SERVER_URL`] bytes.
+    /// The URL, truncated to 320 bytes.
     pub url: String,
     /// Description of the error.
     pub why: &'static str,

@@ -31,7 +31,7 @@ pub enum Release {
     InOrder,
 }
 
-/// Configuration of a [`JitterBuffer`].
+/// Configuration of a track's jitter buffer.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct JitterConfig {
@@ -149,7 +149,7 @@ pub struct Released<T> {
     pub waited: Duration,
 }
 
-/// Statistics of a [`JitterBuffer`]. Counts are packets unless stated otherwise.
+/// Statistics of a track's jitter buffer. Counts are packets unless stated otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct JitterStats {

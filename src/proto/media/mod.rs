@@ -29,16 +29,16 @@ use std::time::Duration;
 pub mod annexb;
 mod bits;
 mod codec;
-pub mod h264;
-pub mod h265;
+pub(crate) mod h264;
+pub(crate) mod h265;
 mod input;
 pub mod ivf;
-pub mod jitter;
-pub mod keyframe;
+pub(crate) mod jitter;
+pub(crate) mod keyframe;
 #[cfg(feature = "movies")]
 pub mod movie;
 pub mod ogg;
-pub mod opus;
+pub(crate) mod opus;
 pub mod pacing;
 pub(crate) mod payload;
 mod picture;
@@ -49,6 +49,7 @@ pub mod wav;
 
 pub use codec::Codec;
 pub(crate) use codec::FileFormat;
+pub use jitter::{JitterConfig, JitterStats, Release};
 pub use reader::Reader;
 
 /// An encoded frame: a video frame or an audio packet.

@@ -33,11 +33,6 @@ pub fn duration(packet: &[u8]) -> Option<Duration> {
     samples(packet).map(|n| time(u64::from(n)))
 }
 
-/// Returns `true` if the packet is coded in stereo.
-pub fn is_stereo(packet: &[u8]) -> bool {
-    packet.first().is_some_and(|toc| toc & 0b100 != 0)
-}
-
 /// Converts a number of samples to a time, rounded down to a nanosecond.
 pub fn time(samples: u64) -> Duration {
     let rate = u64::from(SAMPLE_RATE);
@@ -83,6 +78,5 @@ mod tests {
         assert_eq!(samples(&[0xFC | 3, 6]), Some(5760));
         assert_eq!(samples(&[0xFC | 3, 7]), None);
         assert_eq!(time(u64::MAX / 1000).as_secs(), u64::MAX / 1000 / 48_000);
-        assert!(is_stereo(&[0xFC]) && !is_stereo(&[0xF8]));
     }
 }

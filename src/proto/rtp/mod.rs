@@ -25,7 +25,8 @@ mod source;
 
 pub use h264::H264ParameterSets;
 pub use h265::H265ParameterSets;
-pub use packet::{Packet, PacketError, is_rtcp};
+pub(crate) use packet::is_rtcp;
+pub use packet::{Packet, PacketError};
 pub use parameter_sets::ParameterSets;
 pub use rtcp::SenderInfo;
 #[cfg(feature = "testing")]

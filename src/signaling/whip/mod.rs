@@ -16,8 +16,8 @@
 //! ```
 //!
 //! - [`WhipClient`]: the client, combined with a peer.
-//! - [`sdpfrag`]: the body of a PATCH.
-//! - [`link`]: ICE servers in `Link` headers.
+//! - `sdpfrag`: the body of a PATCH.
+//! - `link`: ICE servers in `Link` headers.
 //!
 //! The server is `server::whip`.
 
@@ -26,8 +26,8 @@ mod client;
 mod config;
 mod error;
 mod exchange;
-pub mod link;
-pub mod sdpfrag;
+pub(crate) mod link;
+pub(crate) mod sdpfrag;
 mod url;
 
 pub use self::client::{WhipClient, WhipEvent};
