@@ -2,7 +2,7 @@
 //!
 //! - [`address`]: addresses to listen on and to connect to, in Go's notation (`:50000`).
 //! - [`http`]: a server for `POST /sdp` and `POST /candidate`. Its threads only transport messages: each becomes a
-//!   [`http::Request`] in a bounded queue, and the application's verdict becomes the response.
+//!   [`http::SignalRequest`] in a bounded queue, and the application's verdict becomes the response.
 //! - [`client`]: [`client::Poster`], which posts to the remote side, in order and with retries, without blocking the
 //!   loop.
 //! - [`pion`]: both combined with a peer, as in pion's pion-to-pion.

@@ -173,7 +173,7 @@ impl Peer {
     }
 
     /// Returns the local description with the candidates gathered so far (W3C `localDescription`). For signaling
-    /// without trickle, call it after [`IceGatheringState::Complete`].
+    /// without trickle, call it after [`IceGatheringState::Complete`](super::IceGatheringState::Complete).
     pub fn local_description(&self) -> Option<SessionDescription> {
         let local = &self.negotiation.local;
         let description = local.pending.as_ref().or(local.current.as_ref())?;

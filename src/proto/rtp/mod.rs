@@ -25,6 +25,7 @@ mod source;
 
 pub use h264::H264ParameterSets;
 pub use h265::H265ParameterSets;
+#[cfg(any(feature = "testing", test))]
 pub(crate) use packet::is_rtcp;
 pub use packet::{Packet, PacketError};
 pub use parameter_sets::ParameterSets;

@@ -17,7 +17,7 @@ pub enum RtcpPacket {
         ssrc: u32,
         /// The sender's wall clock.
         wallclock: SystemTime,
-        /// The RTP timestamp that corresponds to [`wallclock`](Self::wallclock).
+        /// The RTP timestamp that corresponds to `wallclock`.
         rtp_timestamp: u32,
         /// Number of packets sent so far.
         packets: u32,
