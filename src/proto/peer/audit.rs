@@ -30,7 +30,7 @@ impl Peer {
             ),
         ];
         counts.extend(self.path.audit());
-        counts.extend(self.pending.audit());
+        counts.extend(self.session.audit());
         counts.extend(self.channels.audit(limits));
         counts.extend(self.tracks.audit(limits));
         if self.is_closed() {

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::config::CandidatePolicy;
-use super::description::{own_attribute, with_candidates};
 use super::error::PeerError;
 use super::path::Found;
+use super::session::{own_attribute, with_candidates};
 use super::state::{IceGatheringState, PeerEvent, SignalingState};
 use super::{Input, Peer};
 use crate::proto::ice::{IceCandidate, IceServer, LocalCandidate, LocalKind, Relayed};
@@ -126,8 +126,8 @@ impl Peer {
 
     fn on_local_candidate(&mut self, found: &LocalCandidate) {
         let local = &self.path.credentials().local().ufrag;
-        let ufrag = self.negotiation.gathering_ufrag(local);
-        let mid = self.negotiation.first_mid();
+        let ufrag = self.session.gathering_ufrag(local);
+        let mid = self.session.first_mid();
         let core = &mut self.core;
         let add = |found: &LocalCandidate| core.add_local(found);
         let gathering = self.path.gathering_mut();
@@ -159,7 +159,7 @@ impl Peer {
         let hold = self.config.candidates == CandidatePolicy::HoldUntilAnswered
             && self.signaling_state() == SignalingState::HaveLocalOffer;
         if hold {
-            self.pending.hold_local(candidate);
+            self.session.candidates().hold_local(candidate);
         } else {
             self.out.event(PeerEvent::IceCandidate(candidate));
         }
@@ -200,7 +200,7 @@ impl Peer {
             return;
         }
         log::debug!("{why}: ICE is to be restarted");
-        self.negotiation.restart_wanted = true;
+        self.session.want_restart();
         self.check_negotiation_needed();
     }
 }

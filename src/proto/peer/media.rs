@@ -328,7 +328,7 @@ impl Peer {
 
     /// Returns the transceiver's properties with the mid on the wire.
     fn with_wire_mid(&self, mut info: TransceiverInfo) -> TransceiverInfo {
-        info.mid = info.mid.map(|id| self.negotiation.wire_mid(&id));
+        info.mid = info.mid.map(|id| self.session.wire_mid(&id));
         info
     }
 
@@ -340,7 +340,7 @@ impl Peer {
             config: &self.config,
             now: self.now,
             events: &mut self.out.events,
-            mids: self.negotiation.mids(),
+            mids: self.session.mids(),
             is_connected,
             round_trip: self.stats.round_trip_time,
         };

@@ -14,7 +14,6 @@
 
 #[cfg(any(test, feature = "testing"))]
 mod audit;
-mod candidates;
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
 mod cases;
 mod channel_config;
@@ -23,7 +22,6 @@ mod config;
 mod contract;
 mod core;
 pub(crate) mod crypto;
-mod description;
 mod ends;
 mod error;
 mod feedback;
@@ -35,6 +33,7 @@ mod path;
 mod perfect;
 mod receiving;
 mod sending;
+mod session;
 mod settle;
 mod state;
 mod stats;
@@ -45,25 +44,24 @@ mod window;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::candidates::PendingCandidates;
 use self::channels::{Channels, Payload};
-use self::core::Core;
-use self::negotiation::Negotiation;
+use self::core::{Core, PendingOffer};
 use self::outbox::Outbox;
 use self::path::Path;
+use self::session::Session;
 use self::tracks::Tracks;
 use super::net::{Protocol, Received};
 
-pub use self::candidates::CandidateCounts;
 pub use self::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
 pub use self::channels::{ChannelId, MAX_RECEIVE_MESSAGE};
 pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
 pub use self::contract::{Input, Output, Route};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
-pub(crate) use self::description::check as check_description;
 pub use self::error::PeerError;
 #[cfg(any(feature = "driver", feature = "testing", test))]
 pub(crate) use self::error::panic_text;
+pub(crate) use self::negotiation::check_description;
+pub use self::session::CandidateCounts;
 pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
 pub use self::state::{Message, PeerEvent, SignalingState};
 pub use self::stats::PeerStats;
@@ -85,8 +83,7 @@ pub struct Peer {
     core: Core,
     now: Instant,
     out: Outbox,
-    negotiation: Negotiation,
-    pending: PendingCandidates,
+    session: Session<PendingOffer>,
     channels: Channels,
     tracks: Tracks,
     path: Path,
@@ -117,7 +114,6 @@ impl Peer {
     /// Returns [`PeerError::Config`] or [`PeerError::Crypto`].
     pub fn new(config: PeerConfig, now: Instant) -> Result<Self, PeerError> {
         let built = core::build(&config, |core| tracks::configure(core, &config), now)?;
-        let limits = &config.limits;
         let tracks = Tracks::new(&config, &built.creds.ufrag);
         let mut out = Outbox::default();
         let path = Path::new(&config, built.creds, &mut out)?;
@@ -125,8 +121,7 @@ impl Peer {
             core: built.core,
             now,
             out,
-            negotiation: Negotiation::new(),
-            pending: PendingCandidates::new(limits.max_pending_local, limits.max_pending_remote),
+            session: Session::new(&config.limits),
             channels: Channels::new(),
             tracks,
             path,
@@ -280,7 +275,7 @@ impl Peer {
     ) -> Result<ChannelId, PeerError> {
         self.begin(now)?;
         let id = self.channels.create(config, &self.config.limits)?;
-        if self.negotiation.has_application() {
+        if self.session.has_application() {
             self.channels
                 .open_waiting(&mut self.core, &mut self.out.events);
             // The core opens channels in its timeout.
@@ -411,9 +406,5 @@ impl Peer {
     /// Advances the time, which never goes back, whatever the caller passes.
     fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
-    }
-
-    fn event(&mut self, event: PeerEvent) {
-        self.out.event(event);
     }
 }

@@ -2,9 +2,7 @@
 
 use std::time::Instant;
 
-use super::config::Politeness;
 use super::error::PeerError;
-use super::state::SignalingState;
 use super::{Peer, SdpType, SessionDescription};
 
 impl Peer {
@@ -34,8 +32,7 @@ impl Peer {
     ) -> Result<Option<SessionDescription>, PeerError> {
         self.begin(now)?;
         let is_offer = description.kind == SdpType::Offer;
-        let collides = is_offer && self.signaling_state() != SignalingState::Stable;
-        let ignore = collides && self.config.politeness == Politeness::Impolite;
+        let ignore = is_offer && self.session.ignores_offer(self.config.politeness);
         if ignore {
             log::debug!("ignoring an offer that crosses ours");
             return Ok(None);
@@ -58,9 +55,8 @@ impl Peer {
     pub fn restart_ice(&mut self, now: Instant) -> Result<(), PeerError> {
         self.begin(now)?;
         // W3C: the credentials of the descriptions set so far are to be replaced.
-        let local = &self.negotiation.local;
-        if local.current.is_some() || local.pending.is_some() {
-            self.negotiation.restart_wanted = true;
+        if self.session.local().is_some() {
+            self.session.want_restart();
             self.check_negotiation_needed();
         }
         Ok(())

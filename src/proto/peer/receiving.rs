@@ -74,7 +74,7 @@ impl Peer {
 
     /// Keeps a datagram back while an answer with data channels is awaited. Returns `true` if it was kept.
     fn hold_early(&mut self, received: &Received<'_>) -> bool {
-        self.negotiation.awaits_application()
+        self.session.awaits_application()
             && self.core.is_connected()
             && self.core.early().hold(received, self.now)
     }

@@ -3,11 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use str0m::{Rtc, RtcError};
-
 use super::core::{CoreEvent, Drain, NotApplied, Step};
 use super::error::PeerError;
-use super::negotiation::bad_sdp;
 use super::state::{ConnectionState, IceConnectionState, PeerEvent};
 use super::{MIN_TIMEOUT_STEP, Output, Peer};
 use crate::proto::ice::Gatherer;
@@ -42,7 +39,7 @@ impl Peer {
 
     /// Gives the core what has waited for an answer, if it has nothing to wait for any more.
     fn release_early(&mut self) {
-        let awaits = self.negotiation.awaits_application();
+        let awaits = self.session.awaits_application();
         let Some(held) = self.core.early().release(awaits, self.now) else {
             return;
         };
@@ -84,7 +81,7 @@ impl Peer {
     /// Drains the core. Returns `false` if the peer was closed.
     fn drain(&mut self, drain: &mut Drain) -> bool {
         loop {
-            let fingerprints = self.negotiation.fingerprints();
+            let fingerprints = self.session.fingerprints();
             let events = &mut self.out.events;
             match self.core.step(drain, fingerprints, self.now, events) {
                 Step::Transmit(outgoing) => self.on_transmit(outgoing),
@@ -136,14 +133,10 @@ impl Peer {
         self.finish();
     }
 
-    /// Lets the core apply a validated description. An unexpected error closes this peer only, because the core's state
-    /// is unknown then.
-    pub(super) fn apply<R>(
-        &mut self,
-        body: impl FnOnce(&mut Rtc) -> Result<R, RtcError>,
-    ) -> Result<R, PeerError> {
-        self.core.apply(body).map_err(|why| match why {
-            NotApplied::Refused(error) => bad_sdp(error),
+    /// Closes this peer, and no other, if the core has panicked over a description: its state is unknown then.
+    pub(super) fn applied<R>(&mut self, result: Result<R, NotApplied>) -> Result<R, PeerError> {
+        result.map_err(|why| match why {
+            NotApplied::Refused(error) => error,
             NotApplied::Panicked(why) => {
                 self.die(why.clone());
                 PeerError::Core(why)
@@ -174,8 +167,7 @@ impl Peer {
         let events = &mut self.out.events;
         self.channels.close_all(events);
         self.tracks.close(events);
-        self.negotiation.close(events);
-        self.pending.clear();
+        self.session.close(events);
         self.core.clear();
         self.path.clear(&mut self.out);
         self.set_states(IceConnectionState::Closed, ConnectionState::Closed);
@@ -217,7 +209,7 @@ impl Peer {
     /// offers do not cross.
     fn patience(&self) -> Option<Duration> {
         let patience = self.config.restart_after_disconnected?;
-        Some(match self.negotiation.is_offerer() {
+        Some(match self.session.is_offerer() {
             true => patience,
             false => patience * 2,
         })
@@ -255,7 +247,8 @@ mod tests {
     fn a_panic_over_a_description_closes_the_peer() {
         let now = Instant::now();
         let mut peer = Peer::new(PeerConfig::default(), now).unwrap();
-        let error = peer.apply::<()>(|_| panic!("at {}", 96)).unwrap_err();
+        let result = peer.core.apply::<()>(|_| panic!("at {}", 96));
+        let error = peer.applied(result).unwrap_err();
         assert_eq!(error, PeerError::Core("the description: at 96".into()));
         assert_eq!(peer.create_offer(now).unwrap_err(), PeerError::Closed);
         let mut told = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::candidates::CandidateCounts;
+use super::session::CandidateCounts;
 use super::{DtlsVersion, Peer};
 use crate::proto::ice::ServerTransport;
 use crate::proto::net::Protocol;
@@ -66,7 +66,7 @@ impl Peer {
             stun_rejected: traffic.stun_rejected,
             malformed_dropped: traffic.malformed_dropped + refused.malformed,
             core_errors: refused.errors,
-            candidates: self.pending.counts,
+            candidates: self.session.candidate_counts(),
             path: path.map(|ends| (ends.local, ends.remote)),
             path_protocol: path.map(|ends| ends.protocol),
             relay_protocol: self.path.relay_in_use(),

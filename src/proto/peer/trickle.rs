@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::candidates::Remote;
 use super::core::RemoteCandidate;
 use super::error::PeerError;
+use super::session::Remote;
 use super::{IceCandidateInit, Output, Peer};
 use crate::proto::ice::candidate::CandidateAddress;
 use crate::proto::ice::{IceCandidate, IceServer, mdns};
@@ -33,7 +33,7 @@ impl Peer {
             parsed.username_fragment = Some(ufrag.clone());
         }
         if parsed.username_fragment.is_none() {
-            self.pending.note_bare(&parsed, self.now);
+            self.session.candidates().note_bare(&parsed, self.now);
         }
         // Candidates of an ignored offer belong to an unknown generation, and are held: after the remote peer has
         // rolled back its offer, its answer may have the same ufrag.
@@ -43,7 +43,7 @@ impl Peer {
     }
 
     pub(super) fn take_remote_candidate(&mut self, candidate: IceCandidate) {
-        match self.pending.remote(candidate) {
+        match self.session.candidates().remote(candidate) {
             Remote::Apply(candidate) => self.apply_remote_candidate(&candidate),
             Remote::Held | Remote::Stale => {}
         }
@@ -83,7 +83,7 @@ impl Peer {
                     self.take_remote_candidate(candidate);
                 }
                 _ => {
-                    self.pending.counts.unusable += 1;
+                    self.session.candidates().count_unusable(1);
                     log::debug!("candidate {candidate} not resolved: {result:?}");
                 }
             }
@@ -113,34 +113,31 @@ impl Peer {
         if is_usable && self.wait_for_name(candidate) {
             return;
         }
-        let counts = &mut self.pending.counts;
         let Some(address) = candidate.socket_addr().filter(|_| is_usable) else {
-            counts.unusable += 1;
+            self.session.candidates().count_unusable(1);
             log::debug!("candidate of no use here: {candidate}");
             return;
         };
         if !self.may_be_checked(address.ip()) {
-            self.pending.counts.unusable += 1;
+            self.session.candidates().count_unusable(1);
             log::debug!("candidate that is no address of a peer: {candidate}");
             return;
         }
-        let counts = &mut self.pending.counts;
-        if self.negotiation.remote_in_generation >= self.config.limits.max_remote_candidates {
-            counts.over_limit += 1;
+        if !self.session.has_room(&self.config.limits) {
+            self.session.candidates().count_over_limit();
             return;
         }
         match RemoteCandidate::new(candidate) {
             Ok(parsed) => {
                 if parsed.is_tcp() && !self.path.add_remote_stream(address) {
-                    counts.over_limit += 1;
+                    self.session.candidates().count_over_limit();
                     return;
                 }
-                self.negotiation.remote_in_generation += 1;
-                counts.applied += 1;
+                self.session.candidate_applied();
                 self.core.add_remote(parsed);
             }
             Err(e) => {
-                counts.unusable += 1;
+                self.session.candidates().count_unusable(1);
                 log::debug!("candidate {candidate}: {e}");
             }
         }

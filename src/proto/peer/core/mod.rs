@@ -13,10 +13,10 @@ mod build;
 mod candidates;
 mod dtls;
 mod early;
+mod sdp;
 mod stun;
 
 use std::ops::{Deref, DerefMut};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ use super::config::Timing;
 use super::crypto::joined::{self, Joined};
 use super::crypto::{self, CryptoBackend, DtlsVersion};
 use super::ends::Ends;
-use super::error::{PeerError, panic_text};
+use super::error::PeerError;
 use super::state::{ConnectionState, IceConnectionState, PeerEvent};
 use crate::proto::ice::IceCredentials;
 use crate::proto::net::{Protocol, Received};
@@ -45,6 +45,7 @@ pub(super) use self::build::build;
 pub(super) use self::candidates::RemoteCandidate;
 #[cfg(any(test, feature = "testing"))]
 pub(super) use self::early::MAX_HELD;
+pub(super) use self::sdp::{NotApplied, PendingOffer};
 pub(super) use self::stun::Check;
 
 /// The core's own limit of buffered bytes over all channels. Above the sum of what is fed to it in practice; when it is
@@ -132,14 +133,6 @@ pub(super) enum CoreEvent {
 pub(super) struct Drain {
     left: usize,
     immediate: usize,
-}
-
-/// Why a description was not applied.
-pub(super) enum NotApplied {
-    /// The core has refused it.
-    Refused(RtcError),
-    /// The core has panicked. Its state is unknown.
-    Panicked(String),
 }
 
 impl Core {
@@ -512,20 +505,6 @@ impl Core {
     /// Returns `true` if the handshake failed so long ago that the connection closes.
     pub fn is_expired(&self, timing: &Timing, now: Instant) -> bool {
         self.dtls.is_expired(now, timing.closed)
-    }
-
-    /// Has the core apply a description that was found sound.
-    pub fn apply<R>(
-        &mut self,
-        body: impl FnOnce(&mut Rtc) -> Result<R, RtcError>,
-    ) -> Result<R, NotApplied> {
-        match catch_unwind(AssertUnwindSafe(|| body(&mut self.rtc))) {
-            Ok(result) => result.map_err(NotApplied::Refused),
-            Err(panic) => Err(NotApplied::Panicked(format!(
-                "the description: {}",
-                panic_text(&*panic).unwrap_or_default()
-            ))),
-        }
     }
 
     /// Begins to say goodbye. Returns the budget for [`next_goodbye`](Self::next_goodbye).

@@ -1,27 +1,24 @@
 //! Obtaining an answer from the core, and rewriting it in the form of its offer.
 
-use str0m::RtcError;
-use str0m::change::SdpOffer;
-use str0m::error::SdpError as SdpParseError;
-
-use super::super::core::replace_credentials;
-use super::super::description::Description;
+use super::super::core::{Core, replace_credentials};
 use super::super::error::PeerError;
+use super::super::session::Description;
 use super::super::tracks::remote_media;
 use super::Peer;
 use crate::proto::sdp::{self, MediaLine, Sdp, SdpError, Strictness};
 
 impl Peer {
-    pub(super) fn accept_offer(&mut self, offer: Description) -> Result<String, PeerError> {
+    pub(super) fn accept_offer(&mut self, offer: &Description) -> Result<String, PeerError> {
         let media = remote_media(&offer.text, &offer.lines);
         let text = self.tracks.as_wanted(&offer.text, &media);
-        let parsed = SdpOffer::from_sdp_string(&text).map_err(not_canonical)?;
+        let parsed = Core::read_offer(&text)?;
         self.wake_inactive(&media);
-        let answer = self.apply(|rtc| rtc.sdp_api().accept_offer(parsed))?;
+        let answer = self.core.accept_offer(parsed);
+        let answer = self.applied(answer)?;
         self.tracks_answered(&offer.text, &media);
         // The core has no SSRC for an m-line that receives layers.
         self.declare_senders();
-        let mut sdp = self.tracks.write_local(answer.to_sdp_string(), false);
+        let mut sdp = self.tracks.write_local(answer, false);
         let made = self.core.local_credentials();
         if made != *self.path.credentials().local() {
             let creds = self.core.credentials();
@@ -29,25 +26,25 @@ impl Peer {
             self.core.set_local_credentials(&creds);
         }
         let sdp = self.as_offered(&sdp, &offer.lines)?;
-        self.negotiated(&offer);
+        self.negotiated(offer);
         self.keep_additions();
-        if let Some(earlier) = self.negotiation.taken_back.take() {
+        if let Some(earlier) = self.session.kept_additions() {
             let mut api = self.core.sdp_api();
             api.merge(earlier);
             // Once there are data channels, no announcement is needed. Other needs are evaluated anew.
             if let Some((_, core)) = api.apply()
                 && !offer.has_application()
             {
-                self.negotiation.taken_back = Some(core);
+                self.session.keep_additions(Some(core));
             }
         }
-        self.after_negotiation(&offer);
+        self.after_negotiation(offer);
         Ok(sdp)
     }
 
     /// Returns our answer in the form of its offer. An answer that does not fit is never sent.
     fn as_offered(&self, core: &str, lines: &[MediaLine]) -> Result<String, PeerError> {
-        let offered = self.negotiation.remote.pending.as_ref();
+        let offered = self.session.signaling().remote_offer();
         let offered = Sdp::parse(offered.map_or("", |d| &d.sdp))?;
         let text = sdp::answer_as_offered(core, &offered, lines);
         let fits = |answer: &Sdp<'_>| sdp::check_answer(&offered, answer, Strictness::Ours);
@@ -60,22 +57,4 @@ impl Peer {
             })),
         }
     }
-}
-
-/// Converts the core's error about a description.
-pub(in super::super) fn bad_sdp(error: RtcError) -> PeerError {
-    match error {
-        RtcError::RemoteSdp(why) => PeerError::BadDescription(why),
-        RtcError::Sdp(error) => not_canonical(error),
-        other => PeerError::BadDescription(other.to_string()),
-    }
-}
-
-/// Handles a canonical description that the core cannot read, which is a fault of ours. Its parser's message is not
-/// repeated, because it contains memory addresses.
-pub(super) fn not_canonical(error: SdpParseError) -> PeerError {
-    PeerError::BadDescription(match error {
-        SdpParseError::Inconsistent(why) => why,
-        _ => "the core cannot read this description".into(),
-    })
 }

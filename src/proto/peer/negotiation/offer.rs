@@ -1,27 +1,27 @@
 //! Obtaining an offer from the core.
 
-use super::super::core::{Core, replace_credentials};
-use super::super::description::own_attribute;
+use super::super::core::{Core, PendingOffer, replace_credentials};
 use super::super::error::PeerError;
-use super::{Created, Peer};
+use super::super::session::{Offer, own_attribute};
+use super::Peer;
 use crate::proto::ice::IceCredentials;
 use crate::proto::sdp::offer_as_negotiated;
 
 impl Peer {
-    pub(super) fn core_offer(&mut self) -> Result<Created, PeerError> {
+    pub(super) fn core_offer(&mut self) -> Result<Offer<PendingOffer>, PeerError> {
         // Additions of an earlier offer that was not answered go into this one.
         self.keep_additions();
-        let earlier = self.negotiation.taken_back.take();
+        let earlier = self.session.kept_additions();
         let mut adds = earlier.is_some();
         self.declare_senders();
         // Without a current description there is nothing to restart.
-        let restart = self.negotiation.restart_wanted && !self.negotiation.lines.is_empty();
+        let restart = self.session.restarts();
         let mut api = self.core.sdp_api();
-        if !self.negotiation.application
-            && !self.negotiation.application_offered
+        if !self.session.has_application()
+            && !self.session.application_offered()
             && let Some((stream, config)) = self.channels.announcer()
         {
-            self.negotiation.application_offered = true;
+            self.session.note_application_offered();
             adds = true;
             let core = api.add_channel_with_config(config);
             self.channels.bind_announcer(stream, core);
@@ -43,8 +43,8 @@ impl Peer {
             creds = self.core.credentials();
             sdp = replace_credentials(&sdp, &made, &creds);
         }
-        let sdp = offer_as_negotiated(&sdp, &self.negotiation.lines);
-        Ok(Created {
+        let sdp = offer_as_negotiated(&sdp, self.session.lines());
+        Ok(Offer {
             sdp,
             core,
             adds,
@@ -55,16 +55,17 @@ impl Peer {
     /// Keeps the additions of an offer that is no longer pending. A restart in it is not kept; it is requested again,
     /// with new credentials.
     pub(super) fn keep_additions(&mut self) {
-        if let Some(created) = self.negotiation.created.take().filter(|c| c.adds) {
-            self.negotiation.taken_back = self.without_offered_media(created.core);
+        if let Some(core) = self.session.take_additions() {
+            let additions = self.without_offered_media(core);
+            self.session.keep_additions(additions);
         }
         self.forget_offered_media();
     }
 
     /// Creates an offer without changes. The core creates none in that case, unlike W3C; so it is asked for a restart,
     /// and the old credentials are restored.
-    fn unchanged_offer(&mut self) -> Result<Created, PeerError> {
-        if self.negotiation.lines.is_empty() {
+    fn unchanged_offer(&mut self) -> Result<Offer<PendingOffer>, PeerError> {
+        if self.session.lines().is_empty() {
             return Err(PeerError::BadDescription(
                 "nothing to offer: create a data channel or add a track first".into(),
             ));
@@ -80,8 +81,8 @@ impl Peer {
             self.path.credentials().local(),
         );
         let sdp = self.tracks.write_local(sdp, true);
-        Ok(Created {
-            sdp: offer_as_negotiated(&sdp, &self.negotiation.lines),
+        Ok(Offer {
+            sdp: offer_as_negotiated(&sdp, self.session.lines()),
             core,
             adds: false,
             creds: self.path.credentials().local().clone(),

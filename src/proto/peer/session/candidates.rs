@@ -174,6 +174,16 @@ impl PendingCandidates {
         early.map(|(_, candidate)| candidate).collect()
     }
 
+    /// Counts remote candidates that cannot be used here.
+    pub fn count_unusable(&mut self, number: u64) {
+        self.counts.unusable += number;
+    }
+
+    /// Counts a remote candidate over the limit of one generation.
+    pub fn count_over_limit(&mut self) {
+        self.counts.over_limit += 1;
+    }
+
     /// Clears everything but the counters.
     pub fn clear(&mut self) {
         let counts = CandidateCounts {

@@ -4,15 +4,14 @@
 //! §5.7). Candidates are removed: they go through the pending-candidate queue with its limits. The parsing itself is in
 //! [`sdp`](crate::proto::sdp).
 
-use super::config::Limits;
-use super::error::PeerError;
-use super::tracks::check_media;
+use super::super::config::Limits;
+use super::super::error::PeerError;
 use crate::proto::ice::IceCandidate;
 use crate::proto::sdp::{self, Fingerprint, MAX_USERNAME, MediaLine, Reading, Role, Sdp, SdpError};
 
 /// A validated remote description.
 #[derive(Debug, Clone)]
-pub(super) struct Description {
+pub(in super::super) struct Description {
     /// The text for the core, with the ids of `lines` as mids.
     pub text: String,
     pub ufrag: String,
@@ -113,7 +112,10 @@ impl Description {
     }
 }
 
-fn parse_within<'a>(text: &'a str, limits: &Limits) -> Result<Sdp<'a>, PeerError> {
+pub(in super::super) fn parse_within<'a>(
+    text: &'a str,
+    limits: &Limits,
+) -> Result<Sdp<'a>, PeerError> {
     if text.len() > limits.max_sdp_size {
         return Err(PeerError::LimitReached {
             limit: "max_sdp_size",
@@ -136,28 +138,15 @@ impl From<SdpError> for PeerError {
     }
 }
 
-/// Checks whether a new peer with default limits would accept this description. Returns the m-lines and their fate.
-pub(crate) fn check(text: &str, role: Role) -> Result<Vec<MediaLine>, SdpError> {
-    let whole = |error: &PeerError| SdpError::whole(error.to_string());
-    let limits = Limits::default();
-    let sdp = match parse_within(text, &limits) {
-        Err(error @ PeerError::LimitReached { .. }) => return Err(whole(&error)),
-        _ => Sdp::parse(text)?,
-    };
-    let read = Reading::of(&sdp, role, &[])?;
-    check_media(&read.canonical, &read.lines)?;
-    Ok(read.lines)
-}
-
 /// Returns the m-lines of a local description, which is known to be valid.
-pub(super) fn own_media_lines(text: &str, before: &[MediaLine]) -> Vec<MediaLine> {
+pub(in super::super) fn own_media_lines(text: &str, before: &[MediaLine]) -> Vec<MediaLine> {
     let sdp = Sdp::parse(text);
     let lines = sdp.and_then(|sdp| sdp::own_lines(&sdp, before));
     lines.unwrap_or_default()
 }
 
 /// Returns the value of the first attribute with this name, anywhere in a local description.
-pub(super) fn own_attribute(sdp: &str, name: &str) -> Option<String> {
+pub(in super::super) fn own_attribute(sdp: &str, name: &str) -> Option<String> {
     sdp.lines().find_map(|line| {
         let value = line.strip_prefix("a=")?.strip_prefix(name)?;
         Some(value.strip_prefix(':')?.to_owned())
@@ -184,7 +173,11 @@ pub(super) fn tagged_mid(sdp: &str) -> Option<String> {
 }
 
 /// One of our own descriptions with the candidates gathered so far in the m-section that speaks for the transport.
-pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: bool) -> String {
+pub(in super::super) fn with_candidates(
+    sdp: &str,
+    candidates: &[IceCandidate],
+    complete: bool,
+) -> String {
     let tagged = tagged(sdp);
     let mut out = String::with_capacity(sdp.len() + candidates.len() * 80);
     // Candidates come last in a section, so they are written when the next one begins.
@@ -213,7 +206,7 @@ pub(super) fn with_candidates(sdp: &str, candidates: &[IceCandidate], complete: 
 }
 
 /// Checks that a local description is set as it was created, apart from its candidates.
-pub(super) fn check_own(created: &str, given: &str) -> Result<(), PeerError> {
+pub(in super::super) fn check_own(created: &str, given: &str) -> Result<(), PeerError> {
     if with_candidates(created, &[], false) == with_candidates(given, &[], false) {
         return Ok(());
     }
