@@ -1,4 +1,4 @@
-//! The configuration file: TOML, whose every key is explained in `contrib/looprtc.toml`.
+//! The configuration file in TOML; `contrib/looprtc.toml` explains every key.
 
 use std::fmt;
 use std::io::Read as _;
@@ -11,16 +11,16 @@ use toml_span::{Span, Value};
 use super::settings::{self, Secret, Settings};
 use super::table::{Kind, SETTINGS, Setting};
 
-/// The longest file that is read, in bytes.
+/// Maximum size of the file, in bytes.
 const MAX_FILE: usize = 1 << 20;
 
-/// The keys of one of the `[[ice-servers]]`.
+/// The keys of an `[[ice-servers]]` section.
 const SERVER_KEYS: &[&str] = &["urls", "username", "credential"];
 
-/// What is wrong in the file, and in which line.
+/// An error in the file, with its line.
 #[derive(Debug, PartialEq)]
 pub struct FileError {
-    /// From 1.
+    /// Counted from 1.
     pub line: usize,
     pub what: String,
 }
@@ -31,7 +31,7 @@ impl fmt::Display for FileError {
     }
 }
 
-/// The text of a file, whatever kind of file it is.
+/// Reads a text file, of whatever file type.
 pub fn load(path: &str) -> std::io::Result<String> {
     let mut text = String::new();
     let most = MAX_FILE as u64;
@@ -45,7 +45,7 @@ pub fn load(path: &str) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// Reads a file over the given settings.
+/// Applies a file to the settings.
 pub fn read(text: &str, settings: &mut Settings) -> Result<(), FileError> {
     let reader = Reader { text };
     let mut document = toml_span::parse(text).map_err(|error| {
@@ -60,7 +60,7 @@ pub fn read(text: &str, settings: &mut Settings) -> Result<(), FileError> {
     if let Some(mut turn) = take(&mut table, "turn") {
         let mut table = reader.table(&mut turn, "turn")?;
         reader.check_keys(&table, &keys("turn"), "turn")?;
-        // Writing the section asks for the server, unless it says otherwise.
+        // A section for the server enables it, unless it says otherwise.
         settings.turn.enabled = true;
         reader.section("turn", &mut table, settings)?;
     }
@@ -217,7 +217,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns the texts of a list, each with its place.
+    /// Returns the texts of a list, each with its position.
     fn list(&self, mut value: Value<'_>, key: &str) -> Result<Vec<(Span, String)>, FileError> {
         match value.take() {
             ValueInner::Array(values) => {
@@ -235,7 +235,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Refuses keys that are not known, and says which may have been meant.
+    /// Refuses unknown keys, and suggests similar ones.
     fn check_keys(
         &self,
         table: &Table<'_>,
@@ -277,13 +277,13 @@ fn take<'v>(table: &mut Table<'v>, key: &str) -> Option<Value<'v>> {
     table.remove(key)
 }
 
-/// The known key that takes the fewest changes, if they are few.
+/// Returns the known key with the smallest edit distance, if that is small.
 fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let near = known.iter().map(|k| (distance(key, k), *k)).min()?;
     (near.0 <= 1 + key.len() / 4).then_some(near.1)
 }
 
-/// Letters to put in, take out or change (Levenshtein).
+/// Returns the edit distance: insertions, deletions and substitutions (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(format!("{read:?}"), format!("{:?}", Settings::default()));
     }
 
-    /// What stands behind `#` right at the beginning of a line can be uncommented.
+    /// Text after `#` at the beginning of a line can be uncommented.
     #[test]
     fn the_example_explains_every_key_and_what_it_proposes_is_read() {
         let mut proposed = String::new();

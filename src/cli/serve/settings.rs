@@ -1,4 +1,4 @@
-//! What `looprtc serve` is told, by the command line and by the configuration file, before it is a `GatewayConfig`.
+//! Settings of `looprtc serve` from the command line and the configuration file, before they become a `GatewayConfig`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,7 +19,7 @@ use super::table::{self, Kind, array, quoted};
 /// The values of all settings. `None` and empty values are explained in `contrib/looprtc.toml`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Settings that the gateway has in this form.
+    /// Settings that the gateway takes in this form.
     pub gateway: GatewayConfig,
     pub certificate: Option<String>,
     pub key: Option<String>,
@@ -47,7 +47,7 @@ pub struct Turn {
     pub allow_peers: Vec<Cidr>,
 }
 
-/// A text that is not shown.
+/// A text that is not printed.
 #[derive(Clone, PartialEq)]
 pub struct Secret(pub String);
 
@@ -86,7 +86,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Reads the files that are named, and makes sure that all fits together.
+    /// Reads the named files, and checks the settings for consistency.
     pub fn gateway(&self) -> Result<GatewayConfig, String> {
         let token = secret("token", &self.token, &self.token_file)?;
         let publish_token = secret(
@@ -110,7 +110,7 @@ impl Settings {
         Ok(config)
     }
 
-    /// Returns what the owner should know of the files with secrets.
+    /// Returns warnings about files that contain secrets.
     pub fn warnings(&self) -> Vec<String> {
         let files = [
             &self.token_file,
@@ -164,7 +164,7 @@ impl Settings {
                 }
                 secret
             }
-            // 192 bits of the system's randomness; only we have to know it.
+            // 192 random bits from the system; nobody else has to know it.
             None => [TransactionId::generate(), TransactionId::generate()]
                 .map(|id| format!("{:024x}", u128::from(id)))
                 .concat()
@@ -187,7 +187,7 @@ impl Settings {
         ))
     }
 
-    /// Returns the settings in the form of a configuration file. Secrets are left out, and said to be there.
+    /// Returns the settings in the form of a configuration file. Secrets are omitted, with a note.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         let mut section = "";
@@ -226,7 +226,7 @@ impl Settings {
     }
 }
 
-/// A secret that was given, or that a file has; its first line, so that editors may end it with one.
+/// A secret given directly or in a file, of which only the first line counts, because editors append a line end.
 fn secret(
     what: &str,
     given: &Option<Secret>,
@@ -246,7 +246,7 @@ fn secret(
             (text.trim().to_owned(), format!("{what}-file {path}"))
         }
     };
-    // It travels in a header (RFC 6750 §2.1), and a page asks a person for it.
+    // It is sent in a header (RFC 6750 §2.1), and a page asks a user for it.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(format!(
             "{place}: a token consists of letters, digits and signs, without spaces; create one with: openssl rand -hex 16"
@@ -255,7 +255,7 @@ fn secret(
     Ok(Some(text))
 }
 
-/// Returns `true` if users of this machine who are neither the owner nor of the group can read a file.
+/// Returns `true` if other users of this machine, who are neither owner nor in the group, can read a file.
 fn is_public(path: &str) -> bool {
     #[cfg(unix)]
     {
@@ -274,12 +274,12 @@ fn read(path: &str) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("{path}: {error}"))
 }
 
-/// An address to listen at; the port may be left out.
+/// A listening address; the port is optional.
 pub fn listen(text: &str) -> Result<SocketAddr, String> {
     address(text, 8080)
 }
 
-/// The same for TURN.
+/// A listening address of the TURN server; the port is optional.
 pub fn turn_listen(text: &str) -> Result<SocketAddr, String> {
     address(text, 3478)
 }
@@ -336,7 +336,7 @@ pub fn base_path(text: &str) -> Result<String, String> {
     Ok(prefix)
 }
 
-/// `NAME=URL`.
+/// Parses `NAME=URL`.
 pub fn source(text: &str) -> Result<(String, String), String> {
     let Some((name, url)) = text.split_once('=') else {
         let what = "expected NAME=URL, for example door=whip: or clip=clip.mp4; or a command, which looprtc --help lists";
@@ -351,7 +351,7 @@ pub fn check_source(name: &str, url: &str) -> Result<(), String> {
     parsed.map(|_| ()).map_err(|error| error.reason)
 }
 
-/// `URL[,USER,PASSWORD]`. The error does not repeat what was given: it may be a password.
+/// Parses `URL[,USER,PASSWORD]`. The error does not repeat the text, which may be a password.
 pub fn ice_server(text: &str) -> Result<IceServer, String> {
     let parts: Vec<_> = text.splitn(3, ',').collect();
     let server = match parts[..] {
@@ -377,7 +377,7 @@ pub fn check_ice_server(server: &IceServer) -> Result<(), String> {
     Ok(())
 }
 
-/// `FIRST-LAST`.
+/// Parses `FIRST-LAST`.
 pub fn ports(text: &str) -> Result<RangeInclusive<u16>, String> {
     let range = text.split_once('-').and_then(|(first, last)| {
         let (first, last) = (first.parse::<u16>().ok()?, last.parse::<u16>().ok()?);

@@ -1,6 +1,6 @@
-//! The settings of `looprtc serve`, each declared once: key, option, range, explanation, and where the value is kept.
-//! The options, the reader of the configuration file, `--print-config` and `contrib/looprtc.toml` are made of this table;
-//! the defaults are those of [`Settings`] and the `GatewayConfig` in it.
+//! The settings of `looprtc serve`, each declared once: key, option, range, explanation, and where the value is stored.
+//! The options, the parser of the configuration file, `--print-config` and `contrib/looprtc.toml` are generated from
+//! this table; the defaults are those of [`Settings`] and of the `GatewayConfig` in it.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -12,19 +12,20 @@ use super::settings::{self, Secret, Settings};
 
 /// A key of the configuration file.
 pub struct Setting {
-    /// The section it is in; empty: none.
+    /// The section that contains it; empty for none.
     pub section: &'static str,
     pub key: &'static str,
-    /// Explanation in `contrib/looprtc.toml`, a line each; empty: the one of the key before covers this one.
+    /// Explanation in `contrib/looprtc.toml`, one item per line; empty if the explanation of the previous key covers
+    /// this one.
     #[cfg_attr(
         not(test),
         allow(dead_code, reason = "contrib/looprtc.toml is made of it, by a test")
     )]
     pub about: &'static [&'static str],
-    /// Value that `contrib/looprtc.toml` proposes where there is no default.
+    /// Value suggested by `contrib/looprtc.toml` if there is no default.
     #[cfg_attr(not(test), allow(dead_code, reason = "see above"))]
     pub example: &'static str,
-    /// `None`: only the configuration file has it.
+    /// `None` if it can be set in the configuration file only.
     pub option: Option<CliOption>,
     pub kind: Kind,
 }
@@ -38,7 +39,7 @@ pub struct CliOption {
     pub heading: Heading,
 }
 
-/// Part of the help text.
+/// Section of the help text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heading {
     Door,
@@ -62,18 +63,18 @@ impl Heading {
 
 /// Type of a setting, and access to its value.
 pub enum Kind {
-    /// The option switches it on.
+    /// The option enables it.
     Flag(fn(&mut Settings) -> &mut bool),
-    /// The option switches it off.
+    /// The option disables it.
     On(fn(&mut Settings) -> &mut bool),
     Number {
         range: RangeInclusive<i64>,
         get: fn(&Settings) -> i64,
-        /// Called with numbers of the range.
+        /// Called with a number in the range.
         set: fn(&mut Settings, i64),
     },
     Text(fn(&mut Settings) -> &mut Option<String>),
-    /// Not shown.
+    /// A secret, which is not printed.
     Secret(fn(&mut Settings) -> &mut Option<Secret>),
     Parsed {
         get: fn(&Settings) -> Option<String>,
@@ -81,17 +82,17 @@ pub enum Kind {
     },
     List {
         get: fn(&Settings) -> Vec<String>,
-        /// Replaces all.
+        /// Replaces all elements.
         set: fn(&mut Settings, &[String]) -> Result<(), ListError>,
     },
     /// ICE servers: texts, or sections of the file.
     IceServers,
 }
 
-/// Place of the text at fault in its list, and what is wrong with it.
+/// Position of the invalid text in its list, and the error.
 pub type ListError = (usize, String);
 
-/// Settings that are given together: one of them on the command line replaces all of the file.
+/// Settings that belong together: one of them on the command line replaces all of those in the file.
 pub const TOGETHER: [&[&str]; 4] = [
     &["certificate", "key", "self-signed"],
     &["token", "token-file"],
@@ -165,7 +166,7 @@ macro_rules! list {
     };
 }
 
-/// Parses all texts; the error names the place of the one at fault.
+/// Parses all texts; the error has the position of the invalid one.
 fn parsed<T>(
     texts: &[String],
     parse: impl Fn(&str) -> Result<T, String>,
@@ -175,12 +176,12 @@ fn parsed<T>(
         .collect()
 }
 
-/// Largest value of a limit.
+/// Maximum value of a limit.
 const MANY: i64 = 1_000_000;
 
 use Heading::{Door, Features, Peers, Turn};
 
-/// All settings in the order of `contrib/looprtc.toml`; only `[sources]`, whose keys people choose, is missing.
+/// All settings in the order of `contrib/looprtc.toml`, except `[sources]`, whose keys are chosen by users.
 pub const SETTINGS: &[Setting] = &[
     key(
         "listen",
@@ -525,9 +526,9 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 impl Setting {
-    /// Returns its value as the configuration file has it; `None` if it is not set, or a secret.
+    /// Returns its value in the syntax of the configuration file; `None` if it is not set, or a secret.
     pub fn to_toml(&self, settings: &Settings) -> Option<String> {
-        // Access to a field is by `&mut`.
+        // Fields can be accessed by `&mut` only.
         let mut copy = settings.clone();
         match &self.kind {
             Kind::Flag(field) | Kind::On(field) => Some(field(&mut copy).to_string()),
@@ -539,7 +540,7 @@ impl Setting {
         }
     }
 
-    /// Returns the help text of its option, with the default where that says none.
+    /// Returns the help text of its option, with the default if the text lacks it.
     pub fn help(&self, option: &CliOption) -> String {
         let default = match &self.kind {
             _ if option.help.contains("[default") => None,
@@ -560,19 +561,19 @@ impl Setting {
     ///
     /// # Errors
     ///
-    /// Says what would be right.
+    /// Returns a description of valid values.
     pub fn check(&self, text: &str) -> Result<(), String> {
         let mut scratch = Settings::default();
         match &self.kind {
             Kind::Number { range, .. } => number(range, text).map(|_| ()),
             Kind::Parsed { set, .. } => set(&mut scratch, text),
             Kind::List { set, .. } => set(&mut scratch, &[text.to_owned()]).map_err(|(_, why)| why),
-            // Checked when it is applied: an error must not show an ICE server with its password.
+            // Checked when it is applied: an error must not print an ICE server with its password.
             _ => Ok(()),
         }
     }
 
-    /// Applies texts of its option that were [checked](Self::check); of a flag, none.
+    /// Applies texts of its option that were [checked](Self::check); none for a flag.
     pub fn apply(&self, settings: &mut Settings, texts: &[String]) -> Result<(), String> {
         let text = texts.first().map(String::as_str).unwrap_or_default();
         match &self.kind {
@@ -591,7 +592,7 @@ impl Setting {
         Ok(())
     }
 
-    /// Sets it to what it is when nobody says anything, if that is nothing.
+    /// Resets it to its default, if that is empty.
     pub fn clear(&self, settings: &mut Settings) {
         match &self.kind {
             Kind::Flag(field) => *field(settings) = false,
@@ -602,7 +603,7 @@ impl Setting {
     }
 }
 
-/// Reads a number of this range.
+/// Parses a number in this range.
 fn number(range: &RangeInclusive<i64>, text: &str) -> Result<i64, String> {
     match text.parse() {
         Ok(number) if number < *range.start() => {
@@ -615,12 +616,12 @@ fn number(range: &RangeInclusive<i64>, text: &str) -> Result<i64, String> {
     }
 }
 
-/// Writes a text in quotes. TOML's basic strings escape as JSON's do.
+/// Quotes a text. TOML's basic strings have the same escapes as JSON's.
 pub fn quoted(value: impl ToString) -> String {
     serde_json::Value::from(value.to_string()).to_string()
 }
 
-/// Writes a list of texts.
+/// Formats a list of texts.
 pub fn array(values: &[String]) -> String {
     let values: Vec<_> = values.iter().map(quoted).collect();
     format!("[{}]", values.join(", "))
@@ -698,7 +699,7 @@ mod tests {
         text
     }
 
-    /// To write the file anew: `LOOPRTC_WRITE=1 cargo test --bin looprtc contrib`.
+    /// To rewrite the file: `LOOPRTC_WRITE=1 cargo test --bin looprtc contrib`.
     #[test]
     fn contrib_looprtc_toml_is_made_of_this_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/looprtc.toml");
@@ -733,7 +734,7 @@ mod tests {
         options.sort_unstable();
         options.dedup();
         assert_eq!((keys.len(), options.len()), (all_keys, all_options));
-        // A number of the help, and the range in both places.
+        // The number in the help text, and the range in both places.
         let peers = SETTINGS.iter().find(|s| s.key == "max-peers").unwrap();
         let help = peers.help(peers.option.as_ref().unwrap());
         assert!(help.ends_with("[default: 1024]"), "{help}");

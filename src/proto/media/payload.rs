@@ -8,12 +8,12 @@ pub(super) fn vp9_begins_keyframe(payload: &[u8]) -> bool {
     vp9(payload).unwrap_or(false)
 }
 
-/// RTP payload format for AV1 §4.4: N, a new coded video sequence begins.
+/// Checks the N bit: a new coded video sequence starts (RTP payload format for AV1 §4.4).
 pub(super) fn av1_begins_keyframe(payload: &[u8]) -> bool {
     payload.first().is_some_and(|b| b & 0x08 != 0)
 }
 
-/// RFC 7741 §4.2, §4.3: the beginning of the first partition, whose frame tag says so.
+/// Checks the frame tag at the start of the first partition (RFC 7741 §4.2, §4.3).
 fn vp8(payload: &[u8]) -> Option<bool> {
     const X: u8 = 0x80;
     let first = *payload.first()?;
@@ -32,7 +32,7 @@ fn vp8(payload: &[u8]) -> Option<bool> {
     Some(begins && payload.get(header)? & 1 == 0)
 }
 
-/// RFC 9628 §4.2: not predicted from another picture, and the beginning of its lowest layer.
+/// Checks for a frame that is not predicted from another one, at the start of its lowest layer (RFC 9628 §4.2).
 fn vp9(payload: &[u8]) -> Option<bool> {
     const I: u8 = 0x80;
     const P: u8 = 0x40;
@@ -70,7 +70,7 @@ pub(crate) struct NalPayload {
     is_key: fn(u8) -> bool,
 }
 
-/// RFC 6184 §5.2.
+/// H.264 (RFC 6184 §5.2).
 pub(crate) const H264: NalPayload = NalPayload {
     header: 1,
     kind_at: (0, 31),
@@ -81,7 +81,7 @@ pub(crate) const H264: NalPayload = NalPayload {
     is_key: |kind| kind == 5,
 };
 
-/// RFC 7798 §4.4.
+/// H.265 (RFC 7798 §4.4).
 pub(crate) const H265: NalPayload = NalPayload {
     header: 2,
     kind_at: (1, 63),

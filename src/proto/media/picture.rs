@@ -1,10 +1,10 @@
-//! What the first bytes of an encoded frame tell: whether it is a keyframe, and the picture size.
+//! Properties shown by the first bytes of an encoded frame: whether it is a keyframe, and its size.
 
 use super::bits::Bits;
 use super::start_codes::units;
 use super::{h264, h265};
 
-/// RFC 6386 §9.1: the lowest bit of the frame tag is 0 in key frames.
+/// Checks the frame tag, whose lowest bit is 0 in keyframes (RFC 6386 §9.1).
 pub(super) fn vp8_is_key(frame: &[u8]) -> bool {
     frame.first().is_some_and(|tag| tag & 1 == 0)
 }

@@ -24,7 +24,7 @@ use super::crypto::{ExportedKeys, Srtcp};
 use super::state::PeerEvent;
 use super::tracks::TransceiverId;
 
-/// What feedback needs of its peer, for one call.
+/// State of the peer needed for one call.
 pub(super) struct Context<'a> {
     pub core: &'a mut Rtc,
     pub provider: &'a CryptoProvider,
@@ -88,7 +88,7 @@ impl Feedback {
         self.losses.deadline()
     }
 
-    /// Returns what is sent in place of RTCP of the core's: before there are keys, the datagram itself.
+    /// Returns the datagrams to send in place of RTCP from the core: before there are keys, the datagram itself.
     ///
     /// RTCP sealed by the core is never sent along with RTCP sealed here: both number their packets from 0, and two
     /// packets with the same number would share a key stream.

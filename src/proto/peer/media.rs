@@ -268,14 +268,13 @@ impl Peer {
         Ok(())
     }
 
-    /// How much is wanted to be sent to this peer, in bits a second: the estimate is driven up to that,
-    /// by probing, and not beyond. Without
-    /// [`PeerConfig::bandwidth_estimation`](super::PeerConfig::bandwidth_estimation) nothing
-    /// happens.
+    /// Sets the bitrate that the application would like to send to this peer, in bits per second. The estimate is
+    /// raised up to that by probing, and not beyond. Has no effect without
+    /// [`PeerConfig::bandwidth_estimation`](super::PeerConfig::bandwidth_estimation).
     ///
     /// # Errors
     ///
-    /// [`PeerError::Closed`].
+    /// Returns [`PeerError::Closed`].
     pub fn set_desired_bitrate(
         &mut self,
         bits_per_second: u64,
@@ -305,9 +304,8 @@ impl Peer {
             .request_bitrate(transceiver, rid, bits_per_second, &mut self.core)
     }
 
-    /// How the media of a transceiver got through by the last
-    /// [interval](super::PeerConfig::stats_interval); the jitter buffer's part is of now. `None` when
-    /// there is no such transceiver.
+    /// Returns statistics of a transceiver's media, as of the last [interval](super::PeerConfig::stats_interval),
+    /// except for those of the jitter buffer, which are current; `None` if it does not exist.
     pub fn track_stats(&self, id: TransceiverId) -> Option<TrackStats> {
         let mut stats = self.tracks.stats(id)?;
         stats.repair_delay = self.feedback.repair_delay(self.now);
@@ -332,7 +330,7 @@ impl Peer {
         info
     }
 
-    /// Returns the tracks, and what they need of this peer.
+    /// Returns the tracks, with the state of this peer that they need.
     fn media(&mut self) -> (&mut Tracks, Context<'_>) {
         let is_connected = self.core.is_connected();
         let context = Context {

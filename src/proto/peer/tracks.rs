@@ -1,9 +1,9 @@
-//! Tracks: what is sent and received over RTP (W3C WebRTC §5).
+//! Tracks: media sent and received over RTP (W3C WebRTC §5).
 //!
-//! A *transceiver* is an m-line with both its directions. Its sending side is a track of ours as soon as
-//! it is *bound* ([`PeerEvent::TrackBound`]): the codec is agreed upon and the connection stands, and
-//! [`Peer::write_frame`](super::Peer::write_frame) takes encoded frames. Its receiving side begins with [`PeerEvent::Track`] and
-//! gives [`PeerEvent::Frame`]s.
+//! A *transceiver* is an m-line with both its directions. Its sending side is a local track, and is *bound*
+//! ([`PeerEvent::TrackBound`]) once the codec is negotiated and the connection is established;
+//! [`Peer::write_frame`](super::Peer::write_frame) then accepts encoded frames. Its receiving side starts with
+//! [`PeerEvent::Track`] and delivers [`PeerEvent::Frame`]s.
 //!
 //! ```text
 //!   add_track / add_transceiver ─► NegotiationNeeded ─► offer, answer ─► TrackBound ─► write_frame …
@@ -125,7 +125,7 @@ pub struct RemoteTrack {
     pub rids: Vec<String>,
 }
 
-/// What tracks need of their peer, for one call.
+/// State of the peer needed for one call.
 pub(super) struct Context<'a> {
     pub core: &'a mut Rtc,
     pub config: &'a PeerConfig,
@@ -147,7 +147,7 @@ impl Context<'_> {
     }
 }
 
-/// Tells the core what the configuration says about media.
+/// Applies the media part of the configuration to the core.
 pub(super) fn configure(core: RtcConfig, config: &PeerConfig) -> Result<RtcConfig, PeerError> {
     let core = core.set_rtp_mode(config.media_mode == MediaMode::Packets);
     extensions::configure(config.codecs.configure(core), &config.header_extensions)
@@ -349,8 +349,8 @@ impl Tracks {
 /// Interval at which a keyframe request is repeated.
 const KEYFRAME_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Layers of one track that are followed; more are received, but not looked after.
+/// Maximum number of layers per track whose state is tracked; further ones are received without it.
 const MAX_LAYERS: usize = 16;
 
-/// What is sent: shared, so that many peers have it once.
+/// Data of a frame or packet to send, shared by many peers.
 type Bytes = Arc<[u8]>;

@@ -34,7 +34,7 @@ pub(in super::super) struct Retransmission {
     header: usize,
 }
 
-/// A retransmitted packet that was missing before the core was given it.
+/// A retransmitted packet that was missing before it was passed to the core.
 #[derive(Debug)]
 pub(in super::super) struct Repair {
     /// SSRC of the stream it belongs to.
@@ -62,7 +62,7 @@ impl Late {
 }
 
 impl Feedback {
-    /// Inspects a datagram before the core does: whether it is a retransmission while packets are missing.
+    /// Inspects a datagram before the core does: is it a retransmission while packets are missing?
     pub fn retransmission_in(&mut self, datagram: &[u8], core: &Rtc) -> Option<Retransmission> {
         let [128..=191, second, a, b, ..] = datagram else {
             return None;

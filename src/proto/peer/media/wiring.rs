@@ -14,7 +14,7 @@ use super::super::tracks::{
 use super::Peer;
 
 impl Peer {
-    /// Handles an event of the core's about media.
+    /// Handles a media event of the core.
     pub(in super::super) fn on_media_event(&mut self, event: Event) {
         let now = self.now;
         let (tracks, mut context) = self.media();
@@ -113,7 +113,7 @@ impl Peer {
         self.feedback.set_types_without_rtx(types);
     }
 
-    /// A datagram leaves: if it is RTP, it may be what is sent again.
+    /// Records an outgoing datagram that may have to be sent again, if it is RTP.
     pub(in super::super) fn packet_leaves(&mut self, datagram: &[u8]) {
         if let Some(ssrc) = ssrc_of(datagram) {
             self.tracks.leaves(ssrc, self.now);
@@ -121,7 +121,8 @@ impl Peer {
         }
     }
 
-    /// Returns what leaves in the place of a datagram of the core's: see [`Feedback::rewritten`](feedback::Feedback::rewritten).
+    /// Returns the datagrams to send in place of one from the core: see
+    /// [`Feedback::rewritten`](feedback::Feedback::rewritten).
     pub(in super::super) fn rewritten(&mut self, datagram: Vec<u8>) -> Vec<Vec<u8>> {
         if !is_rtcp(&datagram) {
             return vec![datagram];
@@ -136,7 +137,7 @@ impl Peer {
         self.feedback.rewritten(datagram, &mut context)
     }
 
-    /// A connectivity check of ours leaves.
+    /// Records an outgoing connectivity check of ours.
     pub(in super::super) fn check_leaves(&mut self, stun: &[u8]) {
         self.feedback.check_leaves(stun, self.now);
     }
@@ -181,12 +182,12 @@ impl Peer {
         }
     }
 
-    /// Looks at a datagram before the core does, which would not know whose stream it is of.
+    /// Inspects a datagram before the core does, which could not assign its stream.
     pub(in super::super) fn place_stream(&mut self, datagram: &[u8]) -> Option<u32> {
         self.tracks.unplaced(datagram)?.place(&mut self.core)
     }
 
-    /// The core has seen the first packet of a stream.
+    /// Handles that the core has seen the first packet of a stream.
     pub(in super::super) fn confirm_stream(&mut self, ssrc: u32) {
         self.tracks.confirm_stream(ssrc, &mut self.core);
     }

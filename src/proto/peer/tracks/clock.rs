@@ -20,7 +20,7 @@ impl From<Duration> for FrameTime {
     }
 }
 
-/// Media time of what is sent. A new source continues the previous one's.
+/// Media time of outgoing media. A new source continues the time of the previous one.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     /// Offset added to the times of this source, in ticks.

@@ -57,7 +57,7 @@ pub(super) struct Line {
     life: Life,
     /// The wanted direction.
     direction: Direction,
-    /// It was made by `add_track`: it may take an m-line of theirs.
+    /// Set if it was created by `add_track`: it may use an m-line of a remote offer.
     by_add_track: bool,
     preferred: Vec<Codec>,
     /// Number of changes of what offers contain besides the direction: preferred codecs, ids.

@@ -18,12 +18,12 @@ use crate::proto::media::jitter::Arrival;
 /// Form in which media is written and received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum MediaMode {
-    /// Whole frames: [`Peer::write_frame`](super::super::Peer::write_frame), [`PeerEvent::Frame`]. What is lost and cannot be had again is
-    /// left out.
+    /// Whole frames: [`Peer::write_frame`](super::super::Peer::write_frame), [`PeerEvent::Frame`]. Packets that are
+    /// lost and not repaired are left out.
     #[default]
     Frames,
-    /// RTP packets as they are: [`Peer::write_rtp`](super::super::Peer::write_rtp), [`PeerEvent::Packet`]. For passing on: they are not
-    /// put in order, and nothing waits for what is missing.
+    /// Unchanged RTP packets: [`Peer::write_rtp`](super::super::Peer::write_rtp), [`PeerEvent::Packet`]. For
+    /// forwarding: packets are not reordered, and do not wait for missing ones.
     Packets,
 }
 
@@ -160,7 +160,7 @@ pub(in super::super) struct Incoming<'a> {
 }
 
 impl Tracks {
-    /// Gives the core a packet. Returns `false` if it was accepted and dropped.
+    /// Passes a packet to the core. Returns `false` if it was accepted and dropped.
     pub fn send_packet(
         &mut self,
         id: TransceiverId,

@@ -16,7 +16,7 @@ struct Held {
 }
 
 impl Held {
-    /// Releases what is due.
+    /// Releases media that is due.
     fn release(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
         loop {
             match self.buffer.poll(now) {
@@ -61,7 +61,7 @@ impl Playout {
         self.0.clear();
     }
 
-    /// Releases what has been held long enough.
+    /// Releases media that has been held long enough.
     fn release_due(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
         for held in &mut self.0 {
             if held.due.is_some_and(|due| due <= now) {
@@ -125,7 +125,7 @@ impl Tracks {
         self.note_due();
     }
 
-    /// Releases what has been held long enough.
+    /// Releases media that has been held long enough.
     pub fn release_due(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
         if self.due.is_none_or(|due| due > now) {
             return;

@@ -18,7 +18,7 @@ pub(super) struct Receiver {
     /// Names given by the remote peer.
     remote: RemoteNames,
     is_receiving: bool,
-    /// Frames, or packets, and their bytes.
+    /// Number of frames or packets received, and of their bytes.
     received: (u64, u64),
     repair: Vec<Repair>,
     pieces: Vec<Pieces>,
@@ -112,7 +112,7 @@ impl Receiver {
         self.pieces[index].join(data, whole);
     }
 
-    /// Returns `true` if a keyframe is to be requested now: something is missing, and none has arrived since.
+    /// Returns `true` if a keyframe has to be requested now: something is missing, and no keyframe has arrived since.
     pub fn wants_keyframe(
         &mut self,
         rid: Option<Rid>,

@@ -30,10 +30,10 @@ pub(super) struct Sender {
     is_paused: bool,
     /// Set once the core knows how many packets to keep.
     is_tuned: bool,
-    /// What the application has chosen among the codecs agreed upon.
+    /// The codec selected by the application among the negotiated ones.
     chosen: Option<Codec>,
     bound: Option<CodecParameters>,
-    /// Frames, or packets, and their bytes.
+    /// Number of frames or packets sent, and of their bytes.
     sent: (u64, u64),
     pub clock: Clock,
     layers: Vec<SentLayer>,
@@ -173,7 +173,7 @@ impl Sender {
         in_fragments.or_else(|| of_it().next())
     }
 
-    /// Marks that what follows comes from another source.
+    /// Marks the following media as coming from another source.
     pub fn restart_source(&mut self) {
         self.clock.restart();
         for layer in &mut self.layers {
@@ -192,7 +192,7 @@ impl Sender {
         self.sent.1 += bytes as u64;
     }
 
-    /// Returns the state of a layer. There are few: those that were negotiated.
+    /// Returns the state of a layer; only negotiated ones have one.
     pub fn layer(&mut self, rid: Option<Rid>) -> &mut SentLayer {
         let index = match self.layers.iter().position(|l| l.rid == rid) {
             Some(index) => index,

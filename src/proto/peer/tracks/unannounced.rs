@@ -47,7 +47,7 @@ impl Unannounced {
     }
 }
 
-/// A packet of a stream that the core may not know.
+/// A packet of a stream that may be unknown to the core.
 #[derive(Debug)]
 pub(in super::super) struct Unplaced {
     ssrc: u32,
@@ -82,8 +82,8 @@ impl Unplaced {
 }
 
 impl Tracks {
-    /// Inspects a datagram before the core does, which could not assign it. Returns the stream that it is of if its
-    /// payload type tells the m-line.
+    /// Inspects a datagram before the core does, which could not assign its stream. Returns the stream if the payload
+    /// type identifies the m-line.
     pub fn unplaced(&self, datagram: &[u8]) -> Option<Unplaced> {
         let known = &self.unannounced;
         let (payload_type, ssrc) = rtp_source(datagram)?;
