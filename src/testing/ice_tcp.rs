@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Node, Parcel, Simulation};
+use super::transit::Parcel;
+use super::{Node, Simulation};
 use crate::proto::ice::tcp::ACTIVE_PORT;
 use crate::proto::net::{
     InterfaceAddress, Protocol, Received, SocketId, SocketKind, SocketReply, SocketRequest,

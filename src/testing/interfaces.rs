@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Node, Parcel, Place, Simulation};
+use super::transit::Parcel;
+use super::{Node, Place, Simulation};
 use crate::proto::net::{InterfaceAddress, NetworkChange};
 use crate::proto::peer::Input;
 

@@ -25,17 +25,20 @@ mod nat;
 #[doc(hidden)]
 pub mod sequence;
 mod tap;
+mod trace;
+mod transit;
 #[cfg(feature = "turn-server")]
 mod turn;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use self::ice_tcp::{Connections, Segment};
+use self::ice_tcp::Connections;
 use self::nat::{Nat, Socket};
 use self::tap::Tap;
+use self::trace::Trace;
+use self::transit::{MAX_IN_FLIGHT, Parcel, Transit};
 use crate::proto::ice::Bindings;
 use crate::proto::net::{Protocol, Received, SocketId, Transmit};
 use crate::proto::peer::{Certificate, CryptoBackend, IceCandidateInit, Input, Output, Peer};
@@ -63,9 +66,6 @@ pub use self::link::{Link, Rng};
 pub use self::nat::{NatKind, Server};
 #[cfg(feature = "turn-server")]
 pub use self::turn::TurnServer;
-
-/// Maximum number of datagrams in flight; more are dropped, as by a router whose queue is full.
-const MAX_IN_FLIGHT: usize = 100_000;
 
 /// Maximum number of events queued per peer; tests that read them do not reach it.
 const MAX_EVENTS: usize = 1_000_000;
@@ -103,39 +103,6 @@ struct Place {
 /// Decides about each datagram, before the link does: `false` drops it.
 type Filter = Box<dyn FnMut(&Transmit) -> bool>;
 
-/// Something in flight.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Parcel {
-    Datagram {
-        from: SocketAddr,
-        to: SocketAddr,
-        contents: Vec<u8>,
-    },
-    /// A piece of a TCP stream.
-    Piece {
-        from: SocketAddr,
-        to: SocketAddr,
-        contents: Vec<u8>,
-    },
-    /// A segment of ICE-TCP.
-    Tcp(Segment),
-    Opened {
-        node: Node,
-        id: u32,
-        local: SocketAddr,
-    },
-    Description {
-        to: Node,
-        kind: &'static str,
-        sdp: String,
-    },
-    Candidate {
-        to: Node,
-        line: String,
-        ufrag: Option<String>,
-    },
-}
-
 /// A network, a clock, and peers.
 pub struct Simulation {
     now: Instant,
@@ -144,9 +111,8 @@ pub struct Simulation {
     seeded: bool,
     link: Link,
     places: Vec<Place>,
-    parcels: BinaryHeap<Reverse<(Instant, u64, Parcel)>>,
-    sequence: u64,
-    trace: u64,
+    transit: Transit,
+    trace: Trace,
     steps: u64,
     stun_servers: Vec<SocketAddr>,
     servers: Vec<Box<dyn Server>>,
@@ -176,9 +142,8 @@ impl Simulation {
             seeded: true,
             link,
             places: Vec::new(),
-            parcels: BinaryHeap::new(),
-            sequence: 0,
-            trace: 0xcbf2_9ce4_8422_2325,
+            transit: Transit::default(),
+            trace: Trace::default(),
             steps: 0,
             stun_servers: Vec::new(),
             servers: Vec::new(),
@@ -275,7 +240,7 @@ impl Simulation {
     /// two), initial sequence numbers, verification tags. So the contents differ between two runs, and the lengths
     /// slightly; the times and outcomes do not.
     pub fn trace(&self) -> u64 {
-        self.trace
+        self.trace.hash()
     }
 
     /// Returns the number of steps so far: datagrams, signaling messages and timeouts.
@@ -360,7 +325,7 @@ impl Simulation {
 
     /// Processes the next event before `end`. Returns `false` if there is none, and sets the time to `end`.
     fn step(&mut self, end: Instant) -> bool {
-        let parcel = self.parcels.peek().map(|Reverse((at, ..))| *at);
+        let parcel = self.transit.next_at();
         let places = self.places.iter().enumerate();
         let awake = places.filter(|(_, p)| p.asleep.is_none());
         let timeout = awake.filter_map(|(i, p)| p.deadline.map(|t| (t, i)));
@@ -375,7 +340,7 @@ impl Simulation {
         self.now = self.now.max(next);
         self.steps += 1;
         if parcel.is_some_and(|at| at <= next) {
-            if let Some(Reverse((_, _, parcel))) = self.parcels.pop() {
+            if let Some(parcel) = self.transit.pop() {
                 self.deliver(parcel);
             }
         } else if servers.is_some_and(|at| at <= next) {
@@ -527,7 +492,7 @@ impl Simulation {
     }
 
     fn transmit(&mut self, from: Node, transmit: Transmit) {
-        self.note(&transmit);
+        self.trace.note(self.now - self.start, &transmit);
         if let Some(recorded) = self.recorded.as_mut().filter(|r| r.len() < MAX_IN_FLIGHT) {
             recorded.push(transmit.clone());
         }
@@ -582,29 +547,7 @@ impl Simulation {
     }
 
     fn post(&mut self, at: Instant, parcel: Parcel) {
-        if self.parcels.len() < MAX_IN_FLIGHT {
-            self.sequence += 1;
-            self.parcels.push(Reverse((at, self.sequence, parcel)));
-        }
-    }
-
-    /// Updates the FNV-1a hash of the values that identify a run.
-    fn note(&mut self, transmit: &Transmit) {
-        let mut eat = |value: u64| {
-            for byte in value.to_le_bytes() {
-                self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        };
-        eat(u64::try_from((self.now - self.start).as_micros()).unwrap_or(0));
-        eat(u64::from(transmit.destination.port()));
-        // The first byte distinguishes STUN from other protocols (RFC 7983). A Send indication counts as its payload.
-        let is_stun = matches!(&transmit.contents[..], [b, ..] if *b < 4)
-            && !transmit.contents.starts_with(&[0, 0x16]);
-        eat(if is_stun {
-            transmit.contents.len() as u64
-        } else {
-            0
-        });
+        self.transit.post(at, parcel);
     }
 }
 

@@ -8,7 +8,8 @@ use turn_types::stun::attribute::XorMappedAddress;
 use turn_types::stun::message::{BINDING, Message, MessageClass, MessageWriteVec};
 use turn_types::stun::prelude::{MessageWrite, MessageWriteExt};
 
-use super::{Node, Parcel, Simulation};
+use super::transit::Parcel;
+use super::{Node, Simulation};
 use crate::proto::ice::BindingOutput;
 use crate::proto::net::{
     InterfaceAddress, Protocol, Received, SocketId, SocketKind, SocketReply, SocketRequest,

@@ -1,11 +1,10 @@
 //! What an observer on the path of a simulated network sees, and can send again.
 
-use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
 
-use super::{Parcel, Simulation};
+use super::Simulation;
+use super::transit::Parcel;
 use crate::proto::net::{Protocol, Transmit};
 use crate::proto::peer::SessionDescription;
 
@@ -45,13 +44,7 @@ impl Simulation {
 
     /// Returns the number of bytes in flight and kept.
     pub(super) fn held(&self) -> usize {
-        let size = |Reverse((_, _, parcel)): &Reverse<(Instant, u64, Parcel)>| match parcel {
-            Parcel::Datagram { contents, .. } | Parcel::Piece { contents, .. } => contents.len(),
-            Parcel::Tcp(segment) => segment.size(),
-            Parcel::Description { sdp, .. } => sdp.len(),
-            Parcel::Opened { .. } | Parcel::Candidate { .. } => 200,
-        };
-        let under_way: usize = self.parcels.iter().map(|p| size(p) + size_of_val(p)).sum();
+        let under_way: usize = self.transit.bytes();
         let tap = self.tap.as_ref().map_or(0, |tap| {
             let datagrams = tap.datagrams.iter();
             let bytes: usize = datagrams.map(|t| t.contents.len() + size_of_val(t)).sum();

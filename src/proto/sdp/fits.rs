@@ -2,7 +2,7 @@
 
 use super::SdpError;
 use super::line::{Attribute, Media, Sdp};
-use super::rtp;
+use super::rtp::{self, NamedCodec};
 
 /// Strictness of the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,19 +204,20 @@ fn check_groups(offer: &Sdp<'_>, answer: &Sdp<'_>, strictness: Strictness) -> Re
 }
 
 /// Result of one m-line of an offer.
-#[cfg_attr(not(test), allow(dead_code, reason = "for WHIP and WHEP"))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LineOutcome {
     /// The media type: `audio`, `video`, `application`, or any other that was offered.
     pub kind: String,
-    /// The mid; `None` if the offer has none.
-    pub mid: Option<String>,
-    /// Set if the m-line was offered with a port other than 0.
-    pub offered: bool,
+    /// Set if the offerer wants to send on it.
+    pub sends: bool,
+    /// Set if the offerer wants to receive on it.
+    pub receives: bool,
     /// Set if the m-line was offered and the answer accepts it.
     pub accepted: bool,
-    /// Names of the offered codecs, without auxiliary formats such as `rtx`.
-    pub offered_codecs: Vec<String>,
+    /// Set if the answerer will send on it.
+    pub answerer_sends: bool,
+    /// The offered codecs, without auxiliary formats such as `rtx`.
+    pub offered_codecs: Vec<NamedCodec>,
     /// Names of the codecs in both descriptions; empty if the m-line is rejected.
     pub common_codecs: Vec<String>,
 }
@@ -226,31 +227,42 @@ pub(crate) struct LineOutcome {
 /// # Errors
 ///
 /// Returns an error if one of the descriptions cannot be read, or the answer does not fit.
-#[cfg_attr(not(test), allow(dead_code, reason = "for WHIP and WHEP"))]
 pub(crate) fn outcome(offer: &str, answer: &str) -> Result<Vec<LineOutcome>, SdpError> {
     let (offer, answer) = (Sdp::parse(offer)?, Sdp::parse(answer)?);
     check_answer(&offer, &answer, Strictness::Theirs)?;
     let lines = offer.media.iter().zip(&answer.media);
     let outcome = lines.map(|(offered, answered)| {
         let accepted = !answered.is_rejected();
-        let codecs = |media: &Media<'_>| -> Result<Vec<String>, SdpError> {
-            match media.is_rtp() {
-                true => Ok(rtp::codec_names(&rtp::formats(media)?)),
-                false => Ok(Vec::new()),
-            }
+        let codecs = |media: &Media<'_>| match media.is_rtp() {
+            true => rtp::codecs(media),
+            false => Ok(Vec::new()),
         };
+        let ways = |sdp: &Sdp<'_>, media: &Media<'_>| {
+            let direction = rtp::direction(sdp, media)?;
+            Ok(rtp::ways(direction.unwrap_or("sendrecv")))
+        };
+        let is_offered = !offered.is_rejected();
+        let (sends, receives) = ways(&offer, offered)?;
+        let (answerer_sends, _) = ways(&answer, answered)?;
         let offered_codecs = codecs(offered)?;
-        let mut common_codecs = if accepted {
-            codecs(answered)?
-        } else {
-            Vec::new()
+        let answered_codecs = match accepted {
+            true => codecs(answered)?,
+            false => Vec::new(),
         };
-        common_codecs.retain(|c| offered_codecs.iter().any(|o| o.eq_ignore_ascii_case(c)));
+        let mut common_codecs: Vec<String> = Vec::new();
+        for codec in answered_codecs {
+            let is_it = |name: &str| name.eq_ignore_ascii_case(&codec.name);
+            let is_common = offered_codecs.iter().any(|o| is_it(&o.name));
+            if is_common && !common_codecs.iter().any(|c| is_it(c)) {
+                common_codecs.push(codec.name);
+            }
+        }
         Ok(LineOutcome {
             kind: offered.kind.to_owned(),
-            mid: offered.value("mid").map(str::to_owned),
-            offered: !offered.is_rejected(),
+            sends: is_offered && sends,
+            receives: is_offered && receives,
             accepted,
+            answerer_sends: accepted && answerer_sends,
             offered_codecs,
             common_codecs,
         })

@@ -27,9 +27,7 @@ mod wire;
 
 use std::fmt;
 
-#[cfg_attr(not(test), allow(unused_imports, reason = "for WHIP and WHEP"))]
-pub(crate) use self::fits::outcome;
-pub(crate) use self::fits::{Strictness, check_answer};
+pub(crate) use self::fits::{LineOutcome, Strictness, check_answer, outcome};
 pub(crate) use self::line::{Attribute, Media, Sdp, lines, tidied};
 pub(crate) use self::media_line::{Fate, MediaLine};
 pub(crate) use self::read::{Reading, own_lines};

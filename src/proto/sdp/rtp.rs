@@ -1,7 +1,5 @@
 //! Formats and direction of an RTP m-section.
 
-use std::borrow::Cow;
-
 use super::line::{Attribute, Media, Sdp};
 use super::{SdpError, quoted, spaced};
 use crate::proto::media::Codec;
@@ -272,9 +270,17 @@ pub(super) fn ways(direction: &str) -> (bool, bool) {
     }
 }
 
-/// Returns the names of a section's codecs, without auxiliary formats (`rtx` and the like).
-#[cfg_attr(not(test), allow(dead_code, reason = "for WHIP and WHEP"))]
-pub(super) fn codec_names(formats: &[Format]) -> Vec<String> {
+/// A codec of a section, as its peer calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NamedCodec {
+    /// The name of its encoding, such as `H264`.
+    pub name: String,
+    /// Its `a=fmtp` parameters as they stand there; empty if there are none.
+    pub parameters: String,
+}
+
+/// Returns the codecs of a section, without auxiliary formats (`rtx` and the like).
+pub(crate) fn codecs(media: &Media<'_>) -> Result<Vec<NamedCodec>, SdpError> {
     const NOT_CODECS: [&str; 6] = [
         "rtx",
         "red",
@@ -283,19 +289,26 @@ pub(super) fn codec_names(formats: &[Format]) -> Vec<String> {
         "telephone-event",
         "CN",
     ];
-    let mut names: Vec<String> = Vec::new();
-    for format in formats {
-        let name: Cow<'_, str> = match (&format.encoding, format.payload_type) {
-            (Some(encoding), _) => encoding.split('/').next().unwrap_or_default().into(),
-            (None, payload_type) => match Codec::of_static_payload_type(payload_type) {
-                Some(codec) => codec.name().into(),
-                None => continue,
-            },
-        };
-        let is_codec = !NOT_CODECS.iter().any(|n| n.eq_ignore_ascii_case(&name));
-        if is_codec && !names.iter().any(|n| n.eq_ignore_ascii_case(&name)) {
-            names.push(name.into_owned());
+    let mut parameters = [""; 128];
+    for (payload_type, text) in media.all("fmtp").filter_map(about) {
+        if let Some(payload_type) = number(payload_type) {
+            parameters[usize::from(payload_type)] = text;
         }
     }
-    names
+    let codecs = formats(media)?.into_iter().filter_map(|format| {
+        let name = match &format.encoding {
+            Some(encoding) => encoding.split('/').next().unwrap_or_default(),
+            None => Codec::of_static_payload_type(format.payload_type)?.name(),
+        };
+        Some(NamedCodec {
+            name: name.to_owned(),
+            parameters: parameters[usize::from(format.payload_type)].to_owned(),
+        })
+    });
+    let is_codec = |codec: &NamedCodec| {
+        !NOT_CODECS
+            .iter()
+            .any(|n| n.eq_ignore_ascii_case(&codec.name))
+    };
+    Ok(codecs.filter(is_codec).collect())
 }

@@ -5,10 +5,10 @@
 //! both sides. The same applies to viewers, who would see a black picture.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 
 use crate::proto::media::Codec;
 use crate::proto::peer::{Codecs, MediaKind};
+use crate::proto::sdp::{LineOutcome, outcome};
 
 #[cfg(test)]
 mod tests;
@@ -17,41 +17,24 @@ mod tests;
 const MAX_NAMES: usize = 16;
 const MAX_NAME: usize = 80;
 
-/// The codecs of an m-section.
-#[derive(Debug)]
-struct Section<'a> {
-    kind: Option<MediaKind>,
-    is_rejected: bool,
-    direction: &'a str,
-    /// By payload type, of which there are 128.
-    formats: BTreeMap<u8, Format<'a>>,
-}
-
-#[derive(Debug, Default)]
-struct Format<'a> {
-    /// The encoding name; empty if unknown.
-    name: &'a str,
-    parameters: &'a str,
-}
-
 /// Checks the answer to a publisher: every m-line that it sends on is accepted.
 ///
 /// # Errors
 ///
 /// Returns an error that names the m-line, the offered codecs and the supported ones.
 pub(super) fn check_published(offer: &str, answer: &str, known: &Codecs) -> Result<(), String> {
-    let answered = sections(answer);
-    for (index, section) in sections(offer).iter().enumerate() {
-        let Some(kind) = section.kind.filter(|_| section.sends()) else {
+    let lines = outcome(offer, answer).map_err(|error| error.to_string())?;
+    for (index, line) in lines.iter().enumerate() {
+        let Some(kind) = kind(line).filter(|_| line.sends) else {
             continue;
         };
-        if answered.get(index).is_none_or(|a| a.is_rejected) {
+        if !line.accepted {
             let ours = known.iter().filter(|c| MediaKind::of(*c) == kind);
             let ours: Vec<String> = ours.map(known_as).collect();
             return Err(format!(
                 "m-line {} ({kind}): the offer has {}; this server takes {}",
                 index + 1,
-                section.names(),
+                offered(line),
                 list(&ours)
             ));
         }
@@ -69,101 +52,65 @@ pub(super) fn check_viewed(offer: &str, answer: &str, stream: &[Codec]) -> Resul
     if stream.is_empty() {
         return Ok(());
     }
-    let (offered, answered) = (sections(offer), sections(answer));
+    let lines = outcome(offer, answer).map_err(|error| error.to_string())?;
     let mut is_any = false;
-    for kind in [MediaKind::Video, MediaKind::Audio] {
-        let wanted = offered
-            .iter()
-            .filter(|s| s.kind == Some(kind) && s.receives());
-        let of_stream = stream.iter().filter(|c| MediaKind::of(**c) == kind);
+    for wanted in [MediaKind::Video, MediaKind::Audio] {
+        let of_kind = lines.iter().filter(|line| kind(line) == Some(wanted));
+        let asking = of_kind.filter(|line| line.receives);
+        let of_stream = stream.iter().filter(|c| MediaKind::of(**c) == wanted);
         let names: Vec<&str> = of_stream.map(|c| c.name()).collect();
-        if wanted.clone().next().is_none() || names.is_empty() {
+        if asking.clone().next().is_none() || names.is_empty() {
             continue;
         }
         is_any = true;
-        let promised = answered
-            .iter()
-            .filter(|s| s.kind == Some(kind) && !s.is_rejected && s.sends());
-        let mut promised = promised.flat_map(|s| s.formats.values());
-        if !promised.any(|f| names.iter().any(|n| n.eq_ignore_ascii_case(f.name))) {
-            let offered: Vec<String> = wanted.map(Section::names).collect();
+        let sent = asking.clone().filter(|line| line.answerer_sends);
+        let mut promised = sent.flat_map(|line| &line.common_codecs);
+        if !promised.any(|codec| names.iter().any(|n| n.eq_ignore_ascii_case(codec))) {
+            let offers: Vec<String> = asking.map(offered).collect();
             return Err(format!(
-                "the {kind} of this stream is {}; the offer takes {}",
+                "the {wanted} of this stream is {}; the offer takes {}",
                 list(&names),
-                offered.join(", ")
+                offers.join(", ")
             ));
         }
     }
     if !is_any {
         let has: Vec<&str> = stream.iter().map(|c| c.name()).collect();
-        let wanted = offered.iter().filter(|s| s.receives());
-        let wanted: Vec<String> = wanted.map(Section::names).collect();
+        let asking = lines.iter().filter(|line| line.receives);
+        let offers: Vec<String> = asking.map(offered).collect();
         return Err(format!(
             "this stream has only {}; the offer takes {}",
             list(&has),
-            wanted.join(", ")
+            offers.join(", ")
         ));
     }
     Ok(())
 }
 
-impl<'a> Section<'a> {
-    fn sends(&self) -> bool {
-        !self.is_rejected && ["sendonly", "sendrecv"].contains(&self.direction)
+fn kind(line: &LineOutcome) -> Option<MediaKind> {
+    match line.kind.as_str() {
+        "audio" => Some(MediaKind::Audio),
+        "video" => Some(MediaKind::Video),
+        _ => None,
     }
+}
 
-    fn receives(&self) -> bool {
-        !self.is_rejected && ["recvonly", "sendrecv"].contains(&self.direction)
-    }
-
-    /// Returns the codec names for an error, without auxiliary formats.
-    fn names(&self) -> String {
-        const NOT_CODECS: [&str; 6] = [
-            "rtx",
-            "red",
-            "ulpfec",
-            "flexfec-03",
-            "telephone-event",
-            "cn",
-        ];
-        let is_codec = |name: &str| !NOT_CODECS.iter().any(|n| n.eq_ignore_ascii_case(name));
-        let mut names: Vec<String> = Vec::new();
-        let formats = self.formats.values().filter(|f| !f.name.is_empty());
-        for format in formats.filter(|f| is_codec(f.name)) {
-            let text = match telling(format.parameters) {
-                told if told.is_empty() => format.name.to_owned(),
-                told => format!("{} ({told})", format.name),
-            };
-            let text: String = text.chars().take(MAX_NAME).collect();
-            if !names.contains(&text) && names.len() < MAX_NAMES {
-                names.push(text);
-            }
-        }
-        match names.is_empty() {
-            true => "no codec".into(),
-            false => names.join(", "),
+/// Returns the names of the offered codecs of an m-line for an error.
+fn offered(line: &LineOutcome) -> String {
+    let mut names: Vec<String> = Vec::new();
+    for codec in &line.offered_codecs {
+        let text = match telling(&codec.parameters) {
+            told if told.is_empty() => codec.name.clone(),
+            told => format!("{} ({told})", codec.name),
+        };
+        let text: String = text.chars().take(MAX_NAME).collect();
+        if !names.contains(&text) && names.len() < MAX_NAMES {
+            names.push(text);
         }
     }
-
-    /// Parses `rtpmap:96 H264/90000` or `fmtp:96 …`; ignores other attributes.
-    fn add(&mut self, attribute: &'a str) {
-        let Some((name, value)) = attribute.split_once(':') else {
-            return;
-        };
-        let Some((format, value)) = value.split_once(' ') else {
-            return;
-        };
-        let Some(format) = format.parse::<u8>().ok().filter(|f| *f < 128) else {
-            return;
-        };
-        match name {
-            "rtpmap" => {
-                let encoding = value.split('/').next().unwrap_or_default();
-                self.formats.entry(format).or_default().name = encoding.trim();
-            }
-            "fmtp" => self.formats.entry(format).or_default().parameters = value,
-            _ => {}
-        }
+    match names.is_empty() {
+        true => "no codec".into(),
+        false => names.join(", "),
     }
 }
 
@@ -193,59 +140,4 @@ fn list<S: Borrow<str>>(names: &[S]) -> String {
         [] => "nothing of the kind".into(),
         names => names.join(", "),
     }
-}
-
-fn sections(sdp: &str) -> Vec<Section<'_>> {
-    let mut default = "sendrecv";
-    let mut all: Vec<Section<'_>> = Vec::new();
-    let mut is_bundled_only = false;
-    for line in sdp.lines().map(str::trim_end) {
-        if let Some(m_line) = line.strip_prefix("m=") {
-            is_bundled_only = false;
-            all.push(section(m_line, default));
-            continue;
-        }
-        let Some(attribute) = line.strip_prefix("a=") else {
-            continue;
-        };
-        let is_direction = ["sendrecv", "sendonly", "recvonly", "inactive"].contains(&attribute);
-        match all.last_mut() {
-            None if is_direction => default = attribute,
-            None => {}
-            Some(section) if is_direction => section.direction = attribute,
-            Some(section) => {
-                // Port 0 is not a rejection then (RFC 9143, section 6).
-                is_bundled_only |= attribute == "bundle-only";
-                section.is_rejected &= !is_bundled_only;
-                section.add(attribute);
-            }
-        }
-    }
-    all
-}
-
-fn section<'a>(m_line: &'a str, direction: &'a str) -> Section<'a> {
-    let mut parts = m_line.split_ascii_whitespace();
-    let kind = match parts.next() {
-        Some("audio") => Some(MediaKind::Audio),
-        Some("video") => Some(MediaKind::Video),
-        _ => None,
-    };
-    let is_rejected = parts.next() == Some("0");
-    let mut section = Section {
-        kind,
-        is_rejected,
-        direction,
-        formats: BTreeMap::new(),
-    };
-    for format in parts.skip(1) {
-        // Static payload types need no rtpmap (RFC 3551, section 6).
-        let format = format.parse().ok();
-        let format = format.filter(|_| kind == Some(MediaKind::Audio));
-        let codec = format.and_then(Codec::of_static_payload_type);
-        if let (Some(format), Some(codec)) = (format, codec) {
-            section.formats.entry(format).or_default().name = codec.name();
-        }
-    }
-    section
 }
