@@ -1,4 +1,4 @@
-//! The `looprtc` program as a person meets it: help, completions, manual, configuration, `inspect`, `stats`.
+//! The `looprtc` program as a user sees it: help, completions, manual, configuration, `inspect`, `stats`.
 #![cfg(feature = "cli")]
 
 #[cfg(unix)]
@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-/// Those of `looprtc --help`.
+/// The commands listed by `looprtc --help`.
 const COMMANDS: &[&str] = &[
     "serve",
     "publish",
@@ -36,14 +36,14 @@ fn command(args: &[&str]) -> Command {
     command
 }
 
-/// What it prints, when all is well.
+/// Returns the output of a successful run.
 fn stdout(args: &[&str]) -> String {
     let output = looprtc(args);
     assert!(output.status.success(), "{args:?}: {output:?}");
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// What it says when the command line is wrong.
+/// Returns the error message for an invalid command line.
 fn refused(args: &[&str]) -> String {
     let output = looprtc(args);
     assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
@@ -67,7 +67,7 @@ fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// A directory of its own, gone in the end.
+/// A temporary directory, removed when dropped.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -183,7 +183,7 @@ fn a_real_bash_completes() {
     let directory = Directory::new("bash");
     let script = directory.file("looprtc.bash", &stdout(&["completions", "bash"]));
     let complete = |words: &str, index: usize| {
-        // As readline calls it.
+        // As called by readline.
         let text = format!(
             "source {script}; COMP_WORDS=({words}); COMP_CWORD={index}; _looprtc looprtc \"${{COMP_WORDS[{index}]}}\" \
              \"${{COMP_WORDS[{}]}}\"; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
@@ -230,7 +230,7 @@ fn the_manual_is_rendered_without_a_warning() {
             output.status.success() && output.stderr.is_empty(),
             "{args:?}: {output:?}"
         );
-        // Without the overstrikes that make bold and underlined.
+        // Without the overstrikes for bold and underlined text.
         let mut text = String::from_utf8(output.stdout).expect("text");
         while let Some(at) = text.find('\u{8}') {
             let before = text[..at].chars().next_back().map_or(0, char::len_utf8);
@@ -373,7 +373,7 @@ fn inspect_takes_what_people_paste() {
     let text = stdout(&["inspect", "turns:turn.example.org"]);
     assert!(text.contains("port 5349"), "{text}");
 
-    // Wrong ones are told by the exit status.
+    // Invalid ones are reported by the exit status.
     let broken = sdp.replace("a=fingerprint", "a=finger");
     let output = with_input(&["inspect", "--problems"], &broken);
     let text = String::from_utf8_lossy(&output.stdout);
@@ -389,7 +389,7 @@ fn inspect_takes_what_people_paste() {
     }
 }
 
-/// A server, ended with the test.
+/// A server, stopped at the end of the test.
 struct Server {
     child: Child,
     url: String,
@@ -419,7 +419,7 @@ impl Server {
         Self { child, url, lines }
     }
 
-    /// Ends it as systemd does; what it wrote to its log.
+    /// Stops it as systemd does; returns its log.
     fn end(mut self) -> String {
         let id = self.child.id().to_string();
         let killed = Command::new("kill")
@@ -438,7 +438,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Ended already, as a rule.
+        // Usually stopped already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -472,7 +472,7 @@ fn record_writes_what_serve_shows() {
     let server = Server::start(&[]);
     let url = format!("{}/whep/testcard", server.url);
     let to = directory.0.join("card.ivf");
-    // Long enough for a busy machine to connect; it needs a fraction of a second otherwise.
+    // Long enough to connect on a busy machine; normally it takes a fraction of a second.
     stdout(&["record", &url, to.to_str().expect("text"), "--seconds", "8"]);
     let files = std::fs::read_dir(&directory.0).expect("a directory");
     let mut sizes: Vec<(String, u64)> = files
@@ -551,7 +551,7 @@ fn https_where_http_is_spoken_is_said() {
     server.end();
 }
 
-/// On all addresses: those that another machine may use are said.
+/// Listens on all addresses: those that other machines can use are printed.
 #[test]
 fn the_addresses_for_other_machines_are_said() {
     let interfaces = if_addrs_of_this_machine();
@@ -564,7 +564,7 @@ fn the_addresses_for_other_machines_are_said() {
     server.end();
 }
 
-/// IPv4 addresses by the kernel's tools; empty where these are not there.
+/// Returns the IPv4 addresses listed by the kernel's tools; empty without them.
 fn if_addrs_of_this_machine() -> Vec<String> {
     let Ok(output) = Command::new("hostname").arg("-I").output() else {
         return Vec::new();
@@ -576,7 +576,7 @@ fn if_addrs_of_this_machine() -> Vec<String> {
 
 #[test]
 fn stats_says_when_nobody_is_there() {
-    // Nobody listens at a port that was just given back.
+    // Nobody listens on a port that was just released.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     drop(listener);
@@ -616,7 +616,7 @@ fn the_systemd_unit_is_sound() {
         .filter(|line| line.contains("looprtc"))
         .collect();
     assert!(output.status.success() && ours.is_empty(), "{said}");
-    // 100 times the exposure that it counts; 10 is the worst.
+    // 100 times the exposure that it measures; 10 is the worst.
     let checked = ["security", "--offline=true", "--threshold=20", &unit];
     let output = Command::new("systemd-analyze")
         .args(checked)
@@ -629,7 +629,7 @@ fn the_systemd_unit_is_sound() {
     );
 }
 
-/// B-frames are found before anybody is asked for anything.
+/// B-frames are detected before anything is requested.
 #[cfg(feature = "movies")]
 #[test]
 fn publish_refuses_what_nobody_could_watch() {
@@ -650,7 +650,7 @@ fn publish_refuses_what_nobody_could_watch() {
     }
 }
 
-/// What is allowed but seldom meant is said at the start, once, and keeps nothing from starting.
+/// A setting that is valid but rarely intended causes one warning at startup, and does not prevent it.
 #[test]
 #[cfg(unix)]
 fn a_start_that_is_worth_a_warning() {

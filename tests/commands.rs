@@ -14,26 +14,26 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// How a command is run, and what must come of it.
+/// How a command is run, and the expected result.
 #[derive(Clone, Copy)]
 struct Case {
     command: &'static str,
-    /// A default server, `looprtc`, runs beside it.
+    /// Run a default server, `looprtc`, beside it.
     beside_server: bool,
-    /// What is done before, in the same shell.
+    /// Commands to run before it, in the same shell.
     before: &'static str,
-    /// Other words for what this machine has not: a camera, a directory of the system.
+    /// Replacements for words that this machine has no equivalent of: a camera, a system directory.
     instead: (&'static str, &'static str),
-    /// It is ended by Ctrl-C once all of `says` is printed; otherwise it has to end by itself.
+    /// Stop it with Ctrl-C once all of `says` was printed; otherwise it has to exit by itself.
     is_endless: bool,
-    /// The exit status; `None`: any, of programs of others that a signal ends.
+    /// The expected exit status; `None` accepts any, for other programs stopped by a signal.
     status: Option<i32>,
     says: &'static [&'static str],
-    /// What must be there in the end.
+    /// Files that must exist at the end.
     makes: &'static [&'static str],
 }
 
-/// Ends by itself, with status 0.
+/// Exits by itself, with status 0.
 const fn ends(command: &'static str, says: &'static [&'static str]) -> Case {
     Case {
         command,
@@ -47,7 +47,7 @@ const fn ends(command: &'static str, says: &'static [&'static str]) -> Case {
     }
 }
 
-/// Runs until Ctrl-C, which ends it with status 0.
+/// Runs until Ctrl-C, which stops it with status 0.
 const fn runs(command: &'static str, says: &'static [&'static str]) -> Case {
     Case {
         is_endless: true,
@@ -340,7 +340,7 @@ const CASES: &[Case] = &[
     .makes(&["man1/looprtc-turn.1"]),
 ];
 
-/// Commands of the repository that are not to be run from within a test: they run the tests. They have to be there.
+/// Commands of the repository that cannot be run within a test, because they run the tests. They must exist.
 const SCRIPTS: &[&str] = &["tests/run", "tests/coverage"];
 
 /// Commands that change the system, build for a long time or go on for ever: their grammar is checked.
@@ -386,7 +386,7 @@ fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// The commands in the blocks of a Markdown text that have no language, or a shell's.
+/// Returns the commands in a Markdown text: in code blocks without a language, or with that of a shell.
 fn of_markdown(text: &str) -> Vec<String> {
     let mut commands = Vec::new();
     let mut block = None;
@@ -408,7 +408,7 @@ fn of_markdown(text: &str) -> Vec<String> {
     commands
 }
 
-/// Adds a line: the shell reads on after a `|` at the end of one.
+/// Adds a line: the shell continues a command after a `|` at the end of a line.
 fn push(commands: &mut Vec<String>, line: &str) {
     match commands.last_mut() {
         Some(last) if last.ends_with('|') => *last = format!("{last} {line}"),
@@ -416,7 +416,7 @@ fn push(commands: &mut Vec<String>, line: &str) {
     }
 }
 
-/// The commands of a help's examples: what stands beside one is set apart by four blanks.
+/// Returns the commands of a help text's examples; comments beside them are separated by four spaces.
 fn of_help(text: &str) -> Vec<String> {
     let examples = text.split("Examples:\n").nth(1).unwrap_or_default();
     let lines = examples.lines().take_while(|line| !line.is_empty());
@@ -427,7 +427,7 @@ fn of_help(text: &str) -> Vec<String> {
     commands
 }
 
-/// As an installed program is called.
+/// Converts it to a call of an installed program.
 fn installed(command: &str) -> String {
     let with_arguments = command.replace("cargo run --release -- ", "looprtc ");
     with_arguments.replace("cargo run --release", "looprtc")
@@ -442,7 +442,7 @@ fn help(args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// Every command that a user is told of.
+/// Returns every command that users are told about.
 fn commands() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for file in TEXTS {
@@ -495,7 +495,7 @@ fn every_command_works_as_pasted() {
         return;
     }
     let place = Place::new();
-    // A few at once: they wait more than they work.
+    // Several at once: they mostly wait.
     let next = Mutex::new(CASES.iter().enumerate());
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -565,7 +565,7 @@ fn every_document_is_listed_and_every_feature_is_explained() {
     }
 }
 
-/// What this machine lacks, if anything.
+/// Returns the missing requirements of this machine, if any.
 fn missing() -> Option<String> {
     let works = |program: &str, args: &[&str]| {
         let mut command = Command::new(program);
@@ -592,7 +592,7 @@ fn missing() -> Option<String> {
     (!has_rtsp).then(|| "there is no GStreamer RTSP server (tests/setup installs it)".to_owned())
 }
 
-/// A directory with all that the commands name.
+/// Creates a directory with all files that the commands name.
 struct Place {
     root: PathBuf,
     programs: PathBuf,
@@ -687,7 +687,7 @@ impl Place {
             false => "",
         };
         let places = "tmp man1 home/.zfunc home/.config/fish/completions home/.local/share/bash-completion/completions";
-        // Ctrl-C is for the command; what runs beside it is in a group of its own, and ended by the shell.
+        // Ctrl-C is for the command; processes beside it are in a group of their own, and stopped by the shell.
         let script = format!(
             "ip link set lo up; mkdir {directory}; cd {directory}; mkdir -p {places}; \
              for file in ../*.* ../token ../contrib; do ln -s $file .; done; export HOME=$PWD/home; more=\n\
@@ -710,7 +710,7 @@ impl Place {
     }
 }
 
-/// A command, with all that it prints.
+/// A command, and all its output.
 struct Running {
     child: Child,
     said: std::sync::Arc<Mutex<String>>,
@@ -730,7 +730,7 @@ impl Running {
             std::thread::spawn(move || {
                 let mut output = BufReader::new(output);
                 let mut line = Vec::new();
-                // Progress is written over, without an end of line.
+                // Progress is overwritten, without a line end.
                 while output.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
                     let mut said = said.lock().expect("no panic");
                     said.push_str(&String::from_utf8_lossy(&line));
@@ -771,7 +771,7 @@ impl Running {
                 break status;
             }
             if case.is_endless && !is_interrupted && self.says(case) {
-                // It has a moment to do what it says, or to fail at it.
+                // It has a moment to print its output, or to fail.
                 std::thread::sleep(Duration::from_secs(2));
                 if self.child.try_wait().is_ok_and(|status| status.is_some()) {
                     return Err("it ended by itself".to_owned());

@@ -1,4 +1,4 @@
-//! The loop over real sockets, both ends on this machine.
+//! The event loop over real sockets, both ends on this machine.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ mod datagrams;
 #[path = "event_loop/ice_tcp.rs"]
 mod ice_tcp;
 
-/// Two peers in one loop, and what has happened to them.
+/// Two peers in one loop, and their events.
 struct Pair {
     net: EventLoop,
     a: PeerId,
@@ -42,7 +42,7 @@ impl Pair {
         if id == self.a { self.b } else { self.a }
     }
 
-    /// One event, with the signaling that belongs to it.
+    /// Handles one event, including the signaling for it.
     fn step(&mut self, wait: Duration) -> Option<(PeerId, PeerEvent)> {
         let (id, event) = self.net.next_event(Some(wait)).unwrap()?;
         let other = self.other(id);
@@ -130,7 +130,7 @@ fn two_peers_of_one_loop_talk() {
     assert!(pair.net.peer_ids().is_empty());
 }
 
-/// A loop in a thread of its own that answers offers, echoes messages, and ends when told.
+/// A loop on a thread of its own that answers offers, echoes messages, and exits on request.
 mod echo {
     use super::*;
     use looprtc::driver::LoopHandle;
@@ -175,14 +175,14 @@ mod echo {
             }
         }
 
-        /// Has the loop answer this offer with a new peer; the answer carries all candidates.
+        /// Makes the loop answer this offer with a new peer; the answer contains all candidates.
         pub fn answer(&self, config: PeerConfig, offer: SessionDescription) -> SessionDescription {
             let (send, answer) = mpsc::channel();
             self.handle
                 .post(move |net| {
                     let id = net.add_peer(config).unwrap();
                     net.peer(id).unwrap().receive(offer).unwrap();
-                    // The socket is opened as the peer is polled; then everything is known.
+                    // The socket is opened when the peer is polled; after that, all candidates are known.
                     net.turn(Some(Duration::ZERO)).unwrap();
                     let answer = net.peer(id).unwrap().local_description().unwrap();
                     send.send(answer).unwrap();
@@ -207,7 +207,7 @@ fn loopback() -> PeerConfig {
     config
 }
 
-/// Makes a peer that offers a channel "data" to the other loop, all candidates in the descriptions.
+/// Creates a peer that offers a channel "data" to the other loop, with all candidates in the descriptions.
 fn dial(
     net: &mut EventLoop,
     config: PeerConfig,
@@ -228,7 +228,7 @@ fn dial(
     (id, channel)
 }
 
-/// Pulls events until this many satisfy the condition.
+/// Polls events until this many satisfy the condition.
 fn wait_for(net: &mut EventLoop, count: usize, mut is: impl FnMut(PeerId, &PeerEvent) -> bool) {
     let end = Instant::now() + Duration::from_secs(20);
     let mut seen = 0;
@@ -337,8 +337,8 @@ fn a_third_address_reaches_nothing() {
         })
         .collect();
     let target = *ours.iter().find(|a| a.is_ipv4()).unwrap();
-    // A ClientHello, an SRTP packet, an SCTP-less application record, and junk, in the middle of the
-    // handshake and of the session.
+    // A ClientHello, an SRTP packet, an application record without SCTP, and junk, in the middle of the handshake and
+    // of the session.
     let hello = include_bytes!("data/client_hello.bin");
     let attack = |count: usize| {
         for _ in 0..count {
@@ -373,7 +373,7 @@ fn a_third_address_reaches_nothing() {
         net.peer(id).unwrap().connection_state(),
         ConnectionState::Connected
     );
-    // With a port of its own nothing is told apart before it reaches the peer: the peer's gate holds.
+    // With a port of its own, datagrams are not demultiplexed before they reach the peer: the peer's gate holds.
     let (own, channel) = dial(
         &mut net,
         loopback().port(PortPolicy::Own),
@@ -436,7 +436,7 @@ fn other_threads_reach_the_loop() {
         handle.wake();
         handle
     });
-    // Waits for ever, but for the wake.
+    // Waits forever, except for the wake.
     assert_eq!(net.next_event(None).unwrap(), None);
     assert_eq!(net.peer_ids().len(), 1);
     let handle = thread.join().unwrap();
@@ -470,12 +470,12 @@ fn a_peer_that_goes_takes_its_sockets_along() {
         most = most.max(open());
         net.peer(id).unwrap().close();
         net.turn(Some(Duration::ZERO)).unwrap();
-        // It can be looked at until its last event has been taken.
+        // It can be inspected until its last event was taken.
         assert!(net.peer(id).unwrap().is_closed());
         while net.poll_event().is_some() {}
         assert!(net.peer(id).is_err());
     }
-    // Other tests of this process come and go; 50 peers with two sockets each would be seen.
+    // Other tests of this process come and go; 50 peers with two sockets each would be noticed.
     assert!(
         most < before + 60 && open() < before + 60,
         "{before} {most} {}",
@@ -492,7 +492,7 @@ fn limits_and_names_are_kept() {
     net.peer(id).unwrap().close();
     net.turn(Some(Duration::ZERO)).unwrap();
     while net.poll_event().is_some() {}
-    // The slot is used again, the name is not.
+    // The slot is reused, the id is not.
     let next = net.add_peer(PeerConfig::default()).unwrap();
     assert_ne!(id, next);
     assert!(net.peer(id).is_err());
@@ -543,7 +543,7 @@ fn the_loop_lives_inside_another() {
     }
 }
 
-/// One track, three peers that take it in packets, one of which leaves.
+/// One track for three peers in packet mode, one of which leaves.
 #[test]
 fn a_local_track_reaches_all_its_peers() {
     const PACKETS: u16 = 200;
@@ -552,7 +552,7 @@ fn a_local_track_reaches_all_its_peers() {
         .include_loopback(true)
         .media_mode(MediaMode::Packets);
     let mut track = LocalTrack::new(MediaKind::Video, TransceiverConfig::default());
-    // Each pair of peers shares addresses with no other: the senders have ports of their own.
+    // No two pairs of peers share addresses: the senders have ports of their own.
     let mut other = std::collections::HashMap::new();
     let mut viewers = Vec::new();
     for _ in 0..3 {
@@ -661,7 +661,7 @@ fn names_in_place_of_addresses() {
     assert!(description.sdp.contains(".local ") && !description.sdp.contains("127.0.0.1 "));
 }
 
-/// What a call makes known is given at once, not after the time that the caller would wait.
+/// Events caused by a call are returned at once, not after the time that the caller would wait.
 #[test]
 fn news_is_not_waited_for() {
     let mut net = EventLoop::new(LoopConfig::default()).unwrap();

@@ -18,7 +18,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-/// The program of an example. `cargo test` builds all of them, beside the directory of this test.
+/// The executable of an example. `cargo test` builds all of them, beside the directory of this test.
 fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
@@ -32,7 +32,7 @@ fn example(name: &str) -> PathBuf {
     program
 }
 
-/// What measures frames in real time needs the processor: it runs alone, all else together.
+/// Tests that measure frames in real time need the processor: they run alone, all others together.
 static PROCESSOR: RwLock<()> = RwLock::new(());
 
 fn shared() -> impl Drop {
@@ -60,7 +60,7 @@ impl Running {
         Self { child, output }
     }
 
-    /// The rest of the first line that begins like this.
+    /// Returns the rest of the first line with this prefix.
     fn line(&mut self, begin: &str) -> String {
         let mut seen = String::new();
         loop {
@@ -105,7 +105,7 @@ fn data_channels_flow_control() {
     assert!(example.wait(Duration::from_secs(10)).success());
 }
 
-/// Every example that sends a film from a file: the first keyframe may be lost, and here there is no other in it.
+/// Every example that sends a video from a file: the first keyframe may be lost, and the file has no other.
 #[test]
 fn a_page_that_asks_for_a_keyframe_gets_one() {
     let _guard = shared();
@@ -154,7 +154,7 @@ fn a_page_that_asks_for_a_keyframe_gets_one() {
         let took = page.keyframe();
         println!("{name}: a keyframe {took:?} after it was asked for");
         assert!(took < Duration::from_secs(1), "{name}: {took:?}");
-        // And the film goes on behind it.
+        // And the video continues after it.
         page.frames(30);
     }
 }
@@ -176,7 +176,7 @@ fn embed_in_own_loop() {
         assert_eq!(&buffer[..length], text.as_bytes());
         assert_eq!(example.line(text.trim_end()), "");
     }
-    // Its own timer goes on beside.
+    // Its own timer continues beside it.
     example.line("2 relayed; ");
 }
 

@@ -1,8 +1,9 @@
-//! What strangers send costs time and log lines that are linear in its size.
+//! Input from unauthenticated sources costs time and log lines that are linear in its size.
 //!
-//! Each case is one of the fuzz bodies (`src/testing/fuzz/`) with an input that can be made longer. It is run with a size
-//! and with four times that size; what is compared is the time of this thread's processor, the least of several tries,
-//! and the bytes that the program would log at its default level. Quadratic time would be sixteen times as much.
+//! Each case is one of the fuzz bodies (`src/testing/fuzz/`) with an input that can be extended. It is run with a size
+//! and with four times that size; the processor time of this thread, the minimum of several runs, is compared, and so
+//! is the number of bytes that the program would log at its default level. Quadratic time would be sixteen times as
+//! much.
 #![cfg(all(
     feature = "testing",
     feature = "server",
@@ -19,12 +20,12 @@ use std::time::Duration;
 use cpu::thread_time;
 use looprtc::testing::fuzz;
 
-/// Times the size, and times the time at most: in linear time as much as the size, and half as much again twice over for
-/// what a machine that is busy adds.
+/// Factor of the size, and maximum factor of the time: linear time takes that factor, times two and a half for the
+/// effects of a busy machine.
 const GROWTH: usize = 4;
 const MOST: u32 = 9;
 
-/// What a run may take in any case.
+/// Time that any run may take.
 const FLOOR: Duration = Duration::from_millis(3);
 
 const TRIES: usize = 4;
@@ -144,7 +145,7 @@ const CASES: &[Case] = &[
     ("UDP: STUN of a peer", fuzz::stun_peer, 1000, noise),
 ];
 
-/// Bytes as `web_socket` takes them: pieces behind their length.
+/// Bytes as `web_socket` takes them: pieces, each after its length.
 fn pieces(bytes: &[u8]) -> Vec<u8> {
     let each = bytes.chunks(240);
     each.flat_map(|piece| [&[piece.len() as u8], piece].concat())
@@ -172,7 +173,7 @@ fn noise(length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-/// The time that a run takes, and the bytes that it logs.
+/// Returns the time that a run takes, and the bytes that it logs.
 fn cost(body: fn(&[u8]), input: &[u8]) -> (Duration, u64) {
     let logged = LOGGED.load(Relaxed);
     let before = thread_time();
@@ -194,7 +195,7 @@ fn what_strangers_send_costs_linear_time_and_few_log_lines() {
             for (input, least) in [&small, &large].into_iter().zip(&mut least) {
                 let (time, logged) = cost(*body, input);
                 *least = time.min(*least);
-                // A flood of whatever kind is said a few times, and then ever more seldom.
+                // A flood of any kind is logged a few times, and then ever more rarely.
                 let most = 4096 + input.len() as u64 / 4;
                 assert!(
                     logged <= most,
@@ -221,7 +222,7 @@ fn what_strangers_send_costs_linear_time_and_few_log_lines() {
     assert!(wrong.is_empty(), "more than linear: {}", wrong.join("; "));
 }
 
-/// The measure itself: quadratic work is found out.
+/// The measurement itself detects quadratic work.
 #[test]
 fn quadratic_work_is_told_from_linear() {
     fn quadratic(bytes: &[u8]) {

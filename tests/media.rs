@@ -1,5 +1,5 @@
-//! Containers against real files and against FFmpeg: what the readers give is what ffprobe sees, what the
-//! writers write is what ffmpeg decodes, and damaged files end in an error.
+//! Containers against real files and against FFmpeg: readers return what ffprobe reports, ffmpeg decodes what writers
+//! write, and damaged files end in an error.
 //!
 //! The clips are in `tests/data/media`, made by `tests/data/media/make`.
 
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 use looprtc::proto::media::{Frame, Limits, MediaError, MediaErrorKind, Reader};
 
-/// All clips that can be played.
+/// All playable clips.
 const PLAYABLE: [&str; 14] = [
     "vp8.ivf",
     "vp9.ivf",
@@ -47,7 +47,7 @@ fn load(clip: &str) -> Vec<u8> {
     std::fs::read(path(clip)).unwrap_or_else(|e| panic!("{clip}: {e}"))
 }
 
-/// What a reader that finds out the format gives, fed in pieces, and what it ended with.
+/// Returns what a format-detecting reader returns, fed in pieces, and how it ended.
 fn read(file: &[u8], chunk: usize) -> (Vec<Frame>, Option<MediaError>) {
     drain(&mut Reader::new(Limits::default()), file, chunk)
 }
@@ -76,7 +76,7 @@ fn drain(reader: &mut Reader, file: &[u8], chunk: usize) -> (Vec<Frame>, Option<
     }
 }
 
-/// The same, for files that are whole.
+/// The same, for undamaged files.
 fn read_whole(clip: &str) -> Vec<Frame> {
     let (frames, error) = read(&load(clip), 4096);
     assert_eq!(error, None, "{clip}");

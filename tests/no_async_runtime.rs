@@ -1,5 +1,5 @@
-//! The promise of this crate: no async runtime anywhere beneath it, in no combination of features,
-//! and not among what builds or tests it.
+//! No async runtime is a dependency of this crate, with any combination of features, including build and test
+//! dependencies.
 
 use std::process::Command;
 
@@ -27,7 +27,7 @@ const FEATURES: [&[&str]; 7] = [
     &["--all-features"],
 ];
 
-/// The banned ones among package names.
+/// Returns the banned package names among these.
 fn found<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     names.filter(|name| BANNED.contains(name)).collect()
 }
@@ -61,7 +61,7 @@ fn cargo_tree_has_no_async_runtime() {
     }
 }
 
-/// `cargo tree` shows this machine's target; the lock file has what every target needs.
+/// `cargo tree` lists this machine's target; the lock file has the dependencies of every target.
 #[test]
 fn the_lock_file_has_no_async_runtime() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock");

@@ -1,5 +1,5 @@
-//! pion-to-pion with a real pion at the other end: our offerer with pion's answerer, pion's offerer
-//! with our answerer, started in either order.
+//! pion-to-pion with a real pion as the remote peer: our offerer with pion's answerer, pion's offerer with our
+//! answerer, started in either order.
 //!
 //! Needs Go and pion as Debian packages them (`golang`, `golang-github-pion-webrtc.v3-dev`); without
 //! them these tests fail. Each combination runs `LOOPRTC_PION_RUNS` times (default 2), up to
@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// More than a run needs, even on a busy machine.
+/// More time than a run needs, even on a busy machine.
 const LONG: Duration = Duration::from_secs(60);
 
 /// A program whose lines of output are collected.
@@ -45,7 +45,7 @@ impl Program {
         self.lines.0.lock().unwrap().clone()
     }
 
-    /// Waits for a line that begins so, and returns what follows.
+    /// Waits for a line with this prefix, and returns the rest.
     fn wait_for(&mut self, beginning: &str, patience: Duration) -> Result<String, String> {
         let until = Instant::now() + patience;
         loop {
@@ -64,7 +64,7 @@ impl Program {
                     .unwrap(),
             );
             if let Ok(Some(status)) = self.child.try_wait() {
-                // What it said last may still be on its way.
+                // Its last output may still be in the pipe.
                 thread::sleep(Duration::from_millis(50));
                 let lines = self.lines();
                 if let Some(rest) = lines.iter().find_map(|line| line.strip_prefix(beginning)) {
@@ -89,7 +89,7 @@ impl Program {
         None
     }
 
-    /// Whether it ended because nobody listened; false when it got through or is still trying.
+    /// Returns `true` if it exited because nobody listened; `false` if it got through or is still trying.
     fn was_refused(&mut self, patience: Duration, got_through: impl Fn() -> bool) -> bool {
         let until = Instant::now() + patience;
         while self.wait(Duration::from_millis(20)).is_none() {
@@ -101,7 +101,7 @@ impl Program {
             .is_ok_and(|why| why.contains("connection refused"))
     }
 
-    /// The texts in the lines that begin so.
+    /// Returns the texts in lines with this prefix.
     fn quoted(&self, beginning: &str) -> HashSet<String> {
         let lines = self.lines();
         let texts = lines
@@ -219,8 +219,8 @@ impl Run {
                 (offerer, self.start_answerer(&[]))
             }
             (First::Offerer, End::Pions) => {
-                // It panics at once, as nobody listens yet, and is started again until somebody does:
-                // as a supervisor would.
+                // It panics at once, because nobody listens yet, and is restarted until somebody does, as by a
+                // supervisor.
                 let mut offerer = self.start_offerer(&[]);
                 assert!(offerer.was_refused(LONG, || false));
                 let answerer = self.start_answerer(&[]);
@@ -233,7 +233,7 @@ impl Run {
     }
 }
 
-/// Both open the channel and hear what the other sends.
+/// Both open the channel and receive the other one's messages.
 fn talk(offerer: &mut Program, answerer: &mut Program) -> Result<(), String> {
     for program in [&mut *offerer, &mut *answerer] {
         program.wait_for("Peer Connection State has changed: connected", LONG)?;
@@ -250,7 +250,7 @@ fn talk(offerer: &mut Program, answerer: &mut Program) -> Result<(), String> {
     }
     for (from, to) in [(&*offerer, &*answerer), (&*answerer, &*offerer)] {
         let heard = to.quoted("Message from DataChannel 'data': '");
-        // What was said before it was heard may still be on its way through the pipe.
+        // Earlier output may still be in the pipe.
         let until = Instant::now() + Duration::from_secs(2);
         while !heard.is_subset(&from.quoted("Sending '")) && Instant::now() < until {
             thread::sleep(Duration::from_millis(20));
@@ -383,7 +383,7 @@ fn junk_thrown_at_our_answerer_leaves_the_session_with_pion_standing() {
     }
 }
 
-/// pion's answerer is killed: disconnected after 5 s, failed after 30 s, and the program ends.
+/// pion's answerer is killed: disconnected after 5 s, failed after 30 s, and the program exits.
 #[test]
 fn our_offerer_ends_with_an_error_when_pion_vanishes() {
     let run = Run::new(End::Ours, End::Pions);
@@ -405,7 +405,7 @@ fn our_offerer_ends_with_an_error_when_pion_vanishes() {
 fn both_ends_in_one_process() {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_looprtc"));
     let mut args = vec!["pion-to-pion".to_owned()];
-    // Their defaults are in the range of outgoing connections, so that something may be there already.
+    // Their default ports are in the range of outgoing connections, so they may be in use.
     args.extend(Run::new(End::Ours, End::Ours).args(End::Ours, &["--texts", "3"]));
     let mut both = Program::start("looprtc pion-to-pion", &program, &args);
     let status = both.wait(LONG);
@@ -480,7 +480,7 @@ fn example(name: &str) -> PathBuf {
     path
 }
 
-/// A port below those that the system gives to outgoing connections.
+/// Returns a port below those that the system uses for outgoing connections.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = (std::process::id() % 100) as u16 * 100;

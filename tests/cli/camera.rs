@@ -1,4 +1,4 @@
-//! The README's line for a Raspberry Pi, as it stands there, with a camera that ends when nobody reads it.
+//! The README's command for a Raspberry Pi, unchanged, with a camera program that exits if nobody reads its output.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Directory, looprtc, root};
 
-/// The shell that runs the line, and all it has started: a process group, ended with the test.
+/// The shell that runs the command, and everything started by it: a process group, killed at the end of the test.
 struct Line(Child);
 
 impl Drop for Line {
@@ -18,7 +18,7 @@ impl Drop for Line {
     }
 }
 
-/// The times of day in the pictures of a recording.
+/// Returns the times of day shown in the frames of a recording.
 fn clocks(recording: &[u8]) -> Vec<Duration> {
     const UUID: &[u8] = b"looprtc's clock.";
     let at = (0..recording.len()).filter(|at| recording[*at..].starts_with(UUID));
@@ -66,7 +66,7 @@ fn the_line_for_a_raspberry_pi_works_and_shows_the_present() {
         Some(url.to_owned())
     });
     let url = urls.next().expect("it says where it is");
-    // Nobody watches, for much longer than the camera's buffers last.
+    // No viewers, for much longer than the camera's buffers last.
     std::thread::sleep(Duration::from_secs(6));
     let to = directory.0.join("seen");
     let whep = format!("{url}/whep/camera");
@@ -81,7 +81,7 @@ fn the_line_for_a_raspberry_pi_works_and_shows_the_present() {
     let clocks = clocks(&seen);
     assert!(clocks.len() > 30, "{} pictures\n{}", clocks.len(), said());
     let last = clocks.last().copied().unwrap_or_default();
-    // The program's own end, which waits for the server's answer, is part of this.
+    // Includes the program's own shutdown, which waits for the server's response.
     let late = now.saturating_sub(last);
     assert!(late < Duration::from_millis(1500), "{late:?} behind");
     assert!(!said().contains("no buffers available"), "{}", said());

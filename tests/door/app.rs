@@ -1,4 +1,4 @@
-//! A program behind a door, on a thread of its own, and raw clients.
+//! An application behind an HTTP port, on a thread of its own, and raw clients.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,10 +11,10 @@ use std::time::Duration;
 use looprtc::server::door::{Door, DoorConfig, DoorEvent, DoorStats};
 use looprtc::server::http::{Request, Response};
 
-/// For what only has to happen.
+/// Time limit for anything that is expected to happen.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// What the program has seen.
+/// What the application has received.
 pub type Seen = Arc<Mutex<Vec<String>>>;
 
 pub struct App {
@@ -63,7 +63,7 @@ impl App {
         receiver.recv_timeout(LONG).unwrap()
     }
 
-    /// Waits until the counters are as they should be.
+    /// Waits until the counters have the expected values.
     pub fn wait_for(&self, what: &str, is_so: impl Fn(&DoorStats) -> bool) -> DoorStats {
         let start = std::time::Instant::now();
         loop {
@@ -84,7 +84,7 @@ impl App {
         connect(self.address)
     }
 
-    /// Sends bytes, and reads one response.
+    /// Sends bytes and reads one response.
     pub fn raw(&self, bytes: impl AsRef<[u8]>) -> Answer {
         let mut stream = self.connect();
         stream.write_all(bytes.as_ref()).unwrap();
@@ -140,7 +140,7 @@ fn turn(door: &mut Door, seen: &Seen, asked: &Receiver<Sender<DoorStats>>) {
     }
 }
 
-/// What the paths of the program do.
+/// The application's handlers, by path.
 fn answer(request: &Request) -> Option<Response> {
     let number = || request.query.parse::<usize>().unwrap_or(0);
     Some(match request.path.as_str() {
@@ -193,7 +193,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Reads one response, of which exactly as much as belongs to it.
+    /// Reads one response, and no more bytes than belong to it.
     pub fn read(stream: &mut impl Read, is_head: bool) -> Self {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -215,7 +215,7 @@ impl Answer {
     }
 }
 
-/// Whether the connection has ended.
+/// Returns `true` if the connection has ended.
 pub fn has_ended(stream: &mut TcpStream) -> bool {
     matches!(stream.read(&mut [0; 1024]), Ok(0) | Err(_))
 }

@@ -1,4 +1,4 @@
-//! Many clients that do not behave, beside one that does.
+//! Many misbehaving clients, beside a regular one.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -14,14 +14,14 @@ use tungstenite::Message;
 use crate::app::{Answer, App, connect, connect_from};
 use crate::web_socket::{HANDSHAKE, open};
 
-/// What an honest client waits for at most, on a machine that has much else to do: it only has to get through.
+/// Maximum waiting time of a regular client on a busy machine: it only has to get through.
 const BOUND: Duration = Duration::from_secs(10);
 
 /// `tests/door/crowd.py`.
 struct Crowd {
     child: Child,
     lines: BufReader<ChildStdout>,
-    /// How many were let in, as they see it.
+    /// Returns how many were admitted, as they see it.
     connected: usize,
 }
 
@@ -46,7 +46,7 @@ impl Crowd {
         }
     }
 
-    /// Ends it; how many were still connected.
+    /// Stops it; returns how many were still connected.
     fn leave(mut self) -> usize {
         drop(self.child.stdin.take());
         let there = number_after("there ", &mut self.lines);
@@ -64,7 +64,7 @@ fn number_after(word: &str, lines: &mut impl BufRead) -> usize {
         .unwrap_or_else(|| panic!("{line:?}"))
 }
 
-/// A page on a connection of its own, as a new visitor gets it.
+/// Fetches a page on a new connection, as a new visitor does.
 fn visit(to: SocketAddr) -> Duration {
     let start = Instant::now();
     let mut stream = connect(to);
@@ -76,7 +76,7 @@ fn visit(to: SocketAddr) -> Duration {
     start.elapsed()
 }
 
-/// The slowest of many visits, and the one in the middle.
+/// The slowest of many visits, and the median.
 fn visits(to: SocketAddr) -> (Duration, Duration) {
     let mut times: Vec<_> = (0..50).map(|_| visit(to)).collect();
     times.sort();
@@ -84,7 +84,7 @@ fn visits(to: SocketAddr) -> (Duration, Duration) {
     (times[25], times[49])
 }
 
-/// A running session: a WebSocket that says something all the time, and has it said back.
+/// A running session: a WebSocket that sends continuously and receives an echo.
 struct Session {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<(usize, Duration)>,
@@ -131,7 +131,7 @@ fn say(text: &str) {
     println!("{text}");
 }
 
-/// 10,000 connections that say nothing: with the limits as they come, and with all let in.
+/// 10,000 connections that send nothing: with default limits, and with all of them admitted.
 #[test]
 fn ten_thousand_that_say_nothing() {
     let descriptors = raise_descriptors().map_or(usize::MAX, |n| usize::try_from(n).unwrap());
@@ -213,7 +213,7 @@ fn slow_clients_hold_nobody_up() {
         })
         .into();
     let during = visits(app.address);
-    // All are over in the end, though each was never quite still.
+    // All are closed in the end, though each of them was active all the time.
     let stats = app.wait_for("all over", |stats| {
         stats.timed_out >= 600 && stats.unread + stats.evicted >= 20 && stats.connections < 60
     });
@@ -230,7 +230,7 @@ fn slow_clients_hold_nobody_up() {
     ));
 }
 
-/// What clients ask for and do not read is not kept without end, and those who read get it all the same.
+/// Responses that clients request and do not read use bounded memory, and clients that read get them all the same.
 #[test]
 fn what_is_not_read_is_limited() {
     let app = App::start(DoorConfig::default().max_buffered(20_000_000));
@@ -246,7 +246,8 @@ fn what_is_not_read_is_limited() {
     crowd.leave();
 }
 
-/// Messages and bodies that do not end are counted, and those of one address end nobody else's connection.
+/// Memory for endless messages and bodies is counted, and those of one address never close another address's
+/// connection.
 #[test]
 fn what_is_not_finished_is_limited() {
     const MOST: usize = 8_000_000;
@@ -264,7 +265,7 @@ fn what_is_not_finished_is_limited() {
                 _ => "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n".to_owned(),
             };
             stream.write_all(head.as_bytes()).unwrap();
-            // A fragment of 200,000 bytes, all but its end.
+            // A fragment of 200,000 bytes, except for its end.
             let fragment = [0x01, 0xff, 0, 0, 0, 0, 0, 3, 0x0d, 0x40, 0, 0, 0, 0];
             let _ = stream.write_all(&fragment[..if index % 2 == 0 { 14 } else { 0 }]);
             let _ = stream.write_all(&[b'x'; 199_000]);
@@ -282,18 +283,18 @@ fn what_is_not_finished_is_limited() {
     drop(attackers);
 }
 
-/// One address has its limit, and others do not suffer from it.
+/// One address has its limit, and others are not affected.
 #[test]
 fn one_address_has_a_limit() {
     let app = App::start(DoorConfig::default().max_connections_per_address(20));
     let other = Crowd::gather(app.address, 10, 100, "known");
     let sockets: Vec<_> = (0..18).map(|_| open(&app, "/ws").unwrap()).collect();
-    // Idle ones give way to new ones of the same address.
+    // Idle connections make room for new ones of the same address.
     for _ in 0..10 {
         visit(app.address);
     }
     let _more: Vec<_> = (0..2).map(|_| open(&app, "/ws").unwrap()).collect();
-    // Those in use do not.
+    // Connections in use do not.
     let mut stream = connect(app.address);
     let answer = Answer::read(&mut stream, false);
     assert_eq!(answer.status, 429, "{answer:?}");
@@ -306,7 +307,7 @@ fn one_address_has_a_limit() {
     visit(app.address);
 }
 
-/// Those in use are not thrown out; whoever comes then is told to come again.
+/// Connections in use are not closed; new clients are told to retry.
 #[test]
 fn a_full_house_says_so() {
     let app = App::start(DoorConfig::default().max_connections(4));

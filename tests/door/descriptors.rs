@@ -1,4 +1,4 @@
-//! A process without descriptors.
+//! A process without free descriptors.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -10,7 +10,7 @@ use looprtc::server::door::DoorConfig;
 use crate::app::{Answer, App, connect};
 use crate::web_socket::open_at;
 
-/// Says to the process that it is the server of this test, which needs one of its own.
+/// Tells the process that it is the server of this test, which needs one of its own.
 const SERVER: &str = "LOOPRTC_DESCRIPTORS_TEST";
 
 fn server() {
@@ -19,7 +19,7 @@ fn server() {
     println!("\nlistening {}", app.address.port());
     for line in std::io::stdin().lines() {
         match line.unwrap().as_str() {
-            // All descriptors but so few.
+            // Uses up all descriptors except for a few.
             "hoard" => {
                 while let Ok(file) = File::open("/dev/null") {
                     hoard.push(file);
@@ -82,7 +82,7 @@ impl Server {
         writeln!(self.input, "{what}").unwrap();
     }
 
-    /// The number behind this word, in what it says next.
+    /// Returns the number after this word, in its next line of output.
     fn number(&mut self, word: &str) -> u64 {
         let mut line = String::new();
         loop {
@@ -125,14 +125,14 @@ fn without_descriptors() {
     server.tell("hoard");
     assert!(server.number("hoarded") > 20);
 
-    // Idle connections give way: each is answered, though they are more than there are descriptors.
+    // Idle connections make room: each is answered, though there are more of them than descriptors.
     let kept: Vec<_> = (0..12).map(|_| visit()).collect();
     assert!(kept.iter().all(|(status, _)| *status == 200));
     let [failed, evicted, ..] = server.stats();
     assert!(failed > 0 && evicted > 0, "{failed} {evicted}");
     drop(kept);
 
-    // Those in use do not, and then it is said.
+    // Connections in use do not, and that is logged.
     let mut sockets = Vec::new();
     let told = loop {
         match open_at(to, "/ws") {
@@ -145,7 +145,7 @@ fn without_descriptors() {
     let [_, _, refused, ticks] = server.stats();
     assert!(refused > 0 && !sockets.is_empty());
 
-    // While nobody can be let in nothing turns in a circle.
+    // While nobody can be admitted, nothing loops.
     let waiting: Vec<_> = (0..3).map(|_| connect(to)).collect();
     std::thread::sleep(Duration::from_secs(2));
     let [.., after] = server.stats();
@@ -156,7 +156,7 @@ fn without_descriptors() {
     assert!(after - ticks < 1000, "{} ms in 2 s", after - ticks);
     drop(waiting);
 
-    // And those who come when there are some again are served.
+    // Clients that arrive once there are descriptors again are served.
     server.tell("free");
     server.number("freed");
     let start = Instant::now();

@@ -11,7 +11,7 @@ use looprtc::server::http::Response;
 
 use crate::app::{Answer, App, connect, has_ended};
 
-/// Runs curl; what it wrote.
+/// Runs curl; returns its output.
 pub fn curl(arguments: &[&str]) -> String {
     let output = Command::new("curl")
         .args(["-sS", "--max-time", "20"])
@@ -60,7 +60,7 @@ fn curl_sends_bodies() {
     let app = App::start(DoorConfig::default());
     let echo = app.url("/echo");
     assert_eq!(curl(&["-d", "hello", &echo]), "hello");
-    // Over 1 MiB it waits for `100 Continue`; here it is told to, and is not kept waiting for its whole second.
+    // Over 1 MiB it waits for `100 Continue`, which arrives at once, not after its timeout of one second.
     let waits = ["-H", "Expect: 100-continue", "--expect100-timeout", "15"];
     let args = [&waits[..], &["-w", " %{time_total}", "-d", "hello", &echo]].concat();
     let said = curl(&args);
@@ -68,7 +68,7 @@ fn curl_sends_bodies() {
     assert!(time < 10.0, "{said}");
     let chunked = ["-H", "Transfer-Encoding: chunked", "-d", "hello", &echo];
     assert_eq!(curl(&chunked), "hello");
-    // `curl -T -` does not know how much it will be.
+    // `curl -T -` does not know the size.
     let said = curl(&[
         "-T",
         "/etc/hostname",
@@ -109,7 +109,7 @@ fn limits_are_told_and_counted() {
     let post = "POST /echo HTTP/1.1\r\nHost: a\r\n";
     let body = format!("{post}Content-Length: 1001\r\n\r\n{}", "x".repeat(1001));
     assert_eq!(app.raw(&body).status, 413);
-    // It is told before it has sent more than it may.
+    // It is refused before it has sent more than allowed.
     let mut stream = app.connect();
     let endless = format!("{post}Transfer-Encoding: chunked\r\n\r\n");
     stream.write_all(endless.as_bytes()).unwrap();
@@ -297,7 +297,7 @@ fn many_at_once_get_what_is_theirs() {
     assert_eq!((stats.requests, stats.waiting), (800, 0), "{stats:?}");
 }
 
-/// On the thread of an event loop, as programs have it.
+/// On the thread of an event loop, as in programs.
 #[test]
 fn beside_peers() {
     let mut door = Door::listen("127.0.0.1:0".parse().unwrap(), DoorConfig::default()).unwrap();
@@ -341,11 +341,11 @@ fn beside_peers() {
     );
 }
 
-/// Nobody keeps a connection for nothing: neither one that has never asked nor one that has.
+/// No idle connection is kept forever: neither one that has never sent a request nor one that has.
 #[test]
 fn idle_connections_end() {
     let short = Duration::from_millis(700);
-    // The first request has its own time.
+    // The first request has a time limit of its own.
     let app = App::start(DoorConfig::default().idle_time(short).head_time(short));
     let mut silent = app.connect();
     let mut asked = app.connect();

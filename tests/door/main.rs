@@ -1,7 +1,7 @@
-//! The door with real clients: those that behave, and those that do not.
+//! The HTTP port with real clients, well-behaved and otherwise.
 //!
-//! `tests/setup` installs the clients. One that is missing is said loudly, and fails the test where the environment
-//! variable `CI` is set.
+//! `tests/setup` installs the clients. A missing one is reported, and fails the test if the environment variable `CI`
+//! is set.
 
 #![cfg(all(target_os = "linux", feature = "self-signed"))]
 

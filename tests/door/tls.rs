@@ -1,4 +1,4 @@
-//! TLS, by curl and Chromium, and by those who speak something else.
+//! TLS, with curl and Chromium, and with clients that speak something else.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use looprtc::server::door::{DoorConfig, SelfSigned, TlsIdentity, local_names};
 use crate::app::{App, has_ended};
 use crate::http::curl;
 
-/// A door with a certificate of its own, and where the certificate is.
+/// An HTTP port with a certificate of its own, and the path of the certificate.
 fn secure(config: DoorConfig) -> (App, PathBuf) {
     let made = SelfSigned::new(&local_names()).unwrap();
     let app = App::start(config.tls(Some(made.identity().unwrap())));
@@ -80,7 +80,7 @@ fn plain_http_is_told_where_to_go() {
 fn what_is_not_tls_ends() {
     let config = DoorConfig::default().handshake_time(Duration::from_secs(2));
     let (app, _) = secure(config);
-    // Nothing; the beginning of something; a record that is none.
+    // Nothing; the start of a record; an invalid record.
     let mut silent = app.connect();
     let mut slow = app.connect();
     slow.write_all(&[0x16, 3, 1]).unwrap();
@@ -120,7 +120,7 @@ fn chromium_has_pages_and_web_sockets() {
             stats.web_sockets_opened == 1 && stats.requests > 20,
             "{stats:?}"
         );
-        // It ends those on which it has seen a certificate that nobody vouches for.
+        // It closes connections on which it has seen an untrusted certificate.
         let of_use = stats.accepted - stats.tls_failed;
         assert!(of_use < 20, "it keeps its connections: {stats:?}");
     }

@@ -1,4 +1,4 @@
-//! WebSockets: one that behaves, and others.
+//! WebSockets: a well-behaved client, and others.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ pub fn open_at(to: SocketAddr, path: &str) -> Result<WebSocket<TcpStream>, Strin
 pub const HANDSHAKE: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// A WebSocket by hand.
+/// A WebSocket client written by hand.
 fn by_hand(app: &App) -> TcpStream {
     let mut stream = app.connect();
     stream.write_all(HANDSHAKE.as_bytes()).unwrap();
@@ -33,7 +33,7 @@ fn by_hand(app: &App) -> TcpStream {
     stream
 }
 
-/// A frame, masked with zeros.
+/// Returns a frame, masked with zeros.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![
         first,
@@ -47,7 +47,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The code of the close frame that comes now.
+/// Reads a close frame; returns its code.
 fn close_code(stream: &mut TcpStream) -> u16 {
     let mut head = [0; 4];
     stream.read_exact(&mut head).unwrap();
@@ -96,7 +96,7 @@ fn what_comes_in_pieces_and_what_comes_at_once() {
     let app = App::start(DoorConfig::default());
     let mut stream = app.connect();
     let mut all = HANDSHAKE.as_bytes().to_vec();
-    // A text in three frames with a ping between them, behind the handshake.
+    // A text in three frames with a ping between them, sent right after the handshake.
     all.extend(frame(0x01, b"on"));
     all.extend(frame(0x89, b"ping"));
     all.extend(frame(0x00, b"e "));
@@ -155,7 +155,7 @@ fn handshakes_that_are_none() {
     assert_eq!(app.raw("GET / HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
 }
 
-/// More messages at once than events are kept: none is lost, and none waits for others to come.
+/// More messages at once than events are queued: none is lost, and none waits for later ones.
 #[test]
 fn many_at_once() {
     let app = App::start(DoorConfig::default());
@@ -172,7 +172,7 @@ fn many_at_once() {
     }
 }
 
-/// One that has died without a word is noticed, and one that is only quiet is not closed.
+/// A dead connection is detected, and a silent one that is alive is not closed.
 #[test]
 fn the_dead_are_noticed() {
     let config = DoorConfig::default()
@@ -199,7 +199,7 @@ fn the_dead_are_noticed() {
     assert_eq!(got, [0x89, 0], "a ping, then the end");
 }
 
-/// One that asks and never reads.
+/// A client that sends requests and never reads.
 #[test]
 fn who_does_not_read_is_closed() {
     let app = App::start(DoorConfig::default().max_queue(200_000));
@@ -208,7 +208,7 @@ fn who_does_not_read_is_closed() {
     let stats = app.wait_for("closed", |stats| stats.web_sockets == 0);
     assert_eq!(stats.web_sockets_dead, 1, "{stats:?}");
     assert!(app.saw("flooded"));
-    // Pongs to one that sends pings only.
+    // Pongs for a client that only sends pings.
     let mut stream = by_hand(&app);
     let pings: Vec<u8> = (0..1000).flat_map(|_| frame(0x89, &[b'x'; 125])).collect();
     stream

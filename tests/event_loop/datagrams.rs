@@ -14,7 +14,7 @@ fn here() -> SocketAddr {
     HERE.parse().unwrap()
 }
 
-/// The next datagram, waited for.
+/// Waits for the next datagram.
 fn next(net: &mut EventLoop) -> Datagram {
     let end = Instant::now() + Duration::from_secs(10);
     while Instant::now() < end {
@@ -33,7 +33,7 @@ fn in_and_out() {
     let at = |net: &EventLoop, id| net.udp_address(id).unwrap();
     let (from, to) = (at(&net, a), at(&net, b));
     assert_ne!(from.port(), 0);
-    // Many sizes at once go out in batches, and come as they were.
+    // Many sizes at once are sent in batches, and arrive unchanged.
     let sizes = [0, 1, 1200, 1200, 1200, 600, 1200, 9000];
     for (n, size) in sizes.iter().enumerate() {
         net.send_datagram(a, to, vec![n as u8; *size]).unwrap();
@@ -45,7 +45,7 @@ fn in_and_out() {
         assert_eq!(datagram.contents, vec![n as u8; *size]);
     }
     assert_eq!(net.poll_datagram(), None);
-    // What is queued goes out although the socket is closed.
+    // Queued datagrams are sent although the socket is closed.
     net.send_datagram(a, to, *b"last").unwrap();
     net.close_udp(a);
     assert_eq!(next(&mut net).contents, b"last");
@@ -53,7 +53,7 @@ fn in_and_out() {
     let sent = net.send_datagram(a, to, *b"more");
     assert!(matches!(sent, Err(LoopError::NoSuchSocket)));
     net.close_udp(a);
-    // Its number is used again, its name is not.
+    // Its slot is reused, its id is not.
     let c = net.add_udp(here()).unwrap();
     assert_ne!(a, c);
     assert_eq!(net.udp_address(a), None);
@@ -90,14 +90,14 @@ fn what_nobody_takes_is_dropped_and_stops_nothing() {
     let end = Instant::now() + Duration::from_secs(10);
     while net.stats().unread_dropped < 200 {
         assert!(Instant::now() < end, "{:?}", net.stats());
-        // It returns each time, and turns each time.
+        // It returns each time, and works each time.
         assert!(net.next_event(None).unwrap().is_none());
     }
     let waiting = std::iter::from_fn(|| net.poll_datagram()).count();
     assert!((90..=100).contains(&waiting), "{waiting}");
 }
 
-/// A flood to a socket of the application delays peers, and stops them not.
+/// A flood to a socket of the application delays peers but does not stop them.
 #[test]
 fn peers_go_on_beside_a_flood() {
     let mut pair = Pair::new();
@@ -111,7 +111,7 @@ fn peers_go_on_beside_a_flood() {
             let _ = outside.send_to(&[1; 500], to);
         }
     });
-    // A busy machine may not have begun it yet.
+    // A busy machine may not have started it yet.
     while pair.net.poll_datagram().is_none() {
         pair.net.turn(Some(Duration::from_millis(10))).unwrap();
     }

@@ -1,4 +1,4 @@
-//! ICE over TCP (RFC 6544): two peers, and whoever else knocks at the port.
+//! ICE over TCP (RFC 6544): two peers, and other clients of the port.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -35,7 +35,7 @@ fn is_message(event: &PeerEvent, text: &str) -> bool {
     matches!(event, PeerEvent::ChannelMessage { message: Message::Text(t), .. } if t == text)
 }
 
-/// The passive candidates that a peer has announced.
+/// Returns the passive candidates that a peer has announced.
 fn passive(pair: &Pair) -> Vec<IceCandidate> {
     let events = pair.log.iter().filter(|(id, _)| *id == pair.b);
     let candidates = events.filter_map(|(_, event)| match event {
@@ -96,7 +96,7 @@ fn udp_goes_before_tcp() {
     for id in [&mut pair.a, &mut pair.b] {
         pair.net.peer(*id).unwrap().close();
         let config = PeerConfig::default().include_loopback(true);
-        // A port each, for they have the same address.
+        // A port each, because they have the same address.
         let config = config.ice_tcp(IceTcp::Both).port(PortPolicy::Own);
         *id = pair.net.add_peer(config).unwrap();
     }
@@ -114,7 +114,7 @@ fn udp_goes_before_tcp() {
     }
 }
 
-/// Passes bytes on, until its connections are cut.
+/// Forwards bytes until its connections are cut.
 #[derive(Clone, Default)]
 struct Proxy(Arc<Mutex<Vec<TcpStream>>>);
 
@@ -138,7 +138,7 @@ impl Proxy {
         address
     }
 
-    /// How many were cut.
+    /// Returns how many were cut.
     fn cut(&self) -> usize {
         let streams = std::mem::take(&mut *self.0.lock().unwrap());
         for stream in &streams {
@@ -197,7 +197,7 @@ fn a_stream_that_dies_is_replaced() {
     pair.until("the last", |_, id, e| id == b && is_message(e, "last"));
 }
 
-/// What becomes of someone who sends this first. `None`: it is still open after a second.
+/// Returns what happens to a client that sends this first. `None`: it is still connected after a second.
 fn knock(net: &mut EventLoop, address: SocketAddr, first: &[u8]) -> Option<Duration> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(first).unwrap();
@@ -214,7 +214,7 @@ fn knock(net: &mut EventLoop, address: SocketAddr, first: &[u8]) -> Option<Durat
     None
 }
 
-/// A check for this ufrag, with a wrong password.
+/// Returns a check for this ufrag, with a wrong password.
 fn forged(ufrag: &str) -> Vec<u8> {
     let mut username = ufrag.as_bytes().to_vec();
     username.extend(b":theirs");
@@ -250,7 +250,7 @@ fn strangers_are_shown_out() {
         assert!(knock(net, address, junk).unwrap() < Duration::from_millis(400));
     }
     assert!(knock(net, address, &forged("nobody")).unwrap() < Duration::from_millis(400));
-    // Who says nothing, or cannot prove it, has its time.
+    // A client that sends nothing, or cannot authenticate, has a time limit.
     assert!(knock(net, address, b"").unwrap() >= Duration::from_millis(400));
     let dtls = frame(&[22, 254, 253, 0, 0, 0]).unwrap();
     let before = net.peer(b).unwrap().stats();
@@ -260,7 +260,7 @@ fn strangers_are_shown_out() {
     let dropped = |s: &PeerStats| s.stun_rejected + s.malformed_dropped;
     assert_eq!(dropped(&after), dropped(&before) + 1);
     assert_eq!(after.unvalidated_dropped, before.unvalidated_dropped + 1);
-    // No address has more than its part.
+    // No address gets more than its share.
     let crowd: Vec<_> = (0..20)
         .map(|_| TcpStream::connect(address).unwrap())
         .collect();

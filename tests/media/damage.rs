@@ -1,13 +1,13 @@
-//! Files cut off and damaged at every byte: no panic, and what was whole before is given.
+//! Files truncated and damaged at every byte: no panic, and everything before the damage is returned.
 
 use looprtc::proto::media::{Frame, MediaError, MediaErrorKind};
 
 use super::{PLAYABLE, load, read};
 
-/// Bytes of each clip that the tests go through: all headers, and a few frames or pages.
+/// Number of bytes of each clip that the tests cover: all headers, and a few frames or pages.
 const PREFIX: usize = 4000;
 
-/// The frames that damage at `position` cannot touch: those two frames or pages before it.
+/// Returns the frames that damage at `position` cannot affect: those two frames or pages before it.
 fn safe(frames: &[Frame], position: usize) -> &[Frame] {
     let mut offsets: Vec<_> = frames.iter().map(|frame| frame.offset).collect();
     offsets.dedup();
@@ -66,7 +66,7 @@ fn damaged_at_every_byte() {
                 );
             }
         }
-        // Ogg finds the next page.
+        // Ogg resynchronizes at the next page.
         if clip.ends_with(".ogg") && whole.len() > 10 {
             assert!(heard > whole.len() * file.len() * 3 / 5, "{clip}: {heard}");
         }

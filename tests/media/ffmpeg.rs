@@ -1,9 +1,9 @@
-//! ffprobe and ffmpeg, where they are installed.
+//! ffprobe and ffmpeg, if they are installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Whether FFmpeg is here. Where it is not, says so, and in CI fails.
+/// Returns `true` if FFmpeg is installed. If not, reports it, and fails in CI.
 pub fn is_here() -> bool {
     let works = |name| {
         Command::new(name)
@@ -20,8 +20,8 @@ pub fn is_here() -> bool {
     here
 }
 
-/// Runs a program and gives what it wrote. Anything on its standard error fails the test: the callers
-/// ask for errors only.
+/// Runs a program and returns its output. Anything on its standard error fails the test: the callers ask for errors
+/// only.
 pub fn run(program: &str, args: &[&str]) -> String {
     let out = Command::new(program)
         .args(args)
@@ -35,7 +35,7 @@ pub fn run(program: &str, args: &[&str]) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
 }
 
-/// One packet as ffprobe sees it.
+/// A packet as ffprobe reports it.
 #[derive(Debug)]
 pub struct Packet {
     /// Seconds; `None` for byte streams.
@@ -48,7 +48,7 @@ pub fn packets(file: &Path) -> Vec<Packet> {
     stream_packets(file, 0)
 }
 
-/// The packets of one of several streams.
+/// Returns the packets of one of several streams.
 pub fn stream_packets(file: &Path, stream: usize) -> Vec<Packet> {
     let entries = "packet=pts_time,size,flags";
     let stream = stream.to_string();
@@ -75,7 +75,7 @@ pub fn stream_packets(file: &Path, stream: usize) -> Vec<Packet> {
         .collect()
 }
 
-/// The duration that ffprobe tells, in seconds.
+/// Returns the duration that ffprobe reports, in seconds.
 pub fn duration(file: &Path) -> f64 {
     let entries = "format=duration";
     let args = [
@@ -90,7 +90,7 @@ pub fn duration(file: &Path) -> f64 {
     run("ffprobe", &args).trim().parse().unwrap()
 }
 
-/// Decodes from first to last frame; any complaint fails the test. Gives a checksum for each frame.
+/// Decodes from the first to the last frame; any error fails the test. Returns a checksum per frame.
 pub fn decode(file: &Path) -> Vec<String> {
     // One thread: with more, ffmpeg 5.1 decodes H.265 pictures of several slices differently each time.
     let options = ["-nostdin", "-v", "error", "-xerror", "-threads", "1", "-i"];
@@ -105,10 +105,10 @@ pub fn decode(file: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Decodes what comes through a pipe; any complaint fails the test.
+/// Decodes data from a pipe; any error fails the test.
 pub fn decode_pipe(file: &Path) {
     let out = Command::new("ffmpeg")
-        // Not `-xerror`: at the end of a pipe ffmpeg's WAV reader stumbles over its own writer's files, too.
+        // Not `-xerror`: at the end of a pipe, ffmpeg's WAV reader also reports errors for files of its own writer.
         .args(["-v", "error", "-i", "-", "-f", "null", "-"])
         .stdin(std::process::Stdio::from(
             std::fs::File::open(file).unwrap(),
@@ -123,7 +123,7 @@ pub fn decode_pipe(file: &Path) {
     );
 }
 
-/// A file of this test's own, gone when dropped.
+/// A temporary file of this test, removed when dropped.
 pub struct Scratch(PathBuf);
 
 impl Scratch {

@@ -18,7 +18,7 @@ const MOVIES: [(&str, Codec); 6] = [
 
 type Tracks = Vec<(Codec, Vec<Frame>)>;
 
-/// The frames of each track, and the error at the end.
+/// Returns the frames of each track, and the error at the end.
 fn read(file: &[u8]) -> (Tracks, Option<MediaError>) {
     let mut reader = match MovieReader::open(Cursor::new(file), Limits::default()) {
         Ok(reader) => reader,
@@ -62,7 +62,7 @@ fn as_ffprobe_sees_it() {
             assert!(frames.len() >= 16);
             for (n, (our, their)) in frames.iter().zip(&theirs).enumerate() {
                 assert_eq!(our.keyframe, their.keyframe, "{clip} {codec} frame {n}");
-                // Edit lists and pre-skip move all of a track's times by the same.
+                // Edit lists and pre-skip shift all times of a track equally.
                 let shift = theirs[0].time.unwrap() - frames[0].time.as_secs_f64();
                 let apart = our.time.as_secs_f64() + shift - their.time.unwrap();
                 assert!(apart.abs() < 2e-6, "{clip} {codec} frame {n}: {apart} s");
@@ -109,7 +109,7 @@ fn b_frames_are_refused_and_aac_is_named() {
     );
 }
 
-/// As `ffmpeg -movflags frag_keyframe+empty_moov` writes it.
+/// As written by `ffmpeg -movflags frag_keyframe+empty_moov`.
 #[test]
 fn fragments_with_absolute_offsets_are_the_same_as_others() {
     let (tracks, error) = read(&load("fragmented_absolute.mp4"));
@@ -186,12 +186,12 @@ fn damaged_at_every_byte() {
     }
 }
 
-/// A file is read as far as it takes to know what is in it, and no box of it is believed whatever it says.
+/// A file is read as far as needed to know its contents, and sizes in boxes are never trusted.
 #[test]
 fn boxes_have_their_limits() {
     let file = load("movie.mp4");
     let brand = file[..u32::from_be_bytes(file[..4].try_into().unwrap()) as usize].to_vec();
-    // More boxes than sense, none of which has anything.
+    // A huge number of boxes, none with any content.
     let mut empty = brand.clone();
     empty.extend(b"\0\0\0\x08free".repeat(100_001));
     let (tracks, error) = read(&empty);

@@ -35,7 +35,7 @@ fn as_ffprobe_sees_it() {
         let ours = read_whole(clip);
         let theirs = ffmpeg::packets(&path(clip));
         assert_eq!(ours.len(), theirs.len(), "{clip}");
-        // ffprobe counts Ogg from behind the pre-skip.
+        // ffprobe counts Ogg from the end of the pre-skip.
         let first = theirs[0].time.unwrap_or(0.0);
         for (n, (our, their)) in ours.iter().zip(&theirs).enumerate() {
             assert_eq!(our.keyframe, their.keyframe, "{clip} frame {n}");
@@ -150,7 +150,7 @@ fn b_frames_are_refused() {
         for part in ["B-frames", "order they come in", encoder, "-bf 0"] {
             assert!(text.contains(part), "{text}");
         }
-        // The keyframe and the one that the B-frames refer to came before.
+        // The keyframe and the one that the B-frames refer to were returned before.
         assert!((1..=3).contains(&frames.len()), "{clip}: {}", frames.len());
         assert!(frames[0].keyframe);
         assert_eq!(file[error.offset as usize..][..3], [0, 0, 1]);
@@ -175,7 +175,7 @@ fn the_advice_about_b_frames_works() {
             "-c:v",
             encoder,
         ];
-        // libx265 logs to standard error whatever the level.
+        // libx265 logs to standard error regardless of the level.
         let out = Command::new("ffmpeg")
             .args(args)
             .args(["-bf", "0", to])
@@ -214,7 +214,7 @@ fn sps_of_x264_and_x265() {
 fn what_comes_before_the_parameter_sets_is_skipped() {
     let file = load("plain.h264");
     let whole = read_whole("plain.h264");
-    // As from a camera that was running already.
+    // As from a camera that was already running.
     let middle = whole[10].offset as usize;
     let mut reader = AnnexBReader::new(Codec::H264, Limits::default()).unwrap();
     reader.feed(&file[middle..]).unwrap();
@@ -244,7 +244,7 @@ fn flush_saves_the_wait_for_the_next_frame() {
     }
 }
 
-/// `ffmpeg … -o -`, as `rpicam-vid -o -` would be: the length is unknown, pieces come as they come.
+/// `ffmpeg … -o -`, similar to `rpicam-vid -o -`: the length is unknown, and data arrives in pieces.
 #[test]
 fn from_a_pipe() {
     if !ffmpeg::is_here() {

@@ -1,5 +1,4 @@
-//! What the writers write, ffmpeg decodes from first to last frame without a word, and it lasts as long
-//! as it should.
+//! ffmpeg decodes what the writers write, from the first to the last frame without errors, with the right duration.
 
 use std::time::Duration;
 
@@ -44,7 +43,7 @@ fn ivf() {
 
 #[test]
 fn ivf_like_ffmpegs_own() {
-    // Every byte, but for the number that encoders put in "unused".
+    // Every byte, except for the number that encoders put in "unused".
     let ours = {
         let frames = read_whole("vp8.ivf");
         let base = Timebase::new(1001, 30_000).unwrap();
@@ -110,13 +109,13 @@ fn ogg() {
             };
             assert!(data(&again) == data(&frames), "{clip} {page}");
             let file = Scratch::new(&format!("{page}-{clip}"), &out);
-            // The pre-skip swallows up to three packets.
+            // The pre-skip covers up to three packets.
             assert!(
                 ffmpeg::decode(file.path()).len() >= frames.len() - 3,
                 "{clip} {page}"
             );
             let packets: Duration = frames.iter().map(|frame| frame.duration).sum();
-            // ffprobe tells the granule position, pre-skip included.
+            // ffprobe reports the granule position, including pre-skip.
             let told = ffmpeg::duration(file.path());
             assert!(
                 (told - packets.as_secs_f64()).abs() < 0.0026,
@@ -126,7 +125,7 @@ fn ogg() {
     }
 }
 
-/// A third of the packets never came: the file decodes, and is as long as if they had.
+/// A third of the packets is lost: the file decodes, with the same duration as without losses.
 #[test]
 fn ogg_with_losses() {
     if !ffmpeg::is_here() {
@@ -168,7 +167,7 @@ fn wav() {
         }
         let file = Scratch::new(clip, &out);
         ffmpeg::decode(file.path());
-        // 1.51 s, filled up to 20 ms.
+        // 1.51 s, padded to a multiple of 20 ms.
         assert_eq!(ffmpeg::duration(file.path()), 1.52);
         assert_eq!(read(&out, 77).0.len(), 76);
     }

@@ -1,4 +1,4 @@
-//! Clients of a lab: each an event loop on a thread of its own, in its namespace.
+//! Clients of a lab: each is an event loop on a thread of its own, in its network namespace.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,10 +14,10 @@ use looprtc::proto::peer::{
 
 use crate::lab::{self, Lab};
 
-/// Which of the two.
+/// Which of the two clients.
 pub type Side = usize;
 
-/// What the test is told.
+/// A report to the test.
 #[derive(Debug)]
 pub enum Report {
     Description(SessionDescription),
@@ -25,15 +25,15 @@ pub enum Report {
     Open(Instant),
     Message(String),
     State(ConnectionState),
-    /// Something was wrong that is not the end.
+    /// An error that does not end the client.
     Trouble(String),
     Path(Option<(SocketAddr, SocketAddr)>),
 }
 
-/// What a client is told.
+/// A command to a client.
 #[derive(Debug)]
 pub enum Order {
-    /// Make a channel, and with it an offer.
+    /// Create a channel, and with it an offer.
     Begin,
     Description(SessionDescription),
     Candidate(IceCandidateInit),
@@ -50,7 +50,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// In namespace `a` (side 0) or `b` (side 1). What it receives it sends back if it is `b`.
+    /// Starts a client in namespace `a` (side 0) or `b` (side 1). Client `b` echoes the messages it receives.
     pub fn start(
         lab: &Lab,
         side: Side,

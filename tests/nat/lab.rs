@@ -1,4 +1,4 @@
-//! Network namespaces with NATs between them, made by the script `tests/nat/lab`.
+//! Network namespaces with NATs between them, created by the script `tests/nat/lab`.
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// What stands before a client. `tests/nat/lab` explains each.
+/// The NAT in front of a client. `tests/nat/lab` explains each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     None,
@@ -25,7 +25,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Those of the matrix.
+    /// The kinds of the matrix.
     pub const ALL: [Self; 6] = [
         Self::None,
         Self::Cone,
@@ -35,7 +35,7 @@ impl Kind {
         Self::Tcp443,
     ];
 
-    /// What the script calls it.
+    /// Its name in the script.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -58,14 +58,14 @@ impl Kind {
     }
 }
 
-/// Where an address of the lab is.
+/// The location of an address in the lab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// A client's own.
+    /// A client's own address.
     Host,
-    /// Its router's.
+    /// Its router's address.
     Nat,
-    /// The server's.
+    /// The server's address.
     Relay,
 }
 
@@ -78,7 +78,7 @@ pub fn whose(address: SocketAddr) -> Whose {
     }
 }
 
-/// One at a time: what is measured in one must not be disturbed by another.
+/// Labs run one at a time, so that they do not disturb each other's measurements.
 static TURN: Mutex<()> = Mutex::new(());
 
 pub struct Lab {
@@ -86,7 +86,7 @@ pub struct Lab {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Whether labs can be had here. If not, that is said loudly, and fails the test in CI.
+/// Returns `true` if labs can be created here. If not, reports it, and fails the test in CI.
 pub fn ready() -> bool {
     let check = Command::new(script())
         .arg("--check")
@@ -109,7 +109,7 @@ fn server_ready() -> bool {
     found.is_ok() || not_tested("coturn is not installed; run tests/setup")
 }
 
-/// A test that is left out looks like one that has passed.
+/// A skipped test looks like one that has passed.
 pub fn not_tested(why: &str) -> bool {
     assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
     let _ = std::io::Write::write_fmt(
@@ -144,12 +144,12 @@ impl Lab {
         lab
     }
 
-    /// The namespace of `a`, `b` or `srv`.
+    /// Returns the namespace of `a`, `b` or `srv`.
     pub fn space(&self, name: &str) -> String {
         format!("looprtc-nat-{}-{name}", self.id)
     }
 
-    /// What runs a command there.
+    /// Returns the command prefix that runs a command there.
     pub fn prefix(&self, name: &str) -> Vec<String> {
         let words = ["ip", "netns", "exec", &self.space(name)];
         words.map(str::to_owned).to_vec()
@@ -162,7 +162,7 @@ impl Lab {
     }
 }
 
-/// Moves the calling thread into this namespace, for good. Threads that it starts are there, too.
+/// Moves the calling thread into this namespace permanently. Threads started by it are there, too.
 pub fn enter(space: &str) {
     let file = File::open(format!("/run/netns/{space}")).expect("the namespace is there");
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may");

@@ -1,7 +1,7 @@
-//! Through every kind of NAT, in network namespaces, with coturn as the server (`tests/nat/lab`).
+//! Connections through every kind of NAT, in network namespaces, with coturn as the server (`tests/nat/lab`).
 //!
-//! `cargo test --test nat` runs what continuous integration runs. `LOOPRTC_MATRIX=1 cargo test --test nat
-//! matrix -- --nocapture` makes the table of docs/nat.md: both sides of each pair, three times.
+//! `cargo test --test nat` runs the tests of continuous integration. `LOOPRTC_MATRIX=1 cargo test --test nat matrix --
+//! --nocapture` generates the table of docs/nat.md: both sides of each pair, three times.
 #![cfg(target_os = "linux")]
 
 #[path = "../real_peers/child.rs"]

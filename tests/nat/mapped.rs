@@ -1,5 +1,5 @@
-//! Servers that need nobody to be found: a router or a cloud maps a public address to them (1:1 NAT) and the configuration
-//! says so, or they have one and leave all checks to the others (ICE-lite).
+//! Servers that need no STUN: a router or a cloud maps a public address to them (1:1 NAT), which is configured, or they
+//! have one and leave all checks to the remote peers (ICE-lite).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::lab::{Kind, Lab, Whose, ready};
 use crate::server::Coturn;
 use crate::session::Session;
 
-/// The other side, which has no STUN or TURN server either.
+/// The remote peer, which has no STUN or TURN server either.
 const OTHERS: [Kind; 3] = [Kind::None, Kind::PortRestricted, Kind::Symmetric];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Every kind of NAT on both sides: they meet, and by the path that they should.
+//! Every kind of NAT on both sides: they connect, over the expected path.
 
 use std::time::{Duration, Instant};
 
@@ -6,24 +6,24 @@ use crate::lab::{Kind, Lab, Whose, ready};
 use crate::server::Coturn;
 use crate::session::{Path, Session};
 
-/// How long connecting may take here. The machine may be busy; what it took is printed.
+/// Time limit for connecting on a busy machine. The actual time is printed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long the best path may take to be found once there is one.
+/// Time limit for finding the best path once there is one.
 const SETTLING: Duration = Duration::from_secs(10);
 
-/// The path between two kinds.
+/// The path between two kinds of NAT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// From address to address.
+    /// Directly between the addresses.
     Host,
     /// Through at least one NAT, without a relay.
     Reflexive,
     /// Through one relay.
     Relay,
-    /// Through two.
+    /// Through two relays.
     Relays,
-    /// The two sides do not see the same.
+    /// The two sides report different paths.
     Changing,
 }
 
@@ -39,8 +39,8 @@ impl Way {
     }
 }
 
-/// What has to be (RFC 4787, RFC 5128): where UDP gets out, two NATs meet unless both choose whom they let
-/// in by the port and one changes its own.
+/// Returns the required path (RFC 4787, RFC 5128): where UDP is allowed out, two NATs connect unless both filter by
+/// port and one of them has address-dependent mapping.
 fn expected(a: Kind, b: Kind) -> Way {
     let picky = |k| matches!(k, Kind::PortRestricted | Kind::Symmetric);
     let changing = |k| k == Kind::Symmetric;
@@ -53,16 +53,16 @@ fn expected(a: Kind, b: Kind) -> Way {
     }
 }
 
-/// What both saw.
+/// The path that both sides report.
 fn way(paths: &[Path; 2]) -> Way {
-    // Data of each side may take a relay of its own: `a` sends to the relay of `b`, and `b` to that of `a`.
+    // Data of each side may use a relay of its own: `a` sends to the relay of `b`, and `b` to that of `a`.
     let relays = |p: &Path| {
         let ends = [p.local, p.remote];
         ends.iter().filter(|w| **w == Whose::Relay).count()
     };
     let [a, b] = paths;
     if relays(a) != relays(b) {
-        // One has changed over, the other has not yet.
+        // One side has switched, the other has not yet.
         return Way::Changing;
     }
     match relays(a) {
@@ -73,7 +73,7 @@ fn way(paths: &[Path; 2]) -> Way {
     }
 }
 
-/// A relay is reached by what gets out, by UDP if that does.
+/// Returns the protocol to the relay: UDP if that is allowed out.
 fn check_transport(kind: Kind, path: &Path) {
     let Some(url) = &path.relay_url else { return };
     let is_right = match kind {
@@ -84,8 +84,8 @@ fn check_transport(kind: Kind, path: &Path) {
     assert!(is_right, "behind {kind:?} the relay was reached by {url}");
 }
 
-/// One session; how long it took to connect, and the path. Now and then one direction stays on a relay though
-/// there is a better path (docs/nat.md); that is said, and tried again twice.
+/// Runs one session; returns the time to connect, and the path. Occasionally one direction stays on a relay though
+/// there is a better path (docs/nat.md); that is reported, and tried twice more.
 fn meet(a: Kind, b: Kind) -> (Duration, Way) {
     for _ in 0..2 {
         match attempt(a, b) {
@@ -102,12 +102,12 @@ fn attempt(a: Kind, b: Kind) -> Result<(Duration, Way), String> {
     let mut session = Session::begin(&lab, &server);
     let time = session.connect(PATIENCE);
     session.talk("there and back", Duration::from_secs(5));
-    // What connected first need not be the best: relays may answer before the NATs have opened.
+    // The first path need not be the best: relays may answer before the NATs have opened.
     let mut paths = session.paths();
     let end = Instant::now() + SETTLING;
     while way(&paths) != expected(a, b) && Instant::now() < end {
         session.run_for(Duration::from_millis(100));
-        // The path is what data took last.
+        // The path is the one that data used last.
         session.talk("by which path now?", Duration::from_secs(5));
         paths = session.paths();
     }
@@ -147,7 +147,7 @@ fn describe(path: &Path) -> String {
     format!("{:?}→{:?} {url}", path.local, path.remote)
 }
 
-/// Every unordered pair; `LOOPRTC_NAT=masq,sym` only this.
+/// Every unordered pair; `LOOPRTC_NAT=masq,sym` selects one.
 #[test]
 fn every_pair_of_nats_meets() {
     if !ready() {
@@ -168,12 +168,12 @@ fn every_pair_of_nats_meets() {
     }
 }
 
-/// Without TLS there is no way out by port 443.
+/// Without TLS, port 443 cannot be used.
 fn runs(kind: Kind) -> bool {
     cfg!(feature = "tls") || kind != Kind::Tcp443
 }
 
-/// The table of docs/nat.md.
+/// Prints the table of docs/nat.md.
 #[test]
 fn matrix() {
     if std::env::var_os("LOOPRTC_MATRIX").is_none() || !ready() {

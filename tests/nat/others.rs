@@ -1,5 +1,5 @@
-//! Other implementations on the other side: pion and libwebrtc. `LOOPRTC_MATRIX=1 cargo test --test nat others --
-//! --nocapture` makes the table of docs/nat.md.
+//! Other implementations as the remote peer: pion and libwebrtc. `LOOPRTC_MATRIX=1 cargo test --test nat others --
+//! --nocapture` generates the table of docs/nat.md.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::server::{Coturn, ice_servers, ice_servers_json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What has to stand between us and them. Which of the two relays is used is theirs to choose as well.
+/// Returns the expected kind of path. Which of the two relays is used depends on both implementations.
 fn is_relayed(a: Kind, b: Kind) -> bool {
     let picky = |k| matches!(k, Kind::PortRestricted | Kind::Symmetric);
     !a.lets_udp_out()
@@ -23,8 +23,8 @@ fn is_relayed(a: Kind, b: Kind) -> bool {
         || b == Kind::Symmetric && picky(a)
 }
 
-/// We are `a` and offer; they are `b`, answer, and send back what comes. How long it took from the offer on, and by
-/// what.
+/// We are `a` and offer; the remote peer is `b`, answers, and echoes messages. Returns the time since the offer, and
+/// the path.
 fn meet(name: &str, a: Kind, b: Kind) -> String {
     let lab = Lab::new(a, b);
     let server = Coturn::start(&lab, &[]);
@@ -42,7 +42,7 @@ fn meet(name: &str, a: Kind, b: Kind) -> String {
     let mut path = None;
     let mut echoes = 0;
     let mut story = Vec::new();
-    // Data goes on for a while, so that the better path is found.
+    // Data continues for a while, so that the better path is found.
     while echoes < 20 {
         assert!(begun.elapsed() < PATIENCE, "{name} {a:?} {b:?}: {story:#?}");
         match theirs.report() {

@@ -1,4 +1,4 @@
-//! ICE over TCP (RFC 6544) where UDP does not get through: without a relay, if one side can be connected to.
+//! ICE over TCP (RFC 6544) where UDP is blocked: without a relay, if one side accepts connections.
 
 use std::time::Duration;
 
@@ -29,7 +29,8 @@ fn without_udp_they_meet_without_a_relay() {
     }
 }
 
-/// A NAT that lets TCP in once something has left by that port: a STUN server says where, and nobody needs a relay.
+/// A NAT that accepts TCP once something was sent from that port: a STUN server reports the address, and no relay is
+/// needed.
 #[test]
 fn a_nat_that_lets_tcp_in_is_passed_by_what_a_stun_server_says() {
     if !ready() {
@@ -65,10 +66,10 @@ fn a_nat_that_lets_tcp_in_is_passed_by_what_a_stun_server_says() {
     }
 }
 
-/// They are connected by TCP without a relay, or will be soon.
+/// Waits until they are connected by TCP without a relay.
 fn meets(mut session: Session, a: Kind, b: Kind) {
     let time = session.connect(Duration::from_secs(20));
-    // A relay may have been there first.
+    // A relay may have been faster at first.
     let mut paths = session.paths();
     let settled = |s: &Session| s.begun.elapsed() > Duration::from_secs(10);
     while !paths.iter().all(|p| p.is_tcp) && !settled(&session) {

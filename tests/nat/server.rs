@@ -26,11 +26,12 @@ impl Coturn {
     }
 
     pub fn start_with(lab: &Lab, certificates: Certificates, options: &[&str]) -> Self {
-        // The program itself under this process, so that it can be ended: `ip netns exec` becomes it.
+        // The program itself is a child of this process, so that it can be stopped: `ip netns exec` replaces itself
+        // with it.
         let mut command = lab.command("srv", "turnserver");
         command
             .args("-n --no-cli --no-dtls --listening-port=3478 --tls-listening-port=443".split(' '))
-            // Two addresses: with them it tells how a NAT filters (RFC 5780).
+            // With two addresses it can report how a NAT filters (RFC 5780).
             .args("--listening-ip=203.0.113.10 --listening-ip=203.0.113.20".split(' '))
             .args("--relay-ip=203.0.113.10 --realm=test.example --lt-cred-mech".split(' '))
             .args("--log-file=stdout --simple-log -v --pidfile=/dev/null".split(' '))
@@ -59,12 +60,12 @@ impl Coturn {
         };
         let is_up = server.wait_log("UDP listener opened on: 203.0.113.10:3478", 10_000);
         assert!(is_up, "coturn did not come up: {:?}", server.log());
-        // It says so a little before it listens on TCP.
+        // It reports that shortly before it listens on TCP.
         thread::sleep(Duration::from_millis(200));
         server
     }
 
-    /// Ends it at once, and starts another in its place after this time.
+    /// Kills it, and starts another one in its place after this time.
     pub fn restart(mut self, lab: &Lab, after: Duration) -> Self {
         self.kill();
         thread::sleep(after);
@@ -89,9 +90,9 @@ impl Coturn {
         self.wait_until(milliseconds, |s| s.count(text) > 0)
     }
 
-    /// Allocations that were made and not given back.
+    /// Returns the number of allocations created and not released.
     pub fn allocations(&self) -> usize {
-        // coturn says "new", and "delete" when a session ends for whatever reason.
+        // coturn logs "new", and "delete" when a session ends for any reason.
         let made = self.count("ALLOCATE processed, success");
         made.saturating_sub(self.count("delete: realm"))
     }
@@ -107,13 +108,13 @@ impl Coturn {
         false
     }
 
-    /// Kilobytes of memory that it occupies.
+    /// Returns its memory use in KiB.
     pub fn resident(&self) -> u64 {
         resident(self.child.id())
     }
 }
 
-/// VmRSS of a process, in KiB.
+/// Returns the VmRSS of a process, in KiB.
 pub fn resident(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find(|l| l.starts_with("VmRSS:"));
@@ -121,7 +122,7 @@ pub fn resident(process: u32) -> u64 {
     number.and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
-/// Everything that the server offers. The rest of the test is about what of it is used.
+/// Returns everything that the server offers. The rest of the test determines how much of it is used.
 pub fn ice_servers() -> Vec<IceServer> {
     let turn = |url: String| IceServer::turn(url, USER, PASSWORD);
     let mut servers = vec![
@@ -135,7 +136,7 @@ pub fn ice_servers() -> Vec<IceServer> {
     servers
 }
 
-/// The same for peers that speak JSON; they trust no certificate of ours, so by port 443 it is TCP without TLS.
+/// The same for peers controlled by JSON; they do not trust our certificates, so port 443 is TCP without TLS.
 pub fn ice_servers_json() -> String {
     let turn = |of: &str| {
         format!(r#"{{"urls":["turn:{IP}:{of}"],"username":"{USER}","credential":"{PASSWORD}"}}"#)
@@ -155,7 +156,7 @@ impl Drop for Coturn {
     }
 }
 
-/// An authority and a certificate by it for the server, in a directory of their own.
+/// A certificate authority and a server certificate issued by it, in a directory of their own.
 #[derive(Debug, Default)]
 pub struct Certificates {
     pub authority: Vec<u8>,

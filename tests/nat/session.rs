@@ -1,4 +1,4 @@
-//! Two clients of a lab that meet.
+//! Two clients of a lab that connect.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -23,19 +23,19 @@ pub struct Session {
     paths: [Option<(SocketAddr, SocketAddr)>; 2],
 }
 
-/// Which way data goes, as one side sees it.
+/// The path of data, as one side reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path {
     pub local: Whose,
     pub remote: Whose,
-    /// Whether it is a TCP connection between the two.
+    /// Set for a direct TCP connection.
     pub is_tcp: bool,
-    /// How the relay of this side is reached, if it has one in the path.
+    /// Protocol to the relay of this side, if the path has one.
     pub relay_url: Option<String>,
 }
 
 impl Session {
-    /// They begin at once.
+    /// Starts both at once.
     pub fn begin(lab: &Lab, server: &Coturn) -> Self {
         Self::begin_with(lab, server, PeerConfig::default())
     }
@@ -82,7 +82,7 @@ impl Session {
         }
     }
 
-    /// Until `done`, or for so long. Whether it was done.
+    /// Runs until `done` returns `true`, or for this long. Returns `true` if `done` did.
     pub fn run_until(&mut self, time: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
         let end = Instant::now() + time;
         loop {
@@ -116,7 +116,7 @@ impl Session {
             Report::Message(text) => self.messages[side].push(text),
             Report::State(state) => {
                 self.states.push((side, state, self.begun.elapsed()));
-                // What applications do.
+                // As applications do.
                 if state == ConnectionState::Disconnected {
                     self.clients[side].tell(Order::RestartIce);
                 }
@@ -126,7 +126,7 @@ impl Session {
         }
     }
 
-    /// Waits until the channel is open on both sides; says how long that took.
+    /// Waits until the channel is open on both sides; returns the time it took.
     pub fn connect(&mut self, patience: Duration) -> Duration {
         let open = |s: &Self| s.opened.iter().all(Option::is_some);
         assert!(
@@ -138,7 +138,7 @@ impl Session {
         last.copied().unwrap_or(self.begun) - self.begun
     }
 
-    /// Sends a message from `a` to `b` and waits until it has come back; says how long that took.
+    /// Sends a message from `a` to `b` and waits for its echo; returns the time it took.
     pub fn talk(&mut self, text: &str, patience: Duration) -> Duration {
         let begun = Instant::now();
         let before = self.count(text);
@@ -152,12 +152,12 @@ impl Session {
         begun.elapsed()
     }
 
-    /// How often this has come back.
+    /// Returns how often this was echoed.
     fn count(&self, text: &str) -> usize {
         self.messages[0].iter().filter(|m| *m == text).count()
     }
 
-    /// The paths that both see.
+    /// Returns the paths that both sides report.
     pub fn paths(&mut self) -> [Path; 2] {
         self.paths = [None; 2];
         for client in &self.clients {
@@ -174,7 +174,7 @@ impl Session {
             let (local_is, remote_is) = (whose(local), whose(remote));
             let mut candidates = self.candidates[side].iter();
             let candidate = candidates.find(|c| c.socket_addr() == Some(local));
-            // What is said to be the type has to be the type.
+            // The reported candidate type must be the actual one.
             let typ = candidate.map(|c| c.typ);
             match local_is {
                 Whose::Relay => assert_eq!(typ, Some(CandidateType::Relay), "{}", self.story()),

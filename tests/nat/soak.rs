@@ -1,4 +1,4 @@
-//! Many relayed sessions for long, on request: `LOOPRTC_SOAK=600 cargo test --release --test nat soak --
+//! Many relayed sessions for a long time, on request: `LOOPRTC_SOAK=600 cargo test --release --test nat soak --
 //! --nocapture` (seconds).
 
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ struct Soak {
 impl Soak {
     fn new() -> Self {
         let mut net = EventLoop::new(LoopConfig::default()).expect("a loop");
-        // By UDP alone: one allocation for each peer.
+        // UDP only: one allocation per peer.
         let servers = ice_servers().into_iter().skip(1).take(1).collect();
         let config = PeerConfig::default()
             .ice_servers(servers)
@@ -91,7 +91,7 @@ impl Soak {
         }
     }
 
-    /// Everybody says something.
+    /// Sends a message from each peer.
     fn talk(&mut self) {
         for (id, channel) in self.channels.clone() {
             let mut peer = self.net.peer(id).expect("it is there");
@@ -128,7 +128,7 @@ fn soak() {
             soak.run(Duration::from_secs(1));
             rounds += 1;
             let memory = resident(std::process::id());
-            // Buffers and tables have their size after a fifth of the time.
+            // Buffers and tables have reached their size after a fifth of the time.
             if begun.elapsed().as_secs() <= seconds / 5 {
                 early = memory;
             }

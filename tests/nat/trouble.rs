@@ -1,4 +1,4 @@
-//! What befalls a relayed session, and what becomes of it.
+//! Failures during relayed sessions, and recovery from them.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::session::{Path, Session};
 
 const SOON: Duration = Duration::from_secs(5);
 
-/// Two that can meet on the server alone, connected.
+/// Connects two clients that can only use relays.
 fn relayed(lab: &Lab, server: &Coturn) -> Session {
     let mut session = Session::begin(lab, server);
     session.connect(Duration::from_secs(20));
@@ -16,7 +16,7 @@ fn relayed(lab: &Lab, server: &Coturn) -> Session {
     session
 }
 
-/// Talks twice a second for so long.
+/// Exchanges messages twice a second for this long.
 fn go_on(session: &mut Session, seconds: u32) {
     for n in 0..seconds * 2 {
         session.talk(&format!("still there {n}"), SOON);
@@ -35,7 +35,7 @@ fn a_nonce_that_expires_and_a_lifetime_of_seconds() {
     go_on(&mut session, 8);
     assert!(server.count("REFRESH processed, success") >= 1);
     let paths = session.paths();
-    // From a relay of one's own, or to the other side's.
+    // From its own relay, or to the remote peer's.
     let is_relayed = |p: &Path| p.relay_url.is_some() || p.remote == Whose::Relay;
     assert!(paths.iter().any(is_relayed), "{paths:?}");
     drop(session);
@@ -44,7 +44,7 @@ fn a_nonce_that_expires_and_a_lifetime_of_seconds() {
         "{:?}",
         server.log()
     );
-    // At the latest what gives the allocation back was signed with a nonce that had gone stale.
+    // At the latest, the request that releases the allocation was signed with a stale nonce.
     assert!(server.count("438") >= 1, "{:?}", server.log());
 }
 

@@ -1,4 +1,4 @@
-//! The example `which_nat`, behind each kind.
+//! The example `which_nat`, behind each kind of NAT.
 
 use std::path::PathBuf;
 
@@ -21,7 +21,7 @@ fn program() -> PathBuf {
     program
 }
 
-/// What it says.
+/// Returns its output.
 fn ask(kind: Kind) -> String {
     let lab = Lab::new(kind, Kind::PortRestricted);
     let _server = Coturn::start(&lab, &[]);

@@ -1,4 +1,4 @@
-//! A machine with two networks, another with one, and a router between them, in network namespaces; and coturn.
+//! A machine with two networks, another one with one network, a router between them, in network namespaces; and coturn.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use looprtc::proto::ice::IceServer;
 
-/// Three namespaces, gone with it.
+/// Three namespaces, removed when dropped.
 pub struct Lab {
     name: String,
 }
 
 impl Lab {
-    /// `None`, and a loud word, where namespaces are not to be had.
+    /// Returns `None`, and reports it, if namespaces are not available.
     pub fn new() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -49,18 +49,18 @@ impl Lab {
         self.ip("a", "route add default via 10.71.2.1 metric 200")?;
         let command = "echo 1 > /proc/sys/net/ipv4/ip_forward";
         run(&["netns", "exec", &self.space("r"), "sh", "-c", command])?;
-        // The kernel takes its time to call both ends of a cable running.
+        // The kernel takes a moment to report both ends of a cable as up.
         thread::sleep(Duration::from_millis(500));
         Ok(())
     }
 
-    /// What runs a command there.
+    /// Returns the command prefix that runs a command there.
     pub fn prefix(&self, host: &str) -> Vec<String> {
         let words = ["ip", "netns", "exec", &self.space(host)];
         words.map(str::to_owned).to_vec()
     }
 
-    /// What the names of its namespaces begin with.
+    /// The prefix of its namespaces' names.
     #[cfg(feature = "cli")]
     pub fn name(&self) -> &str {
         &self.name
@@ -103,7 +103,7 @@ fn run(words: &[&str]) -> Result<(), String> {
     }
 }
 
-/// coturn, on the router.
+/// Starts coturn on the router.
 pub struct Turn(Child);
 
 impl Turn {
@@ -125,7 +125,7 @@ impl Turn {
         match (found, child) {
             (Ok(_), Ok(child)) => {
                 let server = Self(child);
-                // Who asks too early asks again (RFC 8489 §6.2.1).
+                // A request sent too early is retransmitted (RFC 8489 §6.2.1).
                 thread::sleep(Duration::from_millis(500));
                 Some(server)
             }

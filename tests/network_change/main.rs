@@ -56,7 +56,7 @@ fn the_interface_in_use_goes_down() {
     }
 }
 
-/// From one network to the next, with nothing in between.
+/// From one network to the next, without a gap.
 #[test]
 fn one_network_is_left_before_the_next_is_there() {
     let Some(lab) = Lab::new() else { return };
@@ -85,7 +85,7 @@ fn an_address_is_replaced() {
     assert!(a.path.starts_with("10.71.1.77:"), "{}", a.path);
 }
 
-/// Without a UDP socket nobody but the listener says which addresses there are.
+/// Without a UDP socket, only the network listener reports addresses.
 #[test]
 fn without_udp_streams_move_too() {
     for mobile in [IceTcp::Both, IceTcp::Active, IceTcp::Passive] {
@@ -106,7 +106,7 @@ fn without_udp_streams_move_too() {
     }
 }
 
-/// A TURN server knows an allocation by the address that it was made from: another is made from the new one.
+/// A TURN server identifies an allocation by the client's address: a new one is created from the new address.
 #[test]
 fn a_relay_is_made_anew() {
     let Some(lab) = Lab::new() else { return };
@@ -127,7 +127,7 @@ fn a_relay_is_made_anew() {
     assert_ne!(a.path, before, "another allocation has another port");
 }
 
-/// Where the system does not say that something has changed.
+/// Where the system does not report changes.
 #[test]
 fn found_by_polling() {
     let Some(lab) = Lab::new() else { return };
@@ -139,7 +139,7 @@ fn found_by_polling() {
     session.finish();
 }
 
-/// A session whose network does not change is left alone, whatever else does.
+/// A session whose network does not change is unaffected by other changes.
 #[test]
 fn what_does_not_concern_the_path_changes_nothing() {
     let Some(lab) = Lab::new() else { return };

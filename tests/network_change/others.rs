@@ -1,5 +1,5 @@
-//! Others at the other end: Chromium and libwebrtc, whose cameras are watched all the while, and pion. They send back
-//! what comes on the channel.
+//! Chromium and libwebrtc as remote peers, whose cameras are received during the test, and pion. They echo messages on
+//! the channel.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -24,7 +24,7 @@ struct Call {
     has_video: bool,
 }
 
-/// Carries signaling between the two.
+/// Transfers signaling between the two.
 fn carry(
     mut theirs: RealPeer,
     from_us: &Receiver<Signal>,
@@ -122,7 +122,7 @@ impl Call {
         }
     }
 
-    /// Changes the network; what is sent after that comes back in time, and pictures that can be shown go on.
+    /// Changes the network; later messages are echoed in time, and decodable video continues.
     fn survives(&self, what: &str, change: impl FnOnce()) {
         let changed = Instant::now();
         change();
@@ -145,7 +145,7 @@ impl Call {
         }
     }
 
-    /// Every message has come back, once and in order.
+    /// Checks that every message was echoed, once and in order.
     fn finish(self) {
         self.quiet.store(true, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(100));

@@ -8,7 +8,7 @@ use crate::lab::Lab;
 #[path = "../support/chromium.rs"]
 mod chromium;
 
-/// Pictures need the processor: one at a time.
+/// Video needs the processor: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn goes_on(browser: &str, scenario: &str) {

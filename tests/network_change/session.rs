@@ -1,4 +1,4 @@
-//! Two sides that send to each other all the while.
+//! Two sides that send to each other continuously.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -18,17 +18,17 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::lab::Lab;
 
-/// How soon everything has to go on.
+/// Time limit for recovery.
 pub const BACK_WITHIN: Duration = Duration::from_secs(3);
 
 const MESSAGE_EVERY: Duration = Duration::from_millis(10);
 const FRAME_EVERY: Duration = Duration::from_millis(33);
 
-/// What came to one side.
+/// Data that one side has received.
 #[derive(Debug, Default)]
 pub struct Record {
     pub messages: Vec<(Instant, u32)>,
-    /// Number, whether a keyframe, whether nothing is missing before it.
+    /// Number, keyframe, and contiguity of each frame.
     pub frames: Vec<(Instant, u32, bool, bool)>,
     pub sent: u32,
     pub restarts: usize,
@@ -39,7 +39,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// When the first picture after this time came that can be shown: nothing is missing since the last keyframe.
+    /// Returns when the first decodable frame after this time arrived: nothing is missing since the last keyframe.
     pub fn picture_after(&self, time: Instant) -> Option<Instant> {
         let mut is_whole = true;
         let frame = self.frames.iter().find(|f| {
@@ -76,13 +76,13 @@ pub struct Side {
     pub handle: LoopHandle,
 }
 
-/// What a side is to be.
+/// Configuration of a side.
 pub struct Plan {
     pub space: String,
     pub config: LoopConfig,
     pub peer: PeerConfig,
     pub offers: bool,
-    /// It sends pictures.
+    /// Set if it sends video.
     pub films: bool,
 }
 
@@ -135,7 +135,7 @@ impl Session {
         let flags = || (quiet.clone(), over.clone());
         let a = Side::start(a, at_a, to_b, flags());
         let b = Side::start(b, at_b, to_a, flags());
-        // Each wakes the other when it has written to it.
+        // Each side wakes the other one after writing to it.
         let session = Self { a, b, quiet, over };
         session.wait("messages and frames on both sides", |a, b| {
             [a, b]
@@ -169,7 +169,7 @@ impl Session {
         )
     }
 
-    /// Changes the network, and sees both directions go on in time. What it says is for the reader.
+    /// Changes the network, and checks that both directions recover in time. `what` describes the change.
     pub fn survives(&self, what: &str, change: impl FnOnce()) {
         let changed = Instant::now();
         change();
@@ -178,7 +178,7 @@ impl Session {
             let picture = r.picture_after(changed + Duration::from_millis(400));
             Some((message?, picture?))
         };
-        // Sent certainly after the change.
+        // Certainly sent after the change.
         let sent_a = self.a.record.lock().unwrap().sent + 1;
         let sent_b = self.b.record.lock().unwrap().sent + 1;
         self.wait(&format!("anything after: {what}"), |a, b| {
@@ -205,7 +205,7 @@ impl Session {
         }
     }
 
-    /// Every message has come, once and in order; pictures were never out of order.
+    /// Checks that every message has arrived once and in order, and that frames were never out of order.
     pub fn finish(self) -> [Record; 2] {
         self.quiet.store(true, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(100));
@@ -223,7 +223,7 @@ impl Session {
             let got: Vec<u32> = r.messages.iter().map(|m| m.1).collect();
             assert_eq!(got, (0..other.sent).collect::<Vec<u32>>());
             assert!(r.frames.is_sorted_by_key(|f| f.1), "{:?}", r.frames);
-            // After a gap there is a keyframe before pictures go on.
+            // After a gap, video continues with a keyframe.
             let mut is_whole = true;
             for (at, number, keyframe, contiguous) in &r.frames {
                 is_whole = *keyframe || (is_whole && *contiguous);
@@ -345,11 +345,11 @@ impl Player {
                 record.restarts += usize::from(self.channel.is_some());
                 let mut peer = self.net.peer(self.id).unwrap();
                 if !self.offers && peer.remote_description().is_none() {
-                    // What we send goes into the answer.
+                    // Our tracks are part of the answer.
                     return;
                 }
                 if peer.signaling_state() != SignalingState::Stable {
-                    // An offer is under way. What it lacks is said when it has been answered.
+                    // An offer is pending. Missing changes are negotiated after its answer.
                     return;
                 }
                 let offer = peer.negotiate().unwrap();
@@ -414,7 +414,7 @@ impl Player {
         let Some(video) = self.bound.filter(|_| self.films) else {
             return;
         };
-        // As VP8 has it (RFC 6386 §9.1): the first bit, and a start code in keyframes.
+        // As in VP8 (RFC 6386 §9.1): the first bit, and a start code in keyframes.
         let is_key = std::mem::take(&mut self.wants_keyframe);
         let mut data = vec![9; if is_key { 20_000 } else { 3_000 }];
         data[0] = 0x10 | u8::from(!is_key);

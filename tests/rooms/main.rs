@@ -1,7 +1,7 @@
-//! Rooms and calls with real browsers, and with others who speak the protocol of pion's sfu-ws example.
+//! Rooms and calls with real browsers, and with other clients of the protocol of pion's sfu-ws example.
 //!
-//! Without Chromium, Node or playwright-core (`tests/setup` installs them) this is not tested. That is said loudly, and
-//! fails when the environment variable `CI` is set.
+//! Without Chromium, Node or playwright-core (`tests/setup` installs them) this is not tested. That is reported, and
+//! fails if the environment variable `CI` is set.
 #![cfg(all(target_os = "linux", feature = "server"))]
 
 #[path = "../support/chromium.rs"]
@@ -17,7 +17,7 @@ use chromium::space::Space;
 use chromium::{in_chromium, in_space, not_tested};
 use server::Server;
 
-/// Four pages with cameras are enough for one machine.
+/// Four pages with cameras are enough for one machine: one test at a time.
 static MACHINE: Mutex<()> = Mutex::new(());
 
 fn interop(path: &str) -> PathBuf {
@@ -26,14 +26,14 @@ fn interop(path: &str) -> PathBuf {
         .join(path)
 }
 
-/// A program that is killed when this is dropped, and what it has printed.
+/// A program that is killed when dropped, and its output.
 struct Program {
     child: Child,
     lines: BufReader<std::process::ChildStdout>,
 }
 
 impl Program {
-    /// `None`, loudly, where it is not installed.
+    /// Returns `None`, and reports it, if it is not installed.
     fn start(program: &Path, words: &[&str]) -> Option<Self> {
         let started = Command::new(program)
             .args(words)

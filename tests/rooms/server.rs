@@ -1,4 +1,4 @@
-//! A gateway on a thread of its own, in a network namespace if need be.
+//! A gateway on a thread of its own, optionally in a network namespace.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -12,14 +12,14 @@ use std::time::Duration;
 use looprtc::server::gateway::{Gateway, GatewayConfig};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// A running server. It ends with this.
+/// A running server, stopped when dropped.
 pub struct Server {
     pub address: SocketAddr,
     over: Arc<AtomicBool>,
 }
 
 impl Server {
-    /// In this network namespace, if one is named.
+    /// Starts it in this network namespace, if one is named.
     pub fn start(space: Option<String>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
         let (tell, told) = channel();

@@ -1,4 +1,4 @@
-//! Schedules of calls, networks and forgeries, from seeds: some thousands, or as long as one likes.
+//! Random schedules of calls, network faults and forgeries: thousands by default, or for any duration.
 //!
 //! ```sh
 //! cargo test --test sequences                                              # 2,400
@@ -8,7 +8,7 @@
 //! RUST_LOG=looprtc=debug LOOPRTC_SEQUENCE=…                               # and what happens when
 //! ```
 //!
-//! One that fails is printed as a short program that fails in the same way.
+//! A failing one is printed as a short program that fails in the same way.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -18,16 +18,16 @@ use std::time::{Duration, Instant};
 use allocation_counter::{AllocationInfo, measure};
 use looprtc::testing::sequence::{Failure, Report, Schedule, failure, shrink};
 
-/// Schedules of a plain `cargo test`.
+/// Number of schedules of a plain `cargo test`.
 const SCHEDULES: u64 = 2_400;
 
-/// How long a plain `cargo test` makes one shorter.
+/// Time that a plain `cargo test` spends on minimizing a schedule.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// After so many nobody reads on.
+/// Maximum number of failures printed.
 const MAX_FAILURES: usize = 5;
 
-/// How many, or for how long.
+/// The number of schedules, or a duration.
 enum Extent {
     Count(u64),
     Time(Duration),
@@ -130,25 +130,25 @@ fn schedules() {
     }
 }
 
-/// What came of it, and what was allocated meanwhile.
+/// The result of a schedule, and the memory allocated meanwhile.
 fn play(schedule: &Schedule) -> (Result<Report, Failure>, AllocationInfo) {
     let mut played = None;
     let memory = measure(|| played = Some(failure(schedule)));
     (played.expect("it has been measured"), memory)
 }
 
-/// What a peer may hold beside what it has to send: what SCTP holds of the other side, a message that is put
-/// together, keys, candidates.
+/// Memory that a peer may hold besides data to send: SCTP's receive buffer, a message being reassembled, keys,
+/// candidates.
 const PEER: u64 = 2_500 * 1024;
 
-/// What both ends of a stream of media may hold of it: 1,024 packets here, 4,096 there.
+/// Memory that both ends of a media stream may hold: 1,024 packets at the sender, 4,096 at the receiver.
 const STREAM: u64 = 10_000 * 1024;
 
-/// What all peers and the server held at most, and whether it was given back.
+/// Checks the maximum memory of all peers and the server, and that it was released.
 fn check_memory(schedule: &Schedule, report: &Report, memory: &AllocationInfo) -> Option<String> {
     let held = memory.bytes_max.saturating_sub(report.held);
-    // What waits to be sent is copied when it is cut into packets. Of media the last seconds are kept by who has sent
-    // it, and by who has received it while a packet is missing.
+    // Data to be sent is copied when it is split into packets. Media of the last seconds is kept by its sender, and by
+    // its receiver while a packet is missing.
     let media = (report.media_bytes * 2).min(report.streams * STREAM);
     let most = report.peers * PEER + report.send_buffers * 3 / 2 + media;
     if held > most {
@@ -157,7 +157,7 @@ fn check_memory(schedule: &Schedule, report: &Report, memory: &AllocationInfo) -
             report.peers
         ));
     }
-    // What is made once and kept for the next time is not there when it is played again.
+    // Memory that is allocated once and kept is not allocated when the schedule is played again.
     let again = || measure(|| _ = failure(schedule)).bytes_current;
     if memory.bytes_current > 0 && again() > 0 && again() > 0 {
         return Some(format!("{} bytes are left of it", memory.bytes_current));
@@ -184,7 +184,7 @@ fn programs() {
     files.iter().for_each(|file| replay(file));
 }
 
-/// A program that a person can read, or the bytes of a fuzzer.
+/// A readable program, or a fuzzer's bytes.
 fn replay(file: &Path) {
     // RUST_LOG=looprtc=debug shows what happens when.
     let _ = env_logger::builder().format_timestamp(None).try_init();

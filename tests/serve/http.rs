@@ -1,4 +1,4 @@
-//! What it answers to programs: statuses, headers, who may what.
+//! Responses to programs: statuses, headers, access rights.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -34,7 +34,7 @@ impl Server {
         server
     }
 
-    /// The response to a request with these header lines; the connection ends with it.
+    /// Returns the response to a request with these header lines, on a connection of its own.
     pub fn ask(&self, line: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream
@@ -62,7 +62,7 @@ impl Server {
         status.unwrap_or_default().parse().expect(&response)
     }
 
-    /// Ends it as a person or a service manager does; its exit code.
+    /// Stops it as a user or a service manager does; returns its exit code.
     fn end(&mut self) -> Option<i32> {
         let id = self.child.id().to_string();
         let killed = Command::new("kill").args(["-TERM", &id]).status().unwrap();
@@ -113,7 +113,7 @@ fn pages_and_what_is_none() {
     ] {
         assert_eq!(server.status(&format!("GET {path}"), "", ""), 404, "{path}");
     }
-    // A person gets a page, a program JSON.
+    // A person gets a page, a program gets JSON.
     let html = "Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n";
     for path in ["/nothing", "/statz", "/room/"] {
         let page = server.ask(&format!("GET {path}"), html, "");
@@ -140,20 +140,20 @@ fn pages_and_what_is_none() {
     assert_eq!(server.end(), Some(0));
 }
 
-/// A page of somebody else, open in the browser of who runs this, is nobody to it.
+/// Another site's page, open in the browser of the server's owner, has no rights.
 #[test]
 fn pages_of_others_are_refused() {
     let server = Server::start(&[]);
     let sdp = "Content-Type: application/sdp\r\n";
     let ask =
         |headers: &str| server.status("POST /whep/testcard", &format!("{sdp}{headers}"), "v=0");
-    // Ours is refused for its offer only.
+    // Ours is refused only because of its offer.
     assert_ne!(ask(""), 403);
     let own = format!("Origin: http://localhost:{}\r\n", server.address.port());
     assert_ne!(ask(&own), 403);
     assert_eq!(ask("Origin: https://evil.example\r\n"), 403);
     assert_eq!(ask("Origin: null\r\n"), 403);
-    // By a name of theirs that leads here (DNS rebinding).
+    // With a name of theirs that resolves to this machine (DNS rebinding).
     let rebound = "Host: evil.example\r\nOrigin: http://evil.example\r\n";
     assert_eq!(ask(rebound), 403);
     let socket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -202,7 +202,7 @@ fn a_token_for_watching_and_one_for_publishing() {
     );
 }
 
-/// D2: whatever a page asks with, it is told everything that it needs to go on.
+/// D2: whatever a page sends, the response tells it what it needs to continue.
 #[test]
 fn a_page_is_told_what_it_may_do_and_what_another_token_would_give() {
     let server = Server::start(&["--token", "see", "--publish-token", "show", "cam=whip:"]);
@@ -251,7 +251,7 @@ fn a_page_is_told_what_it_may_do_and_what_another_token_would_give() {
         (&viewer["publishNeedsToken"], &viewer["publish"]),
         (&true.into(), &serde_json::json!([]))
     );
-    // Who signs in with the publish token can watch, too.
+    // A user who signs in with the publish token can watch, too.
     assert_eq!(publisher["rights"], rights(true, true, true));
     assert_eq!(
         (&publisher["publishNeedsToken"], &publisher["publish"]),
@@ -267,7 +267,7 @@ fn a_page_is_told_what_it_may_do_and_what_another_token_would_give() {
         out.contains("Set-Cookie: looprtc=; Path=/;") && out.contains("Max-Age=0"),
         "{out}"
     );
-    // A cookie of yesterday's token is taken away, and never breaks a page, also when it comes too often.
+    // A cookie of an old token is deleted, and never breaks a page, even if sent several times.
     let stale = "Cookie: looprtc=0123\r\n";
     for n in 0..25 {
         let answer = server.ask("GET /api/config", stale, "");
@@ -301,7 +301,7 @@ fn a_page_is_told_what_it_may_do_and_what_another_token_would_give() {
     assert_eq!((login("shown"), login("show")), (401, 204));
 }
 
-/// What keeps it from starting is said, with what to do.
+/// An error that prevents the start is reported, with advice.
 #[test]
 fn a_start_that_fails() {
     let server = Server::start(&[]);
@@ -333,7 +333,7 @@ fn a_start_that_fails() {
     assert!(said.contains("film"), "{said}");
 }
 
-/// S14: who watches does not see who else does, which rooms there are, and where files are.
+/// S14: viewers do not see other viewers, the list of rooms, or the paths of files.
 #[test]
 fn what_concerns_other_people_is_for_who_may_see_it() {
     let missing = "film=/srv/private/alice/film.ivf";
@@ -356,7 +356,7 @@ fn what_concerns_other_people_is_for_who_may_see_it() {
     assert_eq!(server.status("GET /metrics", "", ""), 403);
     let streams = server.ask("GET /api/streams", "", "");
     assert!(!streams.contains("/srv"), "{streams}");
-    // On one's own machine everybody is oneself.
+    // Without an explicit access mode, the server is local, and its clients have all rights.
     let server = Server::start(&[missing]);
     assert!(
         server
@@ -365,7 +365,7 @@ fn what_concerns_other_people_is_for_who_may_see_it() {
     );
 }
 
-/// Without a proxy there is nobody whose word on addresses counts.
+/// Without a proxy, headers about client addresses are ignored.
 #[test]
 fn headers_of_a_proxy_are_believed_from_trusted_ones_only() {
     let args = ["--token", "see", "--publish-token", "show"];
@@ -389,7 +389,7 @@ fn headers_of_a_proxy_are_believed_from_trusted_ones_only() {
         429
     );
     assert_eq!(guess(&behind, &from(2)), 401);
-    // The page's origin is the one that the proxy was asked for; its cookie is for TLS and the prefix.
+    // The page's origin is the one requested from the proxy; its cookie is for TLS and the prefix.
     let login = behind.ask(
         "POST /api/login",
         "Host: inner\r\nAuthorization: Bearer see\r\nOrigin: https://media.example\r\nX-Forwarded-For: 192.0.2.3\r\n\
@@ -438,7 +438,7 @@ fn the_proxy_protocol_says_whose_connection_it_is() {
     assert_eq!(ask(b""), None);
 }
 
-/// A proxy that has the pages below a path, and takes that away or not.
+/// A proxy that serves the pages below a path, and removes that or not.
 #[test]
 fn below_a_base_path() {
     let server = Server::start(&["--open", "--base-path", "/cam/"]);
@@ -453,7 +453,7 @@ fn below_a_base_path() {
         assert_eq!(server.status(&format!("GET {path}"), "", ""), 200, "{path}");
     }
     assert_eq!(server.status("GET /camera", "", ""), 404);
-    // An open server answers to the proxy's name.
+    // An open server answers to the proxy's host name.
     let page = "Host: media.example\r\nOrigin: http://media.example\r\n";
     assert_eq!(server.status("GET /cam/api/streams", page, ""), 200);
     let page = server.ask("GET /cam/watch/testcard", "", "");

@@ -1,7 +1,7 @@
-//! `looprtc serve` in a real Chromium: its pages, as a person uses them.
+//! The pages of `looprtc serve` in a real Chromium, used as by a person.
 //!
-//! Without Chromium, Node or playwright-core (`tests/setup` installs them) nothing is tested. That is said loudly,
-//! and fails when the environment variable `CI` is set.
+//! Without Chromium, Node or playwright-core (`tests/setup` installs them) nothing is tested. That is reported, and
+//! fails if the environment variable `CI` is set.
 #![cfg(all(feature = "cli", any(feature = "aws-lc", feature = "rust-crypto")))]
 
 mod api;
@@ -11,10 +11,10 @@ mod http;
 
 use std::sync::{Mutex, PoisonError};
 
-/// Pictures need the processor: one scenario at a time.
+/// Video needs the processor: one scenario at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// Has a scenario of `tests/interop/pages/serve.mjs` done.
+/// Runs a scenario of `tests/interop/pages/serve.mjs`.
 fn in_chromium(scenario: &str) {
     let _guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     chromium::in_chromium(scenario, env!("CARGO_BIN_EXE_looprtc"));
@@ -92,7 +92,7 @@ fn a_token_to_publish_alone() {
     in_chromium("serve_publish_token_alone");
 }
 
-/// axe-core's rules: no violation in any state of any page, on phone and desk, light and dark.
+/// axe-core's rules: no violation in any state of any page, on phone and desktop, light and dark.
 #[test]
 fn pages_are_accessible() {
     in_chromium("serve_accessible");

@@ -226,7 +226,7 @@ impl Settings {
     }
 }
 
-/// A secret given directly or in a file, of which only the first line counts, because editors append a line end.
+/// Returns a secret given directly, or in a file, whose text is trimmed because editors append a line end.
 fn secret(
     what: &str,
     given: &Option<Secret>,
