@@ -52,8 +52,13 @@ function show({ version, uptime, door, streams, viewers, rooms, publishers, fail
     viewers.map((v) => [v.client ?? '–', v.stream, time(v.seconds), bitrate((v.bytes * 8) / Math.max(v.seconds, 1)),
       number(v.roundTripMs, 'ms', 1), number(v.lossPercent, '%', 1), number(v.jitterMs, 'ms', 1)]), 'Nobody is watching.');
   $('failures').closest('section').hidden = failures.length === 0;
-  table('failures', ['Session', 'Client', 'Ago', 'Why'],
-    failures.map((f) => [`${f.role} of ${f.stream}`, f.client ?? '–', time(f.secondsAgo), f.why]), '');
+  $('failures').replaceChildren(...failures.map(({ role, stream, client, secondsAgo, why }) => {
+    const line = document.createElement('li');
+    const session = document.createElement('b');
+    session.textContent = `${role} of ${stream}`;
+    line.append(session, `${client ? ` (${client})` : ''}, ${time(secondsAgo)} ago: ${why}`);
+    return line;
+  }));
   table('rooms', ['Room', 'People'], rooms.map((r) => [r.name ?? '–', String(r.participants)]), 'All rooms are empty.');
 }
 

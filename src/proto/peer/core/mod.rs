@@ -445,7 +445,7 @@ impl Core {
         let Some(sha_256) = api.remote_dtls_fingerprint() else {
             return match output {
                 Ok(str0m::Output::Event(Event::Connected)) => {
-                    Err("DTLS: the other side has sent no certificate".into())
+                    Err("the other side has sent no certificate".into())
                 }
                 _ => Ok(()),
             };
@@ -454,7 +454,7 @@ impl Core {
         match identity.is_some_and(|identity| identity.matches(fingerprints)) {
             true => Ok(()),
             false => Err(
-                "DTLS: the other side's certificate is not the one of its description (a=fingerprint): \
+                "the other side's certificate is not the one of its description (a=fingerprint): \
                  somebody stands between, or the description is another peer's"
                     .into(),
             ),

@@ -67,7 +67,7 @@ pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Op
     let handshake_failure = 40; // RFC 5246 section 7.2.2
     if is(UNREADABLE) {
         return Some(format!(
-            "DTLS failed: the other side's certificate is not on a curve that the crypto backend {backend} knows (P-256, \
+            "the other side's certificate is not on a curve that the crypto backend {backend} knows (P-256, \
              P-384), or cannot be read: give the other side an ECDSA certificate on P-256, or use the backend openssl \
              here (cargo feature `openssl`)"
         ));
@@ -91,7 +91,7 @@ pub(crate) fn explain_dtls_error(error: &RtcError, backend: CryptoBackend) -> Op
         return None;
     };
     Some(format!(
-        "DTLS failed: {what}. Most likely its certificate is RSA, Ed25519 or on another curve, and the crypto backend {backend} \
+        "{what}. Most likely its certificate is RSA, Ed25519 or on another curve, and the crypto backend {backend} \
          knows ECDSA (P-256, P-384) only: give the other side an ECDSA certificate, or use the \
          backend openssl here (cargo feature `openssl`)"
     ))
