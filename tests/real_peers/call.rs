@@ -1,4 +1,4 @@
-//! One connection between looprtc and a real peer: signaling, and waiting for things to happen.
+//! One connection between looprtc and a real peer: signaling, and waiting for events.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -14,13 +14,13 @@ use crate::child::RealPeer;
 use crate::media::Media;
 use crate::ours::Ours;
 
-/// How long one step may take; a browser on a busy machine is slow.
+/// Time limit of a step; a browser on a busy machine is slow.
 const STEP: Duration = Duration::from_secs(30);
 
-/// How long one turn waits for an event of ours before it looks at the other side.
+/// Time that one iteration waits for an event of ours before it polls the remote peer.
 const TURN: Duration = Duration::from_millis(2);
 
-/// Who makes the first offer.
+/// The side that creates the first offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Offerer {
     Looprtc,
@@ -32,22 +32,22 @@ pub struct Call {
     pub theirs: RealPeer,
     /// Open channels of ours, by label.
     channels: HashMap<String, ChannelId>,
-    /// Messages that have come to us.
+    /// Messages received by us.
     messages: VecDeque<(String, Message)>,
     /// Labels of channels that have closed on our side.
     closed: Vec<String>,
     pub state: ConnectionState,
-    /// Our media, if there is any.
+    /// Our media, if any.
     pub media: Media,
-    /// What our side said of its end, if anything.
+    /// The reason that our side reported for its end, if any.
     pub error: Option<PeerError>,
-    /// What they announce as their largest message, in bytes; 64 KiB if nothing (RFC 8841 §6.1).
+    /// The maximum message size that they announce, in bytes; 64 KiB by default (RFC 8841 §6.1).
     announced: usize,
-    /// The ufrags of their descriptions, in the order they came.
+    /// The ufrags of their descriptions, in order.
     ufrags: Vec<String>,
-    /// What the other side reported, besides descriptions and candidates.
+    /// Reports of the remote peer, except for descriptions and candidates.
     reports: VecDeque<Value>,
-    /// Everything that happened, for a test that fails.
+    /// Log of all events, printed if the test fails.
     story: Vec<String>,
     begun: Instant,
 }
@@ -57,7 +57,7 @@ impl Call {
         Self::start_with(RealPeer::start, name, args, offerer, config, &[])
     }
 
-    /// With a track of ours for each of these, and a peer that is started in this way.
+    /// Connects with a track for each of these, to a peer started in this way.
     pub fn start_with(
         start: impl FnOnce(&str, &str, &[&str]) -> RealPeer,
         name: &str,
@@ -95,7 +95,7 @@ impl Call {
 
     pub fn peer(&mut self) -> PeerMut<'_> {
         if self.ours.peer().is_none() {
-            // What it has to say of its end is still to come.
+            // The reason for its end is still to be reported.
             while let Some(event) = self.ours.event(TURN) {
                 self.on_event(event);
             }
@@ -192,7 +192,7 @@ impl Call {
         });
     }
 
-    /// Does something, and waits for the other side's next description, which must have another ufrag.
+    /// Calls `act`, then waits for the remote peer's next description, which must have a new ufrag.
     pub fn wait_restart(&mut self, begin: impl FnOnce(&mut Self)) {
         let before = self.ufrags.len();
         begin(self);
@@ -205,7 +205,7 @@ impl Call {
         }
     }
 
-    /// Waits for a report of this type that has these fields; others of the type are passed over.
+    /// Waits for a report of this type with these fields; others of the type are skipped.
     pub fn wait_report(&mut self, kind: &str, fields: &[(&str, &str)]) -> Value {
         let what = format!("their report {kind} {fields:?}");
         self.wait(&what, |call| {
@@ -230,7 +230,7 @@ impl Call {
         }
     }
 
-    /// Lets both sides go on for this long.
+    /// Runs both sides for this long.
     pub fn run_for(&mut self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -238,7 +238,7 @@ impl Call {
         }
     }
 
-    /// Lets both sides go on for a moment.
+    /// Runs both sides for a moment.
     pub fn turn(&mut self) {
         if let Some(mut peer) = self.ours.peer() {
             self.media.play(&mut peer);
@@ -339,7 +339,7 @@ impl Call {
     }
 
     fn on_candidate(&mut self, candidate: &Value) {
-        // Their last candidates may cross our goodbye.
+        // Their last candidates may cross our closing.
         if self.ours.peer().is_none() {
             return;
         }
@@ -368,7 +368,7 @@ impl Call {
     }
 
     fn note(&mut self, who: &str, what: String) {
-        // A message of 256 KiB need not be told in full.
+        // A message of 256 KiB is not printed in full.
         let what: String = what.chars().take(2000).collect();
         let line = format!("{:7.3} {who}: {what}", self.begun.elapsed().as_secs_f64());
         self.story.push(line);

@@ -1,4 +1,4 @@
-//! A real peer in a process of its own, spoken to in lines of JSON (tests/interop/README.md).
+//! A real peer in a process of its own, controlled by lines of JSON (tests/interop/README.md).
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// No peer outlives this, whatever becomes of the test.
+/// Maximum lifetime of a peer, whatever happens to the test.
 const LIFETIME_SECONDS: u64 = 150;
 
-/// How long a peer may take to leave once its stdin is closed. A browser needs a while.
+/// Time for a peer to exit after its stdin was closed. A browser needs a while.
 const LEAVE: Duration = Duration::from_secs(5);
 
 /// The exit code of `tests/interop/peer` for "not installed".
@@ -26,8 +26,7 @@ pub struct RealPeer {
     reports: Receiver<Value>,
 }
 
-/// Whether the peer is installed; if not, why. Says so loudly, since a test that is left out looks like
-/// one that has passed.
+/// Returns the reason if the peer is not installed. Reports it, because a skipped test looks like one that has passed.
 pub fn installed(name: &str) -> Result<(), String> {
     let check = Command::new(script())
         .args([name, "--check"])
@@ -49,7 +48,7 @@ fn script() -> PathBuf {
         .collect()
 }
 
-/// Whether peers can be put behind a bad link; if not, why.
+/// Returns the reason if peers cannot be put behind a bad link.
 pub fn bad_link_check() -> Result<(), String> {
     let check = Command::new(behind_bad_link())
         .arg("--check")
@@ -75,14 +74,14 @@ impl RealPeer {
         Self::start_by(&[], name, role, args)
     }
 
-    /// In a namespace of its own behind a bad link, which is described as `behind_bad_link` wants it.
+    /// Starts it in a namespace of its own behind a bad link, described in the format of `behind_bad_link`.
     pub fn start_behind(link: &[String], name: &str, role: &str, args: &[&str]) -> Self {
         let command = behind_bad_link().display().to_string();
         let by = [&[command], link].concat();
         Self::start_by(&by, name, role, args)
     }
 
-    /// By this command: what it is started with stands behind it.
+    /// Starts it by this command; its arguments follow it.
     pub fn start_by(by: &[String], name: &str, role: &str, args: &[&str]) -> Self {
         let mut child = Command::new("timeout")
             .args(["-k", "5", &LIFETIME_SECONDS.to_string()])
@@ -93,7 +92,7 @@ impl RealPeer {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own, so that all of it can be ended together.
+            // In a process group, so that all of it can be killed together.
             .process_group(0)
             .spawn()
             .unwrap_or_else(|e| panic!("starting the peer {name}: {e}"));
@@ -119,7 +118,7 @@ impl RealPeer {
         }
     }
 
-    /// The next report that has come, if one has. `Err` once the process has closed its outputs.
+    /// Returns the next report, if there is one. `Err` once the process has closed its output.
     pub fn report(&mut self) -> Result<Option<Value>, String> {
         match self.reports.try_recv() {
             Ok(report) => Ok(Some(report)),
@@ -147,7 +146,7 @@ impl RealPeer {
         }
     }
 
-    /// Closes its stdin, waits for it to leave, and ends it if it does not.
+    /// Closes its stdin, waits for it to exit, and kills it if it does not.
     fn end(&mut self) -> Option<ExitStatus> {
         drop(self.stdin.take());
         let end = Instant::now() + LEAVE;

@@ -1,4 +1,4 @@
-//! Clips that FFmpeg makes once, what is sent of them, and whether it decodes what has come.
+//! Clips made once by FFmpeg, checksums of their frames, and decoding of received media.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,16 +11,16 @@ use looprtc::proto::media::wav::WavReader;
 use looprtc::proto::media::{Limits, Reader, annexb};
 use looprtc::proto::peer::{Codec, ReceivedFrame};
 
-/// Seconds of a clip; it is played over and over.
+/// Duration of a clip in seconds; it loops.
 const SECONDS: u32 = 3;
 
-/// Pictures a second.
+/// Frames per second.
 const RATE: u32 = 30;
 
-/// Pictures from one keyframe to the next.
+/// Keyframe interval, in frames.
 pub const GROUP: usize = 30;
 
-/// What is sent.
+/// Media to be sent.
 #[derive(Debug)]
 pub struct Clip {
     pub codec: Codec,
@@ -28,7 +28,7 @@ pub struct Clip {
 }
 
 impl Clip {
-    /// The time of the nth frame, counted on through repetitions.
+    /// Returns the time of the nth frame, continued over repetitions.
     pub fn time(&self, n: usize) -> Duration {
         let n = n as u64;
         match self.codec.is_video() {
@@ -42,7 +42,7 @@ impl Clip {
     }
 }
 
-/// Where clips are, for peers that read them: each codec in IVF, `vp8.ivf`, `opus.ivf` and so on.
+/// Returns the directory of the clips, for peers that read them: each codec in IVF, `vp8.ivf`, `opus.ivf` and so on.
 pub fn directory() -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("clips");
     fs::create_dir_all(&directory).expect("a directory for clips");
@@ -151,7 +151,7 @@ fn read(codec: Codec, file: &Path) -> Vec<Arc<[u8]>> {
     frames
 }
 
-/// Frames of any codec in IVF, of which the peers read only the lengths and the timebase.
+/// Writes frames of any codec as IVF, of which the peers read only the frame sizes and the timebase.
 fn write_ivf(path: &Path, clip: &Clip) {
     let (numerator, denominator) = match clip.codec.is_video() {
         true => (1, RATE),
@@ -176,13 +176,13 @@ fn write_ivf(path: &Path, clip: &Clip) {
         out.extend_from_slice(&(n as u64).to_le_bytes());
         out.extend_from_slice(frame);
     }
-    // In one step: another test may be reading it.
+    // Atomically: another test may be reading it.
     let partial = path.with_extension("partial");
     fs::write(&partial, out).expect("a file for a clip");
     fs::rename(&partial, path).expect("a file for a clip");
 }
 
-/// What of a frame crosses RTP: no start codes, no lengths of OBUs, nothing that only delimits. A checksum.
+/// Returns a checksum of the part of a frame that is sent over RTP: without start codes, OBU sizes and delimiters.
 pub fn fingerprint(codec: Codec, data: &[u8]) -> String {
     const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
     let mut digest = CRC.digest();
@@ -210,7 +210,7 @@ pub fn fingerprint(codec: Codec, data: &[u8]) -> String {
     format!("{length}:{:08x}", digest.finalize())
 }
 
-/// OBUs without their lengths, and without temporal delimiters (AV1 specification §5.3).
+/// Returns OBUs without sizes and temporal delimiters (AV1 specification §5.3).
 fn obus(mut unit: &[u8], add: &mut impl FnMut(&[u8])) {
     while let [header, rest @ ..] = unit {
         let extension = usize::from(header & 4 != 0);
@@ -237,7 +237,7 @@ fn obus(mut unit: &[u8], add: &mut impl FnMut(&[u8])) {
     }
 }
 
-/// How many frames FFmpeg decodes of these; any error of its fails the test.
+/// Returns the number of these frames that FFmpeg decodes; any error fails the test.
 pub fn decoded(codec: Codec, frames: &[ReceivedFrame], name: &str) -> usize {
     use looprtc::proto::media::Timebase;
     use looprtc::proto::media::ivf::IvfWriter;
@@ -284,7 +284,7 @@ pub fn decoded(codec: Codec, frames: &[ReceivedFrame], name: &str) -> usize {
     if codec.is_video() {
         return text.trim().parse().unwrap_or_default();
     }
-    // FFmpeg cuts sound into frames of its own; that it decodes all is what counts.
+    // FFmpeg re-frames audio; the total has to match.
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error", "-xerror"]).args(input);
     run(command.arg("-i").arg(&file).args(["-f", "null", "-"]));

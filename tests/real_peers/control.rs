@@ -1,4 +1,4 @@
-//! What steers media, with real peers: keyframe requests, changes of direction, and no common codec.
+//! Media control with real peers: keyframe requests, changes of direction, and no common codec.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::tracks::{Player, begin, connect, established, stats};
 
 const VIDEO: MediaKind = MediaKind::Video;
 
-/// Whoever needs a keyframe asks for it, and gets it.
+/// A receiver that needs a keyframe requests one, and gets it.
 pub fn keyframes(player: &Player, config: PeerConfig, codec: Codec) {
     let codecs = [codec];
     let begun = begin(player, Offerer::RealPeer, config, &codecs, RealPeer::start);
@@ -35,14 +35,14 @@ pub fn keyframes(player: &Player, config: PeerConfig, codec: Codec) {
 }
 
 fn we_ask(call: &mut Call, kind: KeyframeRequestKind) {
-    // libwebrtc makes none within 300 ms of another.
+    // libwebrtc sends none within 300 ms of another.
     call.run_for(Duration::from_millis(500));
     let id = call.media.line(VIDEO).id;
     let asked = Instant::now();
     if let Err(e) = call.peer().request_keyframe(id, None, kind) {
         call.fail(&format!("asking for a keyframe by {kind:?}: {e}"));
     }
-    // Of their own they make one in two seconds at most, libwebrtc none at all.
+    // By themselves they send at most one in two seconds, libwebrtc none at all.
     call.wait(&format!("a keyframe asked for by {kind:?}"), |call| {
         let mut frames = call.media.line(VIDEO).received.iter();
         frames
@@ -57,7 +57,7 @@ fn we_ask(call: &mut Call, kind: KeyframeRequestKind) {
     }
 }
 
-/// By command where they have one; the others because what they got first was no keyframe.
+/// On request, if they can be told to; the others request one because their first frame was no keyframe.
 fn they_ask(call: &mut Call, player: &Player) {
     let mut kinds = vec![("pli", KeyframeRequestKind::Pli)];
     if player.asks_by_fir {
@@ -74,7 +74,7 @@ fn they_ask(call: &mut Call, player: &Player) {
             (call.media.line(VIDEO).keyframe_sent > Some(before)).then_some(())
         });
     }
-    // It is decoded, and what follows.
+    // It is decoded, and so are the following frames.
     if !player.exact {
         let before = stats(call).decoded(VIDEO);
         call.run_for(Duration::from_millis(1000));
@@ -87,7 +87,7 @@ fn they_ask(call: &mut Call, player: &Player) {
     }
 }
 
-/// Each tells the other how much it takes (REMB).
+/// Each side limits the other's bitrate (REMB).
 pub fn bitrates(player: &Player, config: PeerConfig) {
     let codecs = [Codec::Vp8];
     let begun = begin(player, Offerer::RealPeer, config, &codecs, RealPeer::start);
@@ -123,8 +123,8 @@ pub fn bitrates(player: &Player, config: PeerConfig) {
     }
 }
 
-/// Sending stops and goes on by a change of direction, from our side and from theirs; then the m-line
-/// is given up, and the connection goes on without it.
+/// Sending stops and resumes by a change of direction, from either side; then the m-line is rejected, and the
+/// connection continues without it.
 pub fn directions(player: &Player, offerer: Offerer, config: PeerConfig) {
     let codecs = [Codec::Vp8];
     let Some(mut call) = connect(player, offerer, config, &codecs, RealPeer::start) else {
@@ -202,7 +202,7 @@ fn flows_there(call: &mut Call) {
     let before = stats(call).number("inbound-rtp", VIDEO, "packetsReceived");
     call.run_for(Duration::from_millis(500));
     let after = stats(call).number("inbound-rtp", VIDEO, "packetsReceived");
-    // libwebrtc begins anew when its receiver does.
+    // libwebrtc restarts when its receiver does.
     let grown = if after < before {
         after
     } else {
@@ -213,7 +213,7 @@ fn flows_there(call: &mut Call) {
     }
 }
 
-/// We know only a codec that they do not: who answers says so, and names both lists.
+/// We only support a codec that they do not: the answerer reports it, with both lists.
 pub fn no_common_codec(player: &Player, offerer: Offerer, ours: Codec, theirs: Codec) {
     let config = PeerConfig::default().codecs(Codecs::only([ours, Codec::Opus]));
     if !crate::scenario::ready(&player.profile) {

@@ -12,22 +12,22 @@ use crate::tracks::{Player, Stats, begin, established, stats};
 
 const VIDEO: MediaKind = MediaKind::Video;
 
-/// No picture for so long is a freeze.
+/// A gap this long between frames is a freeze.
 const FREEZE: Duration = Duration::from_millis(200);
 
-/// Frames of the beginning that are not looked at: connecting over a bad link takes a while, and players
-/// first find out how much to hold back.
+/// Number of initial frames that are ignored: connecting over a bad link takes a while, and players first adapt their
+/// delay.
 const SETTLING: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Clone, Copy)]
 pub struct BadLink {
-    /// Of every hundred packets, each way.
+    /// Loss in percent, each way.
     pub loss: f64,
-    /// Each way, in milliseconds.
+    /// Delay each way, in milliseconds.
     pub delay: u32,
-    /// On top of the delay, at most, in milliseconds.
+    /// Maximum additional delay, in milliseconds.
     pub jitter: u32,
-    /// Of every hundred packets.
+    /// Duplication in percent.
     pub reorder: f64,
 }
 
@@ -43,7 +43,7 @@ impl BadLink {
     }
 }
 
-/// What a player had of a stream.
+/// Statistics of a player for one stream.
 #[derive(Debug, Default)]
 pub struct Outcome {
     pub shown: f64,
@@ -57,7 +57,7 @@ pub struct Outcome {
     plis: f64,
 }
 
-/// Whether bad links can be had. If not, that is said loudly, and fails the test in CI.
+/// Returns `true` if bad links are available. If not, reports it, and fails the test in CI.
 pub fn ready() -> bool {
     let Err(why) = child::bad_link_check() else {
         return true;
@@ -70,7 +70,7 @@ pub fn ready() -> bool {
     false
 }
 
-/// Pictures both ways for so long.
+/// Exchanges video for this long.
 fn play(
     player: &Player,
     codec: Codec,
@@ -80,7 +80,7 @@ fn play(
     let config = PeerConfig::default()
         .stats_interval(Some(Duration::from_millis(500)))
         .jitter_buffer(Some(JitterConfig::new(90_000)));
-    // Only Chromium's feedback is looked at; the others get all at once.
+    // Only Chromium's feedback is examined; the others get everything at once.
     let config = match player.profile.name {
         "chromium" => config.bandwidth_estimation(Some(2_000_000)),
         _ => config,
@@ -98,7 +98,7 @@ fn play(
     Some((call, before, after))
 }
 
-/// What they saw of ours, between two moments.
+/// What they received from us between two moments.
 fn theirs(before: &Stats, after: &Stats) -> Outcome {
     let grown = |name| {
         let at = |stats: &Stats| stats.number("inbound-rtp", VIDEO, name);
@@ -115,7 +115,7 @@ fn theirs(before: &Stats, after: &Stats) -> Outcome {
     }
 }
 
-/// What came here of theirs since that moment.
+/// What we received from them since that moment.
 pub fn ours(line: &Line, since: Instant) -> Outcome {
     let frames = line.received.iter().zip(&line.came);
     let mut shown: Vec<Instant> = Vec::new();
@@ -142,10 +142,10 @@ pub fn ours(line: &Line, since: Instant) -> Outcome {
     }
 }
 
-/// 5 % loss and 50 ms of jitter: losses are reported and made good both ways, and nothing freezes.
+/// 5 % loss and 50 ms of jitter: losses are reported and repaired both ways, and nothing freezes.
 ///
-/// A packet, what is sent in its place, and the next requests can all get lost: chance is given a second
-/// try, which is said.
+/// A packet, its retransmission, and the next requests may all get lost: the test is repeated once by chance, which is
+/// reported.
 pub fn repaired(player: &Player, codec: Codec) {
     if !ready() {
         return;
@@ -165,7 +165,7 @@ pub fn repaired(player: &Player, codec: Codec) {
     }
 }
 
-/// What was wrong, and the figures.
+/// Returns the failures, and the figures.
 fn repaired_once(player: &Player, codec: Codec) -> Option<(Call, Vec<&'static str>, String)> {
     let link = BadLink {
         loss: 5.0,
@@ -216,7 +216,7 @@ fn repaired_once(player: &Player, codec: Codec) -> Option<(Call, Vec<&'static st
     must(here.frozen <= 250.0, "what came here froze");
     must(here.shown >= claimed * 0.9, "not all came here");
     if player.exact {
-        // Without RTX: what they ask for comes as it was, or they would go on asking.
+        // Without RTX: they expect a retransmission in its original form, or they would continue to request it.
         must(sent.nacks < 50, "they asked again and again");
         must(
             after.rtcp(VIDEO, "report blocks") > 0,
@@ -231,7 +231,7 @@ fn repaired_once(player: &Player, codec: Codec) -> Option<(Call, Vec<&'static st
             theirs.shown >= expected * player.under_loss,
             "they did not decode all",
         );
-        // By itself libwebrtc holds back about 100 ms, less than it takes to send twice again.
+        // By default libwebrtc delays about 100 ms, less than two retransmissions take.
         let allowed = if player.profile.name == "chromium" {
             0.0
         } else {
@@ -263,7 +263,7 @@ fn repaired_once(player: &Player, codec: Codec) -> Option<(Call, Vec<&'static st
     Some((call, wrong, story))
 }
 
-/// Every combination, as a table. Takes minutes: only with LOOPRTC_MATRIX set.
+/// Prints every combination as a table. Takes minutes: only with LOOPRTC_MATRIX set.
 pub fn matrix(player: &Player) {
     if std::env::var_os("LOOPRTC_MATRIX").is_none() || !ready() {
         return;

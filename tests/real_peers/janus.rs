@@ -22,7 +22,7 @@ const GOOD: BadLink = BadLink {
     reorder: 0.0,
 };
 
-/// 2 % each way, 80 ms there and back.
+/// 2 % each way, 80 ms round-trip time.
 const LOSSY: BadLink = BadLink {
     loss: 2.0,
     delay: 40,
@@ -30,7 +30,7 @@ const LOSSY: BadLink = BadLink {
     reorder: 0.0,
 };
 
-/// A call that we begin, with pictures, sound and a data channel. `None` when that cannot be had here.
+/// A call with audio, video and a data channel in which we offer. `None` if Janus is not installed.
 fn call(link: BadLink, plugin: &str) -> Option<Call> {
     if !ready() || !scenario::ready(&JANUS.profile) {
         return None;
@@ -52,7 +52,7 @@ fn frames(call: &mut Call, kind: MediaKind, count: usize) {
     });
 }
 
-/// What came of our pictures in this time.
+/// Returns what was received of our video in this time.
 fn watch(call: &mut Call, time: Duration) -> Outcome {
     let since = Instant::now();
     call.run_for(time);
@@ -92,7 +92,7 @@ fn what_is_published_in_a_video_room_is_received_from_it() {
         RealPeer::start(name, role, &args)
     };
     let config = PeerConfig::default();
-    // It has nothing of its own to send.
+    // It sends nothing of its own.
     let subscriber = begin(&JANUS, Offerer::RealPeer, config, &[], start);
     let mut subscriber = subscriber.expect("it is installed: the publisher is there");
     let mut has = |kind: MediaKind, count: usize| {
@@ -120,8 +120,8 @@ fn what_is_published_in_a_video_room_is_received_from_it() {
     assert!(whole + 2 >= line.received.len(), "{whole} whole ones");
 }
 
-/// Losses on both ways are made good: reports stand under the SSRC of their m-line, or Janus does not learn the round trip
-/// of the pictures and keeps nothing to send again.
+/// Losses in both directions are repaired: reports use the SSRC of their m-line; otherwise Janus does not learn the
+/// round-trip time of the video, and keeps nothing for retransmission.
 #[test]
 fn losses_are_made_good_both_ways() {
     let time: u64 =
@@ -138,7 +138,7 @@ fn losses_are_made_good_both_ways() {
         if is_good {
             return;
         }
-        // Chance may take a packet, what is sent in its place, and the requests.
+        // A packet, its retransmission and the requests may all get lost.
         assert!(!is_last, "{seen:?}");
     }
 }

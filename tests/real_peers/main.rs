@@ -1,7 +1,6 @@
 //! looprtc against real WebRTC implementations (tests/interop), each a process of its own.
 //!
-//! `tests/setup` installs them. One that is missing is said loudly, and fails the test where the
-//! environment variable `CI` is set.
+//! `tests/setup` installs them. A missing one is reported, and fails the test if the environment variable `CI` is set.
 
 #![cfg(feature = "driver")]
 
@@ -76,7 +75,7 @@ mod werift {
         they_close(&WERIFT, RealPeer, config());
     }
 
-    // werift begins SCTP only as the controlling ICE agent, so as the answerer never.
+    // werift starts SCTP only as the controlling ICE agent, so never as the answerer.
     #[test]
     fn looprtc_offers() {
         full(&WERIFT, Looprtc, config().begin_sctp(true));
@@ -95,7 +94,7 @@ peer_tests! {
     pion_openssl: PION, scenario::openssl();
 }
 
-/// The two versions of DTLS with the one browser that knows both.
+/// Both versions of DTLS, with the one browser that supports both.
 mod dtls {
     use super::*;
 
@@ -128,7 +127,7 @@ mod dtls {
     }
 }
 
-/// As a server with a public address, which leaves all checks to the other side (RFC 8445 §2.5).
+/// As a server with a public address, which leaves all checks to the remote peer (RFC 8445 §2.5).
 mod ice_lite {
     use super::*;
 
@@ -153,7 +152,7 @@ mod ice_lite {
     }
 }
 
-/// A browser that hides its addresses is reached all the same: its checks come to us.
+/// A browser that hides its addresses can be reached: its checks arrive here.
 #[test]
 fn chromium_with_mdns_names() {
     scenario::they_close(&scenario::CHROMIUM_MDNS, Looprtc, config());
@@ -252,7 +251,7 @@ mod over_tcp {
     }
 }
 
-/// Media, both ways at once.
+/// Media in both directions at once.
 mod media_tests {
     use looprtc::proto::peer::Codec::*;
 
@@ -269,7 +268,7 @@ mod media_tests {
     };
     const LIBWEBRTC: Player = Player::new(scenario::LIBWEBRTC);
     const CHROMIUM: Player = Player::new(scenario::CHROMIUM);
-    /// Of its first frames it counts one or two fewer.
+    /// It counts one or two of its first frames fewer.
     const FIREFOX: Player = Player {
         decodes: 0.95,
         ..Player::new(scenario::FIREFOX)
@@ -348,12 +347,12 @@ mod media_tests {
 
     #[test]
     fn directions_change_from_both_sides() {
-        // When we offer, the data channel has the first m-line: Chromium and libwebrtc take the end of the
-        // first one for the end of all in its bundle.
+        // If we offer, the data channel has the first m-line: Chromium and libwebrtc take the end of the first one for
+        // the end of all in its bundle.
         for player in [PION, LIBWEBRTC, CHROMIUM] {
             control::directions(&player, Looprtc, config());
         }
-        // aiortc's later offers have the payload types of its first one, whatever was agreed upon.
+        // aiortc's later offers have the payload types of its first one, whatever was negotiated.
         control::directions(&AIORTC, RealPeer, config());
     }
 
@@ -365,7 +364,7 @@ mod media_tests {
         control::no_common_codec(&CHROMIUM, RealPeer, H265, Vp8);
     }
 
-    /// A browser that may hold back more than it does by itself.
+    /// A browser that may delay media more than by default.
     const CHROMIUM_BUFFERING: Player = Player {
         profile: scenario::Profile {
             args: &["--buffer", "300"],
@@ -374,7 +373,7 @@ mod media_tests {
         ..CHROMIUM
     };
 
-    /// Losses are reported and made good: docs/media.md.
+    /// Losses are reported and repaired: docs/media.md.
     mod losses {
         use super::*;
 

@@ -1,4 +1,4 @@
-//! Our side's media in a call: a clip is sent on each track, what comes is kept.
+//! Our side's media in a call: sends a clip on each track, and keeps received frames.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,30 +11,30 @@ use looprtc::proto::peer::{
 
 use crate::clips::{self, Clip, GROUP};
 
-/// One m-line, both ways.
+/// An m-line with both directions.
 #[derive(Debug)]
 pub struct Line {
     pub id: TransceiverId,
     pub codec: Codec,
     clip: Arc<Clip>,
-    /// What was agreed upon, while it can be sent.
+    /// The negotiated codec, while it can be sent.
     pub bound: Option<CodecParameters>,
     begun: Option<Instant>,
-    /// The tick that is sent next, by the schedule.
+    /// The next tick to send, by the schedule.
     tick: usize,
-    /// The frame of the clip that is sent next.
+    /// The next frame of the clip to send.
     position: usize,
     /// Checksums of the frames sent, in order.
     pub sent: Vec<String>,
     /// When the last keyframe was sent.
     pub keyframe_sent: Option<Instant>,
-    /// Send nothing.
+    /// Set while nothing is sent.
     pub silent: bool,
     pub asked: Vec<(KeyframeRequestKind, Instant)>,
     pub tracks: Vec<RemoteTrack>,
     pub removed: usize,
     pub received: Vec<ReceivedFrame>,
-    /// When each frame was given to us.
+    /// When each frame was delivered to us.
     pub came: Vec<Instant>,
     pub reports: Vec<(SenderReport, std::time::SystemTime)>,
 }
@@ -42,12 +42,12 @@ pub struct Line {
 #[derive(Debug, Default)]
 pub struct Media {
     pub lines: Vec<Line>,
-    /// What the other side tells of what the path carries.
+    /// The bitrate limit that the remote peer reports.
     pub estimates: Vec<BandwidthEstimate>,
 }
 
 impl Media {
-    /// A track for each of these.
+    /// Adds a track for each of these.
     pub fn add(peer: &mut PeerMut<'_>, codecs: &[Codec]) -> Self {
         let lines = codecs.iter().map(|codec| {
             let config = TransceiverConfig::default().codecs([*codec]);
@@ -81,7 +81,7 @@ impl Media {
             }
             PeerEvent::Track(track) => {
                 if by_id(lines, &track.transceiver).is_none() {
-                    // An m-line of theirs alone.
+                    // An m-line of theirs only.
                     let codec = track.codecs.first().expect("a codec").codec;
                     lines.push(Line::new(track.transceiver, codec));
                 }
@@ -119,7 +119,7 @@ impl Media {
         }
     }
 
-    /// Sends what is due.
+    /// Sends frames that are due.
     pub fn play(&mut self, peer: &mut PeerMut<'_>) {
         let now = Instant::now();
         for line in self.lines.iter_mut().filter(|l| l.bound.is_some()) {
@@ -174,17 +174,17 @@ impl Line {
         }
     }
 
-    /// What is sent next is a keyframe.
+    /// Makes the next frame a keyframe.
     fn seek_keyframe(&mut self) {
         self.position = self.position.next_multiple_of(GROUP);
     }
 
-    /// Begins behind a keyframe: nothing can be decoded until one is asked for.
+    /// Starts after a keyframe: nothing can be decoded until one is requested.
     pub fn skip_keyframe(&mut self) {
         self.position = 1;
     }
 
-    /// For how long frames have come.
+    /// Returns for how long frames have been arriving.
     pub fn span(&self) -> Duration {
         match (self.received.first(), self.received.last()) {
             (Some(first), Some(last)) => last.time.saturating_sub(first.time),

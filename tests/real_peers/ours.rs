@@ -12,19 +12,19 @@ pub struct Ours {
 
 impl Ours {
     pub fn new(config: PeerConfig) -> Self {
-        // What is under us speaks when RUST_LOG is set.
+        // Logs of lower layers are printed when RUST_LOG is set.
         let _ = env_logger::builder().is_test(true).try_init();
         let mut net = EventLoop::new(LoopConfig::default()).expect("a loop");
         let id = net.add_peer(config).expect("a peer");
         Self { net, id }
     }
 
-    /// `None` once the peer is closed.
+    /// Returns the peer; `None` once it is closed.
     pub fn peer(&mut self) -> Option<PeerMut<'_>> {
         self.net.peer(self.id).ok()
     }
 
-    /// The next event, if one comes within this time.
+    /// Returns the next event, if one occurs within this time.
     pub fn event(&mut self, wait: Duration) -> Option<PeerEvent> {
         let event = self.net.next_event(Some(wait)).expect("the loop goes on");
         event.map(|(_, event)| event)

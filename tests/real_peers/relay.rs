@@ -1,4 +1,4 @@
-//! With a TURN server (coturn) between us.
+//! With a TURN server (coturn).
 
 use std::net::{IpAddr, UdpSocket};
 
@@ -9,7 +9,7 @@ use crate::call::Offerer::{Looprtc, RealPeer};
 use crate::coturn::{self, Coturn, PASSWORD, USER};
 use crate::scenario::{self, Profile};
 
-/// Our side has relayed candidates only; theirs has what it has.
+/// Our side has relayed candidates only; theirs has its usual ones.
 pub fn of_ours(profile: &Profile, query: &str) {
     let Some(coturn) = server() else { return };
     for offerer in [Looprtc, RealPeer] {
@@ -21,7 +21,7 @@ pub fn of_ours(profile: &Profile, query: &str) {
 /// Their side has relayed candidates only; ours as well, or all.
 pub fn of_theirs(profile: &Profile, ours_too: bool) {
     let Some(coturn) = server() else { return };
-    // A test's arguments live as long as it does.
+    // Arguments of a test live as long as the test.
     let server = format!("{},{USER},{PASSWORD}", coturn.url("?transport=udp"));
     let args: &'static [&'static str] = Vec::leak(vec!["--relay", String::leak(server)]);
     let profile = Profile { args, ..*profile };
@@ -47,7 +47,7 @@ fn server() -> Option<Coturn> {
     (!coturn::is_missing()).then(|| Coturn::start_on(own_address()))
 }
 
-/// An address of this machine that is not loopback, where it has one. Nothing is sent.
+/// Returns a non-loopback address of this machine, if there is one. Sends nothing.
 fn own_address() -> IpAddr {
     let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
     let to_anywhere = socket.connect("198.51.100.1:9");
@@ -55,7 +55,7 @@ fn own_address() -> IpAddr {
     address.map_or(IpAddr::from([127, 0, 0, 1]), |a| a.ip())
 }
 
-/// Whether there were allocations, and all of them have been given back.
+/// Returns `true` if there were allocations, and all of them have been released.
 fn is_empty(coturn: &Coturn, at_least: usize) {
     let made = coturn.count("ALLOCATE processed, success");
     assert!(made >= at_least, "{made} allocations: {:?}", coturn.log());

@@ -1,4 +1,4 @@
-//! What every real peer goes through with looprtc.
+//! The scenarios that looprtc runs with every real peer.
 
 use std::io::Write;
 
@@ -13,26 +13,26 @@ use serde_json::{Value, json};
 use crate::call::{Call, Offerer};
 use crate::child;
 
-/// A peer, and what it cannot do. tests/interop/README.md says why.
+/// A peer, and its limitations; tests/interop/README.md explains them.
 #[derive(Debug, Clone, Copy)]
 pub struct Profile {
     pub name: &'static str,
     pub args: &'static [&'static str],
-    /// The largest message that it takes, and that it sends, in bytes.
+    /// The maximum message sizes that it receives and sends, in bytes.
     pub largest: usize,
-    /// Whether an empty message can be sent by it.
+    /// Set if it can send an empty message.
     pub sends_empty: bool,
-    /// Whether it takes an empty text for empty bytes, and the other way round.
+    /// Set if it confuses empty text and empty binary messages.
     pub swaps_empty: bool,
-    /// Whether a text goes on after a NUL.
+    /// Set if text may contain NUL.
     pub text_with_nul: bool,
-    /// Whether a channel of its own can be both unordered and of limited retransmissions.
+    /// Set if a channel of its own can be both unordered and with limited retransmissions.
     pub unordered_and_limited: bool,
-    /// Whether it tells how reliable a channel is that we made.
+    /// Set if it reports the reliability of a channel created by us.
     pub tells_reliability: bool,
-    /// Whether it always hears our close (a DTLS alert).
+    /// Set if it always notices our close (a DTLS alert).
     pub hears_goodbye: bool,
-    /// Whether the connection ends on our side at once when it closes. Otherwise only by silence.
+    /// Set if our side notices its close at once. Otherwise only by silence.
     pub says_goodbye: bool,
 }
 
@@ -59,9 +59,9 @@ pub const PION: Profile = Profile {
 };
 pub const LIBWEBRTC: Profile = Profile::new("libwebrtc");
 pub const CHROMIUM: Profile = Profile::new("chromium");
-/// Sends no more than the other side announces, and says at once where that is too little.
+/// Set if it sends no more than the remote peer announces, and reports an error at once for larger messages.
 pub const FIREFOX: Profile = Profile::new("firefox");
-/// Hides its host addresses behind names, as browsers do for pages without permissions.
+/// Set if it hides its host addresses behind mDNS names, as browsers do for pages without permissions.
 pub const CHROMIUM_MDNS: Profile = Profile {
     args: &["--mdns"],
     ..Profile::new("chromium")
@@ -89,13 +89,13 @@ pub const GSTREAMER: Profile = Profile {
     ..Profile::new("gstreamer")
 };
 
-/// Whether the test can run. A peer that is missing fails the test in CI, and is said loudly elsewhere.
+/// Returns `true` if the test can run. A missing peer fails the test in CI, and is reported elsewhere.
 pub fn ready(profile: &Profile) -> bool {
     let Err(why) = child::installed(profile.name) else {
         return true;
     };
     assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
-    // Not `eprintln!`, which is kept back from a test that passes.
+    // Not `eprintln!`, which is captured for a test that passes.
     let name = profile.name;
     let _ = writeln!(
         std::io::stderr(),
@@ -108,7 +108,7 @@ pub fn config() -> PeerConfig {
     PeerConfig::default()
 }
 
-/// OpenSSL's DTLS, which knows RSA certificates and version 1.2.
+/// OpenSSL's DTLS, with RSA certificates and version 1.2.
 #[cfg(feature = "openssl")]
 pub fn openssl() -> PeerConfig {
     config()
@@ -116,7 +116,7 @@ pub fn openssl() -> PeerConfig {
         .dtls(DtlsVersion::V1_2)
 }
 
-/// Connects, exchanges everything on three channels, closes from our side.
+/// Connects, exchanges all kinds of messages on three channels, and closes from our side.
 pub fn full(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     if !ready(profile) {
         return;
@@ -130,7 +130,7 @@ pub fn full(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     we_close(&mut call, profile);
 }
 
-/// Connects, says hello, and the other side closes.
+/// Connects, exchanges a message, and the remote peer closes.
 pub fn they_close(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     if !ready(profile) {
         return;
@@ -149,21 +149,21 @@ pub fn they_close(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     }
 }
 
-/// Its host candidates are behind names, and we find them.
+/// Its host candidates are mDNS names, which we resolve.
 pub fn names_are_resolved(profile: &Profile) {
     if !ready(profile) {
         return;
     }
     let mut call = connect(profile, Offerer::Looprtc, config());
     hello(&mut call, "interop");
-    // Beside names Chromium sends TCP candidates, sooner or later, that are of no use to us here.
+    // Beside names, Chromium sends TCP candidates, sooner or later, that are not usable here.
     call.wait("a resolved candidate", |call| {
         let counts = call.peer().stats().candidates;
         (counts.applied > 0).then_some(())
     });
 }
 
-/// Both sides restart ICE in turn; the channel goes on.
+/// Both sides restart ICE in turn; the channel continues.
 pub fn ice_restarts(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     if !ready(profile) {
         return;
@@ -181,7 +181,7 @@ pub fn ice_restarts(profile: &Profile, offerer: Offerer, config: PeerConfig) {
     we_close(&mut call, profile);
 }
 
-/// Over TCP alone (RFC 6544): all kinds of messages, and a restart from both sides, which takes new streams.
+/// Over TCP only (RFC 6544): all kinds of messages, and a restart from both sides, which uses new streams.
 pub fn over_tcp(profile: &Profile, offerer: Offerer, tcp: IceTcp) {
     if !ready(profile) {
         return;
@@ -201,7 +201,7 @@ pub fn over_tcp(profile: &Profile, offerer: Offerer, tcp: IceTcp) {
     we_close(&mut call, profile);
 }
 
-/// Connects, and the other side tells which DTLS it speaks.
+/// Connects, and the remote peer reports its DTLS version.
 pub fn dtls_version(profile: &Profile, config: PeerConfig, version: &str) {
     for offerer in [Offerer::Looprtc, Offerer::RealPeer] {
         if !ready(profile) {
@@ -214,7 +214,7 @@ pub fn dtls_version(profile: &Profile, config: PeerConfig, version: &str) {
     }
 }
 
-/// With a backend that has no RSA, the error says that this is what is missing.
+/// With a backend without RSA, the error says so.
 pub fn rsa_is_refused(profile: &Profile) {
     let without_rsa = CryptoBackend::available()
         .into_iter()
@@ -247,7 +247,7 @@ pub fn connect(profile: &Profile, offerer: Offerer, config: PeerConfig) -> Call 
     call
 }
 
-/// All kinds and sizes of messages, both ways.
+/// All kinds and sizes of messages, in both directions.
 fn exchange(call: &mut Call, profile: &Profile, label: &str) {
     let long = "text ".repeat(4000);
     let mut texts = vec!["hello", "grüße, 世界 \u{1F600} \"\\\n", &long];
@@ -297,7 +297,7 @@ fn empty_messages(call: &mut Call, profile: &Profile, label: &str) {
     }
 }
 
-/// A channel that they make, unordered and with limited retransmissions; they close it.
+/// A channel created by them, unordered and with limited retransmissions; they close it.
 fn channel_of_theirs(call: &mut Call, profile: &Profile) {
     call.theirs.say(&json!({
         "type": "create", "label": "theirs", "ordered": false, "maxRetransmits": 3, "protocol": "proto",
@@ -315,7 +315,7 @@ fn channel_of_theirs(call: &mut Call, profile: &Profile) {
     call.wait_report("closed", &[("label", "theirs")]);
 }
 
-/// A channel that we make, unordered and with a limited lifetime; we close it.
+/// A channel created by us, unordered and with a limited lifetime; we close it.
 fn channel_of_ours(call: &mut Call, profile: &Profile) {
     let config = ChannelConfig::new("ours")
         .ordered(false)
@@ -337,7 +337,7 @@ fn channel_of_ours(call: &mut Call, profile: &Profile) {
     hello(call, "interop");
 }
 
-/// Closing on our side is heard on theirs, at once.
+/// The remote peer notices our close at once.
 fn we_close(call: &mut Call, profile: &Profile) {
     call.close();
     call.wait_state(ConnectionState::Closed);
@@ -354,7 +354,7 @@ pub fn hello(call: &mut Call, label: &str) {
     from_them(call, label, &json!({"text": "hello from the peer"}));
 }
 
-/// We send; they report what they heard, and echo it.
+/// We send; they report received messages, and echo them.
 fn from_us(call: &mut Call, label: &str, message: &Message) {
     call.send(label, message);
     let report = call.wait_report("message", &[("label", label)]);
@@ -368,7 +368,7 @@ fn from_us(call: &mut Call, label: &str, message: &Message) {
     expect_message(call, label, message);
 }
 
-/// They send; what we heard goes back to them, and they compare (by its hash, if it was random).
+/// They send; received messages go back to them, and they compare (by hash, for random ones).
 fn from_them(call: &mut Call, label: &str, what: &Value) {
     let mut order = json!({"type": "send", "label": label});
     for (key, value) in what.as_object().into_iter().flatten() {
@@ -407,9 +407,9 @@ fn expect_message(call: &mut Call, label: &str, message: &Message) {
     }
 }
 
-/// What is over the limit that they announced is refused by us, with the figures.
+/// A message over their announced limit is refused by us, with the sizes.
 fn too_large(call: &mut Call, limit: usize) {
-    // Firefox announces 1 GiB; no more than this is queued for anybody.
+    // Firefox announces 1 GiB; we never queue more than this.
     let limit = limit.min(2 * 1024 * 1024);
     let sent = call.try_send("interop", &Message::Binary(vec![0; limit + 1]));
     let size = limit + 1;

@@ -1,4 +1,4 @@
-//! Media with real peers: both ways at once, each side as the offerer.
+//! Media with real peers: in both directions at once, with either side as the offerer.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,31 +11,31 @@ use crate::clips;
 use crate::media::Line;
 use crate::scenario::{Profile, ready};
 
-/// How long media flows. Pictures come 30 a second, sounds 50.
+/// Duration of media. Video has 30 frames per second, audio 50.
 const PLAY: Duration = Duration::from_secs(3);
 
-/// What is on its way when the counting ends.
+/// Number of frames in flight when counting ends.
 const REST: Duration = Duration::from_millis(700);
 
-/// How a peer does media.
+/// Media capabilities of a peer.
 #[derive(Debug, Clone, Copy)]
 pub struct Player {
     pub profile: Profile,
-    /// The part of the frames that we send that it counts as decoded at least.
+    /// Minimum fraction of our frames that it counts as decoded.
     pub decodes: f64,
-    /// It reads our clips and sends them as they are, and tells the checksums of the frames it gets.
+    /// Set if it sends our clips unchanged, and reports checksums of received frames.
     pub exact: bool,
-    /// Its sender reports tell the time.
+    /// Set if its sender reports contain the time.
     pub tells_time: bool,
-    /// It asks for keyframes when it is told to.
+    /// Set if it can be told to request a keyframe.
     pub asks: bool,
     /// By FIR, too.
     pub asks_by_fir: bool,
-    /// A track that it has removed can be sent again.
+    /// Set if a removed track can be sent again.
     pub changes_back: bool,
-    /// The part of all frames that it decodes where 5 % of the packets are lost and can be had again.
+    /// Fraction of all frames that it decodes with 5 % loss and retransmissions.
     pub under_loss: f64,
-    /// An m-line that we give up is given up by it, too.
+    /// Set if it rejects an m-line that we reject.
     pub gives_up: bool,
 }
 
@@ -55,7 +55,7 @@ impl Player {
     }
 }
 
-/// What the peer says of its streams, in W3C's words.
+/// Its statistics of streams, in W3C's terms.
 #[derive(Debug)]
 pub struct Stats(Value);
 
@@ -69,12 +69,12 @@ impl Stats {
         found.unwrap_or(&Value::Null)
     }
 
-    /// A number of their stream; 0 where they do not tell.
+    /// A statistic of their stream; 0 if they do not report it.
     pub fn number(&self, kind: &str, media: MediaKind, name: &str) -> f64 {
         self.find(kind, media)[name].as_f64().unwrap_or_default()
     }
 
-    /// How many of these RTCP packets they have had about what they send (pion tells).
+    /// Number of these RTCP packets that they received about their own media (reported by pion).
     pub fn rtcp(&self, media: MediaKind, name: &str) -> u64 {
         self.find("outbound-rtp", media)["rtcp"][name]
             .as_u64()
@@ -86,7 +86,7 @@ impl Stats {
         &self.find("outbound-rtp", media)["rtcp"]
     }
 
-    /// Frames that they have decoded, or counted behind the decoder.
+    /// Number of frames that they have decoded, or counted after the decoder.
     pub fn decoded(&self, media: MediaKind) -> u64 {
         let counted = self.0["counted"][media.to_string()].as_u64();
         let said = self.find("inbound-rtp", media)["framesDecoded"].as_u64();
@@ -105,7 +105,7 @@ pub fn stats(call: &mut Call) -> Stats {
     Stats(call.wait_report("media-stats", &[]))
 }
 
-/// Connects with a track of each codec, both ways. `None` when the peer is not installed.
+/// Connects with a track of each codec, in both directions. `None` if the peer is not installed.
 pub fn connect(
     player: &Player,
     offerer: Offerer,
@@ -118,7 +118,7 @@ pub fn connect(
     Some(call)
 }
 
-/// The first half of [`connect`]: nothing has been sent yet.
+/// The first half of [`connect`]: nothing was sent yet.
 pub fn begin(
     player: &Player,
     offerer: Offerer,
@@ -129,7 +129,7 @@ pub fn begin(
     if !ready(&player.profile) {
         return None;
     }
-    // Made before the peer begins, which may read them.
+    // Made before the peer starts, which may read them.
     codecs.iter().for_each(|codec| drop(clips::clip(*codec)));
     let media: Vec<String> = codecs
         .iter()
@@ -160,7 +160,7 @@ pub fn established(call: &mut Call, codecs: &[Codec]) {
     }
 }
 
-/// A clip of each codec to them, and what they have to us.
+/// Sends a clip of each codec to them, and receives theirs.
 pub fn both_ways(player: &Player, offerer: Offerer, config: PeerConfig, codecs: &[Codec]) {
     let Some(mut call) = connect(player, offerer, config, codecs, RealPeer::start) else {
         return;
@@ -175,7 +175,7 @@ pub fn both_ways(player: &Player, offerer: Offerer, config: PeerConfig, codecs: 
     for line in &mut call.media.lines {
         line.silent = true;
     }
-    // What they have sent by now is here a moment later.
+    // Media sent by now arrives a moment later.
     let before = stats(&mut call);
     call.run_for(REST);
     let after = stats(&mut call);
@@ -187,7 +187,7 @@ pub fn both_ways(player: &Player, offerer: Offerer, config: PeerConfig, codecs: 
     call.wait_state(ConnectionState::Closed);
 }
 
-/// At least 98 % of what we have sent is decoded, or has come unchanged.
+/// At least 98 % of our frames are decoded, or received unchanged.
 fn to_them(call: &mut Call, player: &Player, codec: Codec, stats: &Stats) {
     let kind = MediaKind::of(codec);
     let sent = call.media.line(kind).sent.clone();
@@ -207,7 +207,7 @@ fn to_them(call: &mut Call, player: &Player, codec: Codec, stats: &Stats) {
     let got = stats.hashes(kind);
     let mut left = sent.iter();
     let unknown = got.iter().find(|hash| !left.any(|s| s == *hash));
-    // Only the next frame shows that one has ended, so the last may still wait.
+    // Only the next frame shows that one is complete, so the last may still be held.
     if unknown.is_some() || got.len() * 100 < (sent.len() - 1) * 98 {
         call.fail(&format!(
             "{codec}: of {} frames they got {}; not sent, or out of order: {unknown:?}\n{sent:?}\n{got:?}",
@@ -217,7 +217,7 @@ fn to_them(call: &mut Call, player: &Player, codec: Codec, stats: &Stats) {
     }
 }
 
-/// Sound has no frames in W3C's statistics: its packets are counted.
+/// W3C's statistics have no frames for audio: its packets are counted.
 fn sound_to_them(call: &mut Call, codec: Codec, stats: &Stats) {
     let packets = stats.number("inbound-rtp", MediaKind::Audio, "packetsReceived");
     let packets = packets.max(stats.decoded(MediaKind::Audio) as f64);
@@ -230,7 +230,7 @@ fn sound_to_them(call: &mut Call, codec: Codec, stats: &Stats) {
     }
 }
 
-/// At least 98 % of what they have sent is here, FFmpeg decodes it, and we know when it was taken.
+/// At least 98 % of their frames were received, FFmpeg decodes them, and their capture time is known.
 fn from_them(call: &mut Call, player: &Player, codec: Codec, before: &Stats) {
     let kind = MediaKind::of(codec);
     let name = match kind {
@@ -255,7 +255,7 @@ fn from_them(call: &mut Call, player: &Player, codec: Codec, before: &Stats) {
     ));
 }
 
-/// What is wrong with what has come.
+/// Returns the faults of received media.
 fn check_frames(line: &Line, player: &Player) -> Option<String> {
     let frames = &line.received;
     if frames.iter().any(|f| f.codec != line.codec) {
@@ -298,7 +298,7 @@ fn check_frames(line: &Line, player: &Player) -> Option<String> {
     let Some(captured) = last.captured else {
         return Some("nobody knows when the last frame was taken".to_owned());
     };
-    // Both sides have one clock here. It came before now, and was taken before it came.
+    // Both sides have the same clock here. A frame was captured before it arrived.
     let age = SystemTime::now().duration_since(captured).ok()?;
     let here = last.received.elapsed();
     let way = age.as_secs_f64() - here.as_secs_f64();

@@ -1,5 +1,5 @@
-//! Known attacks of this field, by their names. What each was elsewhere, and what has to hold here, stands
-//! above it; `docs/limits.md` lists them together with those that have tests in other places.
+//! Known attacks on other implementations, by name. Each test documents the original flaw, and what has to hold here;
+//! `docs/limits.md` lists them together with those tested elsewhere.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -23,12 +23,12 @@ fn is_client_hello(datagram: &[u8]) -> bool {
     matches!(datagram, [22, ..]) && datagram.get(13) == Some(&1)
 }
 
-/// Records that only a session with keys has: application data of DTLS 1.2, anything encrypted of 1.3.
+/// Records that only a session with keys can have: application data of DTLS 1.2, anything encrypted of 1.3.
 fn is_protected(datagram: &[u8]) -> bool {
     matches!(datagram, [23 | 0x20..=0x3f, ..])
 }
 
-/// All that two peers send each other while they connect and talk.
+/// Returns everything that two peers send while they connect and exchange data.
 fn session(dtls: DtlsVersion) -> Vec<Vec<u8>> {
     let mut sim = Simulation::new(91, Link::default());
     sim.record();
@@ -41,8 +41,8 @@ fn session(dtls: DtlsVersion) -> Vec<Vec<u8>> {
     sim.recorded().into_iter().map(|t| t.contents).collect()
 }
 
-/// What has been used against others in a handshake: a ClientHello as it is, one that offers nothing but
-/// TLS_NULL_WITH_NULL_NULL, one cut short, a ServerHello out of nowhere, fatal alerts.
+/// Attacks used against other implementations during the handshake: a ClientHello unchanged, one that offers only
+/// TLS_NULL_WITH_NULL_NULL, a truncated one, an unexpected ServerHello, fatal alerts.
 fn handshake_attacks(dtls: DtlsVersion) -> Vec<Vec<u8>> {
     let session = session(dtls);
     let hello = session
@@ -97,7 +97,7 @@ fn both_connected(sim: &Simulation, a: Node, b: Node) -> bool {
         .all(|n| state(sim, *n) == ConnectionState::Connected)
 }
 
-/// Connects while `attack` is thrown in, every millisecond from the first on. How many milliseconds it took.
+/// Connects while `attack` is injected every millisecond. Returns the time it took, in milliseconds.
 fn connect_under(
     sim: &mut Simulation,
     (a, b): (Node, Node),
@@ -127,12 +127,12 @@ fn talk(sim: &mut Simulation, a: Node, b: Node) {
     }
 }
 
-/// CVE-2023-49786 (Asterisk), CVE-2023-51443 (FreeSWITCH), and the same in RTPEngine: whoever's ClientHello came
-/// first was answered, wherever it came from. A stranger that sent one to the media port, best with a cipher
-/// suite that nobody takes, ended calls before they began.
+/// CVE-2023-49786 (Asterisk), CVE-2023-51443 (FreeSWITCH), and the same in RTPEngine: the first ClientHello was
+/// answered, whatever its source. An attacker who sent one to the media port, best with an unsupported cipher suite,
+/// ended calls before they started.
 ///
-/// Here: what comes from an address that ICE has not validated does not reach DTLS. The handshake is neither
-/// ended nor held up by a millisecond, and the stranger is sent nothing.
+/// Here: datagrams from an address that ICE has not validated do not reach DTLS. The handshake is neither ended nor
+/// delayed by a millisecond, and the attacker gets no response.
 #[test]
 fn cve_2023_49786_a_strangers_client_hello_wins_no_race() {
     for dtls in [DtlsVersion::V1_2, DtlsVersion::Auto] {
@@ -167,8 +167,8 @@ fn cve_2023_49786_a_strangers_client_hello_wins_no_race() {
     }
 }
 
-/// The same with the other side's address as the source, which a stranger knows who has read the candidates, or
-/// guesses. Before ICE has validated that address it changes nothing.
+/// The same with the spoofed address of the remote peer, which an attacker knows from the candidates, or guesses. Until
+/// ICE has validated that address, it has no effect.
 #[test]
 fn cve_2023_49786_nor_one_under_the_other_sides_address_that_comes_too_early() {
     for dtls in [DtlsVersion::V1_2, DtlsVersion::Auto] {
@@ -190,14 +190,14 @@ fn cve_2023_49786_nor_one_under_the_other_sides_address_that_comes_too_early() {
         });
         let dropped = [a, b].map(|n| sim.peer(n).stats().unvalidated_dropped);
         assert!(thrown > 0);
-        // What was forged in the very millisecond of the validation comes before it, or after.
+        // A forged datagram in the very millisecond of the validation arrives before it, or after.
         assert!(dropped.iter().sum::<u64>() + 4 * attacks.len() as u64 >= thrown);
         sim.run_for(5_000);
         talk(&mut sim, a, b);
     }
 }
 
-/// Gives each side the other's description, as `between` makes it of the real one, and all candidates.
+/// Passes each side the other's description, modified by `between`, and all candidates.
 fn signal(
     sim: &mut Simulation,
     (a, b): (Node, Node),
@@ -218,7 +218,7 @@ fn signal(
     }
 }
 
-/// The same description with another certificate's fingerprint.
+/// Returns the description with another certificate's fingerprint.
 fn with_other_fingerprint(mut description: SessionDescription) -> SessionDescription {
     let name = "a=fingerprint:sha-256 ";
     let lines = description.sdp.lines().map(|line| {
@@ -234,22 +234,22 @@ fn with_other_fingerprint(mut description: SessionDescription) -> SessionDescrip
     description
 }
 
-/// CVE-2021-28681 (pion): when the certificate was not the one of the description, the state became `failed`, but
-/// the DTLS association stayed open, and data went through it. GHSA-qwfw-ggxw-577c (ex_webrtc): as the client of
-/// DTLS the fingerprint was not looked at at all.
+/// CVE-2021-28681 (pion): if the certificate did not match the description, the state became `failed`, but the DTLS
+/// association stayed open, and data went through it. GHSA-qwfw-ggxw-577c (ex_webrtc): the DTLS client did not check
+/// the fingerprint at all.
 ///
-/// Here: whichever side is the client, whoever is shown another certificate than it was told of is never
-/// connected, opens no channel, takes and gives no data, says why, and is closed with everything freed.
+/// Here: whichever side is the client, a peer that receives an unexpected certificate never connects, opens no channel,
+/// delivers and sends no data, reports the reason, and is closed and freed.
 #[test]
 fn cve_2021_28681_after_a_fingerprint_mismatch_nothing_is_open() {
     for dtls in [DtlsVersion::V1_2, DtlsVersion::V1_3, DtlsVersion::Auto] {
-        // Who answers is the client.
+        // The answerer is the client.
         for deceived_is_client in [false, true] {
             let mut sim = Simulation::new(94, Link::default());
             let config = PeerConfig::default().dtls(dtls);
             let (a, b) = (sim.add(config.clone()), sim.add(config));
             let (deceived, other) = if deceived_is_client { (b, a) } else { (a, b) };
-            // Without negotiation, so that each could send as soon as there is an association.
+            // Negotiated out of band, so that each side could send as soon as there is an association.
             let channels =
                 [a, b].map(|n| create(&mut sim, n, ChannelConfig::new("x").negotiated(7)));
             let channel = channels[usize::from(deceived == b)];
@@ -279,7 +279,7 @@ fn cve_2021_28681_after_a_fingerprint_mismatch_nothing_is_open() {
             let late = sim.with(deceived, |p, now| p.send_text(channel, "secret", now));
             assert!(late.is_err(), "{what}");
             assert!(sim.peer(deceived).channels().is_empty(), "{what}");
-            // Nothing of it came out at the other side, and once it was over nothing was sent at all.
+            // Nothing of it was delivered at the remote peer, and after the end nothing was sent at all.
             assert!(Log::of(&mut sim, other).messages.is_empty(), "{what}");
             let from = sim.address(deceived);
             sim.recorded();
@@ -295,7 +295,7 @@ fn cve_2021_28681_after_a_fingerprint_mismatch_nothing_is_open() {
     }
 }
 
-/// RFC 8122 §5: any function that is understood will do, alone or beside others; and each is compared.
+/// RFC 8122 §5: any supported hash function is sufficient, alone or beside others; and each is compared.
 #[test]
 fn certificates_are_known_by_any_function_and_by_no_wrong_hash() {
     fn hex(bytes: &[u8]) -> String {
@@ -366,8 +366,8 @@ fn certificates_are_known_by_any_function_and_by_no_wrong_hash() {
     }
 }
 
-/// Where the lengths of a STUN message stand: that of the message, and those of the attributes up to and with
-/// MESSAGE-INTEGRITY. What follows that is not protected by it (RFC 8489 §14.5).
+/// Positions of the lengths in a STUN message: that of the message, and those of the attributes up to and including
+/// MESSAGE-INTEGRITY, which does not protect anything after it (RFC 8489 §14.5).
 fn lengths_of(message: &[u8]) -> Vec<usize> {
     let mut at = 20;
     let mut all = vec![2];
@@ -382,7 +382,7 @@ fn lengths_of(message: &[u8]) -> Vec<usize> {
     all
 }
 
-/// Every lie about its lengths, and the message cut at every byte, with its length as it was and put right.
+/// All false values of its lengths, and the message truncated at every byte, with its length unchanged and corrected.
 fn length_lies(message: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for at in lengths_of(message) {
@@ -400,7 +400,7 @@ fn length_lies(message: &[u8]) -> Vec<Vec<u8>> {
         if let Some(rest) = cut.checked_sub(20) {
             let mut short = message[..cut].to_vec();
             short[2..4].copy_from_slice(&(rest as u16).to_be_bytes());
-            // A message that ends behind its integrity is a whole one.
+            // A message that ends after its integrity is complete.
             let whole = [28, 32].contains(&(message.len() - cut)) && rest % 4 == 0;
             if !whole && message.len() - cut > 8 {
                 all.push(short);
@@ -410,13 +410,12 @@ fn length_lies(message: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// CVE-2026-54909: a parser believed the lengths that a STUN message gives, of itself or of its attributes, and
-/// read beyond its end.
+/// CVE-2026-54909: a parser trusted the lengths in a STUN message, of itself or of its attributes, and read beyond its
+/// end.
 ///
-/// Here: of real checks with the right password, each of whose lengths lies in every way, none is taken. It is
-/// counted, validates no address, and the session goes on. The TURN server and the client of STUN servers have
-/// the same done to them in `server/turn/machine/tests.rs::no_input_hurts` and
-/// `proto/ice/turn/tests.rs::junk_changes_nothing`.
+/// Here: real checks with the right password and any false length are all refused. They are counted, validate no
+/// address, and the session continues. The same is tested for the TURN server and the STUN client in
+/// `server/turn/machine/tests.rs::no_input_hurts` and `proto/ice/turn/tests.rs::junk_changes_nothing`.
 #[test]
 fn cve_2026_54909_lies_about_lengths_in_stun_are_refused() {
     let mut sim = Simulation::new(95, Link::default());
@@ -430,7 +429,7 @@ fn cve_2026_54909_lies_about_lengths_in_stun_are_refused() {
         .filter(|t| t.destination == to_b && t.contents[0] < 2)
         .map(|t| t.contents)
         .collect();
-    // Requests and answers differ in what they carry; more of each say nothing more.
+    // Requests and responses differ in their attributes; further ones of each kind add nothing.
     checks.sort_by_key(|c| (c[0], c[1], c.len()));
     checks.dedup_by_key(|c| (c[0], c[1], c.len()));
     assert!(checks.iter().any(|c| c[..2] == [0, 1]));
@@ -443,7 +442,7 @@ fn cve_2026_54909_lies_about_lengths_in_stun_are_refused() {
         for lie in length_lies(check) {
             let before = refused(&sim);
             sim.forge(stranger(), b, lie.clone());
-            // It arrives at once; a millisecond later real ones may come as well, which are never refused.
+            // It arrives at once; a millisecond later real ones may arrive as well, which are never refused.
             sim.run_for(0);
             sim.run_for(1);
             assert_eq!(refused(&sim), before + 1, "{lie:02x?}");
@@ -453,11 +452,11 @@ fn cve_2026_54909_lies_about_lengths_in_stun_are_refused() {
     talk(&mut sim, a, b);
 }
 
-/// CVE-2025-49140 (pion/interceptor): an RTP packet whose last byte counts more padding than there is payload made
-/// a negative length, and a panic, in whoever passed it on.
+/// CVE-2025-49140 (pion/interceptor): an RTP packet whose last byte counts more padding than there is payload caused a
+/// negative length, and a panic, in a forwarding server.
 ///
-/// Here: such packets are refused where plain RTP comes in, and all others go on to a peer without their padding.
-/// Each count from 0 to 255 is tried for each size of payload up to 16 in `proto/rtp/packet.rs`
+/// Here: such packets are refused where plain RTP is received, and all others are forwarded to a peer without their
+/// padding. Each count from 0 to 255 is tested for each size of payload up to 16 in `proto/rtp/packet.rs`
 /// (`padding_longer_than_the_packet_cve_2025_49140`).
 #[test]
 fn cve_2025_49140_padding_is_not_believed_on_its_way_to_a_peer() {
@@ -512,8 +511,8 @@ fn cve_2025_49140_padding_is_not_believed_on_its_way_to_a_peer() {
     assert!(both_connected(&sim, a, b));
 }
 
-/// The same in SRTP: the padding bit and the count can be changed by anybody on the path, but not so that it is
-/// believed. The packets are dropped by their authentication (RFC 3711 §3.3) and the session goes on.
+/// The same in SRTP: anybody on the path can change the padding bit and the count, but authentication fails then (RFC
+/// 3711 §3.3): the packets are dropped, and the session continues.
 #[test]
 fn cve_2025_49140_padding_in_srtp_is_authenticated() {
     let mut sim = Simulation::new(97, Link::default());
@@ -541,7 +540,7 @@ fn cve_2025_49140_padding_in_srtp_is_authenticated() {
             }
         }
         sim.run_for(1);
-        // What was sent is on its way; the changed copy overtakes it.
+        // The original is in flight; the changed copy overtakes it.
         let media: Vec<Transmit> = sim.recorded();
         for sent in media
             .iter()
@@ -567,9 +566,9 @@ fn cve_2025_49140_padding_in_srtp_is_authenticated() {
     assert!(both_connected(&sim, a, b));
 }
 
-/// A relative of CVE-2023-49786: one alert in the clear, with the address of the other side as its source, in the
-/// middle of the handshake. Nothing vouches for it (RFC 6347 §4.1.2.7), so neither does a `close_notify` end the
-/// handshake, nor does the session end later for what was said before there were keys.
+/// Related to CVE-2023-49786: an unprotected alert with the spoofed address of the remote peer, in the middle of the
+/// handshake. It is not authenticated (RFC 6347 §4.1.2.7), so a `close_notify` does not end the handshake, nor the
+/// session later.
 #[test]
 fn alerts_in_the_clear_end_no_handshake() {
     for dtls in [DtlsVersion::V1_2, DtlsVersion::V1_3, DtlsVersion::Auto] {

@@ -55,7 +55,7 @@ fn every_reliability_mode_both_ways() {
     let (mut log_a, mut log_b) = (Log::of(&mut sim, a), Log::of(&mut sim, b));
     assert_eq!(log_b.opened.len(), configs.len());
     assert_eq!(log_b.remote.len(), configs.len());
-    // In the remote's announcement everything is as it was made.
+    // The remote announcement has all properties that it was created with.
     let theirs: Vec<ChannelId> = configs
         .iter()
         .map(|c| {
@@ -159,7 +159,7 @@ fn large_messages_and_the_limit_of_the_other_side() {
     assert!(binary(&Log::of(&mut sim, a), ca) == std::slice::from_ref(&big));
     assert_eq!(binary(&Log::of(&mut sim, b), cb), [big]);
 
-    // A peer that takes little, and one that takes anything.
+    // A peer with a small maximum message size, and one without a limit.
     for (announced, limit) in [("1000", 1_000), ("0", 2 << 20), ("1", 1)] {
         let mut sim = Simulation::new(4, Link::default());
         let a = sim.add(PeerConfig::default());
@@ -194,7 +194,7 @@ fn large_messages_and_the_limit_of_the_other_side() {
     }
 }
 
-/// For peers whose signaling the test carries: all candidates that wait, in both directions.
+/// For peers whose signaling is transferred by the test: passes all waiting candidates, in both directions.
 fn carry_candidates(sim: &mut Simulation, a: Node, b: Node) {
     for (from, to) in [(a, b), (b, a)] {
         let log = Log::of(sim, from);
@@ -208,7 +208,7 @@ fn carry_candidates(sim: &mut Simulation, a: Node, b: Node) {
     }
 }
 
-/// Refused, told when to try again, and in the end all is there once and in order.
+/// Refused, with an event when to retry; in the end everything has arrived once and in order.
 #[test]
 fn back_pressure_loses_nothing() {
     let limits = Limits::default();
@@ -283,20 +283,20 @@ fn the_low_event_comes_when_the_threshold_is_crossed() {
     assert_eq!(Log::of(&mut sim, a).low, [ca]);
     sim.run_for(5_000);
     assert!(Log::of(&mut sim, a).low.is_empty());
-    // 0, the default: when all is acknowledged.
+    // 0, the default: when everything is acknowledged.
     sim.with(a, |p, _| p.set_buffered_amount_low_threshold(ca, 0))
         .unwrap();
     send(&mut sim, a, ca, &[0; 10]);
     sim.run_for(1_000);
     assert_eq!(Log::of(&mut sim, a).low, [ca]);
-    // And not for a channel that is gone.
+    // And not for a closed channel.
     assert_eq!(
         sim.with(a, |p, _| p.set_buffered_amount_low_threshold(ca, 1)),
         Ok(())
     );
 }
 
-/// What was sent before `close` arrives before the channel closes, on a bad network, from either side.
+/// Data sent before `close` arrives before the channel closes, on a bad network, from either side.
 #[test]
 fn closing_sends_what_is_buffered() {
     for seed in 0..20 {
@@ -317,7 +317,7 @@ fn closing_sends_what_is_buffered() {
         assert_eq!(info.state, ChannelState::Closing);
         let more = sim.with(from, |p, now| p.send_text(out, "late", now));
         assert!(more.is_err());
-        // Twice is fine.
+        // Closing twice is allowed.
         sim.with(from, |p, now| p.close_data_channel(out, now))
             .unwrap();
         sim.run_for(120_000);
@@ -348,7 +348,7 @@ fn closing_sends_what_is_buffered() {
     }
 }
 
-/// Both sides close the same channel at once, with data under way both ways.
+/// Both sides close the same channel at once, with data in flight both ways.
 #[test]
 fn both_sides_close_at_once() {
     for seed in 0..20 {
@@ -375,7 +375,7 @@ fn both_sides_close_at_once() {
     }
 }
 
-/// Stream ids come back: hundreds of channels, one after the other, from both sides, with data.
+/// Stream ids are reused: hundreds of channels, one after the other, from both sides, with data.
 #[test]
 fn hundreds_of_channels_one_after_the_other() {
     for loss in [0.1] {
@@ -405,8 +405,8 @@ fn hundreds_of_channels_one_after_the_other() {
                 }
                 sim.run_for(50);
             }
-            // On a bad network the first attempt may meet a reset of the channel that had its stream id
-            // before; then it is opened anew, and the other side sees both.
+            // On a bad network the first attempt may collide with the reset of the channel that had its stream id
+            // before; it is then opened again, and the remote peer sees both.
             log.take(&mut sim, to);
             let theirs = *log
                 .opened
@@ -417,17 +417,17 @@ fn hundreds_of_channels_one_after_the_other() {
             let info = sim.with(from, |p, _| p.channel(ours)).expect("open");
             ids.insert(info.stream_id.expect("known when open"));
             send(&mut sim, from, ours, label.as_bytes());
-            // The announcement of the channel is none of the application's bytes.
+            // The announcement of the channel does not count as the application's bytes.
             assert_eq!(sim.peer(from).buffered_amount(ours), label.len());
             assert_eq!(sim.peer(from).total_buffered_amount(), label.len());
-            // Closed by the one, then by the other.
+            // Closed by one side, then by the other.
             let closer = if n % 2 == 0 {
                 (from, ours)
             } else {
                 (to, theirs)
             };
             if n % 2 == 1 {
-                // What is under way when the receiver closes is lost; so it waits.
+                // Data in flight when the receiver closes is lost; so it waits.
                 sim.run_until(30_000, |sim| sim.peer(from).total_buffered_amount() == 0);
                 sim.run_for(100);
             }
@@ -545,7 +545,7 @@ fn negotiated_ids_on_both_sides() {
     }
 }
 
-/// Made while connected, one side a moment after the other, which has sent already.
+/// Created while connected, one side a moment after the other, which has sent already.
 #[test]
 fn a_negotiated_id_made_later_than_the_first_message() {
     let mut sim = Simulation::new(10, Link::default());
@@ -616,7 +616,7 @@ fn what_cannot_be_made_is_refused() {
         refused(ChannelConfig::new("").negotiated(65_535)),
         PeerError::BadChannel(_)
     ));
-    // A label at the limit arrives whole; one that the core could not hold is refused whatever is allowed.
+    // A label at the limit arrives whole; one too large for the core is always refused.
     let mut limits = Limits::default();
     limits.max_label_size = 100_000;
     let config = PeerConfig::default().limits(limits);
@@ -639,7 +639,7 @@ fn what_cannot_be_made_is_refused() {
 
 #[test]
 fn closed_before_it_opens() {
-    // Before negotiation, while the offer is out, and while the association comes up.
+    // Before negotiation, with a pending offer, and while the association is established.
     for wait in [0, 1, 6, 12, 20, 40, 60, 80, 100, 120, 140] {
         let mut sim = Simulation::new(14, Link::default());
         let (a, b) = sim.pair();
@@ -665,7 +665,7 @@ fn closed_before_it_opens() {
             "after {wait} ms: {:?}",
             Log::of(&mut sim, b)
         );
-        // The first of all, the one that carried the offer.
+        // The very first one, which caused the offer.
         let mut sim = Simulation::new(15, Link::default());
         let (a, b) = sim.pair();
         let first = create(&mut sim, a, ChannelConfig::new("first"));
@@ -705,7 +705,7 @@ fn too_many_channels_from_the_other_side() {
             ..
         })
     ));
-    // What is there works; and room that is made is used.
+    // Existing channels work; and freed places can be used.
     let left: Vec<ChannelId> = made
         .iter()
         .copied()
@@ -752,7 +752,7 @@ fn calls_on_channels_that_are_not_there() {
     });
 }
 
-/// RFC 3758: a message without a lifetime is sent once; the core would give it up before that.
+/// RFC 3758: a message without a lifetime is sent once; the core would drop it before that.
 #[test]
 fn a_lifetime_of_nothing_sends_once() {
     for ordered in [true, false] {
@@ -773,7 +773,7 @@ fn a_lifetime_of_nothing_sends_once() {
         let theirs = sim.peer(b).channels()[0];
         let heard = Log::of(&mut sim, b);
         assert_eq!(heard.messages.values().map(Vec::len).sum::<usize>(), 20);
-        // And back: the other side's channel has the same promise.
+        // And in the other direction: the remote peer's channel has the same reliability.
         sim.with(b, |p, now| p.send_text(theirs, "back", now))
             .expect("open");
         sim.run_for(1000);

@@ -1,4 +1,4 @@
-//! ICE checks as others make them: without what they should have, and with more than anybody here knows.
+//! ICE checks as other implementations send them: with required attributes missing, and with unknown ones.
 
 use looprtc::proto::net::Transmit;
 use looprtc::proto::peer::{ChannelConfig, IceCandidateInit, PeerConfig};
@@ -40,7 +40,7 @@ impl Session {
         ShortTermCredentials::new(self.attribute(self.to, "ice-pwd")).make_key()
     }
 
-    /// Sends a check with the right password and these attributes; the answers.
+    /// Sends a check with the right password and these attributes; returns the responses.
     fn check(&mut self, priority: bool, unknown: &[u16]) -> Vec<Transmit> {
         let mut check = Message::builder_request(BINDING, MessageWriteVec::new());
         let username = format!(
@@ -90,7 +90,7 @@ fn a_check_without_priority_is_answered() {
 #[test]
 fn an_attribute_that_nobody_knows_is_named() {
     let mut session = Session::new();
-    // Above 0x8000 it may be passed over.
+    // Unknown attributes above 0x8000 may be ignored.
     let answers = session.check(true, &[0x8777]);
     let answer = Message::from_bytes(&answers[0].contents).expect("STUN");
     assert!(answer.has_class(turn_types::stun::message::MessageClass::Success));
@@ -116,7 +116,7 @@ fn errors_about_attributes_are_few() {
     let mut answered = 0;
     let mut bytes = 0;
     for _ in 0..100 {
-        // The clock stands almost still: 50 ms each.
+        // Time hardly advances: 50 ms each.
         let answers = session.check(true, &(0x4000..0x4080).collect::<Vec<_>>());
         answered += answers.len();
         bytes += answers.iter().map(|t| t.contents.len()).sum::<usize>();
@@ -125,7 +125,7 @@ fn errors_about_attributes_are_few() {
     assert!(bytes <= 100 * answered, "{bytes} in {answered}");
 }
 
-/// A description may not make us speak to our own machine, to many at once, or to nobody.
+/// A description cannot make us send to our own machine, to many addresses at once, or to nobody.
 #[test]
 fn addresses_of_no_peer_are_not_checked() {
     for (loopback, take, used) in [
@@ -167,7 +167,7 @@ fn addresses_of_no_peer_are_not_checked() {
     }
 }
 
-/// Without the password nothing is said.
+/// Without the password there is no response.
 #[test]
 fn strangers_get_no_error() {
     let mut session = Session::new();

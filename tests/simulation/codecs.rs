@@ -1,4 +1,4 @@
-//! Which codecs are agreed upon: rules of each, and what real peers offer.
+//! Codec negotiation: the rules of each codec, and offers of real peers.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use looprtc::proto::peer::{
     Codec, Codecs, MediaKind, Peer, PeerConfig, SdpType, SessionDescription, TransceiverConfig,
 };
 
-/// What comes of this offer: the codecs agreed upon for each m-line, and our answer.
+/// Returns the result of this offer: the negotiated codecs of each m-line, and our answer.
 fn answer(offer: &str, known: &[Codec]) -> (Vec<Vec<String>>, String) {
     let now = Instant::now();
     let config = PeerConfig::default().codecs(Codecs::only(known.to_vec()));
@@ -43,7 +43,7 @@ fn offer(kind: &str, formats: &[(u8, &str, &str)]) -> String {
     sdp
 }
 
-/// The one format that is agreed upon of this one offered; empty for none.
+/// Returns the negotiated format for this single offered one; empty for none.
 fn one(kind: &str, codec: Codec, encoding: &str, fmtp: &str) -> String {
     let (lines, _) = answer(&offer(kind, &[(97, encoding, fmtp)]), &[codec]);
     lines.concat().concat()
@@ -53,7 +53,7 @@ fn one(kind: &str, codec: Codec, encoding: &str, fmtp: &str) -> String {
 fn h264_has_one_profile_and_one_mode_on_both_sides() {
     // RFC 6184 §8.2.2: profile and packetization mode are the same on both sides; levels may differ.
     let cases = [
-        // Nothing said is baseline, one NAL unit a packet.
+        // Without parameters it is baseline, one NAL unit per packet.
         ("", "0", "42001f"),
         ("packetization-mode=1", "1", "42001f"),
         ("profile-level-id=42e01f", "0", "42e01f"),
@@ -67,7 +67,7 @@ fn h264_has_one_profile_and_one_mode_on_both_sides() {
             "1",
             "42e01f",
         ),
-        // Constrained baseline in its other spelling, as GStreamer's.
+        // Constrained baseline in another spelling, as in GStreamer's offers.
         (
             "packetization-mode=1;profile-level-id=42c00d",
             "1",
@@ -89,7 +89,7 @@ fn h264_has_one_profile_and_one_mode_on_both_sides() {
             "1",
             "64001f",
         ),
-        // Constrained high: our high does without what it forbids. The answer repeats it.
+        // Constrained high: our high profile includes it. The answer repeats it.
         (
             "packetization-mode=1;profile-level-id=640c1f",
             "1",
@@ -106,7 +106,7 @@ fn h264_has_one_profile_and_one_mode_on_both_sides() {
             "{fmtp}"
         );
     }
-    // Interleaved mode and High 4:4:4 are not known here.
+    // Interleaved mode and High 4:4:4 are not supported.
     for fmtp in [
         "packetization-mode=2;profile-level-id=42e01f",
         "packetization-mode=1;profile-level-id=f4001f",
@@ -143,7 +143,7 @@ fn profiles_of_the_other_codecs() {
             "level-idx=5;profile=0;tier=0",
             "AV1/90000",
         ),
-        // A level is each side's own; a profile is not.
+        // Each side has a level of its own; the profile is common.
         (
             Codec::Av1,
             "AV1/90000",
@@ -325,7 +325,7 @@ fn stereo_is_said_when_it_is_wanted() {
     }
 }
 
-/// RFC 9143 §10.1.2: m-lines that are bundled share their payload types. The core panics where one means two things.
+/// RFC 9143 §10.1.2: bundled m-lines share their payload types. The core panics if one has two meanings.
 #[test]
 fn a_payload_type_means_one_thing() {
     let now = Instant::now();

@@ -1,4 +1,4 @@
-//! What the simulated tests have in common.
+//! Helpers for the simulated tests.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use looprtc::proto::peer::{
 };
 use looprtc::testing::{Node, Simulation};
 
-/// Simulated milliseconds that any connection may take to come up, however bad the network. At 20 % loss it
-/// is SCTP that takes long, rarely: it sends INIT and COOKIE ECHO again after 3, 6, 12, 24, … 60 s.
+/// Maximum simulated time for establishing a connection on any network, in milliseconds. With 20 % loss SCTP
+/// occasionally takes long: it retransmits INIT and COOKIE ECHO after 3, 6, 12, 24, … 60 s.
 pub const PATIENCE: u64 = 600_000;
 
 pub fn create(sim: &mut Simulation, node: Node, config: ChannelConfig) -> ChannelId {
@@ -34,7 +34,7 @@ pub fn connected(sim: &mut Simulation, a: Node, b: Node) {
     );
 }
 
-/// A connected pair with one channel `data`, open on both sides, and all events so far taken.
+/// A connected pair with one channel `data`, open on both sides, and all events taken.
 pub fn pair_with_channel(sim: &mut Simulation, a: Node, b: Node) -> (ChannelId, ChannelId) {
     let ours = create(sim, a, ChannelConfig::new("data"));
     connected(sim, a, b);
@@ -51,7 +51,7 @@ pub fn pair_with_channel(sim: &mut Simulation, a: Node, b: Node) -> (ChannelId, 
     panic!("no channel: {log_a:?} {log_b:?}");
 }
 
-/// What a peer has said, sorted.
+/// Events of a peer, by kind.
 #[derive(Debug, Default)]
 pub struct Log {
     pub messages: HashMap<ChannelId, Vec<Message>>,
@@ -62,12 +62,12 @@ pub struct Log {
     pub states: Vec<ConnectionState>,
     pub negotiation_needed: usize,
     pub errors: Vec<String>,
-    /// Everything, in order.
+    /// All events, in order.
     pub all: Vec<PeerEvent>,
 }
 
 impl Log {
-    /// Takes all events that wait.
+    /// Takes all queued events.
     pub fn take(&mut self, sim: &mut Simulation, node: Node) {
         while let Some(event) = sim.next_event(node) {
             match &event {
@@ -99,7 +99,7 @@ impl Log {
     }
 }
 
-/// As of somebody who announces no SSRCs and sends no MIDs.
+/// As sent by an implementation that announces no SSRCs and sends no MIDs.
 pub fn without_names_of_streams(mut description: SessionDescription) -> SessionDescription {
     let is_kept = |l: &&str| !l.starts_with("a=ssrc") && !l.contains("hdrext:sdes:mid");
     let lines: Vec<&str> = description.sdp.lines().filter(is_kept).collect();

@@ -1,4 +1,4 @@
-//! What silence means, what brings a connection back, and what is left when it is gone.
+//! Effects of silence, recovery of connections, and cleanup after their end.
 
 use looprtc::proto::peer::{
     ChannelConfig, ChannelId, ConnectionState, IceConnectionState, Input, Limits, Output, Peer,
@@ -26,7 +26,7 @@ fn an_idle_connection_stays_up_on_a_bad_network() {
             "seed {seed} after {seconds} s: {:?}",
             Log::of(&mut sim, a).errors
         );
-        // Idle costs next to nothing.
+        // An idle connection costs almost nothing.
         for node in [a, b] {
             let per_second = sim.timeouts(node) / seconds;
             assert!(per_second < 10, "{per_second} timeouts a second when idle");
@@ -34,7 +34,7 @@ fn an_idle_connection_stays_up_on_a_bad_network() {
     }
 }
 
-/// When a peer entered each state, in milliseconds after `from`.
+/// Returns when a peer entered each state, in milliseconds after `from`.
 fn times(sim: &mut Simulation, node: Node, from: u64, wanted: &[C], patience: u64) -> Vec<u64> {
     let mut at = vec![];
     for state_wanted in wanted {
@@ -73,7 +73,7 @@ fn a_peer_that_vanishes_is_noticed_at_the_configured_times() {
             200_000,
         );
         for (got, at) in got.iter().zip(at) {
-            // What was heard last was heard up to a keepalive before.
+            // The last packet was received up to one keepalive interval earlier.
             assert!(
                 (at.saturating_sub(2_100)..=at + 100).contains(got),
                 "{got} for {at}"
@@ -87,7 +87,7 @@ fn a_peer_that_vanishes_is_noticed_at_the_configured_times() {
     }
 }
 
-/// A closed peer holds nothing and wants nothing.
+/// A closed peer holds no memory and has no deadline.
 fn assert_freed(sim: &mut Simulation, node: Node) {
     let now = sim.now();
     let peer = sim.peer(node);
@@ -178,7 +178,7 @@ fn is_stun(contents: &[u8]) -> bool {
     contents[0] < 4
 }
 
-/// RFC 7675: data that comes is no consent to send.
+/// RFC 7675: received data is no consent to send.
 #[test]
 fn consent_is_lost_although_data_comes() {
     let mut sim = Simulation::new(4, Link::default());
@@ -198,7 +198,7 @@ fn consent_is_lost_although_data_comes() {
     assert!((27_000..=31_000).contains(&after), "{after} ms");
     let log = Log::of(&mut sim, a);
     assert!(log.on(ca).len() > 100);
-    // From here on nothing but checks goes there.
+    // From here on only checks are sent to that address.
     sim.record();
     let _ = sim.with(a, |p, now| p.send_text(ca, "no", now));
     sim.run_for(5_000);
@@ -256,7 +256,7 @@ fn closing_is_heard_by_the_other_side_and_frees_both() {
         assert_eq!(log.states.last(), Some(&C::Closed));
         assert_freed(&mut sim, other);
     }
-    // Before anything was negotiated, and in the middle of connecting.
+    // Before negotiation, and during connection establishment.
     for wait in [0, 5, 20, 40, 60] {
         let mut sim = Simulation::new(8, Link::default());
         let (a, b) = sim.pair();
@@ -273,7 +273,7 @@ fn closing_is_heard_by_the_other_side_and_frees_both() {
     }
 }
 
-/// A drain that is over its bound closes that peer, with an error, and no other.
+/// A drain that exceeds its bound closes that peer with an error, and no other.
 #[test]
 fn a_drain_over_its_bound_closes_the_peer() {
     let mut limits = Limits::default();
@@ -296,7 +296,7 @@ fn a_drain_over_its_bound_closes_the_peer() {
     assert_freed(&mut sim, b);
 }
 
-/// Whatever order the clock of the caller takes, and however often it asks.
+/// For any order of the caller's times, and any number of calls.
 #[test]
 fn time_that_stands_still_or_goes_back() {
     let mut sim = Simulation::new(10, Link::default());

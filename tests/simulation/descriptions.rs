@@ -1,5 +1,5 @@
-//! Descriptions of other makes: mids of any form, kinds of media that nobody here knows, and what becomes of them in a
-//! session that goes on.
+//! Descriptions of other implementations: mids of any form, unknown kinds of media, and their effects on a session that
+//! continues.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use looprtc::testing::{Link, Node, Simulation};
 
 use crate::common::connected;
 
-/// Makes another text of a description's.
+/// Transforms the text of a description.
 fn changed(
     mut description: SessionDescription,
     from: &[String],
@@ -60,8 +60,8 @@ fn pass_candidates(sim: &mut Simulation, from: Node, to: Node, sdp_mid: &str) ->
     remote
 }
 
-/// Mids that the core cannot name (RFC 8866 has any token): the application, candidates and descriptions have them as
-/// they are, media flows both ways, and it goes on after a renegotiation that the other side begins.
+/// Mids that the core cannot represent (RFC 8866 allows any token): the application, candidates and descriptions use
+/// them unchanged, media flows in both directions, and continues after a renegotiation started by the remote peer.
 #[test]
 fn mids_of_any_form_are_everywhere_what_they_are_on_the_wire() {
     let long = [
@@ -139,7 +139,7 @@ fn mids_of_any_form_are_everywhere_what_they_are_on_the_wire() {
         assert!(got.iter().flatten().all(|frames| *frames > 40), "{got:?}");
     };
     talk(&mut sim, 0);
-    // The side with the other names offers: its m-lines have the mids of the wire.
+    // The side with the unusual names offers: its m-lines have the mids on the wire.
     let offer = sim.with(b, |p, now| {
         p.restart_ice(now)?;
         p.negotiate(now)
@@ -155,8 +155,8 @@ fn mids_of_any_form_are_everywhere_what_they_are_on_the_wire() {
     talk(&mut sim, 50);
 }
 
-/// M-lines that nobody here can use keep their places for the whole session: in answers, and in our own offers, where
-/// what is new stands behind them.
+/// Unusable m-lines keep their places for the whole session: in answers, and in our own offers, where new m-lines
+/// follow them.
 #[test]
 fn unknown_m_lines_keep_their_places() {
     let mut sim = Simulation::new(52, Link::default());
@@ -195,7 +195,7 @@ fn unknown_m_lines_keep_their_places() {
         "{}",
         answer.sdp
     );
-    // Offered again they are answered again.
+    // Offered again, they are answered again.
     let again = sim
         .with(b, |p, now| p.receive(offer.clone(), now))
         .unwrap()
@@ -213,7 +213,7 @@ fn unknown_m_lines_keep_their_places() {
         lines[2].starts_with("video 9 ") && lines[3].starts_with("audio 9 "),
         "{lines:?}"
     );
-    // Ours are bundled, under the names that both know; what is rejected is not.
+    // Ours are bundled, under the names known to both; rejected ones are not.
     let new = mids(&ours).remove(3);
     assert!(
         ours.sdp
@@ -223,7 +223,7 @@ fn unknown_m_lines_keep_their_places() {
     );
 }
 
-/// An answer that has not chosen who begins DTLS, or that does not fit otherwise, is refused, and the offer stands.
+/// An answer that has not chosen the DTLS role, or is invalid otherwise, is refused, and the offer stays pending.
 #[test]
 fn answers_that_do_not_fit_are_refused() {
     let mut sim = Simulation::new(53, Link::default());
@@ -268,7 +268,7 @@ fn answers_that_do_not_fit_are_refused() {
     connected(&mut sim, a, b);
 }
 
-/// The core panics over a check from a user fragment that is too long. It is refused before, wherever it comes from.
+/// The core panics on a check with a too long ufrag. It is refused before, wherever it comes from.
 #[test]
 fn user_fragments_that_are_too_long_are_refused() {
     let long = |length: usize| "u".repeat(length);
@@ -308,7 +308,7 @@ fn user_fragments_that_are_too_long_are_refused() {
         };
         let taken = sim.with(a, |p, now| p.receive(with_ufrag(answer), now));
         assert_eq!(taken.is_ok(), is_fine, "{taken:?}");
-        // Checks go out, and nobody panics.
+        // Checks are sent, and nothing panics.
         sim.run_for(3000);
     }
 }

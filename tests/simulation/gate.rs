@@ -1,4 +1,4 @@
-//! Nothing from an address that ICE has not validated reaches DTLS, SRTP or SCTP, and what does reach them
+//! Datagrams from an address that ICE has not validated never reach DTLS, SRTP or SCTP, and those that do reach them
 //! cannot end a session.
 
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ fn third() -> SocketAddr {
     THIRD.parse().unwrap()
 }
 
-/// All that a connection sends while it comes up and talks.
+/// Returns everything that a connection sends during establishment and afterwards.
 fn captured(dtls: DtlsVersion) -> Vec<Transmit> {
     let mut sim = Simulation::new(77, Link::default());
     sim.record();
@@ -31,7 +31,7 @@ fn captured(dtls: DtlsVersion) -> Vec<Transmit> {
     sim.recorded()
 }
 
-/// Datagrams an attacker could send: real ones of another session, and junk of every class (RFC 7983).
+/// Datagrams that an attacker could send: real ones of another session, and junk of every class (RFC 7983).
 fn forgeries(dtls: DtlsVersion) -> Vec<Vec<u8>> {
     let session = captured(dtls);
     let hello = session
@@ -79,14 +79,14 @@ fn forged_datagrams_from_a_third_address() {
         let config = PeerConfig::default().dtls(dtls);
         let (a, b) = sim.pair_with(config.clone(), config);
         create(&mut sim, a, ChannelConfig::new("x"));
-        // During the whole of connecting, then during the session.
+        // During the whole establishment, then during the session.
         let mut sent = 0;
         for round in 0..400 {
             for to in [a, b] {
                 for n in 0..3 {
                     let forged = &forgeries[(round * 3 + n) % forgeries.len()];
                     sim.forge(third(), to, forged.clone());
-                    // The hello above all.
+                    // Above all the ClientHello.
                     sim.forge(third(), to, forgeries[0].clone());
                     sent += 2;
                 }
@@ -109,7 +109,7 @@ fn forged_datagrams_from_a_third_address() {
     }
 }
 
-/// The same from the address that is validated: the source of a datagram proves nothing.
+/// The same with the validated source address, which can be spoofed.
 #[test]
 fn forged_datagrams_from_the_validated_address() {
     for dtls in [DtlsVersion::V1_2, DtlsVersion::Auto] {
@@ -133,11 +133,11 @@ fn forged_datagrams_from_the_validated_address() {
     }
 }
 
-/// And in the middle of the handshake: it may take longer, but comes about.
+/// And during the handshake: it may take longer, but succeeds.
 #[test]
 fn junk_from_the_validated_address_during_the_handshake() {
     for dtls in [DtlsVersion::V1_2, DtlsVersion::Auto] {
-        // What is not a handshake message in the clear: those could be anything, RFC 6347 §4.1.2.7.
+        // Except for unprotected handshake messages: those could have any effect, RFC 6347 §4.1.2.7.
         let forgeries: Vec<Vec<u8>> = forgeries(dtls)
             .into_iter()
             .filter(|f| ![20, 21, 22].contains(&f[0]))
@@ -159,7 +159,7 @@ fn junk_from_the_validated_address_during_the_handshake() {
     }
 }
 
-/// STUN of another session, so with a wrong password, and with the right user name but no integrity.
+/// STUN messages of another session, with a wrong password, and with the right user name but no integrity.
 #[test]
 fn stun_with_a_wrong_password() {
     let mut sim = Simulation::new(4, Link::default());
@@ -192,9 +192,9 @@ fn stun_with_a_wrong_password() {
     talk(&mut sim, a, b);
 }
 
-/// Somebody on the path sends valid requests again from an address of its own. The integrity is right, so
-/// the address counts as validated, as an address that a NAT has changed would; but the session goes on
-/// where it was, and DTLS lets nothing of it in.
+/// An attacker on the path replays valid requests from an address of its own. The integrity is valid, so the address
+/// counts as validated, like one that a NAT has changed; but the session keeps its path, and DTLS accepts nothing from
+/// the attacker.
 #[test]
 fn replayed_stun_from_another_address() {
     let mut sim = Simulation::new(5, Link::default());
@@ -222,13 +222,13 @@ fn replayed_stun_from_another_address() {
     assert_eq!(sim.peer(b).stats().path, path, "data goes where it went");
     let astray = |t: &&Transmit| t.destination == third() && t.contents[0] > 3;
     assert_eq!(sim.recorded().iter().filter(astray).count(), 0);
-    // Now that it is validated: junk of all classes from there.
+    // Now that it is validated: junk of all classes from that address.
     for forged in forgeries(DtlsVersion::V1_2) {
         sim.forge(third(), b, forged);
     }
     sim.run_for(40_000);
     talk(&mut sim, a, b);
-    // And it does not keep a dead session alive for long: consent needs answers to our own checks.
+    // And it does not keep a dead session alive for long: consent needs responses to our own checks.
     sim.unplug(a, true);
     for _ in 0..60 {
         for request in &requests {
@@ -239,8 +239,8 @@ fn replayed_stun_from_another_address() {
     assert_eq!(state(&sim, b), ConnectionState::Failed);
 }
 
-/// Streams that no description names are found by their payload type, a few of them. Packets that anybody could have
-/// written, from the validated address, take none of those places: only what SRTP vouches for does.
+/// Streams that no description announces are assigned by payload type, a limited number of them. Packets that anybody
+/// could have forged, from the validated address, do not use up these places: only packets authenticated by SRTP do.
 #[test]
 fn forged_streams_take_no_places() {
     let mut sim = Simulation::new(83, Link::default());
@@ -271,7 +271,7 @@ fn forged_streams_take_no_places() {
     connected(&mut sim, a, b);
     let from = sim.address(a);
     for n in 0..100u8 {
-        // RTP of another SSRC each time (RFC 3550 §5.1), and a tag that is none.
+        // RTP of another SSRC each time (RFC 3550 §5.1), with an invalid tag.
         let header = [0x80, payload_type, 0, n, 0, 0, 0, n, 9, 9, 9, n];
         sim.forge(from, b, [&header[..], &[n; 60]].concat());
         sim.run_for(5);
@@ -289,9 +289,9 @@ fn forged_streams_take_no_places() {
     assert!(frames >= 19, "{frames} frames came");
 }
 
-/// Once DTLS 1.3 is connected it has no use for anything in the clear. Hellos with other message numbers, and messages
-/// that are never in the clear, from the validated address: they stayed in the core's queue, and thirty records later
-/// nothing came through any more.
+/// Once connected, DTLS 1.3 needs no unprotected records. Hellos with other message numbers, and messages that are
+/// never unprotected, from the validated address, used to stay in the core's queue, and after thirty of them nothing
+/// got through any more.
 #[test]
 fn forged_handshake_messages_in_the_clear_stop_no_session() {
     for kind in [1, 2, 8, 11, 20, 24] {

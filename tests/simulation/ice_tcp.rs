@@ -30,7 +30,7 @@ fn link(seed: u64) -> Link {
     }
 }
 
-/// Two peers between whom no UDP passes.
+/// Two peers between which no UDP passes.
 fn pair(seed: u64, link: Link, kinds: [Option<NatKind>; 2], tcp: [IceTcp; 2]) -> Met {
     let mut sim = Simulation::new(seed, link);
     sim.set_filter(|transmit| transmit.protocol != Protocol::Udp);
@@ -55,7 +55,7 @@ struct Met {
 }
 
 impl Met {
-    /// Sends so many from each side; all come, once and in order.
+    /// Sends this many messages from each side; all arrive, once and in order.
     fn talk(&mut self, channels: [ChannelId; 2], count: usize) {
         let text = |n: usize| format!("message {n}");
         for n in 0..count {
@@ -93,7 +93,7 @@ impl Met {
     }
 }
 
-/// Who may meet: somebody has to be let in.
+/// The pairs that can connect: one side must accept connections.
 const PAIRS: [[Option<NatKind>; 2]; 6] = [
     [None, None],
     [None, Some(NatKind::UdpBlocked)],
@@ -118,7 +118,7 @@ fn behind_nats_of_every_kind() {
                 let is_nat = remote.ip().to_string().starts_with("203.0.113.");
                 assert_eq!(is_nat, kinds[1 - side].is_some(), "seed {seed} {kinds:?}");
             }
-            // No busy loop: what wakes peers in a quiet time can be counted.
+            // No busy loop: the number of wakeups in a quiet time is limited.
             let before = met.nodes.map(|n| met.sim.timeouts(n));
             met.sim.run_for(10_000);
             for (node, before) in met.nodes.into_iter().zip(before) {
@@ -159,7 +159,7 @@ fn where_nobody_is_let_in_they_do_not_meet() {
     }
 }
 
-/// Also where each side plays only one part of it.
+/// Also if each side plays only one role.
 #[test]
 fn one_connects_and_the_other_is_connected_to() {
     for tcp in [
@@ -193,7 +193,8 @@ fn what_the_server_has_seen_is_signalled() {
     assert!(line.ends_with(end), "{line}");
 }
 
-/// An outage that connections outlast, one that they do not, another address, a sleep, and restarts: no message is lost.
+/// An outage that connections survive, one that they do not, another address, a suspend, and restarts: no message is
+/// lost.
 #[test]
 fn a_session_goes_on() {
     for seed in seeds(6) {

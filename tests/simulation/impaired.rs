@@ -1,4 +1,4 @@
-//! Video over bad networks: what freezes, and how late it is. The tables of docs/media.md.
+//! Video over bad networks: freezes and delays. Generates the tables of docs/media.md.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use looprtc::testing::{Link, Rng, Simulation};
 
 use crate::common::connected;
 
-/// No picture for so long is a freeze.
+/// A gap this long between frames is a freeze.
 const FREEZE: Duration = Duration::from_millis(200);
 
-/// Until a player knows its network: not counted.
+/// Initial time that is not counted, while a player adapts to the network.
 const SETTLING: usize = 150;
 
 const INTERVAL: Duration = Duration::from_millis(33);
@@ -26,12 +26,12 @@ struct Outcome {
     freezes: usize,
     frozen: Duration,
     longest: Duration,
-    /// From writing to giving out, on average.
+    /// Average time from writing to delivery.
     delay: Duration,
     keyframes: usize,
 }
 
-/// `frames` frames of 1 to 6 packets, 30 a second, to a peer with a jitter buffer or without.
+/// Sends `frames` frames of 1 to 6 packets, 30 per second, to a peer with or without a jitter buffer.
 fn play(seed: u64, link: Link, frames: usize, buffered: bool) -> Outcome {
     let mut sim = Simulation::new(seed, link);
     let mut rng = Rng::new(seed);
@@ -51,12 +51,12 @@ fn play(seed: u64, link: Link, frames: usize, buffered: bool) -> Outcome {
     let mut wants_key = true;
     let mut decodable = false;
     let mut late = Duration::ZERO;
-    // The last second is only waited for.
+    // The last second is only for delivery.
     for n in 0..frames + 30 {
         if n < frames {
             let size = 600 + rng.below(6000) as usize;
             let mut data = vec![rng.next_u64() as u8; size];
-            // The first bit tells VP8 whether it is a keyframe; the number is ours.
+            // VP8 reads the first bit to detect keyframes; the number is ours.
             data[0] = u8::from(!wants_key);
             data[4..8].copy_from_slice(&(n as u32).to_be_bytes());
             outcome.keyframes += usize::from(std::mem::take(&mut wants_key));

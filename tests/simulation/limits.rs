@@ -1,5 +1,5 @@
-//! Limits of a peer that no other test meets: what is beyond them, and that the session goes on.
-//! `docs/limits.md` has the table of all.
+//! Limits of a peer that no other test covers: excess input is refused, and the session continues. `docs/limits.md` has
+//! the table of all limits.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn limits(change: impl FnOnce(&mut Limits)) -> PeerConfig {
     PeerConfig::default().limits(limits)
 }
 
-/// `max_remote_candidates`: more than that in one generation are counted and not used; a new one begins anew.
+/// `max_remote_candidates`: further ones in a generation are counted and ignored; a new generation starts over.
 #[test]
 fn remote_candidates_of_one_generation() {
     let mut sim = Simulation::new(31, Link::default());
@@ -38,7 +38,7 @@ fn remote_candidates_of_one_generation() {
             after.over_limit - before.over_limit,
         )
     };
-    // The real ones of the other side were taken before.
+    // The real ones of the remote peer were accepted before.
     let (applied, over) = flood(&mut sim);
     assert!((1..20).contains(&applied), "{applied}");
     assert_eq!(applied + over, 50);
@@ -50,7 +50,7 @@ fn remote_candidates_of_one_generation() {
     assert!(applied > 0, "there is room in the next generation");
 }
 
-/// Remote candidates behind names: 32 wait to be looked up, more are of no use.
+/// Remote candidates with host names: 32 wait to be resolved, further ones are dropped.
 #[test]
 fn names_that_wait_to_be_resolved() {
     let mut sim = Simulation::new(32, Link::default());
@@ -97,7 +97,7 @@ fn m_lines() {
     assert!(is_limit(&refused), "{refused}");
 }
 
-/// `max_frame_size`, and that what is refused takes nothing along.
+/// `max_frame_size`; a refused frame has no side effects.
 #[test]
 fn frames_that_are_sent() {
     let mut sim = Simulation::new(35, Link::default());
@@ -138,8 +138,8 @@ fn size_of_a_description() {
     }
 }
 
-/// Two peers, the first of which has been told that the second takes messages of any size (RFC 8841 §6), or does
-/// as if it had; and a channel from the one to the other.
+/// Two peers, the first of which was told that the second accepts messages of any size (RFC 8841 §6), or behaves as if
+/// it had been; and a channel from the one to the other.
 fn one_that_sends_what_it_likes(seed: u64) -> (Simulation, [Node; 2], [ChannelId; 2]) {
     let mut sim = Simulation::new(seed, Link::default());
     let (a, b) = (
@@ -171,9 +171,8 @@ fn one_that_sends_what_it_likes(seed: u64) -> (Simulation, [Node; 2], [ChannelId
     (sim, [a, b], [channel, log.opened[0]])
 }
 
-/// [`MAX_RECEIVE_MESSAGE`]: a peer that does not keep to what we announced. The bytes of its message are not
-/// gathered without end, nothing of it is given out, and that session is over: a part of a reliable stream cannot be
-/// left out.
+/// [`MAX_RECEIVE_MESSAGE`]: a peer that ignores our announced limit. Its message does not accumulate without bound,
+/// nothing of it is delivered, and the session ends: a part of a reliable stream cannot be left out.
 #[test]
 fn a_message_larger_than_was_announced() {
     for (size, fits) in [
@@ -191,8 +190,8 @@ fn a_message_larger_than_was_announced() {
     }
 }
 
-/// What is larger than can be held for sending is refused at once, also by who may send anything: accepted, it
-/// would wait for ever.
+/// A message larger than the send buffer is refused at once, even if the remote peer has no limit: it would wait
+/// forever.
 #[test]
 fn messages_that_can_never_be_sent() {
     let (mut sim, [a, _], [ours, _]) = one_that_sends_what_it_likes(38);
@@ -207,7 +206,7 @@ fn messages_that_can_never_be_sent() {
         })
     );
     assert_eq!(sim.peer(a).total_buffered_amount(), 0);
-    // One at the limit goes on its way.
+    // One at the limit is sent.
     sim.record();
     let taken = sim.with(a, |p, now| p.send_binary(ours, &vec![7; limit], now));
     assert_eq!(taken, Ok(()));
@@ -216,7 +215,7 @@ fn messages_that_can_never_be_sent() {
     assert!(sent > 4_000, "{sent}");
 }
 
-/// The page of limits: every test it names is there, and every setting `max_…` has its line.
+/// docs/limits.md: every test it names exists, and every setting `max_…` has a row.
 #[test]
 fn the_tables_are_true() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -59,7 +59,7 @@ impl Kind {
     }
 }
 
-/// Message `n` of a channel: its number, and bytes that follow from it.
+/// Message `n` of a channel: its number, and bytes derived from it.
 fn message(label: &str, n: u32) -> Vec<u8> {
     let mut rng = Rng::new(label.bytes().fold(u64::from(n), |h, b| {
         h.wrapping_mul(31).wrapping_add(u64::from(b))
@@ -90,7 +90,7 @@ struct Run {
     simulated_ms: u64,
 }
 
-/// One seed: everything about it follows from it.
+/// One seed: it determines everything about the run.
 fn run(seed: u64) -> Run {
     let mut rng = Rng::new(seed ^ 0x51_AB);
     let mut sim = Simulation::new(seed, link(&mut rng));
@@ -98,7 +98,7 @@ fn run(seed: u64) -> Run {
     let dtls = [DtlsVersion::Auto, DtlsVersion::V1_2][rng.below(2) as usize];
     let config = PeerConfig::default().dtls(dtls);
     let (a, b) = sim.pair_with(config.clone(), config);
-    // Both, in half of the runs at once (their offers cross), else one after the other.
+    // In half of the runs both at once (their offers collide), otherwise one after the other.
     let mut made = [vec![], vec![]];
     for (side, node) in [a, b].into_iter().enumerate() {
         for kind in KINDS {
@@ -137,7 +137,7 @@ fn run(seed: u64) -> Run {
             .all(|n| sim.peer(*n).total_buffered_amount() == 0)
     };
     assert!(sim.run_until(PATIENCE, done), "data stuck");
-    // Acknowledged is not yet read in order; and what was given up has its last chance.
+    // Acknowledged data may not have been read in order yet; and abandoned messages have a last chance.
     sim.run_for(20_000);
     take(&mut sim, [a, b], &mut logs);
     for (side, node) in [a, b].into_iter().enumerate() {
@@ -162,7 +162,7 @@ fn take(sim: &mut Simulation, nodes: [Node; 2], logs: &mut [Log; 2]) {
     }
 }
 
-/// What came on one channel against what was sent on it.
+/// Compares the messages received on one channel with those sent.
 fn check(sim: &mut Simulation, node: Node, sender: usize, log: &Log, channel: ChannelId) {
     let config = sim.with(node, |p, _| p.channel(channel).expect("open").config);
     let kind = Kind::of(&config);

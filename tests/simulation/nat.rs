@@ -15,8 +15,8 @@ const KINDS: [Option<NatKind>; 4] = [
     Some(NatKind::Symmetric),
 ];
 
-/// Whether a path can be found with STUN alone: a symmetric NAT gives the other side another port than it
-/// gave the server, which the other's NAT lets in only if it is open to all.
+/// Returns `true` if a path can be found with STUN only: a symmetric NAT uses another port for the remote peer than for
+/// the server, which the other NAT accepts only if it is open to all.
 fn can_meet(a: Option<NatKind>, b: Option<NatKind>) -> bool {
     let picky = |k| matches!(k, Some(NatKind::PortRestricted | NatKind::Symmetric));
     let symmetric = |k| k == Some(NatKind::Symmetric);
@@ -26,7 +26,7 @@ fn can_meet(a: Option<NatKind>, b: Option<NatKind>) -> bool {
 fn behind(sim: &mut Simulation, kinds: [Option<NatKind>; 2], stun: bool) -> (Node, Node) {
     let server = SocketAddr::from(([198, 51, 100, 1], 3478));
     sim.add_stun_server(server);
-    // What fails is to stay so.
+    // A failure must be permanent.
     let mut config = PeerConfig::default().restart_after_disconnected(None);
     if stun {
         config = config.ice_servers(vec![IceServer::stun(format!("stun:{server}"))]);

@@ -1,4 +1,4 @@
-//! Offers and answers in every order that an unkind signaling channel can bring about.
+//! Offers and answers in every order that unreliable signaling can cause.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,17 +11,17 @@ use looprtc::testing::{Link, Node, Rng, Simulation};
 
 use crate::common::{Log, create, state};
 
-/// Two peers whose signaling is carried by the test.
+/// Two peers whose signaling is transferred by the test.
 struct Rig {
     sim: Simulation,
     nodes: [Node; 2],
     logs: [Log; 2],
-    /// Descriptions and candidates on their way to each side; they do not keep step with each other.
+    /// Descriptions and candidates in flight to each side; their relative order may change.
     descriptions: [VecDeque<SessionDescription>; 2],
     candidates: [VecDeque<Option<IceCandidateInit>>; 2],
-    /// Negotiation needed, and no offer made yet.
+    /// Negotiation is needed, and no offer was created yet.
     wanted: [bool; 2],
-    /// Whether candidates carry their ufrag.
+    /// Set if candidates carry their ufrag.
     bare: bool,
 }
 
@@ -50,7 +50,7 @@ impl Rig {
         self.sim.peer(self.nodes[side]).signaling_state()
     }
 
-    /// Takes the events of both sides.
+    /// Handles the events of both sides.
     fn collect(&mut self) {
         for side in 0..2 {
             let from = self.logs[side].all.len();
@@ -81,7 +81,7 @@ impl Rig {
         Ok(())
     }
 
-    /// Offers, if that was asked for and can be done now.
+    /// Creates an offer, if one is needed and possible now.
     fn negotiate_if_wanted(&mut self, side: usize) {
         if self.wanted[side] && self.signaling(side) == SignalingState::Stable {
             self.negotiate(side).expect("an offer in stable");
@@ -121,7 +121,7 @@ impl Rig {
         true
     }
 
-    /// Delivers everything and offers what is wanted until nothing is left.
+    /// Delivers everything and creates needed offers until nothing is left.
     fn quiesce(&mut self) {
         for _ in 0..200 {
             let mut busy = false;
@@ -149,7 +149,7 @@ impl Rig {
         self.collect();
     }
 
-    /// Everything delivered: both are stable, connected, and data passes on every channel.
+    /// Delivers everything: both are stable, connected, and data passes on every channel.
     fn check(&mut self, channels: usize) {
         self.quiesce();
         for _ in 0..100 {
@@ -278,7 +278,7 @@ fn interleave(seed: u64) {
                     .expect("not closed");
                 rig.collect();
             }
-            // An offer without changes, where there is something to offer.
+            // An offer without changes, if there is anything to offer.
             2 if rig.sim.peer(rig.nodes[side]).remote_description().is_some()
                 && rig.signaling(side) == SignalingState::Stable =>
             {
@@ -316,7 +316,7 @@ fn renegotiation_in_both_directions_many_times() {
         }
     }
     rig.check(1);
-    // All that, and never disconnected.
+    // All that, without ever being disconnected.
     for log in &rig.logs {
         assert!(!log.states.contains(&ConnectionState::Disconnected));
         assert!(!log.states.contains(&ConnectionState::Failed));
@@ -439,7 +439,7 @@ fn glare_in_every_phase() {
         }
         rig.check(3);
     }
-    // And with an ICE restart under way.
+    // And with a pending ICE restart.
     rig.sim
         .with(rig.nodes[0], |p, now| p.restart_ice(now))
         .unwrap();
@@ -471,7 +471,7 @@ fn ice_restart_from_each_side_and_from_both() {
     }
 }
 
-/// W3C §4.7.3: once, and only when something has to be agreed upon.
+/// W3C §4.7.3: once, and only if something has to be negotiated.
 #[test]
 fn negotiation_needed_is_said_once() {
     let mut rig = Rig::new(7, PeerConfig::default());
@@ -502,7 +502,7 @@ fn negotiation_needed_is_said_once() {
     assert_eq!(rig.logs[0].negotiation_needed, 2);
     rig.check(7);
     assert_eq!(rig.logs[0].negotiation_needed, 2);
-    // Asked for while an offer is out: said when that one is answered.
+    // Requested while an offer is pending: reported after its answer.
     rig.negotiate(0).unwrap();
     rig.sim.with(a, |p, now| p.restart_ice(now)).unwrap();
     rig.collect();
@@ -516,7 +516,7 @@ fn negotiation_needed_is_said_once() {
     assert_eq!(rig.logs[0].negotiation_needed, 3);
 }
 
-/// W3C: `restartIce` is satisfied by whatever brings new credentials, the other side's restart as well.
+/// W3C: `restartIce` is satisfied by any new credentials, including those of the remote peer's restart.
 #[test]
 fn a_restart_by_the_other_side_satisfies_ours() {
     let mut rig = connected_rig(8);
@@ -537,7 +537,7 @@ fn a_restart_by_the_other_side_satisfies_ours() {
     assert_eq!(rig.logs[1].negotiation_needed, said);
 }
 
-/// A restart asked for between creating an offer and setting it is not lost with it.
+/// A restart requested between creating an offer and setting it is not lost with it.
 #[test]
 fn a_restart_after_the_offer_was_created_is_kept() {
     let mut rig = connected_rig(9);
@@ -562,7 +562,7 @@ fn a_restart_after_the_offer_was_created_is_kept() {
     rig.check(1);
 }
 
-/// An offer that was created but never set must not take a channel down with it.
+/// An offer that was created but never set must not close a channel.
 #[test]
 fn an_offer_that_is_never_set_loses_nothing() {
     let mut rig = Rig::new(10, PeerConfig::default());
@@ -647,7 +647,7 @@ fn candidates_of_other_generations_are_held_or_dropped() {
     assert_eq!(after.stale, before.stale + 1);
     assert_eq!(after.remote_held, 1);
     assert_eq!(after.applied, before.applied);
-    // A flood of them stays within its bound.
+    // A flood of them is bounded.
     for port in 1..2_000 {
         let c = candidate(port, "never-seen");
         rig.sim
@@ -666,7 +666,7 @@ fn candidates_of_other_generations_are_held_or_dropped() {
     rig.check(1);
 }
 
-/// What does not fit the state is refused, and the session that stands is untouched.
+/// Descriptions that do not fit the state are refused, and the session is unaffected.
 #[test]
 fn descriptions_at_the_wrong_moment() {
     let mut rig = connected_rig(14);
@@ -691,7 +691,7 @@ fn descriptions_at_the_wrong_moment() {
     assert_eq!(again.unwrap().unwrap().kind, SdpType::Answer);
     rig.collect();
     rig.check(1);
-    // While our offer is out, a stranger's offer or an answer to something else.
+    // While our offer is pending: another peer's offer, or an answer to something else.
     let mut stranger = Rig::new(15, PeerConfig::default());
     stranger.create(0, "strange");
     let foreign = stranger
@@ -722,8 +722,8 @@ fn descriptions_at_the_wrong_moment() {
     rig.check(1);
 }
 
-/// Real offers, mutated at random, as first offers, as later ones and as answers: refused or taken, but
-/// never a panic, and one that is refused changes nothing.
+/// Real offers, mutated at random, as first offers, as later ones and as answers: refused or accepted, but never a
+/// panic, and a refused one changes nothing.
 #[test]
 fn bad_descriptions_change_nothing() {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdp");
@@ -766,7 +766,7 @@ fn bad_descriptions_change_nothing() {
                         "{name} {round}: {e}"
                     );
                     assert!(rig.sim.peer(b).remote_description().is_none());
-                    // And it can still be called.
+                    // And it still works.
                     rig.create(0, "x");
                     rig.check(1);
                 }
@@ -777,7 +777,7 @@ fn bad_descriptions_change_nothing() {
     assert!(refused > 100 && taken > 100);
 }
 
-/// The offers and answers of a standing session, mutated: it goes on whatever becomes of them.
+/// The offers and answers of an established session, mutated: it continues in any case.
 #[test]
 fn bad_descriptions_leave_the_session_standing() {
     let mut refused = 0;
@@ -840,7 +840,7 @@ fn bad_descriptions_leave_the_session_standing() {
     assert!(refused > 500);
 }
 
-/// A few random changes: lines dropped, doubled, swapped, cut, characters changed.
+/// Applies a few random changes: lines removed, duplicated, swapped, truncated, characters changed.
 fn mutate(rng: &mut Rng, sdp: &str) -> String {
     let mut lines: Vec<String> = sdp.lines().map(str::to_owned).collect();
     for _ in 0..1 + rng.below(4) {
@@ -872,10 +872,10 @@ fn mutate(rng: &mut Rng, sdp: &str) -> String {
     lines.join("\r\n") + "\r\n"
 }
 
-/// Changes that show: in what must be there, and must be what it was.
+/// Applies detectable changes: to required parts, and to values that must not change.
 fn mutate_structure(rng: &mut Rng, sdp: &str, restart: bool) -> String {
     match rng.below(6) {
-        // A wrong password in an answer to a restart cannot be told from a right one.
+        // A wrong password in an answer to a restart cannot be distinguished from a right one.
         3 if restart => sdp.replace("a=ice-pwd:", "a=ice-pw:"),
         0 => sdp.replace("a=mid:", "a=mid:x"),
         1 => sdp.replace("a=fingerprint:", "a=finger:"),

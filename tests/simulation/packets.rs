@@ -1,4 +1,4 @@
-//! RTP packets through peers: rewritten, repaired, passed on.
+//! RTP packets through peers: rewritten, repaired, forwarded.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -113,7 +113,7 @@ fn sources_change_without_a_break() {
     for (ssrc, from) in [(1, 100u16), (2, 40_000), (1, 7)] {
         for n in from..from + 10 {
             write(&mut sim, a, ours, &packet(ssrc, n));
-            // The same once more is not sent: SRTP must not encrypt one number twice.
+            // The same packet again is not sent: SRTP must not encrypt one number twice.
             write(&mut sim, a, ours, &packet(ssrc, n));
             sim.run_for(33);
         }
@@ -278,7 +278,7 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(refused, Err(PeerError::BadTrack(_))));
 }
 
-/// Arrival times that vary by 60 ms; what the application gets comes evenly and in order.
+/// Arrival times vary by 60 ms; the application gets packets evenly and in order.
 #[test]
 fn the_jitter_buffer_smooths() {
     let link = Link::default().delay(20, 60);
@@ -325,7 +325,7 @@ fn the_jitter_buffer_smooths() {
     assert!(stats.sent[0].round_trip_time.is_some());
 }
 
-/// The other side's arrival times say what the path carries, and REMB what it wants.
+/// The remote peer's arrival times show the capacity of the path, and REMB its limit.
 #[test]
 fn the_path_is_measured() {
     let link = Link::default().delay(20, 1);
@@ -343,7 +343,7 @@ fn the_path_is_measured() {
     let mut got = 0;
     for n in 0..1500u16 {
         if n % 10 == 0 && n > 100 {
-            // A large picture every 200 ms: it is spread over time, not lost.
+            // A large frame every 200 ms: it is spread over time, not lost.
             for part in 0..20 {
                 let at = (n / 10) * 20 + part;
                 let packet = RtpPacket::new(1, at, u32::from(n) * 1800, vec![0x10; 1000]);
@@ -373,7 +373,7 @@ fn the_path_is_measured() {
     }
     sim.run_for(1000);
     got += received(&mut sim, b).len();
-    // What the very first packet overtook is before the stream's beginning.
+    // Packets that the very first one overtook are before the stream's beginning.
     assert!(got >= 139 * 20 - 3, "{got}");
     assert!(measured.iter().max() > Some(&2_000_000), "{measured:?}");
     let last = sim.peer(a).stats().available_outgoing_bitrate;
@@ -386,7 +386,7 @@ fn the_path_is_measured() {
 #[test]
 fn what_the_path_does_not_carry_does_not_pile_up() {
     let mut sim = Simulation::new(11, Link::default());
-    // The core sends faster than it should before anything waits for long; the limit is for what it cannot.
+    // The core sends faster than it should before anything waits for long; the limit is for the excess.
     let mut slow = packets().bandwidth_estimation(Some(300_000));
     slow.limits.max_media_buffer = 20_000;
     let (a, b) = sim.pair_with(slow, packets());
@@ -396,7 +396,7 @@ fn what_the_path_does_not_carry_does_not_pile_up() {
         .unwrap();
     connected(&mut sim, a, b);
     sim.run_for(500);
-    // No reports come back, so there is nothing to learn from.
+    // No reports arrive, so there is nothing to estimate from.
     let from = sim.address(b);
     sim.set_filter(move |t| t.source != from);
     let mut refused = 0;
@@ -415,13 +415,13 @@ fn what_the_path_does_not_carry_does_not_pile_up() {
     assert!(refused > 100, "{refused}");
 }
 
-/// A source that never sends a packet: it is asked for once in a round trip, and said to be lost as soon as two have passed.
+/// A source that never sends a packet: it is requested once per round trip, and reported lost after two.
 #[test]
 fn what_is_lost_for_good_is_told_after_two_round_trips() {
     for (delay, told) in [(5, 250..=300), (40, 250..=300), (150, 640..=800)] {
         let mut sim = Simulation::new(9, Link::default().delay(delay, 0));
         let [(a, ours), (b, theirs)] = pair(&mut sim);
-        // A packet that is lost and repaired tells the round trip.
+        // A packet that is lost and repaired shows the round-trip time.
         for n in (0..40).filter(|n| *n != 20) {
             write(&mut sim, a, ours, &packet(5, n));
             sim.run_for(10);
@@ -449,7 +449,7 @@ fn what_is_lost_for_good_is_told_after_two_round_trips() {
     }
 }
 
-/// NACKs of the receiver, by their packet type: how many leave in the two seconds after a loss.
+/// Returns the number of NACKs, by packet type, that the receiver sends in the two seconds after a loss.
 #[test]
 fn a_lost_packet_is_asked_for_once_in_a_round_trip() {
     use std::sync::Arc;
@@ -460,7 +460,7 @@ fn a_lost_packet_is_asked_for_once_in_a_round_trip() {
         let asked = Arc::new(AtomicU32::new(0));
         let (count, from) = (asked.clone(), sim.address(b));
         sim.set_filter(move |transmit| {
-            // The first packet of SRTCP is in the clear up to its SSRC: transport feedback, NACK.
+            // The first packet of SRTCP is unencrypted up to its SSRC: transport feedback, NACK.
             let is_nack = matches!(transmit.contents[..], [0x81, 205, ..]);
             if transmit.source == from && is_nack {
                 count.fetch_add(1, Ordering::Relaxed);
@@ -481,7 +481,8 @@ fn a_lost_packet_is_asked_for_once_in_a_round_trip() {
     }
 }
 
-/// A long way and many packets: what is sent again comes when the core has long taken it for received (docs/upstream.md).
+/// A long path and many packets: a retransmission arrives when the core already counts the packet as received
+/// (docs/upstream.md).
 #[test]
 fn a_repair_is_taken_however_many_packets_came_before_it() {
     use std::sync::Arc;
@@ -498,12 +499,12 @@ fn a_repair_is_taken_however_many_packets_came_before_it() {
         if transmit.source != from {
             return true;
         }
-        // The first payload type is the video's; what comes in another one is sent again.
+        // The first payload type is the video's; packets with another one are retransmissions.
         let kind = kind & 127;
         if *repairs.get_or_insert(kind) != kind {
             return true;
         }
-        // The hundredth packet, and its like two hundred packets later.
+        // The hundredth packet, and the corresponding one two hundred packets later.
         !matches!(count.fetch_add(1, Ordering::Relaxed), 100 | 300)
     });
     let mut got = Vec::new();

@@ -1,4 +1,4 @@
-//! Networks that change, and paths that go silent: what becomes of a session by itself.
+//! Network changes, and silent paths: automatic recovery of sessions.
 
 use std::collections::HashSet;
 
@@ -23,8 +23,8 @@ fn is_up(sim: &Simulation, nodes: [Node; 2]) -> bool {
     })
 }
 
-/// One, the other or both change their address while both send: within 3 s what is sent arrives again, and
-/// nothing is lost, doubled or out of order.
+/// One, the other or both change their address while both send: within 3 s data arrives again, and nothing is lost,
+/// duplicated or out of order.
 #[test]
 fn a_new_address_in_the_middle_of_a_session() {
     let mut longest = 0;
@@ -56,7 +56,7 @@ fn a_new_address_in_the_middle_of_a_session() {
                 sim.readdress(*node);
             }
             let mark = tell(&mut sim, 20, &mut at_a, &mut at_b) - 1;
-            // What was sent after the change has to come through.
+            // Data sent after the change has to get through.
             while !(at_a.contains(&mark) && at_b.contains(&mark)) {
                 tell(&mut sim, 20, &mut at_a, &mut at_b);
                 let took = sim.elapsed_ms() - from;
@@ -103,11 +103,11 @@ fn who_does_not_want_a_restart_gets_none() {
     for node in [a, b] {
         assert_eq!(Log::of(&mut sim, node).negotiation_needed, 0);
     }
-    // Where the new address has been trickled to the other side, its checks may find it all the same.
+    // If the new address was trickled to the remote peer, its checks may use it all the same.
     assert!(!sim.peer(a).is_closed() && !sim.peer(b).is_closed());
 }
 
-/// What changed does not concern the path: no restart.
+/// The change does not affect the path: no restart.
 #[test]
 fn a_change_elsewhere_is_left_alone() {
     use looprtc::proto::net::{InterfaceAddress, NetworkChange};
@@ -133,7 +133,7 @@ fn a_change_elsewhere_is_left_alone() {
         sim.run_for(3_000);
         Log::of(sim, a)
     };
-    // Nothing at all, then another interface, then an interface less, then the other family's route.
+    // No change at all, then an added interface, then a removed one, then the other family's route.
     let same = tell(
         &mut sim,
         NetworkChange {
@@ -174,7 +174,7 @@ fn a_change_elsewhere_is_left_alone() {
     assert!(is_up(&sim, [a, b]));
 }
 
-/// A sleep is answered at once, by one restart, however long it was.
+/// A suspend of any duration causes one restart, at once.
 #[test]
 fn waking_up_restarts_once() {
     let mut sim = Simulation::new(3, Link::default());
@@ -191,8 +191,8 @@ fn waking_up_restarts_once() {
     assert_eq!(Log::of(&mut sim, a).negotiation_needed, 0);
 }
 
-/// Silence without any change here: the side that made the last offer restarts after 7 s, the other one
-/// leaves it to it.
+/// Silence without a local change: the side that made the last offer restarts after 7 s, and the other one waits for
+/// it.
 #[test]
 fn silence_is_answered_by_one_side() {
     for seed in 0..20 {
@@ -224,8 +224,8 @@ fn silence_is_answered_by_one_side() {
     }
 }
 
-/// A side that cannot be reached any more is not asked for ever: one restart when *disconnected*, one when
-/// *failed*, and then the session ends as it did without.
+/// An unreachable peer is not retried forever: one restart when *disconnected*, one when *failed*, and then the session
+/// ends as without restarts.
 #[test]
 fn in_vain_is_tried_twice() {
     let mut sim = Simulation::new(4, Link::default());

@@ -30,7 +30,7 @@ use crate::common::{Log, pair_with_channel};
 
 const IP: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
 
-/// The server: UDP and TCP on 3478, TCP (where TLS would be) on 443.
+/// The server: UDP and TCP on 3478, TCP (in place of TLS) on 443.
 struct Turn {
     listening: Vec<TurnServer>,
     relayed: HashSet<SocketAddr>,
@@ -41,7 +41,7 @@ struct Turn {
     deadline: Option<Instant>,
 }
 
-/// Shared with the test, which looks at what is left in the end.
+/// Shared with the test, which inspects its state at the end.
 #[derive(Clone)]
 struct Shared(Rc<RefCell<Turn>>);
 
@@ -75,7 +75,7 @@ impl Turn {
 
     fn push(&mut self, mut wire: Wire<Vec<u8>>) {
         if wire.transport == TransportType::Tcp && is_channel_data(&wire.data) {
-            // RFC 8656 §12.5; this server neither writes the padding nor takes it (docs/upstream.md).
+            // RFC 8656 §12.5; this server neither writes nor accepts the padding (docs/upstream.md).
             let padded = wire.data.len().next_multiple_of(4);
             wire.data.resize(padded, 0);
         }
@@ -206,7 +206,7 @@ const KINDS: [Option<NatKind>; 6] = [
     Some(NatKind::Tcp443),
 ];
 
-/// How many relays the path has to have.
+/// Returns the number of relays that the path must have.
 fn relays_between(a: Option<NatKind>, b: Option<NatKind>) -> usize {
     let blocked = |k| matches!(k, Some(NatKind::UdpBlocked | NatKind::Tcp443));
     let picky = |k| matches!(k, Some(NatKind::PortRestricted | NatKind::Symmetric));
@@ -227,7 +227,7 @@ fn meet(seed: u64, link: Link, kinds: [Option<NatKind>; 2]) -> Met {
     let mut sim = Simulation::new(seed, link);
     let turn = Shared(Rc::new(RefCell::new(Turn::new(sim.now()))));
     sim.add_server(turn.clone());
-    // This TURN server's answers to binding requests go to itself (docs/upstream.md).
+    // This TURN server sends its responses to Binding requests to itself (docs/upstream.md).
     let stun = SocketAddr::from(([198, 51, 100, 2], 3478));
     sim.add_stun_server(stun);
     let server = |url: &str| IceServer::turn(url.to_owned(), "me", "secret");
@@ -248,7 +248,7 @@ fn meet(seed: u64, link: Link, kinds: [Option<NatKind>; 2]) -> Met {
 }
 
 impl Met {
-    /// Sends there and back.
+    /// Sends data in both directions.
     fn echo(&mut self, channels: [looprtc::proto::peer::ChannelId; 2], text: &str) {
         for (from, to) in [(0, 1), (1, 0)] {
             let node = self.nodes[from];
@@ -269,7 +269,7 @@ impl Met {
         }
     }
 
-    /// The relays that the data of each side goes through. Both may go through one, and not the same.
+    /// The relays used by the data of each side. Both may use one relay, not necessarily the same.
     fn relays(&self) -> [usize; 2] {
         self.nodes.map(|node| {
             let path = self.sim.peer(node).stats().path;
@@ -279,14 +279,14 @@ impl Met {
     }
 }
 
-/// One session from beginning to end; the simulated milliseconds it took to connect.
+/// Runs one session from beginning to end; returns the simulated time to connect, in milliseconds.
 fn session(seed: u64, link: Link, kinds: [Option<NatKind>; 2]) -> u64 {
     let is_lossy = link.loss > 0.0;
     let mut met = meet(seed, link, kinds);
     let [a, b] = met.nodes;
     let (on_a, on_b) = pair_with_channel(&mut met.sim, a, b);
     let time = met.sim.elapsed_ms();
-    // The best path comes to light; what goes over it then is what is looked at.
+    // The best path is found eventually; the data sent over it then is checked.
     let expected = relays_between(kinds[0], kinds[1]);
     let both = [expected; 2];
     for n in 0..20 {
@@ -297,7 +297,7 @@ fn session(seed: u64, link: Link, kinds: [Option<NatKind>; 2]) -> u64 {
         met.sim.run_for(1000);
     }
     assert_eq!(met.relays(), both, "relays in the path of {kinds:?}");
-    // No busy loop: what wakes peers in a quiet time can be counted.
+    // No busy loop: the number of wakeups in a quiet time is limited.
     let before: u64 = met.nodes.iter().map(|n| met.sim.timeouts(*n)).sum();
     met.sim.run_for(20_000);
     let timeouts = met.nodes.iter().map(|n| met.sim.timeouts(*n)).sum::<u64>() - before;
@@ -308,8 +308,8 @@ fn session(seed: u64, link: Link, kinds: [Option<NatKind>; 2]) -> u64 {
     }
     met.sim.run_for(10_000);
     if is_lossy {
-        // One whose first answer was lost is nobody's: where the server says 437 to the same request again,
-        // the client takes another port, and what was given first runs out (10 min).
+        // An allocation whose first response was lost has no owner: if the server answers the repeated request with
+        // 437, the client uses another port, and the first allocation expires (10 min).
         met.sim.run_for(610_000);
     }
     let turn = met.turn.0.borrow();
@@ -349,7 +349,7 @@ fn behind_nats_of_every_kind() {
 fn every_seed(seeds: Range<u64>, kinds: [Option<NatKind>; 2]) {
     let mut times = Vec::new();
     for seed in seeds {
-        // A good network and a bad one in turns.
+        // Good and bad networks in turn.
         let link = match seed % 2 {
             0 => Link::default(),
             _ => Link::default().loss(0.05).delay(20, 30),
@@ -377,7 +377,7 @@ fn number(name: &str) -> Option<u64> {
     )
 }
 
-/// A NAT that forgets after 20 s finds its mappings in use: they are kept alive every 15 s.
+/// A NAT whose mappings expire after 20 s: they are kept alive every 15 s.
 #[test]
 fn a_nat_that_forgets_soon() {
     let kinds = [Some(NatKind::PortRestricted); 2];

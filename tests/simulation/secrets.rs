@@ -1,7 +1,7 @@
-//! Where secrets come from: the operating system, or the seed of a peer, and nothing else.
+//! Sources of secrets: the operating system, or the seed of a peer, and nothing else.
 //!
-//! str0m draws from the thread's `fastrand`, which the clock seeds. Here that generator has a known state before
-//! everything that a peer does, as for somebody who has found out the clock.
+//! str0m draws from the thread's `fastrand`, which is seeded from the clock. In these tests that generator has a known
+//! state before every action of a peer, as for an attacker who has found out the clock.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use looprtc::testing::{Link, Node, Simulation};
 
 use crate::common::{connected, create};
 
-/// The state that everybody knows.
+/// The known state.
 const KNOWN: u64 = 7;
 
 /// Returns how many draws lead from the known state to the present one. What has been seeded otherwise since then
@@ -31,7 +31,7 @@ fn draws_since_known() -> u64 {
     now.wrapping_sub(KNOWN).wrapping_mul(inverse)
 }
 
-/// Fails if something has been drawn from the known state, and makes it known again.
+/// Fails if something was drawn from the known state, and restores that state.
 fn nothing_was_drawn(what: &str) {
     let draws = draws_since_known();
     assert!(
@@ -41,7 +41,8 @@ fn nothing_was_drawn(what: &str) {
     fastrand::seed(KNOWN);
 }
 
-/// A whole life: tracks and a channel both ways, restarts from both sides, the end. `checked` is called after each step.
+/// A whole lifetime: tracks and a channel in both directions, restarts from both sides, the end. `checked` is called
+/// after each step.
 fn live(seeded: bool, mut checked: impl FnMut(&str)) -> Vec<String> {
     let mut sim = Simulation::new(1, Link::default());
     if !seeded {
@@ -102,7 +103,7 @@ fn live(seeded: bool, mut checked: impl FnMut(&str)) -> Vec<String> {
     said
 }
 
-/// Notes the values of the descriptions that nobody must guess.
+/// Collects the values of the descriptions that must be unpredictable.
 fn describe(sim: &Simulation, nodes: [Node; 2], said: &mut Vec<String>) {
     for node in nodes {
         let sdp = sim.peer(node).local_description().expect("one").sdp;

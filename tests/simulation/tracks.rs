@@ -13,7 +13,7 @@ use looprtc::testing::{Link, Node, Rng, Simulation};
 
 use crate::common::{connected, without_names_of_streams};
 
-/// What a peer has said of tracks.
+/// Events of a peer about tracks.
 #[derive(Debug, Default)]
 struct Tracks {
     remote: Vec<RemoteTrack>,
@@ -76,7 +76,7 @@ fn info(sim: &Simulation, node: Node, id: TransceiverId) -> TransceiverInfo {
     sim.peer(node).transceiver(id).expect("a transceiver")
 }
 
-/// A frame whose first bytes tell VP8 whether it is a keyframe, and us its number.
+/// A frame whose first bytes tell VP8 whether it is a keyframe, and the test its number.
 fn frame(rng: &mut Rng, number: u32, size: usize, is_key: bool) -> Arc<[u8]> {
     let mut data = vec![0; size.max(16)];
     for byte in &mut data {
@@ -102,8 +102,8 @@ fn send(
     sim.with(node, |peer, now| peer.write_frame(id, &frame, now))
 }
 
-/// What must have come of what was sent. A loss is noticed by what comes before and after it: the first
-/// frame and the last can get lost for good.
+/// Returns the frames that must have arrived. A loss is detected by the frames before and after it: the first and the
+/// last frame may get lost for good.
 fn but_ends<'a>(got: &[&ReceivedFrame], sent: &'a [Arc<[u8]>]) -> &'a [Arc<[u8]>] {
     let first = number(&got.first().expect("a frame").data) as usize;
     assert!(first <= 1, "the first to come is frame {first}");
@@ -114,7 +114,7 @@ fn but_ends<'a>(got: &[&ReceivedFrame], sent: &'a [Arc<[u8]>]) -> &'a [Arc<[u8]>
 
 const FRAME: Duration = Duration::from_millis(33);
 
-/// A pair with a video track each way on one m-line.
+/// A pair with a video track in each direction on one m-line.
 fn video_pair(sim: &mut Simulation) -> [(Node, TransceiverId); 2] {
     let (a, b) = sim.pair();
     let ours = add_track(sim, a, MediaKind::Video, video(Codec::Vp8));
@@ -245,8 +245,8 @@ fn one_m_line_takes_the_tracks_of_both_sides() {
     let config = TransceiverConfig::default().ids("camera", "front");
     let ours = add_track(&mut sim, a, MediaKind::Video, config);
     let sound = add_track(&mut sim, a, MediaKind::Audio, TransceiverConfig::default());
-    // Added before their offer comes, so the track takes the offer's m-line (RFC 8829 §5.10); the
-    // transceiver does not.
+    // Added before their offer arrives, so the track uses the offer's m-line (RFC 8829 §5.10); the transceiver does
+    // not.
     let config = TransceiverConfig::default;
     let own = sim
         .with(b, |p, now| {
@@ -348,7 +348,7 @@ fn a_track_comes_and_goes_in_mid_session() {
     Tracks::of(&mut sim, b);
     let data = frame(&mut rng, 1, 1000, true);
 
-    // Away: b hears of it, and what b sends goes on.
+    // Removed: b is notified, and b's own media continues.
     sim.with(a, |peer, now| peer.remove_track(ours, now))
         .unwrap();
     assert_eq!(Tracks::of(&mut sim, a).unbound, [ours]);
@@ -366,7 +366,7 @@ fn a_track_comes_and_goes_in_mid_session() {
     sim.run_for(1000);
     assert_eq!(Tracks::of(&mut sim, a).frames[&ours].len(), 1);
 
-    // Back, from the other side's point of view as a track again.
+    // Restored; for the remote peer it is a track again.
     sim.with(a, |peer, now| {
         peer.set_direction(ours, Direction::SendRecv, now)
     })
@@ -378,7 +378,7 @@ fn a_track_comes_and_goes_in_mid_session() {
     sim.run_for(1000);
     assert_eq!(Tracks::of(&mut sim, b).frames[&theirs].len(), 1);
 
-    // Every direction, wanted by either side, comes to be and carries what it says.
+    // Every direction, wanted by either side, is negotiated and has the expected effect.
     let all = [
         Direction::Inactive,
         Direction::SendOnly,
@@ -414,7 +414,7 @@ fn a_track_comes_and_goes_in_mid_session() {
         assert_eq!(at_a.frames.contains_key(&ours), from_b, "{case}");
     }
 
-    // Stopped for good, on both sides, whoever does it.
+    // Stopped for good, on both sides, by either of them.
     sim.with(b, |peer, now| peer.stop_transceiver(theirs, now))
         .unwrap();
     sim.run_for(1000);
@@ -425,7 +425,7 @@ fn a_track_comes_and_goes_in_mid_session() {
         send(&mut sim, a, ours, &data, time),
         Err(PeerError::NoSuchTransceiver)
     );
-    // And the connection goes on without any m-line in use, and with new ones.
+    // And the connection continues without any m-line in use, and with new ones.
     let again = add_track(&mut sim, a, MediaKind::Video, video(Codec::Vp9));
     sim.run_for(1000);
     assert_eq!(Tracks::of(&mut sim, a).bound, [(again, Codec::Vp9)]);
@@ -450,7 +450,7 @@ fn a_source_is_replaced_without_negotiation() {
     for codec in [None, Some(Codec::Vp9), Some(Codec::Vp9), Some(Codec::Vp8)] {
         for i in 0..20 {
             let data = frame(&mut rng, n, 900, true);
-            // Each source begins at a time of its own.
+            // Each source starts at a time of its own.
             let own = Duration::from_secs(u64::from(n / 20) * 7 % 5) + FRAME * i;
             n += 1;
             send(&mut sim, a, ours, &data, own).unwrap();
@@ -477,7 +477,7 @@ fn a_source_is_replaced_without_negotiation() {
     };
     assert!(why.contains("only: VP8, VP9"), "{why}");
 
-    // Paused, nothing comes, and the time goes on.
+    // While paused, nothing arrives, and the time advances.
     sim.with(a, |p, now| p.set_track_paused(ours, true, now))
         .unwrap();
     let data = frame(&mut rng, n, 900, true);
@@ -543,13 +543,13 @@ fn without_a_common_codec_both_lists_are_named() {
         "{text}"
     );
     assert_eq!(said_a.stopped, [ours]);
-    // The sound is not touched by it.
+    // The audio is not affected by it.
     assert_eq!(said_a.bound, [(sound, Codec::Opus)]);
     let data: Arc<[u8]> = vec![1; 100].into();
     send(&mut sim, a, sound, &data, Duration::ZERO).unwrap();
     sim.run_for(1000);
     assert_eq!(Tracks::of(&mut sim, b).frames.len(), 1);
-    // What makes no sense is refused with a reason.
+    // Invalid calls are refused with a reason.
     let wrong = sim.with(a, |peer, now| {
         peer.add_track(MediaKind::Audio, video(Codec::Vp8), now)
     });
@@ -580,7 +580,7 @@ fn rollback_loses_no_transceiver() {
     assert_eq!(info(&sim, a, ours).mid, None);
     assert!(Tracks::of(&mut sim, a).needed >= 1);
 
-    // Their offer of before, taken and dropped: what it made is gone, what was there is not.
+    // Their previous offer, applied and rolled back: its transceivers are gone, existing ones are not.
     sim.with(b, |p, now| p.set_remote_description(first.clone(), now))
         .unwrap();
     assert!(info(&sim, b, theirs).mid.is_some());
@@ -589,7 +589,7 @@ fn rollback_loses_no_transceiver() {
     assert_eq!(info(&sim, b, theirs).mid, None);
     assert_eq!(sim.peer(b).transceivers().len(), 1);
 
-    // Offers cross; the polite side's track finds the m-line of the other's offer.
+    // Offers collide; the polite side's track finds the m-line of the other's offer.
     let offer_b = sim.with(b, |p, now| p.negotiate(now)).unwrap();
     sim.with(a, |p, now| p.negotiate(now)).unwrap();
     let answer = sim
@@ -605,7 +605,7 @@ fn rollback_loses_no_transceiver() {
         );
         assert_eq!(sim.peer(node).signaling_state(), SignalingState::Stable);
     }
-    // Nothing is left that wants another offer.
+    // No further offer is needed.
     Tracks::of(&mut sim, a);
     sim.run_for(10);
     assert_eq!(Tracks::of(&mut sim, a).needed, 0);
@@ -691,7 +691,7 @@ fn hundreds_of_changes_and_glare_end_in_agreement() {
         assert!(!both[0].is_empty());
         for node in [a, b] {
             let said = Tracks::of(&mut sim, node);
-            // One that is stopped before it is answered is rejected.
+            // One that is stopped before the answer is rejected.
             let is_rejection = |e: &PeerError| matches!(e, PeerError::TrackRejected { .. });
             let others: Vec<_> = said.errors.iter().filter(|e| !is_rejection(e)).collect();
             assert!(others.is_empty(), "seed {seed}: {others:?}");
