@@ -1,4 +1,4 @@
-//! A peer's memory stays bounded whatever the other side sends. Alone in its process, because it measures.
+//! A peer's memory is bounded whatever the remote peer sends. Alone in its process, because it measures that.
 
 #![cfg(target_os = "linux")]
 
@@ -7,7 +7,7 @@ use looprtc::proto::peer::{
 };
 use looprtc::testing::{Link, Node, Simulation};
 
-/// One at a time: each measures the whole process.
+/// One test at a time: each measures the whole process.
 static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// Resident memory of this process, in KiB.
@@ -35,7 +35,7 @@ fn drain(sim: &mut Simulation, node: Node) {
     while sim.next_event(node).is_some() {}
 }
 
-/// Runs it once to warm up, then often; how much memory the rest took, in KiB.
+/// Runs it once to warm up, then many times; returns the memory used by the latter, in KiB.
 fn growth(times: usize, mut f: impl FnMut()) -> i64 {
     for _ in 0..times / 10 {
         f();

@@ -1,7 +1,7 @@
 //! Our TURN server: the program with real clients, and the library within an event loop.
 //!
-//! `tests/setup` installs the clients. One that is missing is said loudly, and fails the test where the
-//! environment variable `CI` is set.
+//! `tests/setup` installs the clients. A missing one is reported, and fails the test if the environment variable `CI`
+//! is set.
 
 #![cfg(all(unix, feature = "cli"))]
 
@@ -30,7 +30,7 @@ struct Program {
 }
 
 impl Program {
-    /// On loopback, for one user and whoever knows the secret.
+    /// Starts it on loopback, for one user and for clients that know the secret.
     fn start(options: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_looprtc"))
             .args(["turn", "--listen", "127.0.0.1:0", "--no-tcp"])
@@ -56,7 +56,7 @@ impl Program {
         format!("turn:127.0.0.1:{}", self.port)
     }
 
-    /// Ends it as Ctrl-C does; its last words.
+    /// Stops it as Ctrl-C does; returns its last output.
     fn interrupt(mut self) -> String {
         let pid = self.child.id().to_string();
         let kill = Command::new("kill").args(["-INT", &pid]).status();
@@ -76,7 +76,7 @@ impl Drop for Program {
     }
 }
 
-/// Says so loudly: a test that is left out looks like one that has passed.
+/// Reports it: a skipped test looks like one that has passed.
 fn is_missing(program: &str, found: bool) -> bool {
     let text = format!("{program} is not installed; run tests/setup");
     assert!(found || std::env::var_os("CI").is_none(), "{text}");
@@ -95,7 +95,7 @@ fn interop() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop")
 }
 
-/// coturn's client: ten clients in pairs, 200 messages each; the port of the server follows.
+/// coturn's client: ten clients in pairs, 200 messages each; the server's port follows.
 fn uclient(port: u16, options: &[&str]) -> String {
     let output = Command::new("timeout")
         .args([
@@ -121,7 +121,7 @@ fn uclient(port: u16, options: &[&str]) -> String {
     text
 }
 
-/// As much came as was sent, and that was as much as asked for at least.
+/// Checks that as much was received as sent, and at least as much as requested.
 fn check_uclient(text: &str, messages: u64) {
     let last = text
         .lines()
@@ -147,7 +147,7 @@ fn coturns_client() {
         return;
     }
     let program = Program::start(&[]);
-    // By channels and by indications; with the pairs of ports that RTP and RTCP once had.
+    // With channels and with indications; with the port pairs once used for RTP and RTCP.
     for options in [
         &["-c"][..],
         &["-c", "-s"],
@@ -158,7 +158,7 @@ fn coturns_client() {
         let text = uclient(program.port, options);
         check_uclient(&text, 2000);
     }
-    // It does not give all back itself, so there is nothing to check but that it ends well.
+    // It does not release everything itself, so only its exit status is checked.
     println!("{}", program.interrupt());
 }
 
@@ -196,7 +196,7 @@ fn pion_relay_to_relay() {
 #[test]
 fn chromium_relay_to_relay() {
     let program = Program::start(&[]);
-    // What the program prints for pages without a password of one's own.
+    // The credentials that the program prints for pages, without a configured password.
     let until = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let username = format!("{}:page", until.unwrap().as_secs() + 600);
     let password = rest_password(b"north", &username);
@@ -264,7 +264,7 @@ fn the_program_says_what_a_page_needs_and_what_is_wrong() {
     );
 }
 
-/// Peers and the server they meet through, all on this thread.
+/// Peers and the server they connect through, all on this thread.
 struct Together {
     net: EventLoop,
     server: TurnServer,
@@ -348,7 +348,7 @@ impl Together {
             let Some((id, event)) = self.next_event() else {
                 continue;
             };
-            // Pairs of the wave before may still say that they are closed.
+            // Pairs of the previous wave may still report that they are closed.
             if let Some(pair) = pairs.iter_mut().find(|p| p.a == id || p.b == id) {
                 pair.on_event(&mut self.net, id, event);
             }
@@ -471,7 +471,7 @@ fn our_own_client_by_tls() {
 fn a_hundred_relayed_sessions_leave_nothing_behind() {
     let config = TurnServerConfig::default().machine(loopback());
     let mut all = Together::new(config, LoopConfig::default());
-    // In waves: not a test of how fast handshakes are.
+    // In waves: this does not test the speed of handshakes.
     for _ in 0..5 {
         let mut pairs: Vec<_> = (0..20).map(|_| all.add_pair(Transport::Udp)).collect();
         all.run(&mut pairs, 120);
@@ -492,7 +492,7 @@ fn a_lifetime_of_seconds_is_kept_up() {
     let limits = limits
         .lifetime(Duration::from_secs(3))
         .max_lifetime(Duration::from_secs(3));
-    // And a nonce that gets old meanwhile.
+    // And a nonce that becomes stale meanwhile.
     let limits = limits.nonce_lifetime(Duration::from_secs(2));
     let config = TurnServerConfig::default().machine(loopback().limits(limits));
     let mut all = Together::new(config, LoopConfig::default());
@@ -507,7 +507,7 @@ fn a_lifetime_of_seconds_is_kept_up() {
     let stats = all.server.stats();
     assert_eq!((stats.allocations, stats.expired), (2, 0), "{stats:?}");
     assert_eq!(stats.allocated, 2, "{stats:?}");
-    // A client that is gone without a word is forgotten.
+    // A client that disappears silently is forgotten.
     drop(all.net);
     let end = Instant::now() + Duration::from_secs(5);
     while all.server.stats().allocations > 0 {

@@ -696,7 +696,7 @@ fn hundreds_of_changes_and_glare_end_in_agreement() {
             let others: Vec<_> = said.errors.iter().filter(|e| !is_rejection(e)).collect();
             assert!(others.is_empty(), "seed {seed}: {others:?}");
         }
-        // All that is agreed to flow does.
+        // All negotiated media flows.
         for node in [a, b] {
             let other = if node == a { b } else { a };
             for t in sim.peer(node).transceivers() {
@@ -713,14 +713,14 @@ fn hundreds_of_changes_and_glare_end_in_agreement() {
                 sim.run_for(3000);
                 let got = Tracks::of(&mut sim, other);
                 let frames: usize = got.frames.values().map(Vec::len).sum();
-                // The first and the last can get lost before anybody could miss them.
+                // The first and the last frame can get lost unnoticed.
                 assert!(frames >= 4, "seed {seed}, mid {:?}: {frames}", t.mid);
             }
         }
     }
 }
 
-/// A NAL unit of H.265 behind a start code.
+/// Returns a NAL unit of H.265 with a start code.
 fn h265_nal(kind: u8, size: usize, is_first_slice: bool) -> Vec<u8> {
     let mut unit = vec![
         0,
@@ -742,7 +742,7 @@ fn pictures_of_h265_come_in_one_piece() {
     let ours = add_track(&mut sim, a, MediaKind::Video, video(Codec::H265));
     connected(&mut sim, a, b);
     sim.run_for(500);
-    // VPS, SPS, PPS, a long SEI and an IDR slice: the ends of fragments are not the picture's.
+    // VPS, SPS, PPS, a long SEI and an IDR slice: the ends of fragments are not the end of the frame.
     let key = [(32, 40), (33, 60), (34, 30), (39, 3000), (19, 5000)];
     let key: Vec<u8> = key
         .iter()
@@ -770,7 +770,7 @@ fn pictures_of_h265_come_in_one_piece() {
     for n in 1..10 {
         assert!(frames[n].data == sent[n], "picture {n}");
     }
-    // The first with two tells that there may be two; the last one waits for the next.
+    // The first one with two shows that there may be two; the last one is held until the next.
     assert!([&frames[10].data[..], &frames[11].data[..]].concat() == two);
     assert_eq!(frames.len(), 30);
     for (n, frame) in frames.iter().enumerate().skip(12) {
@@ -778,7 +778,7 @@ fn pictures_of_h265_come_in_one_piece() {
     }
 }
 
-/// Without SSRCs in descriptions and without MIDs in packets the payload type tells the m-line.
+/// Without SSRCs in descriptions and without MIDs in packets, the payload type identifies the m-line.
 #[test]
 fn streams_that_nobody_announced_are_placed_by_payload_type() {
     let mut sim = Simulation::new(14, Link::default().loss(0.05).delay(20, 5));
@@ -820,7 +820,7 @@ fn streams_that_nobody_announced_are_placed_by_payload_type() {
         let id = remote.iter().find(|t| t.kind == kind).unwrap();
         got.frames[&id.transceiver].iter().collect::<Vec<_>>()
     };
-    // What was lost was sent again, in a stream that nobody announced either.
+    // Lost packets were retransmitted, in a stream that was not announced either.
     let video = by_kind(MediaKind::Video);
     assert!(
         video

@@ -1,15 +1,15 @@
-//! Candidates of an offer that nobody answers: where the server sends, and how much.
+//! Candidates in an offer of a client that never connects: destinations and amount of the server's checks.
 
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use crate::server::{Server, offer};
 
-/// Sessions that a client makes, each with as many candidates.
+/// Number of sessions that a client creates, each with as many candidates.
 const SESSIONS: usize = 40;
 const CANDIDATES: usize = 60;
 
-/// An address of a victim, with all its ports. Bytes and datagrams that came in so many seconds.
+/// A victim's address, with all its ports. Returns the bytes and datagrams received in this many seconds.
 struct Victim(Vec<UdpSocket>);
 
 impl Victim {
@@ -52,7 +52,7 @@ impl Victim {
     }
 }
 
-/// An offer whose every section has these candidates.
+/// Returns an offer with these candidates in every section.
 fn offer_with(candidates: &str) -> String {
     let offer = offer();
     let at = offer.find("a=mid:").expect("a section");
@@ -75,10 +75,10 @@ fn nobody_is_sent_more_than_was_sent() {
     let (datagrams, bytes) = victim.receive(Duration::from_secs(6));
     println!("{sent} bytes in, {datagrams} datagrams, {bytes} bytes out");
     assert!(datagrams > 10, "it looks for a path: {datagrams}");
-    // A share of 256 for one address, and 16 a second.
+    // One address has a budget of 256 checks, and 16 more per second.
     assert!(datagrams < 256 + 16 * 10, "{datagrams}");
     assert!(bytes < sent, "{bytes} for {sent}");
-    // Whoever answers is served as ever.
+    // Clients that answer are served as usual.
     let directory = std::env::temp_dir().join(format!("looprtc-victim-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");
     let url = format!("http://localhost:{}/whep/testcard", server.address.port());
@@ -91,7 +91,7 @@ fn nobody_is_sent_more_than_was_sent() {
     assert!(recorded.status.success(), "{recorded:?}");
 }
 
-/// A server with a token stands behind a proxy: its own machine is not for its clients to reach.
+/// A server with a token is behind a proxy: its own machine must not be reachable by its clients.
 #[test]
 fn behind_a_proxy_loopback_is_not_checked() {
     let server = Server::start(&["--token", "open-sesame-4711"], None, true);

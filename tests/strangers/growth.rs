@@ -1,25 +1,25 @@
-//! Datagrams cost what they should: time linear in their bytes, however they are cut; never more bytes back than came; no
-//! log.
+//! Datagrams from unauthenticated sources cost time linear in their bytes, however they are split; never cause more
+//! bytes in response, and are not logged.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use crate::server::{Server, attribute, udp_address};
 
-/// Bytes of each kind that are sent, and then four times as many.
+/// Number of bytes of each kind that are sent; then four times as many.
 const BYTES: usize = 1 << 20;
 
-/// What TURN's server gives to an address that has proved nothing (docs/limits.md).
+/// Budget of the TURN server for an address that has proved nothing (docs/limits.md).
 const COURTESY: usize = 16 * 1024 + 4096;
 
-/// One kind of datagram, of any size.
+/// A kind of datagram, of any size.
 struct Kind {
     name: &'static str,
     to: SocketAddr,
     make: Box<dyn Fn(usize) -> Vec<u8>>,
 }
 
-/// A STUN message of this type with this attribute first, and then so many others as fit.
+/// Returns a STUN message of this type that starts with this attribute, followed by as many others as fit.
 fn stun(kind: u16, first: (u16, &[u8]), other: (u16, &[u8]), size: usize) -> Vec<u8> {
     let mut body = Vec::new();
     let mut add = |(kind, value): (u16, &[u8])| {
@@ -39,7 +39,7 @@ fn stun(kind: u16, first: (u16, &[u8]), other: (u16, &[u8]), size: usize) -> Vec
     message
 }
 
-/// Sends so many bytes in datagrams of this size. Milliseconds that they cost the server, and bytes that came back.
+/// Sends bytes in datagrams of this size. Returns the server's processor time in milliseconds, and the bytes received.
 fn cost(server: &Server, kind: &Kind, size: usize, bytes: usize) -> (u64, usize) {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     socket.set_nonblocking(true).expect("not waiting");
@@ -70,7 +70,7 @@ fn cost(server: &Server, kind: &Kind, size: usize, bytes: usize) -> (u64, usize)
 
 fn check(server: &Server, kind: &Kind, courtesy: usize) {
     let name = kind.name;
-    // The processor's time is counted in steps of 10 ms, and other tests run beside this one.
+    // Processor time has a resolution of 10 ms, and other tests run at the same time.
     let (small, back) = cost(server, kind, 300, BYTES);
     println!("{name}, 300 bytes each: {small} ms, {back} bytes back");
     assert!(back <= BYTES + courtesy, "{name}: {back} back");
@@ -132,7 +132,7 @@ fn datagrams_to_the_port_of_the_peers() {
 
 #[test]
 fn requests_to_the_turn_server() {
-    // The port is the system's choice: one that is free now.
+    // The system chooses a free port.
     let free = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let to = free.local_addr().expect("bound");
     drop(free);

@@ -1,4 +1,4 @@
-//! The log of the program: what strangers can make it write, what stands in it, and what it waits for.
+//! The log of the program: lines that unauthenticated clients can cause, its contents, and blocking on it.
 
 use std::io::Read;
 use std::net::UdpSocket;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::server::{Server, attribute, udp_address};
 use tungstenite::client::IntoClientRequest;
 
-/// A Binding request with the right ufrag and no integrity, full of attributes that dependencies warn of.
+/// A Binding request with the right ufrag and no integrity, full of attributes that dependencies warn about.
 pub fn noisy(answer: &str, offer: &str) -> Vec<u8> {
     let username = format!(
         "{}:{}",
@@ -34,7 +34,7 @@ pub fn noisy(answer: &str, offer: &str) -> Vec<u8> {
     message
 }
 
-/// Sends megabytes of what dependencies warn of; how many bytes.
+/// Sends megabytes of data that dependencies warn about; returns the number of bytes.
 fn flood(server: &Server) -> usize {
     let (offer, answer) = server.watch("");
     let (to, message) = (udp_address(&answer), noisy(&answer, &offer));
@@ -45,7 +45,7 @@ fn flood(server: &Server) -> usize {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
-    // Descriptions and requests that are none.
+    // Invalid descriptions and requests.
     let sdp = "Content-Type: application/sdp\r\n";
     let bad = "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rid:1 send pt=96;max-width=1\r\n";
     for _ in 0..50 {
@@ -68,12 +68,12 @@ fn strangers_write_little_even_where_everything_is_logged() {
     let server = Server::start(&[], Some("info"), true);
     let sent = flood(&server);
     let log = server.end();
-    // Each place in a dependency has 20 lines a minute; ours tell of sessions and requests, each once.
+    // Each place in a dependency may write 20 lines per minute; ours report sessions and requests, each once.
     assert!(log.len() < 50_000, "{} for {sent}:\n{log:.3000}", log.len());
     assert!(log.contains("AlternateServer"), "asked for, it is there");
 }
 
-/// Everything that has a secret, with all levels on.
+/// Uses everything that has a secret, with all log levels enabled.
 #[test]
 fn no_secret_is_in_the_log_at_any_level() {
     let token = "open-sesame-4711";
@@ -82,7 +82,7 @@ fn no_secret_is_in_the_log_at_any_level() {
     let bearer = format!("Authorization: Bearer {token}\r\n");
     let mut secrets = vec![("the token", token.to_owned())];
 
-    // A page signs in; programs come with the token.
+    // A page signs in; programs send the token.
     let login = server.ask("POST /api/login", &bearer, "");
     let cookie = header(&login, "set-cookie");
     let cookie = cookie.split([';', '=']).nth(1).expect("a value").to_owned();
@@ -93,7 +93,7 @@ fn no_secret_is_in_the_log_at_any_level() {
         between(&config, "\"credential\":\"", "\""),
     ));
 
-    // A session that is checked with the right password and a wrong one.
+    // A session whose checks have the right password, and a wrong one.
     let (offer, answer) = server.watch(&bearer);
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let message = noisy(&answer, &offer);
@@ -103,7 +103,7 @@ fn no_secret_is_in_the_log_at_any_level() {
     secrets.push(("the server's ICE password", attribute(&answer, "ice-pwd")));
     secrets.push(("our ICE password", attribute(&offer, "ice-pwd")));
 
-    // A call and a room, whose keys and descriptions go through WebSockets.
+    // A call and a room, whose keys and descriptions are sent over WebSockets.
     let address = server.address;
     let open = |path: &str| {
         let mut request = format!("ws://localhost:{}{path}", address.port())
@@ -131,7 +131,7 @@ fn no_secret_is_in_the_log_at_any_level() {
         secrets.push(("the ICE password of a room", password));
     }
 
-    // Our own client, too, with everything on.
+    // Our own client, too, with all levels.
     let url = format!("http://localhost:{}/whep/testcard", address.port());
     let directory = std::env::temp_dir().join(format!("looprtc-log-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("a directory");
@@ -179,7 +179,7 @@ fn between(text: &str, before: &str, after: &str) -> String {
     rest.1.split(after).next().unwrap_or_default().to_owned()
 }
 
-/// A pipe to a program that does not read its input: as much as it holds, and no more.
+/// A pipe to a program that does not read its input holds a limited amount.
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
     let server = Server::start(&[], Some("looprtc=trace"), false);
@@ -195,7 +195,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     server.end();
 }
 
-/// Whoever has started it learns that nobody will be told where it is.
+/// A server that cannot print its address fails, so that its supervisor notices.
 #[test]
 fn without_a_reader_of_its_output_a_server_ends_with_an_error() {
     for arguments in [

@@ -1,4 +1,5 @@
-//! What strangers make the real program do: lines of log, time, and bytes sent, against the bytes that they send.
+//! Costs that unauthenticated clients can cause to the real program, relative to the bytes they send: log lines, time,
+//! bytes sent.
 #![cfg(all(
     target_os = "linux",
     feature = "cli",

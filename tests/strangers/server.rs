@@ -1,4 +1,4 @@
-//! A real server whose log is kept, and an offer to make it a session.
+//! A real server whose log is kept, and an offer for a session with it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with this RUST_LOG (none: the default). Without `reads`, its standard error is a pipe that nobody reads.
+    /// Starts a server with this RUST_LOG (`None`: the default). Without `reads`, its standard error is a pipe that
+    /// nobody reads.
     pub fn start(args: &[&str], rust_log: Option<&str>, reads: bool) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_looprtc"));
         command
@@ -57,7 +58,7 @@ impl Server {
         }
     }
 
-    /// The response to a request with these header lines.
+    /// Returns the response to a request with these header lines.
     pub fn ask(&self, line: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).expect("a connection");
         let patience = Some(Duration::from_secs(20));
@@ -82,7 +83,7 @@ impl Server {
         (offer, response)
     }
 
-    /// Milliseconds of the processor that it has used.
+    /// Returns its processor time, in milliseconds.
     pub fn cpu_ms(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
         let stat = stat.expect("it runs");
@@ -91,7 +92,7 @@ impl Server {
         10 * ticks.map(|t| t.parse::<u64>().unwrap_or(0)).sum::<u64>()
     }
 
-    /// Ends it as a service manager does; its log, if that was read.
+    /// Stops it as a service manager does; returns its log, if that was read.
     pub fn end(mut self) -> String {
         let id = self.child.id().to_string();
         let killed = Command::new("kill").args(["-TERM", &id]).status();
@@ -128,7 +129,7 @@ pub fn offer() -> String {
     peer.create_offer(now).expect("an offer").sdp
 }
 
-/// The first value of this attribute.
+/// Returns the first value of this attribute.
 pub fn attribute(sdp: &str, name: &str) -> String {
     let start = format!("a={name}:");
     let mut lines = sdp.lines();
@@ -138,7 +139,7 @@ pub fn attribute(sdp: &str, name: &str) -> String {
         .to_owned()
 }
 
-/// Where a session of the server is reached.
+/// Returns the address of a session of the server.
 pub fn udp_address(answer: &str) -> SocketAddr {
     let candidate = attribute(answer, "candidate");
     let fields: Vec<&str> = candidate.split(' ').collect();

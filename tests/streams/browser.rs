@@ -87,7 +87,7 @@ impl Server {
         };
         let config = PeerConfig::default().include_loopback(true);
         let id = self.net.add_peer(config.media_mode(mode))?;
-        // As a server of WHIP and WHEP does it: the offer is there first.
+        // As with WHIP and WHEP, the offer comes first.
         let mut peer = self.net.peer(id)?;
         peer.set_remote_description(offer)?;
         let taken = match verb {
@@ -118,7 +118,7 @@ impl Server {
     }
 }
 
-/// One after the other: they measure time.
+/// One test at a time: they measure time.
 #[test]
 fn pages_watch_and_publish() {
     let dir = std::env::temp_dir().join(format!("looprtc-film-{}", std::process::id()));

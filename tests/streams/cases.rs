@@ -1,4 +1,4 @@
-//! Media files of public reports: each plays, or says why not.
+//! Media files from public bug reports: each plays, or the error explains why not.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,7 +15,7 @@ struct Case {
     file: &'static str,
     outcome: &'static str,
     codecs: &'static str,
-    /// By how many milliseconds audio begins later than video.
+    /// The delay of audio relative to video, in milliseconds.
     later: Option<f64>,
     words: &'static str,
 }
@@ -84,14 +84,14 @@ fn each_file_plays_or_says_why_not() {
             viewers.insert(n, (viewer, codecs));
         }
     }
-    // A second and a half of each, at least.
+    // At least a second and a half of each.
     stage.until("all that plays", |stage| {
         viewers.values().all(|(viewer, codecs)| {
             let enough = |codec: &Codec| stage.client(*viewer).of(*codec).len() >= 35;
             codecs.iter().all(enough)
         })
     });
-    // What is wrong at the end of a file is said when it was reached.
+    // Faults at the end of a file are reported when it is reached.
     stage.until("all that is to be said", |stage| {
         cases.iter().enumerate().all(|(n, case)| {
             let info = stage.streams.info(&format!("case{n}")).unwrap();
@@ -144,7 +144,7 @@ fn audio_and_video_are_in_step() {
     }
 }
 
-/// H.265 needs the parameter sets that only its SDP file has.
+/// H.265 needs the parameter sets, which only its SDP file has.
 #[test]
 fn parameter_sets_of_h265_come_from_the_sdp_file() {
     let text = std::fs::read_to_string(path("64-h265.sdp")).unwrap();

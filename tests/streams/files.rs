@@ -16,7 +16,7 @@ fn card() -> Stage {
     Stage::new(StreamsConfig::default()).with("card=testcard:")
 }
 
-/// Frames come, with increasing times and nothing missing, from a keyframe on.
+/// Frames arrive with increasing times and nothing missing, starting with a keyframe.
 fn check(stage: &Stage, viewer: looprtc::driver::PeerId, codec: Codec) {
     let client = stage.client(viewer);
     let frames = client.of(codec);
@@ -53,7 +53,7 @@ fn each_viewer_has_the_card_in_a_codec_that_it_knows() {
 fn who_comes_late_sees_the_latest_keyframe_and_what_follows_at_once() {
     let mut stage = card();
     let first = stage.watch("card", &[Vp8, Opus]).unwrap();
-    // In the middle between two keyframes.
+    // Halfway between two keyframes.
     stage.until("half a second behind a keyframe", |stage| {
         let frames = stage.client(first).of(Vp8);
         frames.len() > 30
@@ -70,7 +70,7 @@ fn who_comes_late_sees_the_latest_keyframe_and_what_follows_at_once() {
         stage.client(late).of(Vp8).len() > 30
     });
     check(&stage, late, Vp8);
-    // What is of the past takes no time: the times of all that is older than the join fit into it.
+    // Earlier frames take no time: the times of everything older than the join fit into it.
     let frames = stage.client(late).of(Vp8);
     let ahead = |index: usize| frames[index].time - frames[0].time;
     let burst = frames
@@ -127,7 +127,7 @@ fn all_formats() {
         let viewer = stage.watch(&name, &found).unwrap();
         viewers.push((viewer, found, source));
     }
-    // Over and over: the clips are short.
+    // Looped: the clips are short.
     stage.until("three seconds of each", |stage| {
         viewers.iter().all(|(viewer, codecs, _)| {
             let client = stage.client(*viewer);
@@ -154,7 +154,7 @@ fn once_is_once() {
     stage.run_for(Duration::from_millis(300));
     let seen = stage.client(viewer).of(Vp8).len();
     assert!(seen > 0);
-    // Somebody else comes, and it begins again; for the first one, too.
+    // A second viewer joins, and the file starts over; for the first viewer, too.
     let other = stage.watch("film", &[Vp8]).unwrap();
     stage.until("the second time", |stage| {
         stage.client(other).of(Vp8).len() >= seen / 2 && stage.client(viewer).of(Vp8).len() > seen
@@ -197,7 +197,7 @@ fn pipes_are_read_without_holding_anybody_up() {
 }
 
 fn pipe_is_read_without_holding_anybody_up(pace: &str) {
-    // Each pace has a pipe of its own: a reader waits for the next writer for as long as its pipe is there.
+    // Each mode has a pipe of its own: a reader waits for the next writer as long as its pipe exists.
     let name = format!("looprtc-pipe-{}{}", std::process::id(), pace.len());
     let path = std::env::temp_dir().join(name);
     let _ = std::fs::remove_file(&path);

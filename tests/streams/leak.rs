@@ -1,4 +1,4 @@
-//! Viewers leave nothing behind. In a process of its own, because it measures the whole of it.
+//! Viewers leave no memory behind. In a process of its own, because it measures all of it.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
@@ -9,12 +9,12 @@ use looprtc::server::streams::StreamsConfig;
 
 use crate::stage::Stage;
 
-/// Says to the process that it is the one to measure.
+/// Tells the process that it is the one to measure.
 const ALONE: &str = "LOOPRTC_LEAK_TEST";
 
 const VIEWERS: usize = 1000;
 
-/// Those that are there at the same time.
+/// Number of simultaneous viewers.
 const AT_ONCE: usize = 20;
 
 /// Resident memory of this process, in KiB.
@@ -53,7 +53,7 @@ fn come_and_go() {
     batches(&mut stage, 100);
     settle(&mut stage);
     let after_first = resident();
-    // What was allocated and not freed again, by the Rust half of it: to the byte, but for the reader's thread.
+    // Memory allocated and not freed by Rust code: exact, except for the reader's thread.
     let left = allocation_counter::measure(|| {
         batches(&mut stage, VIEWERS - 100);
         settle(&mut stage);
@@ -72,7 +72,8 @@ fn come_and_go() {
     assert_eq!(stage.net.peer_ids().len(), 2, "the publisher's two ends");
 }
 
-/// As long as packets are kept to be sent again, and sources that nobody watches: what is held then is the same each time.
+/// The time for which packets are kept for retransmission, and sources without viewers run: after it, the memory in use
+/// is the same each time.
 fn settle(stage: &mut Stage) {
     stage.run_for(Duration::from_secs(6));
     stage.clients.clear();
@@ -80,7 +81,7 @@ fn settle(stage: &mut Stage) {
     stage.events = Vec::new();
 }
 
-/// So many come, and go when they have seen something.
+/// This many viewers join, and leave after receiving something.
 fn batches(stage: &mut Stage, viewers: usize) {
     for round in 0..viewers / AT_ONCE {
         let name = ["card", "cam"][round % 2];
@@ -94,7 +95,7 @@ fn batches(stage: &mut Stage, viewers: usize) {
         stage.until("gone", |stage| {
             stage.streams.viewer_count() == 0 && stage.net.peer_ids().len() == 2
         });
-        // What the test itself has kept.
+        // Memory of the test itself.
         stage.clients.clear();
         stage.closed = Vec::new();
         stage.events = Vec::new();

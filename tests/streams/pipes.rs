@@ -1,4 +1,4 @@
-//! Live pipes: cameras that stop working when nobody reads, and viewers who come late.
+//! Live pipes: cameras that stop working if nobody reads, and viewers who join late.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use looprtc::server::streams::{StreamState, StreamsConfig};
 
 use crate::stage::Stage;
 
-/// Frames that the camera's encoder can hold, like the hardware encoder behind `rpicam-vid`.
+/// Number of frames that the camera's encoder can hold, like the hardware encoder of `rpicam-vid`.
 const BUFFERS: usize = 18;
 
-/// As late as a frame may be.
+/// Maximum delay of a frame.
 const LATE: Duration = Duration::from_millis(300);
 
 /// A named pipe, removed when dropped.
@@ -44,7 +44,7 @@ impl Drop for Fifo {
     }
 }
 
-/// A camera that dies, as `rpicam-vid` does, when its frames cannot be written.
+/// A camera program that exits, as `rpicam-vid` does, if its frames cannot be written.
 struct Camera {
     start: Instant,
     is_dead: Arc<AtomicBool>,
@@ -52,7 +52,7 @@ struct Camera {
 }
 
 impl Camera {
-    /// Films at this rate, whatever the frames say: 25 a second.
+    /// Produces frames at this rate, whatever their headers say (25 per second).
     fn film(to: &Fifo, rate: f64) -> Self {
         let frames = card();
         let (start, path) = (Instant::now(), to.0.clone());
@@ -89,7 +89,7 @@ impl Camera {
         self.is_dead.load(Ordering::Relaxed)
     }
 
-    /// How long after they were filmed frames have come to a viewer.
+    /// Returns the time from capture to the arrival at a viewer, for each frame.
     fn delays(&self, stage: &Stage, viewer: PeerId) -> Vec<Duration> {
         let frames = stage.client(viewer).of(H264);
         let delay = |frame: &&looprtc::proto::peer::ReceivedFrame| {
@@ -106,7 +106,7 @@ impl Drop for Camera {
     }
 }
 
-/// The test card as a byte stream's access units, with a keyframe each second.
+/// Returns the test card as a byte stream's access units, with a keyframe each second.
 fn card() -> Vec<Frame> {
     let path = "src/server/streams/assets/testcard.h264";
     let bytes = std::fs::read(format!("{}/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
@@ -118,7 +118,7 @@ fn card() -> Vec<Frame> {
 
 const UUID: &[u8; 16] = b"looprtc's clock.";
 
-/// An access unit with the time in it, as SEI (H.264 §D.1.6: user data, unregistered).
+/// Returns an access unit that contains the time as SEI (H.264 §D.1.6: user data, unregistered).
 fn with_clock(unit: &[u8], time: Duration) -> Vec<u8> {
     let text = format!("{:016x}", time.as_micros());
     let mut out = vec![0, 0, 0, 1, 6, 5, 32];
@@ -153,7 +153,7 @@ fn a_camera_outlives_viewers_and_who_comes_late_is_not_behind() {
     let early = stage.watch("cam", &[H264]).unwrap();
     stage.until("pictures", |stage| stage.client(early).of(H264).len() > 10);
     stage.leave(early);
-    // With nobody: ten times as long as its buffers and the pipe last.
+    // Without viewers: ten times as long as its buffers and the pipe last.
     stage.run_for(Duration::from_secs(7));
     assert!(!camera.is_dead(), "nobody watched");
     assert_eq!(stage.state("cam"), StreamState::Live);
@@ -170,11 +170,11 @@ fn a_camera_outlives_viewers_and_who_comes_late_is_not_behind() {
         let seen = client.connected.unwrap();
         let waited = client.frames[0].received.saturating_duration_since(seen);
         assert!(waited < LATE, "{waited:?}");
-        // All but the past that is sent in a hurry.
+        // Everything except for the cached frames, which are sent in a burst.
         let delays = camera.delays(&stage, viewer);
         let late = delays[delays.len() - 25..].iter().max().unwrap();
         assert!(*late < LATE, "{delays:?}");
-        // As fast as it films, not as its parameter sets say.
+        // At the rate of capture, not that of its parameter sets.
         let frames = &client.of(H264)[client.frames.len() - 25..];
         let rate = 24.0 / (frames[24].time - frames[0].time).as_secs_f64();
         assert!((30.0..36.0).contains(&rate), "{rate} frames a second");
@@ -207,7 +207,7 @@ fn a_paced_pipe_waits_for_viewers() {
     assert_eq!(stage.state("cam"), StreamState::Idle);
 }
 
-/// What cannot be played is said once, and the next writer has its turn.
+/// Invalid input is reported once, and the next writer is played.
 #[test]
 fn a_writer_that_sends_rubbish_is_told_of_and_the_next_one_is_played() {
     let fifo = Fifo::new("rubbish");
@@ -218,7 +218,7 @@ fn a_writer_that_sends_rubbish_is_told_of_and_the_next_one_is_played() {
     stage.until("the reason", |stage| {
         matches!(stage.state("cam"), StreamState::Failed { .. })
     });
-    // It may have been told that nobody reads.
+    // The writer may have received an error.
     let _ = writer.join().unwrap();
     let camera = Camera::film(&fifo, 25.0);
     stage.until("pictures", |stage| stage.client(viewer).of(H264).len() > 5);

@@ -1,4 +1,4 @@
-//! Peers that publish, as by WHIP.
+//! Peers that publish, as over WHIP.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ fn a_publisher_is_seen_by_all_also_by_those_who_come_late() {
         (info.state, info.codecs),
         (StreamState::Live, vec![Vp8, Opus])
     );
-    // Another one is refused while this one sends.
+    // Another publisher is refused while this one sends.
     let second = stage.publish("cam", &[Vp8, Opus]).unwrap_err();
     assert_eq!(second, StreamError::HasPublisher("cam".into()));
     stage.leave(publisher);
@@ -68,7 +68,7 @@ fn viewers_stay_when_the_publisher_goes_and_comes_back() {
     let client = stage.client(viewer);
     let frames = client.of(Vp8);
     assert!(frames.is_sorted_by(|a, b| a.time < b.time));
-    // Each time it went on with a keyframe.
+    // Each time it continued with a keyframe.
     assert!(
         client.decodable(Vp8) + 5 > frames.len(),
         "{} of {}",
@@ -85,7 +85,7 @@ fn a_publisher_that_is_silent_is_replaced() {
     let viewer = stage.watch("cam", &[Vp8, Opus]).unwrap();
     let first = stage.publish("cam", &[Vp8, Opus]).unwrap();
     stage.until("pictures", |stage| pictures(stage, viewer, Vp8) > 5);
-    // It is still there, but sends nothing.
+    // It is still connected, but sends nothing.
     stage.studio.remove_viewer(&mut stage.net, first);
     let server = stage.streams.publisher("cam").unwrap();
     stage.run_for(Duration::from_millis(800));
@@ -131,8 +131,8 @@ fn another_codec_goes_on_where_it_was_agreed_to_and_is_told_where_not() {
     });
 }
 
-/// Who comes while somebody publishes is promised that publisher's codec only. When another one comes with another
-/// codec, its session ends, so that it asks anew.
+/// A viewer that joins while somebody publishes is offered that publisher's codec only. When a publisher with another
+/// codec takes over, the viewer's session ends, so that it connects again.
 #[test]
 fn who_came_for_one_codec_asks_anew_for_another() {
     let mut stage = stage();

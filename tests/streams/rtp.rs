@@ -1,4 +1,4 @@
-//! Plain RTP as a source: ffmpeg and GStreamer send it.
+//! Plain RTP as a source, sent by ffmpeg and GStreamer.
 
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +9,7 @@ use looprtc::server::streams::{StreamState, StreamsConfig};
 
 use crate::stage::Stage;
 
-/// Somebody else's program, ended when it is dropped.
+/// Another program, stopped when it is dropped.
 struct Sender(Child);
 
 impl Sender {
@@ -32,7 +32,7 @@ impl Drop for Sender {
     }
 }
 
-/// Two even ports that are free, each with the next one.
+/// Returns two free even ports, each with the next one free as well.
 fn ports() -> (u16, u16) {
     let free = (0..1000).map(|n| 21_000 + 4 * ((std::process::id() as u16 + 7 * n) % 2000));
     let mut free = free.filter(|port| {
@@ -70,7 +70,7 @@ fn ffmpeg_is_shown_and_shown_again_after_a_restart() {
             client.of(H264).len() > had + 60 && client.of(Opus).len() > 50
         });
         if round == 0 {
-            // In the middle of it: all since the latest keyframe comes at once.
+            // Halfway: everything since the latest keyframe arrives at once.
             let late = stage.watch("cam", &[H264, Opus]).unwrap();
             stage.until("a picture", |stage| stage.client(late).of(H264).len() > 3);
             assert!(stage.client(late).of(H264)[0].keyframe);
@@ -80,7 +80,7 @@ fn ffmpeg_is_shown_and_shown_again_after_a_restart() {
     let client = stage.client(viewer);
     let frames = client.of(H264);
     assert!(frames.is_sorted_by(|a, b| a.time < b.time));
-    // What was cut off when the sender was killed is all that cannot be decoded.
+    // Only data truncated when the sender was killed cannot be decoded.
     assert!(client.decodable(H264) + 70 > frames.len());
     assert_eq!(stage.state("cam"), StreamState::Live);
 }

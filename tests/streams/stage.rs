@@ -1,4 +1,4 @@
-//! A loop with a set of streams, and with those who watch and publish.
+//! A loop with a set of streams, viewers and publishers.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,22 +13,22 @@ use looprtc::server::streams::{
     SourceConfig, StreamError, StreamEvent, StreamState, Streams, StreamsConfig,
 };
 
-/// What has to happen happens within this, also on a machine that is busy with other things.
+/// Time limit for anything that has to happen, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Stage {
     pub net: EventLoop,
     pub streams: Streams,
-    /// What publishers send.
+    /// The media that publishers send.
     pub studio: Streams,
     pub events: Vec<StreamEvent>,
-    /// The other end of each peer.
+    /// The remote end of each peer.
     others: HashMap<PeerId, PeerId>,
     pub clients: HashMap<PeerId, Client>,
     pub closed: Vec<PeerId>,
 }
 
-/// What has come to one who watches.
+/// Media received by a viewer.
 #[derive(Debug)]
 pub struct Client {
     /// The peer at the server's end.
@@ -42,7 +42,7 @@ impl Client {
         self.frames.iter().filter(|f| f.codec == codec).collect()
     }
 
-    /// Frames that could be decoded: from a keyframe on, with nothing missing.
+    /// Number of decodable frames: from a keyframe on, with nothing missing.
     pub fn decodable(&self, codec: Codec) -> usize {
         let mut good = false;
         let each = self.of(codec).into_iter().map(|frame| {
@@ -71,7 +71,7 @@ impl Stage {
         }
     }
 
-    /// With a stream, given as `name=URL`.
+    /// Adds a stream, given as `name=URL`.
     pub fn with(mut self, source: &str) -> Self {
         let (name, source) = SourceConfig::parse(source).unwrap();
         self.streams.add(&name, source).unwrap();
@@ -102,7 +102,7 @@ impl Stage {
         self.net.peer(from).unwrap().receive(answer).unwrap();
     }
 
-    /// Somebody who knows these codecs watches this stream.
+    /// Adds a viewer of this stream that supports these codecs.
     pub fn watch(&mut self, name: &str, codecs: &[Codec]) -> Result<PeerId, StreamError> {
         let mode = self.streams.media_mode(name).unwrap_or_default();
         let config = PeerConfig::default().codecs(Codecs::only(codecs.iter().copied()));
@@ -128,11 +128,11 @@ impl Stage {
         Ok(client)
     }
 
-    /// Somebody publishes the test card to this stream, in these codecs.
+    /// Adds a publisher that sends the test card to this stream, in these codecs.
     pub fn publish(&mut self, name: &str, codecs: &[Codec]) -> Result<PeerId, StreamError> {
         let config = PeerConfig::default().codecs(Codecs::only(codecs.iter().copied()));
         let packets = PeerConfig::default().media_mode(MediaMode::Packets);
-        // The card is in VP8 and H.264; a peer that knows only one of them cannot be offered both.
+        // The card is in VP8 and H.264; a peer that supports only one of them cannot be offered both.
         let all = PeerConfig::default();
         let (client, server) = self.pair(all, packets.codecs(config.codecs));
         let added = self.streams.add_publisher(&mut self.net, name, server);
@@ -146,14 +146,14 @@ impl Stage {
         Ok(client)
     }
 
-    /// Closes a peer, seen from its end.
+    /// Closes a peer, from its own end.
     pub fn leave(&mut self, client: PeerId) {
         if let Ok(mut peer) = self.net.peer(client) {
             peer.close();
         }
     }
 
-    /// One event, and all that is due.
+    /// Handles one event, and everything that is due.
     pub fn step(&mut self, end: Instant) {
         let deadlines = [self.streams.next_deadline(), self.studio.next_deadline()];
         let until = deadlines
@@ -184,7 +184,7 @@ impl Stage {
                 let other = self.others.get(&peer).copied();
                 let init = IceCandidateInit::new(candidate.to_sdp_line());
                 if let Some(Ok(mut other)) = other.map(|o| self.net.peer(o)) {
-                    // It may be closed, and the event that says so on the way.
+                    // It may be closed, with the event for that still queued.
                     let _ = other.add_ice_candidate(Some(&init));
                 }
             }
@@ -210,7 +210,7 @@ impl Stage {
         }
     }
 
-    /// Until this holds. Fails when it does not in time.
+    /// Runs until this holds. Fails when the time limit has passed.
     pub fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !holds(self) {

@@ -56,7 +56,7 @@ fn another_servers_stream_is_shown_and_again_when_that_was_killed() {
     });
     let client = stage.client(viewer);
     assert!(client.of(Vp8).is_sorted_by(|a, b| a.time < b.time));
-    // Nobody watches any more: the session is ended there, too.
+    // The last viewer has left: the session at the other server is ended, too.
     for client in [viewer, late] {
         stage.leave(client);
     }

@@ -1,8 +1,8 @@
-//! Has scenarios of `tests/interop/examples.mjs`, which stand in `tests/interop/pages/`, done in a real Chromium or Firefox.
+//! Runs scenarios of `tests/interop/examples.mjs`, which are in `tests/interop/pages/`, in a real Chromium or Firefox.
 //!
-//! Without the browser, Node or what drives the browser (`tests/setup` installs them) nothing is tested. That is said
-//! loudly, and fails when the environment variable `CI` is set.
-// Each binary of tests takes what it needs.
+//! Without the browser, Node or the browser driver (`tests/setup` installs them) nothing is tested. That is reported,
+//! and fails if the environment variable `CI` is set.
+// Each test binary uses some of it.
 #![allow(dead_code)]
 
 use std::ffi::OsStr;
@@ -14,10 +14,10 @@ use space::Space;
 
 pub mod space;
 
-/// What the script says when it cannot run.
+/// The script's message if it cannot run.
 const UNAVAILABLE: i32 = 77;
 
-/// Others want more than the processors have.
+/// More browsers would need more processors.
 const BUSY: f64 = 2.5;
 
 enum Failure {
@@ -30,7 +30,7 @@ enum Failure {
 struct Place<'a> {
     browser: &'a str,
     space: Option<&'a str>,
-    /// Namespaces of a browser, a router and a server have this before their names (`tests/network_change/lab.rs`).
+    /// Prefix of the namespaces of a browser, a router and a server (`tests/network_change/lab.rs`).
     lab: Option<&'a str>,
 }
 
@@ -45,7 +45,7 @@ const FIREFOX: Place<'_> = Place {
     ..CHROMIUM
 };
 
-/// Has a scenario done with a program, or with a server at a URL.
+/// Runs a scenario with a program, or with a server at a URL.
 pub fn in_chromium(scenario: &str, with: impl AsRef<OsStr>) {
     conclude(scenario, attempt(scenario, with.as_ref(), CHROMIUM));
 }
@@ -59,8 +59,8 @@ pub fn in_space(scenario: &str, with: impl AsRef<OsStr>, space: &str) {
     conclude(scenario, attempt(scenario, with.as_ref(), place));
 }
 
-/// Has a scenario done in Firefox, with a program. Without a default route Firefox finds no addresses of this machine;
-/// then it gets a network namespace with one.
+/// Runs a scenario in Firefox, with a program. Without a default route Firefox finds no addresses of this machine; it
+/// then gets a network namespace with one.
 pub fn in_firefox(scenario: &str, with: impl AsRef<OsStr>) {
     if has_default_route() {
         return in_real_time_at(scenario, with.as_ref(), FIREFOX);
@@ -74,7 +74,7 @@ pub fn in_firefox(scenario: &str, with: impl AsRef<OsStr>) {
     }
 }
 
-/// Has a scenario done in a laboratory of networks, with a program.
+/// Runs a scenario in a lab of networks, with a program.
 pub fn in_lab(browser: &str, scenario: &str, with: impl AsRef<OsStr>, lab: &str) {
     let place = Place {
         browser,
@@ -84,8 +84,8 @@ pub fn in_lab(browser: &str, scenario: &str, with: impl AsRef<OsStr>, lab: &str)
     in_real_time_at(scenario, with.as_ref(), place);
 }
 
-/// As [`in_chromium`], for what measures frames in real time. On a machine that has other work to do a failure says
-/// little; then it is tried again, twice at most, and said.
+/// Like [`in_chromium`], for tests that measure frames in real time. On a busy machine a failure means little; it is
+/// then repeated, at most twice, and that is reported.
 pub fn in_real_time(scenario: &str, with: impl AsRef<OsStr>) {
     in_real_time_at(scenario, with.as_ref(), CHROMIUM);
 }
@@ -106,7 +106,7 @@ fn in_real_time_at(scenario: &str, with: &OsStr, place: Place<'_>) {
     conclude(scenario, attempt(scenario, with, place));
 }
 
-/// Whether this machine has a way out, be there somebody or not.
+/// Returns `true` if this machine has a default route.
 pub fn has_default_route() -> bool {
     let routes = Command::new("ip")
         .args(["route", "show", "default"])
@@ -114,14 +114,14 @@ pub fn has_default_route() -> bool {
     routes.is_ok_and(|routes| !routes.stdout.is_empty())
 }
 
-/// Something that a test needs is not there.
+/// Reports a missing requirement of a test.
 pub fn not_tested(why: &str) {
     let is_ci = std::env::var_os("CI").is_some();
     assert!(!is_ci, "NOT TESTED: {why}");
     say(&format!("NOT TESTED: {}", why.trim()));
 }
 
-/// Not by `eprintln!`, which the test harness swallows when a test passes.
+/// Not `eprintln!`, which the test harness captures for a test that passes.
 pub fn say(what: &str) {
     let _ = std::io::stderr().write_all(format!("\n##### {what} #####\n\n").as_bytes());
 }
@@ -155,7 +155,7 @@ fn attempt(scenario: &str, with: &OsStr, place: Place<'_>) -> Result<(), Failure
         .arg(place.browser)
         .output();
     let run = run.map_err(|e| Failure::Unavailable(format!("node: {e}")))?;
-    // Figures, for who runs it by hand with --nocapture, and for who looks why it has failed.
+    // Figures, for runs with --nocapture, and for investigating failures.
     print!("{}", String::from_utf8_lossy(&run.stdout));
     let output = String::from_utf8_lossy(&run.stderr).into_owned();
     match run.status.code() {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::not_tested;
 
-/// A network namespace with an address that is no loopback, gone with this.
+/// A network namespace with a non-loopback address, removed when dropped.
 pub struct Space(String);
 
 impl Space {
-    /// `None`, loudly, where there are none to be had.
+    /// Returns `None`, and reports it, if namespaces are not available.
     pub fn new() -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

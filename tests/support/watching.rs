@@ -1,4 +1,4 @@
-//! A page without a browser: a peer that is offered by `POST /offer`, and what it is sent.
+//! A page without a browser: a peer whose offer is sent with `POST /offer`, and the media it receives.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Watches what is behind this URL.
+    /// Watches the stream at this URL.
     pub fn begin(url: &str) -> Self {
         let mut net = EventLoop::new(LoopConfig::default()).unwrap();
         let peer = net
@@ -58,7 +58,7 @@ impl Watching {
         }
     }
 
-    /// Waits for so many frames.
+    /// Waits for this many frames.
     pub fn frames(&mut self, count: usize) {
         let mut came = 0;
         self.until("frames", |event| {
@@ -67,7 +67,7 @@ impl Watching {
         });
     }
 
-    /// Asks for a keyframe, and says how long it takes to come.
+    /// Requests a keyframe, and returns the time until it arrives.
     pub fn keyframe(&mut self) -> Duration {
         let mut us = self.net.peer(self.peer).unwrap();
         us.request_keyframe(self.video, None, KeyframeRequestKind::Pli)

@@ -1,4 +1,4 @@
-//! A real TURN server (coturn) of a test's own.
+//! A real TURN server (coturn) for one test.
 #![allow(
     dead_code,
     reason = "each of the tests that share this needs a part of it"
@@ -23,7 +23,7 @@ pub struct Coturn {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// Whether it is installed. Says so loudly: a test that is left out looks like one that has passed.
+/// Returns `true` if it is installed. If not, reports it: a skipped test looks like one that has passed.
 pub fn is_missing() -> bool {
     let found = Command::new("turnserver")
         .arg("--version")
@@ -40,7 +40,7 @@ pub fn is_missing() -> bool {
 }
 
 impl Coturn {
-    /// A server with one user, and with these options on top.
+    /// Starts a server with one user and these additional options.
     pub fn start(options: &[&str]) -> Self {
         let credentials = [
             "--lt-cred-mech".to_owned(),
@@ -49,13 +49,13 @@ impl Coturn {
         Self::start_with(&credentials, options)
     }
 
-    /// One at this address, for peers that do not offer loopback addresses.
+    /// Starts one at this address, for peers that do not offer loopback addresses.
     pub fn start_on(address: IpAddr) -> Self {
         let user = format!("--user={USER}:{PASSWORD}");
         Self::start_at(address, free_port(), &["--lt-cred-mech".into(), user], &[])
     }
 
-    /// A server that takes time-limited credentials.
+    /// Starts a server that accepts time-limited credentials.
     pub fn start_rest() -> Self {
         let secret = format!("--static-auth-secret={SECRET}");
         Self::start_with(&["--use-auth-secret".into(), secret], &[])
@@ -106,12 +106,12 @@ impl Coturn {
             "coturn did not come up: {:?}",
             server.log()
         );
-        // It says so a little before it listens on TCP.
+        // It reports that shortly before it listens on TCP.
         thread::sleep(Duration::from_millis(200));
         server
     }
 
-    /// One in the place of another that is gone.
+    /// Starts one in the place of a stopped one.
     pub fn start_again(port: u16) -> Self {
         let user = format!("--user={USER}:{PASSWORD}");
         let address = Ipv4Addr::LOCALHOST.into();
@@ -126,12 +126,12 @@ impl Coturn {
         self.log.lock().unwrap().clone()
     }
 
-    /// How many lines of its log hold this.
+    /// Returns the number of lines of its log that contain this.
     pub fn count(&self, text: &str) -> usize {
         self.log().iter().filter(|l| l.contains(text)).count()
     }
 
-    /// Waits until so many lines hold this.
+    /// Waits until this many lines contain it.
     pub fn wait_log(&self, text: &str, times: usize, milliseconds: u64) -> bool {
         let end = Instant::now() + Duration::from_millis(milliseconds);
         while Instant::now() < end {
@@ -156,19 +156,19 @@ impl Drop for Coturn {
     }
 }
 
-/// A port that is free for UDP and TCP.
+/// Returns a port that is free for UDP and TCP.
 pub fn free_port() -> u16 {
     loop {
         let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         let port = udp.local_addr().expect("it is bound").port();
-        // coturn takes the next one, too.
+        // coturn uses the next one, too.
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
 }
 
-/// An authority and a certificate by it for 127.0.0.1 and localhost, in a directory of their own.
+/// A certificate authority and a certificate issued by it for 127.0.0.1 and localhost, in a directory of their own.
 pub struct Certificates {
     pub authority: Vec<u8>,
     directory: std::path::PathBuf,

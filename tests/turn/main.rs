@@ -1,4 +1,4 @@
-//! Peers that meet through a real TURN server (coturn).
+//! Peers that connect through a real TURN server (coturn).
 
 mod coturn;
 #[cfg(all(feature = "tls", feature = "turn-server"))]
@@ -17,7 +17,7 @@ use looprtc::proto::peer::{
 
 use coturn::{Coturn, PASSWORD, SECRET, USER};
 
-/// A peer at 127.0.0.1 only. coturn is bound to loopback, and ends an allocation that sends to what cannot
+/// A peer at 127.0.0.1 only. coturn is bound to loopback, and ends an allocation that sends to an address that cannot
 /// be reached from there.
 fn direct() -> PeerConfig {
     let mut config = PeerConfig::default().include_loopback(true);
@@ -31,7 +31,7 @@ fn relayed(server: &IceServer) -> PeerConfig {
         .ice_transport_policy(IceTransportPolicy::Relay)
 }
 
-/// Two peers in one loop. They see each other's candidates as soon as they are found.
+/// Two peers in one loop. They receive each other's candidates as soon as they are found.
 struct Pair {
     net: EventLoop,
     a: PeerId,
@@ -44,7 +44,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// Only `a` is relayed, so that there is one allocation.
+    /// Only `a` uses a relay, so that there is one allocation.
     fn new(server: &IceServer) -> Self {
         Self::with(relayed(server), direct())
     }
@@ -170,7 +170,7 @@ fn a_relayed_peer_connects_and_gives_the_allocation_back() {
             .iter()
             .any(|(_, c)| c.socket_addr() == Some(local))
     );
-    // What carries data has a channel by now.
+    // The address that carries data has a channel by now.
     pair.run_for(300);
     pair.talk("by a channel");
     assert!(coturn.count("CHANNEL_BIND processed, success") >= 1);
@@ -205,7 +205,7 @@ fn a_wrong_password_is_said() {
     assert!(pair.candidates.iter().all(|(id, _)| *id == pair.b));
 }
 
-/// A candidate that nobody has, so that a permission for it is asked for.
+/// A candidate that does not exist, so that a permission for it is requested.
 fn nobody(n: u8) -> IceCandidateInit {
     IceCandidateInit::new(format!("candidate:9 1 udp 1 127.0.0.{n} 9 typ host"))
 }
@@ -231,7 +231,7 @@ fn a_nonce_that_has_gone_stale_is_changed() {
     );
     assert!(coturn.count("CREATE_PERMISSION processed, success") > permissions);
     assert!(pair.errors.is_empty(), "{:?}", pair.errors);
-    // Nor does a nonce that is stale at the very end leave an allocation behind.
+    // A nonce that becomes stale at the very end leaves no allocation behind either.
     pair.run_for(2500);
     let stale = coturn.count("error 438: Stale nonce");
     pair.net.shutdown(Duration::from_secs(2)).unwrap();
@@ -248,7 +248,7 @@ fn a_lifetime_of_seconds_is_refreshed_in_time() {
     if coturn::is_missing() {
         return;
     }
-    // coturn keeps to it in its first answer only; that is refreshed half-way.
+    // coturn applies it to its first response only; the allocation is refreshed half-way.
     let coturn = Coturn::start(&["--max-allocate-lifetime=2"]);
     let mut pair = Pair::new(&server(&coturn));
     pair.connect();
@@ -302,7 +302,7 @@ fn time_limited_credentials() {
     pair.talk("for a minute");
 }
 
-/// What such a service does: base64 of the HMAC-SHA1 of the username.
+/// As such a service does: base64 of the HMAC-SHA1 of the username.
 fn openssl_hmac(secret: &str, text: &str) -> String {
     use std::io::Write;
     use std::process::{Command, Stdio};
@@ -409,7 +409,7 @@ fn a_server_that_is_restarted_is_found_again() {
     pair.talk("before");
     let port = coturn.port;
     drop(coturn);
-    // Long enough for the first attempt to find nobody there.
+    // Long enough for the first attempt to fail.
     pair.run_for(500);
     let again = Coturn::start_again(port);
 
@@ -444,7 +444,7 @@ fn over_tls() {
             pair.talk(&format!("{n} {}", "x".repeat(n * 3000)));
         }
     }
-    // Whom nobody vouches for is not spoken to.
+    // A server with an untrusted certificate is not used.
     let stranger = coturn::Certificates::make();
     let doubting = LoopConfig::default().tls_authorities(Some(stranger.authority.clone()));
     let mut pair = Pair::within(doubting, relayed("127.0.0.1"), direct());

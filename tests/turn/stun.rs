@@ -1,5 +1,5 @@
-//! STUN over TCP and TLS, for ICE-TCP: whom the server sees is the port that is listened on. A relay for connections
-//! stands for the NAT: behind it, the server sees another address than ours.
+//! STUN over TCP and TLS, for ICE-TCP: the server sees the listening port. A TCP forwarder simulates a NAT: behind it,
+//! the server sees another address than ours.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -13,10 +13,10 @@ use looprtc::server::turn::{TlsIdentity, Transport, TurnServer, TurnServerConfig
 use super::coturn::Certificates;
 use super::*;
 
-/// Passes connections on, from ports of its own.
+/// Forwards connections, from ports of its own.
 struct Nat {
     address: SocketAddr,
-    /// Who has connected, and as whom that goes on.
+    /// The clients, and the addresses used for them.
     seen: Arc<Mutex<Vec<[SocketAddr; 2]>>>,
 }
 
@@ -64,7 +64,7 @@ struct Listener {
     net: EventLoop,
 }
 
-/// What one of its peers has found.
+/// Candidates found by one of its peers.
 struct Found {
     peer: PeerId,
     candidates: Vec<IceCandidate>,
@@ -130,7 +130,7 @@ impl Found {
         passive.by_ref().filter(is_it).collect()
     }
 
-    /// The one passive candidate that a server has seen; where it is listened; checked against the NAT.
+    /// Returns the only passive candidate reported by a server, and its listening address; checked against the NAT.
     fn check(&self, nat: &Nat, url: &str) {
         assert!(self.errors.is_empty(), "{:?}", self.errors);
         let ([host], [seen]) = (
@@ -150,7 +150,7 @@ impl Found {
             line.contains(" tcp ") && line.ends_with(" tcptype passive"),
             "{line}"
         );
-        // Connecting from it has not given the port to others.
+        // The outgoing connection does not block the listening port for others.
         let taken = TcpListener::bind(last[0]);
         assert!(taken.is_err(), "somebody else can listen there");
         println!("{line}");
@@ -182,7 +182,7 @@ fn coturn_by_tcp_and_by_tls() {
         let second = listener.gather(&url, IceTcp::Passive);
         second.check(&nat, &url);
         assert_eq!(nat.seen().len(), 1);
-        // It stands as long as somebody needs it. Then the port is free for another to the same server.
+        // It is open as long as it is needed. Then the port is free for another connection to the same server.
         for found in [first, second] {
             listener.net.peer(found.peer).unwrap().close();
         }
@@ -195,7 +195,7 @@ fn coturn_by_tcp_and_by_tls() {
     }
 }
 
-/// With `stun:` and nothing else, both are asked.
+/// With `stun:` and nothing else, both protocols are used.
 #[test]
 fn coturn_by_udp_and_tcp_at_once() {
     if coturn::is_missing() {
@@ -203,7 +203,7 @@ fn coturn_by_udp_and_tcp_at_once() {
     }
     let coturn = Coturn::start(&[]);
     let nat = Nat::before(local(coturn.port));
-    // UDP is not passed on, so it is silent; TCP gives its candidate all the same.
+    // UDP is not forwarded, so it gets no response; TCP yields its candidate all the same.
     let mut listener = Listener::new(None);
     let url = format!("stun:{}", nat.address);
     let found = listener.gather(&url, IceTcp::Passive);
@@ -262,7 +262,7 @@ fn what_is_wrong_is_said() {
         error.contains("refused") && error.contains("check name and port"),
         "{error}"
     );
-    // Who does not listen has no use for it.
+    // A peer that does not listen does not need it.
     let useless = Listener::new(None).gather(&url, IceTcp::Active);
     assert!(
         useless.errors[0].contains("IceTcp::Passive"),

@@ -14,7 +14,7 @@ use looprtc::signaling::whip::{WhipClient, WhipClientConfig, WhipError, WhipEven
 
 use crate::server::{PATIENCE, Server, Setup};
 
-/// One who publishes or watches.
+/// A publisher or a viewer.
 pub struct Party {
     pub net: EventLoop,
     pub peer: PeerId,
@@ -23,7 +23,7 @@ pub struct Party {
     begin: Instant,
     next_frame: Duration,
     pub frames: usize,
-    /// Of peers that take packets: each, and when it came.
+    /// Packets of a peer in packet mode, with their arrival times.
     pub packets: Vec<(Instant, ReceivedPacket)>,
     pub said: Vec<WhipEvent>,
     pub state: ConnectionState,
@@ -144,7 +144,7 @@ fn config(server: &Server, path: &str) -> WhipClientConfig {
 #[test]
 fn publish_and_watch() {
     let server = Server::start(Setup::default());
-    // The way there has a corner.
+    // The URL is reached through a redirection.
     let mut publisher = Party::publish(config(&server, "/balanced/cam"));
     publisher.connected();
     let mut viewer = Party::watch(config(&server, "/whep/cam"));
@@ -161,7 +161,7 @@ fn publish_and_watch() {
         }
     };
     both(&mut publisher, &mut viewer, "frames", &|v| v.frames > 5);
-    // Both restart ICE, and nothing is lost of it.
+    // Both restart ICE, and nothing is lost.
     for party in [&mut publisher, &mut viewer] {
         party.net.peer(party.peer).unwrap().restart_ice().unwrap();
         party.until("a restart", |p| {
@@ -225,7 +225,7 @@ fn refusals_say_what_to_do() {
         "{busy}"
     );
     assert!(busy.is_temporary());
-    // Who waits gets its turn.
+    // A waiting publisher gets its turn.
     let patient = right.give_up_after(PATIENCE);
     let mut second = Party::publish(patient);
     for _ in 0..20 {
@@ -251,7 +251,7 @@ fn servers_that_the_answer_names_are_used() {
     });
     let mut publisher = Party::publish(config(&server, "/whip/cam"));
     publisher.connected();
-    // There is no TURN server behind it; but it is asked, and that is said.
+    // There is no TURN server behind it; but it is contacted, and that is reported.
     publisher.until("the server to be asked", |party| {
         let peer = party.net.peer(party.peer).unwrap();
         let state = peer.ice_gathering_state();
@@ -267,7 +267,7 @@ fn a_server_that_is_gone_is_noticed_and_found_again() {
     let mut viewer = Party::watch(config(&server, "/whep/card"));
     viewer.until("frames", |v| (v.frames > 5).then_some(()));
     drop(server);
-    // An ICE restart is tried, and told apart from a refusal.
+    // An ICE restart is attempted, and distinguished from a refusal.
     viewer.net.peer(viewer.peer).unwrap().restart_ice().unwrap();
     for _ in 0..30 {
         viewer.step();
@@ -277,7 +277,7 @@ fn a_server_that_is_gone_is_noticed_and_found_again() {
         address: Some(address),
         ..Setup::default()
     });
-    // The new one knows nothing of the session.
+    // The new server does not know the session.
     let error = viewer.failure();
     assert!(error.is_session_gone(), "{error}");
     let mut again = Party::watch(config(&server, "/whep/card"));
@@ -302,7 +302,7 @@ fn over_tls() {
     viewer.until("frames", |v| (v.frames > 5).then_some(()));
     viewer.close();
     server.until("no sessions", |s| s.viewers == 0);
-    // Nobody else vouches for it, and it is for no other name.
+    // Nothing else vouches for it, and it is valid for no other name.
     let other_name = url.replace("localhost", "127.0.0.1");
     let doubting = WhipClientConfig::new(&url);
     let mut other = trusting;

@@ -1,4 +1,4 @@
-//! Publishing over a link that loses packets: nobody who watches waits for long.
+//! Publishing over a link that loses packets: no viewer freezes for long.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,10 +12,10 @@ use looprtc::signaling::whip::WhipClientConfig;
 use crate::client::Party;
 use crate::server::{Server, Setup};
 
-/// No viewer may see the same picture for longer.
+/// Maximum time without a new frame for any viewer.
 const FREEZE: Duration = Duration::from_millis(600);
 
-/// The publisher finds out what the path carries in this time.
+/// Time for the publisher to estimate the capacity of the path.
 const SETTLING: Duration = Duration::from_secs(4);
 
 fn interop(file: &str) -> PathBuf {
@@ -24,7 +24,7 @@ fn interop(file: &str) -> PathBuf {
         .join(file)
 }
 
-/// Whether this can be tried here. Where not, that is said loudly, and fails in continuous integration.
+/// Returns `true` if this can be tested here. If not, that is reported, and fails in continuous integration.
 fn is_possible() -> bool {
     let checks = [
         Command::new(interop("netlab/behind_bad_link"))
@@ -48,7 +48,7 @@ fn is_possible() -> bool {
     true
 }
 
-/// libwebrtc behind a bad link, which leaves when its standard input is closed.
+/// libwebrtc behind a bad link; it exits when its standard input is closed.
 struct Publisher(Child);
 
 impl Publisher {
@@ -79,7 +79,7 @@ impl Drop for Publisher {
     }
 }
 
-/// Whether a VP8 keyframe begins in this payload (RFC 7741 §4.2, §4.3).
+/// Returns `true` if a VP8 keyframe begins in this payload (RFC 7741 §4.2, §4.3).
 fn begins_keyframe(payload: &[u8]) -> bool {
     let at = |n: usize| payload.get(n).copied().unwrap_or_default();
     let mut header = 1;
@@ -94,7 +94,7 @@ fn begins_keyframe(payload: &[u8]) -> bool {
     at(0) & 0x17 == 0x10 && payload.len() > header && at(header) & 1 == 0
 }
 
-/// When each picture could be shown: all of it is here, and all since the last keyframe.
+/// Returns when each frame became decodable: it is complete, and so is everything since the last keyframe.
 fn shown(packets: &[(Instant, ReceivedPacket)]) -> Vec<Instant> {
     let in_order: BTreeMap<u64, _> = packets
         .iter()
@@ -116,7 +116,7 @@ fn shown(packets: &[(Instant, ReceivedPacket)]) -> Vec<Instant> {
     shown
 }
 
-/// The longest time without a new picture, and how often it was longer than 200 ms.
+/// Returns the longest time without a new frame, and how often it exceeded 200 ms.
 fn longest(loss: &str, delay: &str, time: Duration) -> Duration {
     let server = Server::start(Setup {
         address: Some(([0, 0, 0, 0], 0).into()),
@@ -160,7 +160,7 @@ fn a_publisher_that_loses_packets_freezes_nobody_for_long() {
         if first <= FREEZE {
             continue;
         }
-        // Chance may take what is sent again, and the request for a keyframe.
+        // A retransmission, and the request for a keyframe, may be lost as well.
         println!("Once more: {first:?} without a picture");
         let second = longest(loss, delay, time);
         assert!(second <= FREEZE, "{first:?} and {second:?}");

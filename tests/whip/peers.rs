@@ -1,4 +1,4 @@
-//! Real peers as clients: one publishes, another one watches it, through our server.
+//! Real peers as clients: one publishes and another one watches it, through our server.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn interop(file: &str) -> PathBuf {
         .join(file)
 }
 
-/// Whether this peer is there. Where it is not, that is said loudly, and fails in continuous integration.
+/// Returns `true` if this peer is installed. If not, that is reported, and fails in continuous integration.
 fn is_there(peer: &str) -> bool {
     let check = Command::new(interop("peer"))
         .args([peer, "--check"])
@@ -130,7 +130,7 @@ fn aiortc_publishes_and_chromium_watches() {
     );
 }
 
-/// webrtcbin has an RSA certificate, which OpenSSL's DTLS alone takes.
+/// webrtcbin has an RSA certificate, which only OpenSSL's DTLS supports.
 #[cfg(feature = "openssl")]
 #[test]
 fn gstreamer_publishes_and_watches() {

@@ -21,7 +21,7 @@ fn media(file: &str) -> String {
     format!("{}/tests/data/media/{file}", env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A directory of its own, gone with the test.
+/// A temporary directory, removed at the end of the test.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -42,7 +42,7 @@ impl Drop for Dir {
     }
 }
 
-/// The program at work, killed when it is dropped.
+/// The running program, killed when it is dropped.
 struct Working {
     child: Child,
     output: BufReader<Box<dyn Read + Send>>,
@@ -58,7 +58,7 @@ impl Working {
         }
     }
 
-    /// Waits for a line with this in it.
+    /// Waits for a line that contains this.
     fn says(&mut self, text: &str) {
         let mut seen = String::new();
         loop {
@@ -96,7 +96,7 @@ impl Drop for Working {
     }
 }
 
-/// How many frames a player finds in a file.
+/// Returns the number of frames that a player finds in a file.
 fn frames(dir: &Path, file: &str) -> u64 {
     let path = dir.join(file);
     let run = Command::new("ffprobe")
@@ -137,7 +137,7 @@ fn a_file_is_published_and_saved() {
         pictures >= 10 && sound >= 40,
         "{pictures} pictures, {sound} frames of sound"
     );
-    // Once is once: it ends by itself, and well.
+    // Played once: the program exits by itself, successfully.
     let once = run(&["publish", &film, &server.url("/whip/cam")]);
     assert!(
         once.status.success(),
@@ -155,7 +155,7 @@ fn viewers_come_back_when_the_server_does() {
     player.says("connected");
     std::thread::sleep(Duration::from_millis(500));
     drop(server);
-    // Its peers say nothing any more. That is noticed by silence.
+    // Its peers are silent from now on, which is noticed after a while.
     player.says("silent");
     let server = Server::start(Setup {
         address: Some(address),
@@ -226,7 +226,7 @@ fn what_does_not_work_is_said() {
             "leave nothing to receive",
         ),
     ] {
-        // Not to wait for better times.
+        // Without waiting for a retry.
         let more: &[&str] = match args.contains(&"--retry") || status == 2 {
             true => &[],
             false => &["--retry", "0"],
@@ -242,7 +242,7 @@ fn what_does_not_work_is_said() {
     }
 }
 
-/// What cannot go on ends with an error, and the server is told.
+/// A permanent failure ends with an error, and the server is told.
 #[test]
 fn the_session_ends_with_an_error_and_the_server_is_told() {
     let server = Server::start(Setup::default());
@@ -264,7 +264,7 @@ fn the_session_ends_with_an_error_and_the_server_is_told() {
     );
     server.until("no sessions", |s| s.publishers == 0);
 
-    // The test card by its name, and a viewer of it that has no room for it: a file system of 64 KiB.
+    // The test card by its name, and a viewer without disk space for it: a file system of 64 KiB.
     let mut publisher = Working::start(&["publish", "testcard", &url]);
     publisher.says("connected");
     let dir = Dir::new("full");
@@ -286,11 +286,11 @@ fn the_session_ends_with_an_error_and_the_server_is_told() {
     }
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.contains("No space left"), "{text}");
-    // At once, and not when the connection has been silent for long.
+    // At once, not after the connection has been silent for long.
     assert_eq!(server.stats().viewers, 0, "{text}");
 }
 
-/// A stream that sends nothing is no recording.
+/// A stream that sends nothing yields no recording.
 #[test]
 fn nothing_received_is_an_error() {
     let server = Server::start(Setup::default());

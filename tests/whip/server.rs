@@ -1,4 +1,4 @@
-//! A server of its own thread: a door, streams, and WHIP.
+//! A server on a thread of its own: an HTTP port, streams, and WHIP.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use looprtc::server::http::{Request, Response};
 use looprtc::server::streams::{SourceConfig, Streams, StreamsConfig};
 use looprtc::server::whip::{WhipConfig, WhipServer, WhipStats};
 
-/// What has to happen happens within this, also on a machine that is busy with other things.
+/// Time limit for anything that has to happen, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
 pub struct Server {
@@ -24,7 +24,7 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What a server is made of.
+/// Configuration of a server.
 pub struct Setup {
     pub whip: WhipConfig,
     pub door: DoorConfig,
@@ -148,7 +148,7 @@ impl Running {
             }
             *self.stats.lock().unwrap() = self.whip.stats();
         }
-        // What a server that is killed does: nothing. Its peers find out by themselves.
+        // A killed server sends nothing. Its peers notice by themselves.
     }
 
     fn serve(&mut self) {
@@ -168,7 +168,7 @@ impl Running {
     }
 }
 
-/// What a load balancer says, and pages for those who look.
+/// Responses of a load balancer, and pages for browsers.
 fn elsewhere(request: &Request) -> Response {
     let to = |target: String| Response::new(307).header("Location", target);
     match request.path.as_str() {
