@@ -30,6 +30,8 @@ mod openssl;
 mod provider;
 #[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
 mod refusal;
+#[cfg(any(feature = "rust-crypto", feature = "aws-lc"))]
+mod rules;
 #[cfg(feature = "rust-crypto")]
 mod rust;
 mod srtp;

@@ -13,6 +13,7 @@ use str0m::crypto::dtls::{
 };
 
 use super::refusal::Refusal;
+use super::rules::Rules;
 use super::srtp::ExportedKeys;
 use super::{empty, identity, joined};
 
@@ -124,32 +125,13 @@ impl DtlsProvider for SharedDtls {
     }
 }
 
-/// Maximum number of protected handshake records passed to dimpl before it can read them, and of others. A flight has
-/// one or two.
-const MAX_EARLY: usize = 8;
-
-/// One DTLS connection, with ten corrections to dimpl's handling of losses, forgeries and failures.
+/// One DTLS connection, with what dimpl does not do by itself over a network with losses and forgeries:
 ///
-/// During the handshake:
-/// - Records are passed to dimpl one at a time. It skips a datagram that begins with a handshake message it already
-///   has, although missing ones may follow in it.
+/// - What is passed to it is decided by the [`Rules`], one record at a time during the handshake: dimpl skips a datagram
+///   that begins with a handshake message it already has, although missing ones may follow in it.
 /// - A DTLS 1.3 handshake flight with a gap is acknowledged once per datagram and `ACK_PAUSE`. dimpl would acknowledge
 ///   it endlessly, without pause.
-/// - dimpl's clock is ahead of ours by `ahead`, so that it retransmits when we decide.
-/// - A `close_notify` that anybody could have sent does not end it.
-/// - A duplicate protected record is passed once. dimpl stores such records until it can read them, and panics over two
-///   with the same number.
-/// - DTLS 1.3 records that claim protection by keys that no handshake has, or before there can be keys, are dropped.
-///   dimpl would return the content of the former as data from the remote peer after the handshake, and store the
-///   latter until its buffer is full.
-/// - Protected DTLS 1.2 records that cannot be read yet, or at all, are dropped (RFC 6347 §4.1.2.7); they are
-///   retransmitted. dimpl would fail on an unreadable one.
-///
-/// At any time:
-/// - Unprotected records for which DTLS 1.3 has no use are dropped. Anybody could have sent them, and dimpl would store
-///   them forever, with everything after them: after thirty records it accepts nothing more.
-/// - After the handshake, nothing that dimpl still waits for ends the connection. A DTLS 1.3 client whose `Finished`
-///   was received but whose acknowledgement was lost keeps sending it, and dimpl would give up after a while.
+/// - During the handshake, dimpl's clock is ahead of ours by `ahead`, so that it retransmits when we decide.
 /// - If DTLS 1.2 fails because of the remote certificate, an alert is sent to the remote peer (see [`Refusal`]), and
 ///   nothing received later reaches dimpl.
 struct Dimpl {
@@ -157,17 +139,11 @@ struct Dimpl {
     keys: ExportedKeys,
     now: Instant,
     ahead: Duration,
-    connected: bool,
     retransmissions: u32,
     wait: Option<Wait>,
     /// Set if it was passed the time `now`, and nothing has arrived since.
     served: bool,
-    /// Set once the remote ServerHello was passed to dimpl, or dimpl has written its own.
-    has_greeted: bool,
-    /// Set once a ChangeCipherSpec was passed to dimpl: protected records may be readable.
-    cipher_changed: bool,
-    /// Types, epochs and numbers of the protected records passed to dimpl during the handshake.
-    early: Vec<(bool, [u8; 8])>,
+    rules: Rules,
     refusal: Refusal,
 }
 
@@ -187,20 +163,17 @@ impl Dimpl {
             keys: ExportedKeys::of_new_connection(),
             now,
             ahead: Duration::ZERO,
-            connected: false,
             retransmissions: 0,
             wait: None,
             served: false,
-            has_greeted: false,
-            cipher_changed: false,
-            early: Vec::new(),
+            rules: Rules::default(),
             refusal: Refusal::default(),
         }
     }
 
     fn datagram(&mut self, datagram: &[u8]) -> Result<(), DtlsImplError> {
         let is_13 = self.dtls.protocol_version() == Some(ProtocolVersion::DTLS1_3);
-        if self.connected && !(is_13 && records(datagram).any(is_in_the_clear)) {
+        if self.rules.lets_in_whole(is_13, records(datagram)) {
             return self.dtls.handle_packet(datagram);
         }
         let mut result = Ok(());
@@ -209,86 +182,23 @@ impl Dimpl {
                 self.refusal.on_late(record);
                 continue;
             }
-            let is_passed_over = match is_13 && is_in_the_clear(record) {
-                true => !self.may_be_clear(record),
-                false => !self.connected && (is_early_goodbye(record) || self.has_no_keys(record)),
-            };
-            if !is_passed_over && (self.connected || !self.is_useless(record)) {
-                // A handshake record of epoch 0 with a ServerHello.
-                self.has_greeted |=
-                    matches!(record, [22, _, _, 0, 0, ..] if record.get(13) == Some(&2));
+            if self.rules.lets_in(record, is_13) {
                 let handled = self.dtls.handle_packet(record);
                 if let Err(error) = &handled
                     && self.dtls.protocol_version() == Some(ProtocolVersion::DTLS1_2)
                 {
                     self.refusal.on_error(error);
                 }
-                result = result.and(self.bear(handled));
+                result = result.and(self.rules.bear(handled));
             }
         }
         result
     }
 
-    /// Returns `true` if DTLS 1.3 allows this record unprotected: hellos and alerts, before there are keys (RFC 9147
-    /// §5.1, §6.1).
-    fn may_be_clear(&self, record: &[u8]) -> bool {
-        match record {
-            [22, ..] => {
-                // The first message of each side, or the second after a HelloRetryRequest.
-                let hello = matches!(record.get(13), Some(1 | 2));
-                !self.connected && hello && matches!(record.get(17..19), Some([0, 0 | 1]))
-            }
-            [21, ..] => !self.connected && !is_early_goodbye(record),
-            _ => false,
-        }
-    }
-
-    /// Returns `true` for a DTLSCiphertext (RFC 9147 §4) for which no keys can exist: of epoch 0 or 1, by its low bits
-    /// (those of a handshake are 2 and 3, §6.1; 1 is early data, which is not negotiated), or before the hellos of both
-    /// sides.
-    fn has_no_keys(&self, record: &[u8]) -> bool {
-        matches!(record, [first @ 0x20..0x40, ..] if first & 3 < 2 || !self.has_greeted)
-    }
-
-    /// Returns `true` for a protected record (DTLS 1.2: epoch above 0) that cannot be read yet, is a duplicate, or
-    /// exceeds the limit. Retransmissions have new numbers.
-    fn is_useless(&mut self, record: &[u8]) -> bool {
-        let [kind @ 20..=26, _, _, number @ ..] = record else {
-            return false;
-        };
-        let Some(number) = number.first_chunk().filter(|n| n[..2] != [0, 0]) else {
-            self.cipher_changed |= *kind == 20;
-            return false;
-        };
-        let of_handshake = *kind == 22;
-        let alike = self.early.iter().filter(|(kind, _)| *kind == of_handshake);
-        let is_useless = !self.cipher_changed
-            || alike.count() >= MAX_EARLY
-            || self.early.iter().any(|(_, other)| other == number);
-        if !is_useless {
-            self.early.push((of_handshake, *number));
-        }
-        is_useless
-    }
-
-    /// Ignores errors that are not ours: caused by records that anybody could have sent, or after the end.
-    fn bear(&self, result: Result<(), DtlsImplError>) -> Result<(), DtlsImplError> {
-        const UNREADABLE: dimpl::CryptoError =
-            dimpl::CryptoError::OperationFailed(dimpl::CryptoOperation::Decrypt);
-        match result {
-            Err(DtlsImplError::CryptoError(UNREADABLE)) if !self.connected => {
-                log::debug!("DTLS: a record that cannot be decrypted, in the handshake");
-                Ok(())
-            }
-            Err(DtlsImplError::Timeout(_)) if self.connected => Ok(()),
-            result => result,
-        }
-    }
-
     /// Converts dimpl's requested timeout to our clock.
     fn wake(&mut self, theirs: Instant) -> Instant {
         let unhurried = theirs.checked_sub(self.ahead).unwrap_or(theirs);
-        if self.connected {
+        if self.rules.is_connected() {
             // An overdue timeout has failed and was ignored; it must not cause a busy loop.
             return if unhurried > self.now {
                 unhurried
@@ -337,17 +247,6 @@ pub(super) fn records(datagram: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Returns `true` for a DTLSPlaintext (RFC 9147 §4) in DTLS 1.3.
-fn is_in_the_clear(record: &[u8]) -> bool {
-    record.first().is_some_and(|first| *first < 0x20)
-}
-
-/// Returns `true` for an unprotected `close_notify` (epoch 0), which is possible before there are keys only: anybody
-/// could have sent it, and dimpl would end the handshake (RFC 6347 §4.1.2.7).
-fn is_early_goodbye(record: &[u8]) -> bool {
-    matches!(record, [21, _, _, 0, 0, .., 0] if record.len() == 15)
-}
-
 /// Returns the length of the first record; `None` if it extends to the end or beyond.
 fn record_length(records: &[u8]) -> Option<usize> {
     let first = *records.first()?;
@@ -383,7 +282,7 @@ impl DtlsInstance for Dimpl {
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        if self.served && !self.connected && now <= self.now {
+        if self.served && !self.rules.is_connected() && now <= self.now {
             return Ok(());
         }
         self.served = true;
@@ -396,7 +295,7 @@ impl DtlsInstance for Dimpl {
             self.ahead = self.ahead.max(wait.theirs.saturating_duration_since(now));
         }
         let result = self.dtls.handle_timeout(now + self.ahead);
-        self.bear(result)
+        self.rules.bear(result)
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<(), DtlsImplError> {
@@ -418,13 +317,12 @@ impl DtlsInstance for Dimpl {
             }
             DtlsOutput::Timeout(theirs) => DtlsOutput::Timeout(self.wake(theirs)),
             DtlsOutput::Connected => {
-                self.connected = true;
-                self.early = Vec::new();
+                self.rules.connected();
                 self.wait = None;
                 DtlsOutput::Connected
             }
             DtlsOutput::Packet(packet) => {
-                self.has_greeted |= !self.dtls.is_active();
+                self.rules.on_sent(self.dtls.is_active());
                 records(packet).for_each(|record| self.refusal.on_sent(record));
                 DtlsOutput::Packet(packet)
             }
