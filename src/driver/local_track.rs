@@ -44,6 +44,7 @@ struct Sender {
 
 /// Meaning of an event for a [`LocalTrack`].
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum LocalTrackEvent {
     /// A peer has negotiated the track with this codec; media is sent to it from now on (pion: `Bind`).
     Bound(CodecParameters),

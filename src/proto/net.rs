@@ -123,6 +123,7 @@ pub enum PortPolicy {
 
 /// The driver's answer to a [`SocketRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SocketReply {
     /// The socket is open and reachable at these local addresses (one per usable interface address). A stream is
     /// connected, from this one address.

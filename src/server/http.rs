@@ -16,6 +16,7 @@ pub struct WebSocketId(pub(crate) u64);
 
 /// An action on a WebSocket that a service asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SocketOutput {
     /// Send this text message.
     Send(WebSocketId, String),

@@ -52,6 +52,7 @@ pub struct BindingRequest {
 
 /// Transport between a socket and a STUN server. The binding is valid for this transport only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum BindingTransport {
     /// UDP, from the socket of the host candidate.
     Udp,
@@ -70,6 +71,7 @@ struct Ends {
 
 /// Outcome of a [`BindingRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BindingReply {
     /// The server-reflexive address.
     Mapped(SocketAddr),
@@ -84,6 +86,7 @@ pub enum BindingReply {
 
 /// Output of [`Bindings::poll_output`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BindingOutput {
     /// Send this datagram from a socket of the given user.
     Transmit(usize, Transmit),

@@ -46,6 +46,7 @@ const TTL: u32 = 120;
 
 /// Output of [`Mdns::poll_output`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MdnsOutput {
     /// Send this packet to the group on every interface.
     Multicast(Vec<u8>),

@@ -121,6 +121,7 @@ pub enum ServerKind {
 
 /// Transport between this machine and an ICE server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ServerTransport {
     /// Over UDP.
     Udp,
@@ -166,6 +167,7 @@ pub struct ServerUrl {
 
 /// Reason why a server URL was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerUrlError {
     /// The URL, truncated to 320 bytes.
     pub url: String,

@@ -205,6 +205,7 @@ pub enum MediaErrorKind {
 
 /// Error in a file or stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MediaError {
     /// The kind of error.
     pub kind: MediaErrorKind,

@@ -9,6 +9,7 @@ use crate::proto::net::{NetworkChange, Received, SocketId, SocketReply, SocketRe
 
 /// Input of [`Peer::handle_input`](super::Peer::handle_input).
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Input<'a> {
     /// A datagram arrived.
     Receive {
@@ -84,6 +85,7 @@ impl Input<'_> {
 
 /// Output of [`Peer::poll_output`](super::Peer::poll_output). Poll until [`Output::Timeout`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Output {
     /// Send this datagram.
     Transmit(Transmit),
@@ -110,6 +112,7 @@ pub enum Output {
 
 /// A change in the routing of datagrams on a shared port.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Route {
     /// Route STUN requests for this local ufrag to this peer.
     Ufrag(String),

@@ -56,6 +56,7 @@ pub struct StreamDescription {
 
 /// Error in an SDP file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SdpFileError {
     /// The line number, from 1; 0 if the error concerns the whole file.
     pub line: usize,

@@ -11,6 +11,7 @@ const MAX_NAME: usize = 64;
 
 /// Error in the text form of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SourceError {
     /// The text.
     pub text: String,

@@ -72,6 +72,7 @@ impl RelayId {
 
 /// Input of [`TurnMachine::handle_input`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Input<'a> {
     /// A complete STUN or ChannelData message from a client; without padding if it came from a stream.
     Message(Client, &'a [u8]),
@@ -94,6 +95,7 @@ pub enum Input<'a> {
 
 /// Output of [`TurnMachine::poll_output`].
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Output {
     /// Send this message to a client.
     Message(Client, Vec<u8>),

@@ -94,6 +94,7 @@ impl WhipConfig {
 
 /// Web pages that may use a service (Fetch, section 3.2; the `Origin` header is RFC 6454, section 7).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Origins {
     /// Pages loaded from the host and port of the request.
     #[default]

@@ -48,6 +48,7 @@ pub struct Page {
 }
 
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PageError {
     /// More input is needed: this many bytes in all.
     Incomplete(usize),

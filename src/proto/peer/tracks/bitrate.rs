@@ -9,6 +9,7 @@ use super::{Tracks, TransceiverId};
 
 /// Bandwidth available for sending, in bits per second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BandwidthEstimate {
     /// Estimate for everything sent to this peer, computed here from the arrival times that the remote peer reports
     /// (transport-wide congestion control). Reported if

@@ -91,6 +91,7 @@ impl ReceivedFrame {
 
 /// Kind of a keyframe request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum KeyframeRequestKind {
     /// Picture loss indication (RFC 4585 §6.3.1).
     Pli,
