@@ -1,10 +1,10 @@
-//! A hash over what was sent, by which two runs are compared.
+//! A hash of everything that was sent, for comparing two runs.
 
 use std::time::Duration;
 
 use crate::proto::net::Transmit;
 
-/// FNV-1a over what makes a run this run and no other.
+/// FNV-1a hash of the values that identify a run.
 pub(super) struct Trace(u64);
 
 impl Default for Trace {
@@ -23,8 +23,8 @@ impl Trace {
     pub fn note(&mut self, elapsed: Duration, transmit: &Transmit) {
         self.eat(u64::try_from(elapsed.as_micros()).unwrap_or(0));
         self.eat(u64::from(transmit.destination.port()));
-        // The first byte tells STUN from the rest (RFC 7983).
-        // A Send indication is what it carries.
+        // The first byte distinguishes STUN from other protocols (RFC 7983).
+        // A Send indication counts as its payload.
         let is_stun = matches!(&transmit.contents[..], [b, ..] if *b < 4)
             && !transmit.contents.starts_with(&[0, 0x16]);
         self.eat(match is_stun {

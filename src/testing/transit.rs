@@ -1,4 +1,4 @@
-//! Datagrams, segments and signaling on their way.
+//! Datagrams, segments and signaling in flight.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -45,7 +45,7 @@ pub(super) enum Parcel {
 }
 
 impl Parcel {
-    /// Returns its size in bytes, about.
+    /// Returns its approximate size in bytes.
     pub fn size(&self) -> usize {
         match self {
             Self::Datagram { contents, .. } | Self::Piece { contents, .. } => contents.len(),
@@ -56,7 +56,7 @@ impl Parcel {
     }
 }
 
-/// What is on its way, by arrival; of the same moment, in the order in which it was sent.
+/// Parcels in flight, ordered by arrival, then by sending.
 #[derive(Default)]
 pub(super) struct Transit {
     parcels: BinaryHeap<Reverse<(Instant, u64, Parcel)>>,

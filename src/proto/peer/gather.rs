@@ -1,4 +1,4 @@
-//! Local candidates, from the gatherer to the core and to the application, and what comes by relays.
+//! Local candidates, from the gatherer to the core and to the application, and relayed datagrams.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -33,7 +33,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Begins to gather, for the first time or anew after an ICE restart.
+    /// Starts gathering, initially or after an ICE restart.
     pub(super) fn gather(&mut self, is_restart: bool) {
         let gathering = self.path.gathering_mut();
         if gathering.start(is_restart, self.now, &mut self.out) {
@@ -119,7 +119,7 @@ impl Peer {
             | Input::NetworkChanged { .. } => gathering.handle_timeout(now),
         }
         self.on_gathered();
-        // Nobody is left to be notified.
+        // No application is left to be notified.
         self.out.events.clear();
         Ok(())
     }
@@ -165,7 +165,7 @@ impl Peer {
         }
     }
 
-    /// A description of ours with what has been gathered, as it stands in its generation.
+    /// Returns a local description with the candidates gathered for its generation.
     pub(super) fn with_gathered(&self, sdp: &str, with_end: bool) -> String {
         let ufrag = own_attribute(sdp, "ice-ufrag").unwrap_or_default();
         let gathering = self.path.gathering();
@@ -178,7 +178,7 @@ impl Peer {
         self.path.gathering_mut().names().generation(ufrag);
     }
 
-    /// Interfaces, addresses or routes have changed, or the machine was asleep.
+    /// Handles a change of interfaces, addresses or routes, or a suspend of the machine.
     pub(super) fn on_network_changed(&mut self, change: &NetworkChange<'_>) {
         let before = self.path.before_change();
         let gathering = self.path.gathering_mut();

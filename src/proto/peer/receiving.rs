@@ -20,10 +20,10 @@ impl Peer {
         }
     }
 
-    /// A datagram, or a message of a stream. Returns `true` if it was a correct check or an answer to one.
+    /// Handles a datagram, or a message of a stream. Returns `true` if it was a verified check or response.
     pub(super) fn on_datagram(&mut self, received: &Received<'_>) -> bool {
         if received.protocol == Protocol::Tcp {
-            // A stream that has been given up.
+            // A stream that was given up.
             return false;
         }
         self.path.count(received);
@@ -45,7 +45,7 @@ impl Peer {
         is_stun && is_let_in
     }
 
-    /// A datagram from somebody who has shown the right password: it is for the core.
+    /// Handles a datagram from a validated source: it is for the core.
     fn on_let_in(&mut self, received: &Received<'_>) {
         if Core::looks_joined(received.contents) {
             self.path.count_malformed();
@@ -72,14 +72,14 @@ impl Peer {
         }
     }
 
-    /// Keeps a datagram back while an answer with data channels is awaited. Returns `true` if it was kept.
+    /// Holds a datagram while an answer with data channels is awaited. Returns `true` if it was held.
     fn hold_early(&mut self, received: &Received<'_>) -> bool {
         self.session.awaits_application()
             && self.core.is_connected()
             && self.core.early().hold(received, self.now)
     }
 
-    /// Verifies a STUN message. Returns `true` if the core is to see it.
+    /// Verifies a STUN message. Returns `true` if it has to be passed to the core.
     fn on_stun(&mut self, received: &Received<'_>) -> bool {
         let Some(check) = Check::parse(received.contents) else {
             self.path.count_malformed();
@@ -106,7 +106,7 @@ impl Peer {
         true
     }
 
-    /// Answers a check that has attributes that nobody here knows. Returns `true` if that was the answer.
+    /// Answers a check that has unknown attributes. Returns `true` if it was answered.
     fn refuse_unknown(&mut self, received: &Received<'_>, ends: Ends) -> bool {
         let core = &self.core;
         let hmac = |key: &[u8], data: &[&[u8]]| core.hmac(key, data);

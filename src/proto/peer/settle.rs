@@ -1,5 +1,5 @@
-//! Settling: what a peer does after everything that touches it. The core is drained, channels feed it, the states are
-//! worked out, and events are told.
+//! Settling: the steps of a peer after every input. The core is drained, channels feed it, the states are evaluated,
+//! and events are queued.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use super::state::{ConnectionState, IceConnectionState, PeerEvent};
 use super::{MIN_TIMEOUT_STEP, Output, Peer};
 use crate::proto::ice::Gatherer;
 
-/// Maximum number of times that channels may feed the core in one settling.
+/// Maximum number of times that channels may feed the core per settling.
 const MAX_FEEDS: usize = 64;
 
 impl Peer {
-    /// Tells the core the time if it has not been told for a while, so that what is sent now is not timed from then.
+    /// Passes the time to the core if its clock is behind, so that data sent now gets the right send time.
     pub(super) fn refresh_core_time(&mut self) {
         if self.core.lags(self.now) {
             self.settle();
@@ -37,7 +37,7 @@ impl Peer {
         self.release_early();
     }
 
-    /// Gives the core what has waited for an answer, if it has nothing to wait for any more.
+    /// Passes held datagrams to the core, if there is no reason to hold them any longer.
     fn release_early(&mut self) {
         let awaits = self.session.awaits_application();
         let Some(held) = self.core.early().release(awaits, self.now) else {
@@ -205,8 +205,8 @@ impl Peer {
         }
     }
 
-    /// Returns how long silence is borne before ICE restarts, if it does: who made the last offer goes first, so that
-    /// offers do not cross.
+    /// Returns the duration of silence before ICE restarts; `None` if it does not. The side that made the last offer
+    /// restarts first, so that offers do not collide.
     fn patience(&self) -> Option<Duration> {
         let patience = self.config.restart_after_disconnected?;
         Some(match self.session.is_offerer() {
@@ -215,7 +215,7 @@ impl Peer {
         })
     }
 
-    /// Returns the time at which this peer has to be called next.
+    /// Returns the next deadline of this peer.
     pub(super) fn deadline(&self) -> Option<Instant> {
         // A deadline in the past was handled already; it must not cause a busy loop.
         let not_gone_by = |t: Instant| t.max(self.now + MIN_TIMEOUT_STEP);

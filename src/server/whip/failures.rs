@@ -1,4 +1,4 @@
-//! Sessions that failed, kept for operators and for the client's next request.
+//! Failed sessions, kept for operators and for the client's next request.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -6,25 +6,25 @@ use std::time::Instant;
 
 use super::{Kind, SessionId};
 
-/// Failed sessions that are remembered; the oldest is forgotten.
+/// Maximum number of failed sessions remembered; the oldest is dropped first.
 const REMEMBERED: usize = 32;
 
-/// Characters of a reason that are kept.
+/// Maximum length of a reason, in characters.
 const LONGEST: usize = 400;
 
-/// A session that failed, and why.
+/// A failed session, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SessionFailure {
-    /// What the session was for.
+    /// Purpose of the session.
     pub kind: Kind,
     /// The stream.
     pub name: String,
-    /// The client that asked for it.
+    /// The client that created it.
     pub client: IpAddr,
     /// When it failed.
     pub at: Instant,
-    /// What went wrong, as a sentence.
+    /// The reason, as a sentence.
     pub why: String,
 }
 
@@ -33,7 +33,7 @@ pub struct SessionFailure {
 pub(super) struct Failures(VecDeque<(SessionId, SessionFailure)>);
 
 impl Failures {
-    /// Remembers the failure of a session; of several the latest.
+    /// Stores the failure of a session; a later one replaces an earlier one.
     pub fn note(&mut self, id: SessionId, mut failure: SessionFailure) {
         if let Some((end, _)) = failure.why.char_indices().nth(LONGEST) {
             failure.why.truncate(end);
@@ -80,7 +80,7 @@ mod tests {
         assert!(failures.iter().all(|f| f.why.chars().count() == LONGEST));
         assert!(failures.why(SessionId(99)).unwrap().starts_with("99 "));
         assert_eq!(failures.why(SessionId(0)), None);
-        // One for each session: the latest.
+        // One per session: the latest.
         failures.note(SessionId(99), failure("closed".to_owned()));
         assert_eq!(failures.iter().count(), REMEMBERED);
         assert_eq!(failures.why(SessionId(99)), Some("closed"));

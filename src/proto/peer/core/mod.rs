@@ -1,4 +1,4 @@
-//! str0m, driven: datagrams and the time go in, transmits and events come out one at a time.
+//! Drives str0m: datagrams and the time are passed in, transmits and events come out one at a time.
 //!
 //! ```text
 //!   receive ──► joined, early ──►  Rtc  ──► step: Transmit, Event … Drained
@@ -6,7 +6,7 @@
 //!                                   └── DTLS and SRTP, of `peer/crypto`
 //! ```
 //!
-//! str0m asks that it be drained after each mutation. A drain is bounded: see [`Step::Endless`].
+//! str0m has to be drained after each mutation. A drain is bounded: see [`Step::Endless`].
 
 mod access;
 mod build;
@@ -48,8 +48,8 @@ pub(super) use self::early::MAX_HELD;
 pub(super) use self::sdp::{NotApplied, PendingOffer};
 pub(super) use self::stun::Check;
 
-/// The core's own limit of buffered bytes over all channels. Above the sum of what is fed to it in practice; when it is
-/// reached, feeding waits.
+/// The core's own limit of buffered bytes over all channels. Larger than the total that channels feed in practice; if
+/// it is reached, feeding waits.
 pub(super) const SEND_BUFFER: usize = 2 * 1024 * 1024;
 
 /// Maximum number of consecutive immediate timeouts that the core may request.
@@ -77,55 +77,55 @@ pub(super) struct Core {
     counts: CoreCounts,
 }
 
-/// When the core was told the time, and when it wants to be told again.
+/// When the core was last passed the time, and when it has to be called again.
 #[derive(Debug)]
 struct Clock {
     /// The time of the core's clock.
     told: Instant,
     deadline: Option<Instant>,
-    /// It has been changed since it was drained.
+    /// Set if it was changed since it was drained.
     is_dirty: bool,
-    /// RTP packets written since it was told the time.
+    /// Number of RTP packets written since it was last passed the time.
     unsent: usize,
 }
 
-/// What the core has refused.
+/// Counters of refused input.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct CoreCounts {
-    /// Inputs that ended in an error.
+    /// Number of inputs that ended in an error.
     pub errors: u64,
-    /// Datagrams of no protocol that it knows.
+    /// Number of datagrams of unknown protocols.
     pub malformed: u64,
 }
 
-/// A datagram of the core's.
+/// A datagram to be sent by the core.
 pub(super) struct Outgoing {
     pub ends: Ends,
     pub contents: Vec<u8>,
 }
 
-/// One output of the core.
+/// An output of the core.
 pub(super) enum Step {
     Transmit(Outgoing),
     Event(CoreEvent),
-    /// There is nothing more until something comes or the deadline does.
+    /// There is no more output until the next input or the deadline.
     Drained,
     /// Handles the end of the core: closed by the remote peer, or by an error that was reported.
     Dead,
-    /// It has given as many outputs as a drain may have, which ends this peer.
+    /// The limit of outputs per drain was exceeded, which ends this peer.
     Endless(usize),
 }
 
-/// What the core tells.
+/// A report of the core.
 pub(super) enum CoreEvent {
     Ice(IceConnectionState),
-    /// The handshake has finished, with this version.
+    /// The DTLS handshake is complete, with this version.
     Connected(Option<DtlsVersion>),
     ChannelOpen(ChannelId),
     ChannelData(ChannelData),
     ChannelClosed(ChannelId),
     RoundTrip(Option<Duration>),
-    /// Everything else, most of it about media.
+    /// All other events, mostly about media.
     Media(Event),
 }
 
@@ -165,7 +165,7 @@ impl Core {
         &self.provider
     }
 
-    /// Returns the core, to be changed, and the provider of its cryptography.
+    /// Returns the core for a change, and its crypto provider.
     pub fn with_provider(&mut self) -> (&mut Rtc, &CryptoProvider) {
         (&mut self.rtc, &self.provider)
     }
@@ -184,18 +184,18 @@ impl Core {
         access::from_core(self.rtc.direct_api().local_ice_credentials())
     }
 
-    /// Has the core use these ICE credentials.
+    /// Sets the core's ICE credentials.
     pub fn set_local_credentials(&mut self, creds: &IceCredentials) {
         let mut api = self.rtc.direct_api();
         api.set_local_ice_credentials(access::to_core(creds));
     }
 
-    /// Asks for an ICE restart in the next offer. Returns the credentials that the core will put into it.
+    /// Requests an ICE restart in the next offer. Returns the credentials that the core will use in it.
     pub fn restart_ice(api: &mut SdpApi<'_>) -> IceCredentials {
         access::from_core(api.ice_restart(true))
     }
 
-    /// Returns `true` once the DTLS handshake has finished.
+    /// Returns `true` once the DTLS handshake is complete.
     pub fn is_connected(&self) -> bool {
         self.dtls.is_connected()
     }
@@ -205,30 +205,30 @@ impl Core {
         self.dtls.is_failed()
     }
 
-    /// Returns the connection state (W3C §4.3.3) that follows from the handshake and the ICE state.
+    /// Returns the connection state (W3C §4.3.3), derived from the handshake and the ICE state.
     pub fn connection_state(&self, ice: IceConnectionState) -> ConnectionState {
         self.dtls.connection_state(ice)
     }
 
-    /// Has the core drained before anything else is done with it.
+    /// Requires a drain before anything else is done with the core.
     pub fn touch(&mut self) {
         self.clock.is_dirty = true;
     }
 
-    /// An RTP packet was written; it is sent when the core is next told the time.
+    /// Counts an RTP packet that was written; it is sent when the core is next passed the time.
     pub fn note_written(&mut self) {
         self.clock.unsent += 1;
         self.clock.is_dirty = true;
     }
 
-    /// Returns how many RTP packets were written since the core was told the time.
+    /// Returns the number of RTP packets written since the core was last passed the time.
     pub fn unsent(&self) -> usize {
         self.clock.unsent
     }
 
-    /// Returns `true` if the core was told the time so long ago that what is sent now would be timed from then. It
-    /// would be taken for lost as soon as the core hears the time again, and SCTP would send slowly for long
-    /// (RFC 9260 §6.3.3, §7.2.3).
+    /// Returns `true` if the core's clock is so far behind that data sent now would get a wrong send time: the core
+    /// would consider it lost as soon as the clock advances, and SCTP would send slowly for a long time (RFC 9260
+    /// §6.3.3, §7.2.3).
     pub fn lags(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.clock.told) >= MAX_CORE_LAG
     }
@@ -242,7 +242,7 @@ impl Core {
         self.clock.is_dirty = true;
     }
 
-    /// Gives the core a datagram.
+    /// Passes a datagram to the core.
     pub fn receive(&mut self, received: &Received<'_>, now: Instant, events: &mut Vec<PeerEvent>) {
         let protocol = match received.protocol {
             Protocol::Udp => CoreProtocol::Udp,
@@ -269,8 +269,8 @@ impl Core {
         }
     }
 
-    /// Keeps a datagram back to give it to the core together with others that come at the same time: DTLS (RFC 7983
-    /// §7) that is ours, after the handshake. Returns `false` if it cannot wait.
+    /// Holds a datagram, to be passed to the core together with others that arrive at the same time: DTLS (RFC 7983 §7)
+    /// of this connection, after the handshake. Returns `false` if it cannot wait.
     pub fn join(&mut self, received: &Received<'_>) -> bool {
         self.is_connected()
             && received.protocol == Protocol::Udp
@@ -279,7 +279,7 @@ impl Core {
             && self.joined.push(received)
     }
 
-    /// Gives the core what has been joined. Returns `true` if there was something.
+    /// Passes the joined datagrams to the core. Returns `true` if there were any.
     pub fn receive_joined(&mut self, now: Instant, events: &mut Vec<PeerEvent>) -> bool {
         let Some((source, destination, contents)) = self.joined.take() else {
             return false;
@@ -294,28 +294,28 @@ impl Core {
         true
     }
 
-    /// Returns `true` if this would be taken for joined datagrams.
+    /// Returns `true` if this would be mistaken for joined datagrams.
     pub fn looks_joined(contents: &[u8]) -> bool {
         joined::is_joined(contents)
     }
 
-    /// The datagrams that wait for an answer.
+    /// Returns the datagrams that are held until an answer arrives.
     pub fn early(&mut self) -> &mut Early {
         &mut self.early
     }
 
-    /// Returns how many datagrams wait for an answer.
+    /// Returns the number of datagrams held until an answer arrives.
     #[cfg(any(test, feature = "testing"))]
     pub fn early_len(&self) -> usize {
         self.early.len()
     }
 
-    /// Returns `true` if the core has begun an association without knowing what the other side takes.
+    /// Returns `true` if the core has started an association without knowing the remote maximum message size.
     pub fn began_sctp_early(&self) -> bool {
         self.early.has_given_up()
     }
 
-    /// Returns when the core, or what waits for it, next needs the time.
+    /// Returns the next deadline of the core, or of held datagrams.
     pub fn deadline(&self, timing: &Timing) -> Option<Instant> {
         let handshake = self.dtls.deadline(timing.handshake, timing.closed);
         [self.clock.deadline, self.early.deadline(), handshake]
@@ -324,7 +324,7 @@ impl Core {
             .min()
     }
 
-    /// Begins a drain, if anything has changed since the last one. What was written is sent at this time.
+    /// Starts a drain, if anything has changed since the last one. Written data is sent with this time.
     pub fn drain(&mut self, now: Instant, events: &mut Vec<PeerEvent>) -> Option<Drain> {
         if !self.clock.is_dirty {
             return None;
@@ -339,7 +339,7 @@ impl Core {
         })
     }
 
-    /// Returns the next output. `fingerprints` are those of the other side's description.
+    /// Returns the next output. `fingerprints` are those of the remote description.
     pub fn step(
         &mut self,
         drain: &mut Drain,
@@ -417,7 +417,7 @@ impl Core {
             Event::ChannelData(data) => CoreEvent::ChannelData(data),
             Event::ChannelClose(id) => CoreEvent::ChannelClosed(id),
             Event::PeerStats(stats) => CoreEvent::RoundTrip(stats.rtt),
-            // The core now sends its own goodbye and then dies; see `Step::Dead`.
+            // The core now sends its own close messages and is then unusable; see `Step::Dead`.
             Event::Closed => {
                 log::debug!("closed by the other side");
                 return None;
@@ -434,8 +434,8 @@ impl Core {
         }
     }
 
-    /// Compares the certificate that has come by DTLS with the fingerprints of the description (RFC 8122 §5), before
-    /// anything is done with what came with it.
+    /// Compares the remote DTLS certificate with the fingerprints of the description (RFC 8122 §5), before any data
+    /// received with it is processed.
     fn check_identity(
         &mut self,
         output: &Result<str0m::Output, RtcError>,
@@ -502,12 +502,12 @@ impl Core {
         }
     }
 
-    /// Returns `true` if the handshake failed so long ago that the connection closes.
+    /// Returns `true` if the handshake failed long enough ago to close the connection.
     pub fn is_expired(&self, timing: &Timing, now: Instant) -> bool {
         self.dtls.is_expired(now, timing.closed)
     }
 
-    /// Begins to say goodbye. Returns the budget for [`next_goodbye`](Self::next_goodbye).
+    /// Starts closing. Returns the budget for [`next_goodbye`](Self::next_goodbye).
     pub fn close(&mut self) -> usize {
         match self.rtc.close() {
             Ok(()) => self.max_drain,
@@ -515,7 +515,7 @@ impl Core {
         }
     }
 
-    /// Returns the next datagram of the goodbye.
+    /// Returns the next datagram of the close messages.
     pub fn next_goodbye(&mut self, budget: &mut usize) -> Option<Outgoing> {
         while *budget > 0 && self.rtc.is_alive() {
             *budget -= 1;
@@ -530,19 +530,19 @@ impl Core {
         None
     }
 
-    /// Ends the core without a word.
+    /// Closes the core without sending anything.
     pub fn disconnect(&mut self) {
         self.rtc.disconnect();
     }
 
-    /// The connection is over: nothing is held any more.
+    /// Clears everything, because the connection is closed.
     pub fn clear(&mut self) {
         self.early.clear();
         self.clock.deadline = None;
     }
 }
 
-/// For media, which speaks to str0m by itself.
+/// Returns the core for media, which accesses str0m directly.
 impl Deref for Core {
     type Target = Rtc;
 

@@ -1,4 +1,4 @@
-//! Descriptions as str0m reads and writes them.
+//! Descriptions in the form that str0m takes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,10 +9,10 @@ use str0m::{Rtc, RtcError};
 use super::super::error::{PeerError, panic_text};
 use super::Core;
 
-/// The core's part of an offer of ours, which it wants back with the answer.
+/// The core's part of a local offer, which it needs back with the answer.
 pub(in super::super) use str0m::change::SdpPendingOffer as PendingOffer;
 
-/// Why a description was not applied.
+/// Reason why a description was not applied.
 pub(in super::super) enum NotApplied {
     /// The core has refused it.
     Refused(PeerError),
@@ -21,17 +21,17 @@ pub(in super::super) enum NotApplied {
 }
 
 impl Core {
-    /// Reads an answer in canonical form.
+    /// Parses an answer in canonical form.
     pub fn read_answer(text: &str) -> Result<SdpAnswer, PeerError> {
         SdpAnswer::from_sdp_string(text).map_err(not_canonical)
     }
 
-    /// Reads an offer in canonical form.
+    /// Parses an offer in canonical form.
     pub fn read_offer(text: &str) -> Result<SdpOffer, PeerError> {
         SdpOffer::from_sdp_string(text).map_err(not_canonical)
     }
 
-    /// Applies the answer to an offer of ours.
+    /// Applies the answer to a local offer.
     pub fn accept_answer(
         &mut self,
         offer: PendingOffer,

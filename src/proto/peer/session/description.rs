@@ -172,7 +172,7 @@ pub(super) fn tagged_mid(sdp: &str) -> Option<String> {
     sdp.media.get(at)?.value("mid").map(str::to_owned)
 }
 
-/// One of our own descriptions with the candidates gathered so far in the m-section that speaks for the transport.
+/// Returns a local description with the candidates gathered so far, in the tagged m-section.
 pub(in super::super) fn with_candidates(
     sdp: &str,
     candidates: &[IceCandidate],

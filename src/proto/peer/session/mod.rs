@@ -1,5 +1,5 @@
-//! Offer and answer (W3C WebRTC §4.3.1, RFC 8829): the signaling state with its data, what has been agreed on, and the
-//! queue of candidates that wait for their description.
+//! Offer and answer (W3C WebRTC §4.3.1, RFC 8829): the signaling state with its data, the results of negotiation, and
+//! the queue of candidates that wait for their description.
 //!
 //! ```text
 //!                    set_local(offer)                     set_remote(answer)
@@ -12,8 +12,8 @@
 //!            set_remote(offer)                        set_local(answer)
 //! ```
 //!
-//! This knows neither the core nor media. The core's part of an offer, `O`, is a value that is kept here until the
-//! answer comes.
+//! This module depends neither on the core nor on media. The core's part of an offer, `O`, is a value that is kept here
+//! until the answer arrives.
 
 mod candidates;
 mod description;
@@ -33,32 +33,32 @@ pub(super) use self::description::{
 };
 pub(super) use self::signaling::{Offer, Signaling};
 
-/// Everything about offer and answer.
+/// State of offer and answer.
 pub(super) struct Session<O> {
     signaling: Signaling<O>,
-    /// The offer created last, while it is not set.
+    /// The offer created last, until it is set.
     drafted: Option<Offer<O>>,
-    /// Additions of an offer that was rolled back; they go into the next one.
+    /// Additions of a rolled-back offer, for the next one.
     taken_back: Option<O>,
     /// The current descriptions, as defined by W3C.
     local: Option<SessionDescription>,
     remote: Option<SessionDescription>,
     agreed: Agreed,
-    /// Set once the core was asked for the application m-line; it is in every offer until it is accepted.
+    /// Set once an application m-line was added to the core; it is in every offer until it is accepted.
     application_offered: bool,
     restart_wanted: bool,
-    /// Set once the application was told that negotiation is needed.
+    /// Set once negotiation needed was reported to the application.
     needed: bool,
     candidates: PendingCandidates,
     /// Number of remote candidates of the current generation that the core has.
     remote_in_generation: usize,
 }
 
-/// What was negotiated last.
+/// Results of the last negotiation.
 #[derive(Debug, Default)]
 struct Agreed {
     lines: Vec<MediaLine>,
-    /// The core's names of m-lines and their mids on the wire, where these differ.
+    /// The core's mids that differ from those on the wire, with the latter.
     mids: Vec<(String, String)>,
     /// The remote fingerprints.
     fingerprints: Vec<Fingerprint>,
@@ -87,7 +87,7 @@ impl<O> Session<O> {
         }
     }
 
-    // The state.
+    // State.
 
     /// Returns the state as W3C names it.
     pub fn state(&self) -> SignalingState {
@@ -98,7 +98,7 @@ impl<O> Session<O> {
         &self.signaling
     }
 
-    /// Returns the error for an operation that does not fit the state.
+    /// Returns the error for an operation that is invalid in the current state.
     pub fn wrong_state(&self, operation: &'static str) -> PeerError {
         PeerError::WrongState {
             operation,
@@ -106,7 +106,7 @@ impl<O> Session<O> {
         }
     }
 
-    /// Enters a state, and tells it if W3C has another name for it.
+    /// Enters a state, and reports it if the W3C state changes.
     fn enter(&mut self, signaling: Signaling<O>, events: &mut Vec<PeerEvent>) {
         let before = self.state();
         self.signaling = signaling;
@@ -123,7 +123,7 @@ impl<O> Session<O> {
         }
     }
 
-    /// The connection is over.
+    /// Clears everything, because the connection is closed.
     pub fn close(&mut self, events: &mut Vec<PeerEvent>) {
         if self.state() != SignalingState::Closed {
             let mut candidates =
@@ -174,9 +174,9 @@ impl<O> Session<O> {
         }
     }
 
-    // Our offers.
+    // Local offers.
 
-    /// Remembers an offer that was created.
+    /// Stores an offer that was created.
     pub fn draft(&mut self, offer: Offer<O>) {
         self.drafted = Some(offer);
     }
@@ -207,7 +207,7 @@ impl<O> Session<O> {
         Ok((ufrag, is_restart))
     }
 
-    /// Returns our offer, if it awaits an answer.
+    /// Returns our unanswered offer, if there is one.
     pub fn offered(&self, operation: &'static str) -> Result<&Offer<O>, PeerError> {
         match &self.signaling {
             Signaling::LocalOffer(offer) => Ok(offer),
@@ -215,7 +215,7 @@ impl<O> Session<O> {
         }
     }
 
-    /// Takes our offer, to have the core accept its answer. [`accepted`](Self::accepted) or
+    /// Takes our offer, for applying its answer to the core. [`accepted`](Self::accepted) or
     /// [`not_accepted`](Self::not_accepted) has to follow.
     pub fn take_offered(&mut self, operation: &'static str) -> Result<Offer<O>, PeerError> {
         match std::mem::replace(&mut self.signaling, Signaling::Accepting) {
@@ -227,7 +227,7 @@ impl<O> Session<O> {
         }
     }
 
-    /// The core has accepted the answer to our offer.
+    /// Handles that the core has accepted the answer to our offer.
     pub fn accepted(
         &mut self,
         offer: String,
@@ -242,13 +242,14 @@ impl<O> Session<O> {
         self.enter(Signaling::Stable, events);
     }
 
-    /// The core has used our offer up and not accepted the answer. The next offer begins from what is current.
+    /// Handles that the core has refused the answer and dropped our offer. The next offer starts from the current
+    /// descriptions.
     pub fn not_accepted(&mut self, events: &mut Vec<PeerEvent>) {
         self.enter(Signaling::Stable, events);
     }
 
-    /// An answer has new credentials if its offer had, and only then (RFC 8839 §4.4.1.1.1). The core finds
-    /// that out too late, or not at all.
+    /// Checks that an answer has new credentials if and only if its offer has (RFC 8839 §4.4.1.1.1). The core detects
+    /// that too late, or not at all.
     pub fn check_answered_credentials(
         &self,
         answer: &Description,
@@ -275,9 +276,9 @@ impl<O> Session<O> {
         }
     }
 
-    /// Takes our offer back, if one is pending (RFC 8829 §4.1.10.2): it is a draft again, whose additions are to be
-    /// kept. Returns its ufrag if that is another one than the current: its route and its candidates go. The state is
-    /// to be entered by who calls this.
+    /// Rolls back our pending offer, if there is one (RFC 8829 §4.1.10.2): it becomes a draft again, whose additions
+    /// are kept. Returns its ufrag if that is not the current one: its route and its candidates are to be removed. The
+    /// caller enters the next state.
     pub fn take_back(&mut self, local: &IceCredentials) -> Option<String> {
         let Signaling::LocalOffer(offer) =
             std::mem::replace(&mut self.signaling, Signaling::TakenBack)
@@ -300,19 +301,19 @@ impl<O> Session<O> {
         Some(offer.core)
     }
 
-    /// Keeps additions for the next offer.
+    /// Stores additions for the next offer.
     pub fn keep_additions(&mut self, additions: Option<O>) {
         self.taken_back = additions;
     }
 
-    /// Takes the additions that were kept.
+    /// Takes the stored additions.
     pub fn kept_additions(&mut self) -> Option<O> {
         self.taken_back.take()
     }
 
-    // Their offers.
+    // Remote offers.
 
-    /// Sets a remote offer that was found sound.
+    /// Sets a validated remote offer.
     pub fn set_remote_offer(
         &mut self,
         description: SessionDescription,
@@ -324,7 +325,7 @@ impl<O> Session<O> {
         self.enter(Signaling::RemoteOffer { description, offer }, events);
     }
 
-    /// Returns the remote offer that is to be answered; `None` if it is answered already.
+    /// Returns the remote offer to be answered; `None` if it has been answered.
     pub fn remote_offer(&self, operation: &'static str) -> Result<Option<Description>, PeerError> {
         match &self.signaling {
             Signaling::RemoteOffer { offer, .. } => Ok(Some((**offer).clone())),
@@ -333,7 +334,7 @@ impl<O> Session<O> {
         }
     }
 
-    /// An answer to the remote offer was created; the offer has taken effect.
+    /// Stores an answer that was created for the remote offer, which has taken effect.
     pub fn answered(&mut self, answer: String, events: &mut Vec<PeerEvent>) {
         if let Some(description) = self.signaling.remote_offer().cloned() {
             self.enter(
@@ -359,7 +360,7 @@ impl<O> Session<O> {
         self.enter(Signaling::Stable, events);
     }
 
-    /// The pending offer was rolled back, ours or the remote one.
+    /// Handles the rollback of the pending offer, ours or the remote one.
     pub fn rolled_back(&mut self, events: &mut Vec<PeerEvent>) {
         self.enter(Signaling::Stable, events);
     }
@@ -394,13 +395,13 @@ impl<O> Session<O> {
         Ok(before.is_some_and(|before| before != local.ufrag))
     }
 
-    // What is agreed.
+    // Results of negotiation.
 
-    /// Records what a remote description says, once the core has applied it.
+    /// Records the properties of a remote description, once the core has applied it.
     pub fn negotiated(&mut self, remote: &Description, is_restart: bool) {
         if is_restart {
             self.remote_in_generation = 0;
-            // New credentials satisfy `restartIce` (W3C §4.4.1.5), whoever asked for them.
+            // New credentials satisfy `restartIce` (W3C §4.4.1.5), whichever side requested them.
             self.restart_wanted = false;
         }
         self.note_mids(&remote.lines);
@@ -452,7 +453,7 @@ impl<O> Session<O> {
         known.map_or(id, |(_, mid)| mid).to_owned()
     }
 
-    /// Records the mids that the core does not know, of the current m-lines and of these.
+    /// Records the mids that the core does not know: those of the current m-lines and of these.
     fn note_mids(&mut self, lines: &[MediaLine]) {
         let all = self.agreed.lines.iter().chain(lines);
         let other = all.filter(|l| l.wire_mid() != l.id);
@@ -461,9 +462,9 @@ impl<O> Session<O> {
             .collect();
     }
 
-    // What is needed.
+    // Negotiation needed.
 
-    /// The next offer is to have new credentials.
+    /// Makes the next offer restart ICE.
     pub fn want_restart(&mut self) {
         self.restart_wanted = true;
     }
@@ -473,8 +474,8 @@ impl<O> Session<O> {
         self.restart_wanted && !self.agreed.lines.is_empty()
     }
 
-    /// Works out whether negotiation is needed (W3C §4.7.3), and tells so once, until an offer has been made.
-    /// `channels`: data channels wait to be negotiated. `tracks`: media does.
+    /// Evaluates whether negotiation is needed (W3C §4.7.3), and reports it once, until an offer was created.
+    /// `channels`: data channels have to be negotiated. `tracks`: media has to be.
     pub fn check_needed(&mut self, channels: bool, tracks: bool, events: &mut Vec<PeerEvent>) {
         if self.state() != SignalingState::Stable {
             self.needed = false;
@@ -490,7 +491,7 @@ impl<O> Session<O> {
         self.needed = needed;
     }
 
-    /// Returns `true` if that was told and still holds.
+    /// Returns `true` if that was reported and still applies.
     pub fn is_needed(&self) -> bool {
         self.needed
     }
@@ -511,7 +512,7 @@ impl<O> Session<O> {
         self.remote_in_generation < limits.max_remote_candidates
     }
 
-    /// The core has been given a remote candidate.
+    /// Counts a remote candidate that was passed to the core.
     pub fn candidate_applied(&mut self) {
         self.remote_in_generation += 1;
         self.candidates.counts.applied += 1;

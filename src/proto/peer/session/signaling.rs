@@ -1,25 +1,25 @@
-//! The signaling state, with the data of each state in it.
+//! The signaling state, with the data of each state.
 
 use super::super::state::SignalingState;
 use super::description::Description;
 use crate::proto::ice::IceCredentials;
 use crate::proto::signal::SessionDescription;
 
-/// Where offer and answer stand. `O` is the core's part of an offer.
+/// The signaling state. `O` is the core's part of an offer.
 pub(in super::super) enum Signaling<O> {
     Stable,
     /// Our offer awaits an answer.
     LocalOffer(Offer<O>),
-    /// Our offer has been given to the core with its answer.
+    /// Our offer was passed to the core with its answer.
     Accepting,
-    /// Our offer has been rolled back, and the state that follows is not entered yet.
+    /// Our offer was rolled back, and the next state has not been entered.
     TakenBack,
     /// A remote offer awaits our answer. It can still be rolled back.
     RemoteOffer {
         description: SessionDescription,
         offer: Box<Description>,
     },
-    /// An answer has been created, with which the offer took effect; it is to be set.
+    /// An answer was created, with which the offer took effect; it has to be set.
     Answered {
         description: SessionDescription,
         answer: String,
@@ -33,7 +33,7 @@ pub(in super::super) struct Offer<O> {
     pub core: O,
     /// Set if it adds an m-line, which must not get lost in a rollback.
     pub adds: bool,
-    /// The credentials in it: the current ones, or new ones for a restart.
+    /// Its credentials: the current ones, or new ones for a restart.
     pub creds: IceCredentials,
 }
 
