@@ -14,6 +14,7 @@ mod bitrate;
 mod clock;
 mod codec;
 mod config;
+mod convert;
 mod direction;
 mod extensions;
 mod frame;
@@ -36,7 +37,6 @@ mod unannounced;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::media::Mid;
 use str0m::{Rtc, RtcConfig};
 
 use super::config::{Limits, PeerConfig};
@@ -48,6 +48,7 @@ pub use self::clock::FrameTime;
 pub use self::codec::{CodecParameters, Codecs, MediaKind};
 pub use self::config::TransceiverConfig;
 use self::config::{check_config, check_id};
+use self::convert::Mid;
 pub use self::direction::Direction;
 pub use self::extensions::{HeaderExtensions, PLAYOUT_DELAY, VideoOrientation};
 pub use self::frame::{EncodedFrame, KeyframeRequestKind, ReceivedFrame, SenderReport};
@@ -60,10 +61,10 @@ use self::transceiver::Transceiver;
 pub use crate::proto::media::Codec;
 
 pub(super) use self::bitrate::set_desired as set_desired_bitrate;
+pub(super) use self::convert::of_raw;
 pub(super) use self::frame::wrong_mode;
 pub(super) use self::negotiate::wake_inactive;
 pub(super) use self::packet::{Incoming, MAX_UNSENT_PACKETS, check_size, ssrc_of};
-pub(super) use self::rtcp::of_raw;
 
 /// Identifies a transceiver within its peer. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,25 +2,7 @@
 
 use std::fmt;
 
-use str0m::RtcConfig;
-use str0m::format::{Codec as CoreCodec, PayloadParams};
-
 use crate::proto::media::Codec;
-
-pub(super) fn codec_of_core(codec: CoreCodec) -> Option<Codec> {
-    Some(match codec {
-        CoreCodec::Vp8 => Codec::Vp8,
-        CoreCodec::Vp9 => Codec::Vp9,
-        CoreCodec::Av1 => Codec::Av1,
-        CoreCodec::H264 => Codec::H264,
-        CoreCodec::H265 => Codec::H265,
-        CoreCodec::Opus => Codec::Opus,
-        CoreCodec::PCMU => Codec::Pcmu,
-        CoreCodec::PCMA => Codec::Pcma,
-        CoreCodec::G722 => Codec::G722,
-        _ => return None,
-    })
-}
 
 /// Kind of media: audio or video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,13 +19,6 @@ impl MediaKind {
         match codec.is_video() {
             true => Self::Video,
             false => Self::Audio,
-        }
-    }
-
-    pub(super) fn to_core(self) -> str0m::media::MediaKind {
-        match self {
-            Self::Audio => str0m::media::MediaKind::Audio,
-            Self::Video => str0m::media::MediaKind::Video,
         }
     }
 }
@@ -106,24 +81,6 @@ impl Codecs {
         let of_kind = self.iter().filter(|c| MediaKind::of(*c) == kind);
         of_kind.map(|c| c.name().to_owned()).collect()
     }
-
-    pub(in super::super) fn configure(&self, core: RtcConfig) -> RtcConfig {
-        let mut core = core.clear_codecs();
-        for codec in self.iter() {
-            core = match codec {
-                Codec::Vp8 => core.enable_vp8(true),
-                Codec::Vp9 => core.enable_vp9(true),
-                Codec::Av1 => core.enable_av1(true),
-                Codec::H264 => core.enable_h264(true),
-                Codec::H265 => core.enable_h265(true),
-                Codec::Opus => core.enable_opus(true, false),
-                Codec::Pcmu => core.enable_pcmu(true, false),
-                Codec::Pcma => core.enable_pcma(true, false),
-                Codec::G722 => core.enable_g722(true, false),
-            };
-        }
-        core
-    }
 }
 
 /// A negotiated codec (W3C `RTCRtpCodecParameters`).
@@ -144,26 +101,6 @@ pub struct CodecParameters {
     pub profile_level_id: Option<u32>,
     /// H.264: 0 for one NAL unit per packet, 1 for any packetization.
     pub packetization_mode: Option<u8>,
-}
-
-impl CodecParameters {
-    pub(super) fn from_core(params: &PayloadParams) -> Option<Self> {
-        let spec = params.spec();
-        let codec = codec_of_core(spec.codec)?;
-        let is_h264 = codec == Codec::H264;
-        Some(Self {
-            codec,
-            payload_type: *params.pt(),
-            clock_rate: codec.clock_rate(),
-            channels: match MediaKind::of(codec) {
-                MediaKind::Audio => spec.channels.unwrap_or(1),
-                MediaKind::Video => 0,
-            },
-            sdp_fmtp_line: spec.format.to_string(),
-            profile_level_id: spec.format.profile_level_id.filter(|_| is_h264),
-            packetization_mode: spec.format.packetization_mode.filter(|_| is_h264),
-        })
-    }
 }
 
 impl fmt::Display for CodecParameters {

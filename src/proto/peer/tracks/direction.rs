@@ -67,16 +67,6 @@ impl Direction {
             _ => return None,
         })
     }
-
-    pub(super) fn to_core(self) -> str0m::media::Direction {
-        use str0m::media::Direction as Core;
-        match self {
-            Self::SendRecv => Core::SendRecv,
-            Self::SendOnly => Core::SendOnly,
-            Self::RecvOnly => Core::RecvOnly,
-            Self::Inactive => Core::Inactive,
-        }
-    }
 }
 
 impl fmt::Display for Direction {

@@ -7,7 +7,7 @@ use str0m::media::{Frequency, MediaData, MediaTime, Mid, Rid};
 use super::super::error::PeerError;
 use super::super::state::PeerEvent;
 use super::clock::{FrameTime, captured_at, duration_of, ticks_at};
-use super::codec::codec_of_core;
+use super::convert::codec_of_core;
 use super::packet::{MediaMode, check_queue, stream_rx};
 use super::{Bytes, Context, KEYFRAME_PATIENCE, Tracks, TransceiverId, extensions};
 use crate::proto::media::Codec;

@@ -4,9 +4,6 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use str0m::rtp::RawPacket;
-use str0m::rtp::rtcp::{ReceptionReport as CoreReport, ReportList, Rtcp};
-
 /// A received RTCP packet. Compound packets are reported as their parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -183,78 +180,8 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// Returns the received RTCP in a raw packet of the core's; `None` for other packets.
-pub(in super::super) fn of_raw(raw: &RawPacket) -> Option<RtcpPacket> {
-    match raw {
-        RawPacket::RtcpRx(rtcp) => Some(from_core(rtcp)),
-        _ => None,
-    }
-}
-
-fn from_core(rtcp: &Rtcp) -> RtcpPacket {
-    match rtcp {
-        Rtcp::SenderReport(r) => RtcpPacket::SenderReport {
-            ssrc: *r.sender_info.ssrc,
-            wallclock: r.sender_info.ntp_time,
-            rtp_timestamp: r.sender_info.rtp_time.numer() as u32,
-            packets: r.sender_info.sender_packet_count,
-            bytes: r.sender_info.sender_octet_count,
-            reports: reports(&r.reports),
-        },
-        Rtcp::ReceiverReport(r) => RtcpPacket::ReceiverReport {
-            ssrc: *r.sender_ssrc,
-            reports: reports(&r.reports),
-        },
-        Rtcp::SourceDescription(d) => RtcpPacket::SourceDescription {
-            ssrcs: d.reports.iter().map(|s| *s.ssrc).collect(),
-        },
-        Rtcp::Goodbye(g) => RtcpPacket::Goodbye {
-            ssrcs: g.reports.iter().map(|s| **s).collect(),
-        },
-        Rtcp::Nack(n) => RtcpPacket::Nack {
-            ssrc: *n.ssrc,
-            missing: n
-                .reports
-                .iter()
-                .flat_map(|e| missing(e.pid, e.blp))
-                .collect(),
-        },
-        Rtcp::Pli(p) => RtcpPacket::PictureLoss { ssrc: *p.ssrc },
-        Rtcp::Fir(r) => RtcpPacket::FullIntraRequest {
-            ssrcs: r.reports.iter().map(|e| *e.ssrc).collect(),
-        },
-        Rtcp::Twcc(t) => RtcpPacket::TransportCc {
-            base_sequence: t.base_seq,
-            packets: t.status_count,
-        },
-        Rtcp::Remb(r) => RtcpPacket::Remb {
-            bits_per_second: r.bitrate as u64,
-        },
-        Rtcp::ExtendedReport(x) => RtcpPacket::ExtendedReport {
-            ssrc: *x.ssrc,
-            blocks: x.blocks.len(),
-        },
-        Rtcp::AppSpecificFeedback(a) => RtcpPacket::ApplicationFeedback {
-            ssrc: *a.media_ssrc,
-            payload: a.payload.to_vec(),
-        },
-    }
-}
-
-fn reports(core: &ReportList<CoreReport>) -> Vec<ReceptionReport> {
-    core.iter()
-        .map(|r| ReceptionReport {
-            ssrc: *r.ssrc,
-            fraction_lost: r.fraction_lost,
-            packets_lost: r.packets_lost,
-            highest_sequence: r.max_seq,
-            jitter: r.jitter,
-        })
-        .collect()
-}
-
 /// Iterates over a number and those after it whose bit is set in the mask (RFC 4585 §6.2.1).
-fn missing(first: u16, mask: u16) -> impl Iterator<Item = u16> {
+pub(super) fn missing(first: u16, mask: u16) -> impl Iterator<Item = u16> {
     let others = (0..16).filter(move |bit| mask & (1 << bit) != 0);
     std::iter::once(first).chain(others.map(move |bit| first.wrapping_add(bit + 1)))
 }

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use str0m::media::Rid;
-
 use super::clock::Clock;
+use super::convert::Rid;
 use super::history::History;
 use super::hold::Hold;
 use super::rewrite::Rewriter;

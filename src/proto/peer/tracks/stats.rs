@@ -1,8 +1,6 @@
 //! Statistics of tracks (W3C `RTCRtpStreamStats`).
 
-use std::time::{Duration, Instant};
-
-use str0m::stats::{MediaEgressStats, MediaIngressStats};
+use std::time::Duration;
 
 use super::{MAX_LAYERS, Tracks, TransceiverId};
 use crate::proto::media::jitter::JitterStats;
@@ -73,40 +71,6 @@ pub struct ReceivedStats {
     pub jitter_buffer: Option<JitterStats>,
 }
 
-impl SentStats {
-    fn from_core(core: &MediaEgressStats, rate: u32) -> Self {
-        Self {
-            rid: core.rid.map(|r| r.to_string()),
-            packets: core.packets,
-            bytes: core.bytes,
-            nacks: core.nacks,
-            plis: core.plis,
-            firs: core.firs,
-            round_trip_time: core.rtt,
-            fraction_lost: core.loss,
-            remote_packets_lost: core.remote.as_ref().map(|r| r.packets_lost),
-            remote_jitter: core.remote.as_ref().map(|r| of_ticks(r.jitter, rate)),
-        }
-    }
-}
-
-impl ReceivedStats {
-    fn from_core(core: &MediaIngressStats, rate: u32) -> Self {
-        Self {
-            rid: core.rid.map(|r| r.to_string()),
-            packets: core.packets,
-            bytes: core.bytes,
-            nacks: core.nacks,
-            plis: core.plis,
-            firs: core.firs,
-            jitter: of_ticks(core.jitter, rate),
-            round_trip_time: core.rtt,
-            fraction_lost: core.loss,
-            jitter_buffer: None,
-        }
-    }
-}
-
 /// Replaces the statistics of a layer, or adds it.
 pub(super) fn put<T>(list: &mut Vec<T>, new: T, is_same: impl Fn(&T, &T) -> bool) {
     match list.iter().position(|old| is_same(old, &new)) {
@@ -114,10 +78,6 @@ pub(super) fn put<T>(list: &mut Vec<T>, new: T, is_same: impl Fn(&T, &T) -> bool
         None if list.len() < MAX_LAYERS => list.push(new),
         None => {}
     }
-}
-
-fn of_ticks(ticks: u32, rate: u32) -> Duration {
-    Duration::from_secs(ticks.into()) / rate.max(1)
 }
 
 impl Tracks {
@@ -133,20 +93,6 @@ impl Tracks {
             received,
             repair_delay: None,
         })
-    }
-
-    pub fn on_sent_stats(&mut self, core: &MediaEgressStats, now: Instant) {
-        if let Some(t) = self.by_core_mid(core.mid) {
-            let stats = SentStats::from_core(core, t.line.clock_rate());
-            t.sender.learn(stats, now);
-        }
-    }
-
-    pub fn on_received_stats(&mut self, core: &MediaIngressStats) {
-        if let Some(t) = self.by_core_mid(core.mid) {
-            let stats = ReceivedStats::from_core(core, t.line.clock_rate());
-            t.receiver.learn(stats);
-        }
     }
 }
 
