@@ -46,7 +46,7 @@ fn empty_turn(c: &mut Criterion) {
         connect_many(&mut net, &options, idle / 2).expect("connect");
         group.bench_function(BenchmarkId::from_parameter(idle), |b| {
             b.iter(|| {
-                net.turn(Some(Duration::ZERO)).expect("a turn");
+                net.run_once(Some(Duration::ZERO)).expect("a turn");
                 while net.poll_event().is_some() {}
             });
         });

@@ -272,7 +272,7 @@ impl Victim {
         let (theirs, answer) = self.admit(offer)?;
         net.peer(mine)?.receive(answer)?;
         let sent = paced(rate, over, |_| {
-            net.turn(Some(Duration::ZERO))?;
+            net.run_once(Some(Duration::ZERO))?;
             while net.poll_event().is_some() {}
             net.peer(mine)?.restart_ice()?;
             let offer = net.peer(mine)?.negotiate()?;

@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         // One turn does everything WebRTC has to do now, without waiting. A turn with nothing to do costs a system
         // call, so the reason for waking need not be known.
-        app.net.turn(Some(Duration::ZERO))?;
+        app.net.run_once(Some(Duration::ZERO))?;
         while let Some((id, event)) = app.net.poll_event() {
             app.on_event(id, event)?;
         }

@@ -118,7 +118,7 @@
 //! | [`Output::OpenSocket`], [`CloseSocket`](Output::CloseSocket) | everything; TCP for TURN over TCP and ICE-TCP | [`Input::Socket`] |
 //! | [`Output::Event`] | the application | |
 //! | [`Output::Timeout`] | everything | [`Input::Timeout`] |
-//! | [`Output::Bind`] | STUN servers: pass it to [`ice::Bindings`](crate::proto::ice::Bindings) | [`Input::Binding`] |
+//! | [`Output::RequestBinding`] | STUN servers: pass it to [`ice::Bindings`](crate::proto::ice::Bindings) | [`Input::Binding`] |
 //! | [`Output::Resolve`] | host names of servers and candidates | [`Input::Resolved`] |
 //! | [`Output::Publish`] | `.local` candidates: pass it to [`ice::Mdns`](crate::proto::ice::Mdns) | |
 //! | [`Output::Route`] | several peers on one socket | |
@@ -146,7 +146,7 @@
 //!     let deadline = net.next_deadline();
 //!     let wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
 //!     your_poll(descriptor, wait);
-//!     net.turn(Some(Duration::ZERO))?;
+//!     net.run_once(Some(Duration::ZERO))?;
 //!     while let Some((peer, event)) = net.poll_event() {
 //!         println!("{peer}: {event:?}");
 //!     }

@@ -189,7 +189,7 @@
 //! let mut gateway = Gateway::new(GatewayConfig::default().sources(vec![film, door]))?;
 //! println!("Open {} in a browser", gateway.url());
 //! loop {
-//!     gateway.turn(Duration::from_secs(1))?;
+//!     gateway.run_once(Duration::from_secs(1))?;
 //! }
 //! # }
 //! # #[cfg(not(feature = "server"))]

@@ -183,7 +183,7 @@ mod echo {
                     let id = net.add_peer(config).unwrap();
                     net.peer(id).unwrap().receive(offer).unwrap();
                     // The socket is opened when the peer is polled; after that, all candidates are known.
-                    net.turn(Some(Duration::ZERO)).unwrap();
+                    net.run_once(Some(Duration::ZERO)).unwrap();
                     let answer = net.peer(id).unwrap().local_description().unwrap();
                     send.send(answer).unwrap();
                 })
@@ -220,7 +220,7 @@ fn dial(
         .create_data_channel(ChannelConfig::new("data"))
         .unwrap();
     peer.negotiate().unwrap();
-    net.turn(Some(Duration::ZERO)).unwrap();
+    net.run_once(Some(Duration::ZERO)).unwrap();
     let offer = net.peer(id).unwrap().local_description().unwrap();
     assert!(offer.sdp.contains("a=end-of-candidates"), "{}", offer.sdp);
     let answer = echo.answer(answerer, offer);
@@ -442,7 +442,7 @@ fn other_threads_reach_the_loop() {
     let handle = thread.join().unwrap();
     while handle.post(|_| {}).is_ok() {}
     assert_eq!(handle.post(|_| {}), Err(looprtc::driver::PostError::Full));
-    net.turn(Some(Duration::ZERO)).unwrap();
+    net.run_once(Some(Duration::ZERO)).unwrap();
     assert_eq!(handle.post(|_| {}), Ok(()));
     drop(net);
     assert_eq!(handle.post(|_| {}), Err(looprtc::driver::PostError::Closed));
@@ -466,10 +466,10 @@ fn a_peer_that_goes_takes_its_sockets_along() {
         peer.create_data_channel(ChannelConfig::new("data"))
             .unwrap();
         peer.negotiate().unwrap();
-        net.turn(Some(Duration::ZERO)).unwrap();
+        net.run_once(Some(Duration::ZERO)).unwrap();
         most = most.max(open());
         net.peer(id).unwrap().close();
-        net.turn(Some(Duration::ZERO)).unwrap();
+        net.run_once(Some(Duration::ZERO)).unwrap();
         // It can be inspected until its last event was taken.
         assert!(net.peer(id).unwrap().is_closed());
         while net.poll_event().is_some() {}
@@ -490,7 +490,7 @@ fn limits_and_names_are_kept() {
     let error = net.add_peer(PeerConfig::default()).unwrap_err();
     assert_eq!(error.to_string(), "max_peers of 1 reached");
     net.peer(id).unwrap().close();
-    net.turn(Some(Duration::ZERO)).unwrap();
+    net.run_once(Some(Duration::ZERO)).unwrap();
     while net.poll_event().is_some() {}
     // The slot is reused, the id is not.
     let next = net.add_peer(PeerConfig::default()).unwrap();
@@ -522,7 +522,7 @@ fn the_loop_lives_inside_another() {
             at.saturating_duration_since(Instant::now())
         });
         poll.poll(&mut events, Some(wait)).unwrap();
-        net.turn(Some(Duration::ZERO)).unwrap();
+        net.run_once(Some(Duration::ZERO)).unwrap();
         while let Some((_, event)) = net.poll_event() {
             match event {
                 PeerEvent::ChannelOpen(_) => {

@@ -310,7 +310,7 @@ impl Together {
             at.saturating_duration_since(Instant::now()).min(most)
         });
         let event = self.net.next_event(Some(wait)).unwrap();
-        self.server.turn(Some(Duration::ZERO)).unwrap();
+        self.server.run_once(Some(Duration::ZERO)).unwrap();
         event
     }
 
@@ -512,7 +512,9 @@ fn a_lifetime_of_seconds_is_kept_up() {
     let end = Instant::now() + Duration::from_secs(5);
     while all.server.stats().allocations > 0 {
         assert!(Instant::now() < end);
-        all.server.turn(Some(Duration::from_millis(100))).unwrap();
+        all.server
+            .run_once(Some(Duration::from_millis(100)))
+            .unwrap();
     }
     assert_eq!(all.server.stats().expired, 2);
 }

@@ -188,7 +188,7 @@ fn serve(server: &mut TurnServer, every: Option<Duration>) -> Result<(), Box<dyn
     let mut due = every.map(|every| Instant::now() + every);
     while !stop.load(Ordering::Relaxed) {
         let until = due.map(|due| due.saturating_duration_since(Instant::now()));
-        server.turn(Some(until.unwrap_or(LOOK_UP).min(LOOK_UP)))?;
+        server.run_once(Some(until.unwrap_or(LOOK_UP).min(LOOK_UP)))?;
         if let (Some(at), Some(every)) = (due, every)
             && Instant::now() >= at
         {

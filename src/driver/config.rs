@@ -25,7 +25,7 @@ pub struct LoopConfig {
     /// Maximum number of ICE-TCP streams that have not yet sent a valid STUN request, over all addresses. Default: 256;
     /// further ones are refused, and each is closed after [`tcp_patience`](Self::tcp_patience). One client may use an
     /// eighth of it.
-    pub max_tcp_strangers: usize,
+    pub max_unvalidated_streams: usize,
     /// Time limit for the first valid STUN request on an ICE-TCP stream. Default: 5 s.
     pub tcp_patience: Duration,
     /// Crypto backend of peers that do not choose one. `None`, the default, uses the default of this build.
@@ -58,7 +58,7 @@ pub struct LoopConfig {
     pub max_unanswered_checks: u32,
     /// Time for which a remote address stays with the peer that last received from it, when another peer claims it.
     /// Default: 5 s.
-    pub address_hold: Duration,
+    pub address_claim_timeout: Duration,
     /// Trusted certificate authorities for TURN servers over TLS (`turns:`), in PEM. `None`, the default, uses the
     /// system's. Has an effect only with the feature `tls`.
     pub tls_authorities: Option<Vec<u8>>,
@@ -87,7 +87,7 @@ impl Default for LoopConfig {
             port: 0,
             tcp_port: 0,
             max_tcp_streams: 16,
-            max_tcp_strangers: 256,
+            max_unvalidated_streams: 256,
             tcp_patience: Duration::from_secs(5),
             crypto: None,
             certificate: None,
@@ -99,7 +99,7 @@ impl Default for LoopConfig {
             max_unread: 8 << 20,
             socket_buffer: 4 * 1024 * 1024,
             max_unanswered_checks: 2048,
-            address_hold: Duration::from_secs(5),
+            address_claim_timeout: Duration::from_secs(5),
             tls_authorities: None,
             network: NetworkWatching::Auto,
         }

@@ -75,7 +75,7 @@ impl IceStreams {
             bind: config.bind.clone(),
             port: config.tcp_port,
             max_streams: config.max_tcp_streams,
-            max_strangers: config.max_tcp_strangers,
+            max_strangers: config.max_unvalidated_streams,
             patience: config.tcp_patience,
         }
     }

@@ -50,7 +50,7 @@
 //! One turn does a bounded amount of work: a limited number of datagrams per socket and of posted jobs, and each due
 //! deadline once. The rest is remembered, and the next turn does not wait. To embed the loop in another one, wait for
 //! its descriptor ([`AsRawFd`](std::os::fd::AsRawFd)) to become readable or for
-//! [`next_deadline`](EventLoop::next_deadline), then call [`turn`](EventLoop::turn) with a zero wait and take the
+//! [`next_deadline`](EventLoop::next_deadline), then call [`run_once`](EventLoop::run_once) with a zero wait and take the
 //! events with [`poll_event`](EventLoop::poll_event).
 
 mod checks;
@@ -136,7 +136,7 @@ pub struct LoopStats {
     pub send_dropped: u64,
     /// Claims of a remote address that another peer was using.
     pub address_conflicts: u64,
-    /// ICE-TCP streams refused because too many were not validated yet ([`LoopConfig::max_tcp_strangers`]).
+    /// ICE-TCP streams refused because too many were not validated yet ([`LoopConfig::max_unvalidated_streams`]).
     pub tcp_refused: u64,
     /// ICE checks not sent because too many were unanswered ([`LoopConfig::max_unanswered_checks`]).
     pub checks_withheld: u64,
@@ -218,7 +218,7 @@ impl EventLoop {
             ice: IceStreams::new(&config),
             tls: TlsSetup::new(config.tls_authorities.clone()),
             demux: Demux::new(
-                config.address_hold,
+                config.address_claim_timeout,
                 config.max_unanswered_checks,
                 Instant::now(),
             ),
@@ -300,7 +300,7 @@ impl EventLoop {
                 // Still runs a turn: unread datagrams must not stop the peers.
                 false => Some(Duration::ZERO),
             };
-            self.turn(wait)?;
+            self.run_once(wait)?;
             let is_over = wait == Some(Duration::ZERO) || !self.inbox.is_empty();
             if is_over && self.events.is_empty() {
                 return Ok(None);
@@ -329,7 +329,7 @@ impl EventLoop {
     /// # Errors
     ///
     /// Returns [`LoopError::Io`], see [`next_event`](Self::next_event).
-    pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<(), LoopError> {
+    pub fn run_once(&mut self, max_wait: Option<Duration>) -> Result<(), LoopError> {
         self.turn_once(max_wait, true)
     }
 
@@ -381,7 +381,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Returns the time by which [`turn`](Self::turn) must be called even if nothing arrives. A time in the past means
+    /// Returns the time by which [`run_once`](Self::run_once) must be called even if nothing arrives. A time in the past means
     /// now.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.has_leftovers() || self.has_news() {
@@ -527,7 +527,7 @@ impl Drop for EventLoop {
 
 #[cfg(unix)]
 impl std::os::fd::AsRawFd for EventLoop {
-    /// The descriptor becomes readable when [`turn`](EventLoop::turn) has something to do.
+    /// The descriptor becomes readable when [`run_once`](EventLoop::run_once) has something to do.
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         std::os::fd::AsRawFd::as_raw_fd(&self.poll)
     }

@@ -339,7 +339,7 @@ mod tests {
         for _ in 0..100 {
             net.add_peer(PeerConfig::default()).unwrap();
         }
-        net.turn(Some(Duration::ZERO)).unwrap();
+        net.run_once(Some(Duration::ZERO)).unwrap();
         for _ in 0..10 {
             let look = net.network.look_at;
             std::thread::sleep(every * 2);

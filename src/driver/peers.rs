@@ -336,7 +336,7 @@ impl EventLoop {
                 Output::CloseSocket(id) => self.close_socket(index, id),
                 Output::Publish(host, address) => self.publish(index, host, address, now),
                 Output::Resolve(host) => self.resolve(index, &host, now),
-                Output::Bind(request) => self.bind(index, request, now),
+                Output::RequestBinding(request) => self.bind(index, request, now),
                 Output::Timeout(at) => (is_drained, deadline) = (true, at),
             }
         }
@@ -477,13 +477,13 @@ mod tests {
         let config = PeerConfig::default().include_loopback(true);
         let broken = net.add_peer(config.clone()).unwrap();
         let sound = net.add_peer(config).unwrap();
-        net.turn(Some(Duration::ZERO)).unwrap();
+        net.run_once(Some(Duration::ZERO)).unwrap();
         net.peers.entries[broken.index()].peer.panics = true;
         // Opening the socket is an input.
         let mut peer = net.peer(broken).unwrap();
         peer.create_data_channel(ChannelConfig::new("x")).unwrap();
         peer.negotiate().unwrap();
-        net.turn(Some(Duration::ZERO)).unwrap();
+        net.run_once(Some(Duration::ZERO)).unwrap();
         let events: Vec<_> = std::iter::from_fn(|| net.poll_event())
             .filter(|(id, _)| *id == broken)
             .map(|(_, e)| e)
@@ -498,7 +498,7 @@ mod tests {
         let mut peer = net.peer(sound).unwrap();
         peer.create_data_channel(ChannelConfig::new("x")).unwrap();
         peer.negotiate().unwrap();
-        net.turn(Some(Duration::ZERO)).unwrap();
+        net.run_once(Some(Duration::ZERO)).unwrap();
         assert!(net.peer(sound).unwrap().local_description().is_some());
     }
 
@@ -517,7 +517,7 @@ mod tests {
             assert_eq!(taken, n < MAX_QUEUED);
         }
         // The next turn makes room.
-        net.turn(Some(Duration::ZERO)).unwrap();
+        net.run_once(Some(Duration::ZERO)).unwrap();
         assert!(net.queue(id, track, Queued::Packet(packet)));
     }
 

@@ -442,7 +442,7 @@ impl Simulation {
                 Output::OpenSocket(request) => self.open(node, &request),
                 Output::CloseSocket(id) => self.close(node, id),
                 Output::Route(_) | Output::Publish(..) | Output::Resolve(_) => {}
-                Output::Bind(request) => {
+                Output::RequestBinding(request) => {
                     let now = self.now;
                     self.places[node.0].bindings.request(0, request, now);
                 }

@@ -113,7 +113,7 @@ fn peers_go_on_beside_a_flood() {
     });
     // A busy machine may not have started it yet.
     while pair.net.poll_datagram().is_none() {
-        pair.net.turn(Some(Duration::from_millis(10))).unwrap();
+        pair.net.run_once(Some(Duration::from_millis(10))).unwrap();
     }
     pair.connect();
     stop.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -233,7 +233,7 @@ fn forged(ufrag: &str) -> Vec<u8> {
 #[test]
 fn strangers_are_shown_out() {
     let mut config = LoopConfig::default();
-    config.max_tcp_strangers = 32;
+    config.max_unvalidated_streams = 32;
     config.tcp_patience = Duration::from_millis(500);
     let mut pair = pair(IceTcp::Active, IceTcp::Passive, config);
     let (channel, _) = pair.connect();

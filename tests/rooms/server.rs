@@ -34,7 +34,7 @@ impl Server {
             let mut gateway = Gateway::new(config).unwrap();
             tell.send(gateway.local_addr()).unwrap();
             while !is_over.load(Ordering::Relaxed) {
-                gateway.turn(Duration::from_millis(100)).unwrap();
+                gateway.run_once(Duration::from_millis(100)).unwrap();
             }
         });
         Self {

@@ -229,7 +229,7 @@ fn our_own_server_by_tcp_and_by_tls() {
         let mut server = TurnServer::new(config).unwrap();
         tell.send(server.listening().to_vec()).unwrap();
         loop {
-            server.turn(Some(Duration::from_millis(50))).unwrap();
+            server.run_once(Some(Duration::from_millis(50))).unwrap();
         }
     });
     let listening = told.recv().unwrap();

@@ -189,7 +189,7 @@ fn serve(config: GatewayConfig) -> Outcome {
     let mut gateway = Gateway::new(config)?;
     announce(&gateway, needs_token);
     while !stop.load(Ordering::Relaxed) {
-        gateway.turn(LOOK_UP)?;
+        gateway.run_once(LOOK_UP)?;
     }
     Ok(gateway.shutdown(GOODBYE)?)
 }

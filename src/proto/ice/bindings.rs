@@ -9,7 +9,7 @@
 //!
 //! A binding belongs to a socket, not to a peer: peers that share a port share its bindings, and the second peer gets
 //! its answer at once. The owner of the sockets therefore runs this machine beside the peers: it passes each
-//! [`Output::Bind`](crate::proto::peer::Output::Bind) to the machine and the reply back to the peer.
+//! [`Output::RequestBinding`](crate::proto::peer::Output::RequestBinding) to the machine and the reply back to the peer.
 //!
 //! Bindings for ICE-TCP use streams opened from the listening port: see `streams.rs`.
 

@@ -45,7 +45,7 @@ pub enum GatherOutput {
     /// Resolve this host name; pass its addresses to [`Gatherer::handle_resolved`].
     Resolve(String),
     /// Request a STUN binding; pass the reply to [`Gatherer::handle_binding`].
-    Bind(BindingRequest),
+    RequestBinding(BindingRequest),
     /// A candidate that can be signaled to the remote peer.
     Candidate(LocalCandidate),
     /// A source of candidates failed. Gathering goes on without it.

@@ -38,7 +38,7 @@ pub enum Input<'a> {
         /// The addresses of the host, or an error message.
         result: Result<Vec<IpAddr>, String>,
     },
-    /// The reply to [`Output::Bind`].
+    /// The reply to [`Output::RequestBinding`].
     Binding {
         /// The current time.
         now: Instant,
@@ -101,7 +101,7 @@ pub enum Output {
     Publish(String, IpAddr),
     /// Request a STUN binding and reply with [`Input::Binding`]: pass it to the
     /// [`Bindings`](crate::proto::ice::Bindings) of the sockets.
-    Bind(BindingRequest),
+    RequestBinding(BindingRequest),
     /// The routing of datagrams to this peer has changed.
     Route(Route),
     /// An event for the application.

@@ -1,7 +1,7 @@
 //! Gateway: one program that serves streams, rooms and calls, with HTTP, peers and services on one thread.
 //!
 //! ```text
-//!            ┌──────────────────── Gateway::turn ─────────────────────┐
+//!            ┌──────────────────── Gateway::run_once ─────────────────┐
 //!  browser ─▶│ Door ─▶ access ─▶ pages, /api, /metrics                │
 //!            │              ├──▶ WhipServer ─▶ Streams ─┐              │
 //!            │              └──▶ Rooms, Calls ──────────┴▶ EventLoop ─│─▶ UDP
@@ -165,7 +165,7 @@ impl Gateway {
         &self.streams
     }
 
-    /// Returns a handle that ends the wait of [`turn`](Self::turn) from another thread.
+    /// Returns a handle that ends the wait of [`run_once`](Self::run_once) from another thread.
     pub fn handle(&self) -> LoopHandle {
         self.net.handle()
     }
@@ -175,7 +175,7 @@ impl Gateway {
     /// # Errors
     ///
     /// Returns [`GatewayError::Loop`] if the system refuses to wait. Problems of a single client are not errors here.
-    pub fn turn(&mut self, max_wait: Duration) -> Result<(), GatewayError> {
+    pub fn run_once(&mut self, max_wait: Duration) -> Result<(), GatewayError> {
         let wait = self.next_deadline().map_or(max_wait, |at| {
             at.saturating_duration_since(Instant::now()).min(max_wait)
         });

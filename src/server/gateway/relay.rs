@@ -82,7 +82,7 @@ impl Relay {
         let own = is_due.then(|| own_addresses(config));
         let port = net.shared_port();
         server.set_own(own, port.as_slice());
-        if let Err(error) = server.turn(Some(Duration::ZERO)) {
+        if let Err(error) = server.run_once(Some(Duration::ZERO)) {
             log::error!("the TURN server: {error}");
         }
     }

@@ -29,7 +29,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// A STUN and TURN server.
 ///
-/// It has a poll of its own, and does its work in [`turn`](Self::turn), on the calling thread. To run it beside other
+/// It has a poll of its own, and does its work in [`run_once`](Self::run_once), on the calling thread. To run it beside other
 /// event sources, wait for its descriptor and for [`next_deadline`](Self::next_deadline), then call
 /// `turn(Some(Duration::ZERO))`; an [`EventLoop`](crate::driver::EventLoop) can wait for it with
 /// [`watch`](crate::driver::EventLoop::watch).
@@ -168,7 +168,7 @@ impl TurnServer {
     /// # Errors
     ///
     /// Returns [`TurnServerError::Io`] if the system refuses to wait; the server is unusable then.
-    pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<(), TurnServerError> {
+    pub fn run_once(&mut self, max_wait: Option<Duration>) -> Result<(), TurnServerError> {
         let wait = self.wait(max_wait);
         match self.poll.poll(&mut self.ready, wait) {
             Ok(()) => {}
@@ -193,7 +193,7 @@ impl TurnServer {
         Ok(())
     }
 
-    /// Returns the time by which [`turn`](Self::turn) must be called even if nothing arrives. A time in the past means
+    /// Returns the time by which [`run_once`](Self::run_once) must be called even if nothing arrives. A time in the past means
     /// now.
     pub fn next_deadline(&self) -> Option<Instant> {
         if !self.readable.is_empty() {
@@ -536,7 +536,7 @@ impl TurnServer {
 
 #[cfg(unix)]
 impl std::os::fd::AsRawFd for TurnServer {
-    /// The descriptor becomes readable when [`turn`](TurnServer::turn) has something to do.
+    /// The descriptor becomes readable when [`run_once`](TurnServer::run_once) has something to do.
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         std::os::fd::AsRawFd::as_raw_fd(&self.poll)
     }

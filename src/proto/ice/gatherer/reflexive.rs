@@ -12,7 +12,7 @@ use crate::proto::net::Protocol;
 pub(super) const MAX_BASES: usize = 8;
 
 impl Gatherer {
-    /// Handles the reply to a [`Bind`](GatherOutput::Bind).
+    /// Handles the reply to a [`RequestBinding`](GatherOutput::RequestBinding).
     pub fn handle_binding(&mut self, request: &BindingRequest, reply: &BindingReply) {
         let asked = |b: &&mut Binding| b.request == *request && b.state == Asking::Asked;
         // Two URLs may refer to the same server.
@@ -128,7 +128,7 @@ impl Gatherer {
                     server: index,
                     state: Asking::Asked,
                 });
-                self.out.push_back(GatherOutput::Bind(request));
+                self.out.push_back(GatherOutput::RequestBinding(request));
             }
         }
         if !asked {

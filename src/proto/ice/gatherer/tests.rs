@@ -135,7 +135,7 @@ fn drain(g: &mut Gatherer) -> Vec<GatherOutput> {
 
 fn requests(out: &[GatherOutput]) -> Vec<BindingRequest> {
     let request = |o: &GatherOutput| match o {
-        GatherOutput::Bind(request) => Some(request.clone()),
+        GatherOutput::RequestBinding(request) => Some(request.clone()),
         _ => None,
     };
     out.iter().filter_map(request).collect()
@@ -283,7 +283,7 @@ fn a_turn_server_is_asked_as_a_stun_server_too() {
     let host = addresses(&[("eth0", "192.0.2.2:9")]);
     g.handle_socket(Gatherer::HOST_SOCKET, &host, now);
     let asked = drain(&mut g).into_iter().find_map(|o| match o {
-        GatherOutput::Bind(request) => Some(request),
+        GatherOutput::RequestBinding(request) => Some(request),
         _ => None,
     });
     let request = asked.unwrap();
@@ -347,9 +347,9 @@ mod changed {
     fn answer(g: &mut Gatherer, mapped: &str) -> Vec<GatherOutput> {
         let (asked, said): (Vec<_>, Vec<_>) = drain(g)
             .into_iter()
-            .partition(|o| matches!(o, GatherOutput::Bind(_)));
+            .partition(|o| matches!(o, GatherOutput::RequestBinding(_)));
         for output in asked {
-            let GatherOutput::Bind(request) = output else {
+            let GatherOutput::RequestBinding(request) = output else {
                 continue;
             };
             let reply = BindingReply::Mapped(mapped.parse().unwrap());
@@ -367,7 +367,7 @@ mod changed {
             .filter_map(|o| match o {
                 GatherOutput::Candidate(c) => Some(format!("+{}", c.address)),
                 GatherOutput::Lost(c) => Some(format!("-{}", c.address)),
-                GatherOutput::Bind(r) => Some(format!("?{}", r.base)),
+                GatherOutput::RequestBinding(r) => Some(format!("?{}", r.base)),
                 _ => None,
             })
             .collect()
@@ -487,7 +487,7 @@ fn servers_that_come_late_are_asked_at_once() {
     assert!(g.add_servers(&bad, now).is_err());
     assert_eq!((g.poll_output(), g.is_complete()), (None, true));
     g.add_servers(&bad[..1], now).unwrap();
-    let Some(GatherOutput::Bind(request)) = g.poll_output() else {
+    let Some(GatherOutput::RequestBinding(request)) = g.poll_output() else {
         panic!("the server is not asked")
     };
     assert!(!g.is_complete());

@@ -93,7 +93,7 @@ impl Gathering {
                 GatherOutput::CloseSocket(id) => out.push(Output::CloseSocket(id)),
                 GatherOutput::Transmit(transmit) => out.push(Output::Transmit(transmit)),
                 GatherOutput::Resolve(host) => out.push(Output::Resolve(host)),
-                GatherOutput::Bind(request) => out.push(Output::Bind(request)),
+                GatherOutput::RequestBinding(request) => out.push(Output::RequestBinding(request)),
                 GatherOutput::Failed(why) => out.event(PeerEvent::IceCandidateError(why)),
                 GatherOutput::Lost(candidate) => return Some(Found::Lost(candidate)),
                 GatherOutput::Candidate(candidate) => return Some(Found::Candidate(candidate)),

@@ -33,7 +33,7 @@ fn has_ended(stream: &mut TcpStream) -> bool {
 fn until_ended(server: &mut TurnServer, streams: &mut [TcpStream], count: usize) {
     let end = Instant::now() + LONG;
     loop {
-        server.turn(Some(Duration::from_millis(10))).unwrap();
+        server.run_once(Some(Duration::from_millis(10))).unwrap();
         let ended = streams
             .iter_mut()
             .filter_map(|s| has_ended(s).then_some(()));
@@ -66,7 +66,7 @@ fn streams_have_their_limits() {
         let end = Instant::now() + LONG;
         while server.streams.is_empty() {
             assert!(Instant::now() < end && !has_ended(&mut next[0]));
-            server.turn(Some(Duration::from_millis(10))).unwrap();
+            server.run_once(Some(Duration::from_millis(10))).unwrap();
         }
     }
 }

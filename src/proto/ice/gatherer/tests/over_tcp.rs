@@ -256,7 +256,7 @@ fn addresses_come_and_go_without_udp() {
         let each = drain(g).into_iter().filter_map(|o| match o {
             GatherOutput::Candidate(c) => Some(format!("+{}", c.address)),
             GatherOutput::Lost(c) => Some(format!("-{}", c.address)),
-            GatherOutput::Bind(r) => Some(format!("?{}", r.base)),
+            GatherOutput::RequestBinding(r) => Some(format!("?{}", r.base)),
             _ => None,
         });
         each.collect::<Vec<_>>()
