@@ -105,18 +105,20 @@ pub(super) struct Outgoing {
 }
 
 /// An output of the core.
+#[allow(clippy::large_enum_variant)] // As below.
 pub(super) enum Step {
     Transmit(Outgoing),
     Event(CoreEvent),
     /// There is no more output until the next input or the deadline.
     Drained,
-    /// Handles the end of the core: closed by the remote peer, or by an error that was reported.
+    /// The core has ended: closed by the remote peer, or by an error that was reported.
     Dead,
     /// The limit of outputs per drain was exceeded, which ends this peer.
     Endless(usize),
 }
 
 /// A report of the core.
+#[allow(clippy::large_enum_variant)] // A box would be an allocation for each packet of media.
 pub(super) enum CoreEvent {
     Ice(IceConnectionState),
     /// The DTLS handshake is complete, with this version.
