@@ -34,7 +34,7 @@ impl Page {
         address: &str,
         html: &'static str,
     ) -> Result<Self, Box<dyn Error>> {
-        let mut result = Err(format!("{address} is no address").into());
+        let mut result = Err(format!("{address} is not an address"));
         for address in address.to_socket_addrs()? {
             let door = Door::listen(address, DoorConfig::default());
             result = door.map_err(|e| format!("listening at {address}: {e}"));

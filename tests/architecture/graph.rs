@@ -43,7 +43,7 @@ impl Graph {
         let for_tests: Vec<Module> = sources
             .iter()
             .flat_map(|(module, source)| source.test_modules.iter().map(move |name| (module, name)))
-            .map(|(module, name)| [module.as_slice(), &[name.clone()]].concat())
+            .map(|(module, name)| [module.as_slice(), std::slice::from_ref(name)].concat())
             .filter(|module| module[..] != ["testing"])
             .collect();
         sources.retain(|module, _| !for_tests.iter().any(|test| module.starts_with(test)));
