@@ -3,11 +3,15 @@
 //! ```text
 //!   application ── create_offer, set_local_description, add_ice_candidate, send, close ──┐
 //!                                                                                       ▼
-//!   driver ── handle_input: datagram, timeout, socket opened ──► [ negotiation  candidates ]
-//!                                                                [ channels   connectivity ]
-//!   driver ◄─ poll_output: Transmit, OpenSocket, Resolve, Bind,   [        str0m::Rtc       ]
-//!             Route, Event … and last Timeout: drained ────────── [         gathering       ]
+//!   driver ── handle_input: datagram, timeout, socket opened ─────►  [ session     path     ]
+//!                                                                    [ channels    tracks   ]
+//!   driver ◄─ poll_output: Transmit, OpenSocket, Resolve, Bind,      [ core        feedback ]
+//!             Route, Event … and last Timeout: drained ────────────  [        outbox        ]
 //! ```
+//!
+//! A peer owns machines that do not know each other: `core` (str0m, its clock and the handshake), `session` (offer and
+//! answer), `path` (the way to the remote peer), `channels`, `tracks` and `feedback` (media). The methods of [`Peer`]
+//! pass values between them.
 //!
 //! str0m has to be drained after each mutation; every method here ensures that. A drain is bounded: one that does not
 //! end closes this peer, and only this one.
