@@ -9,12 +9,6 @@ pub const SAMPLE_RATE: u32 = 48_000;
 pub const MAX_SAMPLES: u32 = 5_760;
 
 /// Returns the duration of a packet in samples at 48 kHz. `None` if it violates RFC 6716 §3.4.
-///
-/// ```
-/// use looprtc::proto::media::opus::samples;
-/// assert_eq!(samples(&[0xFC, 0x00]), Some(960)); // CELT, fullband, one frame of 20 ms
-/// assert_eq!(samples(&[]), None);
-/// ```
 pub fn samples(packet: &[u8]) -> Option<u32> {
     let (&toc, rest) = packet.split_first()?;
     let frames = match toc & 3 {
@@ -71,6 +65,8 @@ mod tests {
         ] {
             assert_eq!(frame_samples(config << 3), ms_tenths * 48 / 10, "{config}");
         }
+        assert_eq!(samples(&[0xFC, 0x00]), Some(960)); // CELT, fullband, one frame of 20 ms
+        assert_eq!(samples(&[]), None);
         assert_eq!(samples(&[0xFC | 1, 1, 2]), Some(1920));
         assert_eq!(samples(&[0xFC | 1, 1, 2, 3]), None);
         assert_eq!(samples(&[0xFC | 3]), None);
