@@ -1,6 +1,7 @@
 //! `looprtc serve`.
 
 mod file;
+mod print;
 pub(super) mod settings;
 mod table;
 

@@ -1,0 +1,46 @@
+//! What `--print-config` shows.
+
+use std::fmt::Write;
+
+use super::settings::Settings;
+use super::table::{self, Kind, array, quoted};
+
+impl Settings {
+    /// Returns the settings in the form of a configuration file. Secrets are omitted, with a note.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut section = "";
+        for setting in table::SETTINGS {
+            if setting.section != section {
+                section = setting.section;
+                let _ = writeln!(text, "\n[{section}]");
+            }
+            if let Some(value) = setting.to_toml(self) {
+                let _ = writeln!(text, "{} = {value}", setting.key);
+            }
+            match &setting.kind {
+                Kind::Secret(field) if field(&mut self.clone()).is_some() => {
+                    let _ = writeln!(text, "# {} is given, and not shown", setting.key);
+                }
+                Kind::IceServers => self.write_ice_servers(&mut text),
+                _ => {}
+            }
+        }
+        text += "\n[sources]\n";
+        for (name, url) in &self.sources {
+            let _ = writeln!(text, "{} = {}", quoted(name), quoted(url));
+        }
+        text
+    }
+
+    fn write_ice_servers(&self, text: &mut String) {
+        for server in &self.gateway.ice_servers {
+            let urls = array(&server.urls);
+            let _ = writeln!(text, "\n[[ice-servers]]\nurls = {urls}");
+            if !server.username.is_empty() {
+                let _ = writeln!(text, "username = {}", quoted(&server.username));
+                *text += "# credential is given, and not shown\n";
+            }
+        }
+    }
+}
