@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::transit::Parcel;
+use super::transit::{Parcel, Segment};
 use super::{Node, Simulation};
 use crate::proto::ice::tcp::ACTIVE_PORT;
 use crate::proto::net::{
@@ -71,28 +71,6 @@ struct End {
     stuck: Option<Instant>,
     /// Nothing arrives before this time.
     last: Instant,
-}
-
-/// A segment on its way to an end of a connection, or from a STUN server.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Segment {
-    Syn(usize),
-    SynAck(usize),
-    GiveUp(usize),
-    Message(usize, usize, Vec<u8>),
-    Retry(usize, usize),
-    Reset(usize, usize),
-    Answer(usize, u32, Vec<u8>),
-}
-
-impl Segment {
-    /// Returns the number of bytes that it carries.
-    pub fn size(&self) -> usize {
-        match self {
-            Self::Message(_, _, contents) | Self::Answer(_, _, contents) => contents.len(),
-            _ => 0,
-        }
-    }
 }
 
 impl Connections {

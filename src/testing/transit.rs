@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Node;
-use super::ice_tcp::Segment;
 
 /// Maximum number of parcels in flight; more are dropped, as by a router whose queue is full.
 pub(super) const MAX_IN_FLIGHT: usize = 100_000;
@@ -52,6 +51,28 @@ impl Parcel {
             Self::Tcp(segment) => segment.size(),
             Self::Description { sdp, .. } => sdp.len(),
             Self::Opened { .. } | Self::Candidate { .. } => 200,
+        }
+    }
+}
+
+/// A segment on its way to an end of a connection, or from a STUN server.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Segment {
+    Syn(usize),
+    SynAck(usize),
+    GiveUp(usize),
+    Message(usize, usize, Vec<u8>),
+    Retry(usize, usize),
+    Reset(usize, usize),
+    Answer(usize, u32, Vec<u8>),
+}
+
+impl Segment {
+    /// Returns the number of bytes that it carries.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Message(_, _, contents) | Self::Answer(_, _, contents) => contents.len(),
+            _ => 0,
         }
     }
 }
