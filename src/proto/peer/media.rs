@@ -61,8 +61,7 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        let (tracks, mut context) = self.media();
-        tracks.remove_track(transceiver, &mut context)?;
+        self.media(|tracks, context| tracks.remove_track(transceiver, context))?;
         self.check_negotiation_needed();
         Ok(())
     }
@@ -83,8 +82,7 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        let (tracks, mut context) = self.media();
-        tracks.replace_track(transceiver, codec, &mut context)
+        self.media(|tracks, context| tracks.replace_track(transceiver, codec, context))
     }
 
     /// Sets the wanted direction of a transceiver (W3C §5.4 `direction`). Takes effect with the next negotiation.
@@ -138,8 +136,7 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        let (tracks, mut context) = self.media();
-        tracks.stop(transceiver, &mut context)?;
+        self.media(|tracks, context| tracks.stop(transceiver, context))?;
         self.check_negotiation_needed();
         Ok(())
     }
@@ -180,8 +177,7 @@ impl Peer {
     ) -> Result<(), PeerError> {
         self.begin(now)?;
         self.refresh_core_time();
-        let (tracks, mut context) = self.media();
-        if tracks.send_frame(transceiver, frame, &mut context)? {
+        if self.media(|tracks, context| tracks.send_frame(transceiver, frame, context))? {
             // The core packetizes in its timeout.
             self.core_timeout();
         }
@@ -220,8 +216,7 @@ impl Peer {
                 value: MAX_UNSENT_PACKETS,
             });
         }
-        let (tracks, mut context) = self.media();
-        if tracks.send_packet(transceiver, packet, &mut context)? {
+        if self.media(|tracks, context| tracks.send_packet(transceiver, packet, context))? {
             self.core.note_written();
         }
         Ok(())
@@ -242,8 +237,7 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        let (tracks, mut context) = self.media();
-        tracks.request_keyframe(transceiver, rid, kind, &mut context)
+        self.media(|tracks, context| tracks.request_keyframe(transceiver, rid, kind, context))
     }
 
     /// Sets the stream id and the track id of a local track, from the next negotiation on (W3C §5.2 `setStreams`). This
@@ -263,7 +257,7 @@ impl Peer {
     ) -> Result<(), PeerError> {
         self.begin(now)?;
         self.tracks
-            .set_ids(transceiver, stream, track, &mut self.core)?;
+            .set_ids(transceiver, stream, track, &mut self.core.change())?;
         self.check_negotiation_needed();
         Ok(())
     }
@@ -281,7 +275,7 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        set_desired_bitrate(&mut self.core, bits_per_second);
+        set_desired_bitrate(&mut self.core.change(), bits_per_second);
         Ok(())
     }
 
@@ -301,7 +295,7 @@ impl Peer {
     ) -> Result<(), PeerError> {
         self.begin(now)?;
         self.tracks
-            .request_bitrate(transceiver, rid, bits_per_second, &mut self.core)
+            .request_bitrate(transceiver, rid, bits_per_second, &mut self.core.change())
     }
 
     /// Returns statistics of a transceiver's media, as of the last [interval](super::PeerConfig::stats_interval),
@@ -330,11 +324,11 @@ impl Peer {
         info
     }
 
-    /// Returns the tracks, with the state of this peer that they need.
-    fn media(&mut self) -> (&mut Tracks, Context<'_>) {
+    /// Calls `body` with the tracks and the state of this peer that they need.
+    fn media<R>(&mut self, body: impl FnOnce(&mut Tracks, &mut Context<'_>) -> R) -> R {
         let is_connected = self.core.is_connected();
-        let context = Context {
-            core: &mut self.core,
+        let mut context = Context {
+            core: self.core.change(),
             config: &self.config,
             now: self.now,
             events: &mut self.out.events,
@@ -342,6 +336,6 @@ impl Peer {
             is_connected,
             round_trip: self.stats.round_trip_time,
         };
-        (&mut self.tracks, context)
+        body(&mut self.tracks, &mut context)
     }
 }

@@ -281,7 +281,7 @@ impl Peer {
         let id = self.channels.create(config, &self.config.limits)?;
         if self.session.has_application() {
             self.channels
-                .open_waiting(&mut self.core, &mut self.out.events);
+                .open_waiting(&mut self.core.change(), &mut self.out.events);
             // The core opens channels in its timeout.
             self.core_timeout();
         }
@@ -332,7 +332,7 @@ impl Peer {
         self.refresh_core_time();
         let limits = &self.config.limits;
         self.channels
-            .send(&mut self.core, channel, payload, limits, self.now)?;
+            .send(&mut self.core.change(), channel, payload, limits, self.now)?;
         self.core.touch();
         Ok(())
     }
@@ -355,7 +355,7 @@ impl Peer {
 
     /// Returns properties and state of a channel; `None` if it does not exist or has closed.
     pub fn channel(&mut self, channel: ChannelId) -> Option<ChannelInfo> {
-        self.channels.info(channel, &mut self.core)
+        self.channels.info(channel, &mut self.core.change())
     }
 
     /// Returns all channels that are not closed, in order of creation.

@@ -212,7 +212,7 @@ impl Peer {
         let offer = self.session.take_offered(operation)?;
         self.wake_inactive(&media);
         if self.config.begin_sctp && answer.has_application() && !self.session.has_application() {
-            self.core.direct_api().start_sctp(true);
+            self.core.change().direct_api().start_sctp(true);
         }
         let accepted = self.core.accept_answer(offer.core, parsed);
         if let Err(e) = self.applied(accepted) {
@@ -258,7 +258,7 @@ impl Peer {
         self.session.set_application(remote.has_application());
         if self.session.has_application() {
             self.channels
-                .open_waiting(&mut self.core, &mut self.out.events);
+                .open_waiting(&mut self.core.change(), &mut self.out.events);
         } else if self.session.application_offered() && remote.rejects_application() {
             self.out.event(PeerEvent::Error(PeerError::BadDescription(
                 "the other side rejects data channels (its m=application has port 0)".into(),

@@ -66,7 +66,10 @@ impl Peer {
                 return;
             }
             let events = &mut self.out.events;
-            if !self.channels.settle(&mut self.core, events, self.now) {
+            if !self
+                .channels
+                .settle(&mut self.core.change(), events, self.now)
+            {
                 break;
             }
         }
@@ -111,14 +114,17 @@ impl Peer {
             }
             CoreEvent::ChannelOpen(id) => {
                 let limits = &self.config.limits;
-                self.channels.on_open(&mut self.core, id, limits, events);
+                self.channels
+                    .on_open(&mut self.core.change(), id, limits, events);
             }
             CoreEvent::ChannelData(data) => {
                 self.stats.messages_received += 1;
                 self.channels
                     .on_data(data.id, data.binary, data.data, events);
             }
-            CoreEvent::ChannelClosed(id) => self.channels.on_closed(&mut self.core, id, events),
+            CoreEvent::ChannelClosed(id) => {
+                self.channels.on_closed(&mut self.core.change(), id, events)
+            }
             CoreEvent::RoundTrip(time) => self.stats.round_trip_time = time,
             CoreEvent::Media(event) => self.on_media_event(event),
         }

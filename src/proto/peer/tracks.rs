@@ -40,6 +40,7 @@ use std::time::{Duration, Instant};
 use str0m::{Rtc, RtcConfig};
 
 use super::config::{Limits, PeerConfig};
+use super::core::RtcMut;
 use super::error::PeerError;
 use super::state::PeerEvent;
 
@@ -128,7 +129,7 @@ pub struct RemoteTrack {
 
 /// State of the peer needed for one call.
 pub(super) struct Context<'a> {
-    pub core: &'a mut Rtc,
+    pub core: RtcMut<'a>,
     pub config: &'a PeerConfig,
     pub now: Instant,
     pub events: &'a mut Vec<PeerEvent>,

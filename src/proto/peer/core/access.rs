@@ -16,14 +16,16 @@ const UFRAG: usize = 8;
 /// The core of a peer, with a source of randomness for both.
 ///
 /// str0m draws unpredictable values (ICE credentials, transaction ids, tie-breakers, SSRCs, sequence numbers) from the
-/// thread's `fastrand`, which is initially seeded from the clock only (docs/upstream.md). The generator therefore gets
-/// a seed from the operating system before each use of the core that can draw, which is each time `&mut Rtc` is borrowed.
-/// (One call of tracks or feedback borrows it once and may draw several SSRCs, which are no secrets.) It is never seeded
-/// with anything predictable, so the output of one peer reveals nothing about another. Credentials need more than the 64
-/// bits of such a seed, and are created here.
+/// thread's `fastrand`, which is initially seeded from the clock only (docs/upstream.md). While the core is borrowed for
+/// a change, that generator therefore has a seed from the operating system, and afterwards its former state: the core
+/// reveals nothing about what others draw on this thread, nor they about the core. (One borrow may draw several SSRCs,
+/// which are no secrets.) Credentials need more than the 64 bits of such a seed, and are created here.
 pub(super) struct CoreAccess {
     rtc: Rtc,
     random: Random,
+    /// Seed for the next borrow. It is replaced only once the core has drawn from it, so that a seeded peer repeats
+    /// itself however often it is borrowed: that depends on the handshake, whose randomness is not ours.
+    seed: u64,
 }
 
 impl CoreAccess {
@@ -35,9 +37,22 @@ impl CoreAccess {
     ) -> (Self, IceCredentials) {
         let mut random = Random::new(seed);
         let creds = credentials(&mut random);
+        let before = fastrand::get_seed();
         fastrand::seed(random.bits());
         let rtc = config.set_local_ice_credentials(to_core(&creds)).build(now);
-        (Self { rtc, random }, creds)
+        fastrand::seed(before);
+        let seed = random.bits();
+        (Self { rtc, random, seed }, creds)
+    }
+
+    /// Borrows the core for a change.
+    pub fn change(&mut self) -> RtcMut<'_> {
+        let before = fastrand::get_seed();
+        fastrand::seed(self.seed);
+        RtcMut {
+            access: self,
+            before,
+        }
     }
 
     /// Returns new ICE credentials.
@@ -54,10 +69,33 @@ impl Deref for CoreAccess {
     }
 }
 
-impl DerefMut for CoreAccess {
+/// The core, borrowed for a change. Meanwhile the thread's generator is seeded for it.
+pub(in super::super) struct RtcMut<'a> {
+    access: &'a mut CoreAccess,
+    /// State of the thread's generator, to be restored.
+    before: u64,
+}
+
+impl Deref for RtcMut<'_> {
+    type Target = Rtc;
+
+    fn deref(&self) -> &Rtc {
+        &self.access.rtc
+    }
+}
+
+impl DerefMut for RtcMut<'_> {
     fn deref_mut(&mut self) -> &mut Rtc {
-        fastrand::seed(self.random.bits());
-        &mut self.rtc
+        &mut self.access.rtc
+    }
+}
+
+impl Drop for RtcMut<'_> {
+    fn drop(&mut self) {
+        if fastrand::get_seed() != self.access.seed {
+            self.access.seed = self.access.random.bits();
+        }
+        fastrand::seed(self.before);
     }
 }
 

@@ -34,7 +34,11 @@ impl Core {
                 return None;
             }
         };
-        let line = self.rtc.add_local_candidate(candidate)?.to_sdp_string();
+        let line = self
+            .rtc
+            .change()
+            .add_local_candidate(candidate)?
+            .to_sdp_string();
         IceCandidate::parse(&line)
             .inspect_err(|e| crate::seldom::seldom!(warn, "own candidate {line:?}: {e}"))
             .ok()
@@ -43,13 +47,16 @@ impl Core {
     /// Removes a lost local address: no candidate pair may use it any more.
     pub fn remove_local(&mut self, lost: &LocalCandidate) {
         if let Ok(candidate) = core_candidate(lost) {
-            self.rtc.direct_api().invalidate_candidate(&candidate);
+            self.rtc
+                .change()
+                .direct_api()
+                .invalidate_candidate(&candidate);
             self.touch();
         }
     }
 
     pub fn add_remote(&mut self, candidate: RemoteCandidate) {
-        self.rtc.add_remote_candidate(candidate.0);
+        self.rtc.change().add_remote_candidate(candidate.0);
     }
 
     /// Handles the closing of a stream opened by the remote peer from this address.
@@ -66,7 +73,7 @@ impl Core {
             None,
             None,
         );
-        self.rtc.direct_api().invalidate_candidate(&gone);
+        self.rtc.change().direct_api().invalidate_candidate(&gone);
     }
 }
 

@@ -16,7 +16,7 @@ mod early;
 mod sdp;
 mod stun;
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ use crate::proto::ice::IceCredentials;
 use crate::proto::net::{Protocol, Received};
 use crate::proto::sdp::Fingerprint;
 
-pub(super) use self::access::replace_credentials;
+pub(super) use self::access::{RtcMut, replace_credentials};
 pub(super) use self::build::build;
 pub(super) use self::candidates::RemoteCandidate;
 #[cfg(any(test, feature = "testing"))]
@@ -168,8 +168,13 @@ impl Core {
     }
 
     /// Returns the core for a change, and its crypto provider.
-    pub fn with_provider(&mut self) -> (&mut Rtc, &CryptoProvider) {
-        (&mut self.rtc, &self.provider)
+    pub fn with_provider(&mut self) -> (RtcMut<'_>, &CryptoProvider) {
+        (self.rtc.change(), &self.provider)
+    }
+
+    /// Borrows the core for a change.
+    pub fn change(&mut self) -> RtcMut<'_> {
+        self.rtc.change()
     }
 
     pub fn counts(&self) -> CoreCounts {
@@ -183,13 +188,13 @@ impl Core {
 
     /// Returns the ICE credentials that the core uses.
     pub fn local_credentials(&mut self) -> IceCredentials {
-        access::from_core(self.rtc.direct_api().local_ice_credentials())
+        access::from_core(self.rtc.change().direct_api().local_ice_credentials())
     }
 
     /// Sets the core's ICE credentials.
     pub fn set_local_credentials(&mut self, creds: &IceCredentials) {
-        let mut api = self.rtc.direct_api();
-        api.set_local_ice_credentials(access::to_core(creds));
+        let creds = access::to_core(creds);
+        self.change().direct_api().set_local_ice_credentials(creds);
     }
 
     /// Requests an ICE restart in the next offer. Returns the credentials that the core will use in it.
@@ -238,7 +243,8 @@ impl Core {
     /// Passes the time to the core.
     pub fn timeout(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
         self.clock.told = now;
-        if let Err(e) = self.rtc.handle_input(str0m::Input::Timeout(now)) {
+        let result = self.change().handle_input(str0m::Input::Timeout(now));
+        if let Err(e) = result {
             self.on_fault(&e, now, events);
         }
         self.clock.is_dirty = true;
@@ -260,7 +266,9 @@ impl Core {
             Ok(receive) => {
                 self.clock.told = now;
                 self.clock.is_dirty = true;
-                if let Err(e) = self.rtc.handle_input(str0m::Input::Receive(now, receive)) {
+                let input = str0m::Input::Receive(now, receive);
+                let result = self.change().handle_input(input);
+                if let Err(e) = result {
                     self.on_fault(&e, now, events);
                 }
             }
@@ -354,12 +362,12 @@ impl Core {
                 return Step::Endless(self.max_drain);
             }
             drain.left -= 1;
-            let output = self.rtc.poll_output();
+            let output = self.rtc.change().poll_output();
             if self.dtls.is_new()
                 && let Err(why) = self.check_identity(&output, fingerprints)
             {
                 self.fail_handshake(why, now, events);
-                self.rtc.disconnect();
+                self.rtc.change().disconnect();
                 return self.drained(drain);
             }
             match output {
@@ -429,7 +437,7 @@ impl Core {
     }
 
     fn negotiated_version(&mut self) -> Option<DtlsVersion> {
-        match self.rtc.direct_api().dtls_protocol_version()? {
+        match self.rtc.change().direct_api().dtls_protocol_version()? {
             ProtocolVersion::DTLS1_2 => Some(DtlsVersion::V1_2),
             ProtocolVersion::DTLS1_3 => Some(DtlsVersion::V1_3),
             _ => None,
@@ -443,7 +451,8 @@ impl Core {
         output: &Result<str0m::Output, RtcError>,
         fingerprints: &[Fingerprint],
     ) -> Result<(), String> {
-        let api = self.rtc.direct_api();
+        let mut rtc = self.rtc.change();
+        let api = rtc.direct_api();
         let Some(sha_256) = api.remote_dtls_fingerprint() else {
             return match output {
                 Ok(str0m::Output::Event(Event::Connected)) => {
@@ -487,7 +496,7 @@ impl Core {
         } else if self.dtls.is_connected() {
             events.push(PeerEvent::Error(PeerError::Core(error.to_string())));
         }
-        self.rtc.disconnect();
+        self.rtc.change().disconnect();
     }
 
     fn fail_handshake(&mut self, why: String, now: Instant, events: &mut Vec<PeerEvent>) {
@@ -511,7 +520,7 @@ impl Core {
 
     /// Starts closing. Returns the budget for [`next_goodbye`](Self::next_goodbye).
     pub fn close(&mut self) -> usize {
-        match self.rtc.close() {
+        match self.rtc.change().close() {
             Ok(()) => self.max_drain,
             Err(_) => 0,
         }
@@ -521,7 +530,7 @@ impl Core {
     pub fn next_goodbye(&mut self, budget: &mut usize) -> Option<Outgoing> {
         while *budget > 0 && self.rtc.is_alive() {
             *budget -= 1;
-            match self.rtc.poll_output() {
+            match self.rtc.change().poll_output() {
                 Ok(str0m::Output::Transmit(transmit)) => {
                     return Some(Outgoing::from_core(transmit));
                 }
@@ -534,7 +543,7 @@ impl Core {
 
     /// Closes the core without sending anything.
     pub fn disconnect(&mut self) {
-        self.rtc.disconnect();
+        self.rtc.change().disconnect();
     }
 
     /// Clears everything, because the connection is closed.
@@ -550,12 +559,6 @@ impl Deref for Core {
 
     fn deref(&self) -> &Rtc {
         &self.rtc
-    }
-}
-
-impl DerefMut for Core {
-    fn deref_mut(&mut self) -> &mut Rtc {
-        &mut self.rtc
     }
 }
 

@@ -51,7 +51,7 @@ impl Core {
         &mut self,
         body: impl FnOnce(&mut Rtc) -> Result<R, RtcError>,
     ) -> Result<R, NotApplied> {
-        match catch_unwind(AssertUnwindSafe(|| body(&mut self.rtc))) {
+        match catch_unwind(AssertUnwindSafe(|| body(&mut self.rtc.change()))) {
             Ok(result) => result.map_err(|e| NotApplied::Refused(bad_sdp(e))),
             Err(panic) => Err(NotApplied::Panicked(format!(
                 "the description: {}",

@@ -17,24 +17,28 @@ impl Peer {
     /// Handles a media event of the core.
     pub(in super::super) fn on_media_event(&mut self, event: Event) {
         let now = self.now;
-        let (tracks, mut context) = self.media();
-        let context = &mut context;
         match event {
-            Event::MediaData(data) => tracks.on_media_data(data, context),
+            Event::MediaData(data) => self.media(|tracks, ctx| tracks.on_media_data(data, ctx)),
             Event::RtpPacket(packet) => {
-                let followed = tracks.on_rtp_packet(packet, context);
+                let followed = self.media(|tracks, ctx| tracks.on_rtp_packet(packet, ctx));
                 self.packet_came(followed);
             }
             Event::EgressBitrateEstimate(kind) => self.on_bandwidth(&kind),
-            Event::MediaEgressStats(stats) => tracks.on_sent_stats(&stats, now),
-            Event::MediaIngressStats(stats) => tracks.on_received_stats(&stats),
+            Event::MediaEgressStats(stats) => self.tracks.on_sent_stats(&stats, now),
+            Event::MediaIngressStats(stats) => self.tracks.on_received_stats(&stats),
             Event::RawPacket(raw) => {
                 let rtcp = of_raw(&raw).map(PeerEvent::Rtcp);
                 self.out.events.extend(rtcp);
             }
-            Event::KeyframeRequest(request) => tracks.on_keyframe_request(&request, context),
-            Event::SenderFeedback(report) => tracks.on_sender_report(&report, context),
-            Event::StreamPaused(p) => tracks.on_stream_paused(p.mid, p.rid, p.paused, context),
+            Event::KeyframeRequest(request) => {
+                self.media(|tracks, ctx| tracks.on_keyframe_request(&request, ctx));
+            }
+            Event::SenderFeedback(report) => {
+                self.media(|tracks, ctx| tracks.on_sender_report(&report, ctx));
+            }
+            Event::StreamPaused(p) => {
+                self.media(|tracks, ctx| tracks.on_stream_paused(p.mid, p.rid, p.paused, ctx));
+            }
             other => log::trace!("unused event of the core: {other:?}"),
         }
     }
@@ -61,8 +65,7 @@ impl Peer {
 
     /// Reports which tracks can be written to, and which no longer can.
     pub(in super::super) fn update_bound(&mut self) {
-        let (tracks, mut context) = self.media();
-        tracks.update_bound(&mut context);
+        self.media(|tracks, context| tracks.update_bound(context));
     }
 
     /// Gives out received media that has been held for long enough.
@@ -75,8 +78,7 @@ impl Peer {
         &mut self,
         pending: SdpPendingOffer,
     ) -> Option<SdpPendingOffer> {
-        let (tracks, mut context) = self.media();
-        tracks.without_offered(pending, &mut context)
+        self.media(|tracks, context| tracks.without_offered(pending, context))
     }
 
     /// Ends our pending offer without keeping anything of it.
@@ -86,25 +88,23 @@ impl Peer {
 
     /// Declares SSRCs in our offer for sending on remote m-lines.
     pub(in super::super) fn declare_senders(&mut self) {
-        self.tracks.declare_senders(&mut self.core);
+        self.tracks.declare_senders(&mut self.core.change());
     }
 
     /// Re-enables sending on a local m-line that has been inactive, which the core would refuse.
     pub(in super::super) fn wake_inactive(&mut self, media: &[RemoteMedia]) {
-        wake_inactive(&mut self.core, media);
+        wake_inactive(&mut self.core.change(), media);
     }
 
     /// Updates the transceivers after the core has applied a remote offer.
     pub(in super::super) fn tracks_answered(&mut self, text: &str, media: &[RemoteMedia]) {
-        let (tracks, mut context) = self.media();
-        tracks.answered(text, media, &mut context);
+        self.media(|tracks, context| tracks.answered(text, media, context));
         self.keep_for_those_without_rtx();
     }
 
     /// Updates the transceivers after the core has applied a remote answer.
     pub(in super::super) fn tracks_accepted(&mut self, text: &str, media: &[RemoteMedia]) {
-        let (tracks, mut context) = self.media();
-        tracks.accepted(text, media, &mut context);
+        self.media(|tracks, context| tracks.accepted(text, media, context));
         self.keep_for_those_without_rtx();
     }
 
@@ -128,9 +128,9 @@ impl Peer {
             return vec![datagram];
         }
         let tracks = &self.tracks;
-        let (core, provider) = self.core.with_provider();
+        let (mut core, provider) = self.core.with_provider();
         let mut context = feedback::Context {
-            core,
+            core: &mut core,
             provider,
             line: &|mid| tracks.id_of(mid),
         };
@@ -155,13 +155,14 @@ impl Peer {
         let is_connected = self.state == ConnectionState::Connected;
         let path = self.path.in_use().filter(|_| is_connected);
         let tracks = &self.tracks;
-        let (core, provider) = self.core.with_provider();
+        let (mut core, provider) = self.core.with_provider();
         let mut context = feedback::Context {
-            core,
+            core: &mut core,
             provider,
             line: &|mid| tracks.id_of(mid),
         };
         let due = self.feedback.due(self.now, path.is_some(), &mut context);
+        drop(core);
         for packet in due.packets {
             if let Some(path) = path {
                 self.send_on(path, packet);
@@ -184,12 +185,14 @@ impl Peer {
 
     /// Inspects a datagram before the core does, which could not assign its stream.
     pub(in super::super) fn place_stream(&mut self, datagram: &[u8]) -> Option<u32> {
-        self.tracks.unplaced(datagram)?.place(&mut self.core)
+        self.tracks
+            .unplaced(datagram)?
+            .place(&mut self.core.change())
     }
 
     /// Handles that the core has seen the first packet of a stream.
     pub(in super::super) fn confirm_stream(&mut self, ssrc: u32) {
-        self.tracks.confirm_stream(ssrc, &mut self.core);
+        self.tracks.confirm_stream(ssrc, &mut self.core.change());
     }
 
     /// Inspects a datagram before the core does, for a retransmission that may be too late for it.
@@ -198,7 +201,7 @@ impl Peer {
             return None;
         }
         let found = self.feedback.retransmission_in(datagram, &self.core)?;
-        self.feedback.repair_of(found, &mut self.core)
+        self.feedback.repair_of(found, &mut self.core.change())
     }
 
     /// Called after the core was given the datagram. If the packet is still missing, the core has dropped it.
@@ -212,8 +215,7 @@ impl Peer {
     }
 
     fn on_packet(&mut self, packet: Incoming<'_>) {
-        let (tracks, mut context) = self.media();
-        let followed = tracks.on_packet(packet, &mut context);
+        let followed = self.media(|tracks, context| tracks.on_packet(packet, context));
         self.packet_came(followed);
     }
 }

@@ -29,7 +29,8 @@ impl Peer {
         self.negotiated(offer);
         self.keep_additions();
         if let Some(earlier) = self.session.kept_additions() {
-            let mut api = self.core.sdp_api();
+            let mut rtc = self.core.change();
+            let mut api = rtc.sdp_api();
             api.merge(earlier);
             // Once there are data channels, no announcement is needed. Other needs are evaluated anew.
             if let Some((_, core)) = api.apply()

@@ -16,7 +16,8 @@ impl Peer {
         self.declare_senders();
         // Without a current description there is nothing to restart.
         let restart = self.session.restarts();
-        let mut api = self.core.sdp_api();
+        let mut rtc = self.core.change();
+        let mut api = rtc.sdp_api();
         if !self.session.has_application()
             && !self.session.application_offered()
             && let Some((stream, config)) = self.channels.announcer()
@@ -33,7 +34,9 @@ impl Peer {
         if let Some(earlier) = earlier {
             api.merge(earlier);
         }
-        let Some((offer, core)) = api.apply() else {
+        let applied = api.apply();
+        drop(rtc);
+        let Some((offer, core)) = applied else {
             return self.unchanged_offer();
         };
         let mut sdp = self.tracks.write_local(offer.to_sdp_string(), true);
@@ -70,7 +73,8 @@ impl Peer {
                 "nothing to offer: create a data channel or add a track first".into(),
             ));
         }
-        let mut api = self.core.sdp_api();
+        let mut rtc = self.core.change();
+        let mut api = rtc.sdp_api();
         let made = Core::restart_ice(&mut api);
         let Some((offer, core)) = api.apply() else {
             return Err(PeerError::Core("the core made no offer".into()));
