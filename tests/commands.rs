@@ -565,6 +565,33 @@ fn every_document_is_listed_and_every_feature_is_explained() {
     }
 }
 
+/// Merges that keep both sides double the rows of tables and lists.
+#[test]
+fn no_row_of_a_document_stands_twice() {
+    let docs = std::fs::read_dir(root("docs")).expect("a directory");
+    let mut documents: Vec<PathBuf> = docs.map(|entry| entry.expect("an entry").path()).collect();
+    documents.extend(
+        [
+            "README.md",
+            "ARCHITECTURE.md",
+            "CHANGELOG.md",
+            "fuzz/README.md",
+        ]
+        .map(root),
+    );
+    documents.retain(|path| path.extension().is_some_and(|e| e == "md"));
+    assert!(documents.len() > 15, "{documents:?}");
+    for document in documents {
+        let text = std::fs::read_to_string(&document).expect("a document");
+        let mut rows = BTreeSet::new();
+        for line in text.lines().filter(|line| line.len() > 60) {
+            let is_row = line.starts_with("| ") || line.starts_with("- ");
+            let is_new = !is_row || rows.insert(line);
+            assert!(is_new, "twice in {}: {line}", document.display());
+        }
+    }
+}
+
 /// Returns the missing requirements of this machine, if any.
 fn missing() -> Option<String> {
     let works = |program: &str, args: &[&str]| {
