@@ -8,7 +8,8 @@
 mod chromium;
 mod server;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -116,12 +117,33 @@ fn a_call_when_the_network_is_gone_for_five_seconds() {
 #[test]
 fn our_page_at_pions_server() {
     let _alone = MACHINE.lock();
-    let pages = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server/pages");
+    let pages = std::env::temp_dir().join(format!("looprtc-pages-{}", std::process::id()));
+    our_pages(&pages);
     let pion = Program::start(&interop("bin/pion-sfu"), &[pages.to_str().unwrap()]);
     if let Some(mut pion) = pion {
         let url = pion.line();
         in_chromium("room_at_pion", url);
     }
+    std::fs::remove_dir_all(&pages).unwrap();
+}
+
+/// Writes the scripts and styles of our pages into a directory, and the page of a room as our server sends it.
+fn our_pages(to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server/pages");
+    for file in std::fs::read_dir(sources).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+    let server = Server::start(None);
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let request = "GET /room/pion HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    let (head, page) = response.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    std::fs::write(to.join("room.html"), page).unwrap();
 }
 
 #[test]
