@@ -31,6 +31,8 @@ pub struct Line {
     /// Set while nothing is sent.
     pub silent: bool,
     pub asked: Vec<(KeyframeRequestKind, Instant)>,
+    /// Number of frames sent before the first keyframe request.
+    pub before_asked: usize,
     pub tracks: Vec<RemoteTrack>,
     pub removed: usize,
     pub received: Vec<ReceivedFrame>,
@@ -111,6 +113,9 @@ impl Media {
                 transceiver, kind, ..
             } => {
                 if let Some(line) = by_id(lines, transceiver) {
+                    if line.asked.is_empty() {
+                        line.before_asked = line.sent.len();
+                    }
                     line.asked.push((*kind, Instant::now()));
                     line.seek_keyframe();
                 }
@@ -146,6 +151,7 @@ impl Line {
             keyframe_sent: None,
             silent: false,
             asked: Vec::new(),
+            before_asked: 0,
             tracks: Vec::new(),
             removed: 0,
             received: Vec::new(),
