@@ -327,8 +327,9 @@ impl Peer {
     /// Calls `body` with the tracks and the state of this peer that they need.
     fn media<R>(&mut self, body: impl FnOnce(&mut Tracks, &mut Context<'_>) -> R) -> R {
         let is_connected = self.core.is_connected();
+        let mut core = self.core.change();
         let mut context = Context {
-            core: self.core.change(),
+            core: &mut core,
             config: &self.config,
             now: self.now,
             events: &mut self.out.events,

@@ -40,7 +40,6 @@ use std::time::{Duration, Instant};
 use str0m::{Rtc, RtcConfig};
 
 use super::config::{Limits, PeerConfig};
-use super::core::RtcMut;
 use super::error::PeerError;
 use super::state::PeerEvent;
 
@@ -129,7 +128,7 @@ pub struct RemoteTrack {
 
 /// State of the peer needed for one call.
 pub(super) struct Context<'a> {
-    pub core: RtcMut<'a>,
+    pub core: &'a mut Rtc,
     pub config: &'a PeerConfig,
     pub now: Instant,
     pub events: &'a mut Vec<PeerEvent>,

@@ -27,7 +27,7 @@ use str0m::crypto::dtls::ProtocolVersion;
 use str0m::net::{Protocol as CoreProtocol, Receive};
 use str0m::{Event, IceConnectionState as CoreState, Rtc, RtcError};
 
-use self::access::CoreAccess;
+use self::access::{CoreAccess, RtcMut};
 use self::dtls::Dtls;
 use self::early::Early;
 use super::config::Timing;
@@ -40,7 +40,7 @@ use crate::proto::ice::IceCredentials;
 use crate::proto::net::{Protocol, Received};
 use crate::proto::sdp::Fingerprint;
 
-pub(super) use self::access::{RtcMut, replace_credentials};
+pub(super) use self::access::replace_credentials;
 pub(super) use self::build::build;
 pub(super) use self::candidates::RemoteCandidate;
 #[cfg(any(test, feature = "testing"))]

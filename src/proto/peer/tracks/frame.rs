@@ -368,7 +368,7 @@ fn ask_for_keyframe(
         KeyframeRequestKind::Fir => Core::Fir,
     };
     if context.config.media_mode == MediaMode::Packets {
-        return stream_rx(&mut context.core, mid, rid, |stream| {
+        return stream_rx(context.core, mid, rid, |stream| {
             stream.request_keyframe(kind)
         });
     }

@@ -282,12 +282,12 @@ impl Tracks {
         };
         self.unannounced.update(media, sends_layers);
         for m in media {
-            self.narrow_direction(&m.mid, &mut context.core);
+            self.narrow_direction(&m.mid, context.core);
             self.line_negotiated(m, context);
         }
         self.drop_stopped(context.events);
-        self.tune_retransmission(&mut context.core);
-        self.ask_for_the_lost(&mut context.core);
+        self.tune_retransmission(context.core);
+        self.ask_for_the_lost(context.core);
         self.update_bound(context);
         self.update_receiving(context);
     }
@@ -362,7 +362,7 @@ impl Tracks {
             return;
         };
         if context.core.media(mid).is_some_and(|c| !c.disabled()) {
-            t.line.set_codecs(negotiated_codecs(mid, &context.core));
+            t.line.set_codecs(negotiated_codecs(mid, context.core));
             t.receiver.set_names(m);
             return;
         }
