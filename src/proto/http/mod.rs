@@ -41,8 +41,10 @@ pub(crate) use reader::{RawRequest, RequestReader, Step};
 pub use request::Request;
 pub(crate) use response::Reply;
 pub use response::Response;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use target::decode_path;
+pub(crate) use target::encode_path;
 pub use target::is_loopback_name;
-pub(crate) use target::{decode_path, encode_path};
 
 /// A message that was refused: the HTTP status, and what was wrong in one sentence without a full stop.
 #[derive(Debug, Clone, PartialEq, Eq)]

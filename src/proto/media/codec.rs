@@ -328,6 +328,7 @@ impl Codec {
     }
 
     /// Returns `true` for a codec whose files are byte streams of NAL units, without timestamps.
+    #[cfg(any(feature = "server", feature = "movies", feature = "testing"))]
     pub(crate) fn is_byte_stream(self) -> bool {
         matches!(self.description().file, FileFormat::ByteStream(_))
     }

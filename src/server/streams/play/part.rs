@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::pipe::Pipe;
 use crate::proto::media::wav::WavReader;
 use crate::proto::media::{Codec, Frame, Limits, MediaError, MediaErrorKind, Reader};
+#[cfg(feature = "movies")]
 use crate::server::streams::notices::left_out;
 
 /// Limits of probing: number of frames, and bytes.
