@@ -6,7 +6,7 @@ use str0m::bwe::BweKind;
 use str0m::change::SdpPendingOffer;
 
 use super::super::ends::Ends;
-use super::super::feedback::{self, Repair, is_rtcp};
+use super::super::feedback::{self, Feedback, Repair, is_rtcp};
 use super::super::state::{ConnectionState, PeerEvent};
 use super::super::tracks::{
     BandwidthEstimate, Incoming, MediaMode, RemoteMedia, of_raw, ssrc_of, wake_inactive,
@@ -127,6 +127,14 @@ impl Peer {
         if !is_rtcp(&datagram) {
             return vec![datagram];
         }
+        self.feedback(|feedback, context| feedback.rewritten(datagram, context))
+    }
+
+    /// Calls `body` with the feedback and the state of this peer that it needs.
+    fn feedback<R>(
+        &mut self,
+        body: impl FnOnce(&mut Feedback, &mut feedback::Context<'_>) -> R,
+    ) -> R {
         let tracks = &self.tracks;
         let (mut core, provider) = self.core.with_provider();
         let mut context = feedback::Context {
@@ -134,7 +142,7 @@ impl Peer {
             provider,
             line: &|mid| tracks.id_of(mid),
         };
-        self.feedback.rewritten(datagram, &mut context)
+        body(&mut self.feedback, &mut context)
     }
 
     /// Records an outgoing connectivity check of ours.
@@ -154,15 +162,8 @@ impl Peer {
         }
         let is_connected = self.state == ConnectionState::Connected;
         let path = self.path.in_use().filter(|_| is_connected);
-        let tracks = &self.tracks;
-        let (mut core, provider) = self.core.with_provider();
-        let mut context = feedback::Context {
-            core: &mut core,
-            provider,
-            line: &|mid| tracks.id_of(mid),
-        };
-        let due = self.feedback.due(self.now, path.is_some(), &mut context);
-        drop(core);
+        let now = self.now;
+        let due = self.feedback(|feedback, context| feedback.due(now, path.is_some(), context));
         for packet in due.packets {
             if let Some(path) = path {
                 self.send_on(path, packet);
