@@ -8,8 +8,9 @@ use looprtc::proto::ice::IceServer;
 use toml_span::value::{Table, ValueInner};
 use toml_span::{Span, Value};
 
+use super::setting::{Kind, Setting};
 use super::settings::{self, Secret, Settings};
-use super::table::{Kind, SETTINGS, Setting};
+use super::table::SETTINGS;
 
 /// Maximum size of the file, in bytes.
 const MAX_FILE: usize = 1 << 20;

@@ -2,6 +2,7 @@
 
 mod file;
 mod print;
+mod setting;
 pub(super) mod settings;
 mod table;
 
@@ -15,8 +16,9 @@ use clap::{Arg, ArgMatches, Command};
 use looprtc::server::gateway::{Gateway, GatewayConfig};
 use looprtc::server::streams::StreamState;
 
+use self::setting::{Heading, Kind, Setting};
 use self::settings::Settings;
-use self::table::{Heading, Kind, SETTINGS, Setting};
+use self::table::SETTINGS;
 use super::page::Page;
 use super::{Entry, Outcome, flag, list, option, value, values};
 use crate::Usage;

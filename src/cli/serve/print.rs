@@ -1,9 +1,10 @@
-//! What `--print-config` shows.
+//! Output of `--print-config`.
 
 use std::fmt::Write;
 
+use super::setting::{Kind, array, quoted};
 use super::settings::Settings;
-use super::table::{self, Kind, array, quoted};
+use super::table;
 
 impl Settings {
     /// Returns the settings in the form of a configuration file. Secrets are omitted, with a note.
