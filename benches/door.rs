@@ -1,4 +1,4 @@
-//! What a request to the door costs: `cargo bench --bench door [-- REQUESTS]`.
+//! Cost of a request to the door: `cargo bench --bench door [-- REQUESTS]`.
 //!
 //! A program behind a door answers on a thread of its own; clients on other threads ask on connections that they keep, one
 //! request at a time each, over the loopback interface. Processor time is that of the whole process less the clients'.

@@ -308,7 +308,7 @@ fn bandwidth_estimation_from_disk() {
     );
 }
 
-/// What differs most between browsers: data channels, trickled candidates, restarts, ICE-TCP, RTCP.
+/// Runs the examples that differ most between browsers: data channels, trickled candidates, restarts, ICE-TCP, RTCP.
 #[test]
 fn firefox_connects() {
     let _guard = shared();

@@ -76,7 +76,7 @@ fn drain(reader: &mut Reader, file: &[u8], chunk: usize) -> (Vec<Frame>, Option<
     }
 }
 
-/// The same, for undamaged files.
+/// Reads an undamaged file.
 fn read_whole(clip: &str) -> Vec<Frame> {
     let (frames, error) = read(&load(clip), 4096);
     assert_eq!(error, None, "{clip}");

@@ -167,7 +167,7 @@ impl Forwarder {
     }
 }
 
-/// What a viewer has received.
+/// Media received by a viewer.
 #[derive(Default)]
 struct Got {
     first: u64,

@@ -88,7 +88,7 @@ impl LoopHandle {
         self.notify();
     }
 
-    /// The same, when called within a turn.
+    /// Requests a wake-up from within an iteration of the loop.
     pub(super) fn ask_wake(&self) {
         self.0.wake_asked.store(true, Ordering::Release);
     }

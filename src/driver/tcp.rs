@@ -18,7 +18,7 @@ pub(super) const FIRST_TOKEN: usize = 1 << 30;
 /// Maximum number of queued bytes per stream. Further messages are dropped, as on a congested path.
 const MAX_QUEUE: usize = 256 * 1024;
 
-/// The same for an ICE-TCP stream, which serves a single peer: media that waits longer is useless.
+/// Maximum number of bytes queued for an ICE-TCP stream, which serves a single peer: media that waits longer is useless.
 const MAX_ICE_QUEUE: usize = 64 * 1024;
 
 /// Maximum number of bytes read from one stream per turn.

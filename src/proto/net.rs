@@ -146,8 +146,7 @@ pub struct InterfaceAddress {
 pub struct NetworkChange<'a> {
     /// The current addresses of the socket for host candidates; empty if it is not open.
     pub addresses: &'a [InterfaceAddress],
-    /// The same for ICE-TCP: the listening addresses, or any port without a listener. Empty if no such socket was
-    /// requested.
+    /// Addresses for ICE-TCP: those listened on, or any port without a listener. Empty if no such socket was requested.
     pub tcp_addresses: &'a [InterfaceAddress],
     /// Addresses that this machine no longer has.
     pub gone: &'a [IpAddr],

@@ -1,5 +1,5 @@
-//! What the services of this module are given and give back: requests, responses, and messages of WebSockets. Values,
-//! without sockets.
+//! Inputs and outputs of the services of this module, as values without sockets: requests, responses, and messages of
+//! WebSockets.
 //!
 //! The door makes a [`Request`] of the bytes of a client, completely and within limits; a service answers it with a
 //! [`Response`], at once or later, by its [`RequestId`].

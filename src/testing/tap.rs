@@ -1,4 +1,4 @@
-//! What an observer on the path of a simulated network sees, and can send again.
+//! Datagrams that an observer on the path of a simulated network sees, and can send again.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

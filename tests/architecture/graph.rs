@@ -1,4 +1,4 @@
-//! Who imports whom, and where imports go round in circles.
+//! Graph of the imports, and its circles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-/// What one file of source names of other modules.
+/// Modules named by one source file.
 #[derive(Debug, Default)]
 pub struct Source {
     /// Names that `use` brings into scope, with the path behind each; `*` for a glob.

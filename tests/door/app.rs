@@ -14,7 +14,7 @@ use looprtc::server::http::{Request, Response};
 /// Time limit for anything that is expected to happen.
 pub const LONG: Duration = Duration::from_secs(20);
 
-/// What the application has received.
+/// Input received by the application.
 pub type Seen = Arc<Mutex<Vec<String>>>;
 
 pub struct App {

@@ -18,7 +18,7 @@ pub(crate) struct RawRequest {
     pub body: Vec<u8>,
 }
 
-/// What [`RequestReader::step`] has found.
+/// Result of [`RequestReader::step`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// More bytes are needed.

@@ -83,7 +83,7 @@ pub enum LocalKind {
         /// URL of the STUN server; `None` for a configured address.
         url: Option<String>,
     },
-    /// The same for TCP: connections to it arrive at the ICE-TCP listener (RFC 6544 §5.2).
+    /// A server-reflexive TCP candidate: connections to it arrive at the ICE-TCP listener (RFC 6544 §5.2).
     ServerReflexiveTcp {
         /// The local address of the listener.
         base: SocketAddr,
@@ -106,7 +106,7 @@ pub struct Gatherer {
     policy: IceTransportPolicy,
     phase: Phase,
     hosts: Hosts,
-    /// The same for TCP: the listening addresses, or port 9 if active only.
+    /// Host candidates for TCP: the listening addresses, or port 9 if active only.
     tcp_hosts: Hosts,
     servers: Vec<Server>,
     bindings: Vec<Binding>,

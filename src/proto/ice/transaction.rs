@@ -47,7 +47,7 @@ pub(super) struct Retransmit {
     stream: bool,
 }
 
-/// What is due for a request.
+/// Action that is due for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     /// Nothing yet.

@@ -1,4 +1,4 @@
-//! What a peer has to give out.
+//! Outputs of a peer that wait to be polled.
 
 use std::collections::VecDeque;
 

@@ -1,6 +1,6 @@
 //! One m-line, and what becomes of it.
 
-/// What becomes of an m-line.
+/// Outcome of an m-line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     Used,

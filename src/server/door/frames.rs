@@ -10,7 +10,7 @@ enum Unfinished {
     None,
     /// Total length of its fragments so far, in bytes.
     Open(usize),
-    /// The same, while the last fragment is being received.
+    /// A fragmented message whose last fragment is being received.
     Last(usize),
 }
 

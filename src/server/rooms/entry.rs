@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Rooms, RoomsConfig, config};
 use crate::server::quota::{Held, Rates};
 
-/// What each client uses of the rooms.
+/// Use of the rooms by each client.
 #[derive(Debug)]
 pub(super) struct Clients {
     /// Number of participants, including those in the grace period.

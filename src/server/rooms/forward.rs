@@ -58,7 +58,7 @@ impl Look {
     }
 }
 
-/// What is sent to one receiver for a packet.
+/// Decision about a packet for one receiver.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Drop,

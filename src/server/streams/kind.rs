@@ -211,7 +211,7 @@ pub(super) trait Source: fmt::Debug + Send {
     }
 }
 
-/// What remains of a stopped source.
+/// Remainder of a stopped source.
 #[derive(Debug)]
 pub(super) enum Stopped {
     /// Nothing.

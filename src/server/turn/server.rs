@@ -56,7 +56,7 @@ pub struct TurnServer {
     dropped: u64,
 }
 
-/// What a mio token refers to.
+/// Object that a mio token refers to.
 enum Entry {
     Listener(Udp),
     Relay(Udp, RelayId),

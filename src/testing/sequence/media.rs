@@ -1,4 +1,4 @@
-//! What was written in a schedule, to hold against what arrives.
+//! Media written in a schedule, to be compared with the media that arrives.
 
 use std::collections::{HashMap, HashSet};
 

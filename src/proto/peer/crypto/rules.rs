@@ -1,4 +1,4 @@
-//! What DTLS lets in: which records reach dimpl, and which of its errors count.
+//! Rules for incoming DTLS: which records reach dimpl, and which of its errors count.
 //!
 //! dimpl trusts records more than a network deserves (docs/upstream.md has the inputs and the effects). A record passes
 //! the rules below from top to bottom; the first that applies drops it.
@@ -29,7 +29,7 @@ use str0m::crypto::dtls::DtlsImplError;
 /// one or two.
 const MAX_EARLY: usize = 8;
 
-/// What has to be known of one connection to judge its records.
+/// State of one connection that its records are judged by.
 #[derive(Debug, Default)]
 pub(super) struct Rules {
     connected: bool,

@@ -34,7 +34,7 @@ struct Source {
     ssrc: u32,
     /// The source's highest sequence number, and the one it was mapped to.
     highest: (u16, u64),
-    /// What its first number was mapped to.
+    /// Number that its first number was mapped to.
     first: u64,
     timestamp_offset: u32,
 }

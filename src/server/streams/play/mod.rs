@@ -43,11 +43,11 @@ pub(super) struct Input {
     pub is_kept: bool,
 }
 
-/// What follows the end of an input.
+/// Action at the end of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AtEnd {
     Stop,
-    /// The same input, from its beginning.
+    /// Play the input again, from its beginning.
     Repeat,
     /// The output of a named pipe's next writer.
     NextWriter,

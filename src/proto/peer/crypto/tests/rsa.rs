@@ -190,7 +190,7 @@ fn openssl_connects_to_rsa() {
     against_client(CryptoBackend::OpenSsl, &dir).unwrap();
 }
 
-/// The same programs with an ECDSA certificate: RSA is the cause in the first test.
+/// Connects to the same programs with an ECDSA certificate: RSA is the cause in the first test.
 #[test]
 fn ecdsa_connects_with_every_backend() {
     let dir = scratch_dir("ecdsa");
