@@ -16,6 +16,7 @@ pub mod net;
 pub mod peer;
 mod random;
 pub mod rtp;
+pub mod rtsp;
 // Used by `peer`, `inspect`, `rtp` and, above, by signaling and the server.
 pub(crate) mod sdp;
 pub mod signal;
