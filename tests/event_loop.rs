@@ -9,6 +9,8 @@ use looprtc::proto::peer::{
     MediaMode, Message, PeerConfig, PeerEvent, Politeness, RtpPacket, TransceiverConfig,
 };
 
+#[path = "event_loop/connections.rs"]
+mod connections;
 #[path = "event_loop/datagrams.rs"]
 mod datagrams;
 #[path = "event_loop/ice_tcp.rs"]

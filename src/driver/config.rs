@@ -46,6 +46,9 @@ pub struct LoopConfig {
     /// Maximum number of sockets opened with [`add_udp`](super::EventLoop::add_udp). Default: 1,024; beyond it
     /// [`LoopError::LimitReached`](super::LoopError) is returned.
     pub max_udp_sockets: usize,
+    /// Maximum number of connections opened with [`add_tcp`](super::EventLoop::add_tcp), including those that are being
+    /// closed. Default: 1,024; beyond it [`LoopError::LimitReached`](super::LoopError) is returned.
+    pub max_tcp_sockets: usize,
     /// Maximum number of bytes of received datagrams that the application has not taken, including overhead per
     /// datagram. Default: 8 MiB; further ones are dropped and counted.
     pub max_unread: usize,
@@ -59,7 +62,7 @@ pub struct LoopConfig {
     /// Time for which a remote address stays with the peer that last received from it, when another peer claims it.
     /// Default: 5 s.
     pub address_claim_timeout: Duration,
-    /// Trusted certificate authorities for TURN servers over TLS (`turns:`), in PEM. `None`, the default, uses the
+    /// Trusted certificate authorities for TURN servers over TLS (`turns:`) and the application's connections, in PEM. `None`, the default, uses the
     /// system's. Has an effect only with the feature `tls`.
     pub tls_authorities: Option<Vec<u8>>,
     /// Detection of network changes. Default: [`NetworkWatching::Auto`].
@@ -96,6 +99,7 @@ impl Default for LoopConfig {
             max_send_queue: 4096,
             max_posted: 1024,
             max_udp_sockets: 1024,
+            max_tcp_sockets: 1024,
             max_unread: 8 << 20,
             socket_buffer: 4 * 1024 * 1024,
             max_unanswered_checks: 2048,

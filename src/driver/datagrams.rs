@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use super::udp::Owner;
 use super::udp_config::{UdpConfig, UdpId};
@@ -11,6 +12,9 @@ use crate::proto::net::{Protocol, Transmit};
 
 /// Maximum payload of a UDP datagram.
 const MAX_UDP: usize = 65_507;
+
+/// Maximum number of pairs of ports that are tried.
+const MAX_PAIRS: u32 = 256;
 
 /// A datagram received on a socket of the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +99,51 @@ impl EventLoop {
         };
         let opened = self.sockets.open_udp(&config, self.poll.registry(), id);
         opened.map_err(|e| LoopError::Bind(config.address, e))
+    }
+
+    /// Opens two UDP sockets of the application on an even port of this range and the odd one above it, as RTP and RTCP
+    /// have them (RFC 3550 §11). Pairs that are in use are passed over; the first one tried differs from call to call.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`LoopError::Bind`] if the range has no free pair (at most 256 are tried), and
+    /// [`LoopError::LimitReached`].
+    pub fn add_udp_pair(
+        &mut self,
+        ip: IpAddr,
+        ports: RangeInclusive<u16>,
+    ) -> Result<(UdpId, UdpId), LoopError> {
+        let first = u32::from(*ports.start()).next_multiple_of(2);
+        let pairs = (u32::from(*ports.end()) + 1).saturating_sub(first) / 2;
+        let mut failure = LoopError::Io(
+            "opening a pair of ports: the range has none",
+            io::ErrorKind::InvalidInput.into(),
+        );
+        let start = self.udp_generation / 2;
+        for n in 0..pairs.min(MAX_PAIRS) {
+            let pair = start.wrapping_add(n) % pairs;
+            let Ok(port) = u16::try_from(first + 2 * pair) else {
+                continue;
+            };
+            let even = match self.add_udp(SocketAddr::new(ip, port)) {
+                Ok(even) => even,
+                Err(LoopError::Bind(address, e)) => {
+                    failure = LoopError::Bind(address, e);
+                    continue;
+                }
+                Err(e) => return Err(e),
+            };
+            match self.add_udp(SocketAddr::new(ip, port | 1)) {
+                Ok(odd) => return Ok((even, odd)),
+                Err(LoopError::Bind(address, e)) => failure = LoopError::Bind(address, e),
+                Err(e) => {
+                    self.close_udp(even);
+                    return Err(e);
+                }
+            }
+            self.close_udp(even);
+        }
+        Err(failure)
     }
 
     /// Returns the local address of a socket of the application, with the actual port; `None` if it was closed.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::EventLoop;
 use super::peers::RelaySocket;
+use super::resolver::{Lookup, Waiter};
 use super::tcp::{StreamEvent, StreamOwner};
 use crate::proto::ice::{BindingOutput, BindingRequest, mdns};
 use crate::proto::net::{
@@ -113,33 +114,40 @@ impl EventLoop {
         }
         let (peers, touched) = (&mut self.peers, &mut self.touched);
         let (ice, demux) = (&mut self.ice, &self.demux);
-        let bindings = &mut self.bindings;
-        self.streams.run(|key, owner, event| match (owner, event) {
-            (StreamOwner::Ice, event) => {
-                ice.on_event(key, event, (demux, peers, touched), stats, now);
-            }
-            (StreamOwner::Binding(id), StreamEvent::Reply(reply)) => {
-                bindings.handle_socket(id, &reply, now);
-            }
-            (StreamOwner::Binding(id), StreamEvent::Received(_, _, bytes)) => {
-                bindings.handle_stream(id, &bytes, now);
-            }
-            (StreamOwner::Relay(index, id), StreamEvent::Reply(reply)) => {
-                peers.input(index, Input::Socket { now, id, reply }, touched);
-            }
-            (
-                StreamOwner::Relay(index, _),
-                StreamEvent::Received(source, destination, contents),
-            ) => {
-                let received = Received {
-                    protocol: Protocol::Tcp,
-                    source,
-                    destination,
-                    contents: &contents,
-                };
-                peers.input(index, Input::Receive { now, received }, touched);
-            }
-        });
+        let (bindings, connections) = (&mut self.bindings, &mut self.connections);
+        self.streams
+            .run(now, |key, owner, event| match (owner, event) {
+                (StreamOwner::Application(id), event) => connections.on_event(id, event, now),
+                (StreamOwner::Ice, event) => {
+                    ice.on_event(key, event, (demux, peers, touched), stats, now);
+                }
+                (StreamOwner::Binding(id), StreamEvent::Received(_, _, bytes)) => {
+                    bindings.handle_stream(id, bytes, now);
+                }
+                (StreamOwner::Binding(id), event) => {
+                    if let Some(reply) = event.reply() {
+                        bindings.handle_socket(id, &reply, now);
+                    }
+                }
+                (
+                    StreamOwner::Relay(index, _),
+                    StreamEvent::Received(source, destination, contents),
+                ) => {
+                    let received = Received {
+                        protocol: Protocol::Tcp,
+                        source,
+                        destination,
+                        contents,
+                    };
+                    peers.input(index, Input::Receive { now, received }, touched);
+                }
+                (StreamOwner::Relay(index, id), event) => {
+                    if let Some(reply) = event.reply() {
+                        peers.input(index, Input::Socket { now, id, reply }, touched);
+                    }
+                }
+            });
+        self.end_connections(now);
         self.end_ice_streams(now);
         self.drain_bindings(now);
     }
@@ -149,26 +157,33 @@ impl EventLoop {
             return;
         };
         if mdns::is_local(host) {
-            self.resolve_local(id, host, now);
+            self.resolve_local(Waiter::Peer(id), host, now);
             return;
         }
-        if let Some(result) = self.resolver.resolve(host, id, now) {
+        if let Some(result) = self.resolver.resolve(host, Waiter::Peer(id), now) {
             let input = Input::Resolved { now, host, result };
             self.peers.input(index, input, &mut self.touched);
         }
     }
 
-    /// Passes resolved addresses to the peers that wait for them.
+    /// Passes resolved addresses to those that wait for them.
     pub(super) fn deliver_resolved(&mut self, now: Instant) {
         while let Some((host, result, waiting)) = self.resolver.found(now) {
-            for id in waiting {
-                if !self.peers.contains(id) {
-                    continue;
-                }
-                let (host, result) = (host.as_str(), result.clone());
+            for waiter in waiting {
+                self.on_resolved(waiter, &host, result.clone(), now);
+            }
+        }
+    }
+
+    /// Passes the addresses of a host to one that waits for them.
+    pub(super) fn on_resolved(&mut self, waiter: Waiter, host: &str, result: Lookup, now: Instant) {
+        match waiter {
+            Waiter::Peer(id) if self.peers.contains(id) => {
                 let input = Input::Resolved { now, host, result };
                 self.peers.input(id.index(), input, &mut self.touched);
             }
+            Waiter::Peer(_) => {}
+            Waiter::Connection(id) => self.on_connection_resolved(id, result, now),
         }
     }
 

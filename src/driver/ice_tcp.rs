@@ -218,7 +218,7 @@ impl IceStreams {
     pub fn on_event(
         &mut self,
         key: usize,
-        event: StreamEvent,
+        event: StreamEvent<'_>,
         (demux, peers, touched): (&Demux, &mut Peers, &mut Vec<usize>),
         stats: &mut LoopStats,
         now: Instant,
@@ -227,23 +227,21 @@ impl IceStreams {
             return;
         };
         match event {
-            StreamEvent::Reply(SocketReply::Opened(addresses)) => {
-                let Some(address) = addresses.first().map(|a| a.address) else {
-                    return;
-                };
+            StreamEvent::Opened(address, _) => {
                 stream.local = Some(address);
                 self.by_ends.insert((address, stream.remote), key);
-                if let (Some(peer), Some(id)) = (stream.peer, stream.id) {
-                    let reply = SocketReply::Opened(addresses);
+                if let (Some(peer), Some(id), Some(reply)) = (stream.peer, stream.id, event.reply())
+                {
                     peers.input(peer, Input::Socket { now, id, reply }, touched);
                 }
             }
-            StreamEvent::Reply(SocketReply::Failed(why)) => {
+            StreamEvent::Room | StreamEvent::Finished(_) => {}
+            StreamEvent::Failed(why) => {
                 log::debug!("ICE-TCP stream with {}: {why}", stream.remote);
                 self.over.push(key);
             }
             StreamEvent::Received(source, destination, bytes) => {
-                stream.deframer.push(&bytes);
+                stream.deframer.push(bytes);
                 loop {
                     let Some(stream) = self.streams.get_mut(&key) else {
                         return;

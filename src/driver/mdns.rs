@@ -13,9 +13,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::EventLoop;
 use super::peers::PeerId;
+use super::resolver::Waiter;
 use crate::proto::ice::mdns::{GROUPS, PORT};
 use crate::proto::ice::{Mdns, MdnsOutput};
-use crate::proto::peer::Input;
 
 /// First mio token of its sockets.
 pub(super) const FIRST_TOKEN: usize = 1 << 29;
@@ -33,7 +33,7 @@ pub(super) struct MdnsDriver {
     sockets: Vec<UdpSocket>,
     opened: bool,
     readable: bool,
-    waiting: HashMap<String, Vec<PeerId>>,
+    waiting: HashMap<String, Vec<Waiter>>,
     published: HashMap<PeerId, Vec<String>>,
     deadline: Option<Instant>,
 }
@@ -110,13 +110,13 @@ impl MdnsDriver {
 }
 
 impl EventLoop {
-    pub(super) fn resolve_local(&mut self, peer: PeerId, host: &str, now: Instant) {
+    pub(super) fn resolve_local(&mut self, waiter: Waiter, host: &str, now: Instant) {
         self.open_mdns(now);
         self.mdns
             .waiting
             .entry(host.to_owned())
             .or_default()
-            .push(peer);
+            .push(waiter);
         self.mdns.machine.resolve(host, now);
         self.drain_mdns(now);
     }
@@ -158,13 +158,8 @@ impl EventLoop {
             match self.mdns.machine.poll_output() {
                 MdnsOutput::Multicast(packet) => self.mdns.send(&packet),
                 MdnsOutput::Resolved(host, result) => {
-                    for peer in self.mdns.waiting.remove(&host).unwrap_or_default() {
-                        if !self.peers.contains(peer) {
-                            continue;
-                        }
-                        let (host, result) = (host.as_str(), result.clone());
-                        let input = Input::Resolved { now, host, result };
-                        self.peers.input(peer.index(), input, &mut self.touched);
+                    for waiter in self.mdns.waiting.remove(&host).unwrap_or_default() {
+                        self.on_resolved(waiter, &host, result.clone(), now);
                     }
                 }
                 MdnsOutput::Timeout(at) => {

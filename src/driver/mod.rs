@@ -55,6 +55,7 @@
 
 mod checks;
 mod config;
+mod connections;
 mod datagrams;
 pub(crate) mod deadlines;
 pub(crate) mod demux;
@@ -71,7 +72,10 @@ pub(crate) mod peers;
 mod resolver;
 pub(crate) mod sockets;
 pub(crate) mod tcp;
+mod tcp_config;
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_verify;
 pub(crate) mod udp;
 mod udp_config;
 #[cfg(unix)]
@@ -83,6 +87,7 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
+use self::connections::Connections;
 use self::datagrams::Inbox;
 use self::demux::Demux;
 use self::ice_tcp::IceStreams;
@@ -99,6 +104,7 @@ use crate::proto::net::SocketId;
 use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
 
 pub use self::config::{LoopConfig, NetworkWatching};
+pub use self::connections::{TcpEvent, TcpEventKind};
 pub use self::datagrams::Datagram;
 pub use self::error::LoopError;
 pub use self::handle::{LoopHandle, PostError};
@@ -107,6 +113,7 @@ pub use self::peer_mut::PeerMut;
 pub use self::peers::PeerId;
 #[cfg(feature = "server")]
 pub(crate) use self::peers::Queued;
+pub use self::tcp_config::{TcpConfig, TcpError, TcpId, TlsMode};
 pub use self::udp_config::{UdpConfig, UdpId};
 
 /// mio token of the waker; sockets are numbered from 0.
@@ -169,6 +176,7 @@ pub struct EventLoop {
     certificate: Certificate,
     events: VecDeque<(PeerId, PeerEvent)>,
     inbox: Inbox,
+    connections: Connections,
     udp_generation: u32,
     /// Peers with output to be polled.
     touched: Vec<usize>,
@@ -227,6 +235,7 @@ impl EventLoop {
             certificate,
             events: VecDeque::new(),
             inbox: Inbox::new(config.max_unread),
+            connections: Connections::default(),
             udp_generation: 0,
             touched: Vec::new(),
             stats: LoopStats::default(),
@@ -275,8 +284,9 @@ impl EventLoop {
     }
 
     /// Returns the next event of any peer. Waits for at most `timeout` (`None`: without limit). Returns `Ok(None)` when
-    /// the time has passed, [`LoopHandle::wake`] was called, or datagrams wait in
-    /// [`poll_datagram`](Self::poll_datagram) (if the application has opened sockets with [`add_udp`](Self::add_udp)).
+    /// the time has passed, [`LoopHandle::wake`] was called, or something waits in
+    /// [`poll_datagram`](Self::poll_datagram) or [`poll_tcp`](Self::poll_tcp) (if the application has opened sockets with
+    /// [`add_udp`](Self::add_udp) or [`add_tcp`](Self::add_tcp)).
     ///
     /// The last event of a peer is *closed*; after it, [`peer`](Self::peer) no longer finds the peer.
     ///
@@ -295,13 +305,13 @@ impl EventLoop {
             if self.handle.take_wake() {
                 return Ok(None);
             }
-            let wait = match self.inbox.is_empty() {
-                true => end.map(|end| end.saturating_duration_since(Instant::now())),
+            let wait = match self.has_unread() {
+                false => end.map(|end| end.saturating_duration_since(Instant::now())),
                 // Still runs a turn: unread datagrams must not stop the peers.
-                false => Some(Duration::ZERO),
+                true => Some(Duration::ZERO),
             };
             self.run_once(wait)?;
-            let is_over = wait == Some(Duration::ZERO) || !self.inbox.is_empty();
+            let is_over = wait == Some(Duration::ZERO) || self.has_unread();
             if is_over && self.events.is_empty() {
                 return Ok(None);
             }
@@ -375,6 +385,7 @@ impl EventLoop {
         self.watch_network(now);
         self.deliver_resolved(now);
         self.fire_bindings(now);
+        self.fire_connections(now);
         self.run_mdns(now);
         self.peers.fire(now, &mut self.touched);
         self.flush();
@@ -425,7 +436,10 @@ impl EventLoop {
             }
         }
         self.flush();
-        while (self.sockets.has_queued() || self.peers.has_farewells()) && Instant::now() < end {
+        let is_busy = |net: &Self| {
+            net.sockets.has_queued() || net.peers.has_farewells() || net.connections.is_closing()
+        };
+        while is_busy(self) && Instant::now() < end {
             self.turn_once(Some(Duration::from_millis(5)), false)?;
         }
         Ok(())
@@ -443,7 +457,12 @@ impl EventLoop {
 
     /// Returns `true` if the application has something to take.
     fn has_news(&self) -> bool {
-        !self.events.is_empty() || !self.inbox.is_empty() || self.handle.is_wake_asked()
+        !self.events.is_empty() || self.has_unread() || self.handle.is_wake_asked()
+    }
+
+    /// Returns `true` if datagrams or events of connections wait for the application.
+    fn has_unread(&self) -> bool {
+        !self.inbox.is_empty() || self.connections.has_events()
     }
 
     fn machines_deadline(&self) -> Option<Instant> {
@@ -453,6 +472,7 @@ impl EventLoop {
             self.binding_deadline,
             self.mdns.deadline(),
             self.ice.deadline(),
+            self.connections.deadline(),
             look,
         ];
         peers.into_iter().chain(others.into_iter().flatten()).min()

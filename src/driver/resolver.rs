@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::handle::LoopHandle;
 use super::peers::PeerId;
+use super::tcp_config::TcpId;
 
 /// Maximum number of concurrent lookups. The system's resolver may take half a minute for a name that does not answer.
 const MAX_THREADS: usize = 4;
@@ -28,6 +29,14 @@ const MAX_CACHE: usize = 1024;
 /// The addresses of a host, or an error message.
 pub(super) type Lookup = Result<Vec<IpAddr>, String>;
 
+/// One that waits for the addresses of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiter {
+    Peer(PeerId),
+    /// A connection of the application.
+    Connection(TcpId),
+}
+
 /// Resolver of one loop.
 pub(super) struct Resolver {
     handle: LoopHandle,
@@ -35,7 +44,7 @@ pub(super) struct Resolver {
     queue: Arc<Mutex<Receiver<String>>>,
     found: Receiver<(String, Lookup)>,
     finder: Sender<(String, Lookup)>,
-    waiting: HashMap<String, Vec<PeerId>>,
+    waiting: HashMap<String, Vec<Waiter>>,
     cache: HashMap<String, (Instant, Vec<IpAddr>)>,
     threads: usize,
 }
@@ -57,15 +66,15 @@ impl Resolver {
         }
     }
 
-    /// Resolves a name for a peer. Returns a cached answer at once; others are returned by [`found`](Self::found).
-    pub fn resolve(&mut self, host: &str, peer: PeerId, now: Instant) -> Option<Lookup> {
+    /// Resolves a name. Returns a cached answer at once; others are returned by [`found`](Self::found).
+    pub fn resolve(&mut self, host: &str, waiter: Waiter, now: Instant) -> Option<Lookup> {
         if let Some((at, addresses)) = self.cache.get(host)
             && now < *at + FRESH
         {
             return Some(Ok(addresses.clone()));
         }
         if let Some(waiting) = self.waiting.get_mut(host) {
-            waiting.push(peer);
+            waiting.push(waiter);
             return None;
         }
         match self.names.try_send(host.to_owned()) {
@@ -74,15 +83,15 @@ impl Resolver {
                 return Some(Err(format!("{MAX_QUEUE} names are waiting already")));
             }
         }
-        self.waiting.insert(host.to_owned(), vec![peer]);
+        self.waiting.insert(host.to_owned(), vec![waiter]);
         if self.threads < MAX_THREADS && self.threads < self.waiting.len() {
             self.start_thread();
         }
         None
     }
 
-    /// Returns the next answer, and the peers that wait for it.
-    pub fn found(&mut self, now: Instant) -> Option<(String, Lookup, Vec<PeerId>)> {
+    /// Returns the next answer, and those that wait for it.
+    pub fn found(&mut self, now: Instant) -> Option<(String, Lookup, Vec<Waiter>)> {
         if self.waiting.is_empty() {
             return None;
         }
@@ -93,8 +102,8 @@ impl Resolver {
             }
             self.cache.insert(host.clone(), (now, addresses.clone()));
         }
-        let peers = self.waiting.remove(&host).unwrap_or_default();
-        Some((host, lookup, peers))
+        let waiting = self.waiting.remove(&host).unwrap_or_default();
+        Some((host, lookup, waiting))
     }
 
     fn start_thread(&mut self) {
@@ -137,9 +146,9 @@ mod tests {
     use super::*;
     use crate::proto::peer::PeerConfig;
 
-    fn peer() -> PeerId {
+    fn peer() -> Waiter {
         let mut net = EventLoop::new(LoopConfig::default()).unwrap();
-        net.add_peer(PeerConfig::default()).unwrap()
+        Waiter::Peer(net.add_peer(PeerConfig::default()).unwrap())
     }
 
     fn resolver() -> Resolver {

@@ -27,6 +27,27 @@ fn next(net: &mut EventLoop) -> Datagram {
 }
 
 #[test]
+fn pairs_are_even_and_odd_and_free() {
+    let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+    let ip: IpAddr = Ipv4Addr::LOCALHOST.into();
+    let mut seen = Vec::new();
+    // A range that a pair of somebody else's may be in, with an odd end on each side.
+    let range = 47_001..=47_030;
+    while let Ok((even, odd)) = net.add_udp_pair(ip, range.clone()) {
+        let [rtp, rtcp] = [even, odd].map(|id| net.udp_address(id).unwrap().port());
+        assert_eq!((rtp % 2, rtcp), (0, rtp + 1));
+        assert!(range.contains(&rtp) && range.contains(&rtcp));
+        assert!(!seen.contains(&rtp));
+        seen.push(rtp);
+    }
+    assert!((10..=14).contains(&seen.len()), "{seen:?}");
+    let none = net.add_udp_pair(ip, 47_001..=47_002);
+    assert!(matches!(none, Err(LoopError::Io(..))), "{none:?}");
+    let full = net.add_udp_pair(ip, range);
+    assert!(matches!(full, Err(LoopError::Bind(..))), "{full:?}");
+}
+
+#[test]
 fn in_and_out() {
     let mut net = EventLoop::new(LoopConfig::default()).unwrap();
     let [a, b] = [(); 2].map(|()| net.add_udp(here()).unwrap());
