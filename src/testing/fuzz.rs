@@ -24,6 +24,7 @@ mod servers;
 mod stun;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 mod stun_peer;
+mod transcode;
 #[cfg(feature = "turn-server")]
 mod turn_server;
 #[cfg(feature = "server")]
@@ -53,6 +54,7 @@ pub use sequence::sequence;
 pub use servers::{door, rooms_with_peers, whip_server};
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 pub use stun_peer::stun_peer;
+pub use transcode::transcode;
 #[cfg(feature = "turn-server")]
 pub use turn_server::turn_server;
 #[cfg(feature = "server")]
@@ -124,6 +126,7 @@ const BODIES: &[(&str, Body)] = &[
     ("stun_bindings", stun_bindings),
     ("stun_peek", stun_peek),
     ("stun_peer", stun_peer),
+    ("transcode", transcode),
     ("turn_client", turn_client),
     ("turn_message", turn_message),
     ("turn_server", turn_server),

@@ -45,6 +45,7 @@ mod picture;
 mod reader;
 pub mod recording;
 mod start_codes;
+pub mod transcode;
 pub mod wav;
 
 pub use codec::Codec;

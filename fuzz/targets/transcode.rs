@@ -1,0 +1,4 @@
+//! Audio of cameras.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::transcode(data));
