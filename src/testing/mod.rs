@@ -17,6 +17,9 @@
 
 mod bytes;
 #[doc(hidden)]
+#[allow(missing_docs)]
+pub mod camera;
+#[doc(hidden)]
 pub mod fuzz;
 mod ice_tcp;
 mod interfaces;
