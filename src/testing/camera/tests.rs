@@ -1,4 +1,5 @@
 use super::*;
+use crate::proto::rtsp::Quirk;
 use crate::testing::camera::behaviour::{Audio, Video};
 
 #[test]
@@ -9,6 +10,23 @@ fn every_quirk_has_a_script() {
             .first()
             .unwrap_or_else(|| panic!("no script for quirk {number}"));
         assert!(scripts.iter().all(|s| s.name == first.name));
+    }
+    // The table of the documentation: `| 1 | `early-data` | … | … |`.
+    let rows = include_str!("../../../docs/cameras.md").lines();
+    let rows = rows.filter_map(|line| {
+        let mut cells = line.split('|').map(str::trim).skip(1);
+        let number: u8 = cells.next()?.parse().ok()?;
+        let name = cells.next()?.trim_matches('`');
+        let full = cells.filter(|cell| !cell.is_empty()).count() == 2;
+        full.then_some((number, name))
+    });
+    let documented: Vec<_> = rows.collect();
+    let known = Quirk::ALL
+        .iter()
+        .map(|quirk| (quirk.number(), quirk.name()));
+    assert_eq!(documented, known.collect::<Vec<_>>());
+    for script in SCRIPTS {
+        assert_eq!(documented[usize::from(script.number) - 1].1, script.name);
     }
     assert!(SCRIPTS.is_sorted_by_key(|script| script.number));
     for (at, script) in SCRIPTS.iter().enumerate() {
