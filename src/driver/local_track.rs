@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::peers::Queued;
+use super::senders::{SenderEvent, Senders};
+use super::shared_media::SharedMedia;
 use super::{EventLoop, PeerId};
 use crate::proto::peer::{
     CodecParameters, ConnectionState, EncodedFrame, KeyframeRequestKind, MediaKind, PeerError,
@@ -31,15 +32,7 @@ use crate::proto::peer::{
 pub struct LocalTrack {
     kind: MediaKind,
     config: TransceiverConfig,
-    /// Bounded by the peers of the loop.
-    senders: Vec<Sender>,
-}
-
-#[derive(Debug)]
-struct Sender {
-    peer: PeerId,
-    transceiver: TransceiverId,
-    is_bound: bool,
+    senders: Senders<()>,
 }
 
 /// Meaning of an event for a [`LocalTrack`].
@@ -60,7 +53,7 @@ impl LocalTrack {
         Self {
             kind,
             config,
-            senders: Vec::new(),
+            senders: Senders::default(),
         }
     }
 
@@ -77,57 +70,34 @@ impl LocalTrack {
     ) -> Result<TransceiverId, PeerError> {
         let mut to = net.peer(peer).map_err(|_| PeerError::Closed)?;
         let transceiver = to.add_track(self.kind, self.config.clone())?;
-        self.senders.push(Sender {
-            peer,
-            transceiver,
-            is_bound: false,
-        });
+        self.senders.add(peer, transceiver, ());
         Ok(transceiver)
     }
 
     /// Removes the track from a peer ([`Peer::remove_track`](crate::proto::peer::Peer::remove_track)). A
     /// [`NegotiationNeeded`](PeerEvent::NegotiationNeeded) event follows.
     pub fn remove_from(&mut self, net: &mut EventLoop, peer: PeerId) {
-        for sender in self.senders.extract_if(.., |s| s.peer == peer) {
+        for transceiver in self.senders.remove(peer) {
             if let Ok(mut peer) = net.peer(peer) {
                 // A closed peer has no track to remove.
-                let _ = peer.remove_track(sender.transceiver);
+                let _ = peer.remove_track(transceiver);
             }
         }
     }
 
     /// Handles any event of a peer. Returns its meaning for this track, if it concerns it.
     pub fn handle_event(&mut self, peer: PeerId, event: &PeerEvent) -> Option<LocalTrackEvent> {
-        let (transceiver, news) = match event {
-            PeerEvent::TrackBound { transceiver, codec } => {
-                (transceiver, LocalTrackEvent::Bound(codec.clone()))
-            }
-            PeerEvent::TrackUnbound(transceiver) | PeerEvent::TransceiverStopped(transceiver) => {
-                (transceiver, LocalTrackEvent::Unbound)
-            }
-            PeerEvent::KeyframeRequest {
-                transceiver, kind, ..
-            } => (transceiver, LocalTrackEvent::KeyframeRequest(*kind)),
-            PeerEvent::ConnectionStateChange(ConnectionState::Closed) => {
-                self.senders.retain(|s| s.peer != peer);
-                return None;
-            }
-            _ => return None,
-        };
-        let mut senders = self.senders.iter();
-        let index = senders.position(|s| s.peer == peer && s.transceiver == *transceiver)?;
-        match &news {
-            LocalTrackEvent::Bound(_) => self.senders[index].is_bound = true,
-            LocalTrackEvent::Unbound => {
-                let was_bound = std::mem::take(&mut self.senders[index].is_bound);
-                if matches!(event, PeerEvent::TransceiverStopped(_)) {
-                    self.senders.swap_remove(index);
-                }
-                return was_bound.then_some(news);
-            }
-            LocalTrackEvent::KeyframeRequest(_) => {}
+        if let PeerEvent::ConnectionStateChange(ConnectionState::Closed) = event {
+            self.senders.remove(peer);
+            return None;
         }
-        Some(news)
+        match self.senders.handle_event(peer, event)?.1 {
+            SenderEvent::Bound(codec) => Some(LocalTrackEvent::Bound(codec.clone())),
+            SenderEvent::Unbound { was_bound } | SenderEvent::Stopped { was_bound } => {
+                was_bound.then_some(LocalTrackEvent::Unbound)
+            }
+            SenderEvent::KeyframeRequest(kind) => Some(LocalTrackEvent::KeyframeRequest(kind)),
+        }
     }
 
     /// Queues a frame for all peers that receive the track, to be sent in the next turn. Returns the number of those
@@ -136,7 +106,8 @@ impl LocalTrack {
     /// A peer that refuses it (see [`Peer::write_frame`](crate::proto::peer::Peer::write_frame)), or has 4,096 items
     /// queued, misses it; the log says so.
     pub fn write_frame(&self, net: &mut EventLoop, frame: &EncodedFrame) -> usize {
-        self.write(net, &Queued::Frame(Arc::new(frame.clone())))
+        let media = SharedMedia::Frame(Arc::new(frame.clone()));
+        self.senders.send(net, &media)
     }
 
     /// Queues a packet for all peers that receive the track, to be sent in the next turn. Returns the number of those
@@ -145,23 +116,17 @@ impl LocalTrack {
     /// A peer that refuses it (see [`Peer::write_rtp`](crate::proto::peer::Peer::write_rtp)), or has 4,096 items
     /// queued, misses it; the log says so.
     pub fn write_rtp(&self, net: &mut EventLoop, packet: &RtpPacket) -> usize {
-        self.write(net, &Queued::Packet(Arc::new(packet.clone())))
+        let media = SharedMedia::Packet(Arc::new(packet.clone()));
+        self.senders.send(net, &media)
     }
 
     /// Returns the number of peers that receive the track now.
     pub fn bound(&self) -> usize {
-        self.senders.iter().filter(|s| s.is_bound).count()
+        self.senders.iter().filter(|s| s.codec.is_some()).count()
     }
 
     /// Iterates over the peers that the track was added to.
     pub fn peers(&self) -> impl Iterator<Item = PeerId> + '_ {
         self.senders.iter().map(|s| s.peer)
-    }
-
-    fn write(&self, net: &mut EventLoop, media: &Queued) -> usize {
-        let bound = self.senders.iter().filter(|s| s.is_bound);
-        bound
-            .filter(|s| net.queue(s.peer, s.transceiver, media.clone()))
-            .count()
     }
 }

@@ -70,6 +70,8 @@ pub(crate) mod network;
 mod peer_mut;
 pub(crate) mod peers;
 mod resolver;
+pub(crate) mod senders;
+pub(crate) mod shared_media;
 pub(crate) mod sockets;
 pub(crate) mod tcp;
 mod tcp_config;
@@ -111,8 +113,6 @@ pub use self::handle::{LoopHandle, PostError};
 pub use self::local_track::{LocalTrack, LocalTrackEvent};
 pub use self::peer_mut::PeerMut;
 pub use self::peers::PeerId;
-#[cfg(feature = "server")]
-pub(crate) use self::peers::Queued;
 pub use self::tcp_config::{TcpConfig, TcpError, TcpId, TlsMode};
 pub use self::udp_config::{UdpConfig, UdpId};
 

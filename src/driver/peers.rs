@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::time::Instant;
 
 use slab::Slab;
 
 use super::deadlines::Deadlines;
+use super::shared_media::SharedMedia;
 use super::{EventLoop, LoopError, is_last};
 use crate::proto::ice::stun;
 use crate::proto::net::{Protocol, Received, SocketId};
 use crate::proto::peer::{
-    ConnectionState, EncodedFrame, Input, Output, Peer, PeerConfig, PeerError, PeerEvent, Route,
-    RtpPacket, TransceiverId, panic_text,
+    ConnectionState, Input, Output, Peer, PeerConfig, PeerError, PeerEvent, Route, TransceiverId,
+    panic_text,
 };
 
 /// Identifies a peer of a loop. Never reused.
@@ -56,7 +56,7 @@ pub(super) struct Entry {
     addresses: Vec<(usize, SocketAddr)>,
     /// Media to be written when the peer is polled: its state is then loaded into the processor's cache once per turn,
     /// not once per packet of a track with many peers.
-    queued: VecDeque<(TransceiverId, Queued)>,
+    queued: VecDeque<(TransceiverId, SharedMedia)>,
     /// Number of queued items that the peer refused.
     refused: u64,
     /// Set while it is in the list of peers to be polled.
@@ -67,13 +67,6 @@ pub(super) struct Entry {
     forgotten: bool,
     /// It panicked, so its state is undefined.
     broken: Option<String>,
-}
-
-/// Media of a track that is shared by many peers.
-#[derive(Debug, Clone)]
-pub(crate) enum Queued {
-    Packet(Arc<RtpPacket>),
-    Frame(Arc<EncodedFrame>),
 }
 
 /// Returns `true` for errors that are expected while tracks come and go, before the application has seen the event.
@@ -230,8 +223,8 @@ impl Entry {
         self.fenced(|peer| {
             for (transceiver, media) in queued.drain(..PORTION.min(queued.len())) {
                 let written = match &media {
-                    Queued::Packet(packet) => peer.write_rtp(transceiver, packet, now),
-                    Queued::Frame(frame) => peer.write_frame(transceiver, frame, now),
+                    SharedMedia::Packet(packet) => peer.write_rtp(transceiver, packet, now),
+                    SharedMedia::Frame(frame) => peer.write_frame(transceiver, frame, now),
                 };
                 if let Err(why) = written {
                     // Warn once: the reason usually applies to the following packets, too.
@@ -271,7 +264,12 @@ impl Entry {
 
 impl EventLoop {
     /// Queues media to be written when the peer is polled. Returns `false` if there is no such peer, or no room.
-    pub(crate) fn queue(&mut self, id: PeerId, transceiver: TransceiverId, media: Queued) -> bool {
+    pub(crate) fn queue(
+        &mut self,
+        id: PeerId,
+        transceiver: TransceiverId,
+        media: SharedMedia,
+    ) -> bool {
         let entry = self.peers.entries.get_mut(id.index());
         let Some(entry) = entry.filter(|e| e.id == id && !e.closed) else {
             return false;
@@ -513,12 +511,12 @@ mod tests {
             .unwrap();
         let packet = std::sync::Arc::new(RtpPacket::new(1, 1, 1, vec![0; 10]));
         for n in 0..=MAX_QUEUED {
-            let taken = net.queue(id, track, Queued::Packet(packet.clone()));
+            let taken = net.queue(id, track, SharedMedia::Packet(packet.clone()));
             assert_eq!(taken, n < MAX_QUEUED);
         }
         // The next turn makes room.
         net.run_once(Some(Duration::ZERO)).unwrap();
-        assert!(net.queue(id, track, Queued::Packet(packet)));
+        assert!(net.queue(id, track, SharedMedia::Packet(packet)));
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::layers::{self, Choice};
 use super::participant::Participant;
 use super::source::{Source, Subscription};
 use super::{Rooms, message};
-use crate::driver::{EventLoop, PeerId, Queued};
+use crate::driver::shared_media::SharedMedia;
+use crate::driver::{EventLoop, PeerId};
 use crate::proto::peer::{
     ConnectionState, KeyframeRequestKind, MediaKind, PeerEvent, ReceivedPacket, RtpPacket,
     SignalingState, TransceiverId,
@@ -105,7 +106,7 @@ impl Rooms {
                 }
             };
             self.stats.layer_switches += subscription.forwarder.switches - before;
-            let queued = Queued::Packet(packet);
+            let queued = SharedMedia::Packet(packet);
             if net.queue(subscription.peer, subscription.transceiver, queued) {
                 self.stats.packets_forwarded += 1;
             }

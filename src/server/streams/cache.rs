@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::StreamsConfig;
-use crate::driver::peers::Queued;
+use crate::driver::shared_media::SharedMedia;
 use crate::proto::peer::{EncodedFrame, FrameTime, RtpPacket};
 
 /// Interval of cached frames sent to a new viewer. A receiver displays frames at the pace of their timestamps: with the
@@ -24,28 +24,34 @@ const RATE: u32 = 90_000;
 /// The cache of one stream and codec, limited in bytes, items and age by [`StreamsConfig`].
 #[derive(Debug, Default)]
 pub(super) struct Cache {
-    items: Vec<Queued>,
+    items: Vec<SharedMedia>,
     bytes: usize,
     begun: Option<Instant>,
     /// The latest keyframe alone, once what follows it exceeds the limits: a still picture is better than none.
-    still: Option<Queued>,
+    still: Option<SharedMedia>,
 }
 
 impl Cache {
     /// Adds sent media. `is_key`: a keyframe starts in it.
-    pub fn push(&mut self, media: &Queued, is_key: bool, config: &StreamsConfig, now: Instant) {
+    pub fn push(
+        &mut self,
+        media: &SharedMedia,
+        is_key: bool,
+        config: &StreamsConfig,
+        now: Instant,
+    ) {
         if is_key && !self.is_same_picture(media) {
             self.begin(media, now);
         }
         let max_age = match media {
-            Queued::Frame(_) => config.max_kept_age,
+            SharedMedia::Frame(_) => config.max_kept_age,
             // A source of packets can usually be asked for a keyframe.
-            Queued::Packet(_) => config.max_kept_age.min(MAX_PACKETS_AGE),
+            SharedMedia::Packet(_) => config.max_kept_age.min(MAX_PACKETS_AGE),
         };
         let Some(begun) = self.begun else {
             return;
         };
-        self.bytes += size(media);
+        self.bytes += media.size();
         self.items.push(media.clone());
         let is_old = now.saturating_duration_since(begun) > max_age;
         let is_large = self.bytes > config.max_kept_bytes;
@@ -53,14 +59,14 @@ impl Cache {
             let still = self.items.swap_remove(0);
             *self = Self {
                 // The sequence numbers of packets would show that the rest is missing.
-                still: Some(still).filter(|s| matches!(s, Queued::Frame(_))),
+                still: Some(still).filter(|s| matches!(s, SharedMedia::Frame(_))),
                 ..Self::default()
             };
         }
     }
 
     /// Returns the latest keyframe, if only that is cached.
-    pub fn still(&self) -> Option<Queued> {
+    pub fn still(&self) -> Option<SharedMedia> {
         self.still.clone()
     }
 
@@ -76,9 +82,9 @@ impl Cache {
 
     /// Returns `true` for further packets of the same keyframe: it has several, and separate ones for its parameter
     /// sets.
-    fn is_same_picture(&self, media: &Queued) -> bool {
+    fn is_same_picture(&self, media: &SharedMedia) -> bool {
         match (self.items.first(), media) {
-            (Some(Queued::Packet(first)), Queued::Packet(packet)) => {
+            (Some(SharedMedia::Packet(first)), SharedMedia::Packet(packet)) => {
                 first.timestamp == packet.timestamp && first.ssrc == packet.ssrc
             }
             _ => false,
@@ -86,22 +92,22 @@ impl Cache {
     }
 
     /// Starts with a new keyframe. Packets of it that arrived before its first one are kept.
-    fn begin(&mut self, media: &Queued, now: Instant) {
+    fn begin(&mut self, media: &SharedMedia, now: Instant) {
         self.items.retain(|item| match (item, media) {
-            (Queued::Packet(item), Queued::Packet(new)) => {
+            (SharedMedia::Packet(item), SharedMedia::Packet(new)) => {
                 item.timestamp == new.timestamp && item.ssrc == new.ssrc
             }
             _ => false,
         });
         self.still = None;
-        self.bytes = self.items.iter().map(size).sum();
+        self.bytes = self.items.iter().map(SharedMedia::size).sum();
         self.begun = Some(now);
     }
 
     /// Returns everything cached, for a new viewer. The latest frame keeps its time, so that what follows is in sync.
-    pub fn burst(&self) -> Vec<Queued> {
+    pub fn burst(&self) -> Vec<SharedMedia> {
         let mut items = self.items.clone();
-        if let Some(Queued::Packet(_)) = items.first() {
+        if let Some(SharedMedia::Packet(_)) = items.first() {
             in_order(&mut items);
         }
         let pictures = pictures(&items);
@@ -129,8 +135,8 @@ impl Cache {
 
     /// Returns everything cached with new times after the latest, for a viewer that has lost something. Frames only:
     /// the numbers of packets cannot be used twice.
-    pub fn again(&self) -> Vec<Queued> {
-        let Some(newest @ Queued::Frame(_)) = self.items.last() else {
+    pub fn again(&self) -> Vec<SharedMedia> {
+        let Some(newest @ SharedMedia::Frame(_)) = self.items.last() else {
             return Vec::new();
         };
         let count = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
@@ -143,7 +149,7 @@ impl Cache {
 }
 
 /// Sorts packets by sequence number, from the first on.
-fn in_order(items: &mut [Queued]) {
+fn in_order(items: &mut [SharedMedia]) {
     let Some(first) = items.iter().find_map(sequence) else {
         return;
     };
@@ -153,22 +159,24 @@ fn in_order(items: &mut [Queued]) {
     });
 }
 
-fn sequence(item: &Queued) -> Option<u16> {
+fn sequence(item: &SharedMedia) -> Option<u16> {
     match item {
-        Queued::Packet(packet) => Some(packet.sequence_number),
-        Queued::Frame(_) => None,
+        SharedMedia::Packet(packet) => Some(packet.sequence_number),
+        SharedMedia::Frame(_) => None,
     }
 }
 
 /// Returns the index of the frame that each item belongs to.
-fn pictures(items: &[Queued]) -> Vec<usize> {
+fn pictures(items: &[SharedMedia]) -> Vec<usize> {
     let mut numbers = Vec::with_capacity(items.len());
     let mut number = 0;
     for (index, item) in items.iter().enumerate() {
         let before = index.checked_sub(1).and_then(|i| items.get(i));
         number += match (before, item) {
             (None, _) => 0,
-            (Some(Queued::Packet(a)), Queued::Packet(b)) => usize::from(a.timestamp != b.timestamp),
+            (Some(SharedMedia::Packet(a)), SharedMedia::Packet(b)) => {
+                usize::from(a.timestamp != b.timestamp)
+            }
             _ => 1,
         };
         numbers.push(number);
@@ -176,13 +184,13 @@ fn pictures(items: &[Queued]) -> Vec<usize> {
     numbers
 }
 
-fn between(first: &Queued, last: &Queued) -> Duration {
+fn between(first: &SharedMedia, last: &SharedMedia) -> Duration {
     match (first, last) {
-        (Queued::Packet(a), Queued::Packet(b)) => {
+        (SharedMedia::Packet(a), SharedMedia::Packet(b)) => {
             let ticks = b.timestamp.wrapping_sub(a.timestamp);
             Duration::from_nanos(u64::from(ticks) * 1_000_000_000 / u64::from(RATE))
         }
-        (Queued::Frame(a), Queued::Frame(b)) => match (a.time, b.time) {
+        (SharedMedia::Frame(a), SharedMedia::Frame(b)) => match (a.time, b.time) {
             (FrameTime::Media(a), FrameTime::Media(b)) => b.saturating_sub(a),
             _ => Duration::ZERO,
         },
@@ -191,9 +199,9 @@ fn between(first: &Queued, last: &Queued) -> Duration {
 }
 
 /// Returns the item as if it were this much before, or after, the newest one.
-fn moved(item: &Queued, newest: &Queued, by: Duration, behind: bool) -> Queued {
+fn moved(item: &SharedMedia, newest: &SharedMedia, by: Duration, behind: bool) -> SharedMedia {
     match (item, newest) {
-        (Queued::Packet(item), Queued::Packet(newest)) => {
+        (SharedMedia::Packet(item), SharedMedia::Packet(newest)) => {
             let ticks = u32::try_from(by.as_nanos() * u128::from(RATE) / 1_000_000_000);
             let ticks = ticks.unwrap_or(u32::MAX);
             let mut packet = RtpPacket::clone(item);
@@ -202,9 +210,9 @@ fn moved(item: &Queued, newest: &Queued, by: Duration, behind: bool) -> Queued {
                 false => newest.timestamp.wrapping_sub(ticks),
             };
             packet.wallclock = shifted(newest.wallclock, by, behind);
-            Queued::Packet(Arc::new(packet))
+            SharedMedia::Packet(Arc::new(packet))
         }
-        (Queued::Frame(item), Queued::Frame(newest)) => {
+        (SharedMedia::Frame(item), SharedMedia::Frame(newest)) => {
             let mut frame = EncodedFrame::clone(item);
             if let FrameTime::Media(time) = newest.time {
                 frame.time = FrameTime::Media(match behind {
@@ -213,7 +221,7 @@ fn moved(item: &Queued, newest: &Queued, by: Duration, behind: bool) -> Queued {
                 });
             }
             frame.wallclock = shifted(newest.wallclock, by, behind);
-            Queued::Frame(Arc::new(frame))
+            SharedMedia::Frame(Arc::new(frame))
         }
         _ => item.clone(),
     }
@@ -226,28 +234,21 @@ fn shifted(at: Option<Instant>, by: Duration, behind: bool) -> Option<Instant> {
     }
 }
 
-fn size(media: &Queued) -> usize {
-    match media {
-        Queued::Packet(packet) => packet.payload.len(),
-        Queued::Frame(frame) => frame.data.len(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn packet(number: u16, timestamp: u32) -> Queued {
+    fn packet(number: u16, timestamp: u32) -> SharedMedia {
         let at = Instant::now();
-        Queued::Packet(Arc::new(
+        SharedMedia::Packet(Arc::new(
             RtpPacket::new(7, number, timestamp, vec![0u8; 100]).wallclock(at),
         ))
     }
 
-    fn numbers(items: &[Queued]) -> Vec<(u16, u32)> {
-        let of = |item: &Queued| match item {
-            Queued::Packet(p) => (p.sequence_number, p.timestamp),
-            Queued::Frame(_) => unreachable!("only packets here"),
+    fn numbers(items: &[SharedMedia]) -> Vec<(u16, u32)> {
+        let of = |item: &SharedMedia| match item {
+            SharedMedia::Packet(p) => (p.sequence_number, p.timestamp),
+            SharedMedia::Frame(_) => unreachable!("only packets here"),
         };
         items.iter().map(of).collect()
     }
@@ -311,14 +312,14 @@ mod tests {
         for n in 0..25u32 {
             let time = Duration::from_millis(40) * n;
             let frame = EncodedFrame::new(vec![0u8; 10], time).wallclock(now + time);
-            cache.push(&Queued::Frame(Arc::new(frame)), n == 0, &config, now);
+            cache.push(&SharedMedia::Frame(Arc::new(frame)), n == 0, &config, now);
         }
-        let time = |item: &Queued| match item {
-            Queued::Frame(frame) => match frame.time {
+        let time = |item: &SharedMedia| match item {
+            SharedMedia::Frame(frame) => match frame.time {
                 FrameTime::Media(time) => time,
                 FrameTime::Ticks(_) => unreachable!("not made here"),
             },
-            Queued::Packet(_) => unreachable!("only frames here"),
+            SharedMedia::Packet(_) => unreachable!("only frames here"),
         };
         let end = Duration::from_millis(960);
         let again: Vec<Duration> = cache.again().iter().map(time).collect();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::StreamsConfig;
-use crate::driver::peers::Queued;
+use crate::driver::shared_media::SharedMedia;
 use crate::driver::{Datagram, EventLoop, PeerId, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, MediaMode, PeerConfig, PeerEvent};
@@ -246,7 +246,7 @@ pub(super) enum SourceEvent {
 #[derive(Debug)]
 pub(super) struct Media {
     pub codec: Codec,
-    pub content: Queued,
+    pub content: SharedMedia,
     /// Set if a keyframe starts in it.
     pub is_key: bool,
     pub live: Live,

@@ -400,13 +400,16 @@ impl Streams {
             .tracks
             .iter()
             .filter_map(|t| Some((t.kind, t.leg(peer)?)));
-        let first = legs.clone().filter_map(|(_, leg)| leg.first_sent).min();
+        let first = legs
+            .clone()
+            .filter_map(|(_, leg)| leg.state.first_sent)
+            .min();
         Some(ViewerStats {
             peer,
             stream: stream.name.clone(),
             since,
             first_sent_after: first.map(|at| at.saturating_duration_since(since)),
-            tracks: legs.map(|(kind, leg)| leg.stats(kind)).collect(),
+            tracks: legs.map(|(kind, leg)| tracks::stats(kind, leg)).collect(),
         })
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::kind::{Context, Live, Media};
-use crate::driver::peers::Queued;
+use crate::driver::shared_media::SharedMedia;
 use crate::driver::{EventLoop, PeerId};
 use crate::proto::peer::{
     KeyframeRequestKind, MediaKind, PeerEvent, ReceivedPacket, TransceiverId,
@@ -103,7 +103,7 @@ impl Publisher {
         }
         Some(Media {
             codec,
-            content: Queued::Packet(out.into()),
+            content: SharedMedia::Packet(out.into()),
             is_key,
             live: Live::AtOnce,
         })

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::cache::Cache;
 use super::config::StreamsConfig;
 use super::info::{Meter, ViewerTrack};
-use crate::driver::peers::Queued;
+use crate::driver::senders::{Sender, SenderEvent, Senders};
+use crate::driver::shared_media::SharedMedia;
 use crate::driver::{EventLoop, PeerId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, PeerEvent, TransceiverId};
@@ -31,24 +32,20 @@ pub(super) struct Feed {
     cache: Cache,
 }
 
-/// The track of a viewer.
-#[derive(Debug)]
+/// State of one viewer.
+#[derive(Debug, Default)]
 pub(super) struct Leg {
-    pub peer: PeerId,
-    pub transceiver: TransceiverId,
     /// Set if its answer has only the codecs of the publisher at that time.
     pub is_settled: bool,
     /// The feed it gets; `None` if it is not bound, or not to a codec of the stream.
     feed: Option<usize>,
-    /// The codec it is bound to.
-    bound: Option<Codec>,
     /// Set once it was sent a keyframe; it then gets everything after it.
     flowing: bool,
     /// Time since which it waits for a keyframe.
     waiting_since: Option<Instant>,
     again_at: Option<Instant>,
     /// Media to be sent in portions, and everything after it.
-    pending: VecDeque<Queued>,
+    pending: VecDeque<SharedMedia>,
     sent: u64,
     bytes: u64,
     keyframe_requests: u64,
@@ -71,7 +68,7 @@ pub(super) struct Track {
     pub kind: MediaKind,
     pub feeds: Vec<Feed>,
     /// Limited by the viewers of a stream.
-    pub legs: Vec<Leg>,
+    pub legs: Senders<Leg>,
     /// Number of packets over all feeds.
     pub packets: u64,
     pub bytes: u64,
@@ -88,7 +85,7 @@ impl Track {
         Self {
             kind,
             feeds: Vec::new(),
-            legs: Vec::new(),
+            legs: Senders::default(),
             packets: 0,
             bytes: 0,
             keyframes: 0,
@@ -127,10 +124,8 @@ impl Track {
                 cache: Cache::default(),
             })
             .collect();
-        for leg in &mut self.legs {
-            leg.feed = None;
-            leg.flowing = false;
-            leg.pending = VecDeque::new();
+        for leg in self.legs.iter_mut() {
+            leg.state.detach();
         }
     }
 
@@ -139,40 +134,26 @@ impl Track {
         for feed in &mut self.feeds {
             feed.cache.clear();
         }
-        for leg in &mut self.legs {
-            leg.flowing = false;
-            leg.waiting_since = Some(now);
+        for leg in self.legs.iter_mut() {
+            leg.state.flowing = false;
+            leg.state.waiting_since = Some(now);
         }
     }
 
     pub fn add_leg(&mut self, peer: PeerId, transceiver: TransceiverId, is_settled: bool) {
-        self.legs.push(Leg {
-            peer,
-            transceiver,
+        let leg = Leg {
             is_settled,
-            feed: None,
-            bound: None,
-            flowing: false,
-            waiting_since: None,
-            again_at: None,
-            pending: VecDeque::new(),
-            sent: 0,
-            bytes: 0,
-            keyframe_requests: 0,
-            first_sent: None,
-        });
+            ..Leg::default()
+        };
+        self.legs.add(peer, transceiver, leg);
     }
 
     pub fn remove_leg(&mut self, peer: PeerId) {
-        self.legs.retain(|leg| leg.peer != peer);
-        // So that the memory of a large audience is released.
-        if self.legs.len() < self.legs.capacity() / 4 {
-            self.legs.shrink_to(2 * self.legs.len());
-        }
+        self.legs.remove(peer);
     }
 
-    pub fn leg(&self, peer: PeerId) -> Option<&Leg> {
-        self.legs.iter().find(|leg| leg.peer == peer)
+    pub fn leg(&self, peer: PeerId) -> Option<&Sender<Leg>> {
+        self.legs.of(peer)
     }
 
     /// Handles an event of a viewer's peer.
@@ -183,34 +164,16 @@ impl Track {
         event: &PeerEvent,
         now: Instant,
     ) -> Outcome {
-        let (PeerEvent::TrackBound { transceiver, .. }
-        | PeerEvent::TrackUnbound(transceiver)
-        | PeerEvent::TransceiverStopped(transceiver)
-        | PeerEvent::KeyframeRequest { transceiver, .. }) = event
-        else {
-            return Outcome::Done;
-        };
-        let mut legs = self.legs.iter();
-        let is_it = |leg: &Leg| leg.peer == peer && leg.transceiver == *transceiver;
-        let Some(index) = legs.position(is_it) else {
-            return Outcome::Done;
-        };
-        match event {
-            PeerEvent::TrackBound { codec, .. } => {
-                self.legs[index].bound = Some(codec.codec);
-                self.connect(net, index, now)
-            }
-            PeerEvent::KeyframeRequest { .. } => self.refresh(net, index, now),
-            PeerEvent::TrackUnbound(_) => {
-                let leg = &mut self.legs[index];
-                (leg.feed, leg.bound, leg.flowing) = (None, None, false);
-                leg.pending = VecDeque::new();
+        match self.legs.handle_event(peer, event) {
+            Some((index, SenderEvent::Bound(_))) => self.connect(net, index, now),
+            Some((index, SenderEvent::KeyframeRequest(_))) => self.refresh(net, index, now),
+            Some((index, SenderEvent::Unbound { .. })) => {
+                if let Some(leg) = self.legs.get_mut(index) {
+                    leg.state.detach();
+                }
                 Outcome::Done
             }
-            _ => {
-                self.legs.swap_remove(index);
-                Outcome::Done
-            }
+            Some((_, SenderEvent::Stopped { .. })) | None => Outcome::Done,
         }
     }
 
@@ -219,15 +182,11 @@ impl Track {
         let Some(leg) = self.legs.get_mut(index) else {
             return Outcome::Done;
         };
-        let Some(bound) = leg.bound else {
+        let (Some(codec), Some(first)) = (leg.codec, self.feeds.first()) else {
             return Outcome::Done;
         };
-        let Some(first) = self.feeds.first() else {
-            return Outcome::Done;
-        };
-        let first = first.codec;
-        let Some(feed) = self.feeds.iter().position(|f| f.codec == bound) else {
-            leg.feed = None;
+        let Some(feed) = self.feeds.iter().position(|f| f.codec == codec) else {
+            leg.state.feed = None;
             // With another codec, if it was negotiated, the peer reports that it is bound again.
             let mut peer = net.peer(leg.peer).ok();
             let replaced = self.feeds.iter().any(|feed| {
@@ -236,34 +195,37 @@ impl Track {
             });
             return match replaced {
                 true => Outcome::Done,
-                false => Outcome::Undecodable { codec: first },
+                false => Outcome::Undecodable { codec: first.codec },
             };
         };
-        if leg.feed == Some(feed) && leg.flowing {
+        if leg.state.feed == Some(feed) && leg.state.flowing {
             return Outcome::Done;
         }
-        leg.feed = Some(feed);
-        leg.waiting_since = Some(now);
+        leg.state.feed = Some(feed);
+        leg.state.waiting_since = Some(now);
         if self.kind == MediaKind::Audio {
-            leg.flowing = true;
+            leg.state.flowing = true;
             return Outcome::Done;
         }
         let burst = self.feeds[feed].cache.burst();
         if burst.is_empty() {
             let still = self.feeds[feed].cache.still();
-            self.sent += still.map_or(0, |media| leg.send(net, media, now));
+            self.sent += still.map_or(0, |media| send(leg, net, media, now));
             return Outcome::WantsKeyframe;
         }
-        leg.flowing = true;
-        leg.pending = burst.into();
-        self.sent += leg.flush(net, now);
-        self.schedule(index, now);
+        leg.state.flowing = true;
+        self.replay(net, index, burst, now);
         Outcome::Done
     }
 
-    /// Schedules further portions for this leg.
-    fn schedule(&mut self, index: usize, now: Instant) {
-        if !self.legs[index].pending.is_empty() {
+    /// Sends media of the cache to a viewer: the first portion at once, the others when they are due.
+    fn replay(&mut self, net: &mut EventLoop, index: usize, media: Vec<SharedMedia>, now: Instant) {
+        let Some(leg) = self.legs.get_mut(index) else {
+            return;
+        };
+        leg.state.pending = media.into();
+        self.sent += flush(leg, net, now);
+        if !leg.state.pending.is_empty() {
             self.flush_at.get_or_insert(now + PAUSE);
         }
     }
@@ -273,9 +235,10 @@ impl Track {
         if self.flush_at.take_if(|at| *at <= now).is_none() {
             return;
         }
-        for leg in self.legs.iter_mut().filter(|l| !l.pending.is_empty()) {
-            self.sent += leg.flush(net, now);
-            if !leg.pending.is_empty() {
+        let legs = self.legs.iter_mut();
+        for leg in legs.filter(|l| !l.state.pending.is_empty()) {
+            self.sent += flush(leg, net, now);
+            if !leg.state.pending.is_empty() {
                 self.flush_at = Some(now + PAUSE);
             }
         }
@@ -289,7 +252,9 @@ impl Track {
     /// Handles a keyframe request of a viewer: sends the cache again, if possible.
     fn refresh(&mut self, net: &mut EventLoop, index: usize, now: Instant) -> Outcome {
         self.keyframe_requests += 1;
-        let leg = &mut self.legs[index];
+        let Some(Sender { state: leg, .. }) = self.legs.get_mut(index) else {
+            return Outcome::Done;
+        };
         leg.keyframe_requests += 1;
         let Some(feed) = leg.feed.and_then(|f| self.feeds.get(f)) else {
             return Outcome::Done;
@@ -305,9 +270,7 @@ impl Track {
         }
         leg.again_at = Some(now + AGAIN);
         if leg.pending.is_empty() {
-            leg.pending = again.into();
-            self.sent += leg.flush(net, now);
-            self.schedule(index, now);
+            self.replay(net, index, again, now);
         }
         Outcome::Done
     }
@@ -317,7 +280,7 @@ impl Track {
         &mut self,
         net: &mut EventLoop,
         codec: Codec,
-        media: Queued,
+        media: SharedMedia,
         is_key: bool,
         config: &StreamsConfig,
         now: Instant,
@@ -325,7 +288,7 @@ impl Track {
         let Some(index) = self.feeds.iter().position(|f| f.codec == codec) else {
             return;
         };
-        let size = size(&media);
+        let size = media.size();
         self.packets += 1;
         self.bytes += size as u64;
         self.meter.add(size, now);
@@ -335,83 +298,87 @@ impl Track {
             feed.cache.push(&media, is_key, config, now);
         }
         let patience = config.keyframe_patience;
-        for leg in self.legs.iter_mut().filter(|l| l.feed == Some(index)) {
-            if !leg.flowing {
-                let waited = leg.waiting_since.get_or_insert(now);
-                leg.flowing = is_key || now.saturating_duration_since(*waited) >= patience;
+        let legs = self.legs.iter_mut();
+        for leg in legs.filter(|l| l.state.feed == Some(index)) {
+            let state = &mut leg.state;
+            if !state.flowing {
+                let waited = state.waiting_since.get_or_insert(now);
+                state.flowing = is_key || now.saturating_duration_since(*waited) >= patience;
             }
-            if leg.flowing {
-                self.sent += leg.send(net, media.clone(), now);
+            if state.flowing {
+                self.sent += send(leg, net, media.clone(), now);
             }
         }
     }
 
     /// Returns `true` if a viewer waits for a keyframe.
     pub fn wants_keyframe(&self) -> bool {
-        self.legs.iter().any(|l| l.feed.is_some() && !l.flowing)
+        let mut legs = self.legs.iter();
+        legs.any(|l| l.state.feed.is_some() && !l.state.flowing)
     }
 }
 
 impl Leg {
-    /// Sends a portion of the queue; returns the number of items sent.
-    fn flush(&mut self, net: &mut EventLoop, now: Instant) -> u64 {
-        let (mut sent, mut bytes) = (0, 0);
-        while bytes < PORTION
-            && let Some(media) = self.pending.pop_front()
-        {
-            bytes += size(&media);
-            sent += self.send_now(net, media, now);
-        }
-        if self.pending.is_empty() {
-            self.pending = VecDeque::new();
-        }
-        sent
+    /// Stops sending to the viewer, until it is connected to a feed again.
+    fn detach(&mut self) {
+        self.feed = None;
+        self.flowing = false;
+        self.pending = VecDeque::new();
     }
+}
 
-    /// Sends after the queued items; returns the number of items sent.
-    fn send(&mut self, net: &mut EventLoop, media: Queued, now: Instant) -> u64 {
-        if self.pending.is_empty() {
-            return self.send_now(net, media, now);
-        }
-        if self.pending.len() >= MAX_PENDING {
-            self.pending = VecDeque::new();
-            self.flowing = false;
-            return 0;
-        }
-        self.pending.push_back(media);
-        0
+/// Sends a portion of the viewer's queue; returns the number of items sent.
+fn flush(to: &mut Sender<Leg>, net: &mut EventLoop, now: Instant) -> u64 {
+    let (mut sent, mut bytes) = (0, 0);
+    while bytes < PORTION
+        && let Some(media) = to.state.pending.pop_front()
+    {
+        bytes += media.size();
+        sent += send_now(to, net, media, now);
     }
-
-    fn send_now(&mut self, net: &mut EventLoop, media: Queued, now: Instant) -> u64 {
-        let size = size(&media);
-        if !net.queue(self.peer, self.transceiver, media) {
-            return 0;
-        }
-        self.sent += 1;
-        self.bytes += size as u64;
-        self.first_sent.get_or_insert(now);
-        1
+    if to.state.pending.is_empty() {
+        to.state.pending = VecDeque::new();
     }
+    sent
+}
 
-    pub fn stats(&self, kind: MediaKind) -> ViewerTrack {
-        ViewerTrack {
-            kind,
-            codec: self.bound.filter(|_| self.feed.is_some()),
-            sent: self.sent,
-            bytes: self.bytes,
-            keyframe_requests: self.keyframe_requests,
-        }
+/// Sends after the queued items; returns the number of items sent.
+fn send(to: &mut Sender<Leg>, net: &mut EventLoop, media: SharedMedia, now: Instant) -> u64 {
+    if to.state.pending.is_empty() {
+        return send_now(to, net, media, now);
+    }
+    if to.state.pending.len() >= MAX_PENDING {
+        to.state.pending = VecDeque::new();
+        to.state.flowing = false;
+        return 0;
+    }
+    to.state.pending.push_back(media);
+    0
+}
+
+fn send_now(to: &mut Sender<Leg>, net: &mut EventLoop, media: SharedMedia, now: Instant) -> u64 {
+    let size = media.size();
+    if !to.send(net, media) {
+        return 0;
+    }
+    to.state.sent += 1;
+    to.state.bytes += size as u64;
+    to.state.first_sent.get_or_insert(now);
+    1
+}
+
+/// Returns the statistics of a viewer's track.
+pub(super) fn stats(kind: MediaKind, leg: &Sender<Leg>) -> ViewerTrack {
+    ViewerTrack {
+        kind,
+        codec: leg.codec.filter(|_| leg.state.feed.is_some()),
+        sent: leg.state.sent,
+        bytes: leg.state.bytes,
+        keyframe_requests: leg.state.keyframe_requests,
     }
 }
 
 /// Wraps a frame that all viewers share.
-pub(super) fn shared_frame(frame: crate::proto::peer::EncodedFrame) -> Queued {
-    Queued::Frame(Arc::new(frame))
-}
-
-fn size(media: &Queued) -> usize {
-    match media {
-        Queued::Packet(packet) => packet.payload.len(),
-        Queued::Frame(frame) => frame.data.len(),
-    }
+pub(super) fn shared_frame(frame: crate::proto::peer::EncodedFrame) -> SharedMedia {
+    SharedMedia::Frame(Arc::new(frame))
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::url::{Flags, bounded};
-use crate::driver::peers::Queued;
+use crate::driver::shared_media::SharedMedia;
 use crate::driver::{Datagram, EventLoop, LoopError, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::rtp::{
@@ -275,7 +275,7 @@ impl Source for Receiving {
                 self.ready.push_back(SourceEvent::Media(Media {
                     codec: input.codec,
                     is_key: input.codec.begins_keyframe(&packet.payload),
-                    content: Queued::Packet(packet.into()),
+                    content: SharedMedia::Packet(packet.into()),
                     live: Live::WhenDecodable { lacks_sets },
                 }));
             }

@@ -104,7 +104,7 @@ impl Stream {
             Outcome::Undecodable { codec } => {
                 ctx.outcome.undecodable.push((peer, kind, codec));
                 let leg = self.tracks[track].leg(peer);
-                if leg.is_some_and(|leg| leg.is_settled) {
+                if leg.is_some_and(|leg| leg.state.is_settled) {
                     ctx.outcome.outdated.push(peer);
                 }
             }
@@ -115,7 +115,9 @@ impl Stream {
     pub(super) fn reconnect(&mut self, ctx: &mut Context<'_>) {
         for index in 0..self.tracks.len() {
             for leg in 0..self.tracks[index].legs.len() {
-                let peer = self.tracks[index].legs[leg].peer;
+                let Some(peer) = self.tracks[index].legs.get_mut(leg).map(|leg| leg.peer) else {
+                    break;
+                };
                 let outcome = self.tracks[index].connect(ctx.net, leg, ctx.now);
                 self.settle(ctx, index, peer, outcome);
             }
