@@ -27,6 +27,7 @@ mod stun_peer;
 mod transcode;
 #[cfg(feature = "turn-server")]
 mod turn_server;
+mod unpack;
 #[cfg(feature = "server")]
 mod whip;
 
@@ -57,6 +58,7 @@ pub use stun_peer::stun_peer;
 pub use transcode::transcode;
 #[cfg(feature = "turn-server")]
 pub use turn_server::turn_server;
+pub use unpack::camera_sdp;
 #[cfg(feature = "server")]
 pub use whip::{link_header, sdpfrag};
 
@@ -86,6 +88,7 @@ type Body = fn(&[u8]);
     any(feature = "aws-lc", feature = "rust-crypto")
 ))]
 const BODIES: &[(&str, Body)] = &[
+    ("camera_sdp", camera_sdp),
     ("candidate", candidate),
     ("dcep", dcep),
     ("demux", demux),

@@ -2,7 +2,7 @@
 
 /// Reads bits from a slice; returns `None` at its end.
 #[derive(Debug, Clone)]
-pub(super) struct Bits<'a> {
+pub(crate) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
 }
@@ -56,7 +56,7 @@ impl<'a> Bits<'a> {
 
 /// Returns a NAL unit's payload without emulation prevention bytes (H.264 §7.4.1, H.265 §7.4.2), up to `limit` bytes:
 /// enough for headers, so that slices are not copied.
-pub(super) fn unescape(nal: &[u8], limit: usize) -> Vec<u8> {
+pub(crate) fn unescape(nal: &[u8], limit: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(nal.len().min(limit));
     let mut zeros = 0;
     for &byte in nal {

@@ -26,8 +26,9 @@
 use std::fmt;
 use std::time::Duration;
 
+mod aac_config;
 pub mod annexb;
-mod bits;
+pub(crate) mod bits;
 mod codec;
 pub(crate) mod h264;
 pub(crate) mod h265;
@@ -48,6 +49,7 @@ mod start_codes;
 pub mod transcode;
 pub mod wav;
 
+pub use aac_config::AacConfig;
 pub use codec::Codec;
 pub(crate) use codec::FileFormat;
 pub use jitter::{JitterConfig, JitterStats, Release};

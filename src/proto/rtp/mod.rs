@@ -13,6 +13,7 @@
 //! a trusted network, and restrict the sender ([`RtpSourceConfig::from`]).
 
 pub(crate) mod base64;
+mod format;
 mod h264;
 mod h265;
 mod packet;
@@ -23,6 +24,7 @@ mod sender;
 mod sets;
 mod source;
 
+pub use format::{AacFormat, AuHeader, MediaFormat};
 pub use h264::H264ParameterSets;
 pub use h265::H265ParameterSets;
 #[cfg(any(feature = "testing", test))]
@@ -34,4 +36,5 @@ pub use rtcp::SenderInfo;
 pub(crate) use rtcp::{SenderPacket, read_rtcp};
 pub use sdp_file::{SdpFile, SdpFileError, StreamDescription};
 pub use sender::{RtpSender, RtpSenderConfig};
+pub(crate) use sets::parameter;
 pub use source::{Ignored, RtpSource, RtpSourceConfig, RtpSourceStats, SourceEvent, SourcePacket};

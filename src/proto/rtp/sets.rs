@@ -64,7 +64,7 @@ impl<const N: usize> Sets<N> {
 }
 
 /// Returns the value of a parameter (RFC 6184 §8.1: `name=value; name=value`).
-pub(super) fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
     fmtp.split(';').find_map(|part| {
         let (key, value) = part.split_once('=')?;
         key.trim()

@@ -1,0 +1,4 @@
+//! Session descriptions of cameras.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::camera_sdp(data));
