@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::state::PeerEvent;
+use super::values::PeerEvent;
 use crate::proto::ice::{BindingReply, BindingRequest};
 use crate::proto::net::{NetworkChange, Received, SocketId, SocketReply, SocketRequest, Transmit};
 

@@ -44,6 +44,8 @@ pub(crate) use explain::explain_dtls_error;
 pub(crate) use identity::Identity;
 pub(crate) use provider::provider;
 pub(crate) use srtp::{ExportedKeys, Srtcp, Srtp};
+/// The algorithms of a backend; other parts of the peer only pass it on.
+pub(crate) use str0m::crypto::CryptoProvider;
 
 #[cfg(test)]
 mod tests;

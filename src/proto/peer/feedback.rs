@@ -12,21 +12,16 @@ mod losses;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use str0m::Rtc;
-use str0m::crypto::CryptoProvider;
-use str0m::media::{Mid, Rids};
-use str0m::rtp::Ssrc;
-
 use self::compound::{Line, Source};
 pub(super) use self::late::Repair;
 use self::losses::Losses;
-use super::crypto::{ExportedKeys, Srtcp};
-use super::state::PeerEvent;
-use super::tracks::TransceiverId;
+use super::core::{CoreMedia, Mid};
+use super::crypto::{CryptoProvider, ExportedKeys, Srtcp};
+use super::values::{PeerEvent, TransceiverId};
 
 /// State of the peer needed for one call.
 pub(super) struct Context<'a> {
-    pub core: &'a mut Rtc,
+    pub core: CoreMedia<'a>,
     pub provider: &'a CryptoProvider,
     /// Returns the transceiver of an m-line.
     pub line: &'a dyn Fn(Mid) -> Option<TransceiverId>,
@@ -166,14 +161,13 @@ impl Feedback {
             due.packets.extend(packet);
         }
         for ssrc in losses.late {
-            let mut api = context.core.direct_api();
-            let Some(stream) = api.stream_rx(&Ssrc::from(ssrc)) else {
+            let Some((mid, rid)) = context.core.received_on(ssrc) else {
                 continue;
             };
-            if let Some(transceiver) = (context.line)(stream.mid()) {
+            if let Some(transceiver) = (context.line)(mid) {
                 due.lost.push(PeerEvent::PacketsLost {
                     transceiver,
-                    rid: stream.rid().map(|r| r.to_string()),
+                    rid: rid.map(|r| r.to_string()),
                 });
             }
         }
@@ -194,33 +188,27 @@ impl Feedback {
 impl Reporters {
     /// Returns the m-line of a stream, and the SSRC for reports about it.
     fn line_of(&mut self, source: Source, context: &mut Context<'_>) -> Option<Line> {
-        let mut api = context.core.direct_api();
         let mid = match source {
-            Source::Local(ssrc) => api.stream_tx(&Ssrc::from(ssrc))?.mid(),
-            Source::Remote(ssrc) => api.stream_rx(&Ssrc::from(ssrc))?.mid(),
+            Source::Local(ssrc) => context.core.sent_on(ssrc)?,
+            Source::Remote(ssrc) => context.core.received_on(ssrc)?.0,
         };
         let id = (context.line)(mid)?;
         Some(Line {
             key: id.number().into(),
-            sender: self.reporter(id, mid, context.core),
+            sender: self.reporter(id, mid, &mut context.core),
         })
     }
 
     /// Returns the SSRC of the stream we send on an m-line, or a generated one.
-    fn reporter(&mut self, id: TransceiverId, mid: Mid, core: &mut Rtc) -> u32 {
-        let rid = match core.media(mid).map(|m| m.rids_tx()) {
-            Some(Rids::Specific(rids)) => rids.first().copied(),
-            _ => None,
-        };
-        let mut api = core.direct_api();
-        if let Some(stream) = api.stream_tx_by_mid(mid, rid) {
-            return *stream.ssrc();
+    fn reporter(&mut self, id: TransceiverId, mid: Mid, core: &mut CoreMedia<'_>) -> u32 {
+        if let Some(ssrc) = core.sender_ssrc(mid) {
+            return ssrc;
         }
         if let Some((_, ssrc)) = self.0.iter().find(|(of, _)| *of == id) {
             return *ssrc;
         }
         // At most one per m-line, and those are limited.
-        let ssrc = *api.new_ssrc();
+        let ssrc = core.new_ssrc();
         self.0.push((id, ssrc));
         ssrc
     }

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::config::CandidatePolicy;
-use super::error::PeerError;
 use super::path::Found;
 use super::session::{own_attribute, with_candidates};
-use super::state::{IceGatheringState, PeerEvent, SignalingState};
+use super::values::CandidatePolicy;
+use super::values::PeerError;
+use super::values::{IceGatheringState, PeerEvent, SignalingState};
 use super::{Input, Peer};
 use crate::proto::ice::{IceCandidate, IceServer, LocalCandidate, LocalKind, Relayed};
 use crate::proto::net::{NetworkChange, Protocol, Received};

@@ -4,9 +4,7 @@ mod wiring;
 
 use std::time::Instant;
 
-use super::tracks::{
-    Context, MAX_UNSENT_PACKETS, Tracks, check_size, set_desired_bitrate, wrong_mode,
-};
+use super::tracks::{Context, MAX_UNSENT_PACKETS, Tracks, check_size, wrong_mode};
 use super::*;
 
 impl Peer {
@@ -257,7 +255,7 @@ impl Peer {
     ) -> Result<(), PeerError> {
         self.begin(now)?;
         self.tracks
-            .set_ids(transceiver, stream, track, &mut self.core.change())?;
+            .set_ids(transceiver, stream, track, &mut self.core.media())?;
         self.check_negotiation_needed();
         Ok(())
     }
@@ -275,7 +273,7 @@ impl Peer {
         now: Instant,
     ) -> Result<(), PeerError> {
         self.begin(now)?;
-        set_desired_bitrate(&mut self.core.change(), bits_per_second);
+        self.core.media().set_desired_bitrate(bits_per_second);
         Ok(())
     }
 
@@ -295,7 +293,7 @@ impl Peer {
     ) -> Result<(), PeerError> {
         self.begin(now)?;
         self.tracks
-            .request_bitrate(transceiver, rid, bits_per_second, &mut self.core.change())
+            .request_bitrate(transceiver, rid, bits_per_second, &mut self.core.media())
     }
 
     /// Returns statistics of a transceiver's media, as of the last [interval](super::PeerConfig::stats_interval),
@@ -327,9 +325,8 @@ impl Peer {
     /// Calls `body` with the tracks and the state of this peer that they need.
     fn media<R>(&mut self, body: impl FnOnce(&mut Tracks, &mut Context<'_>) -> R) -> R {
         let is_connected = self.core.is_connected();
-        let mut core = self.core.change();
         let mut context = Context {
-            core: &mut core,
+            core: self.core.media(),
             config: &self.config,
             now: self.now,
             events: &mut self.out.events,

@@ -1,4 +1,4 @@
-//! One peer connection, sans-IO (W3C WebRTC §4, over one [`str0m::Rtc`]).
+//! One peer connection, sans-IO (W3C WebRTC §4).
 //!
 //! ```text
 //!   application ── create_offer, set_local_description, add_ice_candidate, send, close ──┐
@@ -13,21 +13,18 @@
 //! answer), `path` (the way to the remote peer), `channels`, `tracks` and `feedback` (media). The methods of [`Peer`]
 //! pass values between them.
 //!
-//! str0m has to be drained after each mutation; every method here ensures that. A drain is bounded: one that does not
+//! The core has to be drained after each mutation; every method here ensures that. A drain is bounded: one that does not
 //! end closes this peer, and only this one.
 
 #[cfg(any(test, feature = "testing"))]
 mod audit;
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
 mod cases;
-mod channel_config;
 mod channels;
-mod config;
 mod contract;
 mod core;
 pub(crate) mod crypto;
 mod ends;
-mod error;
 mod feedback;
 mod gather;
 mod media;
@@ -39,11 +36,10 @@ mod receiving;
 mod sending;
 mod session;
 mod settle;
-mod state;
 mod stats;
 mod tracks;
 mod trickle;
-mod window;
+mod values;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -56,26 +52,24 @@ use self::session::Session;
 use self::tracks::Tracks;
 use super::net::{Protocol, Received};
 
-pub use self::channel_config::{ChannelConfig, ChannelInfo, ChannelState};
-pub use self::channels::{ChannelId, MAX_RECEIVE_MESSAGE};
-pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
+pub use self::channels::MAX_RECEIVE_MESSAGE;
 pub use self::contract::{Input, Output, Route};
 pub use self::crypto::{Certificate, CryptoBackend, CryptoError, DtlsVersion};
-pub use self::error::PeerError;
-#[cfg(any(feature = "driver", feature = "testing", test))]
-pub(crate) use self::error::panic_text;
 pub(crate) use self::negotiation::check_description;
 pub use self::session::CandidateCounts;
-pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState};
-pub use self::state::{Message, PeerEvent, SignalingState};
 pub use self::stats::PeerStats;
-pub use self::tracks::{
-    BandwidthEstimate, Codec, CodecParameters, Codecs, Direction, EncodedFrame, FrameTime,
-    HeaderExtensions, KeyframeRequestKind, MediaKind, MediaMode, PLAYOUT_DELAY, ReceivedFrame,
+#[cfg(any(feature = "driver", feature = "testing", test))]
+pub(crate) use self::values::panic_text;
+pub use self::values::{
+    BandwidthEstimate, CandidatePolicy, ChannelConfig, ChannelId, ChannelInfo, ChannelState,
+    CodecParameters, Codecs, ConnectionState, Direction, EncodedFrame, FrameTime, HeaderExtensions,
+    IceConnectionState, IceGatheringState, KeyframeRequestKind, Limits, MediaKind, MediaMode,
+    Message, PLAYOUT_DELAY, PeerConfig, PeerError, PeerEvent, Politeness, ReceivedFrame,
     ReceivedPacket, ReceivedStats, ReceptionReport, RemoteTrack, RtcpPacket, RtpPacket,
-    SenderReport, SentStats, TrackStats, TransceiverConfig, TransceiverId, TransceiverInfo,
-    VideoOrientation,
+    SenderReport, SentStats, SignalingState, Timing, TrackStats, TransceiverConfig, TransceiverId,
+    TransceiverInfo, VideoOrientation,
 };
+pub use super::media::Codec;
 pub use super::signal::{IceCandidateInit, SdpType, SessionDescription};
 
 /// Minimum time between two timeouts, for a core that keeps requesting one at once.
@@ -117,7 +111,7 @@ impl Peer {
     ///
     /// Returns [`PeerError::Config`] or [`PeerError::Crypto`].
     pub fn new(config: PeerConfig, now: Instant) -> Result<Self, PeerError> {
-        let built = core::build(&config, |core| tracks::configure(core, &config), now)?;
+        let built = core::build(&config, now)?;
         let tracks = Tracks::new(&config, &built.creds.ufrag);
         let mut out = Outbox::default();
         let path = Path::new(&config, built.creds, &mut out)?;
@@ -281,7 +275,7 @@ impl Peer {
         let id = self.channels.create(config, &self.config.limits)?;
         if self.session.has_application() {
             self.channels
-                .open_waiting(&mut self.core.change(), &mut self.out.events);
+                .open_waiting(&mut self.core.channels(), &mut self.out.events);
             // The core opens channels in its timeout.
             self.core_timeout();
         }
@@ -331,8 +325,13 @@ impl Peer {
         self.advance(now);
         self.refresh_core_time();
         let limits = &self.config.limits;
-        self.channels
-            .send(&mut self.core.change(), channel, payload, limits, self.now)?;
+        self.channels.send(
+            &mut self.core.channels(),
+            channel,
+            payload,
+            limits,
+            self.now,
+        )?;
         self.core.touch();
         Ok(())
     }
@@ -355,7 +354,7 @@ impl Peer {
 
     /// Returns properties and state of a channel; `None` if it does not exist or has closed.
     pub fn channel(&mut self, channel: ChannelId) -> Option<ChannelInfo> {
-        self.channels.info(channel, &mut self.core.change())
+        self.channels.info(channel, &mut self.core.channels())
     }
 
     /// Returns all channels that are not closed, in order of creation.

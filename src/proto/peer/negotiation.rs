@@ -10,10 +10,10 @@ mod offer;
 use std::time::Instant;
 
 use super::core::{Core, SEND_BUFFER};
-use super::error::PeerError;
 use super::session::{Description, own_attribute, own_media_lines, parse_within};
-use super::state::{PeerEvent, SignalingState};
 use super::tracks::{check_media, remote_media};
+use super::values::PeerError;
+use super::values::{PeerEvent, SignalingState};
 use super::{Limits, Peer, SdpType, SessionDescription};
 use crate::proto::ice::IceCredentials;
 use crate::proto::sdp::{self, MediaLine, Reading, Role, Sdp, SdpError, Strictness};
@@ -212,7 +212,7 @@ impl Peer {
         let offer = self.session.take_offered(operation)?;
         self.wake_inactive(&media);
         if self.config.begin_sctp && answer.has_application() && !self.session.has_application() {
-            self.core.change().direct_api().start_sctp(true);
+            self.core.start_sctp();
         }
         let accepted = self.core.accept_answer(offer.core, parsed);
         if let Err(e) = self.applied(accepted) {
@@ -258,7 +258,7 @@ impl Peer {
         self.session.set_application(remote.has_application());
         if self.session.has_application() {
             self.channels
-                .open_waiting(&mut self.core.change(), &mut self.out.events);
+                .open_waiting(&mut self.core.channels(), &mut self.out.events);
         } else if self.session.application_offered() && remote.rejects_application() {
             self.out.event(PeerEvent::Error(PeerError::BadDescription(
                 "the other side rejects data channels (its m=application has port 0)".into(),

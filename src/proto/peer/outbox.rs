@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::contract::Output;
-use super::state::PeerEvent;
+use super::values::PeerEvent;
 
 /// Capacity of the output queue that is kept while it is empty.
 const MAX_IDLE_OUTPUTS: usize = 256;

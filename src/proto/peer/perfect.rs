@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::error::PeerError;
+use super::values::PeerError;
 use super::{Peer, SdpType, SessionDescription};
 
 impl Peer {

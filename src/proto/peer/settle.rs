@@ -4,8 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::core::{CoreEvent, Drain, NotApplied, Step};
-use super::error::PeerError;
-use super::state::{ConnectionState, IceConnectionState, PeerEvent};
+use super::values::{ConnectionState, IceConnectionState, PeerError, PeerEvent};
 use super::{MIN_TIMEOUT_STEP, Output, Peer};
 use crate::proto::ice::Gatherer;
 
@@ -68,7 +67,7 @@ impl Peer {
             let events = &mut self.out.events;
             if !self
                 .channels
-                .settle(&mut self.core.change(), events, self.now)
+                .settle(&mut self.core.channels(), events, self.now)
             {
                 break;
             }
@@ -115,15 +114,15 @@ impl Peer {
             CoreEvent::ChannelOpen(id) => {
                 let limits = &self.config.limits;
                 self.channels
-                    .on_open(&mut self.core.change(), id, limits, events);
+                    .on_open(&mut self.core.channels(), id, limits, events);
             }
-            CoreEvent::ChannelData(data) => {
+            CoreEvent::ChannelMessage(message) => {
                 self.stats.messages_received += 1;
-                self.channels
-                    .on_data(data.id, data.binary, data.data, events);
+                self.channels.on_message(message, events);
             }
             CoreEvent::ChannelClosed(id) => {
-                self.channels.on_closed(&mut self.core.change(), id, events)
+                self.channels
+                    .on_closed(&mut self.core.channels(), id, events);
             }
             CoreEvent::RoundTrip(time) => self.stats.round_trip_time = time,
             CoreEvent::Media(event) => self.on_media_event(event),

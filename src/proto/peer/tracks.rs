@@ -12,11 +12,7 @@
 
 mod bitrate;
 mod clock;
-mod codec;
 mod config;
-mod convert;
-mod direction;
-mod extensions;
 mod frame;
 mod history;
 mod hold;
@@ -27,108 +23,33 @@ mod pieces;
 mod playout;
 mod receiver;
 mod rewrite;
-mod rtcp;
 mod sdp;
 mod sender;
 mod stats;
 mod transceiver;
 mod unannounced;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::{Rtc, RtcConfig};
-
-use super::config::{Limits, PeerConfig};
-use super::error::PeerError;
-use super::state::PeerEvent;
-
-pub use self::bitrate::BandwidthEstimate;
-pub use self::clock::FrameTime;
-pub use self::codec::{CodecParameters, Codecs, MediaKind};
-pub use self::config::TransceiverConfig;
 use self::config::{check_config, check_id};
-use self::convert::Mid;
-pub use self::direction::Direction;
-pub use self::extensions::{HeaderExtensions, PLAYOUT_DELAY, VideoOrientation};
-pub use self::frame::{EncodedFrame, KeyframeRequestKind, ReceivedFrame, SenderReport};
-pub use self::packet::{MediaMode, ReceivedPacket, RtpPacket};
-pub use self::rtcp::{ReceptionReport, RtcpPacket};
 use self::sdp::PayloadTypes;
-pub(super) use self::sdp::{RemoteMedia, check_media, remote_media};
-pub use self::stats::{ReceivedStats, SentStats, TrackStats};
 use self::transceiver::Transceiver;
-pub use crate::proto::media::Codec;
+use super::core::{CoreMedia, Mid, Rid};
+use super::values::{
+    CodecParameters, Codecs, Direction, Limits, MediaKind, MediaMode, PeerConfig, PeerError,
+    PeerEvent, ReceivedStats, RemoteTrack, SentStats, TransceiverConfig, TransceiverId,
+    TransceiverInfo,
+};
+use crate::proto::media::Codec;
 
-pub(super) use self::bitrate::set_desired as set_desired_bitrate;
-pub(super) use self::convert::of_raw;
 pub(super) use self::frame::wrong_mode;
 pub(super) use self::negotiate::wake_inactive;
-pub(super) use self::packet::{Incoming, MAX_UNSENT_PACKETS, check_size, ssrc_of};
-
-/// Identifies a transceiver within its peer. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TransceiverId(u32);
-
-impl TransceiverId {
-    pub(super) fn number(self) -> u32 {
-        self.0
-    }
-}
-
-/// Properties and state of a transceiver.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TransceiverInfo {
-    /// The id of the transceiver.
-    pub id: TransceiverId,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// The mid of its m-line; `None` before it is negotiated.
-    pub mid: Option<String>,
-    /// The wanted direction.
-    pub direction: Direction,
-    /// The negotiated direction (W3C `currentDirection`).
-    pub current_direction: Option<Direction>,
-    /// The stream id and the track id of the local track.
-    pub local_ids: (String, String),
-    /// The codec for sending; `None` while it is not bound.
-    pub codec: Option<CodecParameters>,
-    /// All negotiated codecs, in order of preference.
-    pub codecs: Vec<CodecParameters>,
-    /// Set while sending is paused.
-    pub paused: bool,
-    /// Set while it is being stopped.
-    pub stopping: bool,
-    /// Number of frames sent, and of their bytes.
-    pub sent: (u64, u64),
-    /// Number of frames received, and of their bytes.
-    pub received: (u64, u64),
-}
-
-/// A track of the remote peer (W3C `RTCTrackEvent`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct RemoteTrack {
-    /// The transceiver that receives it.
-    pub transceiver: TransceiverId,
-    /// The mid of its m-line.
-    pub mid: String,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// The codecs that may be used; the remote peer may switch between them.
-    pub codecs: Vec<CodecParameters>,
-    /// Ids of the streams it belongs to. Tracks of one stream are to be played in sync.
-    pub stream_ids: Vec<String>,
-    /// The track id, if there is one.
-    pub track_id: Option<String>,
-    /// The simulcast layers; empty if there is a single one.
-    pub rids: Vec<String>,
-}
+pub(super) use self::packet::{MAX_UNSENT_PACKETS, check_size, ssrc_of};
+pub(super) use self::sdp::{RemoteMedia, check_media, remote_media};
 
 /// State of the peer needed for one call.
 pub(super) struct Context<'a> {
-    pub core: &'a mut Rtc,
+    pub core: CoreMedia<'a>,
     pub config: &'a PeerConfig,
     pub now: Instant,
     pub events: &'a mut Vec<PeerEvent>,
@@ -146,12 +67,6 @@ impl Context<'_> {
         let known = self.mids.iter().find(|(known, _)| known == id);
         known.map_or(id, |(_, mid)| mid).to_owned()
     }
-}
-
-/// Applies the media part of the configuration to the core.
-pub(super) fn configure(core: RtcConfig, config: &PeerConfig) -> Result<RtcConfig, PeerError> {
-    let core = core.set_rtp_mode(config.media_mode == MediaMode::Packets);
-    extensions::configure(config.codecs.configure(core), &config.header_extensions)
 }
 
 /// The transceivers of a peer.
@@ -298,7 +213,7 @@ impl Tracks {
         let found = self.find(id)?;
         found.stop();
         if let Some(mid) = found.line.mid() {
-            context.core.sdp_api().stop_media(mid);
+            context.core.stop(mid);
         } else if found.line.is_unheard_of() {
             self.list.retain(|t| t.id() != id);
             context.events.push(PeerEvent::TransceiverStopped(id));
@@ -314,7 +229,7 @@ impl Tracks {
         id: TransceiverId,
         stream: &str,
         track: &str,
-        core: &mut Rtc,
+        core: &mut CoreMedia<'_>,
     ) -> Result<(), PeerError> {
         check_id(stream)?;
         check_id(track)?;
@@ -328,9 +243,7 @@ impl Tracks {
         if let Some(mid) = mid.filter(|_| is_idle && !found.sender.is_layered()) {
             // The next offer declares another SSRC.
             found.sender.forget_tuning();
-            let mut api = core.direct_api();
-            let ssrc = api.stream_tx_by_mid(mid, None).map(|stream| stream.ssrc());
-            ssrc.map(|ssrc| api.remove_stream_tx(ssrc));
+            core.remove_sender(mid);
         }
         Ok(())
     }
@@ -352,6 +265,3 @@ const KEYFRAME_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Maximum number of layers per track whose state is tracked; further ones are received without it.
 const MAX_LAYERS: usize = 16;
-
-/// Data of a frame or packet to send, shared by many peers.
-type Bytes = Arc<[u8]>;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::core::RemoteCandidate;
-use super::error::PeerError;
 use super::session::Remote;
+use super::values::PeerError;
 use super::{IceCandidateInit, Output, Peer};
 use crate::proto::ice::candidate::CandidateAddress;
 use crate::proto::ice::{IceCandidate, IceServer, mdns};

@@ -70,7 +70,7 @@ impl Deref for CoreAccess {
 }
 
 /// The core, borrowed for a change. Meanwhile the thread's generator is seeded for it.
-pub(in super::super) struct RtcMut<'a> {
+pub(super) struct RtcMut<'a> {
     access: &'a mut CoreAccess,
     /// State of the thread's generator, to be restored.
     before: u64,

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 use str0m::RtcConfig;
 use str0m::bwe::Bitrate;
 
-use super::super::config::{PeerConfig, Timing};
 use super::super::crypto::{
     self, Certificate, CryptoBackend, CryptoError, DtlsVersion, ExportedKeys,
 };
-use super::super::error::PeerError;
+use super::super::values::{MediaMode, PeerConfig, PeerError, Timing};
 use super::access::CoreAccess;
-use super::{Core, SEND_BUFFER};
+use super::{Core, SEND_BUFFER, codecs, extensions};
 use crate::proto::ice::IceCredentials;
 
 /// Time for which a frame waits for a missing packet. By then it has been requested five times, over a path of half a
@@ -26,12 +25,8 @@ pub(in super::super) struct Built {
     pub keys: Option<ExportedKeys>,
 }
 
-/// Builds the core from the configuration; `media` adds the media configuration.
-pub(in super::super) fn build(
-    config: &PeerConfig,
-    media: impl FnOnce(RtcConfig) -> Result<RtcConfig, PeerError>,
-    now: Instant,
-) -> Result<Built, PeerError> {
+/// Builds the core from the configuration.
+pub(in super::super) fn build(config: &PeerConfig, now: Instant) -> Result<Built, PeerError> {
     if !(1100..=1500).contains(&config.mtu) {
         return Err(PeerError::Config(format!(
             "mtu of {} bytes is not between 1100 and 1500",
@@ -70,7 +65,7 @@ pub(in super::super) fn build(
         .enable_raw_packets(config.rtcp_events)
         .set_stats_interval(config.stats_interval)
         .enable_bwe(config.bandwidth_estimation.map(Bitrate::bps));
-    let mut core = media(core)?;
+    let mut core = with_media(core, config)?;
     core.set_max_stun_rto(config.timing.keepalive);
     core.set_max_stun_retransmits(stun_retransmits(&config.timing));
     // Discards the keys of an earlier connection.
@@ -81,6 +76,13 @@ pub(in super::super) fn build(
         creds,
         keys: ExportedKeys::latest(),
     })
+}
+
+/// Adds what the configuration says about media.
+fn with_media(core: RtcConfig, config: &PeerConfig) -> Result<RtcConfig, PeerError> {
+    let core = core.set_rtp_mode(config.media_mode == MediaMode::Packets);
+    let core = codecs::configure(&config.codecs, core);
+    extensions::configure(core, &config.header_extensions)
 }
 
 /// The core fills an RTCP packet up to the MTU less the 20 bytes that SRTCP adds, in words of four bytes, and panics if

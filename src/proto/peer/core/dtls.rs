@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::state::{ConnectionState, IceConnectionState};
+use super::super::values::{ConnectionState, IceConnectionState};
 
 /// The state of the handshake.
 #[derive(Debug)]

@@ -11,31 +11,33 @@
 mod access;
 mod build;
 mod candidates;
+mod channels;
+mod codecs;
 mod dtls;
 mod early;
+mod extensions;
+mod media;
+mod names;
+mod offer;
+mod rtcp;
 mod sdp;
+mod streams;
 mod stun;
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use str0m::change::SdpApi;
-use str0m::channel::{ChannelData, ChannelId};
-use str0m::crypto::CryptoProvider;
 use str0m::crypto::dtls::ProtocolVersion;
 use str0m::net::{Protocol as CoreProtocol, Receive};
-use str0m::{Event, IceConnectionState as CoreState, Rtc, RtcError};
+use str0m::{Event, IceConnectionState as CoreState, RtcError};
 
-use self::access::{CoreAccess, RtcMut};
+use self::access::CoreAccess;
 use self::dtls::Dtls;
 use self::early::Early;
-use super::config::Timing;
 use super::crypto::joined::{self, Joined};
-use super::crypto::{self, CryptoBackend, DtlsVersion};
+use super::crypto::{self, CryptoBackend, CryptoProvider, DtlsVersion};
 use super::ends::Ends;
-use super::error::PeerError;
-use super::state::{ConnectionState, IceConnectionState, PeerEvent};
+use super::values::{ConnectionState, IceConnectionState, PeerError, PeerEvent, Timing};
 use crate::proto::ice::IceCredentials;
 use crate::proto::net::{Protocol, Received};
 use crate::proto::sdp::Fingerprint;
@@ -43,9 +45,14 @@ use crate::proto::sdp::Fingerprint;
 pub(super) use self::access::replace_credentials;
 pub(super) use self::build::build;
 pub(super) use self::candidates::RemoteCandidate;
+pub(super) use self::channels::{CoreChannelId, CoreChannels, CoreMessage};
 #[cfg(any(test, feature = "testing"))]
 pub(super) use self::early::MAX_HELD;
-pub(super) use self::sdp::{NotApplied, PendingOffer};
+pub(super) use self::media::{CoreFrame, CorePacket, MediaEvent, SenderClock};
+pub(super) use self::names::{Mid, Rid};
+pub(super) use self::offer::{CoreOffers, NewLine, NewOffer, PendingOffer};
+pub(super) use self::sdp::NotApplied;
+pub(super) use self::streams::{CoreMedia, FrameToSend, PacketToSend, ReceiveStream, SendStream};
 pub(super) use self::stun::Check;
 
 /// The core's own limit of buffered bytes over all channels. Larger than the total that channels feed in practice; if
@@ -123,12 +130,11 @@ pub(super) enum CoreEvent {
     Ice(IceConnectionState),
     /// The DTLS handshake is complete, with this version.
     Connected(Option<DtlsVersion>),
-    ChannelOpen(ChannelId),
-    ChannelData(ChannelData),
-    ChannelClosed(ChannelId),
+    ChannelOpen(CoreChannelId),
+    ChannelMessage(CoreMessage),
+    ChannelClosed(CoreChannelId),
     RoundTrip(Option<Duration>),
-    /// All other events, mostly about media.
-    Media(Event),
+    Media(MediaEvent),
 }
 
 /// The budget of one drain.
@@ -167,14 +173,29 @@ impl Core {
         &self.provider
     }
 
-    /// Returns the core for a change, and its crypto provider.
-    pub fn with_provider(&mut self) -> (RtcMut<'_>, &CryptoProvider) {
-        (self.rtc.change(), &self.provider)
+    /// Borrows the data channels for a change.
+    pub fn channels(&mut self) -> CoreChannels<'_> {
+        CoreChannels(self.rtc.change())
     }
 
-    /// Borrows the core for a change.
-    pub fn change(&mut self) -> RtcMut<'_> {
-        self.rtc.change()
+    /// Borrows the media for a change.
+    pub fn media(&mut self) -> CoreMedia<'_> {
+        CoreMedia(self.rtc.change())
+    }
+
+    /// Borrows the media for a change, and the crypto provider.
+    pub fn media_and_provider(&mut self) -> (CoreMedia<'_>, &CryptoProvider) {
+        (CoreMedia(self.rtc.change()), &self.provider)
+    }
+
+    /// Borrows the core for an offer.
+    pub fn offers(&mut self) -> CoreOffers<'_> {
+        CoreOffers(self.rtc.change())
+    }
+
+    /// Starts the SCTP association from this side.
+    pub fn start_sctp(&mut self) {
+        self.rtc.change().direct_api().start_sctp(true);
     }
 
     pub fn counts(&self) -> CoreCounts {
@@ -194,12 +215,10 @@ impl Core {
     /// Sets the core's ICE credentials.
     pub fn set_local_credentials(&mut self, creds: &IceCredentials) {
         let creds = access::to_core(creds);
-        self.change().direct_api().set_local_ice_credentials(creds);
-    }
-
-    /// Requests an ICE restart in the next offer. Returns the credentials that the core will use in it.
-    pub fn restart_ice(api: &mut SdpApi<'_>) -> IceCredentials {
-        access::from_core(api.ice_restart(true))
+        self.rtc
+            .change()
+            .direct_api()
+            .set_local_ice_credentials(creds);
     }
 
     /// Returns `true` once the DTLS handshake is complete.
@@ -243,7 +262,7 @@ impl Core {
     /// Passes the time to the core.
     pub fn timeout(&mut self, now: Instant, events: &mut Vec<PeerEvent>) {
         self.clock.told = now;
-        let result = self.change().handle_input(str0m::Input::Timeout(now));
+        let result = self.rtc.change().handle_input(str0m::Input::Timeout(now));
         if let Err(e) = result {
             self.on_fault(&e, now, events);
         }
@@ -267,7 +286,7 @@ impl Core {
                 self.clock.told = now;
                 self.clock.is_dirty = true;
                 let input = str0m::Input::Receive(now, receive);
-                let result = self.change().handle_input(input);
+                let result = self.rtc.change().handle_input(input);
                 if let Err(e) = result {
                     self.on_fault(&e, now, events);
                 }
@@ -423,16 +442,20 @@ impl Core {
                 self.dtls.finish();
                 CoreEvent::Connected(self.negotiated_version())
             }
-            Event::ChannelOpen(id, _label) => CoreEvent::ChannelOpen(id),
-            Event::ChannelData(data) => CoreEvent::ChannelData(data),
-            Event::ChannelClose(id) => CoreEvent::ChannelClosed(id),
+            Event::ChannelOpen(id, _label) => CoreEvent::ChannelOpen(CoreChannelId(id)),
+            Event::ChannelData(data) => CoreEvent::ChannelMessage(CoreMessage {
+                channel: CoreChannelId(data.id),
+                is_binary: data.binary,
+                data: data.data,
+            }),
+            Event::ChannelClose(id) => CoreEvent::ChannelClosed(CoreChannelId(id)),
             Event::PeerStats(stats) => CoreEvent::RoundTrip(stats.rtt),
             // The core now sends its own close messages and is then unusable; see `Step::Dead`.
             Event::Closed => {
                 log::debug!("closed by the other side");
                 return None;
             }
-            media => CoreEvent::Media(media),
+            other => CoreEvent::Media(media::translate(other)?),
         })
     }
 
@@ -550,15 +573,6 @@ impl Core {
     pub fn clear(&mut self) {
         self.early.clear();
         self.clock.deadline = None;
-    }
-}
-
-/// Returns the core for media, which accesses str0m directly.
-impl Deref for Core {
-    type Target = Rtc;
-
-    fn deref(&self) -> &Rtc {
-        &self.rtc
     }
 }
 

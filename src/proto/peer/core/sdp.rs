@@ -6,11 +6,9 @@ use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::error::SdpError;
 use str0m::{Rtc, RtcError};
 
-use super::super::error::{PeerError, panic_text};
+use super::super::values::{PeerError, panic_text};
 use super::Core;
-
-/// The core's part of a local offer, which it needs back with the answer.
-pub(in super::super) use str0m::change::SdpPendingOffer as PendingOffer;
+use super::offer::PendingOffer;
 
 /// Reason why a description was not applied.
 pub(in super::super) enum NotApplied {

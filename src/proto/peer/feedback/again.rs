@@ -7,9 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use str0m::crypto::CryptoProvider;
-
-use super::super::crypto::Srtcp;
+use super::super::crypto::{CryptoProvider, Srtcp};
 use super::{Feedback, compound, is_rtcp};
 
 /// Maximum number of packets kept per peer, and for how long.

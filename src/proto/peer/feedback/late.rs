@@ -5,12 +5,9 @@
 
 use std::time::Instant;
 
-use str0m::Rtc;
-use str0m::crypto::CryptoProvider;
-use str0m::rtp::Ssrc;
-
-use super::super::crypto::Srtp;
-use super::super::tracks::{HeaderExtensions, Incoming};
+use super::super::core::{Core, CoreMedia, CorePacket};
+use super::super::crypto::{CryptoProvider, Srtp};
+use super::super::values::HeaderExtensions;
 use super::Feedback;
 
 /// Maximum number of RTX streams that are tracked.
@@ -63,14 +60,11 @@ impl Late {
 
 impl Feedback {
     /// Inspects a datagram before the core does: is it a retransmission while packets are missing?
-    pub fn retransmission_in(&mut self, datagram: &[u8], core: &Rtc) -> Option<Retransmission> {
+    pub fn retransmission_in(&mut self, datagram: &[u8], core: &Core) -> Option<Retransmission> {
         let [128..=191, second, a, b, ..] = datagram else {
             return None;
         };
-        let repairs = second & 127;
-        let mut params = core.codec_config().params().iter();
-        let main = params.find(|p| p.resend().is_some_and(|pt| *pt == repairs))?;
-        let payload_type = *main.pt();
+        let payload_type = core.type_repaired_by(second & 127)?;
         let ssrc = u32::from_be_bytes(*datagram.get(8..)?.first_chunk()?);
         let index = self.late.index(ssrc, u16::from_be_bytes([*a, *b]));
         self.losses.deadline()?;
@@ -83,13 +77,8 @@ impl Feedback {
     }
 
     /// Returns a retransmission that may be too late for the core, with the stream it belongs to.
-    pub fn repair_of(&self, found: Retransmission, core: &mut Rtc) -> Option<Repair> {
-        let mut api = core.direct_api();
-        let rtx = Some(Ssrc::from(found.ssrc));
-        let is_repaired = |main: &u32| {
-            let stream = api.stream_rx(&Ssrc::from(*main));
-            stream.is_some_and(|s| s.rtx() == rtx)
-        };
+    pub fn repair_of(&self, found: Retransmission, core: &mut CoreMedia<'_>) -> Option<Repair> {
+        let is_repaired = |main: &u32| core.rtx_of(*main) == Some(found.ssrc);
         let main = self.losses.streams().find(is_repaired)?;
         Some(Repair { main, found })
     }
@@ -101,7 +90,7 @@ impl Feedback {
         datagram: &[u8],
         provider: &CryptoProvider,
         now: Instant,
-    ) -> Option<Incoming<'static>> {
+    ) -> Option<CorePacket> {
         self.losses.deadline()?;
         if self.late.srtp.is_none() {
             self.late.srtp = self.keys.as_ref()?.receiving(provider);
@@ -116,7 +105,7 @@ impl Feedback {
         let number = u16::from_be_bytes(*number);
         let number = self.losses.missing(repair.main, number)?;
         let timestamp = datagram.get(4..)?.first_chunk()?;
-        Some(Incoming {
+        Some(CorePacket {
             ssrc: repair.main,
             number,
             payload_type: repair.found.payload_type,
@@ -124,7 +113,7 @@ impl Feedback {
             marker: datagram[1] & 0x80 != 0,
             extensions: HeaderExtensions::EMPTY,
             payload: payload.into(),
-            captured: &|_| None,
+            clock: None,
             received: now,
         })
     }

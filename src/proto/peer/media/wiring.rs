@@ -1,66 +1,72 @@
 //! Wiring of [`Tracks`](super::Tracks) and [`Feedback`](super::super::feedback::Feedback) to the core's events and to the
 //! other parts of the peer.
 
-use str0m::Event;
-use str0m::bwe::BweKind;
-use str0m::change::SdpPendingOffer;
-
+use super::super::core::{CorePacket, MediaEvent, PendingOffer};
 use super::super::ends::Ends;
 use super::super::feedback::{self, Feedback, Repair, is_rtcp};
-use super::super::state::{ConnectionState, PeerEvent};
-use super::super::tracks::{
-    BandwidthEstimate, Incoming, MediaMode, RemoteMedia, of_raw, ssrc_of, wake_inactive,
-};
+use super::super::tracks::{RemoteMedia, ssrc_of, wake_inactive};
+use super::super::values::{BandwidthEstimate, ConnectionState, MediaMode, PeerEvent};
 use super::Peer;
 
 impl Peer {
     /// Handles a media event of the core.
-    pub(in super::super) fn on_media_event(&mut self, event: Event) {
-        let now = self.now;
+    pub(in super::super) fn on_media_event(&mut self, event: MediaEvent) {
         match event {
-            Event::MediaData(data) => self.media(|tracks, ctx| tracks.on_media_data(data, ctx)),
-            Event::RtpPacket(packet) => {
-                let followed = self.media(|tracks, ctx| tracks.on_rtp_packet(packet, ctx));
-                self.packet_came(followed);
+            MediaEvent::Frame(frame) => self.media(|tracks, ctx| tracks.on_piece(frame, ctx)),
+            MediaEvent::Packet(packet) => self.on_packet(packet),
+            MediaEvent::Bandwidth {
+                bits_per_second,
+                can_probe,
+            } => {
+                self.stats.available_outgoing_bitrate = Some(bits_per_second);
+                self.on_bandwidth(BandwidthEstimate::TransportCc {
+                    bits_per_second,
+                    can_probe,
+                });
             }
-            Event::EgressBitrateEstimate(kind) => self.on_bandwidth(&kind),
-            Event::MediaEgressStats(stats) => self.tracks.on_sent_stats(&stats, now),
-            Event::MediaIngressStats(stats) => self.tracks.on_received_stats(&stats),
-            Event::RawPacket(raw) => {
-                let rtcp = of_raw(&raw).map(PeerEvent::Rtcp);
-                self.out.events.extend(rtcp);
+            MediaEvent::Remb {
+                mid,
+                bits_per_second,
+            } => {
+                if let Some(transceiver) = self.tracks.id_of(mid) {
+                    self.on_bandwidth(BandwidthEstimate::Remb {
+                        transceiver,
+                        bits_per_second,
+                    });
+                }
             }
-            Event::KeyframeRequest(request) => {
-                self.media(|tracks, ctx| tracks.on_keyframe_request(&request, ctx));
+            MediaEvent::Sent { mid, stats, jitter } => {
+                self.tracks.on_sent_stats(mid, stats, jitter, self.now);
             }
-            Event::SenderFeedback(report) => {
-                self.media(|tracks, ctx| tracks.on_sender_report(&report, ctx));
+            MediaEvent::Received { mid, stats, jitter } => {
+                self.tracks.on_received_stats(mid, stats, jitter);
             }
-            Event::StreamPaused(p) => {
-                self.media(|tracks, ctx| tracks.on_stream_paused(p.mid, p.rid, p.paused, ctx));
+            MediaEvent::Rtcp(rtcp) => self.out.events.push(PeerEvent::Rtcp(rtcp)),
+            MediaEvent::KeyframeRequest { mid, rid, kind } => {
+                self.media(|tracks, ctx| tracks.on_keyframe_request(mid, rid, kind, ctx));
             }
-            other => log::trace!("unused event of the core: {other:?}"),
+            MediaEvent::SenderReport {
+                mid,
+                rid,
+                clock,
+                packets,
+                bytes,
+            } => {
+                let counts = (packets, bytes);
+                self.media(|tracks, ctx| tracks.on_sender_report(mid, rid, clock, counts, ctx));
+            }
+            MediaEvent::Paused {
+                mid,
+                rid,
+                is_paused,
+            } => {
+                self.media(|tracks, ctx| tracks.on_stream_paused(mid, rid, is_paused, ctx));
+            }
         }
     }
 
-    fn on_bandwidth(&mut self, kind: &BweKind) {
-        let Some(estimate) = self.tracks.estimate(kind) else {
-            return;
-        };
-        if let BandwidthEstimate::TransportCc {
-            bits_per_second, ..
-        } = estimate
-        {
-            self.stats.available_outgoing_bitrate = Some(bits_per_second);
-        }
+    fn on_bandwidth(&mut self, estimate: BandwidthEstimate) {
         self.out.event(PeerEvent::BandwidthEstimate(estimate));
-    }
-
-    /// Tracks the losses of a received packet, given by its SSRC and number.
-    fn packet_came(&mut self, packet: Option<(u32, u64)>) {
-        if let Some((ssrc, number)) = packet {
-            self.feedback.packet_came(ssrc, number, self.now);
-        }
     }
 
     /// Reports which tracks can be written to, and which no longer can.
@@ -76,8 +82,8 @@ impl Peer {
     /// See [`Tracks::without_offered`](super::Tracks::without_offered).
     pub(in super::super) fn without_offered_media(
         &mut self,
-        pending: SdpPendingOffer,
-    ) -> Option<SdpPendingOffer> {
+        pending: PendingOffer,
+    ) -> Option<PendingOffer> {
         self.media(|tracks, context| tracks.without_offered(pending, context))
     }
 
@@ -88,12 +94,12 @@ impl Peer {
 
     /// Declares SSRCs in our offer for sending on remote m-lines.
     pub(in super::super) fn declare_senders(&mut self) {
-        self.tracks.declare_senders(&mut self.core.change());
+        self.tracks.declare_senders(&mut self.core.media());
     }
 
     /// Re-enables sending on a local m-line that has been inactive, which the core would refuse.
     pub(in super::super) fn wake_inactive(&mut self, media: &[RemoteMedia]) {
-        wake_inactive(&mut self.core.change(), media);
+        wake_inactive(&mut self.core.media(), media);
     }
 
     /// Updates the transceivers after the core has applied a remote offer.
@@ -109,7 +115,8 @@ impl Peer {
     }
 
     fn keep_for_those_without_rtx(&mut self) {
-        let types = self.tracks.types_without_rtx(&self.core);
+        let types = self.core.types_without_rtx();
+        let types = self.tracks.agreed_video_types(types);
         self.feedback.set_types_without_rtx(types);
     }
 
@@ -136,9 +143,9 @@ impl Peer {
         body: impl FnOnce(&mut Feedback, &mut feedback::Context<'_>) -> R,
     ) -> R {
         let tracks = &self.tracks;
-        let (mut core, provider) = self.core.with_provider();
+        let (core, provider) = self.core.media_and_provider();
         let mut context = feedback::Context {
-            core: &mut core,
+            core,
             provider,
             line: &|mid| tracks.id_of(mid),
         };
@@ -188,12 +195,12 @@ impl Peer {
     pub(in super::super) fn place_stream(&mut self, datagram: &[u8]) -> Option<u32> {
         self.tracks
             .unplaced(datagram)?
-            .place(&mut self.core.change())
+            .place(&mut self.core.media())
     }
 
     /// Handles that the core has seen the first packet of a stream.
     pub(in super::super) fn confirm_stream(&mut self, ssrc: u32) {
-        self.tracks.confirm_stream(ssrc, &mut self.core.change());
+        self.tracks.confirm_stream(ssrc, &mut self.core.media());
     }
 
     /// Inspects a datagram before the core does, for a retransmission that may be too late for it.
@@ -202,7 +209,7 @@ impl Peer {
             return None;
         }
         let found = self.feedback.retransmission_in(datagram, &self.core)?;
-        self.feedback.repair_of(found, &mut self.core.change())
+        self.feedback.repair_of(found, &mut self.core.media())
     }
 
     /// Called after the core was given the datagram. If the packet is still missing, the core has dropped it.
@@ -215,8 +222,10 @@ impl Peer {
         }
     }
 
-    fn on_packet(&mut self, packet: Incoming<'_>) {
+    fn on_packet(&mut self, packet: CorePacket) {
         let followed = self.media(|tracks, context| tracks.on_packet(packet, context));
-        self.packet_came(followed);
+        if let Some((ssrc, number)) = followed {
+            self.feedback.packet_came(ssrc, number, self.now);
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Obtaining an answer from the core, and rewriting it in the form of its offer.
 
 use super::super::core::{Core, replace_credentials};
-use super::super::error::PeerError;
 use super::super::session::Description;
 use super::super::tracks::remote_media;
+use super::super::values::PeerError;
 use super::Peer;
 use crate::proto::sdp::{self, MediaLine, Sdp, SdpError, Strictness};
 
@@ -29,14 +29,14 @@ impl Peer {
         self.negotiated(offer);
         self.keep_additions();
         if let Some(earlier) = self.session.kept_additions() {
-            let mut rtc = self.core.change();
-            let mut api = rtc.sdp_api();
-            api.merge(earlier);
+            let mut core = self.core.offers();
+            let mut additions = core.begin();
+            additions.merge(earlier);
             // Once there are data channels, no announcement is needed. Other needs are evaluated anew.
-            if let Some((_, core)) = api.apply()
+            if let Some((_, pending)) = additions.apply()
                 && !offer.has_application()
             {
-                self.session.keep_additions(Some(core));
+                self.session.keep_additions(Some(pending));
             }
         }
         self.after_negotiation(offer);

@@ -1,8 +1,8 @@
 //! Obtaining an offer from the core.
 
-use super::super::core::{Core, PendingOffer, replace_credentials};
-use super::super::error::PeerError;
+use super::super::core::{PendingOffer, replace_credentials};
 use super::super::session::{Offer, own_attribute};
+use super::super::values::PeerError;
 use super::Peer;
 use crate::proto::ice::IceCredentials;
 use crate::proto::sdp::offer_as_negotiated;
@@ -16,30 +16,30 @@ impl Peer {
         self.declare_senders();
         // Without a current description there is nothing to restart.
         let restart = self.session.restarts();
-        let mut rtc = self.core.change();
-        let mut api = rtc.sdp_api();
+        let mut core = self.core.offers();
+        let mut offer = core.begin();
         if !self.session.has_application()
             && !self.session.application_offered()
             && let Some((stream, config)) = self.channels.announcer()
         {
             self.session.note_application_offered();
             adds = true;
-            let core = api.add_channel_with_config(config);
-            self.channels.bind_announcer(stream, core);
+            let announcer = offer.add_channel(&config);
+            self.channels.bind_announcer(stream, announcer);
         }
-        adds |= self.tracks.add_to_offer(&mut api);
+        adds |= self.tracks.add_to_offer(&mut offer);
         if restart {
-            api.ice_restart(true);
+            offer.restart_ice();
         }
         if let Some(earlier) = earlier {
-            api.merge(earlier);
+            offer.merge(earlier);
         }
-        let applied = api.apply();
-        drop(rtc);
-        let Some((offer, core)) = applied else {
+        let applied = offer.apply();
+        drop(core);
+        let Some((text, pending)) = applied else {
             return self.unchanged_offer();
         };
-        let mut sdp = self.tracks.write_local(offer.to_sdp_string(), true);
+        let mut sdp = self.tracks.write_local(text, true);
         let made = own_credentials(&sdp);
         let mut creds = self.path.credentials().local().clone();
         if made != creds {
@@ -49,7 +49,7 @@ impl Peer {
         let sdp = offer_as_negotiated(&sdp, self.session.lines());
         Ok(Offer {
             sdp,
-            core,
+            core: pending,
             adds,
             creds,
         })
@@ -73,21 +73,17 @@ impl Peer {
                 "nothing to offer: create a data channel or add a track first".into(),
             ));
         }
-        let mut rtc = self.core.change();
-        let mut api = rtc.sdp_api();
-        let made = Core::restart_ice(&mut api);
-        let Some((offer, core)) = api.apply() else {
+        let mut core = self.core.offers();
+        let mut offer = core.begin();
+        let made = offer.restart_ice();
+        let Some((text, pending)) = offer.apply() else {
             return Err(PeerError::Core("the core made no offer".into()));
         };
-        let sdp = replace_credentials(
-            &offer.to_sdp_string(),
-            &made,
-            self.path.credentials().local(),
-        );
+        let sdp = replace_credentials(&text, &made, self.path.credentials().local());
         let sdp = self.tracks.write_local(sdp, true);
         Ok(Offer {
             sdp: offer_as_negotiated(&sdp, self.session.lines()),
-            core,
+            core: pending,
             adds: false,
             creds: self.path.credentials().local().clone(),
         })

@@ -15,9 +15,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::config::Timing;
 use super::super::ends::Ends;
-use super::super::state::IceConnectionState;
+use super::super::values::IceConnectionState;
+use super::super::values::Timing;
 
 /// The ICE connection state, derived from the core's state and from received packets.
 #[derive(Debug)]

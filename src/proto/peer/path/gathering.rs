@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Instant;
 
-use super::super::config::PeerConfig;
 use super::super::contract::Output;
-use super::super::error::PeerError;
 use super::super::outbox::Outbox;
-use super::super::state::{IceGatheringState, PeerEvent};
+use super::super::values::PeerConfig;
+use super::super::values::PeerError;
+use super::super::values::{IceGatheringState, PeerEvent};
 use super::names::Names;
 use crate::proto::ice::candidate::{CandidateAddress, CandidateType};
 use crate::proto::ice::rank::{foundation, tcp_priority};

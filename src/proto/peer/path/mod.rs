@@ -23,12 +23,12 @@ mod streams;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::config::PeerConfig;
 use super::contract::{Output, Route};
 use super::ends::Ends;
-use super::error::PeerError;
 use super::outbox::Outbox;
-use super::state::{IceConnectionState, PeerEvent};
+use super::values::PeerConfig;
+use super::values::PeerError;
+use super::values::{IceConnectionState, PeerEvent};
 use crate::proto::ice::{IceCredentials, ServerTransport};
 use crate::proto::net::{NetworkChange, Protocol, Received, SocketId, SocketReply, Transmit};
 

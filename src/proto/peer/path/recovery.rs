@@ -16,7 +16,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::state::IceConnectionState as Ice;
+use super::super::values::IceConnectionState as Ice;
 
 /// State of ICE restarts caused by silence.
 #[derive(Debug, Default)]

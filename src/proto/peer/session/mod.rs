@@ -19,9 +19,9 @@ mod candidates;
 mod description;
 mod signaling;
 
-use super::config::{Limits, Politeness};
-use super::error::PeerError;
-use super::state::{PeerEvent, SignalingState};
+use super::values::PeerError;
+use super::values::{Limits, Politeness};
+use super::values::{PeerEvent, SignalingState};
 use crate::proto::ice::IceCredentials;
 use crate::proto::sdp::{Fingerprint, MediaLine};
 use crate::proto::signal::{SdpType, SessionDescription};

@@ -1,6 +1,6 @@
 //! The signaling state, with the data of each state.
 
-use super::super::state::SignalingState;
+use super::super::values::SignalingState;
 use super::description::Description;
 use crate::proto::ice::IceCredentials;
 use crate::proto::signal::SessionDescription;

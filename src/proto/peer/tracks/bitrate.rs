@@ -1,53 +1,7 @@
-//! Bandwidth: estimates of what the path carries, and the bitrate that is wanted.
+//! Bitrates that remote peers are asked for.
 
-use str0m::Rtc;
-use str0m::bwe::{Bitrate, BweKind};
-
-use super::super::error::PeerError;
 use super::packet::stream_rx;
-use super::{Tracks, TransceiverId};
-
-/// Bandwidth available for sending, in bits per second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BandwidthEstimate {
-    /// Estimate for everything sent to this peer, computed here from the arrival times that the remote peer reports
-    /// (transport-wide congestion control). Reported if
-    /// [`PeerConfig::bandwidth_estimation`](super::super::PeerConfig::bandwidth_estimation) is set.
-    TransportCc {
-        /// The estimate.
-        bits_per_second: u64,
-        /// `true` if probing, which briefly sends more than is needed, could find more.
-        can_probe: bool,
-    },
-    /// Maximum bitrate requested by the remote peer (REMB), for a track or for all.
-    Remb {
-        /// The track it was reported for.
-        transceiver: TransceiverId,
-        /// The requested maximum.
-        bits_per_second: u64,
-    },
-}
-
-impl BandwidthEstimate {
-    /// Returns the bitrate, in bits per second.
-    pub fn bits_per_second(&self) -> u64 {
-        match self {
-            Self::TransportCc {
-                bits_per_second, ..
-            }
-            | Self::Remb {
-                bits_per_second, ..
-            } => *bits_per_second,
-        }
-    }
-}
-
-/// Sets the bitrate up to which the core probes.
-pub(in super::super) fn set_desired(core: &mut Rtc, bits_per_second: u64) {
-    let bitrate = Bitrate::bps(bits_per_second);
-    core.bwe().set_desired_bitrate(bitrate);
-}
+use super::{CoreMedia, PeerError, Tracks, TransceiverId};
 
 impl Tracks {
     /// Requests that the remote peer sends no more than this on a received track.
@@ -56,28 +10,11 @@ impl Tracks {
         id: TransceiverId,
         rid: Option<&str>,
         bits_per_second: u64,
-        core: &mut Rtc,
+        core: &mut CoreMedia<'_>,
     ) -> Result<(), PeerError> {
         let mid = self.mid_of(id)?;
-        let bitrate = Bitrate::bps(bits_per_second);
-        stream_rx(core, mid, rid, |stream| stream.request_remb(bitrate))
-    }
-
-    /// Converts an estimate of the core; `None` for kinds and m-lines that are unknown.
-    pub fn estimate(&self, core: &BweKind) -> Option<BandwidthEstimate> {
-        Some(match core {
-            BweKind::Twcc {
-                estimate,
-                can_probe,
-            } => BandwidthEstimate::TransportCc {
-                bits_per_second: estimate.as_u64(),
-                can_probe: *can_probe,
-            },
-            BweKind::Remb { estimate, mid } => BandwidthEstimate::Remb {
-                transceiver: self.id_of(*mid)?,
-                bits_per_second: estimate.as_u64(),
-            },
-            _ => return None,
+        stream_rx(core, mid, rid, |stream| {
+            stream.request_bitrate(bits_per_second);
         })
     }
 }

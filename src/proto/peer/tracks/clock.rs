@@ -2,23 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use str0m::media::{Frequency, MediaTime};
-use str0m::rtp::rtcp::SenderInfo;
-
-/// A media time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FrameTime {
-    /// A duration from an arbitrary origin.
-    Media(Duration),
-    /// Ticks of the codec's RTP clock, extended beyond 32 bits.
-    Ticks(u64),
-}
-
-impl From<Duration> for FrameTime {
-    fn from(time: Duration) -> Self {
-        Self::Media(time)
-    }
-}
+use super::super::core::SenderClock;
+use super::super::values::FrameTime;
 
 /// Media time of outgoing media. A new source continues the time of the previous one.
 #[derive(Debug, Default)]
@@ -62,21 +47,14 @@ impl Clock {
 }
 
 /// Returns the sender's wall clock at this timestamp (RFC 3550 §6.4.1).
-pub(super) fn captured_at(report: &SenderInfo, timestamp: u32, rate: u32) -> Option<SystemTime> {
-    let ahead = timestamp
-        .wrapping_sub(report.rtp_time.numer() as u32)
-        .cast_signed();
+pub(super) fn captured_at(clock: SenderClock, timestamp: u32, rate: u32) -> Option<SystemTime> {
+    let ahead = timestamp.wrapping_sub(clock.rtp_timestamp).cast_signed();
     let distance = duration_of(ahead.unsigned_abs().into(), rate);
     if ahead < 0 {
-        report.ntp_time.checked_sub(distance)
+        clock.wallclock.checked_sub(distance)
     } else {
-        report.ntp_time.checked_add(distance)
+        clock.wallclock.checked_add(distance)
     }
-}
-
-/// Converts one of the core's times to ticks of a clock.
-pub(super) fn ticks_at(time: MediaTime, rate: u32) -> u64 {
-    Frequency::new(rate).map_or(0, |frequency| time.rebase(frequency).numer())
 }
 
 /// Converts ticks of a clock to a time.

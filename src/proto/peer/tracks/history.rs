@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use str0m::rtp::StreamTx;
+use super::super::core::SendStream;
 
 /// Maximum age of a kept packet. aiortc repeats a request only when it misses another packet, which takes a second and
 /// more, and shows nothing until it has the missing one: with 1 s here, nearly every second run of 8 s at 5 % loss
@@ -74,8 +74,8 @@ impl Default for History {
 
 impl History {
     /// Tells the core how many packets to keep until more is known.
-    pub fn begin(stream: &mut StreamTx) {
-        stream.set_rtx_cache(UNKNOWN, MAX_AGE, Some(SHARE));
+    pub fn begin(stream: &mut SendStream<'_>) {
+        stream.keep(UNKNOWN, MAX_AGE, SHARE);
     }
 
     /// Called before a packet of the frame with this timestamp is written.
@@ -84,7 +84,7 @@ impl History {
         timestamp: u32,
         now: Instant,
         round_trip: Option<Duration>,
-        stream: &mut StreamTx,
+        stream: &mut SendStream<'_>,
     ) {
         if self.picture.0 == timestamp {
             self.picture.1 += 1;
@@ -103,7 +103,7 @@ impl History {
         bytes: usize,
         now: Instant,
         round_trip: Option<Duration>,
-        stream: &mut StreamTx,
+        stream: &mut SendStream<'_>,
     ) {
         let packets = bytes / PACKET + 1;
         self.largest = self.largest.max(packets);
@@ -130,11 +130,11 @@ impl History {
         self.window.get_or_insert((now, 0)).1 += packets;
     }
 
-    fn adapt(&mut self, now: Instant, round_trip: Option<Duration>, stream: &mut StreamTx) {
-        self.repair = stream.rtx().map(|ssrc| *ssrc);
+    fn adapt(&mut self, now: Instant, round_trip: Option<Duration>, stream: &mut SendStream<'_>) {
+        self.repair = stream.rtx();
         if let Some(kept) = self.wanted(now, round_trip) {
             self.kept = kept;
-            stream.set_rtx_cache(kept, MAX_AGE, Some(SHARE));
+            stream.keep(kept, MAX_AGE, SHARE);
         }
     }
 

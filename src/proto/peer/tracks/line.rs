@@ -1,8 +1,7 @@
 //! The negotiated part of a transceiver: its m-line, wanted and negotiated direction and codecs (RFC 8829 §5.2, §5.3,
 //! §5.10).
 
-use super::convert::Mid;
-use super::{Codec, CodecParameters, Direction, TransceiverConfig};
+use super::{Codec, CodecParameters, Direction, Mid, TransceiverConfig};
 
 /// Result of the last negotiation of an m-line.
 #[derive(Debug, Clone, Copy)]

@@ -3,16 +3,13 @@
 //! Nothing is applied to the core before an answer: an offer that is rolled back or never answered leaves the
 //! transceivers as they were, without m-lines (RFC 8829 §5.7).
 
-use str0m::Rtc;
-use str0m::change::{SdpApi, SdpPendingOffer};
-use str0m::media::{Mid, Simulcast, SimulcastLayer};
-
-use super::super::error::PeerError;
-use super::super::state::PeerEvent;
-use super::codec::CodecParameters;
+use super::super::core::{NewLine, NewOffer, PendingOffer};
 use super::history::History;
 use super::sdp::{self, LocalMedia, RemoteMedia};
-use super::{Context, Direction, Limits, Tracks, Transceiver, TransceiverConfig, unannounced};
+use super::{
+    Context, CoreMedia, Direction, Limits, MediaKind, Mid, PeerError, PeerEvent, Tracks,
+    Transceiver, TransceiverConfig, unannounced,
+};
 #[cfg(any(test, feature = "testing"))]
 use super::{MAX_LAYERS, unannounced::MAX_STREAMS};
 
@@ -23,21 +20,20 @@ impl Tracks {
     }
 
     /// Adds an m-line to the offer for each transceiver without one. Returns `true` if there was any.
-    pub fn add_to_offer(&mut self, api: &mut SdpApi<'_>) -> bool {
+    pub fn add_to_offer(&mut self, new: &mut NewOffer<'_>) -> bool {
         let mut adds = false;
         for t in self.list.iter_mut().filter(|t| !t.line.is_stopping()) {
-            let layers = |rids: &[String]| rids.iter().map(|r| SimulcastLayer::new(r)).collect();
-            let (kind, sender, receiver) = (t.kind().to_core(), &t.sender, &t.receiver);
+            let (kind, sender, receiver) = (t.kind(), &t.sender, &t.receiver);
             adds |= t.line.offer(|direction| {
-                let (send, recv) = (sender.rids(), receiver.rids());
-                let is_layered = !send.is_empty() || !recv.is_empty();
-                let simulcast = is_layered.then(|| Simulcast {
-                    send: layers(send),
-                    recv: layers(recv),
-                });
-                let (stream, track) = sender.ids();
-                let ids = (Some(stream.to_owned()), Some(track.to_owned()));
-                api.add_media(kind, direction.to_core(), ids.0, ids.1, simulcast)
+                let (stream_id, track_id) = sender.ids();
+                new.add_line(NewLine {
+                    kind,
+                    direction,
+                    stream_id,
+                    track_id,
+                    send_rids: sender.rids(),
+                    recv_rids: receiver.rids(),
+                })
             });
         }
         adds
@@ -155,10 +151,10 @@ impl Tracks {
     }
 
     /// Ends our pending offer; returns the m-lines that it would have added.
-    fn take_offered(&mut self) -> Vec<(Mid, str0m::media::MediaKind)> {
+    fn take_offered(&mut self) -> Vec<(Mid, MediaKind)> {
         let mut taken = Vec::new();
         for t in &mut self.list {
-            let kind = t.kind().to_core();
+            let kind = t.kind();
             taken.extend(t.line.take_offer().map(|mid| (mid, kind)));
         }
         taken
@@ -191,27 +187,17 @@ impl Tracks {
         ]
     }
 
-    /// Resets an unanswered offer: its transceivers have no m-lines again. The core drops an addition only if the
-    /// m-line exists, so for a moment it does.
+    /// Resets an unanswered offer: its transceivers have no m-lines again.
     pub fn without_offered(
         &mut self,
-        pending: SdpPendingOffer,
+        pending: PendingOffer,
         context: &mut Context<'_>,
-    ) -> Option<SdpPendingOffer> {
-        let core = &mut *context.core;
+    ) -> Option<PendingOffer> {
         let media = self.take_offered();
         if media.is_empty() {
             return Some(pending);
         }
-        for (mid, kind) in &media {
-            core.direct_api().declare_media(*mid, *kind);
-        }
-        let mut api = core.sdp_api();
-        api.merge(pending);
-        let rest = api.apply().map(|(_, pending)| pending);
-        for (mid, _) in &media {
-            core.direct_api().remove_media(*mid);
-        }
+        let rest = context.core.without_lines(pending, &media);
         self.drop_unheard_of(context.events);
         rest
     }
@@ -223,24 +209,14 @@ impl Tracks {
     }
 
     /// Declares SSRCs in our offer for sending on remote m-lines.
-    pub fn declare_senders(&self, core: &mut Rtc) {
+    pub fn declare_senders(&self, core: &mut CoreMedia<'_>) {
         for t in &self.list {
             let is_sending = t.line.direction().is_sending() && !t.line.is_stopping();
             let Some(mid) = t.line.mid().filter(|_| is_sending) else {
                 continue;
             };
-            let mut api = core.direct_api();
-            if t.sender.is_layered() || api.stream_tx_by_mid(mid, None).is_some() {
-                continue;
-            }
-            let ssrc = api.new_ssrc();
-            let rtx = t
-                .is_video()
-                .then(|| std::iter::repeat_with(|| api.new_ssrc()).find(|r| *r != ssrc));
-            let is_negotiated = core.media(mid).is_some();
-            if is_negotiated {
-                core.direct_api()
-                    .declare_stream_tx(ssrc, rtx.flatten(), mid, None);
+            if !t.sender.is_layered() {
+                core.declare_sender(mid, t.is_video());
             }
         }
     }
@@ -261,7 +237,7 @@ impl Tracks {
             if let Some(mid) = t.line.offer_answered()
                 && t.line.is_stopping()
             {
-                context.core.sdp_api().stop_media(mid);
+                context.core.stop(mid);
             }
             let mid = t.line.mid();
             let mut answered = media.iter();
@@ -282,74 +258,63 @@ impl Tracks {
         };
         self.unannounced.update(media, sends_layers);
         for m in media {
-            self.narrow_direction(&m.mid, context.core);
+            self.narrow_direction(&m.mid, &mut context.core);
             self.line_negotiated(m, context);
         }
         self.drop_stopped(context.events);
-        self.tune_retransmission(context.core);
-        self.ask_for_the_lost(context.core);
+        self.tune_retransmission(&mut context.core);
+        self.ask_for_the_lost(&mut context.core);
         self.update_bound(context);
         self.update_receiving(context);
     }
 
     /// Disables retransmission for audio.
-    fn tune_retransmission(&mut self, core: &mut Rtc) {
+    fn tune_retransmission(&mut self, core: &mut CoreMedia<'_>) {
         for t in self.list.iter_mut().filter(|t| t.is_video()) {
             let Some(mid) = t.line.mid() else {
                 continue;
             };
             t.sender.tune(|rid| {
-                let mut api = core.direct_api();
-                let stream = api.stream_tx_by_mid(mid, rid);
-                stream.map(History::begin).is_some()
+                let begun = core.sender(mid, rid, |stream| History::begin(stream));
+                begun.is_some()
             });
         }
     }
 
     /// Enables requests for lost packets without RTX: the core makes them only if retransmissions are in a separate
     /// stream (RFC 4588), but some peers, such as pion 3, retransmit in the same one (RFC 4585 §6.2.1).
-    fn ask_for_the_lost(&mut self, core: &mut Rtc) {
+    fn ask_for_the_lost(&mut self, core: &mut CoreMedia<'_>) {
         for t in self.list.iter().filter(|t| !t.line.is_stopping()) {
             let Some(mid) = t.line.mid() else {
                 continue;
             };
-            let mut params = core.codec_config().params().iter();
-            if !params.any(|p| t.line.codec_of(*p.pt()).is_some() && p.fb_nack()) {
-                continue;
-            }
-            if let Some(stream) = core.direct_api().stream_rx_by_mid(mid, None) {
-                stream.suppress_nack(false);
+            let is_repairable = (core.repairable_types()).any(|pt| t.line.codec_of(pt).is_some());
+            if is_repairable {
+                core.receiver(mid, None, |stream| stream.request_lost());
             }
         }
     }
 
-    /// Returns the video payload types without RTX, whose packets the core does not retransmit.
-    pub fn types_without_rtx(&self, core: &Rtc) -> Vec<u8> {
+    /// Returns those of the payload types that are negotiated for video.
+    pub fn agreed_video_types(&self, types: impl Iterator<Item = u8>) -> Vec<u8> {
         let videos = self.list.iter();
         let videos = videos.filter(|t| t.is_video() && !t.line.is_stopping());
         let agreed: Vec<u8> = videos
             .flat_map(|t| t.line.codecs().iter().map(|c| c.payload_type))
             .collect();
-        let params = core.codec_config().params().iter();
-        let types = params
-            .filter(|p| p.resend().is_none() && p.fb_nack())
-            .map(|p| *p.pt())
-            .filter(|pt| agreed.contains(pt));
-        types.collect()
+        types.filter(|pt| agreed.contains(pt)).collect()
     }
 
     /// Restricts the negotiated direction: the core takes the remote one, but we may want less.
-    fn narrow_direction(&mut self, mid: &str, core: &mut Rtc) {
+    fn narrow_direction(&mut self, mid: &str, core: &mut CoreMedia<'_>) {
         let Some(t) = self.by_mid(mid).filter(|t| !t.line.is_stopping()) else {
             return;
         };
         let (Some(mid), Some(current)) = (t.line.mid(), t.line.current()) else {
             return;
         };
-        let is_there = core.media(mid).is_some_and(|c| !c.disabled());
-        if is_there {
-            // Without `apply` this changes the current state, and offers nothing.
-            core.sdp_api().set_direction(mid, current.to_core());
+        if core.is_enabled(mid) {
+            core.set_direction(mid, current);
         }
     }
 
@@ -361,8 +326,8 @@ impl Tracks {
         let Some(mid) = t.line.mid() else {
             return;
         };
-        if context.core.media(mid).is_some_and(|c| !c.disabled()) {
-            t.line.set_codecs(negotiated_codecs(mid, context.core));
+        if context.core.is_enabled(mid) {
+            t.line.set_codecs(context.core.codecs(mid));
             t.receiver.set_names(m);
             return;
         }
@@ -432,31 +397,9 @@ impl Tracks {
     }
 }
 
-/// Returns the negotiated codecs in the remote peer's order of preference.
-fn negotiated_codecs(mid: Mid, core: &Rtc) -> Vec<CodecParameters> {
-    let Some(media) = core.media(mid) else {
-        return Vec::new();
-    };
-    let order = media.remote_pts();
-    let known = core.codec_config().params().iter();
-    let mut all: Vec<CodecParameters> = known
-        .filter(|p| order.contains(&p.pt()))
-        .filter_map(CodecParameters::from_core)
-        .collect();
-    all.sort_by_key(|c| order.iter().position(|pt| **pt == c.payload_type));
-    all
-}
-
 /// Re-enables sending on a local m-line that has been inactive, which the core would refuse.
-pub(in super::super) fn wake_inactive(core: &mut Rtc, media: &[RemoteMedia]) {
+pub(in super::super) fn wake_inactive(core: &mut CoreMedia<'_>, media: &[RemoteMedia]) {
     for m in media.iter().filter(|m| m.direction.is_receiving()) {
-        let mid = Mid::from(m.mid.as_str());
-        let is_inactive = core
-            .media(mid)
-            .is_some_and(|c| !c.stopped() && c.direction() == Direction::Inactive.to_core());
-        if is_inactive {
-            let direction = Direction::RecvOnly.to_core();
-            core.sdp_api().set_direction(mid, direction);
-        }
+        core.wake_inactive(Mid::from(m.mid.as_str()));
     }
 }

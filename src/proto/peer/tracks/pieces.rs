@@ -7,9 +7,7 @@
 
 use std::sync::Arc;
 
-use str0m::format::CodecExtra;
-use str0m::media::{MediaData, MediaTime, Rid};
-
+use super::super::core::{CoreFrame, Rid};
 use crate::proto::media::annexb;
 
 /// Maximum size of a frame, in bytes; beyond it the frame is released as it is.
@@ -19,8 +17,9 @@ const MAX_PICTURE: usize = 8 << 20;
 #[derive(Debug)]
 pub(super) struct Pieces {
     pub rid: Option<Rid>,
-    held: Option<MediaData>,
-    last: Option<MediaTime>,
+    held: Option<CoreFrame>,
+    /// Time of the last frame.
+    last: Option<u64>,
     has_slices: bool,
 }
 
@@ -35,12 +34,12 @@ impl Pieces {
     }
 
     /// Adds a piece, and appends the frames that are complete, at most two.
-    pub fn join(&mut self, piece: MediaData, out: &mut Vec<MediaData>) {
-        self.has_slices |= self.last == Some(piece.time);
-        let time = piece.time;
+    pub fn join(&mut self, piece: CoreFrame, out: &mut Vec<CoreFrame>) {
+        self.has_slices |= self.last == Some(piece.ticks);
+        let time = piece.ticks;
         let joined = match self.held.take() {
             // Parameter sets whose slice was lost serve the next one.
-            Some(held) if held.time == time || !has_slice(&held.data) => {
+            Some(held) if held.ticks == time || !has_slice(&held.data) => {
                 self.has_slices |= has_slice(&held.data) && has_slice(&piece.data);
                 append(held, piece)
             }
@@ -60,17 +59,13 @@ impl Pieces {
     }
 }
 
-fn append(mut held: MediaData, piece: MediaData) -> MediaData {
+fn append(mut held: CoreFrame, piece: CoreFrame) -> CoreFrame {
     held.data = Arc::from([&held.data[..], &piece.data[..]].concat());
-    held.contiguous &= piece.contiguous;
-    held.seq_range = *held.seq_range.start()..=*piece.seq_range.end();
-    held.time = piece.time;
-    held.last_sender_info = piece.last_sender_info;
-    if let (CodecExtra::H265(held), CodecExtra::H265(piece)) =
-        (&mut held.codec_extra, piece.codec_extra)
-    {
-        held.is_keyframe |= piece.is_keyframe;
-    }
+    held.is_contiguous &= piece.is_contiguous;
+    held.is_keyframe |= piece.is_keyframe;
+    held.numbers.1 = piece.numbers.1;
+    held.ticks = piece.ticks;
+    held.clock = piece.clock;
     held
 }
 
@@ -82,34 +77,25 @@ fn has_slice(data: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::media::Codec;
     use std::time::Instant;
-    use str0m::format::{Codec, CodecSpec, FormatParams, PayloadParams};
-    use str0m::media::Frequency;
 
-    fn piece(time: u64, size: usize) -> MediaData {
-        let spec = CodecSpec {
-            codec: Codec::H265,
-            clock_rate: Frequency::NINETY_KHZ,
-            channels: None,
-            format: FormatParams::default(),
-        };
+    fn piece(ticks: u64, size: usize) -> CoreFrame {
         let mut data = vec![0; size];
         // A NAL unit of type 1: a slice.
         data[..6].copy_from_slice(&[0, 0, 0, 1, 2, 1]);
-        MediaData {
+        CoreFrame {
             mid: "v".into(),
-            pt: 96.into(),
             rid: None,
-            params: PayloadParams::new(96.into(), None, spec),
-            time: MediaTime::from_90khz(time),
-            network_time: Instant::now(),
-            seq_range: 0.into()..=0.into(),
-            contiguous: true,
+            codec: Codec::H265,
+            payload_type: 96,
+            ticks,
+            received: Instant::now(),
+            numbers: (0, 0),
+            is_contiguous: true,
+            is_keyframe: false,
+            clock: None,
             data: data.into(),
-            ext_vals: Default::default(),
-            codec_extra: CodecExtra::None,
-            last_sender_info: None,
-            audio_start_of_talk_spurt: false,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::super::state::PeerEvent;
+use super::super::values::PeerEvent;
 use super::{Context, MAX_LAYERS, Tracks};
 use crate::proto::media::jitter::{Arrival, JitterBuffer, JitterConfig, JitterOutput, JitterStats};
 

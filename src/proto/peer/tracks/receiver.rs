@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use str0m::media::{MediaData, Rid};
-
+use super::super::core::CoreFrame;
 use super::frame::Repair;
 use super::pieces::Pieces;
 use super::playout::Playout;
 use super::sdp::RemoteMedia;
-use super::{MAX_LAYERS, ReceivedStats};
+use super::{MAX_LAYERS, ReceivedStats, Rid};
 
 /// The receiver of a transceiver (W3C `RTCRtpReceiver`).
 #[derive(Debug, Default)]
@@ -100,16 +99,16 @@ impl Receiver {
     }
 
     /// Adds a piece of a frame, and appends the frames that are complete.
-    pub fn join_pieces(&mut self, data: MediaData, whole: &mut Vec<MediaData>) {
-        let index = match self.pieces.iter().position(|p| p.rid == data.rid) {
+    pub fn join_pieces(&mut self, piece: CoreFrame, whole: &mut Vec<CoreFrame>) {
+        let index = match self.pieces.iter().position(|p| p.rid == piece.rid) {
             Some(index) => index,
-            None if self.pieces.len() >= MAX_LAYERS => return whole.push(data),
+            None if self.pieces.len() >= MAX_LAYERS => return whole.push(piece),
             None => {
-                self.pieces.push(Pieces::new(data.rid));
+                self.pieces.push(Pieces::new(piece.rid));
                 self.pieces.len() - 1
             }
         };
-        self.pieces[index].join(data, whole);
+        self.pieces[index].join(piece, whole);
     }
 
     /// Returns `true` if a keyframe has to be requested now: something is missing, and no keyframe has arrived since.

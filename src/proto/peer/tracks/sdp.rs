@@ -4,8 +4,7 @@
 //! effect, and gives each transceiver its own choice. The core's descriptions are therefore rewritten on their way out,
 //! and it learns the result from the remote answer.
 
-use super::codec::MediaKind;
-use super::direction::Direction;
+use super::{Direction, MediaKind};
 use crate::proto::media::Codec;
 use crate::proto::sdp::{MediaLine, SdpError};
 

@@ -3,11 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
-use super::convert::Rid;
 use super::history::History;
 use super::hold::Hold;
 use super::rewrite::Rewriter;
-use super::{Codec, CodecParameters, SentStats, TransceiverConfig};
+use super::{Codec, CodecParameters, Rid, SentStats, TransceiverConfig};
 
 /// State of one sent layer.
 #[derive(Debug)]

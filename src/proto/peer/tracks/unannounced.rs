@@ -1,12 +1,8 @@
 //! Streams that neither a description nor a header extension assigns to an m-line: the payload type does, if it occurs
 //! in one only (RFC 8843 §9.2). The core assigns streams by SSRC or MID.
 
-use str0m::Rtc;
-use str0m::media::Mid;
-use str0m::rtp::Ssrc;
-
-use super::Tracks;
 use super::sdp::RemoteMedia;
+use super::{CoreMedia, Mid, Tracks};
 
 /// Maximum number of SSRCs per peer assigned in this way; further ones are dropped as unknown.
 pub(super) const MAX_STREAMS: usize = 16;
@@ -61,21 +57,18 @@ impl Unplaced {
     ///
     /// The packet may be forged: only the core, which has to know the stream first, can tell. An RTX stream takes no
     /// place, and displaces another one only while that sends nothing.
-    pub fn place(&self, core: &mut Rtc) -> Option<u32> {
-        let (ssrc, mid) = (Ssrc::from(self.ssrc), self.mid);
-        core.media(mid)?;
-        let mut api = core.direct_api();
-        if api.stream_rx(&ssrc).is_some() {
+    pub fn place(&self, core: &mut CoreMedia<'_>) -> Option<u32> {
+        let (ssrc, mid) = (self.ssrc, self.mid);
+        if !core.has_line(mid) || core.received_on(ssrc).is_some() {
             return None;
         }
         if !self.is_repair {
-            api.expect_stream_rx(ssrc, None, mid, None);
-            return Some(self.ssrc);
+            core.expect(ssrc, None, mid);
+            return Some(ssrc);
         }
-        let main = api.stream_rx_by_mid(mid, None)?;
-        if main.rtx() != Some(ssrc) {
-            let main = main.ssrc();
-            api.expect_stream_rx(main, Some(ssrc), mid, None);
+        let (main, rtx) = core.receiver(mid, None, |stream| (stream.ssrc(), stream.rtx()))?;
+        if rtx != Some(ssrc) {
+            core.expect(main, Some(ssrc), mid);
         }
         None
     }
@@ -101,14 +94,12 @@ impl Tracks {
 
     /// Called after the core has handled the first packet of a stream. If it was not authentic (RFC 3711 §3.3), the
     /// stream is removed.
-    pub fn confirm_stream(&mut self, ssrc: u32, core: &mut Rtc) {
-        let mut api = core.direct_api();
-        let stream = api.stream_rx(&Ssrc::from(ssrc));
-        if stream.is_some_and(|s| s.last_time().is_some()) {
+    pub fn confirm_stream(&mut self, ssrc: u32, core: &mut CoreMedia<'_>) {
+        if core.is_heard(ssrc) {
             log::debug!("SSRC {ssrc} is in no description; its payload type tells its m-line");
             self.unannounced.placed.push(ssrc);
         } else {
-            api.remove_stream_rx(Ssrc::from(ssrc));
+            core.forget(ssrc);
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::any::Any;
 use std::fmt;
 
-use super::crypto::CryptoError;
+use super::super::crypto::CryptoError;
+use super::codec::MediaKind;
 use super::state::SignalingState;
-use super::tracks::MediaKind;
 use crate::proto::ice::CandidateError;
 
-/// An error of a [`Peer`](super::Peer).
+/// An error of a [`Peer`](super::super::Peer).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PeerError {

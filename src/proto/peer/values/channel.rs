@@ -1,7 +1,5 @@
 //! Configuration and state of data channels (W3C WebRTC §6.1).
 
-use str0m::channel::{ChannelConfig as CoreConfig, Reliability};
-
 use super::config::Limits;
 use super::error::PeerError;
 
@@ -10,7 +8,11 @@ use super::error::PeerError;
 const CORE_LABEL: usize = 1_400;
 
 /// Maximum stream id (RFC 8832 §6).
-pub(super) const MAX_STREAM_ID: u16 = 65_534;
+pub(in super::super) const MAX_STREAM_ID: u16 = 65_534;
+
+/// Identifies a data channel within its peer. Never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelId(pub(in super::super) u32);
 
 /// Configuration of a data channel (W3C `RTCDataChannelInit`). Reliable and ordered by default.
 ///
@@ -87,7 +89,7 @@ impl ChannelConfig {
         self
     }
 
-    pub(super) fn check(&self, limits: &Limits) -> Result<(), PeerError> {
+    pub(in super::super) fn check(&self, limits: &Limits) -> Result<(), PeerError> {
         let bad = |why: &str| Err(PeerError::BadChannel(why.to_owned()));
         if self.max_retransmits.is_some() && self.max_packet_lifetime.is_some() {
             return bad("max_retransmits and max_packet_lifetime exclude each other (W3C §6.1)");
@@ -103,40 +105,6 @@ impl ChannelConfig {
             });
         }
         Ok(())
-    }
-
-    pub(super) fn to_core(&self) -> CoreConfig {
-        let reliability = match (self.max_retransmits, self.max_packet_lifetime) {
-            (Some(retransmits), _) => Reliability::MaxRetransmits { retransmits },
-            // Sent once (RFC 3758 §4.1): the core would abandon it before that (docs/upstream.md).
-            (None, Some(0)) => Reliability::MaxRetransmits { retransmits: 0 },
-            (None, Some(lifetime)) => Reliability::MaxPacketLifetime { lifetime },
-            (None, None) => Reliability::Reliable,
-        };
-        CoreConfig {
-            label: self.label.clone(),
-            ordered: self.ordered,
-            reliability,
-            negotiated: self.negotiated,
-            protocol: self.protocol.clone(),
-        }
-    }
-
-    pub(super) fn from_core(core: &CoreConfig) -> Self {
-        let mut config = Self::new(core.label.clone())
-            .protocol(core.protocol.clone())
-            .ordered(core.ordered);
-        match core.reliability {
-            Reliability::Reliable => {}
-            Reliability::MaxRetransmits { retransmits } => {
-                config.max_retransmits = Some(retransmits);
-            }
-            Reliability::MaxPacketLifetime { lifetime } => {
-                config.max_packet_lifetime = Some(lifetime);
-            }
-        }
-        config.negotiated = core.negotiated;
-        config
     }
 }
 
@@ -163,6 +131,6 @@ pub struct ChannelInfo {
     pub stream_id: Option<u16>,
     /// Number of bytes accepted for sending and not yet acknowledged by the remote peer.
     pub buffered_amount: usize,
-    /// See [`Peer::set_buffered_amount_low_threshold`](super::Peer::set_buffered_amount_low_threshold).
+    /// See [`Peer::set_buffered_amount_low_threshold`](super::super::Peer::set_buffered_amount_low_threshold).
     pub buffered_amount_low_threshold: usize,
 }

@@ -77,7 +77,7 @@ impl Codecs {
     }
 
     /// Returns the names of the codecs of one kind.
-    pub(super) fn names(&self, kind: MediaKind) -> Vec<String> {
+    pub(in super::super) fn names(&self, kind: MediaKind) -> Vec<String> {
         let of_kind = self.iter().filter(|c| MediaKind::of(*c) == kind);
         of_kind.map(|c| c.name().to_owned()).collect()
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::crypto::{Certificate, CryptoBackend, DtlsVersion};
-use super::tracks::{Codecs, MediaMode};
+use super::super::crypto::{Certificate, CryptoBackend, DtlsVersion};
+use super::codec::Codecs;
+use super::packet::MediaMode;
 use crate::proto::ice::{GatherConfig, IceServer, IceTcp, IceTransportPolicy};
 use crate::proto::media::jitter::JitterConfig;
 
-/// Configuration of one [`Peer`](super::Peer).
+/// Configuration of one [`Peer`](super::super::Peer).
 ///
 /// ```
 /// use looprtc::proto::peer::{PeerConfig, Politeness};
@@ -48,7 +49,7 @@ pub struct PeerConfig {
     pub timing: Timing,
     /// Request an ICE restart when this machine's networks change in a way that affects the path, and after a suspend.
     /// On by default. The request is a [`PeerEvent::NegotiationNeeded`](super::PeerEvent::NegotiationNeeded): the
-    /// application makes the offer and sends it to the remote peer, as after [`restart_ice`](super::Peer::restart_ice).
+    /// application makes the offer and sends it to the remote peer, as after [`restart_ice`](super::super::Peer::restart_ice).
     pub restart_on_network_change: bool,
     /// Request an ICE restart, in the same way, after the connection has been *disconnected* for this time: a NAT
     /// mapping may have expired, or the remote peer's network may have changed. Default: 2 s, which is 7 s of silence;
@@ -77,7 +78,7 @@ pub struct PeerConfig {
     /// ([`PeerEvent::BandwidthEstimate`](super::PeerEvent)) and sends no faster: large frames are spread over time.
     /// `None`, the default, sends everything at once.
     pub bandwidth_estimation: Option<u64>,
-    /// Interval at which the figures of [`Peer::track_stats`](super::Peer::track_stats) are updated. `None`, the
+    /// Interval at which the figures of [`Peer::track_stats`](super::super::Peer::track_stats) are updated. `None`, the
     /// default, never updates them; web pages usually poll once per second.
     pub stats_interval: Option<Duration>,
     /// Report every received RTCP packet as an event ([`PeerEvent::Rtcp`](super::PeerEvent::Rtcp)), for diagnostics.

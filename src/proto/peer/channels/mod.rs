@@ -4,18 +4,18 @@
 //! own queue short, because its cost grows with that queue. Nothing accepted is lost while the connection lasts: a
 //! channel sends its queue before it closes.
 
+mod window;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use str0m::Rtc;
-use str0m::channel::{ChannelConfig as CoreConfig, ChannelId as CoreId};
-
-use super::channel_config::{ChannelConfig, ChannelInfo, ChannelState, MAX_STREAM_ID};
-use super::config::Limits;
+use self::window::SendWindow;
+use super::core::{CoreChannelId as CoreId, CoreChannels, CoreMessage};
 use super::crypto::empty;
-use super::error::PeerError;
-use super::state::{Message, PeerEvent};
-use super::window::SendWindow;
+use super::values::{
+    ChannelConfig, ChannelId, ChannelInfo, ChannelState, Limits, MAX_STREAM_ID, Message, PeerError,
+    PeerEvent,
+};
 
 /// Maximum size of a received message, in bytes; announced as `a=max-message-size` (RFC 8841 §6).
 pub const MAX_RECEIVE_MESSAGE: usize = 256 * 1024;
@@ -42,10 +42,6 @@ impl<'a> Payload<'a> {
         }
     }
 }
-
-/// Identifies a data channel within its peer. Never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ChannelId(pub(super) u32);
 
 #[derive(Debug)]
 struct Channel {
@@ -160,26 +156,21 @@ impl Channels {
         !self.waiting.is_empty()
     }
 
-    fn take_first_waiting(&mut self) -> Option<(ChannelId, CoreConfig)> {
-        while let Some(id) = self.waiting.pop_front() {
-            if let Some(channel) = self.channels.get(&id) {
-                return Some((id, channel.config.to_core()));
-            }
-        }
-        None
+    fn take_first_waiting(&mut self) -> Option<ChannelId> {
+        let channels = &self.channels;
+        std::iter::from_fn(|| self.waiting.pop_front()).find(|id| channels.contains_key(id))
     }
 
     /// Returns the channel with which an offer announces data channels, if any are waiting. The core needs one for
     /// that, and loses it if the offer is rolled back (docs/upstream.md); so this one is never used, and its stream
     /// carries nothing. The real channels wait for the answer.
-    pub fn announcer(&self) -> Option<(u16, CoreConfig)> {
+    pub fn announcer(&self) -> Option<(u16, ChannelConfig)> {
         if !self.has_waiting() {
             return None;
         }
         let mut streams = (0..=MAX_STREAM_ID).rev();
         let stream = streams.find(|id| !self.is_agreed_upon(*id))?;
-        let config = ChannelConfig::new("").negotiated(stream);
-        Some((stream, config.to_core()))
+        Some((stream, ChannelConfig::new("").negotiated(stream)))
     }
 
     /// Records the core's id for the announcer.
@@ -199,20 +190,20 @@ impl Channels {
     }
 
     /// Opens all waiting channels: there is an association, or there will be without a further offer.
-    pub fn open_waiting(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>) {
-        while let Some((id, config)) = self.take_first_waiting() {
+    pub fn open_waiting(&mut self, core: &mut CoreChannels<'_>, events: &mut Vec<PeerEvent>) {
+        while let Some(id) = self.take_first_waiting() {
+            let Some(channel) = self.channels.get(&id) else {
+                continue;
+            };
             // The core panics if an id is requested twice. Ours are checked in `create`; the remote peer may have taken
             // this one meanwhile.
-            let taken = config.negotiated.is_some_and(|stream| {
-                let api = rtc.direct_api();
-                api.channel_id_by_sctp_stream_id(stream).is_some()
-            });
-            if taken {
+            let stream = channel.config.negotiated;
+            if stream.is_some_and(|stream| core.is_stream_taken(stream)) {
                 self.remove(id, events);
                 continue;
             }
-            let core = rtc.direct_api().create_data_channel(config);
-            self.bind(id, core);
+            let made = core.create(&channel.config);
+            self.bind(id, made);
         }
     }
 
@@ -239,11 +230,11 @@ impl Channels {
         ids
     }
 
-    pub fn info(&self, id: ChannelId, rtc: &mut Rtc) -> Option<ChannelInfo> {
+    pub fn info(&self, id: ChannelId, core: &mut CoreChannels<'_>) -> Option<ChannelInfo> {
         let c = self.channels.get(&id)?;
         let stream_id = c
             .core
-            .and_then(|core| rtc.direct_api().sctp_stream_id_by_channel_id(core))
+            .and_then(|id| core.stream(id))
             .or(c.config.negotiated);
         Some(ChannelInfo {
             config: c.config.clone(),
@@ -268,7 +259,7 @@ impl Channels {
     /// Accepts a message, or returns an error and keeps nothing of it.
     pub fn send(
         &mut self,
-        rtc: &mut Rtc,
+        core: &mut CoreChannels<'_>,
         id: ChannelId,
         payload: Payload<'_>,
         limits: &Limits,
@@ -298,7 +289,7 @@ impl Channels {
         let share = self.window.share(self.active.len());
         let has_room = channel.in_core < share && self.window.has_room(data.len());
         let direct = channel.queue.is_empty() && has_room;
-        if direct && write(rtc, channel, binary, data) {
+        if direct && write(core, channel, binary, data) {
             channel.in_core += data.len();
             self.window.on_fed(data.len(), now);
         } else {
@@ -333,8 +324,13 @@ impl Channels {
 
     /// Called after the core was drained: counts acknowledged bytes, feeds more, reports channels that fell below their
     /// threshold, and closes empty ones. Returns `true` if the core has to be drained again.
-    pub fn settle(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>, now: Instant) -> bool {
-        self.open_negotiated(rtc, events);
+    pub fn settle(
+        &mut self,
+        core: &mut CoreChannels<'_>,
+        events: &mut Vec<PeerEvent>,
+        now: Instant,
+    ) -> bool {
+        self.open_negotiated(core, events);
         let mut touched = false;
         let mut index = 0;
         let senders = self.active.len();
@@ -347,14 +343,14 @@ impl Channels {
             let before = channel.buffered();
             if channel.in_core > 0 {
                 let held = channel.in_core;
-                // The core also counts the channel's DCEP OPEN message (RFC 8832).
-                channel.in_core = in_core(rtc, channel).min(held);
+                // The core also counts the message that opens the channel.
+                channel.in_core = channel.core.map_or(0, |id| core.buffered(id)).min(held);
                 let flowing = channel.in_core > 0 || !channel.queue.is_empty();
                 let released = held.saturating_sub(channel.in_core);
                 self.window.on_released(released, flowing, now);
             }
             let share = self.window.share(senders);
-            touched |= feed(rtc, channel, &mut self.window, share, now);
+            touched |= feed(core, channel, &mut self.window, share, now);
             let buffered = channel.buffered();
             self.buffered = self
                 .buffered
@@ -367,9 +363,9 @@ impl Channels {
             if buffered == 0
                 && is_closing
                 && !channel.reset_sent
-                && let Some(core) = channel.core
+                && let Some(id) = channel.core
             {
-                rtc.direct_api().close_data_channel(core);
+                core.close(id);
                 channel.reset_sent = true;
                 touched = true;
             }
@@ -383,13 +379,13 @@ impl Channels {
     }
 
     /// Opens negotiated channels that the core opened silently because the remote peer sent on their id first.
-    fn open_negotiated(&mut self, rtc: &mut Rtc, events: &mut Vec<PeerEvent>) {
+    fn open_negotiated(&mut self, core: &mut CoreChannels<'_>, events: &mut Vec<PeerEvent>) {
         let channels = &mut self.channels;
         self.opening.retain(|id| {
             let Some(channel) = channels.get_mut(id) else {
                 return false;
             };
-            let is_open = channel.core.is_some_and(|core| rtc.channel(core).is_some());
+            let is_open = channel.core.is_some_and(|id| core.is_open(id));
             if is_open && channel.state == ChannelState::Connecting {
                 channel.state = ChannelState::Open;
                 events.push(PeerEvent::ChannelOpen(*id));
@@ -401,18 +397,15 @@ impl Channels {
     /// Handles that the core opened a channel, local or remote.
     pub fn on_open(
         &mut self,
-        rtc: &mut Rtc,
-        core: CoreId,
+        core: &mut CoreChannels<'_>,
+        opened: CoreId,
         limits: &Limits,
         events: &mut Vec<PeerEvent>,
     ) {
-        if self
-            .announcer
-            .is_some_and(|(_, announcer)| announcer == core)
-        {
+        if self.announcer.is_some_and(|(_, core)| core == opened) {
             return;
         }
-        if let Some(&id) = self.by_core.get(&core) {
+        if let Some(&id) = self.by_core.get(&opened) {
             if let Some(channel) = self.channels.get_mut(&id) {
                 if channel.state == ChannelState::Connecting {
                     channel.state = ChannelState::Open;
@@ -425,35 +418,27 @@ impl Channels {
             }
             return;
         }
-        let config = rtc
-            .channel(core)
-            .and_then(|c| c.config().map(ChannelConfig::from_core))
-            .unwrap_or_else(|| ChannelConfig::new(""));
+        let config = core.config(opened);
+        let config = config.unwrap_or_else(|| ChannelConfig::new(""));
         if self.channels.len() >= limits.max_channels {
             crate::seldom::seldom!(
                 warn,
                 "data channel {:?} refused: max_channels reached",
                 config.label
             );
-            rtc.direct_api().close_data_channel(core);
+            core.close(opened);
             return;
         }
         let id = self.next_id();
         self.channels
-            .insert(id, Channel::new(config, Some(core), ChannelState::Open));
-        self.by_core.insert(core, id);
+            .insert(id, Channel::new(config, Some(opened), ChannelState::Open));
+        self.by_core.insert(opened, id);
         events.push(PeerEvent::DataChannel(id));
         events.push(PeerEvent::ChannelOpen(id));
     }
 
-    pub fn on_data(
-        &mut self,
-        core: CoreId,
-        binary: bool,
-        data: Vec<u8>,
-        events: &mut Vec<PeerEvent>,
-    ) {
-        if let Some(&channel) = self.by_core.get(&core) {
+    pub fn on_message(&mut self, received: CoreMessage, events: &mut Vec<PeerEvent>) {
+        if let Some(&channel) = self.by_core.get(&received.channel) {
             if let Some(c) = self.channels.get_mut(&channel)
                 && c.state == ChannelState::Connecting
             {
@@ -461,13 +446,18 @@ impl Channels {
                 c.state = ChannelState::Open;
                 events.push(PeerEvent::ChannelOpen(channel));
             }
-            let message = Message::received(binary, data);
+            let message = Message::received(received.is_binary, received.data);
             events.push(PeerEvent::ChannelMessage { channel, message });
         }
     }
 
-    pub fn on_closed(&mut self, rtc: &mut Rtc, core: CoreId, events: &mut Vec<PeerEvent>) {
-        let Some(id) = self.by_core.remove(&core) else {
+    pub fn on_closed(
+        &mut self,
+        core: &mut CoreChannels<'_>,
+        closed: CoreId,
+        events: &mut Vec<PeerEvent>,
+    ) {
+        let Some(id) = self.by_core.remove(&closed) else {
             return;
         };
         let again = self.channels.get_mut(&id).filter(|c| {
@@ -477,9 +467,8 @@ impl Channels {
         });
         if let Some(channel) = again {
             channel.attempts += 1;
-            let config = channel.config.to_core();
-            let core = rtc.direct_api().create_data_channel(config);
-            self.bind(id, core);
+            let made = core.create(&channel.config);
+            self.bind(id, made);
             return;
         }
         self.remove(id, events);
@@ -535,29 +524,13 @@ impl Channels {
     }
 }
 
-fn write(rtc: &mut Rtc, channel: &Channel, binary: bool, data: &[u8]) -> bool {
-    let Some(mut core) = channel.core.and_then(|id| rtc.channel(id)) else {
-        return false;
-    };
-    match core.write(binary, data) {
-        Ok(accepted) => accepted,
-        Err(e) => {
-            log::debug!("data channel write: {e}");
-            false
-        }
-    }
-}
-
-fn in_core(rtc: &mut Rtc, channel: &Channel) -> usize {
-    channel
-        .core
-        .and_then(|id| rtc.channel(id))
-        .map_or(0, |mut c| c.buffered_amount())
+fn write(core: &mut CoreChannels<'_>, channel: &Channel, binary: bool, data: &[u8]) -> bool {
+    channel.core.is_some_and(|id| core.write(id, binary, data))
 }
 
 /// Feeds the core what fits, in batches. Returns `true` if anything was fed.
 fn feed(
-    rtc: &mut Rtc,
+    core: &mut CoreChannels<'_>,
     channel: &mut Channel,
     window: &mut SendWindow,
     share: usize,
@@ -572,7 +545,7 @@ fn feed(
         let Some((binary, data)) = channel.queue.pop_front() else {
             break;
         };
-        if !window.has_room(data.len()) || !write(rtc, channel, binary, &data) {
+        if !window.has_room(data.len()) || !write(core, channel, binary, &data) {
             channel.queue.push_front((binary, data));
             break;
         }

@@ -58,7 +58,7 @@ impl Direction {
     }
 
     /// Parses the direction in a line of SDP.
-    pub(super) fn from_line(line: &str) -> Option<Self> {
+    pub(in super::super) fn from_line(line: &str) -> Option<Self> {
         Some(match line.trim_end() {
             "a=sendrecv" => Self::SendRecv,
             "a=sendonly" => Self::SendOnly,

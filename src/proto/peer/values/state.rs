@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use super::channels::ChannelId;
+use super::channel::ChannelId;
+use super::codec::CodecParameters;
 use super::error::PeerError;
-use super::tracks::{
-    BandwidthEstimate, CodecParameters, KeyframeRequestKind, ReceivedFrame, ReceivedPacket,
-    RemoteTrack, RtcpPacket, SenderReport, TransceiverId,
-};
+use super::frame::{KeyframeRequestKind, ReceivedFrame, SenderReport};
+use super::packet::ReceivedPacket;
+use super::rtcp::RtcpPacket;
+use super::track::{BandwidthEstimate, RemoteTrack, TransceiverId};
 use crate::proto::ice::{IceCandidate, IceCandidateError};
 
 macro_rules! named_states {
@@ -84,7 +85,7 @@ named_states! {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum PeerEvent {
-    /// A change needs the remote peer's agreement: make an offer ([`Peer::negotiate`](super::Peer::negotiate)).
+    /// A change needs the remote peer's agreement: make an offer ([`Peer::negotiate`](super::super::Peer::negotiate)).
     NegotiationNeeded,
     /// The [`SignalingState`] has changed.
     SignalingStateChange(SignalingState),
@@ -133,7 +134,7 @@ pub enum PeerEvent {
     Packet(ReceivedPacket),
     /// Packets of a video track are missing and were not repaired within two round trips and 250 ms, or too many are
     /// missing to be repaired ([`MediaMode::Packets`](super::MediaMode::Packets)). They are requested until they are
-    /// 1.5 s old, but a [keyframe](super::Peer::request_keyframe) may arrive sooner. Repeated for packets that become
+    /// 1.5 s old, but a [keyframe](super::super::Peer::request_keyframe) may arrive sooner. Repeated for packets that become
     /// late afterwards.
     PacketsLost {
         /// The transceiver.
@@ -141,7 +142,7 @@ pub enum PeerEvent {
         /// The simulcast layer, if any.
         rid: Option<String>,
     },
-    /// A local track can be [written to](super::Peer::write_frame) from now on, with this codec. Repeated when the
+    /// A local track can be [written to](super::super::Peer::write_frame) from now on, with this codec. Repeated when the
     /// codec changes.
     TrackBound {
         /// The transceiver.
@@ -191,7 +192,7 @@ impl Message {
         }
     }
 
-    pub(super) fn received(binary: bool, data: Vec<u8>) -> Self {
+    pub(in super::super) fn received(binary: bool, data: Vec<u8>) -> Self {
         if binary {
             return Self::Binary(data);
         }

@@ -181,7 +181,7 @@ impl fmt::Display for Hex<'_> {
 }
 
 /// Iterates over a number and those after it whose bit is set in the mask (RFC 4585 §6.2.1).
-pub(super) fn missing(first: u16, mask: u16) -> impl Iterator<Item = u16> {
+pub(in super::super) fn missing(first: u16, mask: u16) -> impl Iterator<Item = u16> {
     let others = (0..16).filter(move |bit| mask & (1 << bit) != 0);
     std::iter::once(first).chain(others.map(move |bit| first.wrapping_add(bit + 1)))
 }
