@@ -22,10 +22,8 @@ pub struct Graph {
 impl Graph {
     /// Reads all files below a folder.
     pub fn read(root: &Path) -> Self {
-        let mut files = Vec::new();
-        files_below(root, &mut files);
         let mut texts = BTreeMap::new();
-        for file in files {
+        for file in files(root) {
             let path = file.strip_prefix(root).expect("it was found there");
             let text = fs::read_to_string(&file).expect("source is text");
             // `lib.rs` and `main.rs` are both the root of a crate; what they name lies below them.
@@ -137,6 +135,13 @@ fn reached(edges: &BTreeMap<Module, BTreeSet<Module>>, from: &Module) -> BTreeSe
         }
     }
     reached
+}
+
+/// Returns the files of Rust below a folder, but for those that hold tests.
+pub fn files(root: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    files_below(root, &mut files);
+    files
 }
 
 fn files_below(folder: &Path, files: &mut Vec<std::path::PathBuf>) {

@@ -89,6 +89,13 @@ pub fn read(text: &str, module: &[String]) -> Source {
     source
 }
 
+/// Returns the first line whose code names this crate or module, tests included. Comments and strings do not count.
+pub fn line_of(text: &str, name: &str) -> Option<usize> {
+    let tokens = tokens(text).into_iter();
+    let mut named = tokens.filter(|(token, _)| *token == Token::Word(name.into()));
+    named.next().map(|(_, line)| line)
+}
+
 fn is_root(word: &str) -> bool {
     ["crate", "self", "super", "looprtc"].contains(&word)
 }
@@ -397,5 +404,14 @@ mod tests {
             expected
         );
         assert_eq!((paths[0].1, paths[3].1), (8, 12));
+    }
+
+    #[test]
+    fn a_name_is_found_in_code_alone() {
+        let text = "//! other\n/* other */\nconst A: &str = \"other\";\nfn f(x: &other::X) {}\n";
+        assert_eq!(line_of(text, "other"), Some(4));
+        assert_eq!(line_of(text, "othe"), None);
+        let in_tests = "#[cfg(test)]\nmod tests {\n    use other::X;\n}\n";
+        assert_eq!(line_of(in_tests, "other"), Some(3));
     }
 }

@@ -26,9 +26,11 @@ mod config;
 mod entry;
 pub(crate) mod forward;
 mod ids;
+mod join;
 mod layers;
 mod members;
 mod message;
+mod offers;
 mod participant;
 mod peers;
 mod source;
@@ -40,21 +42,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use self::entry::Clients;
-use self::forward::LAYERS;
 use self::ids::ParticipantId;
+use self::join::Page;
 use self::members::Lists;
-use self::message::{FromPage, MemberState};
 use self::participant::Participant;
 use super::http::{Request, SocketOutput, WebSocketId};
-use super::limits::RateLimit;
-use super::names::is_visible;
 use super::quota::client_of;
-use super::token::Token;
-use crate::driver::{EventLoop, LoopError, PeerId};
-use crate::proto::peer::{
-    CandidatePolicy, Direction, MediaKind, MediaMode, PeerConfig, PeerError, SignalingState,
-    TransceiverConfig,
-};
+use crate::driver::{EventLoop, PeerId};
 
 pub use self::config::RoomsConfig;
 
@@ -219,46 +213,15 @@ impl Rooms {
         if let Err(why) = self.may_join(room, client, now) {
             return self.refuse(socket, 1013, why);
         }
-        let layered = request.query_value("simulcast").is_some_and(|v| v == "1");
-        let peer = match self.add_peer(net, layered) {
-            Ok(peer) => peer,
-            Err(why) => {
-                crate::seldom::seldom!(warn, "room {room}: nobody can join: {why}");
-                return self.refuse(socket, 1013, "the server is full; try again later");
-            }
-        };
-        let id = ParticipantId(self.next);
-        self.next += 1;
-        self.stats.joined += 1;
-        log::info!("room {room}: {id} joins");
-        let room = room.to_owned();
-        let participant = Participant {
-            name: self.name(id, request.query_value("name")),
-            room: room.clone(),
+        let page = Page {
             client,
-            was_connected: false,
-            state: MemberState::default(),
-            peer,
-            resume: Token::random(),
-            socket: Some(socket),
-            away_since: None,
-            rate: self.rate_limit(now),
-            offers: RateLimit::new(OFFERS.0, OFFERS.1, now),
-            sources: Vec::new(),
-            slots: Vec::new(),
-            offered_at: None,
-            owes_offer: true,
-            budget: None,
-            desired: 0,
+            is_layered: request.query_value("simulcast").is_some_and(|v| v == "1"),
+            name: request.query_value("name"),
         };
-        self.participants.insert(id, participant);
-        self.clients.participants.take(client);
-        self.by_peer.insert(peer, id);
-        self.by_socket.insert(socket, id);
-        self.welcome(id, false);
-        self.tell_newcomer(id, now);
-        self.reconcile(net, id);
-        self.offer(net, id, now);
+        if let Err(why) = self.join(net, socket, room, page, now) {
+            crate::seldom::seldom!(warn, "room {room}: nobody can join: {why}");
+            self.refuse(socket, 1013, "the server is full; try again later");
+        }
     }
 
     /// Handles a text message, in the format of pion's sfu-ws example, `{"event":…,"data":"<JSON as text>"}`:
@@ -361,155 +324,6 @@ impl Rooms {
         }
     }
 
-    fn on_message(
-        &mut self,
-        net: &mut EventLoop,
-        id: ParticipantId,
-        message: FromPage,
-        now: Instant,
-    ) {
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
-        };
-        match message {
-            FromPage::Answer(answer) => {
-                let Ok(mut peer) = net.peer(participant.peer) else {
-                    return;
-                };
-                if peer.signaling_state() != SignalingState::HaveLocalOffer {
-                    // The answer to an offer that was sent twice.
-                    return;
-                }
-                participant.offered_at = None;
-                if let Err(why) = peer.set_remote_description(answer) {
-                    log::info!("{id}: its answer is not taken: {why}");
-                    self.stats.bad_messages += 1;
-                    return self.remove(net, id, 1008, "the answer is not taken", now);
-                }
-                self.offer_if_owed(net, id, now);
-            }
-            FromPage::Candidate(candidate) => {
-                let Ok(mut peer) = net.peer(participant.peer) else {
-                    return;
-                };
-                if let Err(why) = peer.add_ice_candidate(candidate.as_ref()) {
-                    log::debug!("{id}: a candidate is not taken: {why}");
-                }
-            }
-            FromPage::State(state) => {
-                if std::mem::replace(&mut participant.state, state) != state {
-                    self.lists.note(&participant.room, now);
-                }
-            }
-            FromPage::Renegotiate => {
-                participant.owes_offer = true;
-                self.offer_if_owed(net, id, now);
-            }
-            FromPage::Restart => {
-                if let Ok(mut peer) = net.peer(participant.peer) {
-                    // A closed peer is reported by its own event.
-                    let _ = peer.restart_ice();
-                }
-            }
-            FromPage::Leave => self.remove(net, id, 1000, "left", now),
-            FromPage::Unknown(event) => log::debug!("{id}: the event {event:?} is unknown"),
-        }
-    }
-
-    fn add_peer(&self, net: &mut EventLoop, layered: bool) -> Result<PeerId, LoopError> {
-        let config = PeerConfig {
-            media_mode: MediaMode::Packets,
-            codecs: self.config.codecs.clone(),
-            bandwidth_estimation: Some(self.config.initial_bitrate),
-            candidates: CandidatePolicy::Immediately,
-            ..self.config.peer.clone()
-        };
-        let id = net.add_peer(config)?;
-        let mut peer = net.peer(id)?;
-        let inbound = TransceiverConfig::default().direction(Direction::RecvOnly);
-        let layers = match layered && self.config.simulcast {
-            true => &LAYERS[..],
-            false => &[],
-        };
-        let video = inbound.clone().recv_rids(layers.iter().copied());
-        let added = peer
-            .add_transceiver(MediaKind::Video, video)
-            .and_then(|_| peer.add_transceiver(MediaKind::Audio, inbound));
-        if let Err(why) = added {
-            peer.close();
-            return Err(why.into());
-        }
-        Ok(id)
-    }
-
-    /// Resumes a participant with a new socket.
-    fn resume(
-        &mut self,
-        net: &mut EventLoop,
-        id: ParticipantId,
-        socket: WebSocketId,
-        now: Instant,
-    ) {
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
-        };
-        log::info!("room {}: {id} is back", participant.room);
-        participant.away_since = None;
-        let old = participant.socket.replace(socket);
-        let peer = participant.peer;
-        if let Some(old) = old {
-            self.by_socket.remove(&old);
-            let why = "continued with another socket".to_owned();
-            self.out.push_back(SocketOutput::Close(old, 1000, why));
-        }
-        self.by_socket.insert(socket, id);
-        self.welcome(id, true);
-        self.tell_newcomer(id, now);
-        let Ok(peer) = net.peer(peer) else {
-            return;
-        };
-        // Messages sent meanwhile were lost.
-        if peer.signaling_state() == SignalingState::HaveLocalOffer
-            && let Some(offer) = peer.local_description()
-        {
-            self.send(id, message::offer(&offer));
-        } else {
-            self.offer_if_owed(net, id, now);
-        }
-    }
-
-    /// Sends an offer, or schedules one for when that is possible.
-    fn offer(&mut self, net: &mut EventLoop, id: ParticipantId, now: Instant) {
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
-        };
-        participant.owes_offer = true;
-        if !participant.can_offer(net) || !participant.offers.allows(now) {
-            return;
-        }
-        let offer = net
-            .peer(participant.peer)
-            .map_err(|_| PeerError::Closed)
-            .and_then(|mut peer| peer.negotiate());
-        match offer {
-            Ok(offer) => {
-                participant.owes_offer = false;
-                participant.offered_at = Some(now);
-                self.send(id, message::offer(&offer));
-            }
-            Err(why) => {
-                crate::seldom::seldom!(warn, "{id}: no offer can be made: {why}");
-                self.remove(net, id, 1011, "no offer can be made", now);
-            }
-        }
-    }
-
-    fn offer_if_owed(&mut self, net: &mut EventLoop, id: ParticipantId, now: Instant) {
-        if self.participants.get(&id).is_some_and(|p| p.owes_offer) {
-            self.offer(net, id, now);
-        }
-    }
-
     /// Closes a socket because of its messages; its participant may return.
     fn lose(&mut self, net: &mut EventLoop, id: ParticipantId, code: u16, why: &str, now: Instant) {
         self.stats.bad_messages += 1;
@@ -522,81 +336,17 @@ impl Rooms {
         self.socket_closed(net, socket, now);
     }
 
-    /// Removes a participant for good.
-    fn remove(
-        &mut self,
-        net: &mut EventLoop,
-        id: ParticipantId,
-        code: u16,
-        why: &str,
-        now: Instant,
-    ) {
-        let Some(participant) = self.participants.remove(&id) else {
-            return;
-        };
-        log::info!("room {}: {id} is gone: {why}", participant.room);
-        self.by_peer.remove(&participant.peer);
-        self.clients.participants.give_back(&participant.client);
-        if let Ok(mut peer) = net.peer(participant.peer) {
-            peer.close();
-        }
-        if let Some(socket) = participant.socket {
-            self.by_socket.remove(&socket);
-            self.out
-                .push_back(SocketOutput::Close(socket, code, why.to_owned()));
-        }
-        let others = self.participants.values_mut();
-        for source in others.flat_map(|p| &mut p.sources) {
-            source.subscriptions.retain(|s| s.subscriber != id);
-        }
-        self.reconcile_others(net, id, &participant.room);
-        self.lists.note(&participant.room, now);
-    }
-
+    /// Closes a socket that cannot join.
     fn refuse(&mut self, socket: WebSocketId, code: u16, why: &str) {
         self.stats.refused += 1;
         self.out
             .push_back(SocketOutput::Close(socket, code, why.to_owned()));
     }
 
+    /// Sends a message to a participant, if it has a socket.
     fn send(&mut self, id: ParticipantId, text: String) {
         if let Some(socket) = self.participants.get(&id).and_then(|p| p.socket) {
             self.out.push_back(SocketOutput::Send(socket, text));
         }
-    }
-
-    fn welcome(&mut self, id: ParticipantId, resumed: bool) {
-        let Some(participant) = self.participants.get(&id) else {
-            return;
-        };
-        let servers = &self.config.ice_servers;
-        let (room, resume) = (&participant.room, participant.resume.expose());
-        let text = message::welcome(&id.to_string(), room, (resume, resumed), servers);
-        self.send(id, text);
-    }
-
-    fn find_by_key(&self, room: &str, key: &str) -> Option<ParticipantId> {
-        let mut members = self.participants.iter().filter(|(_, p)| p.room == room);
-        let found = members.find(|(_, p)| p.resume.matches(key));
-        found.map(|(id, _)| *id)
-    }
-
-    fn name(&self, id: ParticipantId, wanted: Option<String>) -> String {
-        let shown = |c: &char| is_visible(*c);
-        let wanted = wanted.unwrap_or_default();
-        let name: String = wanted
-            .chars()
-            .filter(shown)
-            .take(self.config.max_name)
-            .collect();
-        match name.trim() {
-            "" => format!("Guest {}", id.0),
-            name => name.to_owned(),
-        }
-    }
-
-    fn rate_limit(&self, now: Instant) -> RateLimit {
-        let rate = self.config.max_message_rate;
-        RateLimit::new(rate.saturating_mul(4), rate, now)
     }
 }

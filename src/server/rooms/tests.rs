@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::forward::LAYERS;
 use super::*;
 use crate::driver::LoopConfig;
 use crate::proto::media::Codec;
 use crate::proto::net::PortPolicy;
 use crate::proto::peer::{
-    Codecs, IceCandidateInit, Peer, PeerEvent, RtpPacket, SessionDescription, TransceiverId,
+    CandidatePolicy, Codecs, IceCandidateInit, MediaKind, MediaMode, Peer, PeerConfig, PeerEvent,
+    RtpPacket, SessionDescription, TransceiverConfig, TransceiverId,
 };
 
 pub(super) fn some_transceiver() -> TransceiverId {

@@ -15,13 +15,15 @@
 //! This module depends neither on the core nor on media. The core's part of an offer, `O`, is a value that is kept here
 //! until the answer arrives.
 
+mod agreed;
 mod candidates;
 mod description;
 mod signaling;
+mod wanted;
 
-use super::values::PeerError;
-use super::values::{Limits, Politeness};
-use super::values::{PeerEvent, SignalingState};
+use self::agreed::Agreed;
+use self::wanted::Wanted;
+use super::values::{Limits, PeerError, PeerEvent, Politeness, SignalingState};
 use crate::proto::ice::IceCredentials;
 use crate::proto::sdp::{Fingerprint, MediaLine};
 use crate::proto::signal::{SdpType, SessionDescription};
@@ -38,31 +40,14 @@ pub(super) struct Session<O> {
     signaling: Signaling<O>,
     /// The offer created last, until it is set.
     drafted: Option<Offer<O>>,
-    /// Additions of a rolled-back offer, for the next one.
-    taken_back: Option<O>,
     /// The current descriptions, as defined by W3C.
     local: Option<SessionDescription>,
     remote: Option<SessionDescription>,
     agreed: Agreed,
-    /// Set once an application m-line was added to the core; it is in every offer until it is accepted.
-    application_offered: bool,
-    restart_wanted: bool,
-    /// Set once negotiation needed was reported to the application.
-    needed: bool,
+    wanted: Wanted<O>,
     candidates: PendingCandidates,
     /// Number of remote candidates of the current generation that the core has.
     remote_in_generation: usize,
-}
-
-/// Results of the last negotiation.
-#[derive(Debug, Default)]
-struct Agreed {
-    lines: Vec<MediaLine>,
-    /// The core's mids that differ from those on the wire, with the latter.
-    mids: Vec<(String, String)>,
-    /// The remote fingerprints.
-    fingerprints: Vec<Fingerprint>,
-    application: bool,
 }
 
 impl<O> Session<O> {
@@ -75,13 +60,10 @@ impl<O> Session<O> {
         Self {
             signaling: Signaling::Stable,
             drafted: None,
-            taken_back: None,
             local: None,
             remote: None,
             agreed: Agreed::default(),
-            application_offered: false,
-            restart_wanted: false,
-            needed: false,
+            wanted: Wanted::default(),
             candidates,
             remote_in_generation: 0,
         }
@@ -115,7 +97,7 @@ impl<O> Session<O> {
             return;
         }
         // Negotiation that is still needed is reported again (W3C §4.4.1.5, "is now stable").
-        self.needed = false;
+        self.wanted.report_again();
         events.push(PeerEvent::SignalingStateChange(state));
         if state == SignalingState::Stable && self.remote.is_some() {
             let held = self.candidates.release_local();
@@ -201,7 +183,7 @@ impl<O> Session<O> {
         let ufrag = offer.creds.ufrag.clone();
         let is_restart = ufrag != local.ufrag;
         if is_restart {
-            self.restart_wanted = false;
+            self.wanted.restart = false;
         }
         self.enter(Signaling::LocalOffer(offer), events);
         Ok((ufrag, is_restart))
@@ -289,7 +271,7 @@ impl<O> Session<O> {
         if let Some(ufrag) = &ufrag {
             // The restart is still wanted; its candidates are not.
             self.candidates.drop_local(ufrag);
-            self.restart_wanted = true;
+            self.wanted.restart = true;
         }
         self.drafted = Some(offer);
         ufrag
@@ -303,12 +285,12 @@ impl<O> Session<O> {
 
     /// Stores additions for the next offer.
     pub fn keep_additions(&mut self, additions: Option<O>) {
-        self.taken_back = additions;
+        self.wanted.additions = additions;
     }
 
     /// Takes the stored additions.
     pub fn kept_additions(&mut self) -> Option<O> {
-        self.taken_back.take()
+        self.wanted.additions.take()
     }
 
     // Remote offers.
@@ -320,7 +302,7 @@ impl<O> Session<O> {
         offer: Description,
         events: &mut Vec<PeerEvent>,
     ) {
-        self.note_mids(&offer.lines);
+        self.agreed.note_mids(&offer.lines);
         let offer = Box::new(offer);
         self.enter(Signaling::RemoteOffer { description, offer }, events);
     }
@@ -402,98 +384,79 @@ impl<O> Session<O> {
         if is_restart {
             self.remote_in_generation = 0;
             // New credentials satisfy `restartIce` (W3C §4.4.1.5), whichever side requested them.
-            self.restart_wanted = false;
+            self.wanted.restart = false;
         }
-        self.note_mids(&remote.lines);
-        self.agreed.lines.clone_from(&remote.lines);
-        self.agreed.fingerprints.clone_from(&remote.fingerprints);
+        self.agreed.record(remote);
     }
 
     pub fn lines(&self) -> &[MediaLine] {
-        &self.agreed.lines
+        self.agreed.lines()
     }
 
     /// Returns the fingerprints of the remote certificate.
     pub fn fingerprints(&self) -> &[Fingerprint] {
-        &self.agreed.fingerprints
+        self.agreed.fingerprints()
     }
 
     /// Returns `true` if data channels have been negotiated.
     pub fn has_application(&self) -> bool {
-        self.agreed.application
+        self.agreed.has_application()
     }
 
     pub fn set_application(&mut self, application: bool) {
-        self.agreed.application = application;
+        self.agreed.set_application(application);
     }
 
     /// Returns `true` if data channels have been offered, now or before.
     pub fn application_offered(&self) -> bool {
-        self.application_offered
+        self.agreed.application_offered()
     }
 
     pub fn note_application_offered(&mut self) {
-        self.application_offered = true;
+        self.agreed.note_application_offered();
     }
 
     /// Returns `true` if an unanswered offer of ours adds data channels to a session without them.
     pub fn awaits_application(&self) -> bool {
         let is_offered = self.state() == SignalingState::HaveLocalOffer;
-        is_offered && self.application_offered && !self.agreed.application
+        is_offered && self.application_offered() && !self.has_application()
     }
 
     /// Returns the core's mids that differ from those on the wire, with the latter.
     pub fn mids(&self) -> &[(String, String)] {
-        &self.agreed.mids
+        self.agreed.mids()
     }
 
     /// Returns the mid on the wire for one of the core's m-lines.
     pub fn wire_mid(&self, id: &str) -> String {
-        let known = self.agreed.mids.iter().find(|(known, _)| known == id);
-        known.map_or(id, |(_, mid)| mid).to_owned()
-    }
-
-    /// Records the mids that the core does not know: those of the current m-lines and of these.
-    fn note_mids(&mut self, lines: &[MediaLine]) {
-        let all = self.agreed.lines.iter().chain(lines);
-        let other = all.filter(|l| l.wire_mid() != l.id);
-        self.agreed.mids = other
-            .map(|l| (l.id.clone(), l.wire_mid().to_owned()))
-            .collect();
+        self.agreed.wire_mid(id)
     }
 
     // Negotiation needed.
 
     /// Makes the next offer restart ICE.
     pub fn want_restart(&mut self) {
-        self.restart_wanted = true;
+        self.wanted.restart = true;
     }
 
     /// Returns `true` if the next offer has to restart ICE. Without a current description there is nothing to restart.
     pub fn restarts(&self) -> bool {
-        self.restart_wanted && !self.agreed.lines.is_empty()
+        self.wanted.restart && !self.lines().is_empty()
     }
 
     /// Evaluates whether negotiation is needed (W3C §4.7.3), and reports it once, until an offer was created.
     /// `channels`: data channels have to be negotiated. `tracks`: media has to be.
     pub fn check_needed(&mut self, channels: bool, tracks: bool, events: &mut Vec<PeerEvent>) {
         if self.state() != SignalingState::Stable {
-            self.needed = false;
-            return;
+            return self.wanted.report_again();
         }
-        let needed = self.restarts()
-            || self.taken_back.is_some()
-            || (channels && !self.agreed.application)
-            || tracks;
-        if needed && !self.needed {
-            events.push(PeerEvent::NegotiationNeeded);
-        }
-        self.needed = needed;
+        let others = self.restarts() || (channels && !self.has_application()) || tracks;
+        self.wanted.check(others, events);
     }
 
     /// Returns `true` if that was reported and still applies.
     pub fn is_needed(&self) -> bool {
-        self.needed
+        self.wanted.is_reported()
     }
 
     // Candidates.
@@ -577,7 +540,7 @@ mod tests {
         assert_eq!(s.take_additions(), None);
         s.rolled_back(&mut events);
         assert_eq!(s.state(), SignalingState::Stable);
-        assert!(s.restart_wanted && s.local().is_none());
+        assert!(s.wanted.restart && s.local().is_none());
         s.keep_additions(Some("the core's part"));
         s.check_needed(false, false, &mut events);
         s.check_needed(false, false, &mut events);
