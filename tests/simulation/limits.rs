@@ -237,7 +237,7 @@ fn the_tables_are_true() {
     }
     assert!(named > 100, "{named} tests");
     for file in [
-        "src/proto/peer/config.rs",
+        "src/proto/peer/values/config.rs",
         "src/proto/ice/gather_config.rs",
         "src/proto/media/jitter.rs",
         "src/proto/media/mod.rs",

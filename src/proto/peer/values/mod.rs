@@ -6,6 +6,7 @@ mod codec;
 mod config;
 mod direction;
 mod error;
+mod event;
 mod extensions;
 mod frame;
 mod packet;
@@ -23,15 +24,14 @@ pub use self::config::{CandidatePolicy, Limits, PeerConfig, Politeness, Timing};
 pub use self::direction::Direction;
 pub use self::error::PeerError;
 pub(crate) use self::error::panic_text;
+pub use self::event::{Message, PeerEvent};
 pub(super) use self::extensions::{ExtensionValues, Opaque, playout_delay};
 pub use self::extensions::{HeaderExtensions, PLAYOUT_DELAY, VideoOrientation};
 pub use self::frame::{EncodedFrame, FrameTime, KeyframeRequestKind, ReceivedFrame, SenderReport};
 pub use self::packet::{MediaMode, ReceivedPacket, RtpPacket};
 pub(super) use self::rtcp::missing;
 pub use self::rtcp::{ReceptionReport, RtcpPacket};
-pub use self::state::{
-    ConnectionState, IceConnectionState, IceGatheringState, Message, PeerEvent, SignalingState,
-};
+pub use self::state::{ConnectionState, IceConnectionState, IceGatheringState, SignalingState};
 pub use self::stats::{ReceivedStats, SentStats, TrackStats};
 pub use self::track::{
     BandwidthEstimate, RemoteTrack, TransceiverConfig, TransceiverId, TransceiverInfo,
