@@ -1,10 +1,13 @@
 //! Inputs, outputs and events of the client.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use super::described::Described;
 use super::error::{Disconnected, RtspError};
 use super::quirk::Quirk;
+use super::secret::redacted;
 
 /// Way in which media is carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +32,7 @@ impl Transport {
     }
 }
 
-/// Input of an `RtspClient`.
+/// Input of an [`RtspClient`](super::RtspClient).
 ///
 /// Inputs of a connection or socket that the client has since asked to close must not be passed on.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ pub enum Input<'a> {
     Closed(Disconnected),
     /// The sockets requested by [`Output::OpenUdp`] are open. For unicast, `rtp_port` is even and `rtcp_port` the next one.
     UdpOpened {
-        /// Index of the stream in the session description.
+        /// Index of the stream in [`Described::streams`].
         stream: usize,
         /// Our port for RTP.
         rtp_port: u16,
@@ -90,8 +93,8 @@ pub struct MulticastGroup {
     pub interface: IpAddr,
 }
 
-/// Output of an `RtspClient`.
-#[derive(Debug, Clone, PartialEq)]
+/// Output of an [`RtspClient`](super::RtspClient). `Debug` shows the length of what is sent, not the contents.
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Output {
     /// Connect to this host, with TLS if `tls`. Answer with [`Input::Connected`] or [`Input::Closed`].
@@ -110,7 +113,7 @@ pub enum Output {
     /// Open two UDP sockets for a stream: an even port for RTP and the next one for RTCP, or the ports of the group.
     /// Answer with [`Input::UdpOpened`] or [`Input::UdpFailed`].
     OpenUdp {
-        /// Index of the stream in the session description.
+        /// Index of the stream in [`Described::streams`].
         stream: usize,
         /// The group to join; `None` for unicast.
         multicast: Option<MulticastGroup>,
@@ -137,6 +140,33 @@ pub enum Output {
     Timeout(Option<Instant>),
 }
 
+impl fmt::Debug for Output {
+    /// Hides what is sent: it may contain credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { host, port, tls } => {
+                write!(f, "Connect({host}, port {port}, tls: {tls})")
+            }
+            Self::Send(bytes) => write!(f, "Send({} bytes)", bytes.len()),
+            Self::Disconnect => f.write_str("Disconnect"),
+            Self::OpenUdp { stream, multicast } => write!(f, "OpenUdp({stream}, {multicast:?})"),
+            Self::CloseUdp { stream } => write!(f, "CloseUdp({stream})"),
+            Self::SendUdp {
+                stream,
+                is_rtcp,
+                destination,
+                contents,
+            } => {
+                let kind = if *is_rtcp { "RTCP" } else { "RTP" };
+                let length = contents.len();
+                write!(f, "SendUdp({stream}, {kind}, {destination}, {length} bytes)")
+            }
+            Self::Event(event) => write!(f, "Event({event:?})"),
+            Self::Timeout(at) => write!(f, "Timeout({at:?})"),
+        }
+    }
+}
+
 /// Direction of traced messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -146,10 +176,12 @@ pub enum Direction {
     Received,
 }
 
-/// Event of an `RtspClient`.
-#[derive(Debug, Clone, PartialEq)]
+/// Event of an [`RtspClient`](super::RtspClient). `Debug` hides passwords in URLs and the contents of packets.
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum RtspEvent {
+    /// The camera has described its streams. Comes again after a redirect or a change of transport.
+    Described(Described),
     /// The camera has accepted PLAY. Comes again after a change of transport, with sequence numbers and SSRCs unrelated to
     /// those before.
     Playing {
@@ -162,7 +194,7 @@ pub enum RtspEvent {
     },
     /// An RTP packet of a stream that was set up. Not parsed: it may be anything.
     Packet {
-        /// Index of the stream in the session description.
+        /// Index of the stream in [`Described::streams`].
         stream: usize,
         /// The packet.
         contents: Vec<u8>,
@@ -174,7 +206,7 @@ pub enum RtspEvent {
         /// The compound packet.
         contents: Vec<u8>,
     },
-    /// A tolerance was needed for the first time in this session. `RtspClient::quirks` has the
+    /// A tolerance was needed for the first time in this session. [`RtspClient::quirks`](super::RtspClient::quirks) has the
     /// counters.
     Quirk(Quirk),
     /// The camera redirected the client to this address, without secrets.
@@ -190,4 +222,32 @@ pub enum RtspEvent {
     Trace(Direction, String),
     /// The session is over; the last event. `None` if the application asked for it.
     Ended(Option<RtspError>),
+}
+
+impl fmt::Debug for RtspEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Described(described) => {
+                write!(f, "Described({})", redacted(&format!("{described:?}")))
+            }
+            Self::Playing {
+                streams,
+                backchannel,
+                transport,
+            } => write!(f, "Playing({streams:?}, {backchannel:?}, {transport:?})"),
+            Self::Packet { stream, contents } => {
+                write!(f, "Packet({stream}, {} bytes)", contents.len())
+            }
+            Self::Rtcp { stream, contents } => {
+                write!(f, "Rtcp({stream}, {} bytes)", contents.len())
+            }
+            Self::Quirk(quirk) => write!(f, "Quirk({quirk})"),
+            Self::Redirected(to) => write!(f, "Redirected({to})"),
+            Self::TransportChanged { to, because } => {
+                write!(f, "TransportChanged({to:?}, {because})")
+            }
+            Self::Trace(direction, text) => write!(f, "Trace({direction:?}, {text:?})"),
+            Self::Ended(error) => write!(f, "Ended({error:?})"),
+        }
+    }
 }

@@ -1,17 +1,27 @@
 //! RTSP cameras (RFC 2326, as cameras speak it).
 //!
-//! An [`RtspUrl`] is the address of a camera's stream, and an [`RtspClientConfig`] the settings of a session with it.
-//! [`Input`], [`Output`] and [`RtspEvent`] are the contract between the client and its driver. A [`Described`] is what a camera
-//! says of its streams. What cameras get wrong and is tolerated has names and numbers: [`Quirk`].
+//! An [`RtspClient`] is a session with one camera: it connects to an [`RtspUrl`], authenticates, sets up what the camera
+//! [describes](Described), and gives out RTP packets. Like all machines of [`proto`](crate::proto) it owns no sockets:
+//!
+//! ```text
+//!   TCP, UDP ─► handle_input(Input) ─► RtspClient ─► poll_output() ─► Output: connect, send, sockets, RtspEvent, timeout
+//! ```
+//!
+//! Cameras follow the specifications loosely. What is tolerated has names and numbers ([`Quirk`]), and is counted.
 
+mod auth;
+mod client;
 mod config;
 mod contract;
+mod control;
 mod described;
 mod error;
+mod message;
 mod quirk;
 mod secret;
 mod url;
 
+pub use client::RtspClient;
 pub use config::{RtspClientConfig, RtspLimits, RtspTiming};
 pub use contract::{Direction, Input, MulticastGroup, Output, RtspEvent, Transport};
 pub use described::{Described, DescribedError, DescribedStream, MAX_DESCRIPTION, StreamDirection};

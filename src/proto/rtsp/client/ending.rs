@@ -1,0 +1,80 @@
+//! The end of a session and of its connection.
+
+use std::time::Instant;
+
+use super::preparing::session_field;
+use super::session::Session;
+use super::wire::{Purpose, Request, Wire};
+use super::{After, RtspClient, State};
+use crate::proto::rtsp::contract::{Output, RtspEvent};
+use crate::proto::rtsp::quirk::Quirk;
+
+impl RtspClient {
+    /// Ends the session, with TEARDOWN if the camera may hold resources for it: without one, its place stays taken for a
+    /// minute.
+    pub(super) fn finish(&mut self, after: After, now: Instant) {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Ended => {}
+            State::Ending(session, before) => {
+                // The application's wish counts more than a new connection.
+                let after = match (&before, &after) {
+                    (After::End(_), _) | (_, After::Reconnect | After::Redirect(_)) => before,
+                    _ => after,
+                };
+                self.state = State::Ending(session, after);
+            }
+            State::Preparing(session) | State::Playing(session)
+                if session.is_begun && self.wire.is_connected() =>
+            {
+                let mut fields = Vec::new();
+                fields.extend(session_field(&session));
+                fields.extend(self.require());
+                let request = Request {
+                    purpose: Purpose::Teardown,
+                    method: "TEARDOWN",
+                    uri: session.uri.clone(),
+                    fields,
+                };
+                self.state = State::Ending(session, after);
+                self.ask(request, self.config.timing.teardown, now);
+                if !self.wire.is_readable {
+                    self.on_torn_down(false);
+                }
+            }
+            State::Preparing(session) | State::Playing(session) => {
+                self.complete(Some(session), after);
+            }
+            State::Connecting | State::Asking => self.complete(None, after),
+        }
+    }
+
+    /// TEARDOWN was answered, or will not be.
+    pub(super) fn on_torn_down(&mut self, is_accepted: bool) {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Ending(session, after) => {
+                if !is_accepted {
+                    self.note(Quirk::TeardownUnanswered);
+                }
+                self.complete(Some(session), after);
+            }
+            other => self.state = other,
+        }
+    }
+
+    fn complete(&mut self, session: Option<Box<Session>>, after: After) {
+        let sockets = session.map(|mut session| session.close_sockets());
+        self.out.extend(sockets.into_iter().flatten());
+        if self.wire.is_open {
+            self.out.push(Output::Disconnect);
+        }
+        match after {
+            After::End(error) => {
+                self.state = State::Ended;
+                self.wire = Wire::closed(&self.config.limits);
+                self.out.push(Output::Event(RtspEvent::Ended(error)));
+            }
+            After::Reconnect => self.connect(),
+            After::Redirect(url) => self.connect_to(*url),
+        }
+    }
+}
