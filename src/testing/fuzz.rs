@@ -18,6 +18,7 @@ mod published;
 #[cfg(feature = "server")]
 mod rooms;
 mod rtp;
+mod rtsp;
 mod sequence;
 #[cfg(all(feature = "server", any(feature = "aws-lc", feature = "rust-crypto")))]
 mod servers;
@@ -50,6 +51,7 @@ pub use published::published;
 #[cfg(feature = "server")]
 pub use rooms::{room_media, room_message};
 pub use rtp::{rtp_packet, rtp_source, sdp_file};
+pub use rtsp::{rtsp_challenge, rtsp_client, rtsp_message};
 pub use sequence::sequence;
 #[cfg(all(feature = "server", any(feature = "aws-lc", feature = "rust-crypto")))]
 pub use servers::{door, rooms_with_peers, whip_server};
@@ -118,6 +120,9 @@ const BODIES: &[(&str, Body)] = &[
     ("rooms_with_peers", rooms_with_peers),
     ("rtp_packet", rtp_packet),
     ("rtp_source", rtp_source),
+    ("rtsp_challenge", rtsp_challenge),
+    ("rtsp_client", rtsp_client),
+    ("rtsp_message", rtsp_message),
     ("sctp", sctp),
     ("sdp", sdp),
     ("sdp_file", sdp_file),

@@ -19,7 +19,7 @@ use crate::proto::random::Random;
 use crate::proto::rtp::base64;
 
 #[cfg(feature = "testing")]
-pub(crate) use self::challenge::parse;
+pub(crate) use self::challenge::parse as parse_challenges;
 
 /// How many kinds of authentication are tried with the same password. Cameras lock accounts after some more.
 const MAX_REFUSALS: u32 = 2;

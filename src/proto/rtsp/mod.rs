@@ -28,4 +28,8 @@ pub use described::{Described, DescribedError, DescribedStream, MAX_DESCRIPTION,
 pub use error::{Disconnected, RtspError};
 pub use quirk::{Quirk, Quirks};
 pub use secret::Secret;
+#[cfg(feature = "testing")]
+pub(crate) use auth::{Authenticator, parse_challenges};
+#[cfg(feature = "testing")]
+pub(crate) use message::{Item, Reader};
 pub use url::{Credentials, MAX_URL, RtspUrl, UrlError};

@@ -1,0 +1,4 @@
+//! Challenges of cameras.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::rtsp_challenge(data));

@@ -1,0 +1,4 @@
+//! What cameras send on their connection.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::rtsp_message(data));
