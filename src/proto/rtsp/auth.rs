@@ -98,9 +98,10 @@ impl Authenticator {
         if chosen.strength() > Hash::Md5 as u8 {
             quirks.push(Quirk::DigestSha);
         }
-        let is_proved = self.active.as_ref().is_some_and(|a| {
-            a.is_proved && a.challenge.scheme == chosen.scheme
-        });
+        let is_proved = self
+            .active
+            .as_ref()
+            .is_some_and(|a| a.is_proved && a.challenge.scheme == chosen.scheme);
         self.active = Some(Active {
             challenge: chosen,
             count: 0,

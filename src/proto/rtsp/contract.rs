@@ -159,7 +159,10 @@ impl fmt::Debug for Output {
             } => {
                 let kind = if *is_rtcp { "RTCP" } else { "RTP" };
                 let length = contents.len();
-                write!(f, "SendUdp({stream}, {kind}, {destination}, {length} bytes)")
+                write!(
+                    f,
+                    "SendUdp({stream}, {kind}, {destination}, {length} bytes)"
+                )
             }
             Self::Event(event) => write!(f, "Event({event:?})"),
             Self::Timeout(at) => write!(f, "Timeout({at:?})"),

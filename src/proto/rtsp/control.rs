@@ -19,7 +19,9 @@ impl Base {
         let origin = url.origin();
         let request = url.request_uri();
         let own = request.strip_prefix(&origin).unwrap_or_default();
-        let said = said.map(clean).filter(|s| !s.is_empty() && s.len() <= MAX_URL);
+        let said = said
+            .map(clean)
+            .filter(|s| !s.is_empty() && s.len() <= MAX_URL);
         let Some(said) = said else {
             quirks.push(Quirk::BadContentBase);
             let path = own.to_owned();
@@ -105,12 +107,24 @@ mod tests {
             (Some(""), "rtsp://h:8554/cam", true),
             (Some("rtsp://h:8554/cam/"), "rtsp://h:8554/cam/", false),
             (Some("rtsp://10.0.0.5/live/"), "rtsp://h:8554/live/", true),
-            (Some("rtsp://rtsp://h:8554/cam/"), "rtsp://h:8554/cam/", true),
-            (Some("rtsp://::ffff:1.2.3.4/cam/"), "rtsp://h:8554/cam/", true),
+            (
+                Some("rtsp://rtsp://h:8554/cam/"),
+                "rtsp://h:8554/cam/",
+                true,
+            ),
+            (
+                Some("rtsp://::ffff:1.2.3.4/cam/"),
+                "rtsp://h:8554/cam/",
+                true,
+            ),
             (Some("h:8554/cam/"), "rtsp://h:8554/cam/", true),
             (Some("192.168.1.9:554/cam/"), "rtsp://h:8554/cam/", true),
             (Some("/cam/"), "rtsp://h:8554/cam/", true),
-            (Some("rtsp://h:8554/x\r\nEvil: 1"), "rtsp://h:8554/xEvil:1", false),
+            (
+                Some("rtsp://h:8554/x\r\nEvil: 1"),
+                "rtsp://h:8554/xEvil:1",
+                false,
+            ),
         ] {
             let (base, noted) = base("rtsp://u:p@h:8554/cam", said);
             assert_eq!(base.join(None, &mut Vec::new()), expected, "{said:?}");
@@ -121,12 +135,37 @@ mod tests {
     #[test]
     fn quirk_21_control_urls_are_joined_as_text() {
         for (said, control, expected, is_quirk) in [
-            ("rtsp://h/cam/", "trackID=1", "rtsp://h/cam/trackID=1", false),
+            (
+                "rtsp://h/cam/",
+                "trackID=1",
+                "rtsp://h/cam/trackID=1",
+                false,
+            ),
             ("rtsp://h/cam", "trackID=1", "rtsp://h/cam/trackID=1", true),
-            ("rtsp://h/cam/", "/trackID=1", "rtsp://h/cam/trackID=1", true),
-            ("rtsp://h/cam?channel=1&subtype=0", "trackID=0", "rtsp://h/cam?channel=1&subtype=0/trackID=0", true),
-            ("rtsp://h/cam/", "rtsp://10.0.0.5:554/cam/t1", "rtsp://h/cam/t1", true),
-            ("rtsp://h/cam/", "rtsp://h/other/t1", "rtsp://h/other/t1", false),
+            (
+                "rtsp://h/cam/",
+                "/trackID=1",
+                "rtsp://h/cam/trackID=1",
+                true,
+            ),
+            (
+                "rtsp://h/cam?channel=1&subtype=0",
+                "trackID=0",
+                "rtsp://h/cam?channel=1&subtype=0/trackID=0",
+                true,
+            ),
+            (
+                "rtsp://h/cam/",
+                "rtsp://10.0.0.5:554/cam/t1",
+                "rtsp://h/cam/t1",
+                true,
+            ),
+            (
+                "rtsp://h/cam/",
+                "rtsp://h/other/t1",
+                "rtsp://h/other/t1",
+                false,
+            ),
             ("rtsp://h/cam/", "*", "rtsp://h/cam/", false),
             ("rtsp://h/cam/", "", "rtsp://h/cam/", false),
             ("rtsp://h/cam/", "a b\r\nX: 1", "rtsp://h/cam/abX:1", false),
@@ -134,7 +173,11 @@ mod tests {
         ] {
             let (base, _) = base("rtsp://h/cam", Some(said));
             let mut quirks = Vec::new();
-            assert_eq!(base.join(Some(control), &mut quirks), expected, "{said} {control}");
+            assert_eq!(
+                base.join(Some(control), &mut quirks),
+                expected,
+                "{said} {control}"
+            );
             assert_eq!(!quirks.is_empty(), is_quirk, "{said} {control}");
         }
     }

@@ -125,9 +125,14 @@ impl fmt::Display for RtspError {
         match self {
             Self::NoSuchHost { host } => write!(f, "there is no host named {host}"),
             Self::Refused { port } => {
-                write!(f, "the host is there, but nothing listens on its port {port}")
+                write!(
+                    f,
+                    "the host is there, but nothing listens on its port {port}"
+                )
             }
-            Self::ConnectTimedOut => f.write_str("the camera did not answer: it may be off, or the address wrong"),
+            Self::ConnectTimedOut => {
+                f.write_str("the camera did not answer: it may be off, or the address wrong")
+            }
             Self::Connection(why) => write!(f, "the connection to the camera failed: {why}"),
             Self::Tls(why) => write!(f, "the encrypted connection to the camera failed: {why}"),
             Self::Disconnected => f.write_str("the camera closed the connection"),
@@ -135,26 +140,56 @@ impl fmt::Display for RtspError {
             Self::PasswordNeeded => f.write_str("the camera wants a user name and a password"),
             Self::WrongPassword => f.write_str("the camera refused the password"),
             Self::Authentication(offered) => {
-                write!(f, "the camera wants a kind of authentication that is not supported: {offered}")
+                write!(
+                    f,
+                    "the camera wants a kind of authentication that is not supported: {offered}"
+                )
             }
-            Self::Forbidden => f.write_str("the camera does not let this user see the stream (403)"),
+            Self::Forbidden => {
+                f.write_str("the camera does not let this user see the stream (403)")
+            }
             Self::NotFound => f.write_str("the camera has no stream at this path (404)"),
-            Self::Busy => f.write_str("the camera serves as many viewers as it can: end others, or wait a minute"),
+            Self::Busy => f.write_str(
+                "the camera serves as many viewers as it can: end others, or wait a minute",
+            ),
             Self::SessionLost => f.write_str("the camera has forgotten the session (454)"),
             Self::TransportRefused(tried) => {
-                write!(f, "the camera refuses to send by {tried} (461): allow another transport")
+                write!(
+                    f,
+                    "the camera refuses to send by {tried} (461): allow another transport"
+                )
             }
             Self::NoBackchannel => f.write_str("the camera has no two-way audio"),
-            Self::Status { method, code, reason } if reason.is_empty() => {
+            Self::Status {
+                method,
+                code,
+                reason,
+            } if reason.is_empty() => {
                 write!(f, "the camera refused {method} with status {code}")
             }
-            Self::Status { method, code, reason } => {
-                write!(f, "the camera refused {method} with status {code}: {reason}")
+            Self::Status {
+                method,
+                code,
+                reason,
+            } => {
+                write!(
+                    f,
+                    "the camera refused {method} with status {code}: {reason}"
+                )
             }
-            Self::NoMedia(has) => write!(f, "the camera offers nothing that can be received: {has}"),
-            Self::Description(error) => write!(f, "the camera's session description cannot be read: {error}"),
+            Self::NoMedia(has) => {
+                write!(f, "the camera offers nothing that can be received: {has}")
+            }
+            Self::Description(error) => write!(
+                f,
+                "the camera's session description cannot be read: {error}"
+            ),
             Self::NoAnswer { method, after } => {
-                write!(f, "the camera did not answer {method} within {} s", seconds(after))
+                write!(
+                    f,
+                    "the camera did not answer {method} within {} s",
+                    seconds(after)
+                )
             }
             Self::NoDatagrams { after } => write!(
                 f,
@@ -168,9 +203,15 @@ impl fmt::Display for RtspError {
                 "the camera sends data of an earlier session; it forgets that within {} s",
                 seconds(wait)
             ),
-            Self::BadRedirect(error) => write!(f, "the camera redirects to an unusable address: {error}"),
-            Self::TooManyRedirects(limit) => write!(f, "the camera redirected more than {limit} times"),
-            Self::Protocol { at, what } => write!(f, "the camera's messages make no sense ({at}): {what}"),
+            Self::BadRedirect(error) => {
+                write!(f, "the camera redirects to an unusable address: {error}")
+            }
+            Self::TooManyRedirects(limit) => {
+                write!(f, "the camera redirected more than {limit} times")
+            }
+            Self::Protocol { at, what } => {
+                write!(f, "the camera's messages make no sense ({at}): {what}")
+            }
         }
     }
 }

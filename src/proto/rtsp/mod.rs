@@ -21,15 +21,15 @@ mod quirk;
 mod secret;
 mod url;
 
+#[cfg(feature = "testing")]
+pub(crate) use auth::{Authenticator, parse_challenges};
 pub use client::RtspClient;
 pub use config::{RtspClientConfig, RtspLimits, RtspTiming};
 pub use contract::{Direction, Input, MulticastGroup, Output, RtspEvent, Transport};
 pub use described::{Described, DescribedError, DescribedStream, MAX_DESCRIPTION, StreamDirection};
 pub use error::{Disconnected, RtspError};
-pub use quirk::{Quirk, Quirks};
-pub use secret::Secret;
-#[cfg(feature = "testing")]
-pub(crate) use auth::{Authenticator, parse_challenges};
 #[cfg(feature = "testing")]
 pub(crate) use message::{Item, Reader};
+pub use quirk::{Quirk, Quirks};
+pub use secret::Secret;
 pub use url::{Credentials, MAX_URL, RtspUrl, UrlError};

@@ -131,7 +131,10 @@ const SDP: &str = "v=0\r\na=control:*\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H26
 impl Session {
     fn step(&mut self, bytes: &mut Bytes<'_>) {
         let control = bytes.byte();
-        let source = SocketAddr::from(([192, 0, 2, 1 + (control >> 7)], 7000 + u16::from(control >> 5 & 3)));
+        let source = SocketAddr::from((
+            [192, 0, 2, 1 + (control >> 7)],
+            7000 + u16::from(control >> 5 & 3),
+        ));
         match control & 15 {
             0 => {
                 let length = usize::from(bytes.byte());
@@ -189,7 +192,9 @@ impl Session {
             0 => "Session: 1;timeout=5\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n",
             1 => "Session: 2\r\nTransport: RTP/AVP;server_port=7000-7001\r\n",
             2 => "Transport: RTP/AVP;multicast;destination=239.0.0.1;port=7000-7001\r\n",
-            3 => "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\", Basic realm=\"r\"\r\n",
+            3 => {
+                "WWW-Authenticate: Digest realm=\"r\", nonce=\"n\", qop=\"auth\", Basic realm=\"r\"\r\n"
+            }
             4 => "WWW-Authenticate: Digest realm=\"r\", nonce=\"m\", stale=true\r\n",
             5 => "Location: rtsp://192.0.2.1/other\r\n",
             6 => "Public: GET_PARAMETER\r\nContent-Base: rtsp://x/\r\n",
@@ -197,14 +202,19 @@ impl Session {
         };
         let body = if control & 16 == 0 { SDP } else { "" };
         let (cseq, length) = (self.cseq, body.len());
-        format!("RTSP/1.0 {code} x\r\nCSeq: {cseq}\r\n{fields}Content-Length: {length}\r\n\r\n{body}")
-            .into_bytes()
+        format!(
+            "RTSP/1.0 {code} x\r\nCSeq: {cseq}\r\n{fields}Content-Length: {length}\r\n\r\n{body}"
+        )
+        .into_bytes()
     }
 
     fn drain(&mut self) {
         for _ in 0..20_000 {
             let output = self.client.poll_output();
-            assert!(!self.has_ended || matches!(output, Output::Timeout(None)), "{output:?}");
+            assert!(
+                !self.has_ended || matches!(output, Output::Timeout(None)),
+                "{output:?}"
+            );
             match output {
                 Output::Connect { .. } => {
                     assert!(!self.is_connected);
@@ -264,7 +274,10 @@ impl Session {
         let mut lines = head.split("\r\n");
         assert!(lines.next().is_some_and(|first| first.contains("RTSP/1.0")));
         for line in lines {
-            assert!(line.contains(": ") && !line.contains(['\r', '\n']), "{text:?}");
+            assert!(
+                line.contains(": ") && !line.contains(['\r', '\n']),
+                "{text:?}"
+            );
             if let Some(cseq) = line.strip_prefix("CSeq: ")
                 && !text.starts_with("RTSP/")
             {

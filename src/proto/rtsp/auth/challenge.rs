@@ -136,7 +136,10 @@ fn understood(scheme: &str, parameters: &Parameters) -> Result<Challenge, String
         _ => return Err(shown(&format!("Digest {name}"))),
     };
     let qops = get("qop").unwrap_or_default();
-    let mut qops = qops.split([',', ' ']).filter(|qop| !qop.is_empty()).peekable();
+    let mut qops = qops
+        .split([',', ' '])
+        .filter(|qop| !qop.is_empty())
+        .peekable();
     if qops.peek().is_some() {
         challenge.has_qop = qops.any(|qop| qop.eq_ignore_ascii_case("auth"));
         if !challenge.has_qop {

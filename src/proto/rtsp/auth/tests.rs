@@ -1,7 +1,12 @@
 use super::*;
 
 /// Answers a challenge with a fixed client nonce.
-fn answer(challenge: &str, credentials: (&str, &str), nonce: &str, request: (&str, &str)) -> String {
+fn answer(
+    challenge: &str,
+    credentials: (&str, &str),
+    nonce: &str,
+    request: (&str, &str),
+) -> String {
     let credentials = Credentials::new(credentials.0, credentials.1);
     let mut auth = Authenticator::new(Some(credentials), Some(1));
     auth.challenged([challenge].into_iter()).unwrap();
@@ -60,7 +65,10 @@ fn vectors_of_the_rfcs() {
             ("GET", "/dir/index.html"),
         );
         assert_eq!(response(&value), expected, "{algorithm}");
-        assert!(value.contains(&format!(", algorithm={algorithm},")), "{value}");
+        assert!(
+            value.contains(&format!(", algorithm={algorithm},")),
+            "{value}"
+        );
     }
 }
 
@@ -82,7 +90,12 @@ fn quirk_5_without_qop_there_are_the_five_fields_alone() {
 
 #[test]
 fn basic() {
-    let value = answer("Basic realm=\"x\"", ("Aladdin", "open sesame"), "", ("PLAY", "/"));
+    let value = answer(
+        "Basic realm=\"x\"",
+        ("Aladdin", "open sesame"),
+        "",
+        ("PLAY", "/"),
+    );
     assert_eq!(value, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
 }
 
@@ -93,21 +106,27 @@ fn counts_rise_until_there_is_a_new_nonce() {
     let challenge = |nonce: &str, stale| {
         format!("Digest realm=\"r\", qop=auth, nonce=\"{nonce}\", stale={stale}")
     };
-    auth.challenged([challenge("1", false).as_str()].into_iter()).unwrap();
+    auth.challenged([challenge("1", false).as_str()].into_iter())
+        .unwrap();
     let count = |auth: &mut Authenticator| {
         let value = auth.authorization("PLAY", "x").unwrap();
         value[value.find("nc=").unwrap()..][3..11].to_owned()
     };
     assert_eq!(count(&mut auth), "00000001");
     assert_eq!(count(&mut auth), "00000002");
-    let quirks = auth.challenged([challenge("2", true).as_str()].into_iter()).unwrap();
+    let quirks = auth
+        .challenged([challenge("2", true).as_str()].into_iter())
+        .unwrap();
     assert!(!quirks.contains(&Quirk::DigestNonceChanges));
     assert_eq!(count(&mut auth), "00000001");
     // A nonce that changes silently is taken for one only once the password is proved.
     auth.accepted();
-    let quirks = auth.challenged([challenge("3", false).as_str()].into_iter()).unwrap();
+    let quirks = auth
+        .challenged([challenge("3", false).as_str()].into_iter())
+        .unwrap();
     assert!(quirks.contains(&Quirk::DigestNonceChanges));
-    auth.challenged([challenge("4", true).as_str()].into_iter()).unwrap();
+    auth.challenged([challenge("4", true).as_str()].into_iter())
+        .unwrap();
     // Not without end.
     let last = auth.challenged([challenge("5", true).as_str()].into_iter());
     assert_eq!(last, Err(RtspError::WrongPassword));
@@ -121,7 +140,9 @@ fn tried(challenges: &[&str]) -> (Vec<String>, RtspError) {
         match auth.challenged(challenges.iter().copied()) {
             Ok(_) => {
                 let value = auth.authorization("PLAY", "x").unwrap();
-                let algorithm = value.find("algorithm=").map(|at| value[at + 10..].split(',').next().unwrap());
+                let algorithm = value
+                    .find("algorithm=")
+                    .map(|at| value[at + 10..].split(',').next().unwrap());
                 let scheme = value.split(' ').next().unwrap();
                 tried.push(format!("{scheme} {}", algorithm.unwrap_or("-")));
             }
@@ -141,9 +162,15 @@ fn quirk_4_the_strongest_first_and_the_next_once() {
         (vec![basic, md5], vec!["Digest MD5", "Basic -"]),
         (vec![md5, basic], vec!["Digest MD5", "Basic -"]),
         (vec![all.as_str()], vec!["Digest SHA-256", "Digest MD5"]),
-        (vec![md5, sha512, sha], vec!["Digest SHA-512-256", "Digest SHA-256"]),
+        (
+            vec![md5, sha512, sha],
+            vec!["Digest SHA-512-256", "Digest SHA-256"],
+        ),
         (vec![md5], vec!["Digest MD5"]),
-        (vec!["Digest realm=\"r\", nonce=\"n\", qop=\"auth-int\"", basic], vec!["Basic -"]),
+        (
+            vec!["Digest realm=\"r\", nonce=\"n\", qop=\"auth-int\"", basic],
+            vec!["Basic -"],
+        ),
         (vec!["Negotiate", md5], vec!["Digest MD5"]),
     ] {
         let (tried, error) = tried(&challenges);
@@ -160,7 +187,10 @@ fn without_a_password_or_a_known_kind_it_says_so() {
     let mut auth = Authenticator::new(Some(Credentials::new("u", "p")), None);
     for (challenge, named) in [
         ("Negotiate", "Negotiate"),
-        ("Digest realm=\"r\", nonce=\"n\", algorithm=SHA-1", "Digest SHA-1"),
+        (
+            "Digest realm=\"r\", nonce=\"n\", algorithm=SHA-1",
+            "Digest SHA-1",
+        ),
         ("Negotiate abc==, NTLM", "Negotiate, abc, NTLM"),
     ] {
         let error = auth.challenged([challenge].into_iter()).unwrap_err();
@@ -202,5 +232,8 @@ fn nothing_shows_the_password() {
     let mut auth = Authenticator::new(Some(Credentials::new("admin", "geheim")), None);
     auth.challenged(["Basic realm=\"x\""].into_iter()).unwrap();
     let shown = format!("{auth:?}");
-    assert!(!shown.contains("geheim") && !shown.contains("admin"), "{shown}");
+    assert!(
+        !shown.contains("geheim") && !shown.contains("admin"),
+        "{shown}"
+    );
 }

@@ -40,7 +40,10 @@ impl RtspClient {
         if !matches!(self.state, State::Asking) {
             return;
         }
-        let mut lists = message.fields.all("Public").chain(message.fields.all("Allow"));
+        let mut lists = message
+            .fields
+            .all("Public")
+            .chain(message.fields.all("Allow"));
         if lists.any(|list| has_method(list, "GET_PARAMETER")) {
             self.wire.keepalive = "GET_PARAMETER";
         }
@@ -102,7 +105,11 @@ impl RtspClient {
 
     /// Returns the streams to set up: the first of each wanted kind, and the first backchannel.
     fn choose(&self, described: &Described, base: &Base, quirks: &mut Vec<Quirk>) -> Vec<Stream> {
-        let mut is_wanted = [self.config.video, self.config.audio, self.config.backchannel];
+        let mut is_wanted = [
+            self.config.video,
+            self.config.audio,
+            self.config.backchannel,
+        ];
         let mut streams = Vec::new();
         for (index, stream) in described.streams.iter().enumerate() {
             let is_backchannel = stream.direction == StreamDirection::Backchannel;

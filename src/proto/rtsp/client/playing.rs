@@ -18,7 +18,10 @@ impl RtspClient {
         };
         let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
         let timers = &mut session.timers;
-        let (no_datagram, silent) = (is_due(&mut timers.first_datagram), is_due(&mut timers.silence));
+        let (no_datagram, silent) = (
+            is_due(&mut timers.first_datagram),
+            is_due(&mut timers.silence),
+        );
         let (keepalive, report) = (is_due(&mut timers.keepalive), is_due(&mut timers.report));
         let limit = media::silence(session, &self.config.timing);
         let has_none = session.is_udp() && !session.has_datagrams();

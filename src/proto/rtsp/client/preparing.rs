@@ -142,13 +142,18 @@ impl RtspClient {
 
     /// Remembers where the datagrams of the n-th stream come from.
     fn set_path(&mut self, n: usize, field: &TransportField, ports: Option<(u16, u16)>) {
-        let remote = self.wire.addresses.map(|(_, remote)| remote.ip().to_canonical());
+        let remote = self
+            .wire
+            .addresses
+            .map(|(_, remote)| remote.ip().to_canonical());
         let State::Preparing(session) = &mut self.state else {
             return;
         };
         let is_multicast = session.transport == Transport::Multicast;
         if let Some(stream) = session.streams.get_mut(n) {
-            let source = field.source.filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
+            let source = field
+                .source
+                .filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
             stream.path = Path::Udp(Box::new(UdpPath {
                 is_multicast,
                 sources: [remote, source.map(|ip| ip.to_canonical())],
@@ -222,7 +227,10 @@ impl RtspClient {
         };
         let stream = session.streams.get(n);
         let is_audio = stream.is_some_and(|stream| stream.is_audio);
-        let has_other = session.streams.iter().any(|s| !s.is_audio && !s.is_backchannel);
+        let has_other = session
+            .streams
+            .iter()
+            .any(|s| !s.is_audio && !s.is_backchannel);
         if stream.is_some_and(|stream| stream.is_backchannel) {
             self.note(Quirk::Backchannel);
             return self.fail(RtspError::NoBackchannel, now);
@@ -287,13 +295,7 @@ impl RtspClient {
         self.ask(request, self.config.timing.answer, now);
     }
 
-    pub(super) fn on_play(
-        &mut self,
-        with_range: bool,
-        code: u16,
-        message: &Message,
-        now: Instant,
-    ) {
+    pub(super) fn on_play(&mut self, with_range: bool, code: u16, message: &Message, now: Instant) {
         // 457 Invalid Range: live streams have none.
         if code == 457 && with_range {
             return self.play(false, now);
@@ -318,7 +320,10 @@ impl RtspClient {
             }
         };
         let streams = session.streams.iter();
-        let media = streams.clone().filter(|s| !s.is_backchannel).map(|s| s.index);
+        let media = streams
+            .clone()
+            .filter(|s| !s.is_backchannel)
+            .map(|s| s.index);
         let backchannel = streams.clone().find(|s| s.is_backchannel).map(|s| s.index);
         self.out.push(Output::Event(RtspEvent::Playing {
             streams: media.collect(),
@@ -334,8 +339,7 @@ impl RtspClient {
             };
             session.timers.silence = Some(after(now, patience));
             let is_probed = session.is_udp() && has_next && !session.has_datagrams();
-            session.timers.first_datagram =
-                is_probed.then(|| after(now, timing.first_datagram));
+            session.timers.first_datagram = is_probed.then(|| after(now, timing.first_datagram));
         }
         session.timers.report = session.is_udp().then(|| after(now, timing.reports));
         self.state = State::Playing(session);

@@ -50,7 +50,9 @@ impl Reception {
         source.received = source.received.wrapping_add(1);
         let transit = clock.wrapping_sub(u32::from_be_bytes([t3, t2, t1, t0]));
         if let Some(before) = source.transit.replace(transit) {
-            let difference = (transit.wrapping_sub(before) as i32).unsigned_abs().min(1 << 24);
+            let difference = (transit.wrapping_sub(before) as i32)
+                .unsigned_abs()
+                .min(1 << 24);
             let decay = (source.jitter + 8) >> 4;
             source.jitter = (source.jitter + difference).saturating_sub(decay);
         }
@@ -107,7 +109,9 @@ impl Source {
         (self.expected_before, self.received_before) = (expected, self.received);
         let fraction = match interval.checked_sub(received) {
             // At most 255 of 256.
-            Some(lost) if interval > 0 => (u64::from(lost) * 256 / u64::from(interval)).min(255) as u8,
+            Some(lost) if interval > 0 => {
+                (u64::from(lost) * 256 / u64::from(interval)).min(255) as u8
+            }
             _ => 0,
         };
         let (last, delay) = match self.report {

@@ -58,7 +58,9 @@ impl UdpPath {
             return pinned == source;
         }
         let is_camera = self.sources.contains(&Some(source.ip()));
-        let announced = self.ports.map(|(rtp, rtcp)| if is_rtcp { rtcp } else { rtp });
+        let announced = self
+            .ports
+            .map(|(rtp, rtcp)| if is_rtcp { rtcp } else { rtp });
         // The sending port of a multicast stream is not announced; `port` is that of the group.
         let is_port = any_port || self.is_multicast || announced.is_none_or(|p| p == source.port());
         if is_camera && is_port {
@@ -151,7 +153,9 @@ impl Session {
 
     /// Returns the interval between keep-alives: half the timeout, between 1 s and the configured maximum.
     pub fn keepalive(&self, timing: &RtspTiming) -> Duration {
-        (self.timeout / 2).min(timing.keepalive).max(Duration::from_secs(1))
+        (self.timeout / 2)
+            .min(timing.keepalive)
+            .max(Duration::from_secs(1))
     }
 
     /// Returns `true` if media is expected from the camera.
@@ -207,9 +211,8 @@ impl Session {
     pub fn close_sockets(&mut self) -> Vec<Output> {
         let opening = self.opening;
         let streams = self.streams.iter().enumerate();
-        let open = streams.filter(|(n, stream)| {
-            matches!(stream.path, Path::Udp(_)) || opening == Some(*n)
-        });
+        let open = streams
+            .filter(|(n, stream)| matches!(stream.path, Path::Udp(_)) || opening == Some(*n));
         open.map(|(_, stream)| Output::CloseUdp {
             stream: stream.index,
         })

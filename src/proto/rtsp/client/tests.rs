@@ -11,7 +11,8 @@ const SDP: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=x\r\nt=0 0\r\na=control:*\
     m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track1\r\n\
     m=audio 0 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=control:track2\r\n";
 
-const TALK: &str = "m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=sendonly\r\na=control:talk\r\n";
+const TALK: &str =
+    "m=audio 0 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\na=sendonly\r\na=control:talk\r\n";
 
 const CAMERA: &str = "192.0.2.1:554";
 
@@ -47,7 +48,8 @@ impl Asked {
     }
 
     fn is_udp(&self) -> bool {
-        self.field("Transport").is_some_and(|t| t.contains("client_port"))
+        self.field("Transport")
+            .is_some_and(|t| t.contains("client_port"))
     }
 
     /// The answer of a camera without faults.
@@ -57,7 +59,11 @@ impl Asked {
             "DESCRIBE" => self.sdp(SDP),
             "SETUP" => {
                 let asked = self.field("Transport").unwrap();
-                let more = if self.is_udp() { ";server_port=7000-7001" } else { "" };
+                let more = if self.is_udp() {
+                    ";server_port=7000-7001"
+                } else {
+                    ""
+                };
                 let fields = format!("Transport: {asked}{more}\r\nSession: 77;timeout=60\r\n");
                 self.answer(200, &fields, "")
             }
@@ -86,7 +92,8 @@ fn config() -> RtspClientConfig {
 }
 
 fn with_password() -> RtspClientConfig {
-    RtspClientConfig::new(RtspUrl::parse("rtsp://admin:geheim@192.0.2.1/cam").unwrap()).seed(Some(1))
+    RtspClientConfig::new(RtspUrl::parse("rtsp://admin:geheim@192.0.2.1/cam").unwrap())
+        .seed(Some(1))
 }
 
 fn rtp(channel: u8) -> Vec<u8> {
@@ -121,7 +128,8 @@ impl<C: FnMut(&Asked) -> Vec<u8>> Rig<C> {
                     assert!(!self.is_open);
                     self.is_open = true;
                     self.connections += 1;
-                    let (local, remote) = ("192.0.2.2:4000".parse().unwrap(), CAMERA.parse().unwrap());
+                    let (local, remote) =
+                        ("192.0.2.2:4000".parse().unwrap(), CAMERA.parse().unwrap());
                     self.input(Input::Connected { local, remote });
                 }
                 Output::Send(bytes) => self.on_sent(bytes),
@@ -133,10 +141,19 @@ impl<C: FnMut(&Asked) -> Vec<u8>> Rig<C> {
                     self.open_sockets.push(stream);
                     let port = 6000 + 2 * stream as u16;
                     let ports = multicast.map_or((port, port + 1), |m| (m.rtp_port, m.rtcp_port));
-                    self.input(Input::UdpOpened { stream, rtp_port: ports.0, rtcp_port: ports.1 });
+                    self.input(Input::UdpOpened {
+                        stream,
+                        rtp_port: ports.0,
+                        rtcp_port: ports.1,
+                    });
                 }
                 Output::CloseUdp { stream } => self.open_sockets.retain(|s| *s != stream),
-                Output::SendUdp { stream, is_rtcp, destination, .. } => {
+                Output::SendUdp {
+                    stream,
+                    is_rtcp,
+                    destination,
+                    ..
+                } => {
                     self.datagrams.push((stream, is_rtcp, destination));
                 }
                 Output::Event(event) => self.events.push(event),
@@ -152,12 +169,20 @@ impl<C: FnMut(&Asked) -> Vec<u8>> Rig<C> {
     fn on_sent(&mut self, bytes: Vec<u8>) {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let mut words = text.split(' ');
-        let (method, uri) = (words.next().unwrap().to_owned(), words.next().unwrap_or_default().to_owned());
+        let (method, uri) = (
+            words.next().unwrap().to_owned(),
+            words.next().unwrap_or_default().to_owned(),
+        );
         self.sent.push(bytes);
         if text.starts_with("RTSP/") || text.starts_with('$') {
             return;
         }
-        let asked = Asked { method, uri, text: text.clone(), connection: self.connections };
+        let asked = Asked {
+            method,
+            uri,
+            text: text.clone(),
+            connection: self.connections,
+        };
         let answer = (self.camera)(&asked);
         self.asked.push(asked);
         if self.is_open && !answer.is_empty() {
@@ -177,7 +202,12 @@ impl<C: FnMut(&Asked) -> Vec<u8>> Rig<C> {
     fn datagram(&mut self, stream: usize, is_rtcp: bool, source: &str) {
         let source = source.parse().unwrap();
         let contents = &rtp(0)[4..];
-        self.input(Input::Datagram { stream, is_rtcp, source, contents });
+        self.input(Input::Datagram {
+            stream,
+            is_rtcp,
+            source,
+            contents,
+        });
         self.drain();
     }
 
@@ -186,7 +216,10 @@ impl<C: FnMut(&Asked) -> Vec<u8>> Rig<C> {
         let end = self.now + Duration::from_secs(seconds);
         while self.now < end {
             let next = self.now + Duration::from_secs(1);
-            self.now = self.timeout.map_or(next, |at| at.max(self.now).min(next)).min(end);
+            self.now = self
+                .timeout
+                .map_or(next, |at| at.max(self.now).min(next))
+                .min(end);
             if self.timeout.is_some_and(|at| at <= self.now) {
                 self.input(Input::Timeout);
                 self.drain();
@@ -211,9 +244,11 @@ impl<C: FnMut(&Asked) -> Vec<u8>> Rig<C> {
 
     fn playing(&self) -> Option<(&[usize], Option<usize>, Transport)> {
         self.events.iter().rev().find_map(|event| match event {
-            RtspEvent::Playing { streams, backchannel, transport } => {
-                Some((streams.as_slice(), *backchannel, *transport))
-            }
+            RtspEvent::Playing {
+                streams,
+                backchannel,
+                transport,
+            } => Some((streams.as_slice(), *backchannel, *transport)),
             _ => None,
         })
     }
@@ -228,7 +263,11 @@ impl<C: FnMut(&Asked) -> Vec<u8>> Rig<C> {
     fn met(&self, quirk: Quirk) -> bool {
         let is_it = |e: &RtspEvent| *e == RtspEvent::Quirk(quirk);
         let reported = self.events.iter().filter(|e| is_it(e)).count();
-        assert_eq!(reported, usize::from(self.client.quirks().of(quirk) > 0), "{quirk}");
+        assert_eq!(
+            reported,
+            usize::from(self.client.quirks().of(quirk) > 0),
+            "{quirk}"
+        );
         reported > 0
     }
 }
@@ -268,7 +307,12 @@ fn a_session_with_a_camera_without_faults() {
     assert_eq!(rig.asked.last().unwrap().field("Session"), Some("77"));
     assert_eq!(rig.error(), None);
     assert!(!rig.is_open && rig.timeout.is_none());
-    assert_eq!(rig.client.quirks().met().count(), 0, "{:?}", rig.client.quirks());
+    assert_eq!(
+        rig.client.quirks().met().count(),
+        0,
+        "{:?}",
+        rig.client.quirks()
+    );
 }
 
 #[test]
@@ -343,7 +387,11 @@ fn quirk_3_the_answered_channels_count() {
     }
     // The same channels for both streams: those that were asked for.
     let mut rig = Rig::new(config(), |a: &Asked| match a.method.as_str() {
-        "SETUP" => a.answer(200, "Transport: RTP/AVP/TCP;interleaved=0-1\r\nSession: 1\r\n", ""),
+        "SETUP" => a.answer(
+            200,
+            "Transport: RTP/AVP/TCP;interleaved=0-1\r\nSession: 1\r\n",
+            "",
+        ),
         _ => a.well(),
     });
     rig.receive(&[rtp(0), rtp(2)].concat());
@@ -377,12 +425,18 @@ fn quirk_4_the_strongest_challenge_first_and_the_next_once() {
 
 #[test]
 fn quirk_5_and_6_qop_and_sha() {
-    let challenge = "WWW-Authenticate: Digest realm=\"cam\", nonce=\"n1\", qop=\"auth\", algorithm=SHA-256\r\n";
-    let rig = Rig::new(with_password(), |a: &Asked| guarded(a, "qop=auth, nc=0000000", challenge));
+    let challenge =
+        "WWW-Authenticate: Digest realm=\"cam\", nonce=\"n1\", qop=\"auth\", algorithm=SHA-256\r\n";
+    let rig = Rig::new(with_password(), |a: &Asked| {
+        guarded(a, "qop=auth, nc=0000000", challenge)
+    });
     assert!(rig.playing().is_some());
     assert!(rig.met(Quirk::DigestQop) && rig.met(Quirk::DigestSha));
     let play = rig.asked.last().unwrap().field("Authorization").unwrap();
-    assert!(play.contains("nc=00000005") && play.contains("algorithm=SHA-256"), "{play}");
+    assert!(
+        play.contains("nc=00000005") && play.contains("algorithm=SHA-256"),
+        "{play}"
+    );
 }
 
 #[test]
@@ -400,7 +454,11 @@ fn quirk_7_the_uri_of_digest_is_that_of_the_request_and_nonces_may_change() {
             return a.well();
         }
         (nonce, uses) = (nonce + 1, 0);
-        a.answer(401, &format!("WWW-Authenticate: Digest realm=\"cam\", nonce=\"n{nonce}\"\r\n"), "")
+        a.answer(
+            401,
+            &format!("WWW-Authenticate: Digest realm=\"cam\", nonce=\"n{nonce}\"\r\n"),
+            "",
+        )
     });
     assert!(rig.playing().is_some(), "{:?}", rig.events);
     assert!(rig.met(Quirk::DigestNonceChanges));
@@ -411,7 +469,11 @@ fn quirk_7_the_uri_of_digest_is_that_of_the_request_and_nonces_may_change() {
     let mut nonce = 0;
     let rig = Rig::new(with_password(), |a: &Asked| {
         nonce += 1;
-        a.answer(401, &format!("WWW-Authenticate: Digest realm=\"cam\", nonce=\"n{nonce}\"\r\n"), "")
+        a.answer(
+            401,
+            &format!("WWW-Authenticate: Digest realm=\"cam\", nonce=\"n{nonce}\"\r\n"),
+            "",
+        )
     });
     assert_eq!(rig.error(), Some(&RtspError::WrongPassword));
     assert_eq!(rig.asked.len(), 2);
@@ -423,8 +485,14 @@ fn passwords_are_asked_for_by_a_sentence() {
     let error = rig.error().unwrap();
     assert_eq!(error, &RtspError::PasswordNeeded);
     assert!(error.needs_a_person());
-    assert_eq!(error.to_string(), "the camera wants a user name and a password");
-    assert_eq!(RtspError::WrongPassword.to_string(), "the camera refused the password");
+    assert_eq!(
+        error.to_string(),
+        "the camera wants a user name and a password"
+    );
+    assert_eq!(
+        RtspError::WrongPassword.to_string(),
+        "the camera refused the password"
+    );
 }
 
 #[test]
@@ -462,7 +530,10 @@ fn quirk_12_keepalives_every_half_timeout_with_the_method_that_works() {
     rig.pass(16, Some(0));
     assert_eq!(rig.methods()[4..], ["GET_PARAMETER", "OPTIONS", "OPTIONS"]);
     let last = rig.asked.last().unwrap();
-    assert_eq!((last.uri.as_str(), last.field("Session")), ("rtsp://192.0.2.1/cam/", Some("77")));
+    assert_eq!(
+        (last.uri.as_str(), last.field("Session")),
+        ("rtsp://192.0.2.1/cam/", Some("77"))
+    );
     assert!(rig.met(Quirk::KeepaliveRefused));
     // Unanswered ones end nothing, and the interval is 25 s at most.
     let mut rig = Rig::new(config().audio(false), |a: &Asked| match a.method.as_str() {
@@ -483,7 +554,12 @@ fn quirk_12_keepalives_every_half_timeout_with_the_method_that_works() {
 fn quirk_13_requests_of_the_camera_are_answered() {
     let mut rig = Rig::new(config(), Asked::well);
     rig.receive(b"OPTIONS * RTSP/1.0\r\nCSeq: 31\r\n\r\nFOO");
-    assert!(rig.sent.last().unwrap().starts_with(b"RTSP/1.0 200 OK\r\nCSeq: 31\r\nPublic: "));
+    assert!(
+        rig.sent
+            .last()
+            .unwrap()
+            .starts_with(b"RTSP/1.0 200 OK\r\nCSeq: 31\r\nPublic: ")
+    );
     let mut rig = Rig::new(config(), Asked::well);
     rig.receive(b"RECORD * RTSP/1.0\r\nCSeq: 32\r\n\r\n");
     assert!(rig.sent.last().unwrap().starts_with(b"RTSP/1.0 501"));
@@ -499,7 +575,11 @@ fn quirk_14_the_first_session_identifier_is_kept() {
     let rig = Rig::new(config(), |a: &Asked| match a.method.as_str() {
         "SETUP" => {
             count += 1;
-            a.answer(200, &format!("Session:  s{count};timeout=30\r\nTransport: RTP/AVP/TCP\r\n"), "")
+            a.answer(
+                200,
+                &format!("Session:  s{count};timeout=30\r\nTransport: RTP/AVP/TCP\r\n"),
+                "",
+            )
         }
         _ => a.well(),
     });
@@ -525,7 +605,9 @@ fn quirk_15_another_transport_is_another_connection() {
         _ => a.well(),
     });
     assert_eq!(rig.connections, 2);
-    let expected = ["OPTIONS", "DESCRIBE", "SETUP", "TEARDOWN", "OPTIONS", "DESCRIBE", "SETUP", "SETUP", "PLAY"];
+    let expected = [
+        "OPTIONS", "DESCRIBE", "SETUP", "TEARDOWN", "OPTIONS", "DESCRIBE", "SETUP", "SETUP", "PLAY",
+    ];
     assert_eq!(rig.methods(), expected);
     assert_eq!(rig.playing().unwrap().2, Transport::Udp);
     assert!(rig.met(Quirk::TransportNeedsReconnect));
@@ -533,7 +615,10 @@ fn quirk_15_another_transport_is_another_connection() {
         "SETUP" => a.answer(461, "", ""),
         _ => a.well(),
     });
-    assert_eq!(rig.error(), Some(&RtspError::TransportRefused("TCP and UDP".to_owned())));
+    assert_eq!(
+        rig.error(),
+        Some(&RtspError::TransportRefused("TCP and UDP".to_owned()))
+    );
     assert!(rig.open_sockets.is_empty());
 }
 
@@ -541,27 +626,48 @@ fn quirk_15_another_transport_is_another_connection() {
 fn quirk_16_redirects() {
     let mut config = with_password();
     config.trace = true;
-    let rig = Rig::new(config, |a: &Asked| match (a.method.as_str(), a.connection) {
-        ("DESCRIBE", 1) => a.answer(302, "Location: rtsp://192.0.2.1:8554/sub\r\n", ""),
-        ("DESCRIBE", 2) => a.answer(301, "Location: /other\r\n", ""),
-        ("DESCRIBE", 3) => a.answer(302, "Location: rtsp://elsewhere/x\r\n", ""),
-        _ => guarded(a, "Digest", CHALLENGE),
+    let rig = Rig::new(config, |a: &Asked| {
+        match (a.method.as_str(), a.connection) {
+            ("DESCRIBE", 1) => a.answer(302, "Location: rtsp://192.0.2.1:8554/sub\r\n", ""),
+            ("DESCRIBE", 2) => a.answer(301, "Location: /other\r\n", ""),
+            ("DESCRIBE", 3) => a.answer(302, "Location: rtsp://elsewhere/x\r\n", ""),
+            _ => guarded(a, "Digest", CHALLENGE),
+        }
     });
     // The password goes to the same host, and to nobody else.
-    assert!(rig.asked.iter().all(|a| a.connection < 4 || a.field("Authorization").is_none()));
-    assert!(rig.asked.iter().any(|a| a.connection == 3 && a.field("Authorization").is_some()));
+    assert!(
+        rig.asked
+            .iter()
+            .all(|a| a.connection < 4 || a.field("Authorization").is_none())
+    );
+    assert!(
+        rig.asked
+            .iter()
+            .any(|a| a.connection == 3 && a.field("Authorization").is_some())
+    );
     assert_eq!(rig.error(), Some(&RtspError::PasswordNeeded));
     let to = rig.events.iter().filter_map(|event| match event {
         RtspEvent::Redirected(to) => Some(to.as_str()),
         _ => None,
     });
     let to: Vec<_> = to.collect();
-    assert_eq!(to, ["rtsp://192.0.2.1:8554/sub", "rtsp://192.0.2.1:8554/other", "rtsp://elsewhere/x"]);
+    assert_eq!(
+        to,
+        [
+            "rtsp://192.0.2.1:8554/sub",
+            "rtsp://192.0.2.1:8554/other",
+            "rtsp://elsewhere/x"
+        ]
+    );
     assert!(rig.met(Quirk::Redirect));
-    let rig = Rig::new(with_password(), |a: &Asked| a.answer(302, "Location: rtsp://192.0.2.1/cam\r\n", ""));
+    let rig = Rig::new(with_password(), |a: &Asked| {
+        a.answer(302, "Location: rtsp://192.0.2.1/cam\r\n", "")
+    });
     assert_eq!(rig.error(), Some(&RtspError::TooManyRedirects(5)));
     assert_eq!(rig.connections, 6);
-    let rig = Rig::new(with_password(), |a: &Asked| a.answer(302, "Location: http://192.0.2.1/\r\n", ""));
+    let rig = Rig::new(with_password(), |a: &Asked| {
+        a.answer(302, "Location: http://192.0.2.1/\r\n", "")
+    });
     assert!(matches!(rig.error(), Some(RtspError::BadRedirect(_))));
     // While it plays.
     let mut rig = Rig::new(self::config(), Asked::well);
@@ -605,7 +711,11 @@ fn quirk_18_teardown_is_waited_for_a_second_and_any_answer_will_do() {
     }
     // With a nonce that has become stale.
     let mut rig = Rig::new(with_password(), |a: &Asked| match a.method.as_str() {
-        "TEARDOWN" => guarded(a, "n2", "WWW-Authenticate: Digest realm=\"c\", nonce=\"n2\", stale=true\r\n"),
+        "TEARDOWN" => guarded(
+            a,
+            "n2",
+            "WWW-Authenticate: Digest realm=\"c\", nonce=\"n2\", stale=true\r\n",
+        ),
         _ => guarded(a, "n1", CHALLENGE),
     });
     rig.client.close(rig.now);
@@ -626,9 +736,15 @@ fn quirk_19_and_21_urls_lead_to_the_camera_whatever_it_says() {
     let uris: Vec<&str> = rig.asked[2..].iter().map(|a| a.uri.as_str()).collect();
     assert_eq!(
         uris,
-        ["rtsp://192.0.2.1/cam/t1", "rtsp://192.0.2.1/inner/track2", "rtsp://192.0.2.1/inner/"]
+        [
+            "rtsp://192.0.2.1/cam/t1",
+            "rtsp://192.0.2.1/inner/track2",
+            "rtsp://192.0.2.1/inner/"
+        ]
     );
-    assert!(rig.met(Quirk::BadContentBase) && rig.met(Quirk::ControlUrl) && rig.met(Quirk::BrokenSdp));
+    assert!(
+        rig.met(Quirk::BadContentBase) && rig.met(Quirk::ControlUrl) && rig.met(Quirk::BrokenSdp)
+    );
 }
 
 #[test]
@@ -656,7 +772,11 @@ fn quirk_20_stale_sessions_of_old_live555() {
 #[test]
 fn quirk_32_rtp_info_may_be_junk() {
     let rig = Rig::new(config(), |a: &Asked| match a.method.as_str() {
-        "PLAY" => a.answer(200, "RTP-Info: url=x;seq=no;rtptime=;\r\nSession: 77\r\n", ""),
+        "PLAY" => a.answer(
+            200,
+            "RTP-Info: url=x;seq=no;rtptime=;\r\nSession: 77\r\n",
+            "",
+        ),
         _ => a.well(),
     });
     assert!(rig.playing().is_some() && rig.met(Quirk::RtpInfoLies));
@@ -668,7 +788,9 @@ fn quirk_39_a_silent_camera_is_given_up() {
     rig.pass(9, None);
     assert!(!rig.client.has_ended());
     rig.pass(2, None);
-    let expected = RtspError::Silent { after: Duration::from_secs(5) };
+    let expected = RtspError::Silent {
+        after: Duration::from_secs(5),
+    };
     assert_eq!(rig.error(), Some(&expected));
     assert_eq!(rig.methods().last(), Some(&"TEARDOWN"));
     let mut rig = Rig::new(config(), Asked::well);
@@ -691,7 +813,12 @@ fn udp_with_ports_punches_and_reports() {
     let asked = rig.asked[3].field("Transport");
     assert_eq!(asked, Some("RTP/AVP;unicast;client_port=6002-6003"));
     let to = |port| SocketAddr::new([192, 0, 2, 1].into(), port);
-    let punches = [(0, false, to(7000)), (0, true, to(7001)), (1, false, to(7000)), (1, true, to(7001))];
+    let punches = [
+        (0, false, to(7000)),
+        (0, true, to(7001)),
+        (1, false, to(7000)),
+        (1, true, to(7001)),
+    ];
     assert_eq!(rig.datagrams, punches);
     rig.datagram(0, false, "192.0.2.1:7000");
     rig.datagram(0, true, "192.0.2.1:7001");
@@ -715,9 +842,17 @@ fn udp_with_ports_punches_and_reports() {
 
 #[test]
 fn quirk_40_ports_that_are_not_told_or_wrong() {
-    for transport in ["RTP/AVP;unicast;client_port=6000-6001", "RTP/AVP;server_port=0-0", "RTP/AVP;server_port=0-1;source=192.0.2.7"] {
+    for transport in [
+        "RTP/AVP;unicast;client_port=6000-6001",
+        "RTP/AVP;server_port=0-0",
+        "RTP/AVP;server_port=0-1;source=192.0.2.7",
+    ] {
         let mut rig = Rig::new(udp(), |a: &Asked| match a.method.as_str() {
-            "SETUP" => a.answer(200, &format!("Session: 1\r\nTransport: {transport}\r\n"), ""),
+            "SETUP" => a.answer(
+                200,
+                &format!("Session: 1\r\nTransport: {transport}\r\n"),
+                "",
+            ),
             _ => a.well(),
         });
         // The first packet of the camera, from any port, pins it.
@@ -745,17 +880,31 @@ fn quirk_40_without_datagrams_tcp_is_used_after_3_s() {
     assert!(rig.met(Quirk::UdpPorts));
     let mut rig = Rig::new(config().transports(vec![Transport::Udp]), Asked::well);
     rig.pass(11, None);
-    assert_eq!(rig.error(), Some(&RtspError::NoDatagrams { after: Duration::from_secs(10) }));
+    assert_eq!(
+        rig.error(),
+        Some(&RtspError::NoDatagrams {
+            after: Duration::from_secs(10)
+        })
+    );
     let mut rig = Rig::new(udp(), Asked::well);
     rig.datagram(0, false, "192.0.2.1:7000");
     rig.pass(11, None);
-    assert_eq!(rig.error(), Some(&RtspError::Silent { after: Duration::from_secs(10) }));
+    assert_eq!(
+        rig.error(),
+        Some(&RtspError::Silent {
+            after: Duration::from_secs(10)
+        })
+    );
 }
 
 #[test]
 fn quirk_40_a_camera_that_knows_tcp_only() {
     let rig = Rig::new(udp(), |a: &Asked| match a.method.as_str() {
-        "SETUP" if a.is_udp() => a.answer(200, "Session: 1\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n", ""),
+        "SETUP" if a.is_udp() => a.answer(
+            200,
+            "Session: 1\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n",
+            "",
+        ),
         _ => a.well(),
     });
     assert_eq!(rig.playing().unwrap().2, Transport::Tcp);
@@ -766,21 +915,29 @@ fn quirk_40_a_camera_that_knows_tcp_only() {
 fn quirk_41_multicast_on_request() {
     let camera = |transport: &'static str| {
         move |a: &Asked| match a.method.as_str() {
-            "SETUP" if a.field("Transport") == Some("RTP/AVP;multicast") => {
-                a.answer(200, &format!("Session: 1\r\nTransport: {transport}\r\n"), "")
-            }
+            "SETUP" if a.field("Transport") == Some("RTP/AVP;multicast") => a.answer(
+                200,
+                &format!("Session: 1\r\nTransport: {transport}\r\n"),
+                "",
+            ),
             _ => a.well(),
         }
     };
     let multicast = || config().transports(vec![Transport::Multicast, Transport::Tcp]);
-    let mut rig = Rig::new(multicast(), camera("RTP/AVP;multicast;destination=239.1.1.1;port=5000-5001;ttl=1"));
+    let mut rig = Rig::new(
+        multicast(),
+        camera("RTP/AVP;multicast;destination=239.1.1.1;port=5000-5001;ttl=1"),
+    );
     assert_eq!(rig.playing().unwrap().2, Transport::Multicast);
     assert_eq!(rig.open_sockets, [0, 1]);
     rig.datagram(0, false, "192.0.2.1:40000");
     rig.datagram(0, false, "192.0.2.66:40000");
     assert_eq!(rig.packets(), 1);
     // No group, or none that is one.
-    for transport in ["RTP/AVP;multicast", "RTP/AVP;multicast;destination=192.0.2.3;port=5000-5001"] {
+    for transport in [
+        "RTP/AVP;multicast",
+        "RTP/AVP;multicast;destination=192.0.2.3;port=5000-5001",
+    ] {
         let rig = Rig::new(multicast(), camera(transport));
         assert_eq!(rig.playing().unwrap().2, Transport::Tcp);
     }
@@ -809,7 +966,11 @@ fn quirk_42_two_way_audio() {
     };
     let mut rig = Rig::new(config().backchannel(true), camera);
     assert_eq!(rig.playing(), Some((&[0, 1][..], Some(2), Transport::Tcp)));
-    let with: Vec<_> = rig.asked.iter().map(|a| a.field("Require").is_some()).collect();
+    let with: Vec<_> = rig
+        .asked
+        .iter()
+        .map(|a| a.field("Require").is_some())
+        .collect();
     assert_eq!(with, [false, true, false, false, true, true]);
     assert!(rig.client.send_backchannel(b"packet"));
     assert!(!rig.client.send_backchannel(&[0; 65_536]));
@@ -826,11 +987,16 @@ fn quirk_42_two_way_audio() {
     assert_eq!(rig.playing(), Some((&[][..], Some(2), Transport::Udp)));
     assert!(rig.client.send_backchannel(b"packet"));
     rig.drain();
-    assert_eq!(rig.datagrams.last(), Some(&(2, false, "192.0.2.1:7000".parse().unwrap())));
+    assert_eq!(
+        rig.datagrams.last(),
+        Some(&(2, false, "192.0.2.1:7000".parse().unwrap()))
+    );
     // Refused, or not there.
-    let rig = Rig::new(config().backchannel(true), |a: &Asked| match a.field("Require") {
-        Some(_) => a.answer(551, "", ""),
-        None => a.well(),
+    let rig = Rig::new(config().backchannel(true), |a: &Asked| {
+        match a.field("Require") {
+            Some(_) => a.answer(551, "", ""),
+            None => a.well(),
+        }
     });
     assert_eq!(rig.error(), Some(&RtspError::NoBackchannel));
     let rig = Rig::new(config().backchannel(true), Asked::well);
@@ -840,7 +1006,10 @@ fn quirk_42_two_way_audio() {
 
 #[test]
 fn every_answer_has_its_time() {
-    for (n, method) in ["OPTIONS", "DESCRIBE", "SETUP", "SETUP", "PLAY"].into_iter().enumerate() {
+    for (n, method) in ["OPTIONS", "DESCRIBE", "SETUP", "SETUP", "PLAY"]
+        .into_iter()
+        .enumerate()
+    {
         let mut count = 0;
         let mut rig = Rig::new(config(), |a: &Asked| {
             count += 1;
@@ -865,11 +1034,14 @@ fn answers_without_or_with_wrong_numbers_count_if_there_is_no_doubt() {
     assert!(rig.playing().is_some());
     let rig = Rig::new(config(), |a: &Asked| {
         let text = String::from_utf8(a.well()).unwrap();
-        text.replace(&format!("CSeq: {}", a.field("CSeq").unwrap()), "CSeq: 0").into_bytes()
+        text.replace(&format!("CSeq: {}", a.field("CSeq").unwrap()), "CSeq: 0")
+            .into_bytes()
     });
     assert!(rig.playing().is_some() && rig.met(Quirk::HeaderJunk));
     // Provisional and stray answers are none.
-    let rig = Rig::new(config(), |a: &Asked| [a.answer(100, "", ""), a.well(), a.answer(500, "", "")].concat());
+    let rig = Rig::new(config(), |a: &Asked| {
+        [a.answer(100, "", ""), a.well(), a.answer(500, "", "")].concat()
+    });
     assert!(rig.playing().is_some());
 }
 
@@ -877,10 +1049,19 @@ fn answers_without_or_with_wrong_numbers_count_if_there_is_no_doubt() {
 fn errors_of_connections_and_statuses_are_sentences() {
     for (why, expected) in [
         (Disconnected::NoSuchHost, "there is no host named 192.0.2.1"),
-        (Disconnected::Refused, "the host is there, but nothing listens on its port 554"),
-        (Disconnected::TimedOut, "the camera did not answer: it may be off, or the address wrong"),
+        (
+            Disconnected::Refused,
+            "the host is there, but nothing listens on its port 554",
+        ),
+        (
+            Disconnected::TimedOut,
+            "the camera did not answer: it may be off, or the address wrong",
+        ),
         (Disconnected::Closed, "the camera closed the connection"),
-        (Disconnected::Failed("reset".to_owned()), "the connection to the camera failed: reset"),
+        (
+            Disconnected::Failed("reset".to_owned()),
+            "the connection to the camera failed: reset",
+        ),
     ] {
         let mut client = RtspClient::new(config());
         let _ = client.poll_output();
@@ -892,7 +1073,10 @@ fn errors_of_connections_and_statuses_are_sentences() {
         assert_eq!(client.poll_output(), Output::Timeout(None));
     }
     for (code, expected) in [
-        (403, "the camera does not let this user see the stream (403)"),
+        (
+            403,
+            "the camera does not let this user see the stream (403)",
+        ),
         (404, "the camera has no stream at this path (404)"),
         (454, "the camera has forgotten the session (454)"),
         (500, "the camera refused DESCRIBE with status 500: Status"),
@@ -943,7 +1127,9 @@ fn outputs_that_nobody_takes_are_limited() {
 #[test]
 fn neither_traces_nor_debug_show_secrets() {
     let url = "rtsp://admin:geheim@192.0.2.1/user=admin&password=geheim&channel=1";
-    let config = RtspClientConfig::new(RtspUrl::parse(url).unwrap()).trace(true).seed(Some(1));
+    let config = RtspClientConfig::new(RtspUrl::parse(url).unwrap())
+        .trace(true)
+        .seed(Some(1));
     let mut shown = format!("{config:?}");
     let mut rig = Rig::new(config, |a: &Asked| {
         let fields = format!("Content-Base: {}/\r\n", a.uri);
@@ -973,7 +1159,11 @@ fn neither_traces_nor_debug_show_secrets() {
     for secret in ["geheim", "YWRtaW46Z2VoZWlt"] {
         assert!(!shown.contains(secret), "{shown}");
     }
-    let traced = |wanted| rig.events.iter().any(|e| matches!(e, RtspEvent::Trace(d, _) if *d == wanted));
+    let traced = |wanted| {
+        rig.events
+            .iter()
+            .any(|e| matches!(e, RtspEvent::Trace(d, _) if *d == wanted))
+    };
     assert!(traced(Direction::Sent) && traced(Direction::Received));
 }
 
@@ -1005,7 +1195,12 @@ fn events_in_pieces(length: usize) -> Vec<RtspEvent> {
                 let text = String::from_utf8(bytes).unwrap();
                 let mut words = text.split(' ').map(str::to_owned);
                 let (method, uri) = (words.next().unwrap(), words.next().unwrap());
-                waiting.push(camera(&Asked { method, uri, text: text.clone(), connection: 1 }));
+                waiting.push(camera(&Asked {
+                    method,
+                    uri,
+                    text: text.clone(),
+                    connection: 1,
+                }));
             }
             Output::Event(event) => events.push(event),
             Output::Timeout(_) if waiting.is_empty() => return events,

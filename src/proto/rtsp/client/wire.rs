@@ -142,8 +142,7 @@ impl Wire {
         let is_exact = cseq == Some(pending.cseq);
         // Numbers of earlier requests are late or repeated answers to these.
         let is_earlier = cseq.is_some_and(|cseq| (1..pending.cseq).contains(&cseq));
-        let is_unambiguous =
-            self.keepalives.is_empty() && !self.has_abandoned && !is_earlier;
+        let is_unambiguous = self.keepalives.is_empty() && !self.has_abandoned && !is_earlier;
         if !is_exact && !is_unambiguous {
             return None;
         }

@@ -111,8 +111,10 @@ pub(crate) fn has_method(list: &str, method: &str) -> bool {
 /// Returns `true` if the numbers of `RTP-Info` are numbers. They are used for nothing.
 pub(crate) fn is_readable_rtp_info(value: &str) -> bool {
     let parameters = value.split([',', ';']).map(str::trim);
-    parameters.filter_map(|p| p.split_once('=')).all(|(name, value)| {
-        let is_number = value.trim().parse::<u32>().is_ok();
-        !matches!(name.trim(), "seq" | "rtptime") || is_number
-    })
+    parameters
+        .filter_map(|p| p.split_once('='))
+        .all(|(name, value)| {
+            let is_number = value.trim().parse::<u32>().is_ok();
+            !matches!(name.trim(), "seq" | "rtptime") || is_number
+        })
 }

@@ -303,7 +303,8 @@ impl Reader {
                 self.note(Quirk::HeaderJunk);
             }
             let name = name.trim();
-            let is_odd = |canonical: &str| canonical.eq_ignore_ascii_case(name) && canonical != name;
+            let is_odd =
+                |canonical: &str| canonical.eq_ignore_ascii_case(name) && canonical != name;
             if CANONICAL.into_iter().any(is_odd) {
                 self.note(Quirk::HeaderCase);
             }
@@ -327,7 +328,9 @@ fn start(line: &[u8]) -> Option<Start> {
         return Some(Start::Response(code, reason.join(" ")));
     }
     let _uri = words.next()?;
-    words.next().filter(|version| version.starts_with("RTSP/"))?;
+    words
+        .next()
+        .filter(|version| version.starts_with("RTSP/"))?;
     Some(Start::Request(first.to_owned()))
 }
 

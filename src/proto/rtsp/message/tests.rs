@@ -5,7 +5,12 @@ use std::time::Duration;
 
 /// Reads a stream in pieces of these lengths, over and over.
 fn read(stream: &[u8], lengths: &[usize]) -> (Vec<Item>, Option<reader::ReaderError>) {
-    let mut reader = Reader::new(RtspLimits::default().max_head(2000).max_body(2000).max_skipped(1000));
+    let mut reader = Reader::new(
+        RtspLimits::default()
+            .max_head(2000)
+            .max_body(2000)
+            .max_skipped(1000),
+    );
     reader.expect_channel(0);
     reader.expect_channel(1);
     let (mut items, mut rest) = (Vec::new(), stream);
@@ -55,7 +60,12 @@ fn a_stream_of_everything() {
     stream.extend(b"OPTIONS rtsp://h/ RTSP/1.0\r\nCSeq: 7\r\n\r\n");
     let (items, error) = read(&stream, &[usize::MAX]);
     assert_eq!(error, None);
-    let [Item::Message(response), Item::Frame(0, rtp), Item::Message(request)] = &items[..] else {
+    let [
+        Item::Message(response),
+        Item::Frame(0, rtp),
+        Item::Message(request),
+    ] = &items[..]
+    else {
         panic!("{items:?}");
     };
     assert_eq!(response.start, Start::Response(200, "OK".to_owned()));
@@ -75,7 +85,10 @@ fn quirk_8_names_in_any_case() {
     assert_eq!(message.body, b"x");
     assert_eq!(quirks(stream), [Quirk::HeaderCase]);
     let sent = request("PLAY", "rtsp://h", 1, &[("User-Agent", "x".to_owned())]);
-    assert_eq!(sent, b"PLAY rtsp://h RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: x\r\n\r\n");
+    assert_eq!(
+        sent,
+        b"PLAY rtsp://h RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: x\r\n\r\n"
+    );
 }
 
 #[test]
@@ -121,8 +134,15 @@ fn quirk_10_sync_is_found_again() {
         let (items, error) = read(&stream, &[usize::MAX]);
         assert_eq!(error, None, "{garbage:?}");
         let is_frame = |item: &&Item| **item == Item::Frame(0, RTP[4..].to_vec());
-        assert_eq!(items.iter().filter(is_frame).count(), 2, "{garbage:?} {items:?}");
-        assert!(matches!(items.last(), Some(Item::Message(_))), "{garbage:?}");
+        assert_eq!(
+            items.iter().filter(is_frame).count(),
+            2,
+            "{garbage:?} {items:?}"
+        );
+        assert!(
+            matches!(items.last(), Some(Item::Message(_))),
+            "{garbage:?}"
+        );
         assert!(items.contains(&Item::Quirk(Quirk::LostSync)), "{garbage:?}");
     }
     let (_, error) = read(&[b'x'; 2000], &[7]);
@@ -140,7 +160,10 @@ fn sizes_are_limited() {
     let (_, error) = read(body, &[usize::MAX]);
     assert_eq!(error, Some(reader::ReaderError::BodyTooLong));
     let many = format!("RTSP/1.0 200 OK\r\n{}\r\n", "A: 1\r\n".repeat(300));
-    assert_eq!(messages(many.as_bytes())[0].fields.all("a").count(), MAX_FIELDS);
+    assert_eq!(
+        messages(many.as_bytes())[0].fields.all("a").count(),
+        MAX_FIELDS
+    );
     // A first line without end is garbage, not a reason to wait for ever.
     let line = [&b"RTSP/"[..], &[b'x'; 6000]].concat();
     let (items, error) = read(&line, &[100]);
@@ -150,7 +173,9 @@ fn sizes_are_limited() {
 
 #[test]
 fn input_split_anywhere_gives_the_same() {
-    let mut stream = b"\r\n RTSP/1.0 200 OK\r\nCseq: 3 \r\njunk\r\nContent-Length: 7\r\n\r\nv=0\r\n\r\n\r\n\r\n".to_vec();
+    let mut stream =
+        b"\r\n RTSP/1.0 200 OK\r\nCseq: 3 \r\njunk\r\nContent-Length: 7\r\n\r\nv=0\r\n\r\n\r\n\r\n"
+            .to_vec();
     stream.extend(RTP);
     stream.extend(b"\r\n\r\n");
     stream.extend(b"OPTIONS rtsp://h/ RTSP/1.0\nCSeq: 7\n\n$\x01\0\x02ab trouble $\x05\0\0RTSP/ ");
@@ -170,7 +195,10 @@ fn input_split_anywhere_gives_the_same() {
 #[test]
 fn nothing_sent_has_another_line_within() {
     let sent = request("PLAY", "u", 1, &[("Session", "1\r\nEvil: 1".to_owned())]);
-    assert_eq!(sent, b"PLAY u RTSP/1.0\r\nCSeq: 1\r\nSession: 1Evil: 1\r\n\r\n");
+    assert_eq!(
+        sent,
+        b"PLAY u RTSP/1.0\r\nCSeq: 1\r\nSession: 1Evil: 1\r\n\r\n"
+    );
     assert_eq!(response(200, "OK", &[]), b"RTSP/1.0 200 OK\r\n\r\n");
     assert_eq!(frame(2, b"ab").as_deref(), Some(&b"$\x02\0\x02ab"[..]));
     assert_eq!(frame(2, &[0; 65_536]), None);
@@ -188,7 +216,10 @@ fn session_identifiers() {
     for bad in ["", ";timeout=5", "a b", "a\u{7f}", &"x".repeat(257)] {
         assert_eq!(parse(bad), None, "{bad}");
     }
-    assert_eq!(SessionField::parse("1;timeout=5").unwrap().timeout, Some(Duration::from_secs(5)));
+    assert_eq!(
+        SessionField::parse("1;timeout=5").unwrap().timeout,
+        Some(Duration::from_secs(5))
+    );
 }
 
 #[test]
@@ -207,7 +238,10 @@ fn quirk_3_and_40_transports_as_cameras_answer() {
         let value = format!("RTP/AVP;server_port={none}");
         assert_eq!(parse(&value).server_port, None, "{none}");
     }
-    assert_eq!(parse("RTP/AVP;server_port=7000").server_port, Some((7000, 7001)));
+    assert_eq!(
+        parse("RTP/AVP;server_port=7000").server_port,
+        Some((7000, 7001))
+    );
     let group = parse("RTP/AVP;multicast;destination=239.1.2.3;port=5000-5001;ttl=1,RTP/AVP/TCP");
     assert!(group.is_multicast && !group.is_tcp);
     assert_eq!(group.destination, "239.1.2.3".parse().ok());
@@ -216,9 +250,14 @@ fn quirk_3_and_40_transports_as_cameras_answer() {
 
 #[test]
 fn lists_of_methods_and_rtp_info() {
-    assert!(has_method("OPTIONS, describe,GET_PARAMETER", "GET_PARAMETER"));
+    assert!(has_method(
+        "OPTIONS, describe,GET_PARAMETER",
+        "GET_PARAMETER"
+    ));
     assert!(!has_method("SET_PARAMETER", "GET_PARAMETER"));
-    assert!(is_readable_rtp_info("url=rtsp://h/t;seq=1;rtptime=4294967295;"));
+    assert!(is_readable_rtp_info(
+        "url=rtsp://h/t;seq=1;rtptime=4294967295;"
+    ));
     assert!(!is_readable_rtp_info("url=x;seq=abc"));
     assert!(!is_readable_rtp_info("url=x;seq=1;rtptime=4294967296"));
 }
