@@ -19,8 +19,6 @@ pub struct RtspClientConfig {
     pub audio: bool,
     /// `true` to ask for two-way audio (ONVIF backchannel). Default: `false`, because the request disturbs some cameras.
     pub backchannel: bool,
-    /// `true` to accept datagrams from any port of the camera, not only from those that it has announced. Default: `false`.
-    pub any_port: bool,
     /// Value of `User-Agent`. Some cameras refuse clients without one. Default: `looprtc/` and the version.
     pub user_agent: String,
     /// `true` to report messages as [`RtspEvent::Trace`](super::RtspEvent::Trace). Default: `false`.
@@ -43,7 +41,6 @@ impl RtspClientConfig {
             video: true,
             audio: true,
             backchannel: false,
-            any_port: false,
             user_agent: concat!("looprtc/", env!("CARGO_PKG_VERSION")).to_owned(),
             trace: false,
             timing: RtspTiming::default(),
@@ -57,7 +54,6 @@ impl RtspClientConfig {
         video: bool,
         audio: bool,
         backchannel: bool,
-        any_port: bool,
         trace: bool,
         timing: RtspTiming,
         limits: RtspLimits,

@@ -88,7 +88,6 @@ pub fn rtsp_client(data: &[u8]) {
     let config = RtspClientConfig::new(RtspUrl::parse(url).expect("it is valid"))
         .transports(transports)
         .backchannel(options & 8 != 0)
-        .any_port(options & 16 != 0)
         .trace(true)
         .limits(limits)
         .seed(Some(1));

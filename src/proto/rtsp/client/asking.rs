@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::session::{Path, Session, Stream};
+use super::session::{Announced, Path, Session, Stream};
 use super::wire::{Purpose, Request};
 use super::{After, RtspClient, State};
 use crate::proto::peer::MediaKind;
@@ -128,6 +128,7 @@ impl RtspClient {
                 is_audio: kind == 1,
                 clock_rate: stream.clock_rate,
                 path: Path::None,
+                announced: Announced::default(),
             });
         }
         streams

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::session::{Path, Session};
+use super::session::{Path, Session, Verdict};
 use super::wire::after;
 use super::{RtspClient, State};
 use crate::proto::rtsp::contract::{RtspEvent, Transport};
@@ -58,7 +58,6 @@ impl RtspClient {
         contents: &[u8],
         now: Instant,
     ) {
-        let any_port = self.config.any_port;
         let (State::Preparing(session) | State::Playing(session)) = &mut self.state else {
             return;
         };
@@ -70,7 +69,8 @@ impl RtspClient {
         }) else {
             return;
         };
-        if !path.accepts(is_rtcp, source, any_port) {
+        let verdict = path.judge(is_rtcp, source);
+        if verdict == Verdict::Foreign {
             return self.note(Quirk::UdpPorts);
         }
         match is_rtcp {
@@ -82,6 +82,9 @@ impl RtspClient {
             }
         }
         session.timers.first_datagram = None;
+        if verdict == Verdict::OtherPort {
+            self.note(Quirk::UdpPorts);
+        }
         self.deliver(index, is_rtcp, contents.to_vec(), now);
     }
 
@@ -93,11 +96,20 @@ impl RtspClient {
         };
         match &mut self.state {
             State::Playing(session) => {
+                let packet = match &event {
+                    RtspEvent::Packet { contents, .. } | RtspEvent::Rtcp { contents, .. } => contents,
+                    _ => return,
+                };
+                let stream = session.streams.iter_mut().find(|s| s.index == stream);
+                let is_true = stream.is_none_or(|s| s.announced.is_true(is_rtcp, packet));
                 if !is_rtcp && session.has_media() {
                     let limit = silence(session, &self.config.timing);
                     session.timers.silence = Some(after(now, limit));
                 }
                 self.out.push_media(event);
+                if !is_true {
+                    self.note(Quirk::RtpInfoLies);
+                }
             }
             State::Preparing(session) => {
                 // Before PLAY was sent it can only be of no use.

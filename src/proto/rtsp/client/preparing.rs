@@ -7,7 +7,7 @@ use super::wire::{Purpose, Request, after};
 use super::{After, RtspClient, State};
 use crate::proto::rtsp::contract::{MulticastGroup, Output, RtspEvent, Transport};
 use crate::proto::rtsp::error::RtspError;
-use crate::proto::rtsp::message::{Message, TransportField, is_readable_rtp_info};
+use crate::proto::rtsp::message::{Message, TransportField, first_sequences, is_readable_rtp_info};
 use crate::proto::rtsp::quirk::Quirk;
 
 /// An RTP packet without payload and an empty receiver report: they open the way through firewalls and NATs.
@@ -218,7 +218,10 @@ impl RtspClient {
     }
 
     fn on_setup_refused(&mut self, n: usize, code: u16, message: &Message, now: Instant) {
-        if code == 461 {
+        // 461 is the right status; others say 400 or whatever.
+        let is_about_transport = !matches!(code, 403 | 404 | 453 | 454 | 503 | 551);
+        let has_next = self.transport + 1 < self.config.transports.len();
+        if code == 461 || (n == 0 && is_about_transport && has_next) {
             return self.on_transport_refused(now);
         }
         let error = self.refusal(Purpose::Setup(n), code, message);
@@ -305,8 +308,8 @@ impl RtspClient {
             return self.fail(error, now);
         }
         self.identify(message, false);
-        let infos = message.fields.get("RTP-Info");
-        if infos.is_some_and(|value| !is_readable_rtp_info(value)) {
+        let infos = message.fields.get("RTP-Info").unwrap_or_default();
+        if !is_readable_rtp_info(infos) {
             self.note(Quirk::RtpInfoLies);
         }
         let has_next = self.transport + 1 < self.config.transports.len();
@@ -319,6 +322,9 @@ impl RtspClient {
                 return;
             }
         };
+        for (stream, sequence) in session.streams.iter_mut().zip(first_sequences(infos)) {
+            stream.announced.sequence = sequence;
+        }
         let streams = session.streams.iter();
         let media = streams
             .clone()

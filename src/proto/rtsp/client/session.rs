@@ -26,6 +26,39 @@ pub(super) struct Stream {
     pub is_audio: bool,
     pub clock_rate: u32,
     pub path: Path,
+    pub announced: Announced,
+}
+
+/// What a camera says of a stream's packets. It is only compared with what arrives.
+#[derive(Debug, Default)]
+pub(super) struct Announced {
+    /// Sequence number of the first packet, in `RTP-Info`.
+    pub sequence: Option<u16>,
+    /// SSRC of the packets.
+    ssrc: Option<u32>,
+}
+
+/// How far the first sequence number may be from the announced one: packets are lost, and overtake each other.
+const MAX_AHEAD: u16 = 500;
+
+impl Announced {
+    /// Compares a packet. Returns `false` for a lie, which is told once.
+    pub fn is_true(&mut self, is_rtcp: bool, packet: &[u8]) -> bool {
+        match (is_rtcp, packet) {
+            (false, [_, _, high, low, _, _, _, _, a, b, c, d, ..]) => {
+                self.ssrc = Some(u32::from_be_bytes([*a, *b, *c, *d]));
+                let sequence = u16::from_be_bytes([*high, *low]);
+                let announced = self.sequence.take();
+                announced.is_none_or(|first| sequence.wrapping_sub(first) <= MAX_AHEAD)
+            }
+            // A sender report.
+            (true, [_, 200, _, _, a, b, c, d, ..]) => {
+                let ssrc = u32::from_be_bytes([*a, *b, *c, *d]);
+                self.ssrc.is_none_or(|own| own == ssrc)
+            }
+            _ => true,
+        }
+    }
 }
 
 /// How the packets of a stream travel.
@@ -51,22 +84,28 @@ pub(super) struct UdpPath {
 }
 
 impl UdpPath {
-    /// Decides whether a datagram is the camera's. The first one pins its address.
-    pub fn accepts(&mut self, is_rtcp: bool, source: SocketAddr, any_port: bool) -> bool {
+    /// Decides whether a datagram is the camera's: it comes from its address. The first one pins the port, because some
+    /// cameras send from others than they say; the announced one always counts.
+    pub fn judge(&mut self, is_rtcp: bool, source: SocketAddr) -> Verdict {
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-        if let Some(pinned) = self.pinned[usize::from(is_rtcp)] {
-            return pinned == source;
+        let announced = self.ports.map(|(rtp, rtcp)| if is_rtcp { rtcp } else { rtp });
+        let pinned = &mut self.pinned[usize::from(is_rtcp)];
+        if *pinned == Some(source) {
+            return Verdict::Accepted;
         }
-        let is_camera = self.sources.contains(&Some(source.ip()));
-        let announced = self
-            .ports
-            .map(|(rtp, rtcp)| if is_rtcp { rtcp } else { rtp });
-        // The sending port of a multicast stream is not announced; `port` is that of the group.
-        let is_port = any_port || self.is_multicast || announced.is_none_or(|p| p == source.port());
-        if is_camera && is_port {
-            self.pinned[usize::from(is_rtcp)] = Some(source);
+        if !self.sources.contains(&Some(source.ip())) {
+            return Verdict::Foreign;
         }
-        is_camera && is_port
+        // The sending port of a multicast stream is not announced.
+        let is_announced = announced == Some(source.port());
+        if pinned.is_some() && !is_announced {
+            return Verdict::Foreign;
+        }
+        *pinned = Some(source);
+        match is_announced || self.is_multicast {
+            true => Verdict::Accepted,
+            false => Verdict::OtherPort,
+        }
     }
 
     /// Returns the address to send to: where the camera sends from, or where it has said.
@@ -78,6 +117,16 @@ impl UdpPath {
         };
         self.pinned[usize::from(is_rtcp)].or_else(announced)
     }
+}
+
+/// Whether a datagram is the camera's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Accepted,
+    /// Accepted, from a port that was not announced.
+    OtherPort,
+    /// Somebody else's.
+    Foreign,
 }
 
 /// A session.

@@ -10,7 +10,7 @@ use crate::proto::rtsp::message::{self, Reader};
 use crate::proto::rtsp::secret::redacted;
 
 /// Keep-alives whose answers are expected, at most.
-const MAX_KEEPALIVES: usize = 4;
+const MAX_KEEPALIVES: usize = 2;
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

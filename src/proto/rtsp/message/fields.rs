@@ -108,7 +108,7 @@ pub(crate) fn has_method(list: &str, method: &str) -> bool {
     names.any(|name| name.eq_ignore_ascii_case(method))
 }
 
-/// Returns `true` if the numbers of `RTP-Info` are numbers. They are used for nothing.
+/// Returns `true` if the numbers of `RTP-Info` are numbers. They are only compared with what arrives.
 pub(crate) fn is_readable_rtp_info(value: &str) -> bool {
     let parameters = value.split([',', ';']).map(str::trim);
     parameters
@@ -117,4 +117,15 @@ pub(crate) fn is_readable_rtp_info(value: &str) -> bool {
             let is_number = value.trim().parse::<u32>().is_ok();
             !matches!(name.trim(), "seq" | "rtptime") || is_number
         })
+}
+
+/// Returns the sequence numbers of `RTP-Info`, in its order, which is that of the SETUPs where cameras have one.
+pub(crate) fn first_sequences(value: &str) -> impl Iterator<Item = Option<u16>> {
+    value.split(',').map(|stream| {
+        let mut parameters = stream.split(';').filter_map(|p| p.trim().split_once('='));
+        parameters.find_map(|(name, value)| match name.trim() {
+            "seq" => value.trim().parse().ok(),
+            _ => None,
+        })
+    })
 }
