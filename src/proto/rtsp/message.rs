@@ -7,7 +7,9 @@ mod tests;
 
 use std::fmt::Write;
 
-pub(crate) use fields::{SessionField, TransportField, first_sequences, has_method, is_readable_rtp_info};
+pub(crate) use fields::{
+    SessionField, TransportField, first_sequences, has_method, is_readable_rtp_info,
+};
 pub(crate) use reader::{Item, Reader};
 
 /// Names of headers as they are written; cameras insist on some of them, such as `CSeq`.

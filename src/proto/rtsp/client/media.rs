@@ -97,7 +97,9 @@ impl RtspClient {
         match &mut self.state {
             State::Playing(session) => {
                 let packet = match &event {
-                    RtspEvent::Packet { contents, .. } | RtspEvent::Rtcp { contents, .. } => contents,
+                    RtspEvent::Packet { contents, .. } | RtspEvent::Rtcp { contents, .. } => {
+                        contents
+                    }
                     _ => return,
                 };
                 let stream = session.streams.iter_mut().find(|s| s.index == stream);

@@ -88,7 +88,9 @@ impl UdpPath {
     /// cameras send from others than they say; the announced one always counts.
     pub fn judge(&mut self, is_rtcp: bool, source: SocketAddr) -> Verdict {
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
-        let announced = self.ports.map(|(rtp, rtcp)| if is_rtcp { rtcp } else { rtp });
+        let announced = self
+            .ports
+            .map(|(rtp, rtcp)| if is_rtcp { rtcp } else { rtp });
         let pinned = &mut self.pinned[usize::from(is_rtcp)];
         if *pinned == Some(source) {
             return Verdict::Accepted;

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::proto::rtsp::message;
 use crate::proto::rtsp::config::RtspLimits;
 use crate::proto::rtsp::contract::Direction;
+use crate::proto::rtsp::message;
 
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=x\r\nt=0 0\r\na=control:*\r\n\
     m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
@@ -544,7 +544,10 @@ fn quirk_12_keepalives_every_half_timeout_with_the_method_that_works() {
         _ => a.well(),
     });
     rig.pass(102, Some(0));
-    assert_eq!(rig.methods()[4..], ["GET_PARAMETER", "GET_PARAMETER", "GET_PARAMETER", "OPTIONS"]);
+    assert_eq!(
+        rig.methods()[4..],
+        ["GET_PARAMETER", "GET_PARAMETER", "GET_PARAMETER", "OPTIONS"]
+    );
     assert!(rig.met(Quirk::KeepaliveRefused));
     assert!(!rig.client.has_ended());
     // A keep-alive answered late is not taken for the answer to something else.
@@ -784,9 +787,19 @@ fn quirk_32_rtp_info_may_be_junk() {
     });
     assert!(rig.playing().is_some() && rig.met(Quirk::RtpInfoLies));
     // Numbers that have nothing to do with the packets, whose first has 1.
-    for (seq, is_lie) in [(0, false), (1, false), (2, true), (40_000, true), (65_400, false)] {
+    for (seq, is_lie) in [
+        (0, false),
+        (1, false),
+        (2, true),
+        (40_000, true),
+        (65_400, false),
+    ] {
         let mut rig = Rig::new(config(), |a: &Asked| match a.method.as_str() {
-            "PLAY" => a.answer(200, &format!("RTP-Info: url=x;seq={seq},url=y;seq=1\r\n"), ""),
+            "PLAY" => a.answer(
+                200,
+                &format!("RTP-Info: url=x;seq={seq},url=y;seq=1\r\n"),
+                "",
+            ),
             _ => a.well(),
         });
         rig.receive(&rtp(0));
