@@ -3,6 +3,8 @@
 #[cfg(feature = "server")]
 pub mod calls;
 #[cfg(feature = "server")]
+pub(crate) mod cameras;
+#[cfg(feature = "server")]
 pub mod door;
 #[cfg(feature = "server")]
 pub mod gateway;

@@ -8,6 +8,7 @@ mod table;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -142,7 +143,21 @@ fn read(options: &ArgMatches) -> Result<Settings, Usage> {
             .map_err(|error| Usage(format!("{path}:{}: {}", error.line, error.what)))?;
     }
     over(&mut settings, options)?;
+    if settings.cameras_file.is_none() {
+        let config = value::<String>(options, "config");
+        settings.cameras_file = cameras_file(std::env::var("STATE_DIRECTORY").ok(), config);
+    }
     Ok(settings)
+}
+
+/// Returns the default of `cameras-file`: in the directory that systemd has made for state, of which the first counts,
+/// or beside the configuration file.
+fn cameras_file(state: Option<String>, config: Option<String>) -> Option<String> {
+    let state = state.as_deref().and_then(|all| all.split(':').next());
+    let in_state = state.filter(|directory| !directory.is_empty());
+    let in_state = in_state.map(|directory| Path::new(directory).join("cameras.jsonl"));
+    let beside = config.map(|path| Path::new(&path).with_extension("cameras.jsonl"));
+    Some(in_state.or(beside)?.to_string_lossy().into_owned())
 }
 
 /// Applies the command line, which takes precedence.

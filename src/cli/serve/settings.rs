@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use looprtc::proto::ice::{IceServer, ServerKind, ServerUrl};
 use looprtc::server::gateway::{DoorTls, GatewayConfig};
@@ -27,6 +28,9 @@ pub struct Settings {
     pub publish_token_file: Option<String>,
     pub stats_token: Option<Secret>,
     pub stats_token_file: Option<String>,
+    pub admin_token: Option<Secret>,
+    pub admin_token_file: Option<String>,
+    pub cameras_file: Option<String>,
     pub allow_origins: Vec<String>,
     pub trusted_proxies: Vec<Cidr>,
     pub proxy_protocol: bool,
@@ -67,6 +71,9 @@ impl Default for Settings {
             publish_token_file: None,
             stats_token: None,
             stats_token_file: None,
+            admin_token: None,
+            admin_token_file: None,
+            cameras_file: None,
             allow_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
@@ -92,6 +99,7 @@ impl Settings {
             &self.publish_token_file,
         )?;
         let stats_token = secret("stats-token", &self.stats_token, &self.stats_token_file)?;
+        let admin_token = secret("admin-token", &self.admin_token, &self.admin_token_file)?;
         let config = self
             .gateway
             .clone()
@@ -99,6 +107,8 @@ impl Settings {
             .token(token.map(Token::new))
             .publish_token(publish_token.map(Token::new))
             .stats_token(stats_token.map(Token::new))
+            .admin_token(admin_token.map(Token::new))
+            .cameras_file(self.cameras_file.as_ref().map(PathBuf::from))
             .origins(origins(&self.allow_origins))
             .turn(self.turn()?)
             .sources(self.sources.clone().into_iter().collect())
@@ -113,6 +123,8 @@ impl Settings {
             &self.token_file,
             &self.publish_token_file,
             &self.stats_token_file,
+            &self.admin_token_file,
+            &self.cameras_file,
             &self.turn.secret_file,
             &self.key,
         ];

@@ -10,11 +10,12 @@ use super::setting::{CliOption, Heading, Kind, ListError, Setting};
 use super::settings;
 
 /// Settings that belong together: one of them on the command line replaces all of those in the file.
-pub const TOGETHER: [&[&str]; 4] = [
+pub const TOGETHER: [&[&str]; 5] = [
     &["certificate", "key", "self-signed"],
     &["token", "token-file"],
     &["publish-token", "publish-token-file"],
     &["stats-token", "stats-token-file"],
+    &["admin-token", "admin-token-file"],
 ];
 
 const fn key(
@@ -214,6 +215,44 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Secret(|s| &mut s.stats_token),
     )
     .example("0a4f6d1f5f4c4b7c9a2e6b8d3c1e5f70"),
+    key(
+        "admin-token-file",
+        &[
+            "Token to add, edit and remove cameras while the server runs, on the page /admin and by the API; it may do all the rest,",
+            "too. Default: none; then only the user of this machine may, if there is no other token, no proxy, and `listen` is local.",
+        ],
+        option(Door, "admin-token-file", "FILE", "File with the token that adds, edits and removes cameras [default: none, only the user of this machine may]"),
+        Kind::Text(|s| &mut s.admin_token_file),
+    )
+    .example("/etc/looprtc/admin-token"),
+    key(
+        "admin-token",
+        &[],
+        option(
+            Door,
+            "admin-token",
+            "TEXT",
+            "Same as text; visible in the process list, prefer a file",
+        ),
+        Kind::Secret(|s| &mut s.admin_token),
+    )
+    .example("5e1b9c7d2f3a48d6b0c4e8f1a7d9b2c6"),
+    key(
+        "cameras-file",
+        &[
+            "File that keeps the cameras that were added while the server ran, with their passwords. Default: cameras.jsonl in",
+            "$STATE_DIRECTORY (systemd sets it), else this file's name with .cameras.jsonl for .toml; without either, none is kept.",
+        ],
+        option(
+            Door,
+            "cameras-file",
+            "FILE",
+            "File that keeps the cameras added on the page /admin or by the API \
+             [default: beside the configuration file, or in $STATE_DIRECTORY]",
+        ),
+        Kind::Text(|s| &mut s.cameras_file),
+    )
+    .example("/var/lib/looprtc/cameras.jsonl"),
     key(
         "open",
         &["Serve anybody, on any address, without a token."],

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use crate::proto::ice::IceServer;
 use crate::server::proxies::TrustedProxies;
@@ -30,6 +31,10 @@ pub struct GatewayConfig {
     /// [`publish_token`](Self::publish_token) if it differs from the [`token`](Self::token); without any token
     /// everybody has access, unless the server is [`open`](Self::open).
     pub stats_token: Option<Token>,
+    /// Token required to add, edit and remove cameras; it grants all other rights, too. Default: none. Without any token,
+    /// users of this machine may do so if the server [listens](Self::listen) on loopback, is not [`open`](Self::open) and
+    /// has no proxy; otherwise nobody.
+    pub admin_token: Option<Token>,
     /// Serve everybody on any address without a token. Default: `false`.
     pub open: bool,
     /// Web pages of other origins that may use this server as its own pages do (the API, WHIP, WHEP, WebSockets) and show
@@ -47,6 +52,10 @@ pub struct GatewayConfig {
     pub turn: Option<TurnServerConfig>,
     /// Streams as pairs of name and URL. Default: none.
     pub sources: Vec<(String, String)>,
+    /// File that keeps the cameras that are added while the server runs. It is read at the start, if it exists, and
+    /// replaced at each change, with access for its owner only, because it contains their passwords. Default: `None`,
+    /// such cameras are gone when the server ends.
+    pub cameras_file: Option<PathBuf>,
     /// Offer the built-in test card. Default: `true`.
     pub testcard: bool,
     /// Offer rooms. Default: `true`.
@@ -80,6 +89,7 @@ impl Default for GatewayConfig {
             token: None,
             publish_token: None,
             stats_token: None,
+            admin_token: None,
             open: false,
             origins: Origins::Same,
             udp_port: 0,
@@ -88,6 +98,7 @@ impl Default for GatewayConfig {
             #[cfg(feature = "turn-server")]
             turn: None,
             sources: Vec::new(),
+            cameras_file: None,
             testcard: true,
             rooms: true,
             calls: true,
@@ -181,6 +192,7 @@ impl GatewayConfig {
             ("token", &self.token),
             ("publish token", &self.publish_token),
             ("stats token", &self.stats_token),
+            ("admin token", &self.admin_token),
         ];
         if is_remote && self.tls == DoorTls::Off && tokens.iter().any(|(_, token)| token.is_some())
         {
@@ -216,6 +228,7 @@ impl GatewayConfig {
         token: Option<Token>,
         publish_token: Option<Token>,
         stats_token: Option<Token>,
+        admin_token: Option<Token>,
         open: bool,
         origins: Origins,
         udp_port: u16,
@@ -224,6 +237,7 @@ impl GatewayConfig {
         #[cfg(feature = "turn-server")]
         turn: Option<TurnServerConfig>,
         sources: Vec<(String, String)>,
+        cameras_file: Option<PathBuf>,
         testcard: bool,
         rooms: bool,
         calls: bool,

@@ -11,19 +11,21 @@
 //!
 //! | path | service |
 //! |---|---|
-//! | `/`, `/watch/NAME`, `/publish`, `/room/NAME`, `/call`, `/stats` | pages |
+//! | `/`, `/watch/NAME`, `/publish`, `/room/NAME`, `/call`, `/stats`, `/admin` | pages |
 //! | `/whip/NAME`, `/whep/NAME` | publishing and playing (RFC 9725, WHEP) |
 //! | `/room/NAME/ws`, `/websocket` | a room (the latter: the room `lobby`, for clients of pion's sfu-ws) |
 //! | `/call/ws` | the call relay |
 //! | `/api/config` | available services, and the rights of the request |
 //! | `/api/login`, `/api/logout` | exchange a token for a cookie; delete the cookie |
 //! | `/api/streams`, `/api/live` | the streams; their changes by WebSocket |
+//! | `/api/streams/NAME` | a stream; with the admin right, cameras are added, edited and removed |
 //! | `/api/stats`, `/metrics` | figures, as JSON and for Prometheus |
 //! | `/api/openapi.json` | the description of all of these |
 //! | `/embed.js`, `/embed/NAME` | the player for other pages, and the same as a page for an iframe |
 //! | `/healthz` | 204 |
 
 pub(crate) mod access;
+mod cameras;
 mod config;
 mod live;
 mod metrics;
@@ -39,13 +41,16 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use self::access::{Access, AccessConfig};
+use self::cameras::Asked;
 use self::live::Live;
 use self::relay::Relay;
 use crate::driver::{EventLoop, LoopConfig, LoopError, LoopHandle, PeerId};
 use crate::proto::peer::{PLAYOUT_DELAY, PeerConfig, PeerEvent};
 use crate::server::calls::{Calls, CallsConfig};
+use crate::server::cameras::{Cameras, MAX_CAMERAS};
 use crate::server::door::{Door, DoorConfig, DoorEvent};
 use crate::server::http::{Request, SocketOutput, WebSocketId};
+use crate::server::proxies::TrustedProxies;
 use crate::server::rooms::{Rooms, RoomsConfig};
 use crate::server::streams::{Streams, StreamsConfig};
 use crate::server::tls::TlsIdentity;
@@ -74,6 +79,7 @@ pub struct Gateway {
     door: Door,
     access: Access,
     streams: Streams,
+    cameras: Cameras<Asked>,
     whip: WhipServer,
     rooms: Option<Rooms>,
     calls: Option<Calls>,
@@ -103,26 +109,29 @@ impl Gateway {
             LoopConfig::default()
                 .port(config.udp_port)
                 // Plus the peers that play streams of other servers.
-                .max_peers(config.max_peers + config.sources.len()),
+                .max_peers(config.max_peers + config.sources.len() + MAX_CAMERAS),
         )?;
         let door = open_door(&config)?;
         net.watch(&door)?;
         let relay = Relay::start(&config, &mut net)?;
         let peer = peer_config(&config);
         let mut streams = Streams::new(StreamsConfig::default()).pull_with(peer.clone());
-        for (name, source) in source::all(&config)? {
-            let shown = name.clone();
-            streams
-                .add(&name, source)
-                .map_err(|e| GatewayError::Source(shown, e.to_string()))?;
+        let cameras = Cameras::open(config.cameras_file.clone(), net.handle())
+            .map_err(|error| GatewayError::Cameras(error.to_string()))?;
+        for (name, source) in source::all(&config, |name| cameras.get(name).is_some())? {
+            let added = streams.add(&name, source);
+            added.map_err(|error| GatewayError::Source(name, error.to_string()))?;
         }
+        cameras.start(&mut streams).map_err(GatewayError::Cameras)?;
         let access = Access::new(AccessConfig {
             view: config.token.clone(),
             publish: config.publish_token.clone(),
             stats: config.stats_token.clone(),
+            admin: config.admin_token.clone(),
             open: config.open,
             origins: config.origins.clone(),
             local: config.listen.ip().is_loopback(),
+            proxied: config.proxies != TrustedProxies::default() || !config.base_path.is_empty(),
         });
         Ok(Self {
             whip: WhipServer::new(whip_config(&config, peer.clone())),
@@ -132,6 +141,7 @@ impl Gateway {
             door,
             access,
             streams,
+            cameras,
             relay,
             live: Live::default(),
             sockets: HashMap::new(),
@@ -260,7 +270,7 @@ impl Gateway {
             log::info!("{event}");
         }
         if self.live.is_due(now) {
-            let text = report::streams(&self.streams).to_string();
+            let text = report::streams(&self.streams, &self.cameras).to_string();
             for socket in self.live.news(text, now) {
                 let text = self.live.latest();
                 // A page that does not read is disconnected by the door, which reports it.
@@ -271,6 +281,10 @@ impl Gateway {
 
     /// Passes the services' output to the door. It is sent in the next turn, which does not wait.
     fn pass_on(&mut self) {
+        self.cameras.turn(&mut self.net, &mut self.streams);
+        while let Some(answer) = self.cameras.poll_answer() {
+            self.answer_change(answer);
+        }
         while let Some((id, response)) = self.whip.poll_response() {
             self.door.respond(id, response);
         }
@@ -436,6 +450,8 @@ pub enum GatewayError {
     Certificate(String),
     /// A stream cannot be added: its name, and the reason.
     Source(String, String),
+    /// The file with the cameras that were added cannot be used: its name, the line, and the reason.
+    Cameras(String),
     /// The embedded TURN server failed.
     Turn(String),
     /// The event loop failed.
@@ -455,6 +471,7 @@ impl fmt::Display for GatewayError {
             Self::Listen(address, error) => write!(f, "listening at {address}: {error}"),
             Self::Certificate(error) => write!(f, "the certificate: {error}"),
             Self::Source(name, error) => write!(f, "stream {name:?}: {error}"),
+            Self::Cameras(error) => f.write_str(error),
             Self::Turn(error) => write!(f, "the TURN server: {error}"),
             Self::Loop(error) => error.fmt(f),
         }

@@ -9,15 +9,34 @@ use serde_json::{Value, json};
 use super::Gateway;
 use super::metrics::{Labels, Metrics};
 use crate::driver::{EventLoop, PeerId};
+use crate::server::cameras::Cameras;
 use crate::server::rooms::Rooms;
 use crate::server::streams::{StreamInfo, StreamState, Streams};
 
 /// Maximum number of viewers listed individually; others are only counted.
 const MAX_VIEWERS: usize = 1000;
 
-/// Returns `{"streams": […]}` for the pages.
-pub(super) fn streams(streams: &Streams) -> Value {
-    json!({ "streams": streams.list().map(|info| stream(&info, false)).collect::<Vec<_>>() })
+/// Returns `{"streams": […]}` for the pages. `editable` are those that were added while the server ran.
+pub(super) fn streams<A>(streams: &Streams, cameras: &Cameras<A>) -> Value {
+    let shown = |info: StreamInfo| {
+        let mut value = stream(&info, false);
+        value["editable"] = json!(cameras.get(&info.name).is_some());
+        value
+    };
+    json!({ "streams": streams.list().map(shown).collect::<Vec<_>>() })
+}
+
+/// Returns everything about one stream; `camera` are its settings, for those who may change them.
+pub(super) fn one(
+    info: &StreamInfo,
+    details: bool,
+    editable: bool,
+    camera: Option<Value>,
+) -> Value {
+    let mut value = figures(info, details);
+    value["editable"] = json!(editable);
+    value["camera"] = json!(camera);
+    value
 }
 
 /// Returns the JSON of a stream; with `details` including the directory of its files.

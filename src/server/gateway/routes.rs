@@ -12,11 +12,16 @@ use crate::server::rooms::Rooms;
 
 /// Resources of the API except those of WHIP and WHEP, with the methods that each takes, besides `OPTIONS` for CORS.
 /// `docs/openapi.json` describes them.
-const API: [(&str, &str, Api); 8] = [
+const API: [(&str, &str, Api); 9] = [
     ("/api/config", "GET, HEAD", Api::Config),
     ("/api/login", "POST", Api::Login),
     ("/api/logout", "POST", Api::Logout),
-    ("/api/streams", "GET, HEAD", Api::Streams),
+    ("/api/streams", "GET, HEAD, POST", Api::Streams),
+    (
+        "/api/streams/{stream}",
+        "GET, HEAD, PUT, DELETE",
+        Api::Stream,
+    ),
     ("/api/stats", "GET, HEAD", Api::Stats),
     ("/api/openapi.json", "GET, HEAD", Api::Description),
     ("/metrics", "GET, HEAD", Api::Metrics),
@@ -30,6 +35,7 @@ enum Api {
     Login,
     Logout,
     Streams,
+    Stream,
     Stats,
     Description,
     Metrics,
@@ -71,15 +77,28 @@ impl Gateway {
                 .whip
                 .handle_request(&mut self.net, streams, id, request, now);
         }
-        let response = self.answer(&request, now);
-        self.door.respond(id, response);
+        if let Some(response) = self.answer(id, &request, now) {
+            self.door.respond(id, response);
+        }
     }
 
-    fn answer(&mut self, request: &Request, now: Instant) -> Response {
+    /// Returns the response; `None` if it follows later.
+    fn answer(&mut self, id: RequestId, request: &Request, now: Instant) -> Option<Response> {
         let path = request.path.as_str();
-        if let Some((_, methods, api)) = API.into_iter().find(|(listed, ..)| *listed == path) {
-            return self.answer_api(api, methods, request, now);
+        let is_listed = |listed: &str| match listed.strip_suffix("{stream}") {
+            Some(before) => path
+                .strip_prefix(before)
+                .is_some_and(|name| !name.is_empty() && !name.contains('/')),
+            None => listed == path,
+        };
+        if let Some((_, methods, api)) = API.into_iter().find(|(listed, ..)| is_listed(listed)) {
+            return self.answer_api(id, (api, methods), request, now);
         }
+        Some(self.answer_page(request))
+    }
+
+    fn answer_page(&self, request: &Request) -> Response {
+        let path = request.path.as_str();
         let page = |path| pages::page(path, &self.config.origins);
         match request.method.as_str() {
             "GET" | "HEAD" => page(path)
@@ -91,21 +110,37 @@ impl Gateway {
         }
     }
 
-    fn answer_api(&mut self, api: Api, methods: &str, request: &Request, now: Instant) -> Response {
+    fn answer_api(
+        &mut self,
+        id: RequestId,
+        (api, methods): (Api, &str),
+        request: &Request,
+        now: Instant,
+    ) -> Option<Response> {
         let method = request.method.as_str();
         // A browser asks before it sends a request with a token. That it may says nothing about what it will get.
         if method == "OPTIONS" && api.is_shared() {
-            return Response::new(204)
+            let allowed = Response::new(204)
                 .header("Allow", methods)
                 .header("Access-Control-Allow-Origin", "*")
                 .header("Access-Control-Allow-Methods", methods)
-                .header("Access-Control-Allow-Headers", "Authorization")
+                .header(
+                    "Access-Control-Allow-Headers",
+                    "Authorization, Content-Type",
+                )
                 .header("Access-Control-Max-Age", "86400");
+            return Some(allowed);
         }
         if !methods.split(", ").any(|listed| listed == method) {
-            return not_allowed(methods);
+            return Some(not_allowed(methods));
         }
+        let is_readable = api.is_public() || api.is_shared() && self.access.may_read(request);
         let response = match api {
+            Api::Streams | Api::Stream if !matches!(method, "GET" | "HEAD") => {
+                let refused = self.change_camera(id, request, is_readable, now);
+                return refused.map(|refused| readable(refused, is_readable));
+            }
+            Api::Stream => self.stream(request, now),
             Api::Config => self.offered(request, now),
             Api::Login => self.login(request, now),
             Api::Logout => self.logout(request),
@@ -113,13 +148,7 @@ impl Gateway {
             Api::Description => Response::new(200).body("application/json", DESCRIPTION.to_vec()),
             Api::Health => Response::new(204),
         };
-        match api.is_public() || api.is_shared() && self.access.may_read(request) {
-            true => response.header("Access-Control-Allow-Origin", "*").header(
-                "Access-Control-Expose-Headers",
-                "Retry-After, WWW-Authenticate",
-            ),
-            false => response,
-        }
+        Some(readable(response, is_readable))
     }
 
     /// Answers with figures. The list of streams needs [`Right::View`]. So do figures, unless there is a stats token,
@@ -137,7 +166,7 @@ impl Gateway {
         }
         let is_stranger = self.config.open && !rights.details && !self.access.needs_token();
         match api {
-            Api::Streams => Response::json(200, &report::streams(&self.streams)),
+            Api::Streams => Response::json(200, &report::streams(&self.streams, &self.cameras)),
             _ if is_stranger => {
                 let detail = "an open server shows figures to who has its token for them (--stats-token-file)";
                 Response::problem(403, "No figures", detail)
@@ -165,9 +194,11 @@ impl Gateway {
     /// | `version` | version of the program |
     /// | `needsToken` | watching needs a token |
     /// | `signedIn` | this request may view: it has a token, or none is needed |
-    /// | `rights` | `{"view", "publish", "details"}`: the rights of this request; `details` are data about other people |
+    /// | `rights` | `{"view", "publish", "details", "admin"}`: the rights of this request; `details` are data about other people |
     /// | `publishNeedsToken` | streams accept publishers, and this request may not publish, but could with another token: ask for it, `POST /api/login`, then request this again |
+    /// | `adminNeedsToken` | this request may not change cameras, but could with another token |
     /// | `signOut` | there is a cookie that `POST /api/logout` deletes |
+    /// | `keepsCameras` | cameras that this request may add are kept across restarts |
     /// | `rooms`, `calls` | whether these services are enabled |
     /// | `iceServers` | for `RTCPeerConnection`; empty without `signedIn` |
     /// | `publish` | names of the streams that this request may publish to |
@@ -190,8 +221,10 @@ impl Gateway {
             "version": env!("CARGO_PKG_VERSION"),
             "needsToken": self.access.needs_token(),
             "signedIn": rights.view,
-            "rights": { "view": rights.view, "publish": rights.publish, "details": rights.details },
+            "rights": { "view": rights.view, "publish": rights.publish, "details": rights.details, "admin": rights.admin },
             "publishNeedsToken": could_publish && self.access.is_guarded(Right::Publish),
+            "adminNeedsToken": !rights.admin && self.access.is_guarded(Right::Admin),
+            "keepsCameras": rights.admin && self.cameras.is_kept(),
             "signOut": self.access.has_cookie(request),
             "rooms": self.rooms.is_some(),
             "calls": self.calls.is_some(),
@@ -258,6 +291,17 @@ impl Gateway {
                 }
             }
         }
+    }
+}
+
+/// Lets pages of other origins read a response, if they may.
+pub(super) fn readable(response: Response, is_readable: bool) -> Response {
+    let exposed = "Location, Retry-After, WWW-Authenticate";
+    match is_readable {
+        true => response
+            .header("Access-Control-Allow-Origin", "*")
+            .header("Access-Control-Expose-Headers", exposed),
+        false => response,
     }
 }
 

@@ -83,6 +83,7 @@ pub use self::info::{
 };
 pub use self::kind::SourceConfig;
 pub use self::source::SourceError;
+pub(crate) use self::source::check_name;
 pub use self::sources::RtpInput;
 
 /// Maximum number of queued events; the oldest are dropped first.
@@ -152,8 +153,21 @@ impl Streams {
         Ok(())
     }
 
+    /// Returns `true` if another stream can be added.
+    pub(crate) fn has_room(&self) -> bool {
+        self.streams.len() < self.config.max_streams
+    }
+
+    /// Starts the source of a stream that has no viewers as if one had come and gone, so that its state tells whether it
+    /// works. Does nothing for other streams.
+    pub(crate) fn try_out(&mut self, net: &mut EventLoop, name: &str) {
+        if let Ok(key) = self.key(name) {
+            self.with(net, key, Stream::try_out);
+        }
+    }
+
     /// Removes a stream. Its viewers and its publisher receive nothing any more and no longer belong to it. Returns
-    /// their peers, which the caller has to close.
+    /// their peers, which the caller has to close. A session with another server is still ended.
     ///
     /// # Errors
     ///
@@ -161,18 +175,32 @@ impl Streams {
     pub fn remove(&mut self, net: &mut EventLoop, name: &str) -> Result<Vec<PeerId>, StreamError> {
         let key = self.key(name)?;
         self.names.remove(name);
-        let mut stream = self.streams.remove(key);
+        let stream = &mut self.streams[key];
         stream.stop(net, StreamState::Idle);
+        self.viewers -= stream.viewers().min(self.viewers);
+        let ending = stream.retire();
         let mut gone = Vec::new();
         self.peers.retain(|peer, role| {
             let (Role::Viewer { stream, .. } | Role::Publisher { stream }) = *role;
-            if stream == key {
+            let stays = stream != key || ending.contains(peer);
+            if !stays {
                 gone.push(*peer);
             }
-            stream != key
+            stays
         });
-        self.viewers -= stream.viewers().min(self.viewers);
+        self.forget_retired(key);
         Ok(gone)
+    }
+
+    /// Forgets a removed stream once its sessions with other servers have ended.
+    fn forget_retired(&mut self, key: usize) {
+        if self.streams.get(key).is_some_and(Stream::is_over) {
+            self.streams.remove(key);
+            self.peers.retain(|_, role| {
+                let (Role::Viewer { stream, .. } | Role::Publisher { stream }) = *role;
+                stream != key
+            });
+        }
     }
 
     /// Iterates over all streams, by name.
@@ -371,6 +399,7 @@ impl Streams {
             stream.handle_timeout(&mut ctx);
             let news = ctx.outcome;
             self.tell(net, key, news);
+            self.forget_retired(key);
         }
     }
 
@@ -461,7 +490,7 @@ impl Streams {
         };
         stream.stats.keyframes_asked += news.keyframes_asked;
         let mut events = Vec::new();
-        if std::mem::take(&mut stream.is_news) {
+        if std::mem::take(&mut stream.is_news) && !stream.is_retired() {
             events.push(StreamEvent::StateChange {
                 stream: stream.name.clone(),
             });

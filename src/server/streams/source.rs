@@ -67,7 +67,7 @@ impl FromStr for SourceConfig {
 /// # Errors
 ///
 /// Returns the reason if it is invalid.
-pub(super) fn check_name(name: &str) -> Result<(), String> {
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
     let is_good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if name.is_empty() {
         return Err("the name before the = is empty".into());

@@ -1,6 +1,7 @@
 //! A stream: its source, its state, its viewers.
 
 mod published;
+mod retired;
 mod viewers;
 
 use std::time::{Duration, Instant};
@@ -36,6 +37,8 @@ pub(super) struct Stream {
     begin_at: Option<Instant>,
     /// Set once the source has ended and cannot be reopened.
     is_spent: bool,
+    /// Set once the stream is removed; it only ends its sessions.
+    is_retired: bool,
     state: StreamState,
     notices: Notices,
     /// Health of a live source's video.
@@ -81,6 +84,7 @@ impl Stream {
             runs,
             begin_at: (runs == Runs::Always).then(Instant::now),
             is_spent: false,
+            is_retired: false,
             state,
             notices: Notices::default(),
             health: Health::default(),
