@@ -6,6 +6,7 @@
 // light on a desk and dark on a phone. Chromium runs as it comes: host addresses are hidden behind mDNS
 // names, which the library cannot resolve; it is the browser that reaches us.
 import { access } from './pages/access.mjs';
+import { admin } from './pages/admin.mjs';
 import { launch } from './pages/browsers.mjs';
 import { channels } from './pages/channels.mjs';
 import { clock } from './pages/clock.mjs';
@@ -24,6 +25,7 @@ import { streams } from './pages/streams.mjs';
 
 const scenarios = {
   ...access,
+  ...admin,
   ...channels,
   ...clock,
   ...embed,

@@ -80,7 +80,8 @@ fn differences(root: &Value, schema: &Value, value: &Value, at: &str, found: &mu
         {
             found.push(format!("{at}: {value} is none of {known:?}"));
         }
-        for name in part["required"].as_array().into_iter().flatten() {
+        let required = part["required"].as_array().filter(|_| value.is_object());
+        for name in required.into_iter().flatten() {
             if value.get(name.as_str().unwrap()).is_none() {
                 found.push(format!("{at}: {name} is missing"));
             }

@@ -63,7 +63,7 @@ impl Server {
     }
 
     /// Stops it as a user or a service manager does; returns its exit code.
-    fn end(&mut self) -> Option<i32> {
+    pub fn end(&mut self) -> Option<i32> {
         let id = self.child.id().to_string();
         let killed = Command::new("kill").args(["-TERM", &id]).status().unwrap();
         assert!(killed.success());

@@ -5,6 +5,7 @@
 #![cfg(all(feature = "cli", any(feature = "aws-lc", feature = "rust-crypto")))]
 
 mod api;
+mod cameras;
 #[path = "../support/chromium.rs"]
 mod chromium;
 mod http;
@@ -96,6 +97,17 @@ fn a_token_to_publish_alone() {
 #[test]
 fn pages_are_accessible() {
     in_chromium("serve_accessible");
+}
+
+/// Cameras added, edited and removed by keyboard.
+#[test]
+fn the_page_of_cameras() {
+    in_chromium("serve_admin");
+}
+
+#[test]
+fn the_page_of_cameras_asks_for_its_token() {
+    in_chromium("serve_admin_token");
 }
 
 #[test]

@@ -296,8 +296,8 @@ pub fn base_path(text: &str) -> Result<String, String> {
     let prefix = checked_prefix(text)?;
     let first = prefix.split('/').nth(1).unwrap_or_default();
     let own = [
-        "api", "assets", "call", "embed", "embed.js", "metrics", "publish", "room", "watch",
-        "whep", "whip",
+        "admin", "api", "assets", "call", "embed", "embed.js", "metrics", "publish", "room",
+        "watch", "whep", "whip",
     ];
     if own.contains(&first) {
         return Err(format!(

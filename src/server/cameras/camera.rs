@@ -58,8 +58,9 @@ pub(crate) struct Camera {
 }
 
 impl Camera {
-    /// Makes a camera of fields. In an edit, `old` is the camera as it was: a password that is not given is kept, and so is a
-    /// URL that is given as it was [shown](Self::shown). All other fields that are not given have their defaults.
+    /// Makes a camera of fields. In an edit, `old` is the camera as it was: user name and password are kept if they are not
+    /// given, and so is a URL that is given as it was [shown](Self::shown). Other fields that are not given have their
+    /// defaults.
     ///
     /// # Errors
     ///
@@ -81,12 +82,17 @@ impl Camera {
             }
         };
         let (sub, in_sub) = sub.unzip();
-        let given = joined([in_url, in_sub.flatten()], &fields).map_err(|invalid| vec![invalid])?;
+        let (user, password) =
+            joined([in_url, in_sub.flatten()], &fields).map_err(|invalid| vec![invalid])?;
+        // Who takes away the user name takes away the password.
+        let is_anonymous = url.scheme == Scheme::Rtsp && user.as_deref() == Some("");
         let takes_password = matches!(url.scheme, Scheme::Rtsp | Scheme::Whep);
-        let (user, password) = given;
-        let is_anonymous = url.scheme == Scheme::Rtsp && user.is_empty();
         let kept = old.filter(|_| password.is_none() && takes_password && !is_anonymous);
+        let old_user = old.filter(|_| url.scheme == Scheme::Rtsp);
         let camera = Self {
+            user: user
+                .or_else(|| old_user.map(|old| old.user.clone()))
+                .unwrap_or_default(),
             password: match (password, kept) {
                 (Some(password), _) => Token::new(password),
                 (None, Some(old)) => old.password.clone(),
@@ -94,7 +100,6 @@ impl Camera {
             },
             url,
             sub,
-            user,
             audio: fields.audio.unwrap_or(true),
             transport,
             always: fields.always.unwrap_or(false),
@@ -247,20 +252,16 @@ impl Camera {
     }
 }
 
-/// Returns user name and password, which stand in a URL or in fields of their own; `None` if no password is given.
+/// Returns user name and password, which stand in a URL or in fields of their own; `None` if they are not given.
 fn joined(
     in_urls: [Option<Credentials>; 2],
     fields: &Fields,
-) -> Result<(String, Option<String>), Invalid> {
-    let has_fields = [&fields.user, &fields.password]
-        .iter()
-        .any(|field| field.as_ref().is_some_and(|text| !text.is_empty()));
+) -> Result<(Option<String>, Option<String>), Invalid> {
+    let given = [&fields.user, &fields.password];
+    let is_given = |field: &&Option<String>| field.as_ref().is_some_and(|text| !text.is_empty());
     match in_urls {
-        [None, None] => {
-            let user = fields.user.clone().unwrap_or_default();
-            Ok((user, fields.password.clone()))
-        }
-        _ if has_fields => {
+        [None, None] => Ok((fields.user.clone(), fields.password.clone())),
+        _ if given.iter().any(is_given) => {
             let why =
                 "has a user name and a password, and so have the fields for them: leave out one";
             Err(Invalid::new("url", why))
@@ -269,6 +270,8 @@ fn joined(
             "sub",
             "has another user name or password than url",
         )),
-        [Some((user, password)), _] | [_, Some((user, password))] => Ok((user, Some(password))),
+        [Some((user, password)), _] | [None, Some((user, password))] => {
+            Ok((Some(user), Some(password)))
+        }
     }
 }

@@ -35,7 +35,7 @@ impl fmt::Display for Invalid {
     }
 }
 
-/// The fields of a camera that were given; an empty text stands for none. `Debug` hides the secrets.
+/// The fields of a camera that were given; an empty text stands for none. `Debug` shows the name only: others may be secret.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fields {
     pub name: Option<String>,
@@ -93,6 +93,8 @@ impl Fields {
             "transport" => self.transport = Some(text("transport", value, MAX_SECRET)?),
             "always" => self.always = flag("always", &value)?,
             "insecure" => self.insecure = flag("insecure", &value)?,
+            // So that what was shown can be sent back.
+            "hasPassword" => {}
             other => {
                 let known = "name, url, user, password, sub, audio, transport, always and insecure";
                 let why = format!("{other:.40?} is not a field of a camera; there are {known}");

@@ -212,13 +212,6 @@ impl<A> Cameras<A> {
         self.cameras.get(name)
     }
 
-    /// Iterates over the cameras, by name.
-    pub fn list(&self) -> impl Iterator<Item = (&str, &Camera)> {
-        self.cameras
-            .iter()
-            .map(|(name, camera)| (name.as_str(), camera))
-    }
-
     /// Accepts a change, whose answer follows.
     pub fn submit(&mut self, change: Change, asked: A, client: IpAddr, now: Instant) {
         let counted = self.rates.try_spend(client_of(client), 1, now);

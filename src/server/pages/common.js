@@ -2,7 +2,7 @@
 import { request, rest, Socket } from './network.js';
 import { problem } from './server.js';
 
-export { noPath, problem } from './server.js';
+export { h265, noPath, problem } from './server.js';
 
 /** Root of this server's paths: `/`, or for example `/cam/` behind a proxy with that prefix. */
 const base = new URL('..', import.meta.url).pathname;
@@ -27,6 +27,7 @@ document.getElementById('bar').innerHTML = `
     <a href="${at('publish')}" data-if="publishing" hidden>Publish</a>
     <a href="${at('room/')}" data-if="rooms" hidden>Rooms</a>
     <a href="${at('call')}" data-if="calls" hidden>Calls</a>
+    <a href="${at('admin')}" data-if="administering" hidden>Cameras</a>
   </nav>
   <span class="corner">
     <span id="server" class="pill" role="status"></span>
@@ -78,12 +79,12 @@ async function ask() {
   const config = await response.json().catch(() => ({}));
   // Too many wrong tokens: the public part of the configuration is present anyway.
   if (!response.ok && config.needsToken === undefined) throw new Refused(config.detail ?? `status ${response.status}`);
-  return { ...config, iceServers: config.iceServers ?? [], publish: config.publish ?? [] };
+  return { ...config, iceServers: config.iceServers ?? [], publish: config.publish ?? [], rights: config.rights ?? {} };
 }
 
 function show(config) {
   complain(null);
-  const offers = { ...config, publishing: config.publish.length > 0 || config.publishNeedsToken };
+  const offers = { ...config, publishing: config.publish.length > 0 || config.publishNeedsToken, administering: config.rights?.admin };
   for (const element of document.querySelectorAll('[data-if]')) element.hidden = !offers[element.dataset.if];
   document.getElementById('sign-out-of-server').hidden = !config.signOut;
   return config;
@@ -147,7 +148,17 @@ export async function signInToPublish() {
   return config && show(config);
 }
 
-function askForToken({ title, refused = '', wanted = () => true }) {
+/** Asks for the admin token; returns the new configuration, or `null`. */
+export async function signInToAdmin() {
+  const config = await askForToken({
+    title: 'Token for changing cameras',
+    wanted: ({ rights }) => rights?.admin,
+    unwanted: 'This token does not change cameras.',
+  });
+  return config && show(config);
+}
+
+function askForToken({ title, refused = '', wanted = () => true, unwanted = 'This token is for watching only.' }) {
   const dialog = document.createElement('dialog');
   dialog.id = 'sign-in';
   dialog.setAttribute('aria-labelledby', 'sign-in-title');
@@ -168,7 +179,7 @@ function askForToken({ title, refused = '', wanted = () => true }) {
       if (!words.textContent) {
         config = await ask().catch(() => null);
         if (config && wanted(config)) return dialog.close();
-        words.textContent = config ? 'This token is for watching only.' : 'The server cannot be reached. Try again in a moment.';
+        words.textContent = config ? unwanted : 'The server cannot be reached. Try again in a moment.';
         config = null;
       }
       input.select();
@@ -191,6 +202,23 @@ export function keepFocus(element) {
 
 /** Formats an error text of the server as a sentence. */
 export const sentence = (words) => `${words.charAt(0).toUpperCase()}${words.slice(1)}${/[.!?…]$/.test(words) ? '' : '.'}`;
+
+const STATES = {
+  idle: () => 'Ready',
+  starting: () => 'Starting…',
+  live: () => 'Live',
+  waiting: () => 'Waiting for its publisher',
+  failed: ({ why, retryIn }) => `Unavailable: ${why}${retryIn ? ` (next try in ${Math.ceil(retryIn)} s)` : ''}`,
+};
+
+/** The state of a stream in words. */
+export const stateOf = (stream) => (STATES[stream.state] ?? (() => stream.state))(stream);
+
+/** What a stream is, in one line: its source, its codecs, its viewers. */
+export function watched({ about, codecs, viewers }) {
+  const names = codecs.map((codec) => ({ opus: 'Opus', H264: 'H.264', H265: 'H.265' })[codec] ?? codec).join(', ');
+  return [about, names, viewers === 1 ? '1\u00a0viewer' : `${viewers}\u00a0viewers`].filter(Boolean).join(' · ');
+}
 
 /** Returns the WebSocket URL for a path of this server: `socketUrl("api/live")`. */
 export const socketUrl = (path) => `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${at(path)}`;

@@ -75,6 +75,8 @@ fn file(path: &str) -> Option<File> {
         "/assets/room.js" => file!(SCRIPT, "room.js"),
         "/assets/call.js" => file!(SCRIPT, "call.js"),
         "/assets/bell.js" => file!(SCRIPT, "bell.js"),
+        "/admin" => page!("Cameras – looprtc", "admin", "admin.html"),
+        "/assets/admin.js" => file!(SCRIPT, "admin.js"),
         "/stats" => page!("Statistics – looprtc", "stats", "stats.html"),
         "/assets/stats.js" => file!(SCRIPT, "stats.js"),
         "/assets/missing.js" => file!(SCRIPT, "missing.js"),
@@ -135,6 +137,8 @@ pub fn moved(path: &str) -> Option<Response> {
         "/publish/" => "../publish",
         "/stats/" | "/statistics/" => "../stats",
         "/statistics" => "stats",
+        "/cameras" => "admin",
+        "/admin/" | "/cameras/" => "../admin",
         "/watch" | "/index.html" => "./",
         "/watch/" => "../",
         _ => return None,
@@ -203,7 +207,7 @@ mod tests {
             part.unwrap().to_owned()
         };
         let listed = Origins::Listed(vec!["https://a.example".into(), "http://b.example".into()]);
-        for path in ["/", "/watch/cam", "/publish", "/call", "/stats"] {
+        for path in ["/", "/watch/cam", "/publish", "/call", "/stats", "/admin"] {
             for origins in [&Origins::Same, &listed, &Origins::Any] {
                 assert_eq!(policy(path, origins), NO_FRAMES, "{path}");
             }
@@ -226,6 +230,7 @@ mod tests {
             "/",
             "/publish",
             "/stats",
+            "/admin",
             "/room/",
             "/room/any",
             "/watch/any",

@@ -25,3 +25,7 @@ export function noPath(iceServers) {
     ? 'No network path to the server, not even through its TURN server.'
     : 'No network path to the server. A firewall may be in the way: the server needs its UDP port open, or a TURN server (--turn).';
 }
+
+/** What to say of a stream whose video many browsers cannot play: "Its video", "The video of this stream". */
+export const h265 = (what) => `${what} is H.265. Safari plays it, and Chrome and Edge where the machine decodes it in hardware; `
+  + 'for other browsers set the camera, or a second stream of it, to H.264.';

@@ -1,5 +1,5 @@
 // The list of streams, and a player.
-import { at, Graph, here, keepFocus, Line, offered } from './common.js';
+import { at, Graph, here, keepFocus, Line, offered, stateOf, watched } from './common.js';
 import { request } from './network.js';
 import { Player } from './whep.js';
 
@@ -15,14 +15,6 @@ const graphs = {
   loss: new Graph($('graphs'), { title: 'Loss', unit: '%', digits: 1, least: 5 }),
   frames: new Graph($('graphs'), { title: 'Frames', unit: '/s', least: 30 }),
   delay: new Graph($('graphs'), { title: 'Jitter buffer', unit: 'ms', least: 50 }),
-};
-
-const WORDS = {
-  idle: () => 'Ready',
-  starting: () => 'Starting…',
-  live: () => 'Live',
-  waiting: () => 'Waiting for its publisher',
-  failed: ({ why, retryIn }) => `Unavailable: ${why}${retryIn ? ` (next try in ${Math.ceil(retryIn)} s)` : ''}`,
 };
 
 /** The streams as last reported by the server; `null` before that. */
@@ -43,11 +35,10 @@ function list(streams) {
       ul.append(li);
     }
     const state = li.querySelector('.state');
-    const words = (WORDS[stream.state] ?? (() => stream.state))(stream);
+    const words = stateOf(stream);
     if (state.textContent !== words) state.textContent = words;
     state.dataset.state = stream.state;
-    const viewers = stream.viewers === 1 ? '1\u00a0viewer' : `${stream.viewers}\u00a0viewers`;
-    li.querySelector('.fine').textContent = [stream.about, stream.codecs.map((c) => (c === 'opus' ? 'Opus' : c)).join(', '), viewers].filter(Boolean).join(' · ');
+    li.querySelector('.fine').textContent = watched(stream);
     li.classList.toggle('playing', stream.name === playing);
   }
   notes();
@@ -81,8 +72,8 @@ function card(stream) {
 }
 
 function show() {
-  const [page, watched] = here();
-  const name = page === 'watch' ? (watched ?? '') : '';
+  const [page, stream] = here();
+  const name = page === 'watch' ? (stream ?? '') : '';
   if (name === (playing ?? '')) return;
   playing = name || null;
   $('player').hidden = !playing;
@@ -120,7 +111,7 @@ function play() {
       if (state !== 'connecting') start();
     },
     stream: () => known?.get(name),
-    why: (stream) => WORDS.failed(stream),
+    why: stateOf,
     figures: (f) => {
       for (const [key, graph] of Object.entries(graphs)) graph.show(f[key]);
       $('detail').textContent = f.detail;

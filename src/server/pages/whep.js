@@ -1,6 +1,6 @@
 // A WHEP client that reconnects automatically, and shows what is missing while there is no media.
 import { limitOf, network, PathWatch, request } from './network.js';
-import { authorization, noPath, problem, url } from './server.js';
+import { authorization, h265, noPath, problem, url } from './server.js';
 
 /** Time limit for connecting, in ms. */
 const PATIENCE = 10_000;
@@ -133,6 +133,7 @@ class Session {
       body: this.pc.localDescription.sdp,
     }, limit);
     if ([401, 403].includes(response.status)) this.refusal = response.status;
+    if (response.status === 422 && isStrange(this.player.stream()?.codecs)) throw new Error(STRANGE);
     if (!response.ok) throw new Error(`${await problem(response)}.`.replace(/\.\.$/, '.'));
     this.#url = new URL(response.headers.get('Location'), response.url).href;
     this.#etag = response.headers.get('ETag');
@@ -211,12 +212,14 @@ class Session {
   #missing(stream, now) {
     if (stream.state === 'waiting') return 'Connected. Waiting for its publisher…';
     const only = this.#sound > 0 ? ' There is audio only.' : '';
+    if (!this.#hasVideo && isStrange(stream.codecs)) return STRANGE + only;
     if (!this.#hasVideo && isVideo(stream.codecs)) {
       return `This browser cannot play the video of this stream (${stream.codecs.filter(isPicture).join(', ')}).${only}`;
     }
     if (this.lived) return 'Connected. Waiting for more video…';
     const { packets, whole, decoded } = this.#video;
     if (packets === 0 || decoded > 0 || now - this.#arrivedAt < FIRST) return `Connected. Waiting for the first picture…${only}`;
+    if (whole > 0 && this.codec === 'H265') return STRANGE + only;
     return whole === 0
       ? `Video arrives, but without a keyframe or its parameter sets (SPS, PPS).${only}`
       : `Video arrives, but this browser cannot decode it${this.codec ? ` (${this.codec})` : ''}.${only}`;
@@ -311,3 +314,13 @@ class Session {
 
 const isPicture = (codec) => /^(VP8|VP9|AV1|H26[45])/i.test(codec);
 const isVideo = (codecs) => (codecs ?? []).some(isPicture);
+
+/** Returns whether the only video of a stream is one that this browser does not know, H.265: it is asked, not guessed. */
+function isStrange(codecs) {
+  const pictures = (codecs ?? []).filter(isPicture);
+  const known = RTCRtpReceiver.getCapabilities?.('video')?.codecs ?? [];
+  return pictures.length > 0 && pictures.every((codec) => codec === 'H265')
+    && !known.some(({ mimeType }) => mimeType.toLowerCase() === 'video/h265');
+}
+
+const STRANGE = `This browser cannot play this stream. ${h265('Its video')}`;

@@ -88,6 +88,19 @@ const STATES = {
     await page.locator('#viewers td').first().waitFor();
     return other;
   },
+  cameras: async (page, url) => {
+    await page.goto(`${url}/admin`);
+    await page.locator('#streams li').first().waitFor();
+  },
+  'adding a camera': async (page, url) => {
+    await page.goto(`${url}/admin`);
+    await page.locator('#add').click();
+    await page.locator('#more summary').click();
+    await page.locator('#url').fill('/etc/passwd');
+    await page.locator('#name').fill('a b');
+    await page.locator('#save').click();
+    await shows(page, '#name-error', /in the name/);
+  },
   'no such page': async (page, url) => {
     await page.goto(`${url}/rooom`);
     await page.locator('h1').waitFor();
