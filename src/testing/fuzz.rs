@@ -3,6 +3,8 @@
 //!
 //! A body panics if it has found a fault, and only then.
 
+#[cfg(feature = "server")]
+mod cameras;
 #[cfg(feature = "driver")]
 mod driver;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
@@ -32,6 +34,8 @@ mod unpack;
 #[cfg(feature = "server")]
 mod whip;
 
+#[cfg(feature = "server")]
+pub use cameras::camera;
 #[cfg(feature = "driver")]
 pub use driver::demux;
 #[cfg(all(feature = "driver", any(target_os = "linux", target_os = "android")))]
@@ -91,6 +95,7 @@ type Body = fn(&[u8]);
 ))]
 const BODIES: &[(&str, Body)] = &[
     ("camera_sdp", camera_sdp),
+    ("camera", camera),
     ("candidate", candidate),
     ("dcep", dcep),
     ("demux", demux),

@@ -62,7 +62,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Camera>, FileError> {
 }
 
 /// Parses the contents of a file. The error is a line, counted from 1, and what is wrong there.
-pub(super) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Camera>, (usize, String)> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<BTreeMap<String, Camera>, (usize, String)> {
     let mut cameras = BTreeMap::new();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         let line = line.trim_ascii();
@@ -98,7 +98,7 @@ fn all(wrong: Vec<super::Invalid>) -> String {
 }
 
 /// Returns the contents of a file with these cameras.
-pub(super) fn contents(cameras: &BTreeMap<String, Camera>) -> String {
+pub(crate) fn contents(cameras: &BTreeMap<String, Camera>) -> String {
     let mut text = HEAD.to_owned();
     for (name, camera) in cameras {
         text.push_str(&camera.kept(name).to_string());

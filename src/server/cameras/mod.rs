@@ -33,6 +33,8 @@ use crate::server::streams::{SourceConfig, StreamError, Streams, check_name};
 pub(crate) use self::camera::Camera;
 pub(crate) use self::fields::{Fields, Invalid};
 pub(crate) use self::file::FileError;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::file::{contents, parse};
 
 /// Maximum number of cameras.
 pub(crate) const MAX_CAMERAS: usize = 256;

@@ -270,7 +270,9 @@ $('add').onclick = ({ currentTarget }) => show({}, currentTarget);
 $('cancel').onclick = () => close();
 $('url').oninput = $('name').oninput = fit;
 $('url').onchange = $('sub').onchange = split;
-form.onkeydown = (event) => event.key === 'Escape' && close();
+form.onkeydown = ({ key }) => {
+  if (key === 'Escape') close();
+};
 
 rights();
 await reload();
