@@ -21,17 +21,17 @@ function list(streams) {
   ul.ariaBusy = 'false';
   $('nothing').hidden = streams.length > 0;
   const cards = new Map([...ul.children].map((li) => [li.dataset.name, li]));
-  for (const stream of streams) {
+  const names = new Set(streams.map(({ name }) => name));
+  for (const [name, li] of cards) if (!names.has(name)) li.remove();
+  streams.forEach((stream, index) => {
     let li = cards.get(stream.name);
-    cards.delete(stream.name);
     if (!li) {
       li = card(stream.name);
-      ul.append(li);
+      ul.insertBefore(li, ul.children[index] ?? null);
     }
     fill(li, stream);
-  }
-  for (const li of cards.values()) li.remove();
-  if (cards.size > 0) keepFocus($('title'));
+  });
+  if ([...cards.keys()].some((name) => !names.has(name))) keepFocus($('title'));
 }
 
 function card(name) {
@@ -134,11 +134,14 @@ function close(next) {
   else $('title').focus();
 }
 
+/** Takes back what was said of a field. */
+function right(id) {
+  $(`${id}-error`).textContent = '';
+  $(id).removeAttribute('aria-invalid');
+}
+
 function clear() {
-  for (const id of FIELDS) {
-    $(`${id}-error`).textContent = '';
-    $(id).removeAttribute('aria-invalid');
-  }
+  FIELDS.forEach(right);
   $('form-error').textContent = '';
 }
 
@@ -269,6 +272,7 @@ $('unlock').onclick = async () => {
 $('add').onclick = ({ currentTarget }) => show({}, currentTarget);
 $('cancel').onclick = () => close();
 $('url').oninput = $('name').oninput = fit;
+form.oninput = ({ target }) => target.id && right(target.id);
 $('url').onchange = $('sub').onchange = split;
 form.onkeydown = ({ key }) => {
   if (key === 'Escape') close();
