@@ -35,7 +35,7 @@ mod unpack;
 mod whip;
 
 #[cfg(feature = "server")]
-pub use cameras::camera;
+pub use cameras::camera_settings;
 #[cfg(feature = "driver")]
 pub use driver::demux;
 #[cfg(all(feature = "driver", any(target_os = "linux", target_os = "android")))]
@@ -95,7 +95,7 @@ type Body = fn(&[u8]);
 ))]
 const BODIES: &[(&str, Body)] = &[
     ("camera_sdp", camera_sdp),
-    ("camera", camera),
+    ("camera_settings", camera_settings),
     ("candidate", candidate),
     ("dcep", dcep),
     ("demux", demux),

@@ -9,7 +9,7 @@ use crate::server::streams::SourceConfig;
 const KINDS: [&str; 5] = ["rtsp://", "rtsps://", "whep:http", "rtp://", "whip:"];
 
 /// One JSON object per line: the first is a camera, each further one an edit.
-pub fn camera(data: &[u8]) {
+pub fn camera_settings(data: &[u8]) {
     let mut camera: Option<Camera> = None;
     for line in data.split(|byte| *byte == b'\n').take(16) {
         let made = Fields::read(line).and_then(|fields| Camera::new(fields, camera.as_ref()));

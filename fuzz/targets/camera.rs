@@ -1,4 +1,0 @@
-//! Cameras by the API.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::camera(data));
