@@ -4,6 +4,8 @@
 #[cfg(unix)]
 #[path = "cli/camera.rs"]
 mod camera;
+#[path = "cli/discover.rs"]
+mod discover;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ const COMMANDS: &[&str] = &[
     "stats",
     "pion-to-pion",
     "turn",
+    "discover",
     "inspect",
     "completions",
     "man",

@@ -282,6 +282,20 @@ const CASES: &[Case] = &[
         &["\"name\": \"testcard\""],
     )
     .beside_server(),
+    // discover: never on a network that is not this machine's own
+    ends("looprtc discover", &[""])
+        .instead("discover", "discover --interface 127.0.0.1 --seconds 0.1"),
+    ends(
+        "looprtc discover --user admin --password-file camera.password",
+        &[""],
+    )
+    .instead("discover", "discover --interface 127.0.0.1 --seconds 0.1")
+    .before("echo secret > camera.password"),
+    ends(
+        "looprtc discover 192.168.1.64 --json | jq '.devices[].streams[].uri'",
+        &[""],
+    )
+    .instead("192.168.1.64", "127.0.0.1:1"),
     // pion-to-pion
     runs(
         "looprtc pion-to-pion --interval 1",

@@ -1,6 +1,7 @@
 //! The command line. [`COMMANDS`] is the single source of help, completions and man pages.
 
 mod completions;
+mod discover;
 mod inspect;
 pub mod logging;
 mod man;
@@ -45,6 +46,7 @@ const COMMANDS: &[Entry] = &[
     stats::ENTRY,
     pion_to_pion::ENTRY,
     turn::ENTRY,
+    discover::ENTRY,
     inspect::ENTRY,
     completions::ENTRY,
     man::ENTRY,

@@ -13,6 +13,8 @@ pub mod ice;
 pub mod inspect;
 pub mod media;
 pub mod net;
+#[cfg(feature = "onvif")]
+pub mod onvif;
 pub mod peer;
 mod random;
 pub mod rtp;

@@ -7,6 +7,7 @@
 //!   loop.
 //! - [`pion`]: both combined with a peer, as in pion's pion-to-pion.
 //! - [`whip`]: WHIP and WHEP.
+//! - `onvif`: finds cameras on the network (feature `onvif`).
 //!
 //! The messages themselves are parsed and written by [`crate::proto::signal`].
 
@@ -14,6 +15,8 @@ pub mod address;
 mod agent;
 pub mod client;
 pub mod http;
+#[cfg(feature = "onvif")]
+pub mod onvif;
 pub mod pion;
 pub mod whip;
 

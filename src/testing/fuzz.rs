@@ -15,6 +15,8 @@ mod ice;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 mod inside;
 mod media;
+#[cfg(feature = "onvif")]
+mod onvif;
 #[cfg(all(feature = "server", any(feature = "aws-lc", feature = "rust-crypto")))]
 mod published;
 #[cfg(feature = "server")]
@@ -50,6 +52,8 @@ pub use inside::{dcep, depacketize, sctp, srtcp, srtp};
 #[cfg(feature = "movies")]
 pub use media::movie;
 pub use media::{frame, h264, h265, ivf, jitter, media_file, ogg, recording, wav};
+#[cfg(feature = "onvif")]
+pub use onvif::onvif;
 #[cfg(all(feature = "server", any(feature = "aws-lc", feature = "rust-crypto")))]
 pub use published::published;
 #[cfg(feature = "server")]
@@ -117,6 +121,7 @@ const BODIES: &[(&str, Body)] = &[
     #[cfg(any(target_os = "linux", target_os = "android"))]
     ("netlink", netlink),
     ("ogg", ogg),
+    ("onvif", onvif),
     ("peer_datagrams", peer_datagrams),
     ("published", published),
     ("recording", recording),

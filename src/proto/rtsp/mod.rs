@@ -32,4 +32,6 @@ pub use error::{Disconnected, RtspError};
 pub(crate) use message::{Item, Reader};
 pub use quirk::{Quirk, Quirks};
 pub use secret::Secret;
+#[cfg(feature = "onvif")]
+pub(crate) use secret::redacted;
 pub use url::{Credentials, MAX_URL, RtspUrl, UrlError};

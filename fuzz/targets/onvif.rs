@@ -1,0 +1,4 @@
+//! Answers of ONVIF devices.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| looprtc::testing::fuzz::onvif(data));
