@@ -2,17 +2,27 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 
 use super::{looprtc, refused, stdout};
 
 const PASSWORD: &str = "correct horse";
 
+/// Returns the right to the one port of WS-Discovery.
+fn port_3702() -> MutexGuard<'static, ()> {
+    static PORT: Mutex<()> = Mutex::new(());
+    PORT.lock().unwrap_or_else(|e| e.into_inner())
+}
+
 /// Everything that was sent to the camera.
 type Heard = Arc<Mutex<String>>;
 
-/// Starts a camera: the port of its services, and what it hears. It answers probes until the test ends.
-fn camera() -> (u16, Heard) {
+/// Starts a camera: the port of its services, and what it hears. It answers probes until nobody has
+/// sent one for 2 s, and then gives the port back.
+fn camera() -> (u16, Heard, JoinHandle<()>) {
     let heard = Heard::default();
     let web = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = web.local_addr().unwrap().port();
@@ -20,7 +30,9 @@ fn camera() -> (u16, Heard) {
         UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 3702)).expect("port 3702 (WS-Discovery) is free");
     udp.join_multicast_v4(&Ipv4Addr::new(239, 255, 255, 250), &Ipv4Addr::LOCALHOST)
         .unwrap();
-    std::thread::spawn(move || {
+    let answers = std::thread::spawn(move || {
+        udp.set_read_timeout(Some(std::time::Duration::from_secs(2)))
+            .unwrap();
         let mut buffer = [0; 4096];
         while let Ok((length, from)) = udp.recv_from(&mut buffer) {
             let probe = String::from_utf8_lossy(&buffer[..length]);
@@ -41,7 +53,7 @@ fn camera() -> (u16, Heard) {
             serve(stream.unwrap(), &ears);
         }
     });
-    (port, heard)
+    (port, heard, answers)
 }
 
 fn probe_match(port: u16) -> String {
@@ -127,7 +139,8 @@ fn serve(mut stream: TcpStream, heard: &Heard) {
 
 #[test]
 fn discover_finds_a_camera_and_its_streams() {
-    let (port, heard) = camera();
+    let _port_3702 = port_3702();
+    let (port, heard, answers) = camera();
     let name = format!("looprtc-password-{}", std::process::id());
     let path = std::env::temp_dir().join(name);
     std::fs::write(&path, format!("{PASSWORD}\n")).unwrap();
@@ -177,6 +190,7 @@ fn discover_finds_a_camera_and_its_streams() {
     let heard = heard.lock().unwrap();
     assert!(heard.contains("#PasswordDigest"));
     assert!(!heard.contains(PASSWORD), "the password itself was sent");
+    answers.join().unwrap();
 }
 
 #[test]
@@ -196,5 +210,79 @@ fn discover_says_what_is_wrong() {
     assert!(
         shown.contains("it does not answer at http://127.0.0.1:1/"),
         "{shown}"
+    );
+}
+
+/// A camera that others wrote, which checks the digests.
+#[test]
+fn discover_asks_somebody_elses_camera() {
+    let interop = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
+    let python = interop.join(".venv/bin/python");
+    let check = Command::new(&python)
+        .args([
+            "-c",
+            "import importlib.util as u; exit(not u.find_spec('ipycam'))",
+        ])
+        .status();
+    if !check.is_ok_and(|status| status.success()) {
+        let why = "ipycam is not installed (tests/setup)";
+        assert!(std::env::var_os("CI").is_none(), "NOT TESTED: {why}");
+        println!("NOT TESTED: discover with a camera of others: {why}");
+        return;
+    }
+    let _port_3702 = port_3702();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut camera = Command::new(python)
+        .arg(interop.join("onvif_camera.py"))
+        .args([&free.port().to_string(), "admin", PASSWORD])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(camera.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert_eq!(line, "ready\n");
+
+    let directory = std::env::temp_dir();
+    let files = ["right", "wrong"]
+        .map(|word| directory.join(format!("looprtc-{word}-{}", std::process::id())));
+    std::fs::write(&files[0], PASSWORD).unwrap();
+    std::fs::write(&files[1], "wrong").unwrap();
+    let search = |file: &Path| {
+        let file = file.to_str().unwrap();
+        stdout(&[
+            "discover",
+            "--interface",
+            "127.0.0.1",
+            "--seconds",
+            "0.5",
+            "--user",
+            "admin",
+            "--password-file",
+            file,
+        ])
+    };
+    let (right, wrong) = (search(&files[0]), search(&files[1]));
+    files
+        .iter()
+        .for_each(|file| std::fs::remove_file(file).unwrap());
+    drop(camera.stdin.take());
+    camera.wait().unwrap();
+
+    let line = "    rtsp://127.0.0.1:8554/video_main  MainStream, H264, 1920x1080, 30 frames/s\n";
+    assert!(
+        right.contains("PythonCam") && right.contains(line),
+        "{right}"
+    );
+    let picture = format!("        picture: http://{free}/snapshot.jpg\n");
+    assert!(right.contains(&picture), "{right}");
+    assert!(
+        wrong.contains("it refuses this user or password"),
+        "{wrong}"
     );
 }
