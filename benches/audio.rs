@@ -4,10 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use looprtc::proto::media::AacConfig;
 use looprtc::proto::media::transcode::{AudioFormat, AudioTranscoder};
 
-/// Splits an ADTS file into the AudioSpecificConfig and the access units.
-fn adts(file: &[u8]) -> (Vec<u8>, Vec<&[u8]>) {
+/// Splits an ADTS file into the configuration and the access units.
+fn adts(file: &[u8]) -> (AacConfig, Vec<&[u8]>) {
     let mut units = Vec::new();
     let mut rest = file;
     while rest.len() > 7 {
@@ -19,7 +20,8 @@ fn adts(file: &[u8]) -> (Vec<u8>, Vec<&[u8]>) {
     }
     let (rate, channels) = (file[2] >> 2 & 15, (file[2] & 1) << 2 | file[3] >> 6);
     let config = 2u16 << 11 | u16::from(rate) << 7 | u16::from(channels) << 3;
-    (config.to_be_bytes().into(), units)
+    let config = AacConfig::parse(&config.to_be_bytes()).expect("a valid file");
+    (config, units)
 }
 
 /// Feeds the units over and over for a second, and prints a row.

@@ -1,6 +1,5 @@
 //! `looprtc discover`.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -52,7 +51,7 @@ fn options(command: Command) -> Command {
                 .value_name("ADDRESS[:PORT]")
                 .help("Ask these cameras, and search for no others")
                 .action(ArgAction::Append)
-                .value_parser(address),
+                .value_parser(value_parser!(ServiceAddress)),
         )
         .arg(option(
             "interface",
@@ -67,26 +66,6 @@ fn options(command: Command) -> Command {
         .arg(option("user", "NAME", "User of the cameras").requires("password-file"))
         .arg(option("password-file", "FILE", "File with the user's password").requires("user"))
         .arg(flag("json", "Print JSON"))
-}
-
-/// Reads an address, with the port of ONVIF if it is not the usual one.
-fn address(text: &str) -> Result<ServiceAddress, String> {
-    let (ip, port) = match text.parse::<IpAddr>() {
-        Ok(ip) => (ip, None),
-        Err(_) => match text.parse::<SocketAddr>() {
-            Ok(address) => (address.ip(), Some(address.port())),
-            Err(_) => {
-                return Err(
-                    "expected an IP address, for example 192.168.1.64 or 192.168.1.64:8000".into(),
-                );
-            }
-        },
-    };
-    let mut service = ServiceAddress::usual(ip);
-    if let Some(port) = port {
-        service.address.set_port(port);
-    }
-    Ok(service)
 }
 
 fn run(options: &ArgMatches) -> Outcome {

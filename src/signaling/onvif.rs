@@ -24,6 +24,9 @@ const WORKERS: usize = 8;
 /// Maximum time that one device is asked, over all its requests.
 const DEVICE_TIME: Duration = Duration::from_secs(30);
 
+/// Time from the end of the search after which no device is asked any more.
+const ASK_TIME: Duration = Duration::from_secs(60);
+
 /// Pause between two looks at the sockets.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -132,12 +135,13 @@ pub fn search(config: &SearchConfig) -> io::Result<Vec<Device>> {
     });
     drop(queue);
     let waiting = Mutex::new(waiting);
+    let until = Instant::now() + ASK_TIME;
     let devices = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some(found) = next(&waiting) {
-                    let device = ask(found, config);
+                    let device = ask(found, config, until);
                     devices
                         .lock()
                         .unwrap_or_else(|e| e.into_inner())
@@ -244,8 +248,9 @@ fn socket(address: Ipv4Addr) -> io::Result<UdpSocket> {
 }
 
 /// Asks a device everything.
-fn ask(found: FoundDevice, config: &SearchConfig) -> Device {
+fn ask(found: FoundDevice, config: &SearchConfig, until: Instant) -> Device {
     let start = Instant::now();
+    let until = until.min(start + DEVICE_TIME);
     let agent = agent::builder(config.request_timeout).build().new_agent();
     // A clock before 1970 is no worse than any other wrong one.
     let wall_clock = SystemTime::now()
@@ -253,8 +258,8 @@ fn ask(found: FoundDevice, config: &SearchConfig) -> Device {
         .unwrap_or_default();
     let mut query = DeviceQuery::new(found, config.credentials.clone(), wall_clock, None, start);
     while let Some(request) = query.poll_request(Instant::now()) {
-        if start.elapsed() > DEVICE_TIME {
-            query.handle_failure("it is too slow");
+        if Instant::now() > until {
+            query.handle_failure("there was no time left");
             break;
         }
         match post(&agent, &request) {

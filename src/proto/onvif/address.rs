@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
 
 /// Maximum length of a service's address, in bytes.
 const MAX_ADDRESS: usize = 1024;
@@ -39,6 +40,24 @@ impl ServiceAddress {
     /// Returns `true` if this text names `device` itself as the host.
     pub(super) fn names(text: &str, device: IpAddr) -> bool {
         Parts::of(text).is_some_and(|parts| parts.host.parse() == Ok(device))
+    }
+}
+
+impl FromStr for ServiceAddress {
+    type Err = &'static str;
+
+    /// Reads an IP address, with a port if it is not 80: the device service at its usual path.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (ip, port) = match text.parse::<SocketAddr>() {
+            Ok(address) => (address.ip(), address.port()),
+            Err(_) => match text.parse::<IpAddr>() {
+                Ok(ip) => (ip, 80),
+                Err(_) => return Err("expected an IP address, for example 192.168.1.64 or 192.168.1.64:8000"),
+            },
+        };
+        let mut service = Self::usual(ip);
+        service.address.set_port(port);
+        Ok(service)
     }
 }
 

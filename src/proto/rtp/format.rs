@@ -1,5 +1,6 @@
 //! What an RTP stream carries, as far as its packets can be turned into frames.
 
+use crate::proto::media::transcode::AudioFormat;
 use crate::proto::media::{AacConfig, Codec};
 use crate::proto::peer::MediaKind;
 
@@ -169,6 +170,28 @@ impl MediaFormat {
                 clock_rate: 8_000,
                 channels: 1,
             } => Some(Codec::Pcma),
+            _ => None,
+        }
+    }
+
+    /// Returns the format as a transcoder takes it, for audio that is not [carried unchanged](Self::codec). `None` for video,
+    /// and for AAC whose configuration is in band.
+    pub fn audio_format(&self) -> Option<AudioFormat> {
+        match *self {
+            Self::Aac(ref format) => Some(AudioFormat::Aac {
+                config: format.config.clone(),
+            }),
+            Self::Pcmu { clock_rate, channels } => Some(AudioFormat::Pcmu { clock_rate, channels }),
+            Self::Pcma { clock_rate, channels } => Some(AudioFormat::Pcma { clock_rate, channels }),
+            Self::L16 {
+                clock_rate,
+                channels,
+                little_endian,
+            } => Some(AudioFormat::L16 {
+                clock_rate,
+                channels,
+                big_endian: !little_endian,
+            }),
             _ => None,
         }
     }

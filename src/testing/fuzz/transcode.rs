@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use super::Bytes;
-use crate::proto::media::Codec;
+use crate::proto::media::{AacConfig, Codec};
 use crate::proto::media::transcode::{AudioFormat, AudioTranscoder, MAX_UNIT};
 
 /// Transcodes units of a format that the first bytes select. Each unit has its length, and the time since the one before
 /// it, in front of it.
 pub fn transcode(data: &[u8]) {
     let mut bytes = Bytes(data);
-    let format = format(&mut bytes);
+    let Some(format) = format(&mut bytes) else {
+        return;
+    };
     let to = match bytes.byte() {
         0 => format.browser_codec(),
         n => [Codec::Pcmu, Codec::Pcma, Codec::G722, Codec::Opus][usize::from(n) % 4],
@@ -54,12 +56,12 @@ pub fn transcode(data: &[u8]) {
     });
 }
 
-fn format(bytes: &mut Bytes<'_>) -> AudioFormat {
+fn format(bytes: &mut Bytes<'_>) -> Option<AudioFormat> {
     let kind = bytes.byte();
     if kind == 0 {
         let length = usize::from(bytes.byte() & 15);
-        let config = bytes.take(length).to_vec();
-        return AudioFormat::Aac { config };
+        let config = AacConfig::parse(bytes.take(length))?;
+        return Some(AudioFormat::Aac { config });
     }
     let rate = bytes.byte();
     let clock_rate = match rate {
@@ -67,7 +69,7 @@ fn format(bytes: &mut Bytes<'_>) -> AudioFormat {
         _ => u32::from(rate) << 10 | u32::from(bytes.byte()),
     };
     let channels = bytes.byte() & 15;
-    match kind & 3 {
+    Some(match kind & 3 {
         0 => AudioFormat::Pcmu {
             clock_rate,
             channels,
@@ -81,5 +83,5 @@ fn format(bytes: &mut Bytes<'_>) -> AudioFormat {
             channels,
             big_endian: n == 2,
         },
-    }
+    })
 }

@@ -7,8 +7,8 @@ use symphonia_core::codecs::audio::well_known::CODEC_ID_AAC;
 use symphonia_core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia_core::packet::PacketRef;
 
-use super::aac_config::AacConfig;
 use super::{TranscodeError, TranscodeErrorKind};
+use crate::proto::media::AacConfig;
 
 /// Maximum size of an access unit, in bytes: what the 13 bits of RFC 3640's and ADTS's lengths can say. The standard
 /// allows 768 bytes a channel.
@@ -29,10 +29,11 @@ impl std::fmt::Debug for AacDecoder {
 
 impl AacDecoder {
     pub fn new(config: &AacConfig) -> Result<Self, TranscodeError> {
+        let config = low_complexity(config)?;
         let mut parameters = AudioCodecParameters::new();
         parameters
             .for_codec(CODEC_ID_AAC)
-            .with_extra_data(Box::new(config.low_complexity()));
+            .with_extra_data(config.bytes.into_boxed_slice());
         let make = || Decoder::try_new(&parameters, &AudioDecoderOptions::default());
         let decoder = match catch_unwind(AssertUnwindSafe(make)) {
             Ok(Ok(decoder)) => decoder,
@@ -76,6 +77,34 @@ impl AacDecoder {
     pub fn reset(&mut self) {
         self.decoder.reset();
     }
+}
+
+/// Returns the configuration of the AAC-LC that this stream has, as it is or as the core of HE-AAC. The decoder refuses the
+/// latter's own configuration.
+fn low_complexity(config: &AacConfig) -> Result<AacConfig, TranscodeError> {
+    let unsupported = |reason: String| TranscodeError::new(TranscodeErrorKind::Unsupported, reason);
+    let name = match config.object_type {
+        // LC; HE-AAC, and its second version.
+        2 | 5 | 29 => "",
+        1 => "Main",
+        3 => "SSR",
+        4 => "LTP",
+        17 => "ER LC",
+        23 => "LD",
+        _ => "unknown",
+    };
+    if !name.is_empty() {
+        let reason = format!("AAC of another kind than LC: {name}, object type {}", config.object_type);
+        return Err(unsupported(reason));
+    }
+    if config.frame_length != 1024 {
+        return Err(unsupported(format!("AAC with {} samples a frame", config.frame_length)));
+    }
+    if !matches!(config.channels, 1 | 2) {
+        return Err(unsupported(format!("AAC with {} channels; one and two are decoded", config.channels)));
+    }
+    AacConfig::new(config.sample_rate, config.channels)
+        .ok_or_else(|| unsupported(format!("AAC at {} Hz", config.sample_rate)))
 }
 
 fn panicked() -> TranscodeError {

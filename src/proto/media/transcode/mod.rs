@@ -8,8 +8,8 @@
 //! # use looprtc::proto::media::{Codec, transcode::{AudioFormat, AudioTranscoder}};
 //! # use std::time::Duration;
 //! let camera = AudioFormat::Pcma { clock_rate: 16_000, channels: 1 };
-//! assert_eq!(camera.browser_codec(), Codec::G722);
-//! let mut transcoder = AudioTranscoder::new(&camera, Codec::G722)?;
+//! let mut transcoder = AudioTranscoder::for_browsers(&camera)?;
+//! assert_eq!(transcoder.codec(), Codec::G722);
 //! // A unit of 40 ms, and when it is to be heard.
 //! let frames = transcoder.push(&[0xD5; 640], Duration::from_secs(5))?;
 //! assert_eq!(frames[0].time, Duration::from_secs(5));
@@ -23,11 +23,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::Codec;
+use super::{AacConfig, Codec};
 
 #[cfg(feature = "aac")]
 mod aac;
-mod aac_config;
 mod framer;
 mod g711;
 mod g722;
@@ -35,7 +34,6 @@ mod resample;
 #[cfg(test)]
 mod tests;
 
-use aac_config::AacConfig;
 use framer::{Framer, Placed};
 use g711::Law;
 use g722::G722Encoder;
@@ -79,8 +77,8 @@ pub enum AudioFormat {
     /// AAC-LC as access units without ADTS headers. Of HE-AAC, the core is decoded: half the bandwidth. Needs the feature
     /// `aac`.
     Aac {
-        /// The AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1), `config=` in SDP.
-        config: Vec<u8>,
+        /// The configuration, `config=` in SDP.
+        config: AacConfig,
     },
 }
 
@@ -92,7 +90,7 @@ impl AudioFormat {
             Self::Pcmu { clock_rate, .. }
             | Self::Pcma { clock_rate, .. }
             | Self::L16 { clock_rate, .. } => *clock_rate,
-            Self::Aac { config } => AacConfig::parse(config).map_or(0, AacConfig::rate),
+            Self::Aac { config } => config.sample_rate,
         };
         if rate <= 8_000 {
             Codec::Pcmu
@@ -154,6 +152,7 @@ pub struct AudioTranscoder {
     channels: usize,
     framer: Framer,
     encoder: Encoder,
+    codec: Codec,
     /// Mono samples of the latest unit.
     mono: Vec<f32>,
     stats: TranscodeStats,
@@ -208,10 +207,21 @@ impl AudioTranscoder {
             channels: usize::from(channels),
             framer,
             encoder,
+            codec: to,
             mono: Vec::new(),
             stats: TranscodeStats::default(),
             damaged_in_a_row: 0,
         })
+    }
+
+    /// Creates a transcoder to the codec that [`AudioFormat::browser_codec`] chooses.
+    pub fn for_browsers(from: &AudioFormat) -> Result<Self, TranscodeError> {
+        Self::new(from, from.browser_codec())
+    }
+
+    /// Returns the codec of the frames.
+    pub fn codec(&self) -> Codec {
+        self.codec
     }
 
     /// Transcodes a unit (a packet's samples, an access unit) whose first sample is heard at `time`, and returns the frames
@@ -295,10 +305,7 @@ fn decoder(format: &AudioFormat) -> Result<(Decoder, u32, u8), TranscodeError> {
             };
             (decoder, *clock_rate, *channels)
         }
-        AudioFormat::Aac { config } => {
-            let config = AacConfig::parse(config)?;
-            (aac_decoder(&config)?, config.rate(), config.channels())
-        }
+        AudioFormat::Aac { config } => (aac_decoder(config)?, config.sample_rate, config.channels),
     })
 }
 

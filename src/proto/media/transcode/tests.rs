@@ -391,7 +391,7 @@ fn the_codec_suits_the_bandwidth() {
         channels,
     };
     let aac = |config: [u8; 2]| AudioFormat::Aac {
-        config: config.into(),
+        config: AacConfig::parse(&config).unwrap(),
     };
     assert_eq!(pcmu(8_000, 1).played_as_is(), Some(Codec::Pcmu));
     assert_eq!(pcma(8_000, 1).played_as_is(), Some(Codec::Pcma));
@@ -417,7 +417,7 @@ fn the_codec_suits_the_bandwidth() {
 #[test]
 #[cfg(not(feature = "aac"))]
 fn without_the_feature_aac_says_so() {
-    let config = vec![0x14, 0x08];
+    let config = AacConfig::new(16_000, 1).unwrap();
     let error = AudioTranscoder::new(&AudioFormat::Aac { config }, Codec::G722).unwrap_err();
     assert!(error.to_string().contains("without the feature aac"));
 }
@@ -427,7 +427,7 @@ mod with_aac {
     use super::*;
 
     /// Splits a file into the configuration and the access units.
-    fn adts(file: &[u8]) -> (Vec<u8>, Vec<&[u8]>) {
+    fn adts(file: &[u8]) -> (AacConfig, Vec<&[u8]>) {
         let mut units = Vec::new();
         let mut rest = file;
         while rest.len() > 7 {
@@ -440,7 +440,7 @@ mod with_aac {
         }
         let (rate, channels) = (file[2] >> 2 & 15, (file[2] & 1) << 2 | file[3] >> 6);
         let config = 2u16 << 11 | u16::from(rate) << 7 | u16::from(channels) << 3;
-        (config.to_be_bytes().into(), units)
+        (AacConfig::parse(&config.to_be_bytes()).unwrap(), units)
     }
 
     const FILES: [(&str, u32, &[u8]); 5] = [
@@ -545,7 +545,7 @@ mod with_aac {
 
     #[test]
     fn nothing_but_damage_ends_it() {
-        let config = vec![0x14, 0x08];
+        let config = AacConfig::new(16_000, 1).unwrap();
         let mut transcoder =
             AudioTranscoder::new(&AudioFormat::Aac { config }, Codec::G722).unwrap();
         for n in 0..u64::from(MAX_DAMAGED) {
@@ -556,5 +556,21 @@ mod with_aac {
             let error = transcoder.push(&[0xFF; 9_000], ms(0)).unwrap_err();
             assert_eq!(error.kind, TranscodeErrorKind::Ended);
         }
+    }
+
+    #[test]
+    fn what_is_not_decoded_has_its_reason() {
+        let reason = |config: &[u8]| {
+            let config = AacConfig::parse(config).unwrap();
+            let made = AudioTranscoder::new(&AudioFormat::Aac { config }, Codec::G722);
+            made.map_or_else(|error| error.to_string(), |_| "decoded".into())
+        };
+        assert_eq!(reason(&[0x14, 0x08]), "decoded");
+        // HE-AAC: object type 5, 16 kHz mono, doubled to 32 kHz, over object type 2.
+        assert_eq!(reason(&[0x2C, 0x0A, 0x88, 0x00]), "decoded");
+        assert!(reason(&[0x0C, 0x08]).contains("Main"));
+        assert!(reason(&[0x14, 0x0C]).contains("960 samples"));
+        assert!(reason(&[0x14, 0x30]).contains("6 channels"));
+        assert!(reason(&[0x14, 0x00]).contains("0 channels"));
     }
 }
