@@ -52,7 +52,11 @@ impl FromStr for ServiceAddress {
             Ok(address) => (address.ip(), address.port()),
             Err(_) => match text.parse::<IpAddr>() {
                 Ok(ip) => (ip, 80),
-                Err(_) => return Err("expected an IP address, for example 192.168.1.64 or 192.168.1.64:8000"),
+                Err(_) => {
+                    return Err(
+                        "expected an IP address, for example 192.168.1.64 or 192.168.1.64:8000",
+                    );
+                }
             },
         };
         let mut service = Self::usual(ip);

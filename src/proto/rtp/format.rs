@@ -181,8 +181,20 @@ impl MediaFormat {
             Self::Aac(ref format) => Some(AudioFormat::Aac {
                 config: format.config.clone(),
             }),
-            Self::Pcmu { clock_rate, channels } => Some(AudioFormat::Pcmu { clock_rate, channels }),
-            Self::Pcma { clock_rate, channels } => Some(AudioFormat::Pcma { clock_rate, channels }),
+            Self::Pcmu {
+                clock_rate,
+                channels,
+            } => Some(AudioFormat::Pcmu {
+                clock_rate,
+                channels,
+            }),
+            Self::Pcma {
+                clock_rate,
+                channels,
+            } => Some(AudioFormat::Pcma {
+                clock_rate,
+                channels,
+            }),
             Self::L16 {
                 clock_rate,
                 channels,

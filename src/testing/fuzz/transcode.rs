@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Bytes;
-use crate::proto::media::{AacConfig, Codec};
 use crate::proto::media::transcode::{AudioFormat, AudioTranscoder, MAX_UNIT};
+use crate::proto::media::{AacConfig, Codec};
 
 /// Transcodes units of a format that the first bytes select. Each unit has its length, and the time since the one before
 /// it, in front of it.

@@ -94,14 +94,23 @@ fn low_complexity(config: &AacConfig) -> Result<AacConfig, TranscodeError> {
         _ => "unknown",
     };
     if !name.is_empty() {
-        let reason = format!("AAC of another kind than LC: {name}, object type {}", config.object_type);
+        let reason = format!(
+            "AAC of another kind than LC: {name}, object type {}",
+            config.object_type
+        );
         return Err(unsupported(reason));
     }
     if config.frame_length != 1024 {
-        return Err(unsupported(format!("AAC with {} samples a frame", config.frame_length)));
+        return Err(unsupported(format!(
+            "AAC with {} samples a frame",
+            config.frame_length
+        )));
     }
     if !matches!(config.channels, 1 | 2) {
-        return Err(unsupported(format!("AAC with {} channels; one and two are decoded", config.channels)));
+        return Err(unsupported(format!(
+            "AAC with {} channels; one and two are decoded",
+            config.channels
+        )));
     }
     AacConfig::new(config.sample_rate, config.channels)
         .ok_or_else(|| unsupported(format!("AAC at {} Hz", config.sample_rate)))
