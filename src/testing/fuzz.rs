@@ -68,7 +68,7 @@ pub use stun_peer::stun_peer;
 pub use transcode::transcode;
 #[cfg(feature = "turn-server")]
 pub use turn_server::turn_server;
-pub use unpack::camera_sdp;
+pub use unpack::{camera_sdp, timeline, unpack};
 #[cfg(feature = "server")]
 pub use whip::{link_header, sdpfrag};
 
@@ -144,11 +144,13 @@ const BODIES: &[(&str, Body)] = &[
     ("stun_bindings", stun_bindings),
     ("stun_peek", stun_peek),
     ("stun_peer", stun_peer),
+    ("timeline", timeline),
     ("transcode", transcode),
     ("turn_client", turn_client),
     ("turn_message", turn_message),
     ("turn_server", turn_server),
     ("turn_stream", turn_stream),
+    ("unpack", unpack),
     ("wav", wav),
     ("web_socket", web_socket),
     ("whip_server", whip_server),

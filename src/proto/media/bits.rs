@@ -12,6 +12,11 @@ impl<'a> Bits<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// Returns the number of bits read so far.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
     pub fn bit(&mut self) -> Option<bool> {
         let byte = self.bytes.get(self.at / 8)?;
         let bit = byte >> (7 - self.at % 8) & 1;

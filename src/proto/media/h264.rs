@@ -239,7 +239,7 @@ fn skip_hrd(bits: &mut Bits<'_>) -> Option<()> {
 
 /// The fields of a picture parameter set needed to parse slice headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pps {
+pub(crate) struct Pps {
     pub id: u8,
     pub sps: u8,
     bottom_field_pic_order_in_frame_present: bool,
@@ -262,7 +262,7 @@ impl Pps {
 
 /// The fields of a slice header that distinguish pictures (§7.4.1.2.4) and give their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Slice {
+pub(crate) struct Slice {
     pps: u8,
     pub idr: bool,
     pub reference: bool,
@@ -346,7 +346,7 @@ impl Slice {
 ///
 /// Does not handle memory_management_control_operation 5, which restarts the count within a sequence.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(crate) struct Order {
     previous: i64,
     previous_lsb: u32,
     highest: Option<i64>,

@@ -42,7 +42,7 @@ pub fn is_irap(nal: &[u8]) -> bool {
 }
 
 /// Returns nuh_layer_id: above 0 for enhancement layers, which WebRTC does not use.
-pub(super) fn layer(nal: &[u8]) -> u8 {
+pub(crate) fn layer(nal: &[u8]) -> u8 {
     nal.first_chunk().map_or(0, |&[a, b]| (a & 1) << 5 | b >> 3)
 }
 
@@ -251,7 +251,7 @@ fn vui(bits: &mut Bits<'_>) -> Option<Option<Timebase>> {
 
 /// The fields of a picture parameter set needed to parse slice headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pps {
+pub(crate) struct Pps {
     pub id: u8,
     pub sps: u8,
     output_flag_present: bool,
@@ -275,12 +275,12 @@ impl Pps {
 }
 
 /// Returns `true` for the first slice segment of a picture (first_slice_segment_in_pic_flag).
-pub(super) fn is_first_slice(nal: &[u8]) -> bool {
+pub(crate) fn is_first_slice(nal: &[u8]) -> bool {
     nal.get(2).is_some_and(|byte| byte & 0x80 != 0)
 }
 
 /// Returns the id of the picture parameter set that the first slice of a picture refers to.
-pub(super) fn slice_pps_id(nal: &[u8]) -> Option<u8> {
+pub(crate) fn slice_pps_id(nal: &[u8]) -> Option<u8> {
     let rbsp = unescape(nal.get(2..)?, SLICE_HEADER_BYTES);
     let mut bits = Bits::new(&rbsp);
     bits.skip(if is_irap(nal) { 2 } else { 1 })?;
@@ -289,7 +289,7 @@ pub(super) fn slice_pps_id(nal: &[u8]) -> Option<u8> {
 
 /// Tracks the picture order count and detects pictures that are displayed before one that was stored earlier.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(crate) struct Order {
     /// Order count of the last reference picture of temporal layer 0.
     previous: i64,
     highest: Option<i64>,

@@ -26,7 +26,7 @@
 use std::fmt;
 use std::time::Duration;
 
-mod aac_config;
+pub(crate) mod aac_config;
 pub mod annexb;
 pub(crate) mod bits;
 mod codec;

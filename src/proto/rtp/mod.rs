@@ -9,6 +9,9 @@
 //!   the peer  ─► RtpSender ─► datagrams, sender reports        SdpFile ─► for ffplay, VLC, ffmpeg
 //! ```
 //!
+//! Cameras: an [`Unpacker`] turns the packets of a [`MediaFormat`] into access units ([`Unit`]), and a [`Timeline`] gives the
+//! units of all tracks comparable times.
+//!
 //! Nothing here is encrypted or authenticated: anyone who can reach the port can send to it. Bind it to loopback or to
 //! a trusted network, and restrict the sender ([`RtpSourceConfig::from`]).
 
@@ -23,6 +26,8 @@ mod sdp_file;
 mod sender;
 mod sets;
 mod source;
+mod timeline;
+mod unpack;
 
 pub use format::{AacFormat, AuHeader, MediaFormat};
 pub use h264::H264ParameterSets;
@@ -38,3 +43,5 @@ pub use sdp_file::{SdpFile, SdpFileError, StreamDescription};
 pub use sender::{RtpSender, RtpSenderConfig};
 pub(crate) use sets::parameter;
 pub use source::{Ignored, RtpSource, RtpSourceConfig, RtpSourceStats, SourceEvent, SourcePacket};
+pub use timeline::{FrameStamp, Timeline, TimelineStats};
+pub use unpack::{Unit, UnpackLimits, UnpackStats, Unpacker, VideoInfo};
