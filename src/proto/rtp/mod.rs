@@ -37,7 +37,6 @@ pub(crate) use packet::is_rtcp;
 pub use packet::{Packet, PacketError};
 pub use parameter_sets::ParameterSets;
 pub use rtcp::SenderInfo;
-#[cfg(feature = "testing")]
 pub(crate) use rtcp::{SenderPacket, read_rtcp};
 pub use sdp_file::{SdpFile, SdpFileError, StreamDescription};
 pub use sender::{RtpSender, RtpSenderConfig};

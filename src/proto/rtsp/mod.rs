@@ -7,9 +7,13 @@
 //!   TCP, UDP ─► handle_input(Input) ─► RtspClient ─► poll_output() ─► Output: connect, send, sockets, RtspEvent, timeout
 //! ```
 //!
+//! A [`Camera`] is such a session with everything behind it: packets in order, whole frames of all tracks, one time for all.
+//! It has the same inputs, and its outputs are [`CameraOutput`]s.
+//!
 //! Cameras follow the specifications loosely. What is tolerated has names and numbers ([`Quirk`]), and is counted.
 
 mod auth;
+mod camera;
 mod client;
 mod config;
 mod contract;
@@ -23,6 +27,9 @@ mod url;
 
 #[cfg(feature = "testing")]
 pub(crate) use auth::{Authenticator, parse_challenges};
+pub use camera::{
+    Camera, CameraConfig, CameraEvent, CameraFrame, CameraOutput, CameraTrack, CameraTrackStats,
+};
 pub use client::RtspClient;
 pub use config::{RtspClientConfig, RtspLimits, RtspTiming};
 pub use contract::{Direction, Input, MulticastGroup, Output, RtspEvent, Transport};
