@@ -5,6 +5,8 @@ pub mod calls;
 #[cfg(feature = "server")]
 pub(crate) mod cameras;
 #[cfg(feature = "server")]
+pub mod compat;
+#[cfg(feature = "server")]
 pub mod door;
 #[cfg(feature = "server")]
 pub mod gateway;

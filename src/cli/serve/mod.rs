@@ -238,6 +238,9 @@ fn announce(gateway: &Gateway, needs_token: bool) {
         let from_there = url.replacen("localhost", &host, 1);
         announce!("From other machines: {from_there}");
     }
+    if let Some(address) = gateway.go2rtc_addr() {
+        announce!("go2rtc's interface: http://{address}");
+    }
     announce!("Open {url} in a browser{ask}");
 }
 

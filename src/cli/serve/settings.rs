@@ -255,6 +255,11 @@ pub fn turn_listen(text: &str) -> Result<SocketAddr, String> {
     address(text, 3478)
 }
 
+/// A listening address of go2rtc's API; the port is optional.
+pub fn go2rtc(text: &str) -> Result<SocketAddr, String> {
+    address(text, 1984)
+}
+
 fn address(text: &str, port: u16) -> Result<SocketAddr, String> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let of_port = text.strip_prefix(':').and_then(|text| text.parse().ok());
@@ -297,7 +302,7 @@ pub fn base_path(text: &str) -> Result<String, String> {
     let first = prefix.split('/').nth(1).unwrap_or_default();
     let own = [
         "admin", "api", "assets", "call", "embed", "embed.js", "metrics", "publish", "room",
-        "watch", "whep", "whip",
+        "static", "stream", "streams", "watch", "whep", "whip",
     ];
     if own.contains(&first) {
         return Err(format!(

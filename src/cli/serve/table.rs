@@ -403,6 +403,33 @@ pub const SETTINGS: &[Setting] = &[
         Kind::On(|s| &mut s.gateway.calls),
     ),
     key(
+        "deepch",
+        &[
+            "The HTTP interfaces of RTSPtoWebRTC and RTSPtoWeb (by deepch) at their paths, /stream and /streams, for programs that",
+            "use them. Watching needs the token, as password of any user or ?token=; changes need the admin token. See docs/replace-rtsptoweb.md.",
+        ],
+        option(Features, "deepch", "", "Serve the HTTP interfaces of RTSPtoWebRTC and RTSPtoWeb at /stream and /streams"),
+        Kind::Flag(|s| &mut s.gateway.deepch),
+    ),
+    key(
+        "go2rtc",
+        &["Address for the WebRTC part of go2rtc's HTTP interface, which Home Assistant speaks. Default: none."],
+        option(
+            Features,
+            "go2rtc",
+            "ADDRESS[:PORT]",
+            "Serve the WebRTC part of go2rtc's HTTP interface at this address, for Home Assistant",
+        ),
+        Kind::Parsed {
+            get: |s| s.gateway.go2rtc.map(|address| address.to_string()),
+            set: |s, text| {
+                s.gateway.go2rtc = Some(settings::go2rtc(text)?);
+                Ok(())
+            },
+        },
+    )
+    .example("127.0.0.1:1984"),
+    key(
         "ice-servers",
         &[],
         option(

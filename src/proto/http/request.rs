@@ -48,13 +48,20 @@ impl Request {
     /// not UTF-8 become U+FFFD.
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<String> {
-        let mut pairs = self
-            .query
-            .split('&')
-            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs
-            .find(|(key, _)| decode_form(key) == name)
-            .map(|(_, value)| decode_form(value))
+        form_values(&self.query, name).next()
+    }
+
+    /// Returns all values of this name in the query, decoded as by [`query_value`](Self::query_value).
+    pub(crate) fn query_values(&self, name: &str) -> impl Iterator<Item = String> {
+        form_values(&self.query, name)
+    }
+
+    /// Returns the first value of this name in a body that is a form (`application/x-www-form-urlencoded`), decoded. A body
+    /// of another media type or not in UTF-8 has no values.
+    pub(crate) fn form_value(&self, name: &str) -> Option<String> {
+        let is_form = self.content_type().as_deref() == Some("application/x-www-form-urlencoded");
+        let text = std::str::from_utf8(&self.body).ok().filter(|_| is_form)?;
+        form_values(text, name).next()
     }
 
     /// Returns the first value of a header, whose name is given in lower case.
@@ -105,6 +112,16 @@ impl Request {
             .eq_ignore_ascii_case("bearer")
             .then(|| token.trim_matches(' '))
     }
+}
+
+/// Returns the values of a name in a form, decoded.
+fn form_values(form: &str, name: &str) -> impl Iterator<Item = String> {
+    let pairs = form
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs
+        .filter(move |(key, _)| decode_form(key) == name)
+        .map(|(_, value)| decode_form(value))
 }
 
 impl RawRequest {

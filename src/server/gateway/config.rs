@@ -62,6 +62,11 @@ pub struct GatewayConfig {
     pub rooms: bool,
     /// Offer calls. Default: `true`.
     pub calls: bool,
+    /// Serve the HTTP interfaces of RTSPtoWebRTC and RTSPtoWeb (by deepch) at their paths: `/stream…`, `/streams…`,
+    /// `/static…`. Default: `false`.
+    pub deepch: bool,
+    /// Listening address for the WebRTC part of go2rtc's HTTP interface, which Home Assistant speaks. Default: none.
+    pub go2rtc: Option<SocketAddr>,
     /// Maximum number of peers. WHIP and WHEP may use three quarters of them, and so may rooms, so that neither can
     /// exhaust all. Default: 1,024.
     pub max_peers: usize,
@@ -102,6 +107,8 @@ impl Default for GatewayConfig {
             testcard: true,
             rooms: true,
             calls: true,
+            deepch: false,
+            go2rtc: None,
             max_peers: 1024,
             max_per_client: 100,
             max_connections_per_client: 256,
@@ -169,8 +176,10 @@ impl GatewayConfig {
     ///
     /// Returns [`ConfigError::Exposed`].
     pub fn check(&self) -> Result<(), ConfigError> {
-        if !self.listen.ip().is_loopback() && self.token.is_none() && !self.open {
-            return Err(ConfigError::Exposed(self.listen));
+        let doors = [Some(self.listen), self.go2rtc];
+        let exposed = doors.into_iter().flatten().find(|a| !a.ip().is_loopback());
+        if let Some(address) = exposed.filter(|_| self.token.is_none() && !self.open) {
+            return Err(ConfigError::Exposed(address));
         }
         Ok(())
     }
@@ -241,6 +250,8 @@ impl GatewayConfig {
         testcard: bool,
         rooms: bool,
         calls: bool,
+        deepch: bool,
+        go2rtc: Option<SocketAddr>,
         max_peers: usize,
         max_per_client: usize,
         max_connections_per_client: usize,

@@ -23,9 +23,11 @@
 //! | `/api/openapi.json` | the description of all of these |
 //! | `/embed.js`, `/embed/NAME` | the player for other pages, and the same as a page for an iframe |
 //! | `/healthz` | 204 |
+//! | `/stream…`, `/streams…`, `/static…` | RTSPtoWebRTC's and RTSPtoWeb's interfaces, if [`GatewayConfig::deepch`] is set |
 
 pub(crate) mod access;
 mod cameras;
+mod compat;
 mod config;
 mod live;
 mod metrics;
@@ -42,12 +44,14 @@ use std::time::{Duration, Instant};
 
 use self::access::{Access, AccessConfig};
 use self::cameras::Asked;
+use self::compat::Interfaces;
 use self::live::Live;
 use self::relay::Relay;
 use crate::driver::{EventLoop, LoopConfig, LoopError, LoopHandle, PeerId};
 use crate::proto::peer::{PLAYOUT_DELAY, PeerConfig, PeerEvent};
 use crate::server::calls::{Calls, CallsConfig};
 use crate::server::cameras::{Cameras, MAX_CAMERAS};
+use crate::server::compat::Port;
 use crate::server::door::{Door, DoorConfig, DoorEvent};
 use crate::server::http::{Request, SocketOutput, WebSocketId};
 use crate::server::proxies::TrustedProxies;
@@ -85,6 +89,7 @@ pub struct Gateway {
     calls: Option<Calls>,
     relay: Relay,
     live: Live,
+    interfaces: Option<Interfaces>,
     sockets: HashMap<WebSocketId, SocketOwner>,
     started: Instant,
 }
@@ -111,8 +116,9 @@ impl Gateway {
                 // Plus the peers that play streams of other servers.
                 .max_peers(config.max_peers + config.sources.len() + MAX_CAMERAS),
         )?;
-        let door = open_door(&config)?;
+        let door = open_door(config.listen, &config)?;
         net.watch(&door)?;
+        let interfaces = Interfaces::open(&config, &mut net)?;
         let relay = Relay::start(&config, &mut net)?;
         let peer = peer_config(&config);
         let mut streams = Streams::new(StreamsConfig::default()).pull_with(peer.clone());
@@ -144,6 +150,7 @@ impl Gateway {
             cameras,
             relay,
             live: Live::default(),
+            interfaces,
             sockets: HashMap::new(),
             started: Instant::now(),
             config,
@@ -168,6 +175,11 @@ impl Gateway {
             ip if ip.is_loopback() || ip.is_unspecified() => format!("{scheme}://localhost:{port}"),
             _ => format!("{scheme}://{address}"),
         }
+    }
+
+    /// Returns the listening address of go2rtc's API, if it is served.
+    pub fn go2rtc_addr(&self) -> Option<SocketAddr> {
+        self.interfaces.as_ref().and_then(Interfaces::go2rtc_addr)
     }
 
     /// Returns the streams.
@@ -208,6 +220,7 @@ impl Gateway {
         while let Some(event) = self.door.poll_event() {
             self.on_door_event(event, now);
         }
+        self.turn_interfaces(now);
         self.relay.turn(&self.config, &self.net);
         self.on_timeouts(now);
         self.pass_on();
@@ -239,6 +252,7 @@ impl Gateway {
             self.calls.as_ref().and_then(Calls::next_deadline),
             self.relay.next_deadline(),
             self.live.next_deadline(),
+            self.interfaces.as_ref().and_then(Interfaces::next_deadline),
         ]
         .into_iter()
         .flatten()
@@ -346,7 +360,10 @@ impl Gateway {
                 Some(SocketOwner::Live) => self.live.remove(socket),
                 None => {}
             },
-            DoorEvent::Gone(id) => self.whip.handle_gone(&mut self.net, id),
+            DoorEvent::Gone(id) => {
+                self.whip.handle_gone(&mut self.net, id);
+                self.compat_gone(Port::Main, id, now);
+            }
         }
     }
 }
@@ -369,7 +386,7 @@ impl Gateway {
     }
 }
 
-fn open_door(config: &GatewayConfig) -> Result<Door, GatewayError> {
+fn open_door(address: SocketAddr, config: &GatewayConfig) -> Result<Door, GatewayError> {
     let tls = match &config.tls {
         DoorTls::Off => None,
         DoorTls::Given { certificate, key } => {
@@ -381,7 +398,7 @@ fn open_door(config: &GatewayConfig) -> Result<Door, GatewayError> {
         .tls(tls)
         .proxies(config.proxies.clone())
         .max_connections_per_address(config.max_connections_per_client);
-    Door::listen(config.listen, door).map_err(|e| GatewayError::Listen(config.listen, e))
+    Door::listen(address, door).map_err(|e| GatewayError::Listen(address, e))
 }
 
 #[cfg(feature = "self-signed")]

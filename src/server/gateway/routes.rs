@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::access::{Access, Right};
 use super::{Gateway, SocketOwner, metrics, report};
+use crate::server::compat::Port;
 use crate::server::http::{Request, RequestId, Response};
 use crate::server::pages;
 use crate::server::rooms::Rooms;
@@ -76,6 +77,9 @@ impl Gateway {
             return self
                 .whip
                 .handle_request(&mut self.net, streams, id, request, now);
+        }
+        if self.is_compat(&request.path) {
+            return self.on_compat_request(Port::Main, id, request, now);
         }
         if let Some(response) = self.answer(id, &request, now) {
             self.door.respond(id, response);

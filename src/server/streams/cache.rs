@@ -70,6 +70,11 @@ impl Cache {
         self.still.clone()
     }
 
+    /// Returns the first item: the latest keyframe, or the first packet of it.
+    pub fn keyframe(&self) -> Option<Queued> {
+        self.items.first().or(self.still.as_ref()).cloned()
+    }
+
     /// Clears the cache and releases its memory.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -58,6 +58,7 @@ mod kind;
 mod notices;
 mod play;
 mod publisher;
+mod ready;
 mod source;
 mod sources;
 mod stream;
@@ -82,6 +83,7 @@ pub use self::info::{
     StreamError, StreamEvent, StreamInfo, StreamState, StreamStats, ViewerStats, ViewerTrack,
 };
 pub use self::kind::SourceConfig;
+pub(crate) use self::ready::Readiness;
 pub use self::source::SourceError;
 pub(crate) use self::source::check_name;
 pub use self::sources::RtpInput;

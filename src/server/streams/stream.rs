@@ -1,6 +1,7 @@
 //! A stream: its source, its state, its viewers.
 
 mod published;
+mod ready;
 mod retired;
 mod viewers;
 
@@ -55,6 +56,8 @@ pub(super) struct Stream {
     viewers: usize,
     /// Time since which there are no viewers.
     empty_since: Option<Instant>,
+    /// The source runs without viewers, too.
+    is_kept: bool,
     /// Number of consecutive failures.
     failures: u32,
     live_since: Option<Instant>,
@@ -95,6 +98,7 @@ impl Stream {
             tracks: [MediaKind::Video, MediaKind::Audio].map(Track::new),
             viewers: 0,
             empty_since: None,
+            is_kept: false,
             failures: 0,
             live_since: None,
             looked: None,
@@ -131,6 +135,11 @@ impl Stream {
 
     fn note(&mut self, note: String) {
         self.is_news |= self.notices.note(&self.name, note);
+    }
+
+    /// Returns `true` if the source has to run.
+    fn is_wanted(&self) -> bool {
+        self.viewers > 0 || self.is_kept || self.runs == Runs::Always
     }
 
     fn log_failure(&mut self, why: &str, again_in: Option<Duration>) {
@@ -330,7 +339,7 @@ impl Stream {
                         retry_at: None,
                     });
                 }
-                _ if self.runs == Runs::OnDemand && self.running.is_some() => {
+                _ if self.runs == Runs::OnDemand && !self.is_wanted() && self.running.is_some() => {
                     self.stop(ctx.net, StreamState::Idle);
                 }
                 _ => {}
@@ -340,7 +349,7 @@ impl Stream {
             retry_at: Some(at), ..
         } = self.state
             && at <= ctx.now
-            && (self.viewers > 0 || self.runs == Runs::Always)
+            && self.is_wanted()
         {
             self.start(ctx);
         }
@@ -431,11 +440,7 @@ impl Stream {
     pub fn next_deadline(&self, config: &StreamsConfig) -> Option<Instant> {
         let grace = self.empty_since.map(|at| at + config.grace);
         let retry = match &self.state {
-            StreamState::Failed { retry_at, .. }
-                if self.viewers > 0 || self.runs == Runs::Always =>
-            {
-                *retry_at
-            }
+            StreamState::Failed { retry_at, .. } if self.is_wanted() => *retry_at,
             _ => None,
         };
         let sources = self.running.iter().chain(&self.ending);

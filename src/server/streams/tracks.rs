@@ -140,6 +140,12 @@ impl Track {
         }
     }
 
+    /// Returns the latest keyframe of a codec, if it is cached.
+    pub fn keyframe(&self, codec: Codec) -> Option<Queued> {
+        let feed = self.feeds.iter().find(|feed| feed.codec == codec)?;
+        feed.cache.keyframe()
+    }
+
     pub fn add_leg(&mut self, peer: PeerId, transceiver: TransceiverId, is_settled: bool) {
         let leg = Leg {
             is_settled,

@@ -1,12 +1,13 @@
 //! POST: creation of a session.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use super::host::{Refusal, StreamHost};
 use super::media;
 use super::reply::{self, Cors};
-use super::{Awaiting, Kind, Session, SessionId, WhipServer};
+use super::{Awaiting, Kind, Reply, Session, SessionId, Signaling, ViewerEvent, WhipServer};
 use crate::driver::{EventLoop, LoopError, PeerId};
 use crate::proto::peer::{
     ConnectionState, Direction, IceGatheringState, MediaMode, PeerConfig, PeerError,
@@ -22,12 +23,19 @@ use crate::signaling::whip::sdpfrag::{self, SdpFragment};
 const OFFER_PIECE: usize = 8 * 1024;
 
 /// An offer, and its client.
-struct Offer<'a> {
-    id: RequestId,
-    request: &'a Request,
-    kind: Kind,
-    name: String,
-    cors: Cors,
+pub(super) struct Offer<'a> {
+    pub kind: Kind,
+    pub name: &'a str,
+    pub sdp: &'a [u8],
+    pub client: IpAddr,
+}
+
+/// How an accepted offer is answered, and how its session signals after that.
+pub(super) struct Terms {
+    pub reply: Reply,
+    pub signaling: Signaling,
+    /// Maximum time that the answer waits for candidates.
+    pub gather: Duration,
 }
 
 impl WhipServer {
@@ -42,28 +50,52 @@ impl WhipServer {
         now: Instant,
     ) {
         let offer = Offer {
-            id,
-            request,
             kind,
-            name,
-            cors,
+            name: &name,
+            sdp: &request.body,
+            client: request.client.ip(),
         };
-        let checked = self.check_offer(&offer, now);
-        let created = checked.and_then(|()| self.try_create(net, host, &offer, now));
+        let terms = Terms {
+            reply: Reply::Created {
+                request: id,
+                cors: cors.clone(),
+                prefix: request.prefix.clone(),
+            },
+            signaling: Signaling::Whip,
+            gather: self.config.gather_deadline,
+        };
+        let checked = self.check_token(kind, request);
+        let checked = checked.and_then(|()| match request.content_type().as_deref() {
+            Some(reply::SDP) => Ok(()),
+            _ => Err(reply::unsupported(reply::SDP, request, "Accept-Post")),
+        });
+        let created = checked.and_then(|()| self.take_offer(net, host, &offer, terms, now));
         if let Err(refused) = created {
-            self.respond(id, &offer.cors, refused);
+            self.respond(id, &cors, refused);
         }
+    }
+
+    /// Makes a session of an offer, whatever protocol it has come by: the only way to one.
+    ///
+    /// # Errors
+    ///
+    /// Returns the problem as a response.
+    pub(super) fn take_offer(
+        &mut self,
+        net: &mut EventLoop,
+        host: &mut impl StreamHost,
+        offer: &Offer<'_>,
+        terms: Terms,
+        now: Instant,
+    ) -> Result<SessionId, Response> {
+        self.check_offer(offer, now)?;
+        self.try_create(net, host, offer, terms, now)
     }
 
     /// Checks that need no peer.
     fn check_offer(&mut self, offer: &Offer<'_>, now: Instant) -> Result<(), Response> {
-        let request = offer.request;
-        self.check_token(offer.kind, request)?;
-        if request.content_type().as_deref() != Some(reply::SDP) {
-            return Err(reply::unsupported(reply::SDP, request, "Accept-Post"));
-        }
-        if request.body.len() > self.config.max_offer {
-            let (length, limit) = (request.body.len(), self.config.max_offer);
+        if offer.sdp.len() > self.config.max_offer {
+            let (length, limit) = (offer.sdp.len(), self.config.max_offer);
             let detail = format!("the offer is {length} bytes long, the limit is {limit}");
             return Err(Response::problem(413, "Offer too long", detail));
         }
@@ -73,21 +105,24 @@ impl WhipServer {
         if self.peers.len() >= self.config.max_sessions {
             return Err(reply::overloaded("there are as many sessions as may be"));
         }
-        let client = client_of(request.client.ip());
+        let client = client_of(offer.client);
         if !self.per_client.has_room(&client) {
             let detail = "this address has as many sessions as it may have; end one by DELETE";
             return Err(reply::too_many(detail, reply::RETRY_AFTER));
         }
-        self.count_offer(request, now)?;
-        check_media(offer.kind, &request.body)
+        self.count_offer(offer.client, offer.sdp.len(), now)?;
+        check_media(offer.kind, offer.sdp)
     }
 
     /// Counts an offer or an equally expensive request against the rate limit, before it is examined.
-    pub(super) fn count_offer(&mut self, request: &Request, now: Instant) -> Result<(), Response> {
-        let cost = 1 + u32::try_from(request.body.len() / OFFER_PIECE).unwrap_or(u32::MAX - 1);
-        let counted = self
-            .offers
-            .try_spend(client_of(request.client.ip()), cost, now);
+    pub(super) fn count_offer(
+        &mut self,
+        client: IpAddr,
+        length: usize,
+        now: Instant,
+    ) -> Result<(), Response> {
+        let cost = 1 + u32::try_from(length / OFFER_PIECE).unwrap_or(u32::MAX - 1);
+        let counted = self.offers.try_spend(client_of(client), cost, now);
         counted.map_err(|wait| {
             let detail = "too many offers and ICE restarts from this address; try again later";
             reply::too_many(detail, wait)
@@ -99,13 +134,14 @@ impl WhipServer {
         net: &mut EventLoop,
         host: &mut impl StreamHost,
         offer: &Offer<'_>,
+        terms: Terms,
         now: Instant,
-    ) -> Result<(), Response> {
-        let (kind, name) = (offer.kind, offer.name.as_str());
+    ) -> Result<SessionId, Response> {
+        let (kind, name) = (offer.kind, offer.name);
         let refuse = |refusal: Refusal| reply::refused(name, &refusal);
         let mode = host.admit(kind, name).map_err(refuse)?;
         // Validated as UTF-8.
-        let sdp = String::from_utf8_lossy(&offer.request.body).into_owned();
+        let sdp = String::from_utf8_lossy(offer.sdp).into_owned();
         let peer = net
             .add_peer(self.peer_config(mode))
             .map_err(|error| cannot_add(&error))?;
@@ -124,8 +160,8 @@ impl WhipServer {
             }
             return Err(response);
         }
-        self.begin(net, (id, peer), offer, sdp, now);
-        Ok(())
+        self.begin(net, (id, peer), offer, (sdp, terms), now);
+        Ok(id)
     }
 
     /// Checks the answer: it must promise media, and only what the stream has.
@@ -161,16 +197,16 @@ impl WhipServer {
         net: &mut EventLoop,
         (id, peer): (SessionId, PeerId),
         offer: &Offer<'_>,
-        sdp: String,
+        (sdp, terms): (String, Terms),
         now: Instant,
     ) {
-        let client = client_of(offer.request.client.ip());
+        let client = client_of(offer.client);
         self.per_client.take(client);
         self.stats.created += 1;
         let remote = sdp::credentials(&sdp).unwrap_or_default();
         let session = Session {
             kind: offer.kind,
-            name: offer.name.clone(),
+            name: offer.name.to_owned(),
             peer,
             client,
             state: ConnectionState::New,
@@ -179,18 +215,16 @@ impl WhipServer {
             before: VecDeque::new(),
             generation: 1,
             awaiting: Some(Awaiting {
-                request: offer.id,
-                cors: offer.cors.clone(),
-                prefix: offer.request.prefix.clone(),
-                is_restart: false,
-                until: now + self.config.gather_deadline,
+                reply: terms.reply,
+                until: now + terms.gather,
             }),
+            signaling: terms.signaling,
             connect_by: Some(now + self.config.connect_deadline),
             due: None,
         };
         self.sessions.insert(id, session);
         self.schedule(id);
-        if is_gathered(net, peer) {
+        if terms.gather.is_zero() || is_gathered(net, peer) {
             self.answer(net, id);
         }
     }
@@ -208,32 +242,52 @@ impl WhipServer {
             .peer(session.peer)
             .ok()
             .and_then(|p| p.local_description());
-        let response = match (description, awaiting.is_restart) {
-            (None, _) => Response::problem(500, "Session ended", "the peer is gone"),
-            (Some(answer), true) => {
-                let fragment = SdpFragment::of_description(&answer.sdp).unwrap_or_default();
-                Response::new(200)
-                    .header("ETag", tag)
-                    .body(sdpfrag::MEDIA_TYPE, fragment.to_text())
+        let name = session.name.clone();
+        let path = session.kind.path(&self.config);
+        let ended = || Response::problem(500, "Session ended", "the peer is gone");
+        match awaiting.reply {
+            Reply::Elsewhere => {
+                let event = description.map(|answer| ViewerEvent::Answer(answer.sdp));
+                let event = event.unwrap_or(ViewerEvent::Ended);
+                self.viewer_events.push_back((id, event));
             }
-            (Some(answer), false) => {
-                let path = session.kind.path(&self.config);
-                let prefix = &awaiting.prefix;
-                let location = format!("{prefix}{path}/{}/{id}", percent_encoded(&session.name));
-                let mut response = Response::new(201)
-                    .header("Location", location)
-                    .header("ETag", tag)
-                    .header("Accept-Patch", sdpfrag::MEDIA_TYPE);
-                if self.config.offer_ice_servers {
-                    for link in link::of_ice_servers(&self.config.peer.ice_servers) {
-                        response = response.header("Link", link);
-                    }
-                }
-                response.body(reply::SDP, answer.sdp)
+            Reply::Restarted { request, cors } => {
+                let response = description.map_or_else(ended, |answer| {
+                    let fragment = SdpFragment::of_description(&answer.sdp).unwrap_or_default();
+                    Response::new(200)
+                        .header("ETag", tag)
+                        .body(sdpfrag::MEDIA_TYPE, fragment.to_text())
+                });
+                self.respond(request, &cors, response);
             }
-        };
-        self.respond(awaiting.request, &awaiting.cors, response);
+            Reply::Created {
+                request,
+                cors,
+                prefix,
+            } => {
+                let location = format!("{prefix}{path}/{}/{id}", percent_encoded(&name));
+                let response = description.map_or_else(ended, |answer| {
+                    let response = Response::new(201)
+                        .header("Location", location)
+                        .header("ETag", tag)
+                        .header("Accept-Patch", sdpfrag::MEDIA_TYPE);
+                    self.with_links(response).body(reply::SDP, answer.sdp)
+                });
+                self.respond(request, &cors, response);
+            }
+        }
         self.schedule(id);
+    }
+
+    /// Adds the `Link` headers of our ICE servers.
+    fn with_links(&self, response: Response) -> Response {
+        if !self.config.offer_ice_servers {
+            return response;
+        }
+        let links = link::of_ice_servers(&self.config.peer.ice_servers);
+        links
+            .into_iter()
+            .fold(response, |response, link| response.header("Link", link))
     }
 }
 

@@ -28,6 +28,7 @@ mod patch;
 mod reply;
 #[cfg(test)]
 mod tests;
+mod viewers;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -48,6 +49,7 @@ use crate::signaling::whip::sdpfrag;
 pub use self::config::{Origins, WhipConfig};
 pub use self::failures::SessionFailure;
 pub use self::host::{Refusal, StreamHost};
+pub(crate) use self::viewers::{ViewerEvent, ViewerOffer};
 
 /// Kind of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,13 +107,15 @@ pub struct WhipServer {
     /// Deadlines of sessions that are not answered or not connected.
     due: BTreeSet<(Instant, SessionId)>,
     responses: VecDeque<(RequestId, Response)>,
+    /// Events of viewers that signal by another protocol.
+    viewer_events: VecDeque<(SessionId, ViewerEvent)>,
     failures: Failures,
     stats: WhipStats,
 }
 
 /// A session id: 128 random bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct SessionId(u128);
+pub(crate) struct SessionId(u128);
 
 #[derive(Debug)]
 struct Session {
@@ -129,18 +133,43 @@ struct Session {
     generation: u32,
     /// A request to answer when candidates are gathered, and its deadline.
     awaiting: Option<Awaiting>,
+    /// How the client is told of local candidates and of the end.
+    signaling: Signaling,
     connect_by: Option<Instant>,
     due: Option<Instant>,
 }
 
+/// A request that waits for local candidates.
 #[derive(Debug)]
 struct Awaiting {
-    request: RequestId,
-    cors: Cors,
-    /// Prefix of the client's URLs.
-    prefix: String,
-    is_restart: bool,
+    reply: Reply,
     until: Instant,
+}
+
+/// How the request is answered.
+#[derive(Debug)]
+enum Reply {
+    /// By the 201 of a new session. `prefix` is that of the client's URLs.
+    Created {
+        request: RequestId,
+        cors: Cors,
+        prefix: String,
+    },
+    /// By the fragment with our new credentials.
+    Restarted { request: RequestId, cors: Cors },
+    /// By [`ViewerEvent::Answer`], to whoever has passed on the offer.
+    Elsewhere,
+}
+
+/// The protocol by which a session signals after its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signaling {
+    /// WHIP or WHEP: the client asks, nothing is sent by itself.
+    Whip,
+    /// Another protocol without a channel to the client: everything was in the answer.
+    Once,
+    /// Another protocol that passes on candidates and the end of the session.
+    Trickle,
 }
 
 /// The resource that a path refers to.
@@ -164,6 +193,7 @@ impl WhipServer {
             peers: HashMap::new(),
             due: BTreeSet::new(),
             responses: VecDeque::new(),
+            viewer_events: VecDeque::new(),
             failures: Failures::default(),
             stats: WhipStats::default(),
         }
@@ -231,8 +261,8 @@ impl WhipServer {
     /// Handles that the client has disconnected before its response: it cannot know its session, which therefore ends.
     pub fn handle_gone(&mut self, net: &mut EventLoop, id: RequestId) {
         let left = self.sessions.iter().find(|(_, session)| {
-            let awaiting = session.awaiting.as_ref();
-            awaiting.is_some_and(|a| a.request == id && !a.is_restart)
+            let reply = session.awaiting.as_ref().map(|a| &a.reply);
+            matches!(reply, Some(Reply::Created { request, .. }) if *request == id)
         });
         if let Some(session) = left.map(|(session, _)| *session) {
             self.remove(net, session);
@@ -261,6 +291,7 @@ impl WhipServer {
             PeerEvent::IceGatheringStateChange(IceGatheringState::Complete) => {
                 self.answer(net, id);
             }
+            PeerEvent::IceCandidate(candidate) => self.on_candidate(id, candidate.as_ref()),
             PeerEvent::ConnectionStateChange(state) => self.on_state(net, id, peer, *state),
             PeerEvent::Error(error) => self.on_error(id, peer, error),
             _ => {}
@@ -474,10 +505,13 @@ impl WhipServer {
             self.due.remove(&(due, id));
         }
         self.per_client.give_back(&session.client);
-        if let Some(awaiting) = session.awaiting {
+        self.end_viewer(id, &session);
+        if let Some(Reply::Created { request, cors, .. } | Reply::Restarted { request, cors }) =
+            session.awaiting.map(|a| a.reply)
+        {
             let detail = "the connection was closed before it was answered";
             let response = Response::problem(500, "Session ended", detail);
-            self.respond(awaiting.request, &awaiting.cors, response);
+            self.respond(request, &cors, response);
         }
         if let Ok(mut peer) = net.peer(session.peer) {
             peer.close();

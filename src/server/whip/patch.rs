@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::create::is_gathered;
 use super::reply::{self, Cors};
-use super::{Awaiting, SessionId, WhipServer};
+use super::{Awaiting, Reply, SessionId, WhipServer};
 use crate::driver::EventLoop;
 use crate::proto::peer::SessionDescription;
 use crate::server::http::{Request, RequestId, Response};
@@ -36,14 +36,15 @@ impl WhipServer {
             Err(response) => Some(response),
             Ok((fragment, false)) => Some(self.trickle(net, session, &fragment)),
             Ok((fragment, true)) => {
-                if let Err(refused) = self.count_offer(request, now) {
+                if let Err(refused) = self.count_offer(request.client.ip(), request.body.len(), now)
+                {
                     return Some(refused);
                 }
                 let waiting = Awaiting {
-                    request: id,
-                    cors: cors.clone(),
-                    prefix: request.prefix.clone(),
-                    is_restart: true,
+                    reply: Reply::Restarted {
+                        request: id,
+                        cors: cors.clone(),
+                    },
                     until: now + self.config.gather_deadline,
                 };
                 self.restart(net, session, &fragment, waiting).err()
@@ -146,12 +147,11 @@ impl WhipServer {
         }
         let peer = session.peer;
         // A client that restarts again has abandoned its earlier request (RFC 9725, section 4.3.3).
-        if let Some(superseded) = session.awaiting.replace(awaiting)
-            && superseded.is_restart
-        {
+        let superseded = session.awaiting.replace(awaiting).map(|a| a.reply);
+        if let Some(Reply::Restarted { request, cors }) = superseded {
             let detail = "another ICE restart came before this one was answered";
             let response = Response::problem(409, "Superseded", detail);
-            self.respond(superseded.request, &superseded.cors, response);
+            self.respond(request, &cors, response);
         }
         self.stats.restarts += 1;
         self.schedule(id);

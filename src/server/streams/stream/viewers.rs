@@ -64,6 +64,11 @@ impl Stream {
         self.viewers += 1;
         self.stats.viewers_total += 1;
         self.empty_since = None;
+        self.begin(ctx);
+    }
+
+    /// Starts the source if it is not running and may be started now.
+    pub(super) fn begin(&mut self, ctx: &mut Context<'_>) {
         let may_start = match &self.state {
             _ if self.is_spent || self.runs == Runs::Published => false,
             StreamState::Idle | StreamState::Ended => true,
