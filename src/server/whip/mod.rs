@@ -49,7 +49,7 @@ use crate::signaling::whip::sdpfrag;
 pub use self::config::{Origins, WhipConfig};
 pub use self::failures::SessionFailure;
 pub use self::host::{Refusal, StreamHost};
-pub(crate) use self::viewers::{ViewerEvent, ViewerOffer};
+pub(crate) use self::viewers::ViewerOffer;
 
 /// Kind of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -159,6 +159,17 @@ enum Reply {
     Restarted { request: RequestId, cors: Cors },
     /// By [`ViewerEvent::Answer`], to whoever has passed on the offer.
     Elsewhere,
+}
+
+/// An event of a session whose viewer signals by another protocol: see [`ViewerOffer`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ViewerEvent {
+    /// The answer's SDP.
+    Answer(String),
+    /// A local candidate, `candidate:…`.
+    Candidate(String),
+    /// The session has ended; without an answer if none was sent.
+    Ended,
 }
 
 /// The protocol by which a session signals after its answer.

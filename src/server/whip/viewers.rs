@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::create::{Offer, Terms};
-use super::{Kind, Reply, Session, SessionId, Signaling, StreamHost, WhipServer};
+use super::{Kind, Reply, Session, SessionId, Signaling, StreamHost, ViewerEvent, WhipServer};
 use crate::driver::EventLoop;
 use crate::proto::ice::IceCandidate;
 use crate::proto::peer::IceCandidateInit;
@@ -23,17 +23,6 @@ pub(crate) struct ViewerOffer<'a> {
     /// `None`: the answer is sent at once, and candidates and the end follow as events. Otherwise the answer waits for
     /// candidates, for at most this time, and is the only event.
     pub gather: Option<Duration>,
-}
-
-/// An event of such a viewer's session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ViewerEvent {
-    /// The answer's SDP.
-    Answer(String),
-    /// A local candidate, `candidate:…`.
-    Candidate(String),
-    /// The session has ended; without an answer if none was sent.
-    Ended,
 }
 
 impl WhipServer {
