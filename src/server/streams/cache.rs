@@ -71,7 +71,7 @@ impl Cache {
     }
 
     /// Returns the first item: the latest keyframe, or the first packet of it.
-    pub fn keyframe(&self) -> Option<Queued> {
+    pub fn keyframe(&self) -> Option<SharedMedia> {
         self.items.first().or(self.still.as_ref()).cloned()
     }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{StreamError, StreamState, Streams};
 use crate::driver::EventLoop;
-use crate::driver::peers::Queued;
+use crate::driver::shared_media::SharedMedia;
 use crate::proto::media::Codec;
 
 /// What is known of the codecs of a stream.
@@ -83,8 +83,8 @@ impl Streams {
         let stream = self.streams.get(*self.names.get(name)?)?;
         let mut tracks = stream.tracks.iter();
         match tracks.find_map(|track| track.keyframe(codec))? {
-            Queued::Frame(frame) => Some(frame.data.to_vec()),
-            Queued::Packet(_) => None,
+            SharedMedia::Frame(frame) => Some(frame.data.to_vec()),
+            SharedMedia::Packet(_) => None,
         }
     }
 }

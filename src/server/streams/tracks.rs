@@ -141,7 +141,7 @@ impl Track {
     }
 
     /// Returns the latest keyframe of a codec, if it is cached.
-    pub fn keyframe(&self, codec: Codec) -> Option<Queued> {
+    pub fn keyframe(&self, codec: Codec) -> Option<SharedMedia> {
         let feed = self.feeds.iter().find(|feed| feed.codec == codec)?;
         feed.cache.keyframe()
     }
