@@ -31,6 +31,10 @@ use super::quirk::{Quirk, Quirks};
 use super::url::RtspUrl;
 use crate::proto::random::Random;
 
+/// Time to wait for a camera that is busy with our own former connection, and how often.
+const PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSES: u32 = 3;
+
 /// A session with a camera: connects, authenticates, sets streams up, plays them, keeps the session alive and ends it.
 ///
 /// A sans-IO machine: pass it [`Input`]s with [`handle_input`](Self::handle_input), and after each of them take
@@ -54,13 +58,17 @@ pub struct RtspClient {
     redirects: u32,
     /// Connections that the camera closed after it had asked for authentication.
     reconnects: u32,
+    /// Times that the camera was busy with our own former connection.
+    pauses: u32,
 }
 
 /// Steps of a session. Each owns what it needs.
 enum State {
+    /// A new connection will be made at this time.
+    Pausing(Instant),
     /// The connection is being made; its time limit is the driver's.
     Connecting,
-    /// OPTIONS and DESCRIBE. Public methods, once they are known.
+    /// OPTIONS and DESCRIBE.
     Asking,
     /// SETUP of each stream and PLAY.
     Preparing(Box<Session>),
@@ -74,8 +82,8 @@ enum State {
 enum After {
     /// The session is over.
     End(Option<RtspError>),
-    /// A new connection to the same address.
-    Reconnect,
+    /// A new connection to the same address, after a pause.
+    Reconnect(Duration),
     /// A new connection to another address.
     Redirect(Box<RtspUrl>),
 }
@@ -84,6 +92,7 @@ impl fmt::Debug for RtspClient {
     /// Shows the state. Requests and the camera's URLs stay out: they may contain passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
+            State::Pausing(_) => "pausing",
             State::Connecting => "connecting",
             State::Asking => "asking",
             State::Preparing(_) => "preparing",
@@ -118,6 +127,7 @@ impl RtspClient {
             ssrc: (Random::new(config.seed.map(|seed| !seed)).bits() >> 32) as u32,
             redirects: 0,
             reconnects: 0,
+            pauses: 0,
             url,
             config,
         };
@@ -211,7 +221,7 @@ impl RtspClient {
         };
         match &self.state {
             State::Ended => {}
-            State::Ending(..) => self.on_torn_down(false),
+            State::Ending(..) => self.on_torn_down(false, now),
             // Some cameras close the connection with their challenge.
             State::Asking if self.auth.is_active() && self.reconnects == 0 => {
                 self.reconnects += 1;
@@ -235,12 +245,19 @@ impl RtspClient {
     }
 
     fn fail(&mut self, error: RtspError, now: Instant) {
+        // After a change of transport a camera may need time to end the former session.
+        let is_own = self.quirks.of(Quirk::TransportNeedsReconnect) > 0;
+        if error == RtspError::Busy && is_own && self.pauses < MAX_PAUSES {
+            self.pauses += 1;
+            return self.finish(After::Reconnect(PAUSE), now);
+        }
         self.finish(After::End(Some(error)), now);
     }
 
     fn deadline(&self) -> Option<Instant> {
         let answer = self.wire.deadline();
         let session = match &self.state {
+            State::Pausing(until) => Some(*until),
             State::Playing(session) => session.deadline(),
             _ => None,
         };
@@ -250,7 +267,7 @@ impl RtspClient {
     fn on_timeout(&mut self, now: Instant) {
         if let Some(method) = self.wire.overdue(now) {
             match &self.state {
-                State::Ending(..) => self.on_torn_down(false),
+                State::Ending(..) => self.on_torn_down(false, now),
                 _ => {
                     let after: Duration = self.config.timing.answer;
                     self.fail(RtspError::NoAnswer { method, after }, now);
@@ -258,8 +275,10 @@ impl RtspClient {
             }
             return;
         }
-        if matches!(self.state, State::Playing(_)) {
-            self.on_playing_timeout(now);
+        match self.state {
+            State::Playing(_) => self.on_playing_timeout(now),
+            State::Pausing(until) if until <= now => self.connect(),
+            _ => {}
         }
     }
 }

@@ -17,7 +17,8 @@ pub struct RtspClientConfig {
     pub video: bool,
     /// `true` (default) to set up the camera's audio: its first stream in a known format.
     pub audio: bool,
-    /// `true` to ask for two-way audio (ONVIF backchannel). Default: `false`, because the request disturbs some cameras.
+    /// `true` to ask for two-way audio (ONVIF backchannel). If the camera has none, the session goes on with its media, or
+    /// fails if neither video nor audio is wanted. Default: `false`, because the request disturbs some cameras.
     pub backchannel: bool,
     /// Value of `User-Agent`. Some cameras refuse clients without one. Default: `looprtc/` and the version.
     pub user_agent: String,

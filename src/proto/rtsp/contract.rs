@@ -190,7 +190,8 @@ pub enum RtspEvent {
     Playing {
         /// Indices of the streams that were set up, in ascending order.
         streams: Vec<usize>,
-        /// Index of the stream for two-way audio, if it was asked for. It is not among `streams`.
+        /// Index of the stream for two-way audio. It is not among `streams`. `None` if it was not asked for, or if the
+        /// camera has none or refuses it ([`Quirk::Backchannel`]).
         backchannel: Option<usize>,
         /// The transport.
         transport: Transport,

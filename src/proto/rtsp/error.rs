@@ -67,7 +67,7 @@ pub enum RtspError {
     SessionLost,
     /// 461: the camera refuses all transports that are allowed. With their names.
     TransportRefused(String),
-    /// 551, or no such m-line: the camera has no two-way audio.
+    /// The camera has no two-way audio, or refuses it, and nothing else was wanted.
     NoBackchannel,
     /// Another error status.
     Status {

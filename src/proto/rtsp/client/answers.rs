@@ -35,7 +35,7 @@ impl RtspClient {
                     self.fail(RtspError::Protocol { at, what }, now);
                     // If the session was ending already.
                     if self.wire.is_connected() {
-                        self.on_torn_down(false);
+                        self.on_torn_down(false, now);
                     }
                 }
             }
@@ -45,7 +45,7 @@ impl RtspClient {
     /// Returns the name of the current step, for errors.
     fn step(&self) -> &'static str {
         match self.state {
-            State::Connecting | State::Asking => "before SETUP",
+            State::Pausing(_) | State::Connecting | State::Asking => "before SETUP",
             State::Preparing(_) => "during SETUP",
             State::Playing(_) => "while playing",
             State::Ending(..) | State::Ended => "at the end",
@@ -65,7 +65,7 @@ impl RtspClient {
     fn on_response(&mut self, code: u16, message: &Message, now: Instant) {
         let cseq = message.fields.cseq();
         if let Some(method) = self.wire.answered_keepalive(cseq) {
-            return self.on_keepalive_answer(method, code, message);
+            return self.on_keepalive_answer(method, code, message, now);
         }
         let Some((request, is_exact)) = self.wire.answered(cseq) else {
             return;
@@ -88,7 +88,7 @@ impl RtspClient {
             Purpose::Describe => self.on_describe(code, message, now),
             Purpose::Setup(n) => self.on_setup(n, code, message, now),
             Purpose::Play { with_range } => self.on_play(with_range, code, message, now),
-            Purpose::Teardown => self.on_torn_down(code < 300),
+            Purpose::Teardown => self.on_torn_down(code < 300, now),
             Purpose::Keepalive => {}
         }
     }
@@ -105,7 +105,7 @@ impl RtspClient {
                 };
                 self.ask(request, limit, now);
             }
-            Err(_) if request.purpose == Purpose::Teardown => self.on_torn_down(false),
+            Err(_) if request.purpose == Purpose::Teardown => self.on_torn_down(false, now),
             Err(error) => self.fail(error, now),
         }
     }

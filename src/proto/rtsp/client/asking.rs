@@ -47,6 +47,10 @@ impl RtspClient {
         if lists.any(|list| has_method(list, "GET_PARAMETER")) {
             self.wire.keepalive = "GET_PARAMETER";
         }
+        self.describe(now);
+    }
+
+    fn describe(&mut self, now: Instant) {
         let mut fields = vec![("Accept", "application/sdp".to_owned())];
         fields.extend(self.require());
         let request = Request {
@@ -70,6 +74,9 @@ impl RtspClient {
         }
         if code >= 300 {
             let error = self.refusal(Purpose::Describe, code, message);
+            if error == RtspError::NoBackchannel && self.give_up_backchannel() {
+                return self.describe(now);
+            }
             return self.fail(error, now);
         }
         let described = match Described::parse(&message.body) {
@@ -93,7 +100,9 @@ impl RtspClient {
         self.out.push(Output::Event(event));
         if self.config.backchannel && !streams.iter().any(|s| s.is_backchannel) {
             self.note(Quirk::Backchannel);
-            return self.fail(RtspError::NoBackchannel, now);
+            if !self.give_up_backchannel() {
+                return self.fail(RtspError::NoBackchannel, now);
+            }
         }
         if streams.is_empty() {
             return self.fail(RtspError::NoMedia(offered(&described)), now);
@@ -101,6 +110,15 @@ impl RtspClient {
         let session = Session::new(described, uri, self.transport(), streams, now);
         self.state = State::Preparing(Box::new(session));
         self.prepare(0, now);
+    }
+
+    /// Goes on without two-way audio, if media is wanted as well. Returns `false` if it is not.
+    fn give_up_backchannel(&mut self) -> bool {
+        let has_media = self.config.video || self.config.audio;
+        if has_media {
+            self.config.backchannel = false;
+        }
+        has_media
     }
 
     /// Returns the streams to set up: the first of each wanted kind, and the first backchannel.
@@ -120,6 +138,9 @@ impl RtspClient {
             };
             if !std::mem::take(&mut is_wanted[kind]) {
                 continue;
+            }
+            if stream.control.trim().is_empty() {
+                quirks.push(Quirk::ControlUrl);
             }
             streams.push(Stream {
                 index,

@@ -18,7 +18,7 @@ impl RtspClient {
             State::Ending(session, before) => {
                 // The application's wish counts more than a new connection.
                 let after = match (&before, &after) {
-                    (After::End(_), _) | (_, After::Reconnect | After::Redirect(_)) => before,
+                    (After::End(_), _) | (_, After::Reconnect(_) | After::Redirect(_)) => before,
                     _ => after,
                 };
                 self.state = State::Ending(session, after);
@@ -38,30 +38,32 @@ impl RtspClient {
                 self.state = State::Ending(session, after);
                 self.ask(request, self.config.timing.teardown, now);
                 if !self.wire.is_readable {
-                    self.on_torn_down(false);
+                    self.on_torn_down(false, now);
                 }
             }
             State::Preparing(session) | State::Playing(session) => {
-                self.complete(Some(session), after);
+                self.complete(Some(session), after, now);
             }
-            State::Connecting | State::Asking => self.complete(None, after),
+            State::Pausing(_) | State::Connecting | State::Asking => {
+                self.complete(None, after, now);
+            }
         }
     }
 
     /// TEARDOWN was answered, or will not be.
-    pub(super) fn on_torn_down(&mut self, is_accepted: bool) {
+    pub(super) fn on_torn_down(&mut self, is_accepted: bool, now: Instant) {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Ending(session, after) => {
                 if !is_accepted {
                     self.note(Quirk::TeardownUnanswered);
                 }
-                self.complete(Some(session), after);
+                self.complete(Some(session), after, now);
             }
             other => self.state = other,
         }
     }
 
-    fn complete(&mut self, session: Option<Box<Session>>, after: After) {
+    fn complete(&mut self, session: Option<Box<Session>>, after: After, now: Instant) {
         let sockets = session.map(|mut session| session.close_sockets());
         self.out.extend(sockets.into_iter().flatten());
         if self.wire.is_open {
@@ -73,7 +75,11 @@ impl RtspClient {
                 self.wire = Wire::closed(&self.config.limits);
                 self.out.push(Output::Event(RtspEvent::Ended(error)));
             }
-            After::Reconnect => self.connect(),
+            After::Reconnect(pause) if pause.is_zero() => self.connect(),
+            After::Reconnect(pause) => {
+                self.wire = Wire::closed(&self.config.limits);
+                self.state = State::Pausing(super::wire::after(now, pause));
+            }
             After::Redirect(url) => self.connect_to(*url),
         }
     }

@@ -30,7 +30,9 @@ impl RtspClient {
                 self.deliver(index, is_rtcp, contents, now);
             }
             None => {
-                let is_stale = is_old_live555(session.described.tool.as_deref());
+                // Before the session has a name it could not be ended. By UDP nothing is mixed up.
+                let is_in_the_way = session.id.is_some() && !session.is_udp();
+                let is_stale = is_in_the_way && is_old_live555(session.described.tool.as_deref());
                 self.note(Quirk::UnassignedChannel);
                 if is_stale {
                     self.on_stale_session(now);

@@ -46,6 +46,7 @@ impl RtspClient {
             return self.fail(error, now);
         }
         if keepalive {
+            self.wire.is_second_keepalive = false;
             self.keep_alive(now);
         }
         if report {
@@ -71,17 +72,29 @@ impl RtspClient {
         }
     }
 
-    pub(super) fn on_keepalive_answer(&mut self, method: &str, code: u16, message: &Message) {
+    /// A refused keep-alive is repeated at once, but once: with the new nonce, or by the other method.
+    pub(super) fn on_keepalive_answer(
+        &mut self,
+        method: &str,
+        code: u16,
+        message: &Message,
+        now: Instant,
+    ) {
         match code {
-            200..=299 => self.auth.accepted(),
+            200..=299 => return self.auth.accepted(),
             401 => {
-                // The next one has the new nonce. A refusal matters no more than another error.
                 let challenges = message.fields.all("WWW-Authenticate");
-                if let Ok(quirks) = self.auth.challenged(challenges) {
-                    self.note_all(quirks);
+                // A refusal of the password matters no more than another error: media arrives.
+                match self.auth.challenged(challenges) {
+                    Ok(quirks) => self.note_all(quirks),
+                    Err(_) => return self.note(Quirk::KeepaliveRefused),
                 }
             }
             _ => self.refuse_keepalive(method),
+        }
+        if !self.wire.is_second_keepalive {
+            self.wire.is_second_keepalive = true;
+            self.keep_alive(now);
         }
     }
 

@@ -1,6 +1,6 @@
 //! SETUP of each stream, and PLAY.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::session::{Path, Session, UdpPath};
 use super::wire::{Purpose, Request, after};
@@ -23,7 +23,9 @@ impl RtspClient {
             return;
         };
         let Some(stream) = session.streams.get(n) else {
-            return self.play(true, now);
+            // Servers refuse to seek where a stream also takes data, and some want a range otherwise.
+            let has_backchannel = session.streams.iter().any(|s| s.is_backchannel);
+            return self.play(!has_backchannel, now);
         };
         match session.transport {
             Transport::Tcp => {
@@ -61,7 +63,6 @@ impl RtspClient {
             uri: stream.uri.clone(),
             fields,
         };
-        session.is_begun = true;
         self.ask(request, self.config.timing.answer, now);
     }
 
@@ -101,6 +102,7 @@ impl RtspClient {
         let State::Preparing(session) = &mut self.state else {
             return;
         };
+        session.is_begun = true;
         let value = message.fields.get("Transport").unwrap_or_default();
         let field = TransportField::parse(value);
         match session.transport {
@@ -116,7 +118,7 @@ impl RtspClient {
                 if let Some(stream) = session.streams.get_mut(n) {
                     stream.path = Path::Channels(channels.0, channels.1);
                 }
-                if said != asked || !field.is_tcp {
+                if said != asked || !field.is_tcp || !field.has_both_channels {
                     self.note(Quirk::OtherChannels);
                 }
                 self.wire.reader.expect_channel(channels.0);
@@ -234,14 +236,26 @@ impl RtspClient {
             .streams
             .iter()
             .any(|s| !s.is_audio && !s.is_backchannel);
-        if stream.is_some_and(|stream| stream.is_backchannel) {
+        let is_backchannel = stream.is_some_and(|stream| stream.is_backchannel);
+        if is_backchannel {
             self.note(Quirk::Backchannel);
-            return self.fail(RtspError::NoBackchannel, now);
         }
-        if !is_audio || !has_other || error == RtspError::Busy {
+        let State::Preparing(session) = &mut self.state else {
+            return;
+        };
+        // Pictures without sound are better than nothing, and so is media without two-way audio.
+        let can_do_without = match is_backchannel {
+            true => session.has_media(),
+            false => is_audio && has_other && error != RtspError::Busy,
+        };
+        if !can_do_without {
+            let error = if is_backchannel {
+                RtspError::NoBackchannel
+            } else {
+                error
+            };
             return self.fail(error, now);
         }
-        // Pictures without sound are better than nothing.
         let removed = session.streams.remove(n);
         if matches!(removed.path, Path::Udp(_)) {
             self.out.push(Output::CloseUdp {
@@ -273,7 +287,7 @@ impl RtspClient {
             to,
             because: because.to_owned(),
         }));
-        self.finish(After::Reconnect, now);
+        self.finish(After::Reconnect(Duration::ZERO), now);
         true
     }
 
@@ -299,8 +313,8 @@ impl RtspClient {
     }
 
     pub(super) fn on_play(&mut self, with_range: bool, code: u16, message: &Message, now: Instant) {
-        // 457 Invalid Range: live streams have none.
-        if code == 457 && with_range {
+        // 457 Invalid Range, or another status by servers that cannot seek: live streams have no range.
+        if with_range && matches!(code, 400 | 456 | 457 | 500 | 501 | 503) {
             return self.play(false, now);
         }
         if code >= 300 {

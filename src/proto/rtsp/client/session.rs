@@ -141,7 +141,7 @@ pub(super) struct Session {
     /// The first identifier that the camera gave.
     pub id: Option<String>,
     pub timeout: Duration,
-    /// SETUP was sent: the camera may hold resources.
+    /// A stream was set up: the camera holds resources.
     pub is_begun: bool,
     pub is_play_asked: bool,
     /// The stream whose sockets are being opened.

@@ -63,6 +63,8 @@ pub(super) struct Wire {
     pub is_readable: bool,
     /// Method of keep-alives.
     pub keepalive: &'static str,
+    /// The latest keep-alive repeats a refused one.
+    pub is_second_keepalive: bool,
     /// Our address and the camera's.
     pub addresses: Option<(SocketAddr, SocketAddr)>,
     pub reader: Reader,
@@ -81,6 +83,7 @@ impl Wire {
             is_open: true,
             is_readable: true,
             keepalive: "OPTIONS",
+            is_second_keepalive: false,
             addresses: None,
             reader: Reader::new(limits.clone()),
             cseq: 0,

@@ -43,6 +43,8 @@ pub(crate) struct TransportField {
     pub is_multicast: bool,
     /// Channels for RTP and RTCP.
     pub interleaved: Option<(u8, u8)>,
+    /// Both channels were given.
+    pub has_both_channels: bool,
     /// Ports of the camera for RTP and RTCP; never 0.
     pub server_port: Option<(u16, u16)>,
     /// Ports of the multicast group.
@@ -68,7 +70,10 @@ impl TransportField {
             let value = value.trim().trim_matches('"');
             match name.trim().to_ascii_lowercase().as_str() {
                 "multicast" => field.is_multicast = true,
-                "interleaved" => field.interleaved = channels(value),
+                "interleaved" => {
+                    field.interleaved = channels(value);
+                    field.has_both_channels = value.contains('-');
+                }
                 "server_port" => field.server_port = ports(value),
                 "port" => field.port = ports(value),
                 "source" => field.source = value.parse().ok(),
