@@ -28,7 +28,7 @@ impl Base {
             return Self { origin, path };
         };
         let (authority, path) = split(&said);
-        if authority != Some(&origin) {
+        if !authority.is_some_and(|said| is_same(said, &origin)) {
             quirks.push(Quirk::BadContentBase);
         }
         let path = path.to_owned();
@@ -47,7 +47,7 @@ impl Base {
         }
         if control.contains("://") {
             let (authority, path) = split(&control);
-            if authority != Some(origin) {
+            if !authority.is_some_and(|said| is_same(said, origin)) {
                 quirks.push(Quirk::ControlUrl);
             }
             return format!("{origin}{path}");
@@ -67,6 +67,19 @@ fn clean(text: &str) -> String {
     text.chars()
         .filter(|c| !c.is_control() && !c.is_whitespace())
         .collect()
+}
+
+/// Compares scheme, host and port, without credentials; the default port may be written or not.
+fn is_same(said: &str, origin: &str) -> bool {
+    let (scheme, rest) = origin.split_once("://").unwrap_or_default();
+    let default = if scheme == "rtsps" { ":322" } else { ":554" };
+    let (said_scheme, said) = said.split_once("://").unwrap_or_default();
+    let said = said.rsplit('@').next().unwrap_or_default();
+    let bare = |authority: &str| {
+        let bare = authority.strip_suffix(default).unwrap_or(authority);
+        bare.to_ascii_lowercase()
+    };
+    said_scheme.eq_ignore_ascii_case(scheme) && bare(said) == bare(rest)
 }
 
 /// Splits a URL, however damaged, into its scheme with authority, if that is sound, and path with query.
@@ -120,6 +133,8 @@ mod tests {
             (Some("h:8554/cam/"), "rtsp://h:8554/cam/", true),
             (Some("192.168.1.9:554/cam/"), "rtsp://h:8554/cam/", true),
             (Some("/cam/"), "rtsp://h:8554/cam/", true),
+            (Some("rtsp://u:p@H:8554/cam/"), "rtsp://h:8554/cam/", false),
+            (Some("rtsp://h:554/cam/"), "rtsp://h:8554/cam/", true),
             (
                 Some("rtsp://h:8554/x\r\nEvil: 1"),
                 "rtsp://h:8554/xEvil:1",
@@ -164,6 +179,12 @@ mod tests {
                 "rtsp://h/cam/",
                 "rtsp://h/other/t1",
                 "rtsp://h/other/t1",
+                false,
+            ),
+            (
+                "rtsp://h:554/cam/",
+                "rtsp://h:554/cam/t1",
+                "rtsp://h/cam/t1",
                 false,
             ),
             ("rtsp://h/cam/", "*", "rtsp://h/cam/", false),
