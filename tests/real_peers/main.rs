@@ -5,6 +5,7 @@
 #![cfg(feature = "driver")]
 
 mod call;
+mod cameras;
 mod child;
 mod clips;
 mod control;
