@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use super::path::Found;
 use super::session::{own_attribute, with_candidates};
-use super::values::CandidatePolicy;
-use super::values::PeerError;
-use super::values::{IceGatheringState, PeerEvent, SignalingState};
+use super::values::{CandidatePolicy, IceGatheringState, PeerError, PeerEvent, SignalingState};
 use super::{Input, Peer};
 use crate::proto::ice::{IceCandidate, IceServer, LocalCandidate, LocalKind, Relayed};
 use crate::proto::net::{NetworkChange, Protocol, Received};

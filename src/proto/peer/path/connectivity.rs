@@ -16,8 +16,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::ends::Ends;
-use super::super::values::IceConnectionState;
-use super::super::values::Timing;
+use super::super::values::{IceConnectionState, Timing};
 
 /// The ICE connection state, derived from the core's state and from received packets.
 #[derive(Debug)]

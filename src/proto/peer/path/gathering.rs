@@ -5,9 +5,7 @@ use std::time::Instant;
 
 use super::super::contract::Output;
 use super::super::outbox::Outbox;
-use super::super::values::PeerConfig;
-use super::super::values::PeerError;
-use super::super::values::{IceGatheringState, PeerEvent};
+use super::super::values::{IceGatheringState, PeerConfig, PeerError, PeerEvent};
 use super::names::Names;
 use crate::proto::ice::candidate::{CandidateAddress, CandidateType};
 use crate::proto::ice::rank::{foundation, tcp_priority};

@@ -26,9 +26,7 @@ use std::time::{Duration, Instant};
 use super::contract::{Output, Route};
 use super::ends::Ends;
 use super::outbox::Outbox;
-use super::values::PeerConfig;
-use super::values::PeerError;
-use super::values::{IceConnectionState, PeerEvent};
+use super::values::{IceConnectionState, PeerConfig, PeerError, PeerEvent};
 use crate::proto::ice::{IceCredentials, ServerTransport};
 use crate::proto::net::{NetworkChange, Protocol, Received, SocketId, SocketReply, Transmit};
 

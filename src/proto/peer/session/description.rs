@@ -4,8 +4,7 @@
 //! §5.7). Candidates are removed: they go through the pending-candidate queue with its limits. The parsing itself is in
 //! [`sdp`](crate::proto::sdp).
 
-use super::super::values::Limits;
-use super::super::values::PeerError;
+use super::super::values::{Limits, PeerError};
 use crate::proto::ice::IceCandidate;
 use crate::proto::sdp::{self, Fingerprint, MAX_USERNAME, MediaLine, Reading, Role, Sdp, SdpError};
 
