@@ -275,7 +275,7 @@ impl Tracks {
                 continue;
             };
             t.sender.tune(|rid| {
-                let begun = core.sender(mid, rid, |stream| History::begin(stream));
+                let begun = core.sender(mid, rid, History::begin);
                 begun.is_some()
             });
         }
