@@ -22,6 +22,7 @@ const COMMANDS: &[&str] = &[
     "turn",
     "discover",
     "inspect",
+    "probe",
     "completions",
     "man",
 ];

@@ -85,6 +85,11 @@ impl Case {
 
 const OPEN: &str = "Open http://localhost:8080 in a browser";
 
+/// Starts GStreamer's RTSP server beside a command.
+const CAMERA: &str = "setsid timeout 90 rtsp-camera 8554 >camera.log 2>&1 & more=$!
+    echo secret >password
+    until grep -q ready camera.log; do sleep 0.1; done";
+
 const CASES: &[Case] = &[
     // README and looprtc --help
     runs("looprtc", &[OPEN, "/whip/live", "testcard"]),
@@ -204,6 +209,28 @@ const CASES: &[Case] = &[
         "looprtc serve --config contrib/looprtc.toml --print-config",
         &["listen = \"127.0.0.1:8080\"", "[sources]"],
     ),
+    // probe
+    ends(
+        "looprtc probe rtsp://admin:secret@192.168.1.20/stream1",
+        &["Video: H.264", "answered after", "video: all play it"],
+    )
+    .before(CAMERA)
+    .instead(
+        "rtsp://admin:secret@192.168.1.20/stream1",
+        "rtsp://127.0.0.1:8554/stream",
+    ),
+    ends(
+        "looprtc probe rtsp://192.168.1.20/stream1 --user admin --password-file password --verbose",
+        &["> DESCRIBE rtsp://", "< RTSP/1.0 200", "Video: H.264"],
+    )
+    .before(CAMERA)
+    .instead("rtsp://192.168.1.20/stream1", "rtsp://127.0.0.1:8554/stream"),
+    ends(
+        "looprtc probe rtsp://192.168.1.20/stream1 --transport udp --json",
+        &["\"transport\": \"UDP\"", "\"plays\": \"yes\""],
+    )
+    .before(CAMERA)
+    .instead("rtsp://192.168.1.20/stream1", "rtsp://127.0.0.1:8554/stream"),
     // publish
     ends(
         "looprtc publish film.mp4 http://localhost:8080/whip/live",

@@ -8,6 +8,7 @@ mod man;
 mod page;
 mod pion_to_pion;
 mod play;
+mod probe;
 mod publish;
 mod record;
 mod saved;
@@ -48,6 +49,7 @@ const COMMANDS: &[Entry] = &[
     turn::ENTRY,
     discover::ENTRY,
     inspect::ENTRY,
+    probe::ENTRY,
     completions::ENTRY,
     man::ENTRY,
 ];

@@ -265,6 +265,12 @@ impl Unpacker {
         }
     }
 
+    /// Begins anew: packets of another connection follow, whose sequence numbers have nothing to do with those so far.
+    pub fn restart(&mut self) {
+        self.sequence = Sequence::default();
+        self.lose();
+    }
+
     /// Ends the unit in progress without waiting for what would end it: at the end of a stream, or when nothing has come for a
     /// while. Call [`poll`](Self::poll) afterwards.
     pub fn flush(&mut self) {

@@ -213,7 +213,7 @@ impl<'a> Lines<'a> {
             read.take(key.trim(), value.trim());
         }
         let once = |key| read.types.iter().filter(|k| **k == key).count() == 1;
-        if !(once("v") && once("o") && once("s")) || !text.ends_with('\n') {
+        if !(once("v") && once("o") && once("s") && text.ends_with('\n')) {
             read.quirks.count(Quirk::BrokenSdp);
         }
         read

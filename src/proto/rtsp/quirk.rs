@@ -106,11 +106,11 @@ impl fmt::Display for Quirk {
 
 /// Counters, one for each [`Quirk`].
 #[derive(Clone, PartialEq, Eq)]
-pub struct Quirks([u32; Quirk::COUNT]);
+pub struct Quirks(Box<[u32; Quirk::COUNT]>);
 
 impl Default for Quirks {
     fn default() -> Self {
-        Self([0; Quirk::COUNT])
+        Self(Box::new([0; Quirk::COUNT]))
     }
 }
 
@@ -145,8 +145,8 @@ impl Quirks {
 
     /// Adds the counts of another table to this one.
     pub fn add(&mut self, other: &Self) {
-        for (counter, more) in self.0.iter_mut().zip(other.0) {
-            *counter = counter.saturating_add(more);
+        for (counter, more) in self.0.iter_mut().zip(other.0.iter()) {
+            *counter = counter.saturating_add(*more);
         }
     }
 }

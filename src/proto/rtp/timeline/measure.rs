@@ -100,7 +100,7 @@ impl Rate {
         let measured = *sum as f64 * SECOND as f64 / passed as f64;
         self.period = Some((arrival, 0));
         let ratio = measured / f64::from(stated);
-        if (0.95..=1.05).contains(&ratio) || measured < 500.0 || measured > 2e6 {
+        if (0.95..=1.05).contains(&ratio) || !(500.0..=2e6).contains(&measured) {
             self.suspect = None;
             return None;
         }

@@ -78,7 +78,7 @@ impl Receiver {
 
     /// Packets of a new connection follow.
     pub fn restart(&mut self, max_reordering: Option<Duration>) {
-        self.unpacker.lose();
+        self.unpacker.restart();
         self.ssrc = None;
         self.reorder = max_reordering.map(|limit| self.buffer(limit));
     }
