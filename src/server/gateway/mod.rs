@@ -215,6 +215,9 @@ impl Gateway {
         while let Some(datagram) = self.net.poll_datagram() {
             self.streams.handle_datagram(&mut self.net, &datagram);
         }
+        while let Some(event) = self.net.poll_tcp() {
+            self.streams.handle_tcp(&mut self.net, &event);
+        }
         let now = Instant::now();
         self.door.turn(now);
         while let Some(event) = self.door.poll_event() {
@@ -234,6 +237,7 @@ impl Gateway {
     /// Returns [`GatewayError::Loop`].
     pub fn shutdown(mut self, within: Duration) -> Result<(), GatewayError> {
         self.whip.close(&mut self.net);
+        self.streams.close(&mut self.net);
         let now = Instant::now();
         for socket in self.sockets.keys().copied().collect::<Vec<_>>() {
             self.door.close(socket, 1001, "the server is shutting down");

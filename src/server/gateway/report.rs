@@ -58,6 +58,9 @@ fn stream(info: &StreamInfo, details: bool) -> Value {
         let wait = retry_at.map(|at| at.saturating_duration_since(Instant::now()).as_secs());
         value["retryIn"] = json!(wait);
     }
+    if let Some(sub) = &info.sub {
+        value["sub"] = stream(sub, details);
+    }
     value
 }
 

@@ -127,7 +127,7 @@ class Session {
     // Browsers offer mono Opus by default.
     const sdp = offer.sdp.replace(/(a=fmtp:\d+ [^\r\n]*useinbandfec=1)(?![^\r\n]*stereo)/g, '$1;stereo=1');
     await this.pc.setLocalDescription({ type: 'offer', sdp });
-    const response = await request(url(`whep/${encodeURIComponent(this.player.name)}`), {
+    const response = await request(url(`whep/${encodeURIComponent(this.player.name)}${this.#quality()}`), {
       method: 'POST',
       headers: { 'Content-Type': 'application/sdp', ...authorization(this.player.token) },
       body: this.pc.localDescription.sdp,
@@ -141,6 +141,12 @@ class Session {
     if (this.#isOver) return this.end();
     await this.pc.setRemoteDescription({ type: 'answer', sdp: answer });
     this.#flush();
+  }
+
+  /** Returns the query by which the server chooses between a stream and its smaller second one. */
+  #quality() {
+    const width = Math.round(this.player.video.clientWidth * devicePixelRatio);
+    return this.player.stream()?.sub && width ? `?width=${width}` : '';
   }
 
   end() {

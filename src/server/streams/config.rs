@@ -30,6 +30,9 @@ pub struct StreamsConfig {
     /// follows it. Default: 4 MiB, two seconds of a camera at 16 Mbit/s. Beyond it only the keyframe is kept (files and
     /// pipes), or nothing, and the publisher is asked for a new one.
     pub max_kept_bytes: usize,
+    /// The same for RTSP cameras: a keyframe of a camera with 4K alone may have 2 MiB, and few can be asked for one.
+    /// Default: 16 MiB.
+    pub max_kept_camera_bytes: usize,
     /// Maximum number of packets or frames cached. Default: 2,048.
     pub max_kept_packets: usize,
     /// Maximum age of cached media, which a new viewer decodes all at once. Default: 12 s, slightly more than the
@@ -56,6 +59,7 @@ impl Default for StreamsConfig {
             keyframe_interval: Duration::from_millis(500),
             publisher_patience: Duration::from_secs(2),
             max_kept_bytes: 4 << 20,
+            max_kept_camera_bytes: 16 << 20,
             max_kept_packets: 2048,
             max_kept_age: Duration::from_secs(12),
             max_read_frames: 64,
@@ -76,6 +80,7 @@ impl StreamsConfig {
         keyframe_interval: Duration,
         publisher_patience: Duration,
         max_kept_bytes: usize,
+        max_kept_camera_bytes: usize,
         max_kept_packets: usize,
         max_kept_age: Duration,
         max_read_frames: usize,

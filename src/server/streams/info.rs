@@ -65,6 +65,9 @@ pub struct StreamInfo {
     pub notes: Vec<String>,
     /// The statistics.
     pub stats: StreamStats,
+    /// A second stream with lower quality, if the source has one: see [`Streams::choose`](super::Streams::choose). It
+    /// has viewers and statistics of its own.
+    pub sub: Option<Box<StreamInfo>>,
 }
 
 impl StreamInfo {

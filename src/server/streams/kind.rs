@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::config::StreamsConfig;
 use crate::driver::shared_media::SharedMedia;
-use crate::driver::{Datagram, EventLoop, PeerId, UdpId};
+use crate::driver::{Datagram, EventLoop, PeerId, TcpEvent, TcpId, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, MediaMode, PeerConfig, PeerEvent};
 
@@ -126,6 +126,17 @@ pub(super) trait Kind: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Returns the maximum number of bytes cached for new viewers, per codec.
+    fn max_kept_bytes(&self, config: &StreamsConfig) -> usize {
+        config.max_kept_bytes
+    }
+
+    /// Returns another stream of the same source with lower quality, which is started on its own; see
+    /// [`Streams::choose`](super::Streams::choose).
+    fn sub(&self) -> Option<SourceConfig> {
+        None
+    }
+
     /// Returns `true` if the source reads the standard input, which only one stream can open, and only once.
     fn is_standard_input(&self) -> bool {
         false
@@ -181,6 +192,17 @@ pub(super) trait Source: fmt::Debug + Send {
         let _ = (ctx, datagram);
     }
 
+    /// Returns `true` if the connection belongs to this source.
+    fn has_tcp(&self, connection: TcpId) -> bool {
+        let _ = connection;
+        false
+    }
+
+    /// Handles an event of one of the source's connections.
+    fn handle_tcp(&mut self, ctx: &mut Context<'_>, event: &TcpEvent) {
+        let _ = (ctx, event);
+    }
+
     /// Returns the peer that the media comes from, if any.
     fn peer(&self) -> Option<PeerId> {
         None
@@ -208,6 +230,11 @@ pub(super) trait Source: fmt::Debug + Send {
     /// Returns `true` once a source that was [`Ending`](Stopped::Ending) needs no more time.
     fn is_over(&self) -> bool {
         true
+    }
+
+    /// Releases the sockets of a source that is [`Ending`](Stopped::Ending) and gets no more time.
+    fn abandon(&mut self, net: &mut EventLoop) {
+        let _ = net;
     }
 }
 
@@ -240,6 +267,11 @@ pub(super) enum SourceEvent {
     Ended,
     /// The source has failed, for this reason. The stream stops it and restarts it later.
     Failed(String),
+    /// The source has failed, for this reason, and is not restarted before this time has passed.
+    Refused {
+        why: String,
+        again_in: Duration,
+    },
 }
 
 /// A frame or packet.

@@ -39,6 +39,9 @@
 //!     while let Some(datagram) = net.poll_datagram() {
 //!         streams.handle_datagram(&mut net, &datagram);
 //!     }
+//!     while let Some(event) = net.poll_tcp() {
+//!         streams.handle_tcp(&mut net, &event);
+//!     }
 //!     streams.handle_timeout(&mut net, Instant::now());
 //!     while let Some(event) = streams.poll_event() {
 //!         println!("{event}");
@@ -58,6 +61,7 @@ mod kind;
 mod notices;
 mod play;
 mod publisher;
+mod quality;
 mod ready;
 mod source;
 mod sources;
@@ -71,7 +75,7 @@ use slab::Slab;
 
 use self::kind::{Context, Outcome};
 use self::stream::Stream;
-use crate::driver::{Datagram, EventLoop, PeerId};
+use crate::driver::{Datagram, EventLoop, PeerId, TcpEvent};
 use crate::proto::media::Codec;
 use crate::proto::peer::{
     ConnectionState, MediaKind, MediaMode, PeerConfig, PeerEvent, SignalingState,
@@ -83,6 +87,7 @@ pub use self::info::{
     StreamError, StreamEvent, StreamInfo, StreamState, StreamStats, ViewerStats, ViewerTrack,
 };
 pub use self::kind::SourceConfig;
+pub use self::quality::{Quality, Wish};
 pub(crate) use self::ready::Readiness;
 pub use self::source::SourceError;
 pub(crate) use self::source::check_name;
@@ -144,14 +149,17 @@ impl Streams {
         if self.names.contains_key(name) {
             return Err(StreamError::NameTaken(name.to_owned()));
         }
-        check_limit("max_streams", self.streams.len(), self.config.max_streams)?;
+        let sub = source.kind().sub();
+        let after = self.streams.len() + usize::from(sub.is_some());
+        check_limit("max_streams", after, self.config.max_streams)?;
         let is_input = |s: &SourceConfig| s.kind().is_standard_input();
         if is_input(&source) && self.streams.iter().any(|(_, s)| is_input(&s.source)) {
             return Err(StreamError::InputTaken);
         }
-        let stream = Stream::new(name.to_owned(), source);
-        let key = self.streams.insert(stream);
-        self.names.insert(name.to_owned(), key);
+        self.insert(name.to_owned(), source);
+        if let Some(sub) = sub {
+            self.insert(quality::sub_of(name), sub);
+        }
         Ok(())
     }
 
@@ -168,6 +176,11 @@ impl Streams {
         }
     }
 
+    fn insert(&mut self, name: String, source: SourceConfig) {
+        let key = self.streams.insert(Stream::new(name.clone(), source));
+        self.names.insert(name, key);
+    }
+
     /// Removes a stream. Its viewers and its publisher receive nothing any more and no longer belong to it. Returns
     /// their peers, which the caller has to close. A session with another server is still ended.
     ///
@@ -176,6 +189,15 @@ impl Streams {
     /// Returns [`StreamError::NoSuchStream`].
     pub fn remove(&mut self, net: &mut EventLoop, name: &str) -> Result<Vec<PeerId>, StreamError> {
         let key = self.key(name)?;
+        let sub = self.key(&quality::sub_of(name));
+        let mut gone = self.remove_one(net, name, key);
+        if let Ok(key) = sub {
+            gone.extend(self.remove_one(net, &quality::sub_of(name), key));
+        }
+        Ok(gone)
+    }
+
+    fn remove_one(&mut self, net: &mut EventLoop, name: &str, key: usize) -> Vec<PeerId> {
         self.names.remove(name);
         let stream = &mut self.streams[key];
         stream.stop(net, StreamState::Idle);
@@ -191,7 +213,7 @@ impl Streams {
             stays
         });
         self.forget_retired(key);
-        Ok(gone)
+        gone
     }
 
     /// Forgets a removed stream once its sessions with other servers have ended.
@@ -205,18 +227,18 @@ impl Streams {
         }
     }
 
-    /// Iterates over all streams, by name.
+    /// Iterates over all streams, by name. A second stream is in the [`sub`](StreamInfo::sub) of the main one.
     pub fn list(&self) -> impl Iterator<Item = StreamInfo> + '_ {
-        let now = Instant::now();
-        self.names
-            .values()
-            .filter_map(move |key| self.streams.get(*key).map(|s| s.info(now)))
+        let main = self.names.keys().filter(|name| !quality::is_sub(name));
+        main.filter_map(|name| self.info(name))
     }
 
     /// Returns a stream; `None` if it does not exist.
     pub fn info(&self, name: &str) -> Option<StreamInfo> {
         let stream = self.streams.get(*self.names.get(name)?)?;
-        Some(stream.info(Instant::now()))
+        let mut info = stream.info(Instant::now());
+        info.sub = self.info(&quality::sub_of(name)).map(Box::new);
+        Some(info)
     }
 
     /// Returns the [`PeerConfig::media_mode`](crate::proto::peer::PeerConfig::media_mode) for viewers of this stream; a
@@ -390,6 +412,26 @@ impl Streams {
         true
     }
 
+    /// Handles an event of a connection of the application ([`EventLoop::poll_tcp`]). Returns `true` if it belongs to a
+    /// stream.
+    pub fn handle_tcp(&mut self, net: &mut EventLoop, event: &TcpEvent) -> bool {
+        let mut streams = self.streams.iter();
+        let Some((key, _)) = streams.find(|(_, s)| s.has_tcp(event.socket)) else {
+            return false;
+        };
+        self.with(net, key, |stream, ctx| stream.handle_tcp(ctx, event));
+        true
+    }
+
+    /// Stops all sources. Cameras are told, without waiting for their answer; the loop sends it in its
+    /// [`shutdown`](EventLoop::shutdown).
+    pub fn close(&mut self, net: &mut EventLoop) {
+        for (_, stream) in &mut self.streams {
+            stream.stop(net, StreamState::Idle);
+            stream.abandon(net);
+        }
+    }
+
     /// Does what is due: sends frames, starts and stops sources, requests keyframes. Call it when
     /// [`next_deadline`](Self::next_deadline) has come, and whenever the loop was woken.
     pub fn handle_timeout(&mut self, net: &mut EventLoop, now: Instant) {
@@ -444,13 +486,14 @@ impl Streams {
         })
     }
 
-    /// Returns the viewers of a stream.
+    /// Returns the viewers of a stream, and of its second one.
     pub fn viewers(&self, name: &str) -> Vec<PeerId> {
         let Some(key) = self.names.get(name) else {
             return Vec::new();
         };
+        let sub = self.names.get(&quality::sub_of(name));
         let of = |(peer, role): (&PeerId, &Role)| match role {
-            Role::Viewer { stream, .. } if stream == key => Some(*peer),
+            Role::Viewer { stream, .. } if stream == key || Some(stream) == sub => Some(*peer),
             _ => None,
         };
         self.peers.iter().filter_map(of).collect()

@@ -13,7 +13,7 @@ const MAX_NAME: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SourceError {
-    /// The text.
+    /// The text; of a camera only the scheme, because it may contain a password anywhere.
     pub text: String,
     /// The problem, and what to write instead.
     pub reason: String,
@@ -37,7 +37,7 @@ impl SourceConfig {
     /// Returns [`SourceError`], which says what is wrong and what to write instead.
     pub fn parse(text: &str) -> Result<(String, Self), SourceError> {
         let wrong = |reason: String| SourceError {
-            text: text.to_owned(),
+            text: shown(text),
             reason,
         };
         let (name, url) = text.split_once('=').ok_or_else(|| {
@@ -56,9 +56,22 @@ impl FromStr for SourceConfig {
 
     fn from_str(url: &str) -> Result<Self, SourceError> {
         sources::parse(url).map_err(|reason| SourceError {
-            text: url.to_owned(),
+            text: shown(url),
             reason,
         })
+    }
+}
+
+/// Returns the text of a source as errors show it.
+fn shown(text: &str) -> String {
+    let at = ["rtsp:", "rtsps:"].iter().find_map(|scheme| {
+        let at = text.to_ascii_lowercase().find(scheme)?;
+        Some(at + scheme.len())
+    });
+    match at {
+        // Lower case has the same offsets, for ASCII letters alone are changed.
+        Some(end) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 
@@ -98,6 +111,10 @@ mod tests {
             (
                 "whep:https://u:secret@example.org/a?token=b#token=c",
                 "WHEP, https://example.org/a",
+            ),
+            (
+                "RTSP://u:secret@cam.lan:8554/1?pwd=secret#audio=off",
+                "camera, rtsp://cam.lan:8554/1?pwd=***",
             ),
             ("rtp:x.sdp", "RTP, x.sdp"),
             ("rtp://0.0.0.0:5004?codec=H264", "RTP, H264 at 0.0.0.0:5004"),
@@ -143,13 +160,11 @@ mod tests {
             ("a=rtp://1.2.3.4:5?codec=vp8&from=x", "IP address"),
             ("a=rtp://1.2.3.4:5?codec=vp8&x=y", "\"x\""),
             ("a=https://example.org/x", "whep:https://"),
+            ("a=rtsp://example.org/x#x", "password-file="),
+            ("a=rtsps:x", "rtsps://"),
             (
-                "a=rtsp://example.org/x",
-                "ffmpeg -rtsp_transport tcp -i rtsp://example.org/x -an -c copy -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5004\n",
-            ),
-            (
-                "a=rtsp://example.org/x?a=1&b",
-                "-i 'rtsp://example.org/x?a=1&b' -an",
+                "a=srt://example.org/x?a=1&b",
+                "-i 'srt://example.org/x?a=1&b' -an",
             ),
             (
                 "a=rtmp://example.org/x",

@@ -15,7 +15,7 @@ use super::kind::{
 };
 use super::notices::Notices;
 use super::tracks::Track;
-use crate::driver::{Datagram, EventLoop, UdpId};
+use crate::driver::{Datagram, EventLoop, TcpEvent, TcpId, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, MediaMode};
 
@@ -184,6 +184,7 @@ impl Stream {
                 keyframe_requests: sum(|t| t.keyframe_requests),
                 ..self.stats
             },
+            sub: None,
         }
     }
 
@@ -199,7 +200,7 @@ impl Stream {
             Err(why) => {
                 self.stats.starts += 1;
                 self.live_since = None;
-                self.fail(ctx, why);
+                self.fail(ctx, why, Duration::ZERO);
             }
         }
     }
@@ -226,7 +227,9 @@ impl Stream {
             Some(Stopped::Paused(source)) => self.paused = Some(source),
             Some(Stopped::Ending(source)) => {
                 // There is more than one only if sessions end very slowly.
-                self.ending.truncate(MAX_ENDING - 1);
+                if self.ending.len() >= MAX_ENDING {
+                    self.ending.remove(0).abandon(net);
+                }
                 self.ending.push(source);
             }
         }
@@ -237,13 +240,15 @@ impl Stream {
         self.set_state(state);
     }
 
-    fn fail(&mut self, ctx: &mut Context<'_>, why: String) {
+    /// Stops the source and schedules the next attempt, not before `at_least` has passed.
+    fn fail(&mut self, ctx: &mut Context<'_>, why: String, at_least: Duration) {
         let has_proven = |since: Instant| ctx.now.saturating_duration_since(since) >= PROVEN;
         if self.live_since.take().is_some_and(has_proven) {
             self.failures = 0;
         }
         let (min, max) = (ctx.config.min_backoff, ctx.config.max_backoff);
         let wait = min.saturating_mul(1 << self.failures.min(16)).min(max);
+        let wait = wait.max(at_least);
         self.failures = self.failures.saturating_add(1);
         self.stats.failures += 1;
         self.log_failure(&why, Some(wait));
@@ -385,7 +390,8 @@ impl Stream {
                     self.stop(ctx.net, StreamState::Ended);
                     return self.spend();
                 }
-                SourceEvent::Failed(why) => return self.fail(ctx, why),
+                SourceEvent::Failed(why) => return self.fail(ctx, why, Duration::ZERO),
+                SourceEvent::Refused { why, again_in } => return self.fail(ctx, why, again_in),
             }
         }
     }
@@ -404,8 +410,10 @@ impl Stream {
             self.tracks[index].set_codecs(&[codec]);
             self.reconnect(ctx);
         }
+        let mut config = ctx.config.clone();
+        config.max_kept_bytes = self.source.kind().max_kept_bytes(ctx.config);
         let track = &mut self.tracks[index];
-        track.write(ctx.net, codec, content, is_key, ctx.config, ctx.now);
+        track.write(ctx.net, codec, content, is_key, &config, ctx.now);
         let is_due = |at: Instant| ctx.now.saturating_duration_since(at) >= LOOK;
         if codec.is_video() && self.looked.is_none_or(is_due) {
             self.looked = Some(ctx.now);
@@ -433,6 +441,28 @@ impl Stream {
         if let Some(source) = &mut self.running {
             source.handle_datagram(ctx, datagram);
             self.poll(ctx);
+        }
+    }
+
+    /// Returns `true` if the connection belongs to the source, or to one that is ending its session.
+    pub fn has_tcp(&self, connection: TcpId) -> bool {
+        let mut sources = self.running.iter().chain(&self.ending);
+        sources.any(|source| source.has_tcp(connection))
+    }
+
+    /// Handles an event of a connection.
+    pub fn handle_tcp(&mut self, ctx: &mut Context<'_>, event: &TcpEvent) {
+        let mut sources = self.running.iter_mut().chain(&mut self.ending);
+        if let Some(source) = sources.find(|source| source.has_tcp(event.socket)) {
+            source.handle_tcp(ctx, event);
+            self.poll(ctx);
+        }
+    }
+
+    /// Releases everything that sources use which are still ending their sessions.
+    pub fn abandon(&mut self, net: &mut EventLoop) {
+        for mut source in self.ending.drain(..) {
+            source.abandon(net);
         }
     }
 

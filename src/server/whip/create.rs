@@ -16,6 +16,7 @@ use crate::proto::peer::{
 use crate::proto::sdp::{self, Media, Sdp};
 use crate::server::http::{Request, RequestId, Response};
 use crate::server::quota::client_of;
+use crate::server::streams::{Quality, Wish};
 use crate::signaling::whip::link;
 use crate::signaling::whip::sdpfrag::{self, SdpFragment};
 
@@ -27,6 +28,8 @@ pub(super) struct Offer<'a> {
     pub kind: Kind,
     pub name: &'a str,
     pub sdp: &'a [u8],
+    /// Which quality of the stream a viewer asks for; the codecs are added from the offer.
+    pub wish: Wish,
     pub client: IpAddr,
 }
 
@@ -49,12 +52,6 @@ impl WhipServer {
         (kind, name, cors): (Kind, String, Cors),
         now: Instant,
     ) {
-        let offer = Offer {
-            kind,
-            name: &name,
-            sdp: &request.body,
-            client: request.client.ip(),
-        };
         let terms = Terms {
             reply: Reply::Created {
                 request: id,
@@ -69,7 +66,16 @@ impl WhipServer {
             Some(reply::SDP) => Ok(()),
             _ => Err(reply::unsupported(reply::SDP, request, "Accept-Post")),
         });
-        let created = checked.and_then(|()| self.take_offer(net, host, &offer, terms, now));
+        let created = checked.and_then(|()| {
+            let offer = Offer {
+                kind,
+                name: &name,
+                sdp: &request.body,
+                wish: wish(request)?,
+                client: request.client.ip(),
+            };
+            self.take_offer(net, host, &offer, terms, now)
+        });
         if let Err(refused) = created {
             self.respond(id, &cors, refused);
         }
@@ -137,7 +143,15 @@ impl WhipServer {
         terms: Terms,
         now: Instant,
     ) -> Result<SessionId, Response> {
-        let (kind, name) = (offer.kind, offer.name);
+        let kind = offer.kind;
+        let chosen = match kind {
+            Kind::View => {
+                let codecs = media::offered_codecs(&String::from_utf8_lossy(offer.sdp));
+                host.choose(offer.name, &offer.wish.clone().codecs(codecs))
+            }
+            Kind::Publish => None,
+        };
+        let name = chosen.as_deref().unwrap_or(offer.name);
         let refuse = |refusal: Refusal| reply::refused(name, &refusal);
         let mode = host.admit(kind, name).map_err(refuse)?;
         // Validated as UTF-8.
@@ -289,6 +303,23 @@ impl WhipServer {
             .into_iter()
             .fold(response, |response, link| response.header("Link", link))
     }
+}
+
+/// Returns what a viewer asks for in the query: `quality=auto|main|sub`, `width=PIXELS`.
+fn wish(request: &Request) -> Result<Wish, Response> {
+    let bad = |what: &str| Response::problem(400, "Bad query", what);
+    let quality = match request.query_value("quality").as_deref() {
+        None | Some("" | "auto") => Quality::Auto,
+        Some("main") => Quality::Main,
+        Some("sub") => Quality::Sub,
+        Some(_) => return Err(bad("quality is auto, main or sub")),
+    };
+    let width = match request.query_value("width").map(|width| width.parse()) {
+        None => None,
+        Some(Ok(width)) => Some(width),
+        Some(Err(_)) => return Err(bad("width is the player's width in pixels")),
+    };
+    Ok(Wish::default().quality(quality).width(width))
 }
 
 pub(super) fn is_gathered(net: &mut EventLoop, peer: PeerId) -> bool {

@@ -7,7 +7,7 @@ use super::Kind;
 use crate::driver::{EventLoop, PeerId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaMode, PeerEvent};
-use crate::server::streams::{StreamError, Streams};
+use crate::server::streams::{StreamError, Streams, Wish};
 
 /// Named streams that peers publish and watch: [`Streams`], or a program's own implementation.
 pub trait StreamHost {
@@ -18,6 +18,13 @@ pub trait StreamHost {
     ///
     /// Returns a [`Refusal`].
     fn admit(&mut self, kind: Kind, name: &str) -> Result<MediaMode, Refusal>;
+
+    /// Returns the name of the stream for a viewer of `name` with this wish, if it is another one: it has the name in all
+    /// other calls. Default: `None`.
+    fn choose(&self, name: &str, wish: &Wish) -> Option<String> {
+        let _ = (name, wish);
+        None
+    }
 
     /// Connects a peer with the stream, as publisher or viewer. The peer has the client's offer. A viewer's tracks are
     /// added here, and its answer is created afterwards; a publisher's answer was already created.
@@ -52,6 +59,10 @@ impl StreamHost for Streams {
             Kind::Publish if self.is_published(name) => Ok(MediaMode::Packets),
             Kind::Publish => Err(Refusal::NotPublishable),
         }
+    }
+
+    fn choose(&self, name: &str, wish: &Wish) -> Option<String> {
+        Some(Streams::choose(self, name, wish)).filter(|chosen| chosen != name)
     }
 
     fn join(

@@ -67,8 +67,14 @@ pub(super) fn check_viewed(offer: &str, answer: &str, stream: &[Codec]) -> Resul
         let mut promised = sent.flat_map(|line| &line.common_codecs);
         if !promised.any(|codec| names.iter().any(|n| n.eq_ignore_ascii_case(codec))) {
             let offers: Vec<String> = asking.map(offered).collect();
+            let advice = match names[..] {
+                ["H265"] => {
+                    ". Not every browser decodes H.265; set the camera to H.264, or give it a second stream in H.264"
+                }
+                _ => "",
+            };
             return Err(format!(
-                "the {wanted} of this stream is {}; the offer takes {}",
+                "the {wanted} of this stream is {}; the offer takes {}{advice}",
                 list(&names),
                 offers.join(", ")
             ));
@@ -85,6 +91,21 @@ pub(super) fn check_viewed(offer: &str, answer: &str, stream: &[Codec]) -> Resul
         ));
     }
     Ok(())
+}
+
+/// Returns the codecs that an offer names, each once.
+pub(super) fn offered_codecs(offer: &str) -> Vec<Codec> {
+    let mut codecs = Vec::new();
+    for line in offer.lines() {
+        let map = line.strip_prefix("a=rtpmap:");
+        let name = map.and_then(|map| map.split([' ', '/']).nth(1));
+        if let Some(codec) = name.and_then(Codec::named)
+            && !codecs.contains(&codec)
+        {
+            codecs.push(codec);
+        }
+    }
+    codecs
 }
 
 fn kind(line: &LineOutcome) -> Option<MediaKind> {

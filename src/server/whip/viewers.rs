@@ -10,6 +10,7 @@ use crate::driver::EventLoop;
 use crate::proto::ice::IceCandidate;
 use crate::proto::peer::IceCandidateInit;
 use crate::server::http::Response;
+use crate::server::streams::Wish;
 
 /// An offer to watch a stream.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +51,7 @@ impl WhipServer {
             kind: Kind::View,
             name: offer.stream,
             sdp: offer.sdp.as_bytes(),
+            wish: Wish::default(),
             client: offer.client,
         };
         let created = self.take_offer(net, host, &offer, terms, now);

@@ -6,6 +6,11 @@ mod elsewhere;
 mod files;
 mod pipe;
 mod rtp;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "until the camera's machine is there")
+)]
+mod rtsp;
 mod test_card;
 mod url;
 mod whep;
@@ -19,11 +24,13 @@ pub use self::rtp::RtpInput;
 type Parse = fn(&str) -> Option<Result<SourceConfig, String>>;
 
 /// Tried in this order. The last one accepts any text, as a file name.
-const KINDS: [Parse; 7] = [
+const KINDS: &[Parse] = &[
     test_card::parse,
     whip::parse,
     whep::parse,
     rtp::parse,
+    #[cfg(test)]
+    rtsp::parse,
     pipe::parse,
     elsewhere::parse,
     files::parse,

@@ -109,7 +109,9 @@ impl Stream {
             Outcome::Undecodable { codec } => {
                 ctx.outcome.undecodable.push((peer, kind, codec));
                 let leg = self.tracks[track].leg(peer);
-                if leg.is_some_and(|leg| leg.state.is_settled) {
+                // It comes back, and may get the second stream.
+                let has_sub = kind == MediaKind::Video && self.source.kind().sub().is_some();
+                if has_sub || leg.is_some_and(|leg| leg.state.is_settled) {
                     ctx.outcome.outdated.push(peer);
                 }
             }
