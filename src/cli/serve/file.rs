@@ -8,6 +8,7 @@ use looprtc::proto::ice::IceServer;
 use toml_span::value::{Table, ValueInner};
 use toml_span::{Span, Value};
 
+use super::cameras;
 use super::setting::{Kind, Setting};
 use super::settings::{self, Secret, Settings};
 use super::table::SETTINGS;
@@ -55,7 +56,7 @@ pub fn read(text: &str, settings: &mut Settings) -> Result<(), FileError> {
     })?;
     let mut table = reader.table(&mut document, "the file")?;
     let mut known = keys("");
-    known.extend(["sources", "turn"]);
+    known.extend(["sources", "cameras", "turn"]);
     reader.check_keys(&table, &known, "")?;
     reader.section("", &mut table, settings)?;
     if let Some(mut turn) = take(&mut table, "turn") {
@@ -67,6 +68,9 @@ pub fn read(text: &str, settings: &mut Settings) -> Result<(), FileError> {
     }
     if let Some(mut sources) = take(&mut table, "sources") {
         reader.sources(&mut sources, settings)?;
+    }
+    if let Some(mut cameras) = take(&mut table, "cameras") {
+        reader.cameras(&mut cameras, settings)?;
     }
     Ok(())
 }
@@ -175,6 +179,21 @@ impl Reader<'_> {
             let url = self.string(value, &key.name)?;
             settings::check_source(&key.name, &url).map_err(|what| self.error(span, what))?;
             settings.sources.insert(key.name.into_owned(), url);
+        }
+        Ok(())
+    }
+
+    fn cameras(&self, value: &mut Value<'_>, settings: &mut Settings) -> Result<(), FileError> {
+        for (name, mut section) in self.table(value, "cameras")? {
+            let span = section.span;
+            let name = name.name.into_owned();
+            let table = self.table(&mut section, &format!("cameras.{name}"))?;
+            let text = cameras::text(&name, span, table).map_err(|(at, what)| self.error(at, what))?;
+            settings::check_source(&name, &text).map_err(|what| self.error(span, what))?;
+            if settings.sources.insert(name.clone(), text).is_some() {
+                let what = format!("{name} is in [sources] and in [cameras]; a name is there once");
+                return Err(self.error(span, what));
+            }
         }
         Ok(())
     }
@@ -394,5 +413,36 @@ mod tests {
         assert!(error("[sources]\n'a b' = 'x'").contains("2: ' ' in the name"));
         assert!(error("[[ice-servers]]\nusername = 'x'").contains("needs urls"));
         assert!(error("open = true\nopen = true").starts_with("2: "));
+    }
+
+    #[test]
+    fn a_camera_has_a_section() {
+        let mut settings = Settings::default();
+        let text = "[cameras.yard]\nurl = 'rtsp://cam.lan/1?a=1&b'\nsub = '/2?a=1&b'\nuser = 'admin'\n\
+                    password = 'p@ss:/#&?'\naudio = false\nvideo = true\nalways = true\ntransport = 'udp'\n\
+                    [cameras.door]\nurl = 'rtsps://door'\n";
+        read(text, &mut settings).unwrap();
+        assert_eq!(
+            settings.sources["yard"],
+            "rtsp://admin:p%40ss%3A%2F%23%26%3F@cam.lan/1?a=1&b#sub=/2?a=1%26b&audio=off&always&transport=udp"
+        );
+        assert_eq!(settings.sources["door"], "rtsps://door");
+        // No password is printed.
+        let printed = settings.to_toml();
+        assert!(!printed.contains("p%40") && printed.contains("\ndoor = \"rtsps://door\"\n"), "{printed}");
+        assert!(printed.contains("# yard = \"camera, rtsp://cam.lan/1?a=1&b\""), "{printed}");
+        for (text, word) in [
+            ("[cameras.a]\nuser = 'x'", "1: cameras.a needs url"),
+            ("[cameras.a]\nurl = 'rtsp://a'\nurls = ''", "3: cameras.a.urls is unknown; there are url, sub,"),
+            ("[cameras.a]\nurl = 'rtsp://a'\naudio = 'off'", "3: cameras.a.audio: expected true or false"),
+            ("[cameras.a]\nurl = 'rtsp://a#always'", "has a #"),
+            ("[cameras.a]\nurl = 'http://a'", "whep:http://a"),
+            ("[cameras.a]\nurl = 'rtsp://a'\ntransport = 'x'", "tcp, udp or multicast"),
+            ("[sources]\na = 'whip:'\n[cameras.a]\nurl = 'rtsp://a'", "once"),
+            ("cameras = 1", "a section"),
+        ] {
+            let error = read(text, &mut Settings::default()).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
     }
 }

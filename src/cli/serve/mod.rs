@@ -1,5 +1,6 @@
 //! `looprtc serve`.
 
+mod cameras;
 mod file;
 mod print;
 mod setting;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use looprtc::server::streams::SourceConfig;
+
 use super::setting::{Kind, array, quoted};
 use super::settings::Settings;
 use super::table;
@@ -29,7 +31,15 @@ impl Settings {
         }
         text += "\n[sources]\n";
         for (name, url) in &self.sources {
-            let _ = writeln!(text, "{} = {}", quoted(name), quoted(url));
+            let _ = match shown(url) {
+                Ok(url) => writeln!(text, "{} = {}", quoted(name), quoted(&url)),
+                Err(about) => writeln!(
+                    text,
+                    "# {} = {} has a password, and is not shown",
+                    quoted(name),
+                    quoted(&about)
+                ),
+            };
         }
         text
     }
@@ -43,5 +53,16 @@ impl Settings {
                 *text += "# credential is given, and not shown\n";
             }
         }
+    }
+}
+
+/// Returns the text form of a source, or its description if there may be a secret in the text.
+fn shown(url: &str) -> Result<String, String> {
+    let is_camera = ["rtsp:", "rtsps:"].iter().any(|s| url.to_ascii_lowercase().starts_with(s));
+    let (address, _) = url.split_once('#').unwrap_or((url, ""));
+    let about = url.parse::<SourceConfig>().map(|s| s.to_string()).unwrap_or_default();
+    match is_camera && (url.contains('@') || !about.ends_with(address)) || url.contains("#token=") {
+        true => Err(about),
+        false => Ok(url.to_owned()),
     }
 }
