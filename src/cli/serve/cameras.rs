@@ -67,11 +67,18 @@ pub(super) fn text<'v>(
             (Kind::Flag, ValueInner::Boolean(true)) => flags.push(key.to_owned()),
             (Kind::Switch, ValueInner::Boolean(false)) => flags.push(format!("{key}=off")),
             (Kind::Flag | Kind::Switch, ValueInner::Boolean(_)) => {}
-            (Kind::Flag | Kind::Switch, _) => return Err((span, format!("{place}: expected true or false"))),
+            (Kind::Flag | Kind::Switch, _) => {
+                return Err((span, format!("{place}: expected true or false")));
+            }
             (_, _) => return Err((span, format!("{place}: expected a text in quotes"))),
         }
     }
-    let url = url.ok_or_else(|| (section, format!("cameras.{name} needs url, for example rtsp://192.168.1.20/stream1")))?;
+    let url = url.ok_or_else(|| {
+        (
+            section,
+            format!("cameras.{name} needs url, for example rtsp://192.168.1.20/stream1"),
+        )
+    })?;
     if url.contains('#') {
         let what = format!("cameras.{name}.url has a #; what would stand behind it has keys here");
         return Err((section, what));

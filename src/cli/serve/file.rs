@@ -188,7 +188,8 @@ impl Reader<'_> {
             let span = section.span;
             let name = name.name.into_owned();
             let table = self.table(&mut section, &format!("cameras.{name}"))?;
-            let text = cameras::text(&name, span, table).map_err(|(at, what)| self.error(at, what))?;
+            let text =
+                cameras::text(&name, span, table).map_err(|(at, what)| self.error(at, what))?;
             settings::check_source(&name, &text).map_err(|what| self.error(span, what))?;
             if settings.sources.insert(name.clone(), text).is_some() {
                 let what = format!("{name} is in [sources] and in [cameras]; a name is there once");
@@ -429,19 +430,39 @@ mod tests {
         assert_eq!(settings.sources["door"], "rtsps://door");
         // No password is printed.
         let printed = settings.to_toml();
-        assert!(!printed.contains("p%40") && printed.contains("\ndoor = \"rtsps://door\"\n"), "{printed}");
-        assert!(printed.contains("# yard = \"camera, rtsp://cam.lan/1?a=1&b\""), "{printed}");
+        assert!(
+            !printed.contains("p%40") && printed.contains("\ndoor = \"rtsps://door\"\n"),
+            "{printed}"
+        );
+        assert!(
+            printed.contains("# yard = \"camera, rtsp://cam.lan/1?a=1&b\""),
+            "{printed}"
+        );
         for (text, word) in [
             ("[cameras.a]\nuser = 'x'", "1: cameras.a needs url"),
-            ("[cameras.a]\nurl = 'rtsp://a'\nurls = ''", "3: cameras.a.urls is unknown; there are url, sub,"),
-            ("[cameras.a]\nurl = 'rtsp://a'\naudio = 'off'", "3: cameras.a.audio: expected true or false"),
+            (
+                "[cameras.a]\nurl = 'rtsp://a'\nurls = ''",
+                "3: cameras.a.urls is unknown; there are url, sub,",
+            ),
+            (
+                "[cameras.a]\nurl = 'rtsp://a'\naudio = 'off'",
+                "3: cameras.a.audio: expected true or false",
+            ),
             ("[cameras.a]\nurl = 'rtsp://a#always'", "has a #"),
             ("[cameras.a]\nurl = 'http://a'", "whep:http://a"),
-            ("[cameras.a]\nurl = 'rtsp://a'\ntransport = 'x'", "tcp, udp or multicast"),
-            ("[sources]\na = 'whip:'\n[cameras.a]\nurl = 'rtsp://a'", "once"),
+            (
+                "[cameras.a]\nurl = 'rtsp://a'\ntransport = 'x'",
+                "tcp, udp or multicast",
+            ),
+            (
+                "[sources]\na = 'whip:'\n[cameras.a]\nurl = 'rtsp://a'",
+                "once",
+            ),
             ("cameras = 1", "a section"),
         ] {
-            let error = read(text, &mut Settings::default()).unwrap_err().to_string();
+            let error = read(text, &mut Settings::default())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(word), "{text}: {error}");
         }
     }

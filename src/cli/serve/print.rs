@@ -58,9 +58,14 @@ impl Settings {
 
 /// Returns the text form of a source, or its description if there may be a secret in the text.
 fn shown(url: &str) -> Result<String, String> {
-    let is_camera = ["rtsp:", "rtsps:"].iter().any(|s| url.to_ascii_lowercase().starts_with(s));
+    let is_camera = ["rtsp:", "rtsps:"]
+        .iter()
+        .any(|s| url.to_ascii_lowercase().starts_with(s));
     let (address, _) = url.split_once('#').unwrap_or((url, ""));
-    let about = url.parse::<SourceConfig>().map(|s| s.to_string()).unwrap_or_default();
+    let about = url
+        .parse::<SourceConfig>()
+        .map(|s| s.to_string())
+        .unwrap_or_default();
     match is_camera && (url.contains('@') || !about.ends_with(address)) || url.contains("#token=") {
         true => Err(about),
         false => Ok(url.to_owned()),

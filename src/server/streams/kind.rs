@@ -27,6 +27,7 @@ use crate::proto::peer::{MediaKind, MediaMode, PeerConfig, PeerEvent};
 /// | `film.ivf,film.ogg` | video and audio of one stream; a second video file in another codec is for viewers that cannot decode the first one |
 /// | `-` | the standard input, live: IVF, a byte stream, Ogg Opus, WAV |
 /// | `pipe:PATH` | the same formats from a named pipe |
+/// | `rtsp://user:password@host/path` | an RTSP camera; `rtsps:` with TLS. Settings stand behind a `#`: see below |
 /// | `rtp:camera.sdp` | plain RTP, described by an SDP file |
 /// | `rtp://0.0.0.0:5004?codec=vp8` | plain RTP received at this address; `pt=96` accepts that payload type only, `from=192.0.2.1` that sender only. Several, separated by commas, form one stream |
 /// | `whip:` | a publisher over WHIP |
@@ -37,11 +38,25 @@ use crate::proto::peer::{MediaKind, MediaMode, PeerConfig, PeerEvent};
 /// timestamps, and only while there are viewers. Files and pipes of bare G.711 or G.722 need their codec:
 /// `?codec=pcmu`. A name has 1 to 64 letters, digits, `.`, `_` and `-`.
 ///
+/// A camera is connected to while there are viewers, once for all of them. Signs in a password need no escaping. The
+/// settings behind the `#` are separated by `&`:
+///
+/// | setting | meaning |
+/// |---|---|
+/// | `sub=/path`, `sub=rtsp://…` | a second, smaller stream: see [`Streams::choose`](super::Streams::choose). An `&` in it that is followed by the name of a setting is written `%26` |
+/// | `always` | stay connected, whether or not there are viewers |
+/// | `audio=off`, `video=off` | leave it out |
+/// | `transport=tcp,udp` | the default: media in the connection, or else by UDP; there is `multicast`, too |
+/// | `fingerprint=AB:CD:…`, `insecure` | for `rtsps:`: accept the certificate with this SHA-256 only, or any |
+/// | `user-file=`, `password-file=`, `user-env=`, `password-env=` | credentials from files or the environment, read at each start |
+///
 /// ```
 /// # use looprtc::server::streams::SourceConfig;
 /// let (name, source) = SourceConfig::parse("film=film.ivf,film.ogg?once")?;
 /// assert_eq!(name, "film");
 /// let (_, camera) = SourceConfig::parse("cam=rtp://0.0.0.0:5004?codec=h264&pt=96")?;
+/// let (_, camera) = SourceConfig::parse("yard=rtsp://admin:p@ss@cam.lan/1#sub=/2&audio=off")?;
+/// assert_eq!(camera.to_string(), "camera, rtsp://cam.lan/1");
 /// assert!("rtp://0.0.0.0".parse::<SourceConfig>().is_err());
 /// # Ok::<(), looprtc::server::streams::SourceError>(())
 /// ```

@@ -8,7 +8,7 @@ pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
         "http" | "https" => Some(Err(format!(
             "{scheme}: is not fetched; for another server's WHEP write whep:{url}"
         ))),
-        "rtsp" | "rtsps" | "rtmp" | "rtmps" | "srt" => Some(Err(advice_for_ffmpeg(scheme, url))),
+        "rtmp" | "rtmps" | "srt" => Some(Err(advice_for_ffmpeg(scheme, url))),
         _ => None,
     }
 }
@@ -20,13 +20,9 @@ fn advice_for_ffmpeg(scheme: &str, url: &str) -> String {
         true => url.to_owned(),
         false => format!("'{}'", url.replace('\'', "'\\''")),
     };
-    let tcp = match scheme {
-        "rtsp" | "rtsps" => "-rtsp_transport tcp ",
-        _ => "",
-    };
     format!(
         "{scheme}: is not spoken; let ffmpeg fetch it:\n  \
-         ffmpeg {tcp}-i {quoted} -an -c copy -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5004\n\
+         ffmpeg -i {quoted} -an -c copy -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5004\n\
          and, once that has written cam.sdp (-an leaves the audio out):\n  \
          looprtc serve cam=rtp:cam.sdp"
     )

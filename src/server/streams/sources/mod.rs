@@ -6,10 +6,6 @@ mod elsewhere;
 mod files;
 mod pipe;
 mod rtp;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "until the camera's machine is there")
-)]
 mod rtsp;
 mod test_card;
 mod url;
@@ -29,7 +25,6 @@ const KINDS: &[Parse] = &[
     whip::parse,
     whep::parse,
     rtp::parse,
-    #[cfg(test)]
     rtsp::parse,
     pipe::parse,
     elsewhere::parse,
@@ -42,7 +37,7 @@ const KINDS: &[Parse] = &[
 ///
 /// Returns a sentence that says what to write instead.
 pub(super) fn parse(url: &str) -> Result<SourceConfig, String> {
-    let nothing = "nothing behind the =; give a file, -, rtp:…, whip: or whep:…";
+    let nothing = "nothing behind the =; give a file, -, rtsp://…, rtp:…, whip: or whep:…";
     match url {
         "" => Err(nothing.into()),
         _ => KINDS

@@ -4,6 +4,7 @@
 //! [`proto::rtsp`](crate::proto::rtsp); here it gets its sockets ([`wire`]) and its place among the streams
 //! ([`session`]). A second stream of the same camera is a source of its own: see [`Kind::sub`].
 
+mod machine;
 mod session;
 mod text;
 mod wire;
@@ -11,11 +12,12 @@ mod wire;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::session::{Machine, Session};
+use self::machine::Watched;
+use self::session::Session;
 use self::text::{Origin, Origins};
 use crate::driver::TlsMode;
 use crate::proto::peer::MediaMode;
-use crate::proto::rtsp::{RtspClientConfig, RtspUrl, Transport};
+use crate::proto::rtsp::{CameraConfig, RtspClientConfig, RtspUrl, Transport};
 use crate::server::streams::config::StreamsConfig;
 use crate::server::streams::kind::{Context, Kind, Runs, Source, SourceConfig};
 
@@ -102,11 +104,8 @@ impl Kind for Rtsp {
     }
 
     fn start(&self, ctx: &mut Context<'_>, _: u32) -> Result<Box<dyn Source>, String> {
-        let machine = machine(self.client()?, ctx)?;
-        Ok(Box::new(Session::begin(machine, self.tls, ctx)))
+        let config = CameraConfig::new(self.client()?);
+        let machine = Watched::new(config, self.sub.is_some(), ctx.now);
+        Ok(Box::new(Session::begin(Box::new(machine), self.tls, ctx)))
     }
-}
-
-fn machine(_: RtspClientConfig, _: &Context<'_>) -> Result<Box<dyn Machine>, String> {
-    Err("cameras cannot be watched yet".into())
 }

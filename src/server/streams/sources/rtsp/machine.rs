@@ -60,7 +60,11 @@ impl Watched {
             CameraEvent::Tracks(tracks, _) => self.on_tracks(&tracks),
             CameraEvent::Frame { track, frame } => return self.on_frame(track, frame),
             CameraEvent::Quirk(quirk) => {
-                log::info!("a camera needs tolerance {}: {}", quirk.number(), quirk.name());
+                log::info!(
+                    "a camera needs tolerance {}: {}",
+                    quirk.number(),
+                    quirk.name()
+                );
                 return;
             }
             CameraEvent::Note(note) => Step::Note(note),
@@ -78,7 +82,9 @@ impl Watched {
         self.paths = tracks.iter().map(|track| path(&track.format)).collect();
         for (track, path) in tracks.iter().zip(&self.paths) {
             match path {
-                Path::AsItIs(codec) | Path::Transcoded { codec, .. } => contents.codecs.push(*codec),
+                Path::AsItIs(codec) | Path::Transcoded { codec, .. } => {
+                    contents.codecs.push(*codec)
+                }
                 Path::LeftOut => contents.notes.push(format!(
                     "{} is left out: browsers do not play it over WebRTC; set the camera to H.264",
                     track.format.name()
@@ -133,7 +139,7 @@ impl Watched {
         if transcoder.is_none() {
             let config = self.camera.aac_config(track);
             let known = config.map(|config| AudioFormat::Aac {
-                config: config.bytes.clone(),
+                config: config.clone(),
             });
             let Some(format) = format.take().or(known) else {
                 return;
@@ -197,11 +203,11 @@ fn path(format: &MediaFormat) -> Path {
         } => AudioFormat::L16 {
             clock_rate: *clock_rate,
             channels: *channels,
-            // The depacketizer puts the high byte first.
-            little_endian: false,
+            // The depacketizer sees to it.
+            big_endian: true,
         },
         MediaFormat::Aac(aac) => {
-            let config = aac.config.bytes.clone();
+            let config = aac.config.clone();
             let codec = AudioFormat::Aac { config }.browser_codec();
             // What comes in band counts more than the description.
             return Path::Transcoded {
