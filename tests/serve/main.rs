@@ -6,6 +6,7 @@
 
 mod api;
 mod cameras;
+mod discover;
 #[path = "../support/chromium.rs"]
 mod chromium;
 mod http;
@@ -103,6 +104,11 @@ fn pages_are_accessible() {
 #[test]
 fn the_page_of_cameras() {
     in_chromium("serve_admin");
+}
+
+#[test]
+fn cameras_are_searched_for() {
+    in_chromium("serve_admin_search");
 }
 
 #[test]

@@ -19,6 +19,7 @@
 //! | `/api/login`, `/api/logout` | exchange a token for a cookie; delete the cookie |
 //! | `/api/streams`, `/api/live` | the streams; their changes by WebSocket |
 //! | `/api/streams/NAME` | a stream; with the admin right, cameras are added, edited and removed |
+//! | `/api/discover` | with the admin right, a search for cameras on the network |
 //! | `/api/stats`, `/metrics` | figures, as JSON and for Prometheus |
 //! | `/api/openapi.json` | the description of all of these |
 //! | `/embed.js`, `/embed/NAME` | the player for other pages, and the same as a page for an iframe |
@@ -29,6 +30,7 @@ pub(crate) mod access;
 mod cameras;
 mod compat;
 mod config;
+mod discover;
 mod live;
 mod metrics;
 mod relay;
@@ -45,6 +47,7 @@ use std::time::{Duration, Instant};
 use self::access::{Access, AccessConfig};
 use self::cameras::Asked;
 use self::compat::Interfaces;
+use self::discover::Searches;
 use self::live::Live;
 use self::relay::Relay;
 use crate::driver::{EventLoop, LoopConfig, LoopError, LoopHandle, PeerId};
@@ -84,6 +87,7 @@ pub struct Gateway {
     access: Access,
     streams: Streams,
     cameras: Cameras<Asked>,
+    searches: Searches,
     whip: WhipServer,
     rooms: Option<Rooms>,
     calls: Option<Calls>,
@@ -148,6 +152,7 @@ impl Gateway {
             access,
             streams,
             cameras,
+            searches: Searches::default(),
             relay,
             live: Live::default(),
             interfaces,
@@ -303,6 +308,7 @@ impl Gateway {
         while let Some(answer) = self.cameras.poll_answer() {
             self.answer_change(answer);
         }
+        self.answer_search();
         while let Some((id, response)) = self.whip.poll_response() {
             self.door.respond(id, response);
         }

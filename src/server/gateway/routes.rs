@@ -13,7 +13,7 @@ use crate::server::rooms::Rooms;
 
 /// Resources of the API except those of WHIP and WHEP, with the methods that each takes, besides `OPTIONS` for CORS.
 /// `docs/openapi.json` describes them.
-const API: [(&str, &str, Api); 9] = [
+const API: [(&str, &str, Api); 10] = [
     ("/api/config", "GET, HEAD", Api::Config),
     ("/api/login", "POST", Api::Login),
     ("/api/logout", "POST", Api::Logout),
@@ -23,6 +23,7 @@ const API: [(&str, &str, Api); 9] = [
         "GET, HEAD, PUT, DELETE",
         Api::Stream,
     ),
+    ("/api/discover", "POST", Api::Discover),
     ("/api/stats", "GET, HEAD", Api::Stats),
     ("/api/openapi.json", "GET, HEAD", Api::Description),
     ("/metrics", "GET, HEAD", Api::Metrics),
@@ -37,6 +38,7 @@ enum Api {
     Logout,
     Streams,
     Stream,
+    Discover,
     Stats,
     Description,
     Metrics,
@@ -142,6 +144,10 @@ impl Gateway {
         let response = match api {
             Api::Streams | Api::Stream if !matches!(method, "GET" | "HEAD") => {
                 let refused = self.change_camera(id, request, is_readable, now);
+                return refused.map(|refused| readable(refused, is_readable));
+            }
+            Api::Discover => {
+                let refused = self.discover(id, request, is_readable, now);
                 return refused.map(|refused| readable(refused, is_readable));
             }
             Api::Stream => self.stream(request, now),

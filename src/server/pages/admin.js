@@ -13,6 +13,8 @@ let opener = null;
 
 /** Time limit of changes, in ms: the server answers once they are on its disk. */
 const PATIENCE = 15_000;
+/** The same of a search: cameras may be slow to tell their streams. */
+const SEARCH_PATIENCE = 150_000;
 
 // ---- The list ----
 
@@ -253,6 +255,80 @@ async function reload() {
   if (response?.ok) list((await response.json()).streams);
 }
 
+// ---- The search ----
+
+/** Searches, and returns the cameras, or words on why there are none. */
+async function search(user, password) {
+  const body = JSON.stringify(user ? { user, password } : {});
+  const options = { method: 'POST', headers: { 'Content-Type': 'application/json' }, body };
+  try {
+    const response = await request(at('api/discover'), options, SEARCH_PATIENCE);
+    const answer = await response.json().catch(() => ({}));
+    if (response.ok) return { devices: answer.devices };
+    return { words: answer.detail || `status ${response.status}` };
+  } catch (error) {
+    return { words: error.message };
+  }
+}
+
+/** A camera that was found: what it is, and a button for each of its streams. */
+function foundCard(device, user, password) {
+  const li = document.createElement('li');
+  li.className = 'card';
+  li.innerHTML = '<h3></h3><p class="fine"></p><div class="stack"></div>';
+  const title = device.name || device.model || device.address;
+  li.querySelector('h3').textContent = title;
+  const about = [device.manufacturer, device.model, device.address].filter((word) => word && word !== title);
+  li.querySelector('p').textContent = [about.join(', '), device.problem && sentence(device.problem)].filter(Boolean).join(' – ');
+  const usable = device.streams.filter(({ uri }) => uri);
+  usable.forEach((stream, index) => {
+    const size = stream.width && `${stream.width} × ${stream.height}`;
+    const words = [stream.profile, stream.encoding, size, stream.audio && `audio ${stream.audio}`].filter(Boolean).join(', ');
+    const row = document.createElement('div');
+    row.className = 'row between';
+    row.innerHTML = '<p></p><button type="button">Use</button>';
+    row.querySelector('p').textContent = words;
+    const button = row.querySelector('button');
+    button.setAttribute('aria-label', `Use ${words} of ${title}`);
+    // The second stream is, as a rule, the small one.
+    const sub = index === 0 ? usable[1]?.uri : undefined;
+    button.onclick = () => {
+      const url = stream.uri;
+      show({ camera: { url, sub, user } }, button);
+      $('name').value = title.toLowerCase().replace(/[^a-z0-9._-]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 64);
+      $('password').value = password;
+      fit();
+      if (url.includes('***')) complain([{ field: 'url', detail: 'has the password in it: put it in the place of ***' }], '');
+    };
+    li.querySelector('.stack').append(row);
+  });
+  return li;
+}
+
+$('search').onsubmit = async (event) => {
+  event.preventDefault();
+  const [user, password] = [$('find-user').value, $('find-password').value];
+  $('find').disabled = true;
+  $('find-said').textContent = 'Searching…';
+  const { devices = [], words } = await search(user, password);
+  $('find').disabled = false;
+  const count = devices.length === 1 ? 'One camera has answered.' : `${devices.length} cameras have answered.`;
+  $('find-said').textContent = words ? sentence(words) : devices.length === 0 ? 'No camera has answered.' : count;
+  $('found').hidden = devices.length === 0;
+  $('found').replaceChildren(...devices.map((device) => foundCard(device, user, password)));
+};
+$('look').onclick = () => {
+  $('finder').hidden = false;
+  $('find-user').focus();
+};
+$('find-close').onclick = () => {
+  $('finder').hidden = true;
+  $('search').reset();
+  $('find-said').textContent = '';
+  $('found').replaceChildren();
+  $('look').focus();
+};
+
 // ---- Who may ----
 
 function rights() {
@@ -260,7 +336,7 @@ function rights() {
   $('locked').hidden = admin || !config.adminNeedsToken;
   $('closed').hidden = admin || config.adminNeedsToken;
   $('unkept').hidden = !admin || config.keepsCameras;
-  $('add').hidden = !admin;
+  $('add').hidden = $('look').hidden = !admin;
 }
 
 $('unlock').onclick = async () => {

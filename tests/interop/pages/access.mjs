@@ -92,6 +92,10 @@ const STATES = {
     await page.goto(`${url}/admin`);
     await page.locator('#streams li').first().waitFor();
   },
+  'finding cameras': async (page, url) => {
+    await page.goto(`${url}/admin`);
+    await page.locator('#look').click();
+  },
   'adding a camera': async (page, url) => {
     await page.goto(`${url}/admin`);
     await page.locator('#add').click();

@@ -78,6 +78,49 @@ export const admin = {
     await hasFocus(page, '#add');
   },
 
+  /** A search, with answers of cameras as the server gives them: their streams go into the form. */
+  async serve_admin_search(open) {
+    const page = await open(`${await serve()}/admin`);
+    const stream = { profile: 'main', encoding: 'H264', width: 1920, height: 1080, frame_rate: 25, audio: 'AAC', snapshot: null };
+    const camera = { service: '', name: 'Front door', location: null, manufacturer: 'Acme', model: 'C-1', problem: null };
+    const devices = [
+      { ...camera, address: '192.0.2.7', streams: [
+        { ...stream, uri: 'rtsp://192.0.2.7:554/1' }, { ...stream, profile: 'sub', width: 640, height: 360, uri: 'rtsp://192.0.2.7:554/2' }] },
+      { ...camera, address: '192.0.2.8', name: null, model: '<b>x</b>', problem: 'it asks for a user and a password', streams: [] },
+    ];
+    let asked;
+    await page.route('**/api/discover', async (route) => {
+      asked = route.request().postDataJSON();
+      await route.fulfill({ json: { devices } });
+    });
+    await page.locator('#look').focus();
+    await page.keyboard.press('Enter');
+    await hasFocus(page, '#find-user');
+    await page.keyboard.type('ann');
+    await page.keyboard.press('Tab');
+    await page.keyboard.type('p@ss');
+    await page.keyboard.press('Enter');
+    await shows(page, '#find-said', /2 cameras have answered/);
+    assert.deepEqual(asked, { user: 'ann', password: 'p@ss' });
+    await shows(page, '#found', /Front door[^]*main, H264, 1920 × 1080, audio AAC[^]*<b>x<\/b>[^]*asks for a user/);
+    await photograph(page, 'admin-found');
+    await page.locator('#found button').first().click();
+    await hasFocus(page, '#name');
+    assert.equal(await page.locator('#name').inputValue(), 'front-door');
+    assert.equal(await page.locator('#url').inputValue(), 'rtsp://192.0.2.7:554/1');
+    assert.equal(await page.locator('#sub').inputValue(), 'rtsp://192.0.2.7:554/2');
+    assert.equal(await page.locator('#user').inputValue(), 'ann');
+    assert.equal(await page.locator('#password').inputValue(), 'p@ss');
+    await page.locator('#find-close').click();
+    await hasFocus(page, '#look');
+    // The server itself says why there is none.
+    await page.unroute('**/api/discover');
+    await page.route('**/api/discover', (route) => route.continue({ postData: JSON.stringify({ interface: 'no-such-0' }) }));
+    await page.locator('#look').click();
+    await page.locator('#find').click();
+    await shows(page, '#find-said', /No interface no-such-0/i);
+  },
+
   /** With tokens: the one for viewers is not enough, and the page asks for the other. */
   async serve_admin_token(open) {
     const url = await serve('--token', 'see', '--admin-token', 'change-them');
