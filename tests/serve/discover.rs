@@ -56,23 +56,44 @@ fn who_may_change_cameras_may_search_for_them() {
     assert_eq!(discover(&server, JSON, "{}").0, 401);
     let viewer = format!("{JSON}Authorization: Bearer see\r\n");
     assert_ne!(discover(&server, &viewer, "{}").0, 200);
-    assert_eq!(discover(&server, "Authorization: Bearer change-them\r\n", "{}").0, 415);
+    assert_eq!(
+        discover(&server, "Authorization: Bearer change-them\r\n", "{}").0,
+        415
+    );
     let (status, problem) = discover(&server, ADMIN, r#"{"password":"hidden"}"#);
-    assert_eq!((status, problem["detail"].as_str()), (422, Some("`password` without `user`")));
+    assert_eq!(
+        (status, problem["detail"].as_str()),
+        (422, Some("`password` without `user`"))
+    );
     let (status, problem) = discover(&server, ADMIN, r#"{"interface":"no-such-0"}"#);
-    assert!(status == 422 && problem.to_string().contains("no-such-0"), "{problem}");
+    assert!(
+        status == 422 && problem.to_string().contains("no-such-0"),
+        "{problem}"
+    );
 
-    let body = format!(r#"{{"addresses":["127.0.0.1:{}","127.0.0.1:1"]}}"#, camera());
+    let body = format!(
+        r#"{{"addresses":["127.0.0.1:{}","127.0.0.1:1"]}}"#,
+        camera()
+    );
     let (status, found) = discover(&server, ADMIN, &body);
     assert_eq!(status, 200, "{found}");
     let devices = found["devices"].as_array().unwrap();
     assert_eq!(devices.len(), 2);
-    assert!(devices[0]["problem"].as_str().unwrap().contains("does not answer"), "{found}");
+    assert!(
+        devices[0]["problem"]
+            .as_str()
+            .unwrap()
+            .contains("does not answer"),
+        "{found}"
+    );
     assert_eq!(devices[1]["streams"][0]["uri"], "rtsp://127.0.0.1/live");
     assert!(!found.to_string().contains("hidden"), "{found}");
     // Loopback alone is searched, and nothing is there.
     let (status, found) = discover(&server, ADMIN, r#"{"seconds":0.1,"interface":"127.0.0.1"}"#);
-    assert_eq!((status, found["devices"].as_array().map(Vec::len)), (200, Some(0)));
+    assert_eq!(
+        (status, found["devices"].as_array().map(Vec::len)),
+        (200, Some(0))
+    );
 }
 
 #[test]
@@ -80,9 +101,17 @@ fn one_search_at_a_time() {
     let server = Server::start(&TOKENS);
     let body = format!(r#"{{"addresses":["127.0.0.1:{}"]}}"#, camera());
     let statuses = std::thread::scope(|scope| {
-        let searches: Vec<_> = (0..4).map(|_| scope.spawn(|| discover(&server, ADMIN, &body).0)).collect();
-        searches.into_iter().map(|search| search.join().unwrap()).collect::<Vec<_>>()
+        let searches: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| discover(&server, ADMIN, &body).0))
+            .collect();
+        searches
+            .into_iter()
+            .map(|search| search.join().unwrap())
+            .collect::<Vec<_>>()
     });
-    assert!(statuses.contains(&200) && statuses.contains(&429), "{statuses:?}");
+    assert!(
+        statuses.contains(&200) && statuses.contains(&429),
+        "{statuses:?}"
+    );
     assert_eq!(discover(&server, ADMIN, &body).0, 200);
 }

@@ -6,9 +6,9 @@
 
 mod api;
 mod cameras;
-mod discover;
 #[path = "../support/chromium.rs"]
 mod chromium;
+mod discover;
 mod http;
 
 use std::sync::{Mutex, PoisonError};

@@ -50,7 +50,8 @@ impl Gateway {
         }
         // Forms of other pages, which browsers send without asking first, are no JSON.
         if request.content_type().as_deref() != Some("application/json") {
-            let detail = "send the search as JSON, with Content-Type: application/json; {} is enough";
+            let detail =
+                "send the search as JSON, with Content-Type: application/json; {} is enough";
             return Some(Response::problem(415, "Unsupported media type", detail));
         }
         let config = match read(&request.body) {
@@ -71,7 +72,11 @@ impl Gateway {
             wake.wake();
         });
         if let Err(error) = started {
-            return Some(Response::problem(503, "Busy", format!("no thread for the search: {error}")));
+            return Some(Response::problem(
+                503,
+                "Busy",
+                format!("no thread for the search: {error}"),
+            ));
         }
         log::info!("{} searches the network for cameras", request.client);
         self.searches.0 = Some(Running {
@@ -91,14 +96,18 @@ impl Gateway {
             Err(TryRecvError::Empty) => return,
             Ok(Ok(devices)) => {
                 let devices: Vec<Value> = devices.iter().map(to_json).collect();
-                Response::json(200, &json!({ "devices": devices })).header("Cache-Control", "no-store")
+                Response::json(200, &json!({ "devices": devices }))
+                    .header("Cache-Control", "no-store")
             }
             Ok(Err(error)) => Response::problem(422, "Invalid search", error.to_string()),
-            Err(TryRecvError::Disconnected) => {
-                Response::problem(500, "Search failed", "it ended without a result; the log says why")
-            }
+            Err(TryRecvError::Disconnected) => Response::problem(
+                500,
+                "Search failed",
+                "it ended without a result; the log says why",
+            ),
         };
-        self.door.respond(running.id, readable(response, running.is_readable));
+        self.door
+            .respond(running.id, readable(response, running.is_readable));
         self.searches.0 = None;
     }
 }
@@ -125,11 +134,16 @@ fn read(body: &[u8]) -> Result<SearchConfig, String> {
     let addresses = match fields.remove("addresses") {
         None => Vec::new(),
         Some(Value::Array(list)) if list.len() <= MAX_ADDRESSES => list,
-        Some(_) => return Err(format!("`addresses`: expected a list of up to {MAX_ADDRESSES} addresses")),
+        Some(_) => {
+            return Err(format!(
+                "`addresses`: expected a list of up to {MAX_ADDRESSES} addresses"
+            ));
+        }
     };
     let parsed = addresses.iter().map(|value| value.as_str()?.parse().ok());
     let devices: Option<Vec<_>> = parsed.collect();
-    let devices = devices.ok_or("`addresses`: expected IP addresses, for example \"192.168.1.64:8000\"")?;
+    let devices =
+        devices.ok_or("`addresses`: expected IP addresses, for example \"192.168.1.64:8000\"")?;
     if let Some(name) = fields.keys().next() {
         return Err(format!("there is no field `{name:.40}`"));
     }
@@ -145,7 +159,9 @@ fn text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, S
     match fields.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.len() <= MAX_TEXT => Ok(Some(text)),
-        Some(_) => Err(format!("`{name}`: expected a text of up to {MAX_TEXT} bytes")),
+        Some(_) => Err(format!(
+            "`{name}`: expected a text of up to {MAX_TEXT} bytes"
+        )),
     }
 }
 
@@ -175,7 +191,10 @@ mod tests {
             (r#"{"pasword":"hidden"}"#, "no field `pasword`"),
         ] {
             let error = read(body.as_bytes()).unwrap_err();
-            assert!(error.contains(why) && !error.contains("hidden"), "{body}: {error}");
+            assert!(
+                error.contains(why) && !error.contains("hidden"),
+                "{body}: {error}"
+            );
         }
     }
 }
