@@ -10,6 +10,8 @@
 //! A [`Camera`] is such a session with everything behind it: packets in order, whole frames of all tracks, one time for all.
 //! It has the same inputs, and its outputs are [`CameraOutput`]s.
 //!
+//! [`Talk`] is a session for the camera's loudspeaker.
+//!
 //! Cameras follow the specifications loosely. What is tolerated has names and numbers ([`Quirk`]), and is counted.
 
 mod auth;
@@ -23,6 +25,7 @@ mod error;
 mod message;
 mod quirk;
 mod secret;
+mod talk;
 mod url;
 
 #[cfg(feature = "testing")]
@@ -41,4 +44,5 @@ pub use quirk::{Quirk, Quirks};
 pub use secret::Secret;
 #[cfg(feature = "onvif")]
 pub(crate) use secret::redacted;
+pub use talk::{Talk, TalkOutput};
 pub use url::{Credentials, MAX_URL, RtspUrl, UrlError};
