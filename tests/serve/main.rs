@@ -112,6 +112,11 @@ fn cameras_are_searched_for() {
 }
 
 #[test]
+fn h265_in_a_browser_that_cannot_play_it() {
+    in_chromium("serve_h265");
+}
+
+#[test]
 fn the_page_of_cameras_asks_for_its_token() {
     in_chromium("serve_admin_token");
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::fields::{Invalid, MAX_URL};
+use crate::proto::rtsp::RtspUrl;
 
 /// What an address names. Kinds that read local files, pipes or the standard input are not among them: who may add
 /// cameras need not be allowed to read files of this machine.
@@ -55,12 +56,12 @@ impl Address {
         }
         let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
         match scheme.to_ascii_lowercase().as_str() {
-            "rtsp" | "rtsps" => Self::rtsp(field, scheme, rest),
+            "rtsp" | "rtsps" => Self::rtsp(field, text),
             "whep" => Self::whep(field, rest),
             "rtp" => match text.split(',').all(|part| part.starts_with("rtp://")) {
                 true => Ok((Self::new(Scheme::Rtp, text), None)),
                 false => wrong(
-                    "rtp: with a file stands in the configuration only; here write rtp://ADDRESS:PORT?codec=CODEC",
+                    "write rtp://ADDRESS:PORT?codec=CODEC; files can be named in the configuration only",
                 ),
             },
             "whip" if rest.is_empty() => Ok((Self::new(Scheme::Whip, text), None)),
@@ -69,8 +70,8 @@ impl Address {
                 wrong("is not fetched; for a stream of another server write whep: before it")
             }
             _ => wrong(
-                "begins with rtsp://, rtsps://, whep:https://, rtp:// or whip:; files, pipes and the standard input \
-                 stand in the configuration only",
+                "begin it with rtsp://, rtsps://, whep:https://, rtp:// or whip:; files, pipes and the standard input can \
+                 be named in the configuration only",
             ),
         }
     }
@@ -80,39 +81,17 @@ impl Address {
         Self { scheme, text }
     }
 
-    fn rtsp(
-        field: &'static str,
-        scheme: &str,
-        rest: &str,
-    ) -> Result<(Self, Option<Credentials>), Invalid> {
-        let wrong = |why: &str| Err(Invalid::new(field, why));
-        let Some(rest) = rest.strip_prefix("//") else {
-            return wrong("write rtsp://HOST/PATH");
-        };
-        // A password may contain an @, a host cannot.
-        let end = rest.find('/').unwrap_or(rest.len());
-        let at = rest[..end].rfind('@');
-        let (credentials, place) = match at {
-            Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
-            None => (None, rest),
-        };
-        if place.contains('#') {
-            return wrong(
-                "has a #: what stands behind it in the configuration has fields of its own here",
-            );
+    fn rtsp(field: &'static str, text: &str) -> Result<(Self, Option<Credentials>), Invalid> {
+        let wrong = |why: String| Invalid::new(field, why);
+        let url = RtspUrl::parse(text).map_err(|error| wrong(error.to_string()))?;
+        if url.fragment().is_some() {
+            let why =
+                "has a #: what stands behind it in the configuration has fields of its own here";
+            return Err(wrong(why.into()));
         }
-        let authority = place.split(['/', '?']).next().unwrap_or_default();
-        if !is_authority(authority) {
-            return wrong(
-                "has no valid host and port; signs of a password such as / and ? belong into the field for it",
-            );
-        }
-        let text = format!("{}://{place}", scheme.to_ascii_lowercase());
-        let credentials = credentials.map(|text| {
-            let (user, password) = text.split_once(':').unwrap_or((text, ""));
-            (decoded(user), decoded(password))
-        });
-        Ok((Self::new(Scheme::Rtsp, &text), credentials))
+        let credentials = url.credentials();
+        let credentials = credentials.map(|c| (c.user.clone(), c.password.expose().to_owned()));
+        Ok((Self::new(Scheme::Rtsp, &url.request_uri()), credentials))
     }
 
     fn whep(field: &'static str, rest: &str) -> Result<(Self, Option<Credentials>), Invalid> {
@@ -145,9 +124,11 @@ impl Address {
 
     /// Returns the address as it is shown to people: passwords in path and query are replaced.
     pub fn shown(&self) -> String {
-        match self.scheme {
-            Scheme::Rtsp | Scheme::Whep => redacted(&self.text),
-            Scheme::Rtp | Scheme::Whip => self.text.clone(),
+        match (self.scheme, self.text.split_once('?')) {
+            (Scheme::Rtsp, _) => RtspUrl::parse(&self.text)
+                .map_or_else(|_| String::new(), |url| url.without_credentials()),
+            (Scheme::Whep, Some((path, query))) if query.contains('=') => format!("{path}?***"),
+            _ => self.text.clone(),
         }
     }
 
@@ -179,27 +160,6 @@ fn is_authority(text: &str) -> bool {
     is_host && port.is_none_or(is_port)
 }
 
-/// Decodes percent-encodings that are valid; others stand for themselves, as people write them in passwords.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digit = |at: usize| after.get(at).and_then(|c| char::from(*c).to_digit(16));
-        match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                // Two hexadecimal digits are a byte.
-                bytes.push((16 * high + low) as u8);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
-}
-
 /// Encodes everything that is not a letter, a digit, `-`, `.`, `_` or `~` (RFC 3986 §2.1).
 pub(super) fn encoded(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
@@ -211,14 +171,6 @@ pub(super) fn encoded(text: &str) -> String {
         }
     }
     all
-}
-
-/// Replaces what may be a password in path and query.
-fn redacted(text: &str) -> String {
-    match text.split_once('?') {
-        Some((path, query)) if query.contains('=') => format!("{path}?***"),
-        _ => text.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -242,6 +194,7 @@ mod tests {
                 "rtsps://[::1]:322/",
                 both("u@h", "p/q%"),
             ),
+            ("rtsp://u:p/w@cam/x", "rtsp://cam/x", both("u", "p/w")),
             ("rtsp://u@cam/a@b", "rtsp://cam/a@b", both("u", "")),
             (
                 "whep:https://h/a#token=abc",
@@ -279,10 +232,9 @@ mod tests {
             ("http://10.0.0.1/x", "whep:"),
             ("whep:file:///etc/passwd", "whep:https://"),
             ("whep:http://u:p@h/x", "user name"),
-            ("rtsp:cam", "rtsp://HOST"),
+            ("rtsp:cam", "rtsp://"),
             ("rtsp:///x", "host"),
-            ("rtsp://u:p/w@cam/x", "password"),
-            ("rtsp://cam:0/x", "host and port"),
+            ("rtsp://cam:0/x", "port"),
             ("rtsp://cam/x#audio=off", "fields"),
             ("rtsp://cam/a b", "white space"),
             ("whip:x", "nothing behind"),
@@ -294,18 +246,16 @@ mod tests {
 
     #[test]
     fn passwords_in_the_address_are_not_shown_and_come_back_unchanged() {
-        let (address, _) = read("rtsp://cam/x?user=a&password=geheim").unwrap();
-        let shown = format!("{} {address:?}", address.shown());
-        assert!(!shown.contains("geheim"), "{shown}");
-        let again = Address::read("url", &address.shown(), Some(&address)).unwrap();
-        assert_eq!(again, (address, None));
-    }
-
-    #[test]
-    fn what_is_encoded_is_decoded() {
-        for text in ["", "abc", "p@ss:w/ö?#%", "%41"] {
-            assert_eq!(decoded(&encoded(text)), text);
+        for text in [
+            "rtsp://cam/x?user=a&password=geheim",
+            "rtsp://cam/user=admin&password=geheim&channel=1",
+            "whep:https://cam/x?geheim=1",
+        ] {
+            let (address, _) = read(text).unwrap();
+            let shown = format!("{} {address:?}", address.shown());
+            assert!(!shown.contains("geheim"), "{shown}");
+            let again = Address::read("url", &address.shown(), Some(&address)).unwrap();
+            assert_eq!(again, (address, None));
         }
-        assert_eq!(encoded("a@b:"), "a%40b%3A");
     }
 }

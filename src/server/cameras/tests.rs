@@ -225,7 +225,7 @@ fn a_damaged_file_is_an_error_that_names_the_line() {
         ),
         (
             "{\"name\":\"a\",\"url\":\"/etc/passwd\"}",
-            ":1: url: begins with",
+            ":1: url: begin it with",
         ),
         (
             "{\"name\":\"a\",\"url\":\"whip:\",\"later\":1}",

@@ -1,6 +1,6 @@
 // The page of cameras, as who may change them uses it.
 import assert from 'node:assert/strict';
-import { Example, photograph, shows, text, until } from './harness.mjs';
+import { Example, photograph, shows, text, Unavailable, until } from './harness.mjs';
 
 const serve = async (...args) => {
   const server = new Example('serve', '--listen', '127.0.0.1:0', ...args);
@@ -36,7 +36,7 @@ export const admin = {
     assert.equal(await page.locator('#name').getAttribute('aria-invalid'), 'true');
     await page.locator('#name').fill('door');
     await page.keyboard.press('Enter');
-    await shows(page, '#url-error', /files, pipes and the standard input stand in the configuration only/);
+    await shows(page, '#url-error', /Begin it with rtsp:.*files, pipes and the standard input can be named in the configuration only/);
     await hasFocus(page, '#url');
     await photograph(page, 'admin-invalid');
     // User name and password of a URL go into their fields.
@@ -119,6 +119,19 @@ export const admin = {
     await page.locator('#look').click();
     await page.locator('#find').click();
     await shows(page, '#find-said', /No interface no-such-0/i);
+  },
+
+  /** A browser that cannot play H.265 is told so, and what would help; so is whoever looks after the cameras. */
+  async serve_h265(open) {
+    const clip = new URL('../../data/media/plain.h265', import.meta.url).pathname;
+    const url = await serve(`cam=${clip}`);
+    const page = await open(`${url}/watch/cam`);
+    const knows = await page.evaluate(() => RTCRtpReceiver.getCapabilities('video').codecs.some(({ mimeType }) => /h265/i.test(mimeType)));
+    if (knows) throw new Unavailable('this browser knows H.265');
+    await shows(page, '#state', /cannot play this stream. Its video is H\.265.*set the camera, or a second stream of it, to H\.264/);
+    await photograph(page, 'watch-h265');
+    await page.goto(`${url}/admin`);
+    await shows(page, 'li[data-name=cam] .hint', /H\.265/);
   },
 
   /** With tokens: the one for viewers is not enough, and the page asks for the other. */
