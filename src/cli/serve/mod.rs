@@ -203,10 +203,15 @@ fn over(s: &mut Settings, options: &ArgMatches) -> Result<(), Usage> {
 fn serve(config: GatewayConfig) -> Outcome {
     let stop = super::stop_on_signals()?;
     let needs_token = config.token.is_some();
+    let has_admin_token = config.admin_token.is_some();
     // Connections use descriptors; systems start with a limit of 1,024 and allow more.
     looprtc::server::door::raise_descriptors();
     let mut gateway = Gateway::new(config)?;
     announce(&gateway, needs_token);
+    if has_admin_token {
+        let url = gateway.url();
+        announce!("Cameras are added at {url}/admin (it asks for the admin token)");
+    }
     while !stop.load(Ordering::Relaxed) {
         gateway.run_once(LOOK_UP)?;
     }

@@ -381,11 +381,14 @@ impl<A> Cameras<A> {
             }
         }
         if let Some(source) = planned.source {
-            let added = streams.add(name, source);
-            added.map_err(|error| match error {
-                StreamError::NameTaken(name) => ChangeError::Taken(name),
-                _ => ChangeError::Full,
-            })?;
+            if let Err(error) = streams.add(name, source) {
+                // Somebody else was faster while the file was written, which loses it with the next change.
+                self.cameras.remove(name);
+                return Err(match error {
+                    StreamError::NameTaken(name) => ChangeError::Taken(name),
+                    _ => ChangeError::Full,
+                });
+            }
             streams.try_out(net, name);
         }
         log::info!("camera {name}: {:?}", planned.changed);

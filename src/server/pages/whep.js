@@ -66,6 +66,12 @@ export class Player {
       if (session.refusal && this.onrefused) return this.onrefused(session.refusal, words);
       if (session.lived) tries = 0;
       tries += 1;
+      if (words === STRANGE) {
+        // Another try helps only if the camera is set to something else meanwhile.
+        this.say('failed', words);
+        await this.line.pause(30_000);
+        continue;
+      }
       this.say('failed', `${this.line.isGone ? GONE : words} Trying again…`);
       // At once if the last session worked and the server is reachable; otherwise as soon as it is back.
       const isAtOnce = tries === 1 && session.lived && this.line.up;
