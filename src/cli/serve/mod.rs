@@ -122,10 +122,14 @@ fn args(heading: Heading) -> impl Iterator<Item = Arg> {
 }
 
 fn run(options: &ArgMatches) -> Outcome {
-    let settings = read(options)?;
+    let mut settings = read(options)?;
     if options.get_flag("print-config") {
         say!("{}", settings.to_toml().trim_end());
         return Ok(());
+    }
+    if settings.cameras_file.is_none() {
+        let config = value::<String>(options, "config");
+        settings.cameras_file = cameras_file(std::env::var("STATE_DIRECTORY").ok(), config);
     }
     let config = settings.gateway().map_err(Usage)?;
     for warning in settings.warnings().into_iter().chain(config.warnings()) {
@@ -144,10 +148,6 @@ fn read(options: &ArgMatches) -> Result<Settings, Usage> {
             .map_err(|error| Usage(format!("{path}:{}: {}", error.line, error.what)))?;
     }
     over(&mut settings, options)?;
-    if settings.cameras_file.is_none() {
-        let config = value::<String>(options, "config");
-        settings.cameras_file = cameras_file(std::env::var("STATE_DIRECTORY").ok(), config);
-    }
     Ok(settings)
 }
 
