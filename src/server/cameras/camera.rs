@@ -7,6 +7,22 @@ use super::fields::{Fields, Invalid};
 use crate::server::streams::SourceConfig;
 use crate::server::token::Token;
 
+/// Names of the settings behind the # of a camera's text form: no part of a URL becomes one of them.
+const SETTINGS: [&str; 12] = [
+    "sub",
+    "audio",
+    "video",
+    "transport",
+    "insecure",
+    "fingerprint",
+    "always",
+    "any-port",
+    "user-file",
+    "password-file",
+    "user-env",
+    "password-env",
+];
+
 /// How the packets of an RTSP camera travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
@@ -143,6 +159,19 @@ impl Camera {
         {
             wrong.push(Invalid::new("sub", "begins with rtsp:// or rtsps://"));
         }
+        // In the text form settings are separated by &, too; some of them name files, which the camera would be sent.
+        let is_setting = |part: &str| SETTINGS.contains(&part.split('=').next().unwrap_or(part));
+        if self
+            .sub
+            .as_ref()
+            .is_some_and(|sub| sub.text.split('&').skip(1).any(is_setting))
+        {
+            let why = format!(
+                "its query may have no & before one of {}",
+                SETTINGS.join(", ")
+            );
+            wrong.push(Invalid::new("sub", why));
+        }
         // A password is known to those who gave it, and not to everybody who may change where it is sent.
         let known: Vec<String> = kept.into_iter().flat_map(Self::origins).collect();
         if self.has_password() && kept.is_some() && self.origins().any(|to| !known.contains(&to)) {
@@ -190,7 +219,7 @@ impl Camera {
     fn flags(&self) -> String {
         let mut flags = Vec::new();
         if let Some(sub) = &self.sub {
-            flags.push(format!("sub={}", sub.text.replace('&', "%26")));
+            flags.push(format!("sub={}", sub.text));
         }
         if !self.audio {
             flags.push("audio=off".to_owned());

@@ -429,3 +429,23 @@ fn fields_that_do_not_fit_together_are_all_named() {
     let fields: Vec<&str> = wrong.iter().map(|wrong| wrong.field).collect();
     assert_eq!(fields, ["url", "sub", "transport"]);
 }
+
+/// In the configuration, settings stand behind a #, and some of them name files whose content the camera is sent.
+#[test]
+fn no_part_of_a_url_becomes_a_setting() {
+    for (field, url, sub) in [
+        ("url", "rtsp://h/1#password-file=/etc/passwd", ""),
+        ("url", "rtsp://u:p@h/1?a=b#user-file=/etc/passwd&always", ""),
+        (
+            "sub",
+            "rtsp://h/1",
+            "rtsp://h/2?a=1&password-file=/etc/passwd",
+        ),
+        ("sub", "rtsp://h/1", "rtsp://h/2&user-env=HOME&insecure"),
+        ("sub", "rtsp://h/1", "rtsp://h/2?x&sub=rtsp://other/3"),
+        ("sub", "rtsp://h/1", "rtsp://h/2#password-file=/etc/passwd"),
+    ] {
+        let wrong = camera(json!({ "url": url, "sub": sub }), None).unwrap_err();
+        assert_eq!(wrong[0].field, field, "{url} {sub}");
+    }
+}
