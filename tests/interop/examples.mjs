@@ -8,6 +8,7 @@
 import { access } from './pages/access.mjs';
 import { admin } from './pages/admin.mjs';
 import { launch } from './pages/browsers.mjs';
+import { cameras } from './pages/cameras.mjs';
 import { channels } from './pages/channels.mjs';
 import { clock } from './pages/clock.mjs';
 import { embed } from './pages/embed.mjs';
@@ -26,6 +27,7 @@ import { streams } from './pages/streams.mjs';
 const scenarios = {
   ...access,
   ...admin,
+  ...cameras,
   ...channels,
   ...clock,
   ...embed,

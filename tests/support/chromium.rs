@@ -18,7 +18,7 @@ pub mod space;
 const UNAVAILABLE: i32 = 77;
 
 /// More browsers would need more processors.
-const BUSY: f64 = 2.5;
+pub const BUSY: f64 = 2.5;
 
 enum Failure {
     Bad(String),
@@ -32,12 +32,15 @@ struct Place<'a> {
     space: Option<&'a str>,
     /// Prefix of the namespaces of a browser, a router and a server (`tests/network_change/lab.rs`).
     lab: Option<&'a str>,
+    /// The environment variable `CAMERAS`.
+    input: Option<&'a str>,
 }
 
 const CHROMIUM: Place<'_> = Place {
     browser: "chromium",
     space: None,
     lab: None,
+    input: None,
 };
 
 const FIREFOX: Place<'_> = Place {
@@ -57,6 +60,29 @@ pub fn in_space(scenario: &str, with: impl AsRef<OsStr>, space: &str) {
         ..CHROMIUM
     };
     conclude(scenario, attempt(scenario, with.as_ref(), place));
+}
+
+/// Runs a scenario that measures, with a server at a URL and further input in the environment variable `CAMERAS`. Returns
+/// the lines that it prints; `None` if Chromium is not available, which is reported.
+pub fn measured(
+    scenario: &str,
+    url: &str,
+    input: &str,
+    space: Option<&str>,
+) -> Option<Vec<String>> {
+    let place = Place {
+        space,
+        input: Some(input),
+        ..CHROMIUM
+    };
+    match attempt_with_output(scenario, url.as_ref(), place) {
+        Ok(output) => Some(output.lines().map(str::to_owned).collect()),
+        Err(Failure::Bad(why)) => panic!("{scenario}: {why}"),
+        Err(Failure::Unavailable(why)) => {
+            not_tested(&format!("{scenario}: {why}"));
+            None
+        }
+    }
 }
 
 /// Runs a scenario in Firefox, with a program. Without a default route Firefox finds no addresses of this machine; it
@@ -80,6 +106,7 @@ pub fn in_lab(browser: &str, scenario: &str, with: impl AsRef<OsStr>, lab: &str)
         browser,
         space: Some(&format!("{lab}-a")),
         lab: Some(lab),
+        input: None,
     };
     in_real_time_at(scenario, with.as_ref(), place);
 }
@@ -135,6 +162,10 @@ fn conclude(scenario: &str, result: Result<(), Failure>) {
 }
 
 fn attempt(scenario: &str, with: &OsStr, place: Place<'_>) -> Result<(), Failure> {
+    attempt_with_output(scenario, with, place).map(drop)
+}
+
+fn attempt_with_output(scenario: &str, with: &OsStr, place: Place<'_>) -> Result<String, Failure> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/examples.mjs");
     let mut command = match place.space {
         Some(space) => {
@@ -148,6 +179,9 @@ fn attempt(scenario: &str, with: &OsStr, place: Place<'_>) -> Result<(), Failure
         command.env("LAB", lab);
         command.env("SERVER_SPACE", format!("{lab}-b"));
     }
+    if let Some(input) = place.input {
+        command.env("CAMERAS", input);
+    }
     let run = command
         .arg(script)
         .arg(scenario)
@@ -156,17 +190,18 @@ fn attempt(scenario: &str, with: &OsStr, place: Place<'_>) -> Result<(), Failure
         .output();
     let run = run.map_err(|e| Failure::Unavailable(format!("node: {e}")))?;
     // Figures, for runs with --nocapture, and for investigating failures.
-    print!("{}", String::from_utf8_lossy(&run.stdout));
+    let figures = String::from_utf8_lossy(&run.stdout).into_owned();
+    print!("{figures}");
     let output = String::from_utf8_lossy(&run.stderr).into_owned();
     match run.status.code() {
-        Some(0) => Ok(()),
+        Some(0) => Ok(figures),
         Some(UNAVAILABLE) => Err(Failure::Unavailable(output)),
         _ => Err(Failure::Bad(format!("{}\n{output}", run.status))),
     }
 }
 
 /// The load of the last minute.
-fn load() -> f64 {
+pub fn load() -> f64 {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let first = load.split(' ').next().unwrap_or_default();
     first.parse().unwrap_or_default()

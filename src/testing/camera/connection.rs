@@ -352,7 +352,12 @@ impl Connection {
             return Some(Response::new(551).with("Unsupported", "www.onvif.org/ver20/backchannel"));
         }
         self.wants_talk = talks;
-        let base = format!("rtsp://{}{}", request.authority(), path(behaviour));
+        let base = format!(
+            "{}://{}{}",
+            request.scheme(),
+            request.authority(),
+            path(behaviour)
+        );
         let streams = describe::streams(behaviour, talks);
         let text = describe::write(behaviour, cx.film, &streams, &base);
         let mut response = Response::new(200);

@@ -16,6 +16,7 @@ mod pack;
 mod request;
 pub mod scripts;
 pub mod sockets;
+pub mod stage;
 #[cfg(test)]
 mod tests;
 

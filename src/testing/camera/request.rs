@@ -30,6 +30,11 @@ impl Request {
         self.headers.iter().any(|(n, _)| n == name)
     }
 
+    /// Returns the scheme of the URL.
+    pub fn scheme(&self) -> &str {
+        self.url.split_once("://").map_or("", |(scheme, _)| scheme)
+    }
+
     /// Returns the path and query of the URL.
     pub fn path(&self) -> &str {
         let rest = self.url.split_once("://").map_or("", |(_, rest)| rest);

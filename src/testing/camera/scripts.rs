@@ -36,9 +36,19 @@ pub struct Script {
     pub counted: bool,
     /// Whether a client that knows only the standards gets pictures as well; tested with ffmpeg.
     pub tame: bool,
+    /// Settings that the client needs, as behind a URL: `transport=udp` (first), `insecure`, `talk`.
+    pub settings: &'static str,
 }
 
 impl Script {
+    /// Returns the path of the camera's URL.
+    pub fn path(&self) -> &'static str {
+        let behaviour = self.behaviour();
+        let path = behaviour.description.path;
+        path.filter(|_| behaviour.messages.redirects == 0)
+            .unwrap_or("/cam")
+    }
+
     /// Returns the camera's behaviour.
     pub fn behaviour(&self) -> Behaviour {
         let mut behaviour = Behaviour::default();
@@ -53,6 +63,11 @@ impl Script {
 
     const fn tame(mut self) -> Self {
         self.tame = true;
+        self
+    }
+
+    const fn with(mut self, settings: &'static str) -> Self {
+        self.settings = settings;
         self
     }
 
@@ -81,6 +96,7 @@ const fn script(
         expect: Expect::All,
         counted: true,
         tame: false,
+        settings: "",
     }
 }
 
@@ -150,7 +166,8 @@ pub const SCRIPTS: &[Script] = &[
     .tame(),
     script(3, "other-channels", "the first one alone", |c| {
         c.transport.channels = Channels::Lone;
-    }),
+    })
+    .uncounted(),
     script(3, "other-channels", "none", |c| {
         c.transport.channels = Channels::Missing;
     }),
@@ -384,7 +401,7 @@ pub const SCRIPTS: &[Script] = &[
             c.faults.stale = true;
         },
     )
-    .uncounted(),
+    .ends("data of an earlier session"),
     script(21, "control-url", "a query in the base", |c| {
         c.description.path = Some("/cam?channel=1&subtype=0");
         c.description.base = Base::Text("{base}");
@@ -406,11 +423,13 @@ pub const SCRIPTS: &[Script] = &[
     script(21, "control-url", "empty", |c| {
         sdp(c, &[Edit::Replace("control:track1", "control:")]);
         tracks(c, &["/cam/"]);
-    }),
+    })
+    .uncounted(),
     script(21, "control-url", "missing", |c| {
         sdp(c, &[Edit::Remove("a=control:track1")]);
         tracks(c, &["/cam/"]);
-    }),
+    })
+    .uncounted(),
     script(22, "broken-sdp", "no o= and no s=", |c| {
         sdp(c, &[Edit::Remove("o="), Edit::Remove("s=")]);
     })
@@ -716,17 +735,22 @@ pub const SCRIPTS: &[Script] = &[
     }),
     script(40, "udp-ports", "no datagram arrives", |c| {
         c.transport.ports = Ports::Blocked;
-    }),
+    })
+    .with("transport=udp"),
     script(
         41,
         "self-signed",
         "a certificate that nobody vouches for",
         |_| {},
-    ),
+    )
+    .uncounted()
+    .with("insecure"),
     script(42, "backchannel", "551 to Require", |c| {
         c.talk = Talk::Refused;
         sound(c, Audio::Pcmu(8_000));
-    }),
+    })
+    .ends("no two-way audio")
+    .with("talk"),
 ];
 
 /// Sessions that end soon without a keep-alive.

@@ -24,6 +24,7 @@ type Job = Box<dyn FnOnce(&mut ScriptedCamera) + Send>;
 /// A camera that listens until it is dropped.
 pub struct CameraOnSockets {
     address: SocketAddr,
+    path: &'static str,
     jobs: Option<Sender<Job>>,
     log: Arc<Mutex<Log>>,
     thread: Option<JoinHandle<()>>,
@@ -45,6 +46,8 @@ impl CameraOnSockets {
     ///
     /// If the address is in use.
     pub fn start_at(behaviour: Behaviour, address: SocketAddr) -> std::io::Result<Self> {
+        let path = behaviour.description.path;
+        let path = path.filter(|_| behaviour.messages.redirects == 0);
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -68,6 +71,7 @@ impl CameraOnSockets {
         let thread = thread.spawn(move || running.run(&incoming))?;
         Ok(Self {
             address,
+            path: path.unwrap_or("/cam"),
             jobs: Some(jobs),
             log,
             thread: Some(thread),
@@ -81,7 +85,7 @@ impl CameraOnSockets {
 
     /// Returns its URL, with the right password if it asks for one.
     pub fn url(&self) -> String {
-        format!("rtsp://cam:secret@{}/cam", self.address)
+        format!("rtsp://cam:secret@{}{}", self.address, self.path)
     }
 
     /// Returns what the camera has seen so far.

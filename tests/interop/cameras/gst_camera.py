@@ -5,13 +5,16 @@ Prints one JSON object a line: {"ready": PORT} once it listens, and the answer t
 
   count   {"video": frames encoded so far, "keys": keyframes, "audio": buffers, "talk": buffers of the backchannel,
            "clients": connections open now, "connections": connections ever made}
+  between FROM TO    {"video": frames encoded between these times, in ms since 1970}, of the last minute or so
   drop    closes every connection, as a camera does that restarts its streaming process
 
 Ends when its standard input does. Needs Debian's own Python (gir1.2-gst-rtsp-server-1.0).
 """
 import argparse
+import collections
 import json
 import sys
+import time
 
 import gi
 
@@ -105,6 +108,7 @@ def launch(o):
 
 class Camera:
     def __init__(self, o):
+        self.times = collections.deque(maxlen=5000)
         self.counts = {"video": 0, "keys": 0, "audio": 0, "talk": 0}
         self.connections = 0
         server_type = GstRtspServer.RTSPOnvifServer if o.backchannel else GstRtspServer.RTSPServer
@@ -177,6 +181,8 @@ class Camera:
 
     def passed(self, _pad, info, counter):
         self.counts[counter] += 1
+        if counter == "video":
+            self.times.append(time.time() * 1000)
         if counter == "video" and not info.get_buffer().has_flags(Gst.BufferFlags.DELTA_UNIT):
             self.counts["keys"] += 1
         return Gst.PadProbeReturn.OK
@@ -193,6 +199,9 @@ class Camera:
         if command == "count":
             clients = len(self.server.client_filter(None) or [])
             say({**self.counts, "clients": clients, "connections": self.connections})
+        elif command.startswith("between "):
+            begin, end = map(float, command.split()[1:])
+            say({"video": sum(begin <= at < end for at in list(self.times))})
         elif command == "drop":
             self.server.client_filter(lambda *_: GstRtspServer.RTSPFilterResult.REMOVE)
             say({"dropped": True})
