@@ -2,6 +2,7 @@
 
 mod completions;
 mod discover;
+mod import;
 mod inspect;
 pub mod logging;
 mod man;
@@ -49,6 +50,7 @@ const COMMANDS: &[Entry] = &[
     turn::ENTRY,
     discover::ENTRY,
     inspect::ENTRY,
+    import::ENTRY,
     probe::ENTRY,
     completions::ENTRY,
     man::ENTRY,

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "server")]
 mod cameras;
+#[cfg(feature = "server")]
+mod compat;
 #[cfg(feature = "driver")]
 mod driver;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
@@ -38,6 +40,8 @@ mod whip;
 
 #[cfg(feature = "server")]
 pub use cameras::camera_settings;
+#[cfg(feature = "server")]
+pub use compat::compat_requests;
 #[cfg(feature = "driver")]
 pub use driver::demux;
 #[cfg(all(feature = "driver", any(target_os = "linux", target_os = "android")))]
@@ -100,6 +104,7 @@ type Body = fn(&[u8]);
 const BODIES: &[(&str, Body)] = &[
     ("camera_sdp", camera_sdp),
     ("camera_settings", camera_settings),
+    ("compat_requests", compat_requests),
     ("candidate", candidate),
     ("dcep", dcep),
     ("demux", demux),

@@ -8,6 +8,7 @@ mod api;
 mod cameras;
 #[path = "../support/chromium.rs"]
 mod chromium;
+mod compat;
 mod discover;
 mod http;
 

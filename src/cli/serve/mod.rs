@@ -1,6 +1,7 @@
 //! `looprtc serve`.
 
 mod cameras;
+mod deepch;
 mod file;
 mod print;
 mod setting;
@@ -18,6 +19,8 @@ use clap::{Arg, ArgMatches, Command};
 use looprtc::server::gateway::{Gateway, GatewayConfig};
 use looprtc::server::streams::StreamState;
 
+pub(super) use self::deepch::convert;
+pub(super) use self::file::load;
 use self::setting::{Heading, Kind, Setting};
 use self::settings::Settings;
 use self::table::SETTINGS;
@@ -46,7 +49,8 @@ pub const ENTRY: Entry = Entry {
              (-?paced), it is read at the pace of its timestamps while somebody watches.",
             "On an address that other machines can reach, a token is required, unless --open lets anybody in. \
              Browsers give cameras and microphones to HTTPS and to localhost only.",
-            "The configuration file is TOML; contrib/looprtc.toml explains every key. Options override it.",
+            "The configuration file is TOML; contrib/looprtc.toml explains every key. Options override it. The config.json \
+             of RTSPtoWebRTC and RTSPtoWeb is read, too; looprtc import converts it.",
             "RUST_LOG=info logs viewers and publishers as they come and go. Ctrl-C stops the server.",
         ],
         examples: &[
@@ -144,8 +148,17 @@ fn read(options: &ArgMatches) -> Result<Settings, Usage> {
     if let Some(path) = value::<String>(options, "config") {
         let wrong = |what: String| Usage(format!("{path}: {what}"));
         let text = file::load(&path).map_err(|error| wrong(error.to_string()))?;
-        file::read(&text, &mut settings)
-            .map_err(|error| Usage(format!("{path}:{}: {}", error.line, error.what)))?;
+        if deepch::is_json(&text) {
+            let converted = convert(&text, false).map_err(wrong)?;
+            for note in &converted.notes {
+                super::tell(&format!("looprtc: note: {path}: {note}"));
+            }
+            // Lines are those of the converted file, which nobody sees.
+            file::read(&converted.toml, &mut settings).map_err(|error| wrong(error.what))?;
+        } else {
+            file::read(&text, &mut settings)
+                .map_err(|error| Usage(format!("{path}:{}: {}", error.line, error.what)))?;
+        }
     }
     over(&mut settings, options)?;
     Ok(settings)

@@ -17,6 +17,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::changes::{NO_STREAM, Step, Told};
 use super::names::{FIRST, MAX_ID, stream_name};
 use super::replies::{Failure, Form, Outcome, payload, text};
 use super::sources::{Channel, Listed, MAX_CHANNELS, title};
@@ -171,8 +172,14 @@ pub(super) fn cors(path: &str, response: Response) -> Response {
     }
 }
 
-/// The error of a change, by which of RTSPtoWeb's texts it is told.
-type Changed = Result<Value, (Failure, String)>;
+/// What RTSPtoWeb says of a stream that is there already.
+const TAKEN: &str = "stream already exists";
+
+/// An error, and what kind it is of.
+type Error = (Failure, String);
+
+/// The steps of a change.
+type Planned = Result<Vec<Step>, Error>;
 
 impl Compat {
     /// Handles a request that has its right.
@@ -193,15 +200,6 @@ impl Compat {
                 ..response
             });
         }
-        let done = |changed: Changed| {
-            Outcome::Now(match changed {
-                Ok(value) => payload(200, 1, &value),
-                Err((failure, why)) => match failure {
-                    Failure::NoStream => payload(500, 0, &json!(why)),
-                    _ => form.failed(failure, &why),
-                },
-            })
-        };
         match route {
             Route::Static => Outcome::Now(list_of_files(&request.path, &request.prefix)),
             Route::Player(id) => {
@@ -217,13 +215,27 @@ impl Compat {
                 self.watch(ctx, (&id, FIRST), request, form)
             }
             Route::ChannelWebRtc(id, channel) => self.watch(ctx, (id, channel), request, form),
-            Route::List => done(Ok(streams(&self.sources.list(ctx)))),
-            Route::AddMany => Outcome::Now(self.add_many(ctx, request)),
-            Route::DeleteMany => Outcome::Now(self.delete_many(ctx, request)),
-            Route::Stream(id, action) => done(self.change_stream(ctx, id, action, request)),
-            Route::Channel(id, channel, action) => {
-                done(self.change_channel(ctx, (id, channel), action, request))
+            Route::List => Outcome::Now(payload(200, 1, &streams(&self.sources.list(ctx)))),
+            Route::AddMany => planned(self.add_many(ctx, request), Told::Many),
+            Route::DeleteMany => planned(self.delete_many(ctx, request), Told::Many),
+            Route::Stream(id, Action::Info) => {
+                told(self.of_id(ctx, id).map(|all| stream_object(&all)))
             }
+            Route::Channel(id, channel, Action::Info) => told(
+                self.of_channel(ctx, id, channel)
+                    .map(|l| channel_object(&l)),
+            ),
+            Route::Stream(id, Action::Reload) => told(self.reload(ctx, id, None)),
+            Route::Channel(id, channel, Action::Reload) => {
+                told(self.reload(ctx, id, Some(channel)))
+            }
+            Route::Stream(id, action) => {
+                planned(self.change_stream(ctx, id, action, request), Told::Web)
+            }
+            Route::Channel(id, channel, action) => planned(
+                self.change_channel(ctx, (id, channel), action, request),
+                Told::Web,
+            ),
             Route::Other => {
                 let why = "MSE, HLS and MP4 are not served here yet: use webrtc";
                 let response = form.failed(Failure::Source, why);
@@ -292,190 +304,184 @@ impl Compat {
             Ok(sdp) => sdp,
             Err(why) => return failed(&why),
         };
-        match self.sources.by_url(ctx, Channel::new(&url)) {
+        match self.sources.by_url(ctx, &url) {
             Ok(stream) => Outcome::Watch { stream, sdp, form },
             Err(why) => failed(&why),
         }
     }
 
+    /// Returns the steps that add, edit or delete a stream.
     fn change_stream(
-        &mut self,
-        ctx: &mut Context<'_>,
+        &self,
+        ctx: &Context<'_>,
         id: &str,
         action: Action,
         request: &Request,
-    ) -> Changed {
+    ) -> Planned {
         match action {
-            Action::Add | Action::Edit => {
-                let settings = read_stream(&read_json(request)?)?;
-                self.set_stream(ctx, id, settings, action)?;
+            Action::Add => Ok(self.add_steps(ctx, id, read_stream(&read_json(request)?)?)),
+            Action::Edit => {
+                let channels = read_stream(&read_json(request)?)?;
+                let before: Vec<String> = self
+                    .of_id(ctx, id)?
+                    .into_iter()
+                    .map(|l| l.channel)
+                    .collect();
+                let is_gone = |old: &&String| channels.iter().all(|(new, _)| new != *old);
+                let gone = before.iter().filter(is_gone);
+                let mut steps: Vec<Step> = gone
+                    .map(|old| self.sources.remove(ctx, (id, old)))
+                    .collect();
+                steps.extend(channels.iter().map(|(channel, settings)| {
+                    match before.contains(channel) {
+                        true => self.sources.edit(ctx, (id, channel), settings),
+                        false => self.sources.add(ctx, (id, channel), settings, TAKEN),
+                    }
+                }));
+                Ok(steps)
             }
-            Action::Delete => self.delete_stream(ctx, id)?,
-            Action::Reload => {
-                for listed in self.of_id(ctx, id)? {
-                    let restarted = ctx.streams.restart(ctx.net, &listed.name);
-                    restarted.map_err(|e| (Failure::Source, e.to_string()))?;
-                }
-            }
-            Action::Info => return Ok(stream_object(&self.of_id(ctx, id)?)),
+            _ => self.delete_steps(ctx, id),
         }
-        Ok(json!("success"))
+    }
+
+    fn add_steps(
+        &self,
+        ctx: &Context<'_>,
+        id: &str,
+        channels: Vec<(String, Channel)>,
+    ) -> Vec<Step> {
+        let step = |(channel, settings): &(String, Channel)| {
+            self.sources.add(ctx, (id, channel), settings, TAKEN)
+        };
+        channels.iter().map(step).collect()
+    }
+
+    fn delete_steps(&self, ctx: &Context<'_>, id: &str) -> Planned {
+        let step = |listed: Listed| self.sources.remove(ctx, (id, &listed.channel));
+        Ok(self.of_id(ctx, id)?.into_iter().map(step).collect())
     }
 
     /// Returns the channels of a stream, at least one.
-    fn of_id(&self, ctx: &Context<'_>, id: &str) -> Result<Vec<Listed>, (Failure, String)> {
+    fn of_id(&self, ctx: &Context<'_>, id: &str) -> Result<Vec<Listed>, Error> {
         let mut all = self.sources.list(ctx);
         all.retain(|listed| listed.id == id);
         match all.is_empty() {
-            true => Err((Failure::NoStream, "stream not found".into())),
+            true => Err((Failure::NoStream, NO_STREAM.into())),
             false => Ok(all),
         }
     }
 
-    /// Adds a stream, or makes an existing one have these channels. If one is refused, those before it are removed again.
-    fn set_stream(
-        &mut self,
+    fn of_channel(&self, ctx: &Context<'_>, id: &str, channel: &str) -> Result<Listed, Error> {
+        let mut all = self.of_id(ctx, id)?.into_iter();
+        let missing = || (Failure::NoStream, "stream channel not found".to_owned());
+        all.find(|listed| listed.channel == channel)
+            .ok_or_else(missing)
+    }
+
+    /// Starts the sources of a stream anew, or that of one channel.
+    fn reload(
+        &self,
         ctx: &mut Context<'_>,
         id: &str,
-        channels: Vec<(String, Channel)>,
-        action: Action,
-    ) -> Result<(), (Failure, String)> {
-        let source = |why: String| (Failure::Source, why);
-        let before: Vec<String> = match action {
-            Action::Edit => self
-                .of_id(ctx, id)?
-                .into_iter()
-                .map(|l| l.channel)
-                .collect(),
-            _ => Vec::new(),
+        channel: Option<&str>,
+    ) -> Result<Value, Error> {
+        let all = match channel {
+            Some(channel) => vec![self.of_channel(ctx, id, channel)?],
+            None => self.of_id(ctx, id)?,
         };
-        for gone in before
-            .iter()
-            .filter(|old| channels.iter().all(|(new, _)| new != *old))
-        {
-            self.sources.remove(ctx, id, gone).map_err(source)?;
-        }
-        let mut added = Vec::new();
-        for (channel, settings) in channels {
-            let result = match before.contains(&channel) {
-                true => self.sources.edit(ctx, (id, &channel), settings),
-                false => {
-                    added.push(channel.clone());
-                    let taken = "stream already exists";
-                    self.sources.add(ctx, (id, &channel), settings, taken)
-                }
-            };
-            if let Err(why) = result {
-                // The last one is not there, or is another one.
-                added.pop();
-                for channel in added {
-                    // It was added just now.
-                    let _ = self.sources.remove(ctx, id, &channel);
-                }
-                return Err(source(why));
-            }
-        }
-        Ok(())
-    }
-
-    fn delete_stream(&mut self, ctx: &mut Context<'_>, id: &str) -> Result<(), (Failure, String)> {
-        for listed in self.of_id(ctx, id)? {
-            let removed = self.sources.remove(ctx, id, &listed.channel);
-            removed.map_err(|why| (Failure::Source, why))?;
-        }
-        Ok(())
-    }
-
-    fn change_channel(
-        &mut self,
-        ctx: &mut Context<'_>,
-        (id, channel): (&str, &str),
-        action: Action,
-        request: &Request,
-    ) -> Changed {
-        let of_stream = self.of_id(ctx, id)?;
-        let listed = of_stream
-            .into_iter()
-            .find(|listed| listed.channel == channel);
-        let listed =
-            listed.ok_or_else(|| (Failure::NoStream, "stream channel not found".to_owned()));
-        let source = |why: String| (Failure::Source, why);
-        match action {
-            Action::Add => {
-                let settings = read_channel(&read_json(request)?, "")?;
-                let taken = "stream channel already exists";
-                let added = self.sources.add(ctx, (id, channel), settings, taken);
-                added.map_err(source)?;
-            }
-            Action::Edit => {
-                let settings = read_channel(&read_json(request)?, &listed?.settings.title)?;
-                self.sources
-                    .edit(ctx, (id, channel), settings)
-                    .map_err(source)?;
-            }
-            Action::Delete => {
-                listed?;
-                self.sources.remove(ctx, id, channel).map_err(source)?;
-            }
-            Action::Reload => {
-                let restarted = ctx.streams.restart(ctx.net, &listed?.name);
-                restarted.map_err(|e| source(e.to_string()))?;
-            }
-            Action::Info => return Ok(channel_object(&listed?)),
+        for listed in all {
+            let restarted = ctx.streams.restart(ctx.net, &listed.name);
+            restarted.map_err(|e| (Failure::Source, e.to_string()))?;
         }
         Ok(json!("success"))
     }
 
-    fn add_many(&mut self, ctx: &mut Context<'_>, request: &Request) -> Response {
-        let read = read_json(request).and_then(|body| match body.get("streams") {
-            Some(Value::Object(streams)) if streams.len() > MAX_STREAMS => {
-                let why = format!("at most {MAX_STREAMS} streams are added at once");
-                Err((Failure::Bad, why))
+    /// Returns the step that adds, edits or deletes a channel.
+    fn change_channel(
+        &self,
+        ctx: &Context<'_>,
+        (id, channel): (&str, &str),
+        action: Action,
+        request: &Request,
+    ) -> Planned {
+        let title = |listed: &Listed| listed.title.clone();
+        let step = match action {
+            Action::Add => {
+                let all = self.of_id(ctx, id)?;
+                let title = all.first().map(title).unwrap_or_default();
+                let settings = read_channel(&read_json(request)?, &title)?;
+                let taken = "stream channel already exists";
+                self.sources.add(ctx, (id, channel), &settings, taken)
             }
-            Some(Value::Object(streams)) if !streams.is_empty() => Ok(streams.clone()),
-            _ => Err((Failure::Source, "streams len zero".into())),
-        });
-        let streams = match read {
-            Ok(streams) => streams,
-            Err((failure, why)) => return Form::Web.failed(failure, &why),
+            Action::Edit => {
+                let listed = self.of_channel(ctx, id, channel)?;
+                let settings = read_channel(&read_json(request)?, &listed.title)?;
+                self.sources.edit(ctx, (id, channel), &settings)
+            }
+            _ => {
+                self.of_channel(ctx, id, channel)?;
+                self.sources.remove(ctx, (id, channel))
+            }
         };
-        many(streams.iter().map(|(id, stream)| {
-            let settings = read_stream(stream);
-            let set = settings.and_then(|s| self.set_stream(ctx, id, s, Action::Add));
-            (id.clone(), set)
-        }))
+        Ok(vec![step])
     }
 
-    fn delete_many(&mut self, ctx: &mut Context<'_>, request: &Request) -> Response {
-        let ids = match read_json(request) {
-            Ok(Value::Array(ids)) if !ids.is_empty() => ids,
-            Ok(_) => return Form::Web.failed(Failure::Source, "streams len zero"),
-            Err((failure, why)) => return Form::Web.failed(failure, &why),
+    fn add_many(&self, ctx: &Context<'_>, request: &Request) -> Planned {
+        let body = read_json(request)?;
+        let streams = match body.get("streams") {
+            Some(Value::Object(streams)) if streams.len() > MAX_STREAMS => {
+                let why = format!("at most {MAX_STREAMS} streams are added at once");
+                return Err((Failure::Bad, why));
+            }
+            Some(Value::Object(streams)) if !streams.is_empty() => streams,
+            _ => return Err((Failure::Source, "streams len zero".into())),
         };
+        let steps = |(id, stream): (&String, &Value)| match read_stream(stream) {
+            Ok(channels) => self.add_steps(ctx, id, channels),
+            Err((_, why)) => vec![failed(id, why)],
+        };
+        Ok(streams.iter().flat_map(steps).collect())
+    }
+
+    fn delete_many(&self, ctx: &Context<'_>, request: &Request) -> Planned {
+        let body = read_json(request)?;
+        let ids = body.as_array().filter(|ids| !ids.is_empty());
+        let ids = ids.ok_or_else(|| (Failure::Source, "streams len zero".to_owned()))?;
         let ids = ids.iter().take(MAX_STREAMS).filter_map(Value::as_str);
-        many(ids.map(|id| (id.to_owned(), self.delete_stream(ctx, id))))
+        let steps = |id: &str| match self.delete_steps(ctx, id) {
+            Ok(steps) => steps,
+            Err((_, why)) => vec![failed(id, why)],
+        };
+        Ok(ids.flat_map(steps).collect())
     }
 }
 
-/// Returns the answer to a request for many streams: the outer status is 0 if one has failed.
-fn many(each: impl Iterator<Item = (String, Result<(), (Failure, String)>)>) -> Response {
-    let mut all = Map::new();
-    let mut status = 1;
-    for (id, result) in each {
-        let one = match result {
-            Ok(()) => json!({ "status": 1, "payload": "success" }),
-            Err((_, why)) => {
-                status = 0;
-                json!({ "status": 0, "payload": why })
-            }
-        };
-        all.insert(id, one);
+/// A step that is not made.
+fn failed(id: &str, why: String) -> Step {
+    Step {
+        id: id.to_owned(),
+        change: Err(why),
+        meta: None,
     }
-    payload(200, status, &Value::Object(all))
+}
+
+fn planned(steps: Planned, told: Told) -> Outcome {
+    match steps {
+        Ok(steps) => Outcome::Change { steps, told },
+        Err(error) => self::told(Err(error)),
+    }
+}
+
+fn told(result: Result<Value, Error>) -> Outcome {
+    Outcome::Now(match result {
+        Ok(value) => payload(200, 1, &value),
+        Err((Failure::Bad, why)) => payload(400, 0, &json!(why)),
+        Err((_, why)) => payload(500, 0, &json!(why)),
+    })
 }
 
 /// Returns the SDP of an offer in a form field, which is base64.
-pub(super) fn offer(request: &Request, field: &str) -> Result<String, String> {
+pub(crate) fn offer(request: &Request, field: &str) -> Result<String, String> {
     let encoded = request.form_value(field);
     let encoded = encoded.ok_or_else(|| format!("the form has no field {field}"))?;
     // A page that does not escape its form sends + as it is, which then arrives as a space.
@@ -507,6 +513,13 @@ fn read_stream(value: &Value) -> Result<Vec<(String, Channel)>, (Failure, String
     let read =
         |(channel, value): (&String, &Value)| Ok((channel.clone(), read_channel(value, &name)?));
     channels.iter().map(read).collect()
+}
+
+/// Reads a stream from JSON; returns the number of its channels if it is one.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn check_stream(json: &[u8]) -> Option<usize> {
+    let value: Value = serde_json::from_slice(json).ok()?;
+    read_stream(&value).ok().map(|channels| channels.len())
 }
 
 /// Reads a channel; `name` is that of its stream.
@@ -549,7 +562,7 @@ fn stream_object(channels: &[Listed]) -> Value {
 }
 
 fn add_channel(stream: &mut Value, listed: &Listed) {
-    let name = match listed.settings.title.as_str() {
+    let name = match listed.title.as_str() {
         "" => &listed.id,
         title => title,
     };
@@ -563,21 +576,17 @@ fn add_channel(stream: &mut Value, listed: &Listed) {
 
 /// Returns a channel. As there, what is empty or false is left out. The URL is without its password.
 fn channel_object(listed: &Listed) -> Value {
-    let settings = &listed.settings;
     let mut channel = Map::new();
-    for (key, text) in [
-        ("name", settings.label.clone()),
-        ("url", settings.shown_url()),
-    ] {
+    for (key, text) in [("name", &listed.label), ("url", &listed.url)] {
         if !text.is_empty() {
             channel.insert(key.into(), json!(text));
         }
     }
     for (key, flag) in [
-        ("on_demand", settings.on_demand),
-        ("debug", settings.debug),
-        ("audio", settings.audio),
-        ("insecure_skip_verify", settings.insecure),
+        ("on_demand", listed.on_demand),
+        ("debug", listed.debug),
+        ("audio", listed.audio),
+        ("insecure_skip_verify", listed.insecure),
     ] {
         if flag {
             channel.insert(key.into(), json!(true));

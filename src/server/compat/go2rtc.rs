@@ -18,6 +18,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
+use super::changes::Told;
 use super::deepch::offer;
 use super::names::{FIRST, MAX_ID};
 use super::replies::{Failure, Form, Outcome, text};
@@ -92,6 +93,11 @@ impl Go2rtc {
         message.to_string()
     }
 
+    /// Returns `true` if the stream with this id runs without viewers.
+    pub fn is_preloaded(&self, id: &str) -> bool {
+        self.preloaded.contains_key(id)
+    }
+
     /// Returns the number of candidates of a WebSocket's client that wait for its session.
     #[cfg(test)]
     pub fn waiting_candidates(&self, socket: WebSocketId) -> usize {
@@ -134,8 +140,8 @@ impl Compat {
             ),
             ("/api/schemes", "GET") => Response::json(200, &json!(SCHEMES)),
             ("/api/streams", "GET") => self.streams(ctx, request),
-            ("/api/streams", "PUT" | "PATCH") => self.put_stream(ctx, request),
-            ("/api/streams", "DELETE") => self.delete_source(ctx, request),
+            ("/api/streams", "PUT" | "PATCH") => return self.put_stream(ctx, request),
+            ("/api/streams", "DELETE") => return self.delete_source(ctx, request),
             ("/api/preload", "GET") => self.preloaded(ctx),
             ("/api/preload", "PUT") => self.preload(ctx, request, true),
             ("/api/preload", "DELETE") => self.preload(ctx, request, false),
@@ -165,7 +171,7 @@ impl Compat {
                 // Channels are unknown there.
                 false => listed.name,
             };
-            (id, object(listed.settings.shown_url()))
+            (id, object(listed.url))
         });
         match request.query_value("src") {
             None => Response::json(200, &Value::Object(all.collect::<Map<_, _>>())),
@@ -178,13 +184,13 @@ impl Compat {
 
     /// Adds a stream, or changes it. One whose URL stays the same is left alone: Home Assistant cannot see that it does,
     /// because URLs are shown without their passwords.
-    fn put_stream(&mut self, ctx: &mut Context<'_>, request: &Request) -> Response {
+    fn put_stream(&self, ctx: &Context<'_>, request: &Request) -> Outcome {
         let urls: Vec<String> = request.query_values("src").take(MAX_URLS).collect();
         let Some(name) = request
             .query_value("name")
             .or_else(|| urls.first().cloned())
         else {
-            return text(400, "the query has no src");
+            return Outcome::Now(text(400, "the query has no src"));
         };
         // Home Assistant adds `ffmpeg:NAME#audio=opus` for sound, which would start a program.
         let is_camera = |url: &&String| {
@@ -193,7 +199,7 @@ impl Compat {
         };
         let Some(url) = urls.iter().find(is_camera) else {
             let why = "none of the sources is a camera: rtsp:// and rtsps:// URLs are opened, programs and files never";
-            return text(400, why);
+            return Outcome::Now(text(400, why));
         };
         // Options of go2rtc, which we do not have.
         let url = url.split('#').next().unwrap_or_default();
@@ -201,30 +207,26 @@ impl Compat {
             label: "go2rtc".into(),
             ..Channel::new(url)
         };
-        let changed = match self.sources.find(ctx, &name, FIRST) {
-            Some(_) => self.sources.edit(ctx, (&name, FIRST), settings),
+        let step = match self.sources.find(ctx, &name, FIRST) {
+            Some(_) => self.sources.edit(ctx, (&name, FIRST), &settings),
             None => self
                 .sources
-                .add(ctx, (&name, FIRST), settings, "stream already exists"),
+                .add(ctx, (&name, FIRST), &settings, "stream already exists"),
         };
-        if let Err(why) = changed {
-            return text(400, &why);
+        Outcome::Change {
+            steps: vec![step],
+            told: Told::Go2rtc,
         }
-        if self.go2rtc.preloaded.contains_key(&name) {
-            self.keep(ctx, &name, true);
-        }
-        Response::new(200)
     }
 
-    fn delete_source(&mut self, ctx: &mut Context<'_>, request: &Request) -> Response {
+    fn delete_source(&mut self, ctx: &Context<'_>, request: &Request) -> Outcome {
         let Some(name) = request.query_value("src") else {
-            return text(400, "the query has no src");
+            return Outcome::Now(text(400, "the query has no src"));
         };
         self.go2rtc.preloaded.remove(&name);
-        match self.sources.remove(ctx, &name, FIRST) {
-            Ok(()) => Response::new(200),
-            Err(why) if why == "stream not found" => text(404, &why),
-            Err(why) => text(400, &why),
+        Outcome::Change {
+            steps: vec![self.sources.remove(ctx, (&name, FIRST))],
+            told: Told::Go2rtc,
         }
     }
 

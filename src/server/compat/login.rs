@@ -20,7 +20,10 @@ pub(crate) enum Shown {
 /// Turns Basic and `?token=` into a bearer token. A header takes precedence.
 pub(crate) fn take(request: &mut Request) -> Shown {
     let token = request.query_value("token");
-    let kept = |pair: &&str| !pair.starts_with("token=");
+    let kept = |pair: &&str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        !is_token(name)
+    };
     let query: Vec<&str> = request.query.split('&').filter(kept).collect();
     request.query = query.join("&");
     let authorization = request.header("authorization");
@@ -43,6 +46,13 @@ pub(crate) fn take(request: &mut Request) -> Shown {
         }
         _ => Shown::Otherwise,
     }
+}
+
+/// Returns `true` if a name in a query is `token`, however it is escaped.
+fn is_token(name: &str) -> bool {
+    let mut request = Request::new("GET", "/", ([0, 0, 0, 0], 0).into());
+    name.clone_into(&mut request.query);
+    request.query_value("token").is_some()
 }
 
 /// Returns the password of `Basic` credentials; the name is of no importance. What is no Basic has none; what is none of

@@ -11,6 +11,7 @@
 //! Viewers are sessions of the [`WhipServer`], with its limits and counters: this module only translates. Streams are ours,
 //! under names that stand for the ids of those programs ([`names`]).
 
+mod changes;
 mod codecs;
 pub(crate) mod deepch;
 pub(crate) mod go2rtc;
@@ -25,10 +26,13 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+pub(crate) use self::changes::JobId;
+use self::changes::Jobs;
 use self::go2rtc::Go2rtc;
 use self::replies::{Form, Outcome};
 use self::sources::Sources;
 use crate::driver::EventLoop;
+use crate::server::cameras::{Camera, Cameras, Change};
 use crate::server::http::{Request, RequestId, Response, SocketOutput, WebSocketId};
 use crate::server::quota::{Held, client_of};
 use crate::server::streams::{Readiness, Streams};
@@ -99,8 +103,22 @@ struct Watching {
 #[derive(Debug)]
 pub(crate) enum Output {
     Respond(Port, RequestId, Response),
+    /// Change the cameras for this client; [`Compat::handle_change`] is told what has become of it.
+    Change(JobId, Change, IpAddr),
     /// On a WebSocket of [`Port::Go2rtc`].
     Socket(SocketOutput),
+}
+
+/// The cameras that were added while the server ran.
+pub(crate) trait Known {
+    /// Returns a camera by its stream's name.
+    fn camera(&self, name: &str) -> Option<&Camera>;
+}
+
+impl<A> Known for Cameras<A> {
+    fn camera(&self, name: &str) -> Option<&Camera> {
+        self.get(name)
+    }
 }
 
 /// What the interfaces act on.
@@ -108,6 +126,7 @@ pub(crate) struct Context<'a> {
     pub net: &'a mut EventLoop,
     pub streams: &'a mut Streams,
     pub whip: &'a mut WhipServer,
+    pub cameras: &'a dyn Known,
     pub now: Instant,
 }
 
@@ -118,6 +137,7 @@ pub(crate) struct Compat {
     deepch: bool,
     go2rtc: Go2rtc,
     sources: Sources,
+    jobs: Jobs,
     waits: HashMap<Asker, Wait>,
     per_client: Held<IpAddr>,
     sessions: HashMap<SessionId, Watching>,
@@ -130,6 +150,7 @@ impl Compat {
             deepch,
             go2rtc: Go2rtc::default(),
             sources: Sources::default(),
+            jobs: Jobs::default(),
             waits: HashMap::new(),
             per_client: Held::new(MAX_WAITS),
             sessions: HashMap::new(),
@@ -188,6 +209,9 @@ impl Compat {
         };
         match outcome {
             Outcome::Now(response) => self.respond(asker, response),
+            Outcome::Change { steps, told } => {
+                self.begin(ctx, asker, (told, request.client.ip()), steps);
+            }
             Outcome::List { stream, form } => {
                 self.wait(ctx, asker, request.client.ip(), stream, Then::List(form));
             }

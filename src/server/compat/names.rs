@@ -52,7 +52,7 @@ pub(super) fn hashed(id: &str, channel: &str) -> String {
 
 /// Returns id and channel of one of our streams: the inverse of [`stream_name`], but for names that are a hash, and for those
 /// of streams whose owner has chosen a name of this form, which are ids as they are.
-pub(super) fn of_stream(name: &str) -> (String, String) {
+pub(crate) fn of_stream(name: &str) -> (String, String) {
     let (id, channel) = match name.split_once(CHANNEL) {
         Some((id, channel)) => (unescaped(id), unescaped(channel)),
         None => (unescaped(name), Some(FIRST.to_owned())),
@@ -97,8 +97,13 @@ fn unescaped(text: &str) -> Option<String> {
 
 /// Returns a URL as it may be shown: without user, password and fragment, and with `***` for values that look like
 /// passwords. Cameras have them in path and query, too.
-pub(super) fn shown_url(url: &str) -> String {
-    let url = url.split('#').next().unwrap_or_default();
+#[must_use]
+pub fn shown_url(url: &str) -> String {
+    // Options stand behind a #, unless it is in the password.
+    let url = match url.split_once('#') {
+        Some((before, _)) if before.contains('@') || !url.contains('@') => before,
+        _ => url,
+    };
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     // Passwords with an unescaped / or @ are common: everything before the last @ goes.
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
@@ -192,6 +197,7 @@ mod tests {
         for (url, shown) in [
             ("rtsp://a:s3cret@h:554/x?y=1", "rtsp://h:554/x?y=1"),
             ("rtsp://a:s3c/r@et@h/x#sub=rtsp://b:s3cret@c", "rtsp://h/x"),
+            ("rtsp://a:s3#cret@h/x", "rtsp://h/x"),
             (
                 "rtsp://h/user=admin&password=s3cret&channel=1",
                 "rtsp://h/user=admin&password=***&channel=1",

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::changes::{Step, Told};
 use super::codecs;
 use crate::proto::media::Codec;
 use crate::proto::rtp::base64;
@@ -14,6 +15,11 @@ const OF_THE_SERVER: [u16; 6] = [401, 403, 413, 429, 501, 503];
 #[derive(Debug)]
 pub(super) enum Outcome {
     Now(Response),
+    /// These changes are made, and then told.
+    Change {
+        steps: Vec<Step>,
+        told: Told,
+    },
     /// The codecs of this stream are the answer, when they are known.
     List {
         stream: String,

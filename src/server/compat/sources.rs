@@ -1,15 +1,19 @@
-//! Streams that clients of these interfaces add, change and remove.
+//! The streams of this server as these interfaces see them, and what becomes of a URL that a client sends.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use serde_json::Value;
+
 use super::Context;
+use super::changes::{NO_STREAM, Step};
 use super::names::{self, FIRST, MAX_ID, shown_url, stream_name};
+use crate::server::cameras::{Camera, Change, Fields};
 use crate::server::streams::{SourceConfig, StreamError};
 use crate::server::token::Token;
 
 /// Maximum length of a URL, in bytes.
-pub(super) const MAX_URL: usize = 2048;
+const MAX_URL: usize = 2048;
 
 /// Maximum number of channels of a stream.
 pub(super) const MAX_CHANNELS: usize = 16;
@@ -20,12 +24,22 @@ const MAX_BY_URL: usize = 32;
 /// Maximum length of names of streams and channels, in bytes; longer ones are cut.
 const MAX_TITLE: usize = 256;
 
-/// A channel of a stream, as RTSPtoWeb describes it.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Channel {
+/// What these interfaces know of a stream besides its camera. It is not kept across restarts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Meta {
+    pub id: String,
+    pub channel: String,
     /// Name of the stream, for people.
     pub title: String,
     /// Name of the channel, for people.
+    pub label: String,
+    pub debug: bool,
+}
+
+/// A channel of a stream, as a client describes it.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Channel {
+    pub title: String,
     pub label: String,
     /// With its password.
     pub url: Token,
@@ -37,9 +51,7 @@ pub(super) struct Channel {
 
 impl fmt::Debug for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Channel")
-            .field("url", &self.shown_url())
-            .finish_non_exhaustive()
+        f.debug_struct("Channel").finish_non_exhaustive()
     }
 }
 
@@ -57,16 +69,31 @@ impl Channel {
         }
     }
 
-    pub fn shown_url(&self) -> String {
-        shown_url(self.url.expose())
+    /// Returns the camera.
+    ///
+    /// # Errors
+    ///
+    /// Returns a sentence if the URL is not that of a camera: programs, files and other servers are never opened for a
+    /// client of these interfaces.
+    fn fields(&self) -> Result<Fields, String> {
+        let (url, insecure) = camera_url(self.url.expose())?;
+        Ok(Fields {
+            url: Some(url),
+            audio: Some(self.audio),
+            always: Some(!self.on_demand),
+            insecure: Some(insecure || self.insecure),
+            ..Fields::default()
+        })
     }
 
-    /// Returns the text of the source: see [`source_text`].
-    fn source(&self) -> Result<String, String> {
-        let text = source_text(self.url.expose(), self)?;
-        // The reasons say what to write, and repeat nothing of a password.
-        let parsed = text.parse::<SourceConfig>();
-        parsed.map(|_| text).map_err(|error| error.reason)
+    fn meta(&self, (id, channel): (&str, &str)) -> Meta {
+        Meta {
+            id: id.to_owned(),
+            channel: channel.to_owned(),
+            title: self.title.clone(),
+            label: self.label.clone(),
+            debug: self.debug,
+        }
     }
 }
 
@@ -77,20 +104,16 @@ pub(super) fn title(text: &str) -> String {
     title
 }
 
-/// Returns the text of a source for a camera's URL. The options of ours stand behind a `#`; one in the URL, which can only be
-/// in a password, is escaped.
-///
-/// # Errors
-///
-/// Returns a sentence if it is no URL of a camera: programs, files and other servers are never opened for a client.
-pub(super) fn source_text(url: &str, options: &Channel) -> Result<String, String> {
+/// Returns the URL of a camera as we write it, and whether any certificate will do. A `#`, which can only be in a password,
+/// is escaped, because our options stand behind one.
+fn camera_url(url: &str) -> Result<(String, bool), String> {
     let is = |scheme: &str| {
         let head = url.get(..scheme.len());
         head.is_some_and(|head| head.eq_ignore_ascii_case(scheme))
     };
-    if cfg!(test) && is("testcard:") {
-        // A camera for tests; what stands behind it tells URLs apart.
-        return Ok("testcard:".to_owned());
+    if cfg!(test) && (is("testcard:") || is("rtp://")) {
+        // Cameras for tests.
+        return Ok((url.to_owned(), false));
     }
     if url.len() > MAX_URL {
         return Err(format!("the URL has more than {MAX_URL} bytes"));
@@ -101,43 +124,30 @@ pub(super) fn source_text(url: &str, options: &Channel) -> Result<String, String
     if url.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err("the URL has white space or control characters in it".into());
     }
-    let mut flags = Vec::new();
-    // go2rtc's scheme for TLS with any certificate.
-    let (url, is_any_certificate) = match is("rtspx://") {
-        true => (format!("rtsps{}", url.get(5..).unwrap_or_default()), true),
-        false => (url.to_owned(), options.insecure),
-    };
-    if is_any_certificate {
-        flags.push("insecure");
-    }
-    if !options.audio {
-        flags.push("audio=off");
-    }
-    if !options.on_demand {
-        flags.push("always");
-    }
-    let mut text = url.replace('#', "%23");
-    if !flags.is_empty() {
-        text.push('#');
-        text += &flags.join("&");
-    }
-    Ok(text)
+    let escaped = url.replace('#', "%23");
+    Ok(match is("rtspx://") {
+        // go2rtc's scheme for TLS with any certificate.
+        true => (
+            format!("rtsps{}", escaped.get(5..).unwrap_or_default()),
+            true,
+        ),
+        false => (escaped, false),
+    })
 }
 
-/// A stream that was added here.
+/// A stream that was added by its URL alone.
 #[derive(Debug)]
-struct Added {
-    id: String,
-    channel: String,
-    settings: Channel,
-    /// Its place in time, if it was added by its URL alone.
-    by_url: Option<u64>,
+struct ByUrl {
+    /// Its place in time.
+    place: u64,
+    url: Token,
 }
 
-/// The streams that were added here, by their names.
+/// What these interfaces know of the streams.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
-    added: BTreeMap<String, Added>,
+    meta: BTreeMap<String, Meta>,
+    by_url: BTreeMap<String, ByUrl>,
     /// The texts of the sources in the configuration.
     configured: HashMap<String, Token>,
     last: u64,
@@ -147,8 +157,16 @@ pub(super) struct Sources {
 pub(super) struct Listed {
     pub id: String,
     pub channel: String,
+    /// The name of our stream.
     pub name: String,
-    pub settings: Channel,
+    pub title: String,
+    pub label: String,
+    /// Without its password.
+    pub url: String,
+    pub on_demand: bool,
+    pub audio: bool,
+    pub insecure: bool,
+    pub debug: bool,
     pub is_live: bool,
 }
 
@@ -159,32 +177,49 @@ impl Sources {
         self.configured = sources.iter().map(token).collect();
     }
 
+    /// Remembers what else is known of a stream; forgets it with `None`.
+    pub fn note(&mut self, name: &str, meta: Option<Meta>) {
+        match meta {
+            Some(meta) => self.meta.insert(name.to_owned(), meta),
+            None => self.meta.remove(name),
+        };
+    }
+
     /// Returns all streams, by name.
     pub fn list(&self, ctx: &Context<'_>) -> Vec<Listed> {
         let listed = ctx.streams.list().map(|info| {
-            let is_live = info.state.as_str() == "live";
-            match self.added.get(&info.name) {
-                Some(added) => Listed {
-                    id: added.id.clone(),
-                    channel: added.channel.clone(),
-                    settings: added.settings.clone(),
-                    is_live,
-                    name: info.name,
+            let camera = ctx.cameras.camera(&info.name);
+            let shown = camera.map(Camera::shown).unwrap_or_default();
+            let flag =
+                |key: &str, default| shown.get(key).and_then(Value::as_bool).unwrap_or(default);
+            let url = match (shown.get("url").and_then(Value::as_str), &info.name) {
+                (Some(url), _) => shown_url(url),
+                (None, name) => match (self.configured.get(name), self.by_url.get(name)) {
+                    (Some(url), _) => shown_url(url.expose()),
+                    (_, Some(by_url)) => shown_url(by_url.url.expose()),
+                    (None, None) => shown_url(&info.source),
                 },
-                None => {
-                    let (id, channel) = names::of_stream(&info.name);
-                    let url = match self.configured.get(&info.name) {
-                        Some(url) => shown_url(url.expose()),
-                        None => shown_url(&info.source),
-                    };
-                    Listed {
-                        settings: Channel::new(&url),
-                        id,
-                        channel,
-                        is_live,
-                        name: info.name,
-                    }
+            };
+            let meta = self.meta.get(&info.name).cloned().unwrap_or_else(|| {
+                let (id, channel) = names::of_stream(&info.name);
+                Meta {
+                    id,
+                    channel,
+                    ..Meta::default()
                 }
+            });
+            Listed {
+                id: meta.id,
+                channel: meta.channel,
+                title: meta.title,
+                label: meta.label,
+                url,
+                on_demand: !flag("always", false),
+                audio: flag("audio", true),
+                insecure: flag("insecure", false),
+                debug: meta.debug,
+                is_live: info.state.as_str() == "live",
+                name: info.name,
             }
         });
         listed.collect()
@@ -201,162 +236,147 @@ impl Sources {
         (channel == FIRST && is_there(id)).then(|| id.to_owned())
     }
 
-    /// Adds a channel; one that is there already with the same settings is left as it is.
-    ///
-    /// # Errors
-    ///
-    /// Returns a sentence.
+    /// Returns the step that adds a channel; one that is there already with the same settings is left as it is. `taken`: what
+    /// is said if there is another one.
     pub fn add(
-        &mut self,
-        ctx: &mut Context<'_>,
+        &self,
+        ctx: &Context<'_>,
         (id, channel): (&str, &str),
-        settings: Channel,
+        settings: &Channel,
         taken: &str,
-    ) -> Result<(), String> {
+    ) -> Step {
+        let change = self.plan_add(ctx, (id, channel), settings, taken);
+        Step {
+            id: id.to_owned(),
+            change,
+            meta: Some(settings.meta((id, channel))),
+        }
+    }
+
+    fn plan_add(
+        &self,
+        ctx: &Context<'_>,
+        (id, channel): (&str, &str),
+        settings: &Channel,
+        taken: &str,
+    ) -> Result<Change, String> {
         if id.len() > MAX_ID || channel.len() > MAX_ID {
             return Err(format!("an id has at most {MAX_ID} bytes"));
         }
-        let text = settings.source()?;
-        if let Some(name) = self.find(ctx, id, channel) {
-            return match self.is_same(&name, &settings, &text) {
-                true => Ok(()),
-                false => Err(taken.to_owned()),
-            };
+        let fields = settings.fields()?;
+        match self.find(ctx, id, channel) {
+            None => Ok(Change::Add {
+                name: stream_name(id, channel),
+                fields,
+            }),
+            Some(name) => Err(match self.is_same(ctx, &name, settings, fields) {
+                // Nothing is to be done.
+                true => String::new(),
+                false => taken.to_owned(),
+            }),
         }
-        let name = stream_name(id, channel);
-        let source = text.parse::<SourceConfig>().map_err(|e| e.reason)?;
-        ctx.streams.add(&name, source).map_err(|e| e.to_string())?;
-        self.remember(name, (id, channel), settings, None);
-        Ok(())
     }
 
-    /// Changes a channel; one whose settings stay the same is not restarted.
-    ///
-    /// # Errors
-    ///
-    /// Returns a sentence.
-    pub fn edit(
-        &mut self,
-        ctx: &mut Context<'_>,
-        (id, channel): (&str, &str),
-        settings: Channel,
-    ) -> Result<(), String> {
-        let text = settings.source()?;
-        let name = self.find(ctx, id, channel).ok_or("stream not found")?;
-        if !self.is_same(&name, &settings, &text) {
-            let source = text.parse::<SourceConfig>().map_err(|e| e.reason)?;
-            self.remove_name(ctx, &name)?;
-            ctx.streams.add(&name, source).map_err(|e| e.to_string())?;
-        } else if !self.added.contains_key(&name) {
-            // A stream of the configuration stays as it is.
-            return Ok(());
+    /// Returns the step that changes a channel. One whose settings stay the same is not restarted.
+    pub fn edit(&self, ctx: &Context<'_>, (id, channel): (&str, &str), settings: &Channel) -> Step {
+        let plan = || {
+            let fields = settings.fields()?;
+            let name = self.find(ctx, id, channel).ok_or(NO_STREAM)?;
+            match ctx.cameras.camera(&name) {
+                None if self.is_same(ctx, &name, settings, fields.clone()) => Err(String::new()),
+                _ => Ok(Change::Edit { name, fields }),
+            }
+        };
+        Step {
+            id: id.to_owned(),
+            change: plan(),
+            meta: Some(settings.meta((id, channel))),
         }
-        self.remember(name, (id, channel), settings, None);
-        Ok(())
     }
 
-    /// Removes a channel, and closes the connections of its viewers.
-    ///
-    /// # Errors
-    ///
-    /// Returns a sentence.
-    pub fn remove(&mut self, ctx: &mut Context<'_>, id: &str, channel: &str) -> Result<(), String> {
-        let name = self.find(ctx, id, channel).ok_or("stream not found")?;
-        self.remove_name(ctx, &name)
+    /// Returns the step that removes a channel.
+    pub fn remove(&self, ctx: &Context<'_>, (id, channel): (&str, &str)) -> Step {
+        let name = self.find(ctx, id, channel);
+        let change = name.map(|name| Change::Remove { name });
+        Step {
+            id: id.to_owned(),
+            change: change.ok_or_else(|| NO_STREAM.to_owned()),
+            meta: None,
+        }
     }
 
-    fn remove_name(&mut self, ctx: &mut Context<'_>, name: &str) -> Result<(), String> {
-        if !self.added.contains_key(name) {
-            return Err(
-                "this stream is in the configuration of the server, and is changed there".into(),
-            );
-        }
-        let gone = ctx.streams.remove(ctx.net, name);
-        self.added.remove(name);
-        for peer in gone.map_err(|e| e.to_string())? {
-            if let Ok(mut peer) = ctx.net.peer(peer) {
-                peer.close();
+    /// Returns `true` if a stream has this source already. For one of the configuration, the URL alone counts.
+    fn is_same(&self, ctx: &Context<'_>, name: &str, settings: &Channel, fields: Fields) -> bool {
+        match ctx.cameras.camera(name) {
+            Some(camera) => Camera::new(fields, Some(camera)).is_ok_and(|new| new == *camera),
+            None => {
+                let configured = self.configured.get(name).map(Token::expose);
+                configured.is_some_and(|own| without_options(own) == settings.url.expose())
             }
         }
-        Ok(())
     }
 
-    /// Returns the stream with this URL; adds one that is on demand if there is none.
+    /// Returns the stream with this URL; adds one that is on demand, and is not kept across restarts, if there is none.
     ///
     /// # Errors
     ///
     /// Returns a sentence.
-    pub fn by_url(&mut self, ctx: &mut Context<'_>, settings: Channel) -> Result<String, String> {
-        let url = settings.url.expose();
-        let text = settings.source()?;
-        let of_ours = self
-            .added
-            .iter()
-            .find(|(_, added)| added.settings.url == settings.url);
-        let configured = self.configured.iter();
-        let mut configured = configured.filter(|(_, text)| without_options(text.expose()) == url);
-        let known = of_ours
-            .map(|(name, _)| name)
-            .or_else(|| configured.next().map(|(name, _)| name));
-        if let Some(name) = known.filter(|name| ctx.streams.media_mode(name).is_some()) {
-            return Ok(name.clone());
+    pub fn by_url(&mut self, ctx: &mut Context<'_>, url: &str) -> Result<String, String> {
+        let (text, insecure) = camera_url(url)?;
+        let mut configured = self.configured.iter();
+        let configured = configured.find(|(_, text)| without_options(text.expose()) == url);
+        let name = match configured {
+            Some((name, _)) => name.clone(),
+            None => names::hashed(url, FIRST),
+        };
+        if ctx.streams.media_mode(&name).is_some() {
+            return Ok(name);
         }
+        let text = match insecure {
+            true => format!("{text}#insecure"),
+            false => text,
+        };
+        let text = match cfg!(test) && text.starts_with("testcard:") {
+            // What stands behind it tells the cameras of tests apart.
+            true => "testcard:",
+            false => text.as_str(),
+        };
+        // The reason repeats nothing of the URL.
+        let source = text.parse::<SourceConfig>().map_err(|error| error.reason)?;
         self.make_room(ctx)?;
-        let name = names::hashed(url, FIRST);
-        let source = text.parse::<SourceConfig>().map_err(|e| e.reason)?;
         match ctx.streams.add(&name, source) {
             Ok(()) | Err(StreamError::NameTaken(_)) => {}
             Err(error) => return Err(error.to_string()),
         }
         self.last += 1;
-        let place = Some(self.last);
-        self.remember(name.clone(), (&name, FIRST), settings, place);
+        let by_url = ByUrl {
+            place: self.last,
+            url: Token::new(url),
+        };
+        self.by_url.insert(name.clone(), by_url);
         Ok(name)
     }
 
     /// Removes the oldest stream that was added by its URL and has no viewers, if there are too many.
     fn make_room(&mut self, ctx: &mut Context<'_>) -> Result<(), String> {
-        let by_url = |(name, added): (&String, &Added)| Some((added.by_url?, name.clone()));
-        let all: Vec<(u64, String)> = self.added.iter().filter_map(by_url).collect();
-        if all.len() < MAX_BY_URL {
+        if self.by_url.len() < MAX_BY_URL {
             return Ok(());
         }
-        let is_unused = |(_, name): &&(u64, String)| {
+        let is_unused = |(name, _): &(&String, &ByUrl)| {
             let info = ctx.streams.info(name);
             info.is_none_or(|info| info.viewers == 0 && info.state.as_str() != "starting")
         };
-        let unused = all.iter().filter(is_unused).min();
+        let unused = self.by_url.iter().filter(is_unused);
+        let oldest = unused.min_by_key(|(_, by_url)| by_url.place);
         let full = format!("there are {MAX_BY_URL} streams by URL already, and all are watched");
-        let (_, name) = unused.ok_or(full)?;
-        self.remove_name(ctx, name)
-    }
-
-    fn remember(
-        &mut self,
-        name: String,
-        (id, channel): (&str, &str),
-        settings: Channel,
-        by_url: Option<u64>,
-    ) {
-        let added = Added {
-            id: id.to_owned(),
-            channel: channel.to_owned(),
-            settings,
-            by_url,
-        };
-        self.added.insert(name, added);
-    }
-
-    /// Returns `true` if a stream has this source already. For one of the configuration, the URL alone counts.
-    fn is_same(&self, name: &str, settings: &Channel, text: &str) -> bool {
-        let configured = self.configured.get(name).map(Token::expose);
-        match self.added.get(name) {
-            Some(added) => {
-                let own = &added.settings;
-                own.url == settings.url && own.source().is_ok_and(|own| own == text)
+        let name = oldest.map(|(name, _)| name.clone()).ok_or(full)?;
+        self.by_url.remove(&name);
+        for peer in ctx.streams.remove(ctx.net, &name).unwrap_or_default() {
+            if let Ok(mut peer) = ctx.net.peer(peer) {
+                peer.close();
             }
-            None => configured.is_some_and(|own| without_options(own) == settings.url.expose()),
         }
+        Ok(())
     }
 }
 
@@ -371,10 +391,11 @@ mod tests {
 
     #[test]
     fn only_cameras_are_opened() {
-        let of = |url: &str| source_text(url, &Channel::new(url));
-        assert_eq!(of("rtsp://a:b@c/d?e#f").unwrap(), "rtsp://a:b@c/d?e%23f");
-        assert_eq!(of("RTSPS://c").unwrap(), "RTSPS://c");
-        assert_eq!(of("rtspx://c").unwrap(), "rtsps://c#insecure");
+        let of = |url: &str| camera_url(url).map(|(url, insecure)| (url, insecure));
+        let is = |url: &str, insecure| Ok((url.to_owned(), insecure));
+        assert_eq!(of("rtsp://a:b@c/d?e#f"), is("rtsp://a:b@c/d?e%23f", false));
+        assert_eq!(of("RTSPS://c"), is("RTSPS://c", false));
+        assert_eq!(of("rtspx://c"), is("rtsps://c", true));
         for url in [
             "file:/etc/passwd",
             "-",
@@ -389,18 +410,11 @@ mod tests {
             assert!(of(url).is_err(), "{url}");
         }
         assert!(of(&format!("rtsp://{}", "x".repeat(MAX_URL))).is_err());
-        let settings = Channel {
-            on_demand: false,
-            audio: false,
-            ..Channel::new("")
-        };
-        let text = source_text("rtsp://c", &settings).unwrap();
-        assert_eq!(text, "rtsp://c#audio=off&always");
     }
 
     #[test]
     fn passwords_are_not_shown() {
         let channel = Channel::new("rtsp://a:s3cret@b/c");
-        assert!(!format!("{channel:?}").contains("s3cret"));
+        assert!(!format!("{channel:?} {:?}", channel.fields()).contains("s3cret"));
     }
 }

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::sources::Channel;
 use super::*;
 use crate::driver::{LoopConfig, PeerId};
 use crate::proto::net::PortPolicy;
@@ -19,6 +18,7 @@ struct World {
     streams: Streams,
     whip: WhipServer,
     compat: Compat,
+    cameras: Cameras<JobId>,
     requests: u64,
     /// Messages to WebSockets.
     messages: Vec<Value>,
@@ -31,8 +31,10 @@ const LIMIT: Duration = Duration::from_secs(20);
 impl World {
     fn new() -> Self {
         let peer = PeerConfig::default().include_loopback(true);
+        let net = EventLoop::new(LoopConfig::default()).unwrap();
         let mut world = Self {
-            net: EventLoop::new(LoopConfig::default()).unwrap(),
+            cameras: Cameras::open(None, net.handle()).unwrap(),
+            net,
             streams: Streams::new(StreamsConfig::default()),
             whip: WhipServer::new(WhipConfig::default().peer(peer)),
             compat: Compat::new(true),
@@ -54,6 +56,7 @@ impl World {
             net: &mut self.net,
             streams: &mut self.streams,
             whip: &mut self.whip,
+            cameras: &self.cameras,
             now: Instant::now(),
         };
         act(&mut self.compat, &mut ctx)
@@ -76,6 +79,10 @@ impl World {
         self.streams.handle_timeout(&mut self.net, now);
         self.whip.handle_timeout(&mut self.net, now);
         self.act(Compat::turn);
+        self.cameras.turn(&mut self.net, &mut self.streams);
+        while let Some(answer) = self.cameras.poll_answer() {
+            self.act(|compat, ctx| compat.handle_change(ctx, answer.asked, answer.result));
+        }
         while let Some(output) = self.compat.poll_output() {
             match output {
                 Output::Respond(_, id, response) => {
@@ -83,6 +90,9 @@ impl World {
                         self.responses.insert(id, response).is_none(),
                         "answered twice"
                     );
+                }
+                Output::Change(id, change, client) => {
+                    self.cameras.submit(change, id, client, Instant::now());
                 }
                 Output::Socket(SocketOutput::Send(_, text)) => {
                     self.messages.push(serde_json::from_str(&text).unwrap());
@@ -237,27 +247,25 @@ fn a_url_is_a_stream() {
     assert!(of(&refused)["error"].as_str().unwrap().contains("base64"));
 }
 
+/// A camera for tests: plain RTP, which never comes.
+const RTP: &str = "rtp://127.0.0.1:0?codec=h264";
+
 #[test]
 fn rtsp_to_web_streams_come_change_and_go() {
     let mut world = World::new();
     let id = "PBQXU3LFMFZWK3TBMRQWY43BOM======";
-    let stream = json!({ "name": "Hall", "channels": {
-        "0": { "name": "ch1", "url": "testcard:", "on_demand": true },
-        "1": { "url": "testcard:", "audio": true },
-    }});
+    let of_two = |second: &str| {
+        json!({ "name": "Hall", "channels": {
+            "0": { "name": "ch1", "url": "rtp://127.0.0.1:5004?codec=h264", "on_demand": true, "audio": true },
+            "1": { "url": second, "on_demand": true, "audio": true },
+        }})
+    };
+    let stream = of_two("rtp://127.0.0.1:5006?codec=vp8");
     let added = world.post(&format!("/stream/{id}/add"), &stream);
     assert_eq!(of(&added), json!({ "status": 1, "payload": "success" }));
     let listed = of(&world.get("/streams"));
     let hall = &listed["payload"][id];
-    assert_eq!(hall["name"], "Hall");
-    assert_eq!(
-        hall["channels"]["0"],
-        json!({ "name": "ch1", "url": "testcard:", "on_demand": true })
-    );
-    assert_eq!(
-        hall["channels"]["1"],
-        json!({ "url": "testcard:", "audio": true })
-    );
+    assert_eq!(*hall, stream);
     assert_eq!(
         listed["payload"]["card"]["channels"]["0"]["url"],
         "testcard:"
@@ -267,13 +275,19 @@ fn rtsp_to_web_streams_come_change_and_go() {
         world.post(&format!("/stream/{id}/add"), &stream).status,
         200
     );
-    let (viewer, offer) = world.viewer();
+    let other = of_two("rtp://127.0.0.1:5008?codec=vp8");
+    let taken = world.post(&format!("/stream/{id}/add"), &other);
+    assert_eq!(
+        (taken.status, &of(&taken)["payload"]),
+        (500, &json!("stream already exists"))
+    );
+    let (_, offer) = world.viewer();
     let data = base64::encode(offer.as_bytes());
     let answer = world.form(
         &format!("/stream/{id}/channel/1/webrtc"),
         &[("data", &data)],
     );
-    world.plays(viewer, &decoded(body(&answer)));
+    assert!(decoded(body(&answer)).contains("VP8"));
     let edited = world.post(&format!("/stream/{id}/edit"), &stream);
     assert_eq!(edited.status, 200);
     assert_eq!(
@@ -283,18 +297,26 @@ fn rtsp_to_web_streams_come_change_and_go() {
     );
     assert_eq!(
         of(&world.get(&format!("/stream/{id}/info")))["payload"],
-        *hall_with_status(hall)
+        *hall
     );
-    let channel = world.get(&format!("/stream/{id}/channel/1/info"));
-    assert_eq!(of(&channel)["payload"]["status"], 1);
     assert_eq!(world.get(&format!("/stream/{id}/reload")).status, 200);
     assert_eq!(world.streams.viewer_count(), 1, "viewers stay");
-    let single = json!({ "name": "Hall", "channels": { "0": { "url": "testcard:" } } });
     assert_eq!(
-        world.post(&format!("/stream/{id}/edit"), &single).status,
+        world.post(&format!("/stream/{id}/edit"), &other).status,
         200
     );
-    assert_eq!(world.streams.viewer_count(), 0, "the channel is gone");
+    assert_eq!(world.streams.viewer_count(), 0, "it is another source");
+    let channel = format!("/stream/{id}/channel/2");
+    let settings = json!({ "url": RTP, "on_demand": true, "audio": true });
+    assert_eq!(world.post(&format!("{channel}/add"), &settings).status, 200);
+    let info = of(&world.get(&format!("{channel}/info")));
+    assert_eq!(info["payload"], settings);
+    assert_eq!(world.get(&format!("{channel}/delete")).status, 200);
+    let gone = world.get(&format!("{channel}/info"));
+    assert_eq!(
+        of(&gone),
+        json!({ "status": 0, "payload": "stream channel not found" })
+    );
     assert_eq!(world.get(&format!("/stream/{id}/delete")).status, 200);
     let gone = world.get(&format!("/stream/{id}/info"));
     assert_eq!(
@@ -306,16 +328,10 @@ fn rtsp_to_web_streams_come_change_and_go() {
     assert_eq!(world.streams.list().count(), 1);
 }
 
-fn hall_with_status(hall: &Value) -> Box<Value> {
-    let mut hall = hall.clone();
-    hall["channels"]["1"]["status"] = json!(1);
-    Box::new(hall)
-}
-
 #[test]
 fn rtsp_to_web_many_at_once() {
     let mut world = World::new();
-    let one = json!({ "channels": { "0": { "url": "testcard:" } } });
+    let one = json!({ "channels": { "0": { "url": RTP, "on_demand": true, "audio": true } } });
     let bad = json!({ "channels": { "0": { "url": "file:x" } } });
     let added = world.post(
         "/streams/multi/control/add",
@@ -338,10 +354,8 @@ fn rtsp_to_web_many_at_once() {
         removed["payload"]["a"],
         json!({ "status": 1, "payload": "success" })
     );
-    assert_eq!(
-        of(&world.post("/streams/multi/control/add", &json!({})))["payload"],
-        "streams len zero"
-    );
+    let nothing = of(&world.post("/streams/multi/control/add", &json!({})));
+    assert_eq!(nothing["payload"], "streams len zero");
     let bad = world.ask_at(
         Port::Main,
         "POST",
@@ -566,7 +580,7 @@ fn a_silent_source_is_waited_for() {
 #[test]
 fn what_clients_send_is_bounded() {
     let mut world = World::new();
-    let one = json!({ "url": "testcard:", "name": "ä".repeat(200) });
+    let one = json!({ "url": RTP, "on_demand": true, "audio": true, "name": "ä".repeat(200) });
     let stream = |channels: Value| json!({ "name": "x", "channels": channels });
     let good = stream(json!({ "0": one }));
     let long = "x".repeat(257);
@@ -590,8 +604,8 @@ fn what_clients_send_is_bounded() {
 fn streams_by_url_make_room_for_others() {
     let mut world = World::new();
     let by_url = |world: &mut World, n: usize| {
-        let settings = Channel::new(&format!("testcard:?{n}"));
-        world.act(|compat, ctx| compat.sources.by_url(ctx, settings))
+        let url = format!("testcard:?{n}");
+        world.act(|compat, ctx| compat.sources.by_url(ctx, &url))
     };
     let first = by_url(&mut world, 0).unwrap();
     assert_eq!(

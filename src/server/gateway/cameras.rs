@@ -8,7 +8,17 @@ use super::access::Right;
 use super::routes::readable;
 use super::{Gateway, report};
 use crate::server::cameras::{Answer, Change, ChangeError, Changed, Fields, Invalid};
+use crate::server::compat::JobId;
 use crate::server::http::{Request, RequestId, Response};
+
+/// Who has asked for a change.
+#[derive(Debug)]
+pub(super) enum Asker {
+    /// A client of the API.
+    Api(Asked),
+    /// One of the interfaces of other programs.
+    Compat(JobId),
+}
 
 /// What the answer to a change needs to know of its request.
 #[derive(Debug)]
@@ -63,17 +73,21 @@ impl Gateway {
             streams: format!("{}/api/streams", request.prefix),
         };
         let client = request.client.ip();
-        self.cameras.submit(change, asked, client, now);
+        self.cameras.submit(change, Asker::Api(asked), client, now);
         None
     }
 
     /// Sends the answer to a change.
-    pub(super) fn answer_change(&mut self, answer: Answer<Asked>) {
+    pub(super) fn answer_change(&mut self, answer: Answer<Asker>) {
         let Answer {
             asked,
             name,
             result,
         } = answer;
+        let asked = match asked {
+            Asker::Api(asked) => asked,
+            Asker::Compat(job) => return self.answer_compat_change(job, result),
+        };
         let response = match result {
             Err(error) => refusal(&error),
             Ok(Changed::Removed) => Response::new(204),

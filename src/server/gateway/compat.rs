@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::access::Right;
+use super::cameras::Asker;
 use super::{Gateway, GatewayConfig, GatewayError, open_door};
 use crate::driver::EventLoop;
+use crate::server::cameras::{ChangeError, Changed};
 use crate::server::compat::login::{self, Shown};
-use crate::server::compat::{Compat, Context, Need, Output, Port};
+use crate::server::compat::{Compat, Context, JobId, Need, Output, Port};
 use crate::server::door::{Door, DoorEvent};
 use crate::server::http::{Request, RequestId, Response, SocketOutput};
 
@@ -93,6 +95,10 @@ impl Gateway {
                 (Output::Respond(Port::Go2rtc, id, response), Some(door)) => {
                     door.respond(id, response);
                 }
+                (Output::Change(job, change, client), _) => {
+                    let now = Instant::now();
+                    self.cameras.submit(change, Asker::Compat(job), client, now);
+                }
                 (Output::Socket(SocketOutput::Send(socket, text)), Some(door)) => {
                     // The door reports that it is closed.
                     let _ = door.send(socket, &text);
@@ -129,6 +135,17 @@ impl Gateway {
             Ok(()) => compat.handle_request(ctx, port, id, &request),
             Err(refused) => compat.refuse(port, id, &request, refused),
         });
+        self.pass_on_compat();
+    }
+
+    /// Passes on what has become of a change that an interface has asked for.
+    pub(super) fn answer_compat_change(
+        &mut self,
+        job: JobId,
+        result: Result<Changed, ChangeError>,
+    ) {
+        let now = Instant::now();
+        self.with_compat(now, |compat, ctx| compat.handle_change(ctx, job, result));
         self.pass_on_compat();
     }
 
@@ -183,6 +200,7 @@ impl Gateway {
                 net: &mut self.net,
                 streams: &mut self.streams,
                 whip: &mut self.whip,
+                cameras: &self.cameras,
                 now,
             };
             act(&mut all.compat, &mut ctx);

@@ -45,7 +45,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use self::access::{Access, AccessConfig};
-use self::cameras::Asked;
+use self::cameras::Asker;
 use self::compat::Interfaces;
 use self::discover::Searches;
 use self::live::Live;
@@ -86,7 +86,7 @@ pub struct Gateway {
     door: Door,
     access: Access,
     streams: Streams,
-    cameras: Cameras<Asked>,
+    cameras: Cameras<Asker>,
     searches: Searches,
     whip: WhipServer,
     rooms: Option<Rooms>,

@@ -66,7 +66,62 @@ async function freePort() {
   return port;
 }
 
+/**
+ * What RTSPtoWebRTC's page does, in a page of this server: codecs, a transceiver for each, the offer before there are
+ * candidates, forms. `web`: what RTSPtoWeb's page does: no question for codecs, a data channel that pings, another path.
+ */
+const legacyPlayer = async ({ id, web }) => {
+  const post = async (path, fields) => {
+    const response = await fetch(path, { method: 'POST', body: new URLSearchParams(fields) });
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+    return response.text();
+  };
+  const video = document.createElement('video');
+  video.autoplay = video.muted = true;
+  document.body.append(video);
+  const stream = (video.srcObject = new MediaStream());
+  const peer = (window.legacy = new RTCPeerConnection());
+  peer.ontrack = ({ track }) => stream.addTrack(track);
+  const kinds = web ? ['video', 'audio'] : JSON.parse(await (await fetch(`/stream/codec/${id}`)).text()).map((c) => c.Type);
+  for (const kind of kinds) peer.addTransceiver(kind, { direction: 'sendrecv' });
+  if (web) {
+    const channel = peer.createDataChannel('foo');
+    channel.onopen = () => setInterval(() => channel.send('ping'), 1000);
+  }
+  const offer = await peer.createOffer();
+  await peer.setLocalDescription(offer);
+  const data = btoa(offer.sdp);
+  const answer = web
+    ? await post(`/stream/${id}/channel/0/webrtc`, { data })
+    : await post(`/stream/receiver/${id}`, { suuid: id, data });
+  await peer.setRemoteDescription({ type: 'answer', sdp: atob(answer) });
+  return kinds;
+};
+
+const legacyFrames = (page) =>
+  page.evaluate(async () => {
+    let frames = 0;
+    (await window.legacy.getStats()).forEach((s) => {
+      if (s.type === 'inbound-rtp' && s.kind === 'video') frames = s.framesDecoded ?? 0;
+    });
+    return frames;
+  });
+
 export const scenarios = {
+  /** The pages of the programs that looprtc replaces, by what they send. */
+  async serve_deepch(open) {
+    const { url } = await serve('--deepch');
+    const page = await open(url);
+    for (const web of [false, true]) {
+      const kinds = await page.evaluate(legacyPlayer, { id: 'testcard', web });
+      assert.deepEqual(kinds, ['video', 'audio']);
+      await until('pictures', async () => (await legacyFrames(page)) > 25);
+      await page.evaluate(() => window.legacy.close());
+    }
+    const player = await page.goto(new URL('/stream/player/testcard', url).href);
+    assert.equal(new URL(player.url()).pathname, '/watch/testcard');
+  },
+
   /** The README's first command: the card, within a second of the click. */
   async serve_card(open) {
     const { url } = await serve();

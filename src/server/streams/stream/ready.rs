@@ -7,7 +7,9 @@ impl Stream {
     /// Starts the source, and stops it after the grace period unless a viewer comes.
     pub fn wake(&mut self, ctx: &mut Context<'_>) {
         if self.viewers == 0 {
-            self.empty_since = Some(ctx.now);
+            // A source that is being tried may have more time.
+            let until = self.empty_since.map_or(ctx.now, |at| at.max(ctx.now));
+            self.empty_since = Some(until);
         }
         self.begin(ctx);
     }
