@@ -360,6 +360,18 @@ const CASES: &[Case] = &[
         "looprtc inspect 'turn:turn.example.org?transport=tcp'",
         &["turn.example.org"],
     ),
+    // import
+    ends(
+        "looprtc import config.json",
+        &["looprtc.toml: written", "rtsp_port"],
+    )
+    .before(CONFIG_JSON)
+    .makes(&["looprtc.toml"]),
+    ends(
+        "looprtc import config.json --print",
+        &["rtsp://192.0.2.7/1#always", "deepch = true"],
+    )
+    .before(CONFIG_JSON),
     // completions and man
     ends(
         "looprtc completions bash > ~/.local/share/bash-completion/completions/looprtc",
@@ -380,6 +392,10 @@ const CASES: &[Case] = &[
     .instead("/usr/local/share/man/man1/", "man1/")
     .makes(&["man1/looprtc-turn.1"]),
 ];
+
+/// Makes a configuration of RTSPtoWeb.
+const CONFIG_JSON: &str = r#"rm -f looprtc.toml; echo '{"server": {"rtsp_port": ":5541"},
+    "streams": {"hall": {"channels": {"0": {"url": "rtsp://u:s3cret@192.0.2.7/1", "audio": true}}}}}' > config.json"#;
 
 /// Commands of the repository that cannot be run within a test, because they run the tests. They must exist.
 const SCRIPTS: &[&str] = &["tests/run", "tests/coverage"];
