@@ -248,7 +248,7 @@ fn a_url_is_a_stream() {
 }
 
 /// A camera for tests: plain RTP, which never comes.
-const RTP: &str = "rtp://127.0.0.1:0?codec=h264";
+const RTP: &str = "rtp://127.0.0.1:5010?codec=h264";
 
 #[test]
 fn rtsp_to_web_streams_come_change_and_go() {
