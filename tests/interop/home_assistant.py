@@ -15,7 +15,7 @@ from go2rtc_client import Go2RtcRestClient
 from go2rtc_client.ws import Go2RtcWsClient, WebRTCAnswer, WebRTCCandidate, WebRTCOffer, WsError
 from go2rtc_client.models import WebRTCSdpOffer
 from rtsp_to_webrtc.client import get_adaptive_client
-from rtsp_to_webrtc.exceptions import ClientError, ResponseError
+from rtsp_to_webrtc.exceptions import ResponseError
 from rtsp_to_webrtc.web_client import WebClient
 from rtsp_to_webrtc.webrtc_client import WebRTCClient
 
@@ -73,7 +73,7 @@ async def rtsp_to_webrtc(url, camera, token):
     main = url.replace("//", f"//user:{token}@")
     async with aiohttp.ClientSession() as session:
         stranger = WebClient(session, url)
-        await fails("RTSPtoWeb without a token", stranger.heartbeat(), ClientError)
+        await fails("RTSPtoWeb without a token", stranger.heartbeat(), ResponseError)
         client = await get_adaptive_client(session, main)
         assert isinstance(client, WebClient), client
         webrtc = WebRTCClient(session, main)
