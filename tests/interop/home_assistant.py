@@ -11,9 +11,10 @@ import sys
 
 import aiohttp
 from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc.sdp import candidate_from_sdp
 from go2rtc_client import Go2RtcRestClient
-from go2rtc_client.ws import Go2RtcWsClient, WebRTCAnswer, WebRTCCandidate, WebRTCOffer, WsError
 from go2rtc_client.models import WebRTCSdpOffer
+from go2rtc_client.ws import Go2RtcWsClient, WebRTCAnswer, WebRTCCandidate, WebRTCOffer, WsError
 from rtsp_to_webrtc.client import get_adaptive_client
 from rtsp_to_webrtc.exceptions import ResponseError
 from rtsp_to_webrtc.web_client import WebClient
@@ -45,13 +46,23 @@ class Viewer:
             if self.frames >= 10:
                 self.enough.set()
 
+    async def add(self, candidates):
+        while True:
+            candidate = candidate_from_sdp((await candidates.get()).removeprefix("candidate:"))
+            candidate.sdpMid = "0"
+            await self.peer.addIceCandidate(candidate)
+
     async def offer(self):
         await self.peer.setLocalDescription(await self.peer.createOffer())
         return self.peer.localDescription.sdp
 
-    async def plays(self, what, sdp):
-        assert "a=candidate:" in sdp, f"{what}: an answer without candidates\n{sdp}"
+    async def plays(self, what, sdp, candidates=None):
+        """`candidates`: a queue of those that follow the answer; without it they are all in the answer."""
         await self.peer.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        if candidates is None:
+            assert "a=candidate:" in sdp, f"{what}: an answer without candidates\n{sdp}"
+        else:
+            self.tasks.append(asyncio.ensure_future(self.add(candidates)))
         await asyncio.wait_for(self.enough.wait(), 20)
         print(f"{what}: {self.frames} pictures", flush=True)
         for task in self.tasks:
@@ -136,6 +147,7 @@ async def by_websocket(session, url, name):
     viewer = Viewer()
     client = Go2RtcWsClient(session, url, source=name)
     answered = asyncio.get_running_loop().create_future()
+    candidates = asyncio.Queue()
 
     def on_message(message):
         if isinstance(message, WsError) and not answered.done():
@@ -144,17 +156,18 @@ async def by_websocket(session, url, name):
             answered.set_result(message.sdp)
         else:
             assert isinstance(message, WebRTCCandidate), message
+            candidates.put_nowait(message.candidate)
 
     client.subscribe(on_message)
     await client.connect()
     offer = await viewer.offer()
     lines = offer.splitlines(keepends=True)
-    candidates = [line[2:].strip() for line in lines if line.startswith("a=candidate:")]
+    own = [line[2:].strip() for line in lines if line.startswith("a=candidate:")]
     bare = "".join(line for line in lines if not line.startswith(("a=candidate:", "a=end-of-candidates")))
     await client.send(WebRTCOffer(bare, []))
-    for candidate in candidates:
+    for candidate in own:
         await client.send(WebRTCCandidate(candidate))
-    await viewer.plays("go2rtc, WebSocket", await asyncio.wait_for(answered, 10))
+    await viewer.plays("go2rtc, WebSocket", await asyncio.wait_for(answered, 10), candidates)
     await client.close()
 
 
