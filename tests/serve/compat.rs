@@ -73,7 +73,9 @@ fn the_clients_of_home_assistant() {
     let url = match camera {
         Some(_) => format!("rtsp://cam:secret@127.0.0.1:{rtsp}/cam"),
         None => {
-            super::chromium::say("Home Assistant's clients play the test card only: no RTSP source, or no camera");
+            super::chromium::say(
+                "Home Assistant's clients play the test card only: no RTSP source, or no camera",
+            );
             "-".to_owned()
         }
     };
