@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::replies::{Failure, Form, payload, text};
-use super::sources::Meta;
+use super::steps::{NO_STREAM, Step, Told};
 use super::{Asker, Compat, Context, Output};
-use crate::server::cameras::{Change, ChangeError, Changed};
+use crate::server::cameras::{ChangeError, Changed};
 use crate::server::http::Response;
 
 /// Maximum number of requests for changes that are carried out at once; the door has a limit as well.
@@ -18,27 +18,6 @@ const MAX_JOBS: usize = 64;
 /// Identifies a request for changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct JobId(u64);
-
-/// A step: a change of one camera, for the stream with this id.
-#[derive(Debug)]
-pub(super) struct Step {
-    pub id: String,
-    /// What is to be done, or why it is not.
-    pub change: Result<Change, String>,
-    /// What else these interfaces know of the stream, once it is done.
-    pub meta: Option<Meta>,
-}
-
-/// How the end of a request is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
-    /// RTSPtoWeb: `"success"`, or the first failure, after which nothing more is done.
-    Web,
-    /// RTSPtoWeb: what has become of each stream.
-    Many,
-    /// go2rtc: nothing, or a text.
-    Go2rtc,
-}
 
 /// A request for changes.
 #[derive(Debug)]
@@ -173,9 +152,6 @@ fn response(told: Told, results: Vec<(String, Result<(), String>)>) -> Response 
         (Told::Go2rtc, Some(why)) => text(400, why),
     }
 }
-
-/// What both programs say of a stream that there is not.
-pub(super) const NO_STREAM: &str = "stream not found";
 
 fn in_their_words(error: &ChangeError) -> String {
     match error {

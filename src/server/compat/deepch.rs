@@ -17,10 +17,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::changes::{NO_STREAM, Step, Told};
 use super::names::{FIRST, MAX_ID, stream_name};
 use super::replies::{Failure, Form, Outcome, payload, text};
 use super::sources::{Channel, Listed, MAX_CHANNELS, title};
+use super::steps::{NO_STREAM, Step, Told};
 use super::{Compat, Context, Need};
 use crate::proto::rtp::base64;
 use crate::server::http::{Request, Response};

@@ -18,11 +18,11 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::changes::Told;
 use super::deepch::offer;
-use super::names::{FIRST, MAX_ID};
+use super::names::{FIRST, MAX_ID, cut};
 use super::replies::{Failure, Form, Outcome, text};
 use super::sources::Channel;
+use super::steps::Told;
 use super::{Asker, Compat, Context, Need, Then};
 use crate::server::http::{Request, Response, WebSocketId};
 use crate::server::whip::SessionId;
@@ -257,7 +257,7 @@ impl Compat {
                     .split('&')
                     .filter(|pair| !pair.starts_with("src="));
                 let mut query = others.collect::<Vec<_>>().join("&");
-                query.truncate(query.floor_char_boundary(MAX_ID));
+                query.truncate(cut(&query, MAX_ID).len());
                 self.go2rtc.preloaded.insert(name, query);
             }
             false => {
@@ -282,7 +282,7 @@ impl Compat {
                     sdp.map_err(|_| "the offer is not UTF-8".to_owned()),
                 )
             }
-            Some("application/x-www-form-urlencoded") => (Form::Go2rtcForm, offer(request, "data")),
+            Some("application/x-www-form-urlencoded") => (Form::Go2rtc64, offer(request, "data")),
             _ => {
                 let value: Option<Value> = serde_json::from_slice(&request.body).ok();
                 let sdp = value.as_ref().and_then(offered);

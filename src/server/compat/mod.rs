@@ -19,6 +19,7 @@ pub(crate) mod login;
 pub mod names;
 mod replies;
 mod sources;
+mod steps;
 #[cfg(test)]
 mod tests;
 

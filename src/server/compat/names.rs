@@ -95,6 +95,13 @@ fn unescaped(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Returns the beginning of a text, of at most so many bytes.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    let ends = (0..=most.min(text.len())).rev();
+    let mut ends = ends.filter_map(|end| text.get(..end));
+    ends.next().unwrap_or_default()
+}
+
 /// Returns a URL as it may be shown: without user, password and fragment, and with `***` for values that look like
 /// passwords. Cameras have them in path and query, too.
 #[must_use]

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::changes::{Step, Told};
 use super::codecs;
+use super::steps::{Step, Told};
 use crate::proto::media::Codec;
 use crate::proto::rtp::base64;
 use crate::server::http::Response;
@@ -60,7 +60,7 @@ pub(super) enum Form {
     /// go2rtc: the answer's SDP alone, as WHEP; errors are text.
     Go2rtcText,
     /// go2rtc: the answer in base64.
-    Go2rtcForm,
+    Go2rtc64,
     /// go2rtc's WebSocket: errors are messages.
     Socket,
 }
@@ -70,7 +70,7 @@ impl Form {
     pub fn answer(self, sdp: &str, tracks: &[&str]) -> Response {
         let sdp64 = || base64::encode(sdp.as_bytes());
         match self {
-            Self::Text | Self::Web | Self::Go2rtcForm => text(200, &sdp64()),
+            Self::Text | Self::Web | Self::Go2rtc64 => text(200, &sdp64()),
             Self::Stream => {
                 let tracks = match tracks {
                     [] => Value::Null,
@@ -108,7 +108,7 @@ impl Form {
                 }
                 Failure::Source => payload(500, 0, &json!(why)),
             },
-            Self::Go2rtcJson | Self::Go2rtcText | Self::Go2rtcForm => match failure {
+            Self::Go2rtcJson | Self::Go2rtcText | Self::Go2rtc64 => match failure {
                 Failure::Bad => text(400, why),
                 Failure::NoStream => text(404, "stream not found"),
                 Failure::NoCodecs | Failure::Source => text(500, why),

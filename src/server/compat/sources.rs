@@ -6,8 +6,8 @@ use std::fmt;
 use serde_json::Value;
 
 use super::Context;
-use super::changes::{NO_STREAM, Step};
-use super::names::{self, FIRST, MAX_ID, shown_url, stream_name};
+use super::names::{self, FIRST, MAX_ID, cut, shown_url, stream_name};
+use super::steps::{Meta, NO_STREAM, Step};
 use crate::server::cameras::{Camera, Change, Fields};
 use crate::server::streams::{SourceConfig, StreamError};
 use crate::server::token::Token;
@@ -23,18 +23,6 @@ const MAX_BY_URL: usize = 32;
 
 /// Maximum length of names of streams and channels, in bytes; longer ones are cut.
 const MAX_TITLE: usize = 256;
-
-/// What these interfaces know of a stream besides its camera. It is not kept across restarts.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Meta {
-    pub id: String,
-    pub channel: String,
-    /// Name of the stream, for people.
-    pub title: String,
-    /// Name of the channel, for people.
-    pub label: String,
-    pub debug: bool,
-}
 
 /// A channel of a stream, as a client describes it.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,9 +87,7 @@ impl Channel {
 
 /// Cuts names that are too long.
 pub(super) fn title(text: &str) -> String {
-    let mut title = text.to_owned();
-    title.truncate(text.floor_char_boundary(MAX_TITLE));
-    title
+    cut(text, MAX_TITLE).to_owned()
 }
 
 /// Returns the URL of a camera as we write it, and whether any certificate will do. A `#`, which can only be in a password,
