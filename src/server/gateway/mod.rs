@@ -307,6 +307,8 @@ impl Gateway {
         self.cameras.turn(&mut self.net, &mut self.streams);
         while let Some(answer) = self.cameras.poll_answer() {
             self.answer_change(answer);
+            // An interface of another program may have asked for its next change.
+            self.cameras.turn(&mut self.net, &mut self.streams);
         }
         self.answer_search();
         while let Some((id, response)) = self.whip.poll_response() {
