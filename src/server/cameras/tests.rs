@@ -236,7 +236,7 @@ fn a_damaged_file_is_an_error_that_names_the_line() {
     ] {
         fs::write(place.file(), text).unwrap();
         let opened = Cameras::<u32>::open(Some(place.file()), place.net.handle());
-        let error = opened.err().expect(text).to_string();
+        let error = opened.expect_err(text).to_string();
         assert!(
             error.contains(&format!("cameras.jsonl{expected}")),
             "{text}: {error}"

@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn only_cameras_are_opened() {
-        let of = |url: &str| camera_url(url).map(|(url, insecure)| (url, insecure));
+        let of = camera_url;
         let is = |url: &str, insecure| Ok((url.to_owned(), insecure));
         assert_eq!(of("rtsp://a:b@c/d?e#f"), is("rtsp://a:b@c/d?e%23f", false));
         assert_eq!(of("RTSPS://c"), is("RTSPS://c", false));

@@ -173,11 +173,11 @@ mod tests {
     fn what_is_wrong_is_named_and_no_password_is() {
         let empty = read(b"{}").unwrap();
         assert!(!empty.only_given && empty.credentials.is_none());
-        let given = br#"{"seconds":1.5,"interface":"eth0","addresses":["10.0.0.1","[fe80::1]:8000"],"user":"a","password":"hidden"}"#;
+        let given = br#"{"seconds":1.5,"interface":"eth0","addresses":["10.0.0.1","[fe80::1]:8000"],"user":"a","password":"pa55word"}"#;
         let given = read(given).unwrap();
         assert!(given.only_given && given.devices.len() == 2);
         assert_eq!(given.devices[1].address.port(), 8000);
-        assert!(!format!("{given:?}").contains("hidden"));
+        assert!(!format!("{given:?}").contains("pa55word"));
         for (body, why) in [
             ("", "no JSON"),
             ("[]", "JSON object"),
@@ -186,13 +186,13 @@ mod tests {
             (r#"{"interface":1}"#, "`interface`"),
             (r#"{"addresses":["camera.local"]}"#, "`addresses`"),
             (r#"{"addresses":"10.0.0.1"}"#, "`addresses`"),
-            (r#"{"password":"hidden"}"#, "without `user`"),
-            (r#"{"user":"a","password":["hidden"]}"#, "`password`"),
-            (r#"{"pasword":"hidden"}"#, "no field `pasword`"),
+            (r#"{"password":"pa55word"}"#, "without `user`"),
+            (r#"{"user":"a","password":["pa55word"]}"#, "`password`"),
+            (r#"{"pasword":"pa55word"}"#, "no field `pasword`"),
         ] {
             let error = read(body.as_bytes()).unwrap_err();
             assert!(
-                error.contains(why) && !error.contains("hidden"),
+                error.contains(why) && !error.contains("pa55word"),
                 "{body}: {error}"
             );
         }

@@ -62,20 +62,17 @@ impl Pair {
     fn run(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
-            let (mut deadline, mut is_idle) = (None, true);
-            loop {
+            let mut is_idle = true;
+            let mut deadline = loop {
                 match self.camera.poll_output() {
                     CameraOutput::Io(output) => {
                         is_idle = false;
                         self.perform(output);
                     }
                     CameraOutput::Event(event) => self.events.push((self.now, event)),
-                    CameraOutput::Timeout(at) => {
-                        deadline = at;
-                        break;
-                    }
+                    CameraOutput::Timeout(at) => break at,
                 }
-            }
+            };
             loop {
                 match self.server.poll_output() {
                     ServerOutput::Timeout(at) => {

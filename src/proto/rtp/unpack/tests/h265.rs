@@ -101,7 +101,7 @@ fn decoding_order_numbers_are_skipped() {
 #[test]
 fn leading_pictures_after_a_loss_are_left_out() {
     let mut sender = sender(false);
-    let mut sent = vec![CRA, RASL, TRAIL, CRA, RASL, TRAIL];
+    let mut sent = [CRA, RASL, TRAIL, CRA, RASL, TRAIL];
     sent.iter()
         .enumerate()
         .for_each(|(n, kind)| sender.send(&slice(*kind, true), n as u32, true));
