@@ -36,7 +36,8 @@ pub struct Script {
     pub counted: bool,
     /// Whether a client that knows only the standards gets pictures as well; tested with ffmpeg.
     pub tame: bool,
-    /// Settings that the client needs, as behind a URL: `transport=udp` (first), `insecure`, `talk`.
+    /// Settings that the client needs, as behind a URL: `transport=udp` (first), `transport=tcp` (only), `insecure`,
+    /// `talk` (nothing but two-way audio).
     pub settings: &'static str,
 }
 
@@ -98,6 +99,17 @@ const fn script(
         tame: false,
         settings: "",
     }
+}
+
+fn stale(camera: &mut Behaviour) {
+    sdp(
+        camera,
+        &[Edit::Replace(
+            "a=tool:a camera",
+            "a=tool:LIVE555 Streaming Media v2016.05.20",
+        )],
+    );
+    camera.faults.stale = true;
 }
 
 const MD5: Challenge = Challenge::digest(Algorithm::Md5, false);
@@ -390,18 +402,16 @@ pub const SCRIPTS: &[Script] = &[
         20,
         "stale-session",
         "live555 of 2016, with packets of an earlier session",
-        |c| {
-            sdp(
-                c,
-                &[Edit::Replace(
-                    "a=tool:a camera",
-                    "a=tool:LIVE555 Streaming Media v2016.05.20",
-                )],
-            );
-            c.faults.stale = true;
-        },
+        stale,
+    ),
+    script(
+        20,
+        "stale-session",
+        "live555 of 2016, with packets of an earlier session, and no UDP",
+        stale,
     )
-    .ends("data of an earlier session"),
+    .ends("data of an earlier session")
+    .with("transport=tcp"),
     script(21, "control-url", "a query in the base", |c| {
         c.description.path = Some("/cam?channel=1&subtype=0");
         c.description.base = Base::Text("{base}");
