@@ -219,7 +219,6 @@ mod seldom;
 pub mod guide;
 pub mod proto;
 
-#[cfg(any(feature = "signaling", feature = "turn-server"))]
 mod setters;
 
 #[cfg(any(test, feature = "testing"))]

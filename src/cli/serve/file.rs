@@ -425,17 +425,17 @@ mod tests {
         read(text, &mut settings).unwrap();
         assert_eq!(
             settings.sources["yard"],
-            "rtsp://admin:p%40ss%3A%2F%23%26%3F@cam.lan/1?a=1&b#sub=/2?a=1%26b&audio=off&always&transport=udp"
+            "rtsp://admin:p%40ss%3A%2F%23%26%3F@cam.lan/1?a=1&b#always&audio=off&sub=/2?a=1%26b&transport=udp"
         );
         assert_eq!(settings.sources["door"], "rtsps://door");
         // No password is printed.
         let printed = settings.to_toml();
         assert!(
-            !printed.contains("p%40") && printed.contains("\ndoor = \"rtsps://door\"\n"),
+            !printed.contains("p%40") && printed.contains("\n\"door\" = \"rtsps://door\"\n"),
             "{printed}"
         );
         assert!(
-            printed.contains("# yard = \"camera, rtsp://cam.lan/1?a=1&b\""),
+            printed.contains("# \"yard\" = \"camera, rtsp://cam.lan/1?a=1&b\""),
             "{printed}"
         );
         for (text, word) in [
