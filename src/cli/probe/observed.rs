@@ -71,7 +71,7 @@ impl Observed {
         match event {
             CameraEvent::Described(described) => {
                 self.described_after.get_or_insert(elapsed);
-                self.described = Some(described);
+                self.described = Some(*described);
             }
             CameraEvent::Tracks(tracks, transport) => {
                 self.transport = Some(transport);

@@ -68,12 +68,12 @@ pub enum CameraOutput {
     Timeout(Option<Instant>),
 }
 
-/// Event of a [`Camera`].
+/// Event of a [`Camera`]. `Debug` hides passwords in URLs.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CameraEvent {
     /// The camera has described its streams. Comes again after a redirect or a change of transport.
-    Described(Described),
+    Described(Box<Described>),
     /// The camera sends these tracks; their indices are their positions. Comes again after a change of transport, if they
     /// are others than before.
     Tracks(Vec<CameraTrack>, Transport),
@@ -267,7 +267,7 @@ impl Camera {
     fn on_event(&mut self, event: RtspEvent) {
         match event {
             RtspEvent::Described(described) => {
-                self.described = Some(described.clone());
+                self.described = Some(described.as_ref().clone());
                 self.events.push_back(CameraEvent::Described(described));
             }
             RtspEvent::Playing {

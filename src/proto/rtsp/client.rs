@@ -73,7 +73,8 @@ enum State {
     /// SETUP of each stream and PLAY.
     Preparing(Box<Session>),
     Playing(Box<Session>),
-    /// TEARDOWN was sent; then this happens. The session's sockets are still open.
+    /// TEARDOWN was sent, or will be once the answer to SETUP has named the session; then this happens. The session's sockets
+    /// are still open.
     Ending(Box<Session>, After),
     Ended,
 }
@@ -166,7 +167,7 @@ impl RtspClient {
     }
 
     /// Ends the session: sends TEARDOWN, waits for its answer for [`RtspTiming::teardown`](super::RtspTiming::teardown) and
-    /// closes the connection. [`RtspEvent::Ended`] follows. Does nothing if the session is ending already.
+    /// closes the connection. If SETUP is not answered yet, its answer is waited for as long before. [`RtspEvent::Ended`] follows. Does nothing if the session is ending already.
     pub fn close(&mut self, now: Instant) {
         self.finish(After::End(None), now);
     }
@@ -258,6 +259,7 @@ impl RtspClient {
         let answer = self.wire.deadline();
         let session = match &self.state {
             State::Pausing(until) => Some(*until),
+            State::Preparing(session) => session.opening.map(|(_, until)| until),
             State::Playing(session) => session.deadline(),
             _ => None,
         };
@@ -276,6 +278,7 @@ impl RtspClient {
             return;
         }
         match self.state {
+            State::Preparing(_) => self.on_preparing_timeout(now),
             State::Playing(_) => self.on_playing_timeout(now),
             State::Pausing(until) if until <= now => self.connect(),
             _ => {}

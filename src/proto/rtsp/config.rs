@@ -73,9 +73,9 @@ impl RtspClientConfig {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RtspTiming {
-    /// Time for the answer to each request but keep-alives. Default: 10 s.
+    /// Time for the answer to each request but keep-alives, and for the opening of UDP sockets. Default: 10 s.
     pub answer: Duration,
-    /// Time for the answer to TEARDOWN. Default: 1 s.
+    /// Time for the answer to TEARDOWN, and for that to SETUP if the session is to end. Default: 1 s.
     pub teardown: Duration,
     /// Time without media over TCP after which the session fails. Default: 5 s; before the first packet, 10 s.
     pub silence_tcp: Duration,

@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::described::Described;
 use super::error::{Disconnected, RtspError};
 use super::quirk::Quirk;
-use super::secret::redacted;
 
 /// Way in which media is carried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -184,7 +183,7 @@ pub enum Direction {
 #[non_exhaustive]
 pub enum RtspEvent {
     /// The camera has described its streams. Comes again after a redirect or a change of transport.
-    Described(Described),
+    Described(Box<Described>),
     /// The camera has accepted PLAY. Comes again after a change of transport, with sequence numbers and SSRCs unrelated to
     /// those before.
     Playing {
@@ -231,9 +230,7 @@ pub enum RtspEvent {
 impl fmt::Debug for RtspEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Described(described) => {
-                write!(f, "Described({})", redacted(&format!("{described:?}")))
-            }
+            Self::Described(described) => write!(f, "{described:?}"),
             Self::Playing {
                 streams,
                 backchannel,

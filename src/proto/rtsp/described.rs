@@ -10,6 +10,7 @@
 use std::fmt;
 
 use super::quirk::{Quirk, Quirks};
+use super::secret::redacted;
 use crate::proto::peer::MediaKind;
 use crate::proto::rtp::MediaFormat;
 use crate::proto::sdp;
@@ -34,8 +35,8 @@ const MAX_FORMATS: usize = 32;
 /// Maximum length of a text that is kept for people, in characters.
 const MAX_TEXT: usize = 200;
 
-/// Description of a camera's streams, the body of its response to DESCRIBE.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// Description of a camera's streams, the body of its response to DESCRIBE. `Debug` hides passwords in URLs.
+#[derive(Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct Described {
     /// Session name (`s=`), shortened to 200 characters; `None` if it is missing or says nothing.
@@ -52,8 +53,8 @@ pub struct Described {
     pub quirks: Quirks,
 }
 
-/// One usable stream of a camera.
-#[derive(Debug, Clone, PartialEq)]
+/// One usable stream of a camera. `Debug` hides passwords in its control URL.
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct DescribedStream {
     /// Kind of media.
@@ -73,6 +74,36 @@ pub struct DescribedStream {
     pub control: String,
     /// Frame rate that the description states, in frames per second.
     pub frame_rate: Option<f64>,
+}
+
+impl fmt::Debug for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |text: &Option<String>| text.as_deref().map(redacted);
+        let left_out: Vec<String> = self.left_out.iter().map(|text| redacted(text)).collect();
+        f.debug_struct("Described")
+            .field("name", &shown(&self.name))
+            .field("tool", &shown(&self.tool))
+            .field("control", &shown(&self.control))
+            .field("streams", &self.streams)
+            .field("left_out", &left_out)
+            .field("quirks", &self.quirks)
+            .finish()
+    }
+}
+
+impl fmt::Debug for DescribedStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DescribedStream")
+            .field("kind", &self.kind)
+            .field("direction", &self.direction)
+            .field("payload_type", &self.payload_type)
+            .field("clock_rate", &self.clock_rate)
+            .field("format", &self.format)
+            .field("others", &self.others)
+            .field("control", &redacted(&self.control))
+            .field("frame_rate", &self.frame_rate)
+            .finish()
+    }
 }
 
 /// Direction of a stream.

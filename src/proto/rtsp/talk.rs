@@ -65,7 +65,7 @@ impl Talk {
         loop {
             match self.client.poll_output() {
                 Output::Timeout(at) => return TalkOutput::Timeout(at),
-                Output::Event(RtspEvent::Described(described)) => self.described = Some(described),
+                Output::Event(RtspEvent::Described(described)) => self.described = Some(*described),
                 Output::Event(RtspEvent::Playing {
                     backchannel: Some(stream),
                     ..

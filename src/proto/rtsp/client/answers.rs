@@ -73,6 +73,10 @@ impl RtspClient {
         if !is_exact {
             self.note(Quirk::HeaderJunk);
         }
+        let is_setup = matches!(request.purpose, Purpose::Setup(_));
+        if is_setup && matches!(self.state, State::Ending(..)) {
+            return self.on_late_setup(code, message, now);
+        }
         if code == 401 {
             return self.on_unauthorized(request, message, now);
         }

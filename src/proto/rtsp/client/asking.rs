@@ -96,7 +96,7 @@ impl RtspClient {
         let uri = base.join(described.control.as_deref(), &mut quirks);
         let streams = self.choose(&described, &base, &mut quirks);
         self.note_all(quirks);
-        let event = RtspEvent::Described(described.clone());
+        let event = RtspEvent::Described(Box::new(described.clone()));
         self.out.push(Output::Event(event));
         if self.config.backchannel && !streams.iter().any(|s| s.is_backchannel) {
             self.note(Quirk::Backchannel);

@@ -27,6 +27,7 @@ impl RtspClient {
             let has_backchannel = session.streams.iter().any(|s| s.is_backchannel);
             return self.play(!has_backchannel, now);
         };
+        let limit = after(now, self.config.timing.answer);
         match session.transport {
             Transport::Tcp => {
                 // Channels beyond 255 would need 128 streams; there are at most three.
@@ -36,7 +37,7 @@ impl RtspClient {
             }
             Transport::Udp => {
                 let index = stream.index;
-                session.opening = Some(n);
+                session.opening = Some((n, limit));
                 self.out.push(Output::OpenUdp {
                     stream: index,
                     multicast: None,
@@ -70,11 +71,11 @@ impl RtspClient {
         let State::Preparing(session) = &mut self.state else {
             return;
         };
-        let opening = session.opening.take_if(|n| {
+        let opening = session.opening.take_if(|(n, _)| {
             let stream = session.streams.get(*n);
             stream.is_some_and(|stream| stream.index == index)
         });
-        let Some(n) = opening else {
+        let Some((n, _)) = opening else {
             return;
         };
         if session.transport == Transport::Multicast {
@@ -91,6 +92,18 @@ impl RtspClient {
         let is_waited_for = matches!(&self.state, State::Preparing(s) if s.opening.is_some());
         if is_waited_for && !self.change_transport(&format!("no UDP sockets: {reason}"), now) {
             self.fail(RtspError::Udp(reason), now);
+        }
+    }
+
+    /// The sockets were not opened in time.
+    pub(super) fn on_preparing_timeout(&mut self, now: Instant) {
+        let is_overdue = matches!(
+            &self.state,
+            State::Preparing(s) if s.opening.is_some_and(|(_, until)| until <= now)
+        );
+        if is_overdue {
+            let limit = self.config.timing.answer.as_secs_f64();
+            self.on_udp_failed(format!("they were not opened within {limit} s"), now);
         }
     }
 
@@ -207,7 +220,7 @@ impl RtspClient {
             return;
         };
         let index = stream.index;
-        session.opening = Some(n);
+        session.opening = Some((n, after(now, self.config.timing.answer)));
         self.out.push(Output::OpenUdp {
             stream: index,
             multicast: Some(MulticastGroup {

@@ -144,8 +144,8 @@ pub(super) struct Session {
     /// A stream was set up: the camera holds resources.
     pub is_begun: bool,
     pub is_play_asked: bool,
-    /// The stream whose sockets are being opened.
-    pub opening: Option<usize>,
+    /// The stream whose sockets are being opened, and until when.
+    pub opening: Option<(usize, Instant)>,
     /// When the session began: the origin of arrival times.
     pub begun: Instant,
     /// Media that arrived before the answer to PLAY.
@@ -262,8 +262,9 @@ impl Session {
     pub fn close_sockets(&mut self) -> Vec<Output> {
         let opening = self.opening;
         let streams = self.streams.iter().enumerate();
-        let open = streams
-            .filter(|(n, stream)| matches!(stream.path, Path::Udp(_)) || opening == Some(*n));
+        let open = streams.filter(|(n, stream)| {
+            matches!(stream.path, Path::Udp(_)) || opening.is_some_and(|(at, _)| at == *n)
+        });
         open.map(|(_, stream)| Output::CloseUdp {
             stream: stream.index,
         })

@@ -86,6 +86,8 @@ struct Rig<C> {
     sent: Vec<Vec<u8>>,
     open_sockets: Vec<usize>,
     is_open: bool,
+    /// Sockets are never opened.
+    is_slow: bool,
     timeout: Option<Instant>,
 }
 
@@ -106,6 +108,10 @@ fn rtp(channel: u8) -> Vec<u8> {
 
 impl<C: FnMut(&Asked) -> Vec<u8>> Rig<C> {
     fn new(config: RtspClientConfig, camera: C) -> Self {
+        Self::with(config, camera, false)
+    }
+
+    fn with(config: RtspClientConfig, camera: C, is_slow: bool) -> Self {
         let mut rig = Self {
             client: RtspClient::new(config),
             camera,
@@ -117,6 +123,7 @@ impl<C: FnMut(&Asked) -> Vec<u8>> Rig<C> {
             sent: Vec::new(),
             open_sockets: Vec::new(),
             is_open: false,
+            is_slow,
             timeout: None,
         };
         rig.drain();
@@ -141,6 +148,9 @@ impl<C: FnMut(&Asked) -> Vec<u8>> Rig<C> {
                 }
                 Output::OpenUdp { stream, multicast } => {
                     self.open_sockets.push(stream);
+                    if self.is_slow {
+                        continue;
+                    }
                     let port = 6000 + 2 * stream as u16;
                     let ports = multicast.map_or((port, port + 1), |m| (m.rtp_port, m.rtcp_port));
                     self.input(Input::UdpOpened {
@@ -1093,6 +1103,59 @@ fn every_answer_has_its_time() {
         let after = Duration::from_secs(10);
         assert_eq!(rig.error(), Some(&RtspError::NoAnswer { method, after }));
         assert_eq!(rig.methods().contains(&"TEARDOWN"), n >= 3);
+    }
+}
+
+#[test]
+fn the_opening_of_sockets_has_its_time() {
+    let mut rig = Rig::with(udp(), Asked::well, true);
+    rig.pass(9, None);
+    assert!(rig.playing().is_none() && rig.open_sockets == [0]);
+    rig.pass(2, None);
+    assert_eq!(rig.playing().unwrap().2, Transport::Tcp);
+    assert!(rig.open_sockets.is_empty());
+    let only = config().transports(vec![Transport::Udp]);
+    let mut rig = Rig::with(only, Asked::well, true);
+    rig.pass(11, None);
+    let reason = "they were not opened within 10 s".to_owned();
+    assert_eq!(rig.error(), Some(&RtspError::Udp(reason)));
+    assert!(!rig.is_open && rig.open_sockets.is_empty());
+}
+
+/// A camera may have created a session when it is no longer wanted: it is named by the answer, and ended.
+#[test]
+fn teardown_waits_for_the_answer_to_setup() {
+    let closing = |answer: Option<u16>| {
+        let mut setup = None;
+        let mut rig = Rig::new(with_password(), |a: &Asked| match a.method.as_str() {
+            "SETUP" => Vec::new(),
+            _ => a.well(),
+        });
+        rig.client.close(rig.now);
+        rig.drain();
+        assert!(!rig.client.has_ended() && !rig.methods().contains(&"TEARDOWN"));
+        let asked = rig.asked.last().cloned();
+        if let (Some(code), Some(asked)) = (answer, asked) {
+            setup = Some(match code {
+                200 => asked.well(),
+                code => asked.answer(code, "", ""),
+            });
+        }
+        match setup {
+            Some(answer) => rig.receive(&answer),
+            None => rig.pass(2, None),
+        }
+        assert_eq!(rig.error(), None);
+        assert!(!rig.is_open && !rig.met(Quirk::TeardownUnanswered));
+        rig.asked.pop().unwrap()
+    };
+    let last = closing(Some(200));
+    assert_eq!(
+        (last.method.as_str(), last.field("Session")),
+        ("TEARDOWN", Some("77"))
+    );
+    for answer in [Some(401), Some(302), Some(454), None] {
+        assert_eq!(closing(answer).method, "SETUP", "{answer:?}");
     }
 }
 

@@ -152,14 +152,26 @@ impl Wire {
         self.pending.take().map(|p| (p.request, is_exact))
     }
 
+    /// Returns `true` if the answer to SETUP is awaited; no longer than until then.
+    pub fn hurry_setup(&mut self, deadline: Instant) -> bool {
+        let is_setup = |p: &&mut Pending| matches!(p.request.purpose, Purpose::Setup(_));
+        let pending = self.pending.as_mut().filter(is_setup);
+        let is_awaited = pending.is_some();
+        if let Some(pending) = pending {
+            pending.deadline = pending.deadline.min(deadline);
+        }
+        is_awaited
+    }
+
     pub fn deadline(&self) -> Option<Instant> {
         self.pending.as_ref().map(|p| p.deadline)
     }
 
-    /// Returns the method of the request whose time is over.
-    pub fn overdue(&self, now: Instant) -> Option<&'static str> {
-        let pending = self.pending.as_ref()?;
-        (pending.deadline <= now).then_some(pending.request.method)
+    /// Returns the method of the request whose time is over. It is no longer awaited.
+    pub fn overdue(&mut self, now: Instant) -> Option<&'static str> {
+        let pending = self.pending.take_if(|p| p.deadline <= now)?;
+        self.has_abandoned = true;
+        Some(pending.request.method)
     }
 }
 

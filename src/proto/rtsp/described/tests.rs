@@ -389,3 +389,17 @@ fn work_is_bounded() {
     // 33 m-lines × 32 types × 2,000 lines at most: milliseconds, generously bounded for busy machines.
     assert!(start.elapsed() < std::time::Duration::from_secs(5));
 }
+
+#[test]
+fn debug_hides_passwords() {
+    let described = parse(
+        "v=0\r\ns=rtsp://u:geheim@h/\r\na=control:rtsp://admin:geheim@h/x\r\n\
+         m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:rtsp://admin:geheim@h/x?password=geheim&n=1\r\n",
+    );
+    assert!(described.streams[0].control.contains("geheim"));
+    let shown = format!("{described:?} {:#?}", described);
+    assert!(
+        !shown.contains("geheim") && shown.contains("***@h/x?password=***&n=1"),
+        "{shown}"
+    );
+}
