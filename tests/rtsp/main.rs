@@ -9,4 +9,6 @@ mod client;
 #[cfg(feature = "cli")]
 mod probe;
 mod scripted_camera;
+#[cfg(feature = "cli")]
+mod served;
 mod servers;

@@ -94,7 +94,7 @@ impl RealCamera {
         Some(camera)
     }
 
-    /// VLC with a film that loops.
+    /// VLC with a film that loops; where it begins again VLC pauses, so it is longer than a test.
     pub fn vlc() -> Option<Self> {
         if !is_installed("cvlc") {
             not_tested("VLC is not installed (tests/setup does it)");
@@ -104,8 +104,8 @@ impl RealCamera {
         let film = directory.join("film.mp4");
         let made = Command::new("ffmpeg")
             .args(["-nostdin", "-v", "error", "-f", "lavfi", "-i"])
-            .arg("testsrc2=size=320x180:rate=15:duration=20")
-            .args(["-f", "lavfi", "-i", "sine=440:duration=20"])
+            .arg("testsrc2=size=320x180:rate=15:duration=120")
+            .args(["-f", "lavfi", "-i", "sine=440:duration=120"])
             .args([
                 "-c:v",
                 "libx264",
@@ -197,6 +197,17 @@ impl RealCamera {
             "{}://{}{host}:{}/cam",
             self.scheme, self.credentials, self.port
         )
+    }
+
+    /// Returns the SHA-256 of its certificate; only of a camera with one.
+    pub fn fingerprint(&self) -> String {
+        let run = Command::new("openssl")
+            .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+            .arg(self.directory.join("certificate.pem"))
+            .output();
+        let said = String::from_utf8(run.expect("openssl").stdout).expect("ASCII");
+        let digits = said.trim().split_once('=').expect("a fingerprint").1;
+        digits.to_owned()
     }
 
     /// Returns what has been sent so far; GStreamer's server only.

@@ -224,7 +224,8 @@ class Session {
   #missing(stream, now) {
     if (stream.state === 'waiting') return 'Connected. Waiting for its publisher…';
     const only = this.#sound > 0 ? ' There is audio only.' : '';
-    if (!this.#hasVideo && isStrange(stream.codecs)) return STRANGE + only;
+    // Also if it was not yet known what the camera sends when video was agreed on.
+    if (isStrange(stream.codecs)) return STRANGE + only;
     if (!this.#hasVideo && isVideo(stream.codecs)) {
       return `This browser cannot play the video of this stream (${stream.codecs.filter(isPicture).join(', ')}).${only}`;
     }

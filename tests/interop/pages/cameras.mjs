@@ -112,7 +112,7 @@ export const cameras = {
     const { name, pattern } = JSON.parse(process.env.CAMERAS);
     const page = await open(`${process.argv[3]}watch/${name}`);
     const state = await until(`the page to say ${pattern}`, async () => {
-      const said = await page.locator('#state').textContent();
+      const said = `${await page.locator('#state').textContent()}  ${await page.locator('#notes').textContent()}`;
       return new RegExp(pattern).test(said) && said;
     }, 30);
     console.log(state);
