@@ -204,7 +204,7 @@
 //! - [`guide`]: a [`Peer`] with your own sockets and clock, the event loop inside another loop, finding faults, and what each
 //!   cargo feature costs.
 //! - The `examples/` folder of the repository: 24 programs, many with a browser page at the other end.
-//! - [`proto`]: the sans-IO core. [`Peer`] is one peer connection: it is told the time and the datagrams that arrived, and
+//! - [`proto`]: protocols without I/O. [`Peer`] is one peer connection: it is told the time and the datagrams that arrived, and
 //!   returns the datagrams to send, the events, and its next deadline. Media files ([`proto::media`]), plain RTP
 //!   ([`proto::rtp`]) and the explanation of session descriptions ([`proto::inspect`]) are here too.
 //! - `driver`: [`EventLoop`], which drives any number of peers over one UDP port with mio.

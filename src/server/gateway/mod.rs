@@ -125,7 +125,11 @@ impl Gateway {
         let interfaces = Interfaces::open(&config, &mut net)?;
         let relay = Relay::start(&config, &mut net)?;
         let peer = peer_config(&config);
-        let mut streams = Streams::new(StreamsConfig::default()).pull_with(peer.clone());
+        // Their number is limited by the sessions of WHIP and WHEP.
+        let viewers = StreamsConfig::default()
+            .max_viewers(config.max_peers)
+            .max_viewers_per_stream(config.max_peers);
+        let mut streams = Streams::new(viewers).pull_with(peer.clone());
         let cameras = Cameras::open(config.cameras_file.clone(), net.handle())
             .map_err(|error| GatewayError::Cameras(error.to_string()))?;
         for (name, source) in source::all(&config, |name| cameras.get(name).is_some())? {
