@@ -30,11 +30,9 @@ pub fn config(script: &Script, seed: u64) -> RtspClientConfig {
 
 /// What is wrong with how the client gets on with a script.
 fn judge(script: &Script, seed: u64) -> Result<(), String> {
-    let mut stage = Stage::new(
-        seed,
-        script.behaviour(),
-        RtspClient::new(config(script, seed)),
-    );
+    let mut stage = Stage::new(seed, script.behaviour(), |_| {
+        RtspClient::new(config(script, seed))
+    });
     stage.run(WATCHED);
     let ended = stage.events.iter().find_map(|(_, event)| match event {
         RtspEvent::Ended(why) => Some(why.clone()),
@@ -114,7 +112,9 @@ fn the_client_gets_on_with_every_script() {
 #[test]
 fn a_good_camera_has_no_quirks() {
     let script = SCRIPTS[0];
-    let mut stage = Stage::new(1, Behaviour::default(), RtspClient::new(config(&script, 1)));
+    let mut stage = Stage::new(1, Behaviour::default(), |_| {
+        RtspClient::new(config(&script, 1))
+    });
     stage.run(Duration::from_secs(200));
     let quirks = stage.client.quirks();
     assert_eq!(quirks.met().count(), 0, "{quirks:?}");

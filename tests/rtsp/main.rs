@@ -1,6 +1,7 @@
 //! Cameras: the scripted one with every known quirk, and servers that other people wrote.
 #![cfg(feature = "server")]
 
+mod camera;
 #[path = "../support/cameras.rs"]
 mod cameras;
 #[path = "../support/chromium.rs"]

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 use super::{
     Behaviour, ConnectionId, Input as CameraInput, Log, Output as CameraOutput, ScriptedCamera,
 };
-use crate::proto::rtsp::{Disconnected, Input, Output, RtspClient, RtspEvent};
+use crate::proto::rtsp::{
+    Camera, CameraEvent, CameraOutput as MachineOutput, Disconnected, Input, Output, RtspClient,
+    RtspEvent,
+};
 use crate::testing::Rng;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
@@ -51,23 +54,44 @@ impl Client for RtspClient {
     }
 
     fn output(&mut self) -> Wish<RtspEvent> {
+        wish(self.poll_output(), |event| event)
+    }
+}
+
+impl Client for Camera {
+    type Event = CameraEvent;
+
+    fn input(&mut self, input: Input<'_>, now: Instant) {
+        self.handle_input(input, now);
+    }
+
+    fn output(&mut self) -> Wish<CameraEvent> {
         match self.poll_output() {
-            Output::Connect { .. } => Wish::Connect,
-            Output::Send(contents) => Wish::Send(contents),
-            Output::Disconnect => Wish::Disconnect,
-            Output::OpenUdp { stream, .. } => Wish::OpenUdp(stream),
-            Output::CloseUdp { stream } => Wish::CloseUdp(stream),
-            Output::SendUdp {
-                destination,
-                contents,
-                ..
-            } => Wish::SendUdp {
-                destination,
-                contents,
-            },
-            Output::Event(event) => Wish::Event(event),
-            Output::Timeout(at) => Wish::Timeout(at),
+            MachineOutput::Event(event) => Wish::Event(event),
+            MachineOutput::Timeout(at) => Wish::Timeout(at),
+            // It keeps the session's events for itself.
+            MachineOutput::Io(io) => wish(io, |_| unreachable!("an event of the session")),
         }
+    }
+}
+
+fn wish<E>(output: Output, event: impl FnOnce(RtspEvent) -> E) -> Wish<E> {
+    match output {
+        Output::Connect { .. } => Wish::Connect,
+        Output::Send(contents) => Wish::Send(contents),
+        Output::Disconnect => Wish::Disconnect,
+        Output::OpenUdp { stream, .. } => Wish::OpenUdp(stream),
+        Output::CloseUdp { stream } => Wish::CloseUdp(stream),
+        Output::SendUdp {
+            destination,
+            contents,
+            ..
+        } => Wish::SendUdp {
+            destination,
+            contents,
+        },
+        Output::Event(e) => Wish::Event(event(e)),
+        Output::Timeout(at) => Wish::Timeout(at),
     }
 }
 
@@ -84,6 +108,23 @@ enum Parcel {
     ClientCloses(ConnectionId),
     DatagramToCamera(usize, SocketAddr, Vec<u8>),
     DatagramToClient(u16, SocketAddr, Vec<u8>),
+}
+
+impl Parcel {
+    /// Returns 0 for what goes to the camera, and 1 for what comes from it.
+    fn direction(&self) -> usize {
+        match self {
+            Self::Open(_) | Self::ToCamera(..) | Self::ClientCloses(_) => 0,
+            _ => 1,
+        }
+    }
+
+    fn is_datagram(&self) -> bool {
+        matches!(
+            self,
+            Self::DatagramToCamera(..) | Self::DatagramToClient(..)
+        )
+    }
 }
 
 /// The network between the two.
@@ -134,11 +175,11 @@ pub struct Stage<C: Client> {
 
 impl<C: Client> Stage<C> {
     /// Puts a client in front of a camera.
-    pub fn new(seed: u64, behaviour: Behaviour, client: C) -> Self {
+    pub fn new(seed: u64, behaviour: Behaviour, client: impl FnOnce(Instant) -> C) -> Self {
         // The only use of the real clock: an `Instant` cannot be created otherwise.
         let now = Instant::now();
         let mut stage = Self {
-            client,
+            client: client(now),
             camera: ScriptedCamera::new(behaviour, PORTS, seed, now),
             network: Network::default(),
             events: Vec::new(),
@@ -171,8 +212,8 @@ impl<C: Client> Stage<C> {
     }
 
     /// Replaces the client by another one, which begins at once. The old one's connection is cut.
-    pub fn begin(&mut self, client: C) {
-        self.client = client;
+    pub fn begin(&mut self, client: impl FnOnce(Instant) -> C) {
+        self.client = client(self.now);
         if let Some(id) = self.connection.take() {
             self.post(self.network.delay, Parcel::ClientCloses(id));
         }
@@ -332,15 +373,24 @@ impl<C: Client> Stage<C> {
     }
 
     /// Keeps a parcel until the network is up, in its place.
+    /// Keeps what has arrived while the network is down, and what follows it in its direction, in order.
     fn hold(&mut self, parcel: Parcel) {
-        let direction = match &parcel {
-            Parcel::Open(_) | Parcel::ToCamera(..) | Parcel::ClientCloses(_) => 0,
-            _ => 1,
-        };
-        // Whatever waits in this direction keeps its order: all of it is moved by as much.
         let later = Duration::from_millis(500);
-        self.last[direction] = self.last[direction].map(|at| at + later);
+        let until = self.now + later;
+        let direction = parcel.direction();
         self.post(later, parcel);
+        let followers = self.parcels.range(..(until, self.number));
+        let followers: Vec<_> = followers
+            .filter(|(_, parcel)| parcel.direction() == direction && !parcel.is_datagram())
+            .map(|(key, _)| *key)
+            .collect();
+        for key in followers {
+            if let Some(parcel) = self.parcels.remove(&key) {
+                self.post(later, parcel);
+            }
+        }
+        let last = &mut self.last[direction];
+        *last = Some(last.map_or(until, |at| at.max(until)));
     }
 
     fn drain_client(&mut self) {
