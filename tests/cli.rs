@@ -168,6 +168,32 @@ fn what_is_wrong_is_said_with_what_to_do() {
 }
 
 #[test]
+fn a_password_in_a_wrong_argument_is_not_repeated() {
+    for (args, shown) in [
+        (
+            &["serve", "yard=rtsp://ann:geheim@cam/1#transport=x"][..],
+            "'yard=rtsp:…'",
+        ),
+        (&["serve", "yard=rstp://ann:geheim@cam/1"], "'yard=rstp:…'"),
+        (
+            &["serve", "yard=whep:https://cam/1#tokn=geheim"],
+            "'yard=whep:…'",
+        ),
+        (&["serve", "rtsp://ann:geheim@cam/1"], "'rtsp:…'"),
+        (&["serve", "rtsp://ann:geheim@cam/1?a=b"], "'rtsp:…'"),
+        (&["serve", "ann:geheim@cam=rtsp://cam/1"], "'ann:…'"),
+        (
+            &["serve", "--ice-server", "turn:a.example,,geheim"],
+            "'turn:…'",
+        ),
+    ] {
+        let text = refused(args);
+        assert!(!text.contains("geheim"), "{args:?}:\n{text}");
+        assert!(text.contains(shown), "{args:?}:\n{text}");
+    }
+}
+
+#[test]
 fn flags_as_go_writes_them_are_taken() {
     let two = stdout(&["serve", "--udp-port", "5000", "--print-config"]);
     assert_eq!(

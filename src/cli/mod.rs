@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, ArgMatches, Command, ValueHint};
 
 use crate::Usage;
@@ -89,6 +90,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let matches = match program().try_get_matches_from(arguments(args)) {
         Ok(matches) => matches,
         Err(error) => {
+            let error = without_secrets(error);
             // An error cannot be reported anywhere.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
@@ -109,6 +111,44 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     }
     tell(&format!("looprtc: {error}"));
     ExitCode::FAILURE
+}
+
+/// Returns the error without the passwords in the argument that it repeats.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let (argument, value) = (
+        text(ContextKind::InvalidArg),
+        text(ContextKind::InvalidValue),
+    );
+    let shown = match ["NAME=URL", "PASSWORD"]
+        .iter()
+        .any(|what| argument.contains(what))
+    {
+        true => public_part(&value),
+        false => return error,
+    };
+    if !value.is_empty() {
+        error.insert(ContextKind::InvalidValue, ContextValue::String(shown));
+    }
+    error
+}
+
+/// Returns the text up to the scheme of the URL in it, which tells people which argument is meant.
+fn public_part(text: &str) -> String {
+    let name = text.find('=').map_or(0, |at| at + 1);
+    let (before, rest) = text.split_at(name);
+    let is_secret = |c: char| ":@,#?".contains(c);
+    if before.contains(is_secret) {
+        return public_part(before.trim_end_matches('='));
+    }
+    match rest.find(is_secret) {
+        Some(at) if rest[at..].starts_with(':') => format!("{before}{}:…", &rest[..at]),
+        Some(at) => format!("{before}{}…", &rest[..at]),
+        None => text.to_owned(),
+    }
 }
 
 /// Writes a line to the standard error; errors are ignored.

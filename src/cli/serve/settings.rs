@@ -314,7 +314,9 @@ pub fn base_path(text: &str) -> Result<String, String> {
 
 /// Parses `NAME=URL`.
 pub fn source(text: &str) -> Result<(String, String), String> {
-    let Some((name, url)) = text.split_once('=') else {
+    // The = of a URL without a name stands in its query.
+    let is_name = |(name, _): &(&str, &str)| !name.contains([':', '/', '@']);
+    let Some((name, url)) = text.split_once('=').filter(is_name) else {
         let what = "expected NAME=URL, for example door=whip: or clip=clip.mp4; or a command, which looprtc --help lists";
         return Err(what.into());
     };

@@ -132,6 +132,12 @@ impl Address {
         }
     }
 
+    /// Returns the host, in lower case.
+    pub fn host(&self) -> String {
+        let url = RtspUrl::parse(&self.text);
+        url.map_or_else(|_| self.origin(), |url| url.host().to_ascii_lowercase())
+    }
+
     /// Returns what a password is sent to: scheme, host and port.
     pub fn origin(&self) -> String {
         let (scheme, rest) = self.text.split_once("://").unwrap_or((&self.text, ""));
@@ -158,19 +164,6 @@ fn is_authority(text: &str) -> bool {
         }
     };
     is_host && port.is_none_or(is_port)
-}
-
-/// Encodes everything that is not a letter, a digit, `-`, `.`, `_` or `~` (RFC 3986 §2.1).
-pub(super) fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let mut all = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match plain(byte) {
-            true => all.push(char::from(byte)),
-            false => all.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    all
 }
 
 #[cfg(test)]

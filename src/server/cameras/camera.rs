@@ -2,26 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::address::{Address, Credentials, Scheme, encoded};
+use super::address::{Address, Credentials, Scheme};
 use super::fields::{Fields, Invalid};
-use crate::server::streams::SourceConfig;
+use crate::proto::rtsp::{self, RtspUrl};
+use crate::server::streams::{CameraSettings, SourceConfig};
 use crate::server::token::Token;
-
-/// Names of the settings behind the # of a camera's text form: no part of a URL becomes one of them.
-const SETTINGS: [&str; 12] = [
-    "sub",
-    "audio",
-    "video",
-    "transport",
-    "insecure",
-    "fingerprint",
-    "always",
-    "any-port",
-    "user-file",
-    "password-file",
-    "user-env",
-    "password-env",
-];
 
 /// How the packets of an RTSP camera travel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +27,16 @@ impl Transport {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::Multicast => "multicast",
+        }
+    }
+
+    /// Returns the transports in the order to try.
+    fn order(self) -> Vec<rtsp::Transport> {
+        match self {
+            Self::Auto => vec![rtsp::Transport::Tcp, rtsp::Transport::Udp],
+            Self::Tcp => vec![rtsp::Transport::Tcp],
+            Self::Udp => vec![rtsp::Transport::Udp],
+            Self::Multicast => vec![rtsp::Transport::Multicast],
         }
     }
 
@@ -159,19 +154,6 @@ impl Camera {
         {
             wrong.push(Invalid::new("sub", "begins with rtsp:// or rtsps://"));
         }
-        // In the text form settings are separated by &, too; some of them name files, which the camera would be sent.
-        let is_setting = |part: &str| SETTINGS.contains(&part.split('=').next().unwrap_or(part));
-        if self
-            .sub
-            .as_ref()
-            .is_some_and(|sub| sub.text.split('&').skip(1).any(is_setting))
-        {
-            let why = format!(
-                "its query may have no & before one of {}",
-                SETTINGS.join(", ")
-            );
-            wrong.push(Invalid::new("sub", why));
-        }
         // A password is known to those who gave it, and not to everybody who may change where it is sent.
         let known: Vec<String> = kept.into_iter().flat_map(Self::origins).collect();
         if self.has_password() && kept.is_some() && self.origins().any(|to| !known.contains(&to)) {
@@ -179,9 +161,9 @@ impl Camera {
             wrong.push(Invalid::new("password", why));
         }
         if wrong.is_empty()
-            && let Err(error) = format!("{}{}", self.url.text, self.flags()).parse::<SourceConfig>()
+            && let Err(why) = self.source()
         {
-            wrong.push(Invalid::new("url", error.reason));
+            wrong.push(Invalid::new("url", why));
         }
         wrong
     }
@@ -190,50 +172,58 @@ impl Camera {
         !self.password.expose().is_empty()
     }
 
-    /// Returns what the password is sent to.
+    /// Returns what the password is sent to: a second stream gets it at the host of the first one only.
     fn origins(&self) -> impl Iterator<Item = String> + '_ {
-        [Some(&self.url), self.sub.as_ref()]
+        let is_same_host = |sub: &&Address| sub.host() == self.url.host();
+        let sub = self.sub.as_ref().filter(is_same_host);
+        [Some(&self.url), sub]
             .into_iter()
             .flatten()
             .map(Address::origin)
     }
 
-    /// Returns the text form of the source, which [`SourceConfig`] parses. It contains the password.
-    pub fn source(&self) -> String {
-        let (url, password) = (&self.url.text, self.password.expose());
-        match self.url.scheme {
-            Scheme::Rtsp => {
-                let (scheme, place) = url.split_once("://").unwrap_or(("rtsp", url));
-                let login = match (self.user.as_str(), password) {
-                    ("", "") => String::new(),
-                    (user, password) => format!("{}:{}@", encoded(user), encoded(password)),
-                };
-                format!("{scheme}://{login}{place}{}", self.flags())
+    /// Returns the source of the stream. Nothing of a text that somebody has sent becomes a setting, which could name
+    /// a file of this machine.
+    ///
+    /// # Errors
+    ///
+    /// Returns a sentence without secrets.
+    pub fn source(&self) -> Result<SourceConfig, String> {
+        let text = &self.url.text;
+        let parsed = |text: &str| text.parse::<SourceConfig>().map_err(|error| error.reason);
+        match (self.url.scheme, self.password.expose()) {
+            (Scheme::Rtsp, _) => self.settings().map(SourceConfig::camera),
+            (Scheme::Whep, password) if !password.is_empty() => {
+                parsed(&format!("{text}#token={password}"))
             }
-            Scheme::Whep if !password.is_empty() => format!("{url}#token={password}"),
-            Scheme::Whep | Scheme::Rtp | Scheme::Whip => url.clone(),
+            (Scheme::Whep | Scheme::Rtp | Scheme::Whip, _) => parsed(text),
         }
     }
 
-    /// Returns what stands behind the URL of an RTSP camera.
-    fn flags(&self) -> String {
-        let mut flags = Vec::new();
-        if let Some(sub) = &self.sub {
-            flags.push(format!("sub={}", sub.text));
-        }
-        if !self.audio {
-            flags.push("audio=off".to_owned());
-        }
-        if self.transport != Transport::Auto {
-            flags.push(format!("transport={}", self.transport.name()));
-        }
-        let words = [("always", self.always), ("insecure", self.insecure)];
-        let words = words.into_iter().filter(|(_, is_set)| *is_set);
-        flags.extend(words.map(|(word, _)| word.to_owned()));
-        match flags.is_empty() {
-            true => String::new(),
-            false => format!("#{}", flags.join("&")),
-        }
+    pub(super) fn settings(&self) -> Result<CameraSettings, String> {
+        let url =
+            |address: &Address| RtspUrl::parse(&address.text).map_err(|error| error.to_string());
+        let credentials = self.credentials();
+        let sub = self.sub.as_ref().map(|address| {
+            let same = credentials
+                .clone()
+                .filter(|_| address.host() == self.url.host());
+            url(address).map(|url| url.with_credentials(same))
+        });
+        Ok(CameraSettings {
+            url: url(&self.url)?.with_credentials(credentials.clone()),
+            sub: sub.transpose()?,
+            audio: self.audio,
+            transports: self.transport.order(),
+            always: self.always,
+            any_certificate: self.insecure,
+        })
+    }
+
+    fn credentials(&self) -> Option<rtsp::Credentials> {
+        let password = self.password.expose();
+        let is_given = !self.user.is_empty() || !password.is_empty();
+        is_given.then(|| rtsp::Credentials::new(&self.user, password))
     }
 
     /// Returns the camera as who may change it sees it: without its password, and with `***` for others in its URLs.

@@ -397,7 +397,6 @@ impl<A> Cameras<A> {
 }
 
 fn parsed(camera: &Camera) -> Result<SourceConfig, ChangeError> {
-    let parsed = camera.source().parse::<SourceConfig>();
-    // The error's own text may contain the password.
-    parsed.map_err(|error| ChangeError::Invalid(vec![Invalid::new("url", error.reason)]))
+    let invalid = |why| ChangeError::Invalid(vec![Invalid::new("url", why)]);
+    camera.source().map_err(invalid)
 }

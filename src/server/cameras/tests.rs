@@ -117,12 +117,9 @@ fn cameras_are_added_edited_removed_and_read_again() {
         place.edit("yard", json!({ "url": other })),
         Ok(Changed::Edited)
     );
-    let source = place.again().get("yard").unwrap().source();
-    assert_eq!(
-        source,
-        format!("{other}#token=geheim"),
-        "the password is kept"
-    );
+    let kept = place.again().get("yard").unwrap().kept("yard");
+    assert_eq!(kept["url"], other);
+    assert_eq!(kept["password"], "geheim", "the password is kept");
     assert_eq!(place.remove("yard"), Ok(Changed::Removed));
     assert!(place.streams.info("yard").is_none());
     assert_eq!(place.again().cameras.len(), 0);
@@ -351,12 +348,11 @@ fn passwords_are_kept_but_not_for_other_hosts() {
     .unwrap();
     let again = |value: Value| camera(value, Some(&old));
     let kept = again(json!({ "url": "whep:https://a.example/y" })).unwrap();
-    assert!(kept.source().ends_with("#token=geheim"));
+    assert_eq!(kept.kept("a")["password"], "geheim");
+    let none = again(json!({ "url": "whep:https://a.example/x", "password": null })).unwrap();
     assert_eq!(
-        again(json!({ "url": "whep:https://a.example/x", "password": null }))
-            .unwrap()
-            .source(),
-        "whep:https://a.example/x"
+        none.kept("a"),
+        json!({ "name": "a", "url": "whep:https://a.example/x" })
     );
     for url in [
         "whep:https://b.example/x",
@@ -369,7 +365,8 @@ fn passwords_are_kept_but_not_for_other_hosts() {
         assert!(again(json!({ "url": url, "password": "other" })).is_ok());
         assert!(again(json!({ "url": url, "password": "" })).is_ok());
     }
-    assert_eq!(again(json!({ "url": "whip:" })).unwrap().source(), "whip:");
+    let none = again(json!({ "url": "whip:" })).unwrap();
+    assert_eq!(none.kept("a"), json!({ "name": "a", "url": "whip:" }));
 }
 
 #[test]
@@ -430,22 +427,74 @@ fn fields_that_do_not_fit_together_are_all_named() {
     assert_eq!(fields, ["url", "sub", "transport"]);
 }
 
+#[test]
+fn a_camera_keeps_its_password_and_gives_it_to_no_other_host() {
+    let old = camera(
+        json!({ "url": "rtsp://ann:geheim@cam.example/1", "sub": "rtsp://cam.example/2" }),
+        None,
+    );
+    let old = old.unwrap();
+    let again = |value: Value| camera(value, Some(&old));
+    for given in [
+        old.shown(),
+        json!({ "url": "rtsp://cam.example/1", "sub": "rtsp://cam.example/2" }),
+    ] {
+        assert_eq!(again(given).unwrap(), old);
+    }
+    let other = again(json!({ "url": "rtsp://cam.example/3", "user": "bob" })).unwrap();
+    let kept =
+        json!({ "name": "a", "url": "rtsp://cam.example/3", "user": "bob", "password": "geheim" });
+    assert_eq!(other.kept("a"), kept);
+    // Without a user name there is no password.
+    let none = again(json!({ "url": "rtsp://cam.example/1", "user": "" })).unwrap();
+    assert_eq!(
+        none.kept("a"),
+        json!({ "name": "a", "url": "rtsp://cam.example/1" })
+    );
+    for url in [
+        "rtsp://evil.example/1",
+        "rtsps://cam.example/1",
+        "rtsp://cam.example:8554/1",
+    ] {
+        let wrong = again(json!({ "url": url })).unwrap_err();
+        assert_eq!(wrong[0].field, "password", "{url}");
+    }
+    // A second stream at another host gets none, so that it may be added.
+    assert!(
+        again(json!({ "url": "rtsp://cam.example/1", "sub": "rtsp://evil.example/2" })).is_ok()
+    );
+    let wrong = again(json!({ "url": "rtsp://cam.example/1", "sub": "rtsp://cam.example:8554/2" }));
+    assert_eq!(wrong.unwrap_err()[0].field, "password");
+}
+
 /// In the configuration, settings stand behind a #, and some of them name files whose content the camera is sent.
 #[test]
 fn no_part_of_a_url_becomes_a_setting() {
     for (field, url, sub) in [
         ("url", "rtsp://h/1#password-file=/etc/passwd", ""),
         ("url", "rtsp://u:p@h/1?a=b#user-file=/etc/passwd&always", ""),
-        (
-            "sub",
-            "rtsp://h/1",
-            "rtsp://h/2?a=1&password-file=/etc/passwd",
-        ),
-        ("sub", "rtsp://h/1", "rtsp://h/2&user-env=HOME&insecure"),
-        ("sub", "rtsp://h/1", "rtsp://h/2?x&sub=rtsp://other/3"),
         ("sub", "rtsp://h/1", "rtsp://h/2#password-file=/etc/passwd"),
     ] {
         let wrong = camera(json!({ "url": url, "sub": sub }), None).unwrap_err();
         assert_eq!(wrong[0].field, field, "{url} {sub}");
     }
+    for sub in [
+        "rtsp://h/2?a=1&password-file=/etc/passwd",
+        "rtsp://h/2&user-file=/etc/passwd&insecure",
+        "rtsp://h/2&user-env=HOME",
+        "rtsp://h/2?x&sub=rtsp://other/3",
+        "rtsp://h/2?x=1%26audio=off",
+    ] {
+        let camera = camera(json!({ "url": "rtsp://u:p@h/1", "sub": sub }), None).unwrap();
+        assert!(camera.source().unwrap().names_no_files(), "{sub}");
+        let settings = camera.settings().unwrap();
+        let second = settings.sub.unwrap();
+        assert_eq!(second.request_uri(), sub);
+        assert_eq!(second.credentials(), settings.url.credentials());
+        assert!(settings.audio && !settings.always && !settings.any_certificate);
+    }
+    let elsewhere = json!({ "url": "rtsp://u:p@h/1", "sub": "rtsp://other/2" });
+    let settings = camera(elsewhere, None).unwrap().settings().unwrap();
+    assert_eq!(settings.sub.unwrap().credentials(), None);
+    assert_eq!(settings.url.credentials().unwrap().user, "u");
 }

@@ -61,7 +61,8 @@ function fill(li, stream) {
   li.querySelector('.state').dataset.state = stream.state;
   put('.about', watched(stream));
   const hints = [...stream.notes];
-  if (stream.codecs.includes('H265')) hints.push(h265('Its video'));
+  if (stream.codecs.includes('H265') && !stream.sub) hints.push(h265('Its video'));
+  if (stream.sub?.state === 'failed') hints.push(sentence(`the second stream is ${stateOf(stream.sub).toLowerCase()}`));
   if (!stream.editable) hints.push('Built in, or of the server\'s configuration: it is changed there.');
   put('.hint', hints.join(' '));
   const mayChange = stream.editable && config.rights.admin;

@@ -42,6 +42,7 @@ function list(streams) {
     li.classList.toggle('playing', stream.name === playing);
   }
   notes();
+  $('quality').hidden = !known.get(playing)?.sub;
   for (const li of cards.values()) li.remove();
   // The server may have been restarted with other streams.
   if (playing && Boolean(player) !== known.has(playing)) play();
@@ -76,6 +77,8 @@ function show() {
   const name = page === 'watch' ? (stream ?? '') : '';
   if (name === (playing ?? '')) return;
   playing = name || null;
+  $('quality').value = 'auto';
+  $('quality').hidden = !known?.get(playing)?.sub;
   $('player').hidden = !playing;
   document.title = playing ? `${playing} – looprtc` : 'looprtc';
   for (const li of $('streams').children) li.classList.toggle('playing', li.dataset.name === playing);
@@ -102,6 +105,7 @@ function play() {
   player = new Player($('video'), {
     name,
     iceServers: config.iceServers,
+    quality: $('quality').value,
     line,
     say: (state, words) => {
       $('state').textContent = words;
@@ -164,6 +168,7 @@ $('video').onplay = $('video').onpause = () => {
   $('pause').textContent = $('video').paused ? 'Resume' : 'Pause';
 };
 $('full').onclick = () => ($('video').requestFullscreen?.() ?? $('video').webkitEnterFullscreen?.());
+$('quality').onchange = play;
 $('close').onclick = () => {
   const button = document.querySelector('#streams .playing button');
   history.pushState(null, '', at(''));

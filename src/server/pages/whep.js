@@ -14,15 +14,16 @@ const GONE = 'The server cannot be reached.';
 /**
  * Plays a stream into a video element until `stop`. Reports by `say(state, text)`, where state is connecting, live,
  * waiting or failed, and statistics once per second by `figures`. `stream` returns the server's information about the
- * stream, if any, and `why` the text for one that has failed. With `token`, requests carry it as a bearer token. With `onrefused(status, text)`, the
- * player ends where the server refuses the token, instead of trying again.
+ * stream, if any, and `why` the text for one that has failed. `quality` is which of its two streams a camera sends:
+ * `main`, `sub` or `auto`, by the size of the video. With `token`, requests carry it as a bearer token. With
+ * `onrefused(status, text)`, the player ends where the server refuses the token, instead of trying again.
  */
 export class Player {
   #run = 0;
   #session = null;
 
-  constructor(video, { name, token, iceServers, line, say, figures, stream, why, onrefused }) {
-    Object.assign(this, { video, name, token, iceServers, line, say, figures, stream, why, onrefused });
+  constructor(video, { name, token, quality, iceServers, line, say, figures, stream, why, onrefused }) {
+    Object.assign(this, { video, name, token, quality, iceServers, line, say, figures, stream, why, onrefused });
     this.#keepOn(++this.#run);
     line.addEventListener('up', this.#look);
     line.addEventListener('down', this.#judge);
@@ -151,8 +152,11 @@ class Session {
 
   /** Returns the query by which the server chooses between a stream and its smaller second one. */
   #quality() {
-    const width = Math.round(this.player.video.clientWidth * devicePixelRatio);
-    return this.player.stream()?.sub && width ? `?width=${width}` : '';
+    const { quality = 'auto', video, stream } = this.player;
+    const width = Math.round(video.clientWidth * devicePixelRatio);
+    if (!stream()?.sub) return '';
+    if (quality !== 'auto') return `?quality=${quality}`;
+    return width ? `?width=${width}` : '';
   }
 
   end() {

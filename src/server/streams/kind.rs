@@ -84,6 +84,12 @@ impl SourceConfig {
         self.0.repeat(repeat).unwrap_or(self)
     }
 
+    /// Returns `true` if the source names no file of this machine.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn names_no_files(&self) -> bool {
+        self.0.paths().is_empty() && !self.0.is_standard_input()
+    }
+
     /// Returns the directories of the source's files, each with a trailing separator, to be removed from texts for
     /// other users.
     pub(super) fn directories(&self) -> Vec<String> {

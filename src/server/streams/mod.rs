@@ -91,6 +91,7 @@ pub use self::quality::{Quality, Wish};
 pub(crate) use self::ready::Readiness;
 pub use self::source::SourceError;
 pub(crate) use self::source::check_name;
+pub(crate) use self::sources::CameraSettings;
 pub use self::sources::RtpInput;
 
 /// Maximum number of queued events; the oldest are dropped first.

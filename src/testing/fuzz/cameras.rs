@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::server::cameras::{Camera, Fields, contents, parse};
-use crate::server::streams::SourceConfig;
 
-/// The kinds that the API may open.
-const KINDS: [&str; 5] = ["rtsp://", "rtsps://", "whep:http", "rtp://", "whip:"];
+/// How the kinds that the API may open are described.
+const KINDS: [&str; 4] = ["camera, rtsp", "WHEP, http", "RTP, ", "WHIP publisher"];
 
 /// One JSON object per line: the first is a camera, each further one an edit.
 pub fn camera_settings(data: &[u8]) {
@@ -29,9 +28,13 @@ pub fn camera_settings(data: &[u8]) {
 }
 
 fn check(camera: &Camera) {
-    let source = camera.source();
-    assert!(KINDS.iter().any(|kind| source.starts_with(kind)));
-    assert!(source.parse::<SourceConfig>().is_ok());
+    let source = camera.source().expect("it was checked");
+    let described = source.to_string();
+    assert!(
+        KINDS.iter().any(|kind| described.starts_with(kind)),
+        "{described}"
+    );
+    assert!(source.names_no_files());
     // The file keeps it as it is, in one line.
     let all = BTreeMap::from([("a".to_owned(), camera.clone())]);
     let text = contents(&all);

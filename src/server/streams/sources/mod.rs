@@ -15,6 +15,7 @@ mod whip;
 use super::kind::SourceConfig;
 
 pub use self::rtp::RtpInput;
+pub(crate) use self::rtsp::CameraSettings;
 
 /// Parses the text form of a source; `None` if it is of another kind.
 type Parse = fn(&str) -> Option<Result<SourceConfig, String>>;

@@ -45,6 +45,48 @@ pub(super) fn parse(url: &str) -> Option<Result<SourceConfig, String>> {
     is_ours.then(|| text::camera(url).map(SourceConfig::new))
 }
 
+/// Settings of a camera that are not read from a text.
+#[derive(Debug, Clone)]
+pub(crate) struct CameraSettings {
+    /// With credentials, if there are any.
+    pub url: RtspUrl,
+    /// A second stream of the camera, with its own credentials.
+    pub sub: Option<RtspUrl>,
+    pub audio: bool,
+    /// In the order to try.
+    pub transports: Vec<Transport>,
+    pub always: bool,
+    /// Accept any certificate.
+    pub any_certificate: bool,
+}
+
+impl SourceConfig {
+    /// Creates the source of a camera.
+    pub(crate) fn camera(settings: CameraSettings) -> Self {
+        Self::new(Rtsp::from(settings))
+    }
+}
+
+impl From<CameraSettings> for Rtsp {
+    fn from(settings: CameraSettings) -> Self {
+        let tls = match settings.any_certificate {
+            true => TlsMode::Unverified,
+            false => TlsMode::SystemRoots,
+        };
+        let of = |url: RtspUrl| Rtsp {
+            transports: settings.transports.clone(),
+            audio: settings.audio,
+            tls,
+            ..Rtsp::new(url)
+        };
+        Rtsp {
+            always: settings.always,
+            sub: settings.sub.map(|url| Arc::new(of(url))),
+            ..of(settings.url)
+        }
+    }
+}
+
 impl Rtsp {
     fn new(url: RtspUrl) -> Self {
         Self {
@@ -107,5 +149,30 @@ impl Kind for Rtsp {
         let config = CameraConfig::new(self.client()?);
         let machine = Watched::new(config, self.sub.is_some(), ctx.now);
         Ok(Box::new(Session::begin(Box::new(machine), self.tls, ctx)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_of_settings_are_taken_as_they_are() {
+        let sub = "rtsp://h/2?x=1%26audio=off&password-file=/etc/passwd&user-env=HOME&always&sub=rtsp://o/3";
+        let camera = Rtsp::from(CameraSettings {
+            url: RtspUrl::parse("rtsp://h/1").unwrap(),
+            sub: Some(RtspUrl::parse(sub).unwrap()),
+            audio: true,
+            transports: vec![Transport::Tcp],
+            always: false,
+            any_certificate: false,
+        });
+        let second = camera.sub.as_deref().unwrap();
+        assert_eq!(second.url.request_uri(), sub);
+        for one in [&camera, second] {
+            assert_eq!(one.origins, Origins::default());
+            assert!(one.audio && !one.always && one.tls == TlsMode::SystemRoots);
+        }
+        assert!(second.sub.is_none());
     }
 }
