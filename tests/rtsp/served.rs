@@ -75,6 +75,13 @@ const CASES: &[Case] = &[
         flags: "",
         audio: Some("audio/G722"),
     },
+    // Its second stream, as small players ask for it.
+    Case {
+        name: "sub",
+        options: Some("--audio pcma"),
+        flags: "#sub=CAMERA",
+        audio: Some("audio/PCMA"),
+    },
     Case {
         name: "vlc",
         options: None,
@@ -205,13 +212,15 @@ fn cameras_of_all_makes_are_watched() {
                 if flags.contains("FINGERPRINT") {
                     flags = flags.replace("FINGERPRINT", &camera.fingerprint());
                 }
+                let flags = flags.replace("CAMERA", &camera.url());
                 format!("{}={}{flags}", case.name, camera.url())
             })
             .collect();
         let server = Server::start(None, "127.0.0.1:0", &streams);
         let wanted = left.iter().map(|at| {
             let case = running[*at].0;
-            json!({"name": case.name, "video": true, "audio": case.audio.is_some()})
+            let quality = if case.name == "sub" { "sub" } else { "auto" };
+            json!({"name": case.name, "quality": quality, "video": true, "audio": case.audio.is_some()})
         });
         let wanted = Value::Array(wanted.collect()).to_string();
         let load = load();

@@ -53,6 +53,11 @@ pub(super) fn sub_of(name: &str) -> String {
     format!("{name}{SUB}")
 }
 
+/// Returns the name that people know: that of the main stream. Ids in descriptions are made of it, where no `/` may stand.
+pub(super) fn main_of(name: &str) -> &str {
+    name.strip_suffix(SUB).unwrap_or(name)
+}
+
 /// Returns `true` for the name of a second stream.
 pub(super) fn is_sub(name: &str) -> bool {
     name.ends_with(SUB)
@@ -98,6 +103,7 @@ mod tests {
     use super::super::{SourceConfig, StreamsConfig};
     use super::*;
     use crate::driver::{EventLoop, LoopConfig};
+    use crate::proto::peer::PeerConfig;
 
     fn streams() -> Streams {
         let mut streams = Streams::new(StreamsConfig::default());
@@ -105,6 +111,23 @@ mod tests {
         streams.add(&name, source).unwrap();
         streams.add("one", SourceConfig::whip()).unwrap();
         streams
+    }
+
+    #[test]
+    fn second_streams_have_viewers_whatever_their_name() {
+        let mut net = EventLoop::new(LoopConfig::default()).unwrap();
+        let mut streams = Streams::new(StreamsConfig::default());
+        let source: SourceConfig = "rtsp://127.0.0.1:1/1#sub=/2".parse().unwrap();
+        let longest = "n".repeat(64);
+        for name in ["cam", &longest] {
+            streams.add(name, source.clone()).unwrap();
+            for name in [name.to_owned(), sub_of(name)] {
+                let mode = streams.media_mode(&name).unwrap();
+                let config = PeerConfig::default().media_mode(mode);
+                let peer = net.add_peer(config).unwrap();
+                streams.add_viewer(&mut net, &name, peer).unwrap();
+            }
+        }
     }
 
     fn know(streams: &mut Streams, name: &str, codec: Codec) {

@@ -21,7 +21,7 @@ function prepare() {
     });
     return found;
   };
-  const connect = async (name) => {
+  const connect = async (name, quality) => {
     const begun = performance.now();
     const pc = new RTCPeerConnection();
     pc.addTransceiver('video', { direction: 'recvonly' });
@@ -36,7 +36,7 @@ function prepare() {
     });
     await pc.setLocalDescription();
     await gathered;
-    const response = await fetch(`/whep/${name}`, {
+    const response = await fetch(`/whep/${name}?quality=${quality}`, {
       method: 'POST',
       headers: { 'content-type': 'application/sdp' },
       body: pc.localDescription.sdp,
@@ -55,8 +55,8 @@ function prepare() {
     video.remove();
     await fetch(session, { method: 'DELETE' });
   };
-  globalThis.watchCamera = async ({ name, video, audio }, watched) => {
-    const first = await connect(name);
+  globalThis.watchCamera = async ({ name, quality, video, audio }, watched) => {
+    const first = await connect(name, quality);
     const cold = video ? await picture(first, 15_000) : null;
     if (video && cold === null) {
       await end(first);
@@ -66,7 +66,7 @@ function prepare() {
     await new Promise((done) => setTimeout(done, 1500));
     const before = await stats(first.pc);
     const from = Date.now();
-    const second = await connect(name);
+    const second = await connect(name, quality);
     const warm = video ? await picture(second, 15_000) : null;
     await end(second);
     await new Promise((done) => setTimeout(done, Math.max(0, from + watched - Date.now())));

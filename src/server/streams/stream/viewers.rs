@@ -8,6 +8,7 @@ use crate::proto::media::Codec;
 use crate::proto::peer::{Direction, MediaKind, PeerEvent, TransceiverConfig, TransceiverId};
 use crate::server::streams::info::StreamState;
 use crate::server::streams::kind::Runs;
+use crate::server::streams::quality::main_of;
 use crate::server::streams::tracks::Outcome;
 
 impl Stream {
@@ -41,7 +42,7 @@ impl Stream {
                 };
                 let config = TransceiverConfig::default()
                     .direction(Direction::SendOnly)
-                    .ids(&self.name, name)
+                    .ids(main_of(&self.name), name)
                     .stereo(kind == MediaKind::Audio);
                 (kind, config.codecs(of(kind).copied()))
             })
