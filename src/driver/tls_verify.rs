@@ -8,7 +8,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 
 /// What a certificate must be.
@@ -57,6 +57,27 @@ impl Verifier {
     }
 }
 
+/// Says what is wrong with a certificate, in a clause for people.
+fn reason(error: &CertificateError) -> String {
+    let why = match error {
+        CertificateError::UnknownIssuer => "no authority that this system trusts has signed it",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another host"
+        }
+        // webpki's word for a self-signed certificate that is also one of an authority, as OpenSSL makes them; rustls
+        // does not export the type.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "it is self-signed"
+        }
+        other => return other.to_string(),
+    };
+    why.to_owned()
+}
+
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -71,8 +92,8 @@ impl ServerCertVerifier for Verifier {
             Judge::Authorities(inner) => inner
                 .verify_server_cert(certificate, intermediates, name, ocsp, now)
                 .map_err(|e| {
-                    let why = match e {
-                        Error::InvalidCertificate(e) => e.to_string(),
+                    let why = match &e {
+                        Error::InvalidCertificate(e) => reason(e),
                         e => e.to_string(),
                     };
                     Error::General(format!("{why}; its SHA-256 fingerprint is {}", hex(&seen)))
