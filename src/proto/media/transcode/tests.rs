@@ -68,9 +68,9 @@ fn resampling_passes_what_fits_and_nothing_else() {
                 continue;
             }
             let low = f64::from(from.min(to));
-            for step in 1..=40 {
-                let frequency = f64::from(from) / 2.0 * f64::from(step) / 41.0;
-                let out = resampled(from, to, &sine(from, frequency, from as usize / 5));
+            for step in 1..=20 {
+                let frequency = f64::from(from) / 2.0 * f64::from(step) / 20.5;
+                let out = resampled(from, to, &sine(from, frequency, from as usize / 8));
                 let settled = &out[200..];
                 let level = decibels(power(settled) / 5e7);
                 if frequency <= PASSBAND * low {
@@ -338,7 +338,7 @@ fn frames_go_forward_only() {
     let mut frames = Vec::new();
     let mut random = 1u64;
     let mut time = Duration::ZERO;
-    for _ in 0..5_000 {
+    for _ in 0..1_500 {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
@@ -351,7 +351,7 @@ fn frames_go_forward_only() {
         };
         framer.push(&[1.0; 960], time, &mut frames);
     }
-    assert!(frames.len() > 1_000);
+    assert!(frames.len() > 300);
     assert!(frames.windows(2).all(|w| w[1].time >= w[0].time + FRAME));
     let joined = |w: &[Samples]| w[1].time == w[0].time + FRAME;
     assert!(frames.windows(2).all(|w| joined(w) || w[1].discontinuity));
