@@ -10,6 +10,7 @@ mod client;
 #[cfg(feature = "cli")]
 mod probe;
 mod scripted_camera;
+mod sequences;
 #[cfg(feature = "cli")]
 mod served;
 mod servers;

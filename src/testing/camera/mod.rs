@@ -189,7 +189,12 @@ impl ScriptedCamera {
 
     /// Changes the behaviour, as a firmware update would. The film stays.
     pub fn change(&mut self, change: impl FnOnce(&mut Behaviour)) {
+        let before = self.behaviour.messages.redirects;
         change(&mut self.behaviour);
+        let redirects = self.behaviour.messages.redirects;
+        if redirects != before {
+            self.redirects = redirects;
+        }
     }
 
     /// Closes all connections, as a restart does.

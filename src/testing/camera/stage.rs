@@ -372,7 +372,6 @@ impl<C: Client> Stage<C> {
         }
     }
 
-    /// Keeps a parcel until the network is up, in its place.
     /// Keeps what has arrived while the network is down, and what follows it in its direction, in order.
     fn hold(&mut self, parcel: Parcel) {
         let later = Duration::from_millis(500);
