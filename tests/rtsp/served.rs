@@ -263,7 +263,8 @@ fn a_page_says_why_there_is_no_picture() {
             "cannot play this stream.*H\\.265",
         ),
         ("b-frames", "--b-frames 2", "", "B-frames"),
-        ("jpeg", "--video jpeg", "", "JPEG"),
+        // In the state: nothing else is to come.
+        ("jpeg", "--video jpeg", "", "^Unavailable.*sends only JPEG"),
         (
             "password",
             "--auth digest",

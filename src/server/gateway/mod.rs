@@ -297,7 +297,7 @@ impl Gateway {
             log::info!("{event}");
         }
         if self.live.is_due(now) {
-            let text = report::streams(&self.streams, &self.cameras).to_string();
+            let text = report::streams(&self.streams, &self.cameras, false).to_string();
             for socket in self.live.news(text, now) {
                 let text = self.live.latest();
                 // A page that does not read is disconnected by the door, which reports it.

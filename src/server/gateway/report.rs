@@ -1,6 +1,6 @@
 //! Reports on streams, viewers, rooms and the server: JSON for pages and programs, text for Prometheus.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::Gateway;
 use super::metrics::{Labels, Metrics};
 use crate::driver::{EventLoop, PeerId};
+use crate::proto::rtsp::Quirk;
 use crate::server::cameras::Cameras;
 use crate::server::rooms::Rooms;
 use crate::server::streams::{StreamInfo, StreamState, Streams};
@@ -16,10 +17,14 @@ use crate::server::streams::{StreamInfo, StreamState, Streams};
 /// Maximum number of viewers listed individually; others are only counted.
 const MAX_VIEWERS: usize = 1000;
 
-/// Returns `{"streams": […]}` for the pages. `editable` are those that were added while the server ran.
-pub(super) fn streams<A>(streams: &Streams, cameras: &Cameras<A>) -> Value {
+/// Returns `{"streams": […]}` for the pages. `editable` are those that were added while the server ran. What is wrong with
+/// cameras is included with `details`.
+pub(super) fn streams<A>(streams: &Streams, cameras: &Cameras<A>, details: bool) -> Value {
     let shown = |info: StreamInfo| {
         let mut value = stream(&info, false);
+        if details {
+            add_quirks(&mut value, &info);
+        }
         value["editable"] = json!(cameras.get(&info.name).is_some());
         value
     };
@@ -110,8 +115,24 @@ pub(super) fn stats(gateway: &mut Gateway, details: bool) -> Value {
     value
 }
 
+/// Adds the faults of a stream's camera that are tolerated, and those of its second stream.
+fn add_quirks(value: &mut Value, info: &StreamInfo) {
+    let met = info.quirks.iter().map(|(quirk, count)| {
+        json!({
+            "number": quirk.number(), "name": quirk.name(), "about": quirk.about(), "count": count,
+        })
+    });
+    value["quirks"] = met.collect();
+    if let Some(sub) = &info.sub {
+        add_quirks(&mut value["sub"], sub);
+    }
+}
+
 fn figures(info: &StreamInfo, details: bool) -> Value {
     let mut value = stream(info, details);
+    if details {
+        add_quirks(&mut value, info);
+    }
     let s = &info.stats;
     value["bitrate"] = json!(s.bitrate);
     value["packets"] = json!(s.packets);
@@ -205,7 +226,7 @@ impl Path {
 }
 
 /// Returns the figures for Prometheus, without those that differ per viewer.
-pub(super) fn metrics(gateway: &Gateway) -> String {
+pub(super) fn metrics(gateway: &Gateway, details: bool) -> String {
     let mut m = Metrics::default();
     m.gauge(
         "uptime_seconds",
@@ -213,6 +234,9 @@ pub(super) fn metrics(gateway: &Gateway) -> String {
         gateway.started.elapsed().as_secs(),
     );
     streams_metrics(&mut m, &gateway.streams);
+    if details {
+        quirks_metrics(&mut m, &gateway.streams);
+    }
     let whip = gateway.whip.stats();
     m.gauge(
         "publishers",
@@ -404,4 +428,26 @@ fn streams_metrics(m: &mut Metrics, streams: &Streams) {
         let values = values.map(|(labels, info)| (&labels[..] as Labels<'_>, figure(info)));
         m.family(name, kind, help, values);
     }
+}
+
+/// Writes the tolerated faults of cameras: at most one line for each camera and fault. Those of its second stream count, too.
+fn quirks_metrics(m: &mut Metrics, streams: &Streams) {
+    let mut counts: BTreeMap<(String, Quirk), u64> = BTreeMap::new();
+    for info in streams.list() {
+        let sub = info.sub.iter().flat_map(|sub| &sub.quirks);
+        for (quirk, count) in info.quirks.iter().chain(sub) {
+            *counts.entry((info.name.clone(), *quirk)).or_default() += u64::from(*count);
+        }
+    }
+    let labels: Vec<[(&str, &str); 2]> = counts
+        .keys()
+        .map(|(name, quirk)| [("stream", name.as_str()), ("quirk", quirk.name())])
+        .collect();
+    let values = labels.iter().zip(counts.values());
+    m.family(
+        "camera_quirks_total",
+        "counter",
+        "Faults of cameras that were tolerated, by their names in docs/cameras.md.",
+        values.map(|(labels, count)| (&labels[..] as Labels<'_>, count)),
+    );
 }

@@ -176,13 +176,13 @@ impl Gateway {
         }
         let is_stranger = self.config.open && !rights.details && !self.access.needs_token();
         match api {
-            Api::Streams => Response::json(200, &report::streams(&self.streams, &self.cameras)),
+            Api::Streams => Response::json(200, &report::streams(&self.streams, &self.cameras, rights.details)),
             _ if is_stranger => {
                 let detail = "an open server shows figures to who has its token for them (--stats-token-file)";
                 Response::problem(403, "No figures", detail)
             }
             Api::Stats => Response::json(200, &report::stats(self, rights.details)),
-            _ => Response::new(200).body(metrics::CONTENT_TYPE, report::metrics(self)),
+            _ => Response::new(200).body(metrics::CONTENT_TYPE, report::metrics(self, rights.details)),
         }
         .header("Cache-Control", "no-store")
     }

@@ -15,6 +15,8 @@ let opener = null;
 const PATIENCE = 15_000;
 /** The same of a search: cameras may be slow to tell their streams. */
 const SEARCH_PATIENCE = 150_000;
+/** Interval at which faults of cameras are asked for, in ms. */
+const QUIRKS_EVERY = 5000;
 
 // ---- The list ----
 
@@ -41,6 +43,7 @@ function card(name) {
   li.className = 'card';
   li.dataset.name = name;
   li.innerHTML = `<h3 tabindex="-1"></h3><p class="state"></p><p class="fine about"></p><p class="fine hint"></p>
+    <details class="figures quirks" hidden><summary></summary><ul class="fine"></ul></details>
     <div class="row"><a class="button">Watch</a><button type="button" class="edit">Edit</button><button type="button" class="quiet remove">Remove</button></div>`;
   li.querySelector('h3').textContent = name;
   const link = li.querySelector('a');
@@ -65,8 +68,28 @@ function fill(li, stream) {
   if (stream.sub?.state === 'failed') hints.push(sentence(`the second stream is ${stateOf(stream.sub).toLowerCase()}`));
   if (!stream.editable) hints.push('Built in, or of the server\'s configuration: it is changed there.');
   put('.hint', hints.join(' '));
+  putQuirks(li.querySelector('.quirks'), stream);
   const mayChange = stream.editable && config.rights.admin;
   for (const button of li.querySelectorAll('button')) button.hidden = !mayChange;
+}
+
+/** What is known of the faults of cameras, by their names: news of the streams is for everybody, and does not have them. */
+const known = new Map();
+
+/** Shows which faults of a camera are tolerated. An open list stays open. */
+function putQuirks(details, stream) {
+  if (stream.quirks) known.set(stream.name, [...stream.quirks, ...(stream.sub?.quirks ?? []).map((quirk) => ({ ...quirk, of: 'second stream, ' }))]);
+  const quirks = known.get(stream.name) ?? [];
+  details.hidden = quirks.length === 0;
+  const words = quirks.map(({ number, name, about, count, of = '' }) => `${of}${number} ${name}: ${about} (${count}\u00a0×)`);
+  if (details.dataset.words === words.join('\n')) return;
+  details.dataset.words = words.join('\n');
+  details.querySelector('summary').textContent = `${quirks.length === 1 ? '1 fault' : `${quirks.length} faults`} of the camera tolerated`;
+  details.querySelector('ul').replaceChildren(...[...words, 'What looprtc does about each: docs/cameras.md.'].map((text) => {
+    const item = document.createElement('li');
+    item.textContent = text;
+    return item;
+  }));
 }
 
 // ---- The form ----
@@ -359,3 +382,7 @@ rights();
 await reload();
 const line = new Line($('server'));
 line.addEventListener('news', ({ detail }) => list(detail.streams));
+// Faults are met at any time, and are no news for everybody.
+setInterval(() => {
+  if (config.rights.details && !document.hidden) reload();
+}, QUIRKS_EVERY);

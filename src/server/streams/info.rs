@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::driver::PeerId;
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, PeerError};
+use crate::proto::rtsp::Quirk;
 
 /// State of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +64,9 @@ pub struct StreamInfo {
     /// Remarks for people about parts of the source that are left out, damaged, or interpreted differently than
     /// written; at most 16.
     pub notes: Vec<String>,
+    /// Faults of the camera that were tolerated since the stream was added, and how often each was met, in the order of
+    /// their numbers; empty for other sources.
+    pub quirks: Vec<(Quirk, u32)>,
     /// The statistics.
     pub stats: StreamStats,
     /// A second stream with lower quality, if the source has one: see [`Streams::choose`](super::Streams::choose). It

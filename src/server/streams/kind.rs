@@ -15,6 +15,7 @@ use crate::driver::shared_media::SharedMedia;
 use crate::driver::{Datagram, EventLoop, PeerId, TcpEvent, TcpId, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, MediaMode, PeerConfig, PeerEvent};
+use crate::proto::rtsp::Quirks;
 
 /// Configuration of a stream's source.
 ///
@@ -238,6 +239,11 @@ pub(super) trait Source: fmt::Debug + Send {
     fn is_silent(&self, patience: Duration, now: Instant) -> bool {
         let _ = (patience, now);
         false
+    }
+
+    /// Adds the faults that were tolerated since the source was started.
+    fn add_quirks(&self, to: &mut Quirks) {
+        let _ = to;
     }
 
     /// Requests a keyframe from the sender, at most once per [`StreamsConfig::keyframe_interval`].

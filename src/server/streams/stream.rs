@@ -1,6 +1,7 @@
 //! A stream: its source, its state, its viewers.
 
 mod published;
+mod quirks;
 mod ready;
 mod retired;
 mod viewers;
@@ -18,6 +19,7 @@ use super::tracks::Track;
 use crate::driver::{Datagram, EventLoop, TcpEvent, TcpId, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{MediaKind, MediaMode};
+use crate::proto::rtsp::Quirks;
 
 /// Playback time after which a start counts as successful.
 const PROVEN: Duration = Duration::from_secs(10);
@@ -63,6 +65,8 @@ pub(super) struct Stream {
     live_since: Option<Instant>,
     /// When it was last checked whether viewers wait for a keyframe.
     looked: Option<Instant>,
+    /// Faults tolerated in sessions that are over.
+    quirks: Quirks,
     /// Statistics, except for those of the tracks.
     pub stats: StreamStats,
 }
@@ -102,6 +106,7 @@ impl Stream {
             failures: 0,
             live_since: None,
             looked: None,
+            quirks: Quirks::default(),
             stats: StreamStats::default(),
         };
         stream.probe();
@@ -175,6 +180,7 @@ impl Stream {
             viewers: self.viewers,
             codecs: self.codecs(),
             notes: self.notices.notes().to_vec(),
+            quirks: self.quirks().met().collect(),
             stats: StreamStats {
                 packets: sum(|t| t.packets),
                 bytes: sum(|t| t.bytes),
@@ -222,13 +228,20 @@ impl Stream {
 
     /// Stops the source, because there are no viewers or the stream is removed.
     pub fn stop(&mut self, net: &mut EventLoop, state: StreamState) {
+        let mut ended = self.quirks.clone();
+        if let Some(source) = &self.running {
+            source.add_quirks(&mut ended);
+        }
         match self.running.take().map(|source| source.stop(net)) {
-            None | Some(Stopped::Gone) => {}
+            None => {}
+            Some(Stopped::Gone) => self.quirks = ended,
             Some(Stopped::Paused(source)) => self.paused = Some(source),
             Some(Stopped::Ending(source)) => {
                 // There is more than one only if sessions end very slowly.
                 if self.ending.len() >= MAX_ENDING {
-                    self.ending.remove(0).abandon(net);
+                    let mut oldest = self.ending.remove(0);
+                    oldest.add_quirks(&mut self.quirks);
+                    oldest.abandon(net);
                 }
                 self.ending.push(source);
             }
@@ -363,7 +376,11 @@ impl Stream {
         }
         self.ending.retain_mut(|source| {
             source.handle_timeout(ctx);
-            !source.is_over()
+            let is_over = source.is_over();
+            if is_over {
+                source.add_quirks(&mut self.quirks);
+            }
+            !is_over
         });
         for track in &mut self.tracks {
             track.flush(ctx.net, ctx.now);

@@ -8,7 +8,7 @@ use crate::proto::media::Codec;
 use crate::proto::media::transcode::{AudioFormat, AudioTranscoder, TranscodeErrorKind};
 use crate::proto::rtp::MediaFormat;
 use crate::proto::rtsp::{
-    Camera, CameraConfig, CameraEvent, CameraFrame, CameraOutput, CameraTrack, Input,
+    Camera, CameraConfig, CameraEvent, CameraFrame, CameraOutput, CameraTrack, Input, Quirks,
 };
 use crate::server::streams::kind::Contents;
 
@@ -80,6 +80,14 @@ impl Watched {
             notes: self.left_out.clone(),
         };
         self.paths = tracks.iter().map(|track| path(&track.format)).collect();
+        let is_left_out = |path: &Path| matches!(path, Path::LeftOut);
+        if !tracks.is_empty() && self.paths.iter().all(is_left_out) {
+            let names: Vec<_> = tracks.iter().map(|track| track.format.name()).collect();
+            return Step::Useless(format!(
+                "the camera sends only {}, which browsers do not play over WebRTC; set it to H.264",
+                names.join(" and ")
+            ));
+        }
         for (track, path) in tracks.iter().zip(&self.paths) {
             match path {
                 Path::AsItIs(codec) | Path::Transcoded { codec, .. } => {
@@ -248,6 +256,10 @@ impl Machine for Watched {
                 CameraOutput::Timeout(at) => return Step::Timeout(at),
             }
         }
+    }
+
+    fn add_quirks(&self, to: &mut Quirks) {
+        to.add(&self.camera.quirks());
     }
 
     fn close(&mut self, now: Instant) {

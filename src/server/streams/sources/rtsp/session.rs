@@ -9,7 +9,7 @@ use crate::driver::shared_media::SharedMedia;
 use crate::driver::{Datagram, EventLoop, TcpEvent, TcpId, TlsMode, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::EncodedFrame;
-use crate::proto::rtsp::{Input, Output, RtspError};
+use crate::proto::rtsp::{Input, Output, Quirks, RtspError};
 use crate::server::streams::kind::{Contents, Context, Live, Media, Source, SourceEvent, Stopped};
 
 /// Pause after the camera has refused the password, or anything else that only a person can change: many cameras lock an
@@ -25,6 +25,9 @@ pub(super) trait Machine: fmt::Debug + Send {
 
     fn poll_output(&mut self) -> Step;
 
+    /// Adds the faults that were tolerated so far.
+    fn add_quirks(&self, to: &mut Quirks);
+
     /// Ends the session: TEARDOWN, if there is something to tear down.
     fn close(&mut self, now: Instant);
 }
@@ -39,6 +42,8 @@ pub(super) enum Step {
     Frame(Frame),
     /// A remark for people.
     Note(String),
+    /// Nothing that the camera sends can be shown, for this reason.
+    Useless(String),
     /// The session is over.
     Ended(Option<RtspError>),
     /// Nothing until then.
@@ -115,6 +120,11 @@ impl Session {
                 Step::Tracks(contents) => self.ready.push_back(SourceEvent::Tracks(contents)),
                 Step::Frame(frame) => self.take(frame, now),
                 Step::Note(note) => self.ready.push_back(SourceEvent::Note(note)),
+                // The stream ends the session.
+                Step::Useless(why) => self.ready.push_back(SourceEvent::Refused {
+                    why,
+                    again_in: NEEDS_A_PERSON,
+                }),
                 Step::Ended(why) => return self.end(net, why),
                 Step::Timeout(at) => {
                     self.deadline = at;
@@ -239,6 +249,10 @@ impl Source for Session {
         }
     }
 
+    fn add_quirks(&self, to: &mut Quirks) {
+        self.machine.add_quirks(to);
+    }
+
     fn stop(mut self: Box<Self>, net: &mut EventLoop) -> Stopped {
         if self.phase == Phase::Over {
             return Stopped::Gone;
@@ -273,7 +287,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::proto::rtsp::{Disconnected, RtspUrl};
+    use crate::proto::rtsp::{Disconnected, Quirk, RtspUrl};
     use crate::server::streams::kind::{Kind, SourceConfig};
     use crate::server::streams::{StreamState, Streams, StreamsConfig};
 
@@ -287,6 +301,7 @@ mod tests {
         log: Log,
         out: Arc<Mutex<VecDeque<Step>>>,
         closing: bool,
+        quirks: Quirks,
     }
 
     impl Fake {
@@ -309,6 +324,7 @@ mod tests {
         fn handle_input(&mut self, input: Input<'_>, _: Instant) {
             let text = match input {
                 Input::Connected { .. } => {
+                    self.quirks.count(Quirk::HeaderCase);
                     self.push(Step::Wire(Output::Send(b"hello".to_vec())));
                     "connected".into()
                 }
@@ -336,7 +352,11 @@ mod tests {
                             }
                         }
                         "wrong" => self.push(Step::Ended(Some(RtspError::WrongPassword))),
-                        "ok" if self.closing => self.push(Step::Ended(None)),
+                        "useless" => self.push(Step::Useless("only JPEG".into())),
+                        "ok" if self.closing => {
+                            self.quirks.count(Quirk::TeardownUnanswered);
+                            self.push(Step::Ended(None));
+                        }
                         _ => {}
                     }
                     text
@@ -369,6 +389,10 @@ mod tests {
         fn poll_output(&mut self) -> Step {
             let next = self.out.lock().unwrap().pop_front();
             next.unwrap_or(Step::Timeout(None))
+        }
+
+        fn add_quirks(&self, to: &mut Quirks) {
+            to.add(&self.quirks);
         }
 
         fn close(&mut self, _: Instant) {
@@ -415,6 +439,7 @@ mod tests {
                 log: log.clone(),
                 out: Arc::default(),
                 closing: false,
+                quirks: Quirks::default(),
             };
             let mut streams = Streams::new(StreamsConfig::default());
             streams.add("cam", SourceConfig::new(fake)).unwrap();
@@ -523,6 +548,38 @@ mod tests {
             format!("the host is there, but nothing listens on its port {port}")
         );
         assert!(retry_at.unwrap() < Instant::now() + Duration::from_secs(2));
+    }
+
+    /// They are counted while the session lasts, while it ends, and after that; once.
+    #[test]
+    fn what_was_tolerated_outlives_the_session() {
+        let (port, thread) = server(vec![("hello", "useless"), ("bye", "ok")]);
+        let mut world = World::new(port);
+        world.run_until(|w| w.has("ok"));
+        let info = world.streams.info("cam").unwrap();
+        let StreamState::Failed { why, retry_at } = info.state else {
+            panic!("{info:?}")
+        };
+        assert_eq!(why, "only JPEG");
+        assert!(retry_at.unwrap() > Instant::now() + NEEDS_A_PERSON / 2);
+        let both = [(Quirk::HeaderCase, 1), (Quirk::TeardownUnanswered, 1)];
+        assert_eq!(info.quirks, both);
+        // The source is forgotten by then.
+        world.run_until(|_| thread.is_finished());
+        for _ in 0..5 {
+            let now = Instant::now();
+            world.streams.handle_timeout(&mut world.net, now);
+            assert_eq!(world.streams.info("cam").unwrap().quirks, both);
+        }
+        // One that is over at once.
+        let (port, _thread) = server(vec![("hello", "wrong")]);
+        let mut world = World::new(port);
+        world.run_until(|w| {
+            let state = w.streams.info("cam").unwrap().state;
+            matches!(state, StreamState::Failed { .. })
+        });
+        let info = world.streams.info("cam").unwrap();
+        assert_eq!(info.quirks, [(Quirk::HeaderCase, 1)]);
     }
 
     #[test]
