@@ -1,8 +1,10 @@
 //! Cameras of several makes through `looprtc serve`, watched by Chromium: frames, freezes, audio, time to the first picture.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -264,7 +266,7 @@ fn a_page_says_why_there_is_no_picture() {
         ),
         ("b-frames", "--b-frames 2", "", "B-frames"),
         // In the state: nothing else is to come.
-        ("jpeg", "--video jpeg", "", "^Unavailable.*sends only JPEG"),
+        ("jpeg", "--video jpeg", "", "^Unavailable.*sends only MJPEG"),
         (
             "password",
             "--auth digest",
@@ -296,4 +298,82 @@ fn a_page_says_why_there_is_no_picture() {
             return;
         }
     }
+}
+
+/// Returns the body of a response.
+fn get(server: &Server, path: &str, token: &str) -> String {
+    let address = server
+        .url
+        .trim_start_matches("http://")
+        .trim_end_matches('/');
+    let port = address
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok());
+    let mut stream = TcpStream::connect(("127.0.0.1", port.expect("a port"))).expect("it listens");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{token}\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("it answers");
+    let (head, body) = response.split_once("\r\n\r\n").expect("a response");
+    assert!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+    body.to_owned()
+}
+
+/// Faults of a camera are shown by name, to who may see details: by the API, for Prometheus, on the page of cameras.
+#[test]
+fn what_a_camera_does_wrong_is_shown() {
+    const METRIC: &str = "looprtc_camera_quirks_total{stream=\"yard\",quirk=\"large-packets\"} ";
+    let _guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let options = "--mtu 9000 --kbps 2000 --size 640x360";
+    let Some(camera) = RealCamera::gst(options, None) else {
+        return;
+    };
+    let yard = format!("yard={}#always", camera.url());
+    let met = |server: &Server, token: &str| {
+        let limit = Instant::now() + Duration::from_secs(30);
+        loop {
+            let text = get(server, "/api/streams/yard", token);
+            let stream: Value = serde_json::from_str(&text).expect("JSON");
+            let quirks = stream["quirks"].as_array().expect("details").clone();
+            let large = quirks.iter().find(|q| q["name"] == "large-packets");
+            if let Some(large) = large {
+                return large.clone();
+            }
+            assert!(Instant::now() < limit, "{text}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let tokens = ["--token", "see", "--admin-token", "change"].map(str::to_owned);
+    let args = [&tokens[..], std::slice::from_ref(&yard)].concat();
+    let server = Server::start(None, "127.0.0.1:0", &args);
+    let admin = "Authorization: Bearer change\r\n";
+    let viewer = "Authorization: Bearer see\r\n";
+    let large = met(&server, admin);
+    assert_eq!(large["number"], 34);
+    assert!(large["count"].as_u64() >= Some(1), "{large}");
+    for path in ["/api/streams", "/api/stats"] {
+        assert!(
+            get(&server, path, admin).contains("large-packets"),
+            "{path}"
+        );
+    }
+    assert!(get(&server, "/metrics", admin).contains(METRIC));
+    for path in [
+        "/api/streams/yard",
+        "/api/streams",
+        "/api/stats",
+        "/metrics",
+    ] {
+        let shown = get(&server, path, viewer);
+        assert!(
+            shown.contains("yard") && !shown.contains("quirk"),
+            "{path}: {shown}"
+        );
+    }
+    drop(server);
+    let server = Server::start(None, "127.0.0.1:0", &[yard]);
+    let input = json!({"name": "yard", "pattern": "34 large-packets: .*×"}).to_string();
+    measured("cameras_quirks", &server.url, &input, None);
 }

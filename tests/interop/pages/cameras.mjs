@@ -118,4 +118,19 @@ export const cameras = {
     console.log(state);
     assert(state);
   },
+  /** What a camera does wrong stands on its card on the page of cameras. */
+  async cameras_quirks(open) {
+    const { name, pattern } = JSON.parse(process.env.CAMERAS);
+    const page = await open(`${process.argv[3]}admin`);
+    const list = page.locator(`#streams li[data-name="${name}"] details.quirks`);
+    await until('faults on the card', () => list.isVisible(), 30);
+    assert.match(await list.locator('summary').textContent(), /faults? of the camera tolerated/);
+    await list.locator('summary').click();
+    const items = list.locator('li');
+    await until(`the card to say ${pattern}`, async () => (await items.allTextContents()).some((text) => new RegExp(pattern).test(text)), 30);
+    assert.match(await items.last().textContent(), /docs\/cameras\.md/);
+    // It stays open when figures are fetched again.
+    await page.waitForTimeout(6000);
+    assert(await items.last().isVisible(), 'the list was closed');
+  },
 };
