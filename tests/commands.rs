@@ -90,6 +90,11 @@ const CAMERA: &str = "setsid timeout 90 rtsp-camera 8554 >camera.log 2>&1 & more
     echo secret >password
     until grep -q ready camera.log; do sleep 0.1; done";
 
+/// The same, and somebody who watches its stream.
+const WATCHED_CAMERA: &str = "setsid timeout 90 rtsp-camera 8554 >camera.log 2>&1 & more=$!
+    until grep -q ready camera.log; do sleep 0.1; done
+    (until looprtc play http://localhost:8080/whep/yard --seconds 3 --dir tmp; do sleep 1; done) &";
+
 const CASES: &[Case] = &[
     // README and looprtc --help
     runs("looprtc", &[OPEN, "/whip/live", "testcard"]),
@@ -120,39 +125,17 @@ const CASES: &[Case] = &[
         "looprtc serve --listen 0.0.0.0:8443 --self-signed --token-file token --udp-port 5000",
         &["Open https://", "asks for the token"],
     ),
-    ends(
-        "ffmpeg -v error -rtsp_transport tcp -i rtsp://camera.local/stream -an -c copy -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5004 &",
-        &[],
-    )
-    .instead(
-        "-rtsp_transport tcp -i rtsp://camera.local/stream -an -c copy",
-        "-re -f lavfi -i testsrc=s=320x180:r=15:d=3 -c:v libx264 -preset ultrafast -pix_fmt yuv420p",
-    )
-    .makes(&["cam.sdp"]),
-    // With the command before it, against a real RTSP server: somebody watches.
+    // Against a real RTSP server: somebody watches.
     runs(
-        "looprtc serve yard=rtp:cam.sdp",
+        "looprtc serve yard=rtsp://user:password@camera.local/stream",
         &[OPEN, "stream yard", "saved tmp/yard.h264"],
     )
-    .before(
-        "setsid timeout 90 rtsp-camera 8554 >camera.log 2>&1 & more=$!
-         until grep -q ready camera.log; do sleep 0.1; done
-         setsid timeout 90 \\
-             ffmpeg -v error -rtsp_transport tcp -i rtsp://127.0.0.1:8554/stream -an -c copy -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5004 &
-         more=\"$more $!\"
-         (until looprtc play http://localhost:8080/whep/yard --seconds 3 --dir tmp; do sleep 1; done) &",
+    .before(WATCHED_CAMERA)
+    .instead(
+        "rtsp://user:password@camera.local/stream",
+        "rtsp://127.0.0.1:8554/stream",
     )
     .makes(&["tmp/yard.h264"]),
-    ends(
-        "ffmpeg -v error -rtsp_transport tcp -i rtsp://camera.local/stream -map 0:v -c:v copy -f rtp rtp://127.0.0.1:5004 -map 0:a -c:a libopus -f rtp -sdp_file cam.sdp rtp://127.0.0.1:5006 &",
-        &[],
-    )
-    .instead(
-        "-rtsp_transport tcp -i rtsp://camera.local/stream -map 0:v -c:v copy -f rtp rtp://127.0.0.1:5004 -map 0:a",
-        "-re -f lavfi -i testsrc=s=320x180:r=15:d=3 -f lavfi -i sine=d=3 -map 0:v -c:v libx264 -preset ultrafast \
-         -pix_fmt yuv420p -f rtp rtp://127.0.0.1:5004 -map 1:a",
-    )
-    .makes(&["cam.sdp"]),
     ends("chmod 600 token", &[]),
     ends(
         "echo \"https://$(hostname -I | cut -d' ' -f1):8443/watch/camera#token=$(cat token)\"",
@@ -372,6 +355,43 @@ const CASES: &[Case] = &[
         &["rtsp://192.0.2.7/1#always", "deepch = true"],
     )
     .before(CONFIG_JSON),
+    runs("looprtc serve --config looprtc.toml", &["Open http://", "stream hall"])
+        .before(CONFIG_TOML),
+    runs("looprtc serve --config config.json", &["Open http://", "stream hall"])
+        .before(CONFIG_JSON),
+    runs(
+        "looprtc serve --deepch --token-file token --admin-token-file admin --listen 0.0.0.0:8083",
+        &["Open http"],
+    )
+    .before("echo the-administrators-own-secret >admin"),
+    runs(
+        "looprtc serve --go2rtc 0.0.0.0:1984 --token-file token --admin-token-file admin",
+        &["Open http"],
+    )
+    .before("echo the-administrators-own-secret >admin"),
+    // Cameras by the API
+    ends(
+        r#"curl -s http://localhost:8080/api/streams --json '{"name": "yard", "url": "rtsp://192.168.1.20/stream1", "user": "viewer", "password": "wonderland"}'"#,
+        &["\"yard\"", "\"user\":\"viewer\""],
+    )
+    .beside_server(),
+    ends("curl -s http://localhost:8080/api/streams/yard | jq .camera", &["rtsp://192.168.1.20/stream1"])
+        .before(YARD)
+        .beside_server(),
+    ends(
+        r#"curl -s http://localhost:8080/api/streams/yard --json '{"url": "rtsp://192.168.1.20/stream2"}' -X PUT"#,
+        &["stream2"],
+    )
+    .before(YARD)
+    .beside_server(),
+    ends("curl -s http://localhost:8080/api/streams/yard -X DELETE", &[])
+        .before(YARD)
+        .beside_server(),
+    ends(
+        r#"curl -s http://localhost:8080/api/discover --json '{"seconds": 2, "user": "admin", "password": "wonderland"}'"#,
+        &["{"],
+    )
+    .beside_server(),
     // completions and man
     ends(
         "looprtc completions bash > ~/.local/share/bash-completion/completions/looprtc",
@@ -397,6 +417,13 @@ const CASES: &[Case] = &[
 const CONFIG_JSON: &str = r#"rm -f looprtc.toml; echo '{"server": {"rtsp_port": ":5541"},
     "streams": {"hall": {"channels": {"0": {"url": "rtsp://u:s3cret@192.0.2.7/1", "audio": true}}}}}' > config.json"#;
 
+/// Adds a camera by the API.
+const YARD: &str = r#"curl -s http://localhost:8080/api/streams --json '{"name": "yard", "url": "rtsp://192.168.1.20/stream1"}' >/dev/null"#;
+
+/// What is made of it.
+const CONFIG_TOML: &str = r#"echo '{"streams": {"hall": {"channels": {"0": {"url": "rtsp://u:s3cret@127.0.0.1:1/1"}}}}}' > config.json
+    rm -f looprtc.toml; looprtc import config.json"#;
+
 /// Commands of the repository that cannot be run within a test, because they run the tests. They must exist.
 const SCRIPTS: &[&str] = &["tests/run", "tests/coverage"];
 
@@ -414,7 +441,6 @@ const SYSTEM: &[&str] = &[
     "sudo ufw allow 5000/udp",
     "sudo ufw allow 3478",
     "sudo ufw allow 50000:50999/udp",
-    "while true; do ffmpeg -v error -rtsp_transport tcp -i rtsp://camera.local/stream -an -c copy -f rtp rtp://127.0.0.1:5004; sleep 2; done",
     "cargo new remote",
     "cd remote",
     "cargo run",
@@ -425,7 +451,7 @@ const SYSTEM: &[&str] = &[
 ];
 
 /// The texts whose commands are run.
-const TEXTS: [&str; 11] = [
+const TEXTS: [&str; 12] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/api.md",
@@ -436,6 +462,7 @@ const TEXTS: [&str; 11] = [
     "docs/obs.md",
     "docs/proxies.md",
     "docs/raspberry-pi.md",
+    "docs/replace-rtsptoweb.md",
     "docs/troubleshooting.md",
 ];
 
