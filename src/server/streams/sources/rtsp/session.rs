@@ -16,6 +16,9 @@ use crate::server::streams::kind::{Contents, Context, Live, Media, Source, Sourc
 /// account after some tries.
 const NEEDS_A_PERSON: Duration = Duration::from_secs(60);
 
+/// Time by which frames may be due after their arrival without a change of what sender reports say.
+const USUAL_LEAD: Duration = Duration::from_millis(200);
+
 /// Time limit for the end of a session, beyond those of the machine.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -71,6 +74,9 @@ pub(super) struct Session {
     /// The instant that times of frames count from, for viewers and within the session.
     epoch: Instant,
     origin: Option<Instant>,
+    /// The longest time by which a frame was due after its arrival: the later parts of a long unit of audio, and video that
+    /// waits for its audio.
+    lead: Duration,
     /// Video is cut: it goes on with a keyframe.
     waits_for_key: bool,
     phase: Phase,
@@ -96,6 +102,7 @@ impl Session {
             deadline: None,
             epoch: ctx.epoch,
             origin: None,
+            lead: USUAL_LEAD,
             waits_for_key: false,
             phase: Phase::Open,
         };
@@ -176,7 +183,11 @@ impl Session {
         let due = origin + frame.time;
         // Times of all runs count from the same instant, so that they go on after a restart.
         let time = due.saturating_duration_since(self.epoch);
-        let encoded = EncodedFrame::new(frame.data, time).wallclock(due);
+        // Sender reports relate the tracks to each other by their wall clocks. A peer cannot report on one that is ahead of
+        // now, so all tracks have it earlier by the same time.
+        self.lead = self.lead.max(due.saturating_duration_since(now));
+        let wallclock = due.checked_sub(self.lead).unwrap_or(now);
+        let encoded = EncodedFrame::new(frame.data, time).wallclock(wallclock);
         self.ready.push_back(SourceEvent::Media(Media {
             codec,
             content: SharedMedia::Frame(encoded.into()),
@@ -523,6 +534,62 @@ mod tests {
         world.streams.remove(&mut world.net, "cam").unwrap();
         world.run_until(|_| thread.is_finished());
         assert_eq!(thread.join().unwrap(), "");
+    }
+
+    /// What the wall clocks of frames of these times are, in milliseconds before now, if all arrive now.
+    fn wallclocks(times: &[u64]) -> Vec<u128> {
+        let now = Instant::now();
+        let fake = Fake {
+            port: 0,
+            log: Log::default(),
+            out: Arc::default(),
+            closing: false,
+            quirks: Quirks::default(),
+        };
+        let mut session = Session {
+            machine: Box::new(fake),
+            wire: Wire::new(TlsMode::SystemRoots),
+            ready: VecDeque::new(),
+            deadline: None,
+            epoch: now,
+            origin: None,
+            lead: USUAL_LEAD,
+            waits_for_key: false,
+            phase: Phase::Open,
+        };
+        for time in times {
+            let frame = Frame {
+                codec: Codec::G722,
+                data: vec![0; 160],
+                time: Duration::from_millis(*time),
+                is_key: true,
+                is_cut: false,
+            };
+            session.take(frame, now);
+        }
+        let clock = |event| match event {
+            SourceEvent::Media(Media {
+                content: SharedMedia::Frame(frame),
+                ..
+            }) => frame.wallclock,
+            _ => None,
+        };
+        let clocks = session.ready.into_iter().filter_map(clock);
+        clocks
+            .map(|clock| {
+                now.checked_duration_since(clock)
+                    .expect("not ahead")
+                    .as_millis()
+            })
+            .collect()
+    }
+
+    /// A peer reports nonsense about a frame whose wall clock is ahead of now, and browsers then delay the video more and more.
+    #[test]
+    fn wall_clocks_are_not_ahead_of_arrival() {
+        // The parts of a unit of AAC at 16 kHz.
+        assert_eq!(wallclocks(&[0, 20, 40]), [200, 180, 160]);
+        assert_eq!(wallclocks(&[0, 500, 520]), [200, 0, 0]);
     }
 
     #[test]
