@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Described, Input, Output, RtspClient, RtspClientConfig, RtspError, RtspEvent};
+use super::{Described, Input, Output, Quirks, RtspClient, RtspClientConfig, RtspError, RtspEvent};
 use crate::proto::media::Codec;
 use crate::proto::media::transcode::{AudioFormat, AudioTranscoder};
 use crate::proto::random::Random;
@@ -109,6 +109,11 @@ impl Talk {
     pub fn close(&mut self, now: Instant) {
         self.voice = None;
         self.client.close(now);
+    }
+
+    /// Returns how often each tolerance was needed.
+    pub fn quirks(&self) -> &Quirks {
+        self.client.quirks()
     }
 
     /// Returns the number of the microphone's packets that were not sent.

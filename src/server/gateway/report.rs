@@ -12,7 +12,7 @@ use crate::driver::{EventLoop, PeerId};
 use crate::proto::rtsp::Quirk;
 use crate::server::cameras::Cameras;
 use crate::server::rooms::Rooms;
-use crate::server::streams::{StreamInfo, StreamState, Streams};
+use crate::server::streams::{StreamInfo, StreamState, Streams, TalkState};
 
 /// Maximum number of viewers listed individually; others are only counted.
 const MAX_VIEWERS: usize = 1000;
@@ -62,6 +62,13 @@ fn stream(info: &StreamInfo, details: bool) -> Value {
         value["why"] = json!(text(why));
         let wait = retry_at.map(|at| at.saturating_duration_since(Instant::now()).as_secs());
         value["retryIn"] = json!(wait);
+    }
+    if let Some(talk) = &info.talk {
+        let why = match talk {
+            TalkState::Failed { why } => Some(text(why)),
+            _ => None,
+        };
+        value["talk"] = json!({ "state": talk.as_str(), "why": why });
     }
     if let Some(sub) = &info.sub {
         value["sub"] = stream(sub, details);

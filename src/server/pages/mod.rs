@@ -66,6 +66,7 @@ fn file(path: &str) -> Option<File> {
         "/assets/frame.js" => file!(SCRIPT, "frame.js"),
         "/assets/frame.css" => file!(STYLE, "frame.css"),
         "/assets/whep.js" => file!(SCRIPT, "whep.js"),
+        "/assets/talk.js" => file!(SCRIPT, "talk.js"),
         "/assets/watch.js" => file!(SCRIPT, "watch.js"),
         "/assets/publish.js" => file!(SCRIPT, "publish.js"),
         "/call" => page!("Call – looprtc", "call", "call.html"),

@@ -1,6 +1,7 @@
 // The list of streams, and a player.
 import { at, Graph, here, keepFocus, Line, offered, stateOf, watched } from './common.js';
 import { request } from './network.js';
+import { Talk } from './talk.js';
 import { Player } from './whep.js';
 
 const $ = (id) => document.getElementById(id);
@@ -8,6 +9,7 @@ const config = await offered();
 const line = new Line($('server'));
 let player = null;
 let playing = null;
+const talk = new Talk({ button: $('talk'), words: $('talk-state'), config });
 
 const graphs = {
   bitrate: new Graph($('graphs'), { title: 'Bitrate', unit: 'kbit/s', least: 100 }),
@@ -43,6 +45,7 @@ function list(streams) {
   }
   notes();
   $('quality').hidden = !known.get(playing)?.sub;
+  talk.show(known.get(playing));
   for (const li of cards.values()) li.remove();
   // The server may have been restarted with other streams.
   if (playing && Boolean(player) !== known.has(playing)) play();
@@ -79,6 +82,7 @@ function show() {
   playing = name || null;
   $('quality').value = 'auto';
   $('quality').hidden = !known?.get(playing)?.sub;
+  talk.show(known?.get(playing));
   $('player').hidden = !playing;
   document.title = playing ? `${playing} – looprtc` : 'looprtc';
   for (const li of $('streams').children) li.classList.toggle('playing', li.dataset.name === playing);

@@ -72,6 +72,8 @@ pub struct StreamInfo {
     /// A second stream with lower quality, if the source has one: see [`Streams::choose`](super::Streams::choose). It
     /// has viewers and statistics of its own.
     pub sub: Option<Box<StreamInfo>>,
+    /// Whether somebody talks to the source; `None` if nobody can.
+    pub talk: Option<TalkState>,
 }
 
 impl StreamInfo {
@@ -82,6 +84,35 @@ impl StreamInfo {
         directories.sort_by_key(|directory| std::cmp::Reverse(directory.len()));
         let without = |text: String, directory: &str| text.replace(directory, "");
         directories.into_iter().fold(text.to_owned(), without)
+    }
+}
+
+/// State of two-way audio with a camera: one peer's microphone is heard there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TalkState {
+    /// Nobody talks. Whether the camera has a loudspeaker turns out when somebody does.
+    Free,
+    /// Somebody wants to talk; the camera does not listen yet.
+    Starting,
+    /// Somebody talks.
+    Talking,
+    /// The latest talker was not heard, or no longer. The next one may try again.
+    Failed {
+        /// The reason.
+        why: String,
+    },
+}
+
+impl TalkState {
+    /// Returns the state in one word: `free`, `starting`, `talking` or `failed`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Starting => "starting",
+            Self::Talking => "talking",
+            Self::Failed { .. } => "failed",
+        }
     }
 }
 
@@ -216,6 +247,8 @@ pub enum StreamError {
     NotPublished(String),
     /// The stream already has a publisher.
     HasPublisher(String),
+    /// Somebody else already talks to this camera.
+    HasTalker(String),
     /// The peer refused the tracks.
     Peer(PeerError),
 }
@@ -237,6 +270,9 @@ impl fmt::Display for StreamError {
             ),
             Self::HasPublisher(name) => {
                 write!(f, "somebody else is publishing to the stream {name:?}")
+            }
+            Self::HasTalker(name) => {
+                write!(f, "somebody else is talking to the camera {name:?}")
             }
             Self::Peer(error) => error.fmt(f),
         }

@@ -180,6 +180,18 @@ pub(super) trait Kind: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Returns `true` if peers can try to [`talk`](Self::talk) to the source.
+    fn is_talkable(&self) -> bool {
+        false
+    }
+
+    /// Starts a session that plays a peer's microphone where the source is. It has no media; its tracks are announced
+    /// when the peer is heard. Errors are sentences for people.
+    fn talk(&self, ctx: &mut Context<'_>, peer: PeerId) -> Result<Box<dyn Source>, String> {
+        let _ = (ctx, peer);
+        Err("nobody can talk to this source".into())
+    }
+
     /// Returns the same source, looping or played once; `None` if it is not a file.
     fn repeat(&self, repeat: bool) -> Option<SourceConfig> {
         let _ = repeat;

@@ -84,7 +84,8 @@ use crate::proto::peer::{
 
 pub use self::config::StreamsConfig;
 pub use self::info::{
-    StreamError, StreamEvent, StreamInfo, StreamState, StreamStats, ViewerStats, ViewerTrack,
+    StreamError, StreamEvent, StreamInfo, StreamState, StreamStats, TalkState, ViewerStats,
+    ViewerTrack,
 };
 pub use self::kind::SourceConfig;
 pub use self::quality::{Quality, Wish};
@@ -101,6 +102,17 @@ const MAX_EVENTS: usize = 1024;
 enum Role {
     Viewer { stream: usize, since: Instant },
     Publisher { stream: usize },
+    Talker { stream: usize },
+}
+
+impl Role {
+    fn stream(self) -> usize {
+        match self {
+            Self::Viewer { stream, .. } | Self::Publisher { stream } | Self::Talker { stream } => {
+                stream
+            }
+        }
+    }
 }
 
 /// The streams of a server. See the [module](self).
@@ -202,12 +214,12 @@ impl Streams {
         self.names.remove(name);
         let stream = &mut self.streams[key];
         stream.stop(net, StreamState::Idle);
+        stream.hang_up(net);
         self.viewers -= stream.viewers().min(self.viewers);
         let ending = stream.retire();
         let mut gone = Vec::new();
         self.peers.retain(|peer, role| {
-            let (Role::Viewer { stream, .. } | Role::Publisher { stream }) = *role;
-            let stays = stream != key || ending.contains(peer);
+            let stays = role.stream() != key || ending.contains(peer);
             if !stays {
                 gone.push(*peer);
             }
@@ -221,10 +233,7 @@ impl Streams {
     fn forget_retired(&mut self, key: usize) {
         if self.streams.get(key).is_some_and(Stream::is_over) {
             self.streams.remove(key);
-            self.peers.retain(|_, role| {
-                let (Role::Viewer { stream, .. } | Role::Publisher { stream }) = *role;
-                stream != key
-            });
+            self.peers.retain(|_, role| role.stream() != key);
         }
     }
 
@@ -239,6 +248,7 @@ impl Streams {
         let stream = self.streams.get(*self.names.get(name)?)?;
         let mut info = stream.info(Instant::now());
         info.sub = self.info(&quality::sub_of(name)).map(Box::new);
+        info.talk.take_if(|_| quality::is_sub(name));
         Some(info)
     }
 
@@ -254,6 +264,13 @@ impl Streams {
     pub(crate) fn settled_codecs(&self, name: &str) -> Vec<Codec> {
         let stream = self.names.get(name).and_then(|key| self.streams.get(*key));
         stream.map_or_else(Vec::new, |s| s.settled_codecs())
+    }
+
+    /// Returns `true` if the stream comes from a camera that a peer may talk to: as its publisher, with audio in PCMU or
+    /// PCMA. Whether it has a loudspeaker turns out then.
+    pub fn is_talkable(&self, name: &str) -> bool {
+        let stream = self.names.get(name).and_then(|key| self.streams.get(*key));
+        stream.is_some_and(|s| s.is_talkable()) && !quality::is_sub(name)
     }
 
     /// Returns `true` if the stream accepts a publisher.
@@ -317,15 +334,17 @@ impl Streams {
     }
 
     /// Makes this peer, which must be in [`MediaMode::Packets`], the source of a stream. The first track of each kind
-    /// that it sends goes to all viewers.
+    /// that it sends goes to all viewers. If the stream [comes from a camera](Self::is_talkable), the peer talks to it
+    /// instead: its audio is played there. A camera that refuses has the peer closed; the reason is in
+    /// [`StreamInfo::talk`].
     ///
     /// An existing publisher is replaced if it has been silent for
     /// [`publisher_patience`](StreamsConfig::publisher_patience); its peer is then closed.
     ///
     /// # Errors
     ///
-    /// Returns [`StreamError::NoSuchStream`], [`StreamError::NotPublished`], [`StreamError::HasPublisher`] or
-    /// [`StreamError::PeerTaken`].
+    /// Returns [`StreamError::NoSuchStream`], [`StreamError::NotPublished`], [`StreamError::HasPublisher`],
+    /// [`StreamError::HasTalker`] or [`StreamError::PeerTaken`].
     pub fn add_publisher(
         &mut self,
         net: &mut EventLoop,
@@ -335,6 +354,9 @@ impl Streams {
         let key = self.key(name)?;
         if self.peers.contains_key(&peer) {
             return Err(StreamError::PeerTaken);
+        }
+        if self.is_talkable(name) {
+            return self.add_talker(net, key, peer);
         }
         let now = Instant::now();
         let stream = &mut self.streams[key];
@@ -355,8 +377,39 @@ impl Streams {
         Ok(())
     }
 
-    /// Removes a publisher; the stream and its viewers wait for another one. Does nothing for other peers.
+    fn add_talker(
+        &mut self,
+        net: &mut EventLoop,
+        key: usize,
+        peer: PeerId,
+    ) -> Result<(), StreamError> {
+        let stream = &self.streams[key];
+        if !stream.may_talk(self.config.publisher_patience, Instant::now()) {
+            return Err(StreamError::HasTalker(stream.name.clone()));
+        }
+        if let Some(old) = stream.talker() {
+            self.peers.remove(&old);
+            if let Ok(mut old) = net.peer(old) {
+                old.close();
+            }
+        }
+        self.peers.insert(peer, Role::Talker { stream: key });
+        self.with(net, key, |stream, ctx| stream.talk(ctx, peer));
+        Ok(())
+    }
+
+    /// Removes a publisher; the stream and its viewers wait for another one. Or removes a talker; the camera is told.
+    /// Does nothing for other peers.
     pub fn remove_publisher(&mut self, net: &mut EventLoop, peer: PeerId) {
+        if let Some(Role::Talker { stream: key }) = self.peers.get(&peer).copied() {
+            self.peers.remove(&peer);
+            self.with(net, key, |stream, ctx| {
+                if stream.talker() == Some(peer) {
+                    stream.hang_up(ctx.net);
+                }
+            });
+            return;
+        }
         let Some(Role::Publisher { stream: key }) = self.peers.get(&peer).copied() else {
             return;
         };
@@ -397,6 +450,10 @@ impl Streams {
                     self.remove_publisher(net, peer);
                 }
             }
+            Role::Talker { .. } if is_closed => self.remove_publisher(net, peer),
+            Role::Talker { stream } => {
+                self.with(net, stream, |stream, ctx| stream.handle_talker(ctx, event));
+            }
         }
     }
 
@@ -429,6 +486,7 @@ impl Streams {
     pub fn close(&mut self, net: &mut EventLoop) {
         for (_, stream) in &mut self.streams {
             stream.stop(net, StreamState::Idle);
+            stream.hang_up(net);
             stream.abandon(net);
         }
     }

@@ -4,6 +4,7 @@ mod published;
 mod quirks;
 mod ready;
 mod retired;
+mod talk;
 mod viewers;
 
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub(super) struct Stream {
     paused: Option<Box<dyn Source>>,
     /// Stopped sources that are still ending their sessions.
     ending: Vec<Box<dyn Source>>,
+    /// Who talks to the camera.
+    talker: talk::Talker,
     /// Video, audio.
     pub tracks: [Track; 2],
     viewers: usize,
@@ -99,6 +102,7 @@ impl Stream {
             running: None,
             paused: None,
             ending: Vec::new(),
+            talker: talk::Talker::default(),
             tracks: [MediaKind::Video, MediaKind::Audio].map(Track::new),
             viewers: 0,
             empty_since: None,
@@ -191,6 +195,7 @@ impl Stream {
                 ..self.stats
             },
             sub: None,
+            talk: self.talk_state(),
         }
     }
 
@@ -228,15 +233,24 @@ impl Stream {
 
     /// Stops the source, because there are no viewers or the stream is removed.
     pub fn stop(&mut self, net: &mut EventLoop, state: StreamState) {
-        let mut ended = self.quirks.clone();
-        if let Some(source) = &self.running {
-            source.add_quirks(&mut ended);
+        if let Some(source) = self.running.take() {
+            self.end_session(net, source);
         }
-        match self.running.take().map(|source| source.stop(net)) {
-            None => {}
-            Some(Stopped::Gone) => self.quirks = ended,
-            Some(Stopped::Paused(source)) => self.paused = Some(source),
-            Some(Stopped::Ending(source)) => {
+        let now = Instant::now();
+        for track in &mut self.tracks {
+            track.restart(now);
+        }
+        self.set_state(state);
+    }
+
+    /// Stops a source; what it still has to do is done later.
+    fn end_session(&mut self, net: &mut EventLoop, source: Box<dyn Source>) {
+        let mut ended = self.quirks.clone();
+        source.add_quirks(&mut ended);
+        match source.stop(net) {
+            Stopped::Gone => self.quirks = ended,
+            Stopped::Paused(source) => self.paused = Some(source),
+            Stopped::Ending(source) => {
                 // There is more than one only if sessions end very slowly.
                 if self.ending.len() >= MAX_ENDING {
                     let mut oldest = self.ending.remove(0);
@@ -246,11 +260,6 @@ impl Stream {
                 self.ending.push(source);
             }
         }
-        let now = Instant::now();
-        for track in &mut self.tracks {
-            track.restart(now);
-        }
-        self.set_state(state);
     }
 
     /// Stops the source and schedules the next attempt, not before `at_least` has passed.
@@ -388,11 +397,15 @@ impl Stream {
         if let Some(source) = &mut self.running {
             source.handle_timeout(ctx);
         }
+        if let Some(session) = &mut self.talker.session {
+            session.handle_timeout(ctx);
+        }
         self.poll(ctx);
     }
 
-    /// Handles all events of the source.
+    /// Handles all events of the source, and of the talker's session.
     fn poll(&mut self, ctx: &mut Context<'_>) {
+        self.poll_talker(ctx);
         while let Some(event) = self.running.as_mut().and_then(|source| source.poll(ctx)) {
             match event {
                 SourceEvent::Tracks(contents) => {
@@ -449,13 +462,14 @@ impl Stream {
 
     /// Returns `true` if the socket belongs to the source.
     pub fn has_socket(&self, socket: UdpId) -> bool {
-        let source = self.running.as_ref();
-        source.is_some_and(|source| source.has_socket(socket))
+        let mut sources = self.running.iter().chain(&self.talker.session);
+        sources.any(|source| source.has_socket(socket))
     }
 
     /// Handles a datagram for the source.
     pub fn handle_datagram(&mut self, ctx: &mut Context<'_>, datagram: &Datagram) {
-        if let Some(source) = &mut self.running {
+        let mut sources = self.running.iter_mut().chain(&mut self.talker.session);
+        if let Some(source) = sources.find(|source| source.has_socket(datagram.socket)) {
             source.handle_datagram(ctx, datagram);
             self.poll(ctx);
         }
@@ -463,13 +477,15 @@ impl Stream {
 
     /// Returns `true` if the connection belongs to the source, or to one that is ending its session.
     pub fn has_tcp(&self, connection: TcpId) -> bool {
-        let mut sources = self.running.iter().chain(&self.ending);
+        let sessions = self.running.iter().chain(&self.talker.session);
+        let mut sources = sessions.chain(&self.ending);
         sources.any(|source| source.has_tcp(connection))
     }
 
     /// Handles an event of a connection.
     pub fn handle_tcp(&mut self, ctx: &mut Context<'_>, event: &TcpEvent) {
-        let mut sources = self.running.iter_mut().chain(&mut self.ending);
+        let sessions = self.running.iter_mut().chain(&mut self.talker.session);
+        let mut sources = sessions.chain(&mut self.ending);
         if let Some(source) = sources.find(|source| source.has_tcp(event.socket)) {
             source.handle_tcp(ctx, event);
             self.poll(ctx);
@@ -490,7 +506,8 @@ impl Stream {
             StreamState::Failed { retry_at, .. } if self.is_wanted() => *retry_at,
             _ => None,
         };
-        let sources = self.running.iter().chain(&self.ending);
+        let sessions = self.running.iter().chain(&self.talker.session);
+        let sources = sessions.chain(&self.ending);
         let due = sources.filter_map(|source| source.next_deadline());
         let portions = self.tracks.iter().filter_map(Track::deadline);
         let all = [grace, retry, self.begin_at].into_iter().flatten();

@@ -10,7 +10,7 @@ use super::reply::{self, Cors};
 use super::{Awaiting, Kind, Reply, Session, SessionId, Signaling, ViewerEvent, WhipServer};
 use crate::driver::{EventLoop, LoopError, PeerId};
 use crate::proto::peer::{
-    ConnectionState, Direction, IceGatheringState, MediaMode, PeerConfig, PeerError,
+    Codecs, ConnectionState, Direction, IceGatheringState, MediaMode, PeerConfig, PeerError,
     SessionDescription,
 };
 use crate::proto::sdp::{self, Media, Sdp};
@@ -154,10 +154,14 @@ impl WhipServer {
         let name = chosen.as_deref().unwrap_or(offer.name);
         let refuse = |refusal: Refusal| reply::refused(name, &refusal);
         let mode = host.admit(kind, name).map_err(refuse)?;
+        let takes = match kind {
+            Kind::Publish => host.takes(name),
+            Kind::View => None,
+        };
         // Validated as UTF-8.
         let sdp = String::from_utf8_lossy(offer.sdp).into_owned();
         let peer = net
-            .add_peer(self.peer_config(mode))
+            .add_peer(self.peer_config(mode, takes))
             .map_err(|error| cannot_add(&error))?;
         let id = SessionId::generate();
         self.peers.insert(peer, id);
@@ -190,16 +194,23 @@ impl WhipServer {
         let answer = net.peer(peer).ok().and_then(|p| p.local_description());
         let answer = answer.unwrap_or_else(|| SessionDescription::answer(""));
         let checked = match kind {
-            Kind::Publish => media::check_published(offer, &answer.sdp, &self.config.peer.codecs),
+            Kind::Publish => {
+                let takes = host.takes(name);
+                let known = takes.as_ref().unwrap_or(&self.config.peer.codecs);
+                media::check_published(offer, &answer.sdp, known)
+            }
             Kind::View => media::check_viewed(offer, &answer.sdp, &host.codecs(name)),
         };
         checked.map_err(|why| Response::problem(422, "No codec in common", why))
     }
 
-    fn peer_config(&self, mode: MediaMode) -> PeerConfig {
-        self.config
-            .peer
-            .clone()
+    fn peer_config(&self, mode: MediaMode, codecs: Option<Codecs>) -> PeerConfig {
+        let config = self.config.peer.clone();
+        let config = match codecs {
+            Some(codecs) => config.codecs(codecs),
+            None => config,
+        };
+        config
             .media_mode(mode)
             // Only the client can request a restart.
             .restart_on_network_change(false)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Kind;
 use crate::driver::{EventLoop, PeerId};
 use crate::proto::media::Codec;
-use crate::proto::peer::{MediaMode, PeerEvent};
+use crate::proto::peer::{Codecs, MediaMode, PeerEvent};
 use crate::server::streams::{StreamError, Streams, Wish};
 
 /// Named streams that peers publish and watch: [`Streams`], or a program's own implementation.
@@ -23,6 +23,13 @@ pub trait StreamHost {
     /// other calls. Default: `None`.
     fn choose(&self, name: &str, wish: &Wish) -> Option<String> {
         let _ = (name, wish);
+        None
+    }
+
+    /// Returns the codecs in which a publisher of this stream may send, if they are not all that the server is configured
+    /// with. Default: `None`.
+    fn takes(&self, name: &str) -> Option<Codecs> {
+        let _ = name;
         None
     }
 
@@ -56,13 +63,20 @@ impl StreamHost for Streams {
         let viewers = self.media_mode(name).ok_or(Refusal::Unknown)?;
         match kind {
             Kind::View => Ok(viewers),
-            Kind::Publish if self.is_published(name) => Ok(MediaMode::Packets),
+            Kind::Publish if self.is_published(name) || self.is_talkable(name) => {
+                Ok(MediaMode::Packets)
+            }
             Kind::Publish => Err(Refusal::NotPublishable),
         }
     }
 
     fn choose(&self, name: &str, wish: &Wish) -> Option<String> {
         Some(Streams::choose(self, name, wish)).filter(|chosen| chosen != name)
+    }
+
+    fn takes(&self, name: &str) -> Option<Codecs> {
+        let is_talkable = self.is_talkable(name);
+        is_talkable.then(|| Codecs::only([Codec::Pcmu, Codec::Pcma]))
     }
 
     fn join(
@@ -80,6 +94,7 @@ impl StreamHost for Streams {
             StreamError::NoSuchStream(_) => Refusal::Unknown,
             StreamError::NotPublished(_) => Refusal::NotPublishable,
             StreamError::HasPublisher(_) => Refusal::Busy,
+            StreamError::HasTalker(_) => Refusal::Talking,
             StreamError::LimitReached { .. } => Refusal::Full,
             other => Refusal::Unsuitable(other.to_string()),
         })
@@ -104,6 +119,8 @@ pub enum Refusal {
     NotPublishable,
     /// The stream already has a publisher. 409 with `Retry-After`.
     Busy,
+    /// Somebody else already talks to the camera of the stream. 409 with `Retry-After`.
+    Talking,
     /// There is nothing to watch now. 409 with `Retry-After`.
     NotLive {
         /// Time after which a retry is reasonable.
@@ -123,6 +140,7 @@ impl fmt::Display for Refusal {
                 f.write_str("the stream has a source of its own; it is not published")
             }
             Self::Busy => f.write_str("somebody else is publishing this stream"),
+            Self::Talking => f.write_str("somebody else is talking to this camera"),
             Self::NotLive { .. } => f.write_str("there is nothing to watch now"),
             Self::Full => f.write_str("there are as many viewers as there may be"),
             Self::Unsuitable(why) => write!(f, "the offer does not suit the stream: {why}"),

@@ -136,6 +136,7 @@ pub(super) fn refused(name: &str, refusal: &Refusal) -> Response {
         Refusal::NotPublishable => problem(403, "Not to be published"),
         // A silent publisher gives way after seconds.
         Refusal::Busy => retry_after(problem(409, "Already published"), RETRY_AFTER),
+        Refusal::Talking => retry_after(problem(409, "Somebody is talking"), RETRY_AFTER),
         Refusal::NotLive { retry_after: wait } => retry_after(problem(409, "Not live"), *wait),
         Refusal::Full => retry_after(problem(503, "Too many viewers"), RETRY_AFTER),
         Refusal::Unsuitable(_) => problem(422, "Unsuitable offer"),

@@ -6,6 +6,7 @@
 
 mod machine;
 mod session;
+mod talking;
 mod text;
 mod wire;
 
@@ -14,8 +15,9 @@ use std::sync::Arc;
 
 use self::machine::Watched;
 use self::session::Session;
+use self::talking::Talking;
 use self::text::{Origin, Origins};
-use crate::driver::TlsMode;
+use crate::driver::{PeerId, TlsMode};
 use crate::proto::peer::MediaMode;
 use crate::proto::rtsp::{CameraConfig, RtspClientConfig, RtspUrl, Transport};
 use crate::server::streams::config::StreamsConfig;
@@ -149,6 +151,16 @@ impl Kind for Rtsp {
         let config = CameraConfig::new(self.client()?);
         let machine = Watched::new(config, self.sub.is_some(), ctx.now);
         Ok(Box::new(Session::begin(Box::new(machine), self.tls, ctx)))
+    }
+
+    fn is_talkable(&self) -> bool {
+        true
+    }
+
+    fn talk(&self, ctx: &mut Context<'_>, peer: PeerId) -> Result<Box<dyn Source>, String> {
+        let machine = Talking::new(self.client()?, ctx.now);
+        let session = Session::begin(Box::new(machine), self.tls, ctx);
+        Ok(Box::new(session.of_speaker(peer, ctx.now)))
     }
 }
 

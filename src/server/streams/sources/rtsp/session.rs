@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::wire::Wire;
 use crate::driver::shared_media::SharedMedia;
-use crate::driver::{Datagram, EventLoop, TcpEvent, TcpId, TlsMode, UdpId};
+use crate::driver::{Datagram, EventLoop, PeerId, TcpEvent, TcpId, TlsMode, UdpId};
 use crate::proto::media::Codec;
-use crate::proto::peer::EncodedFrame;
+use crate::proto::peer::{EncodedFrame, PeerEvent};
 use crate::proto::rtsp::{Input, Output, Quirks, RtspError};
 use crate::server::streams::kind::{Contents, Context, Live, Media, Source, SourceEvent, Stopped};
 
@@ -33,6 +33,11 @@ pub(super) trait Machine: fmt::Debug + Send {
 
     /// Ends the session: TEARDOWN, if there is something to tear down.
     fn close(&mut self, now: Instant);
+
+    /// Sends audio to the camera: the payload of an RTP packet.
+    fn speak(&mut self, codec: Codec, timestamp: u32, payload: &[u8]) {
+        let _ = (codec, timestamp, payload);
+    }
 }
 
 /// Output of a [`Machine`].
@@ -79,6 +84,8 @@ pub(super) struct Session {
     lead: Duration,
     /// Video is cut: it goes on with a keyframe.
     waits_for_key: bool,
+    /// The peer that talks to the camera, and when it was last heard.
+    speaker: Option<(PeerId, Instant)>,
     phase: Phase,
 }
 
@@ -104,10 +111,18 @@ impl Session {
             origin: None,
             lead: USUAL_LEAD,
             waits_for_key: false,
+            speaker: None,
             phase: Phase::Open,
         };
         session.drain(ctx.net, ctx.now);
         session
+    }
+
+    /// Makes the audio of a peer's packets go to the camera.
+    #[must_use]
+    pub fn of_speaker(mut self, peer: PeerId, now: Instant) -> Self {
+        self.speaker = Some((peer, now));
+        self
     }
 
     fn input(&mut self, net: &mut EventLoop, input: Input<'_>, now: Instant) {
@@ -264,12 +279,34 @@ impl Source for Session {
         self.machine.add_quirks(to);
     }
 
+    fn peer(&self) -> Option<PeerId> {
+        self.speaker.map(|(peer, _)| peer)
+    }
+
+    fn handle_peer_event(&mut self, ctx: &mut Context<'_>, event: &PeerEvent) {
+        let (PeerEvent::Packet(packet), Some((_, heard))) = (event, &mut self.speaker) else {
+            return;
+        };
+        *heard = ctx.now;
+        if self.phase == Phase::Open {
+            self.machine
+                .speak(packet.codec, packet.timestamp, &packet.payload);
+            self.drain(ctx.net, ctx.now);
+        }
+    }
+
+    fn is_silent(&self, patience: Duration, now: Instant) -> bool {
+        let heard = self.speaker.map(|(_, heard)| heard);
+        heard.is_some_and(|heard| now.saturating_duration_since(heard) >= patience)
+    }
+
     fn stop(mut self: Box<Self>, net: &mut EventLoop) -> Stopped {
         if self.phase == Phase::Over {
             return Stopped::Gone;
         }
         let now = Instant::now();
         self.ready.clear();
+        self.speaker = None;
         self.phase = Phase::Ending {
             until: now + FAREWELL,
         };
