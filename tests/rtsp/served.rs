@@ -377,3 +377,26 @@ fn what_a_camera_does_wrong_is_shown() {
     let input = json!({"name": "yard", "pattern": "34 large-packets: .*×"}).to_string();
     measured("cameras_quirks", &server.url, &input, None);
 }
+
+/// A browser's microphone is heard at a camera that has a loudspeaker, by one talker at a time; the other camera has none.
+#[test]
+fn a_browser_talks_to_a_camera() {
+    let _guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let options = ["--backchannel --audio pcmu", "--audio pcmu"];
+    let [Some(mut camera), Some(mute)] = options.map(|options| RealCamera::gst(options, None))
+    else {
+        return;
+    };
+    let streams = [
+        format!("door={}", camera.url()),
+        format!("mute={}", mute.url()),
+    ];
+    let server = Server::start(None, "127.0.0.1:0", &streams);
+    let input = json!({"name": "door", "mute": "mute"}).to_string();
+    if measured("camera_talk", &server.url, &input, None).is_none() {
+        return;
+    }
+    // Packets of 20 ms, for three seconds and more.
+    let talk = camera.counts().talk;
+    assert!(talk > 100, "{talk} buffers were heard");
+}

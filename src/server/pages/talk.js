@@ -48,7 +48,7 @@ export class Talk {
     if (this.#isHeard && state !== 'talking') this.#settle(this.#run);
     if (this.#button.ariaPressed === 'true') return;
     const isOther = state === 'starting' || state === 'talking';
-    if (isOther) this.#say('Somebody is talking to this camera.', 'other');
+    if (isOther) this.#say('Somebody else is talking to this camera.', 'other');
     else if (this.#words.dataset.state === 'other') this.#say('');
   }
 

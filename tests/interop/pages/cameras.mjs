@@ -1,7 +1,7 @@
 // Cameras behind `looprtc serve`, watched: how soon the first picture is there, how many are decoded, what is heard.
 // What is watched stands in CAMERAS: [{ name, video, audio }]. Each one's figures are printed as a line of JSON.
 import assert from 'node:assert/strict';
-import { SECONDS, until } from './harness.mjs';
+import { SECONDS, shows, sleep, until } from './harness.mjs';
 
 /** So many at a time: more would measure the processor. */
 const TOGETHER = 3;
@@ -132,5 +132,36 @@ export const cameras = {
     // It stays open when figures are fetched again.
     await page.waitForTimeout(6000);
     assert(await items.last().isVisible(), 'the list was closed');
+  },
+
+  /** A camera with a loudspeaker, and one without: the first talker is heard, a second one is told so. */
+  async camera_talk(open) {
+    const { name, mute } = JSON.parse(process.env.CAMERAS);
+    const [first, second, other] = [await open(`${process.argv[3]}watch/${name}`), await open(`${process.argv[3]}watch/${name}`),
+      await open(`${process.argv[3]}watch/${mute}`)];
+    await first.locator('#talk').click();
+    await shows(first, '#talk-state', /You are heard at the camera/);
+    await shows(second, '#talk-state', /Somebody else is talking to this camera/);
+    const refused = second.waitForResponse((response) => response.url().endsWith(`/whip/${name}`));
+    await second.locator('#talk').click();
+    assert.equal((await refused).status(), 409);
+    await shows(second, '#talk', /^Talk$/);
+    await shows(second, '#talk-state', /Somebody else is talking to this camera/);
+    await sleep(3 * SECONDS);
+    await shows(first, '#talk-state', /You are heard at the camera/);
+    await first.locator('#talk').click();
+    await shows(first, '#talk', /^Talk$/);
+    // The camera is free again.
+    await until('the camera to be free', async () => {
+      const { streams } = await (await fetch(`${process.argv[3]}api/streams`)).json();
+      return streams.find((stream) => stream.name === name).talk.state === 'free';
+    });
+    await second.locator('#talk').click();
+    await shows(second, '#talk-state', /You are heard at the camera/);
+    await second.locator('#talk').click();
+    await other.locator('#talk').click();
+    await shows(other, '#talk-state', /no two-way audio/);
+    await shows(other, '#talk', /^Talk$/);
+    console.log('talked');
   },
 };
