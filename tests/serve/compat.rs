@@ -34,6 +34,8 @@ impl Camera {
                 "--auth",
                 "digest",
             ])
+            // It ends with its input.
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -226,7 +226,7 @@ fn a_page_is_told_what_it_may_do_and_what_another_token_would_give() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         serde_json::from_str::<serde_json::Value>(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
     };
-    let rights = |view, publish, details| serde_json::json!({ "view": view, "publish": publish, "details": details });
+    let rights = |view, publish, details| serde_json::json!({ "view": view, "publish": publish, "details": details, "admin": false });
     let nobody = config("");
     let viewer = config(&sign_in("see"));
     let publisher = config(&sign_in("show"));

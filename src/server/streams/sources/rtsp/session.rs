@@ -590,6 +590,7 @@ mod tests {
             deadline: None,
             epoch: now,
             origin: None,
+            speaker: None,
             lead: USUAL_LEAD,
             waits_for_key: false,
             phase: Phase::Open,
