@@ -64,7 +64,8 @@ impl Address {
                     "write rtp://ADDRESS:PORT?codec=CODEC; files can be named in the configuration only",
                 ),
             },
-            "whip" if rest.is_empty() => Ok((Self::new(Scheme::Whip, text), None)),
+            // As the configuration has it: in capitals it would be the name of a file.
+            "whip" if rest.is_empty() => Ok((Self::new(Scheme::Whip, "whip:"), None)),
             "whip" => wrong("write whip: with nothing behind it"),
             "http" | "https" => {
                 wrong("is not fetched; for a stream of another server write whep: before it")
@@ -200,6 +201,7 @@ mod tests {
                 None,
             ),
             ("whip:", "whip:", None),
+            ("Whip:", "whip:", None),
         ] {
             let (address, found) = read(text).unwrap_or_else(|why| panic!("{text}: {why}"));
             assert_eq!(

@@ -191,12 +191,20 @@ impl Camera {
     pub fn source(&self) -> Result<SourceConfig, String> {
         let text = &self.url.text;
         let parsed = |text: &str| text.parse::<SourceConfig>().map_err(|error| error.reason);
-        match (self.url.scheme, self.password.expose()) {
+        let source = match (self.url.scheme, self.password.expose()) {
             (Scheme::Rtsp, _) => self.settings().map(SourceConfig::camera),
             (Scheme::Whep, password) if !password.is_empty() => {
                 parsed(&format!("{text}#token={password}"))
             }
             (Scheme::Whep | Scheme::Rtp | Scheme::Whip, _) => parsed(text),
+        }?;
+        // Whatever the text is: who may add cameras need not be allowed to read files.
+        match source.names_no_files() {
+            true => Ok(source),
+            false => Err(
+                "files, pipes and the standard input can be named in the configuration only"
+                    .to_owned(),
+            ),
         }
     }
 

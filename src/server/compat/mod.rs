@@ -1,5 +1,5 @@
 //! The interfaces of programs that looprtc replaces, at their paths and with their answers: RTSPtoWebRTC and RTSPtoWeb
-//! (the [`deepch`] module, named after their author) and the WebRTC part of go2rtc ([`go2rtc`]).
+//! (`deepch`, named after their author) and the WebRTC part of go2rtc.
 //!
 //! ```text
 //!  request ─▶ Compat::need ─▶ (the gateway checks the right) ─▶ handle_request ─┬─▶ an answer at once

@@ -86,7 +86,6 @@ impl SourceConfig {
     }
 
     /// Returns `true` if the source names no file of this machine.
-    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn names_no_files(&self) -> bool {
         self.0.paths().is_empty() && !self.0.is_standard_input()
     }

@@ -159,3 +159,10 @@ fn one_payload_type_for_two_profiles() {
 fn data_of_an_epoch_without_keys() {
     dtls(&finding("dtls", "data-of-no-epoch"));
 }
+
+/// A camera's address `Whip:`, which the API accepted as a publisher's place and the sources took for the name of a file.
+#[cfg(feature = "server")]
+#[test]
+fn a_scheme_in_capitals_is_no_file() {
+    camera_settings(&finding("camera_settings", "scheme-in-capitals"));
+}
