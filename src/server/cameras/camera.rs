@@ -96,7 +96,9 @@ impl Camera {
         let (user, password) =
             joined([in_url, in_sub.flatten()], &fields).map_err(|invalid| vec![invalid])?;
         // Who takes away the user name takes away the password.
-        let is_anonymous = url.scheme == Scheme::Rtsp && user.as_deref() == Some("");
+        let is_anonymous = url.scheme == Scheme::Rtsp
+            && user.as_deref() == Some("")
+            && old.is_some_and(|old| !old.user.is_empty());
         let takes_password = matches!(url.scheme, Scheme::Rtsp | Scheme::Whep);
         let kept = old.filter(|_| password.is_none() && takes_password && !is_anonymous);
         let old_user = old.filter(|_| url.scheme == Scheme::Rtsp);

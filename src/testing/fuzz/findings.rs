@@ -166,3 +166,10 @@ fn data_of_an_epoch_without_keys() {
 fn a_scheme_in_capitals_is_no_file() {
     camera_settings(&finding("camera_settings", "scheme-in-capitals"));
 }
+
+/// A password without a user name: sending back what was shown took the password away.
+#[cfg(feature = "server")]
+#[test]
+fn a_password_without_a_user_is_kept() {
+    camera_settings(&finding("camera_settings", "password-without-user"));
+}
