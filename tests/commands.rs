@@ -379,6 +379,12 @@ const CASES: &[Case] = &[
         .before(YARD)
         .beside_server(),
     ends(
+        "curl -s http://localhost:8080/api/streams/yard | jq -c '.quirks[] | [.name, .count]'",
+        &[],
+    )
+    .before(YARD)
+    .beside_server(),
+    ends(
         r#"curl -s http://localhost:8080/api/streams/yard --json '{"url": "rtsp://192.168.1.20/stream2"}' -X PUT"#,
         &["stream2"],
     )

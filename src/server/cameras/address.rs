@@ -92,7 +92,13 @@ impl Address {
         }
         let credentials = url.credentials();
         let credentials = credentials.map(|c| (c.user.clone(), c.password.expose().to_owned()));
-        Ok((Self::new(Scheme::Rtsp, &url.request_uri()), credentials))
+        // Read again, it must be the same address: a second @ would make a user name of a part of it.
+        let text = url.request_uri();
+        let again = RtspUrl::parse(&text).map_err(|error| wrong(error.to_string()))?;
+        if again.credentials().is_some() || again.request_uri() != text {
+            return Err(wrong("has an @ too many: write %40 for one within".into()));
+        }
+        Ok((Self::new(Scheme::Rtsp, &text), credentials))
     }
 
     fn whep(field: &'static str, rest: &str) -> Result<(Self, Option<Credentials>), Invalid> {

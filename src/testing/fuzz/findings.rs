@@ -173,3 +173,10 @@ fn a_scheme_in_capitals_is_no_file() {
 fn a_password_without_a_user_is_kept() {
     camera_settings(&finding("camera_settings", "password-without-user"));
 }
+
+/// A camera's address with a second `@`: written to the file, it had a user name of its own, and the file was not read.
+#[cfg(feature = "server")]
+#[test]
+fn an_address_is_the_same_when_it_is_read_again() {
+    camera_settings(&finding("camera_settings", "at-sign-twice"));
+}
