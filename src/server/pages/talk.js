@@ -23,6 +23,8 @@ export class Talk {
   #media = null;
   #pc = null;
   #url = null;
+  /** The button's label says it; no second state beside it. */
+  #isOn = false;
   #isHeard = false;
   #config;
   #button;
@@ -32,7 +34,7 @@ export class Talk {
     this.#button = button;
     this.#words = words;
     this.#config = config;
-    button.onclick = () => (this.#media || button.ariaPressed === 'true' ? this.stop() : this.#start());
+    button.onclick = () => (this.#isOn ? this.stop() : this.#start());
     addEventListener('pagehide', () => this.stop());
   }
 
@@ -46,7 +48,7 @@ export class Talk {
     if (this.#button.hidden) return this.stop();
     const { state } = stream.talk;
     if (this.#isHeard && state !== 'talking') this.#settle(this.#run);
-    if (this.#button.ariaPressed === 'true') return;
+    if (this.#isOn) return;
     const isOther = state === 'starting' || state === 'talking';
     if (isOther) this.#say('Somebody else is talking to this camera.', 'other');
     else if (this.#words.dataset.state === 'other') this.#say('');
@@ -62,7 +64,7 @@ export class Talk {
     const url = this.#url;
     this.#url = null;
     if (url) request(url, { method: 'DELETE', keepalive: true }, 1000).catch(() => {});
-    this.#button.ariaPressed = 'false';
+    this.#isOn = false;
     this.#button.textContent = 'Talk';
     this.#say(words, words ? 'failed' : '');
   }
@@ -85,7 +87,7 @@ export class Talk {
       if (!this.#config.rights?.publish) return;
     }
     const mine = ++this.#run;
-    this.#button.ariaPressed = 'true';
+    this.#isOn = true;
     this.#button.textContent = 'Stop talking';
     this.#say('Connecting…');
     try {
