@@ -3,11 +3,11 @@
 mod advice;
 mod observed;
 mod report;
-mod wire;
 
 use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgMatches, Command, ValueHint};
+use looprtc::driver::{CameraSockets, TlsMode};
 use looprtc::proto::rtsp::{
     Camera, CameraConfig, CameraEvent, CameraOutput, Credentials, Direction, Input,
     RtspClientConfig, RtspError, RtspUrl, Transport,
@@ -18,7 +18,9 @@ use super::page::Page;
 use super::{Entry, Outcome, flag, list, option, positional, stop_on_signals, value, values};
 use crate::Usage;
 use observed::Observed;
-use wire::Wire;
+
+/// Advice for a camera whose certificate is not accepted.
+const CERTIFICATE: &str = "--fingerprint accepts one certificate, --insecure any";
 
 pub const ENTRY: Entry = Entry {
     name: "probe",
@@ -125,7 +127,7 @@ fn run(options: &ArgMatches) -> Outcome {
     let mut observed = Observed::new(shown);
     let outcome = watch(
         CameraConfig::new(client),
-        Wire::new(wire::tls_mode(options)?),
+        CameraSockets::new(tls_mode(options)?, CERTIFICATE),
         Duration::from_secs(seconds),
         &mut observed,
     )?;
@@ -165,10 +167,23 @@ fn url(options: &ArgMatches) -> Result<RtspUrl, Box<dyn std::error::Error>> {
     Ok(url.with_credentials(Some(Credentials::new(user.unwrap_or_default(), password))))
 }
 
+/// Returns how the camera's certificate is checked.
+fn tls_mode(options: &ArgMatches) -> Result<TlsMode, Usage> {
+    if options.get_flag("insecure") {
+        return Ok(TlsMode::Unverified);
+    }
+    let Some(text) = value::<String>(options, "fingerprint") else {
+        return Ok(TlsMode::SystemRoots);
+    };
+    TlsMode::pinned(&text).ok_or_else(|| {
+        Usage("--fingerprint: a SHA-256 fingerprint has 64 hexadecimal digits, with or without colons".into())
+    })
+}
+
 /// Watches a camera. Returns the error that ended the session, if one did.
 fn watch(
     config: CameraConfig,
-    mut wire: Wire,
+    mut sockets: CameraSockets,
     time: Duration,
     observed: &mut Observed,
 ) -> Result<Option<RtspError>, Box<dyn std::error::Error>> {
@@ -182,13 +197,13 @@ fn watch(
         let deadline = loop {
             match camera.poll_output() {
                 CameraOutput::Io(output) => {
-                    if let Some(input) = wire.perform(&mut net, output) {
+                    if let Some(input) = sockets.perform(&mut net, output) {
                         camera.handle_input(input, Instant::now());
                     }
                 }
                 CameraOutput::Event(CameraEvent::Ended(error)) => {
                     observed.end(&camera);
-                    wire.close(&mut net);
+                    sockets.close(&mut net);
                     // What is queued is sent.
                     net.run_once(Some(Duration::from_millis(20)))?;
                     return Ok(error);
@@ -221,12 +236,12 @@ fn watch(
         });
         net.run_once(Some(wait.min(Duration::from_millis(100))))?;
         while let Some(event) = net.poll_tcp() {
-            if let Some(input) = wire.input_of_tcp(&event) {
+            if let Some(input) = sockets.input_of_tcp(&event) {
                 camera.handle_input(input, Instant::now());
             }
         }
         while let Some(datagram) = net.poll_datagram() {
-            if let Some(input) = wire.input_of_datagram(&datagram) {
+            if let Some(input) = sockets.input_of_datagram(&datagram) {
                 camera.handle_input(input, Instant::now());
             }
         }

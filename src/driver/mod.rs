@@ -53,6 +53,7 @@
 //! [`next_deadline`](EventLoop::next_deadline), then call [`run_once`](EventLoop::run_once) with a zero wait and take the
 //! events with [`poll_event`](EventLoop::poll_event).
 
+mod camera_sockets;
 mod checks;
 mod config;
 mod connections;
@@ -105,6 +106,7 @@ use crate::proto::ice::{Bindings, stun};
 use crate::proto::net::SocketId;
 use crate::proto::peer::{Certificate, ConnectionState, CryptoBackend, PeerConfig, PeerEvent};
 
+pub use self::camera_sockets::CameraSockets;
 pub use self::config::{LoopConfig, NetworkWatching};
 pub use self::connections::{TcpEvent, TcpEventKind};
 pub use self::datagrams::Datagram;

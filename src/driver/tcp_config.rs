@@ -27,6 +27,23 @@ pub enum TlsMode {
     Unverified,
 }
 
+impl TlsMode {
+    /// Returns the mode that accepts the certificate with this SHA-256 fingerprint only: 64 hexadecimal digits, with or
+    /// without colons. `None` if it is no fingerprint.
+    pub fn pinned(fingerprint: &str) -> Option<Self> {
+        let digits = fingerprint.chars().filter(|c| *c != ':');
+        let digits: Vec<u8> = digits
+            .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+            .collect::<Option<_>>()?;
+        let pairs = digits.chunks(2).map(|pair| match pair {
+            [high, low] => Some(high << 4 | low),
+            _ => None,
+        });
+        let bytes: Vec<u8> = pairs.collect::<Option<_>>()?;
+        bytes.try_into().ok().map(Self::Fingerprint)
+    }
+}
+
 /// Configuration of a TCP connection, used with [`EventLoop::add_tcp`](super::EventLoop::add_tcp).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -121,7 +138,7 @@ pub enum TcpError {
     Resolve {
         /// The host.
         host: String,
-        /// What the resolver says.
+        /// Message of the resolver.
         why: String,
     },
     /// The connection was not established within
@@ -133,7 +150,7 @@ pub enum TcpError {
         address: SocketAddr,
         /// The kind of error, such as [`ConnectionRefused`](io::ErrorKind::ConnectionRefused).
         kind: io::ErrorKind,
-        /// What the system says.
+        /// Message of the system.
         why: String,
     },
     /// The certificate of the server was not accepted; the text has its fingerprint.
@@ -182,3 +199,32 @@ impl fmt::Display for TcpError {
 }
 
 impl std::error::Error for TcpError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_have_64_digits_and_colons() {
+        let digits = "00fF".repeat(16);
+        let mut bytes = [0; 32];
+        bytes
+            .iter_mut()
+            .skip(1)
+            .step_by(2)
+            .for_each(|byte| *byte = 255);
+        let pinned = Some(TlsMode::Fingerprint(bytes));
+        assert_eq!(TlsMode::pinned(&digits), pinned);
+        assert_eq!(TlsMode::pinned(&"00:FF:".repeat(16)), pinned);
+        for wrong in [
+            "",
+            "00:FF",
+            &format!("{digits}0"),
+            &format!("{digits}00"),
+            &digits.replace("00", "+0"),
+        ] {
+            assert_eq!(TlsMode::pinned(wrong), None, "{wrong}");
+        }
+        assert_eq!(TlsMode::pinned(&digits.replace('F', "g")), None);
+    }
+}

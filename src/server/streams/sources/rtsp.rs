@@ -8,7 +8,6 @@ mod machine;
 mod session;
 mod talking;
 mod text;
-mod wire;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -25,7 +25,7 @@ pub(super) struct Watched {
     ready: VecDeque<Step>,
 }
 
-/// What becomes of a track.
+/// Treatment of a track.
 #[derive(Debug)]
 enum Path {
     AsItIs(Codec),

@@ -4,9 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::wire::Wire;
 use crate::driver::shared_media::SharedMedia;
-use crate::driver::{Datagram, EventLoop, PeerId, TcpEvent, TcpId, TlsMode, UdpId};
+use crate::driver::{CameraSockets, Datagram, EventLoop, PeerId, TcpEvent, TcpId, TlsMode, UdpId};
 use crate::proto::media::Codec;
 use crate::proto::peer::{EncodedFrame, PeerEvent};
 use crate::proto::rtsp::{Input, Output, Quirks, RtspError};
@@ -18,6 +17,9 @@ const NEEDS_A_PERSON: Duration = Duration::from_secs(60);
 
 /// Time by which frames may be due after their arrival without a change of what sender reports say.
 const USUAL_LEAD: Duration = Duration::from_millis(200);
+
+/// Advice for a camera whose certificate is not accepted.
+const CERTIFICATE: &str = "append #fingerprint=… with the right one, or #insecure to accept any";
 
 /// Time limit for the end of a session, beyond those of the machine.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -73,7 +75,7 @@ pub(super) struct Frame {
 #[derive(Debug)]
 pub(super) struct Session {
     machine: Box<dyn Machine>,
-    wire: Wire,
+    sockets: CameraSockets,
     ready: VecDeque<SourceEvent>,
     deadline: Option<Instant>,
     /// The instant that times of frames count from, for viewers and within the session.
@@ -104,7 +106,7 @@ impl Session {
     pub fn begin(machine: Box<dyn Machine>, tls: TlsMode, ctx: &mut Context<'_>) -> Self {
         let mut session = Self {
             machine,
-            wire: Wire::new(tls),
+            sockets: CameraSockets::new(tls, CERTIFICATE),
             ready: VecDeque::new(),
             deadline: None,
             epoch: ctx.epoch,
@@ -135,7 +137,7 @@ impl Session {
         loop {
             match self.machine.poll_output() {
                 Step::Wire(output) => {
-                    if let Some(input) = self.carry_out(net, output) {
+                    if let Some(input) = self.sockets.perform(net, output) {
                         self.machine.handle_input(input, now);
                     }
                 }
@@ -154,28 +156,6 @@ impl Session {
                 }
             }
         }
-    }
-
-    fn carry_out(&mut self, net: &mut EventLoop, output: Output) -> Option<Input<'static>> {
-        match output {
-            Output::Connect { host, port, tls } => return self.wire.connect(net, &host, port, tls),
-            Output::Send(message) => self.wire.send(net, &message),
-            Output::Disconnect => self.wire.disconnect(net),
-            Output::OpenUdp { stream, multicast } => {
-                return Some(self.wire.open_udp(net, stream, multicast));
-            }
-            Output::CloseUdp { stream } => self.wire.close_udp(net, stream),
-            Output::SendUdp {
-                stream,
-                is_rtcp,
-                destination,
-                contents,
-            } => self
-                .wire
-                .send_udp(net, (stream, is_rtcp), destination, contents),
-            Output::Event(_) | Output::Timeout(_) => {}
-        }
-        None
     }
 
     /// Gives a frame to the stream.
@@ -215,7 +195,7 @@ impl Session {
         let was_open = self.phase == Phase::Open;
         self.phase = Phase::Over;
         self.deadline = None;
-        self.wire.close(net);
+        self.sockets.close(net);
         if was_open {
             let again_in = match &why {
                 Some(e) if e.needs_a_person() => NEEDS_A_PERSON,
@@ -254,22 +234,22 @@ impl Source for Session {
     }
 
     fn has_socket(&self, socket: UdpId) -> bool {
-        self.wire.has_udp(socket)
+        self.sockets.has_udp(socket)
     }
 
     fn handle_datagram(&mut self, ctx: &mut Context<'_>, datagram: &Datagram) {
-        if let Some(input) = self.wire.input_of_datagram(datagram) {
+        if let Some(input) = self.sockets.input_of_datagram(datagram) {
             self.machine.handle_input(input, ctx.now);
             self.drain(ctx.net, ctx.now);
         }
     }
 
     fn has_tcp(&self, connection: TcpId) -> bool {
-        self.wire.has_tcp(connection)
+        self.sockets.has_tcp(connection)
     }
 
     fn handle_tcp(&mut self, ctx: &mut Context<'_>, event: &TcpEvent) {
-        if let Some(input) = self.wire.input_of(event) {
+        if let Some(input) = self.sockets.input_of_tcp(event) {
             self.machine.handle_input(input, ctx.now);
             self.drain(ctx.net, ctx.now);
         }
@@ -339,7 +319,7 @@ mod tests {
     use crate::server::streams::kind::{Kind, SourceConfig};
     use crate::server::streams::{StreamState, Streams, StreamsConfig};
 
-    /// What the machine was given, as text.
+    /// Inputs of the machine, as text.
     type Log = Arc<Mutex<Vec<String>>>;
 
     /// A machine without a protocol: it says hello, and what comes back decides.
@@ -573,7 +553,7 @@ mod tests {
         assert_eq!(thread.join().unwrap(), "");
     }
 
-    /// What the wall clocks of frames of these times are, in milliseconds before now, if all arrive now.
+    /// Returns the wall clocks of frames with these times that all arrive now, in milliseconds before now.
     fn wallclocks(times: &[u64]) -> Vec<u128> {
         let now = Instant::now();
         let fake = Fake {
@@ -585,7 +565,7 @@ mod tests {
         };
         let mut session = Session {
             machine: Box::new(fake),
-            wire: Wire::new(TlsMode::SystemRoots),
+            sockets: CameraSockets::new(TlsMode::SystemRoots, CERTIFICATE),
             ready: VecDeque::new(),
             deadline: None,
             epoch: now,

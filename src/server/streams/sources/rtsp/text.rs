@@ -154,7 +154,9 @@ fn set(camera: &mut Rtsp, key: &str, value: Option<&str>) -> Result<(), String> 
             flag()?;
             camera.tls = TlsMode::Unverified;
         }
-        "fingerprint" => camera.tls = TlsMode::Fingerprint(fingerprint(given()?)?),
+        "fingerprint" => camera.tls = TlsMode::pinned(given()?).ok_or(
+            "fingerprint= is the SHA-256 of the camera's certificate: 64 hexadecimal digits, with or without colons",
+        )?,
         "transport" => {
             camera.transports = given()?
                 .split(',')
@@ -184,23 +186,6 @@ fn transport(name: &str) -> Result<Transport, String> {
             "transport= is tcp, udp or multicast, or several in the order to try: tcp,udp".into(),
         ),
     }
-}
-
-/// Parses a SHA-256 fingerprint: 64 hexadecimal digits, with or without colons.
-fn fingerprint(text: &str) -> Result<[u8; 32], String> {
-    let wrong = "fingerprint= is the SHA-256 of the camera's certificate: 64 hexadecimal digits, with or without colons";
-    let digits: Vec<u8> = text.bytes().filter(|b| *b != b':').collect();
-    let mut bytes = [0; 32];
-    if digits.len() != 64 {
-        return Err(wrong.into());
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
-        let pair = std::str::from_utf8(pair).ok();
-        *byte = pair
-            .and_then(|p| u8::from_str_radix(p, 16).ok())
-            .ok_or(wrong)?;
-    }
-    Ok(bytes)
 }
 
 /// Returns the address of the second stream: a whole one, which has the credentials of the first if it is at the same
