@@ -90,7 +90,7 @@ const CAMERA: &str = "setsid timeout 90 rtsp-camera 8554 >camera.log 2>&1 & more
     echo secret >password
     until grep -q ready camera.log; do sleep 0.1; done";
 
-/// The same, and somebody who watches its stream.
+/// Starts the same server, and a player that watches its stream.
 const WATCHED_CAMERA: &str = "setsid timeout 90 rtsp-camera 8554 >camera.log 2>&1 & more=$!
     until grep -q ready camera.log; do sleep 0.1; done
     (until looprtc play http://localhost:8080/whep/yard --seconds 3 --dir tmp; do sleep 1; done) &";
@@ -426,7 +426,7 @@ const CONFIG_JSON: &str = r#"rm -f looprtc.toml; echo '{"server": {"rtsp_port": 
 /// Adds a camera by the API.
 const YARD: &str = r#"curl -s http://localhost:8080/api/streams --json '{"name": "yard", "url": "rtsp://192.168.1.20/stream1"}' >/dev/null"#;
 
-/// What is made of it.
+/// Converts it to TOML.
 const CONFIG_TOML: &str = r#"echo '{"streams": {"hall": {"channels": {"0": {"url": "rtsp://u:s3cret@127.0.0.1:1/1"}}}}}' > config.json
     rm -f looprtc.toml; looprtc import config.json"#;
 

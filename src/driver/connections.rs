@@ -28,7 +28,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 pub struct TcpEvent {
     /// The connection.
     pub socket: TcpId,
-    /// What has happened.
+    /// The event.
     pub kind: TcpEventKind,
 }
 
@@ -101,7 +101,7 @@ enum Stage {
     Over,
 }
 
-/// What the application has not taken yet, in this order.
+/// Events that the application has not taken yet, in order.
 #[derive(Default)]
 struct News {
     connected: Option<(SocketAddr, SocketAddr)>,

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 
-/// What a certificate must be.
+/// Requirement for a certificate.
 pub(super) enum Check {
     /// Valid for the name, and issued by one of these authorities.
     Roots(Arc<RootCertStore>),

@@ -309,7 +309,7 @@ fn gstreamer_refuses_a_wrong_password() {
     assert_eq!(player.ended, Some(Some(RtspError::WrongPassword)));
 }
 
-/// What we say is heard: GStreamer counts it.
+/// Audio that we send is heard: GStreamer counts it.
 #[test]
 fn gstreamer_hears_us() {
     for transports in [vec![Transport::Tcp], vec![Transport::Udp]] {

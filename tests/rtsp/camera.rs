@@ -22,7 +22,7 @@ pub fn stage(script: &Script, behaviour: Behaviour, seed: u64) -> Stage<Camera> 
     Stage::new(seed, behaviour, |now| Camera::new(config, now))
 }
 
-/// What a camera has given out.
+/// Output of a camera.
 #[derive(Default)]
 struct Seen {
     video: Vec<(Instant, CameraFrame)>,
@@ -146,7 +146,7 @@ fn judge(script: &Script, seed: u64) -> Result<(), String> {
     counted(script, &stage)
 }
 
-/// Whether there is as much audio as there has to be.
+/// Checks that there is as much audio as expected.
 fn listen(audio: Audio, frames: &[CameraFrame]) -> Result<(), String> {
     let Some((ticks, rate)) = audio_clock(audio).filter(|_| audio != Audio::G726) else {
         return Ok(());

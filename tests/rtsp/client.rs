@@ -28,7 +28,7 @@ pub fn config(script: &Script, seed: u64) -> RtspClientConfig {
     }
 }
 
-/// What is wrong with how the client gets on with a script.
+/// Returns the faults of a client's session with a script.
 fn judge(script: &Script, seed: u64) -> Result<(), String> {
     let mut stage = Stage::new(seed, script.behaviour(), |_| {
         RtspClient::new(config(script, seed))

@@ -38,7 +38,7 @@ struct Weighed {
     most: i64,
 }
 
-/// What a viewer has to know.
+/// State of a viewer.
 enum Seen {
     Frame,
     Ended,
@@ -101,7 +101,7 @@ impl Client for Weighed {
     }
 }
 
-/// What has happened in a sequence.
+/// Events of a sequence.
 #[derive(Debug, Default)]
 struct Report {
     sessions: u64,

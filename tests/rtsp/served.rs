@@ -144,7 +144,7 @@ impl Drop for Server {
     }
 }
 
-/// What is wrong with what a browser saw of a camera; `None`: nothing.
+/// Returns the faults in what a browser received of a camera; `None` if there are none.
 fn judge(case: &Case, seen: &Value, camera: &mut RealCamera) -> Option<String> {
     let number = |name: &str| seen[name].as_f64();
     let Some(cold) = number("cold") else {
@@ -253,7 +253,7 @@ fn cameras_of_all_makes_are_watched() {
     }
 }
 
-/// What browsers cannot show is said on the page.
+/// The page says why a browser cannot show a camera.
 #[test]
 fn a_page_says_why_there_is_no_picture() {
     let _guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);

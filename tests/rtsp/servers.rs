@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::cameras::RealCamera;
 
-/// What ffprobe sees: codecs, sorted.
+/// Returns the codecs that ffprobe sees, sorted.
 fn probe(url: &str, transport: &str) -> String {
     let run = Command::new("timeout")
         .args(["20", "ffprobe", "-v", "error", "-rtsp_transport", transport])

@@ -32,7 +32,7 @@ pub struct RealCamera {
     directory: PathBuf,
 }
 
-/// What a camera of GStreamer's has sent.
+/// Counters of a GStreamer camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
     /// Frames of video.
@@ -244,7 +244,7 @@ impl RealCamera {
         self.lines.recv_timeout(patience).ok()
     }
 
-    /// What it has written to its standard error.
+    /// Returns its standard error.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
     }

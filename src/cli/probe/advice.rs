@@ -1,4 +1,4 @@
-//! What browsers play of a camera, and what to change in its settings.
+//! Advice: which tracks browsers play, and which settings of the camera to change.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const HIGH_BIT_RATE: f64 = 12e6;
 /// Drift in parts per million that no crystal has.
 const BAD_CLOCK: f64 = 500.0;
 
-/// Whether browsers play a track.
+/// Verdict on whether browsers play a track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plays {
     Yes,

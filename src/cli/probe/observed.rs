@@ -1,4 +1,4 @@
-//! What a probe has seen.
+//! Observations of a probe.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use looprtc::proto::rtsp::{
     Camera, CameraEvent, CameraFrame, CameraTrack, CameraTrackStats, Described, Quirks, Transport,
 };
 
-/// What a camera has shown.
+/// Observations of a camera.
 #[derive(Debug)]
 pub struct Observed {
     /// Address without credentials.

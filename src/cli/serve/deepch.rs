@@ -17,7 +17,7 @@ const PORT: &str = ":8083";
 pub struct Converted {
     /// Our configuration file. It has passwords, unless they were to be hidden.
     pub toml: String,
-    /// What is left out, or is another thing here; sentences for people, without passwords.
+    /// Parts that are left out or mean something else here; sentences for people, without passwords.
     pub notes: Vec<String>,
 }
 

@@ -43,7 +43,7 @@ pub struct FoundDevice {
     pub location: Option<String>,
 }
 
-/// What [`Discovery`] wants next.
+/// Output of [`Discovery`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DiscoveryOutput {

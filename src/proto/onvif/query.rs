@@ -27,11 +27,11 @@ pub struct SoapRequest {
     pub body: String,
 }
 
-/// What a device is and offers.
+/// Description of a device.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Device {
-    /// What its answer to the search said, or only its address.
+    /// Its answer to the search; only the address if it was asked directly.
     pub found: FoundDevice,
     /// The maker.
     pub manufacturer: Option<String>,

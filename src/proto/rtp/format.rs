@@ -1,4 +1,4 @@
-//! What an RTP stream carries, as far as its packets can be turned into frames.
+//! Formats of RTP streams whose packets can be turned into frames.
 
 use crate::proto::media::transcode::AudioFormat;
 use crate::proto::media::{AacConfig, Codec};

@@ -31,7 +31,7 @@ const JUMP: Nanos = 10 * SECOND;
 /// Step backward of a B-frame from which on media is counted from its arrival.
 const BACKWARD: Nanos = SECOND;
 
-/// The same of any other frame.
+/// Step backward of any other frame from which on media is counted from its arrival.
 const UNEXPLAINED: Nanos = 200 * MILLISECOND;
 
 /// Number of successive frames before the latest time from which on media is counted from its arrival. There are at most 16

@@ -79,7 +79,7 @@ enum State {
     Ended,
 }
 
-/// What follows the end of a connection.
+/// Next step after the end of a connection.
 enum After {
     /// The session is over.
     End(Option<RtspError>),

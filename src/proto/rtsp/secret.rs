@@ -24,7 +24,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What stands in the place of a secret.
+/// Replacement for a secret.
 const HIDDEN: &str = "***";
 
 /// Names whose values are hidden in URLs. Some cameras take the password there: `/user=admin&password=x&channel=1`.

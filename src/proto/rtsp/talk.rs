@@ -11,7 +11,7 @@ use crate::proto::rtp::{MediaFormat, Packet};
 /// RTP clock rate of G.711 and, by an old mistake, of G.722 (RFC 3551 §4.5.2), in Hz.
 const CLOCK_RATE: u64 = 8_000;
 
-/// What a [`Talk`] wants or says.
+/// Output of a [`Talk`].
 #[derive(Debug, PartialEq)]
 #[non_exhaustive]
 pub enum TalkOutput {

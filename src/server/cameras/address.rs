@@ -5,7 +5,7 @@ use std::fmt;
 use super::fields::{Invalid, MAX_URL};
 use crate::proto::rtsp::RtspUrl;
 
-/// What an address names. Kinds that read local files, pipes or the standard input are not among them: who may add
+/// Kind of an address. Kinds that read local files, pipes or the standard input are not among them: who may add
 /// cameras need not be allowed to read files of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scheme {

@@ -15,7 +15,7 @@ pub(super) const MAX_SECRET: usize = 512;
 pub(crate) struct Invalid {
     /// The field, for example `url`; empty if the whole is invalid.
     pub field: &'static str,
-    /// What is wrong, and what to write instead. Has no secrets.
+    /// The fault and its remedy, without secrets.
     pub why: String,
 }
 

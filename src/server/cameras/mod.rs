@@ -62,7 +62,7 @@ impl Change {
     }
 }
 
-/// What has become of a change.
+/// Outcome of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Changed {
     Added,

@@ -36,7 +36,7 @@ const EXPOSED_WEBRTC: &str = "Content-Length, Access-Control-Allow-Origin, Acces
 const ALLOWED_WEB: &str = "Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token, Authorization, accept, origin, \
                            Cache-Control, X-Requested-With";
 
-/// What a path stands for.
+/// Meaning of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route<'a> {
     Static,
@@ -172,7 +172,7 @@ pub(super) fn cors(path: &str, response: Response) -> Response {
     }
 }
 
-/// What RTSPtoWeb says of a stream that is there already.
+/// Message of RTSPtoWeb for a stream that already exists.
 const TAKEN: &str = "stream already exists";
 
 /// An error, and what kind it is of.

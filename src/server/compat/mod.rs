@@ -67,7 +67,7 @@ pub(crate) enum Need {
     Change,
 }
 
-/// What waits for an answer.
+/// Recipient of an answer that comes later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Asker {
     Request(Port, RequestId),
@@ -122,7 +122,7 @@ impl<A> Known for Cameras<A> {
     }
 }
 
-/// What the interfaces act on.
+/// State that the interfaces act on.
 pub(crate) struct Context<'a> {
     pub net: &'a mut EventLoop,
     pub streams: &'a mut Streams,
@@ -134,7 +134,7 @@ pub(crate) struct Context<'a> {
 /// The interfaces of other programs. See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Compat {
-    /// Whether RTSPtoWebRTC's and RTSPtoWeb's paths are served.
+    /// Set if the paths of RTSPtoWebRTC and RTSPtoWeb are served.
     deepch: bool,
     go2rtc: Go2rtc,
     sources: Sources,

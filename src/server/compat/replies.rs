@@ -11,7 +11,7 @@ use crate::server::http::Response;
 /// Statuses that say something about limits and rights rather than about a stream; they are the same in all forms.
 const OF_THE_SERVER: [u16; 6] = [401, 403, 413, 429, 501, 503];
 
-/// What becomes of a request.
+/// Outcome of a request.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Now(Response),
@@ -33,7 +33,7 @@ pub(super) enum Outcome {
     },
 }
 
-/// What has failed.
+/// Reason for a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The request is not what it should be.

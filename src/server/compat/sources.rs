@@ -129,7 +129,7 @@ struct ByUrl {
     url: Token,
 }
 
-/// What these interfaces know of the streams.
+/// Data about streams that only these interfaces have.
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     meta: BTreeMap<String, Meta>,

@@ -2,7 +2,7 @@
 
 use crate::server::cameras::Change;
 
-/// What these interfaces know of a stream besides its camera. It is not kept across restarts.
+/// Data about a stream besides its camera, not kept across restarts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Meta {
     pub id: String,
@@ -18,9 +18,9 @@ pub(super) struct Meta {
 #[derive(Debug)]
 pub(super) struct Step {
     pub id: String,
-    /// What is to be done, or why it is not.
+    /// The work, or the reason why there is none.
     pub change: Result<Change, String>,
-    /// What else these interfaces know of the stream, once it is done.
+    /// Further data about the stream, valid once the work is done.
     pub meta: Option<Meta>,
 }
 
@@ -35,5 +35,5 @@ pub(super) enum Told {
     Go2rtc,
 }
 
-/// What both programs say of a stream that there is not.
+/// Message of both programs for a stream that does not exist.
 pub(super) const NO_STREAM: &str = "stream not found";

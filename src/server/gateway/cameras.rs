@@ -11,7 +11,7 @@ use crate::server::cameras::{Answer, Change, ChangeError, Changed, Fields, Inval
 use crate::server::compat::JobId;
 use crate::server::http::{Request, RequestId, Response};
 
-/// Who has asked for a change.
+/// Origin of a change.
 #[derive(Debug)]
 pub(super) enum Asker {
     /// A client of the API.
@@ -20,7 +20,7 @@ pub(super) enum Asker {
     Compat(JobId),
 }
 
-/// What the answer to a change needs to know of its request.
+/// Data of a request that the answer to its change needs.
 #[derive(Debug)]
 pub(super) struct Asked {
     id: RequestId,

@@ -30,7 +30,7 @@ pub struct StreamsConfig {
     /// follows it. Default: 4 MiB, two seconds of a camera at 16 Mbit/s. Beyond it only the keyframe is kept (files and
     /// pipes), or nothing, and the publisher is asked for a new one.
     pub max_kept_bytes: usize,
-    /// The same for RTSP cameras: a keyframe of a camera with 4K alone may have 2 MiB, and few can be asked for one.
+    /// Maximum number of payload bytes cached for RTSP cameras: a keyframe of a camera with 4K alone may have 2 MiB, and few can be asked for one.
     /// Default: 16 MiB.
     pub max_kept_camera_bytes: usize,
     /// Maximum number of packets or frames cached. Default: 2,048.

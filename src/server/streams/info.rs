@@ -72,7 +72,7 @@ pub struct StreamInfo {
     /// A second stream with lower quality, if the source has one: see [`Streams::choose`](super::Streams::choose). It
     /// has viewers and statistics of its own.
     pub sub: Option<Box<StreamInfo>>,
-    /// Whether somebody talks to the source; `None` if nobody can.
+    /// State of talking to the source; `None` if nobody can.
     pub talk: Option<TalkState>,
 }
 

@@ -28,7 +28,7 @@ pub enum Quality {
     Sub,
 }
 
-/// What a viewer asks of a stream with several qualities.
+/// Preferences of a viewer of a stream with several qualities.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Wish {

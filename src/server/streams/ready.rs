@@ -7,7 +7,7 @@ use crate::driver::EventLoop;
 use crate::driver::shared_media::SharedMedia;
 use crate::proto::media::Codec;
 
-/// What is known of the codecs of a stream.
+/// Knowledge of a stream's codecs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Readiness {
     /// There is no such stream.

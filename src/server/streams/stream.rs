@@ -54,7 +54,7 @@ pub(super) struct Stream {
     paused: Option<Box<dyn Source>>,
     /// Stopped sources that are still ending their sessions.
     ending: Vec<Box<dyn Source>>,
-    /// Who talks to the camera.
+    /// The session that talks to the camera.
     talker: talk::Talker,
     /// Video, audio.
     pub tracks: [Track; 2],

@@ -28,7 +28,7 @@ pub(super) struct Offer<'a> {
     pub kind: Kind,
     pub name: &'a str,
     pub sdp: &'a [u8],
-    /// Which quality of the stream a viewer asks for; the codecs are added from the offer.
+    /// Quality that a viewer asks for; the codecs are added from the offer.
     pub wish: Wish,
     pub client: IpAddr,
 }

@@ -1,4 +1,4 @@
-//! What a camera asks for before it describes itself, and whether it gets it.
+//! Authentication that a camera demands, and its verdict on requests.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

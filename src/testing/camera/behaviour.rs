@@ -13,15 +13,15 @@ pub struct Behaviour {
     pub access: Option<Access>,
     /// Its session description, and the URLs in it.
     pub description: Description,
-    /// What it answers to SETUP and PLAY.
+    /// Responses to SETUP and PLAY.
     pub transport: Transport,
-    /// What it sends.
+    /// Media that it sends.
     pub media: Media,
     /// How packets are made of it.
     pub packing: Packing,
     /// Its clock.
     pub clock: Clock,
-    /// What happens to the stream of packets.
+    /// Faults of the packet stream.
     pub faults: Faults,
     /// Two-way audio.
     pub talk: Talk,
@@ -46,7 +46,7 @@ pub struct Messages {
     pub redirects: u32,
 }
 
-/// What becomes of a request.
+/// Treatment of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reply {
     /// It is done.
@@ -75,17 +75,17 @@ pub enum SessionId {
 pub struct Sessions {
     /// When the identifier is told.
     pub id: SessionId,
-    /// What follows the identifier in `Session`, for example `;timeout=60`.
+    /// Text after the identifier in `Session`, for example `;timeout=60`.
     pub parameters: &'static str,
     /// Time after which a session without keep-alive ends.
     pub timeout: Duration,
-    /// What `Public` names.
+    /// Methods named in `Public`.
     pub public: &'static str,
     /// Reply to GET_PARAMETER.
     pub get_parameter: Reply,
     /// Reply to OPTIONS within a session.
     pub options: Reply,
-    /// Whether OPTIONS keeps a session alive.
+    /// Set if OPTIONS keeps a session alive.
     pub options_count: bool,
     /// Reply to TEARDOWN; the session ends in any case.
     pub teardown: Reply,
@@ -135,9 +135,9 @@ pub enum Challenge {
     Digest {
         /// The algorithm.
         algorithm: Algorithm,
-        /// Whether `qop="auth"` is demanded.
+        /// Set if `qop="auth"` is demanded.
         qop: bool,
-        /// Whether a right response is taken.
+        /// Set if a correct response is accepted.
         taken: bool,
     },
 }
@@ -156,7 +156,7 @@ impl Challenge {
 /// Authentication, of the user `cam` with the password `secret`.
 #[derive(Debug, Clone, Copy)]
 pub struct Access {
-    /// What is offered.
+    /// Tracks that are offered.
     pub challenges: &'static [Challenge],
     /// Puts all of them into one header.
     pub in_one_header: bool,
@@ -164,7 +164,7 @@ pub struct Access {
     pub nonce_lasts: Option<u32>,
 }
 
-/// What `Content-Base` says.
+/// Contents of `Content-Base`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Base {
     /// The request's URL and a slash.
@@ -202,7 +202,7 @@ pub struct Description {
     pub edits: &'static [Edit],
     /// Paths that SETUP has to name, by stream; `None`: the camera's path and `/track1`, `/track2`, ….
     pub tracks: Option<&'static [&'static str]>,
-    /// What is said of parameter sets.
+    /// Announcement of parameter sets.
     pub sets: DescribedSets,
 }
 
@@ -266,7 +266,7 @@ pub enum RtpInfo {
     Missing,
 }
 
-/// What is sent before the response to PLAY.
+/// Data sent before the response to PLAY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Early {
     /// Nothing.
@@ -291,7 +291,7 @@ pub struct Transport {
     pub ports: Ports,
     /// `RTP-Info`.
     pub rtp_info: RtpInfo,
-    /// What is sent before the response to PLAY.
+    /// Data sent before the response to PLAY.
     pub early: Early,
     /// Writes the SSRC of a stream with blanks.
     pub blank_ssrc: bool,
@@ -358,7 +358,7 @@ pub enum Audio {
     G726,
 }
 
-/// What is sent.
+/// Data that is sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Media {
     /// Video.

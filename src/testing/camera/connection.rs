@@ -13,7 +13,7 @@ use super::request::{self, Request, Response, Sent};
 use super::{Log, Place};
 use crate::testing::Rng;
 
-/// What a connection needs of its camera.
+/// State of the camera that a connection uses.
 pub struct Context<'a> {
     pub behaviour: &'a Behaviour,
     pub film: &'a Film,
@@ -22,7 +22,7 @@ pub struct Context<'a> {
     pub now: Instant,
     /// Number of sessions that others have.
     pub others: usize,
-    /// Whether somebody else talks.
+    /// Set if another client talks.
     pub is_talking: bool,
     /// Redirections left.
     pub redirects: &'a mut u32,

@@ -16,7 +16,7 @@ const OTHER: &[u8] = include_bytes!("../../server/streams/assets/testcard.h264")
 pub struct Unit {
     /// NAL units of a picture; the one payload of anything else.
     pub parts: Vec<Vec<u8>>,
-    /// Whether a decoder can begin here.
+    /// Set if a decoder can start here.
     pub is_key: bool,
     /// Place in the order of display, against the order of decoding, in frames.
     pub shown_after: i64,

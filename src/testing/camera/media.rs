@@ -50,7 +50,7 @@ pub struct Packet {
 pub struct Picture {
     /// Number, from 0.
     pub number: u64,
-    /// Whether a decoder can begin there.
+    /// Returns `true` if a decoder can start there.
     pub is_key: bool,
     /// When it was sent.
     pub at: Instant,

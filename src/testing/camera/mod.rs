@@ -46,7 +46,7 @@ pub enum Place {
     Stream {
         /// Number of the stream.
         index: usize,
-        /// Whether it is the one for RTCP.
+        /// Set for the RTCP socket.
         is_rtcp: bool,
     },
     /// One that no response names.
@@ -91,10 +91,10 @@ pub enum Output {
     Timeout(Option<Instant>),
 }
 
-/// What the camera has seen.
+/// Observations of the camera.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
-    /// What is wrong with what clients have sent.
+    /// Faults in what clients have sent.
     pub complaints: Vec<String>,
     /// Names of the requests, in order; at most 1,000.
     pub requests: Vec<String>,

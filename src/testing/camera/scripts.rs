@@ -8,7 +8,7 @@ use super::behaviour::{
     Timestamps, Video,
 };
 
-/// What has to come of a script.
+/// Expected outcome of a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expect {
     /// Every picture arrives, from the first keyframe on.
@@ -26,15 +26,15 @@ pub struct Script {
     pub number: u8,
     /// Name of the quirk.
     pub name: &'static str,
-    /// What this script is about.
+    /// Subject of this script.
     pub about: &'static str,
     /// Changes a well-behaved camera.
     pub play: fn(&mut Behaviour),
-    /// What has to come of it.
+    /// Expected outcome.
     pub expect: Expect,
-    /// Whether the quirk has to be counted; `false` where the tolerance cannot be told from the normal case.
+    /// Set if the quirk has to be counted; `false` where the tolerance cannot be told from the normal case.
     pub counted: bool,
-    /// Whether a client that knows only the standards gets pictures as well; tested with ffmpeg.
+    /// Set if a client that knows only the standards gets pictures, too; tested with ffmpeg.
     pub tame: bool,
     /// Settings that the client needs, as behind a URL: `transport=udp` (first), `transport=tcp` (only), `insecure`,
     /// `talk` (nothing but two-way audio).

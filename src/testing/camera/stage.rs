@@ -22,7 +22,7 @@ const PORTS: [u16; 7] = [6000, 6001, 6002, 6003, 6004, 6005, 7777];
 /// The client's first UDP port; each stream has two.
 const FIRST_PORT: u16 = 40_000;
 
-/// What a client wants, in a form that suits all of them.
+/// Output of a client, in a form common to all of them.
 #[derive(Debug)]
 pub enum Wish<E> {
     Connect,
@@ -206,7 +206,7 @@ impl<C: Client> Stage<C> {
         self.now - self.start
     }
 
-    /// What the camera has seen.
+    /// Observations of the camera.
     pub fn log(&self) -> &Log {
         self.camera.log()
     }

@@ -1,4 +1,4 @@
-//! What clients of other programs' interfaces send: ids, credentials, forms, JSON.
+//! Input from clients of other programs' interfaces: ids, credentials, forms, JSON.
 
 use crate::server::compat::names::{shown_url, stream_name};
 use crate::server::compat::{deepch, login};

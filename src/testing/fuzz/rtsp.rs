@@ -9,7 +9,7 @@ use crate::proto::rtsp::{
     RtspClientConfig, RtspEvent, RtspLimits, RtspUrl, Transport, parse_challenges,
 };
 
-/// What a camera sends on its connection: the same result, however it is split; within the limits.
+/// Data of a camera's connection: the same result, however it is split; within the limits.
 pub fn rtsp_message(data: &[u8]) {
     let mut bytes = Bytes(data);
     let options = bytes.byte();

@@ -1,4 +1,4 @@
-//! What cameras send: descriptions, packets, timestamps.
+//! Data of cameras: descriptions, packets, timestamps.
 
 use std::time::{Duration, Instant};
 

@@ -22,7 +22,7 @@ pub(super) struct Samples {
     pub samples: Vec<i16>,
 }
 
-/// What becomes of a unit of input.
+/// Placement of a unit of input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Placed {
     /// It continues what came before.

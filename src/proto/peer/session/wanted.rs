@@ -1,8 +1,8 @@
-//! What the next offer has to contain, and whether the application was told that it is needed (W3C WebRTC §4.7.3).
+//! Contents of the next offer, and whether the application was told that one is needed (W3C WebRTC §4.7.3).
 
 use super::PeerEvent;
 
-/// What the next offer has to contain besides channels and tracks. `O` is the core's part of an offer.
+/// Contents of the next offer besides channels and tracks. `O` is the core's part of an offer.
 #[derive(Debug)]
 pub(super) struct Wanted<O> {
     /// Additions of a rolled-back offer.

@@ -43,7 +43,7 @@ pub(super) struct NalUnpacker {
     last: Option<u32>,
 }
 
-/// Whether markers tell the end of a picture.
+/// How reliable markers are as the end of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Markers {
     /// This many pictures have ended with one.

@@ -3,7 +3,7 @@
 use crate::proto::media::Timebase;
 use crate::proto::media::{h264, h265};
 
-/// What a stream says about its pictures.
+/// Properties of a stream's pictures.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct VideoInfo {

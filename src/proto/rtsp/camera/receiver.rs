@@ -14,7 +14,7 @@ const ADOPTED_AFTER: u32 = 20;
 /// Largest RTP packet that fits into a usual network's datagram, less IP, UDP and RTP headers.
 const USUAL_PAYLOAD: u64 = 1460;
 
-/// What a packet's payload type means.
+/// Meaning of a packet's payload type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Judgement {
     Accepted,
@@ -40,7 +40,7 @@ pub(super) struct Receiver {
     pub unknown_payload_types: u64,
     pub not_rtp: u64,
     pub foreign_reports: u64,
-    /// What was counted as quirks.
+    /// Number of packets already counted as quirks.
     counted: Vec<(Quirk, u64)>,
 }
 

@@ -220,7 +220,7 @@ fn config() -> RtspClientConfig {
     RtspClientConfig::new(RtspUrl::parse("rtsp://cam:secret@10.0.0.1/cam").unwrap())
 }
 
-/// What is wrong with what comes of a script.
+/// Returns the faults in the output of a script.
 fn judge(script: &Script) -> Result<(), String> {
     let mut pair = Pair::of(script);
     pair.run(Duration::from_secs(12));

@@ -1,4 +1,4 @@
-//! What arrives on the connection: answers are led to the step that waits for them, requests of the camera are answered.
+//! Input of the connection: answers are led to the step that waits for them, requests of the camera are answered.
 
 use std::time::Instant;
 

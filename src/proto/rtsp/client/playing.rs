@@ -1,4 +1,4 @@
-//! What is due while a session plays: keep-alives, reports, and the end of patience. Two-way audio.
+//! Duties while a session plays: keep-alives, reports, and the end of patience. Two-way audio.
 
 use std::time::Instant;
 

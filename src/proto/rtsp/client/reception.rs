@@ -5,7 +5,7 @@ use std::time::Instant;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
 
-/// What was received of one stream. A new SSRC begins anew.
+/// Reception statistics of one stream. A new SSRC starts them anew.
 #[derive(Debug, Default)]
 pub(super) struct Reception {
     source: Option<Source>,

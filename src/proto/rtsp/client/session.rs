@@ -29,7 +29,7 @@ pub(super) struct Stream {
     pub announced: Announced,
 }
 
-/// What a camera says of a stream's packets. It is only compared with what arrives.
+/// Announced properties of a stream's packets, used for comparison only.
 #[derive(Debug, Default)]
 pub(super) struct Announced {
     /// Sequence number of the first packet, in `RTP-Info`.
@@ -121,7 +121,7 @@ impl UdpPath {
     }
 }
 
-/// Whether a datagram is the camera's.
+/// Verdict on whether a datagram is the camera's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Accepted,

@@ -12,7 +12,7 @@ use crate::proto::rtsp::secret::redacted;
 /// Keep-alives whose answers are expected, at most.
 const MAX_KEEPALIVES: usize = 2;
 
-/// What a request is for.
+/// Purpose of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Options,

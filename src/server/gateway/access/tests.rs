@@ -1,4 +1,4 @@
-//! Who may do what, with which token, cookie or origin.
+//! Rights by token, cookie and origin.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! What a stream's camera does wrong.
+//! Counters of the tolerated faults of a stream's camera.
 
 use super::Stream;
 use crate::proto::rtsp::Quirks;
